@@ -1,0 +1,63 @@
+"""wakesleep: a network that first learns to generate images and then recognises them better for it.
+
+The names a user needs, loaded when first asked for, so that `import wakesleep` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from wakesleep.checkpoint import load as load
+    from wakesleep.checkpoint import load_model as load_model
+    from wakesleep.data import load as load_data  # noqa: F401
+    from wakesleep.foundation.errors import WakesleepError as WakesleepError
+    from wakesleep.foundation.rng import generator as generator
+    from wakesleep.judging import classify as classify
+    from wakesleep.learning import backprop as backprop
+    from wakesleep.learning import cd as cd
+    from wakesleep.learning import greedy as greedy
+    from wakesleep.learning.backprop import BackpropConfig as BackpropConfig
+    from wakesleep.learning.cd import CDConfig as CDConfig
+    from wakesleep.learning.greedy import GreedyConfig as GreedyConfig
+    from wakesleep.model import units as units
+    from wakesleep.model.dbn import DBN as DBN
+    from wakesleep.model.rbm import RBM as RBM
+    from wakesleep.sampling import dreams as dreams
+    from wakesleep.sampling import gibbs as gibbs
+
+_WHERE = {
+    "load": ("checkpoint", "load"),
+    "load_model": ("checkpoint", "load_model"),
+    "load_data": ("data", "load"),
+    "WakesleepError": ("foundation.errors", "WakesleepError"),
+    "generator": ("foundation.rng", "generator"),
+    "BackpropConfig": ("learning.backprop", "BackpropConfig"),
+    "CDConfig": ("learning.cd", "CDConfig"),
+    "GreedyConfig": ("learning.greedy", "GreedyConfig"),
+    "DBN": ("model.dbn", "DBN"),
+    "RBM": ("model.rbm", "RBM"),
+    "backprop": ("learning.backprop", None),
+    "cd": ("learning.cd", None),
+    "greedy": ("learning.greedy", None),
+    "classify": ("judging.classify", None),
+    "dreams": ("sampling.dreams", None),
+    "gibbs": ("sampling.gibbs", None),
+    "units": ("model.units", None),
+}
+__all__ = ["__version__", *sorted(_WHERE)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'wakesleep' has no attribute {name!r}; it has {', '.join(sorted(_WHERE))}")
+    module, attribute = _WHERE[name]
+    found = import_module(f"wakesleep.{module}")
+    return getattr(found, attribute) if attribute else found
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,230 @@
+"""Saving and loading: tensors in safetensors, everything else as JSON in the same file's header. No pickle, ever.
+
+A file is written under a temporary name, flushed, and renamed, so that a reader sees the old file or the new one and never half of one,
+whatever kills the writer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from wakesleep.foundation.errors import CheckpointError, WakesleepError
+from wakesleep.learning.backprop import feed_forward
+from wakesleep.model.dbn import DBN
+
+FORMAT = 1
+"""Version of the files written here; a reader refuses newer ones."""
+
+
+class Model(NamedTuple):
+    """What a model file holds."""
+
+    dbn: DBN
+    """The generative model, and its recognition pathway."""
+    net: nn.Sequential | None
+    """The feed-forward net fine-tuned from it, where there is one."""
+    header: dict[str, Any]
+    """The rest: picture shape, class names, and whatever the writer noted."""
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, flush it to the disk and rename it to `path`.
+
+    Raises:
+        CheckpointError: the disk is full or the folder cannot be written; what stood at `path` before still stands.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except Exception as error:
+        if isinstance(error, OSError) or "SafetensorError" in type(error).__name__:
+            raise CheckpointError(
+                f"{path} could not be written ({error}); free some space or choose another folder. What was saved before is untouched"
+            ) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as JSON, atomically."""
+    text = json.dumps(content, indent=2) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a run folder.
+
+    Raises:
+        CheckpointError: it is not there or not JSON.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); expected a run folder that wakesleep train made") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} does not hold what a run folder should; expected one that wakesleep train made")
+    return content
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run folder's metrics, a pass each; none where there are none yet."""
+    path = folder / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any], kind: str) -> None:
+    """Write tensors and a JSON header into one safetensors file, atomically."""
+    from safetensors.torch import save_file
+
+    plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    note = {"wakesleep": json.dumps({"format": FORMAT, "kind": kind, **header}, sort_keys=True)}
+    write_atomically(path, lambda temporary: save_file(plain, temporary, metadata=note))
+
+
+def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a file that `save_tensors` wrote: tensors on the CPU, and the header.
+
+    Raises:
+        CheckpointError: there is no such file, it is damaged or not ours, or of a newer format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist; expected a wakesleep {kind} file (train one: wakesleep train)")
+    try:
+        with safe_open(path, framework="pt") as file:
+            note = file.metadata() or {}
+            header = json.loads(note.get("wakesleep", "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()} if header else {}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is damaged or no safetensors file ({error}); take an earlier copy or train again") from error
+    if not isinstance(header, dict) or "format" not in header:
+        raise CheckpointError(f"{path} was not written by wakesleep: it has no wakesleep header; give a {kind} file from a run folder")
+    if not isinstance(header["format"], int) or header["format"] > FORMAT:
+        raise CheckpointError(f"{path} has format {header['format']}; this wakesleep reads up to {FORMAT}: pip install --upgrade wakesleep")
+    if header.get("kind") != kind:
+        raise CheckpointError(f"{path} holds a {header.get('kind')}; expected a {kind} file")
+    return tensors, header
+
+
+def flatten(state: dict[str, Any], prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Split a nested state into its tensors and its plain values, both by dotted name."""
+    tensors: dict[str, Tensor] = {}
+    values: dict[str, Any] = {}
+    for name, value in state.items():
+        if isinstance(value, dict):
+            inner_tensors, inner_values = flatten(value, f"{prefix}{name}/")
+            tensors |= inner_tensors
+            values |= inner_values
+        elif isinstance(value, Tensor):
+            tensors[prefix + name] = value
+        else:
+            values[prefix + name] = value
+    return tensors, values
+
+
+def unflatten(tensors: dict[str, Tensor], values: dict[str, Any]) -> dict[str, Any]:
+    """Put a flattened state together again."""
+    state: dict[str, Any] = {}
+    for name, value in {**tensors, **values}.items():
+        *path, last = name.split("/")
+        inner = state
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[last] = value
+    return state
+
+
+def dbn_tensors(dbn: DBN) -> dict[str, Tensor]:
+    """Return the net's tensors by name; tied weights once."""
+    tied = {f"generative.{layer}.weight" for layer in range(len(dbn.generative))} if dbn.tied else set()
+    return {name: tensor for name, tensor in dbn.state_dict().items() if name not in tied}
+
+
+def dbn_header(dbn: DBN) -> dict[str, Any]:
+    """Return what is needed to build the same net again."""
+    return {"sizes": list(dbn.sizes), "labels": dbn.labels, "tied": dbn.tied}
+
+
+def build_dbn(tensors: dict[str, Tensor], header: dict[str, Any], path: Path) -> DBN:
+    """Build the net that `header` describes and fill it with `tensors`.
+
+    Raises:
+        CheckpointError: header and tensors do not fit each other.
+    """
+    try:
+        dbn = DBN(header["sizes"], labels=header["labels"], rng=torch.Generator())
+        if not header["tied"]:
+            dbn.untie()
+        fill(dbn, tensors, [name for name in dbn.state_dict() if name not in tensors and not name.startswith("generative.")], path)
+    except (KeyError, TypeError, ValueError, RuntimeError, WakesleepError) as error:
+        raise CheckpointError(f"{path} is damaged: its tensors do not make the net its header describes ({error})") from error
+    return dbn
+
+
+def fill(module: nn.Module, tensors: dict[str, Tensor], missing: list[str], path: Path) -> None:
+    """Copy `tensors` into the module's own, in place, so that whatever shares them sees the change."""
+    own = module.state_dict()
+    unknown = [name for name in tensors if name not in own]
+    wrong = [name for name, tensor in tensors.items() if name in own and own[name].shape != tensor.shape]
+    if missing or unknown or wrong:
+        raise CheckpointError(f"{path}: missing {missing}, unknown {unknown}, of another shape {wrong}")
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
+
+
+def save_model(path: Path, dbn: DBN, net: nn.Sequential | None, header: dict[str, Any]) -> None:
+    """Write the generative model, the net fine-tuned from it (or None) and notes as one model file."""
+    tensors = {f"dbn/{name}": tensor for name, tensor in dbn_tensors(dbn).items()}
+    if net is not None:
+        tensors |= {f"net/{name}": tensor for name, tensor in net.state_dict().items()}
+    classes = None if net is None else next(layer.out_features for layer in reversed(net) if isinstance(layer, nn.Linear))
+    save_tensors(path, tensors, {**header, "dbn": dbn_header(dbn), "net_classes": classes}, "model")
+
+
+def load_model(path: Path | str, device: torch.device | str = "cpu") -> Model:
+    """Read a run folder, finished or stopped on the way, or a model file.
+
+    Raises:
+        CheckpointError: nothing there, damaged, foreign, or of a newer format.
+    """
+    path = Path(path)
+    if path.is_dir() and not (path / "model.safetensors").exists() and (path / "checkpoint.safetensors").exists():
+        file, kind = path / "checkpoint.safetensors", "checkpoint"  # a run that was stopped: the model as it stands
+    else:
+        file, kind = path / "model.safetensors" if path.is_dir() else path, "model"
+    tensors, header = load_tensors(file, kind)
+    parts: dict[str, dict[str, Tensor]] = {"dbn": {}, "net": {}}
+    for name, tensor in tensors.items():
+        part, _, inner = name.replace("net/backprop/", "net/").partition("/")
+        parts.setdefault(part, {})[inner] = tensor
+    if not isinstance(header.get("dbn"), dict):
+        raise CheckpointError(f"{file} is damaged: its header describes no net")
+    dbn = build_dbn(parts["dbn"], header["dbn"], file)
+    net = None
+    if parts["net"]:
+        try:
+            net = feed_forward((*dbn.sizes, int(header.get("net_classes") or len(header["classes"]))))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{file} is damaged: its header says nothing of the net's classes") from error
+        fill(net, parts["net"], [name for name in net.state_dict() if name not in parts["net"]], file)
+        net = net.to(device)
+    return Model(dbn.to(device), net, header)
+
+
+def load(path: Path | str, device: torch.device | str = "cpu") -> DBN:
+    """Read the deep belief net of a run folder or model file; `load_model` also brings the net fine-tuned from it."""
+    return load_model(path, device).dbn

@@ -1,0 +1,133 @@
+"""Figures as rows of JSON under results/, and the tables of README and docs made from them, so that text and data cannot differ.
+
+A row is {"table", "row", "metric", "value", "low", "high", "seeds", "reported", "command", "device", "threads", "minutes", "date", "commit"}.
+`python -m wakesleep.experiments.results README.md docs/*.md` writes each table anew between its two marks.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wakesleep.checkpoint import write_json
+from wakesleep.foundation.errors import DataError
+
+Row = dict[str, Any]
+MARK = re.compile(r"(<!-- results: ([a-z0-9-]+) -->\n).*?(<!-- end results -->)", re.DOTALL)
+
+
+def row(
+    table: str,
+    name: str,
+    metric: str,
+    values: Sequence[float],
+    *,
+    seeds: Sequence[int],
+    reported: str = "",
+    command: str = "",
+    **notes: Any,
+) -> Row:
+    """Return the row for `values`, one a seed: their median, lowest and highest."""
+    return {
+        "table": table,
+        "row": name,
+        "metric": metric,
+        "value": round(statistics.median(values), 4),
+        "low": round(min(values), 4),
+        "high": round(max(values), 4),
+        "seeds": list(seeds),
+        "reported": reported,
+        "command": command,
+        "device": notes.pop("device", processor()),
+        "threads": notes.pop("threads", torch.get_num_threads()),
+        "minutes": notes.pop("minutes", None),
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit(),
+        **notes,
+    }
+
+
+def processor() -> str:
+    """Return the processor's name where the system tells it."""
+    try:
+        found = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    except OSError:
+        found = None
+    return f"cpu: {found[1]}" if found else "cpu"
+
+
+def commit() -> str:
+    """Return the short name of the commit the code stands at; "+" marks changes on top, "" says there is no repository."""
+    call = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def save(path: Path, rows: list[Row]) -> None:
+    """Put `rows` into the list at `path`, in place of rows of the same table, name and metric."""
+    kept = [old for old in (json.loads(path.read_text(encoding="utf-8")) if path.exists() else []) if _key(old) not in map(_key, rows)]
+    write_json(path, kept + rows)
+
+
+def _key(found: Row) -> tuple[str, str, str]:
+    return found["table"], found["row"], found["metric"]
+
+
+TABLES: dict[str, tuple[Path, list[tuple[str, str, str, str]]]] = {
+    "mnist": (
+        Path("results/mnist.json"),
+        [
+            ("greedy pretraining only, label free energies (50k)", "greedy", "test_error_percent", "test error, %"),
+            ("pretrained, then backpropagation (50k)", "backprop-50k", "validation_errors", "validation errors of 10,000"),
+            ("pretrained, then backpropagation (50k)", "backprop-50k", "test_error_percent", "test error, %"),
+            ("the same on all 60k", "backprop-60k", "test_error_percent", "test error, %"),
+            ("the same net from random weights (50k)", "backprop-random", "validation_errors", "validation errors of 10,000"),
+            ("the same net from random weights (50k)", "backprop-random", "test_error_percent", "test error, %"),
+            ("whole recipe, 30 passes a layer + 30, on 2 cores", "recipe-2-cores", "minutes", "minutes"),
+            ("whole recipe, 30 passes a layer + 30, on 2 cores", "recipe-2-cores", "peak_memory_gb", "peak memory, GB"),
+        ],
+    )
+}
+
+
+def render(name: str, root: Path) -> str:
+    """Return the Markdown table `name` from the rows under `root`.
+
+    Raises:
+        DataError: a row the table shows was never measured.
+    """
+    path, shown = TABLES[name]
+    rows = {(found["row"], found["metric"]): found for found in json.loads((root / path).read_text(encoding="utf-8"))}
+    lines = ["| what | figure | reported | ours, median | range | seeds |", "|---|---|---|---|---|---|"]
+    for words, which, metric, unit in shown:
+        found = rows.get((which, metric))
+        if found is None:
+            raise DataError(f"{path} has no row {which} / {metric}; measure it first: python -m wakesleep.experiments.mnist")
+        spread = f"{found['low']:g} to {found['high']:g}" if len(found["seeds"]) > 1 else ""
+        lines.append(f"| {words} | {unit} | {found['reported']} | **{found['value']:g}** | {spread} | {len(found['seeds'])} |")
+    return "\n".join(lines) + "\n"
+
+
+def update(path: Path, root: Path) -> bool:
+    """Write each marked table of a Markdown file anew; return whether the text changed."""
+    text = path.read_text(encoding="utf-8")
+    new = MARK.sub(lambda found: f"{found[1]}{render(found[2], root)}{found[3]}", text)
+    if new != text:
+        path.write_text(new, encoding="utf-8")
+    return new != text
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        print(argument, "changed" if update(Path(argument), Path.cwd()) else "up to date")

@@ -1,0 +1,1 @@
+"""Seeds, devices and errors. Knows nothing of nets; everything may use it."""

@@ -1,0 +1,51 @@
+"""Cases on the device: uint8 until used, probabilities in [0, 1] once gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from wakesleep.foundation.rng import permutation
+
+
+def as_probs(cases: Tensor) -> Tensor:
+    """Return cases as float32 in [0, 1], same shape: uint8 pixels are divided by 255, floats pass through."""
+    return cases.to(torch.float32).div_(255.0) if cases.dtype == torch.uint8 else cases.to(torch.float32)
+
+
+def gather(cases: Tensor, index: Tensor, out: Tensor) -> Tensor:
+    """Write rows `index` (n,) of `cases` (N, D) into `out` (n, D) as probabilities; the only copy a minibatch makes."""
+    if cases.dtype == torch.uint8:
+        return out.copy_(cases[index]).div_(255.0)
+    if cases.dtype == out.dtype:
+        return torch.index_select(cases, 0, index, out=out)
+    return out.copy_(cases[index])
+
+
+def chunks(cases: Tensor, size: int = 2000) -> Iterator[Tensor]:
+    """Yield `cases` in consecutive pieces of at most `size` rows, as probabilities, so that memory stays flat."""
+    for start in range(0, len(cases), size):
+        yield as_probs(cases[start : start + size])
+
+
+def order(labels: Tensor | None, n: int, rng: torch.Generator) -> Tensor:
+    """Return a random order of n cases, shape (n,), in which every run of consecutive cases is balanced by class.
+
+    Each class is shuffled and spread evenly over the pass: the r-th of n_c cases gets a place drawn from [r, r+1)/n_c. Every case
+    comes once a pass; where each class has as many cases as there are minibatches times ten, each minibatch holds exactly ten of
+    each (Hinton, Osindero & Teh 2006, section 6.1). Without labels: a plain random order.
+    """
+    shuffled = permutation(n, rng)
+    if labels is None:
+        return shuffled
+    label = labels.to(rng.device)[shuffled]
+    by_class = torch.argsort(label, stable=True)
+    counts = torch.bincount(label)
+    starts = torch.cumsum(counts, 0) - counts
+    sorted_label = label[by_class]
+    rank = torch.arange(n, device=rng.device) - starts[sorted_label]
+    jitter = torch.rand(n, generator=rng, device=rng.device, dtype=torch.float64)
+    place = (rank + jitter) / counts[sorted_label]
+    return shuffled[by_class[torch.argsort(place)]]

@@ -1,0 +1,16 @@
+"""Seeds -> generators. Every random choice in wakesleep comes from a generator that the caller hands over."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a fresh generator on `device`; the same seed gives the same stream on the same kind of device."""
+    return torch.Generator(device=device).manual_seed(seed)
+
+
+def permutation(n: int, rng: torch.Generator) -> Tensor:
+    """Return the numbers 0..n-1 in random order, shape (n,), on the generator's device."""
+    return torch.randperm(n, generator=rng, device=rng.device)

@@ -1,0 +1,47 @@
+"""Recognition by the generative model: the exact free energy of the memory with each label on in turn.
+
+    -F(y) = labgen_y + sum_j softplus(topbias_j + (pen pentop)_j + labtop_yj)      log p(y | pen) = log softmax_y(-F(y))
+
+Source: Hinton, Osindero & Teh (2006), section 6.2.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from wakesleep.foundation import cases as rows
+from wakesleep.foundation.errors import ConfigError
+from wakesleep.model.dbn import DBN
+
+
+def memory_label_scores(dbn: DBN, features: Tensor) -> Tensor:
+    """Return -F(label) up to a constant that all labels share, from penultimate activities (N, features): (N, labels), nats.
+
+    Raises:
+        ConfigError: the memory holds no labels.
+    """
+    if not dbn.labels:
+        raise ConfigError("this net's memory holds no labels, so it cannot name one; fine-tune it, or train with DBN(..., labels=10)")
+    memory, pen = dbn.memory, dbn.sizes[-2]
+    return memory.group_scores(torch.addmm(memory.hidden_bias, features, memory.weight[:pen]), dbn.label_columns)
+
+
+def log_probs(dbn: DBN, images: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    """Return log p(label | penultimate activities) of each image (N, pixels), (N, labels), nats.
+
+    The up-pass is deterministic (probabilities), or stochastic where `rng` is given (about 0.5 points worse on MNIST; averaging some
+    twenty recovers it).
+    """
+    scores = [memory_label_scores(dbn, dbn.up(chunk, rng)[-1]) for chunk in rows.chunks(images)]
+    return torch.log_softmax(torch.cat(scores), 1)
+
+
+def predict(dbn: DBN, images: Tensor) -> Tensor:
+    """Return the most probable label of each image, (N,)."""
+    return log_probs(dbn, images).argmax(1)
+
+
+def count_errors(predicted: Tensor, labels: Tensor) -> int:
+    """Return how many predictions (N,) differ from the labels (N,)."""
+    return int((predicted != labels).sum())

@@ -1,0 +1,231 @@
+"""Backpropagation from the pretrained weights: the net that learned to generate now learns to tell.
+
+The only file that differentiates. Two ways down the cross-entropy: stochastic gradient descent with momentum, and conjugate gradient on
+large minibatches, three line searches each, as in Hinton & Salakhutdinov's MATLAB code (Science 2006).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from wakesleep.foundation import cases as rows
+from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.learning.records import Pass, State, check_finite, require
+from wakesleep.model.dbn import DBN
+
+
+@dataclass(frozen=True)
+class BackpropConfig:
+    """How the feed-forward net is fine-tuned."""
+
+    passes: int = 30
+    """Passes over the labelled cases."""
+    method: Literal["sgd", "cg"] = "sgd"
+    """Stochastic gradient descent, or conjugate gradient as in the 2006 code (slower; no rate to choose)."""
+    batch_size: int = 100
+    """Cases in a minibatch of SGD."""
+    learning_rate: float = 0.1
+    """Rate of SGD in the first pass."""
+    final_learning_rate: float = 0.001
+    """Rate of SGD in the last pass, reached in a straight line: the last passes average, they do not wander."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = 0.0
+    """L2 penalty on weights; the 2006 code has none."""
+    cg_batch_size: int = 1000
+    """Cases in a minibatch of conjugate gradient: large, because a line search trusts its gradient."""
+    cg_line_searches: int = 3
+    """Line searches a minibatch of conjugate gradient."""
+    cg_top_passes: int = 5
+    """First passes of conjugate gradient in which only the label layer moves, so that its noise does not spoil the features."""
+
+    def __post_init__(self) -> None:
+        require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
+        require(self.method in ("sgd", "cg"), f"method = {self.method!r}: expected 'sgd' or 'cg'")
+        require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
+        require(self.learning_rate > 0, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1")
+        require(self.final_learning_rate >= 0, f"final_learning_rate = {self.final_learning_rate}: expected 0 or more")
+        require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
+        require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
+        require(self.cg_batch_size >= 1, f"cg_batch_size = {self.cg_batch_size}: expected at least 1")
+        require(self.cg_line_searches >= 1, f"cg_line_searches = {self.cg_line_searches}: expected at least 1")
+        require(self.cg_top_passes >= 0, f"cg_top_passes = {self.cg_top_passes}: expected 0 or more")
+
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of pass `epoch` (from 0)."""
+        done = epoch / max(self.passes - 1, 1)
+        return self.learning_rate + (self.final_learning_rate - self.learning_rate) * done
+
+
+def feed_forward(sizes: Sequence[int], device: torch.device | str = "cpu") -> nn.Sequential:
+    """Return an untrained net of logistic layers with a linear label layer on top: Linear, Sigmoid, ..., Linear."""
+    layers: list[nn.Module] = []
+    for below, above in pairwise(sizes):
+        layers += [nn.Linear(below, above, device=device), nn.Sigmoid()]
+    return nn.Sequential(*layers[:-1])
+
+
+def classifier(
+    dbn: DBN, classes: int, *, rng: torch.Generator, start: Literal["memory", "small"] = "memory", weight_std: float = 0.01
+) -> nn.Sequential:
+    """Return `dbn`'s recognition pathway and memory as a feed-forward net with `classes` outputs (logits), with weights of its own.
+
+    The label layer starts from the memory's label weights (`start="memory"`), or from N(0, weight_std^2), as after pretraining without
+    labels. The top layer loses its label input; its bias takes up what an even guess would have sent.
+
+    Raises:
+        ConfigError: `start="memory"` and the memory holds another number of labels than `classes`.
+    """
+    if start == "memory" and dbn.labels != classes:
+        raise ConfigError(f"the memory holds {dbn.labels} labels, not {classes}; start the label layer small instead: start='small'")
+    net = feed_forward((*dbn.sizes, classes), dbn.memory.weight.device)
+    linear = [layer for layer in net if isinstance(layer, nn.Linear)]
+    pen, memory = dbn.sizes[-2], dbn.memory
+    with torch.no_grad():
+        for layer, up in zip(linear, dbn.recognition, strict=False):
+            layer.weight.copy_(up.weight.t())
+            layer.bias.copy_(up.bias)
+        linear[-2].weight.copy_(memory.weight[:pen].t())
+        linear[-2].bias.copy_(memory.hidden_bias)
+        if dbn.labels:
+            linear[-2].bias.add_(memory.weight[pen:].mean(0))
+        if start == "memory":
+            linear[-1].weight.copy_(memory.weight[pen:])
+            linear[-1].bias.copy_(memory.visible_bias[pen:])
+        else:
+            linear[-1].weight.normal_(0.0, weight_std, generator=rng)
+            linear[-1].bias.zero_()
+    return net
+
+
+def random_classifier(sizes: Sequence[int], *, rng: torch.Generator, gain: float = 4.0) -> nn.Sequential:
+    """Return the same net from random weights, given a fair start: weights N(0, gain^2 2/(in+out)), every unit centred.
+
+    A gain of 4 undoes the logistic unit's slope of 1/4 (Glorot & Bengio 2010); biases cancel the mean activity of 1/2 below, without
+    which deep logistic nets sit at chance for many passes. The label layer has a gain of 1.
+    """
+    net = feed_forward(sizes, rng.device)
+    linear = [layer for layer in net if isinstance(layer, nn.Linear)]
+    with torch.no_grad():
+        for depth, layer in enumerate(linear):
+            scale = 1.0 if layer is linear[-1] else gain
+            std = scale * (2.0 / (layer.in_features + layer.out_features)) ** 0.5
+            layer.weight.normal_(0.0, std, generator=rng)
+            layer.bias.zero_() if depth == 0 else layer.bias.copy_(-0.5 * layer.weight.sum(1))
+    return net
+
+
+def log_probs(net: nn.Module, images: Tensor) -> Tensor:
+    """Return log p(label | image) of each image (N, pixels), (N, classes), nats."""
+    with torch.inference_mode():
+        return torch.cat([torch.log_softmax(net(chunk), 1) for chunk in rows.chunks(images)])
+
+
+def start(net: nn.Module) -> State:
+    """Return the state before the first pass: no velocity."""
+    return {"epoch": 0} | {f"momentum.{name}": torch.zeros_like(parameter) for name, parameter in net.named_parameters()}
+
+
+def epochs(
+    net: nn.Sequential,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    config: BackpropConfig,
+    rng: torch.Generator,
+    state: State | None = None,
+    stage: str = "backprop",
+) -> Iterator[Pass]:
+    """Fine-tune `net` on `images` (N, pixels) with `labels` (N,), in place, yielding a record after each pass.
+
+    Yields:
+        Pass, with metrics `cross_entropy` (nats a case, mean over the pass as it went), `train_error_percent` (likewise) and, for SGD,
+        `learning_rate`.
+
+    Raises:
+        DataError: labels out of the net's range.
+        DivergedError: NaN or infinite weights.
+    """
+    outputs = next(layer.out_features for layer in reversed(net) if isinstance(layer, nn.Linear))
+    if len(labels) != len(images) or int(labels.min()) < 0 or int(labels.max()) >= outputs:
+        raise DataError(f"{len(labels)} labels from {int(labels.min())} to {int(labels.max())} for {len(images)} cases and {outputs} outputs")
+    state = start(net) if state is None else state
+    for epoch in range(int(state["epoch"]), config.passes):
+        one_pass = _sgd_pass if config.method == "sgd" else _conjugate_gradient_pass
+        loss, errors = one_pass(net, images, labels, config, epoch, state, rng)
+        check_finite(dict(net.named_parameters()), config.rate(epoch))
+        state = {**state, "epoch": epoch + 1}
+        metrics = {"cross_entropy": loss / len(images), "train_error_percent": 100 * errors / len(images)}
+        if config.method == "sgd":
+            metrics["learning_rate"] = config.rate(epoch)
+        yield Pass(stage, epoch + 1, config.passes, len(images), metrics, state)
+
+
+def _sgd_pass(
+    net: nn.Sequential, images: Tensor, labels: Tensor, config: BackpropConfig, epoch: int, state: State, rng: torch.Generator
+) -> tuple[float, int]:
+    """Return the summed loss and the number of errors of a pass of SGD; the velocities are those of `state`, moved in place."""
+    weights = [parameter for name, parameter in net.named_parameters() if name.endswith("weight")]
+    biases = [parameter for name, parameter in net.named_parameters() if not name.endswith("weight")]
+    groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": config.weight_decay}, {"params": biases}]
+    optimizer = torch.optim.SGD(groups, lr=config.rate(epoch), momentum=config.momentum, fused=True)
+    for name, parameter in net.named_parameters():
+        optimizer.state[parameter]["momentum_buffer"] = state[f"momentum.{name}"]
+    loss_sum = torch.zeros((), device=images.device)
+    errors = torch.zeros((), device=images.device)
+    buffer = torch.empty(config.batch_size, images.shape[1], device=images.device)
+    for index in torch.split(rows.order(labels, len(images), rng), config.batch_size):
+        batch, target = rows.gather(images, index, buffer[: len(index)]), labels[index]
+        logits = net(batch)
+        loss = cross_entropy(logits, target)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        loss_sum += loss.detach() * len(index)
+        errors += (logits.detach().argmax(1) != target).sum()
+    return float(loss_sum), int(errors)
+
+
+def _conjugate_gradient_pass(
+    net: nn.Sequential, images: Tensor, labels: Tensor, config: BackpropConfig, epoch: int, state: State, rng: torch.Generator
+) -> tuple[float, int]:
+    """Return the summed loss and the number of errors of a pass of conjugate gradient, each minibatch a fresh start of SciPy's."""
+    from scipy.optimize import minimize  # here, so that importing wakesleep stays light
+
+    top_only = epoch < config.cg_top_passes
+    below, moving = (net[:-1], net[-1:]) if top_only else (net[:0], net)
+    parameters = list(moving.parameters())
+    loss_sum, errors = 0.0, 0
+    for index in torch.split(rows.order(labels, len(images), rng), config.cg_batch_size):
+        batch, target = rows.as_probs(images[index]), labels[index]
+        with torch.no_grad():
+            batch = below(batch)
+
+        def objective(flat: np.ndarray, batch: Tensor = batch, target: Tensor = target) -> tuple[float, np.ndarray]:
+            _write(parameters, flat)
+            loss = cross_entropy(moving(batch), target)
+            gradients = torch.autograd.grad(loss, parameters)
+            return float(loss.detach()), torch.cat([gradient.flatten() for gradient in gradients]).cpu().numpy().astype(np.float64)
+
+        with torch.no_grad():
+            logits = moving(batch)
+            loss_sum += float(cross_entropy(logits, target, reduction="sum"))
+            errors += int((logits.argmax(1) != target).sum())
+        now = torch.cat([parameter.detach().flatten() for parameter in parameters]).cpu().numpy().astype(np.float64)
+        found = minimize(objective, now, jac=True, method="CG", options={"maxiter": config.cg_line_searches})
+        _write(parameters, found.x)
+    return loss_sum, errors
+
+
+def _write(parameters: list[nn.Parameter], flat: np.ndarray) -> None:
+    """Copy a flat vector back into the parameters."""
+    with torch.no_grad():
+        torch.nn.utils.vector_to_parameters(torch.from_numpy(flat).to(parameters[0]), parameters)

@@ -1,0 +1,257 @@
+"""Contrastive divergence: an RBM learns by comparing the data with its own reconstructions of them.
+
+    dW = <v h'>_data - <v h'>_reconstruction
+
+CD-k starts its k Gibbs steps at the data (Hinton 2002); with `persistent=True` they go on from where the last update left them (PCD,
+Tieleman 2008). `epochs` is the loop; everything else is one minibatch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wakesleep.foundation import cases as rows
+from wakesleep.learning import increments
+from wakesleep.learning.records import Pass, State, check_finite, require
+from wakesleep.model.rbm import RBM, Statistics
+from wakesleep.model.units import Bernoulli, softmax_columns
+
+
+@dataclass(frozen=True)
+class CDConfig:
+    """How one RBM learns. Defaults: Hinton's MATLAB code and practical guide (2010), where a reason does not say otherwise."""
+
+    passes: int = 30
+    """Passes over the cases; 30 a layer in Hinton, Osindero & Teh (2006)."""
+    batch_size: int = 100
+    """Cases in a minibatch: ten of each of ten classes."""
+    learning_rate: float = 0.1
+    """Rate in the first pass; right for pixels in [0, 1] and binary hidden units."""
+    final_learning_rate: float = 0.1
+    """Rate in the last pass, reached in a straight line: a falling rate averages the noise of sampling away."""
+    momentum: float = 0.9
+    """Momentum once learning has settled."""
+    initial_momentum: float = 0.5
+    """Momentum of the first passes, while the weights still make large moves."""
+    initial_momentum_passes: int = 5
+    """How many passes use the initial momentum."""
+    weight_decay: float = 2e-4
+    """L2 penalty, on weights only: it keeps hidden units from getting stuck."""
+    gibbs_steps: int = 1
+    """K, the Gibbs steps of the negative phase: 1 is enough to pretrain, more make a better density model."""
+    persistent: bool = False
+    """Go on with the chains of the last update (PCD) instead of starting at the data (CD)."""
+    sample_visible: bool = False
+    """Sample reconstructed visible units instead of using their probabilities; needed where a distribution is claimed."""
+    label_first: bool = True
+    """Begin the negative phase by drawing the label from p(label | the other visible units), the hidden units summed out: the same
+    model and an exact Gibbs step, but the hidden units can no longer whisper the right label to their own reconstruction."""
+    sparsity_target: float = 0.1
+    """Wanted mean activity of a hidden unit; only used with a sparsity cost."""
+    sparsity_cost: float = 0.0
+    """Weight of the cross-entropy between wanted and running mean activity; 0 turns it off."""
+
+    def __post_init__(self) -> None:
+        require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
+        require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
+        require(self.learning_rate > 0, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1")
+        require(self.final_learning_rate > 0, f"final_learning_rate = {self.final_learning_rate}: expected a number above 0")
+        require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
+        require(0 <= self.initial_momentum < 1, f"initial_momentum = {self.initial_momentum}: expected a number in [0, 1)")
+        require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
+        require(self.gibbs_steps >= 1, f"gibbs_steps = {self.gibbs_steps}: expected K >= 1; contrastive divergence needs one step")
+        require(0 < self.sparsity_target < 1, f"sparsity_target = {self.sparsity_target}: expected a number in (0, 1)")
+        require(self.sparsity_cost >= 0, f"sparsity_cost = {self.sparsity_cost}: expected 0 or more")
+
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of pass `epoch` (from 0)."""
+        done = epoch / max(self.passes - 1, 1)
+        return self.learning_rate + (self.final_learning_rate - self.learning_rate) * done
+
+    def momentum_at(self, epoch: int) -> float:
+        """Return the momentum of pass `epoch` (from 0)."""
+        return self.initial_momentum if epoch < self.initial_momentum_passes else self.momentum
+
+
+class Contrast:
+    """Buffers for one minibatch of N cases: the first N rows hold the data, the last N what the model makes of them.
+
+    `visible` is (2N, visible), `hidden` (2N, hidden) with the lower half's sign turned, so that visible'hidden / N is the gradient.
+    """
+
+    def __init__(self, rbm: RBM, size: int, config: CDConfig) -> None:
+        self.size = size
+        self.labels = softmax_columns(rbm.visible) if config.label_first else []
+        self.visible = rbm.weight.new_empty(2 * size, rbm.visible.size)
+        self.hidden = rbm.weight.new_empty(2 * size, rbm.hidden.size)
+        self.states = rbm.weight.new_empty(size, rbm.hidden.size)
+        self.visible_states = rbm.weight.new_empty(size, rbm.visible.size)
+
+    def fill(self, rbm: RBM, config: CDConfig, rng: torch.Generator, chains: Tensor | None) -> None:
+        """Run the positive and the negative phase for the cases in the first N rows of `visible`; moves `chains` (hidden states) on.
+
+        Hidden units driven by data are sampled to start the negative phase; statistics use probabilities (Hinton 2010, section 3).
+        """
+        n = self.size
+        data, model = self.visible[:n], self.visible[n:]
+        positive, negative = self.hidden[:n], self.hidden[n:]
+        states = self.states if chains is None else chains[:n]
+        rbm.hidden_input(data, out=positive)
+        if chains is None and self.labels:
+            begin = rbm.hidden.mean(self._draw_labels(rbm, negative.copy_(positive), rng), out=negative)
+            rbm.hidden.sample(begin, rng, out=states)
+        rbm.hidden.mean(positive, out=positive)
+        if chains is None and not self.labels:
+            rbm.hidden.sample(positive, rng, out=states)
+        for step in range(config.gibbs_steps):
+            if step:
+                rbm.hidden.sample(negative, rng, out=states)
+            rbm.visible_probs(states, out=model)
+            if config.sample_visible or config.persistent:
+                model.copy_(rbm.visible.sample(model, rng, out=self.visible_states))
+            rbm.hidden_probs(model, out=negative)
+        if chains is not None:
+            rbm.hidden.sample(negative, rng, out=states)
+        negative.neg_()
+
+    def _draw_labels(self, rbm: RBM, total_input: Tensor, rng: torch.Generator) -> Tensor:
+        """Return the hidden units' input (N, hidden), in place, with each softmax group redrawn given all other visible units."""
+        data = self.visible[: self.size]
+        for columns in self.labels:
+            weight = rbm.weight[columns]
+            total_input.addmm_(data[:, columns], weight, alpha=-1.0)
+            probs = torch.softmax(_group_scores(rbm, total_input, columns), 1)
+            total_input += weight[torch.multinomial(probs, 1, generator=rng).squeeze(1)]
+        return total_input
+
+    def gradient(self) -> Statistics:
+        """Return positive minus negative statistics: the direction of ascent, means over the N cases."""
+        return Statistics(self.visible.t() @ self.hidden / self.size, self.visible_gradient(), self.hidden_gradient())
+
+    def visible_gradient(self) -> Tensor:
+        """Return <v>_data - <v>_model, (visible,)."""
+        return (self.visible[: self.size].sum(0) - self.visible[self.size :].sum(0)) / self.size
+
+    def hidden_gradient(self) -> Tensor:
+        """Return <h>_data - <h>_model, (hidden,)."""
+        return self.hidden.sum(0) / self.size
+
+
+def _group_scores(rbm: RBM, total_input: Tensor, columns: slice) -> Tensor:
+    """Return `rbm.group_scores`, several times faster for binary hidden units whose label weights stay below 20 in size.
+
+    softplus(x + w) - softplus(x) = log(1 + sigm(x)(e^w - 1)), so the sum over hidden units is the logarithm of a product, and
+    logarithms are dear: four factors share one.
+    """
+    if not isinstance(rbm.hidden, Bernoulli):
+        return rbm.group_scores(total_input, columns)
+    one = total_input.new_ones(())
+    factors = torch.addcmul(one, torch.sigmoid(total_input).unsqueeze(1), torch.expm1(rbm.weight[columns]))
+    for _ in range(2):
+        if factors.shape[-1] % 2 == 0:
+            half = factors.shape[-1] // 2
+            factors = factors[..., :half] * factors[..., half:]
+    return factors.log_().sum(-1) + rbm.visible_bias[columns]
+
+
+def set_base_rates(rbm: RBM, cases: Tensor) -> None:
+    """Start the visible biases at log p_i / (1 - p_i), p_i the mean of unit i over the cases (Hinton 2010, section 8.1).
+
+    One case on and one case off are added, so that a pixel that is never on gets a finite bias.
+    """
+    total = torch.zeros(rbm.visible.size, dtype=torch.float64, device=cases.device)
+    for chunk in rows.chunks(cases):
+        total += chunk.sum(0)
+    p = (total + 1) / (len(cases) + 2)
+    rbm.visible_bias.copy_(torch.log(p) - torch.log1p(-p))
+
+
+def start(rbm: RBM, config: CDConfig, rng: torch.Generator) -> State:
+    """Return the state before the first pass: still increments, and chains (hidden states) at random where CD is persistent."""
+    state: State = {"epoch": 0}
+    state |= {f"increment.{name}": torch.zeros_like(parameter) for name, parameter in rbm.named_parameters()}
+    if config.persistent:
+        state["chains"] = rbm.weight.new_empty(config.batch_size, rbm.hidden.size).bernoulli_(0.5, generator=rng)
+    if config.sparsity_cost:
+        state["activity"] = torch.full_like(rbm.hidden_bias, config.sparsity_target)
+    return state
+
+
+def update(rbm: RBM, contrast: Contrast, config: CDConfig, epoch: int, state: State, rng: torch.Generator) -> None:
+    """One minibatch: fill the contrast, then move the weights and both biases up the gradient. The data are in contrast.visible[:N]."""
+    contrast.fill(rbm, config, rng, state.get("chains"))
+    if config.sparsity_cost:
+        _push_to_target(contrast, config, state["activity"])
+    rate, momentum = config.rate(epoch), config.momentum_at(epoch)
+    increments.product_step(
+        rbm.weight,
+        state["increment.weight"],
+        contrast.visible,
+        contrast.hidden,
+        cases=contrast.size,
+        rate=rate,
+        momentum=momentum,
+        decay=config.weight_decay,
+    )
+    for name, gradient in (("visible_bias", contrast.visible_gradient()), ("hidden_bias", contrast.hidden_gradient())):
+        increments.step(getattr(rbm, name), state[f"increment.{name}"], gradient, rate=rate, momentum=momentum)
+
+
+def _push_to_target(contrast: Contrast, config: CDConfig, activity: Tensor) -> None:
+    """Add cost * (target - running mean activity) to every positive row: the cross-entropy's gradient (Hinton 2010, section 11)."""
+    positive = contrast.hidden[: contrast.size]
+    activity.mul_(0.9).add_(positive.mean(0), alpha=0.1)
+    positive.add_(config.sparsity_cost * (config.sparsity_target - activity))
+
+
+def epochs(
+    rbm: RBM,
+    cases: Tensor,
+    *,
+    config: CDConfig,
+    rng: torch.Generator,
+    classes: Tensor | None = None,
+    state: State | None = None,
+    stage: str = "cd",
+) -> Iterator[Pass]:
+    """Train `rbm` on `cases` (N, visible; uint8 pixels or floats in [0, 1]), yielding a record after each pass.
+
+    Args:
+        rbm: the machine that learns, in place.
+        cases: data on the RBM's device.
+        config: rates, passes and kind of negative phase.
+        rng: where all random choices come from; its device is the RBM's.
+        classes: labels (N,) by which minibatches are balanced; without them the order is plain random.
+        state: the `state` of an earlier record, to go on after it (`rng` must stand where it stood then).
+        stage: the name the records carry.
+
+    Yields:
+        Pass, with metrics `reconstruction_error` (mean squared error a pixel; not for PCD, and not to be trusted as a measure of the
+        model) and `learning_rate`.
+
+    Raises:
+        DivergedError: a weight is NaN or infinite after a pass.
+    """
+    state = start(rbm, config, rng) if state is None else state
+    buffers: dict[int, Contrast] = {}
+    error = torch.zeros((), device=rbm.weight.device)
+    for epoch in range(int(state["epoch"]), config.passes):
+        error.zero_()
+        for index in torch.split(rows.order(classes, len(cases), rng), config.batch_size):
+            if len(index) not in buffers:
+                buffers[len(index)] = Contrast(rbm, len(index), config)
+            contrast = buffers[len(index)]
+            rows.gather(cases, index, contrast.visible[: contrast.size])
+            update(rbm, contrast, config, epoch, state, rng)
+            error += torch.nn.functional.mse_loss(contrast.visible[: contrast.size], contrast.visible[contrast.size :], reduction="sum")
+        check_finite(dict(rbm.named_parameters()), config.rate(epoch))
+        state = {**state, "epoch": epoch + 1}
+        metrics: dict[str, Any] = {"learning_rate": config.rate(epoch)}
+        if not config.persistent:
+            metrics["reconstruction_error"] = float(error) / (len(cases) * rbm.visible.size)
+        yield Pass(stage, epoch + 1, config.passes, len(cases), metrics, state)

@@ -1,0 +1,95 @@
+"""Greedy pretraining, layer by layer: the activities of one RBM are the data of the next; labels join at the top.
+
+Source: Hinton, Osindero & Teh (2006), sections 4 and 6.1. Each added layer can raise a lower bound on log p(data).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from wakesleep.foundation import cases as rows
+from wakesleep.foundation.errors import DataError
+from wakesleep.learning import cd
+from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.records import Pass, State
+from wakesleep.model.dbn import DBN
+
+
+@dataclass(frozen=True)
+class GreedyConfig:
+    """How a stack of RBMs learns."""
+
+    layer: CDConfig = field(default_factory=CDConfig)
+    """How each directed layer learns while it is still an RBM."""
+    memory: CDConfig = field(default_factory=CDConfig)
+    """How the associative memory learns; it carries the labels, so it is worth more care."""
+
+
+def features(dbn: DBN, images: Tensor, layers: int) -> Tensor:
+    """Return what `layers` recognition layers make of `images`, as probabilities (N, units); no layers: the images themselves."""
+    if layers == 0:
+        return images
+    below = torch.empty(len(images), dbn.sizes[layers], device=images.device)
+    start = 0
+    for chunk in rows.chunks(images):
+        for layer in dbn.recognition[:layers]:
+            chunk = layer.probs(chunk)
+        below[start : start + len(chunk)] = chunk
+        start += len(chunk)
+    return below
+
+
+def memory_cases(dbn: DBN, images: Tensor, labels: Tensor | None) -> Tensor:
+    """Return the cases of the memory: the penultimate probabilities with, where the net has labels, the one-hot label beside them.
+
+    Raises:
+        DataError: the net has a label group and no labels came, or labels outside 0..labels-1.
+    """
+    below = features(dbn, images, dbn.depth - 1)
+    if not dbn.labels:
+        return below
+    if labels is None:
+        raise DataError(f"the memory holds {dbn.labels} labels but the cases came without any; give labels, or build DBN(..., labels=0)")
+    if len(labels) != len(images) or int(labels.min()) < 0 or int(labels.max()) >= dbn.labels:
+        raise DataError(
+            f"{len(labels)} labels from {int(labels.min())} to {int(labels.max())} for {len(images)} cases; "
+            f"expected one a case, from 0 to {dbn.labels - 1}"
+        )
+    return torch.cat([rows.as_probs(below), one_hot(labels, dbn.labels).to(torch.float32)], 1)
+
+
+def epochs(
+    dbn: DBN,
+    images: Tensor,
+    labels: Tensor | None = None,
+    *,
+    config: GreedyConfig,
+    rng: torch.Generator,
+    state: State | None = None,
+) -> Iterator[Pass]:
+    """Pretrain `dbn` on `images` (N, pixels) and, where it has a label group, `labels` (N,), from the pixels up, in place.
+
+    Yields:
+        A `Pass` after each pass of each layer, its stage "layer 1", "layer 2", ... or "memory". Its state goes on where it was.
+
+    Raises:
+        DataError: a label group without labels, or labels out of range.
+        DivergedError: NaN or infinite weights.
+    """
+    first, inner = (0, None) if state is None else (int(state["layer"]), state["inner"])
+    for layer in range(first, dbn.depth):
+        top = layer == dbn.depth - 1
+        cases = memory_cases(dbn, images, labels) if top else features(dbn, images, layer)
+        rbm = dbn.rbm(layer)
+        if inner is None:
+            cd.set_base_rates(rbm, cases)
+        each = config.memory if top else config.layer
+        stage = "memory" if top else f"layer {layer + 1}"
+        for record in cd.epochs(rbm, cases, config=each, rng=rng, classes=labels, state=inner, stage=stage):
+            yield record._replace(state={"layer": layer, "inner": record.state})
+        inner = None

@@ -1,0 +1,46 @@
+"""What a learning loop tells about a pass, and the checks every config shares."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from wakesleep.foundation.errors import ConfigError, DivergedError
+
+State = dict[str, Any]
+"""All that a loop needs to go on: tensors, numbers and strings by name; `None` stands for a fresh start."""
+
+
+class Pass(NamedTuple):
+    """One pass over the cases, as a loop yields it."""
+
+    stage: str
+    """Which part of the work this was, e.g. "layer 1"."""
+    epoch: int
+    """How many passes of the stage are done, from 1."""
+    epochs: int
+    """How many passes the stage has."""
+    cases: int
+    """How many cases were seen in this pass."""
+    metrics: dict[str, float]
+    """What was measured on the way, with the units in the loop's docstring."""
+    state: State
+    """Hand this to the same loop, with the same net, to go on after this pass."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ConfigError with `message` unless `condition` holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def check_finite(parameters: dict[str, Tensor], rate: float) -> None:
+    """Raise DivergedError where a parameter holds NaN or infinity; called once a pass, so that it costs nothing."""
+    for name, parameter in parameters.items():
+        if not bool(torch.isfinite(parameter).all()):
+            raise DivergedError(
+                f"the {name} went to NaN or infinity; the learning rate ({rate:g}) is too high for these data. "
+                "Try a third of it, and see that the cases lie in [0, 1]; the last saved pass is still good"
+            )

@@ -1,0 +1,47 @@
+"""A directed layer: one step up (recognition) or down (generative), and the delta rule it learns by."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from wakesleep.model.units import Units
+
+
+class Delta(NamedTuple):
+    """The delta rule's mean over cases: s'(target - p) for the weights, target - p for the bias."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+class DirectedLayer(nn.Module):
+    """Units that are picked given the layer they hear from: E[to | from] = mean(from W + b).
+
+    `weight` is kept in the recognition direction, (below, above). A generative layer reads it `downward`, transposed: this is how the
+    two pathways of a deep belief net can share one matrix until they are untied.
+    """
+
+    def __init__(self, units: Units, weight: nn.Parameter, bias: nn.Parameter, *, downward: bool = False) -> None:
+        super().__init__()
+        self.units, self.weight, self.bias, self.downward = units, weight, bias, downward
+
+    def probs(self, states: Tensor) -> Tensor:
+        """Return E[to | from], (N, to)."""
+        total_input = torch.addmm(self.bias, states, self.weight.t() if self.downward else self.weight)
+        return self.units.mean(total_input, out=total_input)
+
+    def sample(self, states: Tensor, rng: torch.Generator) -> Tensor:
+        """Return states of the layer drawn given the layer it hears from, (N, to)."""
+        return self.units.sample(self.probs(states), rng)
+
+    def delta_rule(self, states: Tensor, target: Tensor) -> Delta:
+        """Return the gradient of mean log p(target | states), sum_n s_n'(target_n - p_n) / N, in the layout of `weight`.
+
+        Source: Hinton, Dayan, Frey & Neal (1995), equations 4 and 6.
+        """
+        error = target - self.probs(states)
+        product = error.t() @ states if self.downward else states.t() @ error
+        return Delta(product / len(states), error.mean(0))

@@ -1,0 +1,78 @@
+"""The restricted Boltzmann machine: a weight matrix, two biases, and what they say about two layers of units."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from wakesleep.model.units import Units, as_units
+
+
+class Statistics(NamedTuple):
+    """What an RBM learns from: the mean over cases of the products v_i h_j, of v_i and of h_j."""
+
+    weight: Tensor
+    visible_bias: Tensor
+    hidden_bias: Tensor
+
+
+class RBM(nn.Module):
+    """A restricted Boltzmann machine, p(v, h) = exp(-E(v, h)) / Z with E(v, h) = -v'Wh - a'v - b'h.
+
+    Weights are (visible, hidden) and start as N(0, weight_std^2), 0.1 as in Hinton's MATLAB code; biases start at zero. Source: Hinton,
+    "To Recognize Shapes, First Learn to Generate Images" (2007); Hinton, Osindero & Teh (2006), section 2.
+    """
+
+    def __init__(self, visible: Units | int, hidden: Units | int, *, rng: torch.Generator, weight_std: float = 0.1) -> None:
+        super().__init__()
+        self.visible, self.hidden = as_units(visible), as_units(hidden)
+        weight = torch.empty(self.visible.size, self.hidden.size, device=rng.device).normal_(0.0, weight_std, generator=rng)
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        self.visible_bias = nn.Parameter(torch.zeros(self.visible.size, device=rng.device), requires_grad=False)
+        self.hidden_bias = nn.Parameter(torch.zeros(self.hidden.size, device=rng.device), requires_grad=False)
+
+    def hidden_input(self, visible: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return vW + b, (N, hidden)."""
+        return torch.addmm(self.hidden_bias, visible, self.weight, out=out)
+
+    def visible_input(self, hidden: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return hW' + a, (N, visible)."""
+        return torch.addmm(self.visible_bias, hidden, self.weight.t(), out=out)
+
+    def hidden_probs(self, visible: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return E[h | v], for Bernoulli units sigm(vW + b), (N, hidden)."""
+        total_input = self.hidden_input(visible, out=out)
+        return self.hidden.mean(total_input, out=total_input)
+
+    def visible_probs(self, hidden: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return E[v | h], for Bernoulli units sigm(hW' + a), (N, visible)."""
+        total_input = self.visible_input(hidden, out=out)
+        return self.visible.mean(total_input, out=total_input)
+
+    def energy(self, visible: Tensor, hidden: Tensor) -> Tensor:
+        """Return E(v, h) = -v'Wh - a'v - b'h of each pair, (N,), nats."""
+        return -(visible @ self.weight * hidden).sum(-1) - visible @ self.visible_bias - hidden @ self.hidden_bias
+
+    def free_energy(self, visible: Tensor) -> Tensor:
+        """Return F(v) = -a'v - log sum_h exp(h'(W'v + b)), so that p(v) = exp(-F(v)) / Z; (N,), nats per case."""
+        return -visible @ self.visible_bias - self.hidden.log_partition(self.hidden_input(visible))
+
+    def hidden_free_energy(self, hidden: Tensor) -> Tensor:
+        """Return F(h) = -b'h - log sum_v exp(v'(Wh + a)), so that p(h) = exp(-F(h)) / Z; (N,), nats per case."""
+        return -hidden @ self.hidden_bias - self.visible.log_partition(self.visible_input(hidden))
+
+    def group_scores(self, total_input: Tensor, columns: slice) -> Tensor:
+        """Return log p(column on | the other visible units) up to a constant of the case, the hidden units summed out: (N, columns), nats.
+
+        For a softmax group of visible units; `total_input` (N, hidden) is the hidden units' input without the group's part. The score is
+        -F = a_y + log sum_h exp(h'(x + W_y)), less the value that W_y = 0 would give, which all columns share.
+        """
+        without = self.hidden.log_partition(total_input)
+        scores = [self.hidden.log_partition(total_input + row) - without for row in self.weight[columns]]
+        return torch.stack(scores, 1) + self.visible_bias[columns]
+
+    def statistics(self, visible: Tensor, hidden: Tensor) -> Statistics:
+        """Return <v h'>, <v> and <h>, the means over N cases: (visible, hidden), (visible,), (hidden,)."""
+        return Statistics(visible.t() @ hidden / len(visible), visible.mean(0), hidden.mean(0))

@@ -1,0 +1,160 @@
+"""Units: what a total input means. Each kind turns it into a mean, a sample and a log-partition. No weights here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from wakesleep.foundation.errors import ConfigError
+
+
+class Units(Protocol):
+    """A layer of `size` stochastic units."""
+
+    @property
+    def size(self) -> int:
+        """How many units (columns) there are."""
+        ...
+
+    def mean(self, total_input: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return E[s | total input], (N, size); written to `out` where given (it may be `total_input` itself)."""
+        ...
+
+    def sample(self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None) -> Tensor:
+        """Return states drawn from their mean, (N, size); written to `out` where given (never `mean` itself)."""
+        ...
+
+    def log_partition(self, total_input: Tensor) -> Tensor:
+        """Return log sum_s exp(s . total_input) over all states s of the layer, (N,), in nats."""
+        ...
+
+    @property
+    def kinds(self) -> list[tuple[str, int]]:
+        """The layer in words, [(kind, size), ...], for a model file."""
+        ...
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    """Independent binary units: p(s_j = 1) = sigm(x_j); log-partition sum_j log(1 + exp x_j)."""
+
+    size: int
+
+    def mean(self, total_input: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return sigm(x), (N, size)."""
+        return torch.sigmoid(total_input, out=out) if out is not None else torch.sigmoid(total_input)
+
+    def sample(self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None) -> Tensor:
+        """Return 1 where a uniform number falls below the mean, else 0, (N, size)."""
+        states = torch.empty_like(mean) if out is None else out
+        return states.uniform_(generator=rng).lt_(mean)
+
+    def log_partition(self, total_input: Tensor) -> Tensor:
+        """Return sum_j log(1 + exp x_j), (N,), nats."""
+        return softplus(total_input).sum(-1)
+
+    @property
+    def kinds(self) -> list[tuple[str, int]]:
+        """[("bernoulli", size)]."""
+        return [("bernoulli", self.size)]
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """One group of units of which exactly one is on: p(s_j = 1) = exp x_j / sum_k exp x_k."""
+
+    size: int
+
+    def mean(self, total_input: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return softmax(x), (N, size)."""
+        probs = torch.softmax(total_input, -1)
+        return probs if out is None else out.copy_(probs)
+
+    def sample(self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None) -> Tensor:
+        """Return one-hot rows drawn from the probabilities, (N, size)."""
+        states = torch.empty_like(mean) if out is None else out
+        return states.zero_().scatter_(-1, torch.multinomial(mean, 1, generator=rng), 1.0)
+
+    def log_partition(self, total_input: Tensor) -> Tensor:
+        """Return log sum_j exp x_j, (N,), nats."""
+        return torch.logsumexp(total_input, -1)
+
+    @property
+    def kinds(self) -> list[tuple[str, int]]:
+        """[("softmax", size)]."""
+        return [("softmax", self.size)]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Several kinds of units side by side in one layer, e.g. 500 Bernoulli units and a softmax of 10 labels."""
+
+    parts: tuple[Units, ...]
+
+    @property
+    def size(self) -> int:
+        """All columns together."""
+        return sum(part.size for part in self.parts)
+
+    @property
+    def slices(self) -> list[slice]:
+        """The columns of each part."""
+        ends = torch.tensor([part.size for part in self.parts]).cumsum(0).tolist()
+        return [slice(end - part.size, end) for part, end in zip(self.parts, ends, strict=True)]
+
+    def mean(self, total_input: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return each part's mean in its own columns, (N, size)."""
+        means = torch.empty_like(total_input) if out is None else out
+        for part, columns in zip(self.parts, self.slices, strict=True):
+            part.mean(total_input[:, columns], out=means[:, columns])
+        return means
+
+    def sample(self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None) -> Tensor:
+        """Return each part's sample in its own columns, (N, size)."""
+        states = torch.empty_like(mean) if out is None else out
+        for part, columns in zip(self.parts, self.slices, strict=True):
+            part.sample(mean[:, columns], rng, out=states[:, columns])
+        return states
+
+    def log_partition(self, total_input: Tensor) -> Tensor:
+        """Return the sum of the parts' log-partitions, (N,), nats."""
+        pairs = zip(self.parts, self.slices, strict=True)
+        return torch.stack([part.log_partition(total_input[:, columns]) for part, columns in pairs]).sum(0)
+
+    @property
+    def kinds(self) -> list[tuple[str, int]]:
+        """The parts' kinds in order."""
+        return [kind for part in self.parts for kind in part.kinds]
+
+
+def softmax_columns(units: Units) -> list[slice]:
+    """Return the columns of each softmax group that stands beside other units; none where the layer is of one kind."""
+    if not isinstance(units, Groups):
+        return []
+    return [columns for part, columns in zip(units.parts, units.slices, strict=True) if isinstance(part, Softmax)]
+
+
+KINDS: dict[str, type[Bernoulli] | type[Softmax]] = {"bernoulli": Bernoulli, "softmax": Softmax}
+
+
+def from_kinds(kinds: Sequence[tuple[str, int]]) -> Units:
+    """Return the units that `kinds` describes: the way back from a model file.
+
+    Raises:
+        ConfigError: a kind is unknown or a size is below 1.
+    """
+    for kind, size in kinds:
+        if kind not in KINDS or int(size) < 1:
+            raise ConfigError(f"units {kind!r} of size {size}: expected a size of at least 1 and one of {', '.join(KINDS)}")
+    parts = tuple(KINDS[kind](int(size)) for kind, size in kinds)
+    return parts[0] if len(parts) == 1 else Groups(parts)
+
+
+def as_units(units: Units | int) -> Units:
+    """Return `units`; a plain number n means n Bernoulli units."""
+    return from_kinds([("bernoulli", units)]) if isinstance(units, int) else units

@@ -1,0 +1,355 @@
+"""The whole way in a run folder: pretrain, fine-tune, compare, evaluate. Every pass is saved; killing it loses at most one.
+
+RUN/config.json             every setting
+RUN/provenance.json         versions, seed, device, command, checksum of the data, minutes
+RUN/metrics.jsonl           a line a pass
+RUN/checkpoint.safetensors  while it runs: everything needed to go on
+RUN/model.safetensors       when it is done: the generative model and the net fine-tuned from it
+RUN/evaluation.json         test errors of each method
+RUN/figures/                receptive fields, reconstructions, dreams, error curves
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wakesleep import checkpoint
+from wakesleep.data import KNOWN, Dataset, Split, hold_out
+from wakesleep.foundation import devices
+from wakesleep.foundation.errors import CheckpointError, ConfigError
+from wakesleep.foundation.rng import generator
+from wakesleep.judging import classify
+from wakesleep.learning import backprop, greedy
+from wakesleep.learning.backprop import BackpropConfig
+from wakesleep.learning.records import Pass, State
+from wakesleep.model.dbn import DBN
+from wakesleep.settings import TrainConfig, read_config, to_json
+
+Step = tuple[Pass, State]
+
+
+@dataclass
+class Job:
+    """A run in progress: the data, the nets so far, and where it stands."""
+
+    folder: Path
+    config: TrainConfig
+    dataset: Dataset
+    train: Split
+    validation: Split | None
+    dbn: DBN
+    nets: dict[str, nn.Sequential]
+    about: dict[str, Any]
+    position: int = 0
+    """The stage that is being worked on."""
+    state: State | None = None
+    """Its state; None before its first pass."""
+    rng: torch.Generator | None = None
+    lines: int = 0
+    """How many lines of metrics are settled."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Time spent learning, by stage."""
+    last_rate: float = 0.0
+    """Cases per second of the last pass."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the nets are."""
+        return self.dbn.memory.weight.device
+
+
+def _stream(seed: int, name: str, device: torch.device) -> torch.Generator:
+    """Return the generator of one stage, so that adding a stage does not change the numbers of another."""
+    return generator(int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:6]), device)
+
+
+def _on(split: Split, device: torch.device) -> Split:
+    return Split(split.images.to(device), None if split.labels is None else split.labels.to(device))
+
+
+def _new_job(folder: Path, config: TrainConfig, dataset: Dataset, device: torch.device, about: dict[str, Any]) -> Job:
+    labelled = dataset.train.labels is not None
+    supervised = [stage for stage in config.stages if stage != "pretrain"]
+    if not labelled and (supervised or config.label_memory):
+        raise ConfigError(
+            f"{dataset.name} has no labels, so it cannot serve {supervised or 'a label memory'}; "
+            "use --stages pretrain --no-label-memory to learn to generate only"
+        )
+    train, validation = hold_out(dataset.train, config.validation) if config.validation else (dataset.train, None)
+    sizes = (dataset.train.images.shape[1], *config.hidden)
+    labels = len(dataset.classes) if config.label_memory else 0
+    dbn = DBN(sizes, labels=labels, rng=_stream(config.seed, "init", device))
+    on_device = None if validation is None else _on(validation, device)
+    return Job(folder, config, dataset, _on(train, device), on_device, dbn, {}, about)
+
+
+def start(
+    folder: Path,
+    config: TrainConfig,
+    dataset: Dataset,
+    device: torch.device,
+    command: str,
+    *,
+    data_path: str | None = None,
+    dbn: DBN | None = None,
+) -> Job:
+    """Make a new run folder and the job that fills it, starting from `dbn` where one is given.
+
+    `data_path` is the name or path by which the data can be loaded again; by default the data set's name.
+
+    Raises:
+        CheckpointError: the folder exists and is not empty, or cannot be made.
+        ConfigError: settings that do not fit the data.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise CheckpointError(f"{folder} exists; choose another folder, or go on with it: wakesleep train --resume {folder}")
+    about = {
+        "data": dataset.name,
+        "data_path": _absolute(data_path or dataset.name),
+        "data_checksum": dataset.checksum,
+        "seed": config.seed,
+        "device": devices.describe(device),
+        "command": command,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": _versions(),
+    }
+    job = _new_job(folder, config, dataset, device, about)
+    if dbn is not None:
+        if dbn.sizes != job.dbn.sizes or dbn.labels not in (0, len(dataset.classes)):
+            raise ConfigError(
+                f"the model has layers {dbn.sizes} and {dbn.labels} labels, the data and settings ask for {job.dbn.sizes} "
+                f"and {len(dataset.classes)}; give it data of the same kind"
+            )
+        job.dbn = dbn
+    try:
+        (folder / "figures").mkdir(parents=True)
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be made ({error}); choose another folder") from error
+    checkpoint.write_json(folder / "config.json", {"format": checkpoint.FORMAT, **to_json(config)})
+    checkpoint.write_json(folder / "provenance.json", about)
+    _save(job)
+    return job
+
+
+def _absolute(data: str) -> str:
+    """Return a path of the user's own as an absolute one, so that the run finds it from anywhere; names stay names."""
+    return data if data in KNOWN else str(Path(data).expanduser().resolve())
+
+
+def resume(folder: Path, dataset: Dataset, device: torch.device) -> Job:
+    """Return the job of a run folder, to go on after its last saved pass.
+
+    Raises:
+        CheckpointError: no run there, one that is finished, or one that learned from other data.
+    """
+    about, config = checkpoint.read_json(folder / "provenance.json"), read_config(folder)
+    if (folder / "model.safetensors").exists():
+        raise CheckpointError(f"{folder} is finished; nothing is left to resume. Look at it: wakesleep evaluate {folder}")
+    if about.get("data_checksum") != dataset.checksum:
+        raise CheckpointError(f"{folder} learned from other data than {dataset.name} is now (checksums differ); give it the same data")
+    job = _new_job(folder, config, dataset, device, about)
+    path = folder / "checkpoint.safetensors"
+    tensors, header = checkpoint.load_tensors(path, "checkpoint")
+    parts = checkpoint.unflatten({name: tensor.to(device) for name, tensor in tensors.items()}, header["values"])
+    job.dbn = checkpoint.build_dbn(parts["dbn"], header["dbn"], path).to(device)
+    for name, net_tensors in parts.get("net", {}).items():
+        job.nets[name] = backprop.feed_forward((*job.dbn.sizes, len(dataset.classes)), device)
+        checkpoint.fill(job.nets[name], net_tensors, [], path)
+    job.position, job.lines = header["position"], header["lines"]
+    job.seconds = dict(header["seconds"])
+    job.state = parts.get("state")
+    if "rng" in parts:
+        job.rng = generator(0, device)
+        job.rng.set_state(parts["rng"].cpu())
+    return job
+
+
+def _save(job: Job) -> None:
+    """Write the checkpoint: nets, state of the stage, generator, and how far the metrics go."""
+    tensors, values = checkpoint.flatten({"state": job.state} if job.state is not None else {})
+    tensors |= {f"dbn/{name}": tensor for name, tensor in checkpoint.dbn_tensors(job.dbn).items()}
+    for name, net in job.nets.items():
+        tensors |= {f"net/{name}/{inner}": tensor for inner, tensor in net.state_dict().items()}
+    if job.rng is not None and job.state is not None:
+        tensors["rng"] = job.rng.get_state()
+    header = {"values": values, "position": job.position, "lines": job.lines, "seconds": job.seconds, **_header(job)}
+    checkpoint.save_tensors(job.folder / "checkpoint.safetensors", tensors, header, "checkpoint")
+
+
+def _header(job: Job) -> dict[str, Any]:
+    return {
+        "dbn": checkpoint.dbn_header(job.dbn),
+        "shape": list(job.dataset.shape),
+        "classes": list(job.dataset.classes),
+        "data_path": job.about["data_path"],
+        "seed": job.config.seed,
+    }
+
+
+def train(job: Job) -> Iterator[Pass]:
+    """Do what is left of the job, yielding a record after each pass, once it is saved; then write model, evaluation and figures."""
+    metrics = job.folder / "metrics.jsonl"
+    _keep_lines(metrics, job.lines)
+    for position in range(job.position, len(job.config.stages)):
+        name = job.config.stages[position]
+        if position != job.position:
+            job.position, job.state, job.rng = position, None, None
+        if job.rng is None:
+            job.rng = _stream(job.config.seed, name, job.device)
+        began = time.perf_counter()
+        for record, state in STAGES[name](job, job.rng, job.state):
+            seconds = time.perf_counter() - began
+            job.last_rate = record.cases / seconds
+            job.state, job.lines = state, job.lines + 1
+            job.seconds[name] = job.seconds.get(name, 0.0) + seconds
+            line = {"stage": record.stage, "epoch": record.epoch, "epochs": record.epochs, **record.metrics}
+            with metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({**line, "seconds": round(seconds, 3), "cases_per_second": round(job.last_rate)}) + "\n")
+            _save(job)
+            yield record
+            began = time.perf_counter()
+    _finish(job)
+
+
+def _keep_lines(path: Path, count: int) -> None:
+    """Drop the metrics of a pass that was never saved: a kill may fall between the line and the checkpoint."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    if len(lines) > count:
+        checkpoint.write_atomically(path, lambda temporary: temporary.write_text("".join(lines[:count]), encoding="utf-8"))
+
+
+def _pretrain(job: Job, rng: torch.Generator, state: State | None) -> Iterator[Step]:
+    """Greedy pretraining; the memory's passes also report how many validation cases its free energies get wrong."""
+    for record in greedy.epochs(job.dbn, job.train.images, job.train.labels, config=job.config.greedy, rng=rng, state=state):
+        if record.stage == "memory" and job.dbn.labels and job.validation is not None and job.validation.labels is not None:
+            errors = classify.count_errors(classify.predict(job.dbn, job.validation.images), job.validation.labels)
+            record.metrics["validation_errors"] = errors
+        yield record, record.state
+
+
+def _fine_tune(name: str, make: Callable[[Job, torch.Generator], nn.Sequential]) -> Callable[..., Iterator[Step]]:
+    """Return the stage that trains a feed-forward net and keeps its best pass by validation errors (the last one without validation)."""
+
+    def stage(job: Job, rng: torch.Generator, state: State | None) -> Iterator[Step]:
+        config: BackpropConfig = getattr(job.config, name)
+        if state is None:
+            job.nets[name] = make(job, rng)
+        net = job.nets[name]
+        assert job.train.labels is not None
+        best: State = {} if state is None else {key: state[key] for key in ("best", "score", "pass") if key in state}
+        inner = None if state is None else state["inner"]
+        for record in backprop.epochs(net, job.train.images, job.train.labels, config=config, rng=rng, state=inner, stage=name):
+            if job.validation is not None and job.validation.labels is not None:
+                score = _score(net, job.validation)
+                record.metrics["validation_errors"], record.metrics["validation_cross_entropy"] = score
+                if "score" not in best or score <= (best["score"][0], best["score"][1]):
+                    best = {"score": list(score), "pass": record.epoch, "best": _copy(net)}
+            yield record, {"inner": record.state, **best}
+        if "best" in best:
+            with torch.no_grad():
+                net.load_state_dict(best["best"])
+            job.about[f"{name}_pass"] = best["pass"]
+
+    return stage
+
+
+def _copy(net: nn.Module) -> dict[str, Tensor]:
+    return {key: value.detach().clone() for key, value in net.state_dict().items()}
+
+
+def _score(net: nn.Module, split: Split) -> tuple[int, float]:
+    """Return (errors, cross-entropy in nats a case): fewer errors win, and among equals the surer net."""
+    assert split.labels is not None
+    log_probs = backprop.log_probs(net, split.images)
+    loss = torch.nn.functional.nll_loss(log_probs, split.labels)
+    return classify.count_errors(log_probs.argmax(1), split.labels), float(loss)
+
+
+def _pretrained_net(job: Job, rng: torch.Generator) -> nn.Sequential:
+    return backprop.classifier(job.dbn, len(job.dataset.classes), rng=rng, start="memory" if job.dbn.labels else "small")
+
+
+def _random_net(job: Job, rng: torch.Generator) -> nn.Sequential:
+    return backprop.random_classifier((*job.dbn.sizes, len(job.dataset.classes)), rng=rng)
+
+
+STAGES: dict[str, Callable[[Job, torch.Generator, State | None], Iterator[Step]]] = {
+    "pretrain": _pretrain,
+    "backprop": _fine_tune("backprop", _pretrained_net),
+    "random": _fine_tune("random", _random_net),
+}
+
+
+def evaluate(dbn: DBN, net: nn.Sequential | None, split: Split, name: str, method: str) -> dict[str, Any]:
+    """Return the errors of one method on labelled cases: `method` is "free-energy" (the generative model) or the name of a net.
+
+    Raises:
+        ConfigError: the cases have no labels, or do not fit the net.
+    """
+    if split.labels is None:
+        raise ConfigError(f"{name} has no labels, so errors cannot be counted")
+    if split.images.shape[1] != dbn.sizes[0]:
+        raise ConfigError(f"{name} has pictures of {split.images.shape[1]} pixels, the net expects {dbn.sizes[0]}")
+    images, labels = split.images.to(dbn.memory.weight.device), split.labels.to(dbn.memory.weight.device)
+    log_probs = classify.log_probs(dbn, images) if net is None else backprop.log_probs(net, images)
+    errors = classify.count_errors(log_probs.argmax(1), labels)
+    return {
+        "dataset": name,
+        "n_test": len(labels),
+        "test_errors": errors,
+        "test_error_percent": round(100 * errors / len(labels), 4),
+        "cross_entropy_nats": float(torch.nn.functional.nll_loss(log_probs, labels)),
+        "method": method,
+    }
+
+
+def _finish(job: Job) -> None:
+    """Write the model, the evaluation of every method and the figures; then the checkpoint has served."""
+    from wakesleep import figures
+
+    if job.dataset.train.labels is not None:
+        tested = _on(job.dataset.test or job.validation or job.train, job.device)
+        part = "test" if job.dataset.test else "validation" if job.validation else "train"
+        rows = [evaluate(job.dbn, None, tested, job.dataset.name, "free-energy")] if job.dbn.labels else []
+        rows += [evaluate(job.dbn, net, tested, job.dataset.name, name) for name, net in job.nets.items()]
+        checkpoint.write_json(job.folder / "evaluation.json", {"part": part, "rows": rows})
+    figures.draw_run(job.folder, job.dbn, job.dataset, seed=job.config.seed)
+    minutes = {name: round(seconds / 60, 3) for name, seconds in job.seconds.items()}
+    done = datetime.now(UTC).isoformat(timespec="seconds")
+    job.about |= {"finished": done, "minutes": minutes, "peak_memory_gb": peak_memory_gb()}
+    checkpoint.write_json(job.folder / "provenance.json", job.about)
+    checkpoint.save_model(job.folder / "model.safetensors", job.dbn, job.nets.get("backprop"), _header(job))
+    (job.folder / "checkpoint.safetensors").unlink(missing_ok=True)
+
+
+def peak_memory_gb() -> float | None:
+    """Return the largest resident memory of this process so far, GB; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1e9 if sys.platform == "darwin" else 1e6 / 1.024), 3)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("wakesleep", "torch", "numpy", "scipy", "scikit-learn", "safetensors"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,76 @@
+"""A run in words: what is about to be done, how much work it is, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from wakesleep import checkpoint
+from wakesleep.foundation import devices
+from wakesleep.recipe import Job
+
+
+def plan(job: Job) -> dict[str, float]:
+    """Return the work of one pass of each stage, in multiplications: what a progress bar counts."""
+    work: dict[str, float] = {}
+    sizes, cases = job.dbn.sizes, len(job.train.images)
+    products = 5 * cases  # CD-1: up, down, up, and two statistics; each further Gibbs step adds two
+    for layer in range(job.dbn.depth if "pretrain" in job.config.stages else 0):
+        rbm, config = job.dbn.rbm(layer), job.config.greedy.layer
+        name = f"layer {layer + 1}"
+        if layer == job.dbn.depth - 1:
+            name, config = "memory", job.config.greedy.memory
+        work[name] = (products + 2 * cases * (config.gibbs_steps - 1)) * rbm.visible.size * rbm.hidden.size
+    parameters = sum(below * above for below, above in pairwise(sizes))
+    for name in job.config.stages:
+        if name != "pretrain":
+            work[name] = 3 * cases * parameters
+    return work
+
+
+def passes_planned(job: Job) -> dict[str, int]:
+    """Return how many passes each stage has, in order."""
+    greedy_config = job.config.greedy
+    planned: dict[str, int] = {}
+    for name in plan(job):
+        if name.startswith("layer"):
+            planned[name] = greedy_config.layer.passes
+        else:
+            planned[name] = greedy_config.memory.passes if name == "memory" else getattr(job.config, name).passes
+    return planned
+
+
+def passes_done(job: Job) -> dict[str, int]:
+    """Return how many passes of each stage the settled metrics show."""
+    stages = [line["stage"] for line in checkpoint.read_metrics(job.folder)[: job.lines]]
+    return {stage: stages.count(stage) for stage in dict.fromkeys(stages)}
+
+
+def announce(job: Job) -> Iterator[str]:
+    """Yield what is about to be done, in words."""
+    yield f"{job.dataset.name}: {len(job.train.images):,} training cases, {0 if job.validation is None else len(job.validation):,} held out"
+    labels = f" <- {job.dbn.labels} labels" if job.dbn.labels else ""
+    yield f"net: {'-'.join(map(str, job.dbn.sizes))}{labels}, on {devices.describe(job.device)}, seed {job.config.seed}"
+    yield f"passes: {', '.join(f'{name} {passes}' for name, passes in passes_planned(job).items())}"
+    yield f"run folder: {job.folder}"
+
+
+METHODS = {
+    "free-energy": "generative model, label free energies",
+    "backprop": "pretrained, then backpropagation",
+    "random": "same net from random weights",
+}
+
+
+def table(job: Job) -> Iterator[str]:
+    """Yield the run's outcome: a short table of errors, and where the figures are."""
+    if (job.folder / "evaluation.json").exists():
+        evaluation = checkpoint.read_json(job.folder / "evaluation.json")
+        yield ""
+        yield (f"{job.dataset.name}: errors on {evaluation['rows'][0]['n_test']:,} {evaluation['part']} cases" if evaluation["rows"] else "")
+        for row in evaluation["rows"]:
+            yield f"  {METHODS[row['method']]:<40} {row['test_errors']:>6}  {row['test_error_percent']:6.2f} %"
+    yield ""
+    for name in sorted((job.folder / "figures").glob("*.png")):
+        yield f"figure  {name}"
+    yield f"minutes {sum(job.seconds.values()) / 60:.1f}"

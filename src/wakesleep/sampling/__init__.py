@@ -1,0 +1,1 @@
+"""How states move: pure steps, (state, rng) -> new state."""

@@ -1,0 +1,117 @@
+"""Generation: let the memory settle, with the label clamped or free, then one generative down-pass shows what it thinks of.
+
+Source: Hinton, Osindero & Teh (2006), section 7 ("looking into the mind of a neural network").
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from wakesleep.foundation.errors import ConfigError
+from wakesleep.model.dbn import DBN
+from wakesleep.sampling.gibbs import Chains, Clamp, random_hidden, run
+
+
+class Dream(NamedTuple):
+    """What came of it: pixel probabilities (N, pixels), the label the memory held (N,) or None, and the chains to go on with."""
+
+    pixels: Tensor
+    labels: Tensor | None
+    chains: Chains
+
+
+def label_clamp(dbn: DBN, labels: Tensor) -> Clamp:
+    """Return the clamp that holds the memory's label units at `labels` (N,).
+
+    Raises:
+        ConfigError: the memory has no labels, or a label is out of range.
+    """
+    if not dbn.labels:
+        raise ConfigError("this net's memory holds no labels, so none can be clamped; dream without a label")
+    if len(labels) == 0 or int(labels.min()) < 0 or int(labels.max()) >= dbn.labels:
+        raise ConfigError(f"labels {labels.tolist()}: expected at least one, each from 0 to {dbn.labels - 1}")
+    weight = dbn.memory.weight
+    mask = torch.zeros(dbn.memory.visible.size, dtype=torch.bool, device=weight.device)
+    mask[dbn.label_columns] = True
+    values = weight.new_zeros(len(labels), dbn.memory.visible.size)
+    values[:, dbn.label_columns] = one_hot(labels.to(weight.device), dbn.labels).to(weight.dtype)
+    return Clamp(mask, values)
+
+
+def show(dbn: DBN, chains: Chains, rng: torch.Generator) -> Dream:
+    """Return the chains' thought as pictures: one down-pass of sampled features to pixel probabilities."""
+    pen = chains.visible[:, : dbn.sizes[-2]]
+    labels = chains.visible[:, dbn.label_columns].argmax(1) if dbn.labels else None
+    return Dream(dbn.down(pen, rng)[0], labels, chains)
+
+
+def dream(dbn: DBN, *, rng: torch.Generator, labels: Tensor | None = None, count: int | None = None, steps: int = 1000) -> Dream:
+    """Return `count` dreams after `steps` Gibbs steps from random top states, one for each of `labels` (N,) where these are given.
+
+    Raises:
+        ConfigError: count or steps below 1, or labels the memory does not hold.
+    """
+    count = len(labels) if labels is not None else count or 1
+    if count < 1:
+        raise ConfigError(f"{count} dreams: expected at least 1")
+    clamp = label_clamp(dbn, labels) if labels is not None else None
+    return show(dbn, run(dbn.memory, random_hidden(dbn.memory, count, rng), steps, rng, clamp), rng)
+
+
+def reconstruct(dbn: DBN, images: Tensor) -> Tensor:
+    """Return what the net sees in `images` (N, pixels in [0, 1]): up, once through the memory, and down, all in probabilities."""
+    pen = dbn.up(images)[-1]
+    total = torch.addmm(dbn.memory.hidden_bias, pen, dbn.memory.weight[: dbn.sizes[-2]])
+    if dbn.labels:
+        total += dbn.memory.weight[dbn.label_columns].mean(0)
+    again = dbn.memory.visible_probs(dbn.memory.hidden.mean(total))[:, : dbn.sizes[-2]]
+    return dbn.down(again)[0]
+
+
+def imagine(dbn: DBN, images: Tensor, labels: Tensor, *, rng: torch.Generator, steps: int = 10) -> Tensor:
+    """Return what the net imagines in place of `images` (N, pixels in [0, 1]): a few steps of the memory from them, `labels` clamped."""
+    clamp = label_clamp(dbn, labels)
+    pen = dbn.up(images, rng)[-1]
+    visible = torch.cat([pen, clamp.values[:, dbn.label_columns]], 1)
+    hidden = dbn.memory.hidden.sample(dbn.memory.hidden_probs(visible), rng)
+    return show(dbn, run(dbn.memory, hidden, steps, rng, clamp), rng).pixels
+
+
+def inpaint(
+    dbn: DBN,
+    images: Tensor,
+    known: Tensor,
+    *,
+    rng: torch.Generator,
+    labels: Tensor | None = None,
+    sweeps: int = 100,
+    steps: int = 1,
+) -> Tensor:
+    """Return `images` (N, pixels in [0, 1]) with the pixels where `known` (pixels,) or (N, pixels) is false filled in.
+
+    Each sweep goes up from the picture as it stands, moves the memory `steps` Gibbs steps and comes down again; known pixels are put back
+    every time. The filled pixels are probabilities.
+
+    Raises:
+        ConfigError: sweeps or steps below 1, or a mask of another shape.
+    """
+    if sweeps < 1:
+        raise ConfigError(f"{sweeps} sweeps: expected at least 1")
+    if known.shape[-1] != images.shape[-1]:
+        raise ConfigError(f"a mask over {known.shape[-1]} pixels for pictures of {images.shape[-1]}: expected one entry a pixel")
+    known = known.to(torch.bool)
+    clamp = label_clamp(dbn, labels) if labels is not None else None
+    picture = torch.where(known, images, torch.rand(images.shape, generator=rng, device=images.device))
+    label_states = clamp.values[:, dbn.label_columns] if clamp else images.new_full((len(images), dbn.labels), 1 / max(dbn.labels, 1))
+    for _ in range(sweeps):
+        visible = torch.cat([dbn.up(picture, rng)[-1], label_states], 1)
+        hidden = dbn.memory.hidden.sample(dbn.memory.hidden_probs(visible), rng)
+        chains = run(dbn.memory, hidden, steps, rng, clamp)
+        if dbn.labels:
+            label_states = chains.visible[:, dbn.label_columns]
+        picture = torch.where(known, images, show(dbn, chains, rng).pixels)
+    return picture

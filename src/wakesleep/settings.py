@@ -1,0 +1,91 @@
+"""All settings of a run: one frozen dataclass, its presets, and its way to JSON and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from wakesleep import checkpoint
+from wakesleep.foundation.errors import CheckpointError, ConfigError
+from wakesleep.learning.backprop import BackpropConfig
+from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.greedy import GreedyConfig
+from wakesleep.learning.records import require
+
+StageName = Literal["pretrain", "backprop", "random"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All settings of a run."""
+
+    hidden: tuple[int, ...] = (500, 500, 2000)
+    """Hidden layers from the pixels up; the last one is the top of the associative memory."""
+    label_memory: bool = True
+    """Let the labels join at the top, as a softmax group of the memory; without them the fine-tuned net starts its label layer small."""
+    stages: tuple[StageName, ...] = ("pretrain", "backprop", "random")
+    """What to do, in order: greedy pretraining, backpropagation from there, and the same net from random weights to compare with."""
+    validation: int = 10_000
+    """How many of the last training cases are held out to pick the pass of the fine-tuned net; 0 trains on all and keeps the last pass."""
+    seed: int = 0
+    """Seed of every random choice."""
+    greedy: GreedyConfig = field(default_factory=GreedyConfig)
+    """Greedy pretraining."""
+    backprop: BackpropConfig = field(default_factory=BackpropConfig)
+    """Backpropagation from the pretrained weights."""
+    random: BackpropConfig = field(default_factory=BackpropConfig)
+    """Backpropagation from random weights."""
+
+    def __post_init__(self) -> None:
+        require(
+            len(self.hidden) >= 1 and min(self.hidden) >= 1,
+            f"hidden = {self.hidden}: expected at least one layer of at least one unit",
+        )
+        require(len(set(self.stages)) == len(self.stages), f"stages = {self.stages}: each may come once")
+        require(self.validation >= 0, f"validation = {self.validation}: expected 0 or more cases")
+
+
+def preset(name: str) -> TrainConfig:
+    """Return the settings that suit the data set `name`: small and quick for `digits`, the paper's net for everything else."""
+    if name != "digits":
+        return TrainConfig()
+    layer = CDConfig(passes=60, batch_size=20, final_learning_rate=0.01)
+    tune = BackpropConfig(passes=40, batch_size=20, learning_rate=0.05)
+    return TrainConfig(hidden=(200, 200, 500), validation=0, greedy=GreedyConfig(layer, layer), backprop=tune, random=tune)
+
+
+def to_json(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings as plain values."""
+    return dataclasses.asdict(config)
+
+
+def from_json(values: dict[str, Any]) -> TrainConfig:
+    """Return the settings that `to_json` wrote.
+
+    Raises:
+        ConfigError: unknown names or values that cannot work.
+    """
+    try:
+        plain = {**values, "hidden": tuple(values["hidden"]), "stages": tuple(values["stages"])}
+        plain["greedy"] = GreedyConfig(**{name: CDConfig(**inner) for name, inner in values["greedy"].items()})
+        plain |= {name: BackpropConfig(**values[name]) for name in ("backprop", "random")}
+        return TrainConfig(**plain)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"these are no settings of this version of wakesleep: {error}") from error
+
+
+def read_config(folder: Path) -> TrainConfig:
+    """Return the settings of a run folder.
+
+    Raises:
+        CheckpointError: they are missing, damaged, or of a newer format.
+    """
+    values = checkpoint.read_json(folder / "config.json")
+    if values.pop("format", None) not in range(checkpoint.FORMAT + 1):
+        raise CheckpointError(f"{folder} was written by a newer wakesleep: pip install --upgrade wakesleep")
+    try:
+        return from_json(values)
+    except ConfigError as error:
+        raise CheckpointError(f"{folder / 'config.json'} is damaged: {error}") from error

@@ -1,0 +1,247 @@
+"""The command line as a person and as a program meet it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import SMALL_ARGUMENTS
+from wakesleep.cli import main
+
+COMMANDS = ("train", "finetune", "evaluate", "dream", "recognize", "data")
+
+
+def call(*words: object) -> int:
+    return main([str(word) for word in words])
+
+
+def answer(capsys: pytest.CaptureFixture[str], *words: object) -> dict:
+    assert call(*words) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_explains_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    options = re.split(r"\n[│ ]+(?=--?[a-z])", text)[1:]
+    assert len(options) >= 4
+    for option in options:
+        explanation = re.sub(r"\(default:.*|[│-]", "", option, flags=re.DOTALL)
+        assert len(explanation.split()) >= 5, f"{command} does not explain {option}"
+
+
+def test_train_writes_a_whole_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = answer(capsys, "train", "--out", tmp_path / "run", *SMALL_ARGUMENTS, "--json")
+    assert [row["method"] for row in result["rows"]] == ["free-energy", "backprop", "random"]
+    assert all(row["test_error_percent"] < 35 for row in result["rows"])
+    found = {path.relative_to(tmp_path / "run").as_posix() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    figures = {f"figures/{name}.png" for name in ("receptive_fields", "reconstructions", "dreams", "errors", "reconstruction_error")}
+    assert found == {"model.safetensors", "config.json", "provenance.json", "metrics.jsonl", "evaluation.json"} | figures
+    about = json.loads((tmp_path / "run/provenance.json").read_text())
+    assert {"versions", "seed", "device", "command", "data_checksum", "minutes", "peak_memory_gb"} <= set(about)
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [line["stage"] for line in lines] == ["layer 1"] * 6 + ["memory"] * 6 + ["backprop"] * 4 + ["random"] * 4
+    assert all(line["cases_per_second"] > 0 for line in lines)
+
+
+def test_train_prints_plain_lines_and_a_table_in_a_pipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("train", "--out", tmp_path / "run", *SMALL_ARGUMENTS) == 0
+    text = capsys.readouterr().out
+    assert "layer 1 6/6" in text
+    assert "cases/s" in text
+    assert "\r" not in text
+    assert "label free energies" in text
+    assert "random weights" in text
+    assert "dreams.png" in text
+
+
+def test_a_run_folder_that_exists_is_refused_and_left_alone(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run_folder.rglob("*")}
+    assert call("train", "--out", run_folder, *SMALL_ARGUMENTS) == 1
+    assert "exists" in capsys.readouterr().err
+    assert before == {path: path.stat().st_mtime_ns for path in run_folder.rglob("*")}
+
+
+def test_evaluate_answers_with_the_promised_keys(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = answer(capsys, "evaluate", run_folder, "--json")
+    assert {"dataset", "n_test", "test_errors", "test_error_percent", "method"} <= set(result)
+    assert (result["dataset"], result["n_test"], result["method"]) == ("digits", 355, "backprop")
+    recorded = json.loads((run_folder / "evaluation.json").read_text())["rows"]
+    assert result in recorded
+    assert answer(capsys, "evaluate", run_folder, "--method", "free-energy", "--json") in recorded
+
+
+def test_dream_clamps_a_label_and_never_overwrites(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "dreams.png"
+    result = answer(capsys, "dream", run_folder, "--label", 7, "--count", 20, "--steps", 50, "--out", out, "--json")
+    assert result["labels"] == ["7"] * 20
+    first = out.read_bytes()
+    with Image.open(out) as picture:
+        assert picture.size == ((10 * 10 + 2) * 7, (2 * 10 + 2) * 7)
+    assert call("dream", run_folder, "--out", out, "--steps", 5) == 1
+    assert out.read_bytes() == first
+    free = answer(capsys, "dream", run_folder, "--out", out, "--count", 40, "--steps", 50, "--overwrite", "--json")
+    assert len(set(free["labels"])) > 1
+    assert out.read_bytes() != first
+
+
+@pytest.mark.parametrize("invert", [False, True])
+def test_recognize_reads_an_ordinary_picture_of_either_polarity(
+    run_folder: Path, tmp_path: Path, digits, invert: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = 0
+    for number in range(10):
+        pixels = np.kron(digits.test.images[number].reshape(8, 8).numpy(), np.ones((16, 16)))
+        framed = np.pad(pixels, 48) * 255
+        path = tmp_path / f"{invert}{number}.png"
+        Image.fromarray((255 - framed if invert else framed).astype(np.uint8)).save(path)
+        result = answer(capsys, "recognize", run_folder, path, "--json")
+        assert abs(sum(result["probabilities"].values()) - 1) < 1e-5
+        assert result["label"] == max(result["probabilities"], key=result["probabilities"].get)
+        right += result["label"] == digits.classes[digits.test.labels[number]]
+    assert right >= 5  # centring moves an 8 x 8 digit by up to half a pixel; chance is one
+    assert call("recognize", run_folder, path, "--imagine", tmp_path / f"{invert}.png") == 0
+    assert (tmp_path / f"{invert}.png").exists()
+
+
+def test_finetune_starts_from_a_run_and_leaves_it_alone(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = (run_folder / "model.safetensors").read_bytes()
+    result = answer(capsys, "finetune", run_folder, "--out", tmp_path / "fine", "--backprop.passes", 2, "--json")
+    assert [row["method"] for row in result["rows"]] == ["free-energy", "backprop"]
+    recorded = json.loads((run_folder / "evaluation.json").read_text())["rows"]
+    assert result["rows"][0] == recorded[0]
+    assert (run_folder / "model.safetensors").read_bytes() == model
+
+
+def test_data_describes_a_set(capsys: pytest.CaptureFixture[str]) -> None:
+    about = answer(capsys, "data", "digits", "--json")
+    assert (about["n_train"], about["n_test"], about["shape"]) == (1442, 355, [8, 8])
+
+
+def test_own_unlabelled_pictures_are_learned_without_a_label_memory(tmp_path: Path, digits, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "own.npy", digits.train.images[:200].numpy())
+    words = ("train", "--data", tmp_path / "own.npy", "--out", tmp_path / "run", "--hidden", 16, "--greedy.memory.passes", 2, "--validation", 0)
+    assert call(*words) == 1
+    assert "no labels" in capsys.readouterr().err
+    assert call(*words, "--no-label-memory", "--stages", "pretrain") == 0
+    assert call("dream", tmp_path / "run", "--count", 4, "--steps", 5, "--out", tmp_path / "d.png") == 0
+    assert call("dream", tmp_path / "run", "--label", 3, "--out", tmp_path / "e.png") == 1
+
+
+def _refusals(tmp_path: Path, run_folder: Path) -> dict[str, tuple[list[object], str]]:
+    (tmp_path / "no.png").write_bytes(b"this is no picture")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "model.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}              ")
+    np.savez(tmp_path / "nan.npz", images=np.full((4, 9), np.nan, np.float32), labels=np.zeros(4, np.int64))
+    train = ["train", "--out", tmp_path / "new"]
+    return {
+        "unknown data": ([*train, "--data", "nosuch"], "no data set"),
+        "NaN pixels": ([*train, "--data", tmp_path / "nan.npz"], "NaN"),
+        "no network": (["data", "mnist", "--offline", "--data-folder", tmp_path], "WAKESLEEP_DATA"),
+        "no run": (["evaluate", tmp_path / "nowhere"], "does not exist"),
+        "foreign model": (["dream", tmp_path / "foreign", "--out", tmp_path / "d.png"], "not written by wakesleep"),
+        "no picture": (["recognize", run_folder, tmp_path / "no.png"], "picture"),
+        "unknown label": (["dream", run_folder, "--label", "x", "--out", tmp_path / "d.png"], "this model knows"),
+        "no dreams": (["dream", run_folder, "--count", 0, "--out", tmp_path / "d.png"], "at least 1"),
+        "no steps": (["dream", run_folder, "--steps", 0, "--out", tmp_path / "d.png"], "at least 1"),
+        "no picture format": (["dream", run_folder, "--steps", 1, "--out", tmp_path / "d.xyz"], "picture format"),
+        "unknown device": ([*train, "--device", "abacus"], "device"),
+        "threads": ([*train, "--threads", -1], "--threads"),
+        "too many held out": ([*train, "--validation", 2000], "2000"),
+        "resume nothing": (["train", "--resume", tmp_path / "nowhere"], "run folder"),
+        "resume a finished run": (["train", "--resume", run_folder], "finished"),
+        "other data": (["evaluate", run_folder, "--data", tmp_path / "wide.npz"], "pixels"),
+        "diverges": ([*train, *SMALL_ARGUMENTS, "--greedy.layer.learning-rate", "1e30"], "learning rate"),
+    }
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "unknown data",
+        "NaN pixels",
+        "no network",
+        "no run",
+        "foreign model",
+        "no picture",
+        "unknown label",
+        "no dreams",
+        "no steps",
+        "no picture format",
+        "unknown device",
+        "threads",
+        "too many held out",
+        "resume nothing",
+        "resume a finished run",
+        "other data",
+        "diverges",
+    ],
+)
+def test_refusals_are_sentences(
+    case: str, tmp_path: Path, run_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAKESLEEP_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    np.savez(tmp_path / "wide.npz", images=np.zeros((4, 100), np.float32), labels=np.array([0, 1, 0, 1]))
+    words, expected = _refusals(tmp_path, run_folder)[case]
+    assert call(*words) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("wakesleep: ")
+    assert expected in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("words", [["train", "--greedy.layer.gibbs-steps", "0"], ["train", "--backprop.learning-rate", "-1"], ["fly"], []])
+def test_wrong_calls_exit_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code = main(words)
+    except SystemExit as stop:
+        code = stop.code
+    assert code in (1, 2)
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def _training(folder: Path, *more: str) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "wakesleep", "train", "--out", str(folder), *SMALL_ARGUMENTS, "--greedy.layer.passes", "400", *more]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def _wait_for(condition, process: subprocess.Popen[str], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_ctrl_c_leaves_a_usable_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    process = _training(tmp_path / "run")
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    _wait_for(lambda: metrics.exists() and len(metrics.read_text().splitlines()) >= 2, process)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in error
+    assert "Traceback" not in error
+    assert answer(capsys, "evaluate", tmp_path / "run", "--json")["method"] == "free-energy"
+    assert call("dream", tmp_path / "run", "--steps", 3, "--out", tmp_path / "d.png") == 0
+
+
+def test_importing_the_package_is_light() -> None:
+    code = "import sys, wakesleep; print(sorted(m for m in ('torch', 'matplotlib', 'sklearn', 'scipy', 'pooch') if m in sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "[]"
