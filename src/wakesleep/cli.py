@@ -179,7 +179,7 @@ def _run(argv: list[str]) -> int:
     defaults = Train(config=preset(_wanted_data(argv)))
     union: Any = Annotated[Train, tyro.conf.subcommand("train", description=Train.__doc__, default=defaults)]
     for name, kind in commands.items():
-        known = {"default": _finetune_defaults(argv)} if kind is Finetune else {}
+        known: dict[str, Any] = {"default": _finetune_defaults(argv)} if kind is Finetune else {}
         union = union | Annotated[kind, tyro.conf.subcommand(name, description=kind.__doc__, **known)]
     args = tyro.cli(union, prog="wakesleep", description=__import__("wakesleep").__doc__, args=argv)
     return COMMANDS[type(args)](args, shlex.join(["wakesleep", *argv]))
@@ -336,7 +336,7 @@ def _recognize(args: Recognize, command: str) -> int:
     import torch
 
     from wakesleep import plots
-    from wakesleep.data import read_picture
+    from wakesleep.data import FIELD, read_picture
     from wakesleep.foundation.rng import generator
     from wakesleep.judging import classify
     from wakesleep.learning import backprop
@@ -347,7 +347,7 @@ def _recognize(args: Recognize, command: str) -> int:
     model = _model(args.run, args.device)
     shape: tuple[int, int] = tuple(model.header["shape"])
     classes = [str(name) for name in model.header["classes"]]
-    picture = read_picture(args.image, shape).to(model.dbn.memory.weight.device)
+    picture = read_picture(args.image, shape, field=float(model.header.get("ink_field", FIELD))).to(model.dbn.memory.weight.device)
     log_probs = backprop.log_probs(model.net, picture) if model.net is not None else classify.log_probs(model.dbn, picture)
     probs = {name: float(prob) for name, prob in zip(classes, log_probs.exp()[0], strict=True)}
     label = max(probs, key=lambda name: probs[name])

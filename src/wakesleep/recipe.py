@@ -27,8 +27,9 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep import checkpoint
-from wakesleep.data import KNOWN, Dataset, Split, hold_out
+from wakesleep.data import KNOWN, Dataset, Split, hold_out, ink_field
 from wakesleep.foundation import devices
+from wakesleep.foundation.cases import as_probs
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import classify
@@ -194,6 +195,7 @@ def _header(job: Job) -> dict[str, Any]:
         "dbn": checkpoint.dbn_header(job.dbn),
         "shape": list(job.dataset.shape),
         "classes": list(job.dataset.classes),
+        "ink_field": ink_field(as_probs(job.dataset.train.images[:1000]), job.dataset.shape),
         "data_path": job.about["data_path"],
         "seed": job.config.seed,
     }

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import SMALL_ARGUMENTS
+from helpers import SMALL_ARGUMENTS
 from wakesleep.cli import main
 
 COMMANDS = ("train", "finetune", "evaluate", "dream", "recognize", "data")

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from conftest import SMALL_ARGUMENTS, small_config
+from helpers import SMALL_ARGUMENTS, small_config
 from wakesleep import checkpoint, recipe
 from wakesleep.data import load
 from wakesleep.foundation.errors import CheckpointError, ConfigError, DivergedError

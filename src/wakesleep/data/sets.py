@@ -1,0 +1,156 @@
+"""Data sets by name or by path: checked cases and labels, a picture's shape, and a checksum for provenance."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from wakesleep.data.checks import check_images, check_labels, shape_of
+from wakesleep.data.fetch import SOURCES, real_set
+from wakesleep.data.files import Parts, read_parts
+from wakesleep.data.idx import PARTS
+from wakesleep.foundation.errors import ConfigError, DataError
+
+KNOWN: tuple[str, ...] = ("digits", *SOURCES)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Cases with their labels: images (N, D), uint8 pixels 0..255 or float32 in [0, 1]; labels (N,) int64, or None."""
+
+    images: torch.Tensor
+    labels: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set: training cases, test cases where there are any, (rows, columns) of a picture, the names of the classes.
+
+    `checksum` is the sha256 over the bytes of all cases and labels, so that a run can say what it learned from.
+    """
+
+    name: str
+    train: Split
+    test: Split | None
+    shape: tuple[int, int]
+    classes: tuple[str, ...]
+    checksum: str
+
+
+def load(name: str | Path, *, folder: Path | None = None, download: bool = True) -> Dataset:
+    """Load a known set by name, or one of your own by path.
+
+    Known are `digits` (embedded: 1,797 pictures of 8 x 8, every fifth of each class is a test case), `mnist` and `fashion-mnist`.
+    A path leads to a .npz (`images`, `labels`, and optionally `test_images`, `test_labels`), a .npy (images alone), a folder of IDX
+    files, or a folder with a subfolder of pictures per class. A folder that is called like a known set is meant by `./mnist`.
+
+    Args:
+        name: one of KNOWN, or a path.
+        folder: where to look first for mnist and fashion-mnist.
+        download: whether those two may be fetched from the network.
+
+    Raises:
+        DataError: nothing there, or images and labels that cannot be used.
+        FetchError: a known set that is neither on this machine nor to be had.
+
+    >>> digits = load("digits")
+    >>> len(digits.train), len(digits.test), digits.shape
+    (1442, 355, (8, 8))
+    """
+    if name == "digits":
+        return _digits()
+    if isinstance(name, str) and name in SOURCES:
+        arrays = real_set(name, folder, download=download)
+        return _dataset(name, Parts(tuple(arrays[part] for part in PARTS), SOURCES[name].classes))
+    path = Path(os.path.expanduser(name))
+    # os.path answers False where Path would raise, as for a name that is too long.
+    if not str(name) or not os.path.exists(path):
+        raise DataError(f"there is no data set {str(name)!r}; expected one of {', '.join(KNOWN)}, or the path of a set of your own")
+    return _dataset(path.resolve().stem, read_parts(path))
+
+
+def hold_out(split: Split, n: int) -> tuple[Split, Split]:
+    """Hold out the last n cases for validation, as the paper's last 10,000 training images pick the pass.
+
+    Returns:
+        The first N - n cases and the last n, as views.
+
+    Raises:
+        ConfigError: n below 1, or so large that nothing is left to learn from.
+    """
+    if not 1 <= n < len(split):
+        raise ConfigError(f"cannot hold out {n} of {len(split)} cases; expected from 1 to {len(split) - 1}")
+    cut = len(split) - n
+    labels = split.labels
+    if labels is None:
+        return Split(split.images[:cut]), Split(split.images[cut:])
+    return Split(split.images[:cut], labels[:cut]), Split(split.images[cut:], labels[cut:])
+
+
+def describe(dataset: Dataset) -> dict[str, Any]:
+    """Describe a set in plain values fit for JSON; `mean_intensity` is that of the training cases, in [0, 1]."""
+    images = dataset.train.images
+    mean = float(images.sum(dtype=torch.float64)) / images.numel()
+    return {
+        "name": dataset.name,
+        "n_train": len(dataset.train),
+        "n_test": 0 if dataset.test is None else len(dataset.test),
+        "shape": list(dataset.shape),
+        "classes": list(dataset.classes),
+        "train_counts": _counts(dataset.train, dataset.classes),
+        "test_counts": _counts(dataset.test, dataset.classes),
+        "mean_intensity": mean / 255 if images.dtype == torch.uint8 else mean,
+        "checksum": dataset.checksum,
+    }
+
+
+def _counts(split: Split | None, classes: tuple[str, ...]) -> list[int] | None:
+    if split is None or split.labels is None:
+        return None
+    counts: list[int] = torch.bincount(split.labels, minlength=len(classes)).tolist()
+    return counts
+
+
+def _digits() -> Dataset:
+    from sklearn.datasets import load_digits  # slow to import, and needed here alone
+
+    pixels, labels = load_digits(return_X_y=True)
+    test = np.zeros(len(labels), bool)
+    for digit in range(10):
+        test[np.flatnonzero(labels == digit)[4::5]] = True
+    pixels = pixels / 16
+    return _dataset("digits", Parts((pixels[~test], labels[~test], pixels[test], labels[test]), tuple("0123456789")))
+
+
+def _dataset(name: str, parts: Parts) -> Dataset:
+    names = parts.classes
+    images, labels, test_images, test_labels = (*parts.arrays, None, None, None)[:4]
+    shape = shape_of(images)
+    train = _split(images, labels, names)
+    test = None
+    if test_images is not None:
+        test = _split(test_images, test_labels, names)
+        if shape_of(test_images) != shape or test.images.dtype != train.images.dtype:
+            came = f"{shape_of(test_images)} {test.images.dtype}"
+            raise DataError(f"test images are {came}, training images {shape} {train.images.dtype}: store both alike")
+    if names is None:
+        tops = [int(split.labels.max()) for split in (train, test) if split is not None and split.labels is not None]
+        names = tuple(str(label) for label in range(max(tops, default=-1) + 1))
+    digest = hashlib.sha256()
+    for split in (train, test):
+        for tensor in () if split is None else (split.images, split.labels):
+            if tensor is not None:
+                digest.update(tensor.numpy().data)
+    return Dataset(name, train, test, shape, names, digest.hexdigest())
+
+
+def _split(images: object, labels: object, names: tuple[str, ...] | None) -> Split:
+    cases = check_images(images)
+    return Split(cases, None if labels is None else check_labels(labels, len(cases), len(names) if names else None))

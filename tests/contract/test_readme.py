@@ -1,0 +1,81 @@
+"""What README and docs tell a person to type works, and their tables say what results/ holds."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from wakesleep import cli
+from wakesleep.experiments import results
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, run_folder: Path, digits, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a finished run called runs/digits and a picture of a digit."""
+    shutil.copytree(run_folder, tmp_path / "runs" / "digits")
+    pixels = (digits.test.images[0].reshape(8, 8).numpy() * 255).astype("uint8")
+    Image.fromarray(pixels).resize((200, 200)).save(tmp_path / "digit.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_blocks_run(page: Path, workplace: Path) -> None:
+    names: dict[str, object] = {}
+    for block in blocks(page, "python"):
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(compile(block, f"{page.name}", "exec"), names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_run(page: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        if words[:1] != ["wakesleep"]:
+            continue
+        with monkeypatch.context() as patch:
+            if words[1] in ("train", "finetune") or "mnist" in words:  # minutes of work, or a download: the call must parse
+                patch.setattr(cli, "COMMANDS", dict.fromkeys(cli.COMMANDS, lambda args, command: 0))
+            assert cli.main(words[1:]) == 0, f"{line}\n{capsys.readouterr().err}"
+
+
+def test_make_targets_named_in_the_pages_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+        named = {word for block in blocks(page, "sh") for word in re.findall(r"^make ([a-z]+)", block, re.MULTILINE)}
+        assert named <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_say_what_results_hold(page: Path) -> None:
+    for found in results.MARK.finditer(page.read_text(encoding="utf-8")):
+        assert found[0] == f"{found[1]}{results.render(found[2], ROOT)}{found[3]}", f"stale table in {page.name}: make tables"
+
+
+def test_every_file_is_in_the_readme_tree() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for path in sorted((ROOT / "src" / "wakesleep").rglob("*.py")):
+        if path.name not in ("__init__.py", "__main__.py"):
+            assert path.name in text, f"{path.name} is not in the file tree of the README"
+
+
+def test_links_and_pictures_exist() -> None:
+    for page in [*PAGES, *ROOT.glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text(encoding="utf-8")):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name} points to {target}"

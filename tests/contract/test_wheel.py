@@ -1,0 +1,70 @@
+"""A wheel is built, installed into a clean environment, and its main job run there."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from helpers import SMALL_ARGUMENTS
+
+ROOT = Path(__file__).parents[2]
+IMPORT_NAMES = {"sklearn": "scikit-learn", "PIL": "pillow"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("dist")
+    subprocess.run([sys.executable, "-m", "build", "--wheel", "--outdir", str(out), str(ROOT)], check=True, capture_output=True)
+    return next(out.glob("*.whl"))
+
+
+def test_the_wheel_holds_the_package_and_its_types(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    sources = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*.py")}
+    assert sources | {"wakesleep/py.typed"} <= names
+    assert not [name for name in names if name.startswith(("tests", "docs", "results"))]
+
+
+def test_the_metadata_names_every_import_without_pins() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = {re.split(r"[<>=!\[ ]", line)[0] for line in project["dependencies"]}
+    assert not [line for line in project["dependencies"] if "==" in line]
+    imported = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module.split(".")[0])
+    foreign = imported - set(sys.stdlib_module_names) - {"wakesleep"}
+    assert {IMPORT_NAMES.get(name, name) for name in foreign} <= required
+
+
+def test_the_main_job_runs_from_the_installed_wheel(wheel: Path, tmp_path: Path) -> None:
+    """Where WAKESLEEP_CLEAN_INSTALL is set everything is installed anew; otherwise the dependencies are borrowed from this environment."""
+    venv.create(tmp_path / "env", with_pip=True)
+    scripts = tmp_path / "env" / ("Scripts" if os.name == "nt" else "bin")
+    pip = [scripts / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if os.environ.get("WAKESLEEP_CLEAN_INSTALL"):
+        subprocess.run([*pip, "-c", str(ROOT / "constraints.txt"), str(wheel)], check=True)
+    else:
+        subprocess.run([*pip, "--no-deps", str(wheel)], check=True)
+        paths = sysconfig.get_paths(vars={"base": str(tmp_path / "env"), "platbase": str(tmp_path / "env")})
+        (Path(paths["purelib"]) / "borrowed.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    train = [scripts / "wakesleep", "train", "--out", str(tmp_path / "run"), *SMALL_ARGUMENTS]
+    shown = subprocess.run(train, check=True, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert "random weights" in shown.stdout
+    where = subprocess.run(
+        [scripts / "python", "-c", "import wakesleep; print(wakesleep.__file__)"], check=True, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert str(tmp_path / "env") in where.stdout

@@ -1,0 +1,224 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from idx_writer import FILES, idx_bytes, packed, small_set
+from PIL import Image
+
+import wakesleep.data.sets as sets
+from wakesleep.data import KNOWN, DataError, Dataset, Split, describe, hold_out, load
+from wakesleep.foundation.errors import ConfigError
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (6, 3, 4), np.uint8)
+LABELS = np.array([0, 1, 2, 0, 1, 2])
+
+
+def saved(folder, **arrays):
+    np.savez_compressed(folder / "own.npz", **arrays)
+    return folder / "own.npz"
+
+
+def test_digits():
+    digits = load("digits")
+    assert isinstance(digits, Dataset)
+    assert (len(digits.train), len(digits.test)) == (1442, 355)
+    assert digits.train.images.dtype == torch.float32
+    assert digits.train.images.max() == 1
+    assert digits.shape == (8, 8)
+    share = digits.test.labels.bincount() / (digits.test.labels.bincount() + digits.train.labels.bincount())
+    assert (share - 0.2).abs().max() < 0.01
+    assert digits.checksum == load("digits").checksum
+
+
+def test_sklearn_is_imported_for_digits_alone():
+    code = "import sys, wakesleep.data; print([name for name in ('sklearn', 'pooch', 'requests') if name in sys.modules])"
+    source = str(Path(sets.__file__).parents[2])
+    out = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": source}, capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("keys", [("images", "labels", "test_images", "test_labels"), ("x_train", "y_train", "x_test", "y_test")])
+def test_npz(tmp_path, keys):
+    own = load(saved(tmp_path, **dict(zip(keys, (IMAGES, LABELS, IMAGES[:2], np.array([3, 0])), strict=True))))
+    assert own.name == "own"
+    assert own.shape == (3, 4)
+    assert own.classes == ("0", "1", "2", "3")  # the highest label is a test case's
+    assert torch.equal(own.train.images, torch.from_numpy(IMAGES.reshape(6, 12)))
+    assert own.train.images.dtype == torch.uint8
+    assert own.test.labels.tolist() == [3, 0]
+
+
+def test_npz_without_test_part_as_text_and_float(tmp_path):
+    own = load(str(saved(tmp_path, X=np.asfortranarray(IMAGES.reshape(6, 12) / 255), y=LABELS)))
+    assert own.test is None
+    assert own.shape == (1, 12)
+    np.testing.assert_allclose(own.train.images.numpy(), IMAGES.reshape(6, 12) / 255, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "match"),
+    [
+        ({"images": IMAGES}, "labels missing"),
+        ({"pictures": IMAGES}, "holds pictures; expected images and labels"),
+        ({"images": IMAGES, "labels": LABELS[:5]}, "5 labels came for 6"),
+        ({"images": IMAGES, "labels": LABELS - 1}, "labels out of range"),
+        ({"images": IMAGES, "labels": LABELS / 2}, "integers"),
+        ({"images": IMAGES / 2, "labels": LABELS}, "divide by 255"),
+        ({"images": IMAGES, "labels": LABELS, "test_images": IMAGES}, "only one of"),
+        ({"images": IMAGES, "labels": LABELS, "test_images": IMAGES[:, 1:], "test_labels": LABELS}, "store both alike"),
+        ({"images": IMAGES, "labels": LABELS, "test_images": IMAGES / 255, "test_labels": LABELS}, "store both alike"),
+        ({"images": np.array([None, {}]), "labels": LABELS}, "Python objects"),
+        ({"images": IMAGES.astype("U"), "labels": LABELS}, "<U3"),
+    ],
+)
+def test_npz_refused(tmp_path, arrays, match):
+    with pytest.raises(DataError, match=match):
+        load(saved(tmp_path, **arrays))
+
+
+def test_npy_is_unlabelled(tmp_path):
+    np.save(tmp_path / "own.npy", IMAGES)
+    own = load(tmp_path / "own.npy")
+    assert own.train.labels is None
+    assert own.classes == ()
+    assert describe(own)["train_counts"] is None
+
+
+def test_no_pickle_is_loaded(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "exploded",))
+
+    np.save(tmp_path / "own.npy", np.array([Bomb()], object), allow_pickle=True)
+    with pytest.raises(DataError, match="Python objects"):
+        load(tmp_path / "own.npy")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_npy_header_that_claims_too_much(tmp_path):
+    np.save(tmp_path / "own.npy", np.zeros((9, 9)))
+    content = (tmp_path / "own.npy").read_bytes()
+    (tmp_path / "own.npy").write_bytes(content.replace(b"(9, 9), }  ", b"(9, 999), }", 1))
+    with pytest.raises(DataError, match="claims 71928 bytes"):
+        load(tmp_path / "own.npy")
+
+
+@pytest.mark.parametrize("cut", [0, 3, 50, -30])
+@pytest.mark.parametrize("suffix", [".npz", ".npy"])
+def test_corrupt_files(tmp_path, cut, suffix):
+    path = saved(tmp_path, images=IMAGES, labels=LABELS)
+    if suffix == ".npy":
+        path = tmp_path / "own.npy"
+        np.save(path, IMAGES)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(DataError, match="own"):
+        load(path)
+
+
+def test_nothing_there(tmp_path):
+    (tmp_path / "table.csv").write_text("1,2")
+    for name in ("mnits", "", "x" * 5000, "\0", tmp_path / "nowhere.npz", "~nobody-here/a.npz"):
+        with pytest.raises(DataError, match="digits, mnist, fashion-mnist"):
+            load(name)
+    with pytest.raises(DataError, match="no known kind"):
+        load(tmp_path / "table.csv")
+    with pytest.raises(DataError, match="subfolder"):
+        load(tmp_path)
+    assert KNOWN == ("digits", "mnist", "fashion-mnist")
+
+
+def test_idx_folder(tmp_path):
+    arrays = small_set()
+    for name, content in packed(arrays).items():
+        (tmp_path / name).write_bytes(content)
+    own = load(tmp_path)
+    assert own.shape == (4, 3)
+    assert (own.test.images.reshape(-1, 4, 3).numpy() == arrays["t10k-images"]).all()
+    assert own.classes == tuple("0123456789")
+    (tmp_path / FILES["t10k-images"]).unlink()
+    with pytest.raises(DataError, match="lacks t10k-images-idx3-ubyte"):
+        load(tmp_path)
+    (tmp_path / FILES["t10k-labels"]).unlink()
+    assert load(tmp_path).test is None
+    (tmp_path / FILES["train-labels"]).write_bytes(idx_bytes(arrays["train-labels"])[:-1])
+    with pytest.raises(DataError, match="train-labels"):
+        load(tmp_path)
+
+
+def draw(path, level, size=(4, 3), mode="L"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, level).save(path)
+
+
+def test_picture_folder(tmp_path):
+    draw(tmp_path / "cat" / "1.png", 10)
+    draw(tmp_path / "cat" / "2.jpg", (200, 200, 200), size=(8, 9), mode="RGB")
+    draw(tmp_path / "ant" / "9.png", 255, size=(4, 3))
+    (tmp_path / "ant" / "notes.txt").write_text("not a picture")
+    (tmp_path / ".hidden").mkdir()
+    own = load(tmp_path)
+    assert own.classes == ("ant", "cat")
+    assert own.shape == (3, 4)
+    assert own.train.labels.tolist() == [0, 1, 1]
+    assert own.train.images.dtype == torch.uint8
+    assert own.train.images.float().mean(1).tolist() == pytest.approx([255, 10, 200], abs=1)
+    assert own.test is None
+
+
+def test_picture_folder_with_train_and_test(tmp_path):
+    for name in ("ant", "cat"):
+        draw(tmp_path / "train" / name / "1.png", 50)
+    draw(tmp_path / "test" / "cat" / "1.png", 60, size=(40, 30))
+    own = load(tmp_path)
+    assert own.classes == ("ant", "cat")
+    assert own.test.labels.tolist() == [1]
+    assert own.test.images.shape == (1, 12)
+    draw(tmp_path / "test" / "dog" / "1.png", 60)
+    with pytest.raises(DataError, match="lacks: dog"):
+        load(tmp_path)
+
+
+def test_picture_folder_refused(tmp_path):
+    (tmp_path / "ant").mkdir()
+    with pytest.raises(DataError, match="holds no picture"):
+        load(tmp_path)
+    (tmp_path / "ant" / "1.png").write_text("not a picture")
+    with pytest.raises(DataError, match=r"1\.png cannot be read"):
+        load(tmp_path)
+
+
+def test_hold_out_takes_the_last():
+    split = Split(torch.arange(10.0).reshape(5, 2), torch.arange(5))
+    train, validation = hold_out(split, 2)
+    assert train.labels.tolist() == [0, 1, 2]
+    assert validation.images.tolist() == [[6, 7], [8, 9]]
+    assert hold_out(Split(split.images), 4)[1].labels is None
+    for n in (0, -1, 5, 6):
+        with pytest.raises(ConfigError, match="from 1 to 4"):
+            hold_out(split, n)
+
+
+def test_describe_is_fit_for_json(tmp_path):
+    own = load(saved(tmp_path, images=IMAGES, labels=LABELS, test_images=IMAGES[:2], test_labels=np.array([3, 0])))
+    said = json.loads(json.dumps(describe(own)))
+    assert said["n_train"] == 6
+    assert said["n_test"] == 2
+    assert said["train_counts"] == [2, 2, 2, 0]
+    assert said["test_counts"] == [1, 0, 0, 1]
+    assert said["mean_intensity"] == pytest.approx(IMAGES.mean() / 255)
+    assert said["shape"] == [3, 4]
+
+
+def test_checksum_sees_cases_and_labels(tmp_path):
+    sums = set()
+    for image, label in ((0, 0), (1, 0), (0, 1)):
+        images, labels = IMAGES.copy(), LABELS.copy()
+        images[5, 0, 0] ^= image
+        labels[5] ^= label
+        sums.add(load(saved(tmp_path, images=images, labels=labels)).checksum)
+    assert len(sums) == 3

@@ -1,0 +1,37 @@
+"""What tests share by name: a small configuration, and where the real data are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from wakesleep.learning.backprop import BackpropConfig
+from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.greedy import GreedyConfig
+from wakesleep.settings import TrainConfig
+
+
+def small_config(**changes: object) -> TrainConfig:
+    """A net that learns the digits in about a second."""
+    layer = CDConfig(passes=6, batch_size=20)
+    tune = BackpropConfig(passes=4, batch_size=20, learning_rate=0.05)
+    settings = {"hidden": (48, 64), "validation": 100, "greedy": GreedyConfig(layer, layer), "backprop": tune, "random": tune, **changes}
+    return TrainConfig(**settings)  # type: ignore[arg-type]
+
+
+SMALL_PASSES = "--greedy.layer.passes 6 --greedy.memory.passes 6 --backprop.passes 4 --random.passes 4"
+SMALL_ARGUMENTS = f"--hidden 48 64 --validation 100 {SMALL_PASSES}".split()
+"""The same on the command line."""
+
+
+def real_folder(name: str) -> Path:
+    """The folder of real data, if it holds the set; skip if not, or fail where WAKESLEEP_REQUIRE_DATA says that the data are there."""
+    folder = os.environ.get("WAKESLEEP_DATA", "")
+    if not folder or not (Path(folder) / name / "train-images-idx3-ubyte.gz").is_file():
+        message = f"no real data: WAKESLEEP_DATA names no folder with {name}"
+        if os.environ.get("WAKESLEEP_REQUIRE_DATA"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return Path(folder)
