@@ -16,7 +16,7 @@ from wakesleep.settings import TrainConfig
 def small_config(**changes: object) -> TrainConfig:
     """A net that learns the digits in about a second."""
     layer = CDConfig(passes=6, batch_size=20)
-    tune = BackpropConfig(passes=4, batch_size=20, learning_rate=0.05)
+    tune = BackpropConfig(passes=4, batch_size=20, learning_rate=0.05, sample_pixels=False)
     settings = {"hidden": (48, 64), "validation": 100, "greedy": GreedyConfig(layer, layer), "backprop": tune, "random": tune, **changes}
     return TrainConfig(**settings)  # type: ignore[arg-type]
 

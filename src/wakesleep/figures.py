@@ -50,7 +50,7 @@ def draw_reconstructions(path: Path, dbn: DBN, cases: Tensor, shape: tuple[int, 
 def draw_dreams(path: Path, dbn: DBN, shape: tuple[int, int], *, rng: torch.Generator, steps: int) -> Path:
     """Draw ten dreams of each label, a row a label; without labels a hundred free dreams."""
     labels = torch.arange(dbn.labels, device=rng.device).repeat_interleave(DREAMS_A_LABEL) if dbn.labels else None
-    dreamt = dreams.dream(dbn, rng=rng, labels=labels, count=100, steps=steps)
+    dreamt = dreams.dream(dbn, rng=rng, labels=labels, count=100 if labels is None else None, steps=steps)
     return plots.save_tile(path, dreamt.pixels.cpu().numpy(), shape, DREAMS_A_LABEL)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,9 +50,10 @@ class TrainConfig:
 def preset(name: str) -> TrainConfig:
     """Return the settings that suit the data set `name`: small and quick for `digits`, the paper's net for everything else."""
     if name != "digits":
-        return TrainConfig()
+        falling = CDConfig(final_learning_rate=0.01)
+        return TrainConfig(greedy=GreedyConfig(falling, replace(falling, final_learning_rate=0.005)))
     layer = CDConfig(passes=60, batch_size=20, final_learning_rate=0.01)
-    tune = BackpropConfig(passes=40, batch_size=20, learning_rate=0.05)
+    tune = BackpropConfig(passes=40, batch_size=20, learning_rate=0.05, sample_pixels=False)
     return TrainConfig(hidden=(200, 200, 500), validation=0, greedy=GreedyConfig(layer, layer), backprop=tune, random=tune)
 
 

@@ -2,17 +2,17 @@
 
     python -m wakesleep.experiments.mnist --seeds 1 2 3 --folder runs/mnist-figures
 
-Each seed makes two run folders, which go on where they were stopped: one on the first 50,000 training cases, whose last 10,000 pick the
-pass of fine-tuning, and one on all 60,000, which keeps the last pass. Test images choose nothing.
+Each seed and part makes a run folder, which goes on where it was stopped. The 50k runs learn from the first 50,000 training cases, and the
+last 10,000 pick the pass of fine-tuning; the 60k runs learn from all and keep the last pass. Test images choose nothing.
 """
 
 from __future__ import annotations
 
 import shlex
+import statistics
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import tyro
@@ -21,7 +21,16 @@ from wakesleep import checkpoint, recipe
 from wakesleep.data import Dataset, load
 from wakesleep.experiments import results
 from wakesleep.foundation.devices import pick_device
-from wakesleep.settings import TrainConfig, preset
+from wakesleep.settings import StageName, TrainConfig, preset
+
+STAGES: dict[str, StageName] = {
+    "pretrain-50k": "pretrain",
+    "pretrain-60k": "pretrain",
+    "backprop-50k": "backprop",
+    "backprop-60k": "backprop",
+    "random-50k": "random",
+}
+"""The parts in the order in which they build on each other, and the one stage of each."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +41,10 @@ class Options:
     """Seeds; the figures are medians over them."""
     folder: Path = Path("runs/mnist-figures")
     """Where the run folders go; those that are there are gone on with, or read if they are finished."""
-    parts: tuple[str, ...] = ("50k", "60k")
-    """Which runs to do: 50k, 60k."""
+    parts: tuple[str, ...] = tuple(STAGES)
+    """Which parts to do."""
     out: Path | None = Path("results/mnist.json")
-    """Where the rows go once all runs of all seeds are there; None prints nothing but progress."""
+    """Where the rows go once all parts of all seeds are there; None only does the runs."""
     data: str = "mnist"
     """The data set."""
     device: str = "auto"
@@ -45,65 +54,56 @@ class Options:
 
 
 def settings(part: str, seed: int, base: TrainConfig) -> TrainConfig:
-    """Return the settings of one run: "50k" holds out validation cases and has the rival from random weights, "60k" does neither."""
-    if part == "50k":
-        return replace(base, seed=seed)
-    return replace(base, seed=seed, validation=0, stages=("pretrain", "backprop"))
+    """Return the settings of one part: those on 60k hold out nothing."""
+    return replace(base, seed=seed, stages=(STAGES[part],), validation=0 if part.endswith("60k") else base.validation)
 
 
-def run(folder: Path, config: TrainConfig, dataset: Dataset, device: torch.device, command: str) -> None:
-    """Do one run, or what is left of it, printing a line a pass."""
-    if (folder / "model.safetensors").exists():
+def run(folder: Path, seed: int, part: str, options: Options, dataset: Dataset, command: str) -> None:
+    """Do one part of one seed, or what is left of it, printing a line a pass."""
+    here, device = folder / f"seed-{seed}-{part}", pick_device(options.device)
+    if (here / "model.safetensors").exists():
         return
-    started = (folder / "checkpoint.safetensors").exists()
-    job = recipe.resume(folder, dataset, device) if started else recipe.start(folder, config, dataset, device, command)
+    if (here / "checkpoint.safetensors").exists():
+        job = recipe.resume(here, dataset, device)
+    else:
+        before = folder / f"seed-{seed}-{part.replace('backprop', 'pretrain')}"
+        dbn = checkpoint.load(before, device) if part.startswith("backprop") else None
+        job = recipe.start(here, settings(part, seed, preset(options.data)), dataset, device, command, dbn=dbn)
     for record in recipe.train(job):
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())
-        print(f"{folder.name}  {record.stage} {record.epoch}/{record.epochs}  {numbers}", flush=True)
+        print(f"{here.name}  {record.stage} {record.epoch}/{record.epochs}  {numbers}", flush=True)
+
+
+SHOWN = {
+    ("pretrain-50k", "test_error_percent"): ("greedy", "2.49 (2006)"),
+    ("pretrain-60k", "test_error_percent"): ("greedy-60k", ""),
+    ("backprop-50k", "test_error_percent"): ("backprop-50k", "1.16-1.24"),
+    ("backprop-50k", "validation_errors"): ("backprop-50k", "116-124"),
+    ("backprop-60k", "test_error_percent"): ("backprop-60k", "1.12"),
+    ("random-50k", "test_error_percent"): ("backprop-random", "1.6"),
+    ("random-50k", "validation_errors"): ("backprop-random", "227"),
+}
+"""What becomes of each measurement: the row's name and the figure reported elsewhere."""
 
 
 def collect(folder: Path, seeds: tuple[int, ...], command: str) -> list[results.Row]:
     """Return the rows for the run folders of all seeds."""
-    found: dict[tuple[str, str], list[float]] = {}
-    minutes: dict[str, list[float]] = {}
-    about: dict[str, Any] = {}
-    for seed in seeds:
-        for part in ("50k", "60k"):
-            path = folder / f"seed-{seed}-{part}"
-            about = checkpoint.read_json(path / "provenance.json")
-            lines = checkpoint.read_metrics(path)
-            for scored in checkpoint.read_json(path / "evaluation.json")["rows"]:
-                name = {"free-energy": f"greedy-{part}", "backprop": f"backprop-{part}", "random": "backprop-random"}[scored["method"]]
-                found.setdefault((name, "test_error_percent"), []).append(scored["test_error_percent"])
-                stages = ("pretrain",) if name.startswith("greedy") else ("pretrain", "backprop")
-                stages = ("random",) if name == "backprop-random" else stages
-                minutes.setdefault(name, []).append(sum(about["minutes"][stage] for stage in stages))
-                if part == "50k" and scored["method"] != "free-energy":
-                    errors = [line["validation_errors"] for line in lines if line["stage"] == scored["method"]]
-                    found.setdefault((name, "validation_errors"), []).append(min(errors))
-    rename = {"greedy-50k": "greedy"}
-    reported = {"greedy": "2.49 (2006)", "backprop-50k": "1.16-1.24", "backprop-60k": "1.12", "backprop-random": "227"}
     rows = []
-    for (name, metric), values in found.items():
-        shown = rename.get(name, name)
-        words = {"backprop-50k": "116-124"}.get(shown, "") if metric == "validation_errors" else reported.get(shown, "")
-        if (shown, metric) == ("backprop-random", "test_error_percent"):
-            words = "1.6"
-        if (shown, metric) == ("backprop-random", "validation_errors"):
-            words = "227"
-        took = round(sorted(minutes[name])[len(minutes[name]) // 2], 2)
+    for (part, metric), (name, reported) in SHOWN.items():
+        values, minutes, notes = [], [], {}
+        for seed in seeds:
+            here = folder / f"seed-{seed}-{part}"
+            about = checkpoint.read_json(here / "provenance.json")
+            minutes.append(sum(about["minutes"].values()))
+            notes = {"run_device": about["device"], "data_checksum": about["data_checksum"]}
+            method = "free-energy" if part.startswith("pretrain") else STAGES[part]
+            scored = checkpoint.read_json(here / "evaluation.json")["rows"]
+            tested = next(found for found in scored if found["method"] == method)
+            picked = [line["validation_errors"] for line in checkpoint.read_metrics(here) if "validation_errors" in line]
+            values.append(tested[metric] if metric in tested else min(picked))
+        took = round(statistics.median(minutes), 2)
         rows.append(
-            results.row(
-                "mnist",
-                shown,
-                metric,
-                values,
-                seeds=seeds,
-                reported=words,
-                command=command,
-                minutes=took,
-                run_device=about["device"],
-            )
+            results.row("mnist", name, metric, values, seeds=seeds, reported=reported, command=command, minutes=took, each=values, **notes)
         )
     return rows
 
@@ -114,12 +114,11 @@ def main(argv: list[str]) -> None:
     command = shlex.join(["python", "-m", "wakesleep.experiments.mnist", *argv])
     if options.threads:
         torch.set_num_threads(options.threads)
-    dataset, device = load(options.data), pick_device(options.device)
-    for seed in options.seeds:
-        for part in options.parts:
-            config = settings(part, seed, preset(options.data))
-            run(options.folder / f"seed-{seed}-{part}", config, dataset, device, command)
-    wanted = [options.folder / f"seed-{seed}-{part}" / "model.safetensors" for seed in options.seeds for part in ("50k", "60k")]
+    dataset = load(options.data)
+    for part in options.parts:
+        for seed in options.seeds:
+            run(options.folder, seed, part, options, dataset, command)
+    wanted = [options.folder / f"seed-{seed}-{part}" / "model.safetensors" for seed in options.seeds for part in STAGES]
     if options.out is not None and all(path.exists() for path in wanted):
         results.save(options.out, collect(options.folder, options.seeds, command))
 

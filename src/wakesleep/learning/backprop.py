@@ -6,6 +6,7 @@ large minibatches, three line searches each, as in Hinton & Salakhutdinov's MATL
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,14 +33,17 @@ class BackpropConfig:
     """Stochastic gradient descent, or conjugate gradient as in the 2006 code (slower; no rate to choose)."""
     batch_size: int = 100
     """Cases in a minibatch of SGD."""
-    learning_rate: float = 0.1
-    """Rate of SGD in the first pass."""
+    learning_rate: float = 0.2
+    """Rate of SGD in the first pass: large steps find flatter places; 0.02 ended with a third more validation errors on MNIST."""
     final_learning_rate: float = 0.001
     """Rate of SGD in the last pass, reached in a straight line: the last passes average, they do not wander."""
     momentum: float = 0.9
     """Momentum of SGD."""
     weight_decay: float = 0.0
     """L2 penalty on weights; the 2006 code has none."""
+    sample_pixels: bool = True
+    """SGD sees each pixel as a binary state drawn anew with its intensity as probability, as the generative model means it: each pass shows
+    other pictures, so the net overfits less. Conjugate gradient and recognition see intensities."""
     cg_batch_size: int = 1000
     """Cases in a minibatch of conjugate gradient: large, because a line search trusts its gradient."""
     cg_line_searches: int = 3
@@ -51,8 +55,8 @@ class BackpropConfig:
         require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
         require(self.method in ("sgd", "cg"), f"method = {self.method!r}: expected 'sgd' or 'cg'")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
-        require(self.learning_rate > 0, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1")
-        require(self.final_learning_rate >= 0, f"final_learning_rate = {self.final_learning_rate}: expected 0 or more")
+        require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1")
+        require(0 <= self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected 0 or more")
         require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
         require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
         require(self.cg_batch_size >= 1, f"cg_batch_size = {self.cg_batch_size}: expected at least 1")
@@ -66,10 +70,10 @@ class BackpropConfig:
 
 
 def feed_forward(sizes: Sequence[int], device: torch.device | str = "cpu") -> nn.Sequential:
-    """Return an untrained net of logistic layers with a linear label layer on top: Linear, Sigmoid, ..., Linear."""
+    """Return a net of logistic layers with a linear label layer on top, Linear, Sigmoid, ..., Linear; its weights are yet to be filled."""
     layers: list[nn.Module] = []
     for below, above in pairwise(sizes):
-        layers += [nn.Linear(below, above, device=device), nn.Sigmoid()]
+        layers += [nn.utils.skip_init(nn.Linear, below, above, device=device), nn.Sigmoid()]  # type: ignore[no-untyped-call]
     return nn.Sequential(*layers[:-1])
 
 
@@ -151,12 +155,15 @@ def epochs(
         `learning_rate`.
 
     Raises:
-        DataError: labels out of the net's range.
+        DataError: labels out of the net's range, or pixels that are no probabilities though they are to be sampled.
         DivergedError: NaN or infinite weights.
     """
     outputs = next(layer.out_features for layer in reversed(net) if isinstance(layer, nn.Linear))
     if len(labels) != len(images) or int(labels.min()) < 0 or int(labels.max()) >= outputs:
         raise DataError(f"{len(labels)} labels from {int(labels.min())} to {int(labels.max())} for {len(images)} cases and {outputs} outputs")
+    if config.method == "sgd" and config.sample_pixels and images.is_floating_point() and not bool(((images >= 0) & (images <= 1)).all()):
+        low, high = float(images.min()), float(images.max())
+        raise DataError(f"values run from {low:g} to {high:g}; expected probabilities in [0, 1] to draw pixels from, or sample_pixels=False")
     state = start(net) if state is None else state
     for epoch in range(int(state["epoch"]), config.passes):
         one_pass = _sgd_pass if config.method == "sgd" else _conjugate_gradient_pass
@@ -182,8 +189,11 @@ def _sgd_pass(
     loss_sum = torch.zeros((), device=images.device)
     errors = torch.zeros((), device=images.device)
     buffer = torch.empty(config.batch_size, images.shape[1], device=images.device)
+    noise = torch.empty_like(buffer)
     for index in torch.split(rows.order(labels, len(images), rng), config.batch_size):
         batch, target = rows.gather(images, index, buffer[: len(index)]), labels[index]
+        if config.sample_pixels:
+            batch = noise[: len(index)].uniform_(generator=rng).lt_(batch)
         logits = net(batch)
         loss = cross_entropy(logits, target)
         optimizer.zero_grad(set_to_none=True)

@@ -8,6 +8,7 @@ Tieleman 2008). `epochs` is the loop; everything else is one minibatch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from wakesleep.foundation import cases as rows
 from wakesleep.learning import increments
 from wakesleep.learning.records import Pass, State, check_finite, require
 from wakesleep.model.rbm import RBM, Statistics
-from wakesleep.model.units import Bernoulli, softmax_columns
+from wakesleep.model.units import Bernoulli, pick, softmax_columns
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class CDConfig:
     def __post_init__(self) -> None:
         require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
-        require(self.learning_rate > 0, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1")
-        require(self.final_learning_rate > 0, f"final_learning_rate = {self.final_learning_rate}: expected a number above 0")
+        require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1")
+        require(0 < self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected a number above 0")
         require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
         require(0 <= self.initial_momentum < 1, f"initial_momentum = {self.initial_momentum}: expected a number in [0, 1)")
         require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
@@ -126,7 +127,7 @@ class Contrast:
             weight = rbm.weight[columns]
             total_input.addmm_(data[:, columns], weight, alpha=-1.0)
             probs = torch.softmax(_group_scores(rbm, total_input, columns), 1)
-            total_input += weight[torch.multinomial(probs, 1, generator=rng).squeeze(1)]
+            total_input += weight[pick(probs, rng)]
         return total_input
 
     def gradient(self) -> Statistics:
@@ -145,13 +146,13 @@ class Contrast:
 def _group_scores(rbm: RBM, total_input: Tensor, columns: slice) -> Tensor:
     """Return `rbm.group_scores`, several times faster for binary hidden units whose label weights stay below 20 in size.
 
-    softplus(x + w) - softplus(x) = log(1 + sigm(x)(e^w - 1)), so the sum over hidden units is the logarithm of a product, and
+    softplus(x + w) - softplus(x) = log(sigm(-x) + sigm(x) e^w), so the sum over hidden units is the logarithm of a product, and
     logarithms are dear: four factors share one.
     """
     if not isinstance(rbm.hidden, Bernoulli):
         return rbm.group_scores(total_input, columns)
-    one = total_input.new_ones(())
-    factors = torch.addcmul(one, torch.sigmoid(total_input).unsqueeze(1), torch.expm1(rbm.weight[columns]))
+    off, on = torch.sigmoid(-total_input).unsqueeze(1), torch.sigmoid(total_input).unsqueeze(1)
+    factors = torch.addcmul(off, on, torch.exp(rbm.weight[columns]))
     for _ in range(2):
         if factors.shape[-1] % 2 == 0:
             half = factors.shape[-1] // 2

@@ -78,7 +78,7 @@ class Softmax:
     def sample(self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None) -> Tensor:
         """Return one-hot rows drawn from the probabilities, (N, size)."""
         states = torch.empty_like(mean) if out is None else out
-        return states.zero_().scatter_(-1, torch.multinomial(mean, 1, generator=rng), 1.0)
+        return states.zero_().scatter_(-1, pick(mean, rng).unsqueeze(-1), 1.0)
 
     def log_partition(self, total_input: Tensor) -> Tensor:
         """Return log sum_j exp x_j, (N,), nats."""
@@ -130,6 +130,15 @@ class Groups:
     def kinds(self) -> list[tuple[str, int]]:
         """The parts' kinds in order."""
         return [kind for part in self.parts for kind in part.kinds]
+
+
+def pick(probs: Tensor, rng: torch.Generator) -> Tensor:
+    """Return one column a row, drawn with the row's probabilities (N, columns): (N,).
+
+    The smallest of exponential waiting times wins, p / e being largest. Unlike torch.multinomial it never waits for the device, and it
+    lets NaN pass, so that a diverging net is noticed where weights are checked, with advice.
+    """
+    return (probs / torch.empty_like(probs).exponential_(generator=rng)).argmax(-1)
 
 
 def softmax_columns(units: Units) -> list[slice]:

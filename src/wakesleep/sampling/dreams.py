@@ -24,16 +24,18 @@ class Dream(NamedTuple):
     chains: Chains
 
 
-def label_clamp(dbn: DBN, labels: Tensor) -> Clamp:
-    """Return the clamp that holds the memory's label units at `labels` (N,).
+def label_clamp(dbn: DBN, labels: Tensor, count: int) -> Clamp:
+    """Return the clamp that holds the memory's label units at `labels` (N,), for N = `count` chains.
 
     Raises:
-        ConfigError: the memory has no labels, or a label is out of range.
+        ConfigError: the memory has no labels, a label is out of range, or there are not `count` of them.
     """
     if not dbn.labels:
         raise ConfigError("this net's memory holds no labels, so none can be clamped; dream without a label")
     if len(labels) == 0 or int(labels.min()) < 0 or int(labels.max()) >= dbn.labels:
         raise ConfigError(f"labels {labels.tolist()}: expected at least one, each from 0 to {dbn.labels - 1}")
+    if len(labels) != count:
+        raise ConfigError(f"{len(labels)} labels for {count} chains: expected one each")
     weight = dbn.memory.weight
     mask = torch.zeros(dbn.memory.visible.size, dtype=torch.bool, device=weight.device)
     mask[dbn.label_columns] = True
@@ -44,9 +46,10 @@ def label_clamp(dbn: DBN, labels: Tensor) -> Clamp:
 
 def show(dbn: DBN, chains: Chains, rng: torch.Generator) -> Dream:
     """Return the chains' thought as pictures: one down-pass of sampled features to pixel probabilities."""
-    pen = chains.visible[:, : dbn.sizes[-2]]
     labels = chains.visible[:, dbn.label_columns].argmax(1) if dbn.labels else None
-    return Dream(dbn.down(pen, rng)[0], labels, chains)
+    if not dbn.generative:  # the memory stands on the pixels themselves
+        return Dream(dbn.memory.visible_probs(chains.hidden)[:, : dbn.sizes[-2]], labels, chains)
+    return Dream(dbn.down(chains.visible[:, : dbn.sizes[-2]], rng)[0], labels, chains)
 
 
 def dream(dbn: DBN, *, rng: torch.Generator, labels: Tensor | None = None, count: int | None = None, steps: int = 1000) -> Dream:
@@ -55,10 +58,10 @@ def dream(dbn: DBN, *, rng: torch.Generator, labels: Tensor | None = None, count
     Raises:
         ConfigError: count or steps below 1, or labels the memory does not hold.
     """
-    count = len(labels) if labels is not None else count or 1
+    count = count if count is not None else 1 if labels is None else len(labels)
     if count < 1:
         raise ConfigError(f"{count} dreams: expected at least 1")
-    clamp = label_clamp(dbn, labels) if labels is not None else None
+    clamp = label_clamp(dbn, labels, count) if labels is not None else None
     return show(dbn, run(dbn.memory, random_hidden(dbn.memory, count, rng), steps, rng, clamp), rng)
 
 
@@ -74,7 +77,7 @@ def reconstruct(dbn: DBN, images: Tensor) -> Tensor:
 
 def imagine(dbn: DBN, images: Tensor, labels: Tensor, *, rng: torch.Generator, steps: int = 10) -> Tensor:
     """Return what the net imagines in place of `images` (N, pixels in [0, 1]): a few steps of the memory from them, `labels` clamped."""
-    clamp = label_clamp(dbn, labels)
+    clamp = label_clamp(dbn, labels, len(images))
     pen = dbn.up(images, rng)[-1]
     visible = torch.cat([pen, clamp.values[:, dbn.label_columns]], 1)
     hidden = dbn.memory.hidden.sample(dbn.memory.hidden_probs(visible), rng)
@@ -104,7 +107,7 @@ def inpaint(
     if known.shape[-1] != images.shape[-1]:
         raise ConfigError(f"a mask over {known.shape[-1]} pixels for pictures of {images.shape[-1]}: expected one entry a pixel")
     known = known.to(torch.bool)
-    clamp = label_clamp(dbn, labels) if labels is not None else None
+    clamp = label_clamp(dbn, labels, len(images)) if labels is not None else None
     picture = torch.where(known, images, torch.rand(images.shape, generator=rng, device=images.device))
     label_states = clamp.values[:, dbn.label_columns] if clamp else images.new_full((len(images), dbn.labels), 1 / max(dbn.labels, 1))
     for _ in range(sweeps):

@@ -1,0 +1,60 @@
+"""Hinton's momentum rule, written out by hand."""
+
+import torch
+from exact import TIGHT
+
+from wakesleep.foundation.rng import generator
+from wakesleep.learning import increments
+
+
+def some(*shape, seed=0):
+    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
+
+
+def test_three_updates_by_hand():
+    parameter, increment = torch.tensor([1.0], dtype=torch.float64), torch.tensor([0.0], dtype=torch.float64)
+    for gradient, rate, momentum in ((2.0, 0.1, 0.5), (3.0, 0.2, 0.5), (-1.0, 0.4, 0.9)):
+        increments.step(parameter, increment, torch.tensor([gradient], dtype=torch.float64), rate=rate, momentum=momentum, decay=0.1)
+    first = 0.1 * (2.0 - 0.1 * 1.0)  # 0.19, parameter 1.19
+    second = 0.5 * first + 0.2 * (3.0 - 0.1 * (1.0 + first))
+    third = 0.9 * second + 0.4 * (-1.0 - 0.1 * (1.0 + first + second))
+    assert abs(increment.item() - third) < 1e-12
+    assert abs(parameter.item() - (1.0 + first + second + third)) < 1e-12
+
+
+def test_product_step_is_a_step_up_the_explicit_gradient():
+    left, right = some(14, 5, seed=1), some(14, 3, seed=2)
+    ours, theirs = [some(5, 3, seed=3), some(5, 3, seed=4)], [some(5, 3, seed=3), some(5, 3, seed=4)]
+    for rate, decay in ((0.1, 0.0), (0.3, 0.02), (0.05, 0.1)):
+        increments.product_step(*ours, left, right, cases=7, rate=rate, momentum=0.8, decay=decay)
+        increments.step(*theirs, left.t() @ right / 7, rate=rate, momentum=0.8, decay=decay)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, **TIGHT)
+
+
+def test_steps_are_in_place():
+    parameter, increment = some(2), torch.zeros(2, dtype=torch.float64)
+    increments.step(parameter, increment, some(2, seed=5), rate=0.1, momentum=0.0)
+    torch.testing.assert_close(parameter, some(2) + 0.1 * some(2, seed=5), **TIGHT)
+
+
+def ours_and_torch(rates):
+    ours, increment = some(4), torch.zeros(4, dtype=torch.float64)
+    theirs = torch.nn.Parameter(some(4))
+    optimizer = torch.optim.SGD([theirs], lr=1.0, momentum=0.9, maximize=True)
+    for number, rate in enumerate(rates):
+        gradient = some(4, seed=10 + number)
+        increments.step(ours, increment, gradient, rate=rate, momentum=0.9)
+        theirs.grad = gradient
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.step()
+    return ours, theirs.detach()
+
+
+def test_same_as_torch_while_the_rate_stands():
+    torch.testing.assert_close(*ours_and_torch([0.1, 0.1, 0.1]), **TIGHT)
+
+
+def test_unlike_torch_once_the_rate_changes():
+    ours, theirs = ours_and_torch([0.1, 0.01])
+    torch.testing.assert_close(ours - theirs, (0.1 - 0.01) * 0.9 * some(4, seed=10), **TIGHT)
