@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from wakesleep import checkpoint
 from wakesleep.data import KNOWN, Dataset, Split, hold_out, ink_field
 from wakesleep.foundation import devices
-from wakesleep.foundation.cases import as_probs
+from wakesleep.foundation.cases import as_probs, order
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import classify
@@ -81,6 +81,20 @@ def _on(split: Split, device: torch.device) -> Split:
     return Split(split.images.to(device), None if split.labels is None else split.labels.to(device))
 
 
+def _parts(dataset: Dataset, validation: float) -> tuple[Split, Split | None]:
+    """Return the cases to train on and those held out: the last ones of the known sets, as is the custom, and a balanced draw of others.
+
+    A set of one's own may well be sorted by class, so its order is not trusted.
+    """
+    if not validation:
+        return dataset.train, None
+    cases = dataset.train
+    if dataset.name not in KNOWN:
+        place = order(cases.labels, len(cases), generator(0))
+        cases = Split(cases.images[place], None if cases.labels is None else cases.labels[place])
+    return hold_out(cases, int(validation) if validation >= 1 else max(1, round(validation * len(cases))))
+
+
 def _new_job(folder: Path, config: TrainConfig, dataset: Dataset, device: torch.device, about: dict[str, Any]) -> Job:
     labelled = dataset.train.labels is not None
     supervised = [stage for stage in config.stages if stage != "pretrain"]
@@ -89,7 +103,7 @@ def _new_job(folder: Path, config: TrainConfig, dataset: Dataset, device: torch.
             f"{dataset.name} has no labels, so it cannot serve {supervised or 'a label memory'}; "
             "use --stages pretrain --no-label-memory to learn to generate only"
         )
-    train, validation = hold_out(dataset.train, config.validation) if config.validation else (dataset.train, None)
+    train, validation = _parts(dataset, config.validation)
     sizes = (dataset.train.images.shape[1], *config.hidden)
     labels = len(dataset.classes) if config.label_memory else 0
     dbn = DBN(sizes, labels=labels, rng=_stream(config.seed, "init", device))

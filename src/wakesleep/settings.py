@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wakesleep import checkpoint
+from wakesleep.data import KNOWN
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
@@ -27,8 +28,9 @@ class TrainConfig:
     """Let the labels join at the top, as a softmax group of the memory; without them the fine-tuned net starts its label layer small."""
     stages: tuple[StageName, ...] = ("pretrain", "backprop", "random")
     """What to do, in order: greedy pretraining, backpropagation from there, and the same net from random weights to compare with."""
-    validation: int = 10_000
-    """How many of the last training cases are held out to pick the pass of the fine-tuned net; 0 trains on all and keeps the last pass."""
+    validation: float = 10_000
+    """How many of the last training cases (or, below 1, which part of them) are held out to pick the pass of the fine-tuned net; 0 trains
+    on all and keeps the last pass."""
     seed: int = 0
     """Seed of every random choice."""
     greedy: GreedyConfig = field(default_factory=GreedyConfig)
@@ -51,7 +53,8 @@ def preset(name: str) -> TrainConfig:
     """Return the settings that suit the data set `name`: small and quick for `digits`, the paper's net for everything else."""
     if name != "digits":
         falling = CDConfig(final_learning_rate=0.01)
-        return TrainConfig(greedy=GreedyConfig(falling, replace(falling, final_learning_rate=0.005)))
+        pretraining = GreedyConfig(falling, replace(falling, final_learning_rate=0.005))
+        return TrainConfig(greedy=pretraining, validation=10_000 if name in KNOWN else 1 / 6)
     layer = CDConfig(passes=60, batch_size=20, final_learning_rate=0.01)
     tune = BackpropConfig(passes=40, batch_size=20, learning_rate=0.05, sample_pixels=False)
     return TrainConfig(hidden=(200, 200, 500), validation=0, greedy=GreedyConfig(layer, layer), backprop=tune, random=tune)

@@ -141,6 +141,22 @@ def test_own_unlabelled_pictures_are_learned_without_a_label_memory(tmp_path: Pa
     assert call("dream", tmp_path / "run", "--label", 3, "--out", tmp_path / "e.png") == 1
 
 
+def test_own_pictures_sorted_by_class_are_held_out_by_class(tmp_path: Path, digits, capsys: pytest.CaptureFixture[str]) -> None:
+    for label in range(3):
+        (tmp_path / "own" / f"class {label}").mkdir(parents=True)
+        for number, picture in enumerate(digits.train.images[digits.train.labels == label][:30]):
+            pixels = (picture.reshape(8, 8).numpy() * 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "own" / f"class {label}" / f"{number}.png")
+    small = ["--hidden", 24, 32, "--greedy.layer.passes", 3, "--greedy.memory.passes", 3, "--backprop.passes", 30, "--random.passes", 1]
+    batches = ["--greedy.layer.batch-size", 10, "--greedy.memory.batch-size", 10, "--backprop.batch-size", 10]
+    result = answer(capsys, "train", "--data", tmp_path / "own", "--out", tmp_path / "run", *small, *batches, "--json")
+    assert result["part"] == "validation"
+    tuned = next(row for row in result["rows"] if row["method"] == "backprop")
+    assert tuned["n_test"] == 15
+    assert tuned["test_error_percent"] <= 20
+    assert call("dream", tmp_path / "run", "--label", "class 1", "--count", 2, "--steps", 3, "--out", tmp_path / "d.png") == 0
+
+
 def _refusals(tmp_path: Path, run_folder: Path) -> dict[str, tuple[list[object], str]]:
     (tmp_path / "no.png").write_bytes(b"this is no picture")
     (tmp_path / "foreign").mkdir()
