@@ -20,11 +20,16 @@ if TYPE_CHECKING:
     from wakesleep.learning import backprop as backprop
     from wakesleep.learning import cd as cd
     from wakesleep.learning import greedy as greedy
+    from wakesleep.learning import up_down as up_down
+    from wakesleep.learning import wake_sleep as wake_sleep
     from wakesleep.learning.backprop import BackpropConfig as BackpropConfig
     from wakesleep.learning.cd import CDConfig as CDConfig
     from wakesleep.learning.greedy import GreedyConfig as GreedyConfig
+    from wakesleep.learning.up_down import UpDownConfig as UpDownConfig
+    from wakesleep.learning.wake_sleep import WakeSleepConfig as WakeSleepConfig
     from wakesleep.model import units as units
     from wakesleep.model.dbn import DBN as DBN
+    from wakesleep.model.helmholtz import Helmholtz as Helmholtz
     from wakesleep.model.rbm import RBM as RBM
     from wakesleep.sampling import dreams as dreams
     from wakesleep.sampling import gibbs as gibbs
@@ -46,6 +51,11 @@ _WHERE = {
     "classify": ("judging.classify", None),
     "dreams": ("sampling.dreams", None),
     "gibbs": ("sampling.gibbs", None),
+    "UpDownConfig": ("learning.up_down", "UpDownConfig"),
+    "up_down": ("learning.up_down", None),
+    "WakeSleepConfig": ("learning.wake_sleep", "WakeSleepConfig"),
+    "wake_sleep": ("learning.wake_sleep", None),
+    "Helmholtz": ("model.helmholtz", "Helmholtz"),
     "units": ("model.units", None),
 }
 __all__ = ["__version__", *sorted(_WHERE)]

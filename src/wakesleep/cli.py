@@ -17,6 +17,7 @@ from tyro.conf import Positional
 
 from wakesleep.foundation.errors import CheckpointError, ConfigError, WakesleepError
 from wakesleep.learning.backprop import BackpropConfig
+from wakesleep.learning.up_down import UpDownConfig
 from wakesleep.settings import TrainConfig, preset, read_config
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ class Finetune:
 
     run: Positional[Path]
     """The run folder to start from; it stays as it is."""
-    method: Literal["backprop"] = "backprop"
-    """backprop: a feed-forward net from the pretrained weights."""
+    method: Literal["updown", "backprop"] = "backprop"
+    """updown: contrastive wake-sleep, a better generative model; backprop: a feed-forward net from the recognition weights."""
     out: Path | None = None
     """The run folder to make; by default RUN-METHOD."""
     data: str | None = None
@@ -72,6 +73,7 @@ class Finetune:
     """CPU threads; 0 leaves PyTorch's choice."""
     json: bool = False
     """Print the evaluation as JSON instead of a table."""
+    updown: UpDownConfig = field(default_factory=UpDownConfig)
     backprop: BackpropConfig = field(default_factory=BackpropConfig)
 
 
@@ -103,10 +105,17 @@ class Dream:
     """The label to clamp, a class name such as 7; without it the memory runs free."""
     count: int = 20
     """How many dreams."""
-    steps: int = 1000
-    """Gibbs steps from random top states before a dream is shown; 1000 as in the 2006 paper, for the memory mixes slowly."""
+    steps: int | None = None
+    """Gibbs steps from random top states before a dream is shown; by default 1000 as in the 2006 paper, for the memory mixes slowly, and
+    300 in a movie, as in Hinton's."""
     out: Path = Path("dreams.png")
     """The picture to write."""
+    movie: Path | None = None
+    """Write a .gif instead of a picture: all labels side by side (or the one clamped) settle from random top states."""
+    every: int = 3
+    """Gibbs steps between two frames of the movie."""
+    brain: bool = False
+    """Show the activity of every layer beside each dream: pixels, the layers upward, the top, the labels."""
     columns: int = 10
     """Dreams in a row of the picture."""
     seed: int = 0
@@ -197,9 +206,9 @@ def _wanted_data(argv: list[str]) -> str:
 
 def _finetune_defaults(argv: list[str]) -> Finetune:
     """Return the defaults of a fine-tuning: the run's own settings, where the call names a run as its first word."""
-    run = Path(argv[1]) if len(argv) > 1 else Path()
-    known = (run / "config.json").is_file()
-    return Finetune(run=tyro.MISSING, backprop=read_config(run).backprop if known else BackpropConfig())
+    run = Path(argv[1]) if argv[:1] == ["finetune"] and len(argv) > 1 else Path()
+    known = read_config(run) if (run / "config.json").is_file() else TrainConfig()
+    return Finetune(run=tyro.MISSING, updown=known.updown, backprop=known.backprop)
 
 
 def _train(args: Train, command: str) -> int:
@@ -231,6 +240,7 @@ def _finetune(args: Finetune, command: str) -> int:
     config = replace(
         before,
         stages=(args.method,),
+        updown=args.updown,
         backprop=args.backprop,
         validation=before.validation if args.validation is None else args.validation,
         seed=before.seed if args.seed is None else args.seed,
@@ -310,25 +320,43 @@ def _dream(args: Dream, command: str) -> int:
     from wakesleep.foundation.rng import generator
     from wakesleep.sampling import dreams
 
-    _refuse_existing(args.out, args.overwrite)
+    out = args.movie or args.out
+    _refuse_existing(out, args.overwrite)
     if args.count < 1 or args.columns < 1:
         raise ConfigError(f"--count {args.count} --columns {args.columns}: expected both to be at least 1")
     model = _model(args.run, args.device)
-    rng = generator(args.seed, model.dbn.memory.weight.device)
+    dbn, rng = model.dbn, generator(args.seed, model.dbn.memory.weight.device)
     classes = [str(name) for name in model.header["classes"]]
+    shape: tuple[int, int] = tuple(model.header["shape"])
     labels = None
     if args.label is not None:
         if args.label not in classes:
             raise ConfigError(f"label {args.label!r}: this model knows {', '.join(classes) or 'no labels'}")
         labels = torch.full((args.count,), classes.index(args.label))
-    dreamt = dreams.dream(model.dbn, rng=rng, labels=labels, count=args.count, steps=args.steps)
-    columns = min(args.columns, args.count)
-    plots.save_tile(args.out, dreamt.pixels.cpu().numpy(), tuple(model.header["shape"]), columns)
+    elif args.movie is not None and dbn.labels:
+        labels = torch.arange(dbn.labels)
+    count = args.count if labels is None else len(labels)
+
+    def sheet(dreamt: dreams.Dream) -> plots.Array:
+        if args.brain:
+            return plots.brain([layer.cpu().numpy() for layer in dreams.activities(dbn, dreamt.chains, rng)], shape)
+        return plots.tile(dreamt.pixels.cpu().numpy(), shape, min(args.columns, count))
+
+    scale = 2 if args.brain else plots.scale_for(shape)
+    if args.movie is not None:
+        steps = 300 if args.steps is None else args.steps
+        shown = list(dreams.frames(dbn, rng=rng, labels=labels, count=count, steps=steps, every=args.every))
+        plots.save_movie(out, [sheet(dreamt) for dreamt in shown], scale)
+        dreamt = shown[-1]
+    else:
+        steps = 1000 if args.steps is None else args.steps
+        dreamt = dreams.dream(dbn, rng=rng, labels=labels, count=count, steps=steps)
+        plots.save_picture(out, sheet(dreamt), scale)
     held = None if dreamt.labels is None else [classes[label] for label in dreamt.labels.tolist()]
     if args.json:
-        print(json.dumps({"path": str(args.out), "labels": held, "steps": args.steps, "seed": args.seed}))
+        print(json.dumps({"path": str(out), "labels": held, "steps": steps, "seed": args.seed}))
     else:
-        print(args.out if held is None or args.label is not None else f"{args.out}  (labels the memory held: {' '.join(held)})")
+        print(out if held is None or labels is not None else f"{out}  (labels the memory held: {' '.join(held)})")
     return 0
 
 

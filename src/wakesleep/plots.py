@@ -48,7 +48,7 @@ def save_picture(path: Path, sheet: Array, scale: int = 2) -> Path:
 
     if path.suffix.lower() not in Image.registered_extensions():
         raise ConfigError(f"{path} ends in {path.suffix!r}, which names no picture format; use .png")
-    grey = np.clip(np.rint(np.kron(sheet, np.ones((scale, scale))) * 255), 0, 255).astype(np.uint8)
+    grey = _bytes(sheet, scale)
     image_format = Image.registered_extensions()[path.suffix.lower()]
     write_atomically(path, lambda temporary: Image.fromarray(grey).save(temporary, format=image_format))
     return path
@@ -62,6 +62,57 @@ def scale_for(shape: tuple[int, int]) -> int:
 def save_tile(path: Path, pictures: Array, shape: tuple[int, int], columns: int) -> Path:
     """Write pictures (N, pixels) in [0, 1] as one tiled picture file; return the path."""
     return save_picture(path, tile(pictures, shape, columns), scale_for(shape))
+
+
+def brain(layers: Sequence[Array], shape: tuple[int, int]) -> Array:
+    """Return the activities of N cases as one grey picture, a row a case: the picture, then a block for each further layer.
+
+    `layers` holds (N, pixels) pictures of `shape` and then (N, units) activities, all in [0, 1]; a unit is a square, columns are filled
+    from the top. Few units (labels) are drawn larger.
+    """
+    height = 2 * shape[0]
+    rows = []
+    for case in range(len(layers[0])):
+        blocks = [np.kron(np.asarray(layers[0][case], np.float32).reshape(shape), np.ones((2, 2)))]
+        for layer in layers[1:]:
+            units = np.asarray(layer[case], np.float32)
+            side = max(1, height // len(units))
+            per_column = height // side
+            grid = np.full(-(-len(units) // per_column) * per_column, 0.2, np.float32)
+            grid[: len(units)] = units
+            block = np.kron(grid.reshape(-1, per_column).T, np.ones((side, side)))
+            blocks.append(np.pad(block, ((0, height - block.shape[0]), (0, 0)), constant_values=0.35))
+        spaced = [np.pad(block, ((GAP, GAP), (GAP, 2 * GAP)), constant_values=0.35) for block in blocks]
+        rows.append(np.concatenate(spaced, 1))
+    sheet: Array = np.concatenate(rows).astype(np.float32)
+    return sheet
+
+
+def save_movie(path: Path, sheets: Sequence[Array], scale: int = 2, frames_per_second: float = 12) -> Path:
+    """Write grey pictures (height, width) in [0, 1] as an animated GIF that runs for ever; return the path.
+
+    Raises:
+        ConfigError: no pictures, or a name that does not end in .gif.
+        CheckpointError: the file cannot be written.
+    """
+    from PIL import Image
+
+    if path.suffix.lower() != ".gif" or not sheets:
+        raise ConfigError(f"{path} with {len(sheets)} frames: expected a name that ends in .gif and at least one frame")
+    images = [Image.fromarray(_bytes(sheet, scale)) for sheet in sheets]
+    wait = round(1000 / frames_per_second)
+
+    def write(temporary: Path) -> None:
+        images[0].save(temporary, format="GIF", save_all=True, append_images=images[1:], duration=wait, loop=0)
+
+    write_atomically(path, write)
+    return path
+
+
+def _bytes(sheet: Array, scale: int) -> Array:
+    """Return grey levels in [0, 1] as 0..255, each pixel `scale` pixels wide."""
+    levels: Array = np.clip(np.rint(np.kron(sheet, np.ones((scale, scale))) * 255), 0, 255).astype(np.uint8)
+    return levels
 
 
 def receptive_fields(weight: Array, count: int = 100) -> Array:

@@ -33,7 +33,7 @@ from wakesleep.foundation.cases import as_probs, order
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import classify
-from wakesleep.learning import backprop, greedy
+from wakesleep.learning import backprop, greedy, up_down
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.records import Pass, State
 from wakesleep.model.dbn import DBN
@@ -97,7 +97,7 @@ def _parts(dataset: Dataset, validation: float) -> tuple[Split, Split | None]:
 
 def _new_job(folder: Path, config: TrainConfig, dataset: Dataset, device: torch.device, about: dict[str, Any]) -> Job:
     labelled = dataset.train.labels is not None
-    supervised = [stage for stage in config.stages if stage != "pretrain"]
+    supervised = [stage for stage in config.stages if stage in ("backprop", "random")]
     if not labelled and (supervised or config.label_memory):
         raise ConfigError(
             f"{dataset.name} has no labels, so it cannot serve {supervised or 'a label memory'}; "
@@ -257,41 +257,56 @@ def _pretrain(job: Job, rng: torch.Generator, state: State | None) -> Iterator[S
 
 
 def _fine_tune(name: str, make: Callable[[Job, torch.Generator], nn.Sequential]) -> Callable[..., Iterator[Step]]:
-    """Return the stage that trains a feed-forward net and keeps its best pass by validation errors (the last one without validation)."""
+    """Return the stage that trains a feed-forward net."""
 
     def stage(job: Job, rng: torch.Generator, state: State | None) -> Iterator[Step]:
         config: BackpropConfig = getattr(job.config, name)
         if state is None:
             job.nets[name] = make(job, rng)
-        net = job.nets[name]
+        net, inner = job.nets[name], None if state is None else state["inner"]
         assert job.train.labels is not None
-        best: State = {} if state is None else {key: state[key] for key in ("best", "score", "pass") if key in state}
-        inner = None if state is None else state["inner"]
-        for record in backprop.epochs(net, job.train.images, job.train.labels, config=config, rng=rng, state=inner, stage=name):
-            if job.validation is not None and job.validation.labels is not None:
-                score = _score(net, job.validation)
-                record.metrics["validation_errors"], record.metrics["validation_cross_entropy"] = score
-                if "score" not in best or score <= (best["score"][0], best["score"][1]):
-                    best = {"score": list(score), "pass": record.epoch, "best": _copy(net)}
-            yield record, {"inner": record.state, **best}
-        if "best" in best:
-            with torch.no_grad():
-                net.load_state_dict(best["best"])
-            job.about[f"{name}_pass"] = best["pass"]
+        records = backprop.epochs(net, job.train.images, job.train.labels, config=config, rng=rng, state=inner, stage=name)
+        yield from _keep_best(job, net, records, lambda images: backprop.log_probs(net, images), state)
 
     return stage
 
 
+def _updown(job: Job, rng: torch.Generator, state: State | None) -> Iterator[Step]:
+    """Contrastive wake-sleep."""
+    inner = None if state is None else state["inner"]
+    images, labels = job.train.images, job.train.labels if job.dbn.labels else None
+    records = up_down.epochs(job.dbn, images, labels, config=job.config.updown, rng=rng, state=inner)
+    score = (lambda images: classify.log_probs(job.dbn, images)) if job.dbn.labels else None
+    yield from _keep_best(job, job.dbn, records, score, state)
+
+
+def _keep_best(
+    job: Job, module: nn.Module, records: Iterator[Pass], log_probs: Callable[[Tensor], Tensor] | None, state: State | None
+) -> Iterator[Step]:
+    """Yield the passes of a stage that trains `module`, each with its validation errors, and leave `module` at the best of them.
+
+    Fewer errors win, and among equals the surer net. Without validation cases the last pass stays.
+    """
+    best: State = {} if state is None else {key: state[key] for key in ("best", "score", "pass") if key in state}
+    stage = ""
+    for record in records:
+        stage = record.stage
+        if log_probs is not None and job.validation is not None and job.validation.labels is not None:
+            found = log_probs(job.validation.images)
+            errors = classify.count_errors(found.argmax(1), job.validation.labels)
+            loss = float(torch.nn.functional.nll_loss(found, job.validation.labels))
+            record.metrics["validation_errors"], record.metrics["validation_cross_entropy"] = errors, loss
+            if "score" not in best or [errors, loss] <= best["score"]:
+                best = {"score": [errors, loss], "pass": record.epoch, "best": _copy(module)}
+        yield record, {"inner": record.state, **best}
+    if "best" in best:
+        with torch.no_grad():
+            module.load_state_dict(best["best"])
+        job.about[f"{stage or job.config.stages[job.position]}_pass"] = best["pass"]
+
+
 def _copy(net: nn.Module) -> dict[str, Tensor]:
     return {key: value.detach().clone() for key, value in net.state_dict().items()}
-
-
-def _score(net: nn.Module, split: Split) -> tuple[int, float]:
-    """Return (errors, cross-entropy in nats a case): fewer errors win, and among equals the surer net."""
-    assert split.labels is not None
-    log_probs = backprop.log_probs(net, split.images)
-    loss = torch.nn.functional.nll_loss(log_probs, split.labels)
-    return classify.count_errors(log_probs.argmax(1), split.labels), float(loss)
 
 
 def _pretrained_net(job: Job, rng: torch.Generator) -> nn.Sequential:
@@ -304,6 +319,7 @@ def _random_net(job: Job, rng: torch.Generator) -> nn.Sequential:
 
 STAGES: dict[str, Callable[[Job, torch.Generator, State | None], Iterator[Step]]] = {
     "pretrain": _pretrain,
+    "updown": _updown,
     "backprop": _fine_tune("backprop", _pretrained_net),
     "random": _fine_tune("random", _random_net),
 }

@@ -23,8 +23,11 @@ def plan(job: Job) -> dict[str, float]:
         work[name] = (products + 2 * cases * (config.gibbs_steps - 1)) * rbm.visible.size * rbm.hidden.size
     parameters = sum(below * above for below, above in pairwise(sizes))
     for name in job.config.stages:
-        if name != "pretrain":
+        if name in ("backprop", "random"):
             work[name] = 3 * cases * parameters
+        elif name == "updown":  # directed layers: up, down, two predictions and two statistics; memory: up, K rounds, two statistics
+            memory, steps = sizes[-2] * sizes[-1], job.config.updown.gibbs_steps
+            work[name] = cases * (6 * (parameters - memory) + (3 + 2 * sum(steps) / len(steps)) * memory)
     return work
 
 

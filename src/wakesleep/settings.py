@@ -14,8 +14,9 @@ from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.records import require
+from wakesleep.learning.up_down import UpDownConfig
 
-StageName = Literal["pretrain", "backprop", "random"]
+StageName = Literal["pretrain", "updown", "backprop", "random"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class TrainConfig:
     label_memory: bool = True
     """Let the labels join at the top, as a softmax group of the memory; without them the fine-tuned net starts its label layer small."""
     stages: tuple[StageName, ...] = ("pretrain", "backprop", "random")
-    """What to do, in order: greedy pretraining, backpropagation from there, and the same net from random weights to compare with."""
+    """What to do, in order: pretrain layer by layer; updown, contrastive wake-sleep from there (a better generative model, but each pass
+    costs several of pretraining); backprop, backpropagation from there; random, the same net from random weights to compare with."""
     validation: float = 10_000
     """How many of the last training cases (or, below 1, which part of them) are held out to pick the pass of the fine-tuned net; 0 trains
     on all and keeps the last pass."""
@@ -35,6 +37,8 @@ class TrainConfig:
     """Seed of every random choice."""
     greedy: GreedyConfig = field(default_factory=GreedyConfig)
     """Greedy pretraining."""
+    updown: UpDownConfig = field(default_factory=UpDownConfig)
+    """Contrastive wake-sleep from the pretrained weights."""
     backprop: BackpropConfig = field(default_factory=BackpropConfig)
     """Backpropagation from the pretrained weights."""
     random: BackpropConfig = field(default_factory=lambda: BackpropConfig(learning_rate=0.1))
@@ -57,7 +61,14 @@ def preset(name: str) -> TrainConfig:
         return TrainConfig(greedy=pretraining, validation=10_000 if name in KNOWN else 1 / 6)
     layer = CDConfig(passes=60, batch_size=20, final_learning_rate=0.01)
     tune = BackpropConfig(passes=40, batch_size=20, learning_rate=0.05, sample_pixels=False)
-    return TrainConfig(hidden=(200, 200, 500), validation=0, greedy=GreedyConfig(layer, layer), backprop=tune, random=tune)
+    return TrainConfig(
+        hidden=(200, 200, 500),
+        validation=0,
+        greedy=GreedyConfig(layer, layer),
+        updown=UpDownConfig(passes=60, batch_size=20),
+        backprop=tune,
+        random=tune,
+    )
 
 
 def to_json(config: TrainConfig) -> dict[str, Any]:
@@ -75,6 +86,8 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
         plain = {**values, "hidden": tuple(values["hidden"]), "stages": tuple(values["stages"])}
         plain["greedy"] = GreedyConfig(**{name: CDConfig(**inner) for name, inner in values["greedy"].items()})
         plain |= {name: BackpropConfig(**values[name]) for name in ("backprop", "random")}
+        if "updown" in values:
+            plain["updown"] = UpDownConfig(**{**values["updown"], "gibbs_steps": tuple(values["updown"]["gibbs_steps"])})
         return TrainConfig(**plain)
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"these are no settings of this version of wakesleep: {error}") from error

@@ -98,6 +98,22 @@ def test_dream_clamps_a_label_and_never_overwrites(run_folder: Path, tmp_path: P
     assert out.read_bytes() != first
 
 
+def test_a_movie_shows_all_labels_settle_and_brain_shows_every_layer(run_folder: Path, tmp_path: Path, capsys) -> None:
+    result = answer(capsys, "dream", run_folder, "--movie", tmp_path / "m.gif", "--steps", 30, "--every", 5, "--json")
+    assert result["labels"] == [str(label) for label in range(10)]
+    with Image.open(tmp_path / "m.gif") as film:
+        assert film.n_frames == 6
+        plain = film.size
+    words = ("dream", run_folder, "--brain", "--label", 3, "--count", 2, "--steps", 4)
+    assert call(*words, "--out", tmp_path / "b.png") == 0
+    with Image.open(tmp_path / "b.png") as picture:
+        assert picture.size[1] == 2 * 2 * (16 + 4)
+    assert call(*words, "--movie", tmp_path / "b.gif") == 0
+    with Image.open(tmp_path / "b.gif") as film:
+        assert film.size != plain
+    assert call("dream", run_folder, "--movie", tmp_path / "m.png", "--steps", 4) == 1
+
+
 @pytest.mark.parametrize("invert", [False, True])
 def test_recognize_reads_an_ordinary_picture_of_either_polarity(
     run_folder: Path, tmp_path: Path, digits, invert: bool, capsys: pytest.CaptureFixture[str]
@@ -124,6 +140,17 @@ def test_finetune_starts_from_a_run_and_leaves_it_alone(run_folder: Path, tmp_pa
     recorded = json.loads((run_folder / "evaluation.json").read_text())["rows"]
     assert result["rows"][0] == recorded[0]
     assert (run_folder / "model.safetensors").read_bytes() == model
+
+
+def test_finetune_by_contrastive_wake_sleep_unties_the_net(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("finetune", run_folder, "--method", "updown", "--out", tmp_path / "up", "--updown.passes", 2, "--updown.gibbs-steps", 1)
+    assert [row["method"] for row in answer(capsys, *words, "--json")["rows"]] == ["free-energy"]
+    assert call("dream", tmp_path / "up", "--steps", 3, "--out", tmp_path / "d.png") == 0
+    assert call("finetune", tmp_path / "up", "--out", tmp_path / "tuned", "--backprop.passes", 1) == 0
+    with pytest.raises(SystemExit):
+        call("finetune", run_folder, "--method", "updown", "--out", tmp_path / "k", "--updown.gibbs-steps", 0)
+    assert "K >= 1" in capsys.readouterr().err
+    assert not (tmp_path / "k").exists()
 
 
 def test_data_describes_a_set(capsys: pytest.CaptureFixture[str]) -> None:

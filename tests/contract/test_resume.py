@@ -22,6 +22,7 @@ from wakesleep.data import load
 from wakesleep.foundation.errors import CheckpointError, ConfigError, DivergedError
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
+from wakesleep.learning.up_down import UpDownConfig
 
 CPU = torch.device("cpu")
 
@@ -61,6 +62,24 @@ def test_persistent_chains_and_sparsity_resume_too(tmp_path: Path, digits) -> No
         parts = recipe.resume(tmp_path / "parts", digits, CPU)
     list(recipe.train(parts))
     assert (tmp_path / "parts/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+
+
+def test_contrastive_wake_sleep_resumes_too_and_stays_untied(tmp_path: Path, digits) -> None:
+    config = small_config(stages=("pretrain", "updown"), updown=UpDownConfig(passes=4, batch_size=20, gibbs_steps=(1, 2), persistent=True))
+    list(recipe.train(recipe.start(tmp_path / "whole", config, digits, CPU, "a test")))
+    records = recipe.train(recipe.start(tmp_path / "parts", config, digits, CPU, "a test"))
+    while next(records).stage != "updown":
+        pass
+    records.close()
+    again = recipe.resume(tmp_path / "parts", digits, CPU)
+    assert not again.dbn.tied
+    list(recipe.train(again))
+    assert (tmp_path / "parts/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+    assert not checkpoint.load(tmp_path / "whole").tied
+    lines = checkpoint.read_metrics(tmp_path / "whole")
+    picked = json.loads((tmp_path / "whole/provenance.json").read_text())["updown_pass"]
+    errors = [line["validation_errors"] for line in lines if line["stage"] == "updown"]
+    assert errors[picked - 1] == min(errors)
 
 
 def test_conjugate_gradient_resumes_too(tmp_path: Path, digits) -> None:

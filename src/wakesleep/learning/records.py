@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -36,7 +37,7 @@ def require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def check_finite(parameters: dict[str, Tensor], rate: float) -> None:
+def check_finite(parameters: Mapping[str, Tensor], rate: float) -> None:
     """Raise DivergedError where a parameter holds NaN or infinity; called once a pass, so that it costs nothing."""
     for name, parameter in parameters.items():
         if not bool(torch.isfinite(parameter).all()):

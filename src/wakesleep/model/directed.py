@@ -28,9 +28,13 @@ class DirectedLayer(nn.Module):
         super().__init__()
         self.units, self.weight, self.bias, self.downward = units, weight, bias, downward
 
+    def total_input(self, states: Tensor) -> Tensor:
+        """Return what the units hear, states W + b, (N, to)."""
+        return torch.addmm(self.bias, states, self.weight.t() if self.downward else self.weight)
+
     def probs(self, states: Tensor) -> Tensor:
         """Return E[to | from], (N, to)."""
-        total_input = torch.addmm(self.bias, states, self.weight.t() if self.downward else self.weight)
+        total_input = self.total_input(states)
         return self.units.mean(total_input, out=total_input)
 
     def sample(self, states: Tensor, rng: torch.Generator) -> Tensor:

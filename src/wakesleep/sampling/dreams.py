@@ -5,6 +5,7 @@ Source: Hinton, Osindero & Teh (2006), section 7 ("looking into the mind of a ne
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -63,6 +64,32 @@ def dream(dbn: DBN, *, rng: torch.Generator, labels: Tensor | None = None, count
         raise ConfigError(f"{count} dreams: expected at least 1")
     clamp = label_clamp(dbn, labels, count) if labels is not None else None
     return show(dbn, run(dbn.memory, random_hidden(dbn.memory, count, rng), steps, rng, clamp), rng)
+
+
+def frames(
+    dbn: DBN, *, rng: torch.Generator, labels: Tensor | None = None, count: int | None = None, steps: int = 300, every: int = 3
+) -> Iterator[Dream]:
+    """Yield a dream every `every` Gibbs steps while chains settle from random top states: Hinton's movie (300 steps, a frame every 3).
+
+    Raises:
+        ConfigError: count, steps or every below 1, or labels the memory does not hold.
+    """
+    count = count if count is not None else 1 if labels is None else len(labels)
+    if min(count, steps, every) < 1:
+        raise ConfigError(f"{count} dreams, {steps} steps, a frame every {every}: expected each to be at least 1")
+    clamp = label_clamp(dbn, labels, count) if labels is not None else None
+    hidden = random_hidden(dbn.memory, count, rng)
+    for done in range(0, steps, every):
+        chains = run(dbn.memory, hidden, min(every, steps - done), rng, clamp)
+        hidden = chains.hidden
+        yield show(dbn, chains, rng)
+
+
+def activities(dbn: DBN, chains: Chains, rng: torch.Generator) -> list[Tensor]:
+    """Return what every layer does in a dream, pixels first: probabilities (N, pixels), states (N, units) up to the top, labels last if any."""
+    pen = chains.visible[:, : dbn.sizes[-2]]
+    layers = [*dbn.down(pen, rng), chains.hidden]
+    return [*layers, chains.visible[:, dbn.label_columns]] if dbn.labels else layers
 
 
 def reconstruct(dbn: DBN, images: Tensor) -> Tensor:

@@ -1,0 +1,221 @@
+"""Contrastive wake-sleep, the up-down algorithm: a deep belief net with untied weights learns to be a better generative model.
+
+    wake:    an up-pass picks states; each generative layer learns to make the layer below from the one above.
+    memory:  contrastive divergence: K Gibbs steps from the up-pass, with the label beside the penultimate units.
+    sleep:   a down-pass from where the memory ended picks states; each recognition layer learns to recover the layer above.
+
+Nothing has to reach equilibrium: the dream starts from the data. Source: Hinton, Osindero & Teh (2006), section 5 and Appendix B.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from wakesleep.foundation import cases as rows
+from wakesleep.foundation.errors import DataError
+from wakesleep.learning import increments
+from wakesleep.learning.records import Pass, State, check_finite, require
+from wakesleep.model.dbn import DBN
+from wakesleep.model.units import pick
+from wakesleep.sampling.gibbs import random_hidden
+
+UNLABELLED = -1
+"""The label of a case whose label nobody knows; it is inferred, not clamped."""
+
+
+@dataclass(frozen=True)
+class UpDownConfig:
+    """How the whole net learns, once its layers are pretrained."""
+
+    passes: int = 300
+    """Passes over the cases; 300 in 2006."""
+    batch_size: int = 100
+    """Cases in a minibatch."""
+    learning_rate: float = 0.02
+    """Rate of the first pass, for directed layers and memory alike; the published rates are not known."""
+    final_learning_rate: float = 0.001
+    """Rate of the last pass, reached in a straight line."""
+    momentum: float = 0.9
+    """Momentum of all weights."""
+    weight_decay: float = 2e-4
+    """L2 penalty on the memory's weights; directed layers have none, for their delta rules do not run away."""
+    gibbs_steps: tuple[int, ...] = (3, 6, 10)
+    """K, the Gibbs steps of the memory, in equal shares of the passes: 3, 6, 10 for a hundred passes each in 2006."""
+    sample_labels: bool = False
+    """Draw the label in each Gibbs step instead of using its probabilities. The published listing uses probabilities, which is quieter but
+    not exactly the model's own chain."""
+    label_first: bool = True
+    """Begin the memory's negative phase by drawing the label anew from p(label | penultimate units), the top units summed out."""
+    persistent: float = 0.2
+    """Share of the memory's negative cases whose chains go on from the last minibatch instead of starting at the up-pass. Chains that start
+    at the data never find what the memory dreams of far from them; 0 is the published algorithm, 1 is PCD."""
+
+    def __post_init__(self) -> None:
+        require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
+        require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
+        require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.02")
+        require(0 < self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected a number above 0")
+        require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
+        require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
+        require(0 <= self.persistent <= 1, f"persistent = {self.persistent}: expected a share in [0, 1]")
+        steps = self.gibbs_steps
+        require(len(steps) > 0 and min(steps) >= 1, f"gibbs_steps = {steps}: expected K >= 1 in each share of the passes, e.g. (3, 6, 10)")
+
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of pass `epoch` (from 0)."""
+        done = epoch / max(self.passes - 1, 1)
+        return self.learning_rate + (self.final_learning_rate - self.learning_rate) * done
+
+    def steps_at(self, epoch: int) -> int:
+        """Return K in pass `epoch` (from 0)."""
+        return self.gibbs_steps[min(epoch * len(self.gibbs_steps) // max(self.passes, 1), len(self.gibbs_steps) - 1)]
+
+
+class Phases(NamedTuple):
+    """What one minibatch of N cases has to teach: pairs (left, right) of N rows whose products left'right / N are gradients of weights."""
+
+    wake: list[tuple[Tensor, Tensor]]
+    """A pair a generative layer: what it got wrong below (N, below), the states above (N, above)."""
+    sleep: list[tuple[Tensor, Tensor]]
+    """A pair a recognition layer: the dreamt states below (N, below), what it got wrong above (N, above)."""
+    memory: tuple[Tensor, Tensor]
+    """Visible (2N, visible) and hidden (2N, hidden) units, the N negative cases below with the sign of the hidden ones turned."""
+    top: Tensor
+    """The top states where the memory's chains ended, (N, hidden)."""
+
+
+def label_states(dbn: DBN, features: Tensor, labels: Tensor | None, rng: torch.Generator) -> Tensor:
+    """Return the memory's label units for penultimate states (N, features): the label clamped where it is known, (N, labels).
+
+    Where it is not (`labels` None or UNLABELLED), it is drawn from p(label | features), the top units summed out: with the top units
+    drawn after it, an exact sample of what the memory makes of the case.
+    """
+    weight = dbn.memory.weight
+    if labels is not None and not bool((labels == UNLABELLED).any()):
+        return one_hot(labels, dbn.labels).to(weight.dtype)
+    total_input = torch.addmm(dbn.memory.hidden_bias, features, weight[: dbn.sizes[-2]])
+    drawn = pick(torch.softmax(dbn.memory.group_scores(total_input, dbn.label_columns), 1), rng)
+    if labels is not None:
+        drawn = torch.where(labels == UNLABELLED, drawn, labels)
+    return one_hot(drawn, dbn.labels).to(weight.dtype)
+
+
+def phases(
+    dbn: DBN, images: Tensor, labels: Tensor | None, *, steps: int, config: UpDownConfig, rng: torch.Generator, chains: Tensor | None = None
+) -> Phases:
+    """Return what a minibatch teaches: images (N, pixels) in [0, 1], labels (N,) or None, K = `steps`.
+
+    The last M negative cases go on from `chains`, top states (M, hidden), where these are given; the others start at the up-pass.
+    """
+    memory, pen = dbn.memory, dbn.sizes[-2]
+    awake = dbn.up(images, rng)
+    visible = awake[-1]
+    if dbn.labels:
+        visible = torch.cat([visible, label_states(dbn, visible, labels, rng)], 1)
+    positive = memory.hidden_probs(visible)
+
+    if dbn.labels and config.label_first:
+        redrawn = torch.cat([visible[:, :pen], label_states(dbn, visible[:, :pen], None, rng)], 1)
+        top = memory.hidden.sample(memory.hidden_probs(redrawn), rng)
+    else:
+        top = memory.hidden.sample(positive, rng)
+    if chains is not None:
+        top[len(top) - len(chains) :] = chains
+    for _ in range(steps):
+        probs = memory.visible_probs(top)
+        dreamt = memory.visible.sample(probs, rng)
+        if dbn.labels and not config.sample_labels:
+            dreamt[:, dbn.label_columns] = probs[:, dbn.label_columns]
+        negative = memory.hidden_probs(dreamt)
+        top = memory.hidden.sample(negative, rng)
+
+    asleep = dbn.down(dreamt[:, :pen], rng)
+    wake = [(below - layer.probs(above), above) for layer, below, above in zip(dbn.generative, awake[:-1], awake[1:], strict=True)]
+    sleep = [(below, above - layer.probs(below)) for layer, below, above in zip(dbn.recognition, asleep[:-1], asleep[1:], strict=True)]
+    return Phases(wake, sleep, (torch.cat([visible, dreamt]), torch.cat([positive, negative.neg_()])), top)
+
+
+def start(dbn: DBN, config: UpDownConfig, rng: torch.Generator) -> State:
+    """Untie the net's weights and return the state before the first pass: still increments, chains at random where they persist."""
+    dbn.untie()
+    state: State = {"epoch": 0} | {f"increment.{name}": torch.zeros_like(parameter) for name, parameter in dbn.named_parameters()}
+    if count := round(config.persistent * config.batch_size):
+        state["chains"] = random_hidden(dbn.memory, count, rng)
+    return state
+
+
+def update(dbn: DBN, taught: Phases, config: UpDownConfig, epoch: int, state: State) -> None:
+    """Move all weights and biases up their gradients."""
+    rate, momentum = config.rate(epoch), config.momentum
+    for depth in range(len(dbn.recognition)):
+        error, above = taught.wake[depth]
+        below, lapse = taught.sleep[depth]
+        for pathway, left, right, bias in (("generative", error, above, error), ("recognition", below, lapse, lapse)):
+            layer = getattr(dbn, pathway)[depth]
+            velocity = state[f"increment.{pathway}.{depth}.weight"]
+            increments.product_step(layer.weight, velocity, left, right, cases=len(left), rate=rate, momentum=momentum)
+            increments.step(layer.bias, state[f"increment.{pathway}.{depth}.bias"], bias.mean(0), rate=rate, momentum=momentum)
+    memory, (visible, hidden) = dbn.memory, taught.memory
+    n, velocity = len(visible) // 2, state["increment.memory.weight"]
+    increments.product_step(memory.weight, velocity, visible, hidden, cases=n, rate=rate, momentum=momentum, decay=config.weight_decay)
+    visible_gradient, hidden_gradient = (visible[:n].sum(0) - visible[n:].sum(0)) / n, hidden.sum(0) / n
+    increments.step(memory.visible_bias, state["increment.memory.visible_bias"], visible_gradient, rate=rate, momentum=momentum)
+    increments.step(memory.hidden_bias, state["increment.memory.hidden_bias"], hidden_gradient, rate=rate, momentum=momentum)
+
+
+def epochs(
+    dbn: DBN,
+    images: Tensor,
+    labels: Tensor | None = None,
+    *,
+    config: UpDownConfig,
+    rng: torch.Generator,
+    state: State | None = None,
+    stage: str = "updown",
+) -> Iterator[Pass]:
+    """Fine-tune `dbn` generatively on `images` (N, pixels) and labels (N,), UNLABELLED where unknown, in place; its weights are untied.
+
+    Yields:
+        Pass, with metrics `gibbs_steps`, `learning_rate` and `reconstruction_error`: the mean squared error a pixel of the lowest
+        generative layer in the wake phase.
+
+    Raises:
+        DataError: labels the memory does not hold.
+        DivergedError: NaN or infinite weights.
+    """
+    if labels is not None and (len(labels) != len(images) or int(labels.min()) < UNLABELLED or int(labels.max()) >= dbn.labels):
+        raise DataError(
+            f"{len(labels)} labels from {int(labels.min())} to {int(labels.max())} for {len(images)} cases; "
+            f"expected one a case, from 0 to {dbn.labels - 1}, or {UNLABELLED} where it is unknown"
+        )
+    state = start(dbn, config, rng) if state is None else state
+    dbn.untie()
+    classes = None if labels is None else labels - UNLABELLED
+    buffer = torch.empty(config.batch_size, dbn.sizes[0], device=images.device)
+    error = torch.zeros((), device=images.device)
+    for epoch in range(int(state["epoch"]), config.passes):
+        error.zero_()
+        steps = config.steps_at(epoch)
+        for index in torch.split(rows.order(classes, len(images), rng), config.batch_size):
+            batch, chains = rows.gather(images, index, buffer[: len(index)]), state.get("chains")
+            known = None if labels is None else labels[index]
+            chains = None if chains is None else chains[: len(index)]
+            taught = phases(dbn, batch, known, steps=steps, config=config, rng=rng, chains=chains)
+            if chains is not None:
+                chains.copy_(taught.top[len(taught.top) - len(chains) :])
+            update(dbn, taught, config, epoch, state)
+            if taught.wake:
+                error += taught.wake[0][0].square().sum()
+        check_finite(dict(dbn.named_parameters()), config.rate(epoch))
+        state = {**state, "epoch": epoch + 1}
+        metrics = {"gibbs_steps": float(steps), "learning_rate": config.rate(epoch)}
+        if dbn.recognition:
+            metrics["reconstruction_error"] = float(error) / (len(images) * dbn.sizes[0])
+        yield Pass(stage, epoch + 1, config.passes, len(images), metrics, state)
