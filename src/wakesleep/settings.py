@@ -63,9 +63,10 @@ def preset(name: str) -> TrainConfig:
     tune = BackpropConfig(passes=40, batch_size=20, learning_rate=0.05, sample_pixels=False)
     return TrainConfig(
         hidden=(200, 200, 500),
+        stages=("pretrain", "updown", "backprop", "random"),
         validation=0,
         greedy=GreedyConfig(layer, layer),
-        updown=UpDownConfig(passes=60, batch_size=20),
+        updown=UpDownConfig(passes=30, batch_size=20, gibbs_steps=(1, 3), persistent=0.5),
         backprop=tune,
         random=tune,
     )

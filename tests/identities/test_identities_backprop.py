@@ -182,7 +182,17 @@ def test_one_batch_of_conjugate_gradient_never_climbs():
         before = after
 
 
-@pytest.mark.parametrize("labels", [torch.tensor([0, 3]), torch.tensor([-1, 0]), torch.tensor([0])], ids=["high", "low", "short"])
-def test_bad_labels_are_refused(labels):
-    with pytest.raises(DataError, match="3 outputs"):
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([0, 3], "from 0 to 3"),
+        ([-1, 0], "expected 0 to 2"),
+        ([0], "for 2 cases"),
+        ([0.0, 1.0], "whole number"),
+        ([[0], [1]], "one whole number"),
+    ],
+)
+def test_bad_labels_are_refused(labels, said):
+    labels = torch.tensor(labels)
+    with pytest.raises(DataError, match=said):
         next(backprop.epochs(small_net(), torch.zeros(2, 6), labels, config=BackpropConfig(), rng=generator(0)))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import permutation
 
 
@@ -22,6 +23,22 @@ def gather(cases: Tensor, index: Tensor, out: Tensor) -> Tensor:
     if cases.dtype == out.dtype:
         return torch.index_select(cases, 0, index, out=out)
     return out.copy_(cases[index])
+
+
+def as_labels(labels: Tensor, cases: int, classes: int, lowest: int = 0) -> Tensor:
+    """Return labels (N,) as int64, once they are seen to be one a case, whole numbers, and from `lowest` to classes - 1.
+
+    Raises:
+        DataError: they are not.
+    """
+    if labels.ndim != 1 or len(labels) != cases or not cases or labels.is_floating_point() or labels.is_complex():
+        raise DataError(
+            f"labels of shape {tuple(labels.shape)} and type {labels.dtype} came for {cases} cases; expected one whole number a case"
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < lowest or high >= classes:
+        raise DataError(f"{len(labels)} labels from {low} to {high} for {cases} cases; expected {lowest} to {classes - 1}")
+    return labels.long()
 
 
 def chunks(cases: Tensor, size: int = 2000) -> Iterator[Tensor]:

@@ -159,8 +159,7 @@ def epochs(
         DivergedError: NaN or infinite weights.
     """
     outputs = next(layer.out_features for layer in reversed(net) if isinstance(layer, nn.Linear))
-    if len(labels) != len(images) or int(labels.min()) < 0 or int(labels.max()) >= outputs:
-        raise DataError(f"{len(labels)} labels from {int(labels.min())} to {int(labels.max())} for {len(images)} cases and {outputs} outputs")
+    labels = rows.as_labels(labels, len(images), outputs)
     if config.method == "sgd" and config.sample_pixels and images.is_floating_point() and not bool(((images >= 0) & (images <= 1)).all()):
         low, high = float(images.min()), float(images.max())
         raise DataError(f"values run from {low:g} to {high:g}; expected probabilities in [0, 1] to draw pixels from, or sample_pixels=False")

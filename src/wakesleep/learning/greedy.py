@@ -55,11 +55,7 @@ def memory_cases(dbn: DBN, images: Tensor, labels: Tensor | None) -> Tensor:
         return below
     if labels is None:
         raise DataError(f"the memory holds {dbn.labels} labels but the cases came without any; give labels, or build DBN(..., labels=0)")
-    if len(labels) != len(images) or int(labels.min()) < 0 or int(labels.max()) >= dbn.labels:
-        raise DataError(
-            f"{len(labels)} labels from {int(labels.min())} to {int(labels.max())} for {len(images)} cases; "
-            f"expected one a case, from 0 to {dbn.labels - 1}"
-        )
+    labels = rows.as_labels(labels, len(images), dbn.labels)
     return torch.cat([rows.as_probs(below), one_hot(labels, dbn.labels).to(torch.float32)], 1)
 
 

@@ -190,11 +190,10 @@ def epochs(
         DataError: labels the memory does not hold.
         DivergedError: NaN or infinite weights.
     """
-    if labels is not None and (len(labels) != len(images) or int(labels.min()) < UNLABELLED or int(labels.max()) >= dbn.labels):
-        raise DataError(
-            f"{len(labels)} labels from {int(labels.min())} to {int(labels.max())} for {len(images)} cases; "
-            f"expected one a case, from 0 to {dbn.labels - 1}, or {UNLABELLED} where it is unknown"
-        )
+    if labels is not None:
+        if not dbn.labels:
+            raise DataError("labels came, but the memory of this net holds none; leave them out, or build DBN(..., labels=10)")
+        labels = rows.as_labels(labels, len(images), dbn.labels, lowest=UNLABELLED)
     state = start(dbn, config, rng) if state is None else state
     dbn.untie()
     classes = None if labels is None else labels - UNLABELLED

@@ -1,0 +1,642 @@
+"""Up-down: what the phases teach against autograd and enumeration, the memory's law, untied pathways, and that it learns."""
+
+from copy import deepcopy
+from itertools import islice, pairwise
+
+import pytest
+import torch
+from exact import (
+    TIGHT,
+    assert_frequencies,
+    assert_mean,
+    chance,
+    differentiable,
+    draw,
+    expected_statistics,
+    given_hidden,
+    given_visible,
+    index_of,
+    joint,
+    kernel,
+    relabel,
+    states,
+)
+from torch.nn.functional import one_hot, softplus
+
+from wakesleep.foundation.errors import ConfigError, DataError, DivergedError
+from wakesleep.foundation.rng import generator
+from wakesleep.judging import classify
+from wakesleep.learning import greedy, up_down
+from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.greedy import GreedyConfig
+from wakesleep.learning.up_down import UNLABELLED, UpDownConfig
+from wakesleep.model.dbn import DBN
+from wakesleep.model.units import Bernoulli
+from wakesleep.sampling import dreams
+
+SAMPLED = UpDownConfig(sample_labels=True)
+IMAGE = torch.tensor([[0.9, 0.0, 0.4]], dtype=torch.float64)
+N = 40_000
+
+
+def small_net(sizes=(3, 2, 2, 3), labels=2, seed=0, scale=1.2, dtype=torch.float64):
+    """Return an untied net whose weights and biases are all away from zero."""
+    rng = generator(seed)
+    dbn = DBN(sizes, labels=labels, rng=rng).double()
+    dbn.untie()
+    for parameter in dbn.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=rng, dtype=torch.float64) * scale)
+    return dbn.to(dtype)
+
+
+def some_images(count=64, pixels=3, seed=2, dtype=torch.float64):
+    return torch.rand(count, pixels, generator=generator(seed), dtype=dtype)
+
+
+def some_labels(count=64, labels=2, seed=3):
+    return torch.randint(labels, (count,), generator=generator(seed))
+
+
+def above(layer, rows):
+    """The chance of each unit of a recognition layer, written out."""
+    return torch.sigmoid(rows @ layer.weight + layer.bias)
+
+
+def below(layer, rows):
+    """The chance of each unit of a generative layer, written out."""
+    return torch.sigmoid(rows @ layer.weight.t() + layer.bias)
+
+
+def every(size):
+    return states(Bernoulli(size))
+
+
+def recognised(dbn, image):
+    """Exact q of each hidden layer's states (states,), and of the pairs of neighbours (lower states, upper states)."""
+    marginals, pairs = [chance(Bernoulli(dbn.sizes[1]), above(dbn.recognition[0], image), every(dbn.sizes[1]))[0]], []
+    for layer, (low, high) in zip(dbn.recognition[1:], pairwise(dbn.sizes[1:-1]), strict=True):
+        pairs.append(marginals[-1][:, None] * chance(Bernoulli(high), above(layer, every(low)), every(high)))
+        marginals.append(pairs[-1].sum(0))
+    return marginals, pairs
+
+
+def posterior(dbn):
+    """Exact p(label | features) of the memory, (feature states, labels)."""
+    p = joint(dbn.memory).sum(1).reshape(-1, dbn.labels)
+    return p / p.sum(1, keepdim=True)
+
+
+def seen(dbn, image, label):
+    """Exact distribution of the memory's visible units in the wake phase, label clamped or (None) inferred: (visible states,)."""
+    features = recognised(dbn, image)[0][-1]
+    if not dbn.labels:
+        return features
+    group = posterior(dbn) if label is None else one_hot(torch.tensor(label), dbn.labels).double().expand(len(features), -1)
+    return (features[:, None] * group).flatten()
+
+
+def outer(left, right):
+    return left[:, :, None] * right[:, None, :]
+
+
+def split(taught):
+    """The memory's (positive visible, positive hidden, negative visible, negative hidden)."""
+    visible, hidden = taught.memory
+    n = len(visible) // 2
+    return visible[:n], hidden[:n], visible[n:], -hidden[n:]
+
+
+# ---------------------------------------------------------------------------------------------------- oracle
+
+
+@pytest.mark.parametrize("labels", [0, 2])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_each_pair_is_autograd_of_its_layers_log_probability(labels, seed):
+    dbn, images = small_net((5, 4, 3, 4), labels), some_images(pixels=5)
+    known = some_labels() if labels else None
+    taught = up_down.phases(dbn, images, known, steps=2, config=UpDownConfig(), rng=generator(seed))
+    awake = dbn.up(images, generator(seed))
+    dreamt = split(taught)[2][:, :3]
+    asleep = [pair[0] for pair in taught.sleep] + [dreamt]
+    torch.testing.assert_close(asleep[0], below(dbn.generative[0], asleep[1]), **TIGHT)
+    assert all(bool(((layer == 0) | (layer == 1)).all()) for layer in awake[1:] + asleep[1:])
+    for depth in range(2):
+        for pathway, source, target, pair in (
+            ("generative", awake[depth + 1], awake[depth], taught.wake[depth]),
+            ("recognition", asleep[depth], asleep[depth + 1], taught.sleep[depth]),
+        ):
+            layer = deepcopy(getattr(dbn, pathway)[depth]).requires_grad_(True)
+            heard = source @ (layer.weight.t() if pathway == "generative" else layer.weight) + layer.bias
+            (target * heard - softplus(heard)).sum(1).mean().backward()
+            left, right = pair
+            torch.testing.assert_close(left.t() @ right / len(left), layer.weight.grad, **TIGHT)
+            error = left if pathway == "generative" else right
+            torch.testing.assert_close(error.mean(0), layer.bias.grad, **TIGHT)
+
+
+@pytest.mark.parametrize("sample_labels", [False, True])
+@pytest.mark.parametrize("labels", [0, 2])
+def test_the_memorys_pair_is_autograd_of_the_free_energy_difference(labels, sample_labels):
+    dbn, images = small_net((5, 4, 3, 4), labels), some_images(pixels=5)
+    known = some_labels() if labels else None
+    taught = up_down.phases(dbn, images, known, steps=2, config=UpDownConfig(sample_labels=sample_labels), rng=generator(4))
+    positive, _, negative, _ = split(taught)
+    if labels:
+        assert torch.equal(positive[:, 3:], one_hot(known, 2).double())
+        assert torch.equal(positive[:, :3], dbn.up(images, generator(4))[-1])
+        assert bool(((negative[:, 3:] == 0) | (negative[:, 3:] == 1)).all()) == sample_labels
+    memory = differentiable(dbn.memory)
+    (memory.free_energy(negative) - memory.free_energy(positive)).mean().backward()
+    visible, hidden = taught.memory
+    torch.testing.assert_close(visible.t() @ hidden / 64, memory.weight.grad, **TIGHT)
+    torch.testing.assert_close(hidden.sum(0) / 64, memory.hidden_bias.grad, **TIGHT)
+
+
+# ---------------------------------------------------------------------------------------------------- expectations
+
+
+@pytest.mark.parametrize("labels", [0, 2])
+def test_expected_wake_gradients(labels):
+    dbn = small_net(labels=labels)
+    taught = up_down.phases(dbn, IMAGE.repeat(N, 1), None, steps=1, config=UpDownConfig(), rng=generator(1))
+    (hid, pen), (pair,) = recognised(dbn, IMAGE)
+    h, p = every(2), every(2)
+    wrong = [IMAGE - below(dbn.generative[0], h), h[:, None, :] - below(dbn.generative[1], p)[None]]
+    exact = [torch.einsum("a,ai,aj->ij", hid, wrong[0], h), torch.einsum("ab,abi,bj->ij", pair, wrong[1], p)]
+    bias = [hid @ wrong[0], torch.einsum("ab,abi->i", pair, wrong[1])]
+    for (left, right), weight, exact_bias in zip(taught.wake, exact, bias, strict=True):
+        assert_mean(outer(left, right), weight)
+        assert_mean(left, exact_bias)
+    assert_frequencies(index_of(split(taught)[0][:, :2], p), pen)
+
+
+@pytest.mark.parametrize(("labels", "label"), [(0, None), (2, None), (2, 1)])
+def test_expected_positive_statistics(labels, label):
+    dbn = small_net(labels=labels)
+    known = None if label is None else torch.full((N,), label)
+    visible, hidden, _, _ = split(up_down.phases(dbn, IMAGE.repeat(N, 1), known, steps=1, config=UpDownConfig(), rng=generator(2)))
+    exact = expected_statistics(dbn.memory, seen(dbn, IMAGE, label))
+    assert_mean(outer(visible, hidden), exact.weight)
+    assert_mean(visible, exact.visible_bias)
+    assert_mean(hidden, exact.hidden_bias)
+
+
+def moved(dbn, p, steps, label_first):
+    """Exact distribution of the memory's visible units after the negative phase, labels sampled: (visible states,)."""
+    p = p @ relabel(dbn.memory, dbn.label_columns) if dbn.labels and label_first else p
+    for _ in range(steps):
+        p = p @ kernel(dbn.memory)
+    return p
+
+
+def decided_net(labels=2):
+    """Return a net whose memory settles slowly enough to tell one Gibbs step from two, and label first from label kept."""
+    return small_net(labels=labels, seed=7, scale=2.0)
+
+
+def unlikely_label(dbn):
+    return int((recognised(dbn, IMAGE)[0][-1] @ posterior(dbn)).argmin())
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize(("labels", "label_first"), [(0, True), (2, False), (2, True)])
+def test_expected_negative_statistics_and_sleep_gradients(labels, label_first, steps):
+    dbn = decided_net(labels)
+    label = unlikely_label(dbn) if labels else None
+    known = torch.full((N,), label) if labels else None
+    config = UpDownConfig(sample_labels=True, label_first=label_first)
+    taught = up_down.phases(dbn, IMAGE.repeat(N, 1), known, steps=steps, config=config, rng=generator(3))
+    _, _, visible, hidden = split(taught)
+    law = moved(dbn, seen(dbn, IMAGE, label), steps, label_first)
+    exact = expected_statistics(dbn.memory, law)
+    assert_mean(outer(visible, hidden), exact.weight)
+    assert_mean(hidden, exact.hidden_bias)
+    assert_frequencies(index_of(visible, states(dbn.memory.visible)), law)
+    assert_frequencies(index_of(taught.top, states(dbn.memory.hidden)), law @ given_visible(dbn.memory))
+
+    pen, p, h = law.reshape(4, -1).sum(1), every(2), every(2)
+    pair = pen[:, None] * chance(Bernoulli(2), below(dbn.generative[1], p), h)
+    pixels = below(dbn.generative[0], h)
+    lapse = [h - above(dbn.recognition[0], pixels), p[:, None, :] - above(dbn.recognition[1], h)[None]]
+    exact = [torch.einsum("b,bi,bj->ij", pair.sum(0), pixels, lapse[0]), torch.einsum("ab,bi,abj->ij", pair, h, lapse[1])]
+    bias = [pair.sum(0) @ lapse[0], torch.einsum("ab,abj->j", pair, lapse[1])]
+    for (left, right), weight, exact_bias in zip(taught.sleep, exact, bias, strict=True):
+        assert_mean(outer(left, right), weight)
+        assert_mean(right, exact_bias)
+
+
+def test_the_expectations_tell_label_first_and_the_steps_apart():
+    dbn = decided_net()
+    p = seen(dbn, IMAGE, unlikely_label(dbn))
+    laws = [moved(dbn, p, steps, first) for steps in (1, 2) for first in (False, True)]
+    assert min(float((a - b).abs().max()) for i, a in enumerate(laws) for b in laws[:i]) > 0.05, "the test above could not fail"
+
+
+# ---------------------------------------------------------------------------------------------------- the memory's law
+
+
+def published_kernel(dbn):
+    """Chance of top -> top' of the published listing: features drawn, label probabilities in place of a drawn label."""
+    memory, pen = dbn.memory, dbn.sizes[-2]
+    h, features = states(memory.hidden), every(pen)
+    p = chance(Bernoulli(pen), torch.sigmoid(h @ memory.weight[:pen].t() + memory.visible_bias[:pen]), features)
+    label = torch.softmax(h @ memory.weight[pen:].t() + memory.visible_bias[pen:], 1)
+    heard = (features @ memory.weight[:pen])[None] + (label @ memory.weight[pen:])[:, None] + memory.hidden_bias
+    back = torch.stack([chance(memory.hidden, torch.sigmoid(rows), h) for rows in heard])
+    return torch.einsum("hp,hpt->ht", p, back)
+
+
+def memory_net():
+    return small_net((3, 2, 3), labels=3, seed=5, scale=1.5)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_sampled_labels_leave_the_models_distribution_alone(steps):
+    dbn = memory_net()
+    p = joint(dbn.memory)
+    torch.testing.assert_close(p.sum(0) @ given_hidden(dbn.memory) @ given_visible(dbn.memory), p.sum(0), **TIGHT)
+    n = 100_000
+    chains = states(dbn.memory.hidden)[draw(p.sum(0), n, 6)]
+    taught = up_down.phases(dbn, some_images(n), some_labels(n, 3), steps=steps, config=SAMPLED, rng=generator(7), chains=chains)
+    visible = index_of(split(taught)[2], states(dbn.memory.visible))
+    assert_frequencies(visible, p.sum(1))
+    assert_frequencies(visible * 8 + index_of(taught.top, states(dbn.memory.hidden)), p.flatten())
+
+
+def test_label_probabilities_bend_the_models_distribution():
+    """The published listing is not the model's own chain.
+
+    One step from the exact distribution of the top states moves it 0.0200 in total variation here (weights of std 1.5, 3 labels); where
+    label weights vanish, it does not move at all.
+    """
+    dbn = memory_net()
+    p = joint(dbn.memory).sum(0)
+    bent = p @ published_kernel(dbn)
+    distance = float((bent - p).abs().sum()) / 2
+    print(f"total variation of one published step from the model: {distance:.4f}")
+    assert 0.01 < distance < 0.05
+    n = 200_000
+    chains = states(dbn.memory.hidden)[draw(p, n, 8)]
+    config = UpDownConfig(sample_labels=False)
+    top = index_of(
+        up_down.phases(dbn, some_images(n), some_labels(n, 3), steps=1, config=config, rng=generator(9), chains=chains).top,
+        states(dbn.memory.hidden),
+    )
+    assert_frequencies(top, bent)
+    with pytest.raises(AssertionError, match="standard errors off"):
+        assert_frequencies(top, p)
+    dbn.memory.weight[dbn.label_columns] = 0
+    p = joint(dbn.memory).sum(0)
+    torch.testing.assert_close(p @ published_kernel(dbn), p, **TIGHT)
+
+
+def test_the_last_negative_cases_go_on_from_the_chains_and_the_others_start_at_the_up_pass():
+    dbn = decided_net()
+    label, chains = unlikely_label(dbn), states(dbn.memory.hidden)[6:7].repeat(N, 1)
+    config = UpDownConfig(sample_labels=True, label_first=False)
+    known = torch.full((2 * N,), label)
+    taught = up_down.phases(dbn, IMAGE.repeat(2 * N, 1), known, steps=1, config=config, rng=generator(13), chains=chains)
+    visible = index_of(split(taught)[2], states(dbn.memory.visible))
+    from_data, from_chains = moved(dbn, seen(dbn, IMAGE, label), 1, False), given_hidden(dbn.memory)[6]
+    assert float((from_data - from_chains).abs().max()) > 0.1
+    assert_frequencies(visible[:N], from_data)
+    assert_frequencies(visible[N:], from_chains)
+
+
+def test_the_negative_phase_starts_at_the_chains_where_all_cases_have_one():
+    dbn = memory_net()
+    chains = states(dbn.memory.hidden)[6:7].repeat(N, 1)
+    before = chains.clone()
+    taught = up_down.phases(dbn, IMAGE.repeat(N, 1), None, steps=1, config=SAMPLED, rng=generator(10), chains=chains)
+    assert torch.equal(chains, before)
+    law = given_hidden(dbn.memory)[6]
+    assert_frequencies(index_of(split(taught)[2], states(dbn.memory.visible)), law)
+    assert_frequencies(index_of(taught.top, states(dbn.memory.hidden)), law @ given_visible(dbn.memory))
+
+
+# ---------------------------------------------------------------------------------------------------- unlabelled cases
+
+
+@pytest.mark.parametrize("with_labels", [False, True])
+def test_unknown_labels_are_drawn_from_the_exact_posterior_and_known_ones_clamped(with_labels):
+    dbn = memory_net()
+    features = every(2).repeat(20_000, 1)
+    labels = None
+    if with_labels:
+        labels = torch.full((len(features),), UNLABELLED)
+        labels[: len(features) // 2] = some_labels(len(features) // 2, 3)
+    given = None if labels is None else labels.clone()
+    drawn = up_down.label_states(dbn, features, labels, generator(11))
+    assert drawn.dtype == torch.float64
+    assert drawn.shape == (len(features), 3)
+    unknown = torch.ones(len(features), dtype=torch.bool) if labels is None else labels == UNLABELLED
+    if labels is not None:
+        assert torch.equal(drawn[~unknown], one_hot(labels[~unknown], 3).double())
+        assert torch.equal(labels, given)
+    for number, state in enumerate(every(2)):
+        mine = unknown & (features == state).all(1)
+        assert_frequencies(index_of(drawn[mine], torch.eye(3)), posterior(dbn)[number])
+
+
+def test_all_known_labels_are_clamped():
+    labels = torch.tensor([0, 2, 1, 1])
+    assert torch.equal(up_down.label_states(memory_net(), every(2), labels, generator(0)), one_hot(labels, 3).double())
+
+
+def test_a_half_labelled_batch_teaches_the_exact_mixture():
+    dbn = decided_net()
+    label = unlikely_label(dbn)
+    known = torch.full((N,), UNLABELLED)
+    known[::2] = label
+    taught = up_down.phases(dbn, IMAGE.repeat(N, 1), known, steps=1, config=SAMPLED, rng=generator(12))
+    visible, hidden, _, _ = split(taught)
+    clamped, inferred = (expected_statistics(dbn.memory, seen(dbn, IMAGE, which)) for which in (label, None))
+    assert float((clamped.weight - inferred.weight).abs().max()) > 0.1
+    for rows, exact in ((slice(0, None, 2), clamped), (slice(1, None, 2), inferred)):
+        assert_mean(outer(visible[rows], hidden[rows]), exact.weight)
+        assert_mean(visible[rows], exact.visible_bias)
+    assert_mean(outer(visible, hidden), (clamped.weight + inferred.weight) / 2)
+
+
+# ---------------------------------------------------------------------------------------------------- two pathways
+
+
+def test_untying_changes_nothing_until_the_first_update():
+    dbn = DBN((5, 4, 3, 4), labels=2, rng=generator(0), weight_std=1.0).double()
+    assert dbn.tied
+    images, features = some_images(pixels=5), every(3)
+    before = [*dbn.up(images, generator(1)), *dbn.down(features, generator(2)), *dbn.up(images), *dbn.down(features)]
+    state = up_down.start(dbn, UpDownConfig(), generator(3))
+    after = [*dbn.up(images, generator(1)), *dbn.down(features, generator(2)), *dbn.up(images), *dbn.down(features)]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert not dbn.tied
+    storages = [parameter.data_ptr() for parameter in dbn.parameters()]
+    assert len(set(storages)) == len(storages) == 2 * 4 + 3
+    assert state.pop("chains").shape == (20, 4), "a fifth of a minibatch persists"
+    assert set(state) == {"epoch"} | {f"increment.{name}" for name, _ in dbn.named_parameters()}
+    assert all(not bool(value.any()) for name, value in state.items() if name != "epoch")
+    taught = up_down.phases(dbn, images, some_labels(), steps=1, config=UpDownConfig(), rng=generator(4))
+    up_down.update(dbn, taught, UpDownConfig(), 0, state)
+    for up, down in zip(dbn.recognition, dbn.generative, strict=True):
+        assert float((up.weight - down.weight).abs().min()) > 0
+
+
+def test_recognition_and_generation_use_their_own_weights():
+    dbn = small_net((5, 4, 3, 4), labels=3, dtype=torch.float32)
+    images, labels = some_images(pixels=5, dtype=torch.float32), some_labels(labels=3)
+
+    def behaviour(net):
+        dream = dreams.dream(net, rng=generator(1), labels=labels, steps=3)
+        return {"generation": dream.pixels, "recognition": classify.log_probs(net, images)}, classify.predict(net, images)
+
+    plain, predicted = behaviour(dbn)
+    for silenced, same in (("recognition", "generation"), ("generative", "recognition")):
+        other = deepcopy(dbn)
+        for parameter in getattr(other, silenced).parameters():
+            parameter.zero_()
+        changed, again = behaviour(other)
+        assert torch.equal(changed[same], plain[same])
+        assert all(not torch.allclose(changed[key], plain[key]) for key in plain if key != same)
+        if same == "recognition":
+            assert torch.equal(again, predicted)
+
+
+def test_the_wake_phase_listens_to_recognition_and_the_dream_to_generation():
+    dbn, images = small_net((5, 4, 3, 4)), some_images(pixels=5)
+    known, silent = some_labels(), small_net((5, 4, 3, 4))
+    for parameter in silent.recognition.parameters():
+        parameter.zero_()
+
+    def run(net):
+        return up_down.phases(net, images, known, steps=2, config=SAMPLED, rng=generator(3), chains=torch.ones(64, 4, dtype=torch.float64))
+
+    plain, deaf = run(dbn), run(silent)
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(plain.sleep, deaf.sleep, strict=True))
+    assert not torch.equal(plain.wake[0][1], deaf.wake[0][1])
+    assert torch.equal(plain.top, deaf.top)
+
+
+# ---------------------------------------------------------------------------------------------------- updates
+
+
+@pytest.mark.parametrize("labels", [0, 2])
+def test_two_updates_follow_hintons_rule(labels):
+    dbn, images = small_net((5, 4, 3, 4), labels), some_images(pixels=5)
+    config = UpDownConfig(passes=5, learning_rate=0.5, final_learning_rate=0.1, momentum=0.7, weight_decay=0.03)
+    state = up_down.start(dbn, config, generator(0))
+    velocity = {name: torch.zeros_like(parameter) for name, parameter in dbn.named_parameters()}
+    expected = {name: parameter.clone() for name, parameter in dbn.named_parameters()}
+    for epoch, rate in ((0, 0.5), (3, 0.2)):
+        taught = up_down.phases(dbn, images, some_labels() if labels else None, steps=2, config=config, rng=generator(epoch))
+        v, h, v_, h_ = split(taught)
+        gradient = {
+            "memory.weight": (v.t() @ h - v_.t() @ h_) / 64,
+            "memory.visible_bias": v.mean(0) - v_.mean(0),
+            "memory.hidden_bias": h.mean(0) - h_.mean(0),
+        }
+        for depth in range(2):
+            error, state_above = taught.wake[depth]
+            state_below, lapse = taught.sleep[depth]
+            gradient[f"generative.{depth}.weight"], gradient[f"generative.{depth}.bias"] = error.t() @ state_above / 64, error.mean(0)
+            gradient[f"recognition.{depth}.weight"], gradient[f"recognition.{depth}.bias"] = state_below.t() @ lapse / 64, lapse.mean(0)
+        up_down.update(dbn, taught, config, epoch, state)
+        assert set(gradient) == set(expected)
+        for name, parameter in dbn.named_parameters():
+            decay = 0.03 if name == "memory.weight" else 0.0
+            velocity[name] = 0.7 * velocity[name] + rate * (gradient[name] - decay * expected[name])
+            expected[name] = expected[name] + velocity[name]
+            torch.testing.assert_close(parameter.detach(), expected[name], **TIGHT)
+            torch.testing.assert_close(state[f"increment.{name}"], velocity[name], **TIGHT)
+
+
+@pytest.mark.parametrize("persistent", [0.0, 0.75])
+@pytest.mark.parametrize("labels", [None, some_labels(20, 3) - 1], ids=["none", "mixed"])
+def test_the_loop_is_phases_and_update_of_each_minibatch(labels, persistent):
+    dbn, images = small_net(dtype=torch.float32), some_images(20, dtype=torch.float32)
+    config = UpDownConfig(passes=1, batch_size=8, gibbs_steps=(2,), persistent=persistent)
+    hand, rng, error = deepcopy(dbn), generator(5), 0.0
+    state = up_down.start(hand, config, rng)
+    chains = state.get("chains")
+    order = up_down.rows.order(None if labels is None else labels + 1, 20, rng)
+    for index in order.split(8):
+        known, count = None if labels is None else labels[index], min(6, len(index))
+        going_on = chains[:count].clone() if persistent else None
+        taught = up_down.phases(hand, images[index], known, steps=2, config=config, rng=rng, chains=going_on)
+        if persistent:
+            chains[:count] = taught.top[-count:]
+        up_down.update(hand, taught, config, 0, state)
+        error += float(taught.wake[0][0].square().sum())
+    (record,) = up_down.epochs(dbn, images, labels, config=config, rng=generator(5))
+    assert all(torch.equal(a, b) for a, b in zip(dbn.parameters(), hand.parameters(), strict=True))
+    assert record[:4] == ("updown", 1, 1, 20)
+    assert record.metrics["gibbs_steps"] == 2
+    assert record.metrics["reconstruction_error"] == pytest.approx(error / 60, rel=1e-5)
+    assert ("chains" in record.state) == bool(persistent)
+    assert not persistent or torch.equal(record.state["chains"], chains)
+
+
+# ---------------------------------------------------------------------------------------------------- settings
+
+
+def test_steps_of_the_memory_in_equal_shares_of_the_passes():
+    config = UpDownConfig()
+    assert [config.steps_at(epoch) for epoch in range(300)] == [3] * 100 + [6] * 100 + [10] * 100
+    assert [UpDownConfig(passes=6).steps_at(epoch) for epoch in range(6)] == [3, 3, 6, 6, 10, 10]
+    assert UpDownConfig(passes=1).steps_at(0) == 3
+    assert UpDownConfig(passes=0).steps_at(0) == 3
+    assert {UpDownConfig(passes=9, gibbs_steps=(4,)).steps_at(epoch) for epoch in range(9)} == {4}
+
+
+def test_rates_run_in_a_straight_line():
+    config = UpDownConfig(passes=5, learning_rate=0.1, final_learning_rate=0.02)
+    assert [round(config.rate(epoch), 10) for epoch in range(5)] == [0.1, 0.08, 0.06, 0.04, 0.02]
+    assert UpDownConfig(passes=1, learning_rate=0.1).rate(0) == 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("gibbs_steps", bad) for bad in ((), (0,), (3, 0, 10), (-1,))],
+        *[(rate, bad) for rate in ("learning_rate", "final_learning_rate") for bad in (0, -0.1, float("nan"), float("inf"))],
+        *[("momentum", bad) for bad in (1, 1.5, -0.1, float("nan"))],
+        *[("weight_decay", bad) for bad in (-1e-4, float("nan"))],
+        *[("batch_size", bad) for bad in (0, -3)],
+        *[("persistent", bad) for bad in (-0.1, 1.1, float("nan"))],
+        ("passes", -1),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_by_value(name, value):
+    with pytest.raises(ConfigError) as refusal:
+        UpDownConfig(**{name: value})
+    assert f"{name} = {value}" in str(refusal.value)
+
+
+QUICK = UpDownConfig(passes=2, batch_size=10, gibbs_steps=(1,))
+
+
+def train(dbn, images, labels=None, config=QUICK, seed=0, state=None):
+    return list(up_down.epochs(dbn, images, labels, config=config, rng=generator(seed), state=state))
+
+
+@pytest.mark.parametrize(
+    ("labels", "bad", "said"),
+    [
+        (2, [0] * 19 + [2], "20 labels from 0 to 2 for 20 cases"),
+        (2, [0] * 19 + [-2], "20 labels from -2 to 0 for 20 cases; expected -1 to 1"),
+        (2, [0] * 19, r"shape \(19,\) .* for 20 cases"),
+        (2, [], r"shape \(0,\) .* for 20 cases"),
+        (0, [0] * 20, "holds none"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(labels, bad, said):
+    dbn = small_net(labels=labels, dtype=torch.float32)
+    with pytest.raises(DataError, match=said):
+        train(dbn, some_images(20, dtype=torch.float32), torch.tensor(bad))
+
+
+@pytest.mark.parametrize("persistent", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("sizes", [(3, 4), (3, 2, 4), (3, 2, 2, 3)], ids=str)
+@pytest.mark.parametrize("kind", ["none", "all inferred", "all unlabelled", "mixed"])
+def test_every_kind_of_labels_learns_with_an_odd_last_batch(sizes, kind, persistent):
+    dbn = small_net(sizes, labels=0 if kind == "none" else 2, scale=0.3, dtype=torch.float32)
+    labels = {"all unlabelled": torch.full((23,), UNLABELLED), "mixed": some_labels(23, 3) - 1}.get(kind)
+    before = [parameter.clone() for parameter in dbn.parameters()]
+    config = UpDownConfig(passes=2, batch_size=10, gibbs_steps=(1,), persistent=persistent)
+    records = train(dbn, some_images(23, dtype=torch.float32), labels, config)
+    assert [record.epoch for record in records] == [1, 2]
+    assert ("reconstruction_error" in records[0].metrics) == (len(sizes) > 2)
+    assert ("chains" in records[-1].state) == (persistent > 0)
+    assert all(not torch.equal(old, new) for old, new in zip(before, dbn.parameters(), strict=True))
+
+
+def test_uint8_pixels_are_the_same_cases():
+    shades = torch.randint(256, (20, 3), generator=generator(1), dtype=torch.uint8)
+    nets = [small_net(dtype=torch.float32) for _ in range(2)]
+    for dbn, images in zip(nets, (shades, shades.float() / 255), strict=True):
+        train(dbn, images, some_labels(20))
+    assert all(torch.equal(a, b) for a, b in zip(*(dbn.parameters() for dbn in nets), strict=True))
+
+
+def test_chains_persist_and_a_short_batch_moves_only_its_own():
+    dbn = small_net(dtype=torch.float32)
+    config = UpDownConfig(passes=1, batch_size=30, persistent=1.0, gibbs_steps=(1,))
+    state = up_down.start(dbn, config, generator(0))
+    before = state["chains"].clone()
+    assert before.shape == (30, 3)
+    assert bool(((before == 0) | (before == 1)).all())
+    (record,) = train(dbn, some_images(20, dtype=torch.float32), config=config, state=state)
+    chains = record.state["chains"]
+    assert not torch.equal(chains[:20], before[:20])
+    assert torch.equal(chains[20:], before[20:])
+    assert bool(((chains == 0) | (chains == 1)).all())
+
+
+@pytest.mark.parametrize("persistent", [0.0, 0.5, 1.0])
+def test_resuming_is_never_having_stopped(persistent):
+    config = UpDownConfig(passes=4, batch_size=10, gibbs_steps=(1, 2), persistent=persistent)
+    images, labels = some_images(23, dtype=torch.float32), some_labels(23, 3) - 1
+    whole = small_net((3, 2, 2, 3), scale=0.5, dtype=torch.float32)
+    part, rng = deepcopy(whole), generator(6)
+    last = train(whole, images, labels, config, seed=6)[-1]
+    (*_, record) = islice(up_down.epochs(part, images, labels, config=config, rng=rng), 2)
+    again = generator(0)
+    again.set_state(rng.get_state())
+    resumed, state = deepcopy(part), deepcopy(record.state)
+    records = list(up_down.epochs(resumed, images, labels, config=config, rng=again, state=state))
+    assert [r.epoch for r in records] == [3, 4]
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+    assert records[-1].metrics == last.metrics
+    assert set(last.state) == set(records[-1].state)
+    for name, value in last.state.items():
+        assert torch.equal(torch.as_tensor(value), torch.as_tensor(records[-1].state[name])), name
+
+
+@pytest.mark.parametrize("labels", [0, 2])
+def test_divergence_is_noticed(labels):
+    dbn = small_net(labels=labels, dtype=torch.float32)
+    config = UpDownConfig(passes=3, batch_size=10, learning_rate=1e30, final_learning_rate=1e30, gibbs_steps=(1,))
+    with pytest.raises(DivergedError, match=r"learning rate \(1e\+30\)"):
+        train(dbn, some_images(40, dtype=torch.float32), some_labels(40) if labels else None, config)
+
+
+# ---------------------------------------------------------------------------------------------------- it learns
+
+
+def bars_and_stripes(side=3):
+    """Return every picture of full columns or full rows once, (2^(side+1) - 2, side^2), and which of the two it is."""
+    rows = every(side)
+    bars, stripes = rows[:, None, :].expand(-1, side, -1), rows[1:-1, :, None].expand(-1, -1, side)
+    pictures = torch.cat([bars, stripes]).reshape(-1, side * side).float()
+    return pictures, torch.cat([torch.zeros(len(bars)), torch.ones(len(stripes))]).long()
+
+
+def log_likelihood(dbn, cases):
+    """Return exact mean log p(cases) of the generative model, memory and one directed layer, nats."""
+    dbn, pen = deepcopy(dbn).double(), every(dbn.sizes[1])
+    if dbn.labels:
+        group = torch.eye(dbn.labels, dtype=torch.float64)
+        free = torch.stack([-dbn.memory.free_energy(torch.cat([pen, one.expand(len(pen), -1)], 1)) for one in group]).logsumexp(0)
+    else:
+        free = -dbn.memory.free_energy(pen)
+    heard = pen @ dbn.generative[0].weight.t() + dbn.generative[0].bias
+    log_pixels = cases.double() @ heard.t() - softplus(heard).sum(1)
+    return float(torch.logsumexp(log_pixels + torch.log_softmax(free, 0), 1).mean())
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_up_down_raises_the_exact_log_likelihood(seed, labelled):
+    patterns, kinds = bars_and_stripes()
+    cases, labels = patterns.repeat(20, 1), kinds.repeat(20) if labelled else None
+    rng = generator(seed)
+    dbn = DBN((9, 8, 12), labels=2 if labelled else 0, rng=rng)
+    pretraining = GreedyConfig(CDConfig(passes=20, batch_size=28), CDConfig(passes=20, batch_size=28))
+    for _ in greedy.epochs(dbn, cases, labels, config=pretraining, rng=rng):
+        pass
+    before = log_likelihood(dbn, patterns)
+    config = UpDownConfig(passes=60, batch_size=28, learning_rate=0.05, final_learning_rate=0.01, gibbs_steps=(3,), sample_labels=True)
+    for _ in up_down.epochs(dbn, cases, labels, config=config, rng=rng):
+        pass
+    after = log_likelihood(dbn, patterns)
+    print(f"{before:.2f} -> {after:.2f} nats")
+    assert after > before + 0.3
