@@ -21,7 +21,7 @@ def small_config(**changes: object) -> TrainConfig:
     return TrainConfig(**settings)  # type: ignore[arg-type]
 
 
-SMALL_PASSES = "--greedy.layer.passes 6 --greedy.memory.passes 6 --backprop.passes 4 --random.passes 4"
+SMALL_PASSES = "--greedy.layer.passes 6 --greedy.memory.passes 6 --updown.passes 2 --backprop.passes 4 --random.passes 4"
 SMALL_ARGUMENTS = f"--hidden 48 64 --validation 100 {SMALL_PASSES}".split()
 """The same on the command line."""
 

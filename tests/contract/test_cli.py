@@ -53,7 +53,7 @@ def test_train_writes_a_whole_run_folder(tmp_path: Path, capsys: pytest.CaptureF
     about = json.loads((tmp_path / "run/provenance.json").read_text())
     assert {"versions", "seed", "device", "command", "data_checksum", "minutes", "peak_memory_gb"} <= set(about)
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
-    assert [line["stage"] for line in lines] == ["layer 1"] * 6 + ["memory"] * 6 + ["backprop"] * 4 + ["random"] * 4
+    assert [line["stage"] for line in lines] == ["layer 1"] * 6 + ["memory"] * 6 + ["updown"] * 2 + ["backprop"] * 4 + ["random"] * 4
     assert all(line["cases_per_second"] > 0 for line in lines)
 
 
