@@ -84,18 +84,18 @@ def _key(found: Row) -> tuple[str, str, str]:
     return found["table"], found["row"], found["metric"]
 
 
-TABLES: dict[str, tuple[Path, list[tuple[str, str, str, str]]]] = {
+TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
     "mnist": (
-        Path("results/mnist.json"),
+        (Path("results/mnist.json"), Path("results/costs.json")),
         [
             ("greedy pretraining only, label free energies (50k)", "greedy", "test_error_percent", "test error, %"),
             ("pretrained, then backpropagation (50k)", "backprop-50k", "validation_errors", "validation errors of 10,000"),
-            ("pretrained, then backpropagation (50k)", "backprop-50k", "test_error_percent", "test error, %"),
+            ("", "backprop-50k", "test_error_percent", "test error, %"),
             ("the same on all 60k", "backprop-60k", "test_error_percent", "test error, %"),
             ("the same net from random weights (50k)", "backprop-random", "validation_errors", "validation errors of 10,000"),
-            ("the same net from random weights (50k)", "backprop-random", "test_error_percent", "test error, %"),
+            ("", "backprop-random", "test_error_percent", "test error, %"),
             ("whole recipe, 30 passes a layer + 30, on 2 cores", "recipe-2-cores", "minutes", "minutes"),
-            ("whole recipe, 30 passes a layer + 30, on 2 cores", "recipe-2-cores", "peak_memory_gb", "peak memory, GB"),
+            ("", "recipe-2-cores", "peak_memory_gb", "peak memory, GB"),
         ],
     )
 }
@@ -107,13 +107,13 @@ def render(name: str, root: Path) -> str:
     Raises:
         DataError: a row the table shows was never measured.
     """
-    path, shown = TABLES[name]
-    rows = {(found["row"], found["metric"]): found for found in json.loads((root / path).read_text(encoding="utf-8"))}
+    paths, shown = TABLES[name]
+    rows = {(found["row"], found["metric"]): found for path in paths for found in json.loads((root / path).read_text(encoding="utf-8"))}
     lines = ["| what | figure | reported | ours, median | range | seeds |", "|---|---|---|---|---|---|"]
     for words, which, metric, unit in shown:
         found = rows.get((which, metric))
         if found is None:
-            raise DataError(f"{path} has no row {which} / {metric}; measure it first: python -m wakesleep.experiments.mnist")
+            raise DataError(f"{paths[0].parent} has no row {which} / {metric}; measure it first: python -m wakesleep.experiments.mnist")
         spread = f"{found['low']:g} to {found['high']:g}" if len(found["seeds"]) > 1 else ""
         lines.append(f"| {words} | {unit} | {found['reported']} | **{found['value']:g}** | {spread} | {len(found['seeds'])} |")
     return "\n".join(lines) + "\n"
