@@ -1,0 +1,93 @@
+"""wakesleep dream: let the memory settle and look."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from wakesleep.commands import shared
+from wakesleep.foundation.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Dream:
+    """Let a run's memory settle, with a label clamped or free, and write down what it thinks of as a picture."""
+
+    run: Positional[Path]
+    """A run folder or a model file."""
+    label: str | None = None
+    """The label to clamp, a class name such as 7; without it the memory runs free."""
+    count: int = 20
+    """How many dreams."""
+    steps: int | None = None
+    """Gibbs steps from random top states before a dream is shown; by default 1000 as in the 2006 paper, for the memory mixes slowly, and
+    300 in a movie, as in Hinton's."""
+    out: Path = Path("dreams.png")
+    """The picture to write."""
+    movie: Path | None = None
+    """Write a .gif instead of a picture: all labels side by side (or the one clamped) settle from random top states."""
+    every: int = 3
+    """Gibbs steps between two frames of the movie."""
+    brain: bool = False
+    """Show the activity of every layer beside each dream: pixels, the layers upward, the top, the labels."""
+    columns: int = 10
+    """Dreams in a row of the picture."""
+    seed: int = 0
+    """Seed of the random states; another seed, other dreams."""
+    device: str = "auto"
+    """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
+    overwrite: bool = False
+    """Replace the picture where it exists."""
+    json: bool = False
+    """Print the path and the label of each dream as JSON."""
+
+
+def run(args: Dream, command: str) -> int:
+    """Do it; return the exit status."""
+    import torch
+
+    from wakesleep import plots
+    from wakesleep.foundation.rng import generator
+    from wakesleep.sampling import dreams
+
+    out = args.movie or args.out
+    shared.refuse_existing(out, args.overwrite)
+    if args.count < 1 or args.columns < 1:
+        raise ConfigError(f"--count {args.count} --columns {args.columns}: expected both to be at least 1")
+    model = shared.model(args.run, args.device)
+    dbn, rng = model.dbn, generator(args.seed, model.dbn.memory.weight.device)
+    classes = [str(name) for name in model.header["classes"]]
+    shape: tuple[int, int] = tuple(model.header["shape"])
+    labels = None
+    if args.label is not None:
+        if args.label not in classes:
+            raise ConfigError(f"label {args.label!r}: this model knows {', '.join(classes) or 'no labels'}")
+        labels = torch.full((args.count,), classes.index(args.label))
+    elif args.movie is not None and dbn.labels:
+        labels = torch.arange(dbn.labels)
+    count = args.count if labels is None else len(labels)
+
+    def sheet(dreamt: dreams.Dream) -> plots.Array:
+        if args.brain:
+            return plots.brain([layer.cpu().numpy() for layer in dreams.activities(dbn, dreamt.chains, rng)], shape)
+        return plots.tile(dreamt.pixels.cpu().numpy(), shape, min(args.columns, count))
+
+    scale = 2 if args.brain else plots.scale_for(shape)
+    if args.movie is not None:
+        steps = 300 if args.steps is None else args.steps
+        shown = list(dreams.frames(dbn, rng=rng, labels=labels, count=count, steps=steps, every=args.every))
+        plots.save_movie(out, [sheet(dreamt) for dreamt in shown], scale)
+        dreamt = shown[-1]
+    else:
+        steps = 1000 if args.steps is None else args.steps
+        dreamt = dreams.dream(dbn, rng=rng, labels=labels, count=count, steps=steps)
+        plots.save_picture(out, sheet(dreamt), scale)
+    held = None if dreamt.labels is None else [classes[label] for label in dreamt.labels.tolist()]
+    if args.json:
+        print(json.dumps({"path": str(out), "labels": held, "steps": steps, "seed": args.seed}))
+    else:
+        print(out if held is None or labels is not None else f"{out}  (labels the memory held: {' '.join(held)})")
+    return 0

@@ -1,0 +1,99 @@
+"""What several commands do alike."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from wakesleep.foundation.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from wakesleep.checkpoint import Model
+    from wakesleep.data import Dataset
+    from wakesleep.learning.records import Pass
+    from wakesleep.recipe import Job
+
+
+def load_set(name: str, folder: Path | None) -> Dataset:
+    """Return the data set of that name or path."""
+    from wakesleep.data import load
+
+    return load(name, folder=folder)
+
+
+def model(path: Path, device: str) -> Model:
+    """Return the model of a run folder or model file."""
+    from wakesleep.checkpoint import load_model
+    from wakesleep.foundation.devices import pick_device
+
+    return load_model(path, pick_device(device))
+
+
+def free_folder(path: Path) -> Path:
+    """Return `path`, or path-2, path-3, ... where it exists."""
+    names = (path if number == 1 else path.with_name(f"{path.name}-{number}") for number in count(1))
+    return next(name for name in names if not name.exists())
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raise CheckpointError where `path` exists and may not be replaced."""
+    if path.exists() and not overwrite:
+        raise CheckpointError(f"{path} exists; choose another name, or say --overwrite")
+
+
+def set_threads(threads: int) -> None:
+    """Use that many CPU threads; 0 leaves the choice to PyTorch."""
+    import torch
+
+    if threads < 0:
+        raise ConfigError(f"--threads {threads}: expected 0 (PyTorch's choice) or more")
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def work(job: Job, *, as_json: bool) -> int:
+    """Drive a job to its end with a progress bar (plain lines in a pipe), then show its table."""
+    from wakesleep import recipe, report
+    from wakesleep.checkpoint import read_json
+
+    shown = sys.stderr if as_json else sys.stdout
+    for line in report.announce(job):
+        print(line, file=shown)
+    try:
+        for line in _progress(recipe.train(job), job, shown):
+            print(line, file=shown, flush=True)
+    except KeyboardInterrupt:
+        print(f"\nstopped; every finished pass is saved. Go on with: wakesleep train --resume {job.folder}", file=sys.stderr)
+        return 130
+    result = read_json(job.folder / "evaluation.json") if job.dataset.train.labels is not None else {"rows": []}
+    if as_json:
+        print(json.dumps({"run": str(job.folder), **result}))
+        return 0
+    for line in report.table(job):
+        print(line)
+    return 0
+
+
+def _progress(records: Iterator[Pass], job: Job, shown: TextIO) -> Iterator[str]:
+    """Show each pass: on a terminal as a bar with rate and time left, in a pipe as a line that is yielded."""
+    from tqdm import tqdm
+
+    from wakesleep import report
+
+    work = report.plan(job)
+    done = sum(work.get(stage, 0.0) * passes for stage, passes in report.passes_done(job).items())
+    total = sum(work[stage] * passes for stage, passes in report.passes_planned(job).items())
+    form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+    with tqdm(total=total, initial=done, file=shown, disable=not shown.isatty(), bar_format=form, leave=False, smoothing=0.05) as bar:
+        for record in records:
+            rate = job.last_rate
+            bar.set_description_str(f"{record.stage} {record.epoch}/{record.epochs}")
+            bar.set_postfix_str(f"{rate:,.0f} cases/s")
+            bar.update(work[record.stage])
+            if not shown.isatty():
+                numbers = "  ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())
+                yield f"{record.stage} {record.epoch}/{record.epochs}  {rate:,.0f} cases/s  {numbers}"
