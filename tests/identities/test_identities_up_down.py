@@ -377,7 +377,7 @@ def test_untying_changes_nothing_until_the_first_update():
     assert set(state) == {"epoch"} | {f"increment.{name}" for name, _ in dbn.named_parameters()}
     assert all(not bool(value.any()) for name, value in state.items() if name != "epoch")
     taught = up_down.phases(dbn, images, some_labels(), steps=1, config=UpDownConfig(), rng=generator(4))
-    up_down.update(dbn, taught, UpDownConfig(), 0, state)
+    up_down.update(dbn, [(up_down.lesson(taught), 1.0)], UpDownConfig(), 0, state)
     for up, down in zip(dbn.recognition, dbn.generative, strict=True):
         assert float((up.weight - down.weight).abs().min()) > 0
 
@@ -440,7 +440,7 @@ def test_two_updates_follow_hintons_rule(labels):
             state_below, lapse = taught.sleep[depth]
             gradient[f"generative.{depth}.weight"], gradient[f"generative.{depth}.bias"] = error.t() @ state_above / 64, error.mean(0)
             gradient[f"recognition.{depth}.weight"], gradient[f"recognition.{depth}.bias"] = state_below.t() @ lapse / 64, lapse.mean(0)
-        up_down.update(dbn, taught, config, epoch, state)
+        up_down.update(dbn, [(up_down.lesson(taught), 1.0)], config, epoch, state)
         assert set(gradient) == set(expected)
         for name, parameter in dbn.named_parameters():
             decay = 0.03 if name == "memory.weight" else 0.0
@@ -465,7 +465,7 @@ def test_the_loop_is_phases_and_update_of_each_minibatch(labels, persistent):
         taught = up_down.phases(hand, images[index], known, steps=2, config=config, rng=rng, chains=going_on)
         if persistent:
             chains[:count] = taught.top[-count:]
-        up_down.update(hand, taught, config, 0, state)
+        up_down.update(hand, [(up_down.lesson(taught), 1.0)], config, 0, state)
         error += float(taught.wake[0][0].square().sum())
     (record,) = up_down.epochs(dbn, images, labels, config=config, rng=generator(5))
     assert all(torch.equal(a, b) for a, b in zip(dbn.parameters(), hand.parameters(), strict=True))

@@ -10,7 +10,7 @@ Nothing has to reach equilibrium: the dream starts from the data. Source: Hinton
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from wakesleep.foundation import precision
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.precision import fine
 from wakesleep.learning import increments
+from wakesleep.learning.increments import Lesson
 from wakesleep.learning.records import Pass, State, check_finite, require
 from wakesleep.model.dbn import DBN
 from wakesleep.model.units import pick
@@ -160,27 +161,64 @@ def start(dbn: DBN, config: UpDownConfig, rng: torch.Generator) -> State:
     return state
 
 
-def update(dbn: DBN, taught: Phases, config: UpDownConfig, epoch: int, state: State) -> None:
-    """Move all weights and biases up their gradients."""
-    rate, momentum = config.rate(epoch), config.momentum
-    for depth in range(len(dbn.recognition)):
-        error, above = taught.wake[depth]
-        below, lapse = taught.sleep[depth]
-        for pathway, left, right, bias in (("generative", error, above, error), ("recognition", below, lapse, lapse)):
-            layer = getattr(dbn, pathway)[depth]
-            velocity = state[f"increment.{pathway}.{depth}.weight"]
-            increments.product_step(layer.weight, velocity, left, right, cases=len(left), rate=rate, momentum=momentum)
-            increments.step(
-                layer.bias, state[f"increment.{pathway}.{depth}.bias"], bias.mean(0, dtype=fine(bias.dtype)), rate=rate, momentum=momentum
-            )
-    memory, (visible, hidden) = dbn.memory, taught.memory
-    n, velocity = len(visible) // 2, state["increment.memory.weight"]
-    increments.product_step(memory.weight, velocity, visible, hidden, cases=n, rate=rate, momentum=momentum, decay=config.weight_decay)
-    dtype = fine(visible.dtype)
-    visible_gradient = (visible[:n].sum(0, dtype=dtype) - visible[n:].sum(0, dtype=dtype)) / n
-    hidden_gradient = hidden.sum(0, dtype=dtype) / n
-    increments.step(memory.visible_bias, state["increment.memory.visible_bias"], visible_gradient, rate=rate, momentum=momentum)
-    increments.step(memory.hidden_bias, state["increment.memory.hidden_bias"], hidden_gradient, rate=rate, momentum=momentum)
+def lesson(taught: Phases) -> Lesson:
+    """Return what the phases teach, gradients by the name of the parameter."""
+    visible, hidden = taught.memory
+    n, dtype = len(taught.top), fine(visible.dtype)
+    products = {"memory.weight": (visible, hidden)}
+    gradients = {
+        "memory.visible_bias": (visible[:n].sum(0, dtype=dtype) - visible[n:].sum(0, dtype=dtype)) / n,
+        "memory.hidden_bias": hidden.sum(0, dtype=dtype) / n,
+    }
+    for depth, ((error, above), (below, lapse)) in enumerate(zip(taught.wake, taught.sleep, strict=True)):
+        products[f"generative.{depth}.weight"], products[f"recognition.{depth}.weight"] = (error, above), (below, lapse)
+        gradients[f"generative.{depth}.bias"] = error.mean(0, dtype=dtype)
+        gradients[f"recognition.{depth}.bias"] = lapse.mean(0, dtype=dtype)
+    return Lesson(n, products, gradients)
+
+
+def update(dbn: DBN, lessons: Sequence[tuple[Lesson, float]], config: UpDownConfig, epoch: int, state: State) -> None:
+    """Move all weights and biases up the weighted sum of the lessons' gradients."""
+    decay = {"memory.weight": config.weight_decay}
+    increments.follow(dbn, lessons, state, rate=config.rate(epoch), momentum=config.momentum, decay=decay)
+
+
+def minibatches(
+    dbn: DBN, images: Tensor, labels: Tensor | None, *, epoch: int, config: UpDownConfig, rng: torch.Generator, state: State
+) -> Iterator[tuple[Tensor, Tensor | None, Phases]]:
+    """Yield each minibatch of a pass with its labels and what contrastive wake-sleep has to teach; the caller moves the weights.
+
+    Persistent chains move on in `state`.
+    """
+    classes = None if labels is None else labels - UNLABELLED
+    buffer = dbn.memory.weight.new_empty(config.batch_size, dbn.sizes[0])
+    for index in torch.split(rows.order(classes, len(images), rng), config.batch_size):
+        batch, chains = rows.gather(images, index, buffer[: len(index)]), state.get("chains")
+        known = None if labels is None else labels[index]
+        chains = None if chains is None else chains[: len(index)]
+        taught = phases(dbn, batch, known, steps=config.steps_at(epoch), config=config, rng=rng, chains=chains)
+        if chains is not None:
+            chains.copy_(taught.top[len(taught.top) - len(chains) :])
+        yield batch, known, taught
+
+
+def known_labels(dbn: DBN, images: Tensor, labels: Tensor | None) -> Tensor | None:
+    """Return labels (N,), UNLABELLED where unknown, once they are seen to fit the memory.
+
+    Raises:
+        DataError: labels the memory does not hold.
+    """
+    if labels is None:
+        return None
+    if not dbn.labels:
+        raise DataError("labels came, but the memory of this net holds none; leave them out, or build DBN(..., labels=10)")
+    return rows.as_labels(labels, len(images), dbn.labels, lowest=UNLABELLED)
+
+
+def squared_error(taught: Phases) -> Tensor:
+    """Return the summed squared error of the lowest generative layer in the wake phase, a scalar."""
+    missed = taught.wake[0][0]
+    return missed.to(fine(missed.dtype)).square().sum()
 
 
 def epochs(
@@ -206,34 +244,21 @@ def epochs(
         DataError: labels the memory does not hold.
         DivergedError: NaN or infinite weights.
     """
-    if labels is not None:
-        if not dbn.labels:
-            raise DataError("labels came, but the memory of this net holds none; leave them out, or build DBN(..., labels=10)")
-        labels = rows.as_labels(labels, len(images), dbn.labels, lowest=UNLABELLED)
+    labels = known_labels(dbn, images, labels)
     dbn.untie()
     coarse = precision.twin(dbn, dtype)
     state = start(coarse, config, rng) if state is None else state
-    classes = None if labels is None else labels - UNLABELLED
-    buffer = dbn.memory.weight.new_empty(config.batch_size, dbn.sizes[0], dtype=coarse.memory.weight.dtype)
     error = torch.zeros((), device=images.device)
     for epoch in range(int(state["epoch"]), config.passes):
         error.zero_()
-        steps = config.steps_at(epoch)
-        for index in torch.split(rows.order(classes, len(images), rng), config.batch_size):
-            batch, chains = rows.gather(images, index, buffer[: len(index)]), state.get("chains")
-            known = None if labels is None else labels[index]
-            chains = None if chains is None else chains[: len(index)]
-            taught = phases(coarse, batch, known, steps=steps, config=config, rng=rng, chains=chains)
-            if chains is not None:
-                chains.copy_(taught.top[len(taught.top) - len(chains) :])
-            update(dbn, taught, config, epoch, state)
+        for _, _, taught in minibatches(coarse, images, labels, epoch=epoch, config=config, rng=rng, state=state):
+            update(dbn, [(lesson(taught), 1.0)], config, epoch, state)
             precision.refresh(coarse, dbn)
             if taught.wake:
-                missed = taught.wake[0][0].flatten()
-                error += missed.to(fine(missed.dtype)).square().sum()
+                error += squared_error(taught)
         check_finite(dict(dbn.named_parameters()), config.rate(epoch))
         state = {**state, "epoch": epoch + 1}
-        metrics = {"gibbs_steps": float(steps), "learning_rate": config.rate(epoch)}
+        metrics = {"gibbs_steps": float(config.steps_at(epoch)), "learning_rate": config.rate(epoch)}
         if dbn.recognition:
             metrics["reconstruction_error"] = float(error) / (len(images) * dbn.sizes[0])
         yield Pass(stage, epoch + 1, config.passes, len(images), metrics, state)
