@@ -31,6 +31,8 @@ from wakesleep.sampling.gibbs import random_hidden
 
 UNLABELLED = -1
 """The label of a case whose label nobody knows; it is inferred, not clamped."""
+RESTART = -2
+"""The label of a persistent chain that has not begun yet."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,12 @@ class UpDownConfig:
     persistent: float = 0.2
     """Share of the memory's negative cases whose chains go on from the last minibatch instead of starting at the up-pass. Chains that start
     at the data never find what the memory dreams of far from them; 0 is the published algorithm, 1 is PCD."""
+    hold_labels: bool = True
+    """Let each persistent chain hold one label, so that the memory learns what to dream of when a label is clamped; free chains drift
+    between classes and teach little about any."""
+    restart: float = 0.01
+    """Chance, at each minibatch, that a persistent chain starts again from random top states: dreams start there, so what lies on the way
+    from there must be unlearned too."""
 
     def __post_init__(self) -> None:
         require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
@@ -68,6 +76,7 @@ class UpDownConfig:
         require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
         require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
         require(0 <= self.persistent <= 1, f"persistent = {self.persistent}: expected a share in [0, 1]")
+        require(0 <= self.restart <= 1, f"restart = {self.restart}: expected a chance in [0, 1]")
         steps = self.gibbs_steps
         require(len(steps) > 0 and min(steps) >= 1, f"gibbs_steps = {steps}: expected K >= 1 in each share of the passes, e.g. (3, 6, 10)")
 
@@ -110,11 +119,20 @@ def label_states(dbn: DBN, total_input: Tensor, labels: Tensor | None, rng: torc
 
 
 def phases(
-    dbn: DBN, images: Tensor, labels: Tensor | None, *, steps: int, config: UpDownConfig, rng: torch.Generator, chains: Tensor | None = None
+    dbn: DBN,
+    images: Tensor,
+    labels: Tensor | None,
+    *,
+    steps: int,
+    config: UpDownConfig,
+    rng: torch.Generator,
+    chains: Tensor | None = None,
+    held: Tensor | None = None,
 ) -> Phases:
     """Return what a minibatch teaches: images (N, pixels) in [0, 1], labels (N,) or None, K = `steps`.
 
-    The last M negative cases go on from `chains`, top states (M, hidden), where these are given; the others start at the up-pass.
+    The last M negative cases go on from `chains`, top states (M, hidden), where these are given; the others start at the up-pass. Chains hold
+    the labels `held` (M,), UNLABELLED where free.
     """
     memory, pen = dbn.memory, dbn.sizes[-2]
     awake = dbn.up(images, rng)
@@ -132,13 +150,19 @@ def phases(
         top = memory.hidden.sample(memory.hidden.mean(heard.addmm_(redrawn, memory.weight[pen:])), rng)
     else:
         top = memory.hidden.sample(positive, rng)
+    fixed = None
     if chains is not None:
         top[len(top) - len(chains) :] = chains
+        if held is not None and dbn.labels:
+            fixed = one_hot(held.clamp(min=0), dbn.labels).to(top.dtype)
     for _ in range(steps):
         probs = memory.visible_probs(top)
         dreamt = memory.visible.sample(probs, rng)
         if dbn.labels and not config.sample_labels:
             dreamt[:, dbn.label_columns] = probs[:, dbn.label_columns]
+        if fixed is not None and held is not None:
+            free = dreamt[len(top) - len(held) :, dbn.label_columns]
+            free.copy_(torch.where((held == UNLABELLED).unsqueeze(1), free, fixed))
         negative = memory.hidden_probs(dreamt)
         top = memory.hidden.sample(negative, rng)
 
@@ -158,7 +182,20 @@ def start(dbn: DBN, config: UpDownConfig, rng: torch.Generator) -> State:
     state |= {f"increment.{name}": torch.zeros_like(parameter, dtype=fine(parameter.dtype)) for name, parameter in dbn.named_parameters()}
     if count := round(config.persistent * config.batch_size):
         state["chains"] = random_hidden(dbn.memory, count, rng)
+        if dbn.labels and config.hold_labels:
+            state["held"] = torch.full((count,), RESTART, device=rng.device)
     return state
+
+
+def restart_chains(dbn: DBN, labels: Tensor | None, config: UpDownConfig, state: State, rng: torch.Generator) -> None:
+    """Let some of the persistent chains start again from random top states, each holding the label of a case of the minibatch."""
+    chains, held = state["chains"], state.get("held")
+    fresh = torch.rand(len(chains), generator=rng, device=rng.device) < config.restart
+    if held is not None:
+        fresh |= held == RESTART
+        known = torch.full_like(held, UNLABELLED) if labels is None else labels[torch.arange(len(held), device=held.device) % len(labels)]
+        held.copy_(torch.where(fresh, known, held))
+    chains.copy_(torch.where(fresh.unsqueeze(1), random_hidden(dbn.memory, len(chains), rng), chains))
 
 
 def lesson(taught: Phases) -> Lesson:
@@ -193,10 +230,11 @@ def minibatches(
     classes = None if labels is None else labels - UNLABELLED
     buffer = dbn.memory.weight.new_empty(config.batch_size, dbn.sizes[0])
     for index in torch.split(rows.order(classes, len(images), rng), config.batch_size):
-        batch, chains = rows.gather(images, index, buffer[: len(index)]), state.get("chains")
-        known = None if labels is None else labels[index]
-        chains = None if chains is None else chains[: len(index)]
-        taught = phases(dbn, batch, known, steps=config.steps_at(epoch), config=config, rng=rng, chains=chains)
+        batch, known = rows.gather(images, index, buffer[: len(index)]), None if labels is None else labels[index]
+        if "chains" in state:
+            restart_chains(dbn, known, config, state, rng)
+        chains, held = (state[name][: len(index)] if name in state else None for name in ("chains", "held"))
+        taught = phases(dbn, batch, known, steps=config.steps_at(epoch), config=config, rng=rng, chains=chains, held=held)
         if chains is not None:
             chains.copy_(taught.top[len(taught.top) - len(chains) :])
         yield batch, known, taught
