@@ -66,7 +66,7 @@ def hand_step(dbn, state, lessons, config):
 
 @pytest.mark.parametrize("alternate", [False, True])
 def test_one_update_is_the_weighted_sum_or_the_two_in_turn(alternate):
-    updown = UpDownConfig(passes=1, batch_size=64, learning_rate=0.3, gibbs_steps=(3,), persistent=0.0)
+    updown = UpDownConfig(passes=1, batch_size=64, learning_rate=0.3, gibbs_steps=(3,), persistent=0.0, average=0)
     config = HybridConfig(updown, 2.5, alternate, sample_pixels=False)
     dbn, images, labels = small_net((5, 4, 3, 4), 2), some_images(pixels=5), some_labels()
     hand, rng = deepcopy(dbn), generator(4)

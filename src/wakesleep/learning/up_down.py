@@ -22,7 +22,7 @@ from wakesleep.foundation import cases as rows
 from wakesleep.foundation import precision
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.precision import fine
-from wakesleep.learning import increments
+from wakesleep.learning import averaging, increments
 from wakesleep.learning.increments import Lesson
 from wakesleep.learning.records import Pass, State, check_finite, require
 from wakesleep.model.dbn import DBN
@@ -31,8 +31,8 @@ from wakesleep.sampling.gibbs import random_hidden
 
 UNLABELLED = -1
 """The label of a case whose label nobody knows; it is inferred, not clamped."""
-RESTART = -2
-"""The label of a persistent chain that has not begun yet."""
+UNDECIDED = -2
+"""The label of a persistent chain before the first minibatch."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,9 @@ class UpDownConfig:
     """Chance, at each minibatch, that a persistent chain starts again from random top states: dreams start there, so what lies on the way
     from there must be unlearned too."""
 
+    average: float = 1.0
+    """Length in passes of the running mean of the weights, which is the model: chains that persist make the last steps noisy. 0: no mean."""
+
     def __post_init__(self) -> None:
         require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
@@ -76,6 +79,7 @@ class UpDownConfig:
         require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
         require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
         require(0 <= self.persistent <= 1, f"persistent = {self.persistent}: expected a share in [0, 1]")
+        require(0 <= self.average < math.inf, f"average = {self.average}: expected a number of passes, 0 for none")
         require(0 <= self.restart <= 1, f"restart = {self.restart}: expected a chance in [0, 1]")
         steps = self.gibbs_steps
         require(len(steps) > 0 and min(steps) >= 1, f"gibbs_steps = {steps}: expected K >= 1 in each share of the passes, e.g. (3, 6, 10)")
@@ -172,30 +176,32 @@ def phases(
     return Phases(wake, sleep, (torch.cat([visible, dreamt]), torch.cat([positive, negative.neg_()])), top)
 
 
-def start(dbn: DBN, config: UpDownConfig, rng: torch.Generator) -> State:
-    """Untie the net's weights and return the state before the first pass: still increments, chains at random where they persist.
-
-    Increments are float32 or better, whatever the precision of `dbn`; chains have that precision.
-    """
+def start(dbn: DBN, config: UpDownConfig, rng: torch.Generator, dtype: torch.dtype | None = None) -> State:
+    """Untie the net's weights and return the state before the first pass: still increments, running means, chains (of `dtype`) at random."""
     dbn.untie()
-    state: State = {"epoch": 0}
-    state |= {f"increment.{name}": torch.zeros_like(parameter, dtype=fine(parameter.dtype)) for name, parameter in dbn.named_parameters()}
+    state: State = {"epoch": 0} | {f"increment.{name}": torch.zeros_like(parameter) for name, parameter in dbn.named_parameters()}
+    if config.average:
+        state |= averaging.start(dbn)
     if count := round(config.persistent * config.batch_size):
-        state["chains"] = random_hidden(dbn.memory, count, rng)
+        state["chains"] = random_hidden(dbn.memory, count, rng).to(dtype or dbn.memory.weight.dtype)
         if dbn.labels and config.hold_labels:
-            state["held"] = torch.full((count,), RESTART, device=rng.device)
+            state["held"] = torch.full((count,), UNDECIDED, device=rng.device)
     return state
 
 
 def restart_chains(dbn: DBN, labels: Tensor | None, config: UpDownConfig, state: State, rng: torch.Generator) -> None:
-    """Let some of the persistent chains start again from random top states, each holding the label of a case of the minibatch."""
-    chains, held = state["chains"], state.get("held")
-    fresh = torch.rand(len(chains), generator=rng, device=rng.device) < config.restart
-    if held is not None:
-        fresh |= held == RESTART
-        known = torch.full_like(held, UNLABELLED) if labels is None else labels[torch.arange(len(held), device=held.device) % len(labels)]
-        held.copy_(torch.where(fresh, known, held))
-    chains.copy_(torch.where(fresh.unsqueeze(1), random_hidden(dbn.memory, len(chains), rng), chains))
+    """Let some of the persistent chains start again from random top states.
+
+    At the first minibatch they take up the labels they will hold, in the proportions of the minibatch: fewer would whisper to the label
+    weights that some classes are rarer than they are.
+    """
+    chains = state["chains"]
+    if "held" in state and bool((state["held"] == UNDECIDED).any()):
+        place = (torch.arange(len(chains), device=chains.device) + 0.5) / len(chains)
+        labels = torch.full_like(state["held"], UNLABELLED) if labels is None else labels.sort().values
+        state["held"].copy_(labels[(place * len(labels)).long()])
+    fresh = torch.rand(len(chains), 1, generator=rng, device=rng.device) < config.restart
+    chains.copy_(torch.where(fresh, random_hidden(dbn.memory, len(chains), rng), chains))
 
 
 def lesson(taught: Phases) -> Lesson:
@@ -253,6 +259,33 @@ def known_labels(dbn: DBN, images: Tensor, labels: Tensor | None) -> Tensor | No
     return rows.as_labels(labels, len(images), dbn.labels, lowest=UNLABELLED)
 
 
+def begin_pass(dbn: DBN, config: UpDownConfig, epoch: int, state: State, dtype: torch.dtype | None) -> DBN:
+    """Put the weights that learn back into the net, where it holds their running mean, and return its twin for products."""
+    if config.average and epoch:
+        averaging.swap(dbn, state)
+    return precision.twin(dbn, dtype)
+
+
+def end_pass(dbn: DBN, config: UpDownConfig, epoch: int, state: State) -> State:
+    """Check the weights, leave the net at their running mean, and return the state to go on from.
+
+    Raises:
+        DivergedError: NaN or infinite weights.
+    """
+    check_finite(dict(dbn.named_parameters()), config.rate(epoch))
+    if config.average:
+        averaging.swap(dbn, state)
+    return {**state, "epoch": epoch + 1}
+
+
+def settle(dbn: DBN, coarse: DBN, config: UpDownConfig, state: State, cases: int) -> None:
+    """After an update: refresh the twin that products are made with, and let the running means follow."""
+    precision.refresh(coarse, dbn)
+    if config.average:
+        state["updates"] = state.get("updates", 0) + 1
+        averaging.accumulate(dbn, state, 1 / min(state["updates"], max(config.average * cases / config.batch_size, 1)))
+
+
 def squared_error(taught: Phases) -> Tensor:
     """Return the summed squared error of the lowest generative layer in the wake phase, a scalar."""
     missed = taught.wake[0][0]
@@ -284,18 +317,17 @@ def epochs(
     """
     labels = known_labels(dbn, images, labels)
     dbn.untie()
-    coarse = precision.twin(dbn, dtype)
-    state = start(coarse, config, rng) if state is None else state
+    state = start(dbn, config, rng, dtype) if state is None else state
     error = torch.zeros((), device=images.device)
     for epoch in range(int(state["epoch"]), config.passes):
         error.zero_()
+        coarse = begin_pass(dbn, config, epoch, state, dtype)
         for _, _, taught in minibatches(coarse, images, labels, epoch=epoch, config=config, rng=rng, state=state):
             update(dbn, [(lesson(taught), 1.0)], config, epoch, state)
-            precision.refresh(coarse, dbn)
+            settle(dbn, coarse, config, state, len(images))
             if taught.wake:
                 error += squared_error(taught)
-        check_finite(dict(dbn.named_parameters()), config.rate(epoch))
-        state = {**state, "epoch": epoch + 1}
+        state = end_pass(dbn, config, epoch, state)
         metrics = {"gibbs_steps": float(config.steps_at(epoch)), "learning_rate": config.rate(epoch)}
         if dbn.recognition:
             metrics["reconstruction_error"] = float(error) / (len(images) * dbn.sizes[0])
