@@ -53,7 +53,8 @@ class UpDownConfig:
     weight_decay: float = 2e-4
     """L2 penalty on the memory's weights; directed layers have none, for their delta rules do not run away."""
     gibbs_steps: tuple[int, ...] = (3, 3, 5)
-    """K, the Gibbs steps of the memory, in equal shares of the passes; 3, 6, 10 for a hundred passes each in 2006. Persistent chains need fewer."""
+    """K, the Gibbs steps of the memory, in equal shares of the passes; 3, 6, 10 for a hundred passes each in 2006. Chains that persist need
+    fewer."""
     sample_labels: bool = False
     """Draw the label in each Gibbs step instead of using its probabilities. The published listing uses probabilities, which is quieter but
     not exactly the model's own chain."""
