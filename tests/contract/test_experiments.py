@@ -47,6 +47,18 @@ def test_every_part_of_the_mnist_experiment_runs_and_is_collected(figures: Path)
     assert json.loads((figures / "seed-1-updown-60k" / "provenance.json").read_text()) == before
 
 
+def test_nets_of_several_seeds_are_asked_together(figures: Path, digits: Dataset) -> None:
+    base = small_config(updown=SHORT, hybrid=HybridConfig(SHORT))
+    for part in ("pretrain-60k", "backprop-60k"):
+        mnist.run(figures, 2, part, mnist.Options(data="digits"), digits, "a test", base)
+    (both,) = (mnist.combine(figures, "backprop-60k", (1, 2), digits, "a test"),)
+    alone = [mnist.combine(figures, "backprop-60k", (seed,), digits, "a test") for seed in (1, 2)]
+    expected = {row["value"]: row["log_probs_averaged"] for row in alone}
+    assert all(probs == log_probs for probs, log_probs in expected.items()), "one net has one opinion"
+    assert (both["row"], both["metric"], both["seeds"]) == ("combined-2", "test_error_percent", [1, 2])
+    assert both["value"] <= max(expected) + 1
+
+
 def test_dreams_are_judged(figures: Path, tmp_path: Path) -> None:
     out = tmp_path / "dreams.json"
     words = f"--count 5 --steps 20 --judge {tmp_path / 'judge.safetensors'} --judge-passes 2 --out {out}".split()
