@@ -40,7 +40,7 @@ def test_every_part_of_the_mnist_experiment_runs_and_is_collected(figures: Path)
         assert list(row)[: len(FIELDS)] == FIELDS
         assert 0 <= row["value"] < 60, row
     config = json.loads((figures / "seed-1-updown-60k" / "config.json").read_text())
-    assert (config["validation"], config["updown"]["passes"], config["updown"]["gibbs_steps"]) == (0, 4, [2])
+    assert (config["validation"], config["updown"]["passes"], config["updown"]["gibbs_steps"]) == (0, 4, [3])
     before = json.loads((figures / "seed-1-updown-60k" / "provenance.json").read_text())
     mnist.main(["--folder", str(figures), "--data", "digits", "--seeds", "1", "--out", str(figures / "out.json")])
     assert len(json.loads((figures / "out.json").read_text())) == 7, "finished parts are read, not run again"
