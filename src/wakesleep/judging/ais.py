@@ -13,9 +13,8 @@ Ghahramani & Adams (2015) for the other direction.
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -26,18 +25,28 @@ from wakesleep.foundation.errors import ConfigError
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import Bernoulli, Groups, Softmax, Units
 
-log = logging.getLogger(__name__)
-
 
 class Annealing(NamedTuple):
-    """Where N chains stand on their way through the betas: enough to stop, to go on, and to plot."""
+    """N chains on their way through the betas: all that is needed to stop, to go on, and to plot."""
 
-    step: int
-    """How many of the betas are done, the first one included."""
-    visible: Tensor
-    """The chains' states, (N, visible)."""
+    betas: Tensor
+    """The way, (K,): from 0 to 1, or from 1 to 0 in the reverse direction."""
+    steps: Tensor
+    """How many betas were done at each recorded point, (P,); the last one is where the chains stand."""
     log_weights: Tensor
-    """The logarithm of each chain's weight so far, (N,), float64, nats."""
+    """The logarithm of each chain's weight at each recorded point, (P, N), float64, nats."""
+    visible: Tensor
+    """The chains' states now, (N, visible)."""
+
+    @property
+    def step(self) -> int:
+        """How many of the betas are done."""
+        return int(self.steps[-1])
+
+    @property
+    def reverse(self) -> bool:
+        """Whether the chains go from the RBM to the base-rate model."""
+        return bool(self.betas[0] > self.betas[-1])
 
 
 class Estimate(NamedTuple):
@@ -59,7 +68,7 @@ class Estimate(NamedTuple):
     @property
     def standard_error(self) -> float:
         """The standard error of log Z, nats, to first order."""
-        return math.sqrt(max(0.0, 1 / self.effective_chains - 1 / self.chains) * self.chains / (self.chains - 1))
+        return math.sqrt(max(0.0, (self.chains / self.effective_chains - 1) / (self.chains - 1)))
 
 
 def published_betas() -> Tensor:
@@ -106,25 +115,32 @@ def check_chains(chains: int) -> None:
         raise ConfigError(f"{chains} chains: expected at least 2, for an error cannot be estimated from one; 100 is the custom")
 
 
-def begin(rbm: RBM, base: Tensor, chains: int, rng: torch.Generator) -> Annealing:
-    """Return `chains` chains in the base-rate model with biases `base` (visible,): the start of the forward direction.
+def begin(rbm: RBM, base: Tensor, betas: Tensor, chains: int, rng: torch.Generator) -> Annealing:
+    """Return `chains` chains in the base-rate model with biases `base` (visible,), before their way through `betas` (K,).
 
     Raises:
-        ConfigError: fewer than two chains.
+        ConfigError: fewer than two chains, or betas that do not rise from 0 to 1.
     """
     check_chains(chains)
+    check_betas(betas)
     mean = rbm.visible.mean(base.expand(chains, -1).contiguous())
-    return Annealing(1, rbm.visible.sample(mean, rng), torch.zeros(chains, dtype=torch.float64, device=mean.device))
+    return _start(betas.double().cpu(), rbm.visible.sample(mean, rng))
 
 
-def begin_reverse(visible: Tensor) -> Annealing:
-    """Return chains that stand at samples of the RBM, (N, visible): the start of the reverse direction.
+def begin_reverse(betas: Tensor, visible: Tensor) -> Annealing:
+    """Return chains that stand at samples of the RBM, (N, visible), before their way back through `betas` (K,, given rising).
 
     Raises:
-        ConfigError: fewer than two chains.
+        ConfigError: fewer than two chains, or betas that do not rise from 0 to 1.
     """
     check_chains(len(visible))
-    return Annealing(1, visible.clone(), torch.zeros(len(visible), dtype=torch.float64, device=visible.device))
+    check_betas(betas)
+    return _start(betas.double().cpu().flip(0), visible.clone())
+
+
+def _start(betas: Tensor, visible: Tensor) -> Annealing:
+    nothing = torch.zeros(1, len(visible), dtype=torch.float64, device=visible.device)
+    return Annealing(betas, torch.ones(1, dtype=torch.int64), nothing, visible)
 
 
 class _Path:
@@ -166,72 +182,103 @@ class _Path:
         rbm.visible.sample(rbm.visible.mean(mean, out=mean), rng, out=out)
 
 
-def anneal(
-    rbm: RBM, base: Tensor, betas: Tensor, start: Annealing, *, rng: torch.Generator, every: int = 0, reverse: bool = False
-) -> Iterator[Annealing]:
-    """Move chains through `betas`, yielding where they stand every `every` betas (0: at the end alone).
+def anneal(rbm: RBM, base: Tensor, chains: Annealing, *, rng: torch.Generator, every: int = 0) -> Iterator[Annealing]:
+    """Move chains to the end of their betas, yielding where they stand every `every` betas (0: fifty times) and at the end.
 
     Args:
         rbm: the machine whose log Z is sought.
         base: biases of the base-rate model, (visible,).
-        betas: from 0 to 1, (K,).
-        start: where the chains stand; `begin`, `begin_reverse`, or what an earlier call yielded (`rng` must stand where it stood then).
+        chains: from `begin`, `begin_reverse`, or what an earlier call yielded (`rng` must stand where it stood then).
         rng: where all random choices come from.
-        every: how often to yield.
-        reverse: go from 1 to 0.
-
-    Raises:
-        ConfigError: betas that do not rise from 0 to 1.
+        every: how often to record and yield.
     """
-    check_betas(betas)
-    way = (betas.flip(0) if reverse else betas).double().tolist()
-    path = _Path(rbm, base.to(rbm.weight.dtype), len(start.visible))
-    visible, log_weights = start.visible.to(rbm.weight.dtype).clone(), start.log_weights.clone()
-    for step in range(start.step, len(way)):
+    way = chains.betas.tolist()
+    every = every or max(1, len(way) // 50)
+    path = _Path(rbm, base.to(rbm.weight.dtype), len(chains.visible))
+    visible, log_weights = chains.visible.to(rbm.weight.dtype).clone(), chains.log_weights[-1].clone()
+    for step in range(chains.step, len(way)):
         log_weights += path.log_ratio(visible, way[step - 1], way[step])
         if step < len(way) - 1:
             path.step(way[step], rng, visible)
-        if step == len(way) - 1 or (every and (step + 1) % every == 0):
-            yield Annealing(step + 1, visible.clone(), log_weights.clone())
+        if step == len(way) - 1 or (step + 1) % every == 0:
+            steps = torch.cat([chains.steps, torch.tensor([step + 1])])
+            chains = Annealing(chains.betas, steps, torch.cat([chains.log_weights, log_weights[None]]), visible.clone())
+            yield chains
 
 
-def spread(betas: Tensor, trace: Sequence[Annealing], chains: int, target_error: float, limit: int) -> Tensor:
-    """Return betas of which log Z may be expected to have the standard error `target_error` (nats), from the trace of an earlier run.
+def search(
+    rbm: RBM,
+    base: Tensor,
+    *,
+    rng: torch.Generator,
+    chains: int = 100,
+    target_error: float = 0.1,
+    limit: int = 20_000,
+    state: Annealing | None = None,
+) -> Iterator[Annealing]:
+    """Anneal, first through 1,000 even betas, then through as many as `spread` says, until log Z's error is on target.
+
+    Args:
+        rbm: the machine whose log Z is sought.
+        base: biases of the base-rate model, (visible,).
+        rng: where all random choices come from.
+        chains: how many chains run side by side.
+        target_error: wanted standard error of log Z, nats.
+        limit: most betas of one round; where they do not reach the target, the last round's own error says so.
+        state: what an earlier call yielded, to go on after it (`rng` must stand where it stood then).
+
+    Yields:
+        Annealing: the round in progress; it is a new one where `step` falls back. The last one counts: `estimate` reads it.
+
+    Raises:
+        ConfigError: fewer than two chains, a target or limit that cannot be met.
+    """
+    if not target_error > 0 or limit < 2:
+        raise ConfigError(f"a target error of {target_error} nats within {limit} betas: expected a number above 0, and at least 2 betas")
+    if state is None:
+        state = begin(rbm, base, torch.linspace(0, 1, min(1001, limit), dtype=torch.float64), chains, rng)
+    while True:
+        for state in anneal(rbm, base, state, rng=rng):  # noqa: B020 - the state is what moves on
+            yield state
+        if estimate(rbm, base, state).standard_error <= target_error or len(state.betas) >= 0.9 * limit:
+            return
+        state = begin(rbm, base, spread(state, chains, 0.8 * target_error, limit), chains, rng)
+
+
+def spread(earlier: Annealing, chains: int, target_error: float, limit: int) -> Tensor:
+    """Return betas with which log Z may be expected to have the standard error `target_error` (nats), from an earlier forward run.
 
     The variance of the log weights that the chains gained in each stretch of beta falls as one over the number of steps there; n_i steps
     in stretch i give sum_i gain_i (earlier n_i) / n_i, which is least where n_i goes as the square root of gain_i (earlier n_i). Slow
     mixing shows in the gains, so it is paid for where it occurs.
-
-    Args:
-        betas: those of the earlier run, (K,).
-        trace: where it stood on the way, from its first step to its last.
-        chains: how many chains the new run will have.
-        target_error: wanted standard error, nats.
-        limit: most betas.
     """
-    variance = torch.stack([found.log_weights.var() for found in trace])
-    ends = torch.tensor([found.step - 1 for found in trace])
-    need = torch.sqrt((variance.diff().clamp_(min=0) + 1e-4 * variance[-1] / len(trace) + 1e-12) * ends.diff())
+    variance, ends = earlier.log_weights.cpu().var(1), earlier.steps - 1
+    floor = 1e-4 * variance[-1] / len(variance) + 1e-12
+    need = torch.sqrt((variance.diff().clamp_(min=0) + floor) * ends.diff())
     wanted = math.log1p(chains * target_error**2)  # error^2 = (exp(variance) - 1) / chains where log weights are normal
     total = min(float(limit), max(50.0, float(need.sum() ** 2) / wanted))
     counts = (total * need / need.sum()).floor().long().clamp(min=1)
-    stretches = [
-        torch.linspace(float(betas[start]), float(betas[end]), int(count) + 1, dtype=torch.float64)[:-1]
-        for start, end, count in zip(ends[:-1], ends[1:], counts, strict=True)
-    ]
-    return torch.cat([*stretches, torch.ones(1, dtype=torch.float64)])
+    pieces = zip(earlier.betas[ends[:-1]].tolist(), earlier.betas[ends[1:]].tolist(), counts.tolist(), strict=True)
+    rising = [torch.linspace(low, high, count + 1, dtype=torch.float64)[:-1] for low, high, count in pieces]
+    return torch.cat([*rising, torch.ones(1, dtype=torch.float64)])
 
 
-def estimate(rbm: RBM, base: Tensor, found: Annealing, *, reverse: bool = False) -> Estimate:
-    """Return log Z with its interval from chains that have gone the whole way: log Z_base +- log mean weight."""
-    n = len(found.log_weights)
+def estimate(rbm: RBM, base: Tensor, chains: Annealing) -> Estimate:
+    """Return log Z with its interval from chains that have gone the whole way: log Z_base + log mean weight, or - in reverse.
+
+    Raises:
+        ConfigError: the chains are still on their way.
+    """
+    if chains.step < len(chains.betas):
+        raise ConfigError(f"the chains stand at beta {chains.step} of {len(chains.betas)}: go on with ais.anneal before reading log Z")
+    n, log_weights = len(chains.visible), chains.log_weights[-1]
     still = torch.zeros(1, rbm.hidden.size, dtype=torch.float64, device=base.device)
     log_base = float(rbm.visible.log_partition(base.double()[None]) + rbm.hidden.log_partition(still))
-    largest = found.log_weights.max()
-    weights = torch.exp(found.log_weights - largest)
+    largest = float(log_weights.max())
+    weights = torch.exp(log_weights - largest)
     mean, error = float(weights.mean()), float(weights.std()) / math.sqrt(n)
-    low, middle, high = (float(largest) + (math.log(x) if x > 0 else -math.inf) for x in (mean - 3 * error, mean, mean + 3 * error))
+    low, middle, high = (largest + (math.log(x) if x > 0 else -math.inf) for x in (mean - 3 * error, mean, mean + 3 * error))
     effective = float(weights.sum() ** 2 / (weights**2).sum())
-    if reverse:
-        return Estimate(log_base - middle, log_base - high, log_base - low, effective, n, found.step)
-    return Estimate(log_base + middle, log_base + low, log_base + high, effective, n, found.step)
+    if chains.reverse:
+        return Estimate(log_base - middle, log_base - high, log_base - low, effective, n, len(chains.betas))
+    return Estimate(log_base + middle, log_base + low, log_base + high, effective, n, len(chains.betas))
