@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from wakesleep.commands import data, dream, evaluate, finetune, recognize, train
+from wakesleep.commands import data, dream, evaluate, finetune, likelihood, recognize, train
 from wakesleep.foundation.errors import WakesleepError
 from wakesleep.settings import preset
 
@@ -19,6 +19,7 @@ COMMANDS: dict[type, Callable[[Any, str], int]] = {
     finetune.Finetune: finetune.run,
     evaluate.Evaluate: evaluate.run,
     dream.Dream: dream.run,
+    likelihood.Likelihood: likelihood.run,
     recognize.Recognize: recognize.run,
     data.Data: data.run,
 }

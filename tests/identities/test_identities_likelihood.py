@@ -7,7 +7,6 @@ from copy import deepcopy
 
 import pytest
 import torch
-
 from exact import (
     SIGMAS,
     TIGHT,
@@ -24,6 +23,7 @@ from exact import (
     small_rbm,
     states,
 )
+
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import ais, exact, likelihood
@@ -136,10 +136,10 @@ def test_stopped_annealing_goes_on_to_the_same_weights(reverse: bool) -> None:
 def test_search_meets_its_target_and_says_what_it_expects() -> None:
     rbm = small_rbm(30, 10, scale=1.0)
     base = torch.zeros(30, dtype=torch.float64)
-    records = list(ais.search(rbm, base, rng=generator(2), target_error=0.012))
+    records = list(ais.search(rbm, base, rng=generator(2), target_error=0.02))
     found = ais.estimate(rbm, base, records[-1])
     assert len({len(record.betas) for record in records}) > 1  # the first, coarse round was not enough
-    assert found.standard_error <= 0.012
+    assert found.standard_error <= 0.02
     assert found.low < exact.log_partition(rbm) < found.high
 
 
@@ -199,7 +199,7 @@ def test_both_directions_agree_on_an_easy_machine_and_a_gap_is_told(caplog: pyte
     assert found.reverse.low < found.exact < found.reverse.high
     apart = found._replace(reverse=found.reverse._replace(log_z=99.0, low=98.0, high=100.0))
     assert "differ by" in (apart.disagreement or "")
-    frozen = small_rbm(60, 8, scale=2.0)  # two betas cannot bridge this
+    frozen = small_rbm(200, 8, scale=1.0)  # two betas cannot bridge this
     likelihood.log_partition(frozen, exact.sample(frozen, 500, generator(0)), rng=generator(1), betas=torch.tensor([0.0, 1.0]))
     assert "differ by" in caplog.text
 
@@ -279,7 +279,7 @@ def test_a_memory_on_the_pixels_is_scored_with_its_labels_summed_out() -> None:
 
 def test_grey_cases_and_impossible_wishes_are_refused() -> None:
     dbn = DBN((4, 5, 3), rng=generator(0))
-    with pytest.raises(DataError, match="0.5"):
+    with pytest.raises(DataError, match=r"value of 0\.5"):
         lower_bound(dbn, torch.full((2, 4), 0.5), 0.0, rng=generator(0))
     for wrong in ({"depth": 3}, {"samples": 0}, {"labels": torch.zeros(2, dtype=torch.long)}):
         with pytest.raises(ConfigError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -97,3 +97,14 @@ def _progress(records: Iterator[Pass], job: Job, shown: TextIO) -> Iterator[str]
             if not shown.isatty():
                 numbers = "  ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())
                 yield f"{record.stage} {record.epoch}/{record.epochs}  {rate:,.0f} cases/s  {numbers}"
+
+
+def say(as_json: bool) -> Callable[[str], None]:
+    """Return what shows progress: one line that is written over on a terminal, nothing in a pipe."""
+    shown = sys.stderr if as_json else sys.stdout
+
+    def show(line: str) -> None:
+        if shown.isatty():
+            print(f"\r{line:<78}", end="\r", file=shown, flush=True)
+
+    return show

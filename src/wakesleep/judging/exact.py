@@ -219,7 +219,7 @@ def model_statistics(rbm: RBM) -> Statistics:
     kept = torch.nonzero(probs > 1e-12 / len(probs)).squeeze(1)
     listed, other = torch.zeros_like(side.bias), torch.zeros_like(side.other_bias)
     products = torch.zeros_like(side.weight)
-    for index in kept.split(max(1, (1 << 22) // side.summed.size)):
+    for index in torch.split(kept, max(1, (1 << 22) // side.summed.size)):
         state = torch.cat([lists.first[index // logs.shape[1]], lists.second[index % logs.shape[1]]], 1)
         mean = side.summed.mean(state @ side.weight + side.other_bias) * probs[index, None]
         products += state.t() @ mean
