@@ -54,6 +54,8 @@ class Options:
     """Score on so many of the last training columns, and do not train on them, instead of on the test columns."""
     out: Path | None = Path("results/likelihood.json")
     """Where the rows go; None prints them only."""
+    start: Path | None = None
+    """A model file whose first layer the RBM begins with, e.g. the one that a run with --hold-out left; by default small random weights."""
     hidden: int = 500
     """Hidden units of the RBM."""
     top: int = 2000
@@ -274,6 +276,8 @@ def density_models(options: Options, command: str) -> list[results.Row]:
     rng = generator(options.seed)
     first = RBM(cases.shape[1], options.hidden, rng=rng, weight_std=0.01)
     cd.set_base_rates(first, cases)
+    if options.start is not None:
+        checkpoint.fill(first, dict(checkpoint.load(options.start).rbm(0).named_parameters()), [], options.start)
     first = train(options.folder / "rbm.safetensors", first, options.rbm, lambda _: cases.clone(), options, "rbm")
     rows = []
     shape = (round(cases.shape[1] ** 0.5),) * 2
