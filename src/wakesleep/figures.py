@@ -160,10 +160,9 @@ def draw_confused(
     """Draw the cases whose true label the net finds least probable; `log_probs` (N, labels) is what it says of images (N, pixels)."""
     worst = insight.most_confused(log_probs, labels, count)
     said = log_probs[worst].exp()
-    captions = [
-        f"{classes[int(labels[case])]}, said {classes[int(probs.argmax())]}\np({classes[int(labels[case])]}) {float(probs[int(labels[case])]):.1%}"
-        for case, probs in zip(worst, said, strict=True)
-    ]
+    captions = []
+    for probs, label in zip(said, labels[worst].tolist(), strict=True):
+        captions.append(f"{classes[label]}, said {classes[int(probs.argmax())]}\np({classes[label]}) {float(probs[label]):.1%}")
     wrong = int((log_probs.argmax(1) != labels).sum())
     title = f"Most confused of {len(labels):,} cases ({wrong} errors)"
     return plots.save_captioned(path, images[worst].cpu().numpy(), captions, shape, 10, title=title)

@@ -84,7 +84,7 @@ class Advice(NamedTuple):
 
 
 def _work(sizes: tuple[int, ...]) -> float:
-    """Return the multiplications of a pass over one case, roughly what its time goes with; a small machine has its costs too."""
+    """Return the multiplications of a pass over one case, roughly what its time goes with."""
     return sum(below * above + 20 * (below + above) for below, above in zip(sizes[:-1], sizes[1:], strict=True))
 
 
