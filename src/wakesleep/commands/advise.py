@@ -75,12 +75,10 @@ def run(args: Advise, command: str) -> int:
         return 0
     for line in _table(found):
         print(line)
-    print(
-        f"\nadvice: {_name(said.hidden)}, {said.difference:.2f} nats below the best ({_name(said.best)}), uncertainty {said.uncertainty:.2f} nats"
-    )
-    print(
-        f"given {args.minutes:g} minutes, {args.cases:,} cases and {args.repeats} seeds; more training may favour larger nets. Picture: {args.out}"
-    )
+    behind = f"{said.difference:.2f} nats below the best ({_name(said.best)})" if said.hidden != said.best else "the best"
+    print(f"\nadvice: {_name(said.hidden)}, {behind}; uncertainty {said.uncertainty:.2f} nats")
+    spent = f"{args.minutes:g} minutes, {args.cases:,} cases, {args.repeats} seeds"
+    print(f"That holds for {spent}; nets that made few passes are not done yet, and more minutes may favour them. Picture: {args.out}")
     return 0
 
 

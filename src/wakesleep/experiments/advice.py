@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -85,7 +86,7 @@ class Advice(NamedTuple):
 
 def _work(sizes: tuple[int, ...]) -> float:
     """Return the multiplications of a pass over one case, roughly what its time goes with."""
-    return sum(below * above + 20 * (below + above) for below, above in zip(sizes[:-1], sizes[1:], strict=True))
+    return sum(below * above + 20 * (below + above) for below, above in pairwise(sizes))
 
 
 def candidates(dataset: Dataset, budget: Budget, shapes: tuple[tuple[int, ...], ...] = SHAPES, *, seed: int = 0) -> Iterator[Candidate]:

@@ -1,6 +1,6 @@
 """The figures of likelihood: AIS against exact log Z, what both cost, and the density models of binarised MNIST.
 
-    python -m wakesleep.experiments.likelihood --parts against-exact exact-seconds
+    python -m wakesleep.experiments.likelihood --parts against-exact exact-seconds layers
     python -m wakesleep.experiments.likelihood --parts rbm dbn published-seconds --mat randomly_binarized_mnist.mat --folder runs/likelihood
 
 Training is resumable: a pass at most is lost. Every choice was made on the last 10,000 training columns, held out (`--hold-out 10000`); the
@@ -32,12 +32,13 @@ from wakesleep.foundation.precision import pick_precision
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import ais, exact, likelihood
 from wakesleep.judging.likelihood import LogZ
-from wakesleep.learning import cd
+from wakesleep.learning import cd, greedy
 from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
 
-PARTS = ("against-exact", "exact-seconds", "rbm", "dbn", "published-seconds")
+PARTS = ("against-exact", "exact-seconds", "layers", "rbm", "dbn", "published-seconds")
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Options:
     """Measure the figures of likelihood; resumable."""
 
     parts: tuple[str, ...] = PARTS
-    """What to measure: against-exact, exact-seconds, rbm, dbn (needs rbm), published-seconds (of the rbm, or of random weights)."""
+    """What to measure: against-exact, exact-seconds, layers (of a stack on digits), rbm, dbn (on the rbm), and published-seconds (of the rbm
+    where it is there, else of random weights)."""
     mat: Path = Path("randomly_binarized_mnist.mat")
     """Binarised MNIST: x_trn (784, 60000) and x_tst (784, 10000), each column a digit in column-major order."""
     folder: Path = Path("runs/likelihood-figures")
@@ -62,12 +64,12 @@ class Options:
     """Hidden units of the second RBM of the deep belief net."""
     rbm: CDConfig = field(
         default_factory=lambda: CDConfig(
-            passes=200,
+            passes=400,
             learning_rate=0.06,
-            final_learning_rate=3e-4,
+            final_learning_rate=2e-4,
             momentum=0.0,
             initial_momentum=0.0,
-            weight_decay=1e-4,
+            weight_decay=3e-4,
             persistent=True,
             centred=True,
         )
@@ -75,17 +77,19 @@ class Options:
     """How the RBM learns."""
     dbn: CDConfig = field(
         default_factory=lambda: CDConfig(
-            passes=60,
+            passes=100,
             learning_rate=0.02,
             final_learning_rate=2e-4,
             momentum=0.0,
             initial_momentum=0.0,
-            weight_decay=1e-4,
+            weight_decay=3e-4,
             persistent=True,
             centred=True,
         )
     )
     """How the second RBM learns."""
+    layer_passes: int = 100
+    """Passes a layer of the stack on digits."""
     average: float = 0.9
     """The weights that count are a running mean over passes with this decay: it takes out the noise of sampling."""
     machines: int = 50
@@ -184,6 +188,29 @@ def published_seconds(rbm: RBM, cases: Tensor, seed: int, betas: Tensor) -> tupl
     return time.perf_counter() - began, ais.estimate(rbm, base, chains)
 
 
+# Does another layer help?
+
+
+def layers(seeds: tuple[int, ...], passes: int = 100, sizes: tuple[int, ...] = (64, 100, 100, 100)) -> dict[int, list[likelihood.Score]]:
+    """Return the scores of each depth of a stack on binarised digits, a score a seed, each RBM trained by PCD on the one below."""
+    found: dict[int, list[likelihood.Score]] = {depth: [] for depth in range(1, len(sizes))}
+    dataset = load("digits")
+    assert dataset.test is not None
+    layer = CDConfig(passes=passes, batch_size=20, learning_rate=0.05, final_learning_rate=5e-4, momentum=0.5, persistent=True)
+    for seed in seeds:
+        rng = generator(seed)
+        cases, test = draw_binary(dataset.train.images, rng), draw_binary(dataset.test.images, rng)
+        dbn = DBN(sizes, rng=rng)
+        for _ in greedy.epochs(dbn, cases, config=GreedyConfig(layer, layer), rng=rng):
+            pass
+        for depth in found:
+            below = draw_binary(greedy.features(dbn, cases, depth - 1), rng)
+            log_z = likelihood.log_partition(dbn.rbm(depth - 1), below, rng=rng, target_error=0.05)
+            found[depth].append(likelihood.score(dbn, test, log_z, rng=rng, samples=50, depth=depth))
+            print(f"seed {seed} depth {depth}: {found[depth][-1].mean:.2f} (reverse {found[depth][-1].reverse:.2f})", flush=True)
+    return found
+
+
 # Density models of binarised MNIST
 
 
@@ -268,6 +295,10 @@ def score_rows(
     ]
 
 
+DENSITIES = {"rbm": ("rbm-500", "log_likelihood", "-86.3"), "dbn": ("dbn-500-2000", "bound", "-86.0 (DBM -84.62)")}
+"""The rows of each net: their name, their metric, and the figure reported elsewhere."""
+
+
 def density_models(options: Options, command: str) -> list[results.Row]:
     """Train what is asked for and not trained yet, and return the rows."""
     cases, test = read_mat(options.mat)
@@ -280,19 +311,19 @@ def density_models(options: Options, command: str) -> list[results.Row]:
     if options.start is not None:
         checkpoint.fill(first, dict(checkpoint.load(options.start).rbm(0).named_parameters()), [], options.start)
     first = train(options.folder / "rbm.safetensors", first, options.rbm, lambda _: cases.clone(), options, "rbm")
-    rows = []
-    shape = (round(cases.shape[1] ** 0.5),) * 2
-    header = {"shape": list(shape), "classes": [], "data_path": str(options.mat), "seed": options.seed}
-    if "rbm" in options.parts:
-        dbn = stack(first, None)
-        checkpoint.save_model(options.folder / "rbm-model.safetensors", dbn, None, header)
-        rows += score_rows("rbm-500", "log_likelihood", "-86.3", dbn, cases, test, options, command)
+    side = round(cases.shape[1] ** 0.5)
+    header = {"shape": [side, side], "classes": [], "data_path": str(options.mat), "seed": options.seed}
+    nets = {"rbm": stack(first, None)}
     if "dbn" in options.parts:
         top = mirror(first, options.top, rng)
         top = train(options.folder / "top.safetensors", top, options.dbn, lambda draws: features(first, cases, draws), options, "top")
-        dbn = stack(first, top)
-        checkpoint.save_model(options.folder / "dbn-model.safetensors", dbn, None, header)
-        rows += score_rows("dbn-500-2000", "bound", "-86.0 (DBM -84.62)", dbn, cases, test, options, command)
+        nets["dbn"] = stack(first, top)
+    rows = []
+    for name, net in nets.items():
+        checkpoint.save_model(options.folder / f"{name}-model.safetensors", net, None, header)
+        if name in options.parts:
+            row, metric, reported = DENSITIES[name]
+            rows += score_rows(row, metric, reported, net, cases, test, options, command)
     return rows
 
 
@@ -310,6 +341,12 @@ def main(argv: list[str]) -> None:
     if "exact-seconds" in options.parts:
         seconds = exact_seconds()
         rows.append(results.row("likelihood", "exact-20x784", "seconds", [statistics.median(seconds)], seeds=[0], command=command))
+    if "layers" in options.parts:
+        for depth, scores in layers((1, 2, 3), options.layer_passes).items():
+            notes = {"readings": [{**score._asdict(), "log_z": score.log_z.as_json()} for score in scores]}
+            values = [score.conservative for score in scores]
+            name = f"digits-stack-depth-{depth}"
+            rows.append(results.row("likelihood", name, "test_bound", values, seeds=(1, 2, 3), command=command, **notes))
     if "rbm" in options.parts or "dbn" in options.parts:
         rows += density_models(options, command)
     if "published-seconds" in options.parts:

@@ -97,7 +97,34 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("whole recipe, 30 passes a layer + 30, on 2 cores", "recipe-2-cores", "minutes", "minutes"),
             ("", "recipe-2-cores", "peak_memory_gb", "peak memory, GB"),
         ],
-    )
+    ),
+    "likelihood": (
+        (Path("results/likelihood.json"),),
+        [
+            ("AIS against exact log Z, 50 small RBMs", "ais-against-exact", "hits_of_50", "inside 3 standard errors"),
+            ("exact log Z, 20 hidden x 784 visible", "exact-20x784", "seconds", "seconds"),
+        ],
+    ),
+    "density": (
+        (Path("results/likelihood.json"),),
+        [
+            ("the published 14,501 temperatures, 100 chains, 784-500", "ais-published-schedule", "seconds", "seconds"),
+            ("RBM of 500, binarised MNIST, log Z at + 3 s.e.", "rbm-500", "test_log_likelihood", "test, nats"),
+            ("the same, log Z from the reverse direction", "rbm-500", "test_log_likelihood_reverse", "test, nats"),
+            ("the same, training columns", "rbm-500", "train_log_likelihood", "training, nats"),
+            ("DBN 500-2000, variational bound, log Z at + 3 s.e.", "dbn-500-2000", "test_bound", "test, nats"),
+            ("the same, log Z from the reverse direction", "dbn-500-2000", "test_bound_reverse", "test, nats"),
+            ("the same, importance-weighted over 20 samples", "dbn-500-2000", "test_importance_weighted", "test, nats"),
+        ],
+    ),
+    "layers": (
+        (Path("results/likelihood.json"),),
+        [
+            ("64-100, exact but for log Z", "digits-stack-depth-1", "test_bound", "test, nats"),
+            ("64-100-100, bound", "digits-stack-depth-2", "test_bound", "test, nats"),
+            ("64-100-100-100, bound", "digits-stack-depth-3", "test_bound", "test, nats"),
+        ],
+    ),
 }
 
 
@@ -113,7 +140,7 @@ def render(name: str, root: Path) -> str:
     for words, which, metric, unit in shown:
         found = rows.get((which, metric))
         if found is None:
-            raise DataError(f"{paths[0].parent} has no row {which} / {metric}; measure it first: python -m wakesleep.experiments.mnist")
+            raise DataError(f"{paths[0].parent} has no row {which} / {metric}; measure it first (python -m wakesleep.experiments.{name})")
         spread = f"{found['low']:g} to {found['high']:g}" if len(found["seeds"]) > 1 else ""
         lines.append(f"| {words} | {unit} | {found['reported']} | **{found['value']:g}** | {spread} | {len(found['seeds'])} |")
     return "\n".join(lines) + "\n"
