@@ -354,10 +354,10 @@ def main(argv: list[str]) -> None:
         cases = read_mat(options.mat)[0] if model.exists() else torch.zeros(10, 784)
         rbm = checkpoint.load(model).memory if model.exists() else RBM(784, options.hidden, rng=generator(0))
         took, found = published_seconds(rbm, cases, options.seed, ais.published_betas())
-        notes = {"log_z": found._asdict(), "trained": model.exists()}
+        about = {"log_z": found._asdict(), "trained": model.exists()}
         rows.append(
             results.row(
-                "likelihood", "ais-published-schedule", "seconds", [took], seeds=[options.seed], reported="480", command=command, **notes
+                "likelihood", "ais-published-schedule", "seconds", [took], seeds=[options.seed], reported="480", command=command, **about
             )
         )
     for one in rows:
