@@ -275,8 +275,11 @@ def _pretrain(job: Job, rng: torch.Generator, state: State | None) -> Iterator[S
 
 
 def _watched(job: Job, split: Split, layer: int) -> Tensor:
-    """Return what the RBM of a layer sees of some cases: as many training as validation cases, so that their free energies compare."""
-    count = min(monitor.CASES, len(job.train), len(job.validation or job.train))
+    """Return what the RBM of a layer sees of some cases: as many training as validation cases, so that their free energies compare.
+
+    A thirtieth of the training cases at most, so that watching costs little beside learning.
+    """
+    count = min(monitor.CASES, max(len(job.train) // 30, 20), len(job.train), len(job.validation or job.train))
     images, labels = split.images[:count], None if split.labels is None else split.labels[:count]
     return greedy.memory_cases(job.dbn, images, labels) if layer == job.dbn.depth - 1 else greedy.features(job.dbn, images, layer)
 

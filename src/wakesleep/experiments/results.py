@@ -107,6 +107,8 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
         [
             ("AIS against exact log Z, 50 small RBMs", "ais-against-exact", "hits_of_50", "inside 3 standard errors"),
             ("exact log Z, 20 hidden x 784 visible", "exact-20x784", "seconds", "seconds"),
+            ("monitors, beside a pass of CD-1 over 50,000 cases, 784-500", "monitors-784-500", "percent_of_a_pass", "% of its time"),
+            ("the same, 500-2000", "monitors-500-2000", "percent_of_a_pass", "% of its time"),
         ],
     ),
     "density": (
