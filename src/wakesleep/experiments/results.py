@@ -127,8 +127,10 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
         (Path("results/likelihood.json"),),
         [
             ("64-100, exact but for log Z", "digits-stack-depth-1", "test_bound", "test, nats"),
-            ("64-100-100, bound", "digits-stack-depth-2", "test_bound", "test, nats"),
-            ("64-100-100-100, bound", "digits-stack-depth-3", "test_bound", "test, nats"),
+            ("64-100-100, variational bound", "digits-stack-depth-2", "test_bound", "test, nats"),
+            ("the same, importance-weighted over 50 samples", "digits-stack-depth-2", "test_importance_weighted", "test, nats"),
+            ("64-100-100-100, variational bound", "digits-stack-depth-3", "test_bound", "test, nats"),
+            ("the same, importance-weighted over 50 samples", "digits-stack-depth-3", "test_importance_weighted", "test, nats"),
         ],
     ),
     "updown": (
