@@ -197,6 +197,7 @@ def save_histograms(path: Path, values: Mapping[str, Sequence[tuple[str, Array]]
         for axes, (what, numbers), colour in zip(column, parts, SERIES, strict=False):
             axes.hist(np.ravel(numbers), bins=80, color=colour, log=True)
             _plain(axes, title=f"{group}: {what}", ylabel="how many")
+            axes.locator_params(axis="x", nbins=5)
             axes.set_xlabel(f"mean size {np.abs(numbers).mean():.2g}", fontsize=9)
         for axes in column[len(parts) :]:
             axes.set_visible(False)
@@ -217,7 +218,7 @@ def save_traces(path: Path, traces: Mapping[str, tuple[Array, Array]]) -> Path:
 
 
 def save_map(path: Path, points: Array, labels: Array | None, names: Sequence[str], *, title: str) -> Path:
-    """Write a map of points (N, 2), coloured by label (N,) with each class named at its middle; return the path."""
+    """Write a map of points (N, 2), coloured by label (N,) with each class named where most of it is; return the path."""
     from matplotlib import colormaps
 
     figure = _figure(6.4, 6.0)
@@ -228,7 +229,8 @@ def save_map(path: Path, points: Array, labels: Array | None, names: Sequence[st
         axes.scatter(chosen[:, 0], chosen[:, 1], s=7, color=colour, alpha=0.7, linewidths=0)
         if len(chosen) and name:
             box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
-            axes.text(*np.median(chosen, 0), name, fontsize=12, weight="bold", ha="center", va="center", bbox=box)
+            apart = np.median(np.linalg.norm(chosen[:, None] - chosen[None], axis=2), 1)
+            axes.text(*chosen[apart.argmin()], name, fontsize=12, weight="bold", ha="center", va="center", bbox=box)
     axes.set(title=title, xticks=[], yticks=[])
     return _save(path, figure)
 

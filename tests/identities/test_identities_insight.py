@@ -41,10 +41,11 @@ def test_spots_strokes_and_gratings_are_told_apart() -> None:
 
 def test_frequency_and_elongation_are_what_they_say() -> None:
     wave = np.sin(2 * np.pi * COLUMNS / 4).ravel()
-    frequency, elongation = insight.field_measures(np.stack([wave, spot(8, 8), stroke(8)]), (SIDE, SIDE))
+    frequency, elongation, size = insight.field_measures(np.stack([wave, spot(8, 8), stroke(8)]), (SIDE, SIDE))
     assert frequency[0] == pytest.approx(0.25, abs=1e-9)
     assert elongation[1] == pytest.approx(1.0, abs=0.05)
     assert elongation[2] > 2
+    assert size[1] < size[2]
 
 
 def test_a_map_keeps_far_groups_apart() -> None:

@@ -14,20 +14,21 @@ from wakesleep.model.dbn import DBN
 
 Array = NDArray[Any]
 KINDS = ("on-centre", "stroke", "high-frequency")
-"""What a receptive field may be: one compact spot; a longer piece of line or edge; a fine pattern all over."""
+"""What a receptive field may be: one compact spot, bright (or dark) in the middle; a longer piece of line or edge; a fine pattern all over."""
 
 
-def field_measures(fields: Array, shape: tuple[int, int]) -> tuple[Array, Array]:
-    """Return the mean spatial frequency (0 to 0.5 cycles a pixel, (N,)) and the elongation (1 round, (N,)) of fields (N, pixels).
+def field_measures(fields: Array, shape: tuple[int, int]) -> tuple[Array, Array, Array]:
+    """Return mean spatial frequency (0 to 0.5 cycles a pixel), elongation (1 is round) and size (pixels) of fields (N, pixels), each (N,).
 
-    The frequency is the centre of mass of the power spectrum; the elongation is the ratio of the axes of the energy's second moments.
+    The frequency is the centre of mass of the power spectrum. Elongation and size are the ratio of the axes, and the length of the longer
+    one, of the second moments of the field's fourth power, so that the peak counts and the noise around it does not.
     """
     pictures = fields.reshape(-1, *shape).astype(np.float64)
     power = np.abs(np.fft.fft2(pictures - pictures.mean((1, 2), keepdims=True))) ** 2
     vertical, horizontal = np.meshgrid(np.fft.fftfreq(shape[0]), np.fft.fftfreq(shape[1]), indexing="ij")
     radius = np.sqrt(vertical**2 + horizontal**2)
     frequency = (power * radius).sum((1, 2)) / np.maximum(power.sum((1, 2)), 1e-30)
-    energy = pictures**2
+    energy = pictures**4
     energy = energy / np.maximum(energy.sum((1, 2), keepdims=True), 1e-30)
     rows, columns = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
     centre = (energy * rows).sum((1, 2))[:, None, None], (energy * columns).sum((1, 2))[:, None, None]
@@ -41,22 +42,27 @@ def field_measures(fields: Array, shape: tuple[int, int]) -> tuple[Array, Array]
     ]
     middle, apart = (spread[0] + spread[1]) / 2, np.sqrt(((spread[0] - spread[1]) / 2) ** 2 + spread[2] ** 2)
     elongation = np.sqrt((middle + apart + 1e-12) / np.maximum(middle - apart, 1e-3))
-    return frequency, elongation
+    return frequency, elongation, np.sqrt(middle + apart)
 
 
 def sort_fields(fields: Array, shape: tuple[int, int]) -> dict[str, Array]:
     """Return which fields (N, pixels) are of which kind, as indices, the clearest of each kind first.
 
-    A third with the finest pattern (highest mean spatial frequency) are high-frequency; of the others, the rounder half are on-centre and
-    the longer half strokes. The kinds are relative: they sort a net's own units, and say nothing between nets.
+    A third with the finest pattern (highest mean spatial frequency) are high-frequency; of the others, the more compact half are on-centre
+    (bright ones first) and the larger half strokes (longest first). The kinds are relative: they sort a net's own units, and say nothing
+    between nets.
     """
-    frequency, elongation = field_measures(fields, shape)
+    frequency, elongation, size = field_measures(fields, shape)
     by_frequency = np.argsort(frequency, kind="stable")
     fine = by_frequency[len(fields) - len(fields) // 3 :][::-1]
     coarse = by_frequency[: len(fields) - len(fields) // 3]
-    by_length = coarse[np.argsort(elongation[coarse], kind="stable")]
+    by_size = coarse[np.argsort(size[coarse], kind="stable")]
     half = (len(coarse) + 1) // 2
-    return dict(zip(KINDS, (by_length[:half], by_length[half:][::-1], fine), strict=True))
+    spots, strokes = by_size[:half], by_size[half:]
+    dark = np.abs(fields.min(1)) > fields.max(1)
+    spots = spots[np.argsort(dark[spots], kind="stable")]
+    strokes = strokes[np.argsort(-elongation[strokes], kind="stable")]
+    return dict(zip(KINDS, (spots, strokes, fine), strict=True))
 
 
 def codes(dbn: DBN, images: Tensor) -> Tensor:
