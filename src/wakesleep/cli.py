@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from wakesleep.commands import data, dream, evaluate, finetune, recognize, train
+from wakesleep.commands import data, dream, evaluate, finetune, recognize, serve, train
 from wakesleep.foundation.errors import WakesleepError
 from wakesleep.settings import preset
 
@@ -20,6 +20,7 @@ COMMANDS: dict[type, Callable[[Any, str], int]] = {
     evaluate.Evaluate: evaluate.run,
     dream.Dream: dream.run,
     recognize.Recognize: recognize.run,
+    serve.Serve: serve.run,
     data.Data: data.run,
 }
 """What each command's options are, by the dataclass that holds them, and what it does. The command is called as the dataclass is."""

@@ -97,7 +97,7 @@ def read_picture(
     if grey.shape != (rows, columns) or bright:
         ink = (paper - grey) / (paper - low) if bright else (grey - paper) / (high - paper)
         ink = ink.clip(0, 1).astype(np.float32)
-        grey = _centred(ink, (rows, columns), field) if centre else resize(ink, (rows, columns))
+        grey = centred(ink, (rows, columns), field) if centre else resize(ink, (rows, columns))
     return torch.from_numpy(np.require(grey.reshape(1, -1), np.float32, ["C", "W"]))
 
 
@@ -117,7 +117,8 @@ def ink_field(images: torch.Tensor, shape: tuple[int, int]) -> float:
     return float(longest[longest > 0].median()) if bool((longest > 0).any()) else 1.0
 
 
-def _centred(ink: Grey, shape: tuple[int, int], field_part: float) -> Grey:
+def centred(ink: Grey, shape: tuple[int, int], field_part: float) -> Grey:
+    """Return bright ink on black (rows, columns), some of it above INK, laid in a field of `shape` as MNIST was made."""
     across, down = (np.flatnonzero((ink > INK).any(axis)) for axis in (0, 1))
     ink = ink[down[0] : down[-1] + 1, across[0] : across[-1] + 1]
     scale = field_part * min(shape[0] / ink.shape[0], shape[1] / ink.shape[1])

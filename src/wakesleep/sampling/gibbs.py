@@ -53,9 +53,7 @@ def _at(temperature: float, units: Units, total_input: Tensor) -> Tensor:
     return units.mean(total_input, out=total_input)
 
 
-def run(
-    rbm: RBM, hidden: Tensor, steps: int, rng: torch.Generator, clamp: Clamp | None = None, temperature: float = 1.0
-) -> Chains:
+def run(rbm: RBM, hidden: Tensor, steps: int, rng: torch.Generator, clamp: Clamp | None = None, temperature: float = 1.0) -> Chains:
     """Return the chains after `steps` steps from hidden states (N, hidden).
 
     Raises:
