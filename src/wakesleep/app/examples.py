@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from wakesleep.data import load
@@ -16,6 +18,9 @@ from wakesleep.foundation.rng import generator
 
 if TYPE_CHECKING:
     from wakesleep.app.mind import Mind
+
+EDGE, SOFT = 0.5, 0.5
+"""Of full ink: where the edge of an enlarged stroke lies, and over how much it fades."""
 
 
 @dataclass(frozen=True)
@@ -52,5 +57,8 @@ def find(mind: Mind) -> Examples:
 
 
 def _enlarged(grey: Grey, mind: Mind) -> Grey:
-    field: Grey = centred(grey, mind.shape, mind.ink_field).reshape(-1)
+    """Return 8 x 8 grey levels as strokes of the network's size: enlarged smoothly, then cut where a pen's edge would be."""
+    smooth = np.asarray(Image.fromarray(grey).resize((80, 80), Image.Resampling.BICUBIC))
+    strokes = ((smooth - EDGE + SOFT / 2) / SOFT).clip(0, 1)
+    field: Grey = centred(strokes.astype(np.float32), mind.shape, mind.ink_field).reshape(-1)
     return field

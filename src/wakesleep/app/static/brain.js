@@ -48,7 +48,11 @@ export class Brain {
   }
 
   labels(probs) {
-    if (this.names) [...this.names.children].forEach((cell, label) => (cell.firstChild.style.height = `${100 * (probs[label] || 0)}%`));
+    if (!this.names) return;
+    [...this.names.children].forEach((cell, label) => {
+      cell.firstChild.style.height = `${100 * (probs[label] || 0)}%`;
+      cell.classList.toggle("on", probs[label] > 0.5);
+    });
   }
 
   // States flicker; the eye sees their mean over the last few frames.

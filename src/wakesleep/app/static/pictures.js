@@ -34,8 +34,11 @@ export function keep(canvas, draw) {
   draw();
 }
 
-export function redrawAll() {
-  for (const [canvas, draw] of redraws) canvas.isConnected ? draw() : redraws.delete(canvas);
+export function redrawAll(resized = false) {
+  for (const [canvas, draw] of redraws) {
+    if (resized) sides.delete(canvas);
+    canvas.isConnected ? draw() : redraws.delete(canvas);
+  }
 }
 
 // One picture: bytes row by row, smoothed as it grows, because a pixel is a sample and not a square.
@@ -61,16 +64,25 @@ function raster(values, rows, columns, colours) {
   return scratch;
 }
 
+const sides = new WeakMap();
+addEventListener("resize", () => redrawAll(true));
+
+// How many device pixels a square takes, so that squares stay sharp.
+function sideOf(canvas, columns) {
+  if (!sides.get(canvas) && canvas.clientWidth) sides.set(canvas, Math.max(3, Math.round((canvas.clientWidth * devicePixelRatio) / columns)));
+  return sides.get(canvas) ?? 6;
+}
+
 // Units as small squares, line by line.
-export function cells(canvas, values, columns, colours = glow, side = 6) {
+export function cells(canvas, values, columns, colours = glow) {
   keep(canvas, () => {
-    const rows = Math.ceil(values.length / columns), width = columns * side;
+    const side = sideOf(canvas, columns), gap = side > 9 ? 2 : 1, rows = Math.ceil(values.length / columns), width = columns * side;
     if (canvas.width !== width || canvas.height !== rows * side) [canvas.width, canvas.height] = [width, rows * side];
     const context = canvas.getContext("2d");
     const image = context.createImageData(width, rows * side), out = new Uint32Array(image.data.buffer), lut = colours();
     for (let unit = 0; unit < values.length; unit++) {
       const colour = lut[values[unit] | 0], corner = ((unit / columns) | 0) * side * width + (unit % columns) * side;
-      for (let y = 0; y < side - 1; y++) out.fill(colour, corner + y * width, corner + y * width + side - 1);
+      for (let y = 0; y < side - gap; y++) out.fill(colour, corner + y * width, corner + y * width + side - gap);
     }
     context.putImageData(image, 0, 0);
   });

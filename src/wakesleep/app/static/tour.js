@@ -76,7 +76,7 @@ const STEPS = [
       const tower = (title, sign, caption) => {
         const picture = element("canvas", { className: "picture" }), layers = model.sizes.slice(1).map(() => element("canvas", { className: "units" }));
         const made = element("div", {}, element("h3", {}, title), element("div", { className: "tower" }, ...[...layers].reverse(), arrow(sign), picture, element("figcaption", {}, caption)));
-        return { made, draw: (values) => [picture, ...layers].forEach((canvas, layer) => (layer ? cells(canvas, values[layer], columns(model.sizes[layer]), undefined, 4) : paint(canvas, values[0], model.shape))) };
+        return { made, draw: (values) => [picture, ...layers].forEach((canvas, layer) => (layer ? cells(canvas, values[layer], columns(model.sizes[layer])) : paint(canvas, values[0], model.shape))) };
       };
       const wake = tower("Wake", "↑", "a real picture goes up"), sleep = tower("Sleep", "↓", "a dream comes down");
       box.append(element("div", { className: "phases" }, wake.made, sleep.made));
