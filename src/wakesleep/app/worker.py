@@ -128,16 +128,16 @@ class Worker:
         """Wait for something to do; return it."""
         with self._wake:
             while not self._stopped:
-                now, soonest = time.perf_counter(), None
+                now = time.perf_counter()
+                dues = [dreamer.due() for dreamer in self._dreamers]
+                place = next((place for place, due in enumerate(dues) if due is not None and due <= now), None)
+                dreamer = None if place is None else self._dreamers[place]
+                if place is not None:
+                    self._dreamers.rotate(-place - 1)  # whoever has a turn goes to the end
                 question = self._questions.popleft() if self._questions else None
-                for place, dreamer in enumerate(self._dreamers):
-                    due = dreamer.due()
-                    if due is not None and due <= now:
-                        self._dreamers.rotate(-place - 1)  # whoever had a turn goes to the end
-                        return question, dreamer
-                    soonest = due if soonest is None or (due is not None and due < soonest) else soonest
-                if question is not None:
-                    return question, None
+                if question is not None or dreamer is not None:
+                    return question, dreamer
+                soonest = min((due for due in dues if due is not None), default=None)
                 self._wake.wait(None if soonest is None else max(soonest - now, 0.0005))
         return None, None
 
@@ -145,13 +145,17 @@ class Worker:
         torch.set_num_threads(self._threads)
         with torch.inference_mode():
             while not self._stopped:
-                question, dreamer = self._next()
-                if question is not None and not question.turn():
-                    with self._wake:
-                        self._questions.append(question)
-                if dreamer is not None:
-                    try:
-                        dreamer.turn()
-                    except Exception:
-                        log.exception("a dream went wrong and was ended")
-                        self.remove(dreamer)
+                self._once()
+
+    def _once(self) -> None:
+        """Wait, and take a turn; a method of its own, so that the thread holds on to nobody while it waits."""
+        question, dreamer = self._next()
+        if question is not None and not question.turn():
+            with self._wake:
+                self._questions.append(question)
+        if dreamer is not None:
+            try:
+                dreamer.turn()
+            except Exception:
+                log.exception("a dream went wrong and was ended")
+                self.remove(dreamer)
