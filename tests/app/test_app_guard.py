@@ -65,7 +65,9 @@ def test_bodies_over_the_limit_are_refused_with_or_without_a_length(client: Test
     assert "smaller" in reply.json()["error"]
 
 
-@pytest.mark.parametrize("path", ["/../server.py", "/..%2fserver.py", "/%2e%2e/server.py", "/static/../../mind.py", "//etc/passwd", "/..\\server.py", "/%00"])
+@pytest.mark.parametrize(
+    "path", ["/../server.py", "/..%2fserver.py", "/%2e%2e/server.py", "/static/../../mind.py", "//etc/passwd", "/..\\server.py", "/%00"]
+)
 def test_nothing_outside_the_folder_is_served(client: TestClient, path: str) -> None:
     reply = client.get(path)
     assert reply.status_code in (400, 404)

@@ -12,7 +12,6 @@ import pytest
 import torch
 from conftest_app import connect, frame
 from fastapi.testclient import TestClient
-from starlette.websockets import WebSocketDisconnect
 
 from wakesleep.app import sessions
 from wakesleep.app.limits import Limits

@@ -77,7 +77,9 @@ def test_label_weights_are_what_a_pair_adds():
     torch.testing.assert_close(inside.label_weights(dbn, 6), pair - alone, **TIGHT)
 
 
-@pytest.mark.parametrize("call", [lambda dbn: inside.prefers(dbn, 0), lambda dbn: inside.contributes(dbn, 4, 0), lambda dbn: inside.contributes(dbn, 1, 5)])
+@pytest.mark.parametrize(
+    "call", [lambda dbn: inside.prefers(dbn, 0), lambda dbn: inside.contributes(dbn, 4, 0), lambda dbn: inside.contributes(dbn, 1, 5)]
+)
 def test_what_is_not_there_is_refused(call):
     with pytest.raises(ConfigError, match="expected"):
         call(net((6, 5, 4, 7)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from urllib.parse import urlsplit
 
@@ -51,7 +53,11 @@ class Guard:
         if body is None:
             await _refuse(_with_headers(send), 413, f"the request is larger than {self._most:,} bytes; send a smaller picture")
             return
-        await self._app(scope, _replay(body, receive), _with_headers(send))
+        try:
+            await self._app(scope, _replay(body, receive), _with_headers(send))
+        except asyncio.CancelledError:  # the server ends and can wait no longer
+            with contextlib.suppress(RuntimeError):
+                await _refuse(_with_headers(send), 503, "the server is ending; start it again")
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str]:
         host = headers.get("host", "")

@@ -109,19 +109,12 @@ def whole(values: Tensor) -> list[int]:
     return numbers
 
 
-def log_probs(mind: Mind, picture: Tensor) -> Tensor | None:
-    """Return log p(label | picture), (1, labels), by label free energies or else by the fine-tuned net; None where there is neither."""
-    if mind.dbn.labels:
-        return classify.log_probs(mind.dbn, picture)
-    return backprop.log_probs(mind.net, picture) if mind.net is not None else None
-
-
 def recognize(mind: Mind, picture: Tensor) -> dict[str, Any]:
     """Return what the network says and sees: label, probabilities, its reconstructions, its activities, who spoke for the answer."""
     dbn = mind.dbn
     up = dbn.up(picture)
     heard = torch.addmm(dbn.memory.hidden_bias, up[-1], dbn.memory.weight[: dbn.sizes[-2]])
-    known = log_probs(mind, picture)
+    known = torch.log_softmax(classify.memory_label_scores(dbn, up[-1]), 1) if dbn.labels else _by_net(mind, picture)
     answer: dict[str, Any] = {"picture": whole(picture[0]), "seen": [whole(seen[0]) for seen in dreams.through(dbn, picture)]}
     if known is not None:
         best = known[0].topk(2)
@@ -138,6 +131,11 @@ def recognize(mind: Mind, picture: Tensor) -> dict[str, Any]:
             answer["evidence"] = [round(nats, 3) for nats in inside.evidence(dbn, up[-1], label, other)[0].tolist()]
     answer["activities"] = [whole(layer[0]) for layer in [*up[1:], dbn.memory.hidden.mean(heard)]]
     return answer
+
+
+def _by_net(mind: Mind, picture: Tensor) -> Tensor | None:
+    """Return log p(label | picture), (1, labels), of the fine-tuned net; None where there is none."""
+    return backprop.log_probs(mind.net, picture) if mind.net is not None else None
 
 
 def shares(mind: Mind, held: Held, count: int) -> Tensor | None:

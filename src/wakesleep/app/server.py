@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from wakesleep.app.service import Service
 from wakesleep.app.worker import BusyError
 from wakesleep.foundation.errors import WakesleepError
 
+log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 ABOUT = "The operations of the page where you watch a deep belief net think. Pictures are whole numbers 0..255, row by row."
@@ -45,8 +47,15 @@ def create_app(service: Service, *, hosts: frozenset[str] | None = LOOPBACK) -> 
     app.add_exception_handler(WakesleepError, _refused)
     app.add_exception_handler(RequestValidationError, _refused)
     app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(Exception, _broken)
     app.mount("/", StaticFiles(directory=STATIC, html=True))
     return app
+
+
+async def _broken(request: Request, error: Exception) -> JSONResponse:
+    """Return what nobody foresaw as an answer, and write it down."""
+    log.error("%s went wrong", request.url.path, exc_info=error)
+    return JSONResponse({"error": "something went wrong in the server; its terminal says what"}, 500)
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:

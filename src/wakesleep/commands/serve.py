@@ -55,7 +55,7 @@ def run(args: Serve, command: str) -> int:
     url = f"http://{'[::1]' if args.host == '::1' else 'localhost' if args.host in LOOPBACK else args.host}:{listening.getsockname()[1]}/"
     config = uvicorn.Config(
         app,
-        log_level=logging.WARNING,
+        log_level=logging.CRITICAL,  # the application writes down its own errors, once
         ws="websockets-sansio",
         ws_max_size=service.limits.body_bytes,
         ws_per_message_deflate=False,  # frames are packed already, and time matters more than bytes

@@ -118,7 +118,7 @@ export function sheet(canvas, values, count, [rows, wide], columns, colours = si
 export function bars(box, names, values, { signed: both = false, words = (value) => `${Math.round(value * 100)} %` } = {}) {
   if (box.children.length !== names.length)
     box.replaceChildren(...names.map((name) => element("div", { className: "bar" }, element("span", {}, name), element("i", {}, element("b")), element("span"))));
-  const most = both ? Math.max(...values.map(Math.abs), 1e-9) : 1, best = values.indexOf(Math.max(...values));
+  const most = both ? Math.max(...values.map(Math.abs), 1e-9) : 1, largest = Math.max(...values), best = largest > 0 ? values.indexOf(largest) : -1;
   values.forEach((value, number) => {
     const bar = box.children[number];
     bar.classList.toggle("best", number === best);
