@@ -186,7 +186,8 @@ def main(argv: list[str]) -> None:
     options = tyro.cli(Options, description=__doc__, args=argv)
     with browsing.serving() as server:
         assert serves(server)
-        urllib.request.urlopen(f"{server.url}api/examples", timeout=60).close()  # what is loaded once and stays, is loaded
+        with urllib.request.urlopen(f"{server.url}api/examples", timeout=60) as reply:  # what is loaded once and stays, is loaded
+            reply.read()
         throw(server, min(10.0, options.seconds / 4), options.seed + 1)
         before = server.memory_mb()
         counts = throw(server, options.seconds, options.seed)
