@@ -17,7 +17,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,9 +31,10 @@ from wakesleep.data import KNOWN, Dataset, Split, hold_out, ink_field
 from wakesleep.foundation import devices
 from wakesleep.foundation.cases import as_probs, order
 from wakesleep.foundation.errors import CheckpointError, ConfigError
+from wakesleep.foundation.precision import pick_precision
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import classify
-from wakesleep.learning import backprop, greedy, up_down
+from wakesleep.learning import backprop, greedy, hybrid, up_down
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.records import Pass, State
 from wakesleep.model.dbn import DBN
@@ -71,6 +72,11 @@ class Job:
         """Where the nets are."""
         return self.dbn.memory.weight.device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of matrix products."""
+        return pick_precision(self.config.precision, self.device)
+
 
 def _stream(seed: int, name: str, device: torch.device) -> torch.Generator:
     """Return the generator of one stage, so that adding a stage does not change the numbers of another."""
@@ -97,12 +103,14 @@ def _parts(dataset: Dataset, validation: float) -> tuple[Split, Split | None]:
 
 def _new_job(folder: Path, config: TrainConfig, dataset: Dataset, device: torch.device, about: dict[str, Any]) -> Job:
     labelled = dataset.train.labels is not None
-    supervised = [stage for stage in config.stages if stage in ("backprop", "random")]
+    supervised = [stage for stage in config.stages if stage in ("hybrid", "backprop", "random")]
     if not labelled and (supervised or config.label_memory):
         raise ConfigError(
             f"{dataset.name} has no labels, so it cannot serve {supervised or 'a label memory'}; "
             "use --stages pretrain --no-label-memory to learn to generate only"
         )
+    if "hybrid" in config.stages and not config.label_memory:
+        raise ConfigError("the hybrid recognises by the labels of its memory: leave out --no-label-memory, or the stage hybrid")
     train, validation = _parts(dataset, config.validation)
     sizes = (dataset.train.images.shape[1], *config.hidden)
     labels = len(dataset.classes) if config.label_memory else 0
@@ -131,6 +139,9 @@ def start(
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CheckpointError(f"{folder} exists; choose another folder, or go on with it: wakesleep train --resume {folder}")
+    if config.precision == "auto":  # settled once, so that a resumed run goes on with the same numbers
+        found = pick_precision("auto", device)
+        config = replace(config, precision="bfloat16" if found == torch.bfloat16 else "float32")
     about = {
         "data": dataset.name,
         "data_path": _absolute(data_path or dataset.name),
@@ -249,7 +260,7 @@ def _keep_lines(path: Path, count: int) -> None:
 
 def _pretrain(job: Job, rng: torch.Generator, state: State | None) -> Iterator[Step]:
     """Greedy pretraining; the memory's passes also report how many validation cases its free energies get wrong."""
-    for record in greedy.epochs(job.dbn, job.train.images, job.train.labels, config=job.config.greedy, rng=rng, state=state):
+    for record in greedy.epochs(job.dbn, job.train.images, job.train.labels, config=job.config.greedy, rng=rng, state=state, dtype=job.dtype):
         if record.stage == "memory" and job.dbn.labels and job.validation is not None and job.validation.labels is not None:
             errors = classify.count_errors(classify.predict(job.dbn, job.validation.images), job.validation.labels)
             record.metrics["validation_errors"] = errors
@@ -265,7 +276,7 @@ def _fine_tune(name: str, make: Callable[[Job, torch.Generator], nn.Sequential])
             job.nets[name] = make(job, rng)
         net, inner = job.nets[name], None if state is None else state["inner"]
         assert job.train.labels is not None
-        records = backprop.epochs(net, job.train.images, job.train.labels, config=config, rng=rng, state=inner, stage=name)
+        records = backprop.epochs(net, job.train.images, job.train.labels, config=config, rng=rng, state=inner, stage=name, dtype=job.dtype)
         yield from _keep_best(job, net, records, lambda images: backprop.log_probs(net, images), state)
 
     return stage
@@ -275,9 +286,18 @@ def _updown(job: Job, rng: torch.Generator, state: State | None) -> Iterator[Ste
     """Contrastive wake-sleep."""
     inner = None if state is None else state["inner"]
     images, labels = job.train.images, job.train.labels if job.dbn.labels else None
-    records = up_down.epochs(job.dbn, images, labels, config=job.config.updown, rng=rng, state=inner)
+    records = up_down.epochs(job.dbn, images, labels, config=job.config.updown, rng=rng, state=inner, dtype=job.dtype)
     score = (lambda images: classify.log_probs(job.dbn, images)) if job.dbn.labels else None
     yield from _keep_best(job, job.dbn, records, score, state)
+
+
+def _hybrid(job: Job, rng: torch.Generator, state: State | None) -> Iterator[Step]:
+    """Contrastive wake-sleep and backpropagation on the same weights."""
+    inner = None if state is None else state["inner"]
+    assert job.train.labels is not None
+    config, dtype = job.config.hybrid, job.dtype
+    records = hybrid.epochs(job.dbn, job.train.images, job.train.labels, config=config, rng=rng, state=inner, dtype=dtype)
+    yield from _keep_best(job, job.dbn, records, lambda images: classify.log_probs(job.dbn, images), state)
 
 
 def _keep_best(
@@ -320,6 +340,7 @@ def _random_net(job: Job, rng: torch.Generator) -> nn.Sequential:
 STAGES: dict[str, Callable[[Job, torch.Generator, State | None], Iterator[Step]]] = {
     "pretrain": _pretrain,
     "updown": _updown,
+    "hybrid": _hybrid,
     "backprop": _fine_tune("backprop", _pretrained_net),
     "random": _fine_tune("random", _random_net),
 }
@@ -331,12 +352,26 @@ def evaluate(dbn: DBN, net: nn.Sequential | None, split: Split, name: str, metho
     Raises:
         ConfigError: the cases have no labels, or do not fit the net.
     """
+    images, labels = cases_for(dbn, split, name)
+    return score(classify.log_probs(dbn, images) if net is None else backprop.log_probs(net, images), labels, name, method)
+
+
+def cases_for(dbn: DBN, split: Split, name: str) -> tuple[Tensor, Tensor]:
+    """Return images and labels on the net's device.
+
+    Raises:
+        ConfigError: the cases have no labels, or do not fit the net.
+    """
     if split.labels is None:
         raise ConfigError(f"{name} has no labels, so errors cannot be counted")
     if split.images.shape[1] != dbn.sizes[0]:
         raise ConfigError(f"{name} has pictures of {split.images.shape[1]} pixels, the net expects {dbn.sizes[0]}")
-    images, labels = split.images.to(dbn.memory.weight.device), split.labels.to(dbn.memory.weight.device)
-    log_probs = classify.log_probs(dbn, images) if net is None else backprop.log_probs(net, images)
+    device = dbn.memory.weight.device
+    return split.images.to(device), split.labels.to(device)
+
+
+def score(log_probs: Tensor, labels: Tensor, name: str, method: str) -> dict[str, Any]:
+    """Return the errors of log p(label | image), (N, labels), as a row of an evaluation."""
     errors = classify.count_errors(log_probs.argmax(1), labels)
     return {
         "dataset": name,

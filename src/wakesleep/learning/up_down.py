@@ -10,7 +10,7 @@ Nothing has to reach equilibrium: the dream starts from the data. Source: Hinton
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,8 +19,11 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from wakesleep.foundation import cases as rows
+from wakesleep.foundation import precision
 from wakesleep.foundation.errors import DataError
-from wakesleep.learning import increments
+from wakesleep.foundation.precision import fine
+from wakesleep.learning import averaging, increments
+from wakesleep.learning.increments import Lesson
 from wakesleep.learning.records import Pass, State, check_finite, require
 from wakesleep.model.dbn import DBN
 from wakesleep.model.units import pick
@@ -28,26 +31,29 @@ from wakesleep.sampling.gibbs import random_hidden
 
 UNLABELLED = -1
 """The label of a case whose label nobody knows; it is inferred, not clamped."""
+UNDECIDED = -2
+"""The label of a persistent chain before the first minibatch."""
 
 
 @dataclass(frozen=True)
 class UpDownConfig:
     """How the whole net learns, once its layers are pretrained."""
 
-    passes: int = 300
-    """Passes over the cases; 300 in 2006."""
+    passes: int = 60
+    """Passes over the cases; 300 in 2006. A running mean of the weights and a falling rate do much of what long training does."""
     batch_size: int = 100
     """Cases in a minibatch."""
-    learning_rate: float = 0.02
-    """Rate of the first pass, for directed layers and memory alike; the published rates are not known."""
-    final_learning_rate: float = 0.001
+    learning_rate: float = 0.01
+    """Rate of the first pass, for directed layers and memory alike; the published rates are not known. Higher ones undo what the greedy stage
+    learned before they mend the memory's dreams."""
+    final_learning_rate: float = 0.0001
     """Rate of the last pass, reached in a straight line."""
     momentum: float = 0.9
     """Momentum of all weights."""
     weight_decay: float = 2e-4
     """L2 penalty on the memory's weights; directed layers have none, for their delta rules do not run away."""
-    gibbs_steps: tuple[int, ...] = (3, 6, 10)
-    """K, the Gibbs steps of the memory, in equal shares of the passes: 3, 6, 10 for a hundred passes each in 2006."""
+    gibbs_steps: tuple[int, ...] = (3, 3, 5)
+    """K, the Gibbs steps of the memory, in equal shares of the passes; 3, 6, 10 for a hundred passes each in 2006. Persistent chains need fewer."""
     sample_labels: bool = False
     """Draw the label in each Gibbs step instead of using its probabilities. The published listing uses probabilities, which is quieter but
     not exactly the model's own chain."""
@@ -56,6 +62,15 @@ class UpDownConfig:
     persistent: float = 0.2
     """Share of the memory's negative cases whose chains go on from the last minibatch instead of starting at the up-pass. Chains that start
     at the data never find what the memory dreams of far from them; 0 is the published algorithm, 1 is PCD."""
+    hold_labels: bool = True
+    """Let each persistent chain hold one label, so that the memory learns what to dream of when a label is clamped; free chains drift
+    between classes and teach little about any."""
+    restart: float = 0.01
+    """Chance, at each minibatch, that a persistent chain starts again from random top states: dreams start there, so what lies on the way
+    from there must be unlearned too."""
+
+    average: float = 1.0
+    """Length in passes of the running mean of the weights, which is the model: chains that persist make the last steps noisy. 0: no mean."""
 
     def __post_init__(self) -> None:
         require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
@@ -65,6 +80,8 @@ class UpDownConfig:
         require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
         require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
         require(0 <= self.persistent <= 1, f"persistent = {self.persistent}: expected a share in [0, 1]")
+        require(0 <= self.average < math.inf, f"average = {self.average}: expected a number of passes, 0 for none")
+        require(0 <= self.restart <= 1, f"restart = {self.restart}: expected a chance in [0, 1]")
         steps = self.gibbs_steps
         require(len(steps) > 0 and min(steps) >= 1, f"gibbs_steps = {steps}: expected K >= 1 in each share of the passes, e.g. (3, 6, 10)")
 
@@ -91,48 +108,66 @@ class Phases(NamedTuple):
     """The top states where the memory's chains ended, (N, hidden)."""
 
 
-def label_states(dbn: DBN, features: Tensor, labels: Tensor | None, rng: torch.Generator) -> Tensor:
-    """Return the memory's label units for penultimate states (N, features): the label clamped where it is known, (N, labels).
+def label_states(dbn: DBN, total_input: Tensor, labels: Tensor | None, rng: torch.Generator) -> Tensor:
+    """Return the memory's label units: the label clamped where it is known, (N, labels).
 
-    Where it is not (`labels` None or UNLABELLED), it is drawn from p(label | features), the top units summed out: with the top units
-    drawn after it, an exact sample of what the memory makes of the case.
+    Where it is not (`labels` None or UNLABELLED), it is drawn from p(label | features), the top units summed out, given what these hear from
+    the features, `total_input` (N, top): with the top units drawn after it, an exact sample of what the memory makes of the case.
     """
-    weight = dbn.memory.weight
+    dtype = dbn.memory.weight.dtype
     if labels is not None and not bool((labels == UNLABELLED).any()):
-        return one_hot(labels, dbn.labels).to(weight.dtype)
-    total_input = torch.addmm(dbn.memory.hidden_bias, features, weight[: dbn.sizes[-2]])
+        return one_hot(labels, dbn.labels).to(dtype)
     drawn = pick(torch.softmax(dbn.memory.group_scores(total_input, dbn.label_columns), 1), rng)
     if labels is not None:
         drawn = torch.where(labels == UNLABELLED, drawn, labels)
-    return one_hot(drawn, dbn.labels).to(weight.dtype)
+    return one_hot(drawn, dbn.labels).to(dtype)
 
 
 def phases(
-    dbn: DBN, images: Tensor, labels: Tensor | None, *, steps: int, config: UpDownConfig, rng: torch.Generator, chains: Tensor | None = None
+    dbn: DBN,
+    images: Tensor,
+    labels: Tensor | None,
+    *,
+    steps: int,
+    config: UpDownConfig,
+    rng: torch.Generator,
+    chains: Tensor | None = None,
+    held: Tensor | None = None,
 ) -> Phases:
     """Return what a minibatch teaches: images (N, pixels) in [0, 1], labels (N,) or None, K = `steps`.
 
-    The last M negative cases go on from `chains`, top states (M, hidden), where these are given; the others start at the up-pass.
+    The last M negative cases go on from `chains`, top states (M, hidden), where these are given; the others start at the up-pass. Chains hold
+    the labels `held` (M,), UNLABELLED where free.
     """
     memory, pen = dbn.memory, dbn.sizes[-2]
     awake = dbn.up(images, rng)
     visible = awake[-1]
+    heard = torch.addmm(memory.hidden_bias, visible, memory.weight[:pen])
     if dbn.labels:
-        visible = torch.cat([visible, label_states(dbn, visible, labels, rng)], 1)
-    positive = memory.hidden_probs(visible)
+        known = label_states(dbn, heard, labels, rng)
+        visible = torch.cat([visible, known], 1)
+        positive = memory.hidden.mean(torch.addmm(heard, known, memory.weight[pen:]))
+    else:
+        positive = memory.hidden.mean(heard)
 
     if dbn.labels and config.label_first:
-        redrawn = torch.cat([visible[:, :pen], label_states(dbn, visible[:, :pen], None, rng)], 1)
-        top = memory.hidden.sample(memory.hidden_probs(redrawn), rng)
+        redrawn = label_states(dbn, heard, None, rng)
+        top = memory.hidden.sample(memory.hidden.mean(heard.addmm_(redrawn, memory.weight[pen:])), rng)
     else:
         top = memory.hidden.sample(positive, rng)
+    fixed = None
     if chains is not None:
         top[len(top) - len(chains) :] = chains
+        if held is not None and dbn.labels:
+            fixed = one_hot(held.clamp(min=0), dbn.labels).to(top.dtype)
     for _ in range(steps):
         probs = memory.visible_probs(top)
         dreamt = memory.visible.sample(probs, rng)
         if dbn.labels and not config.sample_labels:
             dreamt[:, dbn.label_columns] = probs[:, dbn.label_columns]
+        if fixed is not None and held is not None:
+            free = dreamt[len(top) - len(held) :, dbn.label_columns]
+            free.copy_(torch.where((held == UNLABELLED).unsqueeze(1), free, fixed))
         negative = memory.hidden_probs(dreamt)
         top = memory.hidden.sample(negative, rng)
 
@@ -142,32 +177,120 @@ def phases(
     return Phases(wake, sleep, (torch.cat([visible, dreamt]), torch.cat([positive, negative.neg_()])), top)
 
 
-def start(dbn: DBN, config: UpDownConfig, rng: torch.Generator) -> State:
-    """Untie the net's weights and return the state before the first pass: still increments, chains at random where they persist."""
+def start(dbn: DBN, config: UpDownConfig, rng: torch.Generator, dtype: torch.dtype | None = None) -> State:
+    """Untie the net's weights and return the state before the first pass: still increments, running means, chains (of `dtype`) at random."""
     dbn.untie()
     state: State = {"epoch": 0} | {f"increment.{name}": torch.zeros_like(parameter) for name, parameter in dbn.named_parameters()}
+    if config.average:
+        state |= averaging.start(dbn)
     if count := round(config.persistent * config.batch_size):
-        state["chains"] = random_hidden(dbn.memory, count, rng)
+        state["chains"] = random_hidden(dbn.memory, count, rng).to(dtype or dbn.memory.weight.dtype)
+        if dbn.labels and config.hold_labels:
+            state["held"] = torch.full((count,), UNDECIDED, device=rng.device)
     return state
 
 
-def update(dbn: DBN, taught: Phases, config: UpDownConfig, epoch: int, state: State) -> None:
-    """Move all weights and biases up their gradients."""
-    rate, momentum = config.rate(epoch), config.momentum
-    for depth in range(len(dbn.recognition)):
-        error, above = taught.wake[depth]
-        below, lapse = taught.sleep[depth]
-        for pathway, left, right, bias in (("generative", error, above, error), ("recognition", below, lapse, lapse)):
-            layer = getattr(dbn, pathway)[depth]
-            velocity = state[f"increment.{pathway}.{depth}.weight"]
-            increments.product_step(layer.weight, velocity, left, right, cases=len(left), rate=rate, momentum=momentum)
-            increments.step(layer.bias, state[f"increment.{pathway}.{depth}.bias"], bias.mean(0), rate=rate, momentum=momentum)
-    memory, (visible, hidden) = dbn.memory, taught.memory
-    n, velocity = len(visible) // 2, state["increment.memory.weight"]
-    increments.product_step(memory.weight, velocity, visible, hidden, cases=n, rate=rate, momentum=momentum, decay=config.weight_decay)
-    visible_gradient, hidden_gradient = (visible[:n].sum(0) - visible[n:].sum(0)) / n, hidden.sum(0) / n
-    increments.step(memory.visible_bias, state["increment.memory.visible_bias"], visible_gradient, rate=rate, momentum=momentum)
-    increments.step(memory.hidden_bias, state["increment.memory.hidden_bias"], hidden_gradient, rate=rate, momentum=momentum)
+def restart_chains(dbn: DBN, labels: Tensor | None, config: UpDownConfig, state: State, rng: torch.Generator) -> None:
+    """Let some of the persistent chains start again from random top states.
+
+    At the first minibatch they take up the labels they will hold, in the proportions of the minibatch: fewer would whisper to the label
+    weights that some classes are rarer than they are.
+    """
+    chains = state["chains"]
+    if "held" in state and bool((state["held"] == UNDECIDED).any()):
+        place = (torch.arange(len(chains), device=chains.device) + 0.5) / len(chains)
+        labels = torch.full_like(state["held"], UNLABELLED) if labels is None else labels.sort().values
+        state["held"].copy_(labels[(place * len(labels)).long()])
+    fresh = torch.rand(len(chains), 1, generator=rng, device=rng.device) < config.restart
+    chains.copy_(torch.where(fresh, random_hidden(dbn.memory, len(chains), rng), chains))
+
+
+def lesson(taught: Phases) -> Lesson:
+    """Return what the phases teach, gradients by the name of the parameter."""
+    visible, hidden = taught.memory
+    n, dtype = len(taught.top), fine(visible.dtype)
+    products = {"memory.weight": (visible, hidden)}
+    gradients = {
+        "memory.visible_bias": (visible[:n].sum(0, dtype=dtype) - visible[n:].sum(0, dtype=dtype)) / n,
+        "memory.hidden_bias": hidden.sum(0, dtype=dtype) / n,
+    }
+    for depth, ((error, above), (below, lapse)) in enumerate(zip(taught.wake, taught.sleep, strict=True)):
+        products[f"generative.{depth}.weight"], products[f"recognition.{depth}.weight"] = (error, above), (below, lapse)
+        gradients[f"generative.{depth}.bias"] = error.mean(0, dtype=dtype)
+        gradients[f"recognition.{depth}.bias"] = lapse.mean(0, dtype=dtype)
+    return Lesson(n, products, gradients)
+
+
+def update(dbn: DBN, lessons: Sequence[tuple[Lesson, float]], config: UpDownConfig, epoch: int, state: State) -> None:
+    """Move all weights and biases up the weighted sum of the lessons' gradients."""
+    decay = {"memory.weight": config.weight_decay}
+    increments.follow(dbn, lessons, state, rate=config.rate(epoch), momentum=config.momentum, decay=decay)
+
+
+def minibatches(
+    dbn: DBN, images: Tensor, labels: Tensor | None, *, epoch: int, config: UpDownConfig, rng: torch.Generator, state: State
+) -> Iterator[tuple[Tensor, Tensor | None, Phases]]:
+    """Yield each minibatch of a pass with its labels and what contrastive wake-sleep has to teach; the caller moves the weights.
+
+    Persistent chains move on in `state`.
+    """
+    classes = None if labels is None else labels - UNLABELLED
+    buffer = dbn.memory.weight.new_empty(config.batch_size, dbn.sizes[0])
+    for index in torch.split(rows.order(classes, len(images), rng), config.batch_size):
+        batch, known = rows.gather(images, index, buffer[: len(index)]), None if labels is None else labels[index]
+        if "chains" in state:
+            restart_chains(dbn, known, config, state, rng)
+        chains, held = (state[name][: len(index)] if name in state else None for name in ("chains", "held"))
+        taught = phases(dbn, batch, known, steps=config.steps_at(epoch), config=config, rng=rng, chains=chains, held=held)
+        if chains is not None:
+            chains.copy_(taught.top[len(taught.top) - len(chains) :])
+        yield batch, known, taught
+
+
+def known_labels(dbn: DBN, images: Tensor, labels: Tensor | None) -> Tensor | None:
+    """Return labels (N,), UNLABELLED where unknown, once they are seen to fit the memory.
+
+    Raises:
+        DataError: labels the memory does not hold.
+    """
+    if labels is None:
+        return None
+    if not dbn.labels:
+        raise DataError("labels came, but the memory of this net holds none; leave them out, or build DBN(..., labels=10)")
+    return rows.as_labels(labels, len(images), dbn.labels, lowest=UNLABELLED)
+
+
+def begin_pass(dbn: DBN, config: UpDownConfig, epoch: int, state: State, dtype: torch.dtype | None) -> DBN:
+    """Put the weights that learn back into the net, where it holds their running mean, and return its twin for products."""
+    if config.average and epoch:
+        averaging.swap(dbn, state)
+    return precision.twin(dbn, dtype)
+
+
+def end_pass(dbn: DBN, config: UpDownConfig, epoch: int, state: State) -> State:
+    """Check the weights, leave the net at their running mean, and return the state to go on from.
+
+    Raises:
+        DivergedError: NaN or infinite weights.
+    """
+    check_finite(dict(dbn.named_parameters()), config.rate(epoch))
+    if config.average:
+        averaging.swap(dbn, state)
+    return {**state, "epoch": epoch + 1}
+
+
+def settle(dbn: DBN, coarse: DBN, config: UpDownConfig, state: State, cases: int) -> None:
+    """After an update: refresh the twin that products are made with, and let the running means follow."""
+    precision.refresh(coarse, dbn)
+    if config.average:
+        state["updates"] = state.get("updates", 0) + 1
+        averaging.accumulate(dbn, state, 1 / min(state["updates"], max(config.average * cases / config.batch_size, 1)))
+
+
+def squared_error(taught: Phases) -> Tensor:
+    """Return the summed squared error of the lowest generative layer in the wake phase, a scalar."""
+    missed = taught.wake[0][0]
+    return missed.to(fine(missed.dtype)).square().sum()
 
 
 def epochs(
@@ -179,8 +302,11 @@ def epochs(
     rng: torch.Generator,
     state: State | None = None,
     stage: str = "updown",
+    dtype: torch.dtype | None = None,
 ) -> Iterator[Pass]:
     """Fine-tune `dbn` generatively on `images` (N, pixels) and labels (N,), UNLABELLED where unknown, in place; its weights are untied.
+
+    `dtype` is the precision of products, as in `cd.epochs`.
 
     Yields:
         Pass, with metrics `gibbs_steps`, `learning_rate` and `reconstruction_error`: the mean squared error a pixel of the lowest
@@ -190,31 +316,20 @@ def epochs(
         DataError: labels the memory does not hold.
         DivergedError: NaN or infinite weights.
     """
-    if labels is not None:
-        if not dbn.labels:
-            raise DataError("labels came, but the memory of this net holds none; leave them out, or build DBN(..., labels=10)")
-        labels = rows.as_labels(labels, len(images), dbn.labels, lowest=UNLABELLED)
-    state = start(dbn, config, rng) if state is None else state
+    labels = known_labels(dbn, images, labels)
     dbn.untie()
-    classes = None if labels is None else labels - UNLABELLED
-    buffer = torch.empty(config.batch_size, dbn.sizes[0], device=images.device)
+    state = start(dbn, config, rng, dtype) if state is None else state
     error = torch.zeros((), device=images.device)
     for epoch in range(int(state["epoch"]), config.passes):
         error.zero_()
-        steps = config.steps_at(epoch)
-        for index in torch.split(rows.order(classes, len(images), rng), config.batch_size):
-            batch, chains = rows.gather(images, index, buffer[: len(index)]), state.get("chains")
-            known = None if labels is None else labels[index]
-            chains = None if chains is None else chains[: len(index)]
-            taught = phases(dbn, batch, known, steps=steps, config=config, rng=rng, chains=chains)
-            if chains is not None:
-                chains.copy_(taught.top[len(taught.top) - len(chains) :])
-            update(dbn, taught, config, epoch, state)
+        coarse = begin_pass(dbn, config, epoch, state, dtype)
+        for _, _, taught in minibatches(coarse, images, labels, epoch=epoch, config=config, rng=rng, state=state):
+            update(dbn, [(lesson(taught), 1.0)], config, epoch, state)
+            settle(dbn, coarse, config, state, len(images))
             if taught.wake:
-                error += taught.wake[0][0].square().sum()
-        check_finite(dict(dbn.named_parameters()), config.rate(epoch))
-        state = {**state, "epoch": epoch + 1}
-        metrics = {"gibbs_steps": float(steps), "learning_rate": config.rate(epoch)}
+                error += squared_error(taught)
+        state = end_pass(dbn, config, epoch, state)
+        metrics = {"gibbs_steps": float(config.steps_at(epoch)), "learning_rate": config.rate(epoch)}
         if dbn.recognition:
             metrics["reconstruction_error"] = float(error) / (len(images) * dbn.sizes[0])
         yield Pass(stage, epoch + 1, config.passes, len(images), metrics, state)
