@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import sys
@@ -36,35 +37,35 @@ class Serve:
 
 def run(args: Serve, command: str) -> int:
     """Do it; return the exit status."""
-    listening = listen(args.host, args.port)
-    if args.host not in LOOPBACK:
-        print(f"wakesleep: listening on {args.host}: everyone who reaches this machine can use the page; there is no password", file=sys.stderr)
-    try:
-        import uvicorn
+    with contextlib.closing(listen(args.host, args.port)) as listening:  # first, for it fails soonest
+        if args.host not in LOOPBACK:
+            warning = f"listening on {args.host}: everyone who reaches this machine can use the page; there is no password"
+            print(f"wakesleep: {warning}", file=sys.stderr)
+        try:
+            import uvicorn
 
-        from wakesleep.app.server import LOOPBACK as OWN
-        from wakesleep.app.server import create_app
-    except ImportError as error:
-        listening.close()
-        raise ConfigError(f"the page needs packages that are not installed ({error}); pip install 'wakesleep[app]'") from error
-    from wakesleep.app.mind import load_mind
-    from wakesleep.app.service import Service
+            from wakesleep.app.server import LOOPBACK as OWN
+            from wakesleep.app.server import create_app
+        except ImportError as error:
+            raise ConfigError(f"the page needs packages that are not installed ({error}); pip install 'wakesleep[app]'") from error
+        from wakesleep.app.mind import load_mind
+        from wakesleep.app.service import Service
 
-    service = Service(load_mind(args.run), run=args.run if args.run is not None and args.run.is_dir() else None, threads=args.threads)
-    app = create_app(service, hosts=OWN if args.host in LOOPBACK else None)
-    url = f"http://{'[::1]' if args.host == '::1' else 'localhost' if args.host in LOOPBACK else args.host}:{listening.getsockname()[1]}/"
-    config = uvicorn.Config(
-        app,
-        log_level=logging.CRITICAL,  # the application writes down its own errors, once
-        ws="websockets-sansio",
-        ws_max_size=service.limits.body_bytes,
-        ws_per_message_deflate=False,  # frames are packed already, and time matters more than bytes
-        limit_concurrency=500,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=2,
-        server_header=False,
-    )
-    _server(uvicorn, config, url, args.open).run(sockets=[listening])
+        followed = args.run if args.run is not None and args.run.is_dir() else None
+        service = Service(load_mind(args.run), run=followed, threads=args.threads)
+        config = uvicorn.Config(
+            create_app(service, hosts=OWN if args.host in LOOPBACK else None),
+            log_level=logging.CRITICAL,  # the application writes down its own errors, once
+            ws="websockets-sansio",
+            ws_max_size=service.limits.body_bytes,
+            ws_per_message_deflate=False,  # frames are packed already, and time matters more than bytes
+            limit_concurrency=500,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=2,
+            server_header=False,
+        )
+        name = "[::1]" if args.host == "::1" else "localhost" if args.host in LOOPBACK else args.host
+        _server(uvicorn, config, f"http://{name}:{listening.getsockname()[1]}/", args.open).run(sockets=[listening])
     return 0
 
 
@@ -91,9 +92,11 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigError(f"--port {port}: expected 0 (any free one) to 65535")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
+        with contextlib.ExitStack() as undo:
+            listening = undo.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((host, port))
+            undo.pop_all()
     except OSError as error:
         raise ConfigError(f"{host} port {port} cannot be listened on ({error}); choose another: --port 0 takes any free one") from error
     return listening

@@ -162,7 +162,8 @@ def throw(server: Server, seconds: float, seed: int) -> Counter[str]:
     host, port = str(urlsplit(server.url).hostname), int(urlsplit(server.url).port or 80)
     while time.perf_counter() < ends:
         try:
-            counts[rng.choice([lambda: raw(rng, host, port), lambda: question(rng, server.url), lambda: talk(rng, server.url)])()] += 1
+            kind = rng.randrange(3)
+            counts[raw(rng, host, port) if kind == 0 else question(rng, server.url) if kind == 1 else talk(rng, server.url)] += 1
         except (OSError, WebSocketException, EOFError) as error:
             counts[type(error).__name__] += 1
     return counts
