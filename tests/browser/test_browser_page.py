@@ -288,7 +288,7 @@ def test_no_serious_violation_of_accessibility(page) -> None:
     page.wait_for_timeout(500)
     found += browsing.audit(page)
     page.goto(page.url.split("#")[0] + "api.html")
-    page.wait_for_selector("#operations section")
+    page.wait_for_selector("#operations article")
     found += browsing.audit(page)
     assert not found
 

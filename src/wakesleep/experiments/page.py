@@ -145,7 +145,7 @@ def violations(browser: Browser, url: str) -> list[str]:
                 found += [f"tour {step + 1}, {colours}, {size['width']}: {words}" for words in browsing.audit(page)]
                 page.click("#tour-next")
             page.goto(f"{url}api.html")
-            page.wait_for_selector("#operations section")
+            page.wait_for_selector("#operations article")
             found += [f"api, {colours}, {size['width']}: {words}" for words in browsing.audit(page)]
             context.close()
     return found

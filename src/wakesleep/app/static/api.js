@@ -8,7 +8,7 @@ document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark
 function show(path, method, operation, schemas) {
   const named = (schema) => (schema?.$ref ? schemas[schema.$ref.split("/").at(-1)] : schema);
   const body = named(operation.requestBody?.content?.["application/json"]?.schema);
-  const part = element("section", { className: "column" }, element("h2", {}, operation.summary), element("p", {}, element("code", {}, `${method.toUpperCase()} ${path}`)), element("p", { className: "note" }, operation.description ?? ""));
+  const part = element("article", { className: "column" }, element("h2", {}, operation.summary), element("p", {}, element("code", {}, `${method.toUpperCase()} ${path}`)), element("p", { className: "note" }, operation.description ?? ""));
   const inputs = [...(operation.parameters ?? []).map((one) => [one.name, one.schema]), ...Object.entries(body?.properties ?? {})];
   if (inputs.length)
     part.append(element("h3", {}, "In"), element("dl", {}, ...inputs.flatMap(([name, schema]) => [element("dt", {}, element("code", {}, name)), element("dd", {}, say(schema))])));
