@@ -110,6 +110,10 @@ def test_speed_is_steps_a_second(client: TestClient) -> None:
         assert 0.35 < time.perf_counter() - began < 1.5
 
 
+def test_a_page_that_takes_all_it_can_get_stays_within_its_rate() -> None:
+    assert 0.9 * Limits().messages_per_second >= sessions.FASTEST
+
+
 MALFORMED = [
     "not json",
     "[]",

@@ -104,11 +104,10 @@ def _answer(found: Any) -> Response:
     return Response(json.dumps(found, separators=(",", ":")), media_type="application/json")
 
 
-async def _case(service: Service, asked: Picture) -> torch.Tensor:
+def _case(service: Service, asked: Picture) -> torch.Tensor:
+    """Return the picture that came; unpacked in the worker's thread, one at a time, so that memory stays bounded."""
     limit = service.limits.picture_pixels
-    read = lambda: mind.picture_from(service.mind, asked.image, asked.pixels, centre=asked.centre, most_pixels=limit)  # noqa: E731
-    picture: torch.Tensor = await service.worker.ask(read)
-    return picture
+    return mind.picture_from(service.mind, asked.image, asked.pixels, centre=asked.centre, most_pixels=limit)
 
 
 def _bounded(service: Service, count: int, steps: int) -> None:
@@ -128,12 +127,7 @@ async def model(request: Request) -> Response:
 async def recognize(request: Request, asked: Picture) -> Response:
     """The probability of every label by exact label free energies, what the network sees, and which units spoke for the answer."""
     service = _service(request)
-    limit, now = service.limits.picture_pixels, service.mind
-
-    def work() -> dict[str, Any]:
-        return mind.recognize(now, mind.picture_from(now, asked.image, asked.pixels, centre=asked.centre, most_pixels=limit))
-
-    return _answer(await service.worker.ask(work))
+    return _answer(await service.worker.ask(lambda: mind.recognize(service.mind, _case(service, asked))))
 
 
 @router.post("/dream", summary="Let the memory settle and look", response_model=Dreamed)
@@ -149,7 +143,7 @@ async def imagine(request: Request, asked: AskImagine) -> Response:
     """Gibbs steps of the memory from where a picture leads, with a label held or free."""
     service = _service(request)
     _bounded(service, asked.count, asked.steps)
-    picture = await _case(service, asked.picture)
+    picture = await service.worker.ask(lambda: _case(service, asked.picture))
     options = asked.model_dump(exclude={"picture"})
     return _answer(await service.worker.ask(lambda: mind.imagine(service.mind, picture, **options)))
 
@@ -159,7 +153,7 @@ async def fill(request: Request, asked: AskFill) -> Response:
     """Known pixels stay; the others are dreamt up to go with them."""
     service = _service(request)
     _bounded(service, asked.count, asked.sweeps)
-    picture = await _case(service, asked.picture)
+    picture = await service.worker.ask(lambda: _case(service, asked.picture))
     if len(asked.known) != picture.shape[1]:
         raise DataError(f"known has {len(asked.known)} entries; expected one a pixel, {picture.shape[1]}")
     known = torch.tensor(asked.known) > 0

@@ -19,6 +19,8 @@ from wakesleep.model.dbn import DBN
 from wakesleep.sampling import dreams, gibbs
 
 FRAMES_PER_SECOND = 60
+FASTEST = 200
+"""Frames a second where a page asks for as many as it can take; below the messages a second it may send, for it answers each."""
 IN_FLIGHT = 3
 """Frames sent and not yet acknowledged; a slow page gets fewer, it never gets a queue."""
 MOST_CHAINS = 100
@@ -238,11 +240,11 @@ class Session:
         """Return when the next frame is wanted; None while it pauses or the page has not drawn the last ones."""
         if not self._playing or self._dream is None or self._sent - self._acknowledged >= IN_FLIGHT:
             return None
-        return self._next_at if self._speed is not None else 0.0
+        return self._next_at
 
     def turn(self) -> None:
         """Make the next frame."""
-        a_second = FRAMES_PER_SECOND if self._speed is None else min(self._speed, FRAMES_PER_SECOND)
+        a_second = FASTEST if self._speed is None else min(self._speed, FRAMES_PER_SECOND)
         self._next_at = max(self._next_at + 1 / a_second, time.perf_counter() - 0.1)  # a late frame is made up for, a pause is not
         try:
             self._advance(1 if self._speed is None else min(MOST_STEPS, max(1, round(self._speed / a_second))))

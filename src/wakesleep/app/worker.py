@@ -35,24 +35,23 @@ class Question:
     """Work that is done slice by slice, and the future that waits for its outcome."""
 
     def __init__(self, work: Callable[[], Any]) -> None:
-        self.work, self.slices = work, None
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Any] = self.loop.create_future()
-
-    slices: Generator[None, None, Any] | None
+        self._work = work
+        self._slices: Generator[None, None, Any] | None = None
+        self._loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self._loop.create_future()
 
     def turn(self) -> bool:
         """Do a slice; return whether it is finished."""
         if self.future.cancelled():
             return True
         try:
-            if self.slices is None:
-                found = self.work()
+            if self._slices is None:
+                found = self._work()
                 if not isinstance(found, Generator):
                     self._tell(self.future.set_result, found)
                     return True
-                self.slices = found
-            next(self.slices)
+                self._slices = found
+            next(self._slices)
             return False
         except StopIteration as stop:
             self._tell(self.future.set_result, stop.value)
@@ -66,7 +65,7 @@ class Question:
                 settle(value)
 
         try:
-            self.loop.call_soon_threadsafe(tell)
+            self._loop.call_soon_threadsafe(tell)
         except RuntimeError:  # the loop is closed: nobody waits any more
             log.debug("an answer came after the server was gone")
 
