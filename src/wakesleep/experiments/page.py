@@ -204,7 +204,9 @@ def take_screenshot(browser: Browser, url: str, path: Path) -> None:
     page = browsing.open_page(context, url)
     browsing.draw(page, "7")
     page.mouse.move(640, 60)
-    page.wait_for_timeout(1200)
+    page.wait_for_selector("#examples button")
+    page.wait_for_selector("#spoke button")
+    page.wait_for_timeout(500)
     page.screenshot(path=path, full_page=True)
     context.close()
 
@@ -213,14 +215,14 @@ def take_movie(browser: Browser, url: str, path: Path, frames: int = 40) -> None
     """Let ten labels settle side by side and film the page."""
     from PIL import Image
 
-    context = browser.new_context(viewport={"width": 1200, "height": 640}, color_scheme="dark")
+    context = browser.new_context(viewport={"width": 1200, "height": 760}, color_scheme="dark")
     page = browsing.open_page(context, url, "dream")
     page.locator("#dream-labels input").last.check()
     page.locator("#dream-speed").fill("3")
     page.click("#dream-again")
     place = page.locator("#dream").bounding_box()
     assert place is not None
-    clip: FloatRect = {"x": place["x"] + 340, "y": place["y"] - 8, "width": place["width"] - 332, "height": 470}
+    clip: FloatRect = {"x": place["x"] + 340, "y": place["y"] - 8, "width": place["width"] - 332, "height": 560}
     shots = [Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB") for _ in range(frames)]
     small = [shot.resize((760, round(760 * shot.height / shot.width)), Image.Resampling.LANCZOS) for shot in shots]
     palette = small[-1].quantize(64)

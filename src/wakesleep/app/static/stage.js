@@ -1,4 +1,4 @@
-// Where a dream is shown: one picture, or one for each label, of which a click puts one in focus.
+// Where a dream is shown: one picture, or one for each label, of which a click puts one in focus: larger, with its thought.
 
 import { element, ink, paint } from "./pictures.js";
 
@@ -11,7 +11,9 @@ export class Stage {
     const { chains, units, values } = frame.layers[0];
     if (this.canvases.length !== chains) this.#lay(chains);
     for (let chain = 0; chain < chains; chain++) paint(this.canvases[chain], values.subarray(chain * units, (chain + 1) * units), this.model.shape, ink);
-    if (chains > 1) this.buttons.forEach((button, chain) => button.setAttribute("aria-pressed", chain === frame.focus));
+    if (chains === 1) return;
+    this.buttons.forEach((button, chain) => button.setAttribute("aria-pressed", chain === frame.focus));
+    paint(this.large, values.subarray(frame.focus * units, (frame.focus + 1) * units), this.model.shape, ink);
   }
 
   #lay(chains) {
@@ -28,6 +30,9 @@ export class Stage {
       button.addEventListener("click", () => this.focused(chain));
       return button;
     });
-    this.box.replaceChildren(...this.buttons);
+    this.large = element("canvas", { className: "large" });
+    this.large.setAttribute("role", "img");
+    this.large.setAttribute("aria-label", "The dream in focus, as it stands");
+    this.box.replaceChildren(...this.buttons, this.large);
   }
 }
