@@ -73,8 +73,9 @@ def preset(name: str) -> TrainConfig:
         hidden=(200, 200, 500),
         stages=("pretrain", "updown", "backprop", "random"),
         validation=0,
+        precision="float32",  # products this small gain nothing
         greedy=GreedyConfig(layer, layer),
-        updown=UpDownConfig(passes=30, batch_size=20, gibbs_steps=(1, 3), persistent=0.5),
+        updown=UpDownConfig(passes=30, batch_size=20, learning_rate=0.02, final_learning_rate=0.001, gibbs_steps=(1, 3), persistent=0.5),
         backprop=tune,
         random=tune,
     )

@@ -100,7 +100,7 @@ def test_it_learns_to_recognise_and_counts_labelled_cases_only():
     images = (some_images(200, 6, dtype=torch.float32) > 0.5).float()
     labels = images[:, 0].long()  # the first pixel tells
     labels[::2] = UNLABELLED
-    config = HybridConfig(UpDownConfig(passes=30, batch_size=20, learning_rate=0.02))
+    config = HybridConfig(UpDownConfig(passes=30, batch_size=20, learning_rate=0.03, final_learning_rate=0.01, persistent=0.0))
     records = list(hybrid.epochs(dbn, images, labels, config=config, rng=generator(2)))
     assert records[-1].metrics["cross_entropy"] < 0.3 * records[0].metrics["cross_entropy"]
     assert records[-1].metrics["train_error_percent"] < 5

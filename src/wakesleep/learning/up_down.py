@@ -53,7 +53,8 @@ class UpDownConfig:
     weight_decay: float = 2e-4
     """L2 penalty on the memory's weights; directed layers have none, for their delta rules do not run away."""
     gibbs_steps: tuple[int, ...] = (3, 3, 5)
-    """K, the Gibbs steps of the memory, in equal shares of the passes; 3, 6, 10 for a hundred passes each in 2006. Persistent chains need fewer."""
+    """K, the Gibbs steps of the memory, in equal shares of the passes; 3, 6, 10 for a hundred passes each in 2006. Chains that persist need
+    fewer."""
     sample_labels: bool = False
     """Draw the label in each Gibbs step instead of using its probabilities. The published listing uses probabilities, which is quieter but
     not exactly the model's own chain."""
@@ -62,6 +63,9 @@ class UpDownConfig:
     persistent: float = 0.2
     """Share of the memory's negative cases whose chains go on from the last minibatch instead of starting at the up-pass. Chains that start
     at the data never find what the memory dreams of far from them; 0 is the published algorithm, 1 is PCD."""
+    chain_pool: int = 10
+    """Persistent chains kept for each that moves in an update. They take turns: a few chains that hardly move between updates would push the
+    same few dreams down again and again."""
     hold_labels: bool = True
     """Let each persistent chain hold one label, so that the memory learns what to dream of when a label is clamped; free chains drift
     between classes and teach little about any."""
@@ -80,6 +84,7 @@ class UpDownConfig:
         require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
         require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
         require(0 <= self.persistent <= 1, f"persistent = {self.persistent}: expected a share in [0, 1]")
+        require(self.chain_pool >= 1, f"chain_pool = {self.chain_pool}: expected at least 1")
         require(0 <= self.average < math.inf, f"average = {self.average}: expected a number of passes, 0 for none")
         require(0 <= self.restart <= 1, f"restart = {self.restart}: expected a chance in [0, 1]")
         steps = self.gibbs_steps
@@ -184,25 +189,28 @@ def start(dbn: DBN, config: UpDownConfig, rng: torch.Generator, dtype: torch.dty
     if config.average:
         state |= averaging.start(dbn)
     if count := round(config.persistent * config.batch_size):
-        state["chains"] = random_hidden(dbn.memory, count, rng).to(dtype or dbn.memory.weight.dtype)
+        pool = config.chain_pool * count
+        state["chains"] = random_hidden(dbn.memory, pool, rng).to(dtype or dbn.memory.weight.dtype).view(config.chain_pool, count, -1)
         if dbn.labels and config.hold_labels:
             state["held"] = torch.full((count,), UNDECIDED, device=rng.device)
     return state
 
 
-def restart_chains(dbn: DBN, labels: Tensor | None, config: UpDownConfig, state: State, rng: torch.Generator) -> None:
-    """Let some of the persistent chains start again from random top states.
-
-    At the first minibatch they take up the labels they will hold, in the proportions of the minibatch: fewer would whisper to the label
-    weights that some classes are rarer than they are.
-    """
-    chains = state["chains"]
-    if "held" in state and bool((state["held"] == UNDECIDED).any()):
-        place = (torch.arange(len(chains), device=chains.device) + 0.5) / len(chains)
-        labels = torch.full_like(state["held"], UNLABELLED) if labels is None else labels.sort().values
-        state["held"].copy_(labels[(place * len(labels)).long()])
+def restart(dbn: DBN, chains: Tensor, config: UpDownConfig, rng: torch.Generator) -> None:
+    """Let some of the persistent chains, top states (M, hidden), start again from random states, in place."""
     fresh = torch.rand(len(chains), 1, generator=rng, device=rng.device) < config.restart
     chains.copy_(torch.where(fresh, random_hidden(dbn.memory, len(chains), rng), chains))
+
+
+def labels_to_hold(labels: Tensor | None, count: int, device: torch.device) -> Tensor:
+    """Return the labels that `count` chains will hold, (count,), in the proportions of `labels` (N,).
+
+    Others would whisper to the label weights that some classes are rarer than they are.
+    """
+    if labels is None:
+        return torch.full((count,), UNLABELLED, device=device)
+    place = (torch.arange(count, device=device) + 0.5) * (len(labels) / count)
+    return labels.sort().values[place.long()]
 
 
 def lesson(taught: Phases) -> Lesson:
@@ -236,11 +244,14 @@ def minibatches(
     """
     classes = None if labels is None else labels - UNLABELLED
     buffer = dbn.memory.weight.new_empty(config.batch_size, dbn.sizes[0])
-    for index in torch.split(rows.order(classes, len(images), rng), config.batch_size):
+    if "held" in state and bool((state["held"] == UNDECIDED).any()):
+        state["held"] = labels_to_hold(labels, len(state["held"]), images.device)
+    for turn, index in enumerate(torch.split(rows.order(classes, len(images), rng), config.batch_size)):
         batch, known = rows.gather(images, index, buffer[: len(index)]), None if labels is None else labels[index]
+        chains, held = None, state["held"][: len(index)] if "held" in state else None
         if "chains" in state:
-            restart_chains(dbn, known, config, state, rng)
-        chains, held = (state[name][: len(index)] if name in state else None for name in ("chains", "held"))
+            chains = state["chains"][turn % config.chain_pool, : len(index)]
+            restart(dbn, chains, config, rng)
         taught = phases(dbn, batch, known, steps=config.steps_at(epoch), config=config, rng=rng, chains=chains, held=held)
         if chains is not None:
             chains.copy_(taught.top[len(taught.top) - len(chains) :])
