@@ -13,7 +13,7 @@ import torch
 from conftest_app import connect, frame
 from fastapi.testclient import TestClient
 
-from wakesleep.app import sessions
+from wakesleep.app import frames, sessions
 from wakesleep.app.limits import Limits
 from wakesleep.app.mind import Mind, load_mind
 from wakesleep.app.server import create_app
@@ -226,6 +226,17 @@ def test_twenty_pages_share_alike(mind: Mind) -> None:
     worker.stop()
     assert min(counts) > 3
     assert max(counts) - min(counts) <= 2
+
+
+def test_a_crowd_shares_the_frames_and_keeps_its_speed(mind: Mind) -> None:
+    """Twenty pages get a twentieth of all frames each, and the more Gibbs steps in each frame."""
+    sent: list[bytes] = []
+    page = sessions.Session(lambda: mind, sent.append, crowd=lambda: 20)
+    page.handle(sessions.Start(type="start", speed=60))
+    first = page.due()
+    page.turn()
+    assert page.due() - first == pytest.approx(20 / sessions.ALL_TOGETHER)
+    assert frames.unpack(sent[0]).step == 60 * 20 / sessions.ALL_TOGETHER
 
 
 def test_another_network_takes_over_and_the_dream_goes_on(client: TestClient, service: Service, run_folder: Path) -> None:

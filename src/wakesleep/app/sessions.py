@@ -21,6 +21,8 @@ from wakesleep.sampling import dreams, gibbs
 FRAMES_PER_SECOND = 60
 FASTEST = 200
 """Frames a second where a page asks for as many as it can take; below the messages a second it may send, for it answers each."""
+ALL_TOGETHER = 240
+"""Frames a second of all pages together: each gets its share, so that a page more can still be opened when many dream."""
 IN_FLIGHT = 3
 """Frames sent and not yet acknowledged; a slow page gets fewer, it never gets a queue."""
 MOST_CHAINS = 100
@@ -181,8 +183,8 @@ def _down(dbn: DBN, chains: gibbs.Chains, rng: torch.Generator) -> list[Tensor]:
 class Session:
     """What one page watches, and how fast. `handle`, `due` and `turn` run in the worker's thread."""
 
-    def __init__(self, mind_now: Callable[[], Mind], send: Callable[[bytes], None]) -> None:
-        self._mind_now, self._send = mind_now, send
+    def __init__(self, mind_now: Callable[[], Mind], send: Callable[[bytes], None], crowd: Callable[[], int] = lambda: 1) -> None:
+        self._mind_now, self._send, self._crowd = mind_now, send, crowd
         self._dream: Dream | None = None
         self._speed: float | None = None
         self._playing, self._focus = False, 0
@@ -244,7 +246,8 @@ class Session:
 
     def turn(self) -> None:
         """Make the next frame."""
-        a_second = FASTEST if self._speed is None else min(self._speed, FRAMES_PER_SECOND)
+        wanted = FASTEST if self._speed is None else min(self._speed, FRAMES_PER_SECOND)
+        a_second = min(wanted, ALL_TOGETHER / max(1, self._crowd()))
         self._next_at = max(self._next_at + 1 / a_second, time.perf_counter() - 0.1)  # a late frame is made up for, a pause is not
         try:
             self._advance(1 if self._speed is None else min(MOST_STEPS, max(1, round(self._speed / a_second))))

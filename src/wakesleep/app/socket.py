@@ -47,7 +47,7 @@ async def watch(socket: WebSocket) -> None:
         with contextlib.suppress(RuntimeError):  # the server is closing
             loop.call_soon_threadsafe(outgoing.put_nowait, content)
 
-    session = Session(lambda: service.mind, post)
+    session = Session(lambda: service.mind, post, crowd=lambda: len(service.pages))
     service.pages[session] = post
     service.worker.add(session)
     sending = asyncio.create_task(_send(socket, outgoing))

@@ -94,6 +94,7 @@ def many_pages(browser: Browser, server: Server, count: int, seconds: float) -> 
     """Open many pages that dream; return the frames a second of the least and the best served, and the server's memory."""
     alone = server.memory_mb()
     context = browser.new_context(viewport=WIDE)
+    context.set_default_timeout(120_000)
     pages = [browsing.open_page(context, server.url, "dream") for _ in range(count)]
     before, began = [steps_shown(page) for page in pages], time.perf_counter()
     time.sleep(seconds)
