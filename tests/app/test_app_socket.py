@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import gc
 import time
@@ -14,6 +15,7 @@ from conftest_app import connect, frame
 from fastapi.testclient import TestClient
 
 from wakesleep.app import frames, sessions
+from wakesleep.app import socket as app_socket
 from wakesleep.app.limits import Limits
 from wakesleep.app.mind import Mind, load_mind
 from wakesleep.app.server import create_app
@@ -171,6 +173,18 @@ def test_too_many_messages_end_it(mind: Mind) -> None:
         closed = refused(socket)
         assert closed["code"] == 1008
         assert "messages a second" in closed["reason"]
+
+
+def test_a_page_that_takes_nothing_of_what_it_asks_for_is_let_go(mind: Mind, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stuck(*words: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(app_socket, "_send", stuck)
+    with limited(mind, unread=10) as client, connect(client) as socket:
+        socket.send_json({"type": "start", "playing": False})
+        for _ in range(40):
+            socket.send_json({"type": "step"})
+        assert "does not take" in refused(socket)["reason"]
 
 
 def test_a_quiet_page_and_an_old_one_are_let_go(mind: Mind) -> None:

@@ -25,6 +25,8 @@ class Limits:
     """How many messages may come at once before the rate counts."""
     mistakes: int = 20
     """Malformed messages before a page is let go."""
+    unread: int = 100
+    """Frames and messages a page has not taken before it is let go; frames alone stop at three."""
     waiting: int = 64
     """Questions that wait for an answer; one more is told to come back."""
     count: int = 20

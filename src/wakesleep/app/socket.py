@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
+from functools import partial
 from typing import Any
 
 from fastapi import WebSocket, WebSocketDisconnect
@@ -16,6 +17,9 @@ from wakesleep.app.sessions import READER, Ack, Session
 from wakesleep.foundation.errors import WakesleepError
 
 POLICY_VIOLATION, TRY_LATER, GOING_AWAY = 1008, 1013, 1001
+
+Content = bytes | dict[str, Any]
+"""What a page is sent: a frame, or a message as plain values."""
 
 
 class Rate:
@@ -41,9 +45,9 @@ async def watch(socket: WebSocket) -> None:
     if len(service.pages) >= service.limits.sessions:
         await socket.close(TRY_LATER, f"{service.limits.sessions} pages are open already; close one, or try again later")
         return
-    loop, outgoing = asyncio.get_running_loop(), asyncio.Queue[bytes | dict[str, Any]]()
+    loop, outgoing = asyncio.get_running_loop(), asyncio.Queue[Content]()
 
-    def post(content: bytes | dict[str, Any]) -> None:
+    def post(content: Content) -> None:
         with contextlib.suppress(RuntimeError):  # the server is closing
             loop.call_soon_threadsafe(outgoing.put_nowait, content)
 
@@ -52,7 +56,7 @@ async def watch(socket: WebSocket) -> None:
     service.worker.add(session)
     sending = asyncio.create_task(_send(socket, outgoing))
     try:
-        code, reason = await _listen(socket, service, session, post)
+        code, reason = await _listen(socket, service, session, outgoing)
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):
             await socket.close(code, reason)
     except WebSocketDisconnect:
@@ -65,7 +69,7 @@ async def watch(socket: WebSocket) -> None:
             await sending
 
 
-async def _send(socket: WebSocket, outgoing: asyncio.Queue[bytes | dict[str, Any]]) -> None:
+async def _send(socket: WebSocket, outgoing: asyncio.Queue[Content]) -> None:
     while True:
         content = await outgoing.get()
         if isinstance(content, bytes):
@@ -74,7 +78,7 @@ async def _send(socket: WebSocket, outgoing: asyncio.Queue[bytes | dict[str, Any
             await socket.send_text(json.dumps(content))
 
 
-async def _listen(socket: WebSocket, service: Service, session: Session, post: Any) -> tuple[int, str]:
+async def _listen(socket: WebSocket, service: Service, session: Session, outgoing: asyncio.Queue[Content]) -> tuple[int, str]:
     """Do what the page asks until it has to go; return the code and the reason in words."""
     limits = service.limits
     rate, ends, mistakes = Rate(limits.messages_per_second, limits.burst), time.perf_counter() + limits.lifetime_seconds, 0
@@ -88,15 +92,17 @@ async def _listen(socket: WebSocket, service: Service, session: Session, post: A
             raise WebSocketDisconnect(received.get("code", 1000))
         if not rate.allows():
             return POLICY_VIOLATION, f"more than {limits.messages_per_second:g} messages a second"
+        if outgoing.qsize() > limits.unread:
+            return POLICY_VIOLATION, "the page does not take what it is sent"
         try:
             message = READER.validate_json(received.get("text") or b"")
             if isinstance(message, Ack):
                 session.acknowledge(message.number)
                 service.worker.nudge()
             else:
-                await service.worker.ask(lambda message=message: session.handle(message))  # type: ignore[misc]
+                await service.worker.ask(partial(session.handle, message))
         except (ValidationError, WakesleepError) as error:
-            post({"type": "error", "error": in_words(error)})
+            outgoing.put_nowait({"type": "error", "error": in_words(error)})
             mistakes += isinstance(error, ValidationError)
             if mistakes > limits.mistakes:
                 return POLICY_VIOLATION, "too many malformed messages"
