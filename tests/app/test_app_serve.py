@@ -67,6 +67,7 @@ def test_by_default_only_this_machine_reaches_it() -> None:
     assert serve.Serve().host == "127.0.0.1"
     with contextlib.closing(serve.listen("127.0.0.1", 0)) as listening:
         assert listening.getsockname()[0] == "127.0.0.1"
+        assert listening.proto == socket.IPPROTO_TCP, "or asyncio leaves Nagle's algorithm on, and each answer waits 40 ms"
 
 
 def test_a_server_that_does_not_start_says_so() -> None:
