@@ -66,7 +66,8 @@ def preset(name: str) -> TrainConfig:
     if name != "digits":
         falling = CDConfig(final_learning_rate=0.01)
         pretraining = GreedyConfig(falling, replace(falling, final_learning_rate=0.005))
-        return TrainConfig(greedy=pretraining, validation=10_000 if name in KNOWN else 1 / 6)
+        stages: tuple[StageName, ...] = ("pretrain", "updown", "backprop", "random")
+        return TrainConfig(stages=stages, greedy=pretraining, validation=10_000 if name in KNOWN else 1 / 6)
     layer = CDConfig(passes=60, batch_size=20, final_learning_rate=0.01)
     tune = BackpropConfig(passes=40, batch_size=20, learning_rate=0.05, sample_pixels=False)
     return TrainConfig(

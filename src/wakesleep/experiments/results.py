@@ -123,7 +123,7 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
         ],
     ),
     "updown": (
-        (Path("results/mnist.json"), Path("results/dreams.json"), Path("results/speed.json")),
+        (Path("results/mnist.json"), Path("results/dreams.json"), Path("results/costs.json")),
         [
             ("greedy pretraining only (50k)", "greedy", "test_error_percent", "test error, %"),
             ("contrastive wake-sleep (50k)", "updown-50k", "validation_errors", "validation errors of 10,000"),
