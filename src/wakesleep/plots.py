@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,18 +95,19 @@ def save_movie(path: Path, sheets: Sequence[Array], scale: int = 2, frames_per_s
         ConfigError: no pictures, or a name that does not end in .gif.
         CheckpointError: the file cannot be written.
     """
-    from PIL import Image
-
     if path.suffix.lower() != ".gif" or not sheets:
         raise ConfigError(f"{path} with {len(sheets)} frames: expected a name that ends in .gif and at least one frame")
+    write_atomically(path, lambda temporary: write_movie(temporary, sheets, scale, frames_per_second))
+    return path
+
+
+def write_movie(file: Path | IO[bytes], sheets: Sequence[Array], scale: int, frames_per_second: float) -> None:
+    """Write at least one grey picture (height, width) in [0, 1] as an animated GIF that runs for ever."""
+    from PIL import Image
+
     images = [Image.fromarray(_bytes(sheet, scale)) for sheet in sheets]
     wait = round(1000 / frames_per_second)
-
-    def write(temporary: Path) -> None:
-        images[0].save(temporary, format="GIF", save_all=True, append_images=images[1:], duration=wait, loop=0)
-
-    write_atomically(path, write)
-    return path
+    images[0].save(file, format="GIF", save_all=True, append_images=images[1:], duration=wait, loop=0)
 
 
 def _bytes(sheet: Array, scale: int) -> Array:

@@ -49,7 +49,9 @@ def test_commands_run(page: Path, workplace: Path, monkeypatch: pytest.MonkeyPat
         if words[:1] != ["wakesleep"]:
             continue
         with monkeypatch.context() as patch:
-            if words[1] in ("train", "finetune") or "mnist" in words:  # minutes of work, or a download: the call must parse
+            if (
+                words[1] in ("train", "finetune", "serve") or "mnist" in words
+            ):  # minutes of work, or a download, or for ever: the call must parse
                 patch.setattr(cli, "COMMANDS", dict.fromkeys(cli.COMMANDS, lambda args, command: 0))
             assert cli.main(words[1:]) == 0, f"{line}\n{capsys.readouterr().err}"
 

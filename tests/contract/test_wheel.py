@@ -18,7 +18,7 @@ import pytest
 from helpers import SMALL_ARGUMENTS
 
 ROOT = Path(__file__).parents[2]
-IMPORT_NAMES = {"sklearn": "scikit-learn", "PIL": "pillow"}
+IMPORT_NAMES = {"sklearn": "scikit-learn", "PIL": "pillow", "axe_playwright_python": "axe-playwright-python"}
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +31,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_package_and_its_types(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     sources = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*.py")}
-    assert sources | {"wakesleep/py.typed"} <= names
+    page = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src/wakesleep/app").rglob("*.*") if "__pycache__" not in path.parts}
+    assert {"wakesleep/app/static/index.html", "wakesleep/app/model/model.safetensors"} <= page
+    assert sources | page | {"wakesleep/py.typed"} <= names
     assert not [name for name in names if name.startswith(("tests", "docs", "results"))]
 
 
 def test_the_metadata_names_every_import_without_pins() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    required = {re.split(r"[<>=!\[ ]", line)[0] for line in project["dependencies"]}
-    assert not [line for line in project["dependencies"] if "==" in line]
+    lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    required = {re.split(r"[<>=!\[ ]", line)[0] for line in lines}
+    assert not [line for line in lines if "==" in line]
     imported = set()
     for path in (ROOT / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

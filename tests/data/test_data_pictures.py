@@ -121,9 +121,8 @@ def test_no_picture(tmp_path):
 
 
 def test_bombs(monkeypatch):
-    monkeypatch.setattr(pictures, "MOST_PIXELS", 200)
-    with pytest.raises(DataError, match="24000 pixels"):
-        read_picture(saved(drawn()))
+    with pytest.raises(DataError, match="24,000 pixels; at most 200"):
+        read_picture(saved(drawn()), most_pixels=200)
     picture = saved(drawn())
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(DataError, match="decompression bomb"):

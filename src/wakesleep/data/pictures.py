@@ -21,7 +21,7 @@ FAINTEST = 0.05  # of the way from black to white: less contrast than this is an
 INK = 0.2  # of full ink: what counts for the bounding box; paper grain stays below it
 
 
-def grey_picture(source: str | Path | IO[bytes]) -> Grey:
+def grey_picture(source: str | Path | IO[bytes], most_pixels: int = MOST_PIXELS) -> Grey:
     """Return a picture file as grey levels.
 
     Transparent parts take black or white, whichever the opaque parts stand out from. Of an animation the first frame is taken.
@@ -30,14 +30,14 @@ def grey_picture(source: str | Path | IO[bytes]) -> Grey:
         (rows, columns) float32 in [0, 1], 1 is white.
 
     Raises:
-        DataError: no picture, corrupt, or with more than MOST_PIXELS pixels.
+        DataError: no picture, corrupt, or with more than `most_pixels` pixels.
     """
     name = source if isinstance(source, str | Path) else getattr(source, "name", "the picture")
     try:
         with Image.open(source, formats=FORMATS) as picture:
             pixels = picture.width * picture.height
-            if pixels > MOST_PIXELS:
-                raise DataError(f"{name} has {pixels} pixels; at most {MOST_PIXELS} are read: make it smaller")
+            if pixels > most_pixels:
+                raise DataError(f"{name} has {pixels:,} pixels; at most {most_pixels:,} are read: make it smaller")
             return _grey(ImageOps.exif_transpose(picture))
     except DataError:
         raise
@@ -55,7 +55,12 @@ def resize(grey: Grey, shape: tuple[int, int]) -> Grey:
 
 
 def read_picture(
-    source: str | Path | IO[bytes], shape: tuple[int, int] = (28, 28), *, centre: bool = True, field: float = FIELD
+    source: str | Path | IO[bytes],
+    shape: tuple[int, int] = (28, 28),
+    *,
+    centre: bool = True,
+    field: float = FIELD,
+    most_pixels: int = MOST_PIXELS,
 ) -> torch.Tensor:
     """Read one picture of ink on paper (or light on dark) as a case a network trained on MNIST's like understands.
 
@@ -69,6 +74,7 @@ def read_picture(
         shape: (rows, columns) of the field.
         centre: False only turns the polarity and resizes.
         field: the part of the field that the ink's longer side takes: 20/28 in MNIST; `ink_field` measures it for other sets.
+        most_pixels: what is refused unread; a server reads less than a person does.
 
     Returns:
         (1, rows * columns) float32 in [0, 1], 1 is full ink.
@@ -82,7 +88,7 @@ def read_picture(
         raise ConfigError(f"shape is {shape}; expected (rows, columns), both positive")
     if not 0 < field <= 1:
         raise ConfigError(f"field is {field}; expected a number above 0 and at most 1, e.g. 20/28")
-    grey = grey_picture(source)
+    grey = grey_picture(source, most_pixels)
     low, high = float(grey.min()), float(grey.max())
     if high - low < FAINTEST:
         raise DataError(f"the picture is blank: its grey levels run from {low:.2f} to {high:.2f}; expected ink that differs from the paper")
@@ -91,7 +97,7 @@ def read_picture(
     if grey.shape != (rows, columns) or bright:
         ink = (paper - grey) / (paper - low) if bright else (grey - paper) / (high - paper)
         ink = ink.clip(0, 1).astype(np.float32)
-        grey = _centred(ink, (rows, columns), field) if centre else resize(ink, (rows, columns))
+        grey = centred(ink, (rows, columns), field) if centre else resize(ink, (rows, columns))
     return torch.from_numpy(np.require(grey.reshape(1, -1), np.float32, ["C", "W"]))
 
 
@@ -111,7 +117,8 @@ def ink_field(images: torch.Tensor, shape: tuple[int, int]) -> float:
     return float(longest[longest > 0].median()) if bool((longest > 0).any()) else 1.0
 
 
-def _centred(ink: Grey, shape: tuple[int, int], field_part: float) -> Grey:
+def centred(ink: Grey, shape: tuple[int, int], field_part: float) -> Grey:
+    """Return bright ink on black (rows, columns), some of it above INK, laid in a field of `shape` as MNIST was made."""
     across, down = (np.flatnonzero((ink > INK).any(axis)) for axis in (0, 1))
     ink = ink[down[0] : down[-1] + 1, across[0] : across[-1] + 1]
     scale = field_part * min(shape[0] / ink.shape[0], shape[1] / ink.shape[1])

@@ -133,6 +133,26 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("the same, importance-weighted over 50 samples", "digits-stack-depth-3", "test_importance_weighted", "test, nats"),
         ],
     ),
+    "page": (
+        (Path("results/app.json"),),
+        [
+            ("movement of the pen to updated answer", "stroke-to-answer", "median_ms", "ms, median"),
+            ("", "stroke-to-answer", "p99_ms", "ms, 99th percentile"),
+            ("dream of one memory, as fast as it goes", "dream-one", "frames_per_second", "frames a second"),
+            ("the ten labels together", "dream-ten", "frames_per_second", "frames a second"),
+            ("20 pages open at once, all dreaming", "pages-20", "pages_served", "pages served"),
+            ("", "pages-20", "least_frames_per_second", "frames a second, the page with least"),
+            ("", "pages-20", "most_frames_per_second", "frames a second, the page with most"),
+            ("", "pages-20", "memory_growth_mb", "MB more in the server"),
+            ("from the command to a page that can be used", "start", "seconds", "seconds"),
+            ("of these, imports alone", "start", "import_seconds", "seconds"),
+            ("what the browser fetches, without weights", "page-weight", "kilobytes", "kB"),
+            ("accessibility rules (axe-core)", "audit", "serious_violations", "serious violations"),
+            ("random bytes at every endpoint", "fuzz", "requests", "requests"),
+            ("", "fuzz", "server_errors", "answered with a server error"),
+            ("", "fuzz", "memory_growth_mb", "MB more in the server"),
+        ],
+    ),
     "updown": (
         (Path("results/mnist.json"), Path("results/dreams.json"), Path("results/costs.json")),
         [

@@ -37,11 +37,28 @@ def label_clamp(dbn: DBN, labels: Tensor, count: int) -> Clamp:
         raise ConfigError(f"labels {labels.tolist()}: expected at least one, each from 0 to {dbn.labels - 1}")
     if len(labels) != count:
         raise ConfigError(f"{len(labels)} labels for {count} chains: expected one each")
+    return label_mixture(dbn, one_hot(labels, dbn.labels))
+
+
+def label_mixture(dbn: DBN, shares: Tensor) -> Clamp:
+    """Return the clamp that holds the memory's label units at `shares` (N, labels), e.g. a half each for a 4 and a 9.
+
+    The energy is linear in the label, so that shares s_y make the top units hear b + pen W + sum_y s_y W_y: the memory is asked for
+    what two labels agree on, p(v, h) ~ prod_y p(v, h | y)^s_y.
+
+    Raises:
+        ConfigError: the memory has no labels, or the shares of a chain are not a distribution over them.
+    """
+    if not dbn.labels:
+        raise ConfigError("this net's memory holds no labels, so none can be clamped; dream without a label")
     weight = dbn.memory.weight
+    shares = shares.to(weight)
+    if shares.ndim != 2 or shares.shape[1] != dbn.labels or bool((shares < 0).any()) or bool(((shares.sum(1) - 1).abs() > 1e-4).any()):
+        raise ConfigError(f"label shares {shares.tolist()}: expected {dbn.labels} a chain, none below 0, that sum to 1")
     mask = torch.zeros(dbn.memory.visible.size, dtype=torch.bool, device=weight.device)
     mask[dbn.label_columns] = True
-    values = weight.new_zeros(len(labels), dbn.memory.visible.size)
-    values[:, dbn.label_columns] = one_hot(labels.to(weight.device), dbn.labels).to(weight.dtype)
+    values = weight.new_zeros(len(shares), dbn.memory.visible.size)
+    values[:, dbn.label_columns] = shares
     return Clamp(mask, values)
 
 
@@ -116,10 +133,29 @@ def reconstruct(dbn: DBN, images: Tensor) -> Tensor:
 def imagine(dbn: DBN, images: Tensor, labels: Tensor, *, rng: torch.Generator, steps: int = 10) -> Tensor:
     """Return what the net imagines in place of `images` (N, pixels in [0, 1]): a few steps of the memory from them, `labels` clamped."""
     clamp = label_clamp(dbn, labels, len(images))
-    pen = dbn.up(images, rng)[-1]
-    visible = torch.cat([pen, clamp.values[:, dbn.label_columns]], 1)
-    hidden = dbn.memory.hidden.sample(dbn.memory.hidden_probs(visible), rng)
+    hidden = top_states(dbn, images, clamp.values[:, dbn.label_columns], rng)
     return show(dbn, run(dbn.memory, hidden, steps, rng, clamp), rng).pixels
+
+
+def top_states(dbn: DBN, images: Tensor, shares: Tensor, rng: torch.Generator) -> Tensor:
+    """Return top states (N, top) drawn where an up-pass of `images` (N, pixels in [0, 1]) and label shares (N, labels) lead."""
+    visible = torch.cat([dbn.up(images, rng)[-1], shares], 1)
+    return dbn.memory.hidden.sample(dbn.memory.hidden_probs(visible), rng)
+
+
+def through(dbn: DBN, images: Tensor) -> list[Tensor]:
+    """Return `images` (N, pixels in [0, 1]) as each layer in turn knows them: up to it and down again, in probabilities, (N, pixels) each.
+
+    The last of them has gone through the memory, see `reconstruct`.
+    """
+    up = dbn.up(images)
+    seen = []
+    for height in range(1, dbn.depth):
+        below = up[height]
+        for layer in reversed(dbn.generative[:height]):
+            below = layer.probs(below)
+        seen.append(below)
+    return [*seen, reconstruct(dbn, images)]
 
 
 def inpaint(
@@ -147,12 +183,21 @@ def inpaint(
     known = known.to(torch.bool)
     clamp = label_clamp(dbn, labels, len(images)) if labels is not None else None
     picture = torch.where(known, images, torch.rand(images.shape, generator=rng, device=images.device))
-    label_states = clamp.values[:, dbn.label_columns] if clamp else images.new_full((len(images), dbn.labels), 1 / max(dbn.labels, 1))
+    shares = clamp.values[:, dbn.label_columns] if clamp else undecided(dbn, len(images))
     for _ in range(sweeps):
-        visible = torch.cat([dbn.up(picture, rng)[-1], label_states], 1)
-        hidden = dbn.memory.hidden.sample(dbn.memory.hidden_probs(visible), rng)
-        chains = run(dbn.memory, hidden, steps, rng, clamp)
-        if dbn.labels:
-            label_states = chains.visible[:, dbn.label_columns]
+        chains = fill_step(dbn, picture, shares, rng=rng, clamp=clamp, steps=steps)
+        shares = chains.visible[:, dbn.label_columns]
         picture = torch.where(known, images, show(dbn, chains, rng).pixels)
     return picture
+
+
+def undecided(dbn: DBN, count: int) -> Tensor:
+    """Return label shares of `count` chains that favour no label, (count, labels)."""
+    return dbn.memory.weight.new_full((count, dbn.labels), 1 / max(dbn.labels, 1))
+
+
+def fill_step(
+    dbn: DBN, picture: Tensor, shares: Tensor, *, rng: torch.Generator, clamp: Clamp | None = None, steps: int = 1, temperature: float = 1.0
+) -> Chains:
+    """Return the memory's chains one sweep on: up from the picture as it stands (N, pixels), `steps` Gibbs steps with the label shares."""
+    return run(dbn.memory, top_states(dbn, picture, shares, rng), steps, rng, clamp, temperature)

@@ -5,6 +5,7 @@ A chain is a row. Every step samples both layers from their conditionals, so tha
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Protocol
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.model.rbm import RBM
+from wakesleep.model.units import Units
 
 
 class Chains(NamedTuple):
@@ -41,23 +43,35 @@ def random_hidden(rbm: RBM, count: int, rng: torch.Generator) -> Tensor:
     return rbm.weight.new_empty(count, rbm.hidden.size).bernoulli_(0.5, generator=rng)
 
 
-def gibbs_step(rbm: RBM, hidden: Tensor, rng: torch.Generator, clamp: Clamp | None = None) -> Chains:
-    """Return the chains one step on: visible ~ p(v | hidden), clamped units put back, hidden ~ p(h | visible)."""
-    visible = rbm.visible.sample(rbm.visible_probs(hidden), rng)
+def gibbs_step(rbm: RBM, hidden: Tensor, rng: torch.Generator, clamp: Clamp | None = None, temperature: float = 1.0) -> Chains:
+    """Return the chains one step on: visible ~ p(v | hidden), clamped units put back, hidden ~ p(h | visible).
+
+    At another temperature T the chain is that of p(v, h) ~ exp(-E(v, h) / T): bolder above 1, more set in its ways below.
+    """
+    visible = rbm.visible.sample(_at(temperature, rbm.visible, rbm.visible_input(hidden)), rng)
     if clamp is not None:
         visible = torch.where(clamp.mask, clamp.values, visible)
-    return Chains(visible, rbm.hidden.sample(rbm.hidden_probs(visible), rng))
+    return Chains(visible, rbm.hidden.sample(_at(temperature, rbm.hidden, rbm.hidden_input(visible)), rng))
 
 
-def run(rbm: RBM, hidden: Tensor, steps: int, rng: torch.Generator, clamp: Clamp | None = None) -> Chains:
+def _at(temperature: float, units: Units, total_input: Tensor) -> Tensor:
+    """Return the units' mean at that temperature, (N, size), in place of their total input."""
+    if temperature != 1:
+        total_input /= temperature
+    return units.mean(total_input, out=total_input)
+
+
+def run(rbm: RBM, hidden: Tensor, steps: int, rng: torch.Generator, clamp: Clamp | None = None, temperature: float = 1.0) -> Chains:
     """Return the chains after `steps` steps from hidden states (N, hidden).
 
     Raises:
-        ConfigError: steps below 1.
+        ConfigError: steps below 1, or a temperature that is not above 0.
     """
     if steps < 1:
         raise ConfigError(f"{steps} Gibbs steps: expected at least 1")
-    chains = gibbs_step(rbm, hidden, rng, clamp)
+    if not 0 < temperature < math.inf:
+        raise ConfigError(f"temperature {temperature}: expected a number above 0; 1 is the model's own")
+    chains = gibbs_step(rbm, hidden, rng, clamp, temperature)
     for _ in range(steps - 1):
-        chains = gibbs_step(rbm, chains.hidden, rng, clamp)
+        chains = gibbs_step(rbm, chains.hidden, rng, clamp, temperature)
     return chains

@@ -1,0 +1,64 @@
+"""Pictures to try: test cases of what the network learned where they are on this machine, else scikit-learn's digits, enlarged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from wakesleep.data import load
+from wakesleep.data.pictures import Grey, centred
+from wakesleep.foundation.cases import as_probs
+from wakesleep.foundation.errors import WakesleepError
+from wakesleep.foundation.rng import generator
+
+if TYPE_CHECKING:
+    from wakesleep.app.mind import Mind
+
+EDGE, SOFT = 0.5, 0.5
+"""Of full ink: where the edge of an enlarged stroke lies, and over how much it fades."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Cases (N, pixels) in [0, 1], their labels (N,), and where they come from, in words."""
+
+    source: str
+    images: Tensor
+    labels: Tensor | None
+
+    def pick(self, count: int, seed: int) -> list[dict[str, Any]]:
+        """Return some of them as whole numbers 0..255, drawn by the seed."""
+        chosen = torch.randperm(len(self.images), generator=generator(seed))[:count]
+        rows = (self.images[chosen] * 255).round().to(torch.uint8).tolist()
+        names = [None] * len(chosen) if self.labels is None else self.labels[chosen].tolist()
+        return [{"pixels": row, "label": label} for row, label in zip(rows, names, strict=True)]
+
+
+def find(mind: Mind) -> Examples:
+    """Return examples that suit the network; none where its pictures are of a kind that is not on this machine."""
+    try:
+        own = load(mind.data, download=False) if mind.data else None
+    except WakesleepError:
+        own = None
+    if own is not None and own.train.images.shape[1] == mind.dbn.sizes[0]:
+        part, name = (own.test, "test cases") if own.test else (own.train, "cases")
+        images = part.images[:2000]
+        return Examples(f"{own.name}, {name}", as_probs(images), None if part.labels is None else part.labels[:2000])
+    if mind.classes == tuple("0123456789"):
+        part = load("digits").train
+        rows = [torch.from_numpy(_enlarged(image.reshape(8, 8).numpy(), mind)) for image in as_probs(part.images[:600])]
+        return Examples("scikit-learn's digits, enlarged from 8 x 8", torch.stack(rows), None if part.labels is None else part.labels[:600])
+    return Examples("no pictures of this kind on this machine", torch.zeros(0, mind.dbn.sizes[0]), None)
+
+
+def _enlarged(grey: Grey, mind: Mind) -> Grey:
+    """Return 8 x 8 grey levels as strokes of the network's size: enlarged smoothly, then cut where a pen's edge would be."""
+    smooth = np.asarray(Image.fromarray(grey).resize((80, 80), Image.Resampling.BICUBIC))
+    strokes = ((smooth - EDGE + SOFT / 2) / SOFT).clip(0, 1)
+    field: Grey = centred(strokes.astype(np.float32), mind.shape, mind.ink_field).reshape(-1)
+    return field

@@ -1,0 +1,239 @@
+"""The network on show, and its answers to questions about pictures."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wakesleep.app.frames import as_bytes
+from wakesleep.checkpoint import load_model
+from wakesleep.data import FIELD, read_picture
+from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
+from wakesleep.foundation.rng import generator
+from wakesleep.judging import classify, inside
+from wakesleep.learning import backprop
+from wakesleep.model.dbn import DBN
+from wakesleep.sampling import dreams, gibbs
+from wakesleep.sampling.gibbs import Clamp
+
+SHIPPED = Path(__file__).parent / "model" / "model.safetensors"
+SLICE = 10
+"""Gibbs steps of a question before others get their turn."""
+Held = None | int | dict[int, float]
+"""The label that is held: none, one, or shares of several."""
+
+
+@dataclass(frozen=True)
+class Mind:
+    """A network, what its labels are called, and how its pictures are laid out."""
+
+    dbn: DBN
+    net: nn.Sequential | None
+    classes: tuple[str, ...]
+    shape: tuple[int, int]
+    ink_field: float
+    data: str
+    card: dict[str, Any]
+    version: int = 1
+    """Counts the networks that took this one's place while a run goes on."""
+    fields: dict[int, Tensor] = field(default_factory=dict)
+    """What the units of a layer look for, once somebody asked."""
+
+
+def load_mind(path: Path | None = None, version: int = 1) -> Mind:
+    """Return the network of a run folder or model file; by default the one that ships with the package.
+
+    Raises:
+        CheckpointError: nothing there, or no model of pictures.
+    """
+    if path is None and not SHIPPED.is_file():
+        raise CheckpointError("this installation came without a model; train one and show it: wakesleep train, wakesleep serve runs/digits")
+    model = load_model(path or SHIPPED)
+    shape = tuple(model.header.get("shape", ()))
+    if len(shape) != 2 or shape[0] * shape[1] != model.dbn.sizes[0]:
+        raise CheckpointError(f"{path} holds a net of {model.dbn.sizes[0]} pixels and pictures of shape {shape}; expected rows and columns")
+    names = tuple(str(name) for name in model.header["classes"])
+    card = model.header.get("card", {})
+    data = str(model.header.get("data_path", ""))
+    ink = float(model.header.get("ink_field", FIELD))
+    return Mind(model.dbn, model.net, names, shape, ink, data, card, version)
+
+
+def describe(mind: Mind) -> dict[str, Any]:
+    """Return what a page has to know of the network."""
+    return {
+        "sizes": list(mind.dbn.sizes),
+        "labels": mind.dbn.labels,
+        "classes": list(mind.classes),
+        "shape": list(mind.shape),
+        "tied": mind.dbn.tied,
+        "parameters": sum(parameter.numel() for parameter in mind.dbn.parameters()),
+        "recognises": bool(mind.dbn.labels or mind.net),
+        "version": mind.version,
+        "card": mind.card,
+    }
+
+
+def picture_from(mind: Mind, image: str | None, pixels: list[int] | None, *, centre: bool, most_pixels: int) -> Tensor:
+    """Return a picture file (base64, or a data URL) or pixels 0..255 as a case, (1, pixels) in [0, 1].
+
+    Raises:
+        DataError: neither, no picture, a blank one, or one of another size.
+    """
+    if pixels is not None:
+        if len(pixels) != mind.dbn.sizes[0]:
+            raise DataError(f"{len(pixels)} pixels came; expected {mind.dbn.sizes[0]}, row by row")
+        return torch.tensor([pixels], dtype=torch.float32) / 255
+    if image is None:
+        raise DataError("no picture came; expected image (a picture file in base64) or pixels")
+    try:
+        content = base64.b64decode(image.partition(",")[2] if image.startswith("data:") else image, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise DataError(f"the image is no base64 ({error})") from error
+    file = io.BytesIO(content)
+    file.name = "the picture"
+    return read_picture(file, mind.shape, centre=centre, field=mind.ink_field, most_pixels=most_pixels)
+
+
+def whole(values: Tensor) -> list[int]:
+    """Return values in [0, 1] as whole numbers 0..255."""
+    numbers: list[int] = as_bytes(values).tolist()
+    return numbers
+
+
+def recognize(mind: Mind, picture: Tensor) -> dict[str, Any]:
+    """Return what the network says and sees: label, probabilities, its reconstructions, its activities, who spoke for the answer."""
+    dbn = mind.dbn
+    up = dbn.up(picture)
+    heard = torch.addmm(dbn.memory.hidden_bias, up[-1], dbn.memory.weight[: dbn.sizes[-2]])
+    known = torch.log_softmax(classify.memory_label_scores(dbn, up[-1]), 1) if dbn.labels else _by_net(mind, picture)
+    answer: dict[str, Any] = {"picture": whole(picture[0]), "seen": [whole(seen[0]) for seen in dreams.through(dbn, picture)]}
+    if known is not None:
+        best = known[0].topk(2)
+        label, other = best.indices.tolist()
+        answer |= {
+            "label": label,
+            "name": mind.classes[label],
+            "probs": [round(p, 5) for p in known[0].exp().tolist()],
+            "runner_up": other,
+            "log_odds": round(float(best.values[0] - best.values[1]), 3),
+        }
+        if dbn.labels:
+            heard = heard + dbn.memory.weight[dbn.label_columns.start + label]
+            answer["evidence"] = [round(nats, 3) for nats in inside.evidence(dbn, up[-1], label, other)[0].tolist()]
+    answer["activities"] = [whole(layer[0]) for layer in [*up[1:], dbn.memory.hidden.mean(heard)]]
+    return answer
+
+
+def _by_net(mind: Mind, picture: Tensor) -> Tensor | None:
+    """Return log p(label | picture), (1, labels), of the fine-tuned net; None where there is none."""
+    return backprop.log_probs(mind.net, picture) if mind.net is not None else None
+
+
+def shares(mind: Mind, held: Held, count: int) -> Tensor | None:
+    """Return label shares (count, labels) that hold what is asked for in every chain; None leaves the label free.
+
+    Raises:
+        ConfigError: no such label, or shares that do not sum to 1.
+    """
+    if held is None:
+        return None
+    given = {held: 1.0} if isinstance(held, int) else held
+    if any(label not in range(mind.dbn.labels) for label in given):
+        raise ConfigError(f"labels {sorted(given)}: this network's memory holds {mind.dbn.labels}, from 0")
+    row = torch.zeros(mind.dbn.labels)
+    for label, share in given.items():
+        row[label] = share
+    return row.repeat(count, 1)
+
+
+def clamp_of(mind: Mind, given: Tensor | None) -> Clamp | None:
+    """Return the clamp of label shares, or none."""
+    return None if given is None else dreams.label_mixture(mind.dbn, given)
+
+
+Asked = Generator[None, None, dict[str, Any]]
+
+
+def _settle(mind: Mind, hidden: Tensor, held: Tensor | None, steps: int, rng: torch.Generator, temperature: float) -> Asked:
+    """Let chains move `steps` Gibbs steps, some at a time; return the pictures and labels they end with."""
+    clamp = clamp_of(mind, held)
+    for done in range(0, steps, SLICE):
+        chains = gibbs.run(mind.dbn.memory, hidden, min(SLICE, steps - done), rng, clamp, temperature)
+        hidden = chains.hidden
+        yield
+    shown = dreams.show(mind.dbn, chains, rng)
+    return {"pictures": [whole(row) for row in shown.pixels], "labels": None if shown.labels is None else shown.labels.tolist()}
+
+
+def dream(mind: Mind, *, held: Held, count: int, steps: int, seed: int, temperature: float) -> Asked:
+    """Dream from random top states."""
+    rng = generator(seed)
+    return (yield from _settle(mind, gibbs.random_hidden(mind.dbn.memory, count, rng), shares(mind, held, count), steps, rng, temperature))
+
+
+def imagine(mind: Mind, picture: Tensor, *, held: Held, count: int, steps: int, seed: int, temperature: float) -> Asked:
+    """Go on from a picture: with a label held, or free to become something else."""
+    rng, many = generator(seed), picture.repeat(count, 1)
+    given = shares(mind, held, count)
+    hidden = dreams.top_states(mind.dbn, many, first_shares(mind, many) if given is None else given, rng)
+    return (yield from _settle(mind, hidden, given, steps, rng, temperature))
+
+
+def first_shares(mind: Mind, pictures: Tensor) -> Tensor:
+    """Return what the network takes pictures (N, pixels) for, as label shares (N, labels) to begin with."""
+    return classify.log_probs(mind.dbn, pictures).exp() if mind.dbn.labels else dreams.undecided(mind.dbn, len(pictures))
+
+
+def fill(mind: Mind, picture: Tensor, known: Tensor, *, held: Held, count: int, sweeps: int, seed: int, temperature: float) -> Asked:
+    """Fill in what is not known (pixels,) of a picture."""
+    rng, images = generator(seed), picture.repeat(count, 1)
+    given = shares(mind, held, count)
+    clamp, labels = clamp_of(mind, given), dreams.undecided(mind.dbn, count) if given is None else given
+    canvas = torch.where(known, images, torch.rand(images.shape, generator=rng))
+    for _ in range(sweeps):
+        chains = dreams.fill_step(mind.dbn, canvas, labels, rng=rng, clamp=clamp, temperature=temperature)
+        labels = chains.visible[:, mind.dbn.label_columns]
+        canvas = torch.where(known, images, dreams.show(mind.dbn, chains, rng).pixels)
+        yield
+    return {"pictures": [whole(row) for row in canvas], "labels": labels.argmax(1).tolist() if mind.dbn.labels else None}
+
+
+def fields(mind: Mind, layer: int, start: int, count: int) -> bytes:
+    """Return what units of a layer look for, a byte a pixel, unit by unit: 128 is nothing, 255 the strongest drive of that unit, 1 a veto."""
+    content: bytes = _signed(_preferences(mind, layer)[:, start : start + count].t()).tobytes()
+    return content
+
+
+def unit(mind: Mind, layer: int, number: int) -> dict[str, Any]:
+    """Return what one unit prefers, what it contributes, and for a top unit how it is tied to the labels (nats)."""
+    added = inside.contributes(mind.dbn, layer, number)
+    tied = inside.label_weights(mind.dbn, number) if layer == mind.dbn.depth and mind.dbn.labels else None
+    return {
+        "layer": layer,
+        "unit": number,
+        "prefers": _signed(_preferences(mind, layer)[:, number][None])[0].tolist(),
+        "contributes": _signed(added[None])[0].tolist(),
+        "largest_contribution": round(float(added.abs().max()), 4),
+        "labels": None if tied is None else [round(nats, 3) for nats in tied.tolist()],
+    }
+
+
+def _preferences(mind: Mind, layer: int) -> Tensor:
+    if layer not in mind.fields:
+        mind.fields[layer] = inside.prefers(mind.dbn, layer)
+    return mind.fields[layer]
+
+
+def _signed(rows: Tensor) -> Any:
+    """Return rows of signed values as bytes, each row to its own largest."""
+    largest = rows.abs().amax(1, keepdim=True).clamp_min(1e-12)
+    return (128 + 127 * rows / largest).round().to(torch.uint8).cpu().numpy()

@@ -1,0 +1,225 @@
+"""The JSON API: the same operations as the page, documented under /api.html and /openapi.json."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import io
+import json
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from wakesleep import plots
+from wakesleep.app import mind, watch
+from wakesleep.app.service import Service
+from wakesleep.app.sessions import Held, Pixels, Temperature
+from wakesleep.foundation.errors import ConfigError, DataError
+
+router = APIRouter(prefix="/api")
+Seed = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+class Picture(BaseModel):
+    """A picture: a file in base64 (or a data URL) of any size, or pixels 0..255 of the network's own size, row by row."""
+
+    model_config = ConfigDict(extra="forbid")
+    image: Annotated[str, Field(description="a PNG, JPEG, GIF, BMP, TIFF, WEBP or PPM file in base64, or a data URL")] | None = None
+    pixels: Pixels | None = None
+    centre: Annotated[bool, Field(description="centre and scale the ink as MNIST was")] = True
+
+
+class Dreamed(BaseModel):
+    """Pictures, 0..255 row by row, and the labels the memory held."""
+
+    pictures: list[list[int]]
+    labels: list[int] | None
+
+
+class Recognized(BaseModel):
+    """What the network says and sees."""
+
+    picture: Annotated[list[int], Field(description="the picture as the network gets it, 0..255")]
+    label: int | None = None
+    name: str | None = None
+    probs: Annotated[list[float] | None, Field(description="of each label")] = None
+    runner_up: int | None = None
+    log_odds: Annotated[float | None, Field(description="log p(label) - log p(runner-up), nats")] = None
+    evidence: Annotated[list[float] | None, Field(description="what each top unit says for the label against the runner-up, nats")] = None
+    seen: Annotated[list[list[int]], Field(description="the picture up to each layer and down again; the last went through the memory")]
+    activities: Annotated[list[list[int]], Field(description="each layer above the pixels, 0..255")]
+
+
+class Ask(BaseModel):
+    """What all dreams share."""
+
+    model_config = ConfigDict(extra="forbid")
+    held: Annotated[Held, Field(description="the label: null is free, a number holds one, {'4': 0.5, '9': 0.5} two half and half")] = None
+    count: Annotated[int, Field(ge=1, description="how many")] = 1
+    seed: Seed = 0
+    temperature: Temperature = 1.0
+
+
+class AskDream(Ask):
+    """A dream from random top states."""
+
+    steps: Annotated[int, Field(ge=1, description="Gibbs steps of the memory")] = 300
+
+
+class AskImagine(Ask):
+    """A dream that starts from a picture."""
+
+    picture: Picture
+    steps: Annotated[int, Field(ge=1, description="Gibbs steps of the memory: few stay near the picture")] = 30
+
+
+class AskFill(Ask):
+    """A picture of which only a part is known."""
+
+    picture: Picture
+    known: Annotated[Pixels, Field(description="0 where a pixel is to be filled in, anything else where it is known")]
+    sweeps: Annotated[int, Field(ge=1, description="up, a Gibbs step, and down again")] = 50
+
+
+class AskMovie(BaseModel):
+    """Frames as they were shown."""
+
+    model_config = ConfigDict(extra="forbid")
+    frames: Annotated[list[str], Field(min_length=1, description="each: pictures, a byte a pixel, one after the other, in base64")]
+    columns: Annotated[int, Field(ge=1, le=20, description="pictures in a row")] = 5
+    frames_per_second: Annotated[float, Field(ge=1, le=50)] = 15
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+def _answer(found: Any) -> Response:
+    """Return plain values as JSON; what the models above promise is checked by the tests, not at every stroke."""
+    return Response(json.dumps(found, separators=(",", ":")), media_type="application/json")
+
+
+def _case(service: Service, asked: Picture) -> torch.Tensor:
+    """Return the picture that came; unpacked in the worker's thread, one at a time, so that memory stays bounded."""
+    limit = service.limits.picture_pixels
+    return mind.picture_from(service.mind, asked.image, asked.pixels, centre=asked.centre, most_pixels=limit)
+
+
+def _bounded(service: Service, count: int, steps: int) -> None:
+    most = service.limits
+    if count > most.count or steps > most.steps:
+        raise ConfigError(f"{count} dreams of {steps} steps: this server makes at most {most.count} of {most.steps} at once")
+
+
+@router.get("/model", summary="The network on show")
+async def model(request: Request) -> Response:
+    """Sizes of its layers, names of its labels, shape of its pictures, and its card: data, command, seed, test error."""
+    service = _service(request)
+    return _answer({**mind.describe(service.mind), "run": service.run.name if service.run else None})
+
+
+@router.post("/recognize", summary="What does this picture show?", response_model=Recognized)
+async def recognize(request: Request, asked: Picture) -> Response:
+    """The probability of every label by exact label free energies, what the network sees, and which units spoke for the answer."""
+    service = _service(request)
+    return _answer(await service.worker.ask(lambda: mind.recognize(service.mind, _case(service, asked))))
+
+
+@router.post("/dream", summary="Let the memory settle and look", response_model=Dreamed)
+async def dream(request: Request, asked: AskDream) -> Response:
+    """Gibbs steps of the memory from random states with a label held or free, then one down-pass."""
+    service = _service(request)
+    _bounded(service, asked.count, asked.steps)
+    return _answer(await service.worker.ask(lambda: mind.dream(service.mind, **asked.model_dump())))
+
+
+@router.post("/imagine", summary="What does a picture turn into?", response_model=Dreamed)
+async def imagine(request: Request, asked: AskImagine) -> Response:
+    """Gibbs steps of the memory from where a picture leads, with a label held or free."""
+    service = _service(request)
+    _bounded(service, asked.count, asked.steps)
+    picture = await service.worker.ask(lambda: _case(service, asked.picture))
+    options = asked.model_dump(exclude={"picture"})
+    return _answer(await service.worker.ask(lambda: mind.imagine(service.mind, picture, **options)))
+
+
+@router.post("/fill", summary="Fill in what is missing", response_model=Dreamed)
+async def fill(request: Request, asked: AskFill) -> Response:
+    """Known pixels stay; the others are dreamt up to go with them."""
+    service = _service(request)
+    _bounded(service, asked.count, asked.sweeps)
+    picture = await service.worker.ask(lambda: _case(service, asked.picture))
+    if len(asked.known) != picture.shape[1]:
+        raise DataError(f"known has {len(asked.known)} entries; expected one a pixel, {picture.shape[1]}")
+    known = torch.tensor(asked.known) > 0
+    options = asked.model_dump(exclude={"picture", "known"})
+    return _answer(await service.worker.ask(lambda: mind.fill(service.mind, picture, known, **options)))
+
+
+@router.get("/examples", summary="Pictures to try")
+async def examples(
+    request: Request, seed: Annotated[int, Query(ge=0, lt=2**53)] = 0, count: Annotated[int, Query(ge=1, le=60)] = 12
+) -> Response:
+    """Test cases of what the network learned, where they are on this machine, else scikit-learn's digits."""
+    found = await _service(request).examples()
+    return _answer({"source": found.source, "items": found.pick(count, seed)})
+
+
+@router.get("/fields/{layer}", summary="What the units of a layer look for")
+async def fields(
+    request: Request,
+    layer: Annotated[int, Path(ge=1, le=100)],
+    start: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+    count: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> Response:
+    """Bytes, unit by unit, a byte a pixel: 128 is nothing, 255 drives the unit most, 1 holds it back most."""
+    service = _service(request)
+    content = await service.worker.ask(lambda: mind.fields(service.mind, layer, start, count))
+    return Response(content, media_type="application/octet-stream")
+
+
+@router.get("/units/{layer}/{unit}", summary="One unit")
+async def unit(request: Request, layer: Annotated[int, Path(ge=1, le=100)], unit: Annotated[int, Path(ge=0, le=10_000_000)]) -> Response:
+    """What it prefers and what it adds to the picture (as bytes around 128), and how a top unit is tied to the labels (nats)."""
+    service = _service(request)
+    return _answer(await service.worker.ask(lambda: mind.unit(service.mind, layer, unit)))
+
+
+@router.get("/run", summary="The run that is followed")
+async def run(request: Request) -> Response:
+    """Its stages, errors, and a line of metrics a pass; empty where the server shows a model file."""
+    service = _service(request)
+    return _answer({} if service.run is None else await asyncio.to_thread(watch.describe, service.run))
+
+
+@router.post("/movie", summary="Frames as an animated GIF")
+async def movie(request: Request, asked: AskMovie) -> Response:
+    """Make a GIF of frames that a page has shown."""
+    service = _service(request)
+    if len(asked.frames) > service.limits.frames:
+        raise ConfigError(f"{len(asked.frames)} frames came; at most {service.limits.frames} make a movie here")
+    content = await asyncio.to_thread(_gif, asked, service.mind.shape)
+    return Response(content, media_type="image/gif")
+
+
+def _gif(asked: AskMovie, shape: tuple[int, int]) -> bytes:
+    """Return the movie's file."""
+    sheets = []
+    for frame in asked.frames:
+        try:
+            pixels = np.frombuffer(base64.b64decode(frame, validate=True), np.uint8)
+        except (binascii.Error, ValueError) as error:
+            raise DataError(f"a frame is no base64 ({error})") from error
+        if not pixels.size or pixels.size % (shape[0] * shape[1]):
+            raise DataError(f"a frame of {pixels.size} bytes; expected a multiple of {shape[0] * shape[1]}, one picture after the other")
+        sheets.append(plots.tile(pixels.reshape(-1, shape[0] * shape[1]) / np.float32(255), shape, asked.columns))
+    if len({sheet.shape for sheet in sheets}) > 1:
+        raise DataError("the frames differ in how many pictures they hold; expected as many in each")
+    file = io.BytesIO()
+    plots.write_movie(file, sheets, plots.scale_for(shape) * 2, asked.frames_per_second)
+    return file.getvalue()

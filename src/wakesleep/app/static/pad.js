@@ -1,0 +1,161 @@
+// A place to draw: pointer, touch and keyboard; a picture that is dropped on it; and what to send of all that.
+
+import { element, keep } from "./pictures.js";
+
+const SIDE = 280, PEN = 21;
+
+export class Pad {
+  constructor(box, { changed, file }) {
+    this.strokes = []; this.pixels = null; this.changed = changed;
+    this.cursor = [SIDE / 2, SIDE / 2]; this.penDown = false;
+    this.canvas = element("canvas", { width: SIDE, height: SIDE, tabIndex: 0 });
+    this.canvas.setAttribute("role", "application");
+    this.canvas.setAttribute("aria-label", "Drawing pad. Arrow keys move the pen, space puts it down or lifts it, delete clears.");
+    this.hint = element("span", { className: "pad-hint" }, "draw here");
+    this.hint.setAttribute("aria-hidden", "true");
+    box.replaceChildren(this.canvas, this.hint);
+    keep(this.canvas, () => this.draw());
+    this.#listen(box, file);
+  }
+
+  #listen(box, file) {
+    const { canvas } = this;
+    const at = (event) => [(event.offsetX * SIDE) / canvas.clientWidth, (event.offsetY * SIDE) / canvas.clientHeight];
+    canvas.addEventListener("pointerdown", (event) => {
+      if (event.button) return;
+      canvas.setPointerCapture(event.pointerId);
+      this.strokes.push([at(event)]);
+      this.update();
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (!canvas.hasPointerCapture(event.pointerId)) return;
+      const events = event.getCoalescedEvents?.() ?? [];
+      for (const one of events.length ? events : [event]) this.strokes.at(-1).push(at(one));
+      this.update();
+    });
+    canvas.addEventListener("keydown", (event) => this.#key(event));
+    canvas.addEventListener("blur", () => (this.penDown = false));
+    box.addEventListener("dragover", (event) => {
+      event.preventDefault();
+      box.classList.add("over");
+    });
+    box.addEventListener("dragleave", () => box.classList.remove("over"));
+    box.addEventListener("drop", (event) => {
+      event.preventDefault();
+      box.classList.remove("over");
+      if (event.dataTransfer.files[0]) file(event.dataTransfer.files[0]);
+    });
+  }
+
+  #key(event) {
+    const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (move) {
+      const far = event.shiftKey ? 28 : 14;
+      this.cursor = this.cursor.map((place, axis) => Math.min(SIDE - 14, Math.max(14, place + far * move[axis])));
+      if (this.penDown) this.strokes.at(-1).push([...this.cursor]);
+    } else if (event.key === " ") {
+      this.penDown = !this.penDown;
+      if (this.penDown) this.strokes.push([[...this.cursor]]);
+    } else if (event.key === "Delete" || event.key === "Backspace") {
+      this.clear();
+    } else return;
+    event.preventDefault();
+    this.withCursor = true;
+    this.update();
+  }
+
+  update() {
+    this.draw();
+    this.changed();
+  }
+
+  draw() {
+    const context = this.canvas.getContext("2d"), style = getComputedStyle(document.documentElement);
+    context.clearRect(0, 0, SIDE, SIDE);
+    const colour = style.getPropertyValue("--picture-high");
+    this.#ink(context, colour);
+    if (this.withCursor && document.activeElement === this.canvas) {
+      context.strokeStyle = style.getPropertyValue("--accent");
+      context.lineWidth = 2;
+      context.strokeRect(this.cursor[0] - 7, this.cursor[1] - 7, 14, 14);
+    }
+    this.hint.hidden = !this.blank;
+  }
+
+  #ink(context, colour) {
+    if (this.pixels) context.drawImage(spread(this.pixels, this.shape, colour), 0, 0, SIDE, SIDE);
+    Object.assign(context, { lineWidth: PEN, lineCap: "round", lineJoin: "round", strokeStyle: colour });
+    for (const [first, ...rest] of this.strokes) {
+      context.beginPath();
+      context.moveTo(...first);
+      context.lineTo(first[0] + 0.01, first[1]);
+      for (const point of rest) context.lineTo(...point);
+      context.stroke();
+    }
+  }
+
+  get blank() {
+    return !this.strokes.length && !this.pixels;
+  }
+
+  clear() {
+    this.strokes = []; this.pixels = null; this.penDown = false;
+    this.update();
+  }
+
+  undo() {
+    if (this.strokes.pop() === undefined) this.pixels = null;
+    this.penDown = false;
+    this.update();
+  }
+
+  // Show a picture of the network's own size.
+  show(pixels, shape) {
+    this.strokes = []; this.pixels = pixels; this.shape = shape;
+    this.update();
+  }
+
+  // What to ask about: pixels as they are, or the drawing as a file, white on black.
+  picture() {
+    if (this.blank) return null;
+    if (this.pixels && !this.strokes.length) return { pixels: this.pixels };
+    const canvas = element("canvas", { width: SIDE, height: SIDE }), context = canvas.getContext("2d");
+    context.fillRect(0, 0, SIDE, SIDE);
+    this.#ink(context, "#ffffff");
+    return { image: canvas.toDataURL("image/png") };
+  }
+}
+
+function spread(pixels, [rows, columns], colour) {
+  const canvas = new OffscreenCanvas(columns, rows), context = canvas.getContext("2d");
+  context.fillStyle = colour;
+  context.fillRect(0, 0, columns, rows);
+  const image = context.getImageData(0, 0, columns, rows);
+  pixels.forEach((value, at) => (image.data[4 * at + 3] = value));
+  context.putImageData(image, 0, 0);
+  return canvas;
+}
+
+// A picture file, made small on this side: a photograph need not travel whole.
+export async function shrink(file) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file);
+  } catch {
+    throw new Error(`${file.name} is no picture this browser can read.`);
+  }
+  const scale = Math.min(1, 512 / Math.max(bitmap.width, bitmap.height));
+  if (scale === 1 && file.size < 500_000) return data(file);
+  const canvas = new OffscreenCanvas(Math.max(1, bitmap.width * scale), Math.max(1, bitmap.height * scale));
+  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  return data(await canvas.convertToBlob());
+}
+
+function data(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.replace(/^[^,]*,/, ""));
+    reader.onerror = () => reject(new Error("The picture cannot be read."));
+    reader.readAsDataURL(blob);
+  });
+}

@@ -1,0 +1,97 @@
+// Watch training: curves, filters and dreams of a run folder as they form.
+
+import { ask, stream } from "./link.js";
+import { element, sheet, signed } from "./pictures.js";
+import { Stage } from "./stage.js";
+
+const $ = (id) => document.getElementById(id);
+const PLOTS = [
+  ["Reconstruction error, mean square a pixel", ["reconstruction_error"]],
+  ["Errors on validation cases", ["validation_errors"]],
+  ["Error on training cases, %", ["train_error_percent"]],
+];
+const SVG = "http://www.w3.org/2000/svg";
+
+export function setup(app) {
+  const { model } = app;
+  const stage = new Stage($("run-dreams"), model, (focus) => stream.change({ focus }));
+  let timer = 0;
+
+  async function look() {
+    try {
+      const run = await ask("run");
+      $("run-name").textContent = run.name;
+      const last = run.metrics.at(-1);
+      const place = last ? `${last.stage}, pass ${last.epoch} of ${last.epochs}` : "nothing is finished yet";
+      const tested = run.evaluation.map((row) => `${row.test_error_percent.toFixed(2)} % (${row.method})`).join(", ");
+      $("run-state").textContent = run.finished ? `It is finished${tested ? `; test error ${tested}` : ""}.` : `It is learning: ${place}.`;
+      $("curves").replaceChildren(...PLOTS.map(([title, keys]) => plot(title, series(run.metrics, keys))).filter(Boolean));
+    } catch (error) {
+      app.trouble(error);
+    }
+    timer = setTimeout(look, 2000);
+  }
+
+  async function filters() {
+    const count = Math.min(96, model.sizes[1]);
+    const values = new Uint8Array(await (await ask(`fields/1?count=${count}`)).arrayBuffer());
+    sheet($("run-fields"), values, count, model.shape, $("run-fields").parentElement.clientWidth < 480 ? 6 : 12, signed);
+  }
+
+  return {
+    show() {
+      look();
+      filters();
+      stream.watch({ held: model.labels ? "all" : null, seed: 1, speed: 30, playing: !app.still }, (frame) => stage.frame(frame));
+    },
+    hide() {
+      clearTimeout(timer);
+      stream.stop();
+    },
+    model: filters,
+  };
+}
+
+// Curves by stage, passes counted through.
+function series(metrics, keys) {
+  const found = new Map();
+  metrics.forEach((line, pass) => {
+    for (const key of keys) {
+      if (!(key in line)) continue;
+      if (!found.has(line.stage)) found.set(line.stage, []);
+      found.get(line.stage).push([pass + 1, line[key]]);
+    }
+  });
+  return [...found];
+}
+
+function plot(title, lines) {
+  if (!lines.length) return null;
+  const points = lines.flatMap(([, line]) => line), [wide, high, left, bottom] = [420, 200, 48, 24];
+  const most = Math.max(...points.map(([, value]) => value)) || 1, last = Math.max(...points.map(([pass]) => pass), 2), first = Math.min(...points.map(([pass]) => pass));
+  const x = (pass) => left + ((pass - first) / Math.max(1, last - first)) * (wide - left - 8), y = (value) => high - bottom - (value / most) * (high - bottom - 12);
+  const svg = draw("svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": `${title}: ${lines.map(([name, line]) => `${name} ends at ${line.at(-1)[1].toPrecision(3)}`).join("; ")}` });
+  svg.append(draw("path", { class: "axis", d: `M${left} 8V${high - bottom}H${wide - 8}`, fill: "none" }));
+  for (const value of [0, most / 2, most]) svg.append(words(left - 6, y(value) + 4, value >= 10 ? Math.round(value) : value.toPrecision(2), "end"));
+  svg.append(words(left, high - 6, `pass ${first}`, "start"), words(wide - 8, high - 6, last, "end"));
+  lines.forEach(([, line], number) => svg.append(draw("polyline", { class: `line c${number % 4}`, points: line.map(([pass, value]) => `${x(pass)},${y(value)}`).join(" ") })));
+  const legend = element("ul", { className: "legend" });
+  lines.forEach(([name], number) => {
+    const mark = draw("svg", { viewBox: "0 0 18 8", "aria-hidden": "true" });
+    mark.append(draw("path", { class: `line c${number % 4}`, d: "M0 4H18" }));
+    legend.append(element("li", {}, mark, name));
+  });
+  return element("figure", {}, element("h3", {}, title), svg, legend);
+}
+
+function draw(tag, attributes) {
+  const made = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  return made;
+}
+
+function words(x, y, text, anchor) {
+  const made = draw("text", { x, y, "text-anchor": anchor });
+  made.textContent = text;
+  return made;
+}

@@ -1,0 +1,167 @@
+"""The JSON API answers as the library does, and refuses in words."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from wakesleep.app import questions
+from wakesleep.app.mind import Mind
+from wakesleep.data import Dataset, read_picture
+from wakesleep.judging import classify, inside
+from wakesleep.sampling import dreams
+
+
+def pixels_of(digits: Dataset, number: int = 0) -> list[int]:
+    return (digits.test.images[number] * 255).round().int().tolist()
+
+
+def png(array: np.ndarray) -> str:
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_the_model_says_what_it_is(client: TestClient, mind: Mind) -> None:
+    about = client.get("/api/model").json()
+    assert about["sizes"] == list(mind.dbn.sizes)
+    assert about["classes"] == list("0123456789")
+    assert about["shape"] == [8, 8]
+    assert about["run"] == "digits"
+
+
+def test_recognize_answers_as_the_library_does(client: TestClient, mind: Mind, digits: Dataset) -> None:
+    answer = client.post("/api/recognize", json={"pixels": pixels_of(digits)}).json()
+    questions.Recognized.model_validate(answer, strict=True)
+    picture = torch.tensor([pixels_of(digits)]) / 255
+    expected = classify.log_probs(mind.dbn, picture)
+    torch.testing.assert_close(torch.tensor([answer["probs"]]), expected.exp(), rtol=0, atol=1e-5)
+    assert answer["label"] == int(expected.argmax())
+    assert answer["name"] == mind.classes[answer["label"]]
+    seen = torch.stack([row[0] for row in dreams.through(mind.dbn, picture)])
+    torch.testing.assert_close(torch.tensor(answer["seen"]) / 255, seen, rtol=0, atol=0.003)
+    said = inside.evidence(mind.dbn, mind.dbn.up(picture)[-1], answer["label"], answer["runner_up"])[0]
+    torch.testing.assert_close(torch.tensor(answer["evidence"]), said, rtol=0, atol=6e-4)
+    assert [len(layer) for layer in answer["activities"]] == list(mind.dbn.sizes[1:])
+
+
+def test_a_picture_file_is_centred_as_the_network_learned(client: TestClient, mind: Mind) -> None:
+    drawn = np.full((300, 200), 255, np.uint8)
+    drawn[50:250, 20:45] = 0
+    answer = client.post("/api/recognize", json={"image": "data:image/png;base64," + png(drawn)}).json()
+    file = io.BytesIO(base64.b64decode(png(drawn)))
+    expected = read_picture(file, mind.shape, field=mind.ink_field)[0]
+    torch.testing.assert_close(torch.tensor(answer["picture"]) / 255, expected, rtol=0, atol=0.003)
+
+
+def test_dreams_answer_with_the_label_that_was_held_and_repeat_with_the_seed(client: TestClient) -> None:
+    asked = {"held": 3, "count": 2, "steps": 25, "seed": 5}
+    first, again, other = (client.post("/api/dream", json={**asked, "seed": seed}).json() for seed in (5, 5, 6))
+    questions.Dreamed.model_validate(first, strict=True)
+    assert first["labels"] == [3, 3]
+    assert first == again
+    assert first != other
+    assert client.post("/api/dream", json={"held": {"4": 0.5, "9": 0.5}, "steps": 5}).status_code == 200
+
+
+def test_fill_keeps_what_is_known(client: TestClient, digits: Dataset) -> None:
+    pixels, known = pixels_of(digits), [1] * 32 + [0] * 32
+    filled = client.post("/api/fill", json={"picture": {"pixels": pixels}, "known": known, "sweeps": 8, "count": 2}).json()
+    for picture in filled["pictures"]:
+        assert picture[:32] == pixels[:32]
+        assert picture[32:] != pixels[32:]
+
+
+def test_imagine_starts_from_the_picture(client: TestClient, digits: Dataset) -> None:
+    answer = client.post("/api/imagine", json={"picture": {"pixels": pixels_of(digits)}, "steps": 1, "count": 20, "held": None}).json()
+    near = (torch.tensor(answer["pictures"]) / 255).mean(0)
+    far = torch.rand(64)
+    picture = torch.tensor(pixels_of(digits)) / 255
+    assert float((near - picture).square().mean()) < float((far - picture).square().mean()) / 2
+
+
+def test_fields_and_units_tell_of_the_weights(client: TestClient, mind: Mind) -> None:
+    content = client.get("/api/fields/1?start=3&count=2").content
+    rows = torch.frombuffer(bytearray(content), dtype=torch.uint8).reshape(2, 64).float() - 128
+    weight = mind.dbn.recognition[0].weight[:, 3:5].t() if mind.dbn.recognition else mind.dbn.memory.weight[:64, 3:5].t()
+    torch.testing.assert_close(rows / 127, weight / weight.abs().amax(1, keepdim=True), rtol=0, atol=0.006)
+    top = len(mind.dbn.sizes) - 1
+    unit = client.get(f"/api/units/{top}/1").json()
+    torch.testing.assert_close(torch.tensor(unit["labels"]), inside.label_weights(mind.dbn, 1), rtol=0, atol=6e-4)
+    assert client.get("/api/units/1/0").json()["labels"] is None
+
+
+def test_examples_are_test_cases_of_what_was_learned(client: TestClient, digits: Dataset) -> None:
+    found = client.get("/api/examples?count=5&seed=2").json()
+    assert found["source"] == "digits, test cases"
+    known = {tuple(pixels_of(digits, number)): int(digits.test.labels[number]) for number in range(len(digits.test))}
+    assert [known[tuple(item["pixels"])] for item in found["items"]] == [item["label"] for item in found["items"]]
+
+
+def test_a_movie_has_the_frames_that_came(client: TestClient) -> None:
+    frames = [base64.b64encode(bytes([number * 40] * 64 * 3)).decode() for number in range(4)]
+    reply = client.post("/api/movie", json={"frames": frames, "columns": 3})
+    movie = Image.open(io.BytesIO(reply.content))
+    assert reply.headers["content-type"] == "image/gif"
+    assert movie.n_frames == 4
+
+
+def test_the_run_tells_its_passes(client: TestClient) -> None:
+    run = client.get("/api/run").json()
+    assert run["finished"] is True
+    assert run["metrics"][0]["stage"] == "layer 1"
+    assert run["evaluation"]
+
+
+BAD = [
+    ("recognize", {}, "no picture came"),
+    ("recognize", {"pixels": [0] * 63}, "63 pixels"),
+    ("recognize", {"pixels": [256] * 64}, "255"),
+    ("recognize", {"image": "%%%"}, "base64"),
+    ("recognize", {"image": base64.b64encode(b"no picture").decode()}, "cannot be read"),
+    ("recognize", {"image": png(np.zeros((40, 40), np.uint8))}, "blank"),
+    ("recognize", {"pixels": [0] * 64, "other": 1}, "other"),
+    ("dream", {"held": 10}, "labels"),
+    ("dream", {"held": {"4": 0.5, "9": 0.6}}, "sum to 1"),
+    ("dream", {"steps": 0}, "steps"),
+    ("dream", {"steps": 10**6}, "at most"),
+    ("dream", {"count": 10**6}, "at most"),
+    ("dream", {"temperature": 0}, "temperature"),
+    ("dream", {"seed": -1}, "seed"),
+    ("fill", {"picture": {"pixels": [0] * 64}, "known": [1] * 63}, "63"),
+    ("movie", {"frames": ["AAAA"]}, "multiple of 64"),
+    ("movie", {"frames": ["%"]}, "base64"),
+    ("movie", {"frames": ["AAAA"] * 1000}, "at most"),
+]
+
+
+@pytest.mark.parametrize(("path", "asked", "word"), BAD)
+def test_refusals_say_what_came_and_what_was_expected(client: TestClient, path: str, asked: dict, word: str) -> None:
+    reply = client.post(f"/api/{path}", json=asked)
+    assert reply.status_code == 422
+    assert word in reply.json()["error"]
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(client: TestClient) -> None:
+    flat = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(flat, "PNG", optimize=True)
+    assert flat.tell() < 200_000
+    reply = client.post("/api/recognize", json={"image": base64.b64encode(flat.getvalue()).decode()})
+    assert reply.status_code == 422
+    assert "pixels" in reply.json()["error"]
+
+
+def test_every_operation_is_documented(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {"/api/recognize", "/api/dream", "/api/imagine", "/api/fill", "/api/units/{layer}/{unit}"} <= set(paths)
+    for methods in paths.values():
+        for operation in methods.values():
+            assert operation["summary"]
+            assert operation["description"]
+    assert "operations" in client.get("/api.html").text

@@ -1,0 +1,306 @@
+"""The page as a person meets it, in a real browser, on the model that ships."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+pytest.importorskip("playwright", reason="no browser tests: Playwright's Python package is not installed")
+
+from wakesleep.app.mind import load_mind
+from wakesleep.experiments import browser as browsing
+from wakesleep.judging import classify
+
+
+def until(page, condition: str, timeout: float = 10_000) -> None:
+    """Wait until a condition holds in the page. Playwright's own wait evaluates strings there, which the page's policy forbids."""
+    deadline = time.perf_counter() + timeout / 1000
+    while not page.evaluate(condition):
+        assert time.perf_counter() < deadline, f"it never came to {condition}"
+        page.wait_for_timeout(30)
+
+
+PHONE = {"width": 390, "height": 844}
+
+
+def answer(page) -> str:
+    until(page, "document.querySelector('#answer small')")
+    page.wait_for_timeout(400)
+    return page.evaluate("document.querySelector('#answer').firstChild.textContent")
+
+
+def shown(page, selector: str, background: int | None = None) -> torch.Tensor:
+    """What a picture's canvas shows, as a case (1, 784) of ink in [0, 1]."""
+    url = page.evaluate("(selector) => document.querySelector(selector).toDataURL()", selector)
+    grey = np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("L"), np.float32)
+    small = grey.reshape(28, grey.shape[0] // 28, 28, grey.shape[1] // 28).mean((1, 3))
+    low, high = (253, 25) if page.evaluate("document.documentElement.dataset.theme") == "day" else (10, 243)
+    return torch.from_numpy((small - low) / (high - low)).clamp(0, 1).reshape(1, -1)
+
+
+@pytest.mark.parametrize("digit", ["7", "1", "0"])
+def test_a_digit_drawn_with_the_mouse_is_read(page, digit: str) -> None:
+    browsing.draw(page, digit)
+    assert answer(page) == digit
+    assert page.locator(".bar.best span").first.text_content() == digit
+    assert float(shown(page, "#sees").sum()) > 15, "it sees something"
+    page.wait_for_selector("#spoke button")
+    page.click("#pad-clear")
+    until(page, "document.querySelector('#answer').textContent === 'Draw something'")
+
+
+def test_undo_takes_a_stroke_back(page) -> None:
+    browsing.draw(page, "7")
+    before = answer(page)
+    page.click("#pad-undo")
+    until(page, f"document.querySelector('#answer').textContent !== '{before}'")
+    page.click("#pad-undo")
+    until(page, "document.querySelector('#answer').textContent === 'Draw something'")
+
+
+def test_a_picture_dropped_on_the_pad_is_read(page) -> None:
+    drawn = Image.new("L", (600, 800), 240)
+    ImageDraw.Draw(drawn).ellipse((180, 200, 420, 560), outline=20, width=50)
+    file = io.BytesIO()
+    drawn.save(file, "PNG")
+    page.evaluate(
+        """(content) => {
+            const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0)), data = new DataTransfer();
+            data.items.add(new File([bytes], "digit.png", { type: "image/png" }));
+            document.querySelector("#pad").dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+        }""",
+        base64.b64encode(file.getvalue()).decode(),
+    )
+    assert answer(page) == "0"
+
+
+def test_a_file_that_is_no_picture_is_refused_in_words(page) -> None:
+    page.set_input_files("#pad-file", {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"not a picture"})
+    page.wait_for_selector("#trouble:not([hidden])")
+    assert "notes.txt is no picture" in page.text_content("#trouble")
+
+
+def test_an_example_is_a_click_away(page) -> None:
+    page.wait_for_selector("#examples button")
+    page.locator("#examples button").first.click()
+    assert answer(page) in "0123456789"
+
+
+def test_a_dream_of_a_three_is_a_three(page) -> None:
+    """Twelve moments of a dream, judged by the network's own recognition: most are threes."""
+    mind = load_mind()
+    page.click("#tab-dream")
+    page.locator("#dream-labels input").nth(4).check()
+    page.locator("#dream-speed").fill("10")
+    pictures = []
+    for _ in range(12):
+        page.wait_for_timeout(250)
+        pictures.append(shown(page, "#dream-pictures canvas"))
+    judged = classify.predict(mind.dbn, torch.cat(pictures))
+    assert int((judged == 3).sum()) >= 7, judged.tolist()
+    assert "A dream of 3" in page.text_content("#dream-title")
+
+
+def test_ten_labels_side_by_side_and_one_in_focus(page) -> None:
+    page.click("#tab-dream")
+    page.locator("#dream-labels input").last.check()
+    page.wait_for_selector("#dream-pictures button:nth-child(10)")
+    page.click("#dream-pictures button:nth-child(8)")
+    page.wait_for_selector("#dream-pictures button:nth-child(8)[aria-pressed=true]")
+    page.wait_for_selector("#dream-brain .names span:nth-child(8).on")
+
+
+def test_pause_step_and_save(page) -> None:
+    page.click("#tab-dream")
+    until(page, "document.querySelector('#dream-title').textContent.includes('after')")
+    page.click("#dream-play")
+    page.wait_for_timeout(300)
+    page.click("#dream-step")
+    page.wait_for_timeout(300)
+    before = page.text_content("#dream-title")
+    page.wait_for_timeout(300)
+    assert page.text_content("#dream-title") == before, "it moved while it paused"
+    page.click("#dream-step")
+    until(page, f"document.querySelector('#dream-title').textContent !== '{before}'")
+    for button, kind in (("#dream-png", "PNG"), ("#dream-gif", "GIF")):
+        with page.expect_download() as download:
+            page.click(button)
+        with Image.open(download.value.path()) as saved:
+            assert saved.format == kind
+
+
+def test_half_a_picture_is_filled_in_and_the_other_half_stays(page) -> None:
+    browsing.draw(page, "0")
+    answer(page)
+    drawn = shown(page, "#gets").reshape(28, 28)
+    page.click("#tab-mix")
+    page.locator("[name=mix-way][value=fill]").check()
+    page.wait_for_timeout(2500)
+    filled = shown(page, "#mix-pictures canvas").reshape(28, 28)
+    torch.testing.assert_close(filled[:13], drawn[:13], rtol=0, atol=0.08)
+    assert float(filled[15:].sum()) > 10, "nothing was filled in"
+
+
+def test_a_drawing_let_go_and_two_labels_half_and_half(page) -> None:
+    browsing.draw(page, "7")
+    answer(page)
+    page.click("#tab-mix")
+    until(page, "document.querySelector('#mix-status').textContent.includes('steps')")
+    page.locator("[name=mix-way][value=half]").check()
+    page.wait_for_selector("#mix-labels:not([hidden])")
+    until(page, "[4, 9].every((label) => document.querySelectorAll('#mix-bars .bar')[label].lastChild.textContent === '50 %')")
+
+
+def test_a_unit_tells_what_it_is_for(page) -> None:
+    browsing.draw(page, "7")
+    page.wait_for_selector("#spoke button")
+    page.locator("#spoke button").first.click()
+    until(page, "document.querySelector('#unit-title').textContent.includes('of the memory')")
+    page.wait_for_selector("#unit-ties:not([hidden])")
+    page.select_option("#inside-layer", "1")
+    until(page, "document.querySelector('#unit-title').textContent === 'Unit 0 of layer 1'")
+    page.focus("#fields")
+    page.keyboard.press("ArrowRight")
+    until(page, "document.querySelector('#unit-title').textContent === 'Unit 1 of layer 1'")
+    assert page.is_hidden("#unit-ties")
+
+
+@pytest.mark.parametrize("width", [390, 320, 768])
+def test_nothing_sticks_out_on_a_phone(page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    for screen in ("draw", "dream", "mix", "inside"):
+        page.click(f"#tab-{screen}")
+        page.wait_for_timeout(300)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, screen
+    page.click("#tab-draw")
+    browsing.draw(page, "7")
+    assert answer(page) == "7"
+
+
+def test_a_finger_draws_too(browser, server) -> None:
+    context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True)
+    page = browsing.open_page(context, server.url)
+    box = page.locator("#pad canvas").bounding_box()
+    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    until(page, "document.querySelector('#answer small')")
+    context.close()
+
+
+def test_the_server_is_lost_and_comes_back(context) -> None:
+    server = browsing.start()
+    port = int(server.url.rstrip("/").rpartition(":")[2])
+    try:
+        page = browsing.open_page(context, server.url, "dream")
+        until(page, "document.querySelector('#dream-title').textContent.includes('after')")
+        server.stop()
+        page.wait_for_selector("#trouble:not([hidden])")
+        assert "connection is lost" in page.text_content("#trouble")
+        page.evaluate("document.querySelector('#dream-title').textContent = 'waiting'")
+        server = browsing.start(port=port)
+        page.wait_for_selector("#trouble[hidden]", state="attached", timeout=15_000)
+        until(page, "document.querySelector('#dream-title').textContent.includes('after')", timeout=15_000)
+    finally:
+        server.stop()
+
+
+def test_keyboard_only(page) -> None:
+    """Tab to the pad and draw a one; arrow to Dream; choose a label; pause: no pointer at all."""
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.closest('#pad') !== null"):
+            break
+    for _ in range(8):
+        page.keyboard.press("ArrowUp")
+    page.keyboard.press(" ")
+    for _ in range(13):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press(" ")
+    assert answer(page) == "1"
+    page.focus("#tab-draw")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.id") == "tab-dream"
+    assert page.is_visible("#dream")
+    page.keyboard.press("Tab")
+    until(page, "document.activeElement.name === 'dream-label'")
+    page.keyboard.press("ArrowRight")
+    until(page, "document.querySelector('#dream-title').textContent.includes('A dream of 4')")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('#dream-play').textContent === 'Play'")
+
+
+def test_the_tour_opens_once_and_is_dismissed_with_escape(context, server) -> None:
+    page = context.new_page()
+    page.goto(server.url)
+    page.wait_for_selector("#tour[open]")
+    for step in range(1, 6):
+        assert page.text_content("#tour-count") == f"{step} of 5"
+        page.wait_for_selector("#tour-live canvas")
+        if step < 5:
+            page.click("#tour-next")
+    browsing.draw(page, "7", "#tour-live canvas")
+    page.wait_for_selector("#tour-live .bar.best")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#tour:not([open])", state="attached")
+    until(page, "localStorage.getItem('wakesleep-toured') === 'yes'")
+    page.goto(server.url)
+    page.wait_for_selector("html[data-ready]")
+    page.wait_for_timeout(300)
+    assert not page.evaluate("document.querySelector('#tour').open")
+
+
+def test_day_and_night(page) -> None:
+    before = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.click("#theme")
+    until(page, f"getComputedStyle(document.body).backgroundColor !== '{before}'")
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    until(page, f"getComputedStyle(document.body).backgroundColor !== '{before}'")
+
+
+def test_less_motion_waits_to_be_asked(browser, server) -> None:
+    context = browser.new_context(reduced_motion="reduce")
+    page = browsing.open_page(context, server.url, "dream")
+    until(page, "document.querySelector('#dream-title').textContent.includes('after 1 step')")
+    page.wait_for_timeout(500)
+    assert "after 1 step" in page.text_content("#dream-title")
+    assert page.text_content("#dream-play") == "Play"
+    context.close()
+
+
+def test_no_serious_violation_of_accessibility(page) -> None:
+    pytest.importorskip("axe_playwright_python")
+    browsing.draw(page, "7")
+    found = []
+    for _ in range(2):
+        for screen in ("draw", "dream", "mix", "inside"):
+            page.click(f"#tab-{screen}")
+            page.wait_for_timeout(500)
+            found += browsing.audit(page)
+        page.click("#theme")
+    page.click("#open-tour")
+    page.wait_for_timeout(500)
+    found += browsing.audit(page)
+    page.goto(page.url.split("#")[0] + "api.html")
+    page.wait_for_selector("#operations article")
+    found += browsing.audit(page)
+    assert not found
+
+
+def test_a_run_is_watched(browser, run_folder) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    with browsing.serving(str(run_folder)) as server:
+        page = browsing.open_page(context, server.url, "training")
+        page.wait_for_selector("#curves svg")
+        page.wait_for_selector("#run-dreams canvas")
+        assert "It is finished" in page.text_content("#run-state")
+        page.click("#tab-draw")
+        browsing.draw(page, "0")
+        until(page, "document.querySelector('#answer small')")
+    context.close()
