@@ -47,14 +47,17 @@ def chunks(cases: Tensor, size: int = 2000) -> Iterator[Tensor]:
         yield as_probs(cases[start : start + size])
 
 
-def order(labels: Tensor | None, n: int, rng: torch.Generator) -> Tensor:
+def order(labels: Tensor | None, n: int, rng: torch.Generator, weights: Tensor | None = None) -> Tensor:
     """Return a random order of n cases, shape (n,), in which every run of consecutive cases is balanced by class.
 
     Each class is shuffled and spread evenly over the pass: the r-th of n_c cases gets a place drawn from [r, r+1)/n_c. Every case
     comes once a pass; where each class has as many cases as there are minibatches times ten, each minibatch holds exactly ten of
-    each (Hinton, Osindero & Teh 2006, section 6.1). Without labels: a plain random order.
+    each (Hinton, Osindero & Teh 2006, section 6.1). Without labels: a plain random order. With `weights` (n,), a case comes in proportion
+    to its weight: n w_i / sum w times, rounded up or down at random, so that weights change what is shown and no gradient.
     """
     shuffled = permutation(n, rng)
+    if weights is not None:
+        shuffled = shuffled[_in_proportion(weights.to(rng.device)[shuffled], rng)][permutation(n, rng)]
     if labels is None:
         return shuffled
     label = labels.to(rng.device)[shuffled]
@@ -66,3 +69,10 @@ def order(labels: Tensor | None, n: int, rng: torch.Generator) -> Tensor:
     jitter = torch.rand(n, generator=rng, device=rng.device, dtype=torch.float64)
     place = (rank + jitter) / counts[sorted_label]
     return shuffled[by_class[torch.argsort(place)]]
+
+
+def _in_proportion(weights: Tensor, rng: torch.Generator) -> Tensor:
+    """Return n case numbers in ascending order, (n,), each drawn n w_i / sum w times, rounded up or down (systematic sampling)."""
+    ends = torch.cumsum(weights.double(), 0)
+    places = torch.arange(len(weights), device=rng.device) + torch.rand((), generator=rng, device=rng.device, dtype=torch.float64)
+    return torch.searchsorted(ends, places * (ends[-1] / len(weights)), right=True).clamp_(max=len(weights) - 1)

@@ -217,6 +217,7 @@ def epochs(
     config: CDConfig,
     rng: torch.Generator,
     classes: Tensor | None = None,
+    weights: Tensor | None = None,
     state: State | None = None,
     stage: str = "cd",
 ) -> Iterator[Pass]:
@@ -228,6 +229,7 @@ def epochs(
         config: rates, passes and kind of negative phase.
         rng: where all random choices come from; its device is the RBM's.
         classes: labels (N,) by which minibatches are balanced; without them the order is plain random.
+        weights: how often each case is shown, relative to the others (N,); by default once a pass.
         state: the `state` of an earlier record, to go on after it (`rng` must stand where it stood then).
         stage: the name the records carry.
 
@@ -243,7 +245,7 @@ def epochs(
     error = torch.zeros((), device=rbm.weight.device)
     for epoch in range(int(state["epoch"]), config.passes):
         error.zero_()
-        for index in torch.split(rows.order(classes, len(cases), rng), config.batch_size):
+        for index in torch.split(rows.order(classes, len(cases), rng, weights), config.batch_size):
             if len(index) not in buffers:
                 buffers[len(index)] = Contrast(rbm, len(index), config)
             contrast = buffers[len(index)]

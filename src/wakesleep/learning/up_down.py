@@ -177,10 +177,13 @@ def epochs(
     *,
     config: UpDownConfig,
     rng: torch.Generator,
+    weights: Tensor | None = None,
     state: State | None = None,
     stage: str = "updown",
 ) -> Iterator[Pass]:
     """Fine-tune `dbn` generatively on `images` (N, pixels) and labels (N,), UNLABELLED where unknown, in place; its weights are untied.
+
+    `weights` (N,) say how often each case is shown, relative to the others.
 
     Yields:
         Pass, with metrics `gibbs_steps`, `learning_rate` and `reconstruction_error`: the mean squared error a pixel of the lowest
@@ -202,7 +205,7 @@ def epochs(
     for epoch in range(int(state["epoch"]), config.passes):
         error.zero_()
         steps = config.steps_at(epoch)
-        for index in torch.split(rows.order(classes, len(images), rng), config.batch_size):
+        for index in torch.split(rows.order(classes, len(images), rng, weights), config.batch_size):
             batch, chains = rows.gather(images, index, buffer[: len(index)]), state.get("chains")
             known = None if labels is None else labels[index]
             chains = None if chains is None else chains[: len(index)]
