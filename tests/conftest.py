@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
-import pytest
-import torch
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # before anything imports SciPy: scikit-learn skips one of its checks without it
 
-from helpers import real_folder, small_config
-from wakesleep import recipe
-from wakesleep.data import Dataset, load
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from helpers import real_folder, small_config  # noqa: E402
+from wakesleep import recipe  # noqa: E402
+from wakesleep.data import Dataset, load  # noqa: E402
 
 
 def pytest_configure() -> None:

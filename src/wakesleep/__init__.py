@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wakesleep.checkpoint import load as load
     from wakesleep.checkpoint import load_model as load_model
     from wakesleep.data import load as load_data  # noqa: F401
+    from wakesleep.estimators import BernoulliRBM as BernoulliRBM
     from wakesleep.foundation.errors import WakesleepError as WakesleepError
     from wakesleep.foundation.rng import generator as generator
     from wakesleep.judging import classify as classify
@@ -56,6 +57,7 @@ _WHERE = {
     "WakeSleepConfig": ("learning.wake_sleep", "WakeSleepConfig"),
     "wake_sleep": ("learning.wake_sleep", None),
     "Helmholtz": ("model.helmholtz", "Helmholtz"),
+    "BernoulliRBM": ("estimators", "BernoulliRBM"),
     "units": ("model.units", None),
 }
 __all__ = ["__version__", *sorted(_WHERE)]

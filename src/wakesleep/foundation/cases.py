@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -11,16 +12,30 @@ from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import permutation
 
 
+class Rows(Protocol):
+    """Cases that are no tensor, such as a sparse matrix: rows come as one, dense and on the device, when they are asked for."""
+
+    dtype: torch.dtype
+
+    def __len__(self) -> int:
+        """How many cases there are."""
+        ...
+
+    def __getitem__(self, index: Tensor | slice) -> Tensor:
+        """Return the cases of `index`, (n, D)."""
+        ...
+
+
 def as_probs(cases: Tensor) -> Tensor:
     """Return cases as float32 in [0, 1], same shape: uint8 pixels are divided by 255, floats pass through."""
     return cases.to(torch.float32).div_(255.0) if cases.dtype == torch.uint8 else cases.to(torch.float32)
 
 
-def gather(cases: Tensor, index: Tensor, out: Tensor) -> Tensor:
+def gather(cases: Tensor | Rows, index: Tensor, out: Tensor) -> Tensor:
     """Write rows `index` (n,) of `cases` (N, D) into `out` (n, D) as probabilities; the only copy a minibatch makes."""
     if cases.dtype == torch.uint8:
         return out.copy_(cases[index]).div_(255.0)
-    if cases.dtype == out.dtype:
+    if isinstance(cases, Tensor) and cases.dtype == out.dtype:
         return torch.index_select(cases, 0, index, out=out)
     return out.copy_(cases[index])
 
@@ -41,7 +56,7 @@ def as_labels(labels: Tensor, cases: int, classes: int, lowest: int = 0) -> Tens
     return labels.long()
 
 
-def chunks(cases: Tensor, size: int = 2000) -> Iterator[Tensor]:
+def chunks(cases: Tensor | Rows, size: int = 2000) -> Iterator[Tensor]:
     """Yield `cases` in consecutive pieces of at most `size` rows, as probabilities, so that memory stays flat."""
     for start in range(0, len(cases), size):
         yield as_probs(cases[start : start + size])

@@ -212,7 +212,7 @@ def _push_to_target(contrast: Contrast, config: CDConfig, activity: Tensor) -> N
 
 def epochs(
     rbm: RBM,
-    cases: Tensor,
+    cases: Tensor | rows.Rows,
     *,
     config: CDConfig,
     rng: torch.Generator,
@@ -225,7 +225,7 @@ def epochs(
 
     Args:
         rbm: the machine that learns, in place.
-        cases: data on the RBM's device.
+        cases: data on the RBM's device, or `Rows` that put them there.
         config: rates, passes and kind of negative phase.
         rng: where all random choices come from; its device is the RBM's.
         classes: labels (N,) by which minibatches are balanced; without them the order is plain random.
