@@ -6,14 +6,14 @@ import os
 
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # before anything imports SciPy: scikit-learn skips one of its checks without it
 
-from pathlib import Path  # noqa: E402
+from pathlib import Path
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
+import pytest
+import torch
 
-from helpers import real_folder, small_config  # noqa: E402
-from wakesleep import recipe  # noqa: E402
-from wakesleep.data import Dataset, load  # noqa: E402
+from helpers import real_folder, small_config
+from wakesleep import recipe
+from wakesleep.data import Dataset, load
 
 
 def pytest_configure() -> None:
