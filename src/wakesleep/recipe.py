@@ -17,7 +17,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,6 +31,7 @@ from wakesleep.data import KNOWN, Dataset, Split, hold_out, ink_field
 from wakesleep.foundation import devices
 from wakesleep.foundation.cases import as_probs, order
 from wakesleep.foundation.errors import CheckpointError, ConfigError
+from wakesleep.foundation.precision import pick_precision
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import classify
 from wakesleep.learning import backprop, greedy, up_down
@@ -70,6 +71,11 @@ class Job:
     def device(self) -> torch.device:
         """Where the nets are."""
         return self.dbn.memory.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of matrix products."""
+        return pick_precision(self.config.precision, self.device)
 
 
 def _stream(seed: int, name: str, device: torch.device) -> torch.Generator:
@@ -131,6 +137,9 @@ def start(
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CheckpointError(f"{folder} exists; choose another folder, or go on with it: wakesleep train --resume {folder}")
+    if config.precision == "auto":  # settled once, so that a resumed run goes on with the same numbers
+        found = pick_precision("auto", device)
+        config = replace(config, precision="bfloat16" if found == torch.bfloat16 else "float32")
     about = {
         "data": dataset.name,
         "data_path": _absolute(data_path or dataset.name),
@@ -249,7 +258,7 @@ def _keep_lines(path: Path, count: int) -> None:
 
 def _pretrain(job: Job, rng: torch.Generator, state: State | None) -> Iterator[Step]:
     """Greedy pretraining; the memory's passes also report how many validation cases its free energies get wrong."""
-    for record in greedy.epochs(job.dbn, job.train.images, job.train.labels, config=job.config.greedy, rng=rng, state=state):
+    for record in greedy.epochs(job.dbn, job.train.images, job.train.labels, config=job.config.greedy, rng=rng, state=state, dtype=job.dtype):
         if record.stage == "memory" and job.dbn.labels and job.validation is not None and job.validation.labels is not None:
             errors = classify.count_errors(classify.predict(job.dbn, job.validation.images), job.validation.labels)
             record.metrics["validation_errors"] = errors
@@ -265,7 +274,7 @@ def _fine_tune(name: str, make: Callable[[Job, torch.Generator], nn.Sequential])
             job.nets[name] = make(job, rng)
         net, inner = job.nets[name], None if state is None else state["inner"]
         assert job.train.labels is not None
-        records = backprop.epochs(net, job.train.images, job.train.labels, config=config, rng=rng, state=inner, stage=name)
+        records = backprop.epochs(net, job.train.images, job.train.labels, config=config, rng=rng, state=inner, stage=name, dtype=job.dtype)
         yield from _keep_best(job, net, records, lambda images: backprop.log_probs(net, images), state)
 
     return stage
@@ -275,7 +284,7 @@ def _updown(job: Job, rng: torch.Generator, state: State | None) -> Iterator[Ste
     """Contrastive wake-sleep."""
     inner = None if state is None else state["inner"]
     images, labels = job.train.images, job.train.labels if job.dbn.labels else None
-    records = up_down.epochs(job.dbn, images, labels, config=job.config.updown, rng=rng, state=inner)
+    records = up_down.epochs(job.dbn, images, labels, config=job.config.updown, rng=rng, state=inner, dtype=job.dtype)
     score = (lambda images: classify.log_probs(job.dbn, images)) if job.dbn.labels else None
     yield from _keep_best(job, job.dbn, records, score, state)
 

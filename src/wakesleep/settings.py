@@ -17,6 +17,7 @@ from wakesleep.learning.records import require
 from wakesleep.learning.up_down import UpDownConfig
 
 StageName = Literal["pretrain", "updown", "backprop", "random"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class TrainConfig:
     on all and keeps the last pass."""
     seed: int = 0
     """Seed of every random choice."""
+    precision: Precision = "auto"
+    """Of matrix products while learning; weights are always float32. bfloat16 is about twice as fast where the processor has it, with no
+    loss of accuracy seen; auto measures for a moment whether it does, and the run then keeps to what was found."""
     greedy: GreedyConfig = field(default_factory=GreedyConfig)
     """Greedy pretraining."""
     updown: UpDownConfig = field(default_factory=UpDownConfig)

@@ -326,7 +326,8 @@ def test_unknown_labels_are_drawn_from_the_exact_posterior_and_known_ones_clampe
         labels = torch.full((len(features),), UNLABELLED)
         labels[: len(features) // 2] = some_labels(len(features) // 2, 3)
     given = None if labels is None else labels.clone()
-    drawn = up_down.label_states(dbn, features, labels, generator(11))
+    heard = torch.addmm(dbn.memory.hidden_bias, features, dbn.memory.weight[:2])
+    drawn = up_down.label_states(dbn, heard, labels, generator(11))
     assert drawn.dtype == torch.float64
     assert drawn.shape == (len(features), 3)
     unknown = torch.ones(len(features), dtype=torch.bool) if labels is None else labels == UNLABELLED
@@ -340,7 +341,7 @@ def test_unknown_labels_are_drawn_from_the_exact_posterior_and_known_ones_clampe
 
 def test_all_known_labels_are_clamped():
     labels = torch.tensor([0, 2, 1, 1])
-    assert torch.equal(up_down.label_states(memory_net(), every(2), labels, generator(0)), one_hot(labels, 3).double())
+    assert torch.equal(up_down.label_states(memory_net(), every(3), labels, generator(0)), one_hot(labels, 3).double())
 
 
 def test_a_half_labelled_batch_teaches_the_exact_mixture():

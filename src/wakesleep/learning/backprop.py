@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.foundation.precision import fine
 from wakesleep.learning.records import Pass, State, check_finite, require
 from wakesleep.model.dbn import DBN
 
@@ -148,11 +149,13 @@ def epochs(
     weights: Tensor | None = None,
     state: State | None = None,
     stage: str = "backprop",
+    dtype: torch.dtype | None = None,
 ) -> Iterator[Pass]:
     """Fine-tune `net` on `images` (N, pixels) with `labels` (N,), in place, yielding a record after each pass.
 
     Targets of a floating type, (N, outputs), are numbers to predict: the loss is then half their squared error, summed over outputs.
     `weights` (N,) say how often each case is shown, relative to the others.
+    `dtype` is the precision of the matrix products of SGD, by default that of the weights; weights and velocities keep theirs.
 
     Yields:
         Pass, with metrics `cross_entropy` (nats a case, mean over the pass as it went) and `train_error_percent` (likewise), or
@@ -171,9 +174,11 @@ def epochs(
         raise DataError(f"values run from {low:g} to {high:g}; expected probabilities in [0, 1] to draw pixels from, or sample_pixels=False")
     state = start(net) if state is None else state
     for epoch in range(int(state["epoch"]), config.passes):
-        one_pass = _sgd_pass if config.method == "sgd" else _conjugate_gradient_pass
         order = rows.order(classes, len(images), rng, weights)
-        loss, errors = one_pass(net, images, labels, order, config, epoch, state, rng)
+        if config.method == "sgd":
+            loss, errors = _sgd_pass(net, images, labels, order, config, epoch, state, rng, dtype)
+        else:
+            loss, errors = _conjugate_gradient_pass(net, images, labels, order, config, epoch, state)
         check_finite(dict(net.named_parameters()), config.rate(epoch))
         state = {**state, "epoch": epoch + 1}
         metrics = {"cross_entropy": loss / len(images), "train_error_percent": 100 * errors / len(images)}
@@ -214,6 +219,7 @@ def _sgd_pass(
     epoch: int,
     state: State,
     rng: torch.Generator,
+    dtype: torch.dtype | None,
 ) -> tuple[float, int]:
     """Return the summed loss and the number of errors of a pass of SGD; the velocities are those of `state`, moved in place."""
     weights = [parameter for name, parameter in net.named_parameters() if name.endswith("weight")]
@@ -230,7 +236,9 @@ def _sgd_pass(
         batch, target = rows.gather(images, index, buffer[: len(index)]), labels[index]
         if config.sample_pixels:
             batch = noise[: len(index)].uniform_(generator=rng).lt_(batch)
-        logits = net(batch)
+        with torch.autocast(images.device.type, dtype=dtype, enabled=dtype not in (None, torch.float32)):
+            logits = net(batch)
+        logits = logits.to(fine(logits.dtype))
         loss = _loss(logits, target)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -248,7 +256,6 @@ def _conjugate_gradient_pass(
     config: BackpropConfig,
     epoch: int,
     state: State,
-    rng: torch.Generator,
 ) -> tuple[float, int]:
     """Return the summed loss and the number of errors of a pass of conjugate gradient, each minibatch a fresh start of SciPy's."""
     from scipy.optimize import minimize  # here, so that importing wakesleep stays light

@@ -17,10 +17,12 @@ import torch
 from torch import Tensor
 
 from wakesleep.foundation import cases as rows
+from wakesleep.foundation import precision
+from wakesleep.foundation.precision import fine
 from wakesleep.learning import increments
 from wakesleep.learning.records import Pass, State, check_finite, require
 from wakesleep.model.rbm import RBM, Statistics
-from wakesleep.model.units import Bernoulli, pick, softmax_columns
+from wakesleep.model.units import pick, softmax_columns
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class CDConfig:
 class Contrast:
     """Buffers for one minibatch of N cases: the first N rows hold the data, the last N what the model makes of them.
 
-    `visible` is (2N, visible), `hidden` (2N, hidden) with the lower half's sign turned, so that visible'hidden / N is the gradient.
+    `visible` is (2N, visible), `hidden` (2N, hidden) with the lower half's sign turned, so that visible'hidden / N is the gradient. They are
+    of the precision of the machine they were made for, which may be a coarse twin of the one that learns.
     """
 
     def __init__(self, rbm: RBM, size: int, config: CDConfig) -> None:
@@ -126,7 +129,7 @@ class Contrast:
         for columns in self.labels:
             weight = rbm.weight[columns]
             total_input.addmm_(data[:, columns], weight, alpha=-1.0)
-            probs = torch.softmax(_group_scores(rbm, total_input, columns), 1)
+            probs = torch.softmax(rbm.group_scores(total_input, columns), 1)
             total_input += weight[pick(probs, rng)]
         return total_input
 
@@ -136,28 +139,17 @@ class Contrast:
 
     def visible_gradient(self) -> Tensor:
         """Return <v>_data - <v>_model, (visible,)."""
-        return (self.visible[: self.size].sum(0) - self.visible[self.size :].sum(0)) / self.size
+        dtype = fine(self.visible.dtype)
+        return (self.visible[: self.size].sum(0, dtype=dtype) - self.visible[self.size :].sum(0, dtype=dtype)) / self.size
 
     def hidden_gradient(self) -> Tensor:
         """Return <h>_data - <h>_model, (hidden,)."""
-        return self.hidden.sum(0) / self.size
+        return self.hidden.sum(0, dtype=fine(self.hidden.dtype)) / self.size
 
-
-def _group_scores(rbm: RBM, total_input: Tensor, columns: slice) -> Tensor:
-    """Return `rbm.group_scores`, several times faster for binary hidden units whose label weights stay below 20 in size.
-
-    softplus(x + w) - softplus(x) = log(sigm(-x) + sigm(x) e^w), so the sum over hidden units is the logarithm of a product, and
-    logarithms are dear: four factors share one.
-    """
-    if not isinstance(rbm.hidden, Bernoulli):
-        return rbm.group_scores(total_input, columns)
-    off, on = torch.sigmoid(-total_input).unsqueeze(1), torch.sigmoid(total_input).unsqueeze(1)
-    factors = torch.addcmul(off, on, torch.exp(rbm.weight[columns]))
-    for _ in range(2):
-        if factors.shape[-1] % 2 == 0:
-            half = factors.shape[-1] // 2
-            factors = factors[..., :half] * factors[..., half:]
-    return factors.log_().sum(-1) + rbm.visible_bias[columns]
+    def squared_error(self) -> Tensor:
+        """Return the summed squared difference of data and model, a scalar."""
+        difference = (self.visible[: self.size] - self.visible[self.size :]).flatten().to(fine(self.visible.dtype))
+        return difference.dot(difference)
 
 
 def set_base_rates(rbm: RBM, cases: Tensor) -> None:
@@ -173,19 +165,25 @@ def set_base_rates(rbm: RBM, cases: Tensor) -> None:
 
 
 def start(rbm: RBM, config: CDConfig, rng: torch.Generator) -> State:
-    """Return the state before the first pass: still increments, and chains (hidden states) at random where CD is persistent."""
+    """Return the state before the first pass: still increments, and chains (hidden states) at random where CD is persistent.
+
+    Increments are float32 or better, whatever the precision of `rbm`; chains have that precision.
+    """
     state: State = {"epoch": 0}
-    state |= {f"increment.{name}": torch.zeros_like(parameter) for name, parameter in rbm.named_parameters()}
+    state |= {f"increment.{name}": torch.zeros_like(parameter, dtype=fine(parameter.dtype)) for name, parameter in rbm.named_parameters()}
     if config.persistent:
         state["chains"] = rbm.weight.new_empty(config.batch_size, rbm.hidden.size).bernoulli_(0.5, generator=rng)
     if config.sparsity_cost:
-        state["activity"] = torch.full_like(rbm.hidden_bias, config.sparsity_target)
+        state["activity"] = torch.full_like(rbm.hidden_bias, config.sparsity_target, dtype=fine(rbm.hidden_bias.dtype))
     return state
 
 
-def update(rbm: RBM, contrast: Contrast, config: CDConfig, epoch: int, state: State, rng: torch.Generator) -> None:
-    """One minibatch: fill the contrast, then move the weights and both biases up the gradient. The data are in contrast.visible[:N]."""
-    contrast.fill(rbm, config, rng, state.get("chains"))
+def update(rbm: RBM, contrast: Contrast, config: CDConfig, epoch: int, state: State, rng: torch.Generator, coarse: RBM | None = None) -> None:
+    """One minibatch: fill the contrast, then move the weights and both biases up the gradient. The data are in contrast.visible[:N].
+
+    `coarse` is the RBM's twin of lower precision where the contrast was made for one; it is refreshed.
+    """
+    contrast.fill(coarse or rbm, config, rng, state.get("chains"))
     if config.sparsity_cost:
         _push_to_target(contrast, config, state["activity"])
     rate, momentum = config.rate(epoch), config.momentum_at(epoch)
@@ -201,12 +199,13 @@ def update(rbm: RBM, contrast: Contrast, config: CDConfig, epoch: int, state: St
     )
     for name, gradient in (("visible_bias", contrast.visible_gradient()), ("hidden_bias", contrast.hidden_gradient())):
         increments.step(getattr(rbm, name), state[f"increment.{name}"], gradient, rate=rate, momentum=momentum)
+    precision.refresh(coarse or rbm, rbm)
 
 
 def _push_to_target(contrast: Contrast, config: CDConfig, activity: Tensor) -> None:
     """Add cost * (target - running mean activity) to every positive row: the cross-entropy's gradient (Hinton 2010, section 11)."""
     positive = contrast.hidden[: contrast.size]
-    activity.mul_(0.9).add_(positive.mean(0), alpha=0.1)
+    activity.mul_(0.9).add_(positive.mean(0, dtype=activity.dtype), alpha=0.1)
     positive.add_(config.sparsity_cost * (config.sparsity_target - activity))
 
 
@@ -220,6 +219,7 @@ def epochs(
     weights: Tensor | None = None,
     state: State | None = None,
     stage: str = "cd",
+    dtype: torch.dtype | None = None,
 ) -> Iterator[Pass]:
     """Train `rbm` on `cases` (N, visible; uint8 pixels or floats in [0, 1]), yielding a record after each pass.
 
@@ -232,6 +232,8 @@ def epochs(
         weights: how often each case is shown, relative to the others (N,); by default once a pass.
         state: the `state` of an earlier record, to go on after it (`rng` must stand where it stood then).
         stage: the name the records carry.
+        dtype: the precision of products, e.g. torch.bfloat16 (`foundation.precision.pick_precision("auto", device)` says whether it pays);
+            by default that of the weights.
 
     Yields:
         Pass, with metrics `reconstruction_error` (mean squared error a pixel; not for PCD, and not to be trusted as a measure of the
@@ -240,18 +242,19 @@ def epochs(
     Raises:
         DivergedError: a weight is NaN or infinite after a pass.
     """
-    state = start(rbm, config, rng) if state is None else state
+    coarse = precision.twin(rbm, dtype)
+    state = start(coarse, config, rng) if state is None else state
     buffers: dict[int, Contrast] = {}
     error = torch.zeros((), device=rbm.weight.device)
     for epoch in range(int(state["epoch"]), config.passes):
         error.zero_()
         for index in torch.split(rows.order(classes, len(cases), rng, weights), config.batch_size):
             if len(index) not in buffers:
-                buffers[len(index)] = Contrast(rbm, len(index), config)
+                buffers[len(index)] = Contrast(coarse, len(index), config)
             contrast = buffers[len(index)]
             rows.gather(cases, index, contrast.visible[: contrast.size])
-            update(rbm, contrast, config, epoch, state, rng)
-            error += torch.nn.functional.mse_loss(contrast.visible[: contrast.size], contrast.visible[contrast.size :], reduction="sum")
+            update(rbm, contrast, config, epoch, state, rng, coarse)
+            error += contrast.squared_error()
         check_finite(dict(rbm.named_parameters()), config.rate(epoch))
         state = {**state, "epoch": epoch + 1}
         metrics: dict[str, Any] = {"learning_rate": config.rate(epoch)}

@@ -68,10 +68,12 @@ def epochs(
     rng: torch.Generator,
     weights: Tensor | None = None,
     state: State | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Iterator[Pass]:
     """Pretrain `dbn` on `images` (N, pixels) and, where it has a label group, `labels` (N,), from the pixels up, in place.
 
     `weights` (N,) say how often each case is shown, relative to the others.
+    `dtype` is the precision of products, as in `cd.epochs`.
 
     Yields:
         A `Pass` after each pass of each layer, its stage "layer 1", "layer 2", ... or "memory". Its state goes on where it was.
@@ -89,6 +91,6 @@ def epochs(
             cd.set_base_rates(rbm, cases)
         each = config.memory if top else config.layer
         stage = "memory" if top else f"layer {layer + 1}"
-        for record in cd.epochs(rbm, cases, config=each, rng=rng, classes=labels, weights=weights, state=inner, stage=stage):
+        for record in cd.epochs(rbm, cases, config=each, rng=rng, classes=labels, weights=weights, state=inner, stage=stage, dtype=dtype):
             yield record._replace(state={"layer": layer, "inner": record.state})
         inner = None

@@ -26,9 +26,12 @@ def product_step(
     """Do the same for the gradient left'right / cases, (rows, below)'(rows, above), fused so that no gradient is ever stored.
 
     The rows hold positive and negative cases together, the negative ones with their sign turned in `right`, so that both statistics and
-    the momentum cost one matrix product.
+    the momentum cost one matrix product. Rows of lower precision than the weights are multiplied as they are and added up finely.
     """
-    torch.addmm(increment, left.t(), right, beta=momentum, alpha=rate / cases, out=increment)
+    if left.dtype == increment.dtype:
+        torch.addmm(increment, left.t(), right, beta=momentum, alpha=rate / cases, out=increment)
+    else:
+        increment.mul_(momentum).add_(left.t() @ right, alpha=rate / cases)
     _decay_and_add(weight, increment, rate, decay)
 
 

@@ -19,7 +19,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from wakesleep.foundation import cases as rows
+from wakesleep.foundation import precision
 from wakesleep.foundation.errors import DataError
+from wakesleep.foundation.precision import fine
 from wakesleep.learning import increments
 from wakesleep.learning.records import Pass, State, check_finite, require
 from wakesleep.model.dbn import DBN
@@ -91,20 +93,19 @@ class Phases(NamedTuple):
     """The top states where the memory's chains ended, (N, hidden)."""
 
 
-def label_states(dbn: DBN, features: Tensor, labels: Tensor | None, rng: torch.Generator) -> Tensor:
-    """Return the memory's label units for penultimate states (N, features): the label clamped where it is known, (N, labels).
+def label_states(dbn: DBN, total_input: Tensor, labels: Tensor | None, rng: torch.Generator) -> Tensor:
+    """Return the memory's label units: the label clamped where it is known, (N, labels).
 
-    Where it is not (`labels` None or UNLABELLED), it is drawn from p(label | features), the top units summed out: with the top units
-    drawn after it, an exact sample of what the memory makes of the case.
+    Where it is not (`labels` None or UNLABELLED), it is drawn from p(label | features), the top units summed out, given what these hear from
+    the features, `total_input` (N, top): with the top units drawn after it, an exact sample of what the memory makes of the case.
     """
-    weight = dbn.memory.weight
+    dtype = dbn.memory.weight.dtype
     if labels is not None and not bool((labels == UNLABELLED).any()):
-        return one_hot(labels, dbn.labels).to(weight.dtype)
-    total_input = torch.addmm(dbn.memory.hidden_bias, features, weight[: dbn.sizes[-2]])
+        return one_hot(labels, dbn.labels).to(dtype)
     drawn = pick(torch.softmax(dbn.memory.group_scores(total_input, dbn.label_columns), 1), rng)
     if labels is not None:
         drawn = torch.where(labels == UNLABELLED, drawn, labels)
-    return one_hot(drawn, dbn.labels).to(weight.dtype)
+    return one_hot(drawn, dbn.labels).to(dtype)
 
 
 def phases(
@@ -117,13 +118,17 @@ def phases(
     memory, pen = dbn.memory, dbn.sizes[-2]
     awake = dbn.up(images, rng)
     visible = awake[-1]
+    heard = torch.addmm(memory.hidden_bias, visible, memory.weight[:pen])
     if dbn.labels:
-        visible = torch.cat([visible, label_states(dbn, visible, labels, rng)], 1)
-    positive = memory.hidden_probs(visible)
+        known = label_states(dbn, heard, labels, rng)
+        visible = torch.cat([visible, known], 1)
+        positive = memory.hidden.mean(torch.addmm(heard, known, memory.weight[pen:]))
+    else:
+        positive = memory.hidden.mean(heard)
 
     if dbn.labels and config.label_first:
-        redrawn = torch.cat([visible[:, :pen], label_states(dbn, visible[:, :pen], None, rng)], 1)
-        top = memory.hidden.sample(memory.hidden_probs(redrawn), rng)
+        redrawn = label_states(dbn, heard, None, rng)
+        top = memory.hidden.sample(memory.hidden.mean(heard.addmm_(redrawn, memory.weight[pen:])), rng)
     else:
         top = memory.hidden.sample(positive, rng)
     if chains is not None:
@@ -143,9 +148,13 @@ def phases(
 
 
 def start(dbn: DBN, config: UpDownConfig, rng: torch.Generator) -> State:
-    """Untie the net's weights and return the state before the first pass: still increments, chains at random where they persist."""
+    """Untie the net's weights and return the state before the first pass: still increments, chains at random where they persist.
+
+    Increments are float32 or better, whatever the precision of `dbn`; chains have that precision.
+    """
     dbn.untie()
-    state: State = {"epoch": 0} | {f"increment.{name}": torch.zeros_like(parameter) for name, parameter in dbn.named_parameters()}
+    state: State = {"epoch": 0}
+    state |= {f"increment.{name}": torch.zeros_like(parameter, dtype=fine(parameter.dtype)) for name, parameter in dbn.named_parameters()}
     if count := round(config.persistent * config.batch_size):
         state["chains"] = random_hidden(dbn.memory, count, rng)
     return state
@@ -161,11 +170,15 @@ def update(dbn: DBN, taught: Phases, config: UpDownConfig, epoch: int, state: St
             layer = getattr(dbn, pathway)[depth]
             velocity = state[f"increment.{pathway}.{depth}.weight"]
             increments.product_step(layer.weight, velocity, left, right, cases=len(left), rate=rate, momentum=momentum)
-            increments.step(layer.bias, state[f"increment.{pathway}.{depth}.bias"], bias.mean(0), rate=rate, momentum=momentum)
+            increments.step(
+                layer.bias, state[f"increment.{pathway}.{depth}.bias"], bias.mean(0, dtype=fine(bias.dtype)), rate=rate, momentum=momentum
+            )
     memory, (visible, hidden) = dbn.memory, taught.memory
     n, velocity = len(visible) // 2, state["increment.memory.weight"]
     increments.product_step(memory.weight, velocity, visible, hidden, cases=n, rate=rate, momentum=momentum, decay=config.weight_decay)
-    visible_gradient, hidden_gradient = (visible[:n].sum(0) - visible[n:].sum(0)) / n, hidden.sum(0) / n
+    dtype = fine(visible.dtype)
+    visible_gradient = (visible[:n].sum(0, dtype=dtype) - visible[n:].sum(0, dtype=dtype)) / n
+    hidden_gradient = hidden.sum(0, dtype=dtype) / n
     increments.step(memory.visible_bias, state["increment.memory.visible_bias"], visible_gradient, rate=rate, momentum=momentum)
     increments.step(memory.hidden_bias, state["increment.memory.hidden_bias"], hidden_gradient, rate=rate, momentum=momentum)
 
@@ -180,10 +193,12 @@ def epochs(
     weights: Tensor | None = None,
     state: State | None = None,
     stage: str = "updown",
+    dtype: torch.dtype | None = None,
 ) -> Iterator[Pass]:
     """Fine-tune `dbn` generatively on `images` (N, pixels) and labels (N,), UNLABELLED where unknown, in place; its weights are untied.
 
     `weights` (N,) say how often each case is shown, relative to the others.
+    `dtype` is the precision of products, as in `cd.epochs`.
 
     Yields:
         Pass, with metrics `gibbs_steps`, `learning_rate` and `reconstruction_error`: the mean squared error a pixel of the lowest
@@ -197,10 +212,11 @@ def epochs(
         if not dbn.labels:
             raise DataError("labels came, but the memory of this net holds none; leave them out, or build DBN(..., labels=10)")
         labels = rows.as_labels(labels, len(images), dbn.labels, lowest=UNLABELLED)
-    state = start(dbn, config, rng) if state is None else state
     dbn.untie()
+    coarse = precision.twin(dbn, dtype)
+    state = start(coarse, config, rng) if state is None else state
     classes = None if labels is None else labels - UNLABELLED
-    buffer = torch.empty(config.batch_size, dbn.sizes[0], device=images.device)
+    buffer = dbn.memory.weight.new_empty(config.batch_size, dbn.sizes[0], dtype=coarse.memory.weight.dtype)
     error = torch.zeros((), device=images.device)
     for epoch in range(int(state["epoch"]), config.passes):
         error.zero_()
@@ -209,12 +225,14 @@ def epochs(
             batch, chains = rows.gather(images, index, buffer[: len(index)]), state.get("chains")
             known = None if labels is None else labels[index]
             chains = None if chains is None else chains[: len(index)]
-            taught = phases(dbn, batch, known, steps=steps, config=config, rng=rng, chains=chains)
+            taught = phases(coarse, batch, known, steps=steps, config=config, rng=rng, chains=chains)
             if chains is not None:
                 chains.copy_(taught.top[len(taught.top) - len(chains) :])
             update(dbn, taught, config, epoch, state)
+            precision.refresh(coarse, dbn)
             if taught.wake:
-                error += taught.wake[0][0].square().sum()
+                missed = taught.wake[0][0].flatten()
+                error += missed.to(fine(missed.dtype)).square().sum()
         check_finite(dict(dbn.named_parameters()), config.rate(epoch))
         state = {**state, "epoch": epoch + 1}
         metrics = {"gibbs_steps": float(steps), "learning_rate": config.rate(epoch)}

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from wakesleep.foundation.precision import fine
 from wakesleep.model.units import Units, as_units
 
 
@@ -78,9 +79,8 @@ class RBM(nn.Module):
         For a softmax group of visible units; `total_input` (N, hidden) is the hidden units' input without the group's part. The score is
         -F = a_y + log sum_h exp(h'(x + W_y)), less the value that W_y = 0 would give, which all columns share.
         """
-        without = self.hidden.log_partition(total_input)
-        scores = [self.hidden.log_partition(total_input + row) - without for row in self.weight[columns]]
-        return torch.stack(scores, 1) + self.visible_bias[columns]
+        total_input = total_input.to(fine(total_input.dtype))
+        return self.hidden.log_partition_shifts(total_input, self.weight[columns]) + self.visible_bias[columns]
 
     def statistics(self, visible: Tensor, hidden: Tensor) -> Statistics:
         """Return <v h'>, <v> and <h>, the means over N cases: (visible, hidden), (visible,), (hidden,)."""

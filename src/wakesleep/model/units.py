@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.precision import fine
 
 
 class Units(Protocol):
@@ -33,6 +34,10 @@ class Units(Protocol):
         """Return log sum_s exp(s . total_input) over all states s of the layer, (N,), in nats."""
         ...
 
+    def log_partition_shifts(self, total_input: Tensor, shifts: Tensor) -> Tensor:
+        """Return log-partition(x + w) - log-partition(x) for each row w of `shifts` (rows, size): (N, rows), nats."""
+        ...
+
     @property
     def kinds(self) -> list[tuple[str, int]]:
         """The layer in words, [(kind, size), ...], for a model file."""
@@ -52,11 +57,32 @@ class Bernoulli:
     def sample(self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None) -> Tensor:
         """Return 1 where a uniform number falls below the mean, else 0, (N, size)."""
         states = torch.empty_like(mean) if out is None else out
+        if mean.dtype == torch.bfloat16:  # 16 random bits are finer than the mean, and four come at the price of one float
+            threshold = torch.mul(mean, 65536.0, out=torch.empty_like(mean, dtype=torch.float32)).sub_(32768.0)
+            return torch.lt(_random_int16(mean, rng), threshold, out=states)
         return states.uniform_(generator=rng).lt_(mean)
 
     def log_partition(self, total_input: Tensor) -> Tensor:
         """Return sum_j log(1 + exp x_j), (N,), nats."""
         return softplus(total_input).sum(-1)
+
+    def log_partition_shifts(self, total_input: Tensor, shifts: Tensor) -> Tensor:
+        """Return sum_j log(sigm(-x_j) + sigm(x_j) e^w_j) for each row w of `shifts` (rows, size), entries below 20 in size: (N, rows), nats.
+
+        That is softplus(x + w) - softplus(x), written so that the sum is the logarithm of a product: logarithms are dear, and four units
+        share one. A row at a time stays in the processor's cache.
+        """
+        off, on = torch.sigmoid(-total_input), torch.sigmoid(total_input)
+        result = total_input.new_empty(len(total_input), len(shifts))
+        factors = torch.empty_like(off)
+        for number, row in enumerate(shifts.to(off.dtype).exp()):
+            product = torch.addcmul(off, on, row, out=factors)
+            for _ in range(2):
+                if product.shape[-1] % 2 == 0:
+                    half = product.shape[-1] // 2
+                    product = product[:, :half].mul_(product[:, half:])
+            result[:, number] = product.log_().sum(-1)
+        return result
 
     @property
     def kinds(self) -> list[tuple[str, int]]:
@@ -83,6 +109,10 @@ class Softmax:
     def log_partition(self, total_input: Tensor) -> Tensor:
         """Return log sum_j exp x_j, (N,), nats."""
         return torch.logsumexp(total_input, -1)
+
+    def log_partition_shifts(self, total_input: Tensor, shifts: Tensor) -> Tensor:
+        """Return log sum_j exp(x_j + w_j) - log sum_j exp x_j for each row w of `shifts` (rows, size): (N, rows), nats."""
+        return self.log_partition(total_input.unsqueeze(1) + shifts.to(total_input.dtype)) - self.log_partition(total_input).unsqueeze(1)
 
     @property
     def kinds(self) -> list[tuple[str, int]]:
@@ -126,10 +156,21 @@ class Groups:
         pairs = zip(self.parts, self.slices, strict=True)
         return torch.stack([part.log_partition(total_input[:, columns]) for part, columns in pairs]).sum(0)
 
+    def log_partition_shifts(self, total_input: Tensor, shifts: Tensor) -> Tensor:
+        """Return the sum of the parts' shifts, (N, rows), nats."""
+        pairs = zip(self.parts, self.slices, strict=True)
+        return torch.stack([part.log_partition_shifts(total_input[:, cols], shifts[:, cols]) for part, cols in pairs]).sum(0)
+
     @property
     def kinds(self) -> list[tuple[str, int]]:
         """The parts' kinds in order."""
         return [kind for part in self.parts for kind in part.kinds]
+
+
+def _random_int16(like: Tensor, rng: torch.Generator) -> Tensor:
+    """Return uniform random numbers from -32768 to 32767 in the shape of `like`, four from each 64 random bits."""
+    words = torch.empty(-(-like.numel() // 4), dtype=torch.int64, device=like.device).random_(-(2**63), None, generator=rng)
+    return words.view(torch.int16)[: like.numel()].view(like.shape)
 
 
 def pick(probs: Tensor, rng: torch.Generator) -> Tensor:
@@ -138,7 +179,8 @@ def pick(probs: Tensor, rng: torch.Generator) -> Tensor:
     The smallest of exponential waiting times wins, p / e being largest. Unlike torch.multinomial it never waits for the device, and it
     lets NaN pass, so that a diverging net is noticed where weights are checked, with advice.
     """
-    return (probs / torch.empty_like(probs).exponential_(generator=rng)).argmax(-1)
+    waiting = torch.empty_like(probs, dtype=fine(probs.dtype)).exponential_(generator=rng)
+    return (probs / waiting).argmax(-1)
 
 
 def softmax_columns(units: Units) -> list[slice]:
