@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from wakesleep.estimators import BernoulliRBM
+from wakesleep.estimators import BernoulliRBM, DBNClassifier, DBNRegressor, DBNTransformer
 
 STOCHASTIC = (
     "a pass shows cases in minibatches of a random order and draws states at random, so that repeated cases and weighted ones meet other "
@@ -16,8 +16,19 @@ EQUIVALENCE = {
     "check_sample_weight_equivalence_on_sparse_data": STOCHASTIC,
 }
 
+SMALL = {"hidden_layer_sizes": (20, 20), "n_iter": 5}
+ESTIMATORS = [
+    BernoulliRBM(n_components=20),
+    DBNTransformer(**SMALL),
+    DBNClassifier(**SMALL, fine_tune_n_iter=30),
+    DBNClassifier((20, 20), n_iter=30, fine_tune=None),
+    DBNClassifier((20, 20), n_iter=20, fine_tune="updown", fine_tune_n_iter=10),
+    DBNRegressor(**SMALL, fine_tune_n_iter=30),
+    DBNRegressor(**SMALL, fine_tune=None),
+]
+
 
 @pytest.mark.filterwarnings("ignore::wakesleep.estimators.shared.RangeWarning")
-@parametrize_with_checks([BernoulliRBM(n_components=20, random_state=0)], expected_failed_checks=lambda estimator: EQUIVALENCE)
+@parametrize_with_checks(ESTIMATORS, expected_failed_checks=lambda estimator: EQUIVALENCE)
 def test_scikit_learns_checks(estimator, check) -> None:
     check(estimator)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from wakesleep.estimators.dbn import DBNTransformer
 from wakesleep.estimators.rbm import BernoulliRBM
+from wakesleep.estimators.supervised import DBNClassifier, DBNRegressor
 
-__all__ = ["BernoulliRBM"]
+__all__ = ["BernoulliRBM", "DBNClassifier", "DBNRegressor", "DBNTransformer"]

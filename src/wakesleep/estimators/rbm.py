@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from numbers import Integral
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
+from torch import Tensor, nn
 
-from wakesleep.estimators import shared
+from wakesleep import checkpoint
+from wakesleep.estimators import persistence, shared
+from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
 from wakesleep.foundation import cases as rows
 from wakesleep.foundation.devices import pick_device
@@ -22,6 +24,7 @@ from wakesleep.judging.pseudo import pseudo_log_likelihood
 from wakesleep.learning import cd
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.records import State, require
+from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import Bernoulli
 from wakesleep.sampling import gibbs, missing
@@ -250,6 +253,32 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         tags.input_tags.allow_nan = self.missing == "sample"
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+    def save(self, path: Any) -> None:
+        """Write the fitted estimator into one safetensors file: weights and parameters, no pickle. `load` reads it."""
+        persistence.save(self, path)
+
+    @classmethod
+    def load(cls, path: Any) -> Self:
+        """Return the estimator that `save` wrote to `path`."""
+        return persistence.load(cls, path)
+
+    def _nets(self) -> tuple[DBN, None]:
+        """Return what a model file holds: a net of one layer."""
+        check_is_fitted(self)
+        rbm = self._machine()
+        return persistence.one_layer(rbm.weight, rbm.visible_bias, rbm.hidden_bias), None
+
+    def _set_nets(self, model: checkpoint.Model, tensors: dict[str, Tensor]) -> None:
+        """Take over what a model file held, in its own precision."""
+        self.components_ = tensors["dbn/memory.weight"].numpy().T
+        self.intercept_visible_ = tensors["dbn/memory.visible_bias"].numpy()
+        self.intercept_hidden_ = tensors["dbn/memory.hidden_bias"].numpy()
+        self._state, self.random_state_ = {}, shared.random_source(self.random_state)
+
+    def _recognition_layers(self) -> list[nn.Module]:
+        rbm = self._machine()
+        return [Affine(rbm.weight, rbm.hidden_bias), nn.Sigmoid()]
 
     @property
     def _n_features_out(self) -> int:

@@ -44,21 +44,24 @@ class SparseRows:
         return torch.from_numpy(rows.toarray()).to(self.device, self.dtype)
 
 
-def check_cases(estimator: Any, X: Any, *, reset: bool, sparse: bool = False) -> Array:
-    """Return X as a float array (N, D), NaN only where the estimator may fill it in (`missing="sample"`).
+def check_cases(estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool, sparse: bool = False, numeric: bool = False) -> Any:
+    """Return X as a float array (N, D), NaN only where the estimator may fill it in (`missing="sample"`); with y, the pair of both.
 
     Raises:
         DataError: NaN where `missing` does not allow it. ValueError of scikit-learn: infinity, no rows, another number of columns.
     """
-    allowed = {"accept_sparse": "csr"} if sparse else {}
-    X = validate_data(estimator, X, reset=reset, dtype=(np.float64, np.float32), ensure_all_finite="allow-nan", **allowed)
-    values = X.data if sp.issparse(X) else X
-    if estimator.missing == "error" and bool(np.isnan(np.sum(values))):
+    options: dict[str, Any] = {"accept_sparse": "csr"} if sparse else {}
+    if not isinstance(y, str):
+        options |= {"multi_output": numeric, "y_numeric": numeric}
+    found = validate_data(estimator, X, y, reset=reset, dtype=(np.float64, np.float32), ensure_all_finite="allow-nan", **options)
+    cases = found if isinstance(y, str) else found[0]
+    values = cases.data if sp.issparse(cases) else cases
+    if estimator.missing == "error" and np.isnan(np.sum(values)):
         raise DataError(
             f"Input X contains NaN: {int(np.isnan(values).sum())} of {values.size} values. {type(estimator).__name__} can treat missing values "
             "as unknown states of its visible units and draw them from the model: missing='sample'; or fill them first (SimpleImputer)"
         )
-    return X  # type: ignore[no-any-return]
+    return found
 
 
 def check_dense(estimator: Any, X: Any) -> Array:

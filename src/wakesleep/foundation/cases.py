@@ -12,6 +12,10 @@ from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import permutation
 
 
+UNLABELLED = -1
+"""The label of a case whose label nobody knows."""
+
+
 class Rows(Protocol):
     """Cases that are no tensor, such as a sparse matrix: rows come as one, dense and on the device, when they are asked for."""
 

@@ -28,7 +28,7 @@ from wakesleep.model.dbn import DBN
 from wakesleep.model.units import pick
 from wakesleep.sampling.gibbs import random_hidden
 
-UNLABELLED = -1
+UNLABELLED = rows.UNLABELLED
 """The label of a case whose label nobody knows; it is inferred, not clamped."""
 
 
