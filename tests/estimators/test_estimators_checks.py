@@ -21,10 +21,12 @@ ESTIMATORS = [
     BernoulliRBM(n_components=20),
     DBNTransformer(**SMALL),
     DBNClassifier(**SMALL, fine_tune_n_iter=30),
-    DBNClassifier((20, 20), n_iter=30, fine_tune=None),
-    DBNClassifier((20, 20), n_iter=20, fine_tune="updown", fine_tune_n_iter=10),
-    DBNRegressor(**SMALL, fine_tune_n_iter=30),
-    DBNRegressor(**SMALL, fine_tune=None),
+    DBNClassifier((50,), n_iter=100, batch_size=10, learning_rate=0.3, fine_tune=None),
+    DBNClassifier(
+        (20, 50), n_iter=100, batch_size=10, learning_rate=0.3, fine_tune="updown", fine_tune_n_iter=100, fine_tune_learning_rate=0.1
+    ),
+    DBNRegressor((20,), n_iter=5, fine_tune_n_iter=100),
+    DBNRegressor((50,), n_iter=30, fine_tune=None, fine_tune_n_iter=300),
 ]
 
 

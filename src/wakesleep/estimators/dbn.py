@@ -19,7 +19,7 @@ from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
 from wakesleep.foundation.devices import pick_device
 from wakesleep.foundation.errors import DataError
-from wakesleep.foundation.precision import pick_precision
+from wakesleep.foundation.precision import pick_precision, twin
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import meanfield
 from wakesleep.learning import greedy
@@ -33,6 +33,8 @@ from wakesleep.settings import preset
 SMALL = preset("digits")
 """Where defaults come from: the settings for small sets, which `make train` uses on the digits."""
 LAYER = SMALL.greedy.layer
+Function = Callable[[DBN, nn.Sequential | None, Tensor], Tensor]
+"""What a prediction does: net, the net fine-tuned from it, images (N, D) -> (N, ...)."""
 DRAWS, SWEEPS = 10, 20
 """Over how many fillings of missing values a prediction is averaged, and sweeps of the net to each."""
 
@@ -88,7 +90,7 @@ class DBNEstimator(BaseEstimator):  # type: ignore[misc]
         and no likelihood (`judging.meanfield`). Missing values are averaged over.
         """
         check_is_fitted(self)
-        return self._average(X, lambda images: meanfield.score(self.dbn_, images))
+        return self._average(X, lambda dbn, net, images: meanfield.score(dbn, images))
 
     def sample(self, n_samples: int = 1, *, random_state: Any = None, n_gibbs_steps: int = 1000) -> Array:
         """Return what the net dreams: `n_samples` cases (n_samples, D) after `n_gibbs_steps` Gibbs steps of the memory from random states.
@@ -164,12 +166,12 @@ class DBNEstimator(BaseEstimator):  # type: ignore[misc]
         self.history_: list[dict[str, Any]] = []
         self._chunks: State | None = None
 
-    def _images(self, X: Array, rng: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Return X in range, float32, on the device, and what of it is known (N, D), None where all is; unknown values hold a first guess."""
+    def _images(self, X: Array, rng: torch.Generator, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor | None]:
+        """Return X in range on the device, and what of it is known (N, D), None where all is; unknown values hold a first guess."""
         X = shared.to_range(self, X)
         if not np.isnan(np.sum(X)):
-            return shared.tensor(X, self._device).to(torch.float32), None
-        images = torch.tensor(X, dtype=torch.float32, device=self._device)
+            return shared.tensor(X, self._device).to(dtype), None
+        images = torch.tensor(X, dtype=dtype, device=self._device)
         return images, missing.begin(images, rng)
 
     def _pretrain(self, images: Tensor, known: Tensor | None, labels: Tensor | None, weights: Tensor | None, rng: torch.Generator) -> None:
@@ -190,26 +192,32 @@ class DBNEstimator(BaseEstimator):  # type: ignore[misc]
             self.history_.append({"stage": record.stage, "pass": record.epoch, **record.metrics})
             yield record
 
-    def _pass_over_chunk(self, images: Tensor, known: Tensor | None, labels: Tensor | None, weights: Tensor | None, rng: torch.Generator) -> None:
+    def _pass_over_chunk(
+        self, images: Tensor, known: Tensor | None, labels: Tensor | None, weights: Tensor | None, rng: torch.Generator
+    ) -> None:
         """Give each layer one pass over a chunk; momentum and chains live on between chunks."""
         config = self._greedy_config()
         config = GreedyConfig(*(replace(each, initial_momentum=each.momentum) for each in (config.layer, config.memory)))
-        self._chunks = greedy.chunk(
-            self.dbn_, images, labels, config=config, rng=rng, weights=weights, state=self._chunks, dtype=self._dtype()
-        )
+        self._chunks = greedy.chunk(self.dbn_, images, labels, config=config, rng=rng, weights=weights, state=self._chunks, dtype=self._dtype())
         if known is not None:
             missing.refill(self.dbn_.rbm(0), images, known, rng)
         self.n_iter_ += 1
 
-    def _average(self, X: Any, function: Callable[[Tensor], Tensor]) -> Array:
-        """Return `function` of new cases X (N, D), averaged over draws of missing values from the net."""
+    def _average(self, X: Any, function: Function) -> Array:
+        """Return `function` of net and new cases X (N, D), in the type of X, averaged over draws of missing values from the net."""
         X = shared.check_cases(self, X, reset=False)
-        rng = generator(0, self._device)
-        images, known = self._images(X, rng)
-        if known is None:
-            return function(images).cpu().numpy()
-        draws = (dreams.inpaint(self.dbn_, images, known, rng=rng, sweeps=SWEEPS) for _ in range(DRAWS))
-        return torch.stack([function(filled) for filled in draws]).mean(0).cpu().numpy()
+        rng, dtype = generator(0, self._device), torch.float64 if X.dtype == np.float64 else torch.float32
+        dbn, net = twin(self.dbn_, dtype), twin(self.net_, dtype) if hasattr(self, "net_") else None
+        results = []
+        for start in range(0, len(X), missing.CHUNK):
+            part = X[start : start + missing.CHUNK]
+            images, known = self._images(part, rng, dtype)
+            if known is None:
+                results.append(function(dbn, net, images))
+                continue
+            draws = (dreams.inpaint(dbn, images, known, rng=rng, sweeps=SWEEPS) for _ in range(DRAWS))
+            results.append(torch.stack([function(dbn, net, filled) for filled in draws]).mean(0))
+        return torch.cat(results).cpu().numpy()
 
     def _nets(self) -> tuple[DBN, nn.Sequential | None]:
         """Return what a model file holds."""
@@ -330,8 +338,7 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
     def transform(self, X: Any) -> Array:
         """Return the probabilities of the units of hidden layer `layer`, by default the top one: (N, units), in the type of X."""
         check_is_fitted(self)
-        X = shared.check_cases(self, X, reset=False)
-        return self._average(X, self._features).astype(X.dtype, copy=False)
+        return self._average(X, lambda dbn, net, images: self._features(dbn, images))
 
     def inverse_transform(self, H: Any) -> Array:
         """Return what activities H (N, units) of hidden layer `layer` look like to the net: a way down in probabilities, (N, D)."""
@@ -345,11 +352,11 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
             states = layer.probs(states)
         return shared.from_range(self, states.cpu().numpy())
 
-    def _features(self, images: Tensor) -> Tensor:
+    def _features(self, dbn: DBN, images: Tensor) -> Tensor:
         """Return the activities of hidden layer `layer` for images (N, D): (N, units)."""
+        layers = dbn.up(images)
         depth = self._depth()
-        below = greedy.features(self.dbn_, images, min(depth, self.dbn_.depth - 1))
-        return self.dbn_.memory.hidden_probs(below) if depth == self.dbn_.depth else below
+        return dbn.memory.hidden_probs(layers[-1]) if depth == dbn.depth else layers[depth]
 
     def _recognition_layers(self) -> list[nn.Module]:
         return super()._recognition_layers()[: 2 * self._depth()]

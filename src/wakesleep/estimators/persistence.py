@@ -131,6 +131,8 @@ def _decode(value: Any) -> Any:
 def one_layer(weight: Tensor, visible_bias: Tensor, hidden_bias: Tensor) -> DBN:
     """Return an RBM, weight (visible, hidden), as the net of one layer that a model file holds."""
     dbn = DBN(tuple(weight.shape), rng=generator(0)).to(weight.dtype)
-    for own, given in zip((dbn.memory.weight, dbn.memory.visible_bias, dbn.memory.hidden_bias), (weight, visible_bias, hidden_bias), strict=True):
+    for own, given in zip(
+        (dbn.memory.weight, dbn.memory.visible_bias, dbn.memory.hidden_bias), (weight, visible_bias, hidden_bias), strict=True
+    ):
         own.copy_(given)
     return dbn

@@ -25,6 +25,7 @@ from wakesleep.foundation.errors import DataError
 from wakesleep.judging import classify
 from wakesleep.learning import backprop, up_down
 from wakesleep.learning.records import Pass, State, require
+from wakesleep.model.dbn import DBN
 from wakesleep.sampling import dreams
 
 
@@ -249,7 +250,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):  # type: ignore[misc]
     def predict_proba(self, X: Any) -> Array:
         """Return p(class | case) for X (N, D), (N, classes), in the order of `classes_`; averaged over draws of missing values."""
         check_is_fitted(self)
-        return self._average(X, lambda images: self._log_probs(images).double().exp())
+        return self._average(X, lambda dbn, net, images: _log_probs(dbn, net, images).double().exp())
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return log p(class | case) for X (N, D), (N, classes), nats."""
@@ -322,12 +323,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):  # type: ignore[misc]
             return None
         images, _ = self._images(X, shared.fresh_rng(np.random.RandomState(0), self._device))
         truth = torch.from_numpy(labels).to(self._device)
-        return lambda: float((self._log_probs(images).argmax(1) == truth).float().mean())
-
-    def _log_probs(self, images: Tensor) -> Tensor:
-        """Return log p(class | image), (N, classes): of the fine-tuned net, or of the memory by its label free energies."""
-        net = getattr(self, "net_", None)
-        return classify.log_probs(self.dbn_, images) if net is None else backprop.log_probs(net, images)
+        return lambda: float((_log_probs(self.dbn_, getattr(self, "net_", None), images).argmax(1) == truth).float().mean())
 
     def _recognition_layers(self) -> list[nn.Module]:
         if hasattr(self, "net_"):
@@ -461,7 +457,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):  # type: ignore[misc]
     def predict(self, X: Any) -> Array:
         """Return the prediction for each case of X (N, D), (N,) or (N, outputs); averaged over draws of missing values."""
         check_is_fitted(self)
-        outputs = self._average(X, self._outputs).astype(np.float64) * self.target_scale_ + self.target_mean_
+        outputs = self._average(X, lambda dbn, net, images: _outputs(net, images)).astype(np.float64) * self.target_scale_ + self.target_mean_
         return outputs if self.target_columns_ else outputs[:, 0]
 
     def _begin(self, X: Array, labels: int, source: np.random.RandomState) -> None:
@@ -491,12 +487,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):  # type: ignore[misc]
             return None
         images, _ = self._images(X, shared.fresh_rng(np.random.RandomState(0), self._device))
         targets = self._targets(y)
-        return lambda: -float((self._outputs(images) - targets).square().mean())
-
-    def _outputs(self, images: Tensor) -> Tensor:
-        """Return the net's outputs for images (N, D), y standardised: (N, outputs)."""
-        with torch.inference_mode():
-            return self.net_(images)  # type: ignore[no-any-return]
+        return lambda: -float((_outputs(self.net_, images) - targets).square().mean())
 
     def _recognition_layers(self) -> list[nn.Module]:
         scale, mean = (torch.from_numpy(np.atleast_1d(each)).float() for each in (self.target_scale_, self.target_mean_))
@@ -507,3 +498,15 @@ class DBNRegressor(RegressorMixin, TunedEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def _log_probs(dbn: DBN, net: nn.Sequential | None, images: Tensor) -> Tensor:
+    """Return log p(class | image), (N, classes): of the fine-tuned net, or of the memory by its label free energies."""
+    return torch.log_softmax(classify.memory_label_scores(dbn, dbn.up(images)[-1]) if net is None else _outputs(net, images), 1)
+
+
+def _outputs(net: nn.Sequential | None, images: Tensor) -> Tensor:
+    """Return the feed-forward net's outputs for images (N, D), (N, outputs)."""
+    assert net is not None
+    with torch.inference_mode():
+        return net(images)  # type: ignore[no-any-return]

@@ -12,16 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from wakesleep.foundation import cases as rows
 from wakesleep.model.dbn import DBN
 
 
 def score(dbn: DBN, images: Tensor) -> Tensor:
     """Return the score of each image (N, pixels in [0, 1]), the label summed out where the memory holds labels: (N,), nats."""
-    return torch.cat([_score(dbn, chunk) for chunk in rows.chunks(images)])
-
-
-def _score(dbn: DBN, images: Tensor) -> Tensor:
     layers = dbn.up(images)
     total = -_memory_free_energy(dbn, layers[-1])
     for generative, recognition, below, above in zip(dbn.generative, dbn.recognition, layers[:-1], layers[1:], strict=True):
