@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from wakesleep.learning import backprop as backprop
     from wakesleep.learning import cd as cd
     from wakesleep.learning import greedy as greedy
+    from wakesleep.learning import hybrid as hybrid
     from wakesleep.learning import up_down as up_down
     from wakesleep.learning import wake_sleep as wake_sleep
     from wakesleep.learning.backprop import BackpropConfig as BackpropConfig
     from wakesleep.learning.cd import CDConfig as CDConfig
     from wakesleep.learning.greedy import GreedyConfig as GreedyConfig
+    from wakesleep.learning.hybrid import HybridConfig as HybridConfig
     from wakesleep.learning.up_down import UpDownConfig as UpDownConfig
     from wakesleep.learning.wake_sleep import WakeSleepConfig as WakeSleepConfig
     from wakesleep.model import units as units
@@ -52,6 +54,8 @@ _WHERE = {
     "classify": ("judging.classify", None),
     "dreams": ("sampling.dreams", None),
     "gibbs": ("sampling.gibbs", None),
+    "HybridConfig": ("learning.hybrid", "HybridConfig"),
+    "hybrid": ("learning.hybrid", None),
     "UpDownConfig": ("learning.up_down", "UpDownConfig"),
     "up_down": ("learning.up_down", None),
     "WakeSleepConfig": ("learning.wake_sleep", "WakeSleepConfig"),

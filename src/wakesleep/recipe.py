@@ -34,7 +34,7 @@ from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.precision import pick_precision
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import classify
-from wakesleep.learning import backprop, greedy, up_down
+from wakesleep.learning import backprop, greedy, hybrid, up_down
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.records import Pass, State
 from wakesleep.model.dbn import DBN
@@ -103,12 +103,14 @@ def _parts(dataset: Dataset, validation: float) -> tuple[Split, Split | None]:
 
 def _new_job(folder: Path, config: TrainConfig, dataset: Dataset, device: torch.device, about: dict[str, Any]) -> Job:
     labelled = dataset.train.labels is not None
-    supervised = [stage for stage in config.stages if stage in ("backprop", "random")]
+    supervised = [stage for stage in config.stages if stage in ("hybrid", "backprop", "random")]
     if not labelled and (supervised or config.label_memory):
         raise ConfigError(
             f"{dataset.name} has no labels, so it cannot serve {supervised or 'a label memory'}; "
             "use --stages pretrain --no-label-memory to learn to generate only"
         )
+    if "hybrid" in config.stages and not config.label_memory:
+        raise ConfigError("the hybrid recognises by the labels of its memory: leave out --no-label-memory, or the stage hybrid")
     train, validation = _parts(dataset, config.validation)
     sizes = (dataset.train.images.shape[1], *config.hidden)
     labels = len(dataset.classes) if config.label_memory else 0
@@ -289,6 +291,15 @@ def _updown(job: Job, rng: torch.Generator, state: State | None) -> Iterator[Ste
     yield from _keep_best(job, job.dbn, records, score, state)
 
 
+def _hybrid(job: Job, rng: torch.Generator, state: State | None) -> Iterator[Step]:
+    """Contrastive wake-sleep and backpropagation on the same weights."""
+    inner = None if state is None else state["inner"]
+    assert job.train.labels is not None
+    config, dtype = job.config.hybrid, job.dtype
+    records = hybrid.epochs(job.dbn, job.train.images, job.train.labels, config=config, rng=rng, state=inner, dtype=dtype)
+    yield from _keep_best(job, job.dbn, records, lambda images: classify.log_probs(job.dbn, images), state)
+
+
 def _keep_best(
     job: Job, module: nn.Module, records: Iterator[Pass], log_probs: Callable[[Tensor], Tensor] | None, state: State | None
 ) -> Iterator[Step]:
@@ -329,6 +340,7 @@ def _random_net(job: Job, rng: torch.Generator) -> nn.Sequential:
 STAGES: dict[str, Callable[[Job, torch.Generator, State | None], Iterator[Step]]] = {
     "pretrain": _pretrain,
     "updown": _updown,
+    "hybrid": _hybrid,
     "backprop": _fine_tune("backprop", _pretrained_net),
     "random": _fine_tune("random", _random_net),
 }
@@ -340,12 +352,26 @@ def evaluate(dbn: DBN, net: nn.Sequential | None, split: Split, name: str, metho
     Raises:
         ConfigError: the cases have no labels, or do not fit the net.
     """
+    images, labels = cases_for(dbn, split, name)
+    return score(classify.log_probs(dbn, images) if net is None else backprop.log_probs(net, images), labels, name, method)
+
+
+def cases_for(dbn: DBN, split: Split, name: str) -> tuple[Tensor, Tensor]:
+    """Return images and labels on the net's device.
+
+    Raises:
+        ConfigError: the cases have no labels, or do not fit the net.
+    """
     if split.labels is None:
         raise ConfigError(f"{name} has no labels, so errors cannot be counted")
     if split.images.shape[1] != dbn.sizes[0]:
         raise ConfigError(f"{name} has pictures of {split.images.shape[1]} pixels, the net expects {dbn.sizes[0]}")
-    images, labels = split.images.to(dbn.memory.weight.device), split.labels.to(dbn.memory.weight.device)
-    log_probs = classify.log_probs(dbn, images) if net is None else backprop.log_probs(net, images)
+    device = dbn.memory.weight.device
+    return split.images.to(device), split.labels.to(device)
+
+
+def score(log_probs: Tensor, labels: Tensor, name: str, method: str) -> dict[str, Any]:
+    """Return the errors of log p(label | image), (N, labels), as a row of an evaluation."""
     errors = classify.count_errors(log_probs.argmax(1), labels)
     return {
         "dataset": name,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 from wakesleep import checkpoint
 from wakesleep.foundation import devices
+from wakesleep.foundation.precision import product_rate
 from wakesleep.recipe import Job
 
 
@@ -25,10 +27,23 @@ def plan(job: Job) -> dict[str, float]:
     for name in job.config.stages:
         if name in ("backprop", "random"):
             work[name] = 3 * cases * parameters
-        elif name == "updown":  # directed layers: up, down, two predictions and two statistics; memory: up, K rounds, two statistics
-            memory, steps = sizes[-2] * sizes[-1], job.config.updown.gibbs_steps
-            work[name] = cases * (6 * (parameters - memory) + (3 + 2 * sum(steps) / len(steps)) * memory)
+        elif name in ("updown", "hybrid"):
+            updown = job.config.updown if name == "updown" else job.config.hybrid.updown
+            work[name] = cases * _up_down_work(parameters, sizes[-2] * sizes[-1], sum(updown.gibbs_steps) / len(updown.gibbs_steps))
+            work[name] += 3 * cases * parameters if name == "hybrid" else 0
     return work
+
+
+def _up_down_work(parameters: int, memory: int, steps: float) -> float:
+    """Return a case's multiplications; directed layers: up, down, two predictions, two statistics; memory: up, K rounds, two statistics."""
+    return 6 * (parameters - memory) + (3 + 2 * steps) * memory
+
+
+def minutes(job: Job) -> dict[str, float]:
+    """Return about how many minutes each stage will take: the time of its products alone, measured for a moment here and now, doubled."""
+    a_minute = 60 * product_rate(str(job.device), job.dtype) / 2  # sampling and moving weights cost about as much again
+    done, planned = passes_done(job), passes_planned(job)
+    return {stage: work * (planned[stage] - done.get(stage, 0)) / a_minute for stage, work in plan(job).items()}
 
 
 def passes_planned(job: Job) -> dict[str, int]:
@@ -39,7 +54,8 @@ def passes_planned(job: Job) -> dict[str, int]:
         if name.startswith("layer"):
             planned[name] = greedy_config.layer.passes
         else:
-            planned[name] = greedy_config.memory.passes if name == "memory" else getattr(job.config, name).passes
+            settings: dict[str, Any] = {"memory": greedy_config.memory, "hybrid": job.config.hybrid.updown}
+            planned[name] = (settings[name] if name in settings else getattr(job.config, name)).passes
     return planned
 
 
@@ -53,9 +69,16 @@ def announce(job: Job) -> Iterator[str]:
     """Yield what is about to be done, in words."""
     yield f"{job.dataset.name}: {len(job.train.images):,} training cases, {0 if job.validation is None else len(job.validation):,} held out"
     labels = f" <- {job.dbn.labels} labels" if job.dbn.labels else ""
-    yield f"net: {'-'.join(map(str, job.dbn.sizes))}{labels}, on {devices.describe(job.device)}, seed {job.config.seed}"
-    yield f"passes: {', '.join(f'{name} {passes}' for name, passes in passes_planned(job).items())}"
+    where = f"{devices.describe(job.device)}, products in {job.config.precision}"
+    yield f"net: {'-'.join(map(str, job.dbn.sizes))}{labels}, on {where}, seed {job.config.seed}"
+    ahead = minutes(job)
+    spans = (f"{name} {passes} ({_span(ahead[name])})" for name, passes in passes_planned(job).items())
+    yield f"passes: {', '.join(spans)}; in all {_span(sum(ahead.values()))} on a quiet machine"
     yield f"run folder: {job.folder}"
+
+
+def _span(minutes: float) -> str:
+    return f"about {minutes:.0f} min" if minutes >= 1.5 else f"about {max(60 * minutes, 1):.0f} s"
 
 
 METHODS = {

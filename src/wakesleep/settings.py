@@ -13,10 +13,11 @@ from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
+from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.records import require
 from wakesleep.learning.up_down import UpDownConfig
 
-StageName = Literal["pretrain", "updown", "backprop", "random"]
+StageName = Literal["pretrain", "updown", "hybrid", "backprop", "random"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -30,7 +31,8 @@ class TrainConfig:
     """Let the labels join at the top, as a softmax group of the memory; without them the fine-tuned net starts its label layer small."""
     stages: tuple[StageName, ...] = ("pretrain", "backprop", "random")
     """What to do, in order: pretrain layer by layer; updown, contrastive wake-sleep from there (a better generative model, but each pass
-    costs several of pretraining); backprop, backpropagation from there; random, the same net from random weights to compare with."""
+    costs several of pretraining); hybrid, contrastive wake-sleep and backpropagation at once on the same weights (the best recogniser that
+    still dreams); backprop, a feed-forward net by backpropagation from there; random, the same net from random weights to compare with."""
     validation: float = 10_000
     """How many of the last training cases (or, below 1, which part of them) are held out to pick the pass of the fine-tuned net; 0 trains
     on all and keeps the last pass."""
@@ -43,6 +45,8 @@ class TrainConfig:
     """Greedy pretraining."""
     updown: UpDownConfig = field(default_factory=UpDownConfig)
     """Contrastive wake-sleep from the pretrained weights."""
+    hybrid: HybridConfig = field(default_factory=HybridConfig)
+    """Contrastive wake-sleep and backpropagation together."""
     backprop: BackpropConfig = field(default_factory=BackpropConfig)
     """Backpropagation from the pretrained weights."""
     random: BackpropConfig = field(default_factory=lambda: BackpropConfig(learning_rate=0.1))
@@ -92,10 +96,16 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
         plain["greedy"] = GreedyConfig(**{name: CDConfig(**inner) for name, inner in values["greedy"].items()})
         plain |= {name: BackpropConfig(**values[name]) for name in ("backprop", "random")}
         if "updown" in values:
-            plain["updown"] = UpDownConfig(**{**values["updown"], "gibbs_steps": tuple(values["updown"]["gibbs_steps"])})
+            plain["updown"] = _updown(values["updown"])
+        if "hybrid" in values:
+            plain["hybrid"] = HybridConfig(**{**values["hybrid"], "updown": _updown(values["hybrid"]["updown"])})
         return TrainConfig(**plain)
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"these are no settings of this version of wakesleep: {error}") from error
+
+
+def _updown(values: dict[str, Any]) -> UpDownConfig:
+    return UpDownConfig(**{**values, "gibbs_steps": tuple(values["gibbs_steps"])})
 
 
 def read_config(folder: Path) -> TrainConfig:

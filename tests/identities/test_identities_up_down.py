@@ -314,6 +314,45 @@ def test_the_negative_phase_starts_at_the_chains_where_all_cases_have_one():
     assert_frequencies(index_of(taught.top, states(dbn.memory.hidden)), law @ given_visible(dbn.memory))
 
 
+def test_chains_that_hold_a_label_sample_the_memory_given_it():
+    dbn = memory_net()
+    p = joint(dbn.memory).reshape(4, 3, 8)  # features, label, top states
+    given_label = p[:, 1] / p[:, 1].sum()
+    chains = states(dbn.memory.hidden)[draw(given_label.sum(0), N, 6)]
+    held = torch.ones(N, dtype=torch.long)
+    taught = up_down.phases(dbn, some_images(N), some_labels(N, 3), steps=2, config=SAMPLED, rng=generator(7), chains=chains, held=held)
+    negative = split(taught)[2]
+    assert torch.equal(negative[:, 2:], one_hot(held, 3).double())
+    assert_frequencies(index_of(negative[:, :2], every(2)), given_label.sum(1))
+    assert_frequencies(index_of(taught.top, states(dbn.memory.hidden)), given_label.sum(0))
+
+
+def test_free_chains_among_those_that_hold_labels_stay_free():
+    dbn = memory_net()
+    chains = states(dbn.memory.hidden)[6:7].repeat(2 * N, 1)
+    held = torch.tensor([UNLABELLED, 2]).repeat_interleave(N)
+    taught = up_down.phases(dbn, some_images(2 * N), None, steps=1, config=SAMPLED, rng=generator(8), chains=chains, held=held)
+    negative = split(taught)[2]
+    assert_frequencies(index_of(negative[:N], states(dbn.memory.visible)), given_hidden(dbn.memory)[6])
+    assert torch.equal(negative[N:, 2:], torch.eye(3, dtype=torch.float64)[[2]].expand(N, -1))
+
+
+def test_chains_restart_by_chance_and_take_the_label_of_a_case():
+    dbn = small_net((3, 2, 2, 64), labels=3)
+    config = UpDownConfig(batch_size=5000, persistent=1.0, restart=0.1)
+    state = up_down.start(dbn, config, generator(1))
+    labels = some_labels(5000, 4) - 1
+    up_down.restart_chains(dbn, labels, config, state, generator(2))
+    assert torch.equal(state["held"], labels), "at first all chains take the labels of the minibatch"
+    state["chains"].fill_(1)
+    others = torch.zeros_like(labels)
+    up_down.restart_chains(dbn, others, config, state, generator(3))
+    fresh = (state["chains"] == 0).any(1)
+    assert 400 < int(fresh.sum()) < 600
+    assert 0.48 < float(state["chains"][fresh].mean()) < 0.52
+    assert torch.equal(state["held"], torch.where(fresh, others, labels))
+
+
 # ---------------------------------------------------------------------------------------------------- unlabelled cases
 
 
@@ -374,10 +413,11 @@ def test_untying_changes_nothing_until_the_first_update():
     storages = [parameter.data_ptr() for parameter in dbn.parameters()]
     assert len(set(storages)) == len(storages) == 2 * 4 + 3
     assert state.pop("chains").shape == (20, 4), "a fifth of a minibatch persists"
+    assert torch.equal(state.pop("held"), torch.full((20,), up_down.RESTART))
     assert set(state) == {"epoch"} | {f"increment.{name}" for name, _ in dbn.named_parameters()}
     assert all(not bool(value.any()) for name, value in state.items() if name != "epoch")
     taught = up_down.phases(dbn, images, some_labels(), steps=1, config=UpDownConfig(), rng=generator(4))
-    up_down.update(dbn, taught, UpDownConfig(), 0, state)
+    up_down.update(dbn, [(up_down.lesson(taught), 1.0)], UpDownConfig(), 0, state)
     for up, down in zip(dbn.recognition, dbn.generative, strict=True):
         assert float((up.weight - down.weight).abs().min()) > 0
 
@@ -440,7 +480,7 @@ def test_two_updates_follow_hintons_rule(labels):
             state_below, lapse = taught.sleep[depth]
             gradient[f"generative.{depth}.weight"], gradient[f"generative.{depth}.bias"] = error.t() @ state_above / 64, error.mean(0)
             gradient[f"recognition.{depth}.weight"], gradient[f"recognition.{depth}.bias"] = state_below.t() @ lapse / 64, lapse.mean(0)
-        up_down.update(dbn, taught, config, epoch, state)
+        up_down.update(dbn, [(up_down.lesson(taught), 1.0)], config, epoch, state)
         assert set(gradient) == set(expected)
         for name, parameter in dbn.named_parameters():
             decay = 0.03 if name == "memory.weight" else 0.0
@@ -454,18 +494,21 @@ def test_two_updates_follow_hintons_rule(labels):
 @pytest.mark.parametrize("labels", [None, some_labels(20, 3) - 1], ids=["none", "mixed"])
 def test_the_loop_is_phases_and_update_of_each_minibatch(labels, persistent):
     dbn, images = small_net(dtype=torch.float32), some_images(20, dtype=torch.float32)
-    config = UpDownConfig(passes=1, batch_size=8, gibbs_steps=(2,), persistent=persistent)
+    config = UpDownConfig(passes=1, batch_size=8, gibbs_steps=(2,), persistent=persistent, restart=0.3)
     hand, rng, error = deepcopy(dbn), generator(5), 0.0
     state = up_down.start(hand, config, rng)
     chains = state.get("chains")
     order = up_down.rows.order(None if labels is None else labels + 1, 20, rng)
     for index in order.split(8):
         known, count = None if labels is None else labels[index], min(6, len(index))
-        going_on = chains[:count].clone() if persistent else None
-        taught = up_down.phases(hand, images[index], known, steps=2, config=config, rng=rng, chains=going_on)
+        going_on = held = None
+        if persistent:
+            up_down.restart_chains(hand, known, config, state, rng)
+            going_on, held = chains[:count].clone(), state["held"][:count]
+        taught = up_down.phases(hand, images[index], known, steps=2, config=config, rng=rng, chains=going_on, held=held)
         if persistent:
             chains[:count] = taught.top[-count:]
-        up_down.update(hand, taught, config, 0, state)
+        up_down.update(hand, [(up_down.lesson(taught), 1.0)], config, 0, state)
         error += float(taught.wake[0][0].square().sum())
     (record,) = up_down.epochs(dbn, images, labels, config=config, rng=generator(5))
     assert all(torch.equal(a, b) for a, b in zip(dbn.parameters(), hand.parameters(), strict=True))
@@ -560,7 +603,7 @@ def test_uint8_pixels_are_the_same_cases():
 
 def test_chains_persist_and_a_short_batch_moves_only_its_own():
     dbn = small_net(dtype=torch.float32)
-    config = UpDownConfig(passes=1, batch_size=30, persistent=1.0, gibbs_steps=(1,))
+    config = UpDownConfig(passes=1, batch_size=30, persistent=1.0, gibbs_steps=(1,), hold_labels=False, restart=0.0)
     state = up_down.start(dbn, config, generator(0))
     before = state["chains"].clone()
     assert before.shape == (30, 3)

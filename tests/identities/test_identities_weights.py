@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from wakesleep.foundation.rng import generator
-from wakesleep.learning import cd, greedy, up_down
+from wakesleep.learning import cd, greedy, hybrid, up_down
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
+from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.up_down import UpDownConfig
 from wakesleep.model.dbn import DBN
 
@@ -16,6 +17,7 @@ LOOPS = {
     "cd": lambda dbn, images, labels, **given: cd.epochs(dbn.rbm(0), images, config=LAYER, **given),
     "memory": lambda dbn, images, labels, **given: greedy.epochs(dbn, images, labels, config=GreedyConfig(LAYER, LAYER), **given),
     "updown": lambda dbn, images, labels, **given: up_down.epochs(dbn, images, labels, config=UpDownConfig(passes=2), **given),
+    "hybrid": lambda dbn, images, labels, **given: hybrid.epochs(dbn, images, labels, config=HybridConfig(UpDownConfig(passes=2)), **given),
 }
 
 

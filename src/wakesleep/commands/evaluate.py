@@ -5,26 +5,38 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
 from wakesleep.commands import shared
 from wakesleep.foundation.errors import ConfigError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wakesleep.checkpoint import Model
+
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Count the errors of a run's model on test cases."""
+    """Count the errors of a run's model on test cases; of several runs, the errors of their average opinion."""
 
-    run: Positional[Path]
-    """A run folder or a model file."""
+    run: Positional[tuple[Path, ...]]
+    """A run folder or a model file, or several to be averaged."""
     method: Literal["auto", "free-energy", "backprop"] = "auto"
     """free-energy asks the generative model, backprop the net fine-tuned from it; auto takes the fine-tuned net where there is one."""
+    average: Literal["probs", "log-probs"] = "probs"
+    """How opinions become one: the mean of probabilities asks how many agree, that of log-probabilities lets a sure no overrule."""
+    up_passes: int = 0
+    """Average that many stochastic up-passes of the generative model instead of one deterministic up-pass, which is right by itself and
+    quicker; 20 in the 2006 paper."""
     data: str | None = None
-    """What to evaluate on; by default the test cases of what the run learned from."""
+    """What to evaluate on; by default the test cases of what the first run learned from."""
     data_folder: Path | None = None
     """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
+    seed: int = 0
+    """Seed of the stochastic up-passes."""
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
     json: bool = False
@@ -34,18 +46,50 @@ class Evaluate:
 def run(args: Evaluate, command: str) -> int:
     """Do it; return the exit status."""
     from wakesleep import recipe
+    from wakesleep.judging import ensemble
 
-    model = shared.model(args.run, args.device)
-    method = args.method if args.method != "auto" else "backprop" if model.net is not None else "free-energy"
-    if method == "backprop" and model.net is None:
-        raise ConfigError(f"{args.run} holds no fine-tuned net; make one: wakesleep finetune {args.run}")
-    dataset = shared.load_set(args.data or str(model.header.get("data_path", "digits")), args.data_folder)
+    if not args.run:
+        raise ConfigError("no run came; expected at least one run folder or model file: wakesleep evaluate runs/digits")
+    models = [shared.model(path, args.device) for path in args.run]
+    methods = [_method(args, path, model) for path, model in zip(args.run, models, strict=True)]
+    name = args.data or str(models[0].header.get("data_path", "digits"))
+    dataset = shared.load_set(name, args.data_folder)
     part = dataset.test or dataset.train
-    result = recipe.evaluate(model.dbn, model.net if method == "backprop" else None, part, dataset.name, method)
+    opinions = []
+    for model, method in zip(models, methods, strict=True):
+        images, labels = recipe.cases_for(model.dbn, part, dataset.name)
+        opinions.append(_opinion(args, model, method, images))
+    said = " and ".join(dict.fromkeys(methods)) + (f", mean of {len(models)} ({args.average})" if len(models) > 1 else "")
+    result = recipe.score(ensemble.average(opinions, args.average), labels, dataset.name, said)
     if args.json:
         print(json.dumps(result))
     else:
         which = "test" if dataset.test else "training (it has no test cases)"
         found = f"{result['test_errors']} errors, {result['test_error_percent']:.2f} %"
-        print(f"{dataset.name}, {result['n_test']:,} {which} cases, {method}: {found}")
+        print(f"{dataset.name}, {result['n_test']:,} {which} cases, {said}: {found}")
     return 0
+
+
+def _method(args: Evaluate, path: Path, model: Model) -> str:
+    """Return whom to ask."""
+    if args.method == "backprop" and model.net is None:
+        raise ConfigError(f"{path} holds no fine-tuned net; make one: wakesleep finetune {path}")
+    if args.method == "auto":
+        return "backprop" if model.net is not None and not args.up_passes else "free-energy"
+    if args.method == "backprop" and args.up_passes:
+        raise ConfigError(f"--up-passes {args.up_passes}: the fine-tuned net has none that are stochastic; ask --method free-energy")
+    return args.method
+
+
+def _opinion(args: Evaluate, model: Model, method: str, images: Tensor) -> Tensor:
+    """Return log p(label | image), (N, labels)."""
+    from wakesleep.foundation.rng import generator
+    from wakesleep.judging import classify, ensemble
+    from wakesleep.learning import backprop
+
+    if method == "backprop" and model.net is not None:
+        return backprop.log_probs(model.net, images)
+    if args.up_passes:
+        rng = generator(args.seed, images.device)
+        return ensemble.up_passes(model.dbn, images, count=args.up_passes, rng=rng, how=args.average)
+    return classify.log_probs(model.dbn, images)

@@ -11,8 +11,9 @@ from tyro.conf import Positional
 
 from wakesleep.commands import shared
 from wakesleep.learning.backprop import BackpropConfig
+from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.up_down import UpDownConfig
-from wakesleep.settings import TrainConfig, read_config
+from wakesleep.settings import Precision, TrainConfig, read_config
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,9 @@ class Finetune:
 
     run: Positional[Path]
     """The run folder to start from; it stays as it is."""
-    method: Literal["updown", "backprop"] = "backprop"
-    """updown: contrastive wake-sleep, a better generative model; backprop: a feed-forward net from the recognition weights."""
+    method: Literal["updown", "hybrid", "backprop"] = "backprop"
+    """updown: contrastive wake-sleep, a better generative model; hybrid: that and backpropagation on the same weights, a model that
+    recognises best and still dreams; backprop: a feed-forward net from the recognition weights."""
     out: Path | None = None
     """The run folder to make; by default RUN-METHOD."""
     data: str | None = None
@@ -39,7 +41,10 @@ class Finetune:
     """CPU threads; 0 leaves PyTorch's choice."""
     json: bool = False
     """Print the evaluation as JSON instead of a table."""
+    precision: Precision = "auto"
+    """Of matrix products while learning; auto takes bfloat16 where a short measurement finds it fast."""
     updown: UpDownConfig = field(default_factory=UpDownConfig)
+    hybrid: HybridConfig = field(default_factory=HybridConfig)
     backprop: BackpropConfig = field(default_factory=BackpropConfig)
 
 
@@ -47,7 +52,7 @@ def defaults(argv: list[str]) -> Finetune:
     """Return the defaults of a fine-tuning: the run's own settings, where the call names a run as its first word."""
     run = Path(argv[1]) if argv[:1] == ["finetune"] and len(argv) > 1 else Path()
     known = read_config(run) if (run / "config.json").is_file() else TrainConfig()
-    return Finetune(run=tyro.MISSING, updown=known.updown, backprop=known.backprop)
+    return Finetune(run=tyro.MISSING, updown=known.updown, hybrid=known.hybrid, backprop=known.backprop)
 
 
 def run(args: Finetune, command: str) -> int:
@@ -64,7 +69,9 @@ def run(args: Finetune, command: str) -> int:
     config = replace(
         before,
         stages=(args.method,),
+        precision=args.precision,
         updown=args.updown,
+        hybrid=args.hybrid,
         backprop=args.backprop,
         validation=before.validation if args.validation is None else args.validation,
         seed=before.seed if args.seed is None else args.seed,

@@ -23,7 +23,7 @@ from wakesleep.estimators.shared import Array
 from wakesleep.foundation.cases import UNLABELLED
 from wakesleep.foundation.errors import DataError
 from wakesleep.judging import classify
-from wakesleep.learning import backprop, up_down
+from wakesleep.learning import backprop, hybrid, up_down
 from wakesleep.learning.records import Pass, State, require
 from wakesleep.model.dbn import DBN
 from wakesleep.sampling import dreams
@@ -275,7 +275,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):  # type: ignore[misc]
 
     def _check_method(self) -> None:
         """Refuse ways to fine-tune that are not there."""
-        shared.check_choice("fine_tune", self.fine_tune, ("backprop", "updown", None))
+        shared.check_choice("fine_tune", self.fine_tune, ("backprop", "updown", "hybrid", None))
 
     def _encode(self, y: Array, classes: Array | None) -> Array:
         """Return classes as numbers (N,), UNLABELLED where y says so; they are those of y unless given.
@@ -309,6 +309,10 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):  # type: ignore[misc]
             config = self._tuning(SMALL.updown, once)
             passes = up_down.epochs(self.dbn_, images, labels, config=config, rng=rng, weights=weights, dtype=self._dtype())
             self._tune(self.dbn_, passes, config.passes, score)
+        elif self.fine_tune == "hybrid":
+            both = replace(SMALL.hybrid, updown=self._tuning(SMALL.hybrid.updown, once), sample_pixels=self.sample_visible)
+            passes = hybrid.epochs(self.dbn_, images, labels, config=both, rng=rng, weights=weights, dtype=self._dtype())
+            self._tune(self.dbn_, passes, both.updown.passes, score)
         elif self.fine_tune == "backprop":
             if not hasattr(self, "net_"):
                 self.net_ = backprop.classifier(self.dbn_, len(self.classes_), rng=rng)

@@ -11,7 +11,6 @@ from torch import Tensor
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import permutation
 
-
 UNLABELLED = -1
 """The label of a case whose label nobody knows."""
 

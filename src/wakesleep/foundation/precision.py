@@ -35,14 +35,16 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     return torch.float32 if name == "float32" else torch.bfloat16
 
 
-@cache
 def speedup(device: str) -> float:
-    """Return how many times faster a product of one minibatch (100 x 784 x 500) is in bfloat16 than in float32, best of several."""
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        cases, weight = torch.ones(100, 784, dtype=dtype, device=device), torch.ones(784, 500, dtype=dtype, device=device)
-        seconds[dtype] = min(_seconds(cases, weight) for _ in range(20))
-    return seconds[torch.float32] / seconds[torch.bfloat16]
+    """Return how many times faster products are in bfloat16 than in float32 on `device`."""
+    return product_rate(device, torch.bfloat16) / product_rate(device, torch.float32)
+
+
+@cache
+def product_rate(device: str, dtype: torch.dtype) -> float:
+    """Return how many multiplications a second a product of one minibatch (100 x 784 x 500) makes, the best of several."""
+    cases, weight = torch.ones(100, 784, dtype=dtype, device=device), torch.ones(784, 500, dtype=dtype, device=device)
+    return 100 * 784 * 500 / min(_seconds(cases, weight) for _ in range(20))
 
 
 def _seconds(cases: Tensor, weight: Tensor) -> float:

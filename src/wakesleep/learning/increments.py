@@ -10,8 +10,48 @@ Source: Hinton (2010), "A practical guide to training restricted Boltzmann machi
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+
+class Lesson(NamedTuple):
+    """What a minibatch teaches a net: gradients by the name of the parameter, those of weights as products yet to be formed."""
+
+    cases: int
+    """N, the number of cases the products sum over."""
+    products: dict[str, tuple[Tensor, Tensor]]
+    """(left, right) of any number of rows, whose product left'right / N is the gradient of a weight."""
+    gradients: dict[str, Tensor]
+    """Gradients as they are, in the shape of the parameter."""
+
+
+def follow(
+    net: nn.Module,
+    lessons: Sequence[tuple[Lesson, float]],
+    increments: Mapping[str, Any],
+    *,
+    rate: float,
+    momentum: float,
+    decay: Mapping[str, float] | None = None,
+) -> None:
+    """Move each parameter of `net` that the lessons name up the weighted sum of their gradients, in place.
+
+    `increments` holds the increment of parameter "a" under "increment.a"; `decay` names the parameters that decay.
+    """
+    for name, parameter in net.named_parameters():
+        increment, carried = increments[f"increment.{name}"], momentum
+        taught = False
+        for lesson, weight in lessons:
+            if name in lesson.products:
+                _add_product(increment, *lesson.products[name], momentum=carried, factor=rate * weight / lesson.cases)
+                taught, carried = True, 1.0
+            if name in lesson.gradients:
+                increment.mul_(carried).add_(lesson.gradients[name], alpha=rate * weight)
+                taught, carried = True, 1.0
+        if taught:
+            _decay_and_add(parameter, increment, rate, (decay or {}).get(name, 0.0))
 
 
 def step(parameter: Tensor, increment: Tensor, gradient: Tensor, *, rate: float, momentum: float, decay: float = 0.0) -> None:
@@ -28,11 +68,15 @@ def product_step(
     The rows hold positive and negative cases together, the negative ones with their sign turned in `right`, so that both statistics and
     the momentum cost one matrix product. Rows of lower precision than the weights are multiplied as they are and added up finely.
     """
-    if left.dtype == increment.dtype:
-        torch.addmm(increment, left.t(), right, beta=momentum, alpha=rate / cases, out=increment)
-    else:
-        increment.mul_(momentum).add_(left.t() @ right, alpha=rate / cases)
+    _add_product(increment, left, right, momentum=momentum, factor=rate / cases)
     _decay_and_add(weight, increment, rate, decay)
+
+
+def _add_product(increment: Tensor, left: Tensor, right: Tensor, *, momentum: float, factor: float) -> None:
+    if left.dtype == increment.dtype:
+        increment.addmm_(left.t(), right, beta=momentum, alpha=factor)
+    else:
+        increment.mul_(momentum).add_(left.t() @ right, alpha=factor)
 
 
 def _decay_and_add(parameter: Tensor, increment: Tensor, rate: float, decay: float) -> None:

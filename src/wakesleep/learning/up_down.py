@@ -10,7 +10,7 @@ Nothing has to reach equilibrium: the dream starts from the data. Source: Hinton
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from wakesleep.foundation import precision
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.precision import fine
 from wakesleep.learning import increments
+from wakesleep.learning.increments import Lesson
 from wakesleep.learning.records import Pass, State, check_finite, require
 from wakesleep.model.dbn import DBN
 from wakesleep.model.units import pick
@@ -30,6 +31,8 @@ from wakesleep.sampling.gibbs import random_hidden
 
 UNLABELLED = rows.UNLABELLED
 """The label of a case whose label nobody knows; it is inferred, not clamped."""
+RESTART = -2
+"""The label of a persistent chain that has not begun yet."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,12 @@ class UpDownConfig:
     persistent: float = 0.2
     """Share of the memory's negative cases whose chains go on from the last minibatch instead of starting at the up-pass. Chains that start
     at the data never find what the memory dreams of far from them; 0 is the published algorithm, 1 is PCD."""
+    hold_labels: bool = True
+    """Let each persistent chain hold one label, so that the memory learns what to dream of when a label is clamped; free chains drift
+    between classes and teach little about any."""
+    restart: float = 0.01
+    """Chance, at each minibatch, that a persistent chain starts again from random top states: dreams start there, so what lies on the way
+    from there must be unlearned too."""
 
     def __post_init__(self) -> None:
         require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
@@ -67,6 +76,7 @@ class UpDownConfig:
         require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
         require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
         require(0 <= self.persistent <= 1, f"persistent = {self.persistent}: expected a share in [0, 1]")
+        require(0 <= self.restart <= 1, f"restart = {self.restart}: expected a chance in [0, 1]")
         steps = self.gibbs_steps
         require(len(steps) > 0 and min(steps) >= 1, f"gibbs_steps = {steps}: expected K >= 1 in each share of the passes, e.g. (3, 6, 10)")
 
@@ -109,11 +119,20 @@ def label_states(dbn: DBN, total_input: Tensor, labels: Tensor | None, rng: torc
 
 
 def phases(
-    dbn: DBN, images: Tensor, labels: Tensor | None, *, steps: int, config: UpDownConfig, rng: torch.Generator, chains: Tensor | None = None
+    dbn: DBN,
+    images: Tensor,
+    labels: Tensor | None,
+    *,
+    steps: int,
+    config: UpDownConfig,
+    rng: torch.Generator,
+    chains: Tensor | None = None,
+    held: Tensor | None = None,
 ) -> Phases:
     """Return what a minibatch teaches: images (N, pixels) in [0, 1], labels (N,) or None, K = `steps`.
 
-    The last M negative cases go on from `chains`, top states (M, hidden), where these are given; the others start at the up-pass.
+    The last M negative cases go on from `chains`, top states (M, hidden), where these are given; the others start at the up-pass. Chains hold
+    the labels `held` (M,), UNLABELLED where free.
     """
     memory, pen = dbn.memory, dbn.sizes[-2]
     awake = dbn.up(images, rng)
@@ -131,13 +150,19 @@ def phases(
         top = memory.hidden.sample(memory.hidden.mean(heard.addmm_(redrawn, memory.weight[pen:])), rng)
     else:
         top = memory.hidden.sample(positive, rng)
+    fixed = None
     if chains is not None:
         top[len(top) - len(chains) :] = chains
+        if held is not None and dbn.labels:
+            fixed = one_hot(held.clamp(min=0), dbn.labels).to(top.dtype)
     for _ in range(steps):
         probs = memory.visible_probs(top)
         dreamt = memory.visible.sample(probs, rng)
         if dbn.labels and not config.sample_labels:
             dreamt[:, dbn.label_columns] = probs[:, dbn.label_columns]
+        if fixed is not None and held is not None:
+            free = dreamt[len(top) - len(held) :, dbn.label_columns]
+            free.copy_(torch.where((held == UNLABELLED).unsqueeze(1), free, fixed))
         negative = memory.hidden_probs(dreamt)
         top = memory.hidden.sample(negative, rng)
 
@@ -157,30 +182,89 @@ def start(dbn: DBN, config: UpDownConfig, rng: torch.Generator) -> State:
     state |= {f"increment.{name}": torch.zeros_like(parameter, dtype=fine(parameter.dtype)) for name, parameter in dbn.named_parameters()}
     if count := round(config.persistent * config.batch_size):
         state["chains"] = random_hidden(dbn.memory, count, rng)
+        if dbn.labels and config.hold_labels:
+            state["held"] = torch.full((count,), RESTART, device=rng.device)
     return state
 
 
-def update(dbn: DBN, taught: Phases, config: UpDownConfig, epoch: int, state: State) -> None:
-    """Move all weights and biases up their gradients."""
-    rate, momentum = config.rate(epoch), config.momentum
-    for depth in range(len(dbn.recognition)):
-        error, above = taught.wake[depth]
-        below, lapse = taught.sleep[depth]
-        for pathway, left, right, bias in (("generative", error, above, error), ("recognition", below, lapse, lapse)):
-            layer = getattr(dbn, pathway)[depth]
-            velocity = state[f"increment.{pathway}.{depth}.weight"]
-            increments.product_step(layer.weight, velocity, left, right, cases=len(left), rate=rate, momentum=momentum)
-            increments.step(
-                layer.bias, state[f"increment.{pathway}.{depth}.bias"], bias.mean(0, dtype=fine(bias.dtype)), rate=rate, momentum=momentum
-            )
-    memory, (visible, hidden) = dbn.memory, taught.memory
-    n, velocity = len(visible) // 2, state["increment.memory.weight"]
-    increments.product_step(memory.weight, velocity, visible, hidden, cases=n, rate=rate, momentum=momentum, decay=config.weight_decay)
-    dtype = fine(visible.dtype)
-    visible_gradient = (visible[:n].sum(0, dtype=dtype) - visible[n:].sum(0, dtype=dtype)) / n
-    hidden_gradient = hidden.sum(0, dtype=dtype) / n
-    increments.step(memory.visible_bias, state["increment.memory.visible_bias"], visible_gradient, rate=rate, momentum=momentum)
-    increments.step(memory.hidden_bias, state["increment.memory.hidden_bias"], hidden_gradient, rate=rate, momentum=momentum)
+def restart_chains(dbn: DBN, labels: Tensor | None, config: UpDownConfig, state: State, rng: torch.Generator) -> None:
+    """Let some of the persistent chains start again from random top states, each holding the label of a case of the minibatch."""
+    chains, held = state["chains"], state.get("held")
+    fresh = torch.rand(len(chains), generator=rng, device=rng.device) < config.restart
+    if held is not None:
+        fresh |= held == RESTART
+        known = torch.full_like(held, UNLABELLED) if labels is None else labels[torch.arange(len(held), device=held.device) % len(labels)]
+        held.copy_(torch.where(fresh, known, held))
+    chains.copy_(torch.where(fresh.unsqueeze(1), random_hidden(dbn.memory, len(chains), rng), chains))
+
+
+def lesson(taught: Phases) -> Lesson:
+    """Return what the phases teach, gradients by the name of the parameter."""
+    visible, hidden = taught.memory
+    n, dtype = len(taught.top), fine(visible.dtype)
+    products = {"memory.weight": (visible, hidden)}
+    gradients = {
+        "memory.visible_bias": (visible[:n].sum(0, dtype=dtype) - visible[n:].sum(0, dtype=dtype)) / n,
+        "memory.hidden_bias": hidden.sum(0, dtype=dtype) / n,
+    }
+    for depth, ((error, above), (below, lapse)) in enumerate(zip(taught.wake, taught.sleep, strict=True)):
+        products[f"generative.{depth}.weight"], products[f"recognition.{depth}.weight"] = (error, above), (below, lapse)
+        gradients[f"generative.{depth}.bias"] = error.mean(0, dtype=dtype)
+        gradients[f"recognition.{depth}.bias"] = lapse.mean(0, dtype=dtype)
+    return Lesson(n, products, gradients)
+
+
+def update(dbn: DBN, lessons: Sequence[tuple[Lesson, float]], config: UpDownConfig, epoch: int, state: State) -> None:
+    """Move all weights and biases up the weighted sum of the lessons' gradients."""
+    decay = {"memory.weight": config.weight_decay}
+    increments.follow(dbn, lessons, state, rate=config.rate(epoch), momentum=config.momentum, decay=decay)
+
+
+def minibatches(
+    dbn: DBN,
+    images: Tensor,
+    labels: Tensor | None,
+    *,
+    epoch: int,
+    config: UpDownConfig,
+    rng: torch.Generator,
+    state: State,
+    weights: Tensor | None = None,
+) -> Iterator[tuple[Tensor, Tensor | None, Phases]]:
+    """Yield each minibatch of a pass with its labels and what contrastive wake-sleep has to teach; the caller moves the weights.
+
+    Persistent chains move on in `state`.
+    """
+    classes = None if labels is None else labels - UNLABELLED
+    buffer = dbn.memory.weight.new_empty(config.batch_size, dbn.sizes[0])
+    for index in torch.split(rows.order(classes, len(images), rng, weights), config.batch_size):
+        batch, known = rows.gather(images, index, buffer[: len(index)]), None if labels is None else labels[index]
+        if "chains" in state:
+            restart_chains(dbn, known, config, state, rng)
+        chains, held = (state[name][: len(index)] if name in state else None for name in ("chains", "held"))
+        taught = phases(dbn, batch, known, steps=config.steps_at(epoch), config=config, rng=rng, chains=chains, held=held)
+        if chains is not None:
+            chains.copy_(taught.top[len(taught.top) - len(chains) :])
+        yield batch, known, taught
+
+
+def known_labels(dbn: DBN, images: Tensor, labels: Tensor | None) -> Tensor | None:
+    """Return labels (N,), UNLABELLED where unknown, once they are seen to fit the memory.
+
+    Raises:
+        DataError: labels the memory does not hold.
+    """
+    if labels is None:
+        return None
+    if not dbn.labels:
+        raise DataError("labels came, but the memory of this net holds none; leave them out, or build DBN(..., labels=10)")
+    return rows.as_labels(labels, len(images), dbn.labels, lowest=UNLABELLED)
+
+
+def squared_error(taught: Phases) -> Tensor:
+    """Return the summed squared error of the lowest generative layer in the wake phase, a scalar."""
+    missed = taught.wake[0][0]
+    return missed.to(fine(missed.dtype)).square().sum()
 
 
 def epochs(
@@ -208,34 +292,21 @@ def epochs(
         DataError: labels the memory does not hold.
         DivergedError: NaN or infinite weights.
     """
-    if labels is not None:
-        if not dbn.labels:
-            raise DataError("labels came, but the memory of this net holds none; leave them out, or build DBN(..., labels=10)")
-        labels = rows.as_labels(labels, len(images), dbn.labels, lowest=UNLABELLED)
+    labels = known_labels(dbn, images, labels)
     dbn.untie()
     coarse = precision.twin(dbn, dtype)
     state = start(coarse, config, rng) if state is None else state
-    classes = None if labels is None else labels - UNLABELLED
-    buffer = dbn.memory.weight.new_empty(config.batch_size, dbn.sizes[0], dtype=coarse.memory.weight.dtype)
     error = torch.zeros((), device=images.device)
     for epoch in range(int(state["epoch"]), config.passes):
         error.zero_()
-        steps = config.steps_at(epoch)
-        for index in torch.split(rows.order(classes, len(images), rng, weights), config.batch_size):
-            batch, chains = rows.gather(images, index, buffer[: len(index)]), state.get("chains")
-            known = None if labels is None else labels[index]
-            chains = None if chains is None else chains[: len(index)]
-            taught = phases(coarse, batch, known, steps=steps, config=config, rng=rng, chains=chains)
-            if chains is not None:
-                chains.copy_(taught.top[len(taught.top) - len(chains) :])
-            update(dbn, taught, config, epoch, state)
+        for _, _, taught in minibatches(coarse, images, labels, epoch=epoch, config=config, rng=rng, state=state, weights=weights):
+            update(dbn, [(lesson(taught), 1.0)], config, epoch, state)
             precision.refresh(coarse, dbn)
             if taught.wake:
-                missed = taught.wake[0][0].flatten()
-                error += missed.to(fine(missed.dtype)).square().sum()
+                error += squared_error(taught)
         check_finite(dict(dbn.named_parameters()), config.rate(epoch))
         state = {**state, "epoch": epoch + 1}
-        metrics = {"gibbs_steps": float(steps), "learning_rate": config.rate(epoch)}
+        metrics = {"gibbs_steps": float(config.steps_at(epoch)), "learning_rate": config.rate(epoch)}
         if dbn.recognition:
             metrics["reconstruction_error"] = float(error) / (len(images) * dbn.sizes[0])
         yield Pass(stage, epoch + 1, config.passes, len(images), metrics, state)

@@ -1,0 +1,149 @@
+"""The hybrid: contrastive wake-sleep and backpropagation on the same recognition weights, a model that both generates and recognises.
+
+    gradient = contrastive wake-sleep's + weight * d log p(label | image) / d weights
+
+The net recognises as the generative model does, by label free energies after a deterministic up-pass (Hinton, Osindero & Teh 2006,
+section 6.2), so backpropagation needs no label layer of its own: it sharpens the recognition weights and the memory that the dreams come
+from, and the wake and sleep phases keep both good for generation. Source of the idea: Hinton (2007), "To Recognize Shapes, First Learn to
+Generate Images"; for a single RBM: Larochelle & Bengio (2008), "Classification using discriminative restricted Boltzmann machines".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from wakesleep.foundation import precision
+from wakesleep.foundation.errors import DataError
+from wakesleep.foundation.precision import fine
+from wakesleep.learning import up_down
+from wakesleep.learning.increments import Lesson
+from wakesleep.learning.records import Pass, State, check_finite, require
+from wakesleep.learning.up_down import UNLABELLED, UpDownConfig
+from wakesleep.model.dbn import DBN
+from wakesleep.model.units import Bernoulli
+
+
+@dataclass(frozen=True)
+class HybridConfig:
+    """How the two aims are joined."""
+
+    updown: UpDownConfig = field(default_factory=lambda: UpDownConfig(passes=60, gibbs_steps=(3,)))
+    """Contrastive wake-sleep: passes, rates, Gibbs steps."""
+    weight: float = 10.0
+    """What a nat of log p(label | image) counts against a nat of the generative model: the rates that suit contrastive wake-sleep are some
+    ten times too small for backpropagation."""
+    alternate: bool = False
+    """Take turns, a minibatch of one and a minibatch of the other on the same cases, instead of one update by the sum."""
+    sample_pixels: bool = True
+    """Backpropagation sees pixels as binary states drawn anew with their intensities as probabilities, so that it overfits less."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.weight < math.inf, f"weight = {self.weight}: expected 0 (contrastive wake-sleep alone) or more, e.g. 10")
+
+
+def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Lesson, Tensor]:
+    """Return the gradient of mean log p(label | image) by label free energies, and log p of every label, (N, labels).
+
+    Images are (N, pixels) in [0, 1], labels (N,); unlabelled cases teach nothing. With x the top units' input from the penultimate
+    probabilities and L_y the memory's weights from label y, log p(y) = log softmax_y(b_y + sum_j softplus(x_j + L_yj)), so that
+
+        d log p(t) / dx_j = sum_y (1[y = t] - p_y) sigm(x_j + L_yj)     d log p(t) / dL_yj = (1[y = t] - p_y) sigm(x_j + L_yj)
+    """
+    memory, pen, n = dbn.memory, dbn.sizes[-2], len(images)
+    layers = dbn.up(images)
+    total_input = torch.addmm(memory.hidden_bias, layers[-1], memory.weight[:pen])
+    log_probs = torch.log_softmax(memory.group_scores(total_input, dbn.label_columns), 1)
+
+    missing = -log_probs.exp()
+    known = labels != UNLABELLED
+    missing.scatter_add_(1, labels.clamp(min=0).unsqueeze(1), torch.ones_like(missing[:, :1]))
+    missing *= known.unsqueeze(1)
+
+    total_input = total_input.to(missing.dtype)
+    delta = torch.zeros_like(total_input)
+    weight_gradient = torch.empty_like(memory.weight, dtype=missing.dtype)
+    on = torch.empty_like(total_input)
+    for label, row in enumerate(memory.weight[pen:].to(missing.dtype)):
+        torch.sigmoid(torch.add(total_input, row, out=on), out=on)
+        delta.addcmul_(on, missing[:, label : label + 1])
+        torch.mv(on.t(), missing[:, label] / n, out=weight_gradient[pen + label])
+    visible_gradient = torch.zeros_like(memory.visible_bias, dtype=missing.dtype)
+    visible_gradient[pen:] = missing.mean(0)
+
+    products: dict[str, tuple[Tensor, Tensor]] = {}
+    gradients = {"memory.hidden_bias": delta.mean(0), "memory.visible_bias": visible_gradient}
+    delta = delta.to(memory.weight.dtype)
+    torch.div(layers[-1].t() @ delta, n, out=weight_gradient[:pen])
+    gradients["memory.weight"] = weight_gradient
+    delta = delta @ memory.weight[:pen].t()
+    for depth in range(len(dbn.recognition) - 1, -1, -1):
+        delta = delta * layers[depth + 1] * (1 - layers[depth + 1])
+        products[f"recognition.{depth}.weight"] = (layers[depth], delta)
+        gradients[f"recognition.{depth}.bias"] = delta.mean(0, dtype=fine(delta.dtype))
+        if depth:
+            delta = delta @ dbn.recognition[depth].weight.t()
+    return Lesson(n, products, gradients), log_probs
+
+
+def epochs(
+    dbn: DBN,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    config: HybridConfig,
+    rng: torch.Generator,
+    weights: Tensor | None = None,
+    state: State | None = None,
+    stage: str = "hybrid",
+    dtype: torch.dtype | None = None,
+) -> Iterator[Pass]:
+    """Fine-tune `dbn` both ways on `images` (N, pixels) and labels (N,), UNLABELLED where unknown, in place; its weights are untied.
+
+    `weights` (N,) say how often each case is shown, relative to the others. `dtype` is the precision of products, as in `cd.epochs`.
+
+    Yields:
+        Pass, with metrics `cross_entropy` (nats a labelled case, mean over the pass as it went), `train_error_percent` (likewise),
+        `gibbs_steps` and `learning_rate`.
+
+    Raises:
+        DataError: no labels, or labels the memory does not hold.
+        DivergedError: NaN or infinite weights.
+    """
+    known = up_down.known_labels(dbn, images, labels)
+    if known is None or not bool((known != UNLABELLED).any()):
+        raise DataError("the hybrid learns from labels too, and none of these cases has one; give labels, or use contrastive wake-sleep")
+    updown, labelled = config.updown, int((known != UNLABELLED).sum())
+    dbn.untie()
+    coarse = precision.twin(dbn, dtype)
+    state = up_down.start(coarse, updown, rng) if state is None else state
+    loss, errors = torch.zeros((), device=images.device), torch.zeros((), device=images.device)
+    for epoch in range(int(state["epoch"]), updown.passes):
+        loss.zero_()
+        errors.zero_()
+        pass_ = up_down.minibatches(coarse, images, known, epoch=epoch, config=updown, rng=rng, state=state, weights=weights)
+        for batch, target, taught in pass_:
+            assert target is not None
+            generative = (up_down.lesson(taught), 1.0)
+            if config.alternate:
+                up_down.update(dbn, [generative], updown, epoch, state)
+                precision.refresh(coarse, dbn)
+            seen = Bernoulli(batch.shape[1]).sample(batch, rng) if config.sample_pixels else batch
+            told, log_probs = discriminative(coarse, seen, target)
+            up_down.update(dbn, [*([] if config.alternate else [generative]), (told, config.weight)], updown, epoch, state)
+            precision.refresh(coarse, dbn)
+            loss += torch.nn.functional.nll_loss(log_probs, target, ignore_index=UNLABELLED, reduction="sum")
+            errors += ((log_probs.argmax(1) != target) & (target != UNLABELLED)).sum()
+        check_finite(dict(dbn.named_parameters()), updown.rate(epoch))
+        state = {**state, "epoch": epoch + 1}
+        metrics = {
+            "cross_entropy": float(loss) / labelled,
+            "train_error_percent": 100 * float(errors) / labelled,
+            "gibbs_steps": float(updown.steps_at(epoch)),
+            "learning_rate": updown.rate(epoch),
+        }
+        yield Pass(stage, epoch + 1, updown.passes, len(images), metrics, state)
