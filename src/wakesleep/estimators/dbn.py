@@ -39,7 +39,7 @@ DRAWS, SWEEPS = 10, 20
 """Over how many fillings of missing values a prediction is averaged, and sweeps of the net to each."""
 
 
-class DBNEstimator(BaseEstimator):  # type: ignore[misc]
+class DBNEstimator(BaseEstimator):
     """What the estimators of deep belief nets share: parameters of pretraining, cases, dreams, persistence."""
 
     def __init__(
@@ -255,7 +255,7 @@ class DBNEstimator(BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstimator):  # type: ignore[misc]
+class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstimator):
     """TODO."""
 
     def __init__(

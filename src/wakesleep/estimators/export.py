@@ -15,6 +15,9 @@ from wakesleep.foundation.errors import ConfigError
 class InRange(nn.Module):
     """The scaling an estimator learned, and its clipping to [0, 1]."""
 
+    factor: Tensor
+    offset: Tensor
+
     def __init__(self, scaler: Any) -> None:
         super().__init__()
         self.register_buffer("factor", torch.tensor(scaler.scale_, dtype=torch.float32))
@@ -28,6 +31,9 @@ class InRange(nn.Module):
 class Affine(nn.Module):
     """A linear map with fixed weights, x W + b."""
 
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
         self.register_buffer("weight", weight.detach().cpu().float().clone())
@@ -40,6 +46,9 @@ class Affine(nn.Module):
 
 class LabelProbs(nn.Module):
     """The memory's exact p(label | penultimate activities), the top units summed out."""
+
+    label_weight: Tensor
+    label_bias: Tensor
 
     def __init__(self, total_input: Affine, label_weight: Tensor, label_bias: Tensor) -> None:
         super().__init__()

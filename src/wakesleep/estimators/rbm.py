@@ -20,6 +20,7 @@ from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
 from wakesleep.foundation import cases as rows
 from wakesleep.foundation.devices import pick_device
+from wakesleep.foundation.precision import pick_precision, twin
 from wakesleep.judging.pseudo import pseudo_log_likelihood
 from wakesleep.learning import cd
 from wakesleep.learning.cd import CDConfig
@@ -51,6 +52,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         missing: Literal["error", "sample"] = "error",
         warm_start: bool = False,
         device: str = "auto",
+        precision: str = "float32",
     ) -> None:
         self.n_components = n_components
         self.learning_rate = learning_rate
@@ -69,6 +71,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.missing = missing
         self.warm_start = warm_start
         self.device = device
+        self.precision = precision
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> BernoulliRBM:
         """Learn from X (N, D), dense or sparse, in `n_iter` passes; `sample_weight` (N,) says how often each case is shown."""
@@ -126,7 +129,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         """Return visible states one Gibbs step on from v (N, D), as booleans (N, D)."""
         check_is_fitted(self)
         rbm = self._machine()
-        visible = torch.from_numpy(np.asarray(v.toarray() if sp.issparse(v) else v, dtype=self.components_.dtype))
+        visible = torch.from_numpy(np.asarray(v.toarray() if hasattr(v, "toarray") else v, dtype=self.components_.dtype))
         rng = shared.fresh_rng(self.random_state_)
         hidden = rbm.hidden.sample(rbm.hidden_probs(visible), rng)
         return gibbs.gibbs_step(rbm, hidden, rng).visible.numpy().astype(bool)
@@ -180,7 +183,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         require(isinstance(self.n_components, Integral) and self.n_components >= 1, f"n_components = {self.n_components}: expected 1 or more")
         shared.check_choice("missing", self.missing, ("error", "sample"))
         self.scaler_ = shared.fit_range(self.scale, X)
-        self.components_ = source.normal(0, 0.01, (X.shape[1], self.n_components)).astype(X.dtype).T
+        self.components_ = source.normal(0, 0.01, (self.n_components, X.shape[1])).astype(X.dtype)
         self.intercept_hidden_ = np.zeros(self.n_components, dtype=X.dtype)
         self.intercept_visible_ = np.zeros(X.shape[1], dtype=X.dtype)
         self._state: dict[str, Array] = {}
@@ -193,14 +196,15 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         device = pick_device(self.device)
         rng, rbm = shared.fresh_rng(source, device), self._machine(device)
         cases, known = self._cases(X[taking_part] if sample_weight is not None else X, rbm, rng)
-        kept = {name: torch.tensor(array, device=device) for name, array in self._state.items()}
-        state: State = {**cd.start(rbm, config, rng), **kept}
-        if len(state.get("chains", ())) not in (0, config.batch_size):
-            state["chains"] = cd.start(rbm, config, rng)["chains"]
-        passes = cd.epochs(rbm, cases, config=config, rng=rng, weights=weights, state=state)
+        dtype = rbm.weight.dtype if self.precision == "float32" else pick_precision(self.precision, device)
+        state = cd.start(twin(rbm, dtype), config, rng)
+        for name, array in self._state.items():
+            if name in state and state[name].shape == array.shape:  # other shapes: batch_size was changed, so chains start anew
+                state[name] = torch.tensor(array, dtype=state[name].dtype, device=device)
+        passes = cd.epochs(rbm, cases, config=config, rng=rng, weights=weights, state=state, dtype=dtype)
         for record in shared.watch(passes, config.passes, self.verbose, type(self).__name__):
             state = record.state
-            if known is not None:
+            if known is not None and isinstance(cases, Tensor):
                 missing.refill(rbm, cases, known, rng)
         self.n_iter_ += config.passes
         self._keep(rbm, state)
@@ -211,7 +215,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.intercept_hidden_ = rbm.hidden_bias.detach().cpu().numpy()
         self.intercept_visible_ = rbm.visible_bias.detach().cpu().numpy()
         lasting = ["chains", "activity"] + [name for name in state if name.startswith("increment.") and self.momentum]
-        self._state = {name: state[name].cpu().numpy() for name in lasting if name in state}
+        self._state = {name: state[name].to(rbm.weight.dtype).cpu().numpy() for name in lasting if name in state}
         if self.persistent:
             self.h_samples_ = self._state["chains"]
 

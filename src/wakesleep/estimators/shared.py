@@ -55,7 +55,7 @@ def check_cases(estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool
         options |= {"multi_output": numeric, "y_numeric": numeric}
     found = validate_data(estimator, X, y, reset=reset, dtype=(np.float64, np.float32), ensure_all_finite="allow-nan", **options)
     cases = found if isinstance(y, str) else found[0]
-    values = cases.data if sp.issparse(cases) else cases
+    values = _values(cases)
     if estimator.missing == "error" and np.isnan(np.sum(values)):
         raise DataError(
             f"Input X contains NaN: {int(np.isnan(values).sum())} of {values.size} values. {type(estimator).__name__} can treat missing values "
@@ -93,9 +93,14 @@ def fit_range(scale: str | None, X: Array) -> MinMaxScaler | None:
     return MinMaxScaler(clip=True).fit(X)
 
 
+def _values(X: Any) -> Array:
+    """Return the values that are stored: all of an array, those of a sparse matrix."""
+    return X.data if sp.issparse(X) else X  # type: ignore[no-any-return,attr-defined]
+
+
 def in_range(X: Array) -> bool:
     """Return whether all values, missing ones apart, lie in [0, 1]."""
-    values = X.data if sp.issparse(X) else X
+    values = _values(X)
     return not values.size or bool(np.fmin.reduce(values, axis=None) >= 0 and np.fmax.reduce(values, axis=None) <= 1)
 
 
@@ -116,7 +121,7 @@ def to_range(estimator: Any, X: Array) -> Array:
 
 def from_range(estimator: Any, cases: Array) -> Array:
     """Return cases (N, D) of the model in the units of the data that came to `fit`."""
-    return cases if estimator.scaler_ is None else estimator.scaler_.inverse_transform(cases)  # type: ignore[no-any-return]
+    return cases if estimator.scaler_ is None else estimator.scaler_.inverse_transform(cases)
 
 
 def tensor(array: Array, device: torch.device | str = "cpu") -> Tensor:

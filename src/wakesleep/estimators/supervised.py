@@ -120,14 +120,14 @@ class TunedEstimator(DBNEstimator):
             held_out = train_test_split(cases, test_size=self.validation_fraction, stratify=stratify, random_state=source)[1]
         except ValueError as error:
             raise DataError(f"early_stopping cannot hold out {self.validation_fraction:g} of {len(cases)} cases: {error}") from error
-        return np.sort(held_out)  # type: ignore[no-any-return]
+        return np.sort(held_out)
 
     def _net_layers(self) -> list[nn.Module]:
         """Return the feed-forward net as modules to export."""
         return [Affine(layer.weight.t(), layer.bias) if isinstance(layer, nn.Linear) else nn.Sigmoid() for layer in self.net_]
 
 
-class DBNClassifier(ClassifierMixin, TunedEstimator):  # type: ignore[misc]
+class DBNClassifier(ClassifierMixin, TunedEstimator):
     """TODO."""
 
     def __init__(
@@ -337,7 +337,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):  # type: ignore[misc]
         return [*super()._recognition_layers()[:-2], LabelProbs(total_input, memory.weight[pen:], memory.visible_bias[pen:])]
 
 
-class DBNRegressor(RegressorMixin, TunedEstimator):  # type: ignore[misc]
+class DBNRegressor(RegressorMixin, TunedEstimator):
     """TODO."""
 
     def __init__(
@@ -448,10 +448,8 @@ class DBNRegressor(RegressorMixin, TunedEstimator):  # type: ignore[misc]
         targets = self._targets(y)
         if self._streams:
             self._pass_over_chunk(images, known, None, weights, rng)
-            readout = None if first else self.net_[-1]
-            self.net_ = backprop.classifier(self.dbn_, targets.shape[1], rng=rng, start="small")
-            if readout is not None:
-                self.net_[-1] = readout
+            fresh = backprop.classifier(self.dbn_, targets.shape[1], rng=rng, start="small")
+            self.net_ = fresh if first else nn.Sequential(*fresh[:-1], self.net_[-1])
         if self._streams or self.fine_tune is None:
             self._learn_readout(images, targets, weights, rng, once=True)
         else:
@@ -462,7 +460,8 @@ class DBNRegressor(RegressorMixin, TunedEstimator):  # type: ignore[misc]
         """Return the prediction for each case of X (N, D), (N,) or (N, outputs); averaged over draws of missing values."""
         check_is_fitted(self)
         outputs = self._average(X, lambda dbn, net, images: _outputs(net, images)).astype(np.float64) * self.target_scale_ + self.target_mean_
-        return outputs if self.target_columns_ else outputs[:, 0]
+        predicted: Array = outputs if self.target_columns_ else outputs[:, 0]
+        return predicted
 
     def _begin(self, X: Array, labels: int, source: np.random.RandomState) -> None:
         super()._begin(X, labels, source)
