@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from wakesleep.estimators.dbn import DBNTransformer
+from wakesleep.estimators.pipeline import make_dbn_pipeline
 from wakesleep.estimators.rbm import BernoulliRBM
 from wakesleep.estimators.supervised import DBNClassifier, DBNRegressor
 
-__all__ = ["BernoulliRBM", "DBNClassifier", "DBNRegressor", "DBNTransformer"]
+__all__ = ["BernoulliRBM", "DBNClassifier", "DBNRegressor", "DBNTransformer", "make_dbn_pipeline"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -179,7 +180,7 @@ def watch(passes: Iterator[Pass], total: int, verbose: int, name: str) -> Iterat
             bar.set_postfix_str(told)
             bar.update()
             if verbose > 1:
-                bar.write(f"{name}, {record.stage}, pass {record.epoch} of {record.epochs}: {told}")
+                bar.write(f"{name}, {record.stage}, pass {record.epoch} of {record.epochs}: {told}", file=sys.stderr)
             yield record
 
 

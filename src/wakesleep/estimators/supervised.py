@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 from wakesleep import checkpoint
 from wakesleep.estimators import shared
-from wakesleep.estimators.dbn import LAYER, SMALL, DBNEstimator
+from wakesleep.estimators.dbn import DEFAULTS, LAYER, DBNEstimator
 from wakesleep.estimators.export import Affine, LabelProbs
 from wakesleep.estimators.shared import Array
 from wakesleep.foundation.cases import UNLABELLED
 from wakesleep.foundation.errors import DataError
 from wakesleep.judging import classify
 from wakesleep.learning import backprop, hybrid, up_down
+from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.records import Pass, State, require
 from wakesleep.model.dbn import DBN
 from wakesleep.sampling import dreams
@@ -34,12 +35,12 @@ class TunedEstimator(DBNEstimator):
 
     def __init__(
         self,
-        hidden_layer_sizes: Sequence[int] = SMALL.hidden,
+        hidden_layer_sizes: Sequence[int] = DEFAULTS.hidden,
         *,
         fine_tune: Literal["backprop", "updown", "hybrid"] | None = "backprop",
         fine_tune_n_iter: int | None = None,
         fine_tune_learning_rate: float | None = None,
-        sample_visible: bool = SMALL.backprop.sample_pixels,
+        sample_visible: bool = DEFAULTS.backprop.sample_pixels,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -71,6 +72,10 @@ class TunedEstimator(DBNEstimator):
         config = replace(config, **{name: value for name, value in given.items() if value is not None})
         return replace(config, passes=1) if once else config
 
+    def _backprop_config(self, once: bool) -> BackpropConfig:
+        """Return the settings of backpropagation."""
+        return self._tuning(replace(DEFAULTS.backprop, sample_pixels=self.sample_visible), once)  # type: ignore[no-any-return]
+
     def _backprop(
         self,
         net: nn.Sequential,
@@ -83,7 +88,8 @@ class TunedEstimator(DBNEstimator):
         once: bool = False,
     ) -> None:
         """Let the core's backpropagation move `net`; `once`: one pass over a chunk, and the momentum lives on."""
-        config = self._tuning(replace(SMALL.backprop, sample_pixels=self.sample_visible and net is self.net_), once)
+        config = self._backprop_config(once)
+        config = config if net is self.net_ else replace(config, sample_pixels=False)  # features are no pixels
         images = images.clamp(0, 1) if config.sample_pixels else images
         state = {**self._tuned, "epoch": 0} if once and self._tuned else None
         passes = backprop.epochs(net, images, targets, config=config, rng=rng, weights=weights, state=state, dtype=self._dtype())
@@ -132,12 +138,12 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
 
     def __init__(
         self,
-        hidden_layer_sizes: Sequence[int] = SMALL.hidden,
+        hidden_layer_sizes: Sequence[int] = DEFAULTS.hidden,
         *,
         fine_tune: Literal["backprop", "updown", "hybrid"] | None = "backprop",
         fine_tune_n_iter: int | None = None,
         fine_tune_learning_rate: float | None = None,
-        sample_visible: bool = SMALL.backprop.sample_pixels,
+        sample_visible: bool = DEFAULTS.backprop.sample_pixels,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -306,11 +312,11 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
     ) -> None:
         """Hand the pretrained net to the way of fine-tuning that was asked for."""
         if self.fine_tune == "updown":
-            config = self._tuning(SMALL.updown, once)
+            config = self._tuning(DEFAULTS.updown, once)
             passes = up_down.epochs(self.dbn_, images, labels, config=config, rng=rng, weights=weights, dtype=self._dtype())
             self._tune(self.dbn_, passes, config.passes, score)
         elif self.fine_tune == "hybrid":
-            both = replace(SMALL.hybrid, updown=self._tuning(SMALL.hybrid.updown, once), sample_pixels=self.sample_visible)
+            both = replace(DEFAULTS.hybrid, updown=self._tuning(DEFAULTS.hybrid.updown, once), sample_pixels=self.sample_visible)
             passes = hybrid.epochs(self.dbn_, images, labels, config=both, rng=rng, weights=weights, dtype=self._dtype())
             self._tune(self.dbn_, passes, both.updown.passes, score)
         elif self.fine_tune == "backprop":
@@ -342,7 +348,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
 
     def __init__(
         self,
-        hidden_layer_sizes: Sequence[int] = SMALL.hidden,
+        hidden_layer_sizes: Sequence[int] = DEFAULTS.hidden,
         *,
         fine_tune: Literal["backprop"] | None = "backprop",
         fine_tune_n_iter: int | None = None,
@@ -449,7 +455,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         if self._streams:
             self._pass_over_chunk(images, known, None, weights, rng)
             fresh = backprop.classifier(self.dbn_, targets.shape[1], rng=rng, start="small")
-            self.net_ = fresh if first else nn.Sequential(*fresh[:-1], self.net_[-1])
+            self.net_ = fresh if first else nn.Sequential(*list(fresh)[:-1], self.net_[-1])
         if self._streams or self.fine_tune is None:
             self._learn_readout(images, targets, weights, rng, once=True)
         else:
@@ -482,7 +488,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         """Learn the linear readout alone, from features as the pretrained layers give them."""
         with torch.inference_mode():
             features = self.net_[:-1](images)
-        self._backprop(self.net_[-1:], features.clone(), targets, weights, rng, **how)
+        self._backprop(nn.Sequential(self.net_[-1]), features.clone(), targets, weights, rng, **how)
 
     def _minus_squared_error(self, X: Array, y: Array) -> Callable[[], float] | None:
         """Return a function that tells minus the mean squared error on held-out cases, y standardised; None where there are none."""
