@@ -39,7 +39,7 @@ def test_defaults_are_the_cores_settings() -> None:
 def test_classifier_learns_names_of_any_type(digits: tuple[np.ndarray, ...], fine_tune: str | None, bar: float) -> None:
     X, X_test, y, y_test = digits
     names = np.array([f"digit {label}" for label in range(10)])
-    net = DBNClassifier(**SMALL, fine_tune=fine_tune, fine_tune_n_iter=20).fit(X, names[y])
+    net = DBNClassifier(**{**SMALL, "n_iter": 20}, fine_tune=fine_tune, fine_tune_n_iter=30).fit(X, names[y])
     assert list(net.classes_) == list(names)
     assert net.score(X_test, names[y_test]) > bar
     probs = net.predict_proba(X_test)
@@ -67,7 +67,7 @@ def test_dreams_of_a_class_look_like_it(digits: tuple[np.ndarray, ...]) -> None:
 def test_ordinary_cases_score_above_noise(digits: tuple[np.ndarray, ...]) -> None:
     X, X_test, _, _ = digits
     net = DBNTransformer(**SMALL).fit(X)
-    noise = np.random.RandomState(0).permuted(X_test, axis=1)
+    noise = np.random.default_rng(0).permuted(X_test, axis=1)
     assert (net.score_samples(X_test).mean() - net.score_samples(noise).mean()) > 10
 
 

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from scipy.ndimage import shift
 from sklearn import neural_network
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import minmax_scale
 
 from wakesleep.estimators import BernoulliRBM
 from wakesleep.estimators.shared import RangeWarning
@@ -89,19 +92,20 @@ def test_facade_is_the_core_loop(bits: np.ndarray) -> None:
 
 
 def test_the_digits_example_comes_out_at_least_as_good() -> None:
-    """Features and logistic regression against raw pixels, as scikit-learn's example has it, with its own settings."""
-    X, y = load_digits(return_X_y=True)
-    X = X / 16
-    train, test = np.arange(0, len(X), 2), np.arange(1, len(X), 2)
-    logistic = {"solver": "newton-cg", "tol": 1e-3}
-    raw = LogisticRegression(C=500.0, **logistic).fit(X[train], y[train]).score(X[test], y[test])
+    """scikit-learn's plot_rbm_logistic_classification, its data and settings: features and logistic regression against raw pixels."""
+    images, y = load_digits(return_X_y=True)
+    images, shifts = images.reshape(-1, 8, 8).astype(np.float32), [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]
+    X = minmax_scale(np.concatenate([shift(images, (0, *by)) for by in shifts]).reshape(-1, 64), feature_range=(0, 1))
+    X, X_test, y, y_test = train_test_split(X, np.tile(y, 5), test_size=0.2, random_state=0)
+    logistic = {"solver": "newton-cg", "tol": 1.0}
+    raw = LogisticRegression(C=100.0, **logistic).fit(X, y).score(X_test, y_test)
     settings = {"learning_rate": 0.06, "n_iter": 10, "n_components": 100, "random_state": 0}
-    scores = [
-        make_pipeline(rbm(**settings), LogisticRegression(C=6000.0, **logistic)).fit(X[train], y[train]).score(X[test], y[test])
+    ours, theirs = (
+        make_pipeline(rbm(**settings), LogisticRegression(C=6000.0, **logistic)).fit(X, y).score(X_test, y_test)
         for rbm in (BernoulliRBM, neural_network.BernoulliRBM)
-    ]
-    assert scores[0] > raw + 0.01
-    assert scores[0] >= scores[1] - 0.01
+    )
+    assert ours > raw + 0.1
+    assert ours >= theirs - 0.005
 
 
 @pytest.mark.parametrize("kind", [sp.csr_matrix, sp.csc_array])
@@ -158,7 +162,7 @@ def test_scaling(bits: np.ndarray) -> None:
         fitted(wide, n_iter=1)
     scaled, plain = fitted(wide, scale="auto"), fitted(bits)
     np.testing.assert_allclose(scaled.transform(wide), plain.transform(bits))
-    assert set(np.unique(scaled.sample(50, random_state=0))) == {-3.0, 7.0}
+    assert set(np.unique(scaled.sample(50, random_state=0).round(9))) == {-3.0, 7.0}
     with pytest.raises(ConfigError, match="scale = 'wide'"):
         fitted(bits, scale="wide")
 
