@@ -18,11 +18,11 @@ def plan(job: Job) -> dict[str, float]:
     sizes, cases = job.dbn.sizes, len(job.train.images)
     products = 5 * cases  # CD-1: up, down, up, and two statistics; each further Gibbs step adds two
     for layer in range(job.dbn.depth if "pretrain" in job.config.stages else 0):
-        rbm, config = job.dbn.rbm(layer), job.config.greedy.layer
-        name = f"layer {layer + 1}"
-        if layer == job.dbn.depth - 1:
-            name, config = "memory", job.config.greedy.memory
-        work[name] = (products + 2 * cases * (config.gibbs_steps - 1)) * rbm.visible.size * rbm.hidden.size
+        top = layer == job.dbn.depth - 1
+        config = job.config.greedy.memory if top else job.config.greedy.layer
+        visible = sizes[layer] + (job.dbn.labels if top else 0)
+        name = "memory" if top else f"layer {layer + 1}"
+        work[name] = (products + 2 * cases * (config.gibbs_steps - 1)) * visible * sizes[layer + 1]
     parameters = sum(below * above for below, above in pairwise(sizes))
     for name in job.config.stages:
         if name in ("backprop", "random"):

@@ -17,11 +17,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from helpers import SMALL_ARGUMENTS, small_config
-from wakesleep import checkpoint, recipe
+from wakesleep import checkpoint, recipe, report
 from wakesleep.data import load
 from wakesleep.foundation.errors import CheckpointError, ConfigError, DivergedError
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
+from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.up_down import UpDownConfig
 
 CPU = torch.device("cpu")
@@ -64,22 +65,29 @@ def test_persistent_chains_and_sparsity_resume_too(tmp_path: Path, digits) -> No
     assert (tmp_path / "parts/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
 
 
-def test_contrastive_wake_sleep_resumes_too_and_stays_untied(tmp_path: Path, digits) -> None:
-    config = small_config(stages=("pretrain", "updown"), updown=UpDownConfig(passes=4, batch_size=20, gibbs_steps=(1, 2), persistent=True))
-    list(recipe.train(recipe.start(tmp_path / "whole", config, digits, CPU, "a test")))
-    records = recipe.train(recipe.start(tmp_path / "parts", config, digits, CPU, "a test"))
-    while next(records).stage != "updown":
-        pass
-    records.close()
-    again = recipe.resume(tmp_path / "parts", digits, CPU)
-    assert not again.dbn.tied
-    list(recipe.train(again))
-    assert (tmp_path / "parts/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
-    assert not checkpoint.load(tmp_path / "whole").tied
+def test_contrastive_wake_sleep_and_the_hybrid_resume_too_and_stay_untied(tmp_path: Path, digits) -> None:
+    updown = UpDownConfig(passes=3, batch_size=20, gibbs_steps=(1, 2), persistent=0.5)
+    config = small_config(stages=("pretrain", "updown", "hybrid"), updown=updown, hybrid=HybridConfig(updown), precision="bfloat16")
+    whole = recipe.start(tmp_path / "whole", config, digits, CPU, "a test")
+    list(recipe.train(whole))
+    parts = recipe.start(tmp_path / "parts", config, digits, CPU, "a test")
+    for done in range(18):
+        records = recipe.train(parts)
+        next(records)
+        records.close()
+        parts = recipe.resume(tmp_path / "parts", digits, CPU)
+        assert sum(report.passes_done(parts).values()) == done + 1
+        assert all("about" in line for line in report.announce(parts) if line.startswith("passes"))
+    list(recipe.train(parts))
+    same = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert same[0] == same[1]
+    model = checkpoint.load(tmp_path / "whole")
+    assert not model.tied
+    about = json.loads((tmp_path / "whole" / "provenance.json").read_text())
     lines = checkpoint.read_metrics(tmp_path / "whole")
-    picked = json.loads((tmp_path / "whole/provenance.json").read_text())["updown_pass"]
-    errors = [line["validation_errors"] for line in lines if line["stage"] == "updown"]
-    assert errors[picked - 1] == min(errors)
+    for stage in ("updown", "hybrid"):
+        errors = [line["validation_errors"] for line in lines if line["stage"] == stage]
+        assert errors[about[f"{stage}_pass"] - 1] == min(errors)
 
 
 def test_conjugate_gradient_resumes_too(tmp_path: Path, digits) -> None:

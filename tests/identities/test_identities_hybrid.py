@@ -66,7 +66,7 @@ def hand_step(dbn, state, lessons, config):
 
 @pytest.mark.parametrize("alternate", [False, True])
 def test_one_update_is_the_weighted_sum_or_the_two_in_turn(alternate):
-    updown = UpDownConfig(passes=1, batch_size=64, learning_rate=0.3, gibbs_steps=(3,), persistent=0.0)
+    updown = UpDownConfig(passes=1, batch_size=64, learning_rate=0.3, gibbs_steps=(3,), persistent=0.0, average=0)
     config = HybridConfig(updown, 2.5, alternate, sample_pixels=False)
     dbn, images, labels = small_net((5, 4, 3, 4), 2), some_images(pixels=5), some_labels()
     hand, rng = deepcopy(dbn), generator(4)
@@ -100,7 +100,7 @@ def test_it_learns_to_recognise_and_counts_labelled_cases_only():
     images = (some_images(200, 6, dtype=torch.float32) > 0.5).float()
     labels = images[:, 0].long()  # the first pixel tells
     labels[::2] = UNLABELLED
-    config = HybridConfig(UpDownConfig(passes=30, batch_size=20, learning_rate=0.02))
+    config = HybridConfig(UpDownConfig(passes=30, batch_size=20, learning_rate=0.03, final_learning_rate=0.01, persistent=0.0))
     records = list(hybrid.epochs(dbn, images, labels, config=config, rng=generator(2)))
     assert records[-1].metrics["cross_entropy"] < 0.3 * records[0].metrics["cross_entropy"]
     assert records[-1].metrics["train_error_percent"] < 5

@@ -1,6 +1,7 @@
 """Up-down: what the phases teach against autograd and enumeration, the memory's law, untied pathways, and that it learns."""
 
 from copy import deepcopy
+from dataclasses import replace
 from itertools import islice, pairwise
 
 import pytest
@@ -337,20 +338,21 @@ def test_free_chains_among_those_that_hold_labels_stay_free():
     assert torch.equal(negative[N:, 2:], torch.eye(3, dtype=torch.float64)[[2]].expand(N, -1))
 
 
-def test_chains_restart_by_chance_and_take_the_label_of_a_case():
-    dbn = small_net((3, 2, 2, 64), labels=3)
-    config = UpDownConfig(batch_size=5000, persistent=1.0, restart=0.1)
-    state = up_down.start(dbn, config, generator(1))
-    labels = some_labels(5000, 4) - 1
-    up_down.restart_chains(dbn, labels, config, state, generator(2))
-    assert torch.equal(state["held"], labels), "at first all chains take the labels of the minibatch"
-    state["chains"].fill_(1)
-    others = torch.zeros_like(labels)
-    up_down.restart_chains(dbn, others, config, state, generator(3))
-    fresh = (state["chains"] == 0).any(1)
+def test_chains_restart_by_chance():
+    dbn, config = small_net((3, 2, 2, 64), labels=3), UpDownConfig(restart=0.1)
+    chains = torch.ones(5000, 64, dtype=torch.float64)
+    up_down.restart(dbn, chains, config, generator(3))
+    fresh = (chains == 0).any(1)
     assert 400 < int(fresh.sum()) < 600
-    assert 0.48 < float(state["chains"][fresh].mean()) < 0.52
-    assert torch.equal(state["held"], torch.where(fresh, others, labels))
+    assert 0.48 < float(chains[fresh].mean()) < 0.52
+
+
+def test_chains_hold_labels_in_the_proportions_of_the_cases():
+    labels = some_labels(700, 4) - 1
+    held = up_down.labels_to_hold(labels, 5000, labels.device)
+    ours, theirs = ((torch.bincount(found + 1, minlength=4) / len(found)) for found in (held, labels))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3)
+    assert torch.equal(up_down.labels_to_hold(None, 3, labels.device), torch.full((3,), UNLABELLED))
 
 
 # ---------------------------------------------------------------------------------------------------- unlabelled cases
@@ -412,8 +414,9 @@ def test_untying_changes_nothing_until_the_first_update():
     assert not dbn.tied
     storages = [parameter.data_ptr() for parameter in dbn.parameters()]
     assert len(set(storages)) == len(storages) == 2 * 4 + 3
-    assert state.pop("chains").shape == (20, 4), "a fifth of a minibatch persists"
-    assert torch.equal(state.pop("held"), torch.full((20,), up_down.RESTART))
+    assert state.pop("chains").shape == (10, 20, 4), "a fifth of a minibatch persists, ten for each that moves"
+    assert torch.equal(state.pop("held"), torch.full((20,), up_down.UNDECIDED))
+    assert all(torch.equal(state.pop(f"mean.{name}"), parameter) for name, parameter in dbn.named_parameters())
     assert set(state) == {"epoch"} | {f"increment.{name}" for name, _ in dbn.named_parameters()}
     assert all(not bool(value.any()) for name, value in state.items() if name != "epoch")
     taught = up_down.phases(dbn, images, some_labels(), steps=1, config=UpDownConfig(), rng=generator(4))
@@ -494,20 +497,22 @@ def test_two_updates_follow_hintons_rule(labels):
 @pytest.mark.parametrize("labels", [None, some_labels(20, 3) - 1], ids=["none", "mixed"])
 def test_the_loop_is_phases_and_update_of_each_minibatch(labels, persistent):
     dbn, images = small_net(dtype=torch.float32), some_images(20, dtype=torch.float32)
-    config = UpDownConfig(passes=1, batch_size=8, gibbs_steps=(2,), persistent=persistent, restart=0.3)
+    config = UpDownConfig(passes=1, batch_size=8, gibbs_steps=(2,), persistent=persistent, restart=0.3, average=0, chain_pool=2)
     hand, rng, error = deepcopy(dbn), generator(5), 0.0
     state = up_down.start(hand, config, rng)
     chains = state.get("chains")
     order = up_down.rows.order(None if labels is None else labels + 1, 20, rng)
-    for index in order.split(8):
+    held = None if labels is None else up_down.labels_to_hold(labels, 6, labels.device)
+    for turn, index in enumerate(order.split(8)):
         known, count = None if labels is None else labels[index], min(6, len(index))
-        going_on = held = None
+        going_on = None
         if persistent:
-            up_down.restart_chains(hand, known, config, state, rng)
-            going_on, held = chains[:count].clone(), state["held"][:count]
-        taught = up_down.phases(hand, images[index], known, steps=2, config=config, rng=rng, chains=going_on, held=held)
+            up_down.restart(hand, chains[turn % 2, :count], config, rng)
+            going_on = chains[turn % 2, :count].clone()
+        holds = None if held is None or not persistent else held[:count]
+        taught = up_down.phases(hand, images[index], known, steps=2, config=config, rng=rng, chains=going_on, held=holds)
         if persistent:
-            chains[:count] = taught.top[-count:]
+            chains[turn % 2, :count] = taught.top[-count:]
         up_down.update(hand, [(up_down.lesson(taught), 1.0)], config, 0, state)
         error += float(taught.wake[0][0].square().sum())
     (record,) = up_down.epochs(dbn, images, labels, config=config, rng=generator(5))
@@ -519,15 +524,41 @@ def test_the_loop_is_phases_and_update_of_each_minibatch(labels, persistent):
     assert not persistent or torch.equal(record.state["chains"], chains)
 
 
+@pytest.mark.parametrize(("average", "weights"), [(1.0, (1, 1 / 2, 1 / 2, 1 / 2)), (4.0, (1, 1 / 2, 1 / 3, 1 / 4))])
+def test_between_passes_the_net_is_the_running_mean_of_the_weights_that_learn(average, weights):
+    plain, dbn = small_net(dtype=torch.float32), small_net(dtype=torch.float32)
+    images, labels = some_images(16, dtype=torch.float32), some_labels(16)
+    still = UpDownConfig(passes=2, batch_size=8, gibbs_steps=(1,), persistent=0.5, average=0)
+    taken: list[list[torch.Tensor]] = []
+    follow = up_down.increments.follow
+
+    def spy(net, *args, **kwargs):
+        follow(net, *args, **kwargs)
+        taken.append([parameter.clone() for parameter in net.parameters()])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(up_down.increments, "follow", spy)
+        list(up_down.epochs(plain, images, labels, config=still, rng=generator(5)))
+    mean = [parameter.clone() for parameter in dbn.parameters()]
+    records = up_down.epochs(dbn, images, labels, config=replace(still, average=average), rng=generator(5))
+    for number, (weight, learning) in enumerate(zip(weights, taken, strict=True)):
+        mean = [old.lerp(new, weight) for old, new in zip(mean, learning, strict=True)]
+        if number % 2:
+            next(records)
+            for ours, theirs in zip(dbn.parameters(), mean, strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    assert all(not torch.allclose(a, b) for a, b in zip(dbn.parameters(), plain.parameters(), strict=True))
+
+
 # ---------------------------------------------------------------------------------------------------- settings
 
 
 def test_steps_of_the_memory_in_equal_shares_of_the_passes():
-    config = UpDownConfig()
-    assert [config.steps_at(epoch) for epoch in range(300)] == [3] * 100 + [6] * 100 + [10] * 100
-    assert [UpDownConfig(passes=6).steps_at(epoch) for epoch in range(6)] == [3, 3, 6, 6, 10, 10]
-    assert UpDownConfig(passes=1).steps_at(0) == 3
-    assert UpDownConfig(passes=0).steps_at(0) == 3
+    published = UpDownConfig(passes=300, gibbs_steps=(3, 6, 10))
+    assert [published.steps_at(epoch) for epoch in range(300)] == [3] * 100 + [6] * 100 + [10] * 100
+    assert [replace(published, passes=6).steps_at(epoch) for epoch in range(6)] == [3, 3, 6, 6, 10, 10]
+    assert replace(published, passes=1).steps_at(0) == 3
+    assert replace(published, passes=0).steps_at(0) == 3
     assert {UpDownConfig(passes=9, gibbs_steps=(4,)).steps_at(epoch) for epoch in range(9)} == {4}
 
 
@@ -603,13 +634,13 @@ def test_uint8_pixels_are_the_same_cases():
 
 def test_chains_persist_and_a_short_batch_moves_only_its_own():
     dbn = small_net(dtype=torch.float32)
-    config = UpDownConfig(passes=1, batch_size=30, persistent=1.0, gibbs_steps=(1,), hold_labels=False, restart=0.0)
+    config = UpDownConfig(passes=1, batch_size=30, persistent=1.0, gibbs_steps=(1,), hold_labels=False, restart=0.0, chain_pool=1)
     state = up_down.start(dbn, config, generator(0))
-    before = state["chains"].clone()
+    before = state["chains"][0].clone()
     assert before.shape == (30, 3)
     assert bool(((before == 0) | (before == 1)).all())
     (record,) = train(dbn, some_images(20, dtype=torch.float32), config=config, state=state)
-    chains = record.state["chains"]
+    chains = record.state["chains"][0]
     assert not torch.equal(chains[:20], before[:20])
     assert torch.equal(chains[20:], before[20:])
     assert bool(((chains == 0) | (chains == 1)).all())

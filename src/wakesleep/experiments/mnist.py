@@ -1,4 +1,4 @@
-"""The end-to-end figures on MNIST: greedy only, pretrained and fine-tuned, on 50k and on 60k, and the same net from random weights.
+"""The figures on MNIST: greedy, fine-tuned by backpropagation, by contrastive wake-sleep and by both, and the same net from random weights.
 
     python -m wakesleep.experiments.mnist --seeds 1 2 3 --folder runs/mnist-figures
 
@@ -13,6 +13,7 @@ import statistics
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import tyro
@@ -23,28 +24,57 @@ from wakesleep.experiments import results
 from wakesleep.foundation.devices import pick_device
 from wakesleep.settings import StageName, TrainConfig, preset
 
-STAGES: dict[str, StageName] = {
-    "pretrain-50k": "pretrain",
-    "pretrain-60k": "pretrain",
-    "backprop-50k": "backprop",
-    "backprop-60k": "backprop",
-    "random-50k": "random",
+
+class Part(NamedTuple):
+    """One run of a seed: what it does, from whose weights, and the figures that are read from it."""
+
+    stage: StageName
+    after: str | None
+    """The part whose model it starts from."""
+    figures: dict[str, tuple[str, str]]
+    """The row's name and the figure reported elsewhere, by metric."""
+
+
+PARTS: dict[str, Part] = {
+    "pretrain-50k": Part("pretrain", None, {"test_error_percent": ("greedy", "2.49 (2006)")}),
+    "pretrain-60k": Part("pretrain", None, {"test_error_percent": ("greedy-60k", "")}),
+    "backprop-50k": Part(
+        "backprop",
+        "pretrain-50k",
+        {"test_error_percent": ("backprop-50k", "1.16-1.24"), "validation_errors": ("backprop-50k", "116-124")},
+    ),
+    "backprop-60k": Part("backprop", "pretrain-60k", {"test_error_percent": ("backprop-60k", "1.12")}),
+    "random-50k": Part("random", None, {"test_error_percent": ("backprop-random", "1.6"), "validation_errors": ("backprop-random", "227")}),
+    "updown-50k": Part(
+        "updown",
+        "pretrain-50k",
+        {"test_error_percent": ("updown-50k", "1.39 (2006)"), "validation_errors": ("updown-50k", "")},
+    ),
+    "updown-60k": Part("updown", "updown-50k", {"test_error_percent": ("updown-60k", "1.25 (2006)")}),
+    "hybrid-50k": Part(
+        "hybrid",
+        "updown-50k",
+        {"test_error_percent": ("hybrid-50k", ""), "validation_errors": ("hybrid-50k", "")},
+    ),
+    "hybrid-60k": Part("hybrid", "updown-60k", {"test_error_percent": ("hybrid", "0.97")}),
 }
-"""The parts in the order in which they build on each other, and the one stage of each."""
+"""The parts in an order in which they build on each other."""
+
+END_TO_END = ("pretrain-50k", "pretrain-60k", "backprop-50k", "backprop-60k", "random-50k")
 
 
 @dataclass(frozen=True)
 class Options:
-    """Measure the end-to-end figures on MNIST; resumable."""
+    """Measure the figures on MNIST; resumable."""
 
     seeds: tuple[int, ...] = (1, 2, 3)
     """Seeds; the figures are medians over them."""
     folder: Path = Path("runs/mnist-figures")
     """Where the run folders go; those that are there are gone on with, or read if they are finished."""
-    parts: tuple[str, ...] = tuple(STAGES)
-    """Which parts to do."""
+    parts: tuple[str, ...] = END_TO_END
+    """Which parts to do, each after the one it starts from; also updown-50k, updown-60k, hybrid-50k and hybrid-60k."""
     out: Path | None = Path("results/mnist.json")
-    """Where the rows go once all parts of all seeds are there; None only does the runs."""
+    """Where the rows of these parts go once all their seeds are there; None only does the runs."""
     data: str = "mnist"
     """The data set."""
     device: str = "auto"
@@ -54,62 +84,58 @@ class Options:
 
 
 def settings(part: str, seed: int, base: TrainConfig) -> TrainConfig:
-    """Return the settings of one part: those on 60k hold out nothing."""
-    return replace(base, seed=seed, stages=(STAGES[part],), validation=0 if part.endswith("60k") else base.validation)
+    """Return the settings of one part: those on 60k hold out nothing, and go on from the 50k net at the low rates it ended with."""
+    config = replace(base, seed=seed, stages=(PARTS[part].stage,), validation=0 if part.endswith("60k") else base.validation)
+    if part == "updown-60k":
+        few = max(1, base.updown.passes // 4)
+        low = replace(
+            base.updown, passes=few, learning_rate=base.updown.rate(base.updown.passes * 3 // 4), gibbs_steps=base.updown.gibbs_steps[-1:]
+        )
+        config = replace(config, updown=low)
+    return config
 
 
-def run(folder: Path, seed: int, part: str, options: Options, dataset: Dataset, command: str) -> None:
-    """Do one part of one seed, or what is left of it, printing a line a pass."""
+def run(folder: Path, seed: int, part: str, options: Options, dataset: Dataset, command: str, base: TrainConfig | None = None) -> None:
+    """Do one part of one seed, or what is left of it, printing a line a pass; `base` replaces the settings that suit the data."""
     here, device = folder / f"seed-{seed}-{part}", pick_device(options.device)
     if (here / "model.safetensors").exists():
         return
     if (here / "checkpoint.safetensors").exists():
         job = recipe.resume(here, dataset, device)
     else:
-        before = folder / f"seed-{seed}-{part.replace('backprop', 'pretrain')}"
-        dbn = checkpoint.load(before, device) if part.startswith("backprop") else None
-        job = recipe.start(here, settings(part, seed, preset(options.data)), dataset, device, command, dbn=dbn)
+        after = PARTS[part].after
+        dbn = checkpoint.load(folder / f"seed-{seed}-{after}", device) if after else None
+        job = recipe.start(here, settings(part, seed, base or preset(options.data)), dataset, device, command, dbn=dbn)
     for record in recipe.train(job):
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())
         print(f"{here.name}  {record.stage} {record.epoch}/{record.epochs}  {numbers}", flush=True)
 
 
-SHOWN = {
-    ("pretrain-50k", "test_error_percent"): ("greedy", "2.49 (2006)"),
-    ("pretrain-60k", "test_error_percent"): ("greedy-60k", ""),
-    ("backprop-50k", "test_error_percent"): ("backprop-50k", "1.16-1.24"),
-    ("backprop-50k", "validation_errors"): ("backprop-50k", "116-124"),
-    ("backprop-60k", "test_error_percent"): ("backprop-60k", "1.12"),
-    ("random-50k", "test_error_percent"): ("backprop-random", "1.6"),
-    ("random-50k", "validation_errors"): ("backprop-random", "227"),
-}
-"""What becomes of each measurement: the row's name and the figure reported elsewhere."""
-
-
-def collect(folder: Path, seeds: tuple[int, ...], command: str) -> list[results.Row]:
+def collect(folder: Path, parts: tuple[str, ...], seeds: tuple[int, ...], command: str) -> list[results.Row]:
     """Return the rows for the run folders of all seeds."""
     rows = []
-    for (part, metric), (name, reported) in SHOWN.items():
-        values, minutes, notes = [], [], {}
-        for seed in seeds:
-            here = folder / f"seed-{seed}-{part}"
-            about = checkpoint.read_json(here / "provenance.json")
-            minutes.append(sum(about["minutes"].values()))
-            notes = {"run_device": about["device"], "data_checksum": about["data_checksum"]}
-            method = "free-energy" if part.startswith("pretrain") else STAGES[part]
-            scored = checkpoint.read_json(here / "evaluation.json")["rows"]
-            tested = next(found for found in scored if found["method"] == method)
-            picked = [line["validation_errors"] for line in checkpoint.read_metrics(here) if "validation_errors" in line]
-            values.append(tested[metric] if metric in tested else min(picked))
-        took = round(statistics.median(minutes), 2)
-        rows.append(
-            results.row("mnist", name, metric, values, seeds=seeds, reported=reported, command=command, minutes=took, each=values, **notes)
-        )
+    for part in parts:
+        for metric, (name, reported) in PARTS[part].figures.items():
+            values, minutes, notes = [], [], {}
+            for seed in seeds:
+                here = folder / f"seed-{seed}-{part}"
+                about = checkpoint.read_json(here / "provenance.json")
+                minutes.append(sum(about["minutes"].values()))
+                notes = {"run_device": about["device"], "data_checksum": about["data_checksum"]}
+                method = PARTS[part].stage if PARTS[part].stage in ("backprop", "random") else "free-energy"
+                scored = checkpoint.read_json(here / "evaluation.json")["rows"]
+                tested = next(found for found in scored if found["method"] == method)
+                picked = [line["validation_errors"] for line in checkpoint.read_metrics(here) if "validation_errors" in line]
+                values.append(tested[metric] if metric in tested else min(picked))
+            took = round(statistics.median(minutes), 2)
+            rows.append(
+                results.row("mnist", name, metric, values, seeds=seeds, reported=reported, command=command, minutes=took, each=values, **notes)
+            )
     return rows
 
 
 def main(argv: list[str]) -> None:
-    """Do the runs that are asked for, then collect the rows if every run is there."""
+    """Do the runs that are asked for, then collect their rows."""
     options = tyro.cli(Options, description=__doc__, args=argv)
     command = shlex.join(["python", "-m", "wakesleep.experiments.mnist", *argv])
     if options.threads:
@@ -118,9 +144,8 @@ def main(argv: list[str]) -> None:
     for part in options.parts:
         for seed in options.seeds:
             run(options.folder, seed, part, options, dataset, command)
-    wanted = [options.folder / f"seed-{seed}-{part}" / "model.safetensors" for seed in options.seeds for part in STAGES]
-    if options.out is not None and all(path.exists() for path in wanted):
-        results.save(options.out, collect(options.folder, options.seeds, command))
+    if options.out is not None:
+        results.save(options.out, collect(options.folder, options.parts, options.seeds, command))
 
 
 if __name__ == "__main__":

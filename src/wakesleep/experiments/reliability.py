@@ -47,7 +47,7 @@ def _train(*words: str) -> list[str]:
 def trial(folder: Path, whole: Path, after: float) -> bool:
     """Return whether a run killed `after` seconds, then resumed, equals the run in `whole`; prints what happened."""
     process = subprocess.Popen(_train("--out", str(folder), *RUN), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (folder / "checkpoint.safetensors").exists():  # until then there is no run to go on with
+    while process.poll() is None and not (folder / "checkpoint.safetensors").exists():  # until then there is no run to go on with
         time.sleep(0.01)
     time.sleep(after)
     process.kill()
@@ -57,7 +57,7 @@ def trial(folder: Path, whole: Path, after: float) -> bool:
         saved = shown
     else:
         saved = checkpoint.load_tensors(folder / "checkpoint.safetensors", "checkpoint")[1]["lines"]
-        subprocess.run(_train("--resume", str(folder), "--threads", "1"), check=True, capture_output=True)
+        subprocess.run(_train("--resume", str(folder), "--threads", "1"), check=True, stdout=subprocess.DEVNULL)
     same = (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     print(f"killed after {after:5.2f} s, {shown} passes shown, {saved} saved: {'identical' if same else 'DIFFERENT'}", flush=True)
     return same and shown - saved <= 1

@@ -94,10 +94,30 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("the same on all 60k", "backprop-60k", "test_error_percent", "test error, %"),
             ("the same net from random weights (50k)", "backprop-random", "validation_errors", "validation errors of 10,000"),
             ("", "backprop-random", "test_error_percent", "test error, %"),
+            ("contrastive wake-sleep (50k)", "updown-50k", "test_error_percent", "test error, %"),
+            ("the same, then on all 60k", "updown-60k", "test_error_percent", "test error, %"),
+            ("hybrid: contrastive wake-sleep and backpropagation (60k)", "hybrid", "test_error_percent", "test error, %"),
+            ("", "hybrid", "dream_agreement_percent", "its dreams that carry the clamped label, %"),
             ("whole recipe, 30 passes a layer + 30, on 2 cores", "recipe-2-cores", "minutes", "minutes"),
             ("", "recipe-2-cores", "peak_memory_gb", "peak memory, GB"),
         ],
-    )
+    ),
+    "updown": (
+        (Path("results/mnist.json"), Path("results/dreams.json"), Path("results/speed.json")),
+        [
+            ("greedy pretraining only (50k)", "greedy", "test_error_percent", "test error, %"),
+            ("contrastive wake-sleep (50k)", "updown-50k", "validation_errors", "validation errors of 10,000"),
+            ("", "updown-50k", "test_error_percent", "test error, %"),
+            ("the same, then on all 60k", "updown-60k", "test_error_percent", "test error, %"),
+            ("hybrid (50k)", "hybrid-50k", "validation_errors", "validation errors of 10,000"),
+            ("", "hybrid-50k", "test_error_percent", "test error, %"),
+            ("hybrid (60k)", "hybrid", "test_error_percent", "test error, %"),
+            ("", "hybrid", "dream_agreement_percent", "dreams that carry the clamped label, %"),
+            ("dreams of the net without backpropagation (60k)", "clamped-label", "agreement_percent", "carry the clamped label, %"),
+            ("", "clamped-label", "spread_over_real_digits", "distance between two, over that of real digits"),
+            ("a pass over 50,000 cases at K = 3, on 2 cores", "updown-k3-50k-2-cores", "seconds", "seconds"),
+        ],
+    ),
 }
 
 
@@ -108,12 +128,13 @@ def render(name: str, root: Path) -> str:
         DataError: a row the table shows was never measured.
     """
     paths, shown = TABLES[name]
-    rows = {(found["row"], found["metric"]): found for path in paths for found in json.loads((root / path).read_text(encoding="utf-8"))}
+    files = [json.loads((root / path).read_text(encoding="utf-8")) for path in paths if (root / path).exists()]
+    rows = {(found["row"], found["metric"]): found for file in files for found in file}
     lines = ["| what | figure | reported | ours, median | range | seeds |", "|---|---|---|---|---|---|"]
     for words, which, metric, unit in shown:
         found = rows.get((which, metric))
         if found is None:
-            raise DataError(f"{paths[0].parent} has no row {which} / {metric}; measure it first: python -m wakesleep.experiments.mnist")
+            raise DataError(f"{paths[0].parent} has no row {which} / {metric}; measure it first, see wakesleep.experiments")
         spread = f"{found['low']:g} to {found['high']:g}" if len(found["seeds"]) > 1 else ""
         lines.append(f"| {words} | {unit} | {found['reported']} | **{found['value']:g}** | {spread} | {len(found['seeds'])} |")
     return "\n".join(lines) + "\n"

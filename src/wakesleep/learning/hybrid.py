@@ -22,7 +22,7 @@ from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.precision import fine
 from wakesleep.learning import up_down
 from wakesleep.learning.increments import Lesson
-from wakesleep.learning.records import Pass, State, check_finite, require
+from wakesleep.learning.records import Pass, State, require
 from wakesleep.learning.up_down import UNLABELLED, UpDownConfig
 from wakesleep.model.dbn import DBN
 from wakesleep.model.units import Bernoulli
@@ -119,12 +119,12 @@ def epochs(
         raise DataError("the hybrid learns from labels too, and none of these cases has one; give labels, or use contrastive wake-sleep")
     updown, labelled = config.updown, int((known != UNLABELLED).sum())
     dbn.untie()
-    coarse = precision.twin(dbn, dtype)
-    state = up_down.start(coarse, updown, rng) if state is None else state
+    state = up_down.start(dbn, updown, rng, dtype) if state is None else state
     loss, errors = torch.zeros((), device=images.device), torch.zeros((), device=images.device)
     for epoch in range(int(state["epoch"]), updown.passes):
         loss.zero_()
         errors.zero_()
+        coarse = up_down.begin_pass(dbn, updown, epoch, state, dtype)
         pass_ = up_down.minibatches(coarse, images, known, epoch=epoch, config=updown, rng=rng, state=state, weights=weights)
         for batch, target, taught in pass_:
             assert target is not None
@@ -135,11 +135,10 @@ def epochs(
             seen = Bernoulli(batch.shape[1]).sample(batch, rng) if config.sample_pixels else batch
             told, log_probs = discriminative(coarse, seen, target)
             up_down.update(dbn, [*([] if config.alternate else [generative]), (told, config.weight)], updown, epoch, state)
-            precision.refresh(coarse, dbn)
+            up_down.settle(dbn, coarse, updown, state, len(images))
             loss += torch.nn.functional.nll_loss(log_probs, target, ignore_index=UNLABELLED, reduction="sum")
             errors += ((log_probs.argmax(1) != target) & (target != UNLABELLED)).sum()
-        check_finite(dict(dbn.named_parameters()), updown.rate(epoch))
-        state = {**state, "epoch": epoch + 1}
+        state = up_down.end_pass(dbn, updown, epoch, state)
         metrics = {
             "cross_entropy": float(loss) / labelled,
             "train_error_percent": 100 * float(errors) / labelled,

@@ -22,7 +22,7 @@ from wakesleep.foundation import cases as rows
 from wakesleep.foundation import precision
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.precision import fine
-from wakesleep.learning import increments
+from wakesleep.learning import averaging, increments
 from wakesleep.learning.increments import Lesson
 from wakesleep.learning.records import Pass, State, check_finite, require
 from wakesleep.model.dbn import DBN
@@ -31,28 +31,30 @@ from wakesleep.sampling.gibbs import random_hidden
 
 UNLABELLED = rows.UNLABELLED
 """The label of a case whose label nobody knows; it is inferred, not clamped."""
-RESTART = -2
-"""The label of a persistent chain that has not begun yet."""
+UNDECIDED = -2
+"""The label of a persistent chain before the first minibatch."""
 
 
 @dataclass(frozen=True)
 class UpDownConfig:
     """How the whole net learns, once its layers are pretrained."""
 
-    passes: int = 300
-    """Passes over the cases; 300 in 2006."""
+    passes: int = 60
+    """Passes over the cases; 300 in 2006. A running mean of the weights and a falling rate do much of what long training does."""
     batch_size: int = 100
     """Cases in a minibatch."""
-    learning_rate: float = 0.02
-    """Rate of the first pass, for directed layers and memory alike; the published rates are not known."""
-    final_learning_rate: float = 0.001
+    learning_rate: float = 0.01
+    """Rate of the first pass, for directed layers and memory alike; the published rates are not known. Higher ones undo what the greedy stage
+    learned before they mend the memory's dreams."""
+    final_learning_rate: float = 0.0001
     """Rate of the last pass, reached in a straight line."""
     momentum: float = 0.9
     """Momentum of all weights."""
     weight_decay: float = 2e-4
     """L2 penalty on the memory's weights; directed layers have none, for their delta rules do not run away."""
-    gibbs_steps: tuple[int, ...] = (3, 6, 10)
-    """K, the Gibbs steps of the memory, in equal shares of the passes: 3, 6, 10 for a hundred passes each in 2006."""
+    gibbs_steps: tuple[int, ...] = (3, 3, 5)
+    """K, the Gibbs steps of the memory, in equal shares of the passes; 3, 6, 10 for a hundred passes each in 2006. Chains that persist need
+    fewer."""
     sample_labels: bool = False
     """Draw the label in each Gibbs step instead of using its probabilities. The published listing uses probabilities, which is quieter but
     not exactly the model's own chain."""
@@ -61,12 +63,18 @@ class UpDownConfig:
     persistent: float = 0.2
     """Share of the memory's negative cases whose chains go on from the last minibatch instead of starting at the up-pass. Chains that start
     at the data never find what the memory dreams of far from them; 0 is the published algorithm, 1 is PCD."""
+    chain_pool: int = 10
+    """Persistent chains kept for each that moves in an update. They take turns: a few chains that hardly move between updates would push the
+    same few dreams down again and again."""
     hold_labels: bool = True
     """Let each persistent chain hold one label, so that the memory learns what to dream of when a label is clamped; free chains drift
     between classes and teach little about any."""
     restart: float = 0.01
     """Chance, at each minibatch, that a persistent chain starts again from random top states: dreams start there, so what lies on the way
     from there must be unlearned too."""
+
+    average: float = 1.0
+    """Length in passes of the running mean of the weights, which is the model: chains that persist make the last steps noisy. 0: no mean."""
 
     def __post_init__(self) -> None:
         require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
@@ -76,6 +84,8 @@ class UpDownConfig:
         require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
         require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
         require(0 <= self.persistent <= 1, f"persistent = {self.persistent}: expected a share in [0, 1]")
+        require(self.chain_pool >= 1, f"chain_pool = {self.chain_pool}: expected at least 1")
+        require(0 <= self.average < math.inf, f"average = {self.average}: expected a number of passes, 0 for none")
         require(0 <= self.restart <= 1, f"restart = {self.restart}: expected a chance in [0, 1]")
         steps = self.gibbs_steps
         require(len(steps) > 0 and min(steps) >= 1, f"gibbs_steps = {steps}: expected K >= 1 in each share of the passes, e.g. (3, 6, 10)")
@@ -172,30 +182,35 @@ def phases(
     return Phases(wake, sleep, (torch.cat([visible, dreamt]), torch.cat([positive, negative.neg_()])), top)
 
 
-def start(dbn: DBN, config: UpDownConfig, rng: torch.Generator) -> State:
-    """Untie the net's weights and return the state before the first pass: still increments, chains at random where they persist.
-
-    Increments are float32 or better, whatever the precision of `dbn`; chains have that precision.
-    """
+def start(dbn: DBN, config: UpDownConfig, rng: torch.Generator, dtype: torch.dtype | None = None) -> State:
+    """Untie the net's weights and return the state before the first pass: still increments, running means, chains (of `dtype`) at random."""
     dbn.untie()
-    state: State = {"epoch": 0}
-    state |= {f"increment.{name}": torch.zeros_like(parameter, dtype=fine(parameter.dtype)) for name, parameter in dbn.named_parameters()}
+    state: State = {"epoch": 0} | {f"increment.{name}": torch.zeros_like(parameter) for name, parameter in dbn.named_parameters()}
+    if config.average:
+        state |= averaging.start(dbn)
     if count := round(config.persistent * config.batch_size):
-        state["chains"] = random_hidden(dbn.memory, count, rng)
+        pool = config.chain_pool * count
+        state["chains"] = random_hidden(dbn.memory, pool, rng).to(dtype or dbn.memory.weight.dtype).view(config.chain_pool, count, -1)
         if dbn.labels and config.hold_labels:
-            state["held"] = torch.full((count,), RESTART, device=rng.device)
+            state["held"] = torch.full((count,), UNDECIDED, device=rng.device)
     return state
 
 
-def restart_chains(dbn: DBN, labels: Tensor | None, config: UpDownConfig, state: State, rng: torch.Generator) -> None:
-    """Let some of the persistent chains start again from random top states, each holding the label of a case of the minibatch."""
-    chains, held = state["chains"], state.get("held")
-    fresh = torch.rand(len(chains), generator=rng, device=rng.device) < config.restart
-    if held is not None:
-        fresh |= held == RESTART
-        known = torch.full_like(held, UNLABELLED) if labels is None else labels[torch.arange(len(held), device=held.device) % len(labels)]
-        held.copy_(torch.where(fresh, known, held))
-    chains.copy_(torch.where(fresh.unsqueeze(1), random_hidden(dbn.memory, len(chains), rng), chains))
+def restart(dbn: DBN, chains: Tensor, config: UpDownConfig, rng: torch.Generator) -> None:
+    """Let some of the persistent chains, top states (M, hidden), start again from random states, in place."""
+    fresh = torch.rand(len(chains), 1, generator=rng, device=rng.device) < config.restart
+    chains.copy_(torch.where(fresh, random_hidden(dbn.memory, len(chains), rng), chains))
+
+
+def labels_to_hold(labels: Tensor | None, count: int, device: torch.device) -> Tensor:
+    """Return the labels that `count` chains will hold, (count,), in the proportions of `labels` (N,).
+
+    Others would whisper to the label weights that some classes are rarer than they are.
+    """
+    if labels is None:
+        return torch.full((count,), UNLABELLED, device=device)
+    place = (torch.arange(count, device=device) + 0.5) * (len(labels) / count)
+    return labels.sort().values[place.long()]
 
 
 def lesson(taught: Phases) -> Lesson:
@@ -237,11 +252,14 @@ def minibatches(
     """
     classes = None if labels is None else labels - UNLABELLED
     buffer = dbn.memory.weight.new_empty(config.batch_size, dbn.sizes[0])
-    for index in torch.split(rows.order(classes, len(images), rng, weights), config.batch_size):
+    if "held" in state and bool((state["held"] == UNDECIDED).any()):
+        state["held"] = labels_to_hold(labels, len(state["held"]), images.device)
+    for turn, index in enumerate(torch.split(rows.order(classes, len(images), rng, weights), config.batch_size)):
         batch, known = rows.gather(images, index, buffer[: len(index)]), None if labels is None else labels[index]
+        chains, held = None, state["held"][: len(index)] if "held" in state else None
         if "chains" in state:
-            restart_chains(dbn, known, config, state, rng)
-        chains, held = (state[name][: len(index)] if name in state else None for name in ("chains", "held"))
+            chains = state["chains"][turn % config.chain_pool, : len(index)]
+            restart(dbn, chains, config, rng)
         taught = phases(dbn, batch, known, steps=config.steps_at(epoch), config=config, rng=rng, chains=chains, held=held)
         if chains is not None:
             chains.copy_(taught.top[len(taught.top) - len(chains) :])
@@ -259,6 +277,33 @@ def known_labels(dbn: DBN, images: Tensor, labels: Tensor | None) -> Tensor | No
     if not dbn.labels:
         raise DataError("labels came, but the memory of this net holds none; leave them out, or build DBN(..., labels=10)")
     return rows.as_labels(labels, len(images), dbn.labels, lowest=UNLABELLED)
+
+
+def begin_pass(dbn: DBN, config: UpDownConfig, epoch: int, state: State, dtype: torch.dtype | None) -> DBN:
+    """Put the weights that learn back into the net, where it holds their running mean, and return its twin for products."""
+    if config.average and epoch:
+        averaging.swap(dbn, state)
+    return precision.twin(dbn, dtype)
+
+
+def end_pass(dbn: DBN, config: UpDownConfig, epoch: int, state: State) -> State:
+    """Check the weights, leave the net at their running mean, and return the state to go on from.
+
+    Raises:
+        DivergedError: NaN or infinite weights.
+    """
+    check_finite(dict(dbn.named_parameters()), config.rate(epoch))
+    if config.average:
+        averaging.swap(dbn, state)
+    return {**state, "epoch": epoch + 1}
+
+
+def settle(dbn: DBN, coarse: DBN, config: UpDownConfig, state: State, cases: int) -> None:
+    """After an update: refresh the twin that products are made with, and let the running means follow."""
+    precision.refresh(coarse, dbn)
+    if config.average:
+        state["updates"] = state.get("updates", 0) + 1
+        averaging.accumulate(dbn, state, 1 / min(state["updates"], max(config.average * cases / config.batch_size, 1)))
 
 
 def squared_error(taught: Phases) -> Tensor:
@@ -294,18 +339,17 @@ def epochs(
     """
     labels = known_labels(dbn, images, labels)
     dbn.untie()
-    coarse = precision.twin(dbn, dtype)
-    state = start(coarse, config, rng) if state is None else state
+    state = start(dbn, config, rng, dtype) if state is None else state
     error = torch.zeros((), device=images.device)
     for epoch in range(int(state["epoch"]), config.passes):
         error.zero_()
+        coarse = begin_pass(dbn, config, epoch, state, dtype)
         for _, _, taught in minibatches(coarse, images, labels, epoch=epoch, config=config, rng=rng, state=state, weights=weights):
             update(dbn, [(lesson(taught), 1.0)], config, epoch, state)
-            precision.refresh(coarse, dbn)
+            settle(dbn, coarse, config, state, len(images))
             if taught.wake:
                 error += squared_error(taught)
-        check_finite(dict(dbn.named_parameters()), config.rate(epoch))
-        state = {**state, "epoch": epoch + 1}
+        state = end_pass(dbn, config, epoch, state)
         metrics = {"gibbs_steps": float(config.steps_at(epoch)), "learning_rate": config.rate(epoch)}
         if dbn.recognition:
             metrics["reconstruction_error"] = float(error) / (len(images) * dbn.sizes[0])

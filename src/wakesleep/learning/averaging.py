@@ -1,0 +1,31 @@
+"""Averaging of weights: the noise of sampling is in the last steps, not in their mean.
+
+A running mean of the weights follows the learning at a distance. Between passes the net holds the mean, which is what anyone should look
+at, test or save; while it learns, the weights that learn are put back. Source: Polyak & Juditsky (1992), "Acceleration of stochastic
+approximation by averaging".
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from wakesleep.learning.records import State
+
+
+def start(net: nn.Module) -> State:
+    """Return the state of averaging before the first update: the mean is where the weights are."""
+    return {f"mean.{name}": parameter.detach().clone() for name, parameter in net.named_parameters()}
+
+
+def accumulate(net: nn.Module, state: State, weight: float) -> None:
+    """Move the means by `weight` of the way towards the weights."""
+    for name, parameter in net.named_parameters():
+        state[f"mean.{name}"].lerp_(parameter, weight)
+
+
+def swap(net: nn.Module, state: State) -> None:
+    """Exchange weights and means, in place."""
+    for name, parameter in net.named_parameters():
+        kept = parameter.detach().clone()
+        parameter.copy_(state[f"mean.{name}"])
+        state[f"mean.{name}"].copy_(kept)

@@ -1,0 +1,102 @@
+"""The experiments run end to end at smoke size, and their rows say what was asked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers import small_config
+from wakesleep.data import Dataset
+from wakesleep.experiments import costs, dreams, judge, mnist, reliability, results
+from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.rng import generator
+from wakesleep.learning.hybrid import HybridConfig
+from wakesleep.learning.up_down import UpDownConfig
+
+FIELDS = "table row metric value low high seeds reported command device threads minutes date commit".split()
+SHORT = UpDownConfig(passes=4, batch_size=20, gibbs_steps=(1, 2))
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Path:
+    """All parts of the experiment, on the digits and small."""
+    folder = tmp_path_factory.mktemp("figures")
+    base = small_config(updown=SHORT, hybrid=HybridConfig(SHORT))
+    options = mnist.Options(folder=folder, data="digits")
+    for part in mnist.PARTS:
+        mnist.run(folder, 1, part, options, digits, "a test", base)
+    return folder
+
+
+def test_every_part_of_the_mnist_experiment_runs_and_is_collected(figures: Path) -> None:
+    rows = mnist.collect(figures, tuple(mnist.PARTS), (1,), "a test")
+    names = {(row["row"], row["metric"]) for row in rows}
+    assert {("updown-60k", "test_error_percent"), ("hybrid", "test_error_percent"), ("backprop-50k", "validation_errors")} <= names
+    assert len(names) == len(rows) == sum(len(part.figures) for part in mnist.PARTS.values())
+    for row in rows:
+        assert list(row)[: len(FIELDS)] == FIELDS
+        assert 0 <= row["value"] < 60, row
+    config = json.loads((figures / "seed-1-updown-60k" / "config.json").read_text())
+    assert (config["validation"], config["updown"]["passes"], config["updown"]["gibbs_steps"]) == (0, 1, [2])
+    before = json.loads((figures / "seed-1-updown-60k" / "provenance.json").read_text())
+    mnist.main(["--folder", str(figures), "--data", "digits", "--seeds", "1", "--out", str(figures / "out.json")])
+    assert len(json.loads((figures / "out.json").read_text())) == 7, "finished parts are read, not run again"
+    assert json.loads((figures / "seed-1-updown-60k" / "provenance.json").read_text()) == before
+
+
+def test_dreams_are_judged(figures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "dreams.json"
+    words = f"--count 5 --steps 20 --judge {tmp_path / 'judge.safetensors'} --judge-passes 2 --out {out}".split()
+    for _ in range(2):  # the judge is trained the first time and read the second
+        dreams.main([str(figures / "seed-1-hybrid-60k"), *words])
+    rows = {row["metric"]: row for row in json.loads(out.read_text())}
+    assert set(rows) == {"agreement_percent", "spread_over_real_digits"}
+    assert 0 <= rows["agreement_percent"]["value"] <= 100
+    assert len(rows["agreement_percent"]["agreement_by_class"]) == 10
+    assert rows["agreement_percent"]["judge_test_error_percent"] < 30
+
+
+def test_the_judge_measures_what_it_says(digits: Dataset) -> None:
+    points = torch.tensor([[0.0, 0.0], [3.0, 4.0], [1.0, 1.0], [1.0, 1.0]])
+    torch.testing.assert_close(judge.spread(points, torch.tensor([0, 0, 1, 1])), torch.tensor([5.0, 0.0]))
+    torch.testing.assert_close(judge.nearest(torch.tensor([[1.0, 2.0]]), points), torch.tensor([1.0]))
+    net = judge.convolutional((8, 8), 10)
+    assert digits.train.labels is not None
+    assert list(judge.train(net, digits.train.images[:200], digits.train.labels[:200], passes=1, rng=generator(0))) == [1]
+    assert judge.says(net, digits.train.images[:7]).shape == (7,)
+
+
+def test_a_model_without_labels_has_no_clamped_dreams(tmp_path: Path, digits: Dataset) -> None:
+    from wakesleep import recipe
+
+    config = small_config(label_memory=False, stages=("pretrain",), hidden=(10, 10))
+    list(recipe.train(recipe.start(tmp_path / "run", config, digits, torch.device("cpu"), "a test")))
+    with pytest.raises(ConfigError, match="no labels"):
+        dreams.main([str(tmp_path / "run"), "--out", "None"])
+
+
+def test_costs_are_read_from_runs(run_folder: Path, tmp_path: Path) -> None:
+    costs.main(["--digits", str(run_folder), "--no-growth", "--out", str(tmp_path / "costs.json")])
+    rows = {row["metric"]: row for row in json.loads((tmp_path / "costs.json").read_text())}
+    assert set(rows) == {"minutes", "peak_memory_gb"}
+    assert rows["peak_memory_gb"]["value"] > 0.05
+    assert costs.seconds_a_case(200, 1) > 0
+
+
+def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = "--greedy.layer.passes 4 --greedy.memory.passes 4 --updown.passes 3 --backprop.passes 2 --random.passes 2"
+    monkeypatch.setattr(reliability, "RUN", f"--hidden 20 30 --validation 100 {passes} --threads 1".split())
+    reliability.main(["--kills", "1", "--out", str(tmp_path / "kills.json")])
+    (row,) = json.loads((tmp_path / "kills.json").read_text())
+    assert (row["row"], row["metric"], row["value"]) == ("sigkill-resume", "identical_of_1", 1)
+
+
+def test_rows_are_replaced_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    results.save(path, [results.row("t", "a", "m", [1.0, 3.0, 2.0], seeds=[1, 2, 3]), results.row("t", "b", "m", [5.0], seeds=[1])])
+    results.save(path, [results.row("t", "a", "m", [7.0], seeds=[4])])
+    rows = {row["row"]: row for row in json.loads(path.read_text())}
+    assert (rows["a"]["value"], rows["b"]["value"], rows["a"]["seeds"]) == (7.0, 5.0, [4])
