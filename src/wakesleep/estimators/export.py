@@ -36,7 +36,7 @@ class Affine(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
-        self.register_buffer("weight", weight.detach().cpu().float().clone())
+        self.register_buffer("weight", weight.detach().cpu().float().clone(memory_format=torch.contiguous_format))
         self.register_buffer("bias", bias.detach().cpu().float().clone())
 
     def forward(self, states: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class LabelProbs(nn.Module):
     def __init__(self, total_input: Affine, label_weight: Tensor, label_bias: Tensor) -> None:
         super().__init__()
         self.total_input = total_input
-        self.register_buffer("label_weight", label_weight.detach().cpu().clone())
+        self.register_buffer("label_weight", label_weight.detach().cpu().clone(memory_format=torch.contiguous_format))
         self.register_buffer("label_bias", label_bias.detach().cpu().clone())
 
     def forward(self, features: Tensor) -> Tensor:
