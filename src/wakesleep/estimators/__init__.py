@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from wakesleep.estimators.classifier import DBNClassifier
 from wakesleep.estimators.dbn import DBNTransformer
 from wakesleep.estimators.pipeline import make_dbn_pipeline
 from wakesleep.estimators.rbm import BernoulliRBM
-from wakesleep.estimators.supervised import DBNClassifier, DBNRegressor
+from wakesleep.estimators.regressor import DBNRegressor
 
 __all__ = ["BernoulliRBM", "DBNClassifier", "DBNRegressor", "DBNTransformer", "make_dbn_pipeline"]

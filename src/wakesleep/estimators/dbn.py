@@ -263,7 +263,49 @@ class DBNEstimator(BaseEstimator):
 
 
 class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstimator):
-    """TODO."""
+    """Features of a deep belief net, pretrained layer by layer without labels: the activities of any hidden layer.
+
+    Each layer is an RBM that learns the activities of the layer below. Source: Hinton, Osindero & Teh (2006), section 4; Hinton &
+    Salakhutdinov (2006).
+
+    Args:
+        hidden_layer_sizes: units of each hidden layer, from the visible units up.
+        layer: which hidden layer's activities are the features, from 1; None: the top one.
+        n_iter: passes over the cases for each layer of pretraining.
+        batch_size: cases in a minibatch, of pretraining and of fine-tuning.
+        learning_rate: rate of pretraining in the first pass.
+        final_learning_rate: rate of pretraining in the last pass, reached in a straight line.
+        momentum: momentum of pretraining after its first passes.
+        weight_decay: L2 penalty on the weights in pretraining.
+        n_gibbs_steps: K, the Gibbs steps of the negative phase.
+        persistent: persistent chains (PCD) in pretraining instead of chains that start at the data (CD).
+        sparsity_target: wanted mean activity of a hidden unit; only used with a sparsity cost.
+        sparsity_cost: weight of the cross-entropy between wanted and running mean activity; 0 turns it off.
+        scale: "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, if any value lies outside [0, 1], and clips what
+            comes later; "warn" uses values as they are; None refuses values outside [0, 1].
+        missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible units, drawn anew from the first layer after
+            each of its passes, and averages predictions over ten fillings by the whole net.
+        warm_start: let `fit` go on where the last one ended: with fine-tuning where there is any, else with pretraining.
+        device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0".
+        precision: of matrix products: "float32", "bfloat16", or "auto", which measures whether bfloat16 pays.
+        verbose: 1 shows a progress bar, 2 adds a line a pass.
+        random_state: seed, RandomState or None.
+
+    Attributes:
+        dbn_: the generative model, a `wakesleep.DBN`, for everything the core can do with it.
+        n_iter_: passes done in all stages.
+        history_: a dictionary a pass: stage, pass and what was measured.
+        scaler_: the MinMaxScaler in use, or None.
+        n_features_in_: D, and `feature_names_in_` where X had names.
+
+    Raises:
+        ConfigError: from `fit`, parameters that cannot work. DataError: values outside [0, 1] or NaN that are not allowed, with the cure.
+
+    >>> import numpy as np
+    >>> X = np.eye(6)
+    >>> DBNTransformer((4, 3), layer=1, n_iter=2, random_state=0).fit_transform(X).shape
+    (6, 4)
+    """
 
     def __init__(
         self,

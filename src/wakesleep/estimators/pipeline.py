@@ -10,8 +10,8 @@ from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import Binarizer, KBinsDiscretizer, MinMaxScaler, OneHotEncoder
 
+from wakesleep.estimators.classifier import DBNClassifier
 from wakesleep.estimators.shared import check_choice
-from wakesleep.estimators.supervised import DBNClassifier
 
 KINDS = ("object", "string", "category", "bool")
 """Types of the columns of a data frame that hold categories."""

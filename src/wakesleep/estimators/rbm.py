@@ -31,7 +31,53 @@ from wakesleep.model.units import Bernoulli
 from wakesleep.sampling import gibbs, missing
 
 
-class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # noqa: D101 - below, with its parameters
+class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """A restricted Boltzmann machine of binary units, trained by persistent contrastive divergence: features, samples, missing values.
+
+        E(v, h) = -v'Wh - a'v - b'h,   dW = <v h'>_data - <v h'>_chains
+
+    It takes what scikit-learn's `neural_network.BernoulliRBM` takes, with the same defaults, and has what that has; code that imports that
+    class runs with this one. What differs: the order of cases is random, chains start at random states, `score_samples` is exact.
+    Source: Hinton (2002; 2010); Tieleman (2008).
+
+    Args:
+        n_components: hidden units.
+        learning_rate: rate of the first pass, and of `partial_fit`.
+        batch_size: cases in a minibatch, and persistent chains.
+        n_iter: passes over the cases.
+        verbose: 1 shows a progress bar, 2 adds a line a pass.
+        random_state: seed, RandomState or None.
+        persistent: chains go on from where the last update left them (PCD); False starts them at the data (CD).
+        n_gibbs_steps: K, the Gibbs steps of the negative phase.
+        final_learning_rate: rate of the last pass, reached in a straight line; None: `learning_rate`.
+        momentum: part of the last step that is added to the next.
+        weight_decay: L2 penalty on the weights.
+        sparsity_target: wanted mean activity of a hidden unit; only used with a sparsity cost.
+        sparsity_cost: weight of the cross-entropy between wanted and running mean activity; 0 turns it off.
+        scale: "warn" uses values outside [0, 1] as they are, as scikit-learn does, and says so; "auto" maps columns to [0, 1] by the smallest
+            and largest value seen in fit, if any value lies outside; None refuses them.
+        missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible units, drawn anew from the model after each
+            pass, and averages what `transform` and `score_samples` say over twenty fillings.
+        warm_start: let `fit` go on where the last one ended.
+        device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0".
+        precision: of matrix products: "float32" (that of the cases), "bfloat16", or "auto", which measures whether bfloat16 pays; weights
+            keep the type of the cases.
+
+    Attributes:
+        components_: W', the weights, (n_components, D), in the type of X.
+        intercept_hidden_: b, biases of the hidden units, (n_components,).
+        intercept_visible_: a, biases of the visible units, (D,).
+        h_samples_: hidden states of the persistent chains, (batch_size, n_components).
+        n_iter_: passes done.
+        scaler_: the MinMaxScaler in use, or None.
+        n_features_in_: D, and `feature_names_in_` where X had names.
+
+    >>> import numpy as np
+    >>> X = np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 1]])
+    >>> BernoulliRBM(n_components=2, random_state=0).fit(X).transform(X).shape
+    (4, 2)
+    """
+
     def __init__(
         self,
         n_components: int = 256,

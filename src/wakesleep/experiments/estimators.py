@@ -95,7 +95,7 @@ def speed(options: Options) -> Iterator[tuple[str, str, list[float], dict[str, A
     """Yield how many times faster `fit` is than scikit-learn's, same work, and how much better the score is, nats a case."""
     X, hidden = pixels(options.cases), 20 if options.quick else 500
     for batch in (100, 10):
-        settings = {"n_components": hidden, "batch_size": batch, "n_iter": options.passes, "random_state": 0}
+        settings: dict[str, Any] = {"n_components": hidden, "batch_size": batch, "n_iter": options.passes, "random_state": 0}
         contestants = {
             "scikit-learn": neural_network.BernoulliRBM(**settings),
             "": BernoulliRBM(**settings),
@@ -191,7 +191,7 @@ def few(options: Options) -> Iterator[tuple[str, str, list[float], dict[str, Any
 def few_mnist(options: Options) -> Iterator[tuple[str, str, list[float], dict[str, Any]]]:
     """Yield the same on MNIST, one seed, 6,000 labels of 60,000."""
     data = load("mnist", download=False)
-    X, X_test = (np.asarray(part.images, dtype=np.float32) / 255 for part in (data.train, data.test))
+    (X, y), (X_test, y_test) = ((np.float32(part.images) / 255, np.asarray(part.labels)) for part in (data.train, data.test or data.train))
     net = DBNClassifier((500, 500), n_iter=15, batch_size=100, fine_tune_n_iter=40, fine_tune_learning_rate=0.2, verbose=1)
     for which, value in few_labels(
         "mnist", X, data.train.labels.numpy(), X_test, data.test.labels.numpy(), net, LabelSpreading(kernel="knn"), 0
