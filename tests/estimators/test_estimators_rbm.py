@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
 from scipy.ndimage import shift
+from scipy.special import logsumexp
 from sklearn import neural_network
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
@@ -197,3 +199,15 @@ def test_extras_reach_the_core_with_its_defaults() -> None:
         assert getattr(config, name) == getattr(core, name)
     sparse = BernoulliRBM(sparsity_target=0.05, sparsity_cost=0.3, persistent=False)._config()
     assert (sparse.sparsity_target, sparse.sparsity_cost, sparse.persistent) == (0.05, 0.3, False)
+
+
+def test_log_likelihood_is_exact_for_small_machines_and_close_by_ais(bits: np.ndarray) -> None:
+    pytest.importorskip("wakesleep.judging.likelihood")
+    rbm = fitted(bits)
+    every = np.array(list(itertools.product([0.0, 1.0], repeat=12)))
+    assert abs(logsumexp(rbm.log_likelihood(every))) < 1e-6, "probabilities sum to one"
+    rng = np.random.RandomState(0)
+    wide = BernoulliRBM(24, n_iter=5, random_state=0).fit(rng.rand(300, 24) < rng.rand(24))
+    estimate = wide.log_likelihood(bits.repeat(2, 1), random_state=0)
+    again = wide.log_likelihood(bits.repeat(2, 1), random_state=1)
+    assert abs(estimate.mean() - again.mean()) < 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from numbers import Integral
 from typing import Any, Literal, Self
 
@@ -170,6 +171,23 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean pseudo-log-likelihood of X (N, D), nats a case: what a grid search compares."""
         return float(self.score_samples(X).mean())
+
+    def log_likelihood(self, X: Any, *, random_state: Any = None) -> Array:
+        """Return log p(v) of each case of X (N, D), binary, nats: (N,).
+
+        log Z is exact where one side has at most 20 units, and estimated by annealed importance sampling from the base rates of X where
+        both are larger; `random_state` is the seed of that.
+        """
+        likelihood: Any = import_module("wakesleep.judging.likelihood")
+        check_is_fitted(self)
+        X = shared.check_cases(self, X, reset=False, sparse=True)
+        rbm = self._machine(pick_device(self.device))
+        rng = shared.fresh_rng(shared.random_source(random_state), rbm.weight.device)
+        cases = self._cases(X, rbm, rng)[0][:]
+        found = likelihood.log_partition(rbm, cases, rng=rng)
+        log_z = found.forward.log_z if found.exact is None else found.exact
+        log_p: Array = (-rbm.free_energy(cases) - log_z).cpu().numpy()
+        return log_p
 
     def gibbs(self, v: Any) -> Array:
         """Return visible states one Gibbs step on from v (N, D), as booleans (N, D)."""

@@ -165,7 +165,7 @@ def few_labels(
     few = np.full(len(y), -1)
     few[labelled] = y[labelled]
     net = clone(net).set_params(random_state=seed)
-    contestants = {
+    contestants: dict[str, Callable[[], Any]] = {
         "labelled-only": lambda: clone(net).fit(X[labelled], y[labelled]),
         "semi-supervised": lambda: clone(net).set_params(unlabeled=-1).fit(X, few),
         "self-training": lambda: SelfTrainingClassifier(clone(net), max_iter=3).fit(X, few),
@@ -191,11 +191,12 @@ def few(options: Options) -> Iterator[tuple[str, str, list[float], dict[str, Any
 def few_mnist(options: Options) -> Iterator[tuple[str, str, list[float], dict[str, Any]]]:
     """Yield the same on MNIST, one seed, 6,000 labels of 60,000."""
     data = load("mnist", download=False)
-    (X, y), (X_test, y_test) = ((np.float32(part.images) / 255, np.asarray(part.labels)) for part in (data.train, data.test or data.train))
+    assert data.test is not None
+    parts = [np.asarray(tensor) for part in (data.train, data.test) for tensor in (part.images, part.labels)]
+    X, X_test = (np.divide(images, 255, dtype=np.float32) for images in parts[::2])
     net = DBNClassifier((500, 500), n_iter=15, batch_size=100, fine_tune_n_iter=40, fine_tune_learning_rate=0.2, verbose=1)
-    for which, value in few_labels(
-        "mnist", X, data.train.labels.numpy(), X_test, data.test.labels.numpy(), net, LabelSpreading(kernel="knn"), 0
-    ):
+    spreading = LabelSpreading(kernel="knn")
+    for which, value in few_labels("mnist", X, parts[1], X_test, parts[3], net, spreading, seed=0):
         print(which, value, flush=True)
         yield which, "accuracy_percent", [value], {}
 
