@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # before anything imports SciPy: scikit-learn skips one of its checks without it
+
 from pathlib import Path
 
 import pytest

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from wakesleep.checkpoint import load as load
     from wakesleep.checkpoint import load_model as load_model
     from wakesleep.data import load as load_data  # noqa: F401
+    from wakesleep.estimators import BernoulliRBM as BernoulliRBM
+    from wakesleep.estimators import DBNClassifier as DBNClassifier
+    from wakesleep.estimators import DBNRegressor as DBNRegressor
+    from wakesleep.estimators import DBNTransformer as DBNTransformer
+    from wakesleep.estimators import make_dbn_pipeline as make_dbn_pipeline
     from wakesleep.foundation.errors import WakesleepError as WakesleepError
     from wakesleep.foundation.rng import generator as generator
     from wakesleep.judging import classify as classify
@@ -62,6 +67,11 @@ _WHERE = {
     "WakeSleepConfig": ("learning.wake_sleep", "WakeSleepConfig"),
     "wake_sleep": ("learning.wake_sleep", None),
     "Helmholtz": ("model.helmholtz", "Helmholtz"),
+    "BernoulliRBM": ("estimators", "BernoulliRBM"),
+    "DBNClassifier": ("estimators", "DBNClassifier"),
+    "DBNRegressor": ("estimators", "DBNRegressor"),
+    "DBNTransformer": ("estimators", "DBNTransformer"),
+    "make_dbn_pipeline": ("estimators", "make_dbn_pipeline"),
     "units": ("model.units", None),
 }
 __all__ = ["__version__", *sorted(_WHERE)]

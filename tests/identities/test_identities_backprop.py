@@ -196,3 +196,47 @@ def test_bad_labels_are_refused(labels, said):
     labels = torch.tensor(labels)
     with pytest.raises(DataError, match=said):
         next(backprop.epochs(small_net(), torch.zeros(2, 6), labels, config=BackpropConfig(), rng=generator(0)))
+
+
+def regression_problem(count=60):
+    images = torch.rand(count, 6, generator=generator(1))
+    return images, torch.stack([images[:, 0] - images[:, 3], images[:, 1] * images[:, 2], images.mean(1)], 1)
+
+
+def test_real_targets_one_update_by_hand():
+    model, (images, targets) = small_net(), regression_problem()
+    by_hand = deepcopy(model)
+    loss = 0.5 * ((by_hand(images) - targets) ** 2).sum() / 60
+    loss.backward()
+    config = BackpropConfig(passes=1, batch_size=60, learning_rate=0.3, sample_pixels=False)
+    record = next(backprop.epochs(model, images, targets, config=config, rng=generator(0)))
+    assert record.metrics.keys() == {"squared_error", "learning_rate"}
+    assert abs(record.metrics["squared_error"] - float(loss.detach())) < 1e-5
+    for moved, parameter in zip(model.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(moved, parameter - 0.3 * parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["sgd", "cg"])
+def test_real_targets_are_learned(method):
+    model, (images, targets) = small_net(), regression_problem()
+    config = BackpropConfig(passes=100, method=method, batch_size=10, learning_rate=0.2, sample_pixels=False, cg_top_passes=0)
+    *_, last = backprop.epochs(model, images, targets, config=config, rng=generator(0))
+    assert last.metrics["squared_error"] < 0.2 * float(0.5 * (targets - targets.mean(0)).square().sum(1).mean())
+
+
+def test_real_targets_of_another_shape_are_refused():
+    images, targets = regression_problem()
+    with pytest.raises(DataError, match=r"\(60, 2\) for 60 cases; expected \(60, 3\)"):
+        next(backprop.epochs(small_net(), images, targets[:, :2], config=BackpropConfig(), rng=generator(0)))
+
+
+def test_a_case_of_no_weight_teaches_nothing():
+    (images, labels), config = problem(), BackpropConfig(passes=2, batch_size=10, sample_pixels=False)
+    weights = (torch.arange(60) < 40).float()
+    spoiled = labels.clone()
+    spoiled[40:] = (labels[40:] + 1) % 3
+    models = [small_net(), small_net()]
+    for model, target in zip(models, (labels, spoiled), strict=True):
+        list(backprop.epochs(model, images, target, config=config, rng=generator(0), weights=weights))
+    for ours, theirs in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)

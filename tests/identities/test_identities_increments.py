@@ -58,3 +58,23 @@ def test_same_as_torch_while_the_rate_stands():
 def test_unlike_torch_once_the_rate_changes():
     ours, theirs = ours_and_torch([0.1, 0.01])
     torch.testing.assert_close(ours - theirs, (0.1 - 0.01) * 0.9 * some(4, seed=10), **TIGHT)
+
+
+def test_without_momentum_no_increment_is_needed():
+    left, right = some(14, 5, seed=1), some(14, 3, seed=2)
+    for decay in (0.0, 0.1):
+        ours, (theirs, increment) = some(5, 3, seed=3), (some(5, 3, seed=3), torch.zeros(5, 3, dtype=torch.float64))
+        for rate in (0.1, 0.3):
+            increments.product_step(ours, None, left, right, cases=7, rate=rate, momentum=0.0, decay=decay)
+            increments.product_step(theirs, increment, left, right, cases=7, rate=rate, momentum=0.0, decay=decay)
+            increments.step(ours, None, left.t() @ right, rate=rate, momentum=0.0, decay=decay)
+            increments.step(theirs, increment, left.t() @ right, rate=rate, momentum=0.0, decay=decay)
+        torch.testing.assert_close(ours, theirs, **TIGHT)
+
+
+def test_coarse_rows_move_fine_weights_without_momentum():
+    left, right = some(14, 5, seed=1).bfloat16(), some(14, 3, seed=2).bfloat16()
+    weight = some(5, 3, seed=3).float()
+    expected = weight * (1 - 0.1 * 0.2) + 0.1 / 7 * (left.t() @ right).float()
+    increments.product_step(weight, None, left, right, cases=7, rate=0.1, momentum=0.0, decay=0.2)
+    torch.testing.assert_close(weight, expected)

@@ -98,3 +98,22 @@ def test_chunks_are_the_cases_in_order():
     parts = list(rows.chunks(cases))
     assert [len(part) for part in parts] == [2000, 2000, 500]
     torch.testing.assert_close(torch.cat(parts), cases / 255)
+
+
+def test_weights_say_how_often_a_case_is_shown():
+    weights = torch.tensor([2.0, 0.0, 1.0, 0.5, 0.5, 1.5, 2.5])
+    expected = 7 * weights / weights.sum()
+    shown = torch.stack([torch.bincount(rows.order(None, 7, rng, weights), minlength=7) for rng in map(generator, range(4000))]).double()
+    assert bool((shown.sum(1) == 7).all())
+    assert bool(((shown - expected).abs() < 1).all()), "rounded up or down, never further"
+    standard_error = shown.std(0) / 4000**0.5
+    assert bool(((shown.mean(0) - expected).abs() <= 4 * standard_error + 1e-9).all())
+
+
+def test_equal_weights_show_every_case_once_and_classes_stay_balanced():
+    label = torch.arange(200) % 2
+    index = rows.order(label, 200, generator(0), torch.full((200,), 0.3))
+    assert torch.equal(index.sort().values, torch.arange(200))
+    twice_as_often = torch.where(label == 1, 2.0, 1.0)
+    counts = class_counts(label, rows.order(label, 200, generator(0), twice_as_often), 30, 2)[:-1]
+    assert int((counts[:, 1] - 20).abs().max()) <= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,17 +11,34 @@ from torch import Tensor
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import permutation
 
+UNLABELLED = -1
+"""The label of a case whose label nobody knows."""
+
+
+class Rows(Protocol):
+    """Cases that are no tensor, such as a sparse matrix: rows come as one, dense and on the device, when they are asked for."""
+
+    dtype: torch.dtype
+
+    def __len__(self) -> int:
+        """How many cases there are."""
+        ...
+
+    def __getitem__(self, index: Tensor | slice) -> Tensor:
+        """Return the cases of `index`, (n, D)."""
+        ...
+
 
 def as_probs(cases: Tensor) -> Tensor:
     """Return cases as float32 in [0, 1], same shape: uint8 pixels are divided by 255, floats pass through."""
     return cases.to(torch.float32).div_(255.0) if cases.dtype == torch.uint8 else cases.to(torch.float32)
 
 
-def gather(cases: Tensor, index: Tensor, out: Tensor) -> Tensor:
+def gather(cases: Tensor | Rows, index: Tensor, out: Tensor) -> Tensor:
     """Write rows `index` (n,) of `cases` (N, D) into `out` (n, D) as probabilities; the only copy a minibatch makes."""
     if cases.dtype == torch.uint8:
         return out.copy_(cases[index]).div_(255.0)
-    if cases.dtype == out.dtype:
+    if isinstance(cases, Tensor) and cases.dtype == out.dtype:
         return torch.index_select(cases, 0, index, out=out)
     return out.copy_(cases[index])
 
@@ -58,20 +76,23 @@ def as_labels(labels: Tensor, cases: int, classes: int, lowest: int = 0) -> Tens
     return labels.long()
 
 
-def chunks(cases: Tensor, size: int = 2000) -> Iterator[Tensor]:
+def chunks(cases: Tensor | Rows, size: int = 2000) -> Iterator[Tensor]:
     """Yield `cases` in consecutive pieces of at most `size` rows, as probabilities, so that memory stays flat."""
     for start in range(0, len(cases), size):
         yield as_probs(cases[start : start + size])
 
 
-def order(labels: Tensor | None, n: int, rng: torch.Generator) -> Tensor:
+def order(labels: Tensor | None, n: int, rng: torch.Generator, weights: Tensor | None = None) -> Tensor:
     """Return a random order of n cases, shape (n,), in which every run of consecutive cases is balanced by class.
 
     Each class is shuffled and spread evenly over the pass: the r-th of n_c cases gets a place drawn from [r, r+1)/n_c. Every case
     comes once a pass; where each class has as many cases as there are minibatches times ten, each minibatch holds exactly ten of
-    each (Hinton, Osindero & Teh 2006, section 6.1). Without labels: a plain random order.
+    each (Hinton, Osindero & Teh 2006, section 6.1). Without labels: a plain random order. With `weights` (n,), a case comes in proportion
+    to its weight: n w_i / sum w times, rounded up or down at random, so that weights change what is shown and no gradient.
     """
     shuffled = permutation(n, rng)
+    if weights is not None:
+        shuffled = shuffled[_in_proportion(weights.to(rng.device)[shuffled], rng)][permutation(n, rng)]
     if labels is None:
         return shuffled
     label = labels.to(rng.device)[shuffled]
@@ -83,3 +104,10 @@ def order(labels: Tensor | None, n: int, rng: torch.Generator) -> Tensor:
     jitter = torch.rand(n, generator=rng, device=rng.device, dtype=torch.float64)
     place = (rank + jitter) / counts[sorted_label]
     return shuffled[by_class[torch.argsort(place)]]
+
+
+def _in_proportion(weights: Tensor, rng: torch.Generator) -> Tensor:
+    """Return n case numbers in ascending order, (n,), each drawn n w_i / sum w times, rounded up or down (systematic sampling)."""
+    ends = torch.cumsum(weights.double(), 0)
+    places = torch.arange(len(weights), device=rng.device) + torch.rand((), generator=rng, device=rng.device, dtype=torch.float64)
+    return torch.searchsorted(ends, places * (ends[-1] / len(weights)), right=True).clamp_(max=len(weights) - 1)

@@ -1,7 +1,7 @@
 """Backpropagation from the pretrained weights: the net that learned to generate now learns to tell.
 
-The only file that differentiates. Two ways down the cross-entropy: stochastic gradient descent with momentum, and conjugate gradient on
-large minibatches, three line searches each, as in Hinton & Salakhutdinov's MATLAB code (Science 2006).
+The only file that differentiates. Two ways down the cross-entropy (the squared error of real targets): stochastic gradient descent with
+momentum, and conjugate gradient on large minibatches, three line searches each, as in Hinton & Salakhutdinov's MATLAB code (Science 2006).
 """
 
 from __future__ import annotations
@@ -146,45 +146,75 @@ def epochs(
     *,
     config: BackpropConfig,
     rng: torch.Generator,
+    weights: Tensor | None = None,
     state: State | None = None,
     stage: str = "backprop",
     dtype: torch.dtype | None = None,
 ) -> Iterator[Pass]:
     """Fine-tune `net` on `images` (N, pixels) with `labels` (N,), in place, yielding a record after each pass.
 
+    Targets of a floating type, (N, outputs), are numbers to predict: the loss is then half their squared error, summed over outputs.
+    `weights` (N,) say how often each case is shown, relative to the others.
     `dtype` is the precision of the matrix products of SGD, by default that of the weights; weights and velocities keep theirs.
 
     Yields:
-        Pass, with metrics `cross_entropy` (nats a case, mean over the pass as it went), `train_error_percent` (likewise) and, for SGD,
-        `learning_rate`.
+        Pass, with metrics `cross_entropy` (nats a case, mean over the pass as it went) and `train_error_percent` (likewise), or
+        `squared_error` (half the squared error a case), and, for SGD, `learning_rate`.
 
     Raises:
-        DataError: labels out of the net's range, or pixels that are no probabilities though they are to be sampled.
+        DataError: labels out of the net's range or targets of another shape, or pixels that are no probabilities though they are to be
+            sampled.
         DivergedError: NaN or infinite weights.
     """
     outputs = next(layer.out_features for layer in reversed(net) if isinstance(layer, nn.Linear))
-    labels = rows.as_labels(labels, len(images), outputs)
+    labels = _as_targets(labels, len(images), outputs)
+    classes = None if labels.is_floating_point() else labels
     if config.method == "sgd" and config.sample_pixels and images.is_floating_point() and not bool(((images >= 0) & (images <= 1)).all()):
         low, high = float(images.min()), float(images.max())
         raise DataError(f"values run from {low:g} to {high:g}; expected probabilities in [0, 1] to draw pixels from, or sample_pixels=False")
     state = start(net) if state is None else state
     for epoch in range(int(state["epoch"]), config.passes):
+        order = rows.order(classes, len(images), rng, weights)
         if config.method == "sgd":
-            loss, errors = _sgd_pass(net, images, labels, config, epoch, state, rng, dtype)
+            loss, errors = _sgd_pass(net, images, labels, order, config, epoch, state, rng, dtype)
         else:
-            loss, errors = _conjugate_gradient_pass(net, images, labels, config, epoch, state, rng)
+            loss, errors = _conjugate_gradient_pass(net, images, labels, order, config, epoch, state)
         check_finite(dict(net.named_parameters()), config.rate(epoch))
         state = {**state, "epoch": epoch + 1}
         metrics = {"cross_entropy": loss / len(images), "train_error_percent": 100 * errors / len(images)}
+        if classes is None:
+            metrics = {"squared_error": loss / len(images)}
         if config.method == "sgd":
             metrics["learning_rate"] = config.rate(epoch)
         yield Pass(stage, epoch + 1, config.passes, len(images), metrics, state)
+
+
+def _as_targets(labels: Tensor, cases: int, outputs: int) -> Tensor:
+    """Return labels as int64 (N,), or real targets as float32 (N, outputs), once they are seen to fit the net."""
+    if labels.ndim != 2 or not labels.is_floating_point():
+        return rows.as_labels(labels, cases, outputs)
+    if labels.shape != (cases, outputs):
+        raise DataError(f"targets of shape {tuple(labels.shape)} for {cases} cases; expected ({cases}, {outputs}), a column an output")
+    return labels.float()
+
+
+def _loss(outputs: Tensor, target: Tensor) -> Tensor:
+    """Return the mean over cases of the cross-entropy of labels, or of half the squared error of real targets."""
+    if target.is_floating_point():
+        return 0.5 * (outputs - target).square().sum(1).mean()
+    return cross_entropy(outputs, target)
+
+
+def _count_errors(outputs: Tensor, target: Tensor) -> Tensor:
+    """Return how many labels the largest output misses; none where targets are real."""
+    return outputs.new_zeros(()) if target.is_floating_point() else (outputs.argmax(1) != target).sum()
 
 
 def _sgd_pass(
     net: nn.Sequential,
     images: Tensor,
     labels: Tensor,
+    order: Tensor,
     config: BackpropConfig,
     epoch: int,
     state: State,
@@ -202,24 +232,30 @@ def _sgd_pass(
     errors = torch.zeros((), device=images.device)
     buffer = torch.empty(config.batch_size, images.shape[1], device=images.device)
     noise = torch.empty_like(buffer)
-    for index in torch.split(rows.order(labels, len(images), rng), config.batch_size):
+    for index in torch.split(order, config.batch_size):
         batch, target = rows.gather(images, index, buffer[: len(index)]), labels[index]
         if config.sample_pixels:
             batch = noise[: len(index)].uniform_(generator=rng).lt_(batch)
         with torch.autocast(images.device.type, dtype=dtype, enabled=dtype not in (None, torch.float32)):
             logits = net(batch)
         logits = logits.to(fine(logits.dtype))
-        loss = cross_entropy(logits, target)
+        loss = _loss(logits, target)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         loss_sum += loss.detach() * len(index)
-        errors += (logits.detach().argmax(1) != target).sum()
+        errors += _count_errors(logits.detach(), target)
     return float(loss_sum), int(errors)
 
 
 def _conjugate_gradient_pass(
-    net: nn.Sequential, images: Tensor, labels: Tensor, config: BackpropConfig, epoch: int, state: State, rng: torch.Generator
+    net: nn.Sequential,
+    images: Tensor,
+    labels: Tensor,
+    order: Tensor,
+    config: BackpropConfig,
+    epoch: int,
+    state: State,
 ) -> tuple[float, int]:
     """Return the summed loss and the number of errors of a pass of conjugate gradient, each minibatch a fresh start of SciPy's."""
     from scipy.optimize import minimize  # here, so that importing wakesleep stays light
@@ -228,21 +264,21 @@ def _conjugate_gradient_pass(
     below, moving = (net[:-1], net[-1:]) if top_only else (net[:0], net)
     parameters = list(moving.parameters())
     loss_sum, errors = 0.0, 0
-    for index in torch.split(rows.order(labels, len(images), rng), config.cg_batch_size):
+    for index in torch.split(order, config.cg_batch_size):
         batch, target = rows.as_probs(images[index]), labels[index]
         with torch.no_grad():
             batch = below(batch)
 
         def objective(flat: np.ndarray, batch: Tensor = batch, target: Tensor = target) -> tuple[float, np.ndarray]:
             _write(parameters, flat)
-            loss = cross_entropy(moving(batch), target)
+            loss = _loss(moving(batch), target)
             gradients = torch.autograd.grad(loss, parameters)
             return float(loss.detach()), torch.cat([gradient.flatten() for gradient in gradients]).cpu().numpy().astype(np.float64)
 
         with torch.no_grad():
             logits = moving(batch)
-            loss_sum += float(cross_entropy(logits, target, reduction="sum"))
-            errors += int((logits.argmax(1) != target).sum())
+            loss_sum += float(_loss(logits, target)) * len(index)
+            errors += int(_count_errors(logits, target))
         now = torch.cat([parameter.detach().flatten() for parameter in parameters]).cpu().numpy().astype(np.float64)
         found = minimize(objective, now, jac=True, method="CG", options={"maxiter": config.cg_line_searches})
         _write(parameters, found.x)

@@ -108,21 +108,25 @@ class Contrast:
         data, model = self.visible[:n], self.visible[n:]
         positive, negative = self.hidden[:n], self.hidden[n:]
         states = self.states if chains is None else chains[:n]
-        rbm.hidden_input(data, out=positive)
-        if chains is None and self.labels:
-            begin = rbm.hidden.mean(self._draw_labels(rbm, negative.copy_(positive), rng), out=negative)
-            rbm.hidden.sample(begin, rng, out=states)
-        rbm.hidden.mean(positive, out=positive)
-        if chains is None and not self.labels:
-            rbm.hidden.sample(positive, rng, out=states)
+        if chains is None:
+            rbm.hidden_input(data, out=positive)
+            if self.labels:
+                begin = rbm.hidden.mean(self._draw_labels(rbm, negative.copy_(positive), rng), out=negative)
+                rbm.hidden.sample(begin, rng, out=states)
+            rbm.hidden.mean(positive, out=positive)
+            if not self.labels:
+                rbm.hidden.sample(positive, rng, out=states)
         for step in range(config.gibbs_steps):
             if step:
                 rbm.hidden.sample(negative, rng, out=states)
-            rbm.visible_probs(states, out=model)
             if config.sample_visible or config.persistent:
-                model.copy_(rbm.visible.sample(model, rng, out=self.visible_states))
-            rbm.hidden_probs(model, out=negative)
-        if chains is not None:
+                rbm.visible.sample(rbm.visible_probs(states, out=self.visible_states), rng, out=model)
+            else:
+                rbm.visible_probs(states, out=model)
+            if chains is None or step < config.gibbs_steps - 1:
+                rbm.hidden_probs(model, out=negative)
+        if chains is not None:  # data and chains have not met: one product for both reads the weights once
+            rbm.hidden_probs(self.visible, out=self.hidden)
             rbm.hidden.sample(negative, rng, out=states)
         negative.neg_()
 
@@ -170,10 +174,13 @@ def set_base_rates(rbm: RBM, cases: Tensor) -> None:
 def start(rbm: RBM, config: CDConfig, rng: torch.Generator) -> State:
     """Return the state before the first pass: still increments, and chains (hidden states) at random where CD is persistent.
 
-    Increments are float32 or better, whatever the precision of `rbm`; chains have that precision.
+    Increments are float32 or better, whatever the precision of `rbm`; chains have that precision. Without momentum there are no
+    increments: small minibatches cost what touching the weights costs.
     """
     state: State = {"epoch": 0}
-    state |= {f"increment.{name}": torch.zeros_like(parameter, dtype=fine(parameter.dtype)) for name, parameter in rbm.named_parameters()}
+    if config.momentum or config.initial_momentum or config.centred:
+        still = {name: torch.zeros_like(parameter, dtype=fine(parameter.dtype)) for name, parameter in rbm.named_parameters()}
+        state |= {f"increment.{name}": increment for name, increment in still.items()}
     if config.persistent:
         state["chains"] = rbm.weight.new_empty(config.batch_size, rbm.hidden.size).bernoulli_(0.5, generator=rng)
     if config.sparsity_cost:
@@ -197,7 +204,7 @@ def update(rbm: RBM, contrast: Contrast, config: CDConfig, epoch: int, state: St
     rate, momentum = config.rate(epoch), config.momentum_at(epoch)
     increments.product_step(
         rbm.weight,
-        state["increment.weight"],
+        state.get("increment.weight"),
         contrast.visible,
         contrast.hidden,
         cases=contrast.size,
@@ -206,7 +213,7 @@ def update(rbm: RBM, contrast: Contrast, config: CDConfig, epoch: int, state: St
         decay=config.weight_decay,
     )
     for name, gradient in (("visible_bias", contrast.visible_gradient()), ("hidden_bias", contrast.hidden_gradient())):
-        increments.step(getattr(rbm, name), state[f"increment.{name}"], gradient, rate=rate, momentum=momentum)
+        increments.step(getattr(rbm, name), state.get(f"increment.{name}"), gradient, rate=rate, momentum=momentum)
     if config.centred:  # the biases that learn are a + W h_mean and b + v_mean W: what the weights' move added to them is taken back
         rbm.visible_bias.addmv_(state["increment.weight"], state["hidden_mean"], alpha=-1.0)
         rbm.hidden_bias.addmv_(state["increment.weight"].t(), state["visible_mean"], alpha=-1.0)
@@ -235,11 +242,12 @@ def _push_to_target(contrast: Contrast, config: CDConfig, activity: Tensor) -> N
 
 def epochs(
     rbm: RBM,
-    cases: Tensor,
+    cases: Tensor | rows.Rows,
     *,
     config: CDConfig,
     rng: torch.Generator,
     classes: Tensor | None = None,
+    weights: Tensor | None = None,
     state: State | None = None,
     stage: str = "cd",
     dtype: torch.dtype | None = None,
@@ -248,10 +256,11 @@ def epochs(
 
     Args:
         rbm: the machine that learns, in place.
-        cases: data on the RBM's device.
+        cases: data on the RBM's device, or `Rows` that put them there.
         config: rates, passes and kind of negative phase.
         rng: where all random choices come from; its device is the RBM's.
         classes: labels (N,) by which minibatches are balanced; without them the order is plain random.
+        weights: how often each case is shown, relative to the others (N,); by default once a pass.
         state: the `state` of an earlier record, to go on after it (`rng` must stand where it stood then).
         stage: the name the records carry.
         dtype: the precision of products, e.g. torch.bfloat16 (`foundation.precision.pick_precision("auto", device)` says whether it pays);
@@ -270,13 +279,14 @@ def epochs(
     error = torch.zeros((), device=rbm.weight.device)
     for epoch in range(int(state["epoch"]), config.passes):
         error.zero_()
-        for index in torch.split(rows.order(classes, len(cases), rng), config.batch_size):
+        for index in torch.split(rows.order(classes, len(cases), rng, weights), config.batch_size):
             if len(index) not in buffers:
                 buffers[len(index)] = Contrast(coarse, len(index), config)
             contrast = buffers[len(index)]
             rows.gather(cases, index, contrast.visible[: contrast.size])
             update(rbm, contrast, config, epoch, state, rng, coarse)
-            error += contrast.squared_error()
+            if not config.persistent:
+                error += contrast.squared_error()
         check_finite(dict(rbm.named_parameters()), config.rate(epoch))
         state = {**state, "epoch": epoch + 1}
         metrics: dict[str, Any] = {"learning_rate": config.rate(epoch)}

@@ -5,19 +5,21 @@ Source: Hinton, Osindero & Teh (2006), sections 4 and 6.1. Each added layer can 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from wakesleep.foundation import cases as rows
+from wakesleep.foundation.cases import UNLABELLED
 from wakesleep.foundation.errors import DataError
 from wakesleep.learning import cd
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.records import Pass, State
 from wakesleep.model.dbn import DBN
+from wakesleep.model.rbm import RBM
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,14 @@ def epochs(
     *,
     config: GreedyConfig,
     rng: torch.Generator,
+    weights: Tensor | None = None,
     state: State | None = None,
     dtype: torch.dtype | None = None,
 ) -> Iterator[Pass]:
     """Pretrain `dbn` on `images` (N, pixels) and, where it has a label group, `labels` (N,), from the pixels up, in place.
 
+    Directed layers learn from all cases; a memory with labels from those whose label is known, not UNLABELLED.
+    `weights` (N,) say how often each case is shown, relative to the others.
     `dtype` is the precision of products, as in `cd.epochs`.
 
     Yields:
@@ -82,13 +87,57 @@ def epochs(
     """
     first, inner = (0, None) if state is None else (int(state["layer"]), state["inner"])
     for layer in range(first, dbn.depth):
-        top = layer == dbn.depth - 1
-        cases = memory_cases(dbn, images, labels) if top else features(dbn, images, layer)
-        rbm = dbn.rbm(layer)
+        rbm, cases, classes, shares = _work(dbn, images, labels, weights, layer)
         if inner is None:
             cd.set_base_rates(rbm, cases)
-        each = config.memory if top else config.layer
-        stage = "memory" if top else f"layer {layer + 1}"
-        for record in cd.epochs(rbm, cases, config=each, rng=rng, classes=labels, state=inner, stage=stage, dtype=dtype):
+        top = layer == dbn.depth - 1
+        each, stage = (config.memory, "memory") if top else (config.layer, f"layer {layer + 1}")
+        for record in cd.epochs(rbm, cases, config=each, rng=rng, classes=classes, weights=shares, state=inner, stage=stage, dtype=dtype):
             yield record._replace(state={"layer": layer, "inner": record.state})
         inner = None
+
+
+def chunk(
+    dbn: DBN,
+    images: Tensor,
+    labels: Tensor | None = None,
+    *,
+    config: GreedyConfig,
+    rng: torch.Generator,
+    layers: Sequence[int] | None = None,
+    weights: Tensor | None = None,
+    state: State | None = None,
+    dtype: torch.dtype | None = None,
+) -> State:
+    """Give each of `layers` (by default all, from the pixels up) one pass over a chunk of a set that is too large to hold, in place.
+
+    The layers below a layer are taken as they are now. Hand the state that comes back to the next call: momentum and chains live on.
+    Rate and momentum are those of a first pass; chunks of a torch DataLoader do well.
+
+    Raises:
+        DataError: a label group without labels, or labels out of range.
+        DivergedError: NaN or infinite weights.
+    """
+    state = {} if state is None else state
+    for layer in range(dbn.depth) if layers is None else layers:
+        rbm, cases, classes, shares = _work(dbn, images, labels, weights, layer)
+        each = replace(config.memory if layer == dbn.depth - 1 else config.layer, passes=1)
+        before = state.get(f"layer {layer}")
+        if before is None:
+            cd.set_base_rates(rbm, cases)
+        inner = None if before is None else {**before, "epoch": 0}
+        (record,) = cd.epochs(rbm, cases, config=each, rng=rng, classes=classes, weights=shares, state=inner, dtype=dtype)
+        state = {**state, f"layer {layer}": record.state}
+    return state
+
+
+def _work(
+    dbn: DBN, images: Tensor, labels: Tensor | None, weights: Tensor | None, layer: int
+) -> tuple[RBM, Tensor, Tensor | None, Tensor | None]:
+    """Return the RBM of `layer`, its cases, the classes that balance its minibatches, and the cases' weights."""
+    if layer < dbn.depth - 1:
+        return dbn.rbm(layer), features(dbn, images, layer), None if labels is None else labels - UNLABELLED, weights
+    if dbn.labels and labels is not None and bool((labels == UNLABELLED).any()):
+        known = labels != UNLABELLED
+        images, labels, weights = images[known], labels[known], None if weights is None else weights[known]
+    return dbn.memory, memory_cases(dbn, images, labels), None if labels is None else labels - UNLABELLED, weights

@@ -97,13 +97,14 @@ def epochs(
     *,
     config: HybridConfig,
     rng: torch.Generator,
+    weights: Tensor | None = None,
     state: State | None = None,
     stage: str = "hybrid",
     dtype: torch.dtype | None = None,
 ) -> Iterator[Pass]:
     """Fine-tune `dbn` both ways on `images` (N, pixels) and labels (N,), UNLABELLED where unknown, in place; its weights are untied.
 
-    `dtype` is the precision of products, as in `cd.epochs`.
+    `weights` (N,) say how often each case is shown, relative to the others. `dtype` is the precision of products, as in `cd.epochs`.
 
     Yields:
         Pass, with metrics `cross_entropy` (nats a labelled case, mean over the pass as it went), `train_error_percent` (likewise),
@@ -124,7 +125,8 @@ def epochs(
         loss.zero_()
         errors.zero_()
         coarse, done = up_down.begin_pass(dbn, updown, epoch, state, dtype), 0
-        for batch, target, taught in up_down.minibatches(coarse, images, known, epoch=epoch, config=updown, rng=rng, state=state):
+        pass_ = up_down.minibatches(coarse, images, known, epoch=epoch, config=updown, rng=rng, state=state, weights=weights)
+        for batch, target, taught in pass_:
             assert target is not None
             generative = (up_down.lesson(taught), 1.0)
             if config.alternate:

@@ -54,20 +54,30 @@ def follow(
             _decay_and_add(parameter, increment, rate, (decay or {}).get(name, 0.0))
 
 
-def step(parameter: Tensor, increment: Tensor, gradient: Tensor, *, rate: float, momentum: float, decay: float = 0.0) -> None:
-    """Move `parameter` up its gradient, in place; `increment` carries the momentum. All three have one shape."""
+def step(parameter: Tensor, increment: Tensor | None, gradient: Tensor, *, rate: float, momentum: float, decay: float = 0.0) -> None:
+    """Move `parameter` up its gradient, in place; `increment`, None where there is no momentum, carries it. All three have one shape."""
+    if increment is None:
+        parameter.mul_(1 - rate * decay).add_(gradient, alpha=rate) if decay else parameter.add_(gradient, alpha=rate)
+        return
     increment.mul_(momentum).add_(gradient, alpha=rate)
     _decay_and_add(parameter, increment, rate, decay)
 
 
 def product_step(
-    weight: Tensor, increment: Tensor, left: Tensor, right: Tensor, *, cases: int, rate: float, momentum: float, decay: float = 0.0
+    weight: Tensor, increment: Tensor | None, left: Tensor, right: Tensor, *, cases: int, rate: float, momentum: float, decay: float = 0.0
 ) -> None:
     """Do the same for the gradient left'right / cases, (rows, below)'(rows, above), fused so that no gradient is ever stored.
 
     The rows hold positive and negative cases together, the negative ones with their sign turned in `right`, so that both statistics and
-    the momentum cost one matrix product. Rows of lower precision than the weights are multiplied as they are and added up finely.
+    the momentum cost one matrix product. Rows of lower precision than the weights are multiplied as they are and added up finely. Without an
+    increment (no momentum) the weights are read and written once.
     """
+    if increment is None and left.dtype == weight.dtype:
+        weight.addmm_(left.t(), right, beta=1 - rate * decay, alpha=rate / cases)
+        return
+    if increment is None:
+        step(weight, None, left.t() @ right, rate=rate / cases, momentum=0.0, decay=decay * cases)
+        return
     _add_product(increment, left, right, momentum=momentum, factor=rate / cases)
     _decay_and_add(weight, increment, rate, decay)
 

@@ -29,7 +29,7 @@ from wakesleep.model.dbn import DBN
 from wakesleep.model.units import pick
 from wakesleep.sampling.gibbs import random_hidden
 
-UNLABELLED = -1
+UNLABELLED = rows.UNLABELLED
 """The label of a case whose label nobody knows; it is inferred, not clamped."""
 AVERAGE_EVERY = 5
 """Updates between two steps of the running mean: weights hardly move meanwhile, and reading them all costs."""
@@ -238,7 +238,15 @@ def update(dbn: DBN, lessons: Sequence[tuple[Lesson, float]], config: UpDownConf
 
 
 def minibatches(
-    dbn: DBN, images: Tensor, labels: Tensor | None, *, epoch: int, config: UpDownConfig, rng: torch.Generator, state: State
+    dbn: DBN,
+    images: Tensor,
+    labels: Tensor | None,
+    *,
+    epoch: int,
+    config: UpDownConfig,
+    rng: torch.Generator,
+    state: State,
+    weights: Tensor | None = None,
 ) -> Iterator[tuple[Tensor, Tensor | None, Phases]]:
     """Yield each minibatch of a pass with its labels and what contrastive wake-sleep has to teach; the caller moves the weights.
 
@@ -248,7 +256,7 @@ def minibatches(
     buffer = dbn.memory.weight.new_empty(config.batch_size, dbn.sizes[0])
     if "held" in state and bool((state["held"] == UNDECIDED).any()):
         state["held"] = labels_to_hold(labels, len(state["held"]), images.device)
-    for turn, index in enumerate(torch.split(rows.order(classes, len(images), rng), config.batch_size)):
+    for turn, index in enumerate(torch.split(rows.order(classes, len(images), rng, weights), config.batch_size)):
         batch, known = rows.gather(images, index, buffer[: len(index)]), None if labels is None else labels[index]
         chains, held = None, state["held"][: len(index)] if "held" in state else None
         if "chains" in state:
@@ -317,12 +325,14 @@ def epochs(
     *,
     config: UpDownConfig,
     rng: torch.Generator,
+    weights: Tensor | None = None,
     state: State | None = None,
     stage: str = "updown",
     dtype: torch.dtype | None = None,
 ) -> Iterator[Pass]:
     """Fine-tune `dbn` generatively on `images` (N, pixels) and labels (N,), UNLABELLED where unknown, in place; its weights are untied.
 
+    `weights` (N,) say how often each case is shown, relative to the others.
     `dtype` is the precision of products, as in `cd.epochs`.
 
     Yields:
@@ -341,7 +351,7 @@ def epochs(
         error.zero_()
         coarse = begin_pass(dbn, config, epoch, state, dtype)
         seen = 0
-        for batch, _, taught in minibatches(coarse, images, labels, epoch=epoch, config=config, rng=rng, state=state):
+        for batch, _, taught in minibatches(coarse, images, labels, epoch=epoch, config=config, rng=rng, state=state, weights=weights):
             update(dbn, [(lesson(taught), 1.0)], config, epoch, state)
             seen += len(batch)
             settle(dbn, coarse, config, state, len(images), last=seen == len(images))

@@ -69,11 +69,7 @@ class DBN(nn.Module):
         up, down = self.recognition[layer], self.generative[layer]
         if up.weight is not down.weight:
             raise ConfigError(f"layer {layer} is untied: the greedy stage needs tied weights; train it before untie()")
-        rbm = RBM.__new__(RBM)
-        nn.Module.__init__(rbm)
-        rbm.visible, rbm.hidden = down.units, up.units
-        rbm.weight, rbm.visible_bias, rbm.hidden_bias = up.weight, down.bias, up.bias
-        return rbm
+        return RBM.sharing(down.units, up.units, up.weight, down.bias, up.bias)
 
     def up(self, visible: Tensor, rng: torch.Generator | None = None) -> list[Tensor]:
         """Return the activities of a recognition pass, one (N, units) a layer from the pixels (given, in [0, 1]) to the penultimate layer.

@@ -34,6 +34,15 @@ class RBM(nn.Module):
         self.visible_bias = nn.Parameter(torch.zeros(self.visible.size, device=rng.device), requires_grad=False)
         self.hidden_bias = nn.Parameter(torch.zeros(self.hidden.size, device=rng.device), requires_grad=False)
 
+    @classmethod
+    def sharing(cls, visible: Units, hidden: Units, weight: nn.Parameter, visible_bias: nn.Parameter, hidden_bias: nn.Parameter) -> RBM:
+        """Return a machine that stands on parameters of others, weight (visible, hidden) and two biases: training it moves theirs."""
+        rbm = cls.__new__(cls)
+        nn.Module.__init__(rbm)
+        rbm.visible, rbm.hidden = visible, hidden
+        rbm.weight, rbm.visible_bias, rbm.hidden_bias = weight, visible_bias, hidden_bias
+        return rbm
+
     def hidden_input(self, visible: Tensor, out: Tensor | None = None) -> Tensor:
         """Return vW + b, (N, hidden)."""
         return torch.addmm(self.hidden_bias, visible, self.weight, out=out)

@@ -1,0 +1,11 @@
+"""Estimators for scikit-learn's users: a thin facade over the learning loops. Only this package builds on scikit-learn's classes."""
+
+from __future__ import annotations
+
+from wakesleep.estimators.classifier import DBNClassifier
+from wakesleep.estimators.dbn import DBNTransformer
+from wakesleep.estimators.pipeline import make_dbn_pipeline
+from wakesleep.estimators.rbm import BernoulliRBM
+from wakesleep.estimators.regressor import DBNRegressor
+
+__all__ = ["BernoulliRBM", "DBNClassifier", "DBNRegressor", "DBNTransformer", "make_dbn_pipeline"]

@@ -1,0 +1,295 @@
+"""The deep belief net as a classifier: it first learns to generate and then to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from sklearn.base import ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from wakesleep.estimators import shared
+from wakesleep.estimators.dbn import DEFAULTS, LAYER
+from wakesleep.estimators.export import Affine, LabelProbs
+from wakesleep.estimators.shared import Array
+from wakesleep.estimators.tuned import TunedEstimator, net_outputs
+from wakesleep.foundation.cases import UNLABELLED
+from wakesleep.foundation.errors import DataError
+from wakesleep.judging import classify
+from wakesleep.learning import backprop, hybrid, up_down
+from wakesleep.model.dbn import DBN
+from wakesleep.sampling import dreams
+
+
+class DBNClassifier(ClassifierMixin, TunedEstimator):
+    """A deep belief net that learns to generate the cases with their classes, and is then fine-tuned to tell the classes.
+
+    Directed layers are pretrained one by one, classes join as a softmax group of the memory on top. p(class | case) is the softmax of minus
+    the memory's free energies, exact, or what the net fine-tuned by backpropagation says. The generative model stays: `sample` dreams a
+    class, `impute` fills in what is missing, `score_samples` says how ordinary a case is. Source: Hinton, Osindero & Teh (2006); Hinton (2007).
+
+    Args:
+        hidden_layer_sizes: units of each hidden layer, from the visible units up; the last one is the top of the memory.
+        fine_tune: "backprop", from the pretrained weights; "updown", contrastive wake-sleep: a better generative model, also from unlabelled
+            cases; "hybrid", both at once on the same weights; None, pretraining alone.
+        fine_tune_n_iter: passes of fine-tuning; None: those of small sets (80 of backprop, 30 of updown, the core's of hybrid).
+        fine_tune_learning_rate: rate of fine-tuning in the first pass; None: the method's own.
+        sample_visible: backpropagation sees each visible unit as a binary state drawn anew with its value as probability, so that it overfits
+            less.
+        early_stopping: hold cases out, keep the pass of fine-tuning that does best on them and stop when it is long gone.
+        validation_fraction: part of the labelled cases that is held out, from pretraining too.
+        n_iter_no_change: passes without a better score after which fine-tuning stops.
+        unlabeled: the value of y that marks a case whose class nobody knows, e.g. -1 as elsewhere in scikit-learn; directed layers learn from
+            these cases too, and so does "updown". None: every value is a class.
+        n_iter: passes over the cases for each layer of pretraining.
+        batch_size: cases in a minibatch, of pretraining and of fine-tuning.
+        learning_rate: rate of pretraining in the first pass.
+        final_learning_rate: rate of pretraining in the last pass, reached in a straight line.
+        momentum: momentum of pretraining after its first passes.
+        weight_decay: L2 penalty on the weights in pretraining.
+        n_gibbs_steps: K, the Gibbs steps of the negative phase.
+        persistent: persistent chains (PCD) in pretraining instead of chains that start at the data (CD).
+        sparsity_target: wanted mean activity of a hidden unit; only used with a sparsity cost.
+        sparsity_cost: weight of the cross-entropy between wanted and running mean activity; 0 turns it off.
+        scale: "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, if any value lies outside [0, 1], and clips what
+            comes later; "warn" uses values as they are; None refuses values outside [0, 1].
+        missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible units, drawn anew from the first layer after
+            each of its passes, and averages predictions over ten fillings by the whole net.
+        warm_start: let `fit` go on where the last one ended: with fine-tuning where there is any, else with pretraining.
+        device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0".
+        precision: of matrix products: "float32", "bfloat16", or "auto", which measures whether bfloat16 pays.
+        verbose: 1 shows a progress bar, 2 adds a line a pass.
+        random_state: seed, RandomState or None.
+
+    Attributes:
+        classes_: the classes, in the order of the columns of `predict_proba`.
+        net_: the fine-tuned feed-forward net, a `torch.nn.Sequential`, after "backprop".
+        validation_scores_: accuracy on the held-out cases, one a pass, and `best_validation_score_`, with early stopping.
+        dbn_: the generative model, a `wakesleep.DBN`, for everything the core can do with it.
+        n_iter_: passes done in all stages.
+        history_: a dictionary a pass: stage, pass and what was measured.
+        scaler_: the MinMaxScaler in use, or None.
+        n_features_in_: D, and `feature_names_in_` where X had names.
+
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(n_class=2, return_X_y=True)
+    >>> net = DBNClassifier((20, 30), n_iter=5, random_state=0).fit(X / 16, y)
+    >>> bool(net.score(X / 16, y) > 0.95), net.sample(3, label=1, n_gibbs_steps=10).shape
+    (True, (3, 64))
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Sequence[int] = DEFAULTS.hidden,
+        *,
+        fine_tune: Literal["backprop", "updown", "hybrid"] | None = "backprop",
+        fine_tune_n_iter: int | None = None,
+        fine_tune_learning_rate: float | None = None,
+        sample_visible: bool = DEFAULTS.backprop.sample_pixels,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        unlabeled: Any = None,
+        n_iter: int = LAYER.passes,
+        batch_size: int = LAYER.batch_size,
+        learning_rate: float = LAYER.learning_rate,
+        final_learning_rate: float = LAYER.final_learning_rate,
+        momentum: float = LAYER.momentum,
+        weight_decay: float = LAYER.weight_decay,
+        n_gibbs_steps: int = LAYER.gibbs_steps,
+        persistent: bool = LAYER.persistent,
+        sparsity_target: float = LAYER.sparsity_target,
+        sparsity_cost: float = LAYER.sparsity_cost,
+        scale: Literal["auto", "warn"] | None = "auto",
+        missing: Literal["error", "sample"] = "error",
+        warm_start: bool = False,
+        device: str = "auto",
+        precision: str = "float32",
+        verbose: int = 0,
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes,
+            fine_tune=fine_tune,
+            fine_tune_n_iter=fine_tune_n_iter,
+            fine_tune_learning_rate=fine_tune_learning_rate,
+            sample_visible=sample_visible,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            n_iter=n_iter,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            final_learning_rate=final_learning_rate,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            n_gibbs_steps=n_gibbs_steps,
+            persistent=persistent,
+            sparsity_target=sparsity_target,
+            sparsity_cost=sparsity_cost,
+            scale=scale,
+            missing=missing,
+            warm_start=warm_start,
+            device=device,
+            precision=precision,
+            verbose=verbose,
+            random_state=random_state,
+        )
+        self.unlabeled = unlabeled
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> DBNClassifier:
+        """Learn to generate the cases X (N, D) with their classes y (N,), then fine-tune; `sample_weight` (N,) says how often each is shown.
+
+        Raises:
+            DataError: values out of range, NaN, a single class (each with its cure). ConfigError: parameters that cannot work.
+        """
+        self._check_method()
+        source = shared.random_source(self.random_state)
+        goes_on = self.warm_start and shared.is_fitted(self)
+        X, y = shared.check_cases(self, X, y, reset=not goes_on)
+        taking_part, weights = shared.check_weights(sample_weight, X)
+        X, labels = X[taking_part], self._encode(y[taking_part], self.classes_ if goes_on else None)
+        labelled = np.flatnonzero(labels != UNLABELLED)
+        held_out = self._held_out(labelled, labels[labelled], source)
+        learned = np.setdiff1d(np.arange(len(labels)), held_out)
+        if not goes_on:
+            self._begin(X[learned], len(self.classes_), source)
+        rng = shared.fresh_rng(source, self._device)
+        images, known = self._images(X[learned], rng)
+        targets = torch.from_numpy(labels[learned]).to(self._device)
+        weights = None if weights is None else weights[learned]
+        if not goes_on:
+            self._pretrain(images, known, targets, weights, rng)
+        elif self.fine_tune is None:
+            for _ in range(self.n_iter):
+                self._pass_over_chunk(images, known, targets, weights, rng)
+        self._fine_tune(images, targets, weights, rng, self._accuracy(X[held_out], labels[held_out]))
+        return self
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> DBNClassifier:
+        """Learn from a chunk X (N, D), y (N,) of a larger set; the first call names all `classes`.
+
+        A new estimator learns to generate: each layer gets one pass, and classes are told by the memory's label free energies, whatever
+        `fine_tune` says, for a net can be fine-tuned only once it is pretrained. After `fit`, a call is one pass of its last stage.
+        """
+        self._check_method()
+        first = not shared.is_fitted(self)
+        if first and classes is None:
+            raise DataError("the first call of partial_fit needs `classes`, all that will ever come, e.g. classes=np.unique(y)")
+        X, y = shared.check_cases(self, X, y, reset=first)
+        taking_part, weights = shared.check_weights(sample_weight, X)
+        X, labels = X[taking_part], self._encode(y[taking_part], np.unique(classes) if first else self.classes_)
+        if first:
+            self._begin(X, len(self.classes_), shared.random_source(self.random_state))
+        rng = shared.fresh_rng(self._source, self._device)
+        images, known = self._images(X, rng)
+        targets = torch.from_numpy(labels).to(self._device)
+        if hasattr(self, "net_") or not self.dbn_.tied:
+            self._fine_tune(images, targets, weights, rng, None, once=True)
+        else:
+            self._pass_over_chunk(images, known, targets, weights, rng)
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Return the most probable class of each case of X (N, D): (N,)."""
+        probs = self.predict_proba(X)
+        return self.classes_[probs.argmax(1)]  # type: ignore[no-any-return]
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return p(class | case) for X (N, D), (N, classes), in the order of `classes_`; averaged over draws of missing values."""
+        check_is_fitted(self)
+        return self._average(X, lambda dbn, net, images: _log_probs(dbn, net, images).double().exp())
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return log p(class | case) for X (N, D), (N, classes), nats."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
+    def sample(self, n_samples: int = 1, *, label: Any = None, random_state: Any = None, n_gibbs_steps: int = 1000) -> Array:
+        """Return what the net dreams, (n_samples, D), with `label` clamped: one class for all, or one a sample; free without.
+
+        Values are the visible units' probabilities after `n_gibbs_steps` Gibbs steps, in the units of the data.
+
+        Raises:
+            DataError: a label that is no class of this net.
+        """
+        check_is_fitted(self)
+        if label is None:
+            return super().sample(n_samples, random_state=random_state, n_gibbs_steps=n_gibbs_steps)
+        wanted = np.full(n_samples, label) if np.ndim(label) == 0 else np.asarray(label)
+        labels = torch.from_numpy(self._encode(wanted, self.classes_)).to(self._device)
+        rng = shared.fresh_rng(shared.random_source(random_state), self._device)
+        return shared.from_range(self, dreams.dream(self.dbn_, rng=rng, labels=labels, steps=n_gibbs_steps).pixels.cpu().numpy())
+
+    def _check_method(self) -> None:
+        """Refuse ways to fine-tune that are not there."""
+        shared.check_choice("fine_tune", self.fine_tune, ("backprop", "updown", "hybrid", None))
+
+    def _encode(self, y: Array, classes: Array | None) -> Array:
+        """Return classes as numbers (N,), UNLABELLED where y says so; they are those of y unless given.
+
+        Raises:
+            DataError: a single class, or a class that is none of `classes`.
+        """
+        labels = np.full(len(y), UNLABELLED, dtype=np.int64)
+        labelled = np.ones(len(y), dtype=bool) if self.unlabeled is None else np.asarray(y != self.unlabeled)
+        check_classification_targets(y[labelled])
+        self.classes_ = np.unique(y[labelled]) if classes is None else classes
+        if len(self.classes_) < 2:
+            raise DataError(f"y holds {len(self.classes_)} class(es) ({self.classes_.tolist()}); expected at least 2 classes to tell apart")
+        unknown = ~np.isin(y[labelled], self.classes_)
+        if unknown.any():
+            raise DataError(f"{np.unique(y[labelled][unknown])[:5].tolist()} came as classes; this net knows {self.classes_.tolist()}")
+        labels[labelled] = np.searchsorted(self.classes_, y[labelled])
+        return labels
+
+    def _fine_tune(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        weights: Tensor | None,
+        rng: torch.Generator,
+        score: Callable[[], float] | None,
+        once: bool = False,
+    ) -> None:
+        """Hand the pretrained net to the way of fine-tuning that was asked for."""
+        if self.fine_tune == "updown":
+            config = self._tuning(DEFAULTS.updown, once)
+            passes = up_down.epochs(self.dbn_, images, labels, config=config, rng=rng, weights=weights, dtype=self._dtype())
+            self._tune(self.dbn_, passes, config.passes, score)
+        elif self.fine_tune == "hybrid":
+            both = replace(DEFAULTS.hybrid, updown=self._tuning(DEFAULTS.hybrid.updown, once), sample_pixels=self.sample_visible)
+            passes = hybrid.epochs(self.dbn_, images, labels, config=both, rng=rng, weights=weights, dtype=self._dtype())
+            self._tune(self.dbn_, passes, both.updown.passes, score)
+        elif self.fine_tune == "backprop":
+            if not hasattr(self, "net_"):
+                self.net_ = backprop.classifier(self.dbn_, len(self.classes_), rng=rng)
+            known = labels != UNLABELLED
+            self._backprop(
+                self.net_, images[known], labels[known], None if weights is None else weights[known.cpu()], rng, score=score, once=once
+            )
+
+    def _accuracy(self, X: Array, labels: Array) -> Callable[[], float] | None:
+        """Return a function that tells the accuracy on held-out cases as the net stands, None where there are none."""
+        if not len(labels):
+            return None
+        images, _ = self._images(X, shared.fresh_rng(np.random.RandomState(0), self._device))
+        truth = torch.from_numpy(labels).to(self._device)
+        return lambda: float((_log_probs(self.dbn_, getattr(self, "net_", None), images).argmax(1) == truth).float().mean())
+
+    def _recognition_layers(self) -> list[nn.Module]:
+        if hasattr(self, "net_"):
+            return [*self._net_layers(), nn.Softmax(1)]
+        memory, pen = self.dbn_.memory, self.dbn_.sizes[-2]
+        total_input = Affine(memory.weight[:pen], memory.hidden_bias)
+        return [*super()._recognition_layers()[:-2], LabelProbs(total_input, memory.weight[pen:], memory.visible_bias[pen:])]
+
+
+def _log_probs(dbn: DBN, net: nn.Sequential | None, images: Tensor) -> Tensor:
+    """Return log p(class | image), (N, classes): of the fine-tuned net, or of the memory by its label free energies."""
+    return torch.log_softmax(classify.memory_label_scores(dbn, dbn.up(images)[-1]) if net is None else net_outputs(net, images), 1)

@@ -1,0 +1,427 @@
+"""The deep belief net: what its estimators share, and the net as a transformer to features of any depth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from numbers import Integral
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from wakesleep import checkpoint
+from wakesleep.estimators import persistence, shared
+from wakesleep.estimators.export import Affine
+from wakesleep.estimators.shared import Array
+from wakesleep.foundation.devices import pick_device
+from wakesleep.foundation.errors import DataError
+from wakesleep.foundation.precision import pick_precision, twin
+from wakesleep.foundation.rng import generator
+from wakesleep.judging import meanfield
+from wakesleep.learning import greedy
+from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.greedy import GreedyConfig
+from wakesleep.learning.records import Pass, State, require
+from wakesleep.model.dbn import DBN
+from wakesleep.sampling import dreams, missing
+from wakesleep.settings import preset
+
+_DIGITS = preset("digits")
+LAYER = replace(_DIGITS.greedy.layer, passes=30)
+DEFAULTS = replace(
+    _DIGITS,
+    hidden=(300, 600),
+    greedy=GreedyConfig(LAYER, LAYER),
+    backprop=replace(_DIGITS.backprop, passes=80, learning_rate=0.1, sample_pixels=True),
+)
+"""Where defaults come from: the settings of `make train` for small sets, with half its passes of pretraining on one layer less (as accurate
+on parts of the digits' training cases, in a third of the time) and pixels drawn anew in each of twice its passes of backpropagation."""
+Function = Callable[[DBN, nn.Sequential | None, Tensor], Tensor]
+"""What a prediction does: net, the net fine-tuned from it, images (N, D) -> (N, ...)."""
+DRAWS, SWEEPS = 10, 20
+"""Over how many fillings of missing values a prediction is averaged, and sweeps of the net to each."""
+
+
+class DBNEstimator(BaseEstimator):
+    """What the estimators of deep belief nets share: parameters of pretraining, cases, dreams, persistence."""
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Sequence[int] = DEFAULTS.hidden,
+        *,
+        n_iter: int = LAYER.passes,
+        batch_size: int = LAYER.batch_size,
+        learning_rate: float = LAYER.learning_rate,
+        final_learning_rate: float = LAYER.final_learning_rate,
+        momentum: float = LAYER.momentum,
+        weight_decay: float = LAYER.weight_decay,
+        n_gibbs_steps: int = LAYER.gibbs_steps,
+        persistent: bool = LAYER.persistent,
+        sparsity_target: float = LAYER.sparsity_target,
+        sparsity_cost: float = LAYER.sparsity_cost,
+        scale: Literal["auto", "warn"] | None = "auto",
+        missing: Literal["error", "sample"] = "error",
+        warm_start: bool = False,
+        device: str = "auto",
+        precision: str = "float32",
+        verbose: int = 0,
+        random_state: Any = None,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.n_iter = n_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.final_learning_rate = final_learning_rate
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.n_gibbs_steps = n_gibbs_steps
+        self.persistent = persistent
+        self.sparsity_target = sparsity_target
+        self.sparsity_cost = sparsity_cost
+        self.scale = scale
+        self.missing = missing
+        self.warm_start = warm_start
+        self.device = device
+        self.precision = precision
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def score_samples(self, X: Any) -> Array:
+        """Return how typical each case of X (N, D) is for the net, nats up to a constant: (N,).
+
+        It is the lower bound on log p(v) with means in place of samples, log Z left out: an order of cases, from outliers to the ordinary,
+        and no likelihood (`judging.meanfield`). Missing values are averaged over.
+        """
+        check_is_fitted(self)
+        return self._average(X, lambda dbn, net, images: meanfield.score(dbn, images))
+
+    def sample(self, n_samples: int = 1, *, random_state: Any = None, n_gibbs_steps: int = 1000) -> Array:
+        """Return what the net dreams: `n_samples` cases (n_samples, D) after `n_gibbs_steps` Gibbs steps of the memory from random states.
+
+        Values are the visible units' probabilities, in the units of the data.
+        """
+        check_is_fitted(self)
+        rng = shared.fresh_rng(shared.random_source(random_state), self._device)
+        return shared.from_range(self, dreams.dream(self.dbn_, rng=rng, count=n_samples, steps=n_gibbs_steps).pixels.cpu().numpy())
+
+    def impute(self, X: Any, *, how: Literal["sample", "mean"] = "sample", random_state: Any = None, n_sweeps: int = 50) -> Array:
+        """Return X (N, D) with NaN filled in from the net given the known values of each case.
+
+        Args:
+            X: cases (N, D), NaN where a value is missing.
+            how: "sample", a state of the visible unit (its lowest or highest value), or "mean", its probability, averaged over ten chains.
+            random_state: seed of the chains.
+            n_sweeps: sweeps up and down the net, known values put back each time.
+        """
+        check_is_fitted(self)
+        shared.check_choice("how", how, ("sample", "mean"))
+        X = shared.check_dense(self, X)
+        rng = shared.fresh_rng(shared.random_source(random_state), self._device)
+        images = torch.tensor(shared.to_range(self, X), dtype=torch.float32, device=self._device)
+        known = ~torch.isnan(images)
+        draws = [dreams.inpaint(self.dbn_, images, known, rng=rng, sweeps=n_sweeps) for _ in range(DRAWS if how == "mean" else 1)]
+        filled = torch.stack(draws).mean(0)
+        if how == "sample":
+            filled = self.dbn_.memory.hidden.sample(filled, rng)
+        return np.where(np.isnan(X), shared.from_range(self, filled.cpu().numpy()), X)
+
+    def save(self, path: Any) -> None:
+        """Write the fitted estimator into one safetensors file: weights, parameters and classes, no pickle. `load` reads it."""
+        persistence.save(self, path)
+
+    @classmethod
+    def load(cls, path: Any) -> Self:
+        """Return the estimator that `save` wrote to `path`."""
+        return persistence.load(cls, path)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.dbn_.memory.weight.device
+
+    def _greedy_config(self) -> GreedyConfig:
+        """Return the settings of pretraining, the same for all layers."""
+        layer = CDConfig(
+            passes=self.n_iter,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            final_learning_rate=self.final_learning_rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            gibbs_steps=self.n_gibbs_steps,
+            persistent=self.persistent,
+            sparsity_target=self.sparsity_target,
+            sparsity_cost=self.sparsity_cost,
+        )
+        return GreedyConfig(layer, layer)
+
+    def _begin(self, X: Array, labels: int, source: np.random.RandomState) -> None:
+        """Start afresh for cases like X (N, D): a net of random weights with room for `labels`."""
+        shared.check_choice("missing", self.missing, ("error", "sample"))
+        sizes = tuple(self.hidden_layer_sizes) if np.iterable(self.hidden_layer_sizes) else (self.hidden_layer_sizes,)
+        require(
+            len(sizes) > 0 and all(isinstance(size, Integral) and size >= 1 for size in sizes),
+            f"hidden_layer_sizes = {self.hidden_layer_sizes!r}: expected whole numbers of at least 1, e.g. (200, 200, 500)",
+        )
+        self.scaler_ = shared.fit_range(self.scale, X)
+        self._source = source
+        self.dbn_ = DBN((X.shape[1], *sizes), labels=labels, rng=shared.fresh_rng(source, pick_device(self.device)))
+        self.n_iter_ = 0
+        self.history_: list[dict[str, Any]] = []
+        self._chunks: State | None = None
+
+    def _images(self, X: Array, rng: torch.Generator, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor | None]:
+        """Return X in range on the device, and what of it is known (N, D), None where all is; unknown values hold a first guess."""
+        X = shared.to_range(self, X)
+        if not np.isnan(np.sum(X)):
+            return shared.tensor(X, self._device).to(dtype), None
+        images = torch.tensor(X, dtype=dtype, device=self._device)
+        return images, missing.begin(images, rng)
+
+    def _pretrain(self, images: Tensor, known: Tensor | None, labels: Tensor | None, weights: Tensor | None, rng: torch.Generator) -> None:
+        """Let the core pretrain layer by layer; missing pixels are drawn anew after each pass of the first layer."""
+        config, first = self._greedy_config(), self.dbn_.rbm(0)
+        if known is not None and self.dbn_.depth == 1 and self.dbn_.labels:
+            raise DataError("missing values need a net of two hidden layers or more here: the pixels of a single one share it with the labels")
+        passes = greedy.epochs(self.dbn_, images, labels, config=config, rng=rng, weights=weights, dtype=self._dtype())
+        for record in self._watch(passes, config.layer.passes * self.dbn_.depth):
+            self._chunks = {**(self._chunks or {}), f"layer {record.state['layer']}": record.state["inner"]}
+            if known is not None and record.state["layer"] == 0:
+                missing.refill(first, images, known, rng)
+
+    def _watch(self, passes: Iterator[Pass], total: int) -> Iterator[Pass]:
+        """Yield the records of a loop, count and note them."""
+        for record in shared.watch(passes, total, self.verbose, type(self).__name__):
+            self.n_iter_ += 1
+            self.history_.append({"stage": record.stage, "pass": record.epoch, **record.metrics})
+            yield record
+
+    def _pass_over_chunk(
+        self, images: Tensor, known: Tensor | None, labels: Tensor | None, weights: Tensor | None, rng: torch.Generator
+    ) -> None:
+        """Give each layer one pass over a chunk; momentum and chains live on between chunks."""
+        config = self._greedy_config()
+        config = GreedyConfig(*(replace(each, initial_momentum=each.momentum) for each in (config.layer, config.memory)))
+        self._chunks = greedy.chunk(self.dbn_, images, labels, config=config, rng=rng, weights=weights, state=self._chunks, dtype=self._dtype())
+        if known is not None:
+            missing.refill(self.dbn_.rbm(0), images, known, rng)
+        self.n_iter_ += 1
+
+    def _average(self, X: Any, function: Function) -> Array:
+        """Return `function` of net and new cases X (N, D), in the type of X, averaged over draws of missing values from the net."""
+        X = shared.check_cases(self, X, reset=False)
+        rng, dtype = generator(0, self._device), torch.float64 if X.dtype == np.float64 else torch.float32
+        dbn, net = twin(self.dbn_, dtype), twin(self.net_, dtype) if hasattr(self, "net_") else None
+        results = []
+        for start in range(0, len(X), missing.CHUNK):
+            part = X[start : start + missing.CHUNK]
+            images, known = self._images(part, rng, dtype)
+            if known is None:
+                results.append(function(dbn, net, images))
+                continue
+            draws = (dreams.inpaint(dbn, images, known, rng=rng, sweeps=SWEEPS) for _ in range(DRAWS))
+            results.append(torch.stack([function(dbn, net, filled) for filled in draws]).mean(0))
+        return torch.cat(results).cpu().numpy()
+
+    def _nets(self) -> tuple[DBN, nn.Sequential | None]:
+        """Return what a model file holds."""
+        check_is_fitted(self)
+        return self.dbn_, getattr(self, "net_", None)
+
+    def _set_nets(self, model: checkpoint.Model, tensors: dict[str, Tensor]) -> None:
+        """Take over what a model file held."""
+        self.dbn_, self._chunks, self._source = model.dbn, None, shared.random_source(self.random_state)
+        self.history_ = []
+        if model.net is not None:
+            self.net_ = model.net
+
+    def _recognition_layers(self) -> list[nn.Module]:
+        """Return the way up from cases in range, as modules to export."""
+        layers = [layer for up in self.dbn_.recognition for layer in (Affine(up.weight, up.bias), nn.Sigmoid())]
+        return [*layers, Affine(self.dbn_.memory.weight, self.dbn_.memory.hidden_bias), nn.Sigmoid()]
+
+    def _dtype(self) -> torch.dtype:
+        """Return the type of products."""
+        return pick_precision(self.precision, self._device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state with nets as numpy arrays: it loads on any device, and skops can read it."""
+        state = super().__getstate__()
+        return {name: persistence.to_plain(value) for name, value in state.items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({name: persistence.from_plain(value) for name, value in state.items()})
+
+    def __sklearn_tags__(self) -> Any:
+        """Say that NaN is welcome where it is to be drawn from the net."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.missing == "sample"
+        return tags
+
+
+class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstimator):
+    """Features of a deep belief net, pretrained layer by layer without labels: the activities of any hidden layer.
+
+    Each layer is an RBM that learns the activities of the layer below. Source: Hinton, Osindero & Teh (2006), section 4; Hinton &
+    Salakhutdinov (2006).
+
+    Args:
+        hidden_layer_sizes: units of each hidden layer, from the visible units up.
+        layer: which hidden layer's activities are the features, from 1; None: the top one.
+        n_iter: passes over the cases for each layer of pretraining.
+        batch_size: cases in a minibatch, of pretraining and of fine-tuning.
+        learning_rate: rate of pretraining in the first pass.
+        final_learning_rate: rate of pretraining in the last pass, reached in a straight line.
+        momentum: momentum of pretraining after its first passes.
+        weight_decay: L2 penalty on the weights in pretraining.
+        n_gibbs_steps: K, the Gibbs steps of the negative phase.
+        persistent: persistent chains (PCD) in pretraining instead of chains that start at the data (CD).
+        sparsity_target: wanted mean activity of a hidden unit; only used with a sparsity cost.
+        sparsity_cost: weight of the cross-entropy between wanted and running mean activity; 0 turns it off.
+        scale: "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, if any value lies outside [0, 1], and clips what
+            comes later; "warn" uses values as they are; None refuses values outside [0, 1].
+        missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible units, drawn anew from the first layer after
+            each of its passes, and averages predictions over ten fillings by the whole net.
+        warm_start: let `fit` go on where the last one ended: with fine-tuning where there is any, else with pretraining.
+        device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0".
+        precision: of matrix products: "float32", "bfloat16", or "auto", which measures whether bfloat16 pays.
+        verbose: 1 shows a progress bar, 2 adds a line a pass.
+        random_state: seed, RandomState or None.
+
+    Attributes:
+        dbn_: the generative model, a `wakesleep.DBN`, for everything the core can do with it.
+        n_iter_: passes done in all stages.
+        history_: a dictionary a pass: stage, pass and what was measured.
+        scaler_: the MinMaxScaler in use, or None.
+        n_features_in_: D, and `feature_names_in_` where X had names.
+
+    Raises:
+        ConfigError: from `fit`, parameters that cannot work. DataError: values outside [0, 1] or NaN that are not allowed, with the cure.
+
+    >>> import numpy as np
+    >>> X = np.eye(6)
+    >>> DBNTransformer((4, 3), layer=1, n_iter=2, random_state=0).fit_transform(X).shape
+    (6, 4)
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Sequence[int] = DEFAULTS.hidden,
+        *,
+        layer: int | None = None,
+        n_iter: int = LAYER.passes,
+        batch_size: int = LAYER.batch_size,
+        learning_rate: float = LAYER.learning_rate,
+        final_learning_rate: float = LAYER.final_learning_rate,
+        momentum: float = LAYER.momentum,
+        weight_decay: float = LAYER.weight_decay,
+        n_gibbs_steps: int = LAYER.gibbs_steps,
+        persistent: bool = LAYER.persistent,
+        sparsity_target: float = LAYER.sparsity_target,
+        sparsity_cost: float = LAYER.sparsity_cost,
+        scale: Literal["auto", "warn"] | None = "auto",
+        missing: Literal["error", "sample"] = "error",
+        warm_start: bool = False,
+        device: str = "auto",
+        precision: str = "float32",
+        verbose: int = 0,
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes,
+            n_iter=n_iter,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            final_learning_rate=final_learning_rate,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            n_gibbs_steps=n_gibbs_steps,
+            persistent=persistent,
+            sparsity_target=sparsity_target,
+            sparsity_cost=sparsity_cost,
+            scale=scale,
+            missing=missing,
+            warm_start=warm_start,
+            device=device,
+            precision=precision,
+            verbose=verbose,
+            random_state=random_state,
+        )
+        self.layer = layer
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> DBNTransformer:
+        """Learn from X (N, D), layer by layer, `n_iter` passes each; `sample_weight` (N,) says how often each case is shown."""
+        source = shared.random_source(self.random_state)
+        goes_on = self.warm_start and shared.is_fitted(self)
+        X = shared.check_cases(self, X, reset=not goes_on)
+        if not goes_on:
+            self._begin(X, 0, source)
+        taking_part, weights = shared.check_weights(sample_weight, X)
+        rng = shared.fresh_rng(source, self._device)
+        images, known = self._images(X[taking_part], rng)
+        if goes_on:
+            for _ in range(self.n_iter):
+                self._pass_over_chunk(images, known, None, weights, rng)
+        else:
+            self._pretrain(images, known, None, weights, rng)
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> DBNTransformer:
+        """Learn from a chunk X (N, D) of a larger set: one pass of each layer, on the activities of those below as they are now.
+
+        The rate is `learning_rate`, for nobody knows which chunk is the last; momentum and chains live on between calls.
+        """
+        first = not shared.is_fitted(self)
+        X = shared.check_cases(self, X, reset=first)
+        if first:
+            self._begin(X, 0, shared.random_source(self.random_state))
+        taking_part, weights = shared.check_weights(sample_weight, X)
+        rng = shared.fresh_rng(self._source, self._device)
+        images, known = self._images(X[taking_part], rng)
+        self._pass_over_chunk(images, known, None, weights, rng)
+        return self
+
+    def transform(self, X: Any) -> Array:
+        """Return the probabilities of the units of hidden layer `layer`, by default the top one: (N, units), in the type of X."""
+        check_is_fitted(self)
+        return self._average(X, lambda dbn, net, images: self._features(dbn, images))
+
+    def inverse_transform(self, H: Any) -> Array:
+        """Return what activities H (N, units) of hidden layer `layer` look like to the net: a way down in probabilities, (N, D)."""
+        check_is_fitted(self)
+        depth = self._depth()
+        states = torch.tensor(np.asarray(H), dtype=torch.float32, device=self._device)
+        if depth == self.dbn_.depth:
+            states = self.dbn_.memory.visible_probs(states)
+            depth -= 1
+        for layer in reversed(self.dbn_.generative[:depth]):
+            states = layer.probs(states)
+        return shared.from_range(self, states.cpu().numpy())
+
+    def _features(self, dbn: DBN, images: Tensor) -> Tensor:
+        """Return the activities of hidden layer `layer` for images (N, D): (N, units)."""
+        layers = dbn.up(images)
+        depth = self._depth()
+        return dbn.memory.hidden_probs(layers[-1]) if depth == dbn.depth else layers[depth]
+
+    def _recognition_layers(self) -> list[nn.Module]:
+        return super()._recognition_layers()[: 2 * self._depth()]
+
+    def _depth(self) -> int:
+        """Return which hidden layer is asked for, from 1."""
+        depth = self.dbn_.depth if self.layer is None else self.layer
+        require(1 <= depth <= self.dbn_.depth, f"layer = {self.layer}: expected 1 to {self.dbn_.depth}, or None for the top one")
+        return depth
+
+    def __sklearn_tags__(self) -> Any:
+        """Say that features come in the type of the cases."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.dbn_.sizes[self._depth()])

@@ -1,0 +1,97 @@
+"""The way up as one module, for other programs: torch.export and ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from wakesleep.foundation.errors import ConfigError
+
+
+class InRange(nn.Module):
+    """The scaling an estimator learned, and its clipping to [0, 1]."""
+
+    factor: Tensor
+    offset: Tensor
+
+    def __init__(self, scaler: Any) -> None:
+        super().__init__()
+        self.register_buffer("factor", torch.tensor(scaler.scale_, dtype=torch.float32))
+        self.register_buffer("offset", torch.tensor(scaler.min_, dtype=torch.float32))
+
+    def forward(self, cases: Tensor) -> Tensor:
+        """Return cases (N, D) in [0, 1]."""
+        return torch.clamp(cases * self.factor + self.offset, 0.0, 1.0)
+
+
+class Affine(nn.Module):
+    """A linear map with fixed weights, x W + b."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight.detach().cpu().float().clone(memory_format=torch.contiguous_format))
+        self.register_buffer("bias", bias.detach().cpu().float().clone())
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return x W + b, (N, to)."""
+        return states @ self.weight + self.bias
+
+
+class LabelProbs(nn.Module):
+    """The memory's exact p(label | penultimate activities), the top units summed out."""
+
+    label_weight: Tensor
+    label_bias: Tensor
+
+    def __init__(self, total_input: Affine, label_weight: Tensor, label_bias: Tensor) -> None:
+        super().__init__()
+        self.total_input = total_input
+        self.register_buffer("label_weight", label_weight.detach().cpu().clone(memory_format=torch.contiguous_format))
+        self.register_buffer("label_bias", label_bias.detach().cpu().clone())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return p(label | features), (N, labels)."""
+        heard = self.total_input(features)
+        score = nn.functional.softplus(heard[:, None, :] + self.label_weight) - nn.functional.softplus(heard)[:, None, :]
+        return torch.softmax(score.sum(-1) + self.label_bias, 1)
+
+
+def recognition(estimator: Any) -> nn.Module:
+    """Return what a fitted estimator computes from a case, as a module on the CPU, float32: (N, D) -> (N, outputs).
+
+    Outputs are hidden probabilities of a transformer, class probabilities of a classifier, predictions of a regressor; scaling is part
+    of it, drawing missing values is not.
+
+    Raises:
+        NotFittedError: nothing was learned yet.
+    """
+    check_is_fitted(estimator)
+    scaling = [] if estimator.scaler_ is None else [InRange(estimator.scaler_)]
+    return nn.Sequential(*scaling, *estimator._recognition_layers()).eval()
+
+
+def torch_program(estimator: Any) -> torch.export.ExportedProgram:
+    """Return the recognition net as a torch.export program for any number of cases; torch.export.save writes it."""
+    example = torch.zeros(2, estimator.n_features_in_)
+    return torch.export.export(recognition(estimator), (example,), dynamic_shapes=({0: torch.export.Dim("cases")},))
+
+
+def onnx(estimator: Any, path: Path | str) -> None:
+    """Write the recognition net to `path` as ONNX, float32, input "cases" (N, D), output "output" (N, outputs).
+
+    Raises:
+        ConfigError: the packages of the extra `onnx` are not installed.
+    """
+    try:
+        import onnxscript  # noqa: F401 - torch.onnx needs it
+    except ImportError as error:
+        raise ConfigError("writing ONNX needs the packages onnx and onnxscript: pip install 'wakesleep[onnx]'") from error
+    program = torch_program(estimator)
+    torch.onnx.export(program, (), str(path), dynamo=True, input_names=["cases"], output_names=["output"], verbose=False, external_data=False)

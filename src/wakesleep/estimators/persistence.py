@@ -1,0 +1,138 @@
+"""Estimators to files and back: nets as plain arrays for pickle, joblib and skops; one safetensors file that the command line reads too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from sklearn.preprocessing import MinMaxScaler
+from torch import Tensor, nn
+
+from wakesleep import checkpoint
+from wakesleep.estimators.shared import Array
+from wakesleep.foundation.errors import CheckpointError
+from wakesleep.foundation.rng import generator
+from wakesleep.learning.backprop import feed_forward
+from wakesleep.model.dbn import DBN
+
+Estimator = TypeVar("Estimator")
+NET, TENSOR = "wakesleep net", "wakesleep tensor"
+
+
+def to_plain(value: Any) -> Any:
+    """Return `value` with nets and tensors as numpy arrays on the CPU, in dictionaries too."""
+    if isinstance(value, DBN):
+        tensors = {name: tensor.cpu().numpy() for name, tensor in checkpoint.dbn_tensors(value).items()}
+        return {NET: {**checkpoint.dbn_header(value), "tensors": tensors}}
+    if isinstance(value, nn.Sequential):
+        return {NET: {"feed_forward": net_sizes(value), "tensors": {name: tensor.cpu().numpy() for name, tensor in value.state_dict().items()}}}
+    if isinstance(value, Tensor):
+        return {TENSOR: value.detach().cpu().numpy()}
+    return {name: to_plain(inner) for name, inner in value.items()} if isinstance(value, dict) else value
+
+
+def from_plain(value: Any) -> Any:
+    """Return what `to_plain` was given, on the CPU."""
+    if not isinstance(value, dict):
+        return value
+    if TENSOR in value:
+        return torch.tensor(value[TENSOR])
+    if NET not in value:
+        return {name: from_plain(inner) for name, inner in value.items()}
+    plain = value[NET]
+    tensors = {name: torch.tensor(array) for name, array in plain["tensors"].items()}
+    if "feed_forward" not in plain:
+        return checkpoint.build_dbn(tensors, plain, Path("a pickled estimator"))
+    net = feed_forward(plain["feed_forward"])
+    net.load_state_dict(tensors)
+    return net
+
+
+def net_sizes(net: nn.Sequential) -> list[int]:
+    """Return the layer sizes of a feed-forward net, inputs first."""
+    linear = [layer for layer in net if isinstance(layer, nn.Linear)]
+    return [linear[0].in_features, *(layer.out_features for layer in linear)]
+
+
+def save(estimator: Any, path: Path | str) -> None:
+    """Write a fitted estimator to `path`: a wakesleep model file whose header also holds parameters, classes and scaling.
+
+    What a later `partial_fit` would go on with (momentum, chains) is left out; pickle keeps it. A `random_state` that is no number is
+    left out as well.
+
+    Raises:
+        CheckpointError: the file cannot be written. NotFittedError: nothing was learned yet.
+    """
+    dbn, net = estimator._nets()
+    parameters = {name: value for name, value in estimator.get_params(deep=False).items() if _is_plain(value)}
+    fitted = {name: _encode(getattr(estimator, name)) for name in _SAVED if hasattr(estimator, name)}
+    note = {"class": type(estimator).__name__, "parameters": parameters, "fitted": fitted}
+    classes = [str(label) for label in getattr(estimator, "classes_", ())]
+    checkpoint.save_model(Path(path), dbn, net, {"estimator": note, **({"classes": classes} if classes else {})})
+
+
+def load(cls: type[Estimator], path: Path | str) -> Estimator:
+    """Return the estimator of class `cls` that `save` wrote to `path`.
+
+    Raises:
+        CheckpointError: no such file, a damaged one, or one of another estimator.
+    """
+    path = Path(path)
+    tensors, header = checkpoint.load_tensors(path, "model")
+    note = header.get("estimator")
+    if not isinstance(note, dict) or note.get("class") != cls.__name__:
+        found = note.get("class") if isinstance(note, dict) else "net without an estimator's parameters (wakesleep.load reads it)"
+        raise CheckpointError(f"{path} holds a {found}; expected a {cls.__name__}")
+    try:
+        estimator: Any = cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in note["parameters"].items()})
+        for name, value in note["fitted"].items():
+            setattr(estimator, name, _decode(value))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged or of another version of wakesleep: {error}") from error
+    estimator._set_nets(checkpoint.load_model(path), tensors)
+    return estimator  # type: ignore[no-any-return]
+
+
+_SAVED = ("n_features_in_", "feature_names_in_", "scaler_", "classes_", "n_iter_", "target_mean_", "target_scale_", "target_columns_")
+"""What `fit` learns besides weights and what predictions need."""
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether JSON can hold a parameter."""
+    try:
+        json.dumps(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _encode(value: Any) -> Any:
+    """Return a fitted attribute as JSON can hold it."""
+    if isinstance(value, MinMaxScaler):
+        return {"range": [value.data_min_.tolist(), value.data_max_.tolist()]}
+    if isinstance(value, np.ndarray):
+        return {"array": value.tolist(), "dtype": "object" if value.dtype == object else value.dtype.str}
+    return value
+
+
+def _decode(value: Any) -> Any:
+    """Return what `_encode` was given."""
+    if isinstance(value, dict) and "range" in value:
+        return MinMaxScaler(clip=True).fit(np.array(value["range"]))
+    if isinstance(value, dict) and "array" in value:
+        array: Array = np.array(value["array"], dtype=value["dtype"])
+        return array
+    return value
+
+
+def one_layer(weight: Tensor, visible_bias: Tensor, hidden_bias: Tensor) -> DBN:
+    """Return an RBM, weight (visible, hidden), as the net of one layer that a model file holds."""
+    dbn = DBN(tuple(weight.shape), rng=generator(0)).to(weight.dtype)
+    for own, given in zip(
+        (dbn.memory.weight, dbn.memory.visible_bias, dbn.memory.hidden_bias), (weight, visible_bias, hidden_bias), strict=True
+    ):
+        own.copy_(given)
+    return dbn

@@ -1,0 +1,353 @@
+"""The restricted Boltzmann machine as a transformer: everything scikit-learn's BernoulliRBM takes and has, and more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
+from numbers import Integral
+from typing import Any, Literal, Self
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from wakesleep import checkpoint
+from wakesleep.estimators import persistence, shared
+from wakesleep.estimators.export import Affine
+from wakesleep.estimators.shared import Array
+from wakesleep.foundation import cases as rows
+from wakesleep.foundation.devices import pick_device
+from wakesleep.foundation.precision import pick_precision, twin
+from wakesleep.judging.pseudo import pseudo_log_likelihood
+from wakesleep.learning import cd
+from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.records import State, require
+from wakesleep.model.dbn import DBN
+from wakesleep.model.rbm import RBM
+from wakesleep.model.units import Bernoulli
+from wakesleep.sampling import gibbs, missing
+
+
+class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """A restricted Boltzmann machine of binary units, trained by persistent contrastive divergence: features, samples, missing values.
+
+        E(v, h) = -v'Wh - a'v - b'h,   dW = <v h'>_data - <v h'>_chains
+
+    It takes what scikit-learn's `neural_network.BernoulliRBM` takes, with the same defaults, and has what that has; code that imports that
+    class runs with this one. What differs: the order of cases is random, chains start at random states, `score_samples` is exact.
+    Source: Hinton (2002; 2010); Tieleman (2008).
+
+    Args:
+        n_components: hidden units.
+        learning_rate: rate of the first pass, and of `partial_fit`.
+        batch_size: cases in a minibatch, and persistent chains.
+        n_iter: passes over the cases.
+        verbose: 1 shows a progress bar, 2 adds a line a pass.
+        random_state: seed, RandomState or None.
+        persistent: chains go on from where the last update left them (PCD); False starts them at the data (CD).
+        n_gibbs_steps: K, the Gibbs steps of the negative phase.
+        final_learning_rate: rate of the last pass, reached in a straight line; None: `learning_rate`.
+        momentum: part of the last step that is added to the next.
+        weight_decay: L2 penalty on the weights.
+        sparsity_target: wanted mean activity of a hidden unit; only used with a sparsity cost.
+        sparsity_cost: weight of the cross-entropy between wanted and running mean activity; 0 turns it off.
+        scale: "warn" uses values outside [0, 1] as they are, as scikit-learn does, and says so; "auto" maps columns to [0, 1] by the smallest
+            and largest value seen in fit, if any value lies outside; None refuses them.
+        missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible units, drawn anew from the model after each
+            pass, and averages what `transform` and `score_samples` say over twenty fillings.
+        warm_start: let `fit` go on where the last one ended.
+        device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0".
+        precision: of matrix products: "float32" (that of the cases), "bfloat16", or "auto", which measures whether bfloat16 pays; weights
+            keep the type of the cases.
+
+    Attributes:
+        components_: W', the weights, (n_components, D), in the type of X.
+        intercept_hidden_: b, biases of the hidden units, (n_components,).
+        intercept_visible_: a, biases of the visible units, (D,).
+        h_samples_: hidden states of the persistent chains, (batch_size, n_components).
+        n_iter_: passes done.
+        scaler_: the MinMaxScaler in use, or None.
+        n_features_in_: D, and `feature_names_in_` where X had names.
+
+    >>> import numpy as np
+    >>> X = np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 1]])
+    >>> BernoulliRBM(n_components=2, random_state=0).fit(X).transform(X).shape
+    (4, 2)
+    """
+
+    def __init__(
+        self,
+        n_components: int = 256,
+        *,
+        learning_rate: float = 0.1,
+        batch_size: int = 10,
+        n_iter: int = 10,
+        verbose: int = 0,
+        random_state: Any = None,
+        persistent: bool = True,
+        n_gibbs_steps: int = CDConfig.gibbs_steps,
+        final_learning_rate: float | None = None,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        sparsity_target: float = CDConfig.sparsity_target,
+        sparsity_cost: float = CDConfig.sparsity_cost,
+        scale: Literal["auto", "warn"] | None = "warn",
+        missing: Literal["error", "sample"] = "error",
+        warm_start: bool = False,
+        device: str = "auto",
+        precision: str = "float32",
+    ) -> None:
+        self.n_components = n_components
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.n_iter = n_iter
+        self.verbose = verbose
+        self.random_state = random_state
+        self.persistent = persistent
+        self.n_gibbs_steps = n_gibbs_steps
+        self.final_learning_rate = final_learning_rate
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.sparsity_target = sparsity_target
+        self.sparsity_cost = sparsity_cost
+        self.scale = scale
+        self.missing = missing
+        self.warm_start = warm_start
+        self.device = device
+        self.precision = precision
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> BernoulliRBM:
+        """Learn from X (N, D), dense or sparse, in `n_iter` passes; `sample_weight` (N,) says how often each case is shown."""
+        source = shared.random_source(self.random_state)
+        goes_on = self.warm_start and shared.is_fitted(self)
+        X = shared.check_cases(self, X, reset=not goes_on, sparse=True)
+        if not goes_on:
+            self._begin(X, source)
+        self._learn(X, sample_weight, self._config(), source)
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> BernoulliRBM:
+        """Learn from a chunk X (N, D) of a larger set in one pass, and go on from where the last call or `fit` ended.
+
+        Chains, momentum and the running activities live on between calls; the rate is `learning_rate`, for nobody knows which chunk is
+        the last. With chunks of at most `batch_size` cases, each call is one update, as in scikit-learn.
+        """
+        first = not shared.is_fitted(self)
+        X = shared.check_cases(self, X, reset=first, sparse=True)
+        if first:
+            self._begin(X, shared.random_source(self.random_state))
+        self._learn(X, sample_weight, replace(self._config(), passes=1), self.random_state_)
+        return self
+
+    def transform(self, X: Any) -> Array:
+        """Return p(h = 1 | v) of each case of X (N, D): (N, n_components). Missing values are integrated out, with `missing="sample"`."""
+        check_is_fitted(self)
+        X = shared.check_cases(self, X, reset=False, sparse=True)
+        rbm = self._machine(pick_device(self.device))
+        return self._mean_over_missing(rbm, X, rbm.hidden_probs).astype(X.dtype, copy=False)
+
+    def inverse_transform(self, H: Any) -> Array:
+        """Return E[v | h] for hidden units H (N, n_components), in the units of the data: (N, D)."""
+        check_is_fitted(self)
+        rbm = self._machine()
+        hidden = shared.tensor(np.asarray(H, dtype=self.components_.dtype))
+        return shared.from_range(self, rbm.visible_probs(hidden).numpy())
+
+    def score_samples(self, X: Any) -> Array:
+        """Return the pseudo-log-likelihood of each case of X (N, D), nats: (N,).
+
+        It is the exact sum over units of log p(v_i | all others), the expectation of what scikit-learn draws one unit a case of; so the
+        same case always has the same score.
+        """
+        check_is_fitted(self)
+        X = shared.check_cases(self, X, reset=False, sparse=True)
+        rbm = self._machine(pick_device(self.device))
+        return self._mean_over_missing(rbm, X, lambda visible: pseudo_log_likelihood(rbm, visible))
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the mean pseudo-log-likelihood of X (N, D), nats a case: what a grid search compares."""
+        return float(self.score_samples(X).mean())
+
+    def log_likelihood(self, X: Any, *, random_state: Any = None) -> Array:
+        """Return log p(v) of each case of X (N, D), binary, nats: (N,).
+
+        log Z is exact where one side has at most 20 units, and estimated by annealed importance sampling from the base rates of X where
+        both are larger; `random_state` is the seed of that.
+        """
+        likelihood: Any = import_module("wakesleep.judging.likelihood")
+        check_is_fitted(self)
+        X = shared.check_cases(self, X, reset=False, sparse=True)
+        rbm = self._machine(pick_device(self.device))
+        rng = shared.fresh_rng(shared.random_source(random_state), rbm.weight.device)
+        cases = self._cases(X, rbm, rng)[0][:]
+        found = likelihood.log_partition(rbm, cases, rng=rng)
+        log_z = found.forward.log_z if found.exact is None else found.exact
+        log_p: Array = (-rbm.free_energy(cases) - log_z).cpu().numpy()
+        return log_p
+
+    def gibbs(self, v: Any) -> Array:
+        """Return visible states one Gibbs step on from v (N, D), as booleans (N, D)."""
+        check_is_fitted(self)
+        rbm = self._machine()
+        visible = torch.from_numpy(np.asarray(v.toarray() if hasattr(v, "toarray") else v, dtype=self.components_.dtype))
+        rng = shared.fresh_rng(self.random_state_)
+        hidden = rbm.hidden.sample(rbm.hidden_probs(visible), rng)
+        return gibbs.gibbs_step(rbm, hidden, rng).visible.numpy().astype(bool)
+
+    def sample(self, n_samples: int = 1, *, random_state: Any = None, n_gibbs_steps: int = 1000) -> Array:
+        """Return `n_samples` visible states (n_samples, D) after `n_gibbs_steps` Gibbs steps from random hidden states.
+
+        They are 0 or 1, mapped back to the units of the data where `scale="auto"` had mapped these.
+        """
+        check_is_fitted(self)
+        rbm, rng = self._machine(), shared.fresh_rng(shared.random_source(random_state))
+        chains = gibbs.run(rbm, gibbs.random_hidden(rbm, n_samples, rng), n_gibbs_steps, rng)
+        return shared.from_range(self, chains.visible.numpy())
+
+    def impute(self, X: Any, *, how: Literal["sample", "mean"] = "sample", random_state: Any = None, n_gibbs_steps: int = 100) -> Array:
+        """Return X (N, D) with NaN filled in from the model given the known values of each case.
+
+        Args:
+            X: cases (N, D), NaN where a value is missing.
+            how: "sample", a state of the unit (its lowest or highest value), or "mean", its expectation, averaged over the second half of
+                the steps.
+            random_state: seed of the chains.
+            n_gibbs_steps: Gibbs steps with the known units clamped.
+        """
+        check_is_fitted(self)
+        shared.check_choice("how", how, ("sample", "mean"))
+        X = shared.check_dense(self, X)
+        rbm, rng = self._machine(), shared.fresh_rng(shared.random_source(random_state))
+        cases = torch.tensor(shared.to_range(self, X), dtype=rbm.weight.dtype)
+        filled = missing.impute(rbm, cases, rng, steps=n_gibbs_steps, mean=how == "mean")
+        return np.where(np.isnan(X), shared.from_range(self, filled.numpy()), X)
+
+    def _config(self) -> CDConfig:
+        """Return the settings of the learning loop."""
+        return CDConfig(
+            passes=self.n_iter,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            final_learning_rate=self.learning_rate if self.final_learning_rate is None else self.final_learning_rate,
+            momentum=self.momentum,
+            initial_momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            gibbs_steps=self.n_gibbs_steps,
+            persistent=self.persistent,
+            sparsity_target=self.sparsity_target,
+            sparsity_cost=self.sparsity_cost,
+        )
+
+    def _begin(self, X: Array, source: np.random.RandomState) -> None:
+        """Start afresh for cases like X: weights N(0, 0.01^2), biases at zero, no chains yet; all in the type of X."""
+        require(isinstance(self.n_components, Integral) and self.n_components >= 1, f"n_components = {self.n_components}: expected 1 or more")
+        shared.check_choice("missing", self.missing, ("error", "sample"))
+        self.scaler_ = shared.fit_range(self.scale, X)
+        self.components_ = source.normal(0, 0.01, (self.n_components, X.shape[1])).astype(X.dtype)
+        self.intercept_hidden_ = np.zeros(self.n_components, dtype=X.dtype)
+        self.intercept_visible_ = np.zeros(X.shape[1], dtype=X.dtype)
+        self._state: dict[str, Array] = {}
+        self.n_iter_ = 0
+        self.random_state_ = source
+
+    def _learn(self, X: Array, sample_weight: Any, config: CDConfig, source: np.random.RandomState) -> None:
+        """Let the core's loop go `config.passes` over X."""
+        taking_part, weights = shared.check_weights(sample_weight, X)
+        device = pick_device(self.device)
+        rng, rbm = shared.fresh_rng(source, device), self._machine(device)
+        cases, known = self._cases(X[taking_part] if sample_weight is not None else X, rbm, rng)
+        dtype = rbm.weight.dtype if self.precision == "float32" else pick_precision(self.precision, device)
+        state = cd.start(twin(rbm, dtype), config, rng)
+        for name, array in self._state.items():
+            if name in state and state[name].shape == array.shape:  # other shapes: batch_size was changed, so chains start anew
+                state[name] = torch.tensor(array, dtype=state[name].dtype, device=device)
+        passes = cd.epochs(rbm, cases, config=config, rng=rng, weights=weights, state=state, dtype=dtype)
+        for record in shared.watch(passes, config.passes, self.verbose, type(self).__name__):
+            state = record.state
+            if known is not None and isinstance(cases, Tensor):
+                missing.refill(rbm, cases, known, rng)
+        self.n_iter_ += config.passes
+        self._keep(rbm, state)
+
+    def _keep(self, rbm: RBM, state: State) -> None:
+        """Store the machine, and of the loop's state what a later call goes on with."""
+        self.components_ = rbm.weight.detach().cpu().numpy().T
+        self.intercept_hidden_ = rbm.hidden_bias.detach().cpu().numpy()
+        self.intercept_visible_ = rbm.visible_bias.detach().cpu().numpy()
+        lasting = ["chains", "activity"] + [name for name in state if name.startswith("increment.") and self.momentum]
+        self._state = {name: state[name].to(rbm.weight.dtype).cpu().numpy() for name in lasting if name in state}
+        if self.persistent:
+            self.h_samples_ = self._state["chains"]
+
+    def _machine(self, device: torch.device | str = "cpu") -> RBM:
+        """Return the core's machine; on the CPU it stands on this estimator's own arrays."""
+        arrays = (self.components_.T, self.intercept_visible_, self.intercept_hidden_)
+        parameters = [shared.parameter(array, device) for array in arrays]
+        return RBM.sharing(Bernoulli(arrays[0].shape[0]), Bernoulli(arrays[0].shape[1]), *parameters)
+
+    def _cases(self, X: Array, rbm: RBM, rng: torch.Generator) -> tuple[Tensor | rows.Rows, Tensor | None]:
+        """Return X in range and on the device, and what of it is known, None where all is."""
+        dtype, device = rbm.weight.dtype, rbm.weight.device
+        X = shared.to_range(self, X)
+        if sp.issparse(X):
+            return shared.SparseRows(X, dtype, device), None
+        if self.missing == "error" or not bool(np.isnan(X).any()):
+            return shared.tensor(X, device).to(dtype), None
+        cases = torch.tensor(X, dtype=dtype, device=device)
+        return cases, missing.begin(cases, rng)
+
+    def _mean_over_missing(self, rbm: RBM, X: Array, function: Callable[[Tensor], Tensor]) -> Array:
+        """Return `function` of the cases X, a chunk at a time, averaged over draws of the missing values."""
+        rng = shared.fresh_rng(np.random.RandomState(0), rbm.weight.device)
+        results = []
+        for start in range(0, X.shape[0], missing.CHUNK):
+            cases, known = self._cases(X[start : start + missing.CHUNK], rbm, rng)
+            dense = cases[:]
+            if known is None:
+                results.append(function(dense))
+                continue
+            draws = missing.draws(rbm, dense, known, rng)
+            results.append(torch.stack([function(filled) for filled in draws]).mean(0))
+        return torch.cat(results).cpu().numpy()
+
+    def __sklearn_tags__(self) -> Any:
+        """Say that sparse cases are welcome, and NaN where they are to be drawn."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = self.missing == "sample"
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def save(self, path: Any) -> None:
+        """Write the fitted estimator into one safetensors file: weights and parameters, no pickle. `load` reads it."""
+        persistence.save(self, path)
+
+    @classmethod
+    def load(cls, path: Any) -> Self:
+        """Return the estimator that `save` wrote to `path`."""
+        return persistence.load(cls, path)
+
+    def _nets(self) -> tuple[DBN, None]:
+        """Return what a model file holds: a net of one layer."""
+        check_is_fitted(self)
+        rbm = self._machine()
+        return persistence.one_layer(rbm.weight, rbm.visible_bias, rbm.hidden_bias), None
+
+    def _set_nets(self, model: checkpoint.Model, tensors: dict[str, Tensor]) -> None:
+        """Take over what a model file held, in its own precision."""
+        self.components_ = tensors["dbn/memory.weight"].numpy().T
+        self.intercept_visible_ = tensors["dbn/memory.visible_bias"].numpy()
+        self.intercept_hidden_ = tensors["dbn/memory.hidden_bias"].numpy()
+        self._state, self.random_state_ = {}, shared.random_source(self.random_state)
+
+    def _recognition_layers(self) -> list[nn.Module]:
+        rbm = self._machine()
+        return [Affine(rbm.weight, rbm.hidden_bias), nn.Sigmoid()]
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.components_.shape[0])

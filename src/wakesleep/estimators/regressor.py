@@ -1,0 +1,236 @@
+"""The deep belief net as a regressor: it first learns to generate and then to predict numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from wakesleep.estimators import shared
+from wakesleep.estimators.dbn import DEFAULTS, LAYER
+from wakesleep.estimators.export import Affine
+from wakesleep.estimators.shared import Array
+from wakesleep.estimators.tuned import TunedEstimator, net_outputs
+from wakesleep.learning import backprop
+
+
+class DBNRegressor(RegressorMixin, TunedEstimator):
+    """A deep belief net that learns to generate the cases, and is then fine-tuned to predict numbers.
+
+    Pretraining is that of DBNTransformer; a linear readout starts from small weights on top, targets are standardised inside, the loss is
+    the squared error. Source of the way: Hinton & Salakhutdinov (2006).
+
+    Args:
+        hidden_layer_sizes: units of each hidden layer, from the visible units up.
+        fine_tune: "backprop", through the whole net; None, the readout alone, from features as they are.
+        fine_tune_n_iter: passes of fine-tuning; None: those of small sets (80).
+        fine_tune_learning_rate: rate of fine-tuning in the first pass; None: the method's own.
+        sample_visible: backpropagation sees each visible unit as a binary state drawn anew with its value as probability, so that it overfits
+            less; off, for numbers hang on small differences.
+        early_stopping: hold cases out, keep the pass of fine-tuning that does best on them and stop when it is long gone.
+        validation_fraction: part of the cases that is held out, from pretraining too.
+        n_iter_no_change: passes without a better score after which fine-tuning stops.
+        n_iter: passes over the cases for each layer of pretraining.
+        batch_size: cases in a minibatch, of pretraining and of fine-tuning.
+        learning_rate: rate of pretraining in the first pass.
+        final_learning_rate: rate of pretraining in the last pass, reached in a straight line.
+        momentum: momentum of pretraining after its first passes.
+        weight_decay: L2 penalty on the weights in pretraining.
+        n_gibbs_steps: K, the Gibbs steps of the negative phase.
+        persistent: persistent chains (PCD) in pretraining instead of chains that start at the data (CD).
+        sparsity_target: wanted mean activity of a hidden unit; only used with a sparsity cost.
+        sparsity_cost: weight of the cross-entropy between wanted and running mean activity; 0 turns it off.
+        scale: "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, if any value lies outside [0, 1], and clips what
+            comes later; "warn" uses values as they are; None refuses values outside [0, 1].
+        missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible units, drawn anew from the first layer after
+            each of its passes, and averages predictions over ten fillings by the whole net.
+        warm_start: let `fit` go on where the last one ended: with fine-tuning where there is any, else with pretraining.
+        device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0".
+        precision: of matrix products: "float32", "bfloat16", or "auto", which measures whether bfloat16 pays.
+        verbose: 1 shows a progress bar, 2 adds a line a pass.
+        random_state: seed, RandomState or None.
+
+    Attributes:
+        net_: the fine-tuned feed-forward net, a `torch.nn.Sequential`; its outputs are y, standardised.
+        target_mean_: the mean of y that standardises it, (outputs,), and `target_scale_` its standard deviation.
+        validation_scores_: minus the mean squared error on the held-out cases, y standardised, one a pass, with early stopping.
+        dbn_: the generative model, a `wakesleep.DBN`, for everything the core can do with it.
+        n_iter_: passes done in all stages.
+        history_: a dictionary a pass: stage, pass and what was measured.
+        scaler_: the MinMaxScaler in use, or None.
+        n_features_in_: D, and `feature_names_in_` where X had names.
+
+    >>> import numpy as np
+    >>> X = np.random.RandomState(0).rand(100, 5)
+    >>> DBNRegressor((10,), n_iter=2, random_state=0).fit(X, X[:, 0]).predict(X).shape
+    (100,)
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Sequence[int] = DEFAULTS.hidden,
+        *,
+        fine_tune: Literal["backprop"] | None = "backprop",
+        fine_tune_n_iter: int | None = None,
+        fine_tune_learning_rate: float | None = None,
+        sample_visible: bool = False,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        n_iter: int = LAYER.passes,
+        batch_size: int = LAYER.batch_size,
+        learning_rate: float = LAYER.learning_rate,
+        final_learning_rate: float = LAYER.final_learning_rate,
+        momentum: float = LAYER.momentum,
+        weight_decay: float = LAYER.weight_decay,
+        n_gibbs_steps: int = LAYER.gibbs_steps,
+        persistent: bool = LAYER.persistent,
+        sparsity_target: float = LAYER.sparsity_target,
+        sparsity_cost: float = LAYER.sparsity_cost,
+        scale: Literal["auto", "warn"] | None = "auto",
+        missing: Literal["error", "sample"] = "error",
+        warm_start: bool = False,
+        device: str = "auto",
+        precision: str = "float32",
+        verbose: int = 0,
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes,
+            fine_tune=fine_tune,
+            fine_tune_n_iter=fine_tune_n_iter,
+            fine_tune_learning_rate=fine_tune_learning_rate,
+            sample_visible=sample_visible,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            n_iter=n_iter,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            final_learning_rate=final_learning_rate,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            n_gibbs_steps=n_gibbs_steps,
+            persistent=persistent,
+            sparsity_target=sparsity_target,
+            sparsity_cost=sparsity_cost,
+            scale=scale,
+            missing=missing,
+            warm_start=warm_start,
+            device=device,
+            precision=precision,
+            verbose=verbose,
+            random_state=random_state,
+        )
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> DBNRegressor:
+        """Learn to generate the cases X (N, D), then to predict y (N,) or (N, outputs), which is standardised inside.
+
+        Raises:
+            DataError: values out of range or NaN (each with its cure). ConfigError: parameters that cannot work.
+        """
+        shared.check_choice("fine_tune", self.fine_tune, ("backprop", None))
+        source = shared.random_source(self.random_state)
+        goes_on = self.warm_start and shared.is_fitted(self)
+        X, y = shared.check_cases(self, X, y, reset=not goes_on, numeric=True)
+        taking_part, weights = shared.check_weights(sample_weight, X)
+        X, y = X[taking_part], y[taking_part]
+        held_out = self._held_out(np.arange(len(y)), None, source)
+        learned = np.setdiff1d(np.arange(len(y)), held_out)
+        if not goes_on:
+            self._begin(X[learned], 0, source)
+            self._begin_targets(y[learned])
+        rng = shared.fresh_rng(source, self._device)
+        images, known = self._images(X[learned], rng)
+        targets = self._targets(y[learned])
+        weights = None if weights is None else weights[learned]
+        if not goes_on:
+            self._pretrain(images, known, None, weights, rng)
+            self.net_ = backprop.classifier(self.dbn_, targets.shape[1], rng=rng, start="small")
+        score = self._minus_squared_error(X[held_out], y[held_out])
+        if self.fine_tune is None:
+            self._learn_readout(images, targets, weights, rng, score=score)
+        else:
+            self._backprop(self.net_, images, targets, weights, rng, score=score)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> DBNRegressor:
+        """Learn from a chunk X (N, D), y (N,) or (N, outputs) of a larger set; y is standardised as the first chunk's.
+
+        A new estimator gives each layer one pass and then, features as they are, the linear readout one. After `fit`, a call is one pass
+        of backpropagation through the whole net (of the readout, with `fine_tune=None`).
+        """
+        shared.check_choice("fine_tune", self.fine_tune, ("backprop", None))
+        first = not shared.is_fitted(self)
+        X, y = shared.check_cases(self, X, y, reset=first, numeric=True)
+        taking_part, weights = shared.check_weights(sample_weight, X)
+        X, y = X[taking_part], y[taking_part]
+        if first:
+            self._begin(X, 0, shared.random_source(self.random_state))
+            self._begin_targets(y)
+            self._streams = True
+        rng = shared.fresh_rng(self._source, self._device)
+        images, known = self._images(X, rng)
+        targets = self._targets(y)
+        if self._streams:
+            self._pass_over_chunk(images, known, None, weights, rng)
+            fresh = backprop.classifier(self.dbn_, targets.shape[1], rng=rng, start="small")
+            self.net_ = fresh if first else nn.Sequential(*list(fresh)[:-1], self.net_[-1])
+        if self._streams or self.fine_tune is None:
+            self._learn_readout(images, targets, weights, rng, once=True)
+        else:
+            self._backprop(self.net_, images, targets, weights, rng, once=True)
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Return the prediction for each case of X (N, D), (N,) or (N, outputs); averaged over draws of missing values."""
+        check_is_fitted(self)
+        outputs = (
+            self._average(X, lambda dbn, net, images: net_outputs(net, images)).astype(np.float64) * self.target_scale_ + self.target_mean_
+        )
+        predicted: Array = outputs if self.target_columns_ else outputs[:, 0]
+        return predicted
+
+    def _begin(self, X: Array, labels: int, source: np.random.RandomState) -> None:
+        super()._begin(X, labels, source)
+        self._streams = False
+
+    def _begin_targets(self, y: Array) -> None:
+        """Settle how targets are standardised: by column, a constant one left at its scale."""
+        self.target_columns_ = 0 if y.ndim == 1 else y.shape[1]
+        columns = y.reshape(len(y), -1)
+        scale = columns.std(0)
+        self.target_mean_, self.target_scale_ = columns.mean(0), np.where(scale > 0, scale, 1.0)
+
+    def _targets(self, y: Array) -> Tensor:
+        """Return targets as the net learns them, (N, outputs), float32, on the device."""
+        return torch.from_numpy(((y.reshape(len(y), -1) - self.target_mean_) / self.target_scale_).astype(np.float32)).to(self._device)
+
+    def _learn_readout(self, images: Tensor, targets: Tensor, weights: Tensor | None, rng: torch.Generator, **how: Any) -> None:
+        """Learn the linear readout alone, from features as the pretrained layers give them."""
+        with torch.inference_mode():
+            features = self.net_[:-1](images)
+        self._backprop(nn.Sequential(self.net_[-1]), features.clone(), targets, weights, rng, **how)
+
+    def _minus_squared_error(self, X: Array, y: Array) -> Callable[[], float] | None:
+        """Return a function that tells minus the mean squared error on held-out cases, y standardised; None where there are none."""
+        if not len(y):
+            return None
+        images, _ = self._images(X, shared.fresh_rng(np.random.RandomState(0), self._device))
+        targets = self._targets(y)
+        return lambda: -float((net_outputs(self.net_, images) - targets).square().mean())
+
+    def _recognition_layers(self) -> list[nn.Module]:
+        scale, mean = (torch.from_numpy(np.atleast_1d(each)).float() for each in (self.target_scale_, self.target_mean_))
+        return [*self._net_layers(), Affine(torch.diag(scale), mean)]
+
+    def __sklearn_tags__(self) -> Any:
+        """Say that several targets are welcome."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,0 +1,189 @@
+"""What all estimators share: checked cases on the device, their range, missing values, seeds, weights and progress."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from sklearn.preprocessing import MinMaxScaler
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, validate_data
+from torch import Tensor, nn
+
+from wakesleep.foundation.errors import DataError
+from wakesleep.foundation.rng import generator
+from wakesleep.learning.records import Pass, require
+
+Array = NDArray[Any]
+CURE = (
+    "scale='auto' maps each column to [0, 1] by the smallest and largest value seen in fit; wakesleep.make_dbn_pipeline also makes categories "
+    "one-hot and numbers binary; scikit-learn's MinMaxScaler in front does it by hand"
+)
+
+
+class RangeWarning(UserWarning):
+    """Values outside [0, 1] are used as they are, though binary units take them for probabilities."""
+
+
+class SparseRows:
+    """A scipy sparse matrix (N, D) as cases: minibatches come out dense."""
+
+    def __init__(self, matrix: Any, dtype: torch.dtype, device: torch.device) -> None:
+        self.matrix, self.dtype, self.device = matrix, dtype, device
+
+    def __len__(self) -> int:
+        return int(self.matrix.shape[0])
+
+    def __getitem__(self, index: Tensor | slice) -> Tensor:
+        rows = self.matrix[index.cpu().numpy() if isinstance(index, Tensor) else index]
+        return torch.from_numpy(rows.toarray()).to(self.device, self.dtype)
+
+
+def check_cases(estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool, sparse: bool = False, numeric: bool = False) -> Any:
+    """Return X as a float array (N, D), NaN only where the estimator may fill it in (`missing="sample"`); with y, the pair of both.
+
+    Raises:
+        DataError: NaN where `missing` does not allow it. ValueError of scikit-learn: infinity, no rows, another number of columns.
+    """
+    options: dict[str, Any] = {"accept_sparse": "csr"} if sparse else {}
+    if not isinstance(y, str):
+        options |= {"multi_output": numeric, "y_numeric": numeric}
+    found = validate_data(estimator, X, y, reset=reset, dtype=(np.float64, np.float32), ensure_all_finite="allow-nan", **options)
+    cases = found if isinstance(y, str) else found[0]
+    values = _values(cases)
+    if estimator.missing == "error" and np.isnan(np.sum(values)):
+        raise DataError(
+            f"Input X contains NaN: {int(np.isnan(values).sum())} of {values.size} values. {type(estimator).__name__} can treat missing values "
+            "as unknown states of its visible units and draw them from the model: missing='sample'; or fill them first (SimpleImputer)"
+        )
+    return found
+
+
+def check_dense(estimator: Any, X: Any) -> Array:
+    """Return new cases X (N, D) in which values may be missing, whatever `missing` was for learning."""
+    return validate_data(estimator, X, reset=False, dtype=(np.float64, np.float32), ensure_all_finite="allow-nan")  # type: ignore[no-any-return]
+
+
+def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    """Raise ConfigError unless `value` is one of `choices`."""
+    require(any(value is choice or value == choice for choice in choices), f"{name} = {value!r}: expected {' or '.join(map(repr, choices))}")
+
+
+def fit_range(scale: str | None, X: Array) -> MinMaxScaler | None:
+    """Return the scaler that brings X (N, D) into [0, 1], or None where it lies there, or is to be used as it is (`scale="warn"`).
+
+    Raises:
+        DataError: values outside [0, 1] and `scale=None`, or sparse ones and `scale="auto"`.
+    """
+    check_choice("scale", scale, ("auto", "warn", None))
+    if in_range(X):
+        return None
+    low, high = (X.min(), X.max()) if sp.issparse(X) else (np.nanmin(X), np.nanmax(X))
+    message = f"values run from {low:g} to {high:g}; binary units take them for probabilities in [0, 1]"
+    if scale == "warn":
+        warnings.warn(f"{message}, so they are used as they are. {CURE}", RangeWarning, stacklevel=3)
+        return None
+    if scale is None or sp.issparse(X):
+        raise DataError(f"{message}. " + ("sparse columns: scale them first with MaxAbsScaler" if sp.issparse(X) else CURE))
+    return MinMaxScaler(clip=True).fit(X)
+
+
+def _values(X: Any) -> Array:
+    """Return the values that are stored: all of an array, those of a sparse matrix."""
+    return X.data if sp.issparse(X) else X  # type: ignore[no-any-return,attr-defined]
+
+
+def in_range(X: Array) -> bool:
+    """Return whether all values, missing ones apart, lie in [0, 1]."""
+    values = _values(X)
+    return not values.size or bool(np.fmin.reduce(values, axis=None) >= 0 and np.fmax.reduce(values, axis=None) <= 1)
+
+
+def to_range(estimator: Any, X: Array) -> Array:
+    """Return new cases X (N, D) in the range that `fit` settled on.
+
+    Raises:
+        DataError: values outside [0, 1] and `scale=None`.
+    """
+    if estimator.scaler_ is not None:
+        return estimator.scaler_.transform(X)  # type: ignore[no-any-return]
+    if estimator.scale == "warn" or in_range(X):
+        return X
+    if estimator.scale is None:
+        fit_range(None, X)
+    return np.clip(X, 0, 1)
+
+
+def from_range(estimator: Any, cases: Array) -> Array:
+    """Return cases (N, D) of the model in the units of the data that came to `fit`."""
+    return cases if estimator.scaler_ is None else estimator.scaler_.inverse_transform(cases)
+
+
+def tensor(array: Array, device: torch.device | str = "cpu") -> Tensor:
+    """Return `array` as a tensor on `device`, without a copy where that is possible; whoever asks must not write into it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array).to(device)
+
+
+def parameter(array: Array, device: torch.device | str = "cpu") -> nn.Parameter:
+    """Return `array` as a parameter on `device`; on the CPU it shares the array's memory, unless that is read-only."""
+    return nn.Parameter(tensor(array if array.flags.writeable else array.copy(), device), requires_grad=False)
+
+
+def fresh_rng(source: np.random.RandomState, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a torch generator whose seed is drawn from scikit-learn's kind of randomness."""
+    return generator(int(source.randint(np.iinfo(np.int32).max)), device)
+
+
+def random_source(random_state: Any) -> np.random.RandomState:
+    """Return scikit-learn's kind of randomness for a seed, a RandomState or None."""
+    return check_random_state(random_state)  # type: ignore[no-any-return]
+
+
+def check_weights(sample_weight: Any, X: Array) -> tuple[Array, Tensor | None]:
+    """Return which cases take part (N,), those of weight above zero, and their weights, None where all are equal.
+
+    Only the proportions of the weights count: a pass shows as many cases as take part, each in proportion to its weight.
+
+    Raises:
+        ValueError: negative weights, all weights zero, or another number than cases (scikit-learn's own message).
+    """
+    everyone = np.ones(X.shape[0], dtype=bool)
+    if sample_weight is None:
+        return everyone, None
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    taking_part = weights > 0
+    if not taking_part.any():
+        raise DataError("all values of sample_weight are zero: no case would take part; expected at least one above zero")
+    kept = weights[taking_part]
+    return taking_part, None if bool((kept == kept[0]).all()) else torch.from_numpy(kept)
+
+
+def watch(passes: Iterator[Pass], total: int, verbose: int, name: str) -> Iterator[Pass]:
+    """Yield the records of a loop, with a progress bar (`verbose=1`) and a line a pass (`verbose=2`) on standard error."""
+    if not verbose:
+        yield from passes
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, desc=name, unit="pass") as bar:
+        for record in passes:
+            told = ", ".join(f"{key} {value:.4g}" for key, value in record.metrics.items())
+            bar.set_description(f"{name}, {record.stage}")
+            bar.set_postfix_str(told)
+            bar.update()
+            if verbose > 1:
+                bar.write(f"{name}, {record.stage}, pass {record.epoch} of {record.epochs}: {told}", file=sys.stderr)
+            yield record
+
+
+def is_fitted(estimator: Any) -> bool:
+    """Return whether `fit` has left its mark."""
+    return hasattr(estimator, "n_iter_")

@@ -1,0 +1,35 @@
+"""How typical a case is for a deep belief net, cheaply and without chance: its bound on log p(v), with means in place of samples.
+
+    log p(v) + log Z >= sum_l E_q[log p(s_l | s_l+1)] + H(q) - E_q[F(s_top-1)],   here with each state at its mean under the up-pass q
+
+Means stand for samples, so that this is no bound but a score that orders cases; log Z, the same for all cases, is left out. For a net of
+one hidden layer it is exactly log p(v) + log Z = -F(v). Source of the bound: Hinton, Osindero & Teh (2006), section 4.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from wakesleep.model.dbn import DBN
+
+
+def score(dbn: DBN, images: Tensor) -> Tensor:
+    """Return the score of each image (N, pixels in [0, 1]), the label summed out where the memory holds labels: (N,), nats."""
+    layers = dbn.up(images)
+    total = -_memory_free_energy(dbn, layers[-1])
+    for generative, recognition, below, above in zip(dbn.generative, dbn.recognition, layers[:-1], layers[1:], strict=True):
+        heard = generative.total_input(above)
+        total += (below * heard - softplus(heard)).sum(1)
+        logit = recognition.total_input(below)
+        total += (softplus(logit) - above * logit).sum(1)  # the entropy of Bernoulli units
+    return total
+
+
+def _memory_free_energy(dbn: DBN, features: Tensor) -> Tensor:
+    """Return F of penultimate activities (N, features), any label group summed out: (N,), nats."""
+    memory, pen = dbn.memory, dbn.sizes[-2]
+    total_input = torch.addmm(memory.hidden_bias, features, memory.weight[:pen])
+    free_energy = -features @ memory.visible_bias[:pen] - memory.hidden.log_partition(total_input)
+    return free_energy - torch.logsumexp(memory.group_scores(total_input, dbn.label_columns), 1) if dbn.labels else free_energy

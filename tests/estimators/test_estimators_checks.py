@@ -1,0 +1,36 @@
+"""scikit-learn's own checks, every one of them, on every estimator."""
+
+from __future__ import annotations
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from wakesleep.estimators import BernoulliRBM, DBNClassifier, DBNRegressor, DBNTransformer
+
+STOCHASTIC = (
+    "a pass shows cases in minibatches of a random order and draws states at random, so that repeated cases and weighted ones meet other "
+    "random numbers; they agree in expectation only (test_estimators_weights.py)"
+)
+EQUIVALENCE = {
+    "check_sample_weight_equivalence_on_dense_data": STOCHASTIC,
+    "check_sample_weight_equivalence_on_sparse_data": STOCHASTIC,
+}
+
+SMALL = {"hidden_layer_sizes": (20, 20), "n_iter": 5}
+ESTIMATORS = [
+    BernoulliRBM(n_components=20),
+    DBNTransformer(**SMALL),
+    DBNClassifier(**SMALL, fine_tune_n_iter=30),
+    DBNClassifier((50,), n_iter=100, batch_size=10, learning_rate=0.3, fine_tune=None),
+    DBNClassifier(
+        (20, 50), n_iter=100, batch_size=10, learning_rate=0.3, fine_tune="updown", fine_tune_n_iter=100, fine_tune_learning_rate=0.1
+    ),
+    DBNRegressor((20,), n_iter=5, fine_tune_n_iter=100),
+    DBNRegressor((50,), n_iter=30, fine_tune=None, fine_tune_n_iter=300),
+]
+
+
+@pytest.mark.filterwarnings("ignore::wakesleep.estimators.shared.RangeWarning")
+@parametrize_with_checks(ESTIMATORS, expected_failed_checks=lambda estimator: EQUIVALENCE)
+def test_scikit_learns_checks(estimator, check) -> None:
+    check(estimator)

@@ -1,0 +1,117 @@
+"""Estimators to files and back: pickle across processes, joblib, skops, safetensors, torch.export, ONNX."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+import wakesleep as ws
+from wakesleep.estimators import BernoulliRBM, DBNClassifier, DBNRegressor, DBNTransformer, export
+from wakesleep.foundation.errors import CheckpointError
+
+X, Y = load_digits(return_X_y=True)
+X, Y = X[:300], Y[:300]
+QUICK = {"hidden_layer_sizes": (20, 30), "n_iter": 3, "random_state": 0}
+ESTIMATORS = {
+    "rbm": (BernoulliRBM(12, n_iter=3, random_state=0, scale="auto"), "transform"),
+    "transformer": (DBNTransformer(**QUICK), "transform"),
+    "first layer": (DBNTransformer(**QUICK, layer=1), "transform"),
+    "backprop": (DBNClassifier(**QUICK, fine_tune_n_iter=3), "predict_proba"),
+    "memory": (DBNClassifier(**QUICK, fine_tune=None), "predict_proba"),
+    "updown": (DBNClassifier(**QUICK, fine_tune="updown", fine_tune_n_iter=2), "predict_proba"),
+    "regressor": (DBNRegressor(**QUICK, fine_tune_n_iter=3), "predict"),
+}
+
+
+@pytest.fixture(scope="module", params=ESTIMATORS)
+def fitted(request: pytest.FixtureRequest) -> tuple[object, str]:
+    estimator, method = ESTIMATORS[request.param]
+    names = np.array([f"digit {label}" for label in range(10)])
+    return estimator.fit(X, names[Y] if isinstance(estimator, DBNClassifier) else Y), method
+
+
+def same(fitted: tuple[object, str], again: object, **tolerance: float) -> None:
+    estimator, method = fitted
+    np.testing.assert_allclose(getattr(again, method)(X), getattr(estimator, method)(X), **(tolerance or {"rtol": 1e-7}))
+
+
+def test_pickle_and_joblib(fitted: tuple[object, str], tmp_path: Path) -> None:
+    same(fitted, pickle.loads(pickle.dumps(fitted[0])))
+    joblib.dump(fitted[0], tmp_path / "net.joblib")
+    again = joblib.load(tmp_path / "net.joblib", mmap_mode="r")
+    same(fitted, again)
+    again.partial_fit(X, None if fitted[1] == "transform" else fitted[0].predict(X))  # goes on learning
+
+
+def test_pickle_across_processes(fitted: tuple[object, str], tmp_path: Path) -> None:
+    (tmp_path / "net.pickle").write_bytes(pickle.dumps(fitted[0]))
+    np.save(tmp_path / "X.npy", X)
+    code = f"import pickle, numpy as np; e = pickle.load(open('net.pickle', 'rb')); np.save('out.npy', e.{fitted[1]}(np.load('X.npy')))"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), getattr(fitted[0], fitted[1])(X), rtol=1e-7)
+
+
+def test_a_pickle_holds_plain_arrays_so_that_any_device_can_load_it(fitted: tuple[object, str]) -> None:
+    def kinds(value: object) -> set[type]:
+        inner = value.values() if isinstance(value, dict) else ()
+        return {type(value)}.union(*map(kinds, inner))
+
+    assert not any(issubclass(kind, torch.Tensor | torch.nn.Module) for kind in kinds(fitted[0].__getstate__()))
+
+
+def test_skops(fitted: tuple[object, str], tmp_path: Path) -> None:
+    skops = pytest.importorskip("skops.io")
+    skops.dump(fitted[0], tmp_path / "net.skops")
+    unknown = skops.get_untrusted_types(file=tmp_path / "net.skops")
+    assert all(name.startswith("wakesleep.estimators.") for name in unknown), unknown
+    same(fitted, skops.load(tmp_path / "net.skops", trusted=unknown))
+
+
+def test_safetensors(fitted: tuple[object, str], tmp_path: Path) -> None:
+    estimator, _ = fitted
+    path = tmp_path / "net.safetensors"
+    estimator.save(path)
+    again = type(estimator).load(path)
+    same(fitted, again)
+    assert again.get_params() == estimator.get_params()
+    if hasattr(estimator, "classes_"):
+        assert list(again.classes_) == list(estimator.classes_)
+        assert again.classes_.dtype == estimator.classes_.dtype
+        assert again.sample(2, label="digit 3", n_gibbs_steps=3).shape == (2, 64)
+    assert ws.load(path).sizes[0] == 64, "the core reads the same file"
+    other = DBNRegressor if not isinstance(estimator, DBNRegressor) else BernoulliRBM
+    with pytest.raises(CheckpointError, match=f"holds a {type(estimator).__name__}; expected a {other.__name__}"):
+        other.load(path)
+
+
+def test_a_run_is_no_estimator(run_folder: Path) -> None:
+    with pytest.raises(CheckpointError, match="net without an estimator's parameters"):
+        DBNClassifier.load(run_folder / "model.safetensors")
+
+
+def test_torch_export(fitted: tuple[object, str], tmp_path: Path) -> None:
+    program = export.torch_program(fitted[0])
+    torch.export.save(program, tmp_path / "net.pt2")
+    out = torch.export.load(tmp_path / "net.pt2").module()(torch.from_numpy(X.astype(np.float32))).numpy()
+    expected = getattr(fitted[0], fitted[1])(X)
+    np.testing.assert_allclose(out.reshape(expected.shape), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_onnx_agrees_with_onnxruntime(fitted: tuple[object, str], tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    export.onnx(fitted[0], tmp_path / "net.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    for count in (1, 300):
+        (out,) = session.run(["output"], {"cases": X[:count].astype(np.float32)})
+        expected = getattr(fitted[0], fitted[1])(X[:count])
+        assert abs(out.reshape(expected.shape) - expected).max() < 1e-5 * max(1.0, abs(expected).max())
