@@ -18,7 +18,7 @@ from PIL import Image
 from helpers import SMALL_ARGUMENTS
 from wakesleep.cli import main
 
-COMMANDS = ("train", "finetune", "evaluate", "dream", "recognize", "data", "serve")
+COMMANDS = ("train", "finetune", "evaluate", "dream", "recognize", "likelihood", "plot", "advise", "serve", "data")
 
 
 def call(*words: object) -> int:
