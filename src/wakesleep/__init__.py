@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wakesleep.foundation.errors import WakesleepError as WakesleepError
     from wakesleep.foundation.rng import generator as generator
     from wakesleep.judging import classify as classify
+    from wakesleep.judging import ensemble as ensemble
     from wakesleep.learning import backprop as backprop
     from wakesleep.learning import cd as cd
     from wakesleep.learning import greedy as greedy
@@ -55,6 +56,7 @@ _WHERE = {
     "backprop": ("learning.backprop", None),
     "cd": ("learning.cd", None),
     "greedy": ("learning.greedy", None),
+    "ensemble": ("judging.ensemble", None),
     "classify": ("judging.classify", None),
     "dreams": ("sampling.dreams", None),
     "gibbs": ("sampling.gibbs", None),

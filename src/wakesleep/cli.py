@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from wakesleep.commands import data, dream, evaluate, finetune, recognize, train
+from wakesleep.commands import advise, data, dream, evaluate, finetune, likelihood, plot, recognize, train
 from wakesleep.foundation.errors import WakesleepError
 from wakesleep.settings import preset
 
@@ -19,7 +19,10 @@ COMMANDS: dict[type, Callable[[Any, str], int]] = {
     finetune.Finetune: finetune.run,
     evaluate.Evaluate: evaluate.run,
     dream.Dream: dream.run,
+    likelihood.Likelihood: likelihood.run,
+    plot.Plot: plot.run,
     recognize.Recognize: recognize.run,
+    advise.Advise: advise.run,
     data.Data: data.run,
 }
 """What each command's options are, by the dataclass that holds them, and what it does. The command is called as the dataclass is."""

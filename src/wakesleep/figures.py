@@ -1,18 +1,24 @@
-"""The pictures of a run: what the first layer looks for, what the net sees, what it dreams, how its errors fell."""
+"""The pictures of a run: what its units look for, what the net sees, dreams and confuses, how learning and annealing went."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from wakesleep import plots
+from wakesleep import checkpoint, plots
 from wakesleep.data import Dataset
 from wakesleep.foundation.cases import as_probs
 from wakesleep.foundation.rng import generator
+from wakesleep.judging import insight
+from wakesleep.learning import greedy
+from wakesleep.learning.cd import CDConfig, Contrast
 from wakesleep.model.dbn import DBN
+from wakesleep.model.rbm import RBM
 from wakesleep.sampling import dreams
 
 DREAMS_A_LABEL = 10
@@ -76,3 +82,110 @@ def draw_curves(metrics: Path, folder: Path) -> list[Path]:
         y = "mean squared error a pixel"
         drawn.append(plots.save_curves(folder / "reconstruction_error.png", squared, x="pass", y=y, title="Reconstruction", log=True))
     return drawn
+
+
+def draw_kinds(path: Path, dbn: DBN, shape: tuple[int, int], *, each: int = 96) -> Path:
+    """Draw the first layer's receptive fields sorted by what they are: on-centre, stroke, high-frequency."""
+    first = dbn.rbm(0) if dbn.tied else dbn.recognition[0]
+    fields = first.weight[: dbn.sizes[0]].cpu().numpy().T
+    shown = plots.receptive_fields(fields.T, len(fields))
+    order = np.argsort(-np.linalg.norm(fields, axis=1))
+    kinds = {
+        f"{name} ({len(index)})": shown[np.argsort(order)[index[:each]]]
+        for name, index in insight.sort_fields(fields, shape).items()
+        if len(index)
+    }
+    return plots.save_kinds(path, kinds, shape)
+
+
+def draw_activity(path: Path, dbn: DBN, images: Tensor) -> Path:
+    """Draw what the first hidden layer does with cases (N, pixels), a row a case."""
+    probs = dbn.up(images)[1] if dbn.recognition else dbn.memory.hidden.mean(insight.codes(dbn, images))
+    return plots.save_activity(path, probs.cpu().numpy(), title="First hidden layer")
+
+
+def draw_histograms(path: Path, dbn: DBN, images: Tensor, labels: Tensor | None, *, rng: torch.Generator) -> Path:
+    """Draw the weights of each layer, and how one minibatch of CD-1 at rate 0.1 would change them where a layer is still an RBM.
+
+    The minibatch is `images` (N, pixels) with `labels` (N,), which a memory with labels needs.
+    """
+    groups: dict[str, list[tuple[str, plots.Array]]] = {}
+    config, below = CDConfig(weight_decay=0.0), as_probs(images)
+    for layer, (up, down) in enumerate(zip(dbn.recognition, dbn.generative, strict=True)):
+        groups[f"layer {layer + 1}"] = parts = [("weights", up.weight.cpu().numpy())]
+        if up.weight is down.weight:
+            parts.append(("updates", 0.1 * _gradient(dbn.rbm(layer), below, config, rng)))
+        else:
+            parts.append(("generative weights", down.weight.cpu().numpy()))
+        below = up.probs(below)
+    memory = [("weights", dbn.memory.weight.cpu().numpy())]
+    if labels is not None or not dbn.labels:
+        memory.append(("updates", 0.1 * _gradient(dbn.memory, greedy.memory_cases(dbn, images, labels), config, rng)))
+    groups["memory"] = memory
+    return plots.save_histograms(path, groups)
+
+
+def _gradient(rbm: RBM, cases: Tensor, config: CDConfig, rng: torch.Generator) -> plots.Array:
+    contrast = Contrast(rbm, len(cases), config)
+    contrast.visible[: len(cases)] = cases
+    contrast.fill(rbm, config, rng, None)
+    found: plots.Array = contrast.gradient().weight.cpu().numpy()
+    return found
+
+
+def draw_traces(folder: Path, target: Path) -> list[Path]:
+    """Draw the AIS traces that `wakesleep likelihood` left in a run folder, a picture a depth; none where there are none."""
+    drawn = []
+    for path in sorted((folder / "likelihood").glob("*.safetensors"), key=lambda found: found.stat().st_mtime):
+        tensors, _ = checkpoint.load_tensors(path, "annealing")
+        traces = {}
+        for name in ("forward", "reverse"):
+            if f"{name}/steps" in tensors:
+                betas = tensors[f"{name}/betas"][tensors[f"{name}/steps"] - 1]
+                traces[f"{name} AIS, {path.stem[:7].replace('-', ' ')}"] = betas.numpy(), tensors[f"{name}/log_weights"].numpy()
+        drawn.append(plots.save_traces(target / f"ais_{path.stem[:7]}.png", traces))
+    return list(dict.fromkeys(drawn))
+
+
+def draw_map(path: Path, dbn: DBN, images: Tensor, labels: Tensor | None, classes: Sequence[str], *, seed: int = 0) -> Path:
+    """Draw a 2-D map of the top-level codes of cases (N, pixels), coloured by class."""
+    points = insight.flat_map(insight.codes(dbn, images).cpu().numpy(), seed=seed)
+    names = [str(name) for name in classes]
+    return plots.save_map(path, points, None if labels is None else labels.cpu().numpy(), names, title="Top-level codes")
+
+
+def draw_confused(
+    path: Path, images: Tensor, labels: Tensor, log_probs: Tensor, shape: tuple[int, int], classes: Sequence[str], *, count: int = 40
+) -> Path:
+    """Draw the cases whose true label the net finds least probable; `log_probs` (N, labels) is what it says of images (N, pixels)."""
+    worst = insight.most_confused(log_probs, labels, count)
+    said = log_probs[worst].exp()
+    captions = []
+    for probs, label in zip(said, labels[worst].tolist(), strict=True):
+        captions.append(f"{classes[label]}, said {classes[int(probs.argmax())]}\np({classes[label]}) {float(probs[label]):.1%}")
+    wrong = int((log_probs.argmax(1) != labels).sum())
+    title = f"Most confused of {len(labels):,} cases ({wrong} errors)"
+    return plots.save_captioned(path, images[worst].cpu().numpy(), captions, shape, 10, title=title)
+
+
+WATCHED = {
+    "free_energy_gap": "free-energy gap, nats",
+    "pseudo_log_likelihood": "pseudo-likelihood, nats a pixel",
+    "update_ratio": "mean |update| / mean |weight|",
+    "hidden_activity": "mean hidden activity",
+    "dead_units": "part of units dead",
+    "reconstruction_error": "reconstruction error: not to be trusted",
+}
+
+
+def draw_monitors(metrics: Path, path: Path) -> list[Path]:
+    """Draw what was watched while the RBMs learned, a panel each, from the lines of metrics.jsonl; none where nothing was."""
+    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()] if metrics.exists() else []
+    panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
+    for line in lines:
+        for key, title in WATCHED.items():
+            if key in line and "hidden_activity" in line:
+                curve = panels.setdefault(title, {}).setdefault(line["stage"], ([], []))
+                curve[0].append(line["epoch"])
+                curve[1].append(line[key])
+    return [plots.save_panels(path, panels, x="pass")] if panels else []

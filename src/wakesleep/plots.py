@@ -141,3 +141,142 @@ def save_curves(
         axes.legend(frameon=False)
     write_atomically(path, lambda temporary: figure.savefig(temporary, format=path.suffix[1:]))
     return path
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def _save(path: Path, figure: Any) -> Path:
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format=path.suffix[1:] or "png"))
+    return path
+
+
+def _plain(axes: Any, **words: Any) -> None:
+    axes.set(**words)
+    axes.grid(True, alpha=0.25)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def save_kinds(path: Path, kinds: Mapping[str, Array], shape: tuple[int, int], columns: int = 12) -> Path:
+    """Write fields (name -> (N, pixels) in [0, 1], grey is zero) as one panel a kind, side by side; return the path."""
+    sheets = {name: tile(fields, shape, columns) for name, fields in kinds.items()}
+    tallest = max(sheet.shape[0] / sheet.shape[1] for sheet in sheets.values())
+    figure = _figure(3.4 * len(sheets), 3.4 * tallest + 0.5)
+    for axes, (name, sheet) in zip(figure.subplots(1, len(sheets), squeeze=False)[0], sheets.items(), strict=True):
+        axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(name, fontsize=11)
+        axes.set_axis_off()
+    return _save(path, figure)
+
+
+def save_activity(path: Path, probs: Array, *, title: str) -> Path:
+    """Write hidden probabilities (cases, units) as an image, a row a case, units sorted by mean activity; return the path.
+
+    Columns that are dark or bright all the way down are units that are dead or saturated; rows that look alike are cases told apart badly.
+    """
+    order = np.argsort(-probs.mean(0), kind="stable")
+    figure = _figure(8.0, 4.6)
+    above, below = figure.subplots(2, 1, height_ratios=[1, 3], sharex=True)
+    above.plot(probs.mean(0)[order], color=SERIES[0], linewidth=1.5)
+    _plain(above, ylabel="mean", ylim=(0, 1), title=title)
+    image = below.imshow(probs[:, order], aspect="auto", cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    below.set(xlabel="hidden unit, sorted by mean activity", ylabel="case")
+    figure.colorbar(image, ax=below, label="p(on)", pad=0.01)
+    return _save(path, figure)
+
+
+def save_histograms(path: Path, values: Mapping[str, Sequence[tuple[str, Array]]]) -> Path:
+    """Write histograms, a column a group (name -> [(what, values), ...]) and a row for each of its parts; counts are logarithmic."""
+    rows = max(len(parts) for parts in values.values())
+    figure = _figure(3.6 * len(values), 2.6 * rows)
+    for column, (group, parts) in zip(figure.subplots(rows, len(values), squeeze=False).T, values.items(), strict=True):
+        for axes, (what, numbers), colour in zip(column, parts, SERIES, strict=False):
+            axes.hist(np.ravel(numbers), bins=80, color=colour, log=True)
+            _plain(axes, title=f"{group}: {what}", ylabel="how many")
+            axes.locator_params(axis="x", nbins=5)
+            axes.set_xlabel(f"mean size {np.abs(numbers).mean():.2g}", fontsize=9)
+        for axes in column[len(parts) :]:
+            axes.set_visible(False)
+    return _save(path, figure)
+
+
+def save_traces(path: Path, traces: Mapping[str, tuple[Array, Array]]) -> Path:
+    """Write the way of AIS chains (name -> betas (P,), log weights (P, N)): above, each chain about the mean; below, their spread."""
+    figure = _figure(4.6 * len(traces), 4.8)
+    for column, (name, (betas, log_weights)) in zip(figure.subplots(2, len(traces), squeeze=False).T, traces.items(), strict=True):
+        column[0].plot(betas, log_weights - log_weights.mean(1, keepdims=True), color=SERIES[0], alpha=0.25, linewidth=0.8)
+        _plain(column[0], title=name, ylabel="log weight - mean, nats")
+        column[1].plot(betas, log_weights.std(1), color=SERIES[1], linewidth=1.8)
+        _plain(column[1], xlabel="beta", ylabel="standard deviation")
+        for axes in column:
+            axes.set_xlim(float(betas[0]), float(betas[-1]))
+    return _save(path, figure)
+
+
+def save_map(path: Path, points: Array, labels: Array | None, names: Sequence[str], *, title: str) -> Path:
+    """Write a map of points (N, 2), coloured by label (N,) with each class named where most of it is; return the path."""
+    from matplotlib import colormaps
+
+    figure = _figure(6.4, 6.0)
+    axes = figure.subplots()
+    for number, name in enumerate(names if labels is not None else [""]):
+        chosen = points if labels is None else points[labels == number]
+        colour = colormaps["tab20" if len(names) > 10 else "tab10"](number % 20)
+        axes.scatter(chosen[:, 0], chosen[:, 1], s=7, color=colour, alpha=0.7, linewidths=0)
+        if len(chosen) and name:
+            box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
+            apart = np.median(np.linalg.norm(chosen[:, None] - chosen[None], axis=2), 1)
+            axes.text(*chosen[apart.argmin()], name, fontsize=12, weight="bold", ha="center", va="center", bbox=box)
+    axes.set(title=title, xticks=[], yticks=[])
+    return _save(path, figure)
+
+
+def save_captioned(path: Path, pictures: Array, captions: Sequence[str], shape: tuple[int, int], columns: int, *, title: str) -> Path:
+    """Write pictures (N, pixels) in [0, 1], each with a line of words below it; return the path."""
+    rows = -(-len(pictures) // columns)
+    figure = _figure(1.05 * columns, 1.42 * rows + 0.4)
+    figure.suptitle(title, fontsize=11)
+    every = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in every:
+        axes.set_axis_off()
+    for axes, picture, words in zip(every, pictures, captions, strict=False):
+        axes.imshow(picture.reshape(shape), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(words, fontsize=8, y=-0.36)
+    return _save(path, figure)
+
+
+def save_panels(path: Path, panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], *, x: str, columns: int = 3) -> Path:
+    """Write several sets of curves (title -> name -> x values, y values) as panels of one figure; return the path."""
+    rows = -(-len(panels) // columns)
+    figure = _figure(3.9 * columns, 2.8 * rows)
+    every = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in every[len(panels) :]:
+        axes.set_visible(False)
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    for axes, (title, curves) in zip(every, panels.items(), strict=False):
+        for name, (xs, ys) in curves.items():
+            colour = SERIES[names.index(name) % len(SERIES)]
+            axes.plot(xs, ys, label=name, color=colour, linewidth=1.6, marker="o" if len(xs) < 3 else None, markersize=3)
+        _plain(axes, title=title, xlabel=x)
+        axes.title.set_fontsize(10)
+    every[0].legend(frameon=False, fontsize=8)
+    return _save(path, figure)
+
+
+def save_tradeoff(path: Path, points: Mapping[str, tuple[float, Sequence[float]]], chosen: str, *, x: str, y: str) -> Path:
+    """Write what each candidate costs and is worth (name -> cost, values of its seeds) as a figure with the chosen one marked."""
+    figure = _figure(7.2, 4.4)
+    axes = figure.subplots()
+    for name, (cost, values) in points.items():
+        colour = SERIES[1] if name == chosen else SERIES[0]
+        middle = float(np.mean(values))
+        axes.plot([cost, cost], [min(values), max(values)], color=colour, linewidth=1.5)
+        axes.plot([cost], [middle], "o", color=colour, markersize=8 if name == chosen else 5)
+        axes.annotate(name, (cost, middle), textcoords="offset points", xytext=(7, 4), fontsize=9, color=colour)
+    _plain(axes, xlabel=x, ylabel=y, title=f"What depth and width cost and bring; advised: {chosen}")
+    axes.margins(x=0.12, y=0.12)
+    return _save(path, figure)

@@ -33,7 +33,7 @@ from wakesleep.foundation.cases import as_probs, order
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.precision import pick_precision
 from wakesleep.foundation.rng import generator
-from wakesleep.judging import classify
+from wakesleep.judging import classify, monitor
 from wakesleep.learning import backprop, greedy, hybrid, up_down
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.records import Pass, State
@@ -259,12 +259,29 @@ def _keep_lines(path: Path, count: int) -> None:
 
 
 def _pretrain(job: Job, rng: torch.Generator, state: State | None) -> Iterator[Step]:
-    """Greedy pretraining; the memory's passes also report how many validation cases its free energies get wrong."""
+    """Greedy pretraining, watched; the memory's passes also report how many validation cases its free energies get wrong."""
+    watched: dict[int, tuple[Tensor, Tensor | None]] = {}
     for record in greedy.epochs(job.dbn, job.train.images, job.train.labels, config=job.config.greedy, rng=rng, state=state, dtype=job.dtype):
+        layer = record.state["layer"]
+        if layer not in watched:
+            watched = {layer: (_watched(job, job.train, layer), None if job.validation is None else _watched(job, job.validation, layer))}
+        increment = record.state["inner"].get("increment.weight")
+        rng_here = _stream(job.config.seed, f"monitor {record.stage} {record.epoch}", job.device)
+        record.metrics.update(monitor.measure(job.dbn.rbm(layer), *watched[layer], rng=rng_here, increment=increment))
         if record.stage == "memory" and job.dbn.labels and job.validation is not None and job.validation.labels is not None:
             errors = classify.count_errors(classify.predict(job.dbn, job.validation.images), job.validation.labels)
             record.metrics["validation_errors"] = errors
         yield record, record.state
+
+
+def _watched(job: Job, split: Split, layer: int) -> Tensor:
+    """Return what the RBM of a layer sees of some cases: as many training as validation cases, so that their free energies compare.
+
+    A thirtieth of the training cases at most, so that watching costs little beside learning.
+    """
+    count = min(monitor.CASES, max(len(job.train) // 30, 20), len(job.train), len(job.validation or job.train))
+    images, labels = split.images[:count], None if split.labels is None else split.labels[:count]
+    return greedy.memory_cases(job.dbn, images, labels) if layer == job.dbn.depth - 1 else greedy.features(job.dbn, images, layer)
 
 
 def _fine_tune(name: str, make: Callable[[Job, torch.Generator], nn.Sequential]) -> Callable[..., Iterator[Step]]:

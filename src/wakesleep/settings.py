@@ -66,15 +66,17 @@ def preset(name: str) -> TrainConfig:
     if name != "digits":
         falling = CDConfig(final_learning_rate=0.01)
         pretraining = GreedyConfig(falling, replace(falling, final_learning_rate=0.005))
-        return TrainConfig(greedy=pretraining, validation=10_000 if name in KNOWN else 1 / 6)
+        stages: tuple[StageName, ...] = ("pretrain", "updown", "backprop", "random")
+        return TrainConfig(stages=stages, greedy=pretraining, validation=10_000 if name in KNOWN else 1 / 6)
     layer = CDConfig(passes=60, batch_size=20, final_learning_rate=0.01)
     tune = BackpropConfig(passes=40, batch_size=20, learning_rate=0.05, sample_pixels=False)
     return TrainConfig(
         hidden=(200, 200, 500),
         stages=("pretrain", "updown", "backprop", "random"),
         validation=0,
+        precision="float32",  # products this small gain nothing
         greedy=GreedyConfig(layer, layer),
-        updown=UpDownConfig(passes=30, batch_size=20, gibbs_steps=(1, 3), persistent=0.5),
+        updown=UpDownConfig(passes=30, batch_size=20, learning_rate=0.02, final_learning_rate=0.001, gibbs_steps=(1, 3), persistent=0.5),
         backprop=tune,
         random=tune,
     )

@@ -40,11 +40,23 @@ def test_every_part_of_the_mnist_experiment_runs_and_is_collected(figures: Path)
         assert list(row)[: len(FIELDS)] == FIELDS
         assert 0 <= row["value"] < 60, row
     config = json.loads((figures / "seed-1-updown-60k" / "config.json").read_text())
-    assert (config["validation"], config["updown"]["passes"], config["updown"]["gibbs_steps"]) == (0, 1, [2])
+    assert (config["validation"], config["updown"]["passes"], config["updown"]["gibbs_steps"]) == (0, 4, [3])
     before = json.loads((figures / "seed-1-updown-60k" / "provenance.json").read_text())
     mnist.main(["--folder", str(figures), "--data", "digits", "--seeds", "1", "--out", str(figures / "out.json")])
     assert len(json.loads((figures / "out.json").read_text())) == 7, "finished parts are read, not run again"
     assert json.loads((figures / "seed-1-updown-60k" / "provenance.json").read_text()) == before
+
+
+def test_nets_of_several_seeds_are_asked_together(figures: Path, digits: Dataset) -> None:
+    base = small_config(updown=SHORT, hybrid=HybridConfig(SHORT))
+    for part in ("pretrain-60k", "backprop-60k"):
+        mnist.run(figures, 2, part, mnist.Options(data="digits"), digits, "a test", base)
+    (both,) = (mnist.combine(figures, "backprop-60k", (1, 2), digits, "a test"),)
+    alone = [mnist.combine(figures, "backprop-60k", (seed,), digits, "a test") for seed in (1, 2)]
+    expected = {row["value"]: row["log_probs_averaged"] for row in alone}
+    assert all(probs == log_probs for probs, log_probs in expected.items()), "one net has one opinion"
+    assert (both["row"], both["metric"], both["seeds"]) == ("combined-2", "test_error_percent", [1, 2])
+    assert both["value"] <= max(expected) + 1
 
 
 def test_dreams_are_judged(figures: Path, tmp_path: Path) -> None:
@@ -79,11 +91,12 @@ def test_a_model_without_labels_has_no_clamped_dreams(tmp_path: Path, digits: Da
 
 
 def test_costs_are_read_from_runs(run_folder: Path, tmp_path: Path) -> None:
-    costs.main(["--digits", str(run_folder), "--no-growth", "--out", str(tmp_path / "costs.json")])
+    costs.main(["--digits", str(run_folder), "--no-growth", "--no-updown", "--out", str(tmp_path / "costs.json")])
     rows = {row["metric"]: row for row in json.loads((tmp_path / "costs.json").read_text())}
     assert set(rows) == {"minutes", "peak_memory_gb"}
     assert rows["peak_memory_gb"]["value"] > 0.05
     assert costs.seconds_a_case(200, 1) > 0
+    assert len(costs.updown_seconds(100, 2, "float32")) == 2
 
 
 def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -282,3 +282,38 @@ def test_rates_and_momenta_of_each_pass():
     assert [round(config.rate(epoch), 10) for epoch in range(5)] == [0.1, 0.08, 0.06, 0.04, 0.02]
     assert [config.momentum_at(epoch) for epoch in range(4)] == [0.5, 0.5, 0.9, 0.9]
     assert CDConfig(passes=1).rate(0) == 0.1
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_centring_measures_the_statistics_from_the_means(persistent: bool) -> None:
+    """dW = rate <(v - m)(h - l)'> in data less model; a + W l and b + m W move as biases do without centring (Montavon & Muller 2012)."""
+    plain, centred = small_rbm(6, 4), small_rbm(6, 4)
+    before = small_rbm(6, 4)
+    moves = {}
+    for rbm, on in ((plain, False), (centred, True)):
+        config = CDConfig(learning_rate=0.1, initial_momentum=0.0, weight_decay=0.0, persistent=persistent, centred=on)
+        rng = generator(3)
+        state, contrast = cd.start(rbm, config, rng), Contrast(rbm, 100, config)
+        contrast.visible[:100] = draw_states(100)
+        cd.update(rbm, contrast, config, 0, state, rng)
+        moves[on] = [now - then for now, then in zip(rbm.parameters(), before.parameters(), strict=True)], state
+    (weight, visible, hidden), _ = moves[False]
+    (weight_c, visible_c, hidden_c), state = moves[True]
+    m, h = state["visible_mean"], state["hidden_mean"]
+    assert not torch.allclose(m, torch.zeros_like(m))
+    torch.testing.assert_close(weight_c, weight - torch.outer(m, hidden) - torch.outer(visible, h), **TIGHT)
+    torch.testing.assert_close(visible_c + weight_c @ h, visible, **TIGHT)
+    torch.testing.assert_close(hidden_c + m @ weight_c, hidden, **TIGHT)
+
+
+def draw_states(count: int) -> torch.Tensor:
+    return torch.bernoulli(torch.full((count, 6), 0.3, dtype=torch.float64), generator=generator(8))
+
+
+def test_centring_follows_the_means_of_the_data() -> None:
+    rbm = small_rbm(6, 4)
+    config = CDConfig(passes=40, batch_size=20, centred=True, learning_rate=1e-9, final_learning_rate=1e-9)
+    cases = draw_states(400)
+    *_, record = cd.epochs(rbm, cases.float(), config=config, rng=generator(0))
+    torch.testing.assert_close(record.state["visible_mean"], cases.mean(0), rtol=0, atol=0.05)
+    torch.testing.assert_close(record.state["hidden_mean"], rbm.hidden_probs(cases).mean(0), rtol=0, atol=0.05)

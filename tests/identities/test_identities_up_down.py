@@ -525,7 +525,7 @@ def test_the_loop_is_phases_and_update_of_each_minibatch(labels, persistent):
 
 
 @pytest.mark.parametrize(("average", "weights"), [(1.0, (1, 1 / 2, 1 / 2, 1 / 2)), (4.0, (1, 1 / 2, 1 / 3, 1 / 4))])
-def test_between_passes_the_net_is_the_running_mean_of_the_weights_that_learn(average, weights):
+def test_between_passes_the_net_is_the_running_mean_of_the_weights_that_learn(average, weights, monkeypatch):
     plain, dbn = small_net(dtype=torch.float32), small_net(dtype=torch.float32)
     images, labels = some_images(16, dtype=torch.float32), some_labels(16)
     still = UpDownConfig(passes=2, batch_size=8, gibbs_steps=(1,), persistent=0.5, average=0)
@@ -536,6 +536,7 @@ def test_between_passes_the_net_is_the_running_mean_of_the_weights_that_learn(av
         follow(net, *args, **kwargs)
         taken.append([parameter.clone() for parameter in net.parameters()])
 
+    monkeypatch.setattr(up_down, "AVERAGE_EVERY", 1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(up_down.increments, "follow", spy)
         list(up_down.epochs(plain, images, labels, config=still, rng=generator(5)))

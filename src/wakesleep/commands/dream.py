@@ -33,6 +33,9 @@ class Dream:
     """Gibbs steps between two frames of the movie."""
     brain: bool = False
     """Show the activity of every layer beside each dream: pixels, the layers upward, the top, the labels."""
+    tempering: int = 0
+    """Settle by parallel tempering with so many temperatures, e.g. 10, instead of plain Gibbs sampling, and say how often neighbouring
+    temperatures swapped: for a memory that mixes slowly."""
     columns: int = 10
     """Dreams in a row of the picture."""
     seed: int = 0
@@ -51,7 +54,7 @@ def run(args: Dream, command: str) -> int:
 
     from wakesleep import plots
     from wakesleep.foundation.rng import generator
-    from wakesleep.sampling import dreams
+    from wakesleep.sampling import dreams, gibbs, tempering
 
     out = args.movie or args.out
     shared.refuse_existing(out, args.overwrite)
@@ -75,19 +78,23 @@ def run(args: Dream, command: str) -> int:
             return plots.brain([layer.cpu().numpy() for layer in dreams.activities(dbn, dreamt.chains, rng)], shape)
         return plots.tile(dreamt.pixels.cpu().numpy(), shape, min(args.columns, count))
 
+    sampler = gibbs.run if not args.tempering else tempering.Tempered(torch.linspace(0, 1, args.tempering))
     scale = 2 if args.brain else plots.scale_for(shape)
     if args.movie is not None:
         steps = 300 if args.steps is None else args.steps
-        shown = list(dreams.frames(dbn, rng=rng, labels=labels, count=count, steps=steps, every=args.every))
+        shown = list(dreams.frames(dbn, rng=rng, labels=labels, count=count, steps=steps, every=args.every, sampler=sampler))
         plots.save_movie(out, [sheet(dreamt) for dreamt in shown], scale)
         dreamt = shown[-1]
     else:
         steps = 1000 if args.steps is None else args.steps
-        dreamt = dreams.dream(dbn, rng=rng, labels=labels, count=count, steps=steps)
+        dreamt = dreams.dream(dbn, rng=rng, labels=labels, count=count, steps=steps, sampler=sampler)
         plots.save_picture(out, sheet(dreamt), scale)
     held = None if dreamt.labels is None else [classes[label] for label in dreamt.labels.tolist()]
+    swaps = [round(rate, 3) for rate in sampler.swap_rates.tolist()] if isinstance(sampler, tempering.Tempered) else None
     if args.json:
-        print(json.dumps({"path": str(out), "labels": held, "steps": steps, "seed": args.seed}))
+        print(json.dumps({"path": str(out), "labels": held, "steps": steps, "seed": args.seed, "swap_rates": swaps}))
     else:
         print(out if held is None or labels is not None else f"{out}  (labels the memory held: {' '.join(held)})")
+        if swaps is not None:
+            print(f"swap rates, warmest pair first: {' '.join(f'{rate:.2f}' for rate in swaps)}")
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -55,7 +55,7 @@ def set_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def work(job: Job, *, as_json: bool) -> int:
+def work(job: Job, *, as_json: bool, tensorboard: bool = False) -> int:
     """Drive a job to its end with a progress bar (plain lines in a pipe), then show its table."""
     from wakesleep import recipe, report
     from wakesleep.checkpoint import read_json
@@ -63,8 +63,9 @@ def work(job: Job, *, as_json: bool) -> int:
     shown = sys.stderr if as_json else sys.stdout
     for line in report.announce(job):
         print(line, file=shown)
+    records = to_tensorboard(recipe.train(job), job.folder / "tensorboard") if tensorboard else recipe.train(job)
     try:
-        for line in _progress(recipe.train(job), job, shown):
+        for line in _progress(records, job, shown):
             print(line, file=shown, flush=True)
     except KeyboardInterrupt:
         print(f"\nstopped; every finished pass is saved. Go on with: wakesleep train --resume {job.folder}", file=sys.stderr)
@@ -76,6 +77,28 @@ def work(job: Job, *, as_json: bool) -> int:
     for line in report.table(job):
         print(line)
     return 0
+
+
+def to_tensorboard(records: Iterator[Pass], folder: Path) -> Iterator[Pass]:
+    """Hand records on, writing the metrics of each to `folder` as TensorBoard reads them.
+
+    Raises:
+        ConfigError: TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ConfigError('--tensorboard needs a package that is not here: pip install "wakesleep[tensorboard]"') from error
+
+    def handed_on() -> Iterator[Pass]:
+        with SummaryWriter(str(folder)) as writer:
+            for record in records:
+                for name, value in record.metrics.items():
+                    writer.add_scalar(f"{record.stage}/{name}", value, record.epoch)
+                writer.flush()
+                yield record
+
+    return handed_on()
 
 
 def _progress(records: Iterator[Pass], job: Job, shown: TextIO) -> Iterator[str]:
@@ -97,3 +120,14 @@ def _progress(records: Iterator[Pass], job: Job, shown: TextIO) -> Iterator[str]
             if not shown.isatty():
                 numbers = "  ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())
                 yield f"{record.stage} {record.epoch}/{record.epochs}  {rate:,.0f} cases/s  {numbers}"
+
+
+def say(as_json: bool) -> Callable[[str], None]:
+    """Return what shows progress: one line that is written over on a terminal, nothing in a pipe."""
+    shown = sys.stderr if as_json else sys.stdout
+
+    def show(line: str) -> None:
+        if shown.isatty():
+            print(f"\r{line:<78}", end="\r", file=shown, flush=True)
+
+    return show

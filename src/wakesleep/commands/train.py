@@ -29,6 +29,8 @@ class Train:
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
     threads: int = 0
     """CPU threads; 0 leaves PyTorch's choice, which is right on a quiet machine. On a busy one fewer are faster."""
+    tensorboard: bool = False
+    """Also write what is measured of each pass to RUN/tensorboard (needs wakesleep[tensorboard]); look with: tensorboard --logdir RUN."""
     json: bool = False
     """Print the evaluation as JSON instead of a table."""
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
@@ -50,4 +52,4 @@ def run(args: Train, command: str) -> int:
         job = recipe.start(
             args.out or shared.free_folder(Path("runs") / dataset.name), args.config, dataset, device, command, data_path=args.data
         )
-    return shared.work(job, as_json=args.json)
+    return shared.work(job, as_json=args.json, tensorboard=args.tensorboard)

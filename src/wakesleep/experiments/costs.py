@@ -13,19 +13,23 @@ import shlex
 import statistics
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 import tyro
 
 from wakesleep import checkpoint
 from wakesleep.experiments import results
+from wakesleep.foundation.precision import pick_precision
 from wakesleep.foundation.rng import generator
-from wakesleep.learning import cd
+from wakesleep.learning import cd, up_down
 from wakesleep.learning.cd import CDConfig
+from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
+from wakesleep.settings import preset
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Options:
     """A finished run of the whole recipe on MNIST: 30 passes a layer and 30 of backpropagation."""
     digits: Path | None = None
     """A finished run of what `make train` does."""
+    updown: bool = True
+    """Measure a pass of contrastive wake-sleep over 50,000 cases at K = 3, 784-500-500-2000 with 10 labels."""
     growth: bool = True
     """Measure a pass of CD-1 on 10,000 and on 60,000 cases."""
     repeats: int = 5
@@ -70,6 +76,21 @@ def seconds_a_case(cases: int, repeats: int) -> float:
     return statistics.median(seconds) / cases
 
 
+def updown_seconds(cases: int, repeats: int, precision: str) -> list[float]:
+    """Return the seconds of each of `repeats` passes of contrastive wake-sleep at K = 3, settings as for MNIST, on random pixels."""
+    rng, device = generator(0), torch.device("cpu")
+    pixels = torch.randint(0, 256, (cases, 784), generator=rng, dtype=torch.uint8)
+    labels = torch.arange(cases) % 10
+    config = replace(preset("mnist").updown, passes=repeats + 1, gibbs_steps=(3,))
+    dbn, seconds, began = DBN((784, 500, 500, 2000), labels=10, rng=rng), [], 0.0
+    for number, _ in enumerate(up_down.epochs(dbn, pixels, labels, config=config, rng=rng, dtype=pick_precision(precision, device))):
+        now = time.perf_counter()
+        if number:  # the first pass warms up
+            seconds.append(now - began)
+        began = now
+    return seconds
+
+
 def main(argv: list[str]) -> None:
     """Collect the rows and save them."""
     options = tyro.cli(Options, description=__doc__, args=argv)
@@ -78,9 +99,18 @@ def main(argv: list[str]) -> None:
         rows += run_rows(options.recipe, "mnist", "recipe-2-cores", "a week (2006)")
     if options.digits is not None:
         rows += run_rows(options.digits, "digits", "make-train", "")
+    command = shlex.join(["python", "-m", "wakesleep.experiments.costs", *argv])
+    if options.updown:
+        precision = "bfloat16" if pick_precision("auto", torch.device("cpu")) == torch.bfloat16 else "float32"
+        seconds = updown_seconds(50_000, options.repeats, precision)
+        notes: dict[str, Any] = {
+            "minutes": round(sum(seconds) / 60, 2),
+            "precision": precision,
+            "each": [round(second, 2) for second in seconds],
+        }
+        rows.append(results.row("speed", "updown-k3-50k-2-cores", "seconds", seconds, seeds=[0], command=command, **notes))
     if options.growth:
         ratio = seconds_a_case(60_000, options.repeats) / seconds_a_case(10_000, options.repeats)
-        command = shlex.join(["python", "-m", "wakesleep.experiments.costs", *argv])
         rows.append(results.row("cost", "60k-over-10k-cases", "ratio_of_seconds_a_case", [ratio], seeds=[0], command=command))
     results.save(options.out, rows)
     for found in rows:

@@ -102,8 +102,39 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("", "recipe-2-cores", "peak_memory_gb", "peak memory, GB"),
         ],
     ),
+    "likelihood": (
+        (Path("results/likelihood.json"),),
+        [
+            ("AIS against exact log Z, 50 small RBMs", "ais-against-exact", "hits_of_50", "inside 3 standard errors"),
+            ("exact log Z, 20 hidden x 784 visible", "exact-20x784", "seconds", "seconds"),
+            ("monitors, beside a pass of CD-1 over 50,000 cases, 784-500", "monitors-784-500", "percent_of_a_pass", "% of its time"),
+            ("the same, 500-2000", "monitors-500-2000", "percent_of_a_pass", "% of its time"),
+        ],
+    ),
+    "density": (
+        (Path("results/likelihood.json"),),
+        [
+            ("the published 14,501 temperatures, 100 chains, 784-500", "ais-published-schedule", "seconds", "seconds"),
+            ("RBM of 500, binarised MNIST, log Z at + 3 s.e.", "rbm-500", "test_log_likelihood", "test, nats"),
+            ("the same, log Z from the reverse direction", "rbm-500", "test_log_likelihood_reverse", "test, nats"),
+            ("the same, training columns", "rbm-500", "train_log_likelihood", "training, nats"),
+            ("DBN 500-2000, variational bound, log Z at + 3 s.e.", "dbn-500-2000", "test_bound", "test, nats"),
+            ("the same, log Z from the reverse direction", "dbn-500-2000", "test_bound_reverse", "test, nats"),
+            ("the same, importance-weighted over 20 samples", "dbn-500-2000", "test_importance_weighted", "test, nats"),
+        ],
+    ),
+    "layers": (
+        (Path("results/likelihood.json"),),
+        [
+            ("64-100, exact but for log Z", "digits-stack-depth-1", "test_bound", "test, nats"),
+            ("64-100-100, variational bound", "digits-stack-depth-2", "test_bound", "test, nats"),
+            ("the same, importance-weighted over 50 samples", "digits-stack-depth-2", "test_importance_weighted", "test, nats"),
+            ("64-100-100-100, variational bound", "digits-stack-depth-3", "test_bound", "test, nats"),
+            ("the same, importance-weighted over 50 samples", "digits-stack-depth-3", "test_importance_weighted", "test, nats"),
+        ],
+    ),
     "updown": (
-        (Path("results/mnist.json"), Path("results/dreams.json"), Path("results/speed.json")),
+        (Path("results/mnist.json"), Path("results/dreams.json"), Path("results/costs.json")),
         [
             ("greedy pretraining only (50k)", "greedy", "test_error_percent", "test error, %"),
             ("contrastive wake-sleep (50k)", "updown-50k", "validation_errors", "validation errors of 10,000"),

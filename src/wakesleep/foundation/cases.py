@@ -43,6 +43,23 @@ def gather(cases: Tensor | Rows, index: Tensor, out: Tensor) -> Tensor:
     return out.copy_(cases[index])
 
 
+def require_binary(cases: Tensor) -> None:
+    """Raise DataError unless every value of `cases` is 0 or 1 (0 or 255 in uint8 pictures counts as that too)."""
+    for chunk in chunks(cases):
+        other = (chunk != 0) & (chunk != 1)
+        if bool(other.any()):
+            raise DataError(
+                f"cases with a value of {float(chunk[other][0]):.4g} came, and the likelihood of binary units wants only 0 and 1; draw binary "
+                "cases from their intensities (cases.draw_binary, on the command line --binarise sample), or round them (--binarise round)"
+            )
+
+
+def draw_binary(cases: Tensor, rng: torch.Generator) -> Tensor:
+    """Return binary cases drawn with intensities (N, D) in [0, 1] as probabilities, float32: what those mean to the model."""
+    probs = as_probs(cases)
+    return torch.rand(probs.shape, generator=rng, device=rng.device).to(probs.device).lt_(probs)
+
+
 def as_labels(labels: Tensor, cases: int, classes: int, lowest: int = 0) -> Tensor:
     """Return labels (N,) as int64, once they are seen to be one a case, whole numbers, and from `lowest` to classes - 1.
 

@@ -32,11 +32,11 @@ from wakesleep.model.units import Bernoulli
 class HybridConfig:
     """How the two aims are joined."""
 
-    updown: UpDownConfig = field(default_factory=lambda: UpDownConfig(passes=60, gibbs_steps=(3,)))
+    updown: UpDownConfig = field(default_factory=lambda: UpDownConfig(passes=30, gibbs_steps=(3,)))
     """Contrastive wake-sleep: passes, rates, Gibbs steps."""
-    weight: float = 10.0
+    weight: float = 20.0
     """What a nat of log p(label | image) counts against a nat of the generative model: the rates that suit contrastive wake-sleep are some
-    ten times too small for backpropagation."""
+    twenty times too small for backpropagation."""
     alternate: bool = False
     """Take turns, a minibatch of one and a minibatch of the other on the same cases, instead of one update by the sum."""
     sample_pixels: bool = True
@@ -124,7 +124,7 @@ def epochs(
     for epoch in range(int(state["epoch"]), updown.passes):
         loss.zero_()
         errors.zero_()
-        coarse = up_down.begin_pass(dbn, updown, epoch, state, dtype)
+        coarse, done = up_down.begin_pass(dbn, updown, epoch, state, dtype), 0
         pass_ = up_down.minibatches(coarse, images, known, epoch=epoch, config=updown, rng=rng, state=state, weights=weights)
         for batch, target, taught in pass_:
             assert target is not None
@@ -135,7 +135,8 @@ def epochs(
             seen = Bernoulli(batch.shape[1]).sample(batch, rng) if config.sample_pixels else batch
             told, log_probs = discriminative(coarse, seen, target)
             up_down.update(dbn, [*([] if config.alternate else [generative]), (told, config.weight)], updown, epoch, state)
-            up_down.settle(dbn, coarse, updown, state, len(images))
+            done += len(batch)
+            up_down.settle(dbn, coarse, updown, state, len(images), last=done == len(images))
             loss += torch.nn.functional.nll_loss(log_probs, target, ignore_index=UNLABELLED, reduction="sum")
             errors += ((log_probs.argmax(1) != target) & (target != UNLABELLED)).sum()
         state = up_down.end_pass(dbn, updown, epoch, state)

@@ -31,6 +31,8 @@ from wakesleep.sampling.gibbs import random_hidden
 
 UNLABELLED = rows.UNLABELLED
 """The label of a case whose label nobody knows; it is inferred, not clamped."""
+AVERAGE_EVERY = 5
+"""Updates between two steps of the running mean: weights hardly move meanwhile, and reading them all costs."""
 UNDECIDED = -2
 """The label of a persistent chain before the first minibatch."""
 
@@ -199,7 +201,7 @@ def start(dbn: DBN, config: UpDownConfig, rng: torch.Generator, dtype: torch.dty
 def restart(dbn: DBN, chains: Tensor, config: UpDownConfig, rng: torch.Generator) -> None:
     """Let some of the persistent chains, top states (M, hidden), start again from random states, in place."""
     fresh = torch.rand(len(chains), 1, generator=rng, device=rng.device) < config.restart
-    chains.copy_(torch.where(fresh, random_hidden(dbn.memory, len(chains), rng), chains))
+    chains.copy_(torch.where(fresh, dbn.memory.hidden.sample(torch.full_like(chains, 0.5), rng), chains))
 
 
 def labels_to_hold(labels: Tensor | None, count: int, device: torch.device) -> Tensor:
@@ -298,12 +300,16 @@ def end_pass(dbn: DBN, config: UpDownConfig, epoch: int, state: State) -> State:
     return {**state, "epoch": epoch + 1}
 
 
-def settle(dbn: DBN, coarse: DBN, config: UpDownConfig, state: State, cases: int) -> None:
-    """After an update: refresh the twin that products are made with, and let the running means follow."""
+def settle(dbn: DBN, coarse: DBN, config: UpDownConfig, state: State, cases: int, *, last: bool) -> None:
+    """After an update: refresh the twin that products are made with, and let the running means follow, at the last of a pass in any case."""
     precision.refresh(coarse, dbn)
     if config.average:
-        state["updates"] = state.get("updates", 0) + 1
-        averaging.accumulate(dbn, state, 1 / min(state["updates"], max(config.average * cases / config.batch_size, 1)))
+        state["updates"] = done = state.get("updates", 0) + 1
+        waiting = done - state.get("averaged", 0)
+        if waiting == AVERAGE_EVERY or last:
+            horizon = max(config.average * cases / config.batch_size, waiting)
+            averaging.accumulate(dbn, state, waiting / min(done, horizon))
+            state["averaged"] = done
 
 
 def squared_error(taught: Phases) -> Tensor:
@@ -344,9 +350,11 @@ def epochs(
     for epoch in range(int(state["epoch"]), config.passes):
         error.zero_()
         coarse = begin_pass(dbn, config, epoch, state, dtype)
-        for _, _, taught in minibatches(coarse, images, labels, epoch=epoch, config=config, rng=rng, state=state, weights=weights):
+        seen = 0
+        for batch, _, taught in minibatches(coarse, images, labels, epoch=epoch, config=config, rng=rng, state=state, weights=weights):
             update(dbn, [(lesson(taught), 1.0)], config, epoch, state)
-            settle(dbn, coarse, config, state, len(images))
+            seen += len(batch)
+            settle(dbn, coarse, config, state, len(images), last=seen == len(images))
             if taught.wake:
                 error += squared_error(taught)
         state = end_pass(dbn, config, epoch, state)

@@ -14,7 +14,7 @@ from torch.nn.functional import one_hot
 
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.model.dbn import DBN
-from wakesleep.sampling.gibbs import Chains, Clamp, random_hidden, run
+from wakesleep.sampling.gibbs import Chains, Clamp, Sampler, random_hidden, run
 
 
 class Dream(NamedTuple):
@@ -53,8 +53,12 @@ def show(dbn: DBN, chains: Chains, rng: torch.Generator) -> Dream:
     return Dream(dbn.down(chains.visible[:, : dbn.sizes[-2]], rng)[0], labels, chains)
 
 
-def dream(dbn: DBN, *, rng: torch.Generator, labels: Tensor | None = None, count: int | None = None, steps: int = 1000) -> Dream:
+def dream(
+    dbn: DBN, *, rng: torch.Generator, labels: Tensor | None = None, count: int | None = None, steps: int = 1000, sampler: Sampler = run
+) -> Dream:
     """Return `count` dreams after `steps` Gibbs steps from random top states, one for each of `labels` (N,) where these are given.
+
+    `sampler` moves the memory: plain Gibbs sampling, or a `tempering.Tempered` where that mixes too slowly.
 
     Raises:
         ConfigError: count or steps below 1, or labels the memory does not hold.
@@ -63,11 +67,18 @@ def dream(dbn: DBN, *, rng: torch.Generator, labels: Tensor | None = None, count
     if count < 1:
         raise ConfigError(f"{count} dreams: expected at least 1")
     clamp = label_clamp(dbn, labels, count) if labels is not None else None
-    return show(dbn, run(dbn.memory, random_hidden(dbn.memory, count, rng), steps, rng, clamp), rng)
+    return show(dbn, sampler(dbn.memory, random_hidden(dbn.memory, count, rng), steps, rng, clamp), rng)
 
 
 def frames(
-    dbn: DBN, *, rng: torch.Generator, labels: Tensor | None = None, count: int | None = None, steps: int = 300, every: int = 3
+    dbn: DBN,
+    *,
+    rng: torch.Generator,
+    labels: Tensor | None = None,
+    count: int | None = None,
+    steps: int = 300,
+    every: int = 3,
+    sampler: Sampler = run,
 ) -> Iterator[Dream]:
     """Yield a dream every `every` Gibbs steps while chains settle from random top states: Hinton's movie (300 steps, a frame every 3).
 
@@ -80,7 +91,7 @@ def frames(
     clamp = label_clamp(dbn, labels, count) if labels is not None else None
     hidden = random_hidden(dbn.memory, count, rng)
     for done in range(0, steps, every):
-        chains = run(dbn.memory, hidden, min(every, steps - done), rng, clamp)
+        chains = sampler(dbn.memory, hidden, min(every, steps - done), rng, clamp)
         hidden = chains.hidden
         yield show(dbn, chains, rng)
 

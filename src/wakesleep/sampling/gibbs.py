@@ -5,7 +5,7 @@ A chain is a row. Every step samples both layers from their conditionals, so tha
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -26,6 +26,14 @@ class Clamp(NamedTuple):
 
     mask: Tensor
     values: Tensor
+
+
+class Sampler(Protocol):
+    """What moves chains: `run` here, or a `tempering.Tempered`."""
+
+    def __call__(self, rbm: RBM, hidden: Tensor, steps: int, rng: torch.Generator, clamp: Clamp | None = None) -> Chains:
+        """Return the chains `steps` steps on from hidden states (N, hidden)."""
+        ...
 
 
 def random_hidden(rbm: RBM, count: int, rng: torch.Generator) -> Tensor:

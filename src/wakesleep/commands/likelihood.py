@@ -1,0 +1,118 @@
+"""wakesleep likelihood: how probable a run's model finds cases it never saw."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tyro.conf import Positional
+
+from wakesleep.commands import shared
+from wakesleep.foundation.errors import ConfigError
+
+if TYPE_CHECKING:
+    from wakesleep.assess import Found
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Bound the log-probability of test cases under a run's model from both sides, in nats a case; resumable."""
+
+    run: Positional[Path]
+    """A run folder or a model file."""
+    per_layer: bool = False
+    """Score every depth of the stack, lowest RBM first: whether another layer helped. Needs a net that was not untied by fine-tuning."""
+    labels: bool = False
+    """Score picture and label together, log p(v, label), where the memory holds labels; without this they are summed out."""
+    binarise: Literal["refuse", "sample", "round"] = "refuse"
+    """What to do with grey pixels: a likelihood of binary units wants 0 and 1. sample draws them from their intensities, as the model means
+    them; round cuts at one half; figures of the two cannot be compared."""
+    chains: int = 100
+    """Chains of annealed importance sampling; 100 is the custom."""
+    target_error: float = 0.1
+    """Wanted standard error of log Z in nats; temperatures are added until it is met."""
+    limit: int = 20_000
+    """Most temperatures of one round; a memory that mixes badly may not meet the target within them, and then the error says so."""
+    published: bool = False
+    """Use the 14,501 temperatures of Salakhutdinov & Murray (2008) instead."""
+    reverse_steps: int = 1000
+    """Gibbs steps from training cases to the states where the reverse direction begins; 0 leaves the reverse direction out."""
+    samples: int = 10
+    """Samples of the recognition net a case, for the bound of a deep net."""
+    cases: int = 10_000
+    """Score at most so many test cases."""
+    data: str | None = None
+    """What to score; by default the test cases of what the run learned from."""
+    data_folder: Path | None = None
+    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
+    seed: int = 0
+    """Seed of chains, samples and binarised pixels."""
+    device: str = "auto"
+    """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
+    threads: int = 0
+    """CPU threads; 0 leaves PyTorch's choice."""
+    json: bool = False
+    """Print depths, bounds and log Z with its intervals as JSON."""
+
+
+def run(args: Likelihood, command: str) -> int:
+    """Do it; return the exit status."""
+    from wakesleep import assess
+    from wakesleep.judging import ais
+
+    shared.set_threads(args.threads)
+    ais.check_chains(args.chains)
+    if args.cases < 1 or args.reverse_steps < 0:
+        raise ConfigError(f"--cases {args.cases} --reverse-steps {args.reverse_steps}: expected at least 1 case, and 0 steps or more")
+    model = shared.model(args.run, args.device)
+    dataset = shared.load_set(args.data or str(model.header.get("data_path", "digits")), args.data_folder)
+    how = assess.Plan(
+        binarise=args.binarise,
+        chains=args.chains,
+        target_error=args.target_error,
+        limit=args.limit,
+        published=args.published,
+        reverse_steps=args.reverse_steps,
+        samples=args.samples,
+        cases=args.cases,
+        labels=args.labels,
+        seed=args.seed,
+    )
+    depths = range(1, model.dbn.depth + 1) if args.per_layer else (model.dbn.depth,)
+    folder = args.run if args.run.is_dir() else args.run.parent
+    try:
+        found = [assess.score(folder, model.dbn, dataset, depth, how, say=shared.say(args.json)) for depth in depths]
+    except KeyboardInterrupt:
+        print(f"\nstopped; what is done is kept. Go on with the same command: {command}", flush=True)
+        return 130
+    if args.json:
+        print(json.dumps({"dataset": dataset.name, "part": found[0].part, "cases": found[0].cases, "depths": [one.as_json() for one in found]}))
+    else:
+        for line in table(found, dataset.name):
+            print(line)
+    return 0
+
+
+def table(found: list[Found], name: str) -> list[str]:
+    """Return the depths' figures as lines of text."""
+    first = found[0]
+    lines = [f"{name}, {first.cases:,} {first.part} cases, nats a case (standard error of the mean over cases {first.score.error:.2f})", ""]
+    lines += ["depth  layers               forward  log Z + 3 s.e.  reverse  importance-weighted  log Z forward       reverse"]
+    for one in found:
+        score, log_z = one.score, one.score.log_z
+        back = f"{score.reverse:7.2f}" if score.reverse is not None else "      -"
+        z = f"{log_z.forward.log_z:.2f} ({log_z.forward.low:.2f} to {log_z.forward.high:.2f})"
+        z_back = f"{log_z.reverse.log_z:.2f}" if log_z.reverse is not None else "-"
+        exactly = "" if log_z.exact is None else f"  exact {log_z.exact:.2f}"
+        words = f"{one.depth:>5}  {one.layers:<20} {score.mean:7.2f}  {score.conservative:14.2f}  {back}  {score.importance_weighted:19.2f}"
+        lines.append(f"{words}  {z}  {z_back}{exactly}")
+    kinds = "the exact likelihood at depth 1, a lower bound deeper" if found[-1].depth > 1 else "exact but for log Z"
+    lines += ["", f"forward errs high, reverse low; each row is {kinds}"]
+    if first.label_log_prob is not None or found[-1].label_log_prob is not None:
+        known = found[-1].label_log_prob
+        kind = "exact" if found[-1].depth == 1 else "given the up-pass"
+        lines.append(f"log p(label | picture), {kind}: {known:.4f} nats a case")
+    lines += [f"warning: depth {one.depth}: {one.score.log_z.disagreement}" for one in found if one.score.log_z.disagreement]
+    return lines

@@ -1,0 +1,92 @@
+"""wakesleep plot: pictures of what a run's net knows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from wakesleep.commands import shared
+from wakesleep.foundation.errors import ConfigError
+
+What = Literal["fields", "activity", "histograms", "monitors", "traces", "map", "dreams", "confused"]
+ALL: tuple[What, ...] = ("fields", "activity", "histograms", "monitors", "traces", "map", "dreams", "confused")
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Draw what a run's net knows, into its folder of figures."""
+
+    run: Positional[Path]
+    """A run folder or a model file."""
+    what: tuple[What, ...] = ALL
+    """fields: receptive fields by kind; activity: hidden units by case; histograms of weights and updates; monitors of training; traces of
+    annealing (after wakesleep likelihood); map: top-level codes in two dimensions; dreams: a row a class; confused: the worst cases."""
+    out: Path | None = None
+    """The folder to draw in; by default RUN/figures."""
+    cases: int = 1000
+    """How many cases the map shows."""
+    data: str | None = None
+    """What to look at; by default the test cases of what the run learned from."""
+    data_folder: Path | None = None
+    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
+    seed: int = 0
+    """Seed of dreams and of the map."""
+    device: str = "auto"
+    """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
+    overwrite: bool = False
+    """Replace pictures where they exist."""
+    json: bool = False
+    """Print the paths as JSON."""
+
+
+def run(args: Plot, command: str) -> int:
+    """Do it; return the exit status."""
+    from wakesleep import figures
+    from wakesleep.foundation.cases import as_probs
+    from wakesleep.foundation.rng import generator
+    from wakesleep.judging import classify
+    from wakesleep.learning import backprop
+
+    if args.cases < 10:
+        raise ConfigError(f"--cases {args.cases}: expected at least 10")
+    model = shared.model(args.run, args.device)
+    dbn, device = model.dbn, model.dbn.memory.weight.device
+    dataset = shared.load_set(args.data or str(model.header.get("data_path", "digits")), args.data_folder)
+    part = dataset.test or dataset.train
+    images = as_probs(part.images).to(device)
+    labels = None if part.labels is None else part.labels.to(device)
+    classes, shape, rng = [str(name) for name in dataset.classes], dataset.shape, generator(args.seed, device)
+    folder = args.run if args.run.is_dir() else args.run.parent
+    target = args.out or folder / "figures"
+    target.mkdir(parents=True, exist_ok=True)
+
+    def place(name: str) -> Path:
+        path = target / f"{name}.png"
+        shared.refuse_existing(path, args.overwrite or name == "dreams")
+        return path
+
+    drawn: list[Path] = []
+    if "fields" in args.what:
+        drawn.append(figures.draw_kinds(place("fields"), dbn, shape))
+    if "activity" in args.what:
+        drawn.append(figures.draw_activity(place("activity"), dbn, images[:100]))
+    if "histograms" in args.what:
+        drawn.append(figures.draw_histograms(place("histograms"), dbn, images[:100], None if labels is None else labels[:100], rng=rng))
+    if "monitors" in args.what:
+        drawn += figures.draw_monitors(folder / "metrics.jsonl", place("monitors"))
+    if "traces" in args.what:
+        drawn += figures.draw_traces(folder, target)
+    if "map" in args.what:
+        chosen = slice(0, args.cases)
+        drawn.append(figures.draw_map(place("map"), dbn, images[chosen], None if labels is None else labels[chosen], classes, seed=args.seed))
+    if "dreams" in args.what:
+        drawn.append(figures.draw_dreams(place("dreams"), dbn, shape, rng=rng, steps=figures.DREAM_STEPS))
+    if "confused" in args.what and labels is not None and (model.net is not None or dbn.labels):
+        log_probs = backprop.log_probs(model.net, images) if model.net is not None else classify.log_probs(dbn, images)
+        drawn.append(figures.draw_confused(place("confused"), images, labels, log_probs, shape, classes))
+    print(json.dumps({"paths": [str(path) for path in drawn]}) if args.json else "\n".join(map(str, drawn)))
+    return 0

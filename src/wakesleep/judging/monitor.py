@@ -1,0 +1,87 @@
+"""What to watch while an RBM learns: signs of overfitting, of rates too high or low, of units that do nothing. Fed by whoever runs a loop.
+
+Reconstruction error is not among them: it falls while the model gets worse, and is not to be trusted. Source: Hinton (2010), "A practical
+guide to training restricted Boltzmann machines", sections 5, 6, 7 and 15.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from wakesleep.foundation.cases import as_probs, draw_binary
+from wakesleep.foundation.errors import ConfigError
+from wakesleep.model.rbm import RBM
+from wakesleep.model.units import Bernoulli, Groups, Units
+
+CASES = 500
+"""Cases that are looked at: enough to see a trend, few enough to cost nothing."""
+DEAD = 0.01
+"""A hidden unit whose mean activity lies below this is called dead, and saturated above one minus this."""
+
+
+def free_energy_gap(rbm: RBM, training: Tensor, validation: Tensor) -> float:
+    """Return mean F(validation) - mean F(training), nats a case: near 0 at first; a gap that grows is the sign of overfitting.
+
+    Both are (N, visible), as many of each; log Z cancels.
+    """
+    return float(rbm.free_energy(as_probs(validation)).mean() - rbm.free_energy(as_probs(training)).mean())
+
+
+def update_ratio(increment: Tensor, weight: Tensor) -> float:
+    """Return mean |increment| / mean |weight|: about 1e-3 is healthy (Hinton 2010, section 7)."""
+    return float(increment.abs().mean() / weight.abs().mean().clamp(min=1e-30))
+
+
+def activity(hidden_probs: Tensor) -> dict[str, float]:
+    """Return mean activity, and which part of the hidden units is dead or saturated, from probabilities (N, hidden)."""
+    mean = hidden_probs.mean(0)
+    dead, saturated = (mean < DEAD).float().mean(), (mean > 1 - DEAD).float().mean()
+    return {"hidden_activity": float(mean.mean()), "dead_units": float(dead), "saturated_units": float(saturated)}
+
+
+def _binary_columns(units: Units) -> list[int]:
+    if isinstance(units, Groups):
+        pairs = zip(units.parts, units.slices, strict=True)
+        return [columns.start + unit for part, columns in pairs for unit in _binary_columns(part)]
+    return list(range(units.size)) if isinstance(units, Bernoulli) else []
+
+
+def pseudo_log_likelihood(rbm: RBM, cases: Tensor, rng: torch.Generator) -> float:
+    """Return mean log p(v_i | all other visible units) over cases (N, visible) and one random binary unit i of each, nats a unit.
+
+    log p(v_i | rest) = log sigm(F(v with v_i turned over) - F(v)). Grey cases are first drawn as binary states. Needs no log Z.
+
+    Raises:
+        ConfigError: the visible side has no binary units.
+    """
+    columns = _binary_columns(rbm.visible)
+    if not columns:
+        raise ConfigError(f"visible units {rbm.visible.kinds}: the pseudo-likelihood here is that of binary units")
+    visible = draw_binary(cases, rng)
+    every = torch.tensor(columns, device=visible.device)
+    unit = every[torch.randint(len(every), (len(visible),), generator=rng, device=rng.device)]
+    change = 1 - 2 * visible.gather(1, unit[:, None]).squeeze(1)
+    total = rbm.hidden_input(visible)
+    turned = total + change[:, None] * rbm.weight[unit]
+    rise = -change * rbm.visible_bias[unit] - rbm.hidden.log_partition(turned) + rbm.hidden.log_partition(total)
+    return float(logsigmoid(rise).mean())
+
+
+def measure(
+    rbm: RBM, training: Tensor, validation: Tensor | None, *, rng: torch.Generator, increment: Tensor | None = None
+) -> dict[str, float]:
+    """Return all of it by name, from as many training as validation cases (N, visible), some hundred each; a key for each that can be had.
+
+    `increment` (visible, hidden) is the last change of the weights.
+    """
+    held_out = training if validation is None else validation
+    found = activity(rbm.hidden_probs(as_probs(held_out)))
+    if validation is not None:
+        found["free_energy_gap"] = free_energy_gap(rbm, training, validation)
+    if increment is not None:
+        found["update_ratio"] = update_ratio(increment, rbm.weight)
+    if _binary_columns(rbm.visible):
+        found["pseudo_log_likelihood"] = pseudo_log_likelihood(rbm, held_out, rng)
+    return found

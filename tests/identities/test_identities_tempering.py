@@ -1,0 +1,107 @@
+"""Parallel tempering leaves the exact distribution as it is, and crosses walls that Gibbs sampling does not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from exact import SIGMAS, TIGHT, assert_frequencies, draw, index_of, joint, labelled, small_rbm, states
+
+from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.rng import generator
+from wakesleep.judging import exact
+from wakesleep.model.rbm import RBM
+from wakesleep.sampling import gibbs
+from wakesleep.sampling.gibbs import Clamp
+from wakesleep.sampling.tempering import Replicas, Tempered, log_probs, step
+
+BETAS = torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64)
+
+
+def tempered_probs(rbm: RBM, base: torch.Tensor, beta: torch.Tensor) -> torch.Tensor:
+    """p_beta(v) of every v by listing hidden states too, (states,)."""
+    v, h = states(rbm.visible), states(rbm.hidden)
+    pairs = beta * (v @ rbm.weight @ h.t() + (v @ rbm.visible_bias)[:, None] + h @ rbm.hidden_bias) + (1 - beta) * (v @ base)[:, None]
+    return torch.softmax(torch.logsumexp(pairs, 1), 0)
+
+
+@pytest.mark.parametrize("visible", [4, labelled(2, 3)])
+@pytest.mark.parametrize("parity", [0, 1])
+def test_a_step_leaves_every_temperature_as_it_is(visible, parity: int) -> None:
+    rbm, n = small_rbm(visible, 3, scale=1.5), 40_000
+    every = states(rbm.visible)
+    base = torch.linspace(-0.6, 0.6, rbm.visible.size, dtype=torch.float64)
+    probs = [tempered_probs(rbm, base, beta) for beta in BETAS]
+    start = torch.stack([every[draw(p, n, seed)] for seed, p in enumerate(probs)])
+    none = torch.zeros(2)
+    moved = step(rbm, base, BETAS, Replicas(start, none, none), generator(9), parity)
+    for replica, p in zip(moved.visible, probs, strict=True):
+        assert_frequencies(index_of(replica, every), p)
+    assert moved.tried.tolist() == [n * (parity == 0), n * (parity == 1)]
+    ratio = probs[parity][None, :] * probs[parity + 1][:, None] / (probs[parity][:, None] * probs[parity + 1][None, :])
+    expected = float((probs[parity][:, None] * probs[parity + 1][None, :] * ratio.clamp(max=1.0)).sum())
+    rate = float(moved.swap_rates[parity])
+    assert abs(rate - expected) < SIGMAS * (expected * (1 - expected) / n) ** 0.5
+
+
+def test_log_probs_are_those_of_the_listed_model() -> None:
+    rbm, base = small_rbm(4, 3), torch.linspace(-1, 1, 4, dtype=torch.float64)
+    found = log_probs(rbm, base, BETAS, states(rbm.visible).expand(3, -1, -1))
+    for row, beta in zip(found, BETAS, strict=True):
+        torch.testing.assert_close(torch.softmax(row, 0), tempered_probs(rbm, base, beta), **TIGHT)
+
+
+def wall(units: int = 12, strength: float = 1.5) -> RBM:
+    """An RBM with two far-apart modes of about equal weight: all units on, and all off."""
+    rbm = RBM(units, 4, rng=generator(0)).double()
+    rbm.weight.fill_(strength)
+    rbm.visible_bias.fill_(-2 * strength)
+    rbm.hidden_bias.fill_(-strength * units / 2)
+    return rbm
+
+
+def test_tempering_crosses_a_wall_that_gibbs_sampling_does_not() -> None:
+    rbm = wall()
+    truth = float(exact.model_statistics(rbm).visible_bias.mean())
+    off = torch.zeros(400, 4, dtype=torch.float64)
+    stuck = gibbs.run(rbm, off, 200, generator(1)).visible.mean()
+    sampler = Tempered(base=torch.zeros(12, dtype=torch.float64))
+    moved = sampler(rbm, off, 200, generator(1)).visible.mean()
+    assert abs(float(stuck) - truth) > 0.3
+    assert abs(float(moved) - truth) < 0.1
+    assert sampler.swap_rates.shape == (9,)
+    assert bool((sampler.swap_rates > 0.05).all())
+
+
+def test_clamped_units_stay_and_the_others_have_their_conditional() -> None:
+    rbm, n = small_rbm(labelled(2, 3), 3), 20_000
+    every, p = states(rbm.visible), joint(rbm).sum(1)
+    mask = torch.tensor([False, False, True, True, True])
+    values = torch.zeros(n, 5, dtype=torch.float64)
+    values[:, 3] = 1.0
+    hidden = torch.zeros(n, 3, dtype=torch.float64)
+    found = Tempered(BETAS)(rbm, hidden, 30, generator(2), Clamp(mask, values)).visible
+    assert bool((found[:, 2:] == values[:, 2:]).all())
+    given = p * (every[:, 3] == 1)
+    assert_frequencies(index_of(found, every), given / given.sum())
+
+
+def test_replicas_go_on_in_the_next_call() -> None:
+    rbm, sampler = small_rbm(4, 3), Tempered(BETAS)
+    chains = sampler(rbm, torch.zeros(5, 3, dtype=torch.float64), 2, generator(0))
+    tried = sampler.replicas.tried.sum()
+    sampler(rbm, chains.hidden, 2, generator(0))
+    assert float(sampler.replicas.tried.sum()) == 2 * float(tried)
+
+
+@pytest.mark.parametrize("betas", [[1.0], [0.0, 0.5], [0.5, 0.2, 1.0], [-0.1, 1.0]])
+def test_betas_that_do_not_rise_to_1_are_refused(betas: list[float]) -> None:
+    with pytest.raises(ConfigError, match="rise to 1"):
+        Tempered(torch.tensor(betas))
+
+
+def test_no_steps_and_no_swaps_yet_are_refused() -> None:
+    sampler = Tempered()
+    with pytest.raises(ConfigError, match="at least 1"):
+        sampler(small_rbm(4, 3), torch.zeros(1, 3), 0, generator(0))
+    with pytest.raises(ConfigError, match="first"):
+        _ = sampler.swap_rates
