@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
 from numbers import Integral
 from typing import Any, Literal, Self
 
@@ -22,6 +21,7 @@ from wakesleep.estimators.shared import Array
 from wakesleep.foundation import cases as rows
 from wakesleep.foundation.devices import pick_device
 from wakesleep.foundation.precision import pick_precision, twin
+from wakesleep.judging import likelihood
 from wakesleep.judging.pseudo import pseudo_log_likelihood
 from wakesleep.learning import cd
 from wakesleep.learning.cd import CDConfig
@@ -178,7 +178,6 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         log Z is exact where one side has at most 20 units, and estimated by annealed importance sampling from the base rates of X where
         both are larger; `random_state` is the seed of that.
         """
-        likelihood: Any = import_module("wakesleep.judging.likelihood")
         check_is_fitted(self)
         X = shared.check_cases(self, X, reset=False, sparse=True)
         rbm = self._machine(pick_device(self.device))

@@ -174,7 +174,7 @@ def set_base_rates(rbm: RBM, cases: Tensor) -> None:
 def start(rbm: RBM, config: CDConfig, rng: torch.Generator) -> State:
     """Return the state before the first pass: still increments, and chains (hidden states) at random where CD is persistent.
 
-    Increments are float32 or better, whatever the precision of `rbm`; chains have that precision. Without momentum there are no
+    Increments are float32 or better, whatever the precision of `rbm`; chains have that precision. Without momentum (or centring) there are no
     increments: small minibatches cost what touching the weights costs.
     """
     state: State = {"epoch": 0}
