@@ -94,12 +94,15 @@ def test_facade_is_the_core_loop(bits: np.ndarray) -> None:
 
 
 def test_the_digits_example_comes_out_at_least_as_good() -> None:
-    """scikit-learn's plot_rbm_logistic_classification, its data and settings: features and logistic regression against raw pixels."""
+    """scikit-learn's plot_rbm_logistic_classification, its data and settings: features and logistic regression against raw pixels.
+
+    Its tolerance of 1 lets scikit-learn 1.9 stop before it begins; 0.001 gives the 0.93 against 0.78 that its page shows.
+    """
     images, y = load_digits(return_X_y=True)
     images, shifts = images.reshape(-1, 8, 8).astype(np.float32), [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]
     X = minmax_scale(np.concatenate([shift(images, (0, *by)) for by in shifts]).reshape(-1, 64), feature_range=(0, 1))
     X, X_test, y, y_test = train_test_split(X, np.tile(y, 5), test_size=0.2, random_state=0)
-    logistic = {"solver": "newton-cg", "tol": 1.0}
+    logistic = {"solver": "newton-cg", "tol": 1e-3}
     raw = LogisticRegression(C=100.0, **logistic).fit(X, y).score(X_test, y_test)
     settings = {"learning_rate": 0.06, "n_iter": 10, "n_components": 100, "random_state": 0}
     ours, theirs = (
