@@ -26,7 +26,7 @@ from wakesleep.judging import classify
 def test_the_page_follows_a_run_that_learns(tmp_path: Path, digits: Dataset) -> None:
     job = recipe.start(tmp_path / "run", small_config(stages=("pretrain",)), digits, torch.device("cpu"), "a test")
     service = Service(mind.load_mind(tmp_path / "run"), run=tmp_path / "run")
-    before = service.mind.dbn.memory.weight.clone()
+    before = service.mind.dbn.recognition[0].weight.clone()  # the first layer learns first
     with TestClient(create_app(service), base_url="http://localhost") as client, connect(client) as socket:
         assert client.get("/api/run").json()["finished"] is False
         records = recipe.train(job)
@@ -36,7 +36,7 @@ def test_the_page_follows_a_run_that_learns(tmp_path: Path, digits: Dataset) -> 
         assert told["type"] == "model"
         assert told["version"] >= 2
         assert client.get("/api/model").json()["version"] >= 2
-        assert not torch.equal(service.mind.dbn.memory.weight, before)
+        assert not torch.equal(service.mind.dbn.recognition[0].weight, before)
         assert len(client.get("/api/run").json()["metrics"]) == 8
         list(records)
         deadline = time.perf_counter() + 10
