@@ -44,7 +44,7 @@ def test_pipelines(digits: tuple[np.ndarray, np.ndarray]) -> None:
     pipe = Pipeline([("scale", MinMaxScaler()), ("features", DBNTransformer((30,), n_iter=4, random_state=0)), ("tell", LOGISTIC)])
     search = GridSearchCV(pipe, {"features__n_iter": [1, 4], "tell__C": [1.0, 100.0]}, cv=2).fit(X * 16, y)
     assert search.best_score_ > 0.7
-    deep = make_pipeline(BernoulliRBM(30, n_iter=3, random_state=0), DBNTransformer((20,), n_iter=2, random_state=0), LOGISTIC)
+    deep = make_pipeline(BernoulliRBM(60, n_iter=40, random_state=0), DBNTransformer((40,), n_iter=40, random_state=0), LOGISTIC)
     assert cross_validate(deep, X, y, cv=2)["test_score"].min() > 0.3
 
 
