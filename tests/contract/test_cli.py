@@ -16,7 +16,12 @@ import pytest
 from PIL import Image
 
 from helpers import SMALL_ARGUMENTS
+from wakesleep import checkpoint
 from wakesleep.cli import main
+from wakesleep.data import Dataset
+from wakesleep.foundation.rng import generator
+from wakesleep.judging import classify, ensemble
+from wakesleep.learning import backprop
 
 COMMANDS = ("train", "finetune", "evaluate", "dream", "recognize", "likelihood", "plot", "advise", "serve", "data")
 
@@ -140,6 +145,37 @@ def test_finetune_starts_from_a_run_and_leaves_it_alone(run_folder: Path, tmp_pa
     recorded = json.loads((run_folder / "evaluation.json").read_text())["rows"]
     assert result["rows"][0] == recorded[0]
     assert (run_folder / "model.safetensors").read_bytes() == model
+
+
+def test_several_runs_and_stochastic_up_passes_are_averaged(
+    run_folder: Path, tmp_path: Path, digits: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert digits.test is not None
+    assert digits.test.labels is not None
+    answer(capsys, "finetune", run_folder, "--out", tmp_path / "other", "--backprop.passes", 1, "--seed", 5, "--json")
+    models = [checkpoint.load_model(folder) for folder in (run_folder, tmp_path / "other")]
+    for how in ("probs", "log-probs"):
+        found = answer(capsys, "evaluate", run_folder, tmp_path / "other", "--average", how, "--json")
+        opinions = [backprop.log_probs(model.net, digits.test.images) for model in models if model.net is not None]
+        assert found["test_errors"] == classify.count_errors(ensemble.average(opinions, how).argmax(1), digits.test.labels)
+        assert found["method"] == f"backprop, mean of 2 ({how})"
+    found = answer(capsys, "evaluate", run_folder, "--up-passes", 3, "--seed", 4, "--json")
+    passes = ensemble.up_passes(models[0].dbn, digits.test.images, count=3, rng=generator(4))
+    assert found["test_errors"] == classify.count_errors(passes.argmax(1), digits.test.labels)
+    assert call("evaluate", run_folder, "--method", "backprop", "--up-passes", 3) == 1
+    assert "--method free-energy" in capsys.readouterr().err
+
+
+def test_finetune_by_the_hybrid(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--hybrid.updown.passes", 2, "--hybrid.updown.gibbs-steps", 1, "--hybrid.updown.batch-size", 20, "--hybrid.weight", 5)
+    answer(capsys, "finetune", run_folder, "--method", "hybrid", "--out", tmp_path / "both", *words, "--json")
+    lines = checkpoint.read_metrics(tmp_path / "both")
+    assert [(line["stage"], line["epoch"]) for line in lines] == [("hybrid", 1), ("hybrid", 2)]
+    assert {"cross_entropy", "train_error_percent", "validation_errors"} <= set(lines[0])
+    assert not checkpoint.load(tmp_path / "both").tied
+    assert call("train", "--no-label-memory", "--stages", "pretrain", "hybrid", "--out", tmp_path / "none") == 1
+    assert "labels of its memory" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 def test_finetune_by_contrastive_wake_sleep_unties_the_net(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
