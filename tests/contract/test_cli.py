@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from helpers import SMALL_ARGUMENTS
@@ -20,7 +21,7 @@ from wakesleep import checkpoint
 from wakesleep.cli import main
 from wakesleep.data import Dataset
 from wakesleep.foundation.rng import generator
-from wakesleep.judging import classify, ensemble
+from wakesleep.judging import ensemble
 from wakesleep.learning import backprop
 
 COMMANDS = ("train", "finetune", "evaluate", "dream", "recognize", "likelihood", "plot", "advise", "serve", "data")
@@ -157,13 +158,22 @@ def test_several_runs_and_stochastic_up_passes_are_averaged(
     for how in ("probs", "log-probs"):
         found = answer(capsys, "evaluate", run_folder, tmp_path / "other", "--average", how, "--json")
         opinions = [backprop.log_probs(model.net, digits.test.images) for model in models if model.net is not None]
-        assert found["test_errors"] == classify.count_errors(ensemble.average(opinions, how).argmax(1), digits.test.labels)
+        loss = float(torch.nn.functional.nll_loss(ensemble.average(opinions, how), digits.test.labels))
+        assert found["cross_entropy_nats"] == pytest.approx(loss, rel=1e-5)
         assert found["method"] == f"backprop, mean of 2 ({how})"
     found = answer(capsys, "evaluate", run_folder, "--up-passes", 3, "--seed", 4, "--json")
     passes = ensemble.up_passes(models[0].dbn, digits.test.images, count=3, rng=generator(4))
-    assert found["test_errors"] == classify.count_errors(passes.argmax(1), digits.test.labels)
+    assert found["cross_entropy_nats"] == pytest.approx(float(torch.nn.functional.nll_loss(passes, digits.test.labels)), rel=1e-5)
     assert call("evaluate", run_folder, "--method", "backprop", "--up-passes", 3) == 1
     assert "--method free-energy" in capsys.readouterr().err
+
+
+def test_a_run_is_not_gone_on_with_by_data_of_another_kind(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "wide.npz", images=np.zeros((300, 5, 5), np.uint8), labels=np.arange(300) % 10)
+    for method in ("updown", "hybrid", "backprop"):
+        assert call("finetune", run_folder, "--method", method, "--data", tmp_path / "wide.npz", "--out", tmp_path / "new") == 1
+        assert "give it data of the same kind" in capsys.readouterr().err
+        assert not (tmp_path / "new").exists()
 
 
 def test_finetune_by_the_hybrid(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
