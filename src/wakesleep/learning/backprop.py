@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.precision import fine
-from wakesleep.learning.records import Pass, State, check_finite, require
+from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
 from wakesleep.model.dbn import DBN
 
 
@@ -66,8 +66,7 @@ class BackpropConfig:
 
     def rate(self, epoch: int) -> float:
         """Return the learning rate of pass `epoch` (from 0)."""
-        done = epoch / max(self.passes - 1, 1)
-        return self.learning_rate + (self.final_learning_rate - self.learning_rate) * done
+        return straight_line(self.learning_rate, self.final_learning_rate, epoch, self.passes)
 
 
 def feed_forward(sizes: Sequence[int], device: torch.device | str = "cpu") -> nn.Sequential:

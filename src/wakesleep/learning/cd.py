@@ -20,7 +20,7 @@ from wakesleep.foundation import cases as rows
 from wakesleep.foundation import precision
 from wakesleep.foundation.precision import fine
 from wakesleep.learning import increments
-from wakesleep.learning.records import Pass, State, check_finite, require
+from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
 from wakesleep.model.rbm import RBM, Statistics
 from wakesleep.model.units import pick, softmax_columns
 
@@ -76,8 +76,7 @@ class CDConfig:
 
     def rate(self, epoch: int) -> float:
         """Return the learning rate of pass `epoch` (from 0)."""
-        done = epoch / max(self.passes - 1, 1)
-        return self.learning_rate + (self.final_learning_rate - self.learning_rate) * done
+        return straight_line(self.learning_rate, self.final_learning_rate, epoch, self.passes)
 
     def momentum_at(self, epoch: int) -> float:
         """Return the momentum of pass `epoch` (from 0)."""

@@ -124,7 +124,7 @@ def epochs(
     for epoch in range(int(state["epoch"]), updown.passes):
         loss.zero_()
         errors.zero_()
-        coarse, done = up_down.begin_pass(dbn, updown, epoch, state, dtype), 0
+        coarse = up_down.begin_pass(dbn, updown, epoch, state, dtype)
         pass_ = up_down.minibatches(coarse, images, known, epoch=epoch, config=updown, rng=rng, state=state, weights=weights)
         for batch, target, taught in pass_:
             assert target is not None
@@ -135,11 +135,10 @@ def epochs(
             seen = Bernoulli(batch.shape[1]).sample(batch, rng) if config.sample_pixels else batch
             told, log_probs = discriminative(coarse, seen, target)
             up_down.update(dbn, [*([] if config.alternate else [generative]), (told, config.weight)], updown, epoch, state)
-            done += len(batch)
-            up_down.settle(dbn, coarse, updown, state, len(images), last=done == len(images))
+            up_down.settle(dbn, coarse, updown, state, len(images))
             loss += torch.nn.functional.nll_loss(log_probs, target, ignore_index=UNLABELLED, reduction="sum")
             errors += ((log_probs.argmax(1) != target) & (target != UNLABELLED)).sum()
-        state = up_down.end_pass(dbn, updown, epoch, state)
+        state = up_down.end_pass(dbn, updown, epoch, state, len(images))
         metrics = {
             "cross_entropy": float(loss) / labelled,
             "train_error_percent": 100 * float(errors) / labelled,

@@ -37,6 +37,11 @@ def require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def straight_line(first: float, last: float, epoch: int, passes: int) -> float:
+    """Return the rate of pass `epoch` (from 0) on the straight line from `first` in the first of `passes` to `last` in the last."""
+    return first + (last - first) * (epoch / max(passes - 1, 1))
+
+
 def check_finite(parameters: Mapping[str, Tensor], rate: float) -> None:
     """Raise DivergedError where a parameter holds NaN or infinity; called once a pass, so that it costs nothing."""
     for name, parameter in parameters.items():

@@ -24,7 +24,7 @@ from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.precision import fine
 from wakesleep.learning import averaging, increments
 from wakesleep.learning.increments import Lesson
-from wakesleep.learning.records import Pass, State, check_finite, require
+from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
 from wakesleep.model.dbn import DBN
 from wakesleep.model.units import pick
 from wakesleep.sampling.gibbs import random_hidden
@@ -94,8 +94,7 @@ class UpDownConfig:
 
     def rate(self, epoch: int) -> float:
         """Return the learning rate of pass `epoch` (from 0)."""
-        done = epoch / max(self.passes - 1, 1)
-        return self.learning_rate + (self.final_learning_rate - self.learning_rate) * done
+        return straight_line(self.learning_rate, self.final_learning_rate, epoch, self.passes)
 
     def steps_at(self, epoch: int) -> int:
         """Return K in pass `epoch` (from 0)."""
@@ -288,7 +287,7 @@ def begin_pass(dbn: DBN, config: UpDownConfig, epoch: int, state: State, dtype: 
     return precision.twin(dbn, dtype)
 
 
-def end_pass(dbn: DBN, config: UpDownConfig, epoch: int, state: State) -> State:
+def end_pass(dbn: DBN, config: UpDownConfig, epoch: int, state: State, cases: int) -> State:
     """Check the weights, leave the net at their running mean, and return the state to go on from.
 
     Raises:
@@ -296,20 +295,28 @@ def end_pass(dbn: DBN, config: UpDownConfig, epoch: int, state: State) -> State:
     """
     check_finite(dict(dbn.named_parameters()), config.rate(epoch))
     if config.average:
+        _follow(dbn, config, state, cases)
         averaging.swap(dbn, state)
     return {**state, "epoch": epoch + 1}
 
 
-def settle(dbn: DBN, coarse: DBN, config: UpDownConfig, state: State, cases: int, *, last: bool) -> None:
-    """After an update: refresh the twin that products are made with, and let the running means follow, at the last of a pass in any case."""
+def settle(dbn: DBN, coarse: DBN, config: UpDownConfig, state: State, cases: int) -> None:
+    """After an update: refresh the twin that products are made with, and now and then let the running means follow."""
     precision.refresh(coarse, dbn)
     if config.average:
-        state["updates"] = done = state.get("updates", 0) + 1
-        waiting = done - state.get("averaged", 0)
-        if waiting == AVERAGE_EVERY or last:
-            horizon = max(config.average * cases / config.batch_size, waiting)
-            averaging.accumulate(dbn, state, waiting / min(done, horizon))
-            state["averaged"] = done
+        state["updates"] = state.get("updates", 0) + 1
+        if state["updates"] - state.get("averaged", 0) == AVERAGE_EVERY:
+            _follow(dbn, config, state, cases)
+
+
+def _follow(dbn: DBN, config: UpDownConfig, state: State, cases: int) -> None:
+    """Let the running means take in the updates since they last did: equal weights at first, then a horizon of `config.average` passes."""
+    done = state["updates"]
+    waiting = done - state.get("averaged", 0)
+    horizon = max(config.average * cases / config.batch_size, waiting)
+    if waiting:
+        averaging.accumulate(dbn, state, waiting / min(done, horizon))
+        state["averaged"] = done
 
 
 def squared_error(taught: Phases) -> Tensor:
@@ -350,14 +357,12 @@ def epochs(
     for epoch in range(int(state["epoch"]), config.passes):
         error.zero_()
         coarse = begin_pass(dbn, config, epoch, state, dtype)
-        seen = 0
-        for batch, _, taught in minibatches(coarse, images, labels, epoch=epoch, config=config, rng=rng, state=state, weights=weights):
+        for _, _, taught in minibatches(coarse, images, labels, epoch=epoch, config=config, rng=rng, state=state, weights=weights):
             update(dbn, [(lesson(taught), 1.0)], config, epoch, state)
-            seen += len(batch)
-            settle(dbn, coarse, config, state, len(images), last=seen == len(images))
+            settle(dbn, coarse, config, state, len(images))
             if taught.wake:
                 error += squared_error(taught)
-        state = end_pass(dbn, config, epoch, state)
+        state = end_pass(dbn, config, epoch, state, len(images))
         metrics = {"gibbs_steps": float(config.steps_at(epoch)), "learning_rate": config.rate(epoch)}
         if dbn.recognition:
             metrics["reconstruction_error"] = float(error) / (len(images) * dbn.sizes[0])

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from wakesleep.foundation import cases as rows
 from wakesleep.learning import increments
-from wakesleep.learning.records import Pass, State, check_finite, require
+from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
 from wakesleep.model.helmholtz import Helmholtz
 
 
@@ -47,8 +47,7 @@ class WakeSleepConfig:
 
     def rate(self, epoch: int) -> float:
         """Return the learning rate of pass `epoch` (from 0)."""
-        done = epoch / max(self.passes - 1, 1)
-        return self.learning_rate + (self.final_learning_rate - self.learning_rate) * done
+        return straight_line(self.learning_rate, self.final_learning_rate, epoch, self.passes)
 
 
 class Lesson(NamedTuple):
