@@ -213,7 +213,7 @@ def take_screenshot(browser: Browser, url: str, path: Path) -> None:
 
 
 def take_movie(browser: Browser, url: str, path: Path, frames: int = 40) -> None:
-    """Let ten labels settle side by side and film the page."""
+    """Let ten labels settle side by side and film the page: slowly at first, then faster."""
     from PIL import Image
 
     context = browser.new_context(viewport={"width": 1200, "height": 760}, color_scheme="dark")
@@ -224,7 +224,11 @@ def take_movie(browser: Browser, url: str, path: Path, frames: int = 40) -> None
     place = page.locator("#dream").bounding_box()
     assert place is not None
     clip: FloatRect = {"x": place["x"] + 340, "y": place["y"] - 8, "width": place["width"] - 332, "height": 560}
-    shots = [Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB") for _ in range(frames)]
+    shots = []
+    for number in range(frames):
+        if number == frames // 3:  # the first steps one by one, then faster until the dreams have settled
+            page.locator("#dream-speed").fill("7")
+        shots.append(Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB"))
     small = [shot.resize((760, round(760 * shot.height / shot.width)), Image.Resampling.LANCZOS) for shot in shots]
     palette = small[-1].quantize(64)
     drawn = [shot.quantize(palette=palette, dither=Image.Dither.NONE) for shot in small]
