@@ -139,6 +139,10 @@ def test_tensorboard_reads_what_training_wrote(tmp_path: Path, capsys: pytest.Ca
     read = events.EventAccumulator(str(tmp_path / "run/tensorboard"))
     read.Reload()
     assert [point.step for point in read.Scalars("memory/free_energy_gap")] == [1, 2, 3, 4, 5, 6]
+    assert call("finetune", tmp_path / "run", "--out", tmp_path / "tuned", "--backprop.passes", 2, "--tensorboard") == 0
+    read = events.EventAccumulator(str(tmp_path / "tuned/tensorboard"))
+    read.Reload()
+    assert [point.step for point in read.Scalars("backprop/train_error_percent")] == [1, 2]
 
 
 def test_advice_is_a_table_a_picture_and_a_shape_among_the_candidates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
