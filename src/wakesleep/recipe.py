@@ -266,7 +266,7 @@ def _pretrain(job: Job, rng: torch.Generator, state: State | None) -> Iterator[S
         if layer not in watched:
             watched = {layer: (_watched(job, job.train, layer), None if job.validation is None else _watched(job, job.validation, layer))}
         increment = record.state["inner"].get("increment.weight")
-        rng_here = _stream(job.config.seed, f"monitor {record.stage} {record.epoch}", job.device)
+        rng_here = _stream(job.config.seed, f"monitor {record.stage}", job.device)  # the same draws in each pass, so that passes compare
         record.metrics.update(monitor.measure(job.dbn.rbm(layer), *watched[layer], rng=rng_here, increment=increment))
         if record.stage == "memory" and job.dbn.labels and job.validation is not None and job.validation.labels is not None:
             errors = classify.count_errors(classify.predict(job.dbn, job.validation.images), job.validation.labels)

@@ -139,14 +139,14 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         goes_on = self.warm_start and shared.is_fitted(self)
         X, y = shared.check_cases(self, X, y, reset=not goes_on, numeric=True)
         taking_part, weights = shared.check_weights(sample_weight, X)
-        X, y = X[taking_part], y[taking_part]
+        X, y = shared.take(X, taking_part), y[taking_part]
         held_out = self._held_out(np.arange(len(y)), None, source)
         learned = np.setdiff1d(np.arange(len(y)), held_out)
         if not goes_on:
-            self._begin(X[learned], 0, source)
+            self._begin(shared.take(X, learned), 0, source)
             self._begin_targets(y[learned])
         rng = shared.fresh_rng(source, self._device)
-        images, known = self._images(X[learned], rng)
+        images, known = self._images(shared.take(X, learned), rng)
         targets = self._targets(y[learned])
         weights = None if weights is None else weights[learned]
         if not goes_on:
@@ -169,7 +169,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         first = not shared.is_fitted(self)
         X, y = shared.check_cases(self, X, y, reset=first, numeric=True)
         taking_part, weights = shared.check_weights(sample_weight, X)
-        X, y = X[taking_part], y[taking_part]
+        X, y = shared.take(X, taking_part), y[taking_part]
         if first:
             self._begin(X, 0, shared.random_source(self.random_state))
             self._begin_targets(y)

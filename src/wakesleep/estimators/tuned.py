@@ -82,7 +82,7 @@ class TunedEstimator(DBNEstimator):
         """Let the core's backpropagation move `net`; `once`: one pass over a chunk, and the momentum lives on."""
         config = self._backprop_config(once)
         config = config if net is self.net_ else replace(config, sample_pixels=False)  # features are no pixels
-        images = images.clamp(0, 1) if config.sample_pixels else images
+        images = images.clamp(0, 1) if config.sample_pixels and self.scale == "warn" else images
         state = {**self._tuned, "epoch": 0} if once and self._tuned else None
         passes = backprop.epochs(net, images, targets, config=config, rng=rng, weights=weights, state=state, dtype=self._dtype())
         self._tune(net, passes, config.passes, score)
