@@ -12,7 +12,7 @@ import torch
 from wakesleep.cli import main
 from wakesleep.commands.reproduce import NAMES
 from wakesleep.data import Dataset, Split
-from wakesleep.experiments.tables import TABLES, few_labels, runs
+from wakesleep.experiments.tables import TABLES, few_labels, figures, runs
 from wakesleep.experiments.tables.runs import Bench, learn, of_net, toy
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop
@@ -136,3 +136,19 @@ def test_choices_of_labels_are_balanced_and_differ(digits: Dataset) -> None:
         counts = torch.bincount(labels[list(one)], minlength=10)
         assert counts.min() >= 8
         assert counts.max() <= 12
+
+
+def test_plots_show_what_is_measured(tmp_path: Path) -> None:
+    curve = [(1, 0.1, 900), (2, 0.2, 300)]
+    rows = [
+        {"row": "strategy-evolution", "metric": "validation_errors", "value": 300, "curve": curve},
+        {"row": "strategy-evolution", "metric": "test_error_percent", "value": 3.0, "curve": curve},
+        {"row": "labels-100", "metric": "test_accuracy_percent", "value": 95.0},
+        {"row": "labels-1000", "metric": "test_accuracy_percent", "value": 97.0},
+        {"row": "labels-100-supervised", "metric": "test_accuracy_percent", "value": 76.0},
+    ]
+    assert figures.strategies(rows, 1) == {"evolution": ([0.1, 0.2], [900, 300])}
+    assert figures.few_labels(rows) == {"supervised": ([100.0], [76.0]), "spread": ([100.0, 1000.0], [95.0, 97.0])}
+    (tmp_path / "mnist.json").write_text(json.dumps(rows))
+    assert {path.name for path in figures.draw(tmp_path, tmp_path / "out")} == {"mnist-strategies.png", "mnist-few-labels.png"}
+    assert all(path.stat().st_size > 5000 for path in (tmp_path / "out").iterdir())
