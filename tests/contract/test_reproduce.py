@@ -49,7 +49,7 @@ def test_every_table_runs(table: str, folder: Path, capsys: pytest.CaptureFixtur
     for row in rows:
         assert row["smoke"] is True
         assert row["command"].startswith(f"wakesleep reproduce {table} --smoke")
-        assert row["metric"].split("_")[-1] in ("percent", "errors", "minutes", "passes", "second", "multiplications"), row
+        assert row["metric"].split("_")[-1] in ("bound", "reverse", "percent", "errors", "minutes", "passes", "second", "multiplications"), row
 
 
 def test_what_is_there_is_read_and_not_run_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

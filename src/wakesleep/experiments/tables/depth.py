@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from wakesleep.experiments.results import Row
+from wakesleep import checkpoint
+from wakesleep.experiments.results import Row, row
 from wakesleep.experiments.tables.pretraining import collect, parts_of
 from wakesleep.experiments.tables.runs import Bench, Done, learn, of_net
+from wakesleep.foundation.cases import draw_binary
+from wakesleep.foundation.rng import generator
+from wakesleep.judging import likelihood
 from wakesleep.learning import backprop, greedy
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.records import Pass, State
@@ -29,6 +34,39 @@ def rows(bench: Bench) -> Iterator[Row]:
         for generated_first in (True, False):
             done = [one(bench, depth, seed, generated_first) for seed in bench.seeds]
             yield from collect(bench, f"depth-{depth}" if generated_first else f"depth-{depth}-random", done)
+        yield from bounds(bench, depth)
+
+
+def bounds(bench: Bench, depth: int) -> Iterator[Row]:
+    """Yield the lower bound on log p of binary test cases under the stack of `depth` layers, with log Z from either side, nats a case."""
+    train, _ = parts_of(bench, all_cases=False)
+    found = [_bound(bench, _stack(bench, _sizes(bench, depth), seed, train.images), seed, train.images) for seed in bench.seeds]
+    for metric in ("test_bound", "test_bound_reverse"):
+        values = [one[metric] for one in found]
+        minutes = round(sum(one["minutes"] for one in found) / len(found), 2)
+        yield row(bench.dataset.name, f"depth-{depth}", metric, values, seeds=bench.seeds, command=bench.command, minutes=minutes)
+
+
+def _bound(bench: Bench, stack: Done[DBN], seed: int, images: Tensor) -> dict[str, float]:
+    """Return the bounds of one stack: read, or estimated and written down; pixels are drawn with their intensities as probabilities."""
+    place = bench.folder / f"{bench.dataset.name}-bound-seed-{seed}-{stack.digest}.json"
+    if not place.exists():
+        assert bench.dataset.test is not None
+        began, rng = time.perf_counter(), generator(seed, bench.device)
+        cases, tested = draw_binary(images, rng), draw_binary(bench.dataset.test.images, rng).to(bench.device)
+        below = draw_binary(greedy.features(stack.net, cases, stack.net.depth - 1), rng)
+        log_z = likelihood.log_partition(
+            stack.net.memory, below, rng=rng, limit=200 if bench.smoke else 10_000, reverse_steps=bench.passes(1000)
+        )
+        found = likelihood.score(stack.net, tested, log_z, rng=rng, samples=1 if bench.smoke else 10)
+        assert found.reverse is not None
+        minutes = round((time.perf_counter() - began) / 60, 3)
+        checkpoint.write_json(place, {"test_bound": found.conservative, "test_bound_reverse": found.reverse, "minutes": minutes})
+    return checkpoint.read_json(place)
+
+
+def _sizes(bench: Bench, depth: int) -> tuple[int, ...]:
+    return (bench.dataset.train.images.shape[1], *[min(WIDTH, bench.config.hidden[0])] * depth)
 
 
 def one(bench: Bench, depth: int, seed: int, generated_first: bool) -> Done[nn.Sequential]:
@@ -36,8 +74,7 @@ def one(bench: Bench, depth: int, seed: int, generated_first: bool) -> Done[nn.S
     train, validation = parts_of(bench, all_cases=False)
     assert train.labels is not None
     images, labels, classes = train.images, train.labels, len(bench.dataset.classes)
-    width = min(WIDTH, bench.config.hidden[0])
-    sizes = (images.shape[1], *[width] * depth)
+    sizes = _sizes(bench, depth)
     base = bench.config.backprop if generated_first else bench.config.random
     config = replace(base, passes=bench.passes(PASSES))
     first = _stack(bench, sizes, seed, images) if generated_first else None
