@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,10 @@ from wakesleep.estimators.shared import Array
 from wakesleep.estimators.tuned import TunedEstimator, net_outputs
 from wakesleep.learning import backprop
 
+HIDDEN, RATE = (100,), 0.03
+"""One layer of 100 units does as well on parts of four tables' training cases as (300, 600), in a third of the time. Squared errors add up
+over the units of a layer: at the classifier's rate, 0.1, a single layer of 300 diverges."""
+
 
 class DBNRegressor(RegressorMixin, TunedEstimator):
     """A deep belief net that learns to generate the cases, and is then fine-tuned to predict numbers.
@@ -29,7 +34,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         hidden_layer_sizes: units of each hidden layer, from the visible units up.
         fine_tune: "backprop", through the whole net; None, the readout alone, from features as they are.
         fine_tune_n_iter: passes of fine-tuning; None: those of small sets (80).
-        fine_tune_learning_rate: rate of fine-tuning in the first pass; None: the method's own.
+        fine_tune_learning_rate: rate of fine-tuning in the first pass; None: 0.03, for wide layers diverge at more.
         sample_visible: backpropagation sees each visible unit as a binary state drawn anew with its value as probability, so that it overfits
             less; off, for numbers hang on small differences.
         early_stopping: hold cases out, keep the pass of fine-tuning that does best on them and stop when it is long gone.
@@ -71,9 +76,11 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
     (100,)
     """
 
+    _backprop_defaults = replace(DEFAULTS.backprop, learning_rate=RATE)
+
     def __init__(
         self,
-        hidden_layer_sizes: Sequence[int] = DEFAULTS.hidden,
+        hidden_layer_sizes: Sequence[int] = HIDDEN,
         *,
         fine_tune: Literal["backprop"] | None = "backprop",
         fine_tune_n_iter: int | None = None,

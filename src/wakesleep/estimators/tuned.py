@@ -25,6 +25,8 @@ from wakesleep.learning.records import Pass, State, require
 class TunedEstimator(DBNEstimator):
     """What classifier and regressor share: parameters of fine-tuning, a part held out to stop early, and the loop that heeds it."""
 
+    _backprop_defaults = DEFAULTS.backprop
+
     def __init__(
         self,
         hidden_layer_sizes: Sequence[int] = DEFAULTS.hidden,
@@ -66,7 +68,7 @@ class TunedEstimator(DBNEstimator):
 
     def _backprop_config(self, once: bool) -> BackpropConfig:
         """Return the settings of backpropagation."""
-        return self._tuning(replace(DEFAULTS.backprop, sample_pixels=self.sample_visible), once)  # type: ignore[no-any-return]
+        return self._tuning(replace(self._backprop_defaults, sample_pixels=self.sample_visible), once)  # type: ignore[no-any-return]
 
     def _backprop(
         self,

@@ -84,6 +84,9 @@ def _key(found: Row) -> tuple[str, str, str]:
     return found["table"], found["row"], found["metric"]
 
 
+CLASSIFIERS = (("`LogisticRegression`", "logistic-regression"), ("`SVC`", "svc-rbf"), ("`MLPClassifier`", "mlp"))
+REGRESSORS = (("`Ridge`", "ridge"), ("`SVR`", "svr-rbf"), ("`MLPRegressor`", "mlp"))
+
 TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
     "mnist": (
         (Path("results/mnist.json"), Path("results/costs.json")),
@@ -165,6 +168,58 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("its label-clamped dreams, 1,000 Gibbs steps from random states", "clamped-label", "agreement_percent", "carry the label, %"),
             ("", "clamped-label", "spread_over_real_digits", "distance between two, over that of real digits"),
             ("a pass over 50,000 cases at K = 3, on 2 cores", "updown-k3-50k-2-cores", "seconds", "seconds"),
+        ],
+    ),
+    "estimators-speed": (
+        (Path("results/estimators.json"),),
+        [
+            (
+                "`BernoulliRBM.fit`, batches of 100, 60,000 x 784, 500 hidden units",
+                "fit-batch-100",
+                "speedup",
+                "times as fast as scikit-learn's",
+            ),
+            ("", "fit-batch-100", "pseudo_likelihood_gain_nats", "score above scikit-learn's, nats a case"),
+            ('the same with `precision="auto"`', "fit-batch-100-auto-precision", "speedup", "times as fast as scikit-learn's"),
+            ("batches of 10, the default", "fit-batch-10", "speedup", "times as fast as scikit-learn's"),
+            ("", "fit-batch-10", "pseudo_likelihood_gain_nats", "score above scikit-learn's, nats a case"),
+            ("`fit` beside the core's own loop", "facade-overhead", "percent", "% longer"),
+        ],
+    ),
+    "estimators-digits": (
+        (Path("results/estimators.json"),),
+        [
+            ("`DBNClassifier`", "digits-dbn", "accuracy_percent", "correct, %"),
+            ("`SVC`", "digits-svc-rbf", "accuracy_percent", "correct, %"),
+            ("`MLPClassifier`", "digits-mlp", "accuracy_percent", "correct, %"),
+            ("`LogisticRegression`", "digits-logistic-regression", "accuracy_percent", "correct, %"),
+        ],
+    ),
+    "estimators-few": (
+        (Path("results/estimators.json"),),
+        [
+            (f"{words}{where}", f"few-labels-{name}-{which}", "accuracy_percent", "correct, %")
+            for name, where in (("digits", ", digits"), ("mnist", ", MNIST"))
+            for words, which in (
+                ("the net on the labelled tenth alone", "labelled-only"),
+                ("the net, the other cases unlabelled", "semi-supervised"),
+                ("`SelfTrainingClassifier` of the net", "self-training"),
+                ("`SVC` on the labelled tenth alone", "svc-labelled-only"),
+                ("`LabelSpreading`", "label-spreading"),
+            )
+        ],
+    ),
+    "estimators-tables": (
+        (Path("results/estimators.json"),),
+        [
+            (f"{words}, {name.replace('-', ' ')}", f"table-{name}-{which}", metric, unit)
+            for name, metric, unit, rivals in (
+                ("breast-cancer", "accuracy_percent", "correct, %", CLASSIFIERS),
+                ("wine", "accuracy_percent", "correct, %", CLASSIFIERS),
+                ("iris", "accuracy_percent", "correct, %", CLASSIFIERS),
+                ("diabetes", "r2_percent", "100 R^2", REGRESSORS),
+            )
+            for words, which in (("the net", "dbn"), ('the net, `numbers="bins"`', "dbn-bins"), *rivals)
         ],
     ),
 }
