@@ -97,12 +97,37 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("the same on all 60k", "backprop-60k", "test_error_percent", "test error, %"),
             ("the same net from random weights (50k)", "backprop-random", "validation_errors", "validation errors of 10,000"),
             ("", "backprop-random", "test_error_percent", "test error, %"),
+            ("three of those together", "combined-3", "test_error_percent", "test error, %"),
+            ("the same from pictures bent anew in every pass", "distorted", "test_error_percent", "test error, %"),
+            ("100 labels, all pictures", "labels-100", "test_accuracy_percent", "test accuracy, %"),
             ("contrastive wake-sleep (50k)", "updown-50k", "test_error_percent", "test error, %"),
             ("the same, then on all 60k", "updown-60k", "test_error_percent", "test error, %"),
             ("hybrid: contrastive wake-sleep and backpropagation (60k)", "hybrid", "test_error_percent", "test error, %"),
             ("", "hybrid", "dream_agreement_percent", "its dreams that carry the clamped label, %"),
             ("whole recipe, 30 passes a layer + 30, on 2 cores", "recipe-2-cores", "minutes", "minutes"),
             ("", "recipe-2-cores", "peak_memory_gb", "peak memory, GB"),
+        ],
+    ),
+    "tables": (
+        (Path("results/mnist.json"),),
+        [
+            ("random weights, backpropagation (50k)", "backprop-random", "validation_errors", "validation errors of 10,000"),
+            ("pretrained, backpropagation (50k)", "backprop-50k", "validation_errors", "validation errors of 10,000"),
+            ("", "backprop-50k", "test_error_percent", "test error, %"),
+            ("pretrained, backpropagation (60k)", "backprop-60k", "test_error_percent", "test error, %"),
+            ("three of those together", "combined-3", "test_error_percent", "test error, %"),
+            ("contrastive wake-sleep (60k)", "updown-60k", "test_error_percent", "test error, %"),
+            ("hybrid (60k)", "hybrid", "test_error_percent", "test error, %"),
+            ("pretrained, pictures bent anew in every pass (60k)", "distorted", "test_error_percent", "test error, %"),
+            *(
+                (f"{count:,} labels: {words}", f"labels-{count}{way}", "test_accuracy_percent", "test accuracy, %")
+                for count in (1000, 100)
+                for words, way in (
+                    ("random weights", "-supervised"),
+                    ("pretrained on all pictures", "-pretrained"),
+                    ("the same, labels spread among its codes", ""),
+                )
+            ),
         ],
     ),
     "likelihood": (
