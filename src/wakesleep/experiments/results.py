@@ -220,20 +220,19 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("`LogisticRegression`", "digits-logistic-regression", "accuracy_percent", "correct, %"),
         ],
     ),
-    "estimators-few": (
-        (Path("results/estimators.json"),),
-        [
-            (f"{words}{where}", f"few-labels-{name}-{which}", "accuracy_percent", "correct, %")
-            for name, where in (("digits", ", digits"), ("mnist", ", MNIST"))
-            for words, which in (
-                ("the net on the labelled tenth alone", "labelled-only"),
-                ("the net, the other cases unlabelled", "semi-supervised"),
-                ("`SelfTrainingClassifier` of the net", "self-training"),
-                ("`SVC` on the labelled tenth alone", "svc-labelled-only"),
-                ("`LabelSpreading`", "label-spreading"),
-            )
-        ],
-    ),
+    **{
+        f"estimators-few-{name}": (
+            (Path("results/estimators.json"),),
+            [
+                ("the net, on the labelled tenth alone", f"few-labels-{name}-labelled-only", "accuracy_percent", "correct, %"),
+                ("the net, the other cases unlabelled", f"few-labels-{name}-semi-supervised", "accuracy_percent", "correct, %"),
+                ("`SelfTrainingClassifier` of the net", f"few-labels-{name}-self-training", "accuracy_percent", "correct, %"),
+                ("`SVC`, on the labelled tenth alone", f"few-labels-{name}-svc-labelled-only", "accuracy_percent", "correct, %"),
+                ("`LabelSpreading`", f"few-labels-{name}-label-spreading", "accuracy_percent", "correct, %"),
+            ],
+        )
+        for name in ("digits", "mnist")
+    },
     "estimators-tables": (
         (Path("results/estimators.json"),),
         [
