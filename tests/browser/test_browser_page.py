@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import subprocess
 import sys
 import time
@@ -379,8 +380,8 @@ def test_a_run_is_watched_while_it_learns(browser, tmp_path: Path) -> None:
             state = page.text_content("#run-state")
             until(page, f"{passes} > {before + 5}", timeout=30_000)
             assert trainer.poll() is None, "it had ended before the page was looked at"
-            assert page.text_content("#run-state") != state
-            assert page.evaluate("document.querySelector('#run-fields').toDataURL()") != filters
+            until(page, f"document.querySelector('#run-state').textContent != {json.dumps(state)}")  # words and curves come one after the other
+            until(page, f"document.querySelector('#run-fields').toDataURL() != {json.dumps(filters)}")
             until(page, "document.querySelector('#run-state').textContent.startsWith('It is finished')", timeout=240_000)
     finally:
         trainer.kill()
