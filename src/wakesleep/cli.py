@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from wakesleep.commands import data, dream, evaluate, finetune, recognize, train
+from wakesleep.commands import bench, data, dream, evaluate, finetune, recognize, train
 from wakesleep.foundation.errors import WakesleepError
 from wakesleep.settings import preset
 
@@ -21,6 +21,7 @@ COMMANDS: dict[type, Callable[[Any, str], int]] = {
     dream.Dream: dream.run,
     recognize.Recognize: recognize.run,
     data.Data: data.run,
+    bench.Bench: bench.run,
 }
 """What each command's options are, by the dataclass that holds them, and what it does. The command is called as the dataclass is."""
 

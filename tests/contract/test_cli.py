@@ -18,7 +18,7 @@ from PIL import Image
 from helpers import SMALL_ARGUMENTS
 from wakesleep.cli import main
 
-COMMANDS = ("train", "finetune", "evaluate", "dream", "recognize", "data")
+COMMANDS = ("train", "finetune", "evaluate", "dream", "recognize", "data", "bench")
 
 
 def call(*words: object) -> int:
