@@ -123,7 +123,7 @@ def _workers(contestants: Sequence[Contestant]) -> Iterator[list[Worker]]:
         workers = []
         for who in contestants:
             worker = Worker(who)
-            stack.callback(worker.process.wait)
+            stack.enter_context(worker.process)  # closes its pipes and waits, after the next line
             stack.callback(worker.process.kill)
             workers.append(worker)
         yield workers

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from wakesleep.foundation import cases as rows
+from wakesleep.foundation import distributed
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.precision import fine
 from wakesleep.learning.records import Pass, State, check_finite, require
@@ -212,6 +213,9 @@ def _sgd_pass(
         loss = cross_entropy(logits, target)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        for parameter in [*weights, *biases]:
+            if parameter.grad is not None:
+                distributed.average(parameter.grad)
         optimizer.step()
         loss_sum += loss.detach() * len(index)
         errors += (logits.detach().argmax(1) != target).sum()
@@ -237,7 +241,8 @@ def _conjugate_gradient_pass(
             _write(parameters, flat)
             loss = cross_entropy(moving(batch), target)
             gradients = torch.autograd.grad(loss, parameters)
-            return float(loss.detach()), torch.cat([gradient.flatten() for gradient in gradients]).cpu().numpy().astype(np.float64)
+            told = distributed.average(torch.cat([loss.detach().view(1), *[gradient.flatten() for gradient in gradients]]))
+            return float(told[0]), told[1:].cpu().numpy().astype(np.float64)
 
         with torch.no_grad():
             logits = moving(batch)

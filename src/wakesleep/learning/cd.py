@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from wakesleep.foundation import cases as rows
-from wakesleep.foundation import precision
+from wakesleep.foundation import distributed, precision
 from wakesleep.foundation.precision import fine
 from wakesleep.learning import increments
 from wakesleep.learning.records import Pass, State, check_finite, require
@@ -160,7 +160,7 @@ def set_base_rates(rbm: RBM, cases: Tensor) -> None:
     total = torch.zeros(rbm.visible.size, dtype=torch.float64, device=cases.device)
     for chunk in rows.chunks(cases):
         total += chunk.sum(0)
-    p = (total + 1) / (len(cases) + 2)
+    p = (distributed.total(total) + 1) / (len(cases) * distributed.ranks() + 2)
     rbm.visible_bias.copy_(torch.log(p) - torch.log1p(-p))
 
 

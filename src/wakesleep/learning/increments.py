@@ -5,6 +5,8 @@ Hinton's rule keeps the learning rate inside the velocity, so that a change of r
     increment <- momentum * increment + learning_rate * (gradient - weight_decay * parameter)
     parameter <- parameter + increment
 
+Where several ranks learn together, this is where their gradients become one: their mean.
+
 Source: Hinton (2010), "A practical guide to training restricted Boltzmann machines", sections 7, 9 and 10.
 """
 
@@ -14,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+
+from wakesleep.foundation import distributed
 
 
 class Lesson(NamedTuple):
@@ -48,7 +52,7 @@ def follow(
                 _add_product(increment, *lesson.products[name], momentum=carried, factor=rate * weight / lesson.cases)
                 taught, carried = True, 1.0
             if name in lesson.gradients:
-                increment.mul_(carried).add_(lesson.gradients[name], alpha=rate * weight)
+                increment.mul_(carried).add_(distributed.average(lesson.gradients[name]), alpha=rate * weight)
                 taught, carried = True, 1.0
         if taught:
             _decay_and_add(parameter, increment, rate, (decay or {}).get(name, 0.0))
@@ -56,7 +60,7 @@ def follow(
 
 def step(parameter: Tensor, increment: Tensor, gradient: Tensor, *, rate: float, momentum: float, decay: float = 0.0) -> None:
     """Move `parameter` up its gradient, in place; `increment` carries the momentum. All three have one shape."""
-    increment.mul_(momentum).add_(gradient, alpha=rate)
+    increment.mul_(momentum).add_(distributed.average(gradient), alpha=rate)
     _decay_and_add(parameter, increment, rate, decay)
 
 
@@ -73,10 +77,13 @@ def product_step(
 
 
 def _add_product(increment: Tensor, left: Tensor, right: Tensor, *, momentum: float, factor: float) -> None:
-    if left.dtype == increment.dtype:
+    if left.dtype == increment.dtype and distributed.ranks() == 1:
         increment.addmm_(left.t(), right, beta=momentum, alpha=factor)
     else:
-        increment.mul_(momentum).add_(left.t() @ right, alpha=factor)
+        product = left.t() @ right
+        if distributed.ranks() > 1:
+            product = distributed.average(product.to(increment.dtype))  # summed over many ranks, a coarse product would lose its small parts
+        increment.mul_(momentum).add_(product, alpha=factor)
 
 
 def _decay_and_add(parameter: Tensor, increment: Tensor, rate: float, decay: float) -> None:
