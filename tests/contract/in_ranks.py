@@ -52,7 +52,7 @@ def learn() -> dict[str, torch.Tensor]:
     keep("greedy", dbn)
     for method in ("sgd", "cg"):
         net = backprop.classifier(dbn, 10, rng=rng)
-        tune = BackpropConfig(passes=2, batch_size=size, method=method, cg_batch_size=size, cg_top_passes=1, sample_pixels=False)
+        tune = BackpropConfig(passes=2, batch_size=size, method=method, cg_batch_size=5 * size, cg_top_passes=1, sample_pixels=False)
         list(backprop.epochs(net, images, labels, config=tune, rng=rng))
         keep(method, net)
     updown = UpDownConfig(passes=2, batch_size=size, gibbs_steps=(2,), persistent=0.0, learning_rate=0.05)

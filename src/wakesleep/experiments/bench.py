@@ -190,7 +190,7 @@ def ratios(slower: Cell, faster: Cell) -> list[float]:
 def rows(cells: Sequence[Cell], about: dict[str, str], plan: Plan, command: str) -> list[results.Row]:
     """Return all figures as rows: every cell in the table "bench", the ratios that settle arguments in "speed"."""
     by_key = {cell.key: cell for cell in cells}
-    notes = {"command": command, "threads": plan.threads, "versions": about, "seeds": [0]}
+    notes: dict[str, Any] = {"command": command, "threads": plan.threads, "versions": about, "seeds": [0]}
     found = []
     for cell in cells:
         name = f"{cell.work}-batch-{cell.batch}-{cell.who.name}-{cell.who.dtype}"
@@ -203,7 +203,7 @@ def rows(cells: Sequence[Cell], about: dict[str, str], plan: Plan, command: str)
     default = max((cell.who.dtype for cell in cells), key=("float32", "bfloat16").index)
     for name, metric, slower, faster in headlines(default):
         if slower in by_key and faster in by_key:
-            note = {"precision": faster[-1], "compared": f"{'-'.join(map(str, faster))} over {'-'.join(map(str, slower))}"}
+            note: dict[str, Any] = {"precision": faster[-1], "compared": f"{'-'.join(map(str, faster))} over {'-'.join(map(str, slower))}"}
             found.append(results.row("speed", name, metric, ratios(by_key[slower], by_key[faster]), **notes, **note))
     return found
 
@@ -255,7 +255,7 @@ def growth(plan: Plan, dtype: str, tell: Callable[[str], None]) -> dict[str, dic
 
 def growth_rows(found: dict[str, dict[int, float]], plan: Plan, command: str) -> list[results.Row]:
     """Return growth as rows: seconds of each pass, and by how much the seconds a case differ over all numbers of cases."""
-    notes = {"command": command, "threads": plan.threads, "seeds": [0]}
+    notes: dict[str, Any] = {"command": command, "threads": plan.threads, "seeds": [0]}
     made = [results.row("growth", f"{name}-{n}", "seconds", [seconds], **notes) for name, by_n in found.items() for n, seconds in by_n.items()]
     each = [seconds / n for n, seconds in found["cases"].items()]
     return [*made, results.row("growth", "cases", "dearest_over_cheapest_case", [max(each) / min(each)], **notes)]
@@ -283,7 +283,8 @@ def draw(path: Path, cells: Sequence[Cell], grown: dict[str, dict[int, float]] |
     from wakesleep.checkpoint import write_atomically
 
     figure = Figure(figsize=(12, 7.6 if grown else 4.2), dpi=120, layout="constrained")
-    above, *below = figure.subfigures(2, 1) if grown else [figure]
+    parts = figure.subfigures(2 if grown else 1, 1, squeeze=False)[:, 0]
+    above = parts[0]
     panels = above.subplots(1, len(GIBBS), sharey=True)
     who = list(dict.fromkeys((cell.who.name, cell.who.dtype) for cell in cells))
     for axes, work in zip(panels, GIBBS, strict=True):
@@ -299,7 +300,7 @@ def draw(path: Path, cells: Sequence[Cell], grown: dict[str, dict[int, float]] |
     handles = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     above.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False)
     if grown:
-        for axes, (name, curve) in zip(below[0].subplots(1, len(grown)), grown.items(), strict=True):
+        for axes, (name, curve) in zip(parts[1].subplots(1, len(grown)), grown.items(), strict=True):
             axes.plot(list(curve), list(curve.values()), marker="o", linewidth=1.6)
             scale = "log" if name in ("cases", "units") else "linear"
             axes.set(title=f"a pass against {name}", xlabel=name, ylabel="seconds", xscale=scale, yscale=scale)

@@ -34,7 +34,8 @@ GIBBS = {"cd1": 1, "cd10": 10, "pcd": 1}
 def pixels(request: Request) -> np.ndarray:
     """Return the cases, (N, visible) uint8: those of the file that all contestants read, as many as were asked for; else random ones."""
     if request.get("data"):
-        return np.load(request["data"], mmap_mode="r", allow_pickle=False)[: request["cases"]]
+        cases: np.ndarray = np.load(request["data"], mmap_mode="r", allow_pickle=False)[: request["cases"]]
+        return cases
     return np.random.default_rng(0).integers(0, 256, (request["cases"], request["visible"]), dtype=np.uint8)
 
 
@@ -59,7 +60,7 @@ def ours(request: Request) -> Pass:
     if work in GIBBS or work == "cd":
         rbm = RBM(request["visible"], request["hidden"], rng=rng)
         config = CDConfig(**endless, gibbs_steps=GIBBS.get(work) or request["steps"], persistent=work == "pcd")
-        records = cd.epochs(rbm, torch.from_numpy(np.array(pixels(request))), config=config, rng=rng, dtype=dtype)
+        records = cd.epochs(rbm, torch.from_numpy(np.require(pixels(request), requirements="W")), config=config, rng=rng, dtype=dtype)
         return lambda: next(records)
     sizes = tuple(request["sizes"])
     dbn = DBN(sizes, labels=request["labels"], rng=rng)
@@ -67,7 +68,7 @@ def ours(request: Request) -> Pass:
         held = torch.arange(batch) % request["labels"]
         net = dbn.to(dtype)
         return lambda: dreams.dream(net, rng=rng, labels=held, steps=request["steps"])
-    cases = torch.from_numpy(np.array(pixels(request)))
+    cases = torch.from_numpy(np.require(pixels(request), requirements="W"))
     labels = torch.arange(len(cases)) % request["labels"]
     if work == "backprop":
         net_records = backprop.epochs(
