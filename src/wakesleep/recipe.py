@@ -278,7 +278,7 @@ def _over_ranks(metrics: dict[str, float], device: torch.device) -> dict[str, fl
     """Return metrics, each the mean over the ranks, whose shares of the cases are of one size."""
     if distributed.ranks() == 1:
         return metrics
-    found = distributed.average(torch.tensor([float(value) for value in metrics.values()], device=device))
+    found = distributed.average(torch.tensor([float(value) for value in metrics.values()], dtype=torch.float64, device=device))
     return dict(zip(metrics, found.tolist(), strict=True))
 
 
