@@ -25,7 +25,7 @@ TOLERANCE = 2e-5
 """Largest difference of a weight, as a part of the largest weight or of 1: float32 sums in another order leave about half of it."""
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-PARTS = ("greedy.layer", "greedy.memory", "updown", "backprop")
+PARTS = ("greedy.layer", "greedy.memory", "updown")
 LARGE = [word for part in PARTS for word in (f"--{part}.batch-size", "100")]  # few updates: on a busy machine ranks wait long for each other
 TRAIN = ["-m", "wakesleep", "train", "--threads", "1", *SMALL_ARGUMENTS, *LARGE, "--greedy.memory.persistent"]
 TRAIN += ["--stages", "pretrain", "updown", "backprop"]
@@ -66,7 +66,7 @@ def test_one_rank_writes_the_run_folder_and_it_is_as_good(whole: Path) -> None:
     assert [(line["stage"], line["epoch"]) for line in lines[:6]] == [("layer 1", pass_) for pass_ in range(1, 7)]
     assert len(lines) == len({(line["stage"], line["epoch"]) for line in lines}) == 6 + 6 + 2 + 4
     rows = {row["method"]: row["test_error_percent"] for row in json.loads((whole / "evaluation.json").read_text())["rows"]}
-    assert rows["backprop"] < 60, "chance is 90; so few updates learn little, see the identities for how well ranks learn"
+    assert rows["backprop"] < 40  # chance is 90; so few updates learn little
     assert not (whole / "checkpoint.safetensors").exists()
 
 
