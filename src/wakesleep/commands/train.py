@@ -40,13 +40,14 @@ def run(args: Train, command: str) -> int:
     """Do it; return the exit status."""
     from wakesleep import recipe
     from wakesleep.checkpoint import read_json
-    from wakesleep.foundation.devices import pick_device
+    from wakesleep.foundation import distributed
 
-    shared.set_threads(args.threads)
-    device = pick_device(args.device)
-    if args.resume is not None:
-        name = str(read_json(args.resume / "provenance.json").get("data_path", "digits"))
-        job = recipe.resume(args.resume, shared.load_set(name, args.data_folder), device)
+    device, stopped = shared.meet(args.threads, args.device), args.resume
+    if args.out is not None and distributed.restarted() and (args.out / "checkpoint.safetensors").exists():
+        stopped = args.out  # a rank died, and torchrun started all of them again
+    if stopped is not None:
+        name = str(read_json(stopped / "provenance.json").get("data_path", "digits"))
+        job = recipe.resume(stopped, shared.load_set(name, args.data_folder), device)
     else:
         dataset = shared.load_set(args.data, args.data_folder)
         job = recipe.start(

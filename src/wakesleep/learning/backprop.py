@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from wakesleep.foundation import cases as rows
+from wakesleep.foundation import distributed
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.precision import fine
 from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
@@ -241,6 +242,7 @@ def _sgd_pass(
         loss = _loss(logits, target)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        distributed.average_all([parameter.grad for parameter in net.parameters() if parameter.grad is not None])
         optimizer.step()
         loss_sum += loss.detach() * len(index)
         errors += _count_errors(logits.detach(), target)
@@ -272,7 +274,8 @@ def _conjugate_gradient_pass(
             _write(parameters, flat)
             loss = _loss(moving(batch), target)
             gradients = torch.autograd.grad(loss, parameters)
-            return float(loss.detach()), torch.cat([gradient.flatten() for gradient in gradients]).cpu().numpy().astype(np.float64)
+            told = distributed.average(torch.cat([loss.detach().view(1), *[gradient.flatten() for gradient in gradients]]))
+            return float(told[0]), told[1:].cpu().numpy().astype(np.float64)
 
         with torch.no_grad():
             logits = moving(batch)

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from wakesleep.foundation import cases as rows
-from wakesleep.foundation import precision
+from wakesleep.foundation import distributed, precision
 from wakesleep.foundation.precision import fine
 from wakesleep.learning import increments
+from wakesleep.learning.increments import Lesson
 from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
 from wakesleep.model.rbm import RBM, Statistics
 from wakesleep.model.units import pick, softmax_columns
@@ -166,7 +167,7 @@ def set_base_rates(rbm: RBM, cases: Tensor) -> None:
     total = torch.zeros(rbm.visible.size, dtype=torch.float64, device=cases.device)
     for chunk in rows.chunks(cases):
         total += chunk.sum(0)
-    p = (total + 1) / (len(cases) + 2)
+    p = (distributed.total(total) + 1) / (len(cases) * distributed.ranks() + 2)
     rbm.visible_bias.copy_(torch.log(p) - torch.log1p(-p))
 
 
@@ -200,19 +201,13 @@ def update(rbm: RBM, contrast: Contrast, config: CDConfig, epoch: int, state: St
         _push_to_target(contrast, config, state["activity"])
     if config.centred:
         _centre(contrast, state)
-    rate, momentum = config.rate(epoch), config.momentum_at(epoch)
-    increments.product_step(
-        rbm.weight,
-        state.get("increment.weight"),
-        contrast.visible,
-        contrast.hidden,
-        cases=contrast.size,
-        rate=rate,
-        momentum=momentum,
-        decay=config.weight_decay,
+    lesson = Lesson(
+        contrast.size,
+        {"weight": (contrast.visible, contrast.hidden)},
+        {"visible_bias": contrast.visible_gradient(), "hidden_bias": contrast.hidden_gradient()},
     )
-    for name, gradient in (("visible_bias", contrast.visible_gradient()), ("hidden_bias", contrast.hidden_gradient())):
-        increments.step(getattr(rbm, name), state.get(f"increment.{name}"), gradient, rate=rate, momentum=momentum)
+    decay = {"weight": config.weight_decay}
+    increments.follow(rbm, [(lesson, 1.0)], state, rate=config.rate(epoch), momentum=config.momentum_at(epoch), decay=decay)
     if config.centred:  # the biases that learn are a + W h_mean and b + v_mean W: what the weights' move added to them is taken back
         rbm.visible_bias.addmv_(state["increment.weight"], state["hidden_mean"], alpha=-1.0)
         rbm.hidden_bias.addmv_(state["increment.weight"].t(), state["visible_mean"], alpha=-1.0)
@@ -226,7 +221,7 @@ def _centre(contrast: Contrast, state: State) -> None:
     """
     n = contrast.size
     for rows_now, mean in ((contrast.visible, state["visible_mean"]), (contrast.hidden, state["hidden_mean"])):
-        mean.lerp_(rows_now[:n].mean(0, dtype=mean.dtype), 0.01)
+        mean.lerp_(distributed.average(rows_now[:n].mean(0, dtype=mean.dtype)), 0.01)
     contrast.visible -= state["visible_mean"]
     contrast.hidden[:n] -= state["hidden_mean"]
     contrast.hidden[n:] += state["hidden_mean"]
