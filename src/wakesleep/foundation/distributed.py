@@ -29,8 +29,31 @@ def join(device: torch.device) -> torch.device:
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        agents, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=_fresh_store(agents, rank), rank=rank, world_size=size, timeout=PATIENCE)
     return device
+
+
+def _fresh_store(agents: dist.Store, rank: int) -> dist.Store:
+    """Return a store that only the ranks of this attempt know, opened by the first of them.
+
+    torchrun keeps one store, `agents`, through its restarts, and ranks that believed the addresses which the dead left there would wait for
+    ever. A port left there answers no more, so whoever reads it looks again.
+    """
+    host = os.environ["MASTER_ADDR"]
+    if rank == 0:
+        own = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=PATIENCE)
+        agents.set("wakesleep/port", str(own.port))
+        return own
+    while True:
+        port = int(agents.get("wakesleep/port"))
+        try:
+            found = dist.TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=5))
+        except dist.DistError:
+            continue
+        found.set_timeout(PATIENCE)
+        return found
 
 
 def leave() -> None:
