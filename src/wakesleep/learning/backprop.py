@@ -23,6 +23,7 @@ from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.precision import fine
 from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
 from wakesleep.model.dbn import DBN
+from wakesleep.model.units import Bernoulli
 
 
 @dataclass(frozen=True)
@@ -231,11 +232,11 @@ def _sgd_pass(
     loss_sum = torch.zeros((), device=images.device)
     errors = torch.zeros((), device=images.device)
     buffer = torch.empty(config.batch_size, images.shape[1], device=images.device)
-    noise = torch.empty_like(buffer)
+    states, pixels = torch.empty_like(buffer), Bernoulli(images.shape[1])
     for index in torch.split(order, config.batch_size):
         batch, target = rows.gather(images, index, buffer[: len(index)]), labels[index]
         if config.sample_pixels:
-            batch = noise[: len(index)].uniform_(generator=rng).lt_(batch)
+            batch = pixels.sample(batch, rng, out=states[: len(index)])
         with torch.autocast(images.device.type, dtype=dtype, enabled=dtype not in (None, torch.float32)):
             logits = net(batch)
         logits = logits.to(fine(logits.dtype))

@@ -88,7 +88,8 @@ class Contrast:
     """Buffers for one minibatch of N cases: the first N rows hold the data, the last N what the model makes of them.
 
     `visible` is (2N, visible), `hidden` (2N, hidden) with the lower half's sign turned, so that visible'hidden / N is the gradient. They are
-    of the precision of the machine they were made for, which may be a coarse twin of the one that learns.
+    of the precision of the machine they were made for, which may be a coarse twin of the one that learns. `difference` (N, visible) is data less
+    model, whatever is done to both afterwards.
     """
 
     def __init__(self, rbm: RBM, size: int, config: CDConfig) -> None:
@@ -96,6 +97,9 @@ class Contrast:
         self.labels = softmax_columns(rbm.visible) if config.label_first else []
         self.visible = rbm.weight.new_empty(2 * size, rbm.visible.size)
         self.hidden = rbm.weight.new_empty(2 * size, rbm.hidden.size)
+        self.data, self.model = self.visible.split(size)
+        self.positive, self.negative = self.hidden.split(size)
+        self.difference = torch.empty_like(self.data, dtype=fine(self.data.dtype))
         self.states = rbm.weight.new_empty(size, rbm.hidden.size)
         self.visible_states = rbm.weight.new_empty(size, rbm.visible.size)
 
@@ -104,10 +108,8 @@ class Contrast:
 
         Hidden units driven by data are sampled to start the negative phase; statistics use probabilities (Hinton 2010, section 3).
         """
-        n = self.size
-        data, model = self.visible[:n], self.visible[n:]
-        positive, negative = self.hidden[:n], self.hidden[n:]
-        states = self.states if chains is None else chains[:n]
+        data, model, positive, negative = self.data, self.model, self.positive, self.negative
+        states = self.states if chains is None else chains[: self.size]
         if chains is None:
             rbm.hidden_input(data, out=positive)
             if self.labels:
@@ -129,10 +131,11 @@ class Contrast:
             rbm.hidden_probs(self.visible, out=self.hidden)
             rbm.hidden.sample(negative, rng, out=states)
         negative.neg_()
+        torch.sub(data, model, out=self.difference)
 
     def _draw_labels(self, rbm: RBM, total_input: Tensor, rng: torch.Generator) -> Tensor:
         """Return the hidden units' input (N, hidden), in place, with each softmax group redrawn given all other visible units."""
-        data = self.visible[: self.size]
+        data = self.data
         for columns in self.labels:
             weight = rbm.weight[columns]
             total_input.addmm_(data[:, columns], weight, alpha=-1.0)
@@ -146,8 +149,7 @@ class Contrast:
 
     def visible_gradient(self) -> Tensor:
         """Return <v>_data - <v>_model, (visible,)."""
-        dtype = fine(self.visible.dtype)
-        return (self.visible[: self.size].sum(0, dtype=dtype) - self.visible[self.size :].sum(0, dtype=dtype)) / self.size
+        return self.difference.sum(0) / self.size
 
     def hidden_gradient(self) -> Tensor:
         """Return <h>_data - <h>_model, (hidden,)."""
@@ -155,7 +157,7 @@ class Contrast:
 
     def squared_error(self) -> Tensor:
         """Return the summed squared difference of data and model, a scalar."""
-        difference = (self.visible[: self.size] - self.visible[self.size :]).flatten().to(fine(self.visible.dtype))
+        difference = self.difference.flatten()
         return difference.dot(difference)
 
 
@@ -277,7 +279,7 @@ def epochs(
             if len(index) not in buffers:
                 buffers[len(index)] = Contrast(coarse, len(index), config)
             contrast = buffers[len(index)]
-            rows.gather(cases, index, contrast.visible[: contrast.size])
+            rows.gather(cases, index, contrast.data)
             update(rbm, contrast, config, epoch, state, rng, coarse)
             if not config.persistent:
                 error += contrast.squared_error()
