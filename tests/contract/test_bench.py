@@ -40,13 +40,27 @@ def test_the_smoke_sized_bench_measures_everyone_and_tells_who_was_skipped(tmp_p
     assert "skipped: PackageNotFoundError" in said["about"]["rbms"]
     assert {name for name, words in said["about"].items() if "skipped" in words} == {"rbms", "learnergy"}
     rows = {(row["table"], row["row"], row["metric"]): row for row in said["rows"]}
-    for name, metric in (("cd1-float32", "fraction_of_bound"), ("against-sklearn-float32", "speedup"), ("updown-k3", "fraction_of_bound")):
+    for name, metric in (
+        ("cd1-float32", "fraction_of_bound"),
+        ("against-sklearn-float32", "speedup"),
+        ("updown-k3", "fraction_of_bound"),
+        ("streaming", "cost_ratio_to_resident"),
+    ):
         assert 0 < rows["speed", name, metric]["low"] <= rows["speed", name, metric]["value"]
-    for work in ("cd1-batch-10", "cd10-batch-100", "pcd-batch-10", "updown-k3-batch-100", "backprop-batch-100", "dreaming-batch-100"):
+    for work in (
+        "cd1-batch-10",
+        "cd10-batch-100",
+        "pcd-batch-10",
+        "updown-k3-batch-100",
+        "backprop-batch-100",
+        "dreaming-batch-100",
+        "ais-batch-100",
+    ):
         for who in ("wakesleep", "bound"):
             assert rows["bench", f"{work}-{who}-float32", "cases_per_second"]["value"] > 0
     assert rows["bench", "pcd-batch-10-scikit-learn-float32", "cases_per_second"]["value"] > 0
     assert rows["bench", "pcd-batch-10-wakesleep-float32", "peak_memory_gb"]["value"] > 0.05 or sys.platform != "linux"
+    assert rows["growth", "streamed-40", "peak_memory_gb"]["value"] > 0 or sys.platform != "linux"
     assert rows["growth", "cases", "dearest_over_cheapest_case"]["value"] >= 1
     assert {("growth", f"{name}-2", "seconds") for name in ("K", "layers")} <= set(rows)
 
@@ -63,7 +77,7 @@ def add_product(total: torch.Size, left: torch.Size, right: torch.Size, **_: obj
     return 2 * left[0] * left[1] * right[1]
 
 
-@pytest.mark.parametrize("work", ["cd1", "cd10", "pcd", "updown-k3", "backprop", "dreaming"])
+@pytest.mark.parametrize("work", ["cd1", "cd10", "pcd", "updown-k3", "backprop", "dreaming", "ais"])
 def test_the_bound_makes_the_products_that_the_work_makes(work: str) -> None:
     request = {**REQUEST, "work": work, "dtype": "float32"}
     aten = torch.ops.aten

@@ -11,6 +11,7 @@ from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.records import check_finite
+from wakesleep.model import units
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import Bernoulli, Groups, Softmax

@@ -11,6 +11,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ class Plan:
     labels: int = 10
     updown_steps: tuple[int, ...] = (3, 10)
     dream_steps: int = 50
+    betas: int = 200
+    streamed: int = 40_000
+    """Cases on the disk: more than are in memory at once."""
     scale: int = 100
     """Minibatches in a pass, at a batch of 100: enough that a pass takes some tenths of a second."""
     growth_cases: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
@@ -52,6 +56,8 @@ SMOKE = Plan(
     sizes=(64, 16, 16, 32),
     updown_steps=(3,),
     dream_steps=3,
+    betas=5,
+    streamed=300,
     scale=1,
     growth_cases=(20, 40),
     growth_units=(8, 16),
@@ -70,8 +76,10 @@ class Contestant(NamedTuple):
 
     def can(self, work: str) -> bool:
         """Return whether it does that kind of work: scikit-learn knows PCD alone, learnergy has none, rivals have no deep belief net."""
+        if self.name == "streaming" or work == "streaming":
+            return work == "streaming" and self.name in ("streaming", "wakesleep")
         if self.name in ("wakesleep", "bound"):
-            return True
+            return work != "ais" or self.dtype == "float32"  # log Z wants small differences
         return work in {"scikit-learn": ("pcd",), "rbms": tuple(GIBBS), "learnergy": ("cd1", "cd10")}[self.name]
 
 
@@ -133,11 +141,12 @@ def contestants(dtypes: Sequence[str], peers: Path | None) -> list[Contestant]:
     """Return who takes part: ours and the bound in each precision, scikit-learn, and the rivals in the environment of `peers`."""
     here = sys.executable
     own = [Contestant(name, dtype, here) for dtype in dtypes for name in ("wakesleep", "bound")]
+    own += [Contestant("streaming", dtypes[-1], here)]
     rivals = [] if peers is None else [Contestant(name, "float32", str(peers)) for name in ("rbms", "learnergy")]
     return [*own, Contestant("scikit-learn", "float32", here), *rivals]
 
 
-def requests(plan: Plan, data: Path | None) -> Iterator[dict[str, Any]]:
+def requests(plan: Plan, data: Path | None, folder: Path) -> Iterator[dict[str, Any]]:
     """Yield every piece of work, as all contestants are asked for it."""
     common = {"threads": plan.threads, "visible": plan.visible, "hidden": plan.hidden, "sizes": plan.sizes, "labels": plan.labels}
     common |= {"data": str(data) if data else ""}
@@ -151,19 +160,21 @@ def requests(plan: Plan, data: Path | None) -> Iterator[dict[str, Any]]:
         yield {**common, "work": f"updown-k{steps}", "batch": batch, "cases": few, "steps": steps}
     yield {**common, "work": "backprop", "batch": batch, "cases": 2 * few}
     yield {**common, "work": "dreaming", "batch": batch, "cases": batch, "steps": plan.dream_steps}
+    yield {**common, "work": "ais", "batch": batch, "cases": batch, "steps": plan.betas}
+    yield {**common, "work": "streaming", "batch": batch, "cases": plan.streamed, "data": "", "folder": str(folder)}
 
 
 def measure(plan: Plan, who: Sequence[Contestant], data: Path | None, tell: Callable[[str], None]) -> tuple[list[Cell], dict[str, str]]:
     """Return the cells, and by name the version of who was measured or the reason why not; `tell` hears of each piece of work."""
     about: dict[str, str] = {}
     cells = []
-    with _workers(who) as workers:
+    with tempfile.TemporaryDirectory() as folder, _workers(who) as workers:
         for worker in list(workers):
             said = worker.ask({"work": "version"})
             about[worker.who.name] = said.get("version") or f"skipped: {said['error']}"
             if "error" in said:
                 workers.remove(worker)
-        for request in requests(plan, data):
+        for request in requests(plan, data, Path(folder)):
             work, batch = request["work"], request["batch"]
             tell(f"{work}, batch {batch}")
             seconds: dict[Contestant, list[float]] = {}
@@ -216,6 +227,7 @@ def headlines(default: str) -> list[tuple[str, str, Key, Key]]:
     ours: Key = ("cd1", 100, "wakesleep", "float32")
     coarse: Key = ("cd1", 100, "wakesleep", default)
     found: list[tuple[str, str, Key, Key]] = [
+        ("streaming", "cost_ratio_to_resident", ("streaming", 100, "streaming", default), ("streaming", 100, "wakesleep", default)),
         ("cd1-float32", "fraction_of_bound", ("cd1", 100, "bound", "float32"), ours),
         ("against-sklearn", "speedup", ("pcd", 100, "scikit-learn", "float32"), ("pcd", 100, "wakesleep", default)),
         ("against-sklearn-float32", "speedup", ("pcd", 100, "scikit-learn", "float32"), ("pcd", 100, "wakesleep", "float32")),
@@ -227,7 +239,10 @@ def headlines(default: str) -> list[tuple[str, str, Key, Key]]:
 
 
 def growth(plan: Plan, dtype: str, tell: Callable[[str], None]) -> dict[str, dict[int, float]]:
-    """Return the median seconds of a pass of ours, by what grows: "cases", "units" and "K" by CD, "layers" by contrastive wake-sleep."""
+    """Return the median seconds of a pass of ours, by what grows: "cases", "units" and "K" by CD, "layers" by contrastive wake-sleep.
+
+    Under "streamed" stands the peak of memory, GB, by cases on the disk.
+    """
     few = 100 * plan.scale
     common: dict[str, Any] = {"batch": 100, "threads": plan.threads, "visible": plan.visible, "dtype": dtype, "cases": max(100, few // 4)}
     cd = {**common, "work": "cd", "hidden": plan.hidden, "steps": 1}
@@ -242,21 +257,33 @@ def growth(plan: Plan, dtype: str, tell: Callable[[str], None]) -> dict[str, dic
     with _workers([Contestant("wakesleep", dtype, sys.executable)]) as (worker,):
         for name, work in asked.items():
             tell(f"growth with {name}")
-            seconds: dict[int, list[float]] = {}
             for n, request in work:
-                for _ in range(3):
-                    said = worker.ask(request)
-                    if "error" in said:
-                        raise ConfigError(f"growth with {name} = {n} cannot be measured: {said['error']}")
-                    seconds.setdefault(n, []).append(said["seconds"])
-            found[name] = {n: statistics.median(times) for n, times in seconds.items()}
+                answers = [_answer(worker, request) for _ in range(min(9, max(1, 30 * few // request["cases"])))]
+                found.setdefault(name, {})[n] = statistics.median(said["seconds"] for said in answers)
+    tell("memory when streaming")
+    with tempfile.TemporaryDirectory() as folder, _workers([Contestant("streaming", dtype, sys.executable)]) as (worker,):
+        streamed = {**cd, "work": "streaming", "folder": folder}
+        found["streamed"] = {n: _answer(worker, {**streamed, "cases": n})["peak_memory_gb"] or 0.0 for n in plan.growth_cases[1:]}
     return found
+
+
+def _answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer to a request that has to have one."""
+    said = worker.ask(request)
+    if "error" in said:
+        raise ConfigError(f"growth: {request} cannot be measured: {said['error']}")
+    return said
 
 
 def growth_rows(found: dict[str, dict[int, float]], plan: Plan, command: str) -> list[results.Row]:
     """Return growth as rows: seconds of each pass, and by how much the seconds a case differ over all numbers of cases."""
     notes: dict[str, Any] = {"command": command, "threads": plan.threads, "seeds": [0]}
-    made = [results.row("growth", f"{name}-{n}", "seconds", [seconds], **notes) for name, by_n in found.items() for n, seconds in by_n.items()]
+    metric = {"streamed": "peak_memory_gb"}
+    made = [
+        results.row("growth", f"{name}-{n}", metric.get(name, "seconds"), [value], **notes)
+        for name, by_n in found.items()
+        for n, value in by_n.items()
+    ]
     each = [seconds / n for n, seconds in found["cases"].items()]
     return [*made, results.row("growth", "cases", "dearest_over_cheapest_case", [max(each) / min(each)], **notes)]
 
@@ -304,6 +331,14 @@ def draw(path: Path, cells: Sequence[Cell], grown: dict[str, dict[int, float]] |
             axes.plot(list(curve), list(curve.values()), marker="o", linewidth=1.6)
             scale = "log" if name in ("cases", "units") else "linear"
             axes.set(title=f"a pass against {name}", xlabel=name, ylabel="seconds", xscale=scale, yscale=scale)
+            if name == "streamed":
+                axes.set(
+                    title="memory when streaming",
+                    xlabel="cases on the disk",
+                    ylabel="peak GB",
+                    xscale="log",
+                    ylim=(0, 1.2 * max(curve.values())),
+                )
             axes.grid(True, alpha=0.25)
     write_atomically(path, lambda temporary: figure.savefig(temporary, format=path.suffix[1:]))
     return path

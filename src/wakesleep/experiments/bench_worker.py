@@ -47,6 +47,7 @@ def probabilities(request: Request) -> np.ndarray:
 def ours(request: Request) -> Pass:
     """Return a pass of wakesleep."""
     from wakesleep.foundation.rng import generator
+    from wakesleep.judging import ais
     from wakesleep.learning import backprop, cd, up_down
     from wakesleep.learning.backprop import BackpropConfig
     from wakesleep.learning.cd import CDConfig
@@ -57,9 +58,13 @@ def ours(request: Request) -> Pass:
 
     work, batch, dtype, rng = request["work"], request["batch"], getattr(torch, request["dtype"]), generator(0)
     endless: dict[str, Any] = {"passes": 10**6, "batch_size": batch}
-    if work in GIBBS or work == "cd":
+    if work == "ais":
+        machine = RBM(request["visible"], request["hidden"], rng=rng)
+        base, betas = torch.zeros(request["visible"]), torch.linspace(0, 1, request["steps"], dtype=torch.float64)
+        return lambda: list(ais.anneal(machine, base, ais.begin(machine, base, betas, batch, rng), rng=rng))
+    if work in GIBBS or work in ("cd", "streaming"):
         rbm = RBM(request["visible"], request["hidden"], rng=rng)
-        config = CDConfig(**endless, gibbs_steps=GIBBS.get(work) or request["steps"], persistent=work == "pcd")
+        config = CDConfig(**endless, gibbs_steps=GIBBS.get(work) or request.get("steps", 1), persistent=work == "pcd")
         records = cd.epochs(rbm, torch.from_numpy(np.require(pixels(request), requirements="W")), config=config, rng=rng, dtype=dtype)
         return lambda: next(records)
     sizes = tuple(request["sizes"])
@@ -78,6 +83,34 @@ def ours(request: Request) -> Pass:
     updown = UpDownConfig(**endless, gibbs_steps=(request["steps"],))
     up_down_records = up_down.epochs(dbn, cases, labels, config=updown, rng=rng, dtype=dtype)
     return lambda: next(up_down_records)
+
+
+def streaming(request: Request) -> Pass:
+    """Return a pass of wakesleep over cases that stay on the disk."""
+    from wakesleep.foundation.rng import generator
+    from wakesleep.foundation.shards import Shards
+    from wakesleep.learning import streaming
+    from wakesleep.learning.cd import CDConfig
+    from wakesleep.learning.greedy import GreedyConfig
+    from wakesleep.model.dbn import DBN
+
+    rng = generator(0)
+    dbn = DBN((request["visible"], request["hidden"]), rng=rng)
+    config = GreedyConfig(memory=CDConfig(passes=10**6, batch_size=request["batch"]))
+    shards = Shards([_file(request)])
+    records = streaming.epochs(dbn, shards, config=config, rng=rng, dtype=getattr(torch, request["dtype"]))
+    return lambda: next(records)
+
+
+def _file(request: Request) -> Path:
+    """Return a file of as many random cases as were asked for, written once, a part at a time."""
+    path = Path(request["folder"]) / f"cases-{request['cases']}-{request['visible']}.npy"
+    if not path.exists():
+        made = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(request["cases"], request["visible"]))
+        for start in range(0, len(made), 10_000):
+            made[start : start + 10_000] = np.random.default_rng(start).integers(0, 256, made[start : start + 10_000].shape, dtype=np.uint8)
+        made.flush()
+    return path
 
 
 def scikit_learn(request: Request) -> Pass:
@@ -134,7 +167,7 @@ def bound(request: Request) -> Pass:
     """Return the same matrix products as ours makes in a pass, with nothing around them, into memory that is already there."""
     dtype, batch = getattr(torch, request["dtype"]), request["batch"]
     made = [product(dtype, *shape) for shape in products(request)]
-    times = 1 if request["work"] == "dreaming" else -(-request["cases"] // batch)
+    times = 1 if request["work"] in ("dreaming", "ais") else -(-request["cases"] // batch)
 
     def one_pass() -> None:
         for _ in range(times):
@@ -156,6 +189,9 @@ def products(request: Request) -> list[Shape]:
     if work in GIBBS:
         layer = request["visible"], request["hidden"]
         return [("up", n, *layer), *[("down", n, *layer), ("up", n, *layer)] * GIBBS[work], ("learn", 2 * n, *layer)]
+    if work == "ais":
+        layer = request["visible"], request["hidden"]
+        return [("up", n, *layer), *[("down", n, *layer), ("up", n, *layer)] * (request["steps"] - 2)]
     sizes, labels = request["sizes"], request["labels"]
     directed = list(pairwise(sizes[:-1]))
     memory = sizes[-2] + labels, sizes[-1]
@@ -188,6 +224,7 @@ def product(dtype: torch.dtype, kind: str, n: int, below: int, above: int) -> tu
 
 CONTESTANTS: dict[str, Callable[[Request], Pass]] = {
     "wakesleep": ours,
+    "streaming": streaming,
     "scikit-learn": scikit_learn,
     "rbms": rbms,
     "learnergy": learnergy,
@@ -197,7 +234,8 @@ CONTESTANTS: dict[str, Callable[[Request], Pass]] = {
 
 def version(name: str) -> str:
     """Return the contestant's version, with torch's."""
-    found = "" if name == "bound" else f"{name} {importlib.metadata.version(name)}, "
+    package = "wakesleep" if name == "streaming" else name
+    found = "" if name == "bound" else f"{package} {importlib.metadata.version(package)}, "
     return f"{found}torch {torch.__version__}"
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,13 +30,13 @@ def join(device: torch.device) -> torch.device:
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.set_device(device)
-        agents, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
+        agents, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))  # type: ignore[attr-defined]
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=_fresh_store(agents, rank), rank=rank, world_size=size, timeout=PATIENCE)
     return device
 
 
-def _fresh_store(agents: dist.Store, rank: int) -> dist.Store:
+def _fresh_store(agents: Any, rank: int) -> Any:
     """Return a store that only the ranks of this attempt know, opened by the first of them.
 
     torchrun keeps one store, `agents`, through its restarts, and ranks that believed the addresses which the dead left there would wait for
@@ -43,13 +44,13 @@ def _fresh_store(agents: dist.Store, rank: int) -> dist.Store:
     """
     host = os.environ["MASTER_ADDR"]
     if rank == 0:
-        own = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=PATIENCE)
+        own = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=PATIENCE)  # type: ignore[attr-defined]
         agents.set("wakesleep/port", str(own.port))
         return own
     while True:
         port = int(agents.get("wakesleep/port"))
         try:
-            found = dist.TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=5))
+            found = dist.TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=5))  # type: ignore[attr-defined]
         except dist.DistError:
             continue
         found.set_timeout(PATIENCE)
@@ -116,7 +117,7 @@ def average_all(tensors: Sequence[Tensor]) -> None:
     """Average tensors of one type over the ranks, in place, in one message: what a message costs beside its bytes is paid once."""
     if ranks() > 1:
         flat = average(torch.cat([tensor.flatten() for tensor in tensors]))
-        for tensor, piece in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        for tensor, piece in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(piece.view_as(tensor))
 
 

@@ -88,8 +88,8 @@ class Contrast:
     """Buffers for one minibatch of N cases: the first N rows hold the data, the last N what the model makes of them.
 
     `visible` is (2N, visible), `hidden` (2N, hidden) with the lower half's sign turned, so that visible'hidden / N is the gradient. They are
-    of the precision of the machine they were made for, which may be a coarse twin of the one that learns. `difference` (N, visible) is data less
-    model, whatever is done to both afterwards.
+    of the precision of the machine they were made for, which may be a coarse twin of the one that learns. `difference` (N, visible) is
+    data less model, whatever is done to both afterwards.
     """
 
     def __init__(self, rbm: RBM, size: int, config: CDConfig) -> None:
@@ -97,8 +97,8 @@ class Contrast:
         self.labels = softmax_columns(rbm.visible) if config.label_first else []
         self.visible = rbm.weight.new_empty(2 * size, rbm.visible.size)
         self.hidden = rbm.weight.new_empty(2 * size, rbm.hidden.size)
-        self.data, self.model = self.visible.split(size)
-        self.positive, self.negative = self.hidden.split(size)
+        self.data, self.model = torch.split(self.visible, size)
+        self.positive, self.negative = torch.split(self.hidden, size)
         self.difference = torch.empty_like(self.data, dtype=fine(self.data.dtype))
         self.states = rbm.weight.new_empty(size, rbm.hidden.size)
         self.visible_states = rbm.weight.new_empty(size, rbm.visible.size)

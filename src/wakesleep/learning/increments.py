@@ -77,7 +77,7 @@ def _mean_over_ranks(net: nn.Module, lessons: Sequence[tuple[Lesson, float]]) ->
     named = {name for lesson, _ in lessons for name in (*lesson.products, *lesson.gradients)}
     taught = {name: parameter for name, parameter in net.named_parameters() if name in named}
     flat = torch.cat([parameter.detach().flatten() for parameter in taught.values()]).zero_()
-    pieces = flat.split([parameter.numel() for parameter in taught.values()])
+    pieces = torch.split(flat, [parameter.numel() for parameter in taught.values()])
     gradients = {name: piece.view_as(parameter) for (name, parameter), piece in zip(taught.items(), pieces, strict=True)}
     for lesson, weight in lessons:
         for name, product in lesson.products.items():
