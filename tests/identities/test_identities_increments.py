@@ -100,3 +100,24 @@ def test_coarse_rows_move_fine_weights_without_momentum():
     expected = weight * (1 - 0.1 * 0.2) + 0.1 / 7 * (left.t() @ right).float()
     product_step(weight, None, left, right, cases=7, rate=0.1, momentum=0.0, decay=0.2)
     torch.testing.assert_close(weight, expected)
+
+
+def test_coarse_rows_move_fine_weights_as_their_product_does():
+    left, right = some(14, 5, seed=1).bfloat16(), some(14, 3, seed=2).bfloat16()
+    ours, theirs = ([some(5, 3, seed=3).float(), some(5, 3, seed=4).float()] for _ in range(2))
+    for rate, decay in ((0.1, 0.0), (0.3, 0.02), (0.05, 0.1)):
+        product_step(*ours, left, right, cases=7, rate=rate, momentum=0.8, decay=decay)
+        step(*theirs, (left.t() @ right).float() / 7, rate=rate, momentum=0.8, decay=decay)
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def test_coarse_rows_of_two_lessons_add_up():
+    ours, theirs = ([some(5, 3, seed=3).float(), some(5, 3, seed=4).float()] for _ in range(2))
+    products = [(some(14, 5, seed=seed).bfloat16(), some(14, 3, seed=seed + 1).bfloat16()) for seed in (1, 5)]
+    lessons = [(Lesson(7, {"a": product}, {}), weight) for product, weight in zip(products, (1.0, 0.5), strict=True)]
+    increments.follow(One(ours[0]), lessons, {"increment.a": ours[1]}, rate=0.1, momentum=0.8, decay={"a": 0.02})
+    gradient = sum(weight / 7 * (left.t() @ right).float() for (left, right), weight in zip(products, (1.0, 0.5), strict=True))
+    step(*theirs, gradient, rate=0.1, momentum=0.8, decay=0.02)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim.sgd import sgd
 
 from wakesleep.foundation import distributed
 
@@ -51,6 +52,10 @@ def follow(
         lessons = [(_mean_over_ranks(net, lessons), 1.0)]
     for name, parameter in net.named_parameters():
         increment, decayed = increments.get(f"increment.{name}"), rate * (decay or {}).get(name, 0.0)
+        if increment is not None and momentum and (product := _only_coarse_product(name, lessons, increment)):
+            (left, right), weight, cases = product
+            _fused_step(parameter, increment, left.t() @ right, factor=rate * weight / cases, momentum=momentum, decayed=decayed)
+            continue
         moved, kept, taught = (parameter, 1 - decayed, False) if increment is None else (increment, momentum, False)
         for lesson, weight in lessons:
             if name in lesson.products:
@@ -70,6 +75,37 @@ def _add_product(moved: Tensor, left: Tensor, right: Tensor, *, kept: float, fac
         moved.addmm_(left.t(), right, beta=kept, alpha=factor)
     else:
         moved.mul_(kept).add_(left.t() @ right, alpha=factor)
+
+
+def _only_coarse_product(
+    name: str, lessons: Sequence[tuple[Lesson, float]], increment: Tensor
+) -> tuple[tuple[Tensor, Tensor], float, int] | None:
+    """Return the product, weight and number of cases that alone teach a parameter, where its rows are coarser than the increment."""
+    found = [(lesson, weight) for lesson, weight in lessons if name in lesson.products or name in lesson.gradients]
+    if len(found) != 1 or name in found[0][0].gradients or found[0][0].products[name][0].dtype == increment.dtype:
+        return None
+    lesson, weight = found[0]
+    return lesson.products[name], weight, lesson.cases
+
+
+def _fused_step(parameter: Tensor, increment: Tensor, product: Tensor, *, factor: float, momentum: float, decayed: float) -> None:
+    """Move increment and parameter by factor * product, reading each once: what cannot be added within a product is added in one go.
+
+    PyTorch's fused step is v <- momentum v + g / scale + decay p, p <- p - rate v; a rate and a decay below zero turn it into Hinton's.
+    """
+    sgd(
+        [parameter],
+        [product.to(increment.dtype)],
+        [increment],
+        fused=True,
+        grad_scale=torch.tensor(1 / factor, device=increment.device),
+        weight_decay=-decayed,
+        momentum=momentum,
+        lr=-1.0,
+        dampening=0.0,
+        nesterov=False,
+        maximize=False,
+    )
 
 
 def _mean_over_ranks(net: nn.Module, lessons: Sequence[tuple[Lesson, float]]) -> Lesson:
