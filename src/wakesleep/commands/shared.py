@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -47,13 +48,22 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         raise CheckpointError(f"{path} exists; choose another name, or say --overwrite")
 
 
-def meet(threads: int, device: str) -> torch.device:
-    """Set the threads, meet the other ranks where torchrun started several, and return the device to work on."""
-    from wakesleep.foundation import distributed
-    from wakesleep.foundation.devices import pick_device
+def meet(threads: int, device: str, before: str = "") -> torch.device:
+    """Set the threads, meet the other ranks where torchrun started several, and return the device to work on.
+
+    Without a number of threads: that of the run that goes on, in `before`, its device in words, for sums in another order are other
+    numbers; else one or all, whichever is faster.
+    """
+    import torch
+
+    from wakesleep.foundation import devices, distributed
 
     set_threads(threads)
-    return distributed.join(pick_device(device))
+    found = devices.pick_device(device)
+    if not threads and found.type == "cpu":
+        told = re.fullmatch(r"cpu: (\d+) threads", before)
+        torch.set_num_threads(int(told[1]) if told else devices.faster_threads())
+    return distributed.join(found)
 
 
 def set_threads(threads: int) -> None:
