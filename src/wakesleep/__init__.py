@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from wakesleep.checkpoint import load as load
     from wakesleep.checkpoint import load_model as load_model
+    from wakesleep.data import distort as distort
     from wakesleep.data import load as load_data  # noqa: F401
     from wakesleep.estimators import BernoulliRBM as BernoulliRBM
     from wakesleep.estimators import DBNClassifier as DBNClassifier
@@ -27,12 +28,15 @@ if TYPE_CHECKING:
     from wakesleep.learning import cd as cd
     from wakesleep.learning import greedy as greedy
     from wakesleep.learning import hybrid as hybrid
+    from wakesleep.learning import robust as robust
+    from wakesleep.learning import strategies as strategies
     from wakesleep.learning import up_down as up_down
     from wakesleep.learning import wake_sleep as wake_sleep
     from wakesleep.learning.backprop import BackpropConfig as BackpropConfig
     from wakesleep.learning.cd import CDConfig as CDConfig
     from wakesleep.learning.greedy import GreedyConfig as GreedyConfig
     from wakesleep.learning.hybrid import HybridConfig as HybridConfig
+    from wakesleep.learning.robust import RobustConfig as RobustConfig
     from wakesleep.learning.up_down import UpDownConfig as UpDownConfig
     from wakesleep.learning.wake_sleep import WakeSleepConfig as WakeSleepConfig
     from wakesleep.model import units as units
@@ -62,6 +66,10 @@ _WHERE = {
     "gibbs": ("sampling.gibbs", None),
     "HybridConfig": ("learning.hybrid", "HybridConfig"),
     "hybrid": ("learning.hybrid", None),
+    "RobustConfig": ("learning.robust", "RobustConfig"),
+    "robust": ("learning.robust", None),
+    "strategies": ("learning.strategies", None),
+    "distort": ("data.distort", None),
     "UpDownConfig": ("learning.up_down", "UpDownConfig"),
     "up_down": ("learning.up_down", None),
     "WakeSleepConfig": ("learning.wake_sleep", "WakeSleepConfig"),

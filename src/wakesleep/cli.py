@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from wakesleep.commands import advise, bench, data, dream, evaluate, finetune, likelihood, plot, recognize, serve, train
+from wakesleep.commands import advise, bench, data, dream, evaluate, finetune, likelihood, plot, recognize, reproduce, serve, train
 from wakesleep.foundation.errors import WakesleepError
 from wakesleep.settings import preset
 
@@ -23,6 +23,7 @@ COMMANDS: dict[type, Callable[[Any, str], int]] = {
     plot.Plot: plot.run,
     recognize.Recognize: recognize.run,
     advise.Advise: advise.run,
+    reproduce.Reproduce: reproduce.run,
     serve.Serve: serve.run,
     data.Data: data.run,
     bench.Bench: bench.run,

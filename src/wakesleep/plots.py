@@ -250,8 +250,15 @@ def save_captioned(path: Path, pictures: Array, captions: Sequence[str], shape: 
     return _save(path, figure)
 
 
-def save_panels(path: Path, panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], *, x: str, columns: int = 3) -> Path:
-    """Write several sets of curves (title -> name -> x values, y values) as panels of one figure; return the path."""
+def save_panels(
+    path: Path,
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
+    *,
+    x: str,
+    columns: int = 3,
+    logarithmic: Sequence[str] = (),
+) -> Path:
+    """Write sets of curves (title -> name -> x values, y values) as panels of a figure, `logarithmic` axes "x" or "y"; return the path."""
     rows = -(-len(panels) // columns)
     figure = _figure(3.9 * columns, 2.8 * rows)
     every = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -263,6 +270,7 @@ def save_panels(path: Path, panels: Mapping[str, Mapping[str, tuple[Sequence[flo
             colour = SERIES[names.index(name) % len(SERIES)]
             axes.plot(xs, ys, label=name, color=colour, linewidth=1.6, marker="o" if len(xs) < 3 else None, markersize=3)
         _plain(axes, title=title, xlabel=x)
+        axes.set(**{f"{axis}scale": "log" for axis in logarithmic})
         axes.title.set_fontsize(10)
     every[0].legend(frameon=False, fontsize=8)
     return _save(path, figure)

@@ -15,12 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +154,7 @@ def start(
         "ranks": distributed.ranks(),
         "command": command,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": _versions(),
+        "versions": devices.versions(),
     }
     job = _new_job(folder, config, dataset, device, about)
     if dbn is not None:
@@ -260,7 +258,7 @@ def train(job: Job) -> Iterator[Pass]:
         for record, state in STAGES[name](job, job.rng, job.state):
             seconds = time.perf_counter() - began
             job.last_rate = record.cases * distributed.ranks() / seconds
-            record.metrics.update(_over_ranks(record.metrics, job.device))
+            record.metrics.update(distributed.mean_of_each(record.metrics, job.device))
             job.state, job.lines = state, job.lines + 1
             job.seconds[name] = job.seconds.get(name, 0.0) + seconds
             line = {"stage": record.stage, "epoch": record.epoch, "epochs": record.epochs, **record.metrics}
@@ -272,14 +270,6 @@ def train(job: Job) -> Iterator[Pass]:
             began = time.perf_counter()
     if distributed.rank() == 0:
         _finish(job)
-
-
-def _over_ranks(metrics: dict[str, float], device: torch.device) -> dict[str, float]:
-    """Return metrics, each the mean over the ranks, whose shares of the cases are of one size."""
-    if distributed.ranks() == 1:
-        return metrics
-    found = distributed.average(torch.tensor([float(value) for value in metrics.values()], dtype=torch.float64, device=device))
-    return dict(zip(metrics, found.tolist(), strict=True))
 
 
 def _keep_lines(path: Path, count: int) -> None:
@@ -297,7 +287,7 @@ def _pretrain(job: Job, rng: torch.Generator, state: State | None) -> Iterator[S
         if layer not in watched:
             watched = {layer: (_watched(job, job.train, layer), None if job.validation is None else _watched(job, job.validation, layer))}
         increment = record.state["inner"].get("increment.weight")
-        rng_here = _stream(job.config.seed, f"monitor {record.stage} {record.epoch}", job.device)
+        rng_here = _stream(job.config.seed, f"monitor {record.stage}", job.device)  # the same draws in each pass, so that passes compare
         record.metrics.update(monitor.measure(job.dbn.rbm(layer), *watched[layer], rng=rng_here, increment=increment))
         if record.stage == "memory" and job.dbn.labels and job.validation is not None and job.validation.labels is not None:
             errors = classify.count_errors(classify.predict(job.dbn, job.validation.images), job.validation.labels)
@@ -449,13 +439,3 @@ def _finish(job: Job) -> None:
     checkpoint.write_json(job.folder / "provenance.json", job.about)
     checkpoint.save_model(job.folder / "model.safetensors", job.dbn, job.nets.get("backprop"), _header(job))
     (job.folder / "checkpoint.safetensors").unlink(missing_ok=True)
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("wakesleep", "torch", "numpy", "scipy", "scikit-learn", "safetensors"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found

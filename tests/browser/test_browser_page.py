@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,6 +150,25 @@ def test_half_a_picture_is_filled_in_and_the_other_half_stays(page) -> None:
     assert float(filled[15:].sum()) > 10, "nothing was filled in"
 
 
+def test_what_the_pointer_rubs_out_is_filled_in(page) -> None:
+    browsing.draw(page, "0")
+    answer(page)
+    drawn = shown(page, "#gets").reshape(28, 28)
+    page.click("#tab-mix")
+    page.locator("[name=mix-way][value=fill]").check()
+    page.click("[data-half=none]")
+    box = page.locator("#rub").bounding_box()
+    page.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + 0.25 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 0.25 * box["height"], steps=12)
+    page.mouse.up()
+    page.wait_for_timeout(2500)
+    rubbed, filled = shown(page, "#rub").reshape(28, 28), shown(page, "#mix-pictures canvas").reshape(28, 28)
+    torch.testing.assert_close(filled[14:], drawn[14:], rtol=0, atol=0.08)
+    assert float((rubbed - drawn)[4:10].abs().sum()) > 10, "nothing was rubbed out"
+    assert float(filled[3:11].sum()) > 5, "nothing was filled in"
+
+
 def test_a_drawing_let_go_and_two_labels_half_and_half(page) -> None:
     browsing.draw(page, "7")
     answer(page)
@@ -171,6 +193,18 @@ def test_a_unit_tells_what_it_is_for(page) -> None:
     assert page.is_hidden("#unit-ties")
 
 
+def test_a_click_on_any_layer_tells_of_a_unit(page) -> None:
+    browsing.draw(page, "7")
+    answer(page)
+    for place, name in ((0, "the memory"), (1, "layer 2"), (2, "layer 1")):
+        page.click("#tab-draw")
+        page.locator("#draw-brain canvas:visible").nth(place).click(position={"x": 40, "y": 20})
+        until(page, f"document.querySelector('#unit-title').textContent.endsWith('of {name}')")
+        until(page, f"document.querySelector('#inside-layer').value === '{3 - place}'")
+        assert page.input_value("#inside-unit") != "0"
+        assert float((shown(page, "#unit-prefers") > 0).sum()) > 0
+
+
 @pytest.mark.parametrize("width", [390, 320, 768])
 def test_nothing_sticks_out_on_a_phone(page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 844})
@@ -184,12 +218,31 @@ def test_nothing_sticks_out_on_a_phone(page, width: int) -> None:
 
 
 def test_a_finger_draws_too(browser, server) -> None:
+    """On a phone, and the page keeps still beneath it."""
     context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True)
     page = browsing.open_page(context, server.url)
-    box = page.locator("#pad canvas").bounding_box()
-    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    until(page, "document.querySelector('#answer small')")
+    devices, box = context.new_cdp_session(page), page.locator("#pad canvas").bounding_box()
+    for stroke in browsing.DIGITS["7"]:
+        places = [{"x": box["x"] + across * box["width"], "y": box["y"] + down * box["height"]} for across, down in stroke]
+        for kind, place in zip(["touchStart", *["touchMove"] * (len(places) - 1)], places, strict=True):
+            devices.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [place]})
+        devices.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert answer(page) == "7"
+    assert page.evaluate("scrollY") == 0
     context.close()
+
+
+def test_a_pen_draws_too(context, page) -> None:
+    devices, box = context.new_cdp_session(page), page.locator("#pad canvas").bounding_box()
+    page.evaluate("document.querySelector('#pad').addEventListener('pointerdown', ({ pointerType }) => (window.drawnWith = pointerType))")
+    for stroke in browsing.DIGITS["7"]:
+        kinds = ["mousePressed", *["mouseMoved"] * (len(stroke) - 1), "mouseReleased"]
+        for kind, (across, down) in zip(kinds, [*stroke, stroke[-1]], strict=True):
+            place = {"x": box["x"] + across * box["width"], "y": box["y"] + down * box["height"]}
+            pen = {"button": "left", "buttons": 1, "clickCount": 1, "pointerType": "pen"}
+            devices.send("Input.dispatchMouseEvent", {"type": kind, **place, **pen})
+    assert answer(page) == "7"
+    assert page.evaluate("window.drawnWith") == "pen"
 
 
 def test_the_server_is_lost_and_comes_back(context) -> None:
@@ -304,3 +357,32 @@ def test_a_run_is_watched(browser, run_folder) -> None:
         browsing.draw(page, "0")
         until(page, "document.querySelector('#answer small')")
     context.close()
+
+
+def test_a_run_is_watched_while_it_learns(browser, tmp_path: Path) -> None:
+    """Another process trains; curves grow, filters form, dreams go on, and the page says so when it is finished."""
+    run = tmp_path / "run"
+    words = f"--stages pretrain --hidden 80 --greedy.memory.passes 250 --threads 1 --out {run}".split()
+    trainer = subprocess.Popen([sys.executable, "-m", "wakesleep", "train", *words], stdout=subprocess.DEVNULL)
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    try:
+        while not (run / "checkpoint.safetensors").exists():
+            assert trainer.poll() is None
+            time.sleep(0.05)
+        with browsing.serving(str(run)) as server:
+            page = browsing.open_page(context, server.url, "training")
+            until(page, "document.querySelector('#run-state').textContent.startsWith('It is learning: ')")
+            page.wait_for_selector("#curves svg")
+            page.wait_for_selector("#run-dreams canvas")
+            passes = "Math.max(0, ...[...document.querySelectorAll('#curves svg text:last-of-type')].map((text) => Number(text.textContent)))"
+            before, filters = page.evaluate(passes), page.evaluate("document.querySelector('#run-fields').toDataURL()")
+            state = page.text_content("#run-state")
+            until(page, f"{passes} > {before + 5}", timeout=30_000)
+            assert trainer.poll() is None, "it had ended before the page was looked at"
+            assert page.text_content("#run-state") != state
+            assert page.evaluate("document.querySelector('#run-fields').toDataURL()") != filters
+            until(page, "document.querySelector('#run-state').textContent.startsWith('It is finished')", timeout=240_000)
+    finally:
+        trainer.kill()
+        trainer.wait()
+        context.close()

@@ -107,6 +107,25 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path, monkeypatch: pytes
     assert (row["row"], row["metric"], row["value"]) == ("sigkill-resume", "identical_of_1", 1)
 
 
+@pytest.mark.parametrize(("part", "count"), [("speed", 8), ("overhead", 1), ("digits", 4), ("few", 5), ("tables", 20), ("few-mnist", 5)])
+@pytest.mark.filterwarnings("ignore:Bins whose width are too small", "ignore::sklearn.exceptions.ConvergenceWarning")
+def test_every_part_of_the_estimators_experiment_runs(part: str, count: int, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    estimators = pytest.importorskip("wakesleep.experiments.estimators")
+    if part == "few-mnist":
+        request.getfixturevalue("real_mnist")
+    words = f"--parts {part} --quick --cases 300 --passes 1 --repeats 1 --splits 1 --out {tmp_path / 'rows.json'}"
+    estimators.main(words.split())
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert len(rows) == count
+    for row in rows:
+        assert row["table"] == "sklearn"
+        assert list(row)[: len(FIELDS)] == FIELDS
+        assert "--quick" in row["command"], "no figure, and it says so"
+    values = [row["value"] for row in rows if row["metric"] == "accuracy_percent"]
+    assert all(0 <= value <= 100 for value in values)
+    assert part in ("speed", "overhead") or values
+
+
 def test_rows_are_replaced_by_name(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     results.save(path, [results.row("t", "a", "m", [1.0, 3.0, 2.0], seeds=[1, 2, 3]), results.row("t", "b", "m", [5.0], seeds=[1])])

@@ -28,10 +28,11 @@ def test_defaults_are_the_cores_settings() -> None:
     for cls in (DBNTransformer, DBNClassifier, DBNRegressor):
         config = cls()._greedy_config()
         assert config == DEFAULTS.greedy
-        assert tuple(cls().hidden_layer_sizes) == DEFAULTS.hidden
+        assert tuple(cls().hidden_layer_sizes) == ((100,) if cls is DBNRegressor else DEFAULTS.hidden)
     classifier = DBNClassifier()
     assert classifier._backprop_config(once=False) == DEFAULTS.backprop
-    assert dataclasses.replace(DBNRegressor()._backprop_config(once=False), sample_pixels=True) == DEFAULTS.backprop
+    regressor = dataclasses.replace(DEFAULTS.backprop, sample_pixels=False, learning_rate=0.03)
+    assert DBNRegressor()._backprop_config(once=False) == regressor
     assert classifier._tuning(DEFAULTS.updown, once=False) == DEFAULTS.updown
 
 
@@ -193,6 +194,13 @@ def test_regressor_predicts_one_target_or_several() -> None:
     assert net.partial_fit(X, np.stack([y, y], 1)).predict(X_test).shape == both.shape
     with pytest.raises(ConfigError, match="fine_tune = 'updown'"):
         DBNRegressor(fine_tune="updown").fit(X, y)
+
+
+@pytest.mark.parametrize("hidden", [(100,), (300,), (300, 600)])
+def test_regressors_of_any_width_learn_at_the_default_rate(hidden: tuple[int, ...]) -> None:
+    X, y = load_diabetes(return_X_y=True)
+    X, X_test, y, y_test = train_test_split(X, y, random_state=0)
+    assert DBNRegressor(hidden, n_iter=5, random_state=0).fit(X, y).score(X_test, y_test) > 0.15
 
 
 def test_missing_values_are_integrated_out(digits: tuple[np.ndarray, ...]) -> None:

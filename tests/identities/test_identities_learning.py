@@ -79,6 +79,21 @@ def test_base_rates_are_smoothed_log_odds(kind):
     assert not rbm.hidden_bias.any()
 
 
+@pytest.mark.parametrize("by", ["set", "chunk"])
+def test_weights_count_in_the_base_rates(by):
+    """Weights 3, 1, 2, 2 begin where the cases repeated so often begin, but for as many added cases; no rate, so biases stay there."""
+    cases, weights = (torch.rand(4, 6, generator=generator(0)) * 255).to(torch.uint8), torch.tensor([3.0, 1.0, 2.0, 2.0], dtype=torch.float64)
+    config = GreedyConfig(*2 * [CDConfig(passes=0 if by == "set" else 1, batch_size=4, learning_rate=1e-9, final_learning_rate=1e-9)])
+    dbn, rng = DBN((6, 5, 4), rng=generator(1)), generator(2)
+    if by == "set":
+        list(greedy.epochs(dbn, cases, config=config, rng=rng, weights=weights))
+    else:
+        greedy.chunk(dbn, cases, config=config, rng=rng, weights=weights)
+    mean = (cases.double() / 255 * weights[:, None]).sum(0) / weights.sum()
+    p = (4 * mean + 1) / (4 + 2)
+    torch.testing.assert_close(dbn.rbm(0).visible_bias, (p.log() - (1 - p).log()).float(), rtol=1e-4, atol=1e-4)
+
+
 def test_greedy_layers_learn_from_the_probabilities_below():
     images = torch.rand(30, 6, generator=generator(0))
     labels = torch.arange(30) % 3

@@ -39,6 +39,8 @@ class Finetune:
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
     threads: int = 0
     """CPU threads; 0 leaves PyTorch's choice."""
+    tensorboard: bool = False
+    """Also write what is measured of each pass to RUN/tensorboard (needs wakesleep[tensorboard]); look with: tensorboard --logdir RUN."""
     json: bool = False
     """Print the evaluation as JSON instead of a table."""
     precision: Precision = "auto"
@@ -76,4 +78,4 @@ def run(args: Finetune, command: str) -> int:
     )
     out = args.out or shared.free_folder(args.run.with_name(f"{args.run.name}-{args.method}"))
     job = recipe.start(out, config, shared.load_set(name, args.data_folder), device, command, data_path=name, dbn=model.dbn)
-    return shared.work(job, as_json=args.json)
+    return shared.work(job, as_json=args.json, tensorboard=args.tensorboard)

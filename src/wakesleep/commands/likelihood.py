@@ -67,6 +67,11 @@ def run(args: Likelihood, command: str) -> int:
     if args.cases < 1 or args.reverse_steps < 0:
         raise ConfigError(f"--cases {args.cases} --reverse-steps {args.reverse_steps}: expected at least 1 case, and 0 steps or more")
     model = shared.model(args.run, args.device)
+    if args.per_layer and not model.dbn.tied:
+        raise ConfigError(
+            "--per-layer scores each depth of a stack of RBMs, and fine-tuning has untied this one; score the whole net (without --per-layer), "
+            "or a stack as pretraining leaves it: wakesleep train --stages pretrain"
+        )
     dataset = shared.load_set(args.data or str(model.header.get("data_path", "digits")), args.data_folder)
     how = assess.Plan(
         binarise=args.binarise,
@@ -99,14 +104,15 @@ def table(found: list[Found], name: str) -> list[str]:
     """Return the depths' figures as lines of text."""
     first = found[0]
     lines = [f"{name}, {first.cases:,} {first.part} cases, nats a case (standard error of the mean over cases {first.score.error:.2f})", ""]
-    lines += ["depth  layers               forward  log Z + 3 s.e.  reverse  importance-weighted  log Z forward       reverse"]
+    wide = max(20, *(len(one.layers) for one in found))
+    lines += [f"depth  {'layers':<{wide}} forward  log Z + 3 s.e.  reverse  importance-weighted  log Z forward       reverse"]
     for one in found:
         score, log_z = one.score, one.score.log_z
         back = f"{score.reverse:7.2f}" if score.reverse is not None else "      -"
         z = f"{log_z.forward.log_z:.2f} ({log_z.forward.low:.2f} to {log_z.forward.high:.2f})"
         z_back = f"{log_z.reverse.log_z:.2f}" if log_z.reverse is not None else "-"
         exactly = "" if log_z.exact is None else f"  exact {log_z.exact:.2f}"
-        words = f"{one.depth:>5}  {one.layers:<20} {score.mean:7.2f}  {score.conservative:14.2f}  {back}  {score.importance_weighted:19.2f}"
+        words = f"{one.depth:>5}  {one.layers:<{wide}} {score.mean:7.2f}  {score.conservative:14.2f}  {back}  {score.importance_weighted:19.2f}"
         lines.append(f"{words}  {z}  {z_back}{exactly}")
     kinds = "the exact likelihood at depth 1, a lower bound deeper" if found[-1].depth > 1 else "exact but for log Z"
     lines += ["", f"forward errs high, reverse low; each row is {kinds}"]

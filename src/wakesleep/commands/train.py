@@ -28,7 +28,8 @@ class Train:
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
     threads: int = 0
-    """CPU threads; 0 tries one and all and takes the faster: on a machine that others use too, that is one. A run that goes on keeps its own."""
+    """CPU threads; 0 tries one and all and takes the faster: on a machine that others use too, that is one. A run
+    that goes on keeps its number."""
     tensorboard: bool = False
     """Also write what is measured of each pass to RUN/tensorboard (needs wakesleep[tensorboard]); look with: tensorboard --logdir RUN."""
     json: bool = False

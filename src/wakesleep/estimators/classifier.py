@@ -153,14 +153,14 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         goes_on = self.warm_start and shared.is_fitted(self)
         X, y = shared.check_cases(self, X, y, reset=not goes_on)
         taking_part, weights = shared.check_weights(sample_weight, X)
-        X, labels = X[taking_part], self._encode(y[taking_part], self.classes_ if goes_on else None)
+        X, labels = shared.take(X, taking_part), self._encode(y[taking_part], self.classes_ if goes_on else None)
         labelled = np.flatnonzero(labels != UNLABELLED)
         held_out = self._held_out(labelled, labels[labelled], source)
         learned = np.setdiff1d(np.arange(len(labels)), held_out)
         if not goes_on:
-            self._begin(X[learned], len(self.classes_), source)
+            self._begin(shared.take(X, learned), len(self.classes_), source)
         rng = shared.fresh_rng(source, self._device)
-        images, known = self._images(X[learned], rng)
+        images, known = self._images(shared.take(X, learned), rng)
         targets = torch.from_numpy(labels[learned]).to(self._device)
         weights = None if weights is None else weights[learned]
         if not goes_on:
@@ -183,7 +183,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
             raise DataError("the first call of partial_fit needs `classes`, all that will ever come, e.g. classes=np.unique(y)")
         X, y = shared.check_cases(self, X, y, reset=first)
         taking_part, weights = shared.check_weights(sample_weight, X)
-        X, labels = X[taking_part], self._encode(y[taking_part], np.unique(classes) if first else self.classes_)
+        X, labels = shared.take(X, taking_part), self._encode(y[taking_part], np.unique(classes) if first else self.classes_)
         if first:
             self._begin(X, len(self.classes_), shared.random_source(self.random_state))
         rng = shared.fresh_rng(self._source, self._device)
@@ -270,9 +270,9 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
             if not hasattr(self, "net_"):
                 self.net_ = backprop.classifier(self.dbn_, len(self.classes_), rng=rng)
             known = labels != UNLABELLED
-            self._backprop(
-                self.net_, images[known], labels[known], None if weights is None else weights[known.cpu()], rng, score=score, once=once
-            )
+            if not bool(known.all()):
+                images, labels, weights = images[known], labels[known], None if weights is None else weights[known.cpu()]
+            self._backprop(self.net_, images, labels, weights, rng, score=score, once=once)
 
     def _accuracy(self, X: Array, labels: Array) -> Callable[[], float] | None:
         """Return a function that tells the accuracy on held-out cases as the net stands, None where there are none."""

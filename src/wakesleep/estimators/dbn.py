@@ -361,7 +361,7 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
             self._begin(X, 0, source)
         taking_part, weights = shared.check_weights(sample_weight, X)
         rng = shared.fresh_rng(source, self._device)
-        images, known = self._images(X[taking_part], rng)
+        images, known = self._images(shared.take(X, taking_part), rng)
         if goes_on:
             for _ in range(self.n_iter):
                 self._pass_over_chunk(images, known, None, weights, rng)
@@ -380,7 +380,7 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
             self._begin(X, 0, shared.random_source(self.random_state))
         taking_part, weights = shared.check_weights(sample_weight, X)
         rng = shared.fresh_rng(self._source, self._device)
-        images, known = self._images(X[taking_part], rng)
+        images, known = self._images(shared.take(X, taking_part), rng)
         self._pass_over_chunk(images, known, None, weights, rng)
         return self
 

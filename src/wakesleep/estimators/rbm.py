@@ -258,7 +258,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         taking_part, weights = shared.check_weights(sample_weight, X)
         device = pick_device(self.device)
         rng, rbm = shared.fresh_rng(source, device), self._machine(device)
-        cases, known = self._cases(X[taking_part] if sample_weight is not None else X, rbm, rng)
+        cases, known = self._cases(shared.take(X, taking_part), rbm, rng)
         dtype = rbm.weight.dtype if self.precision == "float32" else pick_precision(self.precision, device)
         state = cd.start(twin(rbm, dtype), config, rng)
         for name, array in self._state.items():

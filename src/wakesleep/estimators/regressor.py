@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,10 @@ from wakesleep.estimators.shared import Array
 from wakesleep.estimators.tuned import TunedEstimator, net_outputs
 from wakesleep.learning import backprop
 
+HIDDEN, RATE = (100,), 0.03
+"""One layer of 100 units does as well on parts of four tables' training cases as (300, 600), in a third of the time. Squared errors add up
+over the units of a layer: at the classifier's rate, 0.1, a single layer of 300 diverges."""
+
 
 class DBNRegressor(RegressorMixin, TunedEstimator):
     """A deep belief net that learns to generate the cases, and is then fine-tuned to predict numbers.
@@ -29,7 +34,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         hidden_layer_sizes: units of each hidden layer, from the visible units up.
         fine_tune: "backprop", through the whole net; None, the readout alone, from features as they are.
         fine_tune_n_iter: passes of fine-tuning; None: those of small sets (80).
-        fine_tune_learning_rate: rate of fine-tuning in the first pass; None: the method's own.
+        fine_tune_learning_rate: rate of fine-tuning in the first pass; None: 0.03, for wide layers diverge at more.
         sample_visible: backpropagation sees each visible unit as a binary state drawn anew with its value as probability, so that it overfits
             less; off, for numbers hang on small differences.
         early_stopping: hold cases out, keep the pass of fine-tuning that does best on them and stop when it is long gone.
@@ -71,9 +76,11 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
     (100,)
     """
 
+    _backprop_defaults = replace(DEFAULTS.backprop, learning_rate=RATE)
+
     def __init__(
         self,
-        hidden_layer_sizes: Sequence[int] = DEFAULTS.hidden,
+        hidden_layer_sizes: Sequence[int] = HIDDEN,
         *,
         fine_tune: Literal["backprop"] | None = "backprop",
         fine_tune_n_iter: int | None = None,
@@ -139,14 +146,14 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         goes_on = self.warm_start and shared.is_fitted(self)
         X, y = shared.check_cases(self, X, y, reset=not goes_on, numeric=True)
         taking_part, weights = shared.check_weights(sample_weight, X)
-        X, y = X[taking_part], y[taking_part]
+        X, y = shared.take(X, taking_part), y[taking_part]
         held_out = self._held_out(np.arange(len(y)), None, source)
         learned = np.setdiff1d(np.arange(len(y)), held_out)
         if not goes_on:
-            self._begin(X[learned], 0, source)
+            self._begin(shared.take(X, learned), 0, source)
             self._begin_targets(y[learned])
         rng = shared.fresh_rng(source, self._device)
-        images, known = self._images(X[learned], rng)
+        images, known = self._images(shared.take(X, learned), rng)
         targets = self._targets(y[learned])
         weights = None if weights is None else weights[learned]
         if not goes_on:
@@ -169,7 +176,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         first = not shared.is_fitted(self)
         X, y = shared.check_cases(self, X, y, reset=first, numeric=True)
         taking_part, weights = shared.check_weights(sample_weight, X)
-        X, y = X[taking_part], y[taking_part]
+        X, y = shared.take(X, taking_part), y[taking_part]
         if first:
             self._begin(X, 0, shared.random_source(self.random_state))
             self._begin_targets(y)

@@ -166,6 +166,12 @@ def check_weights(sample_weight: Any, X: Array) -> tuple[Array, Tensor | None]:
     return taking_part, None if bool((kept == kept[0]).all()) else torch.from_numpy(kept)
 
 
+def take(X: Array, chosen: Array) -> Array:
+    """Return the rows `chosen`, a mask (N,) or row numbers without repeats; X itself where that is all, for it may lie on disk."""
+    everyone = chosen.all() if chosen.dtype == bool else len(chosen) == X.shape[0]
+    return X if everyone else X[chosen]
+
+
 def watch(passes: Iterator[Pass], total: int, verbose: int, name: str) -> Iterator[Pass]:
     """Yield the records of a loop, with a progress bar (`verbose=1`) and a line a pass (`verbose=2`) on standard error."""
     if not verbose:

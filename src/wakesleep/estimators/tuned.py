@@ -25,6 +25,8 @@ from wakesleep.learning.records import Pass, State, require
 class TunedEstimator(DBNEstimator):
     """What classifier and regressor share: parameters of fine-tuning, a part held out to stop early, and the loop that heeds it."""
 
+    _backprop_defaults = DEFAULTS.backprop
+
     def __init__(
         self,
         hidden_layer_sizes: Sequence[int] = DEFAULTS.hidden,
@@ -66,7 +68,7 @@ class TunedEstimator(DBNEstimator):
 
     def _backprop_config(self, once: bool) -> BackpropConfig:
         """Return the settings of backpropagation."""
-        return self._tuning(replace(DEFAULTS.backprop, sample_pixels=self.sample_visible), once)  # type: ignore[no-any-return]
+        return self._tuning(replace(self._backprop_defaults, sample_pixels=self.sample_visible), once)  # type: ignore[no-any-return]
 
     def _backprop(
         self,
@@ -82,7 +84,7 @@ class TunedEstimator(DBNEstimator):
         """Let the core's backpropagation move `net`; `once`: one pass over a chunk, and the momentum lives on."""
         config = self._backprop_config(once)
         config = config if net is self.net_ else replace(config, sample_pixels=False)  # features are no pixels
-        images = images.clamp(0, 1) if config.sample_pixels else images
+        images = images.clamp(0, 1) if config.sample_pixels and self.scale == "warn" else images
         state = {**self._tuned, "epoch": 0} if once and self._tuned else None
         passes = backprop.epochs(net, images, targets, config=config, rng=rng, weights=weights, state=state, dtype=self._dtype())
         self._tune(net, passes, config.passes, score)

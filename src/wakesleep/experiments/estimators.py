@@ -195,6 +195,13 @@ def few_mnist(options: Options) -> Iterator[tuple[str, str, list[float], dict[st
     parts = [np.asarray(tensor) for part in (data.train, data.test) for tensor in (part.images, part.labels)]
     X, X_test = (np.divide(images, 255, dtype=np.float32) for images in parts[::2])
     net = DBNClassifier((500, 500), n_iter=15, batch_size=100, fine_tune_n_iter=40, fine_tune_learning_rate=0.2, verbose=1)
+    if options.quick:
+        net, X, X_test, parts = (
+            net.set_params(**nets(options)),
+            X[:600],
+            X_test[:200],
+            [part[: 600 if place < 2 else 200] for place, part in enumerate(parts)],
+        )
     spreading = LabelSpreading(kernel="knn")
     for which, value in few_labels("mnist", X, parts[1], X_test, parts[3], net, spreading, seed=0):
         print(which, value, flush=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import random
 import shlex
 import socket
@@ -185,6 +186,7 @@ def serves(server: Server) -> bool:
 def main(argv: list[str]) -> None:
     """Throw, look whether it still serves, and save what was found."""
     options = tyro.cli(Options, description=__doc__, args=argv)
+    logging.getLogger("websockets.client").setLevel(logging.CRITICAL)  # hanging up on purpose is no news
     with browsing.serving() as server:
         assert serves(server)
         with urllib.request.urlopen(f"{server.url}api/examples", timeout=60) as reply:  # what is loaded once and stays, is loaded

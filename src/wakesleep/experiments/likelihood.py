@@ -336,7 +336,14 @@ def density_models(options: Options, command: str) -> list[results.Row]:
         if name in options.parts:
             row, metric, reported = DENSITIES[name]
             rows += score_rows(row, metric, reported, net, cases, test, options, command)
+            keep(rows, options)
     return rows
+
+
+def keep(rows: list[results.Row], options: Options) -> None:
+    """Save rows as they come, for the next net takes minutes; what was scored on held-out columns is printed only."""
+    if options.out is not None and not options.hold_out:
+        results.save(options.out, rows)
 
 
 def main(argv: list[str]) -> None:
@@ -379,8 +386,7 @@ def main(argv: list[str]) -> None:
         )
     for one in rows:
         print(one["row"], one["metric"], one["value"])
-    if options.out is not None and not options.hold_out:
-        results.save(options.out, rows)
+    keep(rows, options)
 
 
 if __name__ == "__main__":

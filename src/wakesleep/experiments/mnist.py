@@ -129,8 +129,8 @@ def run(folder: Path, seed: int, part: str, options: Options, dataset: Dataset, 
         print(f"{here.name}  {record.stage} {record.epoch}/{record.epochs}  {numbers}", flush=True)
 
 
-def collect(folder: Path, parts: tuple[str, ...], seeds: tuple[int, ...], command: str) -> list[results.Row]:
-    """Return the rows for the run folders of all seeds."""
+def collect(folder: Path, parts: tuple[str, ...], seeds: tuple[int, ...], command: str, data: str = "mnist") -> list[results.Row]:
+    """Return the rows for the run folders of all seeds; figures reported elsewhere are those on MNIST."""
     rows = []
     for part in parts:
         for metric, (name, reported) in PARTS[part].figures.items():
@@ -146,9 +146,9 @@ def collect(folder: Path, parts: tuple[str, ...], seeds: tuple[int, ...], comman
                 tested = next(found for found in scored if found["method"] == method)
                 picked = [line["validation_errors"] for line in checkpoint.read_metrics(here) if "validation_errors" in line]
                 values.append(tested[metric] if metric in tested else min(picked))
-            took = round(statistics.median(minutes), 2)
+            took, said = round(statistics.median(minutes), 2), reported if data == "mnist" else ""
             rows.append(
-                results.row("mnist", name, metric, values, seeds=seeds, reported=reported, command=command, minutes=took, each=values, **notes)
+                results.row(data, name, metric, values, seeds=seeds, reported=said, command=command, minutes=took, each=values, **notes)
             )
     return rows
 
@@ -166,7 +166,20 @@ def combine(folder: Path, part: str, seeds: tuple[int, ...], dataset: Dataset, c
     errors = {how: recipe.score(ensemble.average(opinions, how), labels, dataset.name, how)["test_error_percent"] for how in HOW}
     name = f"combined-{len(seeds)}" if part == "backprop-60k" else f"{part}-combined-{len(seeds)}"
     notes = {"minutes": round(minutes, 2), "data_checksum": dataset.checksum, "log_probs_averaged": errors["log-probs"]}
-    return results.row("mnist", name, "test_error_percent", [errors["probs"]], seeds=seeds, reported="1.10", command=command, **notes)
+    reported = "1.10" if dataset.name == "mnist" else ""
+    return results.row(dataset.name, name, "test_error_percent", [errors["probs"]], seeds=seeds, reported=reported, command=command, **notes)
+
+
+def measure(options: Options, dataset: Dataset, command: str, base: TrainConfig | None = None) -> list[results.Row]:
+    """Do the runs that are asked for, or what is left of them, and return their rows; `base` replaces the settings that suit the data."""
+    for part in options.parts:
+        for seed in options.seeds:
+            run(options.folder, seed, part, options, dataset, command, base)
+    rows = collect(options.folder, options.parts, options.seeds, command, dataset.name)
+    if len(options.seeds) > 1:
+        joined = [part for part in options.parts if part in COMBINED]
+        rows += [combine(options.folder, part, options.seeds, dataset, command) for part in joined]
+    return rows
 
 
 def main(argv: list[str]) -> None:
@@ -176,14 +189,8 @@ def main(argv: list[str]) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     dataset = load(options.data)
-    for part in options.parts:
-        for seed in options.seeds:
-            run(options.folder, seed, part, options, dataset, command)
+    rows = measure(options, dataset, command)
     if options.out is not None:
-        rows = collect(options.folder, options.parts, options.seeds, command)
-        if len(options.seeds) > 1:
-            joined = [part for part in options.parts if part in COMBINED]
-            rows += [combine(options.folder, part, options.seeds, dataset, command) for part in joined]
         results.save(options.out, rows)
 
 

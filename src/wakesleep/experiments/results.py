@@ -86,6 +86,9 @@ def _key(found: Row) -> tuple[str, str, str]:
     return found["table"], found["row"], found["metric"]
 
 
+CLASSIFIERS = (("`LogisticRegression`", "logistic-regression"), ("`SVC`", "svc-rbf"), ("`MLPClassifier`", "mlp"))
+REGRESSORS = (("`Ridge`", "ridge"), ("`SVR`", "svr-rbf"), ("`MLPRegressor`", "mlp"))
+
 TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
     "mnist": (
         (Path("results/mnist.json"), Path("results/costs.json")),
@@ -180,6 +183,58 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("our default against learnergy", "against-learnergy", "speedup", "times"),
             ("contrastive wake-sleep, K = 3", "updown-k3", "fraction_of_bound", "fraction of the bound"),
             ("two ranks of one thread, batch 1000", "gloo-2-ranks-batch-1000", "ratio_to_one_process", "times two threads"),
+        ],
+    ),
+    "estimators-speed": (
+        (Path("results/estimators.json"),),
+        [
+            (
+                "`BernoulliRBM.fit`, batches of 100, 60,000 x 784, 500 hidden units",
+                "fit-batch-100",
+                "speedup",
+                "times as fast as scikit-learn's",
+            ),
+            ("", "fit-batch-100", "pseudo_likelihood_gain_nats", "score above scikit-learn's, nats a case"),
+            ('the same with `precision="auto"`', "fit-batch-100-auto-precision", "speedup", "times as fast as scikit-learn's"),
+            ("batches of 10, the default", "fit-batch-10", "speedup", "times as fast as scikit-learn's"),
+            ("", "fit-batch-10", "pseudo_likelihood_gain_nats", "score above scikit-learn's, nats a case"),
+            ("`fit` beside the core's own loop", "facade-overhead", "percent", "% longer"),
+        ],
+    ),
+    "estimators-digits": (
+        (Path("results/estimators.json"),),
+        [
+            ("`DBNClassifier`", "digits-dbn", "accuracy_percent", "correct, %"),
+            ("`SVC`", "digits-svc-rbf", "accuracy_percent", "correct, %"),
+            ("`MLPClassifier`", "digits-mlp", "accuracy_percent", "correct, %"),
+            ("`LogisticRegression`", "digits-logistic-regression", "accuracy_percent", "correct, %"),
+        ],
+    ),
+    "estimators-few": (
+        (Path("results/estimators.json"),),
+        [
+            (f"{words}{where}", f"few-labels-{name}-{which}", "accuracy_percent", "correct, %")
+            for name, where in (("digits", ", digits"), ("mnist", ", MNIST"))
+            for words, which in (
+                ("the net on the labelled tenth alone", "labelled-only"),
+                ("the net, the other cases unlabelled", "semi-supervised"),
+                ("`SelfTrainingClassifier` of the net", "self-training"),
+                ("`SVC` on the labelled tenth alone", "svc-labelled-only"),
+                ("`LabelSpreading`", "label-spreading"),
+            )
+        ],
+    ),
+    "estimators-tables": (
+        (Path("results/estimators.json"),),
+        [
+            (f"{words}, {name.replace('-', ' ')}", f"table-{name}-{which}", metric, unit)
+            for name, metric, unit, rivals in (
+                ("breast-cancer", "accuracy_percent", "correct, %", CLASSIFIERS),
+                ("wine", "accuracy_percent", "correct, %", CLASSIFIERS),
+                ("iris", "accuracy_percent", "correct, %", CLASSIFIERS),
+                ("diabetes", "r2_percent", "100 R^2", REGRESSORS),
+            )
+            for words, which in (("the net", "dbn"), ('the net, `numbers="bins"`', "dbn-bins"), *rivals)
         ],
     ),
 }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 import statistics
 import sys
 import time
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
@@ -71,3 +73,14 @@ def peak_memory_gb() -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (1e9 if sys.platform == "darwin" else 1e6 / 1.024), 3)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that may change a result, for provenance."""
+    found = {"python": platform.python_version()}
+    for name in ("wakesleep", "torch", "numpy", "scipy", "scikit-learn", "safetensors"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

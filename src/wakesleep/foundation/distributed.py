@@ -121,6 +121,14 @@ def average_all(tensors: Sequence[Tensor]) -> None:
             tensor.copy_(piece.view_as(tensor))
 
 
+def mean_of_each(metrics: dict[str, float], device: torch.device) -> dict[str, float]:
+    """Return metrics, each the mean over the ranks, whose shares of the cases are of one size."""
+    if ranks() == 1:
+        return metrics
+    found = average(torch.tensor([float(value) for value in metrics.values()], dtype=torch.float64, device=device))
+    return dict(zip(metrics, found.tolist(), strict=True))
+
+
 def first_rank_says(value: float) -> float:
     """Return the value of the first rank: what is measured or chosen by one must hold for all."""
     if ranks() == 1:

@@ -90,7 +90,7 @@ def epochs(
     for layer in range(first, dbn.depth):
         rbm, cases, classes, shares = work(dbn, images, labels, weights, layer)
         if inner is None:
-            cd.set_base_rates(rbm, cases)
+            _set_base_rates(rbm, cases, shares)
         top = layer == dbn.depth - 1
         each, stage = (config.memory, "memory") if top else (config.layer, f"layer {layer + 1}")
         for record in cd.epochs(rbm, cases, config=each, rng=rng, classes=classes, weights=shares, state=inner, stage=stage, dtype=dtype):
@@ -125,7 +125,7 @@ def chunk(
         each = replace(config.memory if layer == dbn.depth - 1 else config.layer, passes=1)
         before = state.get(f"layer {layer}")
         if before is None:
-            cd.set_base_rates(rbm, cases)
+            _set_base_rates(rbm, cases, shares)
         inner = None if before is None else {**before, "epoch": 0}
         (record,) = cd.epochs(rbm, cases, config=each, rng=rng, classes=classes, weights=shares, state=inner, dtype=dtype)
         state = {**state, f"layer {layer}": record.state}
@@ -144,3 +144,11 @@ def work(
         known = labels != UNLABELLED
         images, labels, weights = images[known], labels[known], None if weights is None else weights[known]
     return dbn.memory, memory_cases(dbn, images, labels), None if labels is None else labels - UNLABELLED, weights
+
+
+def _set_base_rates(rbm: RBM, cases: Tensor, weights: Tensor | None) -> None:
+    """Start the visible biases at the base rates of the cases, each counted as its weight says."""
+    if weights is not None:
+        shares = (weights * (len(weights) / weights.sum())).to(cases.device, torch.float32)
+        cases = rows.as_probs(cases) * shares[:, None]
+    cd.set_base_rates(rbm, cases)

@@ -44,6 +44,7 @@ function go(name, focus = false) {
     tab.tabIndex = here ? 0 : -1;
     $(screen).hidden = !here;
     if (here && focus) tab.focus();
+    if (here) tab.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
   if (same) return;
   if (current) app.screens[current].hide?.();

@@ -13,7 +13,7 @@ export class Brain {
     if (model.labels) {
       this.names = element("div", { className: "names" }, ...model.classes.map((name) => element("span", {}, element("b"), element("em", {}, name))));
       this.names.setAttribute("aria-hidden", "true");
-      rows.push(element("div", { className: "layer" }, caption("labels", `${model.labels} units, one is on`), this.names));
+      rows.push(element("div", { className: "layer" }, caption("labels", `${model.labels} units that add up to one`), this.names));
     }
     this.canvases = model.sizes.map((units, layer) => {
       const canvas = element("canvas", { className: layer ? "" : "picture base" });
@@ -51,7 +51,7 @@ export class Brain {
     if (!this.names) return;
     [...this.names.children].forEach((cell, label) => {
       cell.firstChild.style.height = `${100 * (probs[label] || 0)}%`;
-      cell.classList.toggle("on", probs[label] > 0.5);
+      cell.classList.toggle("on", probs[label] > 0.75);
     });
   }
 

@@ -9,7 +9,7 @@ export function setup(app) {
   const { model } = app, size = model.sizes[0], top = model.sizes.length - 1;
   let layer = 1, unit = 0, from = 0, at = () => -1, version = 0;
   const perRow = () => ($("fields").parentElement.clientWidth < 480 ? 6 : 12);
-  const perPage = () => (perRow() === 6 ? 60 : 96);
+  const perPage = () => (perRow() === 6 ? 30 : 96);
 
   async function page() {
     const mine = ++version, count = Math.min(perPage(), model.sizes[layer] - from);
@@ -39,7 +39,7 @@ export function setup(app) {
     paint($("unit-adds"), found.contributes, model.shape, signed);
     $("unit-ties").hidden = !found.labels;
     if (found.labels) {
-      bars($("unit-labels"), model.classes, found.labels, { signed: true, words: (nats) => nats.toFixed(1) });
+      bars($("unit-labels"), model.classes, found.labels, { signed: true, words: (nats) => nats.toFixed(2) });
       const best = found.labels.indexOf(Math.max(...found.labels));
       $("unit-labels").setAttribute("aria-label", `Tied most to ${model.classes[best]}, ${found.labels[best].toFixed(1)} nats`);
     }

@@ -6,7 +6,10 @@ import { Stage } from "./stage.js";
 
 const $ = (id) => document.getElementById(id);
 const PLOTS = [
-  ["Reconstruction error, mean square a pixel", ["reconstruction_error"]],
+  ["Reconstruction error: a sign of life, no measure of the model", ["reconstruction_error"]],
+  ["Pseudo-log-likelihood, nats a unit: higher is better", ["pseudo_log_likelihood"]],
+  ["Free-energy gap, nats: one that grows is overfitting", ["free_energy_gap"]],
+  ["Hidden activity", ["hidden_activity"]],
   ["Errors on validation cases", ["validation_errors"]],
   ["Error on training cases, %", ["train_error_percent"]],
 ];
@@ -33,9 +36,9 @@ export function setup(app) {
   }
 
   async function filters() {
-    const count = Math.min(96, model.sizes[1]);
+    const narrow = $("run-fields").parentElement.clientWidth < 480, count = Math.min(narrow ? 36 : 96, model.sizes[1]);
     const values = new Uint8Array(await (await ask(`fields/1?count=${count}`)).arrayBuffer());
-    sheet($("run-fields"), values, count, model.shape, $("run-fields").parentElement.clientWidth < 480 ? 6 : 12, signed);
+    sheet($("run-fields"), values, count, model.shape, narrow ? 6 : 12, signed);
   }
 
   return {
@@ -68,11 +71,11 @@ function series(metrics, keys) {
 function plot(title, lines) {
   if (!lines.length) return null;
   const points = lines.flatMap(([, line]) => line), [wide, high, left, bottom] = [420, 200, 48, 24];
-  const most = Math.max(...points.map(([, value]) => value)) || 1, last = Math.max(...points.map(([pass]) => pass), 2), first = Math.min(...points.map(([pass]) => pass));
-  const x = (pass) => left + ((pass - first) / Math.max(1, last - first)) * (wide - left - 8), y = (value) => high - bottom - (value / most) * (high - bottom - 12);
+  const values = points.map(([, value]) => value), least = Math.min(0, ...values), most = Math.max(0, ...values) || (least ? 0 : 1), last = Math.max(...points.map(([pass]) => pass), 2), first = Math.min(...points.map(([pass]) => pass));
+  const x = (pass) => left + ((pass - first) / Math.max(1, last - first)) * (wide - left - 8), y = (value) => high - bottom - ((value - least) / (most - least)) * (high - bottom - 12);
   const svg = draw("svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": `${title}: ${lines.map(([name, line]) => `${name} ends at ${line.at(-1)[1].toPrecision(3)}`).join("; ")}` });
   svg.append(draw("path", { class: "axis", d: `M${left} 8V${high - bottom}H${wide - 8}`, fill: "none" }));
-  for (const value of [0, most / 2, most]) svg.append(words(left - 6, y(value) + 4, value >= 10 ? Math.round(value) : value.toPrecision(2), "end"));
+  for (const value of [least, (least + most) / 2, most]) svg.append(words(left - 6, y(value) + 4, Math.abs(value) >= 10 ? Math.round(value) : Number(value.toPrecision(2)), "end"));
   svg.append(words(left, high - 6, `pass ${first}`, "start"), words(wide - 8, high - 6, last, "end"));
   lines.forEach(([, line], number) => svg.append(draw("polyline", { class: `line c${number % 4}`, points: line.map(([pass, value]) => `${x(pass)},${y(value)}`).join(" ") })));
   const legend = element("ul", { className: "legend" });

@@ -1,0 +1,58 @@
+"""The tables' plots, from the rows under results/ and nothing else: `python -m wakesleep.experiments.tables.figures results docs/tables`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from wakesleep import plots
+from wakesleep.experiments.tables.few_labels import COUNTS, NAMES
+
+Rows = Iterable[dict[str, Any]]
+Curves = dict[str, tuple[list[float], list[float]]]
+
+
+def draw(results: Path, out: Path) -> list[Path]:
+    """Draw what is measured of each data set; return the paths of the pictures."""
+    out.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    for data in ("mnist", "fashion-mnist"):
+        path = results / f"{data}.json"
+        rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        for name, panels, x in (
+            ("strategies", {f"{data}: validation errors against {what}": strategies(rows, at) for what, at in AXES.items()}, ""),
+            ("few-labels", {f"{data}: test accuracy, %, median": few_labels(rows)}, "labels"),
+        ):
+            if any(panels.values()):
+                logarithmic = ("x",) if name == "few-labels" else ("y",)
+                drawn.append(plots.save_panels(out / f"{data}-{name}.png", panels, x=x, columns=len(panels), logarithmic=logarithmic))
+    return drawn
+
+
+AXES = {"passes": 0, "minutes": 1}
+
+
+def strategies(rows: Rows, at: int) -> Curves:
+    """Return validation errors of each strategy after each pass, against passes (`at` = 0) or minutes (1)."""
+    found = [row for row in rows if row["row"].startswith("strategy-") and row["metric"] == "validation_errors" and row.get("curve")]
+    return {row["row"].removeprefix("strategy-"): ([step[at] for step in row["curve"]], [step[2] for step in row["curve"]]) for row in found}
+
+
+def few_labels(rows: Rows) -> Curves:
+    """Return the accuracy of each way to learn against the number of labels."""
+    values = {row["row"]: row["value"] for row in rows if row["metric"] == "test_accuracy_percent"}
+    found: Curves = {}
+    for way in NAMES:
+        points = [(count, values.get(f"labels-{count}" if way == "spread" else f"labels-{count}-{way}")) for count in COUNTS]
+        known = [(float(count), value) for count, value in points if value is not None]
+        if known:
+            found[way] = [count for count, _ in known], [value for _, value in known]
+    return found
+
+
+if __name__ == "__main__":
+    for picture in draw(Path(sys.argv[1]), Path(sys.argv[2])):
+        print(picture)

@@ -1,0 +1,142 @@
+"""Pretraining against none on one net, and what came after: dropout, norms, means and smoothness from the pretrained weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from torch import nn
+
+from wakesleep import checkpoint
+from wakesleep.data import Split, hold_out
+from wakesleep.experiments import mnist
+from wakesleep.experiments.results import Row, row
+from wakesleep.experiments.tables.runs import Bench, Done, learn, of_net
+from wakesleep.learning import backprop, robust
+from wakesleep.learning.backprop import BackpropConfig
+from wakesleep.learning.robust import Change, RobustConfig
+from wakesleep.model.dbn import DBN
+
+TABLE = "pretraining"
+PARTS = ("pretrain-50k", "pretrain-60k", "backprop-50k", "backprop-60k", "random-50k")
+DROPOUT = RobustConfig(passes=40, smooth_radius=2.0)
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    """Yield the rows of nets a, b, c, of the same from random weights, of their average, and of the robust net."""
+    yield from mnist_rows(bench, PARTS)
+    yield from conjugate(bench)
+    yield from robust_rows(bench)
+
+
+def mnist_rows(bench: Bench, parts: tuple[str, ...]) -> list[Row]:
+    """Return the rows of parts of the figures on MNIST, done as far as they are not yet."""
+    options = mnist.Options(seeds=bench.seeds, folder=bench.folder / bench.dataset.name, parts=parts, device=str(bench.device))
+    return mnist.measure(options, bench.dataset, bench.command, bench.config)
+
+
+def pretrained(bench: Bench, seed: int, part: str) -> DBN:
+    """Return the greedily pretrained net of a seed, from the first cases ("pretrain-50k") or all ("pretrain-60k")."""
+    folder = bench.folder / bench.dataset.name
+    options = mnist.Options(seeds=(seed,), folder=folder, device=str(bench.device))
+    mnist.run(folder, seed, part, options, bench.dataset, bench.command, bench.config)
+    return checkpoint.load(folder / f"seed-{seed}-{part}", bench.device)
+
+
+def parts_of(bench: Bench, all_cases: bool) -> tuple[Split, Split | None]:
+    """Return the cases to learn from and those held out: none where all are learned from."""
+    held_out = bench.config.validation
+    train, validation = (bench.dataset.train, None) if all_cases else hold_out(bench.dataset.train, int(held_out))
+    assert train.labels is not None
+    return Split(train.images.to(bench.device), train.labels.to(bench.device)), validation
+
+
+def robust_net(
+    bench: Bench,
+    name: str,
+    seed: int,
+    config: RobustConfig,
+    *,
+    all_cases: bool,
+    generated_first: bool = True,
+    change: Change | None = None,
+    how: object = None,
+) -> Done[nn.Sequential]:
+    """Return the finished run of a net fine-tuned by `robust`, from pretrained or random weights; `how` describes `change` in the settings."""
+    train, validation = parts_of(bench, all_cases)
+    config = replace(config, passes=bench.passes(config.passes))
+    start = ("pretrain-60k" if all_cases else "pretrain-50k") if generated_first else "random"
+    classes = len(bench.dataset.classes)
+    sizes = (train.images.shape[1], *bench.config.hidden, classes)
+    dbn = pretrained(bench, seed, start) if generated_first else None
+    assert train.labels is not None
+    labels = train.labels
+    return learn(
+        bench,
+        f"{bench.dataset.name}-{name}",
+        seed,
+        {"from": start, "robust": config, "greedy": bench.config.greedy if generated_first else None, "how": how},
+        make=lambda rng: backprop.random_classifier(sizes, rng=rng) if dbn is None else backprop.classifier(dbn, classes, rng=rng),
+        loop=lambda net, rng, state: robust.epochs(
+            net, train.images, labels, config=config, rng=rng, change=change, state=state, dtype=bench.dtype
+        ),
+        log_probs=of_net,
+        validation=validation,
+    )
+
+
+def robust_rows(bench: Bench) -> list[Row]:
+    """Return the row of the net that is pretrained and then held to smoothness, on all cases."""
+    return collect(
+        bench, "dropout", [robust_net(bench, "smooth-60k", seed, DROPOUT, all_cases=True) for seed in bench.seeds], "0.92 DBN, 0.79 DBM"
+    )
+
+
+def collect(bench: Bench, name: str, done: list[Done[nn.Sequential]], reported: str = "") -> list[Row]:
+    """Return the rows of finished runs, one a seed: test errors, and validation errors where there are some."""
+    minutes = round(sum(run.minutes for run in done) / len(done), 2)
+    found = []
+    for metric in ("test_error_percent", "validation_errors"):
+        values = [run.errors[metric] for run in done if metric in run.errors]
+        if values:
+            said = reported if metric == "test_error_percent" else ""
+            found.append(
+                row(
+                    bench.dataset.name,
+                    name,
+                    metric,
+                    values,
+                    seeds=bench.seeds,
+                    reported=said,
+                    command=bench.command,
+                    minutes=minutes,
+                    each=values,
+                    precision=str(bench.dtype).removeprefix("torch."),
+                )
+            )
+    return found
+
+
+CONJUGATE = BackpropConfig(method="cg", passes=20)
+
+
+def conjugate(bench: Bench) -> list[Row]:
+    """Return the rows of conjugate gradient from the pretrained weights, as in the 2006 code."""
+    train, validation = parts_of(bench, all_cases=False)
+    config = replace(CONJUGATE, passes=bench.passes(CONJUGATE.passes))
+    assert train.labels is not None
+    labels, classes, done = train.labels, len(bench.dataset.classes), []
+    for seed in bench.seeds:
+        dbn = pretrained(bench, seed, "pretrain-50k")
+        run: Done[nn.Sequential] = learn(
+            bench,
+            f"{bench.dataset.name}-conjugate-50k",
+            seed,
+            {"from": "pretrain-50k", "greedy": bench.config.greedy, "backprop": config},
+            make=lambda rng, dbn=dbn: backprop.classifier(dbn, classes, rng=rng),  # type: ignore[misc]
+            loop=lambda net, rng, state: backprop.epochs(net, train.images, labels, config=config, rng=rng, state=state),
+            log_probs=of_net,
+            validation=validation,
+        )
+        done.append(run)
+    return collect(bench, "conjugate-50k", done)

@@ -1,0 +1,273 @@
+"""Backpropagation that is held to more than its labels: what came after 2006 to keep a net from learning them by heart.
+
+Dropout and max-norm (Srivastava et al. 2014), a running mean of the weights, cases that are changed anew in every pass, and smoothness
+around cases without labels (virtual adversarial training: Miyato et al. 2018). The net is any feed-forward one of `backprop`: pretrained or
+not, so that what generating first is worth beside them can be measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, log_softmax
+
+from wakesleep.foundation import cases as rows
+from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.precision import fine
+from wakesleep.learning import averaging
+from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
+
+Change = Callable[[Tensor, torch.Generator], Tensor]
+"""What makes another picture of the same thing of each case: (N, pixels) -> (N, pixels)."""
+
+
+@dataclass(frozen=True)
+class RobustConfig:
+    """How the net is fine-tuned against overfitting."""
+
+    passes: int = 100
+    """Passes over the labelled cases, or over those without labels where there are some."""
+    batch_size: int = 100
+    """Cases in a minibatch; as many without labels beside them where there are some."""
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    """Stochastic gradient descent with momentum, or Adam (whose first decay is `momentum`)."""
+    learning_rate: float = 0.2
+    """Rate in the first pass."""
+    final_learning_rate: float = 0.001
+    """Rate in the last pass, reached in a straight line."""
+    momentum: float = 0.9
+    """Momentum."""
+    sample_pixels: bool = False
+    """Draw each pixel as a binary state with its intensity as probability, anew in every pass."""
+    dropout_visible: float = 0.0
+    """Share of the pixels that are left out of each case; what stays is scaled up, so that recognition needs no other weights."""
+    dropout_hidden: float = 0.0
+    """Share of the units of each hidden layer that are left out."""
+    max_norm: float = 0.0
+    """Length that the incoming weights of a unit may have at most; 0 lets them grow."""
+    mean_passes: float = 1.0
+    """How many passes the running mean of the weights looks back; between passes the net holds the mean. 0 takes the weights themselves."""
+    smooth_radius: float = 0.0
+    """Euclidean distance in pixels' units around each case within which the answer should not change, in the direction where it changes
+    most; 0 leaves this out."""
+    smooth_weight: float = 1.0
+    """Weight of smoothness beside the cross-entropy."""
+
+    def __post_init__(self) -> None:
+        require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
+        require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
+        require(self.optimizer in ("sgd", "adam"), f"optimizer = {self.optimizer!r}: expected 'sgd' or 'adam'")
+        require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1")
+        require(0 <= self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected 0 or more")
+        require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
+        for name in ("dropout_visible", "dropout_hidden"):
+            require(0 <= getattr(self, name) < 1, f"{name} = {getattr(self, name)}: expected a share in [0, 1)")
+        for name in ("max_norm", "mean_passes", "smooth_radius", "smooth_weight"):
+            require(0 <= getattr(self, name) < math.inf, f"{name} = {getattr(self, name)}: expected 0 or more")
+
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of pass `epoch` (from 0)."""
+        return straight_line(self.learning_rate, self.final_learning_rate, epoch, self.passes)
+
+
+MEAN_EVERY = 10
+"""Updates between two looks of the running mean: it costs as much memory traffic as an update of the weights."""
+
+
+def start(net: nn.Module) -> State:
+    """Return the state before the first pass: no velocity, and the mean where the weights are."""
+    with torch.no_grad():
+        return {"epoch": 0, "optimizer": {}, **averaging.start(net)}
+
+
+def epochs(
+    net: nn.Sequential,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    config: RobustConfig,
+    rng: torch.Generator,
+    unlabelled: Tensor | None = None,
+    change: Change | None = None,
+    state: State | None = None,
+    stage: str = "robust",
+    dtype: torch.dtype | None = None,
+) -> Iterator[Pass]:
+    """Fine-tune `net` on `images` (N, pixels) with `labels` (N,), in place, yielding a record after each pass.
+
+    The loss is the cross-entropy of the labelled cases + smooth_weight * smoothness of the cases of `unlabelled` (M, pixels), or of the
+    labelled ones where there are none. A pass goes once through the larger set, and as often as it takes through the smaller one.
+    `change` makes new pictures of each minibatch; `dtype` is the precision of products.
+
+    Yields:
+        Pass, with metrics `cross_entropy` and `smoothness` (nats a case, means over the pass as it went), `train_error_percent`, and
+        `learning_rate`.
+
+    Raises:
+        ConfigError: cases without labels, and no smoothness asked of them.
+        DataError: labels out of the net's range.
+        DivergedError: NaN or infinite weights.
+    """
+    outputs = next(layer.out_features for layer in reversed(net) if isinstance(layer, nn.Linear))
+    labels = rows.as_labels(labels, len(images), outputs)
+    if unlabelled is not None and not config.smooth_radius:
+        raise ConfigError("cases without labels came, and smooth_radius = 0 asks nothing of them; expected a radius, e.g. 2.0")
+    state = start(net) if state is None else state
+    for epoch in range(int(state["epoch"]), config.passes):
+        cases = max(len(images), 0 if unlabelled is None else len(unlabelled))
+        batches = _batches(images, labels, unlabelled, cases, config, rng, change)
+        sums = _pass(net, batches, cases, config, epoch, state, rng, dtype)
+        check_finite(dict(net.named_parameters()), config.rate(epoch))
+        state = {**state, "epoch": epoch + 1}
+        loss, smooth, errors, seen = sums.tolist()
+        metrics = {"cross_entropy": loss / seen, "train_error_percent": 100 * errors / seen, "learning_rate": config.rate(epoch)}
+        if config.smooth_radius:
+            metrics["smoothness"] = smooth / seen
+        yield Pass(stage, epoch + 1, config.passes, cases, metrics, state)
+
+
+Batch = tuple[Tensor, Tensor, Tensor | None]
+
+
+def _batches(
+    images: Tensor,
+    labels: Tensor,
+    unlabelled: Tensor | None,
+    cases: int,
+    config: RobustConfig,
+    rng: torch.Generator,
+    change: Change | None,
+) -> Iterator[Batch]:
+    """Yield the minibatches of a pass: labelled cases, their labels, and cases without (None: there are none)."""
+
+    def pictures(source: Tensor, index: Tensor) -> Tensor:
+        batch = rows.as_probs(source[index])
+        batch = batch if change is None else change(batch, rng)
+        return torch.rand(batch.shape, generator=rng, device=batch.device).lt(batch).float() if config.sample_pixels else batch
+
+    known = torch.split(_orders(labels, len(images), cases, rng), config.batch_size)
+    free = [None] * len(known) if unlabelled is None else torch.split(_orders(None, len(unlabelled), cases, rng), config.batch_size)
+    for index, other in zip(known, free, strict=True):
+        yield pictures(images, index), labels[index], None if other is None or unlabelled is None else pictures(unlabelled, other)
+
+
+def _orders(labels: Tensor | None, n: int, count: int, rng: torch.Generator) -> Tensor:
+    """Return `count` case numbers: one random order of n cases after the other, each balanced by class."""
+    return torch.cat([rows.order(labels, n, rng) for _ in range(-(-count // n))])[:count]
+
+
+def _pass(
+    net: nn.Sequential,
+    batches: Iterator[Batch],
+    cases: int,
+    config: RobustConfig,
+    epoch: int,
+    state: State,
+    rng: torch.Generator,
+    dtype: torch.dtype | None,
+) -> Tensor:
+    """Return cross-entropy, smoothness and errors, summed over a pass, and how many cases these are; what `state` holds moves in place."""
+    optimizer = _optimizer(net, config, epoch, state)
+    weight = min(1.0, MEAN_EVERY * config.batch_size / (config.mean_passes * cases)) if config.mean_passes else 1.0
+    sums = torch.zeros(4, device=next(net.parameters()).device)
+    with torch.no_grad():
+        averaging.swap(net, state)
+    for number, (images, labels, others) in enumerate(batches):
+        with torch.autocast(images.device.type, dtype=dtype, enabled=dtype not in (None, torch.float32)):
+            losses = _losses(net, images, labels, others, config, rng)
+        loss = losses[0] + config.smooth_weight * losses[1]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        with torch.no_grad():
+            limit_norms(net, config.max_norm)
+            if config.mean_passes and number % MEAN_EVERY == MEAN_EVERY - 1:
+                averaging.accumulate(net, state, weight)
+            sums += torch.cat([losses[:2] * len(labels), losses[2:], losses.new_full((1,), len(labels))])
+    with torch.no_grad():
+        if not config.mean_passes or cases < MEAN_EVERY * config.batch_size:
+            averaging.accumulate(net, state, weight)
+        averaging.swap(net, state)
+    state["optimizer"] = {name: dict(optimizer.state[parameter]) for name, parameter in net.named_parameters()}
+    return sums
+
+
+def _optimizer(net: nn.Module, config: RobustConfig, epoch: int, state: State) -> torch.optim.Optimizer:
+    """Return the optimizer of a pass, its velocities those of `state`."""
+    rate, parameters = config.rate(epoch), list(net.parameters())
+    optimizer: torch.optim.Optimizer
+    if config.optimizer == "adam":
+        optimizer = torch.optim.Adam(parameters, lr=rate, betas=(config.momentum, 0.999), fused=True)
+    else:
+        optimizer = torch.optim.SGD(parameters, lr=rate, momentum=config.momentum, fused=True)
+    for name, parameter in net.named_parameters():
+        optimizer.state[parameter].update(state["optimizer"].get(name, {}))
+    return optimizer
+
+
+def _losses(net: nn.Sequential, images: Tensor, labels: Tensor, others: Tensor | None, config: RobustConfig, rng: torch.Generator) -> Tensor:
+    """Return the cross-entropy and the smoothness of a minibatch, nats a case, and its number of errors, (3,)."""
+    if not config.smooth_radius:
+        logits, smooth = finely(dropped(net, images, config.dropout_visible, config.dropout_hidden, rng)), images.new_zeros(())
+    else:
+        free = images if others is None else others
+        answer, moved = adversarial(net, free, config.smooth_radius, rng)
+        logits = finely(dropped(net, torch.cat([images, moved]), config.dropout_visible, config.dropout_hidden, rng))
+        logits, there = logits[: len(images)], logits[len(images) :]
+        smooth = divergence(answer, there)
+    return torch.stack([cross_entropy(logits, labels), smooth, (logits.detach().argmax(1) != labels).sum().to(logits.dtype)])
+
+
+def dropped(net: nn.Sequential, images: Tensor, visible: float, hidden: float, rng: torch.Generator) -> Tensor:
+    """Return the logits of `images` (N, pixels) with a share `visible` of pixels and `hidden` of every hidden layer's units left out.
+
+    What stays is divided by the share that stays, so that the net without dropout is the mean of those with it, to first order
+    (Srivastava et al. 2014, section 10).
+    """
+    below, share = images, visible
+    for layer in net:
+        if isinstance(layer, nn.Linear):
+            if share:
+                kept = torch.rand(below.shape, generator=rng, device=below.device).ge_(share).div_(1 - share)
+                below = below * kept.to(below.dtype)
+            share = hidden
+        below = layer(below)
+    return below
+
+
+def limit_norms(net: nn.Sequential, longest: float) -> None:
+    """Shorten the incoming weights of every unit to at most `longest`, in place; 0 leaves them as they are."""
+    for layer in net if longest else ():
+        if isinstance(layer, nn.Linear):
+            layer.weight.mul_(layer.weight.norm(dim=1, keepdim=True).clamp_(min=1e-12).reciprocal_().mul_(longest).clamp_(max=1.0))
+
+
+def adversarial(net: nn.Sequential, images: Tensor, radius: float, rng: torch.Generator, probe: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Return log p(label | image) of `images` (N, pixels), and the images moved by `radius` where that changes it most, both without gradient.
+
+    The direction is the gradient of KL(p(. | v) || p(. | v + probe * u)) by a random unit vector u: one step of the power method on its
+    Hessian (Miyato et al. 2018, section 3.3). `probe` is as large as it is because products may be coarse.
+    """
+    with torch.no_grad():
+        answer = log_softmax(finely(net(images)), 1)
+    towards = torch.randn(images.shape, generator=rng, device=images.device, dtype=images.dtype)
+    towards = towards.div_(towards.norm(dim=1, keepdim=True)).requires_grad_()
+    with torch.enable_grad():
+        apart = divergence(answer, finely(net(images + probe * towards)))
+        (gradient,) = torch.autograd.grad(apart, towards)
+    return answer, images + radius * gradient / gradient.norm(dim=1, keepdim=True).clamp_(min=1e-20)
+
+
+def finely(logits: Tensor) -> Tensor:
+    """Return logits in the precision in which probabilities are worth computing."""
+    return logits.to(fine(logits.dtype))
+
+
+def divergence(answer: Tensor, logits: Tensor) -> Tensor:
+    """Return the mean over cases of KL(answer || softmax(logits)), nats; `answer` are log-probabilities (N, labels) without gradient."""
+    return (answer.exp() * (answer - log_softmax(logits, 1))).sum(1).mean()

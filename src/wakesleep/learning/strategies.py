@@ -1,0 +1,178 @@
+"""The rivals of generating first: evolution, which asks only whether a change helped, and the autoencoder, which only wants to copy.
+
+Source: Hinton's "To recognize shapes, first learn to generate images" (2006), the five strategies for learning many layers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from wakesleep.foundation import cases as rows
+from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
+
+
+@dataclass(frozen=True)
+class EvolutionConfig:
+    """How weights are perturbed and moved."""
+
+    passes: int = 30
+    """Passes over the cases; each case is looked at twice, with a perturbation and with its mirror image."""
+    batch_size: int = 1000
+    """Cases of an update, and size of the population: every case tries a perturbation of its own."""
+    sigma: float = 0.03
+    """Standard deviation of a perturbation of a weight, relative to 1 / sqrt(weights that come in): small beside the weights."""
+    learning_rate: float = 0.01
+    """Rate of Adam in the first pass: it is its scale-free steps that make perturbations learn at all."""
+    final_learning_rate: float = 0.0005
+    """Rate in the last pass, reached in a straight line."""
+
+    def __post_init__(self) -> None:
+        require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
+        require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
+        for name in ("sigma", "learning_rate"):
+            require(0 < getattr(self, name) < math.inf, f"{name} = {getattr(self, name)}: expected a number above 0")
+        require(0 <= self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected 0 or more")
+
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of pass `epoch` (from 0)."""
+        return straight_line(self.learning_rate, self.final_learning_rate, epoch, self.passes)
+
+
+def evolve(
+    net: nn.Sequential,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    config: EvolutionConfig,
+    rng: torch.Generator,
+    state: State | None = None,
+    stage: str = "evolution",
+) -> Iterator[Pass]:
+    """Train `net` on `images` (N, pixels) with `labels` (N,) by perturbing its weights, in place, yielding a record after each pass.
+
+    Yields:
+        Pass, with metrics `cross_entropy` (nats a case, of the perturbed nets) and `learning_rate`.
+
+    Raises:
+        DataError: labels out of the net's range.
+        DivergedError: NaN or infinite weights.
+    """
+    linear = [layer for layer in net if isinstance(layer, nn.Linear)]
+    labels = rows.as_labels(labels, len(images), linear[-1].out_features)
+    state = {"epoch": 0, "optimizer": {}} if state is None else state
+    for epoch in range(int(state["epoch"]), config.passes):
+        optimizer = torch.optim.Adam(net.parameters(), lr=config.rate(epoch), fused=True)
+        for name, parameter in net.named_parameters():
+            optimizer.state[parameter].update(state["optimizer"].get(name, {}))
+        loss = torch.zeros((), device=images.device)
+        for index in torch.split(rows.order(labels, len(images), rng), config.batch_size):
+            loss += perturb(net, rows.as_probs(images[index]), labels[index], config.sigma, rng) * len(index)
+            optimizer.step()
+        check_finite(dict(net.named_parameters()), config.rate(epoch))
+        moments = {name: dict(optimizer.state[parameter]) for name, parameter in net.named_parameters()}
+        state = {"epoch": epoch + 1, "optimizer": moments}
+        metrics = {"cross_entropy": float(loss) / len(images), "learning_rate": config.rate(epoch)}
+        yield Pass(stage, epoch + 1, config.passes, len(images), metrics, state)
+
+
+@torch.no_grad()
+def perturb(net: nn.Sequential, images: Tensor, labels: Tensor, sigma: float, rng: torch.Generator) -> Tensor:
+    """Set the gradient of every parameter to what a population of perturbed nets found, and return their mean loss.
+
+    Case n tries the weights W + s_l b_n a_n' and W - s_l b_n a_n', a_n and b_n standard normal, s_l = sigma / sqrt(inputs of the layer).
+    E[(L+ - L-) / (2 s_l) b_n a_n'] is the gradient to first order, and a product of rank one costs a case two inner products, so that the
+    whole population goes through one matrix product a layer.
+    """
+    linear = [layer for layer in net if isinstance(layer, nn.Linear)]
+    count, below = len(images), torch.cat([images, images])
+    sign = torch.cat([torch.ones(count, 1, device=images.device), -torch.ones(count, 1, device=images.device)])
+    tried = []
+    for layer in net:
+        if isinstance(layer, nn.Linear):
+            inward, outward, shift = (
+                torch.randn(count, size, generator=rng, device=images.device)
+                for size in (layer.in_features, layer.out_features, layer.out_features)
+            )
+            scale = sigma / math.sqrt(layer.in_features)
+            tried.append((inward, outward, shift, scale))
+            along = (below.view(2, count, -1) * inward).sum(2, keepdim=True).view(-1, 1)
+            below = layer(below) + scale * sign * (along * outward.repeat(2, 1) + shift.repeat(2, 1))
+        else:
+            below = layer(below)
+    losses = cross_entropy(below, labels.repeat(2), reduction="none")
+    better = (losses[:count] - losses[count:]) / (2 * count)
+    for layer, (inward, outward, shift, scale) in zip(linear, tried, strict=True):
+        layer.weight.grad = (outward * (better / scale)[:, None]).t() @ inward
+        layer.bias.grad = (better / scale) @ shift
+    return losses.mean()
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """How each layer learns to copy what is below it."""
+
+    passes: int = 5
+    """Passes a layer."""
+    batch_size: int = 100
+    """Cases in a minibatch."""
+    learning_rate: float = 0.001
+    """Rate of Adam."""
+
+
+def autoencode(
+    net: nn.Sequential,
+    images: Tensor,
+    *,
+    config: AutoencoderConfig,
+    rng: torch.Generator,
+    state: State | None = None,
+    dtype: torch.dtype | None = None,
+) -> Iterator[Pass]:
+    """Train every hidden layer of `net`, from the pixels up and in place, so that a linear layer above it gives its input back.
+
+    The same net that `backprop` fine-tunes; the last layer is left alone. A layer starts anew if it is stopped within its passes.
+
+    Yields:
+        Pass, with metric `reconstruction_cross_entropy`, nats a case.
+    """
+    linear = [layer for layer in net if isinstance(layer, nn.Linear)][:-1]
+    below = rows.as_probs(images)
+    done = 0 if state is None else int(state["epoch"])
+    for depth, layer in enumerate(linear):
+        if done < (depth + 1) * config.passes:
+            yield from _autoencode(layer, below, depth, config, rng, len(linear), dtype)
+        with torch.no_grad():
+            below = torch.cat([torch.sigmoid(layer(chunk)) for chunk in rows.chunks(below)])
+
+
+def _autoencode(
+    layer: nn.Linear, below: Tensor, depth: int, config: AutoencoderConfig, rng: torch.Generator, layers: int, dtype: torch.dtype | None
+) -> Iterator[Pass]:
+    """Train one layer and the one that gives its input back, with tied first weights."""
+    back = nn.utils.skip_init(nn.Linear, layer.out_features, layer.in_features, device=below.device)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        back.weight.copy_(layer.weight.t())
+        back.bias.zero_()
+    optimizer = torch.optim.Adam([*layer.parameters(), *back.parameters()], lr=config.learning_rate, fused=True)
+    for epoch in range(config.passes):
+        loss_sum = torch.zeros((), device=below.device)
+        for index in torch.split(rows.order(None, len(below), rng), config.batch_size):
+            batch = below[index]
+            with torch.autocast(batch.device.type, dtype=dtype, enabled=dtype not in (None, torch.float32)):
+                logits = back(torch.sigmoid(layer(batch)))
+            loss = binary_cross_entropy_with_logits(logits.float(), batch, reduction="none").sum(1).mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            loss_sum += loss.detach() * len(index)
+        check_finite(dict(layer.named_parameters()), config.learning_rate)
+        number = depth * config.passes + epoch + 1
+        # Between two layers nothing but their weights is carried over, so a run goes on at the last finished layer.
+        metrics = {"reconstruction_cross_entropy": float(loss_sum) / len(below)}
+        yield Pass("autoencoder", number, layers * config.passes, len(below), metrics, {"epoch": depth * config.passes})

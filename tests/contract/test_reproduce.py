@@ -1,0 +1,154 @@
+"""The paper's tables at toy size: every one runs, is read when it is there, and never lets a test case choose."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from wakesleep.cli import main
+from wakesleep.commands.reproduce import NAMES
+from wakesleep.data import Dataset, Split
+from wakesleep.experiments.tables import TABLES, few_labels, figures, runs
+from wakesleep.experiments.tables.runs import Bench, learn, of_net, toy
+from wakesleep.foundation.rng import generator
+from wakesleep.learning import backprop
+from wakesleep.settings import preset
+
+EXPECTED = {
+    "strategies": {"strategy-evolution", "strategy-denial-hand-made", "strategy-generation", "strategy-procrastination-k-means"},
+    "pretraining": {"backprop-50k", "backprop-random", "conjugate-50k", "dropout"},
+    "generative": {"greedy", "updown-60k", "hybrid"},
+    "depth": {"depth-1", "depth-4", "depth-4-random"},
+    "few-labels": {"labels-100", "labels-1000-memory", "labels-300-supervised"},
+    "geometry": {"translated", "distorted", "distorted-random"},
+    "another": {"backprop-50k", "labels-100"},
+    "costs": {"cost-pretrain-50k", "cost-distorted"},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("reproduce")
+
+
+def bench(folder: Path, dataset: Dataset) -> Bench:
+    return Bench(dataset, folder, (1,), replace(toy(preset("digits")), precision="float32"), torch.device("cpu"), "a test", smoke=True)
+
+
+@pytest.mark.parametrize("table", NAMES)
+def test_every_table_runs(table: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tuple(TABLES) == NAMES
+    assert main(["reproduce", table, "--smoke", "--json", "--folder", str(folder)]) == 0
+    out = capsys.readouterr().out
+    rows = json.loads(out[out.index("[\n") :])
+    assert EXPECTED[table] <= {row["row"] for row in rows}
+    for row in rows:
+        assert row["smoke"] is True
+        assert row["command"].startswith(f"wakesleep reproduce {table} --smoke")
+        assert row["metric"].split("_")[-1] in ("bound", "reverse", "percent", "errors", "minutes", "passes", "second", "multiplications"), row
+
+
+def test_what_is_there_is_read_and_not_run_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["reproduce", "geometry", "--smoke", "--folder", str(folder)])
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    main(["reproduce", "geometry", "--smoke", "--folder", str(folder)])
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+    assert "robust 1/2" not in capsys.readouterr().out
+
+
+def plain(bench: Bench, passes: int = 4, validation: Split | None = None, stop_at: int = 0) -> runs.Done:
+    """A small net on the digits, stopped by an error after `stop_at` passes."""
+    images, labels = bench.dataset.train.images, bench.dataset.train.labels
+    config = replace(bench.config.backprop, passes=passes)
+
+    def loop(net, rng, state):  # type: ignore[no-untyped-def]
+        for record in backprop.epochs(net, images, labels, config=config, rng=rng, state=state):
+            if stop_at and record.epoch > stop_at:
+                raise KeyboardInterrupt
+            yield record
+
+    make = lambda rng: backprop.random_classifier((64, 20, 10), rng=rng)  # noqa: E731
+    return learn(bench, "plain", 1, config, make=make, loop=loop, log_probs=of_net, validation=validation)
+
+
+def test_a_stopped_run_loses_a_pass_at_most_and_ends_the_same(tmp_path: Path, digits: Dataset) -> None:
+    held_out = Split(digits.train.images[:100], digits.train.labels[:100])
+    whole = plain(bench(tmp_path / "whole", digits), validation=held_out)
+    with pytest.raises(KeyboardInterrupt):
+        plain(bench(tmp_path / "stopped", digits), validation=held_out, stop_at=2)
+    (checkpoint,) = (tmp_path / "stopped").glob("*/checkpoint.safetensors")
+    again = plain(bench(tmp_path / "stopped", digits), validation=held_out)
+    assert not checkpoint.exists()
+    assert [line["cross_entropy"] for line in again.passes] == [line["cross_entropy"] for line in whole.passes]
+    assert all(torch.equal(one, other) for one, other in zip(whole.net.parameters(), again.net.parameters(), strict=True))
+    assert again.errors == whole.errors
+
+
+def test_the_pass_with_the_fewest_validation_errors_is_kept(tmp_path: Path, digits: Dataset) -> None:
+    held_out = Split(digits.train.images[:100], digits.train.labels[:100])
+    done = plain(bench(tmp_path, digits), passes=8, validation=held_out)
+    assert done.errors["validation_errors"] == min(line["validation_errors"] for line in done.passes)
+    found = backprop.log_probs(done.net, held_out.images).argmax(1)
+    assert int((found != held_out.labels).sum()) == done.errors["validation_errors"]
+
+
+def test_other_settings_are_another_run_and_test_labels_change_no_weight(tmp_path: Path, digits: Dataset) -> None:
+    assert digits.test is not None
+    assert digits.test.labels is not None
+    done = plain(bench(tmp_path, digits))
+    other = plain(bench(tmp_path, digits), passes=3)
+    assert done.digest != other.digest
+    shuffled = replace(digits, test=Split(digits.test.images, digits.test.labels.flip(0)))
+    blind = plain(bench(tmp_path / "blind", shuffled))
+    assert all(torch.equal(one, another) for one, another in zip(done.net.parameters(), blind.net.parameters(), strict=True))
+    assert blind.errors["test_error_percent"] != done.errors["test_error_percent"]
+
+
+def test_labels_run_along_the_graph_to_their_neighbours() -> None:
+    from scipy import sparse
+
+    links = [(0, 1), (1, 2), (3, 4), (4, 5)]  # two chains, a label at the end of each; case 6 has no neighbour
+    graph = sparse.lil_matrix((7, 7))
+    for one, other in links:
+        graph[one, other] = graph[other, one] = 1.0
+    known = torch.tensor([0, -1, -1, 1, -1, -1, -1])
+    probs = few_labels.spread(graph.tocsr(), known)
+    assert probs.argmax(1)[:6].tolist() == [0, 0, 0, 1, 1, 1]
+    sure = few_labels.certainty(probs)
+    assert sure[:6].tolist() == pytest.approx([1.0] * 6)
+    assert float(sure[6]) == 0.0
+    assert few_labels.certainty(torch.full((1, 10), 0.1)).item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_choices_of_labels_are_balanced_and_differ(digits: Dataset) -> None:
+    from wakesleep.foundation.cases import order
+
+    labels = digits.train.labels
+    assert labels is not None
+    chosen = [set(order(labels, len(labels), generator(seed))[:100].tolist()) for seed in (1, 2)]
+    assert chosen[0] != chosen[1]
+    for one in chosen:
+        counts = torch.bincount(labels[list(one)], minlength=10)
+        assert counts.min() >= 8
+        assert counts.max() <= 12
+
+
+def test_plots_show_what_is_measured(tmp_path: Path) -> None:
+    curve = [(1, 0.1, 900), (2, 0.2, 300)]
+    rows = [
+        {"row": "strategy-evolution", "metric": "validation_errors", "value": 300, "curve": curve},
+        {"row": "strategy-evolution", "metric": "test_error_percent", "value": 3.0, "curve": curve},
+        {"row": "labels-100", "metric": "test_accuracy_percent", "value": 95.0},
+        {"row": "labels-1000", "metric": "test_accuracy_percent", "value": 97.0},
+        {"row": "labels-100-supervised", "metric": "test_accuracy_percent", "value": 76.0},
+    ]
+    assert figures.strategies(rows, 1) == {"evolution": ([0.1, 0.2], [900, 300])}
+    assert figures.few_labels(rows) == {"supervised": ([100.0], [76.0]), "spread": ([100.0, 1000.0], [95.0, 97.0])}
+    (tmp_path / "mnist.json").write_text(json.dumps(rows))
+    assert {path.name for path in figures.draw(tmp_path, tmp_path / "out")} == {"mnist-strategies.png", "mnist-few-labels.png"}
+    assert all(path.stat().st_size > 5000 for path in (tmp_path / "out").iterdir())
