@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from wakesleep.commands import advise, data, dream, evaluate, finetune, likelihood, plot, recognize, reproduce, serve, train
+from wakesleep.commands import advise, bench, data, dream, evaluate, finetune, likelihood, plot, recognize, reproduce, serve, train
 from wakesleep.foundation.errors import WakesleepError
 from wakesleep.settings import preset
 
@@ -26,6 +26,7 @@ COMMANDS: dict[type, Callable[[Any, str], int]] = {
     reproduce.Reproduce: reproduce.run,
     serve.Serve: serve.run,
     data.Data: data.run,
+    bench.Bench: bench.run,
 }
 """What each command's options are, by the dataclass that holds them, and what it does. The command is called as the dataclass is."""
 

@@ -7,19 +7,18 @@ RUN/checkpoint.safetensors  while it runs: everything needed to go on
 RUN/model.safetensors       when it is done: the generative model and the net fine-tuned from it
 RUN/evaluation.json         test errors of each method
 RUN/figures/                receptive fields, reconstructions, dreams, error curves
+
+Under torchrun all ranks go the same way, each on its share of the cases; the first one writes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import platform
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from torch import Tensor, nn
 
 from wakesleep import checkpoint
 from wakesleep.data import KNOWN, Dataset, Split, hold_out, ink_field
-from wakesleep.foundation import devices
+from wakesleep.foundation import devices, distributed
 from wakesleep.foundation.cases import as_probs, order
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.precision import pick_precision
@@ -38,9 +37,11 @@ from wakesleep.learning import backprop, greedy, hybrid, up_down
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.records import Pass, State
 from wakesleep.model.dbn import DBN
-from wakesleep.settings import TrainConfig, read_config, to_json
+from wakesleep.settings import TrainConfig, for_this_rank, read_config, to_json
 
 Step = tuple[Pass, State]
+OF_A_RANK = ("rng", "chains", "held", "activity")
+"""What differs between ranks in a state: their generators, and what they sampled."""
 
 
 @dataclass
@@ -116,7 +117,8 @@ def _new_job(folder: Path, config: TrainConfig, dataset: Dataset, device: torch.
     labels = len(dataset.classes) if config.label_memory else 0
     dbn = DBN(sizes, labels=labels, rng=_stream(config.seed, "init", device))
     on_device = None if validation is None else _on(validation, device)
-    return Job(folder, config, dataset, _on(train, device), on_device, dbn, {}, about)
+    own = Split(distributed.share(train.images), None if train.labels is None else distributed.share(train.labels))
+    return Job(folder, for_this_rank(config), dataset, _on(own, device), on_device, dbn, {}, about)
 
 
 def start(
@@ -137,20 +139,22 @@ def start(
         CheckpointError: the folder exists and is not empty, or cannot be made.
         ConfigError: settings that do not fit the data.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    writes = distributed.rank() == 0
+    if writes and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CheckpointError(f"{folder} exists; choose another folder, or go on with it: wakesleep train --resume {folder}")
     if config.precision == "auto":  # settled once, so that a resumed run goes on with the same numbers
-        found = pick_precision("auto", device)
-        config = replace(config, precision="bfloat16" if found == torch.bfloat16 else "float32")
+        coarse = distributed.first_rank_says(pick_precision("auto", device) == torch.bfloat16)
+        config = replace(config, precision="bfloat16" if coarse else "float32")
     about = {
         "data": dataset.name,
         "data_path": _absolute(data_path or dataset.name),
         "data_checksum": dataset.checksum,
         "seed": config.seed,
         "device": devices.describe(device),
+        "ranks": distributed.ranks(),
         "command": command,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": _versions(),
+        "versions": devices.versions(),
     }
     job = _new_job(folder, config, dataset, device, about)
     if dbn is not None:
@@ -160,12 +164,13 @@ def start(
                 f"and {len(dataset.classes)}; give it data of the same kind"
             )
         job.dbn = dbn
-    try:
-        (folder / "figures").mkdir(parents=True)
-    except OSError as error:
-        raise CheckpointError(f"{folder} cannot be made ({error}); choose another folder") from error
-    checkpoint.write_json(folder / "config.json", {"format": checkpoint.FORMAT, **to_json(config)})
-    checkpoint.write_json(folder / "provenance.json", about)
+    if writes:
+        try:
+            (folder / "figures").mkdir(parents=True)
+        except OSError as error:
+            raise CheckpointError(f"{folder} cannot be made ({error}); choose another folder") from error
+        checkpoint.write_json(folder / "config.json", {"format": checkpoint.FORMAT, **to_json(config)})
+        checkpoint.write_json(folder / "provenance.json", about)
     _save(job)
     return job
 
@@ -189,6 +194,10 @@ def resume(folder: Path, dataset: Dataset, device: torch.device) -> Job:
     job = _new_job(folder, config, dataset, device, about)
     path = folder / "checkpoint.safetensors"
     tensors, header = checkpoint.load_tensors(path, "checkpoint")
+    if header.get("ranks", 1) != distributed.ranks():
+        raise CheckpointError(f"{folder} was left by {header.get('ranks', 1)} ranks, now there are {distributed.ranks()}; go on with as many")
+    mine = f"rank-{distributed.rank()}/"
+    tensors |= {name.removeprefix(mine): tensor for name, tensor in tensors.items() if name.startswith(mine)}
     parts = checkpoint.unflatten({name: tensor.to(device) for name, tensor in tensors.items()}, header["values"])
     job.dbn = checkpoint.build_dbn(parts["dbn"], header["dbn"], path).to(device)
     for name, net_tensors in parts.get("net", {}).items():
@@ -211,7 +220,13 @@ def _save(job: Job) -> None:
         tensors |= {f"net/{name}/{inner}": tensor for inner, tensor in net.state_dict().items()}
     if job.rng is not None and job.state is not None:
         tensors["rng"] = job.rng.get_state()
+    if distributed.ranks() > 1:
+        for name in sorted(name for name in tensors if name.rpartition("/")[2] in OF_A_RANK):
+            tensors |= {f"rank-{number}/{name}": theirs for number, theirs in enumerate(distributed.gather(tensors[name])) if number}
+    if distributed.rank():
+        return
     header = {"values": values, "position": job.position, "lines": job.lines, "seconds": job.seconds, **_header(job)}
+    header["ranks"] = distributed.ranks()
     checkpoint.save_tensors(job.folder / "checkpoint.safetensors", tensors, header, "checkpoint")
 
 
@@ -229,26 +244,32 @@ def _header(job: Job) -> dict[str, Any]:
 def train(job: Job) -> Iterator[Pass]:
     """Do what is left of the job, yielding a record after each pass, once it is saved; then write model, evaluation and figures."""
     metrics = job.folder / "metrics.jsonl"
-    _keep_lines(metrics, job.lines)
+    if distributed.rank() == 0:
+        _keep_lines(metrics, job.lines)
     for position in range(job.position, len(job.config.stages)):
         name = job.config.stages[position]
         if position != job.position:
             job.position, job.state, job.rng = position, None, None
         if job.rng is None:
-            job.rng = _stream(job.config.seed, name, job.device)
+            own = f"{name}/rank {distributed.rank()}" if distributed.rank() else name
+            job.rng = _stream(job.config.seed, own, job.device)
+        distributed.agree(job.dbn, *job.nets.values())
         began = time.perf_counter()
         for record, state in STAGES[name](job, job.rng, job.state):
             seconds = time.perf_counter() - began
-            job.last_rate = record.cases / seconds
+            job.last_rate = record.cases * distributed.ranks() / seconds
+            record.metrics.update(distributed.mean_of_each(record.metrics, job.device))
             job.state, job.lines = state, job.lines + 1
             job.seconds[name] = job.seconds.get(name, 0.0) + seconds
             line = {"stage": record.stage, "epoch": record.epoch, "epochs": record.epochs, **record.metrics}
-            with metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({**line, "seconds": round(seconds, 3), "cases_per_second": round(job.last_rate)}) + "\n")
+            if distributed.rank() == 0:
+                with metrics.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({**line, "seconds": round(seconds, 3), "cases_per_second": round(job.last_rate)}) + "\n")
             _save(job)
             yield record
             began = time.perf_counter()
-    _finish(job)
+    if distributed.rank() == 0:
+        _finish(job)
 
 
 def _keep_lines(path: Path, count: int) -> None:
@@ -291,6 +312,7 @@ def _fine_tune(name: str, make: Callable[[Job, torch.Generator], nn.Sequential])
         config: BackpropConfig = getattr(job.config, name)
         if state is None:
             job.nets[name] = make(job, rng)
+            distributed.agree(job.nets[name])
         net, inner = job.nets[name], None if state is None else state["inner"]
         assert job.train.labels is not None
         records = backprop.epochs(net, job.train.images, job.train.labels, config=config, rng=rng, state=inner, stage=name, dtype=job.dtype)
@@ -413,27 +435,7 @@ def _finish(job: Job) -> None:
     figures.draw_run(job.folder, job.dbn, job.dataset, seed=job.config.seed)
     minutes = {name: round(seconds / 60, 3) for name, seconds in job.seconds.items()}
     done = datetime.now(UTC).isoformat(timespec="seconds")
-    job.about |= {"finished": done, "minutes": minutes, "peak_memory_gb": peak_memory_gb()}
+    job.about |= {"finished": done, "minutes": minutes, "peak_memory_gb": devices.peak_memory_gb()}
     checkpoint.write_json(job.folder / "provenance.json", job.about)
     checkpoint.save_model(job.folder / "model.safetensors", job.dbn, job.nets.get("backprop"), _header(job))
     (job.folder / "checkpoint.safetensors").unlink(missing_ok=True)
-
-
-def peak_memory_gb() -> float | None:
-    """Return the largest resident memory of this process so far, GB; None where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1e9 if sys.platform == "darwin" else 1e6 / 1.024), 3)
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("wakesleep", "torch", "numpy", "scipy", "scikit-learn", "safetensors"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found

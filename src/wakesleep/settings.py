@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from wakesleep import checkpoint
 from wakesleep.data import KNOWN
+from wakesleep.foundation import distributed
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
@@ -80,6 +81,28 @@ def preset(name: str) -> TrainConfig:
         backprop=tune,
         random=tune,
     )
+
+
+def for_this_rank(config: TrainConfig) -> TrainConfig:
+    """Return the settings by which one of several ranks learns: its part of every minibatch of the stages to come.
+
+    Raises:
+        ConfigError: a minibatch that the ranks cannot share evenly.
+    """
+    part, stages = distributed.part_of_batch, config.stages
+    if distributed.ranks() == 1:
+        return config
+
+    def less(settings: Any) -> Any:
+        cg = {"cg_batch_size": part(settings.cg_batch_size)} if getattr(settings, "method", "") == "cg" else {}
+        return replace(settings, batch_size=part(settings.batch_size), **cg)
+
+    changed: dict[str, Any] = {name: less(getattr(config, name)) for name in ("updown", "backprop", "random") if name in stages}
+    if "pretrain" in stages:
+        changed["greedy"] = GreedyConfig(less(config.greedy.layer), less(config.greedy.memory))
+    if "hybrid" in stages:
+        changed["hybrid"] = replace(config.hybrid, updown=less(config.hybrid.updown))
+    return replace(config, **changed)
 
 
 def to_json(config: TrainConfig) -> dict[str, Any]:

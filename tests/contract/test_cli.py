@@ -24,7 +24,7 @@ from wakesleep.foundation.rng import generator
 from wakesleep.judging import ensemble
 from wakesleep.learning import backprop
 
-COMMANDS = ("train", "finetune", "evaluate", "dream", "recognize", "likelihood", "plot", "advise", "reproduce", "serve", "data")
+COMMANDS = ("train", "finetune", "evaluate", "dream", "recognize", "likelihood", "plot", "advise", "reproduce", "serve", "data", "bench")
 
 
 def call(*words: object) -> int:
@@ -334,3 +334,30 @@ def test_importing_the_package_is_light() -> None:
     code = "import sys, wakesleep; print(sorted(m for m in ('torch', 'matplotlib', 'sklearn', 'scipy', 'pooch') if m in sys.modules))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "[]"
+
+
+def test_threads_are_as_many_as_are_faster_now_and_as_many_as_before_when_a_run_goes_on(monkeypatch):
+    from wakesleep.commands import shared
+    from wakesleep.foundation import devices
+
+    now = torch.get_num_threads()
+    try:
+        for busy, expected in ((True, 1), (False, 3)):
+            torch.set_num_threads(3)
+            slow = {1: 1.0, 3: 5.0 if busy else 0.5}
+            monkeypatch.setattr(devices, "_seconds_of_a_minibatch", lambda slow=slow: slow[torch.get_num_threads()])
+            shared.meet(0, "cpu")
+            assert torch.get_num_threads() == expected
+        shared.meet(0, "cpu", "cpu: 2 threads")
+        assert torch.get_num_threads() == 2
+        shared.meet(3, "cpu", "cpu: 2 threads")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(now)
+
+
+def test_one_thread_and_all_are_tried():
+    from wakesleep.foundation import devices
+
+    assert devices.faster_threads() in (1, torch.get_num_threads())
+    assert 0 < devices._seconds_of_a_minibatch() < 5

@@ -5,6 +5,28 @@ from exact import TIGHT
 
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import increments
+from wakesleep.learning.increments import Lesson
+
+
+class One(torch.nn.Module):
+    """A net of one parameter, which it shares with whoever made it."""
+
+    def __init__(self, parameter):
+        super().__init__()
+        self.a = torch.nn.Parameter(parameter, requires_grad=False)
+
+
+def follow(parameter, increment, lesson, *, rate, momentum, decay=0.0):
+    state = {} if increment is None else {"increment.a": increment}
+    increments.follow(One(parameter), [(lesson, 1.0)], state, rate=rate, momentum=momentum, decay={"a": decay})
+
+
+def step(parameter, increment, gradient, **settings):
+    follow(parameter, increment, Lesson(1, {}, {"a": gradient}), **settings)
+
+
+def product_step(parameter, increment, left, right, *, cases, **settings):
+    follow(parameter, increment, Lesson(cases, {"a": (left, right)}, {}), **settings)
 
 
 def some(*shape, seed=0):
@@ -14,7 +36,7 @@ def some(*shape, seed=0):
 def test_three_updates_by_hand():
     parameter, increment = torch.tensor([1.0], dtype=torch.float64), torch.tensor([0.0], dtype=torch.float64)
     for gradient, rate, momentum in ((2.0, 0.1, 0.5), (3.0, 0.2, 0.5), (-1.0, 0.4, 0.9)):
-        increments.step(parameter, increment, torch.tensor([gradient], dtype=torch.float64), rate=rate, momentum=momentum, decay=0.1)
+        step(parameter, increment, torch.tensor([gradient], dtype=torch.float64), rate=rate, momentum=momentum, decay=0.1)
     first = 0.1 * (2.0 - 0.1 * 1.0)  # 0.19, parameter 1.19
     second = 0.5 * first + 0.2 * (3.0 - 0.1 * (1.0 + first))
     third = 0.9 * second + 0.4 * (-1.0 - 0.1 * (1.0 + first + second))
@@ -22,19 +44,19 @@ def test_three_updates_by_hand():
     assert abs(parameter.item() - (1.0 + first + second + third)) < 1e-12
 
 
-def test_product_step_is_a_step_up_the_explicit_gradient():
+def test_a_product_is_a_step_up_the_explicit_gradient():
     left, right = some(14, 5, seed=1), some(14, 3, seed=2)
     ours, theirs = [some(5, 3, seed=3), some(5, 3, seed=4)], [some(5, 3, seed=3), some(5, 3, seed=4)]
     for rate, decay in ((0.1, 0.0), (0.3, 0.02), (0.05, 0.1)):
-        increments.product_step(*ours, left, right, cases=7, rate=rate, momentum=0.8, decay=decay)
-        increments.step(*theirs, left.t() @ right / 7, rate=rate, momentum=0.8, decay=decay)
+        product_step(*ours, left, right, cases=7, rate=rate, momentum=0.8, decay=decay)
+        step(*theirs, left.t() @ right / 7, rate=rate, momentum=0.8, decay=decay)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, **TIGHT)
 
 
 def test_steps_are_in_place():
     parameter, increment = some(2), torch.zeros(2, dtype=torch.float64)
-    increments.step(parameter, increment, some(2, seed=5), rate=0.1, momentum=0.0)
+    step(parameter, increment, some(2, seed=5), rate=0.1, momentum=0.0)
     torch.testing.assert_close(parameter, some(2) + 0.1 * some(2, seed=5), **TIGHT)
 
 
@@ -44,7 +66,7 @@ def ours_and_torch(rates):
     optimizer = torch.optim.SGD([theirs], lr=1.0, momentum=0.9, maximize=True)
     for number, rate in enumerate(rates):
         gradient = some(4, seed=10 + number)
-        increments.step(ours, increment, gradient, rate=rate, momentum=0.9)
+        step(ours, increment, gradient, rate=rate, momentum=0.9)
         theirs.grad = gradient
         optimizer.param_groups[0]["lr"] = rate
         optimizer.step()
@@ -65,10 +87,10 @@ def test_without_momentum_no_increment_is_needed():
     for decay in (0.0, 0.1):
         ours, (theirs, increment) = some(5, 3, seed=3), (some(5, 3, seed=3), torch.zeros(5, 3, dtype=torch.float64))
         for rate in (0.1, 0.3):
-            increments.product_step(ours, None, left, right, cases=7, rate=rate, momentum=0.0, decay=decay)
-            increments.product_step(theirs, increment, left, right, cases=7, rate=rate, momentum=0.0, decay=decay)
-            increments.step(ours, None, left.t() @ right, rate=rate, momentum=0.0, decay=decay)
-            increments.step(theirs, increment, left.t() @ right, rate=rate, momentum=0.0, decay=decay)
+            product_step(ours, None, left, right, cases=7, rate=rate, momentum=0.0, decay=decay)
+            product_step(theirs, increment, left, right, cases=7, rate=rate, momentum=0.0, decay=decay)
+            step(ours, None, left.t() @ right, rate=rate, momentum=0.0, decay=decay)
+            step(theirs, increment, left.t() @ right, rate=rate, momentum=0.0, decay=decay)
         torch.testing.assert_close(ours, theirs, **TIGHT)
 
 
@@ -76,5 +98,26 @@ def test_coarse_rows_move_fine_weights_without_momentum():
     left, right = some(14, 5, seed=1).bfloat16(), some(14, 3, seed=2).bfloat16()
     weight = some(5, 3, seed=3).float()
     expected = weight * (1 - 0.1 * 0.2) + 0.1 / 7 * (left.t() @ right).float()
-    increments.product_step(weight, None, left, right, cases=7, rate=0.1, momentum=0.0, decay=0.2)
+    product_step(weight, None, left, right, cases=7, rate=0.1, momentum=0.0, decay=0.2)
     torch.testing.assert_close(weight, expected)
+
+
+def test_coarse_rows_move_fine_weights_as_their_product_does():
+    left, right = some(14, 5, seed=1).bfloat16(), some(14, 3, seed=2).bfloat16()
+    ours, theirs = ([some(5, 3, seed=3).float(), some(5, 3, seed=4).float()] for _ in range(2))
+    for rate, decay in ((0.1, 0.0), (0.3, 0.02), (0.05, 0.1)):
+        product_step(*ours, left, right, cases=7, rate=rate, momentum=0.8, decay=decay)
+        step(*theirs, (left.t() @ right).float() / 7, rate=rate, momentum=0.8, decay=decay)
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def test_coarse_rows_of_two_lessons_add_up():
+    ours, theirs = ([some(5, 3, seed=3).float(), some(5, 3, seed=4).float()] for _ in range(2))
+    products = [(some(14, 5, seed=seed).bfloat16(), some(14, 3, seed=seed + 1).bfloat16()) for seed in (1, 5)]
+    lessons = [(Lesson(7, {"a": product}, {}), weight) for product, weight in zip(products, (1.0, 0.5), strict=True)]
+    increments.follow(One(ours[0]), lessons, {"increment.a": ours[1]}, rate=0.1, momentum=0.8, decay={"a": 0.02})
+    gradient = sum(weight / 7 * (left.t() @ right).float() for (left, right), weight in zip(products, (1.0, 0.5), strict=True))
+    step(*theirs, gradient, rate=0.1, momentum=0.8, decay=0.02)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b)

@@ -11,6 +11,7 @@ from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.records import check_finite
+from wakesleep.model import units
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import Bernoulli, Groups, Softmax
@@ -213,3 +214,13 @@ def test_each_bad_setting_is_refused_by_name_and_value(config, name, value):
 def test_defaults_and_edges_are_good(config):
     config()
     config(passes=0, momentum=0, weight_decay=0, batch_size=1)
+
+
+def test_sixteen_random_bits_favour_no_probability():
+    mean = torch.full((4096,), 0.3 / 65536)
+    rng = generator(0)
+    below = [float(units._thresholds(mean, rng)[0].ceil()) + 32768 for _ in range(3000)]  # how many of the 65536 numbers lie below
+    assert set(below) == {0.0, 1.0}
+    assert abs(sum(below) / 3000 - 0.3) < 0.03
+    states = Bernoulli(4096).sample(torch.tensor([0.0, 1.0]).repeat(2048), generator(1))
+    assert torch.equal(states, torch.tensor([0.0, 1.0]).repeat(2048))

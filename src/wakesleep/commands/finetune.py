@@ -61,10 +61,8 @@ def run(args: Finetune, command: str) -> int:
     """Do it; return the exit status."""
     from wakesleep import recipe
     from wakesleep.checkpoint import load_model
-    from wakesleep.foundation.devices import pick_device
 
-    shared.set_threads(args.threads)
-    device = pick_device(args.device)
+    device = shared.meet(args.threads, args.device)
     model = load_model(args.run, device)
     before = read_config(args.run)
     name = args.data or str(model.header.get("data_path", "digits"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, TextIO
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
+    import torch
+
     from wakesleep.checkpoint import Model
     from wakesleep.data import Dataset
     from wakesleep.learning.records import Pass
@@ -45,6 +48,24 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         raise CheckpointError(f"{path} exists; choose another name, or say --overwrite")
 
 
+def meet(threads: int, device: str, before: str = "") -> torch.device:
+    """Set the threads, meet the other ranks where torchrun started several, and return the device to work on.
+
+    Without a number of threads: that of the run that goes on, in `before`, its device in words, for sums in another order are other
+    numbers; else one or all, whichever is faster.
+    """
+    import torch
+
+    from wakesleep.foundation import devices, distributed
+
+    set_threads(threads)
+    found = devices.pick_device(device)
+    if not threads and found.type == "cpu":
+        told = re.fullmatch(r"cpu: (\d+) threads", before)
+        torch.set_num_threads(int(told[1]) if told else devices.faster_threads())
+    return distributed.join(found)
+
+
 def set_threads(threads: int) -> None:
     """Use that many CPU threads; 0 leaves the choice to PyTorch."""
     import torch
@@ -59,7 +80,13 @@ def work(job: Job, *, as_json: bool, tensorboard: bool = False) -> int:
     """Drive a job to its end with a progress bar (plain lines in a pipe), then show its table."""
     from wakesleep import recipe, report
     from wakesleep.checkpoint import read_json
+    from wakesleep.foundation import distributed
 
+    if distributed.rank():  # the first one speaks
+        for _ in recipe.train(job):
+            pass
+        distributed.leave()
+        return 0
     shown = sys.stderr if as_json else sys.stdout
     for line in report.announce(job):
         print(line, file=shown)
@@ -70,6 +97,7 @@ def work(job: Job, *, as_json: bool, tensorboard: bool = False) -> int:
     except KeyboardInterrupt:
         print(f"\nstopped; every finished pass is saved. Go on with: wakesleep train --resume {job.folder}", file=sys.stderr)
         return 130
+    distributed.leave()
     result = read_json(job.folder / "evaluation.json") if job.dataset.train.labels is not None else {"rows": []}
     if as_json:
         print(json.dumps({"run": str(job.folder), **result}))

@@ -28,7 +28,8 @@ class Train:
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
     threads: int = 0
-    """CPU threads; 0 leaves PyTorch's choice, which is right on a quiet machine. On a busy one fewer are faster."""
+    """CPU threads; 0 tries one and all and takes the faster: on a machine that others use too, that is one. A run
+    that goes on keeps its number."""
     tensorboard: bool = False
     """Also write what is measured of each pass to RUN/tensorboard (needs wakesleep[tensorboard]); look with: tensorboard --logdir RUN."""
     json: bool = False
@@ -40,13 +41,17 @@ def run(args: Train, command: str) -> int:
     """Do it; return the exit status."""
     from wakesleep import recipe
     from wakesleep.checkpoint import read_json
-    from wakesleep.foundation.devices import pick_device
+    from wakesleep.foundation import distributed
 
-    shared.set_threads(args.threads)
-    device = pick_device(args.device)
-    if args.resume is not None:
-        name = str(read_json(args.resume / "provenance.json").get("data_path", "digits"))
-        job = recipe.resume(args.resume, shared.load_set(name, args.data_folder), device)
+    stopped, about = args.resume, {}
+    if args.out is not None and distributed.restarted() and (args.out / "checkpoint.safetensors").exists():
+        stopped = args.out  # a rank died, and torchrun started all of them again
+    if stopped is not None:
+        about = read_json(stopped / "provenance.json")
+    device = shared.meet(args.threads, args.device, str(about.get("device", "")))
+    if stopped is not None:
+        name = str(about.get("data_path", "digits"))
+        job = recipe.resume(stopped, shared.load_set(name, args.data_folder), device)
     else:
         dataset = shared.load_set(args.data, args.data_folder)
         job = recipe.start(

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def processor() -> str:
     return f"cpu: {found[1]}" if found else "cpu"
 
 
+@cache
 def commit() -> str:
     """Return the short name of the commit the code stands at; "+" marks changes on top, "" says there is no repository."""
     call = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
@@ -193,6 +195,19 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("its label-clamped dreams, 1,000 Gibbs steps from random states", "clamped-label", "agreement_percent", "carry the label, %"),
             ("", "clamped-label", "spread_over_real_digits", "distance between two, over that of real digits"),
             ("a pass over 50,000 cases at K = 3, on 2 cores", "updown-k3-50k-2-cores", "seconds", "seconds"),
+        ],
+    ),
+    "speed": (
+        (Path("results/speed.json"), Path("results/ranks.json")),
+        [
+            ("CD-1, 784-500, batch 100, float32", "cd1-float32", "fraction_of_bound", "fraction of the bound"),
+            ("the same in bfloat16", "cd1-reduced", "speedup_over_float32", "times float32"),
+            ("our default against scikit-learn", "against-sklearn", "speedup", "times"),
+            ("float32 against scikit-learn", "against-sklearn-float32", "speedup", "times"),
+            ("our default against rbms", "against-rbms", "speedup", "times"),
+            ("our default against learnergy", "against-learnergy", "speedup", "times"),
+            ("contrastive wake-sleep, K = 3", "updown-k3", "fraction_of_bound", "fraction of the bound"),
+            ("two ranks of one thread, batch 1000", "gloo-2-ranks-batch-1000", "ratio_to_one_process", "times two threads"),
         ],
     ),
     "estimators-speed": (

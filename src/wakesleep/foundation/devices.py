@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import platform
+import statistics
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+
 import torch
 
 from wakesleep.foundation.errors import ConfigError
@@ -29,3 +35,52 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     return f"{device.type}: {torch.get_num_threads()} threads"
+
+
+def faster_threads() -> int:
+    """Return the number of CPU threads to learn with: one, or as many as PyTorch has now, whichever is faster at this moment.
+
+    On a machine that others use too, all threads wait at each product for the one that shares its processor, and many are several times
+    slower than one. Products and sigmoids of one minibatch (100 x 784 x 500) take turns on one thread and on all; the medians decide.
+    """
+    everyone = torch.get_num_threads()
+    if everyone == 1:
+        return 1
+    taken: dict[int, list[float]] = {1: [], everyone: []}
+    for _ in range(9):
+        for threads, seconds in taken.items():
+            torch.set_num_threads(threads)
+            seconds.append(_seconds_of_a_minibatch())
+    torch.set_num_threads(everyone)
+    return min(taken, key=lambda threads: statistics.median(taken[threads]))
+
+
+def _seconds_of_a_minibatch() -> float:
+    """Return the seconds of three products and sigmoids, after one that wakes the threads."""
+    cases, weight = torch.ones(100, 784), torch.ones(784, 500)
+    torch.sigmoid(cases @ weight)
+    began = time.perf_counter()
+    for _ in range(3):
+        torch.sigmoid(cases @ weight)
+    return time.perf_counter() - began
+
+
+def peak_memory_gb() -> float | None:
+    """Return the largest resident memory of this process so far, GB; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1e9 if sys.platform == "darwin" else 1e6 / 1.024), 3)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that may change a result, for provenance."""
+    found = {"python": platform.python_version()}
+    for name in ("wakesleep", "torch", "numpy", "scipy", "scikit-learn", "safetensors"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

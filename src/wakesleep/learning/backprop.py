@@ -18,10 +18,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from wakesleep.foundation import cases as rows
+from wakesleep.foundation import distributed
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.precision import fine
 from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
 from wakesleep.model.dbn import DBN
+from wakesleep.model.units import Bernoulli
 
 
 @dataclass(frozen=True)
@@ -230,17 +232,18 @@ def _sgd_pass(
     loss_sum = torch.zeros((), device=images.device)
     errors = torch.zeros((), device=images.device)
     buffer = torch.empty(config.batch_size, images.shape[1], device=images.device)
-    noise = torch.empty_like(buffer)
+    states, pixels = torch.empty_like(buffer), Bernoulli(images.shape[1])
     for index in torch.split(order, config.batch_size):
         batch, target = rows.gather(images, index, buffer[: len(index)]), labels[index]
         if config.sample_pixels:
-            batch = noise[: len(index)].uniform_(generator=rng).lt_(batch)
+            batch = pixels.sample(batch, rng, out=states[: len(index)])
         with torch.autocast(images.device.type, dtype=dtype, enabled=dtype not in (None, torch.float32)):
             logits = net(batch)
         logits = logits.to(fine(logits.dtype))
         loss = _loss(logits, target)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        distributed.average_all([parameter.grad for parameter in net.parameters() if parameter.grad is not None])
         optimizer.step()
         loss_sum += loss.detach() * len(index)
         errors += _count_errors(logits.detach(), target)
@@ -272,7 +275,8 @@ def _conjugate_gradient_pass(
             _write(parameters, flat)
             loss = _loss(moving(batch), target)
             gradients = torch.autograd.grad(loss, parameters)
-            return float(loss.detach()), torch.cat([gradient.flatten() for gradient in gradients]).cpu().numpy().astype(np.float64)
+            told = distributed.average(torch.cat([loss.detach().view(1), *[gradient.flatten() for gradient in gradients]]))
+            return float(told[0]), told[1:].cpu().numpy().astype(np.float64)
 
         with torch.no_grad():
             logits = moving(batch)

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from wakesleep.foundation import cases as rows
-from wakesleep.foundation import precision
+from wakesleep.foundation import distributed, precision
 from wakesleep.foundation.precision import fine
 from wakesleep.learning import increments
+from wakesleep.learning.increments import Lesson
 from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
 from wakesleep.model.rbm import RBM, Statistics
 from wakesleep.model.units import pick, softmax_columns
@@ -87,7 +88,8 @@ class Contrast:
     """Buffers for one minibatch of N cases: the first N rows hold the data, the last N what the model makes of them.
 
     `visible` is (2N, visible), `hidden` (2N, hidden) with the lower half's sign turned, so that visible'hidden / N is the gradient. They are
-    of the precision of the machine they were made for, which may be a coarse twin of the one that learns.
+    of the precision of the machine they were made for, which may be a coarse twin of the one that learns. `difference` (N, visible) is
+    data less model, whatever is done to both afterwards.
     """
 
     def __init__(self, rbm: RBM, size: int, config: CDConfig) -> None:
@@ -95,6 +97,9 @@ class Contrast:
         self.labels = softmax_columns(rbm.visible) if config.label_first else []
         self.visible = rbm.weight.new_empty(2 * size, rbm.visible.size)
         self.hidden = rbm.weight.new_empty(2 * size, rbm.hidden.size)
+        self.data, self.model = torch.split(self.visible, size)
+        self.positive, self.negative = torch.split(self.hidden, size)
+        self.difference = torch.empty_like(self.data, dtype=fine(self.data.dtype))
         self.states = rbm.weight.new_empty(size, rbm.hidden.size)
         self.visible_states = rbm.weight.new_empty(size, rbm.visible.size)
 
@@ -103,10 +108,8 @@ class Contrast:
 
         Hidden units driven by data are sampled to start the negative phase; statistics use probabilities (Hinton 2010, section 3).
         """
-        n = self.size
-        data, model = self.visible[:n], self.visible[n:]
-        positive, negative = self.hidden[:n], self.hidden[n:]
-        states = self.states if chains is None else chains[:n]
+        data, model, positive, negative = self.data, self.model, self.positive, self.negative
+        states = self.states if chains is None else chains[: self.size]
         if chains is None:
             rbm.hidden_input(data, out=positive)
             if self.labels:
@@ -128,10 +131,11 @@ class Contrast:
             rbm.hidden_probs(self.visible, out=self.hidden)
             rbm.hidden.sample(negative, rng, out=states)
         negative.neg_()
+        torch.sub(data, model, out=self.difference)
 
     def _draw_labels(self, rbm: RBM, total_input: Tensor, rng: torch.Generator) -> Tensor:
         """Return the hidden units' input (N, hidden), in place, with each softmax group redrawn given all other visible units."""
-        data = self.visible[: self.size]
+        data = self.data
         for columns in self.labels:
             weight = rbm.weight[columns]
             total_input.addmm_(data[:, columns], weight, alpha=-1.0)
@@ -145,8 +149,7 @@ class Contrast:
 
     def visible_gradient(self) -> Tensor:
         """Return <v>_data - <v>_model, (visible,)."""
-        dtype = fine(self.visible.dtype)
-        return (self.visible[: self.size].sum(0, dtype=dtype) - self.visible[self.size :].sum(0, dtype=dtype)) / self.size
+        return self.difference.sum(0) / self.size
 
     def hidden_gradient(self) -> Tensor:
         """Return <h>_data - <h>_model, (hidden,)."""
@@ -154,7 +157,7 @@ class Contrast:
 
     def squared_error(self) -> Tensor:
         """Return the summed squared difference of data and model, a scalar."""
-        difference = (self.visible[: self.size] - self.visible[self.size :]).flatten().to(fine(self.visible.dtype))
+        difference = self.difference.flatten()
         return difference.dot(difference)
 
 
@@ -166,7 +169,7 @@ def set_base_rates(rbm: RBM, cases: Tensor) -> None:
     total = torch.zeros(rbm.visible.size, dtype=torch.float64, device=cases.device)
     for chunk in rows.chunks(cases):
         total += chunk.sum(0)
-    p = (total + 1) / (len(cases) + 2)
+    p = (distributed.total(total) + 1) / (len(cases) * distributed.ranks() + 2)
     rbm.visible_bias.copy_(torch.log(p) - torch.log1p(-p))
 
 
@@ -200,19 +203,13 @@ def update(rbm: RBM, contrast: Contrast, config: CDConfig, epoch: int, state: St
         _push_to_target(contrast, config, state["activity"])
     if config.centred:
         _centre(contrast, state)
-    rate, momentum = config.rate(epoch), config.momentum_at(epoch)
-    increments.product_step(
-        rbm.weight,
-        state.get("increment.weight"),
-        contrast.visible,
-        contrast.hidden,
-        cases=contrast.size,
-        rate=rate,
-        momentum=momentum,
-        decay=config.weight_decay,
+    lesson = Lesson(
+        contrast.size,
+        {"weight": (contrast.visible, contrast.hidden)},
+        {"visible_bias": contrast.visible_gradient(), "hidden_bias": contrast.hidden_gradient()},
     )
-    for name, gradient in (("visible_bias", contrast.visible_gradient()), ("hidden_bias", contrast.hidden_gradient())):
-        increments.step(getattr(rbm, name), state.get(f"increment.{name}"), gradient, rate=rate, momentum=momentum)
+    decay = {"weight": config.weight_decay}
+    increments.follow(rbm, [(lesson, 1.0)], state, rate=config.rate(epoch), momentum=config.momentum_at(epoch), decay=decay)
     if config.centred:  # the biases that learn are a + W h_mean and b + v_mean W: what the weights' move added to them is taken back
         rbm.visible_bias.addmv_(state["increment.weight"], state["hidden_mean"], alpha=-1.0)
         rbm.hidden_bias.addmv_(state["increment.weight"].t(), state["visible_mean"], alpha=-1.0)
@@ -226,7 +223,7 @@ def _centre(contrast: Contrast, state: State) -> None:
     """
     n = contrast.size
     for rows_now, mean in ((contrast.visible, state["visible_mean"]), (contrast.hidden, state["hidden_mean"])):
-        mean.lerp_(rows_now[:n].mean(0, dtype=mean.dtype), 0.01)
+        mean.lerp_(distributed.average(rows_now[:n].mean(0, dtype=mean.dtype)), 0.01)
     contrast.visible -= state["visible_mean"]
     contrast.hidden[:n] -= state["hidden_mean"]
     contrast.hidden[n:] += state["hidden_mean"]
@@ -282,7 +279,7 @@ def epochs(
             if len(index) not in buffers:
                 buffers[len(index)] = Contrast(coarse, len(index), config)
             contrast = buffers[len(index)]
-            rows.gather(cases, index, contrast.visible[: contrast.size])
+            rows.gather(cases, index, contrast.data)
             update(rbm, contrast, config, epoch, state, rng, coarse)
             if not config.persistent:
                 error += contrast.squared_error()

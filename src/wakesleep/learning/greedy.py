@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from wakesleep.foundation import cases as rows
+from wakesleep.foundation import distributed
 from wakesleep.foundation.cases import UNLABELLED
 from wakesleep.foundation.errors import DataError
 from wakesleep.learning import cd
@@ -87,7 +88,7 @@ def epochs(
     """
     first, inner = (0, None) if state is None else (int(state["layer"]), state["inner"])
     for layer in range(first, dbn.depth):
-        rbm, cases, classes, shares = _work(dbn, images, labels, weights, layer)
+        rbm, cases, classes, shares = work(dbn, images, labels, weights, layer)
         if inner is None:
             _set_base_rates(rbm, cases, shares)
         top = layer == dbn.depth - 1
@@ -120,7 +121,7 @@ def chunk(
     """
     state = {} if state is None else state
     for layer in range(dbn.depth) if layers is None else layers:
-        rbm, cases, classes, shares = _work(dbn, images, labels, weights, layer)
+        rbm, cases, classes, shares = work(dbn, images, labels, weights, layer)
         each = replace(config.memory if layer == dbn.depth - 1 else config.layer, passes=1)
         before = state.get(f"layer {layer}")
         if before is None:
@@ -131,13 +132,15 @@ def chunk(
     return state
 
 
-def _work(
+def work(
     dbn: DBN, images: Tensor, labels: Tensor | None, weights: Tensor | None, layer: int
 ) -> tuple[RBM, Tensor, Tensor | None, Tensor | None]:
     """Return the RBM of `layer`, its cases, the classes that balance its minibatches, and the cases' weights."""
     if layer < dbn.depth - 1:
         return dbn.rbm(layer), features(dbn, images, layer), None if labels is None else labels - UNLABELLED, weights
     if dbn.labels and labels is not None and bool((labels == UNLABELLED).any()):
+        if distributed.ranks() > 1:
+            raise DataError("cases without a label came to several ranks, whose minibatches would differ in number; leave them out")
         known = labels != UNLABELLED
         images, labels, weights = images[known], labels[known], None if weights is None else weights[known]
     return dbn.memory, memory_cases(dbn, images, labels), None if labels is None else labels - UNLABELLED, weights

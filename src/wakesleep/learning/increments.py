@@ -5,6 +5,8 @@ Hinton's rule keeps the learning rate inside the velocity, so that a change of r
     increment <- momentum * increment + learning_rate * (gradient - weight_decay * parameter)
     parameter <- parameter + increment
 
+Where several ranks learn together, this is where their gradients become one: their mean.
+
 Source: Hinton (2010), "A practical guide to training restricted Boltzmann machines", sections 7, 9 and 10.
 """
 
@@ -13,7 +15,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch.optim.sgd import sgd
+
+from wakesleep.foundation import distributed
 
 
 class Lesson(NamedTuple):
@@ -38,58 +44,81 @@ def follow(
 ) -> None:
     """Move each parameter of `net` that the lessons name up the weighted sum of their gradients, in place.
 
-    `increments` holds the increment of parameter "a" under "increment.a"; `decay` names the parameters that decay.
+    `increments` holds the increment of parameter "a" under "increment.a"; a parameter without one has no momentum and is read and written
+    once. `decay` names the parameters that decay. No gradient of weights is ever stored: products are added to what they move. Rows of lower
+    precision than the weights are multiplied as they are and added up finely.
     """
+    if distributed.ranks() > 1:
+        lessons = [(_mean_over_ranks(net, lessons), 1.0)]
     for name, parameter in net.named_parameters():
-        increment, carried = increments[f"increment.{name}"], momentum
-        taught = False
+        increment, decayed = increments.get(f"increment.{name}"), rate * (decay or {}).get(name, 0.0)
+        if increment is not None and momentum and (product := _only_coarse_product(name, lessons, increment)):
+            (left, right), weight, cases = product
+            _fused_step(parameter, increment, left.t() @ right, factor=rate * weight / cases, momentum=momentum, decayed=decayed)
+            continue
+        moved, kept, taught = (parameter, 1 - decayed, False) if increment is None else (increment, momentum, False)
         for lesson, weight in lessons:
             if name in lesson.products:
-                _add_product(increment, *lesson.products[name], momentum=carried, factor=rate * weight / lesson.cases)
-                taught, carried = True, 1.0
+                _add_product(moved, *lesson.products[name], kept=kept, factor=rate * weight / lesson.cases)
+                kept, taught = 1.0, True
             if name in lesson.gradients:
-                increment.mul_(carried).add_(lesson.gradients[name], alpha=rate * weight)
-                taught, carried = True, 1.0
-        if taught:
-            _decay_and_add(parameter, increment, rate, (decay or {}).get(name, 0.0))
+                (moved if kept == 1 else moved.mul_(kept)).add_(lesson.gradients[name], alpha=rate * weight)
+                kept, taught = 1.0, True
+        if taught and increment is not None:
+            if decayed:
+                increment.add_(parameter, alpha=-decayed)
+            parameter.add_(increment)
 
 
-def step(parameter: Tensor, increment: Tensor | None, gradient: Tensor, *, rate: float, momentum: float, decay: float = 0.0) -> None:
-    """Move `parameter` up its gradient, in place; `increment`, None where there is no momentum, carries it. All three have one shape."""
-    if increment is None:
-        parameter.mul_(1 - rate * decay).add_(gradient, alpha=rate) if decay else parameter.add_(gradient, alpha=rate)
-        return
-    increment.mul_(momentum).add_(gradient, alpha=rate)
-    _decay_and_add(parameter, increment, rate, decay)
-
-
-def product_step(
-    weight: Tensor, increment: Tensor | None, left: Tensor, right: Tensor, *, cases: int, rate: float, momentum: float, decay: float = 0.0
-) -> None:
-    """Do the same for the gradient left'right / cases, (rows, below)'(rows, above), fused so that no gradient is ever stored.
-
-    The rows hold positive and negative cases together, the negative ones with their sign turned in `right`, so that both statistics and
-    the momentum cost one matrix product. Rows of lower precision than the weights are multiplied as they are and added up finely. Without an
-    increment (no momentum) the weights are read and written once.
-    """
-    if increment is None and left.dtype == weight.dtype:
-        weight.addmm_(left.t(), right, beta=1 - rate * decay, alpha=rate / cases)
-        return
-    if increment is None:
-        step(weight, None, left.t() @ right, rate=rate / cases, momentum=0.0, decay=decay * cases)
-        return
-    _add_product(increment, left, right, momentum=momentum, factor=rate / cases)
-    _decay_and_add(weight, increment, rate, decay)
-
-
-def _add_product(increment: Tensor, left: Tensor, right: Tensor, *, momentum: float, factor: float) -> None:
-    if left.dtype == increment.dtype:
-        increment.addmm_(left.t(), right, beta=momentum, alpha=factor)
+def _add_product(moved: Tensor, left: Tensor, right: Tensor, *, kept: float, factor: float) -> None:
+    if left.dtype == moved.dtype:
+        moved.addmm_(left.t(), right, beta=kept, alpha=factor)
     else:
-        increment.mul_(momentum).add_(left.t() @ right, alpha=factor)
+        moved.mul_(kept).add_(left.t() @ right, alpha=factor)
 
 
-def _decay_and_add(parameter: Tensor, increment: Tensor, rate: float, decay: float) -> None:
-    if decay:
-        increment.add_(parameter, alpha=-rate * decay)
-    parameter.add_(increment)
+def _only_coarse_product(
+    name: str, lessons: Sequence[tuple[Lesson, float]], increment: Tensor
+) -> tuple[tuple[Tensor, Tensor], float, int] | None:
+    """Return the product, weight and number of cases that alone teach a parameter, where its rows are coarser than the increment."""
+    found = [(lesson, weight) for lesson, weight in lessons if name in lesson.products or name in lesson.gradients]
+    if len(found) != 1 or name in found[0][0].gradients or found[0][0].products[name][0].dtype == increment.dtype:
+        return None
+    lesson, weight = found[0]
+    return lesson.products[name], weight, lesson.cases
+
+
+def _fused_step(parameter: Tensor, increment: Tensor, product: Tensor, *, factor: float, momentum: float, decayed: float) -> None:
+    """Move increment and parameter by factor * product, reading each once: what cannot be added within a product is added in one go.
+
+    PyTorch's fused step is v <- momentum v + g / scale + decay p, p <- p - rate v; a rate and a decay below zero turn it into Hinton's.
+    """
+    sgd(
+        [parameter],
+        [product.to(increment.dtype)],
+        [increment],
+        fused=True,
+        grad_scale=torch.tensor(1 / factor, device=increment.device),
+        weight_decay=-decayed,
+        momentum=momentum,
+        lr=-1.0,
+        dampening=0.0,
+        nesterov=False,
+        maximize=False,
+    )
+
+
+def _mean_over_ranks(net: nn.Module, lessons: Sequence[tuple[Lesson, float]]) -> Lesson:
+    """Return what all ranks' lessons teach together, with the gradients of weights formed: the mean of their weighted sums, in one message."""
+    named = {name for lesson, _ in lessons for name in (*lesson.products, *lesson.gradients)}
+    taught = {name: parameter for name, parameter in net.named_parameters() if name in named}
+    flat = torch.cat([parameter.detach().flatten() for parameter in taught.values()]).zero_()
+    pieces = torch.split(flat, [parameter.numel() for parameter in taught.values()])
+    gradients = {name: piece.view_as(parameter) for (name, parameter), piece in zip(taught.items(), pieces, strict=True)}
+    for lesson, weight in lessons:
+        for name, product in lesson.products.items():
+            _add_product(gradients[name], *product, kept=1.0, factor=weight / lesson.cases)
+        for name, gradient in lesson.gradients.items():
+            gradients[name].add_(gradient, alpha=weight)
+    distributed.average(flat)
+    return Lesson(1, {}, gradients)

@@ -84,9 +84,8 @@ def epochs(
     for epoch in range(int(state["epoch"]), config.passes):
         for index in torch.split(rows.order(None, len(images), rng), config.batch_size):
             taught = lesson(net, rows.as_probs(images[index]), rng)
-            for name, gradient in {**taught.wake, **taught.sleep}.items():
-                velocity = state[f"increment.{name}"]
-                increments.step(parameters[name], velocity, gradient, rate=config.rate(epoch), momentum=config.momentum)
+            teaching = [(increments.Lesson(len(index), {}, {**taught.wake, **taught.sleep}), 1.0)]
+            increments.follow(net, teaching, state, rate=config.rate(epoch), momentum=config.momentum)
         check_finite(parameters, config.rate(epoch))
         state = {**state, "epoch": epoch + 1}
         yield Pass(stage, epoch + 1, config.passes, len(images), {"learning_rate": config.rate(epoch)}, state)

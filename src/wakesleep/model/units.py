@@ -13,6 +13,9 @@ from torch.nn.functional import softplus
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.precision import fine
 
+MANY = 4096
+"""Units from which on 16 random bits each come cheaper on a processor than 32: four of them at the price of one float."""
+
 
 class Units(Protocol):
     """A layer of `size` stochastic units."""
@@ -57,9 +60,8 @@ class Bernoulli:
     def sample(self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None) -> Tensor:
         """Return 1 where a uniform number falls below the mean, else 0, (N, size)."""
         states = torch.empty_like(mean) if out is None else out
-        if mean.dtype == torch.bfloat16:  # 16 random bits are finer than the mean, and four come at the price of one float
-            threshold = torch.mul(mean, 65536.0, out=torch.empty_like(mean, dtype=torch.float32)).sub_(32768.0)
-            return torch.lt(_random_int16(mean, rng), threshold, out=states)
+        if mean.dtype == torch.bfloat16 or (mean.dtype == torch.float32 and mean.numel() >= MANY and not mean.is_cuda):
+            return torch.lt(_random_int16(mean, rng), _thresholds(mean, rng), out=states)
         return states.uniform_(generator=rng).lt_(mean)
 
     def log_partition(self, total_input: Tensor) -> Tensor:
@@ -69,18 +71,19 @@ class Bernoulli:
     def log_partition_shifts(self, total_input: Tensor, shifts: Tensor) -> Tensor:
         """Return sum_j log(sigm(-x_j) + sigm(x_j) e^w_j) for each row w of `shifts` (rows, size), entries below 20 in size: (N, rows), nats.
 
-        That is softplus(x + w) - softplus(x), written so that the sum is the logarithm of a product: logarithms are dear, and four units
-        share one. A row at a time stays in the processor's cache.
+        That is softplus(x + w) - softplus(x), written so that the sum is the logarithm of a product: logarithms are dear, and up to 16
+        units share one, as many as can without leaving float32, e^80 for a margin. A row at a time stays in the processor's cache.
         """
+        shared = 4.0 if shifts.is_cuda else min(16.0, 80 / max(float(shifts.abs().max()), 1.0))  # a GPU is not waited for
         off, on = torch.sigmoid(-total_input), torch.sigmoid(total_input)
         result = total_input.new_empty(len(total_input), len(shifts))
         factors = torch.empty_like(off)
         for number, row in enumerate(shifts.to(off.dtype).exp()):
             product = torch.addcmul(off, on, row, out=factors)
-            for _ in range(2):
-                if product.shape[-1] % 2 == 0:
-                    half = product.shape[-1] // 2
-                    product = product[:, :half].mul_(product[:, half:])
+            units = 2
+            while units <= shared and product.shape[-1] % 2 == 0:
+                half, units = product.shape[-1] // 2, 2 * units
+                product = product[:, :half].mul_(product[:, half:])
             result[:, number] = product.log_().sum(-1)
         return result
 
@@ -165,6 +168,17 @@ class Groups:
     def kinds(self) -> list[tuple[str, int]]:
         """The parts' kinds in order."""
         return [kind for part in self.parts for kind in part.kinds]
+
+
+def _thresholds(mean: Tensor, rng: torch.Generator) -> Tensor:
+    """Return thresholds below which each of the numbers of `_random_int16` falls with the probability `mean`, float32.
+
+    65536 mean - 32768 - u, with one u, uniform in [0, 1), for all: 16 random bits alone would round probabilities up to the next 1/65536.
+    """
+    offset = torch.rand((), generator=rng, device=mean.device).neg_().sub_(32768.0)
+    if mean.dtype == torch.float32:
+        return torch.add(offset, mean, alpha=65536.0)
+    return torch.mul(mean, 65536.0, out=torch.empty_like(mean, dtype=torch.float32)).add_(offset)
 
 
 def _random_int16(like: Tensor, rng: torch.Generator) -> Tensor:

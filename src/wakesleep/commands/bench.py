@@ -1,0 +1,98 @@
+"""wakesleep bench: how fast this machine trains, against rivals and against the bare matrix products."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from wakesleep.commands import shared
+from wakesleep.foundation.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure cases per second, the share of what bare matrix products allow, and memory: wakesleep and its rivals, taking turns."""
+
+    threads: int = 0
+    """CPU threads of every contestant; 0 takes as many as there are processors this process may use."""
+    rounds: int = 5
+    """Passes that each contestant makes of each piece of work; the median counts."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Beside float32, which is always measured: auto adds bfloat16 where a short measurement finds it fast, bfloat16 adds it in any case."""
+    peers: Path | None = None
+    """The Python executable of an environment that holds rbms and learnergy; the docs page on speed says how to make one. Without it they
+    are skipped."""
+    data: str = "random"
+    """random pixels, which cost the same as any, or a data set or path as for wakesleep train, e.g. mnist; pictures must have 784 pixels."""
+    data_folder: Path | None = None
+    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
+    growth: bool = False
+    """Measure, too, how the cost of a pass grows with cases (to a million), units (to 4096), Gibbs steps and layers: minutes more."""
+    out: Path | None = None
+    """Put the figures as rows into this JSON file, in place of older rows of the same name."""
+    plot: Path | None = None
+    """Draw the figures into this picture file, .png or .svg, in place of an older one."""
+    smoke: bool = False
+    """Measure very small nets instead, in seconds, to see that everything works; the figures mean nothing."""
+    json: bool = False
+    """Print the rows as JSON instead of a table."""
+
+
+def run(args: Bench, command: str) -> int:
+    """Do it; return the exit status."""
+    import numpy as np
+
+    from wakesleep.experiments import bench, results
+    from wakesleep.foundation.devices import pick_device
+    from wakesleep.foundation.precision import pick_precision
+
+    if args.rounds < 1 or args.threads < 0:
+        raise ConfigError(f"--rounds {args.rounds} --threads {args.threads}: expected at least 1 round, and 0 (all processors) threads or more")
+    if args.plot is not None and args.plot.suffix not in (".png", ".svg"):
+        raise ConfigError(f"--plot {args.plot}: expected a name that ends in .png or .svg")
+    plan = bench.SMOKE if args.smoke else replace(bench.Plan(threads=args.threads or processors()), rounds=args.rounds)
+    coarse = args.precision != "float32" and str(pick_precision(args.precision, pick_device("cpu"))) == "torch.bfloat16"
+    dtypes = ["float32", "bfloat16"] if coarse else ["float32"]
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    with ExitStack() as stack:
+        data = None
+        if args.data != "random":
+            images = shared.load_set(args.data, args.data_folder).train.images.numpy()
+            if images.shape[1] != plan.visible:
+                raise ConfigError(f"--data {args.data} has pictures of {images.shape[1]} pixels; expected {plan.visible}, as mnist has")
+            data = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "pixels.npy"
+            np.save(data, images if images.dtype == np.uint8 else np.rint(images * 255).astype(np.uint8))
+        who = bench.contestants(dtypes, args.peers)
+        cells, about = bench.measure(plan, who, data, lambda work: print(f"{work} ...", file=sys.stderr, flush=True))
+    if args.peers is None:
+        about |= dict.fromkeys(("rbms", "learnergy"), "skipped: no --peers, the Python of an environment that holds them")
+    grown = bench.growth(plan, dtypes[-1], lambda what: print(f"{what} ...", file=sys.stderr, flush=True)) if args.growth else None
+    rows = bench.rows(cells, about, plan, command) + (bench.growth_rows(grown, plan, command) if grown else [])
+    rows = [{**row, "load_before": load, "data": args.data} for row in rows]
+    if args.out is not None:
+        results.save(args.out, rows)
+    if args.plot is not None:
+        bench.draw(args.plot, cells, grown)
+    if args.json:
+        print(json.dumps({"threads": plan.threads, "load_before": load, "about": about, "rows": rows}))
+        return 0
+    print(f"{results.processor()}, {plan.threads} threads, load before {load if load is not None else 'unknown'}")
+    for line in bench.table(cells):
+        print(line)
+    for row in rows:
+        if row["table"] in ("speed", "growth"):
+            print(f"{row['row']}: {row['metric'].replace('_', ' ')} {row['value']:g} ({row['low']:g} to {row['high']:g})")
+    for name, said in about.items():
+        print(f"{name}: {said}")
+    return 0
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,76 @@
+"""Learn a little by every algorithm, with nothing left to chance, and save the weights: the same under torchrun as in one process.
+
+Called by test_distributed.py as a script: in_ranks.py OUT. Cases come in their own order and states are replaced by their means, so that
+ranks which split a minibatch see together what one process sees alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from wakesleep.foundation import cases, distributed
+from wakesleep.foundation.rng import generator
+from wakesleep.learning import backprop, cd, greedy, hybrid, up_down
+from wakesleep.learning.backprop import BackpropConfig
+from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.greedy import GreedyConfig
+from wakesleep.learning.hybrid import HybridConfig
+from wakesleep.learning.up_down import UpDownConfig
+from wakesleep.model import units
+from wakesleep.model.dbn import DBN
+
+
+def certain(self: object, mean: torch.Tensor, rng: torch.Generator, out: torch.Tensor | None = None) -> torch.Tensor:
+    return mean.clone() if out is None else out.copy_(mean)
+
+
+def first(probs: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    return probs.argmax(1)
+
+
+def learn() -> dict[str, torch.Tensor]:
+    """Return the weights after two passes of each algorithm over 100 cases in minibatches of 20."""
+    cases.order = lambda labels, n, rng, weights=None: torch.arange(n)
+    units.Bernoulli.sample = units.Softmax.sample = certain
+    cd.pick = up_down.pick = first
+    rng = generator(1)
+    images = distributed.share((torch.rand(100, 64, generator=rng) * 255).to(torch.uint8))
+    labels = distributed.share(torch.arange(100) % 10)
+    size = distributed.part_of_batch(20)
+    each = CDConfig(passes=2, batch_size=size, sparsity_cost=0.01)
+    centred = CDConfig(passes=2, batch_size=size, centred=True)
+    found: dict[str, torch.Tensor] = {}
+
+    def keep(name: str, net: torch.nn.Module) -> None:
+        found.update({f"{name}.{key}": value.detach().clone() for key, value in net.state_dict().items()})
+
+    dbn = DBN((64, 24, 32), labels=10, rng=rng)
+    list(greedy.epochs(dbn, images, labels, config=GreedyConfig(each, each), rng=rng, dtype=None))
+    keep("greedy", dbn)
+    other = DBN((64, 24, 32), labels=10, rng=generator(1))
+    list(greedy.epochs(other, images, labels, config=GreedyConfig(centred, centred), rng=rng, dtype=None))
+    keep("centred", other)
+    net = backprop.classifier(dbn, 10, rng=rng)
+    list(backprop.epochs(net, images, labels, config=BackpropConfig(passes=2, batch_size=size, sample_pixels=False), rng=rng))
+    keep("sgd", net)
+    net = backprop.random_classifier((64, 24, 10), rng=generator(1))
+    once = BackpropConfig(passes=1, method="cg", cg_batch_size=5 * size, cg_top_passes=0)  # more line searches would magnify rounding
+    list(backprop.epochs(net, images, labels, config=once, rng=rng))
+    keep("cg", net)
+    updown = UpDownConfig(passes=2, batch_size=size, gibbs_steps=(2,), persistent=0.0, learning_rate=0.05)
+    list(up_down.epochs(dbn, images, labels, config=updown, rng=rng))
+    keep("updown", dbn)
+    list(hybrid.epochs(dbn, images, labels, config=HybridConfig(updown, sample_pixels=False), rng=rng))
+    keep("hybrid", dbn)
+    return found
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    distributed.join(torch.device("cpu"))
+    save_file({name: tensor.contiguous() for name, tensor in learn().items()}, Path(sys.argv[1]) / f"rank-{distributed.rank()}.safetensors")
+    distributed.leave()

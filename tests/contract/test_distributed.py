@@ -1,0 +1,132 @@
+"""Two ranks on gloo learn what one process learns, write one run folder, and go on after one of them dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from helpers import SMALL_ARGUMENTS
+from wakesleep import checkpoint
+from wakesleep.cli import main
+from wakesleep.experiments import ranks
+from wakesleep.foundation import distributed
+from wakesleep.foundation.errors import ConfigError
+
+TOLERANCE = 2e-5
+"""Largest difference of a weight, as a part of the largest weight or of 1: float32 sums in another order leave about half of it."""
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+PARTS = ("greedy.layer", "greedy.memory", "updown")
+LARGE = [word for part in PARTS for word in (f"--{part}.batch-size", "100")]  # few updates: on a busy machine ranks wait long for each other
+TRAIN = ["-m", "wakesleep", "train", "--threads", "1", *SMALL_ARGUMENTS, *LARGE, "--greedy.memory.persistent"]
+TRAIN += ["--stages", "pretrain", "updown", "backprop"]
+
+
+def call(*words: object) -> None:
+    done = subprocess.run([str(word) for word in words], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_two_ranks_learn_what_one_process_learns(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("in_ranks.py")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    call(sys.executable, script, tmp_path / "one")
+    call(*TORCHRUN, script, tmp_path / "two")
+    alone = load_file(tmp_path / "one/rank-0.safetensors")
+    first, second = (load_file(tmp_path / f"two/rank-{rank}.safetensors") for rank in range(2))
+    assert {name.partition(".")[0] for name in alone} == {"greedy", "centred", "sgd", "cg", "updown", "hybrid"}
+    for name, weight in alone.items():
+        assert torch.equal(first[name], second[name]), f"the ranks went apart: {name}"
+        far = float((first[name] - weight).abs().max() / weight.abs().max().clamp(min=1.0))
+        assert far < TOLERANCE, f"{name}: {far} from what one process learned"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two ranks."""
+    folder = tmp_path_factory.mktemp("ranks") / "whole"
+    call(*TORCHRUN, *TRAIN, "--out", folder)
+    return folder
+
+
+def test_one_rank_writes_the_run_folder_and_it_is_as_good(whole: Path) -> None:
+    about = json.loads((whole / "provenance.json").read_text())
+    assert about["ranks"] == 2
+    lines = checkpoint.read_metrics(whole)
+    assert [(line["stage"], line["epoch"]) for line in lines[:6]] == [("layer 1", pass_) for pass_ in range(1, 7)]
+    assert len(lines) == len({(line["stage"], line["epoch"]) for line in lines}) == 6 + 6 + 2 + 4
+    rows = {row["method"]: row["test_error_percent"] for row in json.loads((whole / "evaluation.json").read_text())["rows"]}
+    assert rows["backprop"] < 40  # chance is 90; so few updates learn little
+    assert not (whole / "checkpoint.safetensors").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes of the ranks in /proc")
+def test_a_rank_that_dies_is_started_again_and_the_run_ends_with_the_same_bits(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    words = [*TORCHRUN, "--max-restarts", "3", *TRAIN, "--out", str(folder)]
+    agent = subprocess.Popen(words, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    metrics = folder / "metrics.jsonl"
+    while agent.poll() is None and not (metrics.exists() and len(metrics.read_text().splitlines()) >= 9):  # in the memory, chains persist
+        time.sleep(0.01)
+    ranks = [int(word) for word in Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()]
+    last = max(pid for pid in ranks if b"wakesleep" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(last, signal.SIGKILL)
+    _, said = agent.communicate(timeout=250)
+    assert agent.returncode == 0, said[-3000:]
+    assert "exitcode: -9" in said, "no rank died"
+    assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert [line["reconstruction_error"] for line in checkpoint.read_metrics(folder)[:6]] == [
+        line["reconstruction_error"] for line in checkpoint.read_metrics(whole)[:6]
+    ]
+
+
+def test_without_torchrun_nothing_happens() -> None:
+    cases = torch.arange(6.0)
+    assert distributed.join(torch.device("cpu")) == torch.device("cpu")
+    assert (distributed.ranks(), distributed.rank()) == (1, 0)
+    for same in (distributed.share, distributed.average, distributed.total):
+        assert same(cases) is cases
+    assert distributed.part_of_batch(7) == 7
+    assert distributed.first_rank_says(0.5) == 0.5
+
+
+def test_ranks_share_cases_evenly_and_refuse_a_batch_they_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "ranks", lambda: 3)
+    shares = []
+    for rank in range(3):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        shares.append(distributed.share(torch.arange(10)).tolist())
+    assert shares == [[0, 3, 6, 9], [1, 4, 7, 0], [2, 5, 8, 1]]
+    with pytest.raises(ConfigError, match="multiple of 3"):
+        distributed.part_of_batch(100)
+
+
+def test_a_run_of_two_ranks_is_not_resumed_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits, capsys) -> None:
+    from helpers import small_config
+    from wakesleep import recipe
+
+    records = recipe.train(recipe.start(tmp_path / "run", small_config(), digits, torch.device("cpu"), "a test"))
+    next(records)
+    records.close()
+    tensors, header = checkpoint.load_tensors(tmp_path / "run/checkpoint.safetensors", "checkpoint")
+    checkpoint.save_tensors(tmp_path / "run/checkpoint.safetensors", tensors, {**header, "ranks": 2}, "checkpoint")
+    assert main(["train", "--resume", str(tmp_path / "run")]) == 1
+    assert "left by 2 ranks" in capsys.readouterr().err
+
+
+def test_ranks_are_measured_against_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", ENVIRONMENT)
+    ranks.main(f"--batches 20 --cases 40 --passes 2 --rounds 1 --hidden 8 --out {tmp_path / 'ranks.json'}".split())
+    rows = {(row["row"], row["metric"]): row for row in json.loads((tmp_path / "ranks.json").read_text())}
+    assert rows["gloo-2-ranks-batch-20", "ratio_to_one_process"]["value"] > 0
+    assert rows["gloo-2-ranks-batch-20", "cases_per_second"]["threads"] == 2
