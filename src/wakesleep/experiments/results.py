@@ -207,6 +207,7 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("our default against rbms", "against-rbms", "speedup", "times"),
             ("our default against learnergy", "against-learnergy", "speedup", "times"),
             ("contrastive wake-sleep, K = 3", "updown-k3", "fraction_of_bound", "fraction of the bound"),
+            ("40,000 cases from the disk", "streaming", "cost_ratio_to_resident", "times the cost of cases in memory"),
             ("two ranks of one thread, batch 1000", "gloo-2-ranks-batch-1000", "ratio_to_one_process", "times two threads"),
         ],
     ),
