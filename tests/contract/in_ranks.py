@@ -73,6 +73,4 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     distributed.join(torch.device("cpu"))
     save_file({name: tensor.contiguous() for name, tensor in learn().items()}, Path(sys.argv[1]) / f"rank-{distributed.rank()}.safetensors")
-    if distributed.ranks() > 1:
-        torch.distributed.barrier()  # a rank that is gone early takes gloo's threads of the other with it
     distributed.leave()

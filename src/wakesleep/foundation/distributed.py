@@ -58,8 +58,9 @@ def _fresh_store(agents: Any, rank: int) -> Any:
 
 
 def leave() -> None:
-    """Part from the other ranks, once all are done."""
+    """Part from the other ranks, once all are done: one that is gone early takes gloo's threads of the others with it."""
     if dist.is_available() and dist.is_initialized():
+        dist.barrier()
         dist.destroy_process_group()
 
 
