@@ -1,5 +1,7 @@
 """Evolution's estimate against the gradient it stands for, and that the rivals learn."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -60,3 +62,18 @@ def test_autoencoders_learn_to_copy_layer_by_layer_and_leave_the_last_layer_alon
         assert layer[-1].metrics["reconstruction_cross_entropy"] < layer[0].metrics["reconstruction_cross_entropy"]
     moved = [bool((old != new).any()) for old, new in zip(before, net.parameters(), strict=True)]
     assert moved == [True] * 4 + [False] * 2
+
+
+@pytest.mark.parametrize("stop", [3, 5, 7])
+def test_autoencoders_go_on_where_they_were_stopped(stop):
+    images, _ = two_kinds()
+    config = AutoencoderConfig(passes=5, batch_size=20, learning_rate=0.01)
+    whole, again = (backprop.random_classifier((6, 5, 4, 2), rng=generator(0), gain=1.0) for _ in range(2))
+    list(strategies.autoencode(whole, images, config=config, rng=generator(1)))
+    rng = generator(1)
+    for record in strategies.autoencode(again, images, config=config, rng=rng):
+        if record.epoch == stop:
+            break
+    rest = list(strategies.autoencode(again, images, config=config, rng=rng, state=deepcopy(record.state)))
+    assert [record.epoch for record in rest] == list(range(stop + 1, 11))
+    assert all(torch.equal(one, other) for one, other in zip(whole.parameters(), again.parameters(), strict=True))

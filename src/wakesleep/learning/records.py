@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wakesleep.foundation.errors import ConfigError, DivergedError
 
@@ -50,3 +50,14 @@ def check_finite(parameters: Mapping[str, Tensor], rate: float) -> None:
                 f"the {name} went to NaN or infinity; the learning rate ({rate:g}) is too high for these data. "
                 "Try a third of it, and see that the cases lie in [0, 1]; the last saved pass is still good"
             )
+
+
+def restore(optimizer: torch.optim.Optimizer, net: nn.Module, state: State) -> None:
+    """Give an optimizer of PyTorch's over `net` the velocities that `velocities` returned; none are a fresh start."""
+    for name, parameter in net.named_parameters():
+        optimizer.state[parameter].update(state.get(name, {}))
+
+
+def velocities(optimizer: torch.optim.Optimizer, net: nn.Module) -> State:
+    """Return what an optimizer knows of each parameter of `net`, by its name."""
+    return {name: dict(optimizer.state[parameter]) for name, parameter in net.named_parameters()}

@@ -20,7 +20,7 @@ from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.precision import fine
 from wakesleep.learning import averaging
-from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
+from wakesleep.learning.records import Pass, State, check_finite, require, restore, straight_line, velocities
 
 Change = Callable[[Tensor, torch.Generator], Tensor]
 """What makes another picture of the same thing of each case: (N, pixels) -> (N, pixels)."""
@@ -193,7 +193,7 @@ def _pass(
         if not config.mean_passes or cases < MEAN_EVERY * config.batch_size:
             averaging.accumulate(net, state, weight)
         averaging.swap(net, state)
-    state["optimizer"] = {name: dict(optimizer.state[parameter]) for name, parameter in net.named_parameters()}
+    state["optimizer"] = velocities(optimizer, net)
     return sums
 
 
@@ -205,8 +205,7 @@ def _optimizer(net: nn.Module, config: RobustConfig, epoch: int, state: State) -
         optimizer = torch.optim.Adam(parameters, lr=rate, betas=(config.momentum, 0.999), fused=True)
     else:
         optimizer = torch.optim.SGD(parameters, lr=rate, momentum=config.momentum, fused=True)
-    for name, parameter in net.named_parameters():
-        optimizer.state[parameter].update(state["optimizer"].get(name, {}))
+    restore(optimizer, net, state["optimizer"])
     return optimizer
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from wakesleep.foundation import cases as rows
-from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
+from wakesleep.learning.records import Pass, State, check_finite, require, restore, straight_line, velocities
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,13 @@ def evolve(
     state = {"epoch": 0, "optimizer": {}} if state is None else state
     for epoch in range(int(state["epoch"]), config.passes):
         optimizer = torch.optim.Adam(net.parameters(), lr=config.rate(epoch), fused=True)
-        for name, parameter in net.named_parameters():
-            optimizer.state[parameter].update(state["optimizer"].get(name, {}))
+        restore(optimizer, net, state["optimizer"])
         loss = torch.zeros((), device=images.device)
         for index in torch.split(rows.order(labels, len(images), rng), config.batch_size):
             loss += perturb(net, rows.as_probs(images[index]), labels[index], config.sigma, rng) * len(index)
             optimizer.step()
         check_finite(dict(net.named_parameters()), config.rate(epoch))
-        moments = {name: dict(optimizer.state[parameter]) for name, parameter in net.named_parameters()}
-        state = {"epoch": epoch + 1, "optimizer": moments}
+        state = {"epoch": epoch + 1, "optimizer": velocities(optimizer, net)}
         metrics = {"cross_entropy": float(loss) / len(images), "learning_rate": config.rate(epoch)}
         yield Pass(stage, epoch + 1, config.passes, len(images), metrics, state)
 
@@ -136,43 +134,46 @@ def autoencode(
 ) -> Iterator[Pass]:
     """Train every hidden layer of `net`, from the pixels up and in place, so that a linear layer above it gives its input back.
 
-    The same net that `backprop` fine-tunes; the last layer is left alone. A layer starts anew if it is stopped within its passes.
+    The same net that `backprop` fine-tunes; the last layer is left alone.
 
     Yields:
         Pass, with metric `reconstruction_cross_entropy`, nats a case.
     """
-    linear = [layer for layer in net if isinstance(layer, nn.Linear)][:-1]
-    below = rows.as_probs(images)
-    done = 0 if state is None else int(state["epoch"])
-    for depth, layer in enumerate(linear):
-        if done < (depth + 1) * config.passes:
-            yield from _autoencode(layer, below, depth, config, rng, len(linear), dtype)
+    layers = [layer for layer in net if isinstance(layer, nn.Linear)][:-1]
+    below, done = rows.as_probs(images), 0 if state is None else int(state["epoch"])
+    for depth, layer in enumerate(layers):
+        first = done - depth * config.passes
+        if first < config.passes:
+            for record in _autoencode(layer, below, config, rng, state if first > 0 else None, dtype):
+                number = depth * config.passes + record.epoch
+                yield record._replace(epoch=number, epochs=len(layers) * config.passes, state={**record.state, "epoch": number})
         with torch.no_grad():
             below = torch.cat([torch.sigmoid(layer(chunk)) for chunk in rows.chunks(below)])
 
 
 def _autoencode(
-    layer: nn.Linear, below: Tensor, depth: int, config: AutoencoderConfig, rng: torch.Generator, layers: int, dtype: torch.dtype | None
+    layer: nn.Linear, below: Tensor, config: AutoencoderConfig, rng: torch.Generator, state: State | None, dtype: torch.dtype | None
 ) -> Iterator[Pass]:
-    """Train one layer and the one that gives its input back, with tied first weights."""
+    """Train one layer and the one that gives its input back, which begins as its mirror image; `state` goes on after a pass of this layer."""
     back = nn.utils.skip_init(nn.Linear, layer.out_features, layer.in_features, device=below.device)  # type: ignore[no-untyped-call]
     with torch.no_grad():
-        back.weight.copy_(layer.weight.t())
-        back.bias.zero_()
-    optimizer = torch.optim.Adam([*layer.parameters(), *back.parameters()], lr=config.learning_rate, fused=True)
-    for epoch in range(config.passes):
+        back.weight.copy_(layer.weight.t() if state is None else state["back"]["weight"])
+        back.bias.copy_(torch.zeros_like(back.bias) if state is None else state["back"]["bias"])
+    both = nn.Sequential(layer, nn.Sigmoid(), back)
+    optimizer = torch.optim.Adam(both.parameters(), lr=config.learning_rate, fused=True)
+    restore(optimizer, both, {} if state is None else state["optimizer"])
+    for epoch in range(0 if state is None else int(state["epoch"]) % config.passes, config.passes):
         loss_sum = torch.zeros((), device=below.device)
         for index in torch.split(rows.order(None, len(below), rng), config.batch_size):
             batch = below[index]
             with torch.autocast(batch.device.type, dtype=dtype, enabled=dtype not in (None, torch.float32)):
-                logits = back(torch.sigmoid(layer(batch)))
+                logits = both(batch)
             loss = binary_cross_entropy_with_logits(logits.float(), batch, reduction="none").sum(1).mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             loss_sum += loss.detach() * len(index)
-        check_finite(dict(layer.named_parameters()), config.learning_rate)
-        number = depth * config.passes + epoch + 1
-        # Between two layers nothing but their weights is carried over, so a run goes on at the last finished layer.
+        check_finite(dict(both.named_parameters()), config.learning_rate)
         metrics = {"reconstruction_cross_entropy": float(loss_sum) / len(below)}
-        yield Pass("autoencoder", number, layers * config.passes, len(below), metrics, {"epoch": depth * config.passes})
+        state = {"back": dict(back.state_dict()), "optimizer": velocities(optimizer, both)}
+        yield Pass("autoencoder", epoch + 1, config.passes, len(below), metrics, state)
