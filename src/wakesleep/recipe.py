@@ -13,7 +13,6 @@ Under torchrun all ranks go the same way, each on its share of the cases; the fi
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +30,7 @@ from wakesleep.foundation import devices, distributed
 from wakesleep.foundation.cases import as_probs, order
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.precision import pick_precision
-from wakesleep.foundation.rng import generator
+from wakesleep.foundation.rng import generator, stream
 from wakesleep.judging import classify, monitor
 from wakesleep.learning import backprop, greedy, hybrid, up_down
 from wakesleep.learning.backprop import BackpropConfig
@@ -79,11 +78,6 @@ class Job:
         return pick_precision(self.config.precision, self.device)
 
 
-def _stream(seed: int, name: str, device: torch.device) -> torch.Generator:
-    """Return the generator of one stage, so that adding a stage does not change the numbers of another."""
-    return generator(int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:6]), device)
-
-
 def _on(split: Split, device: torch.device) -> Split:
     return Split(split.images.to(device), None if split.labels is None else split.labels.to(device))
 
@@ -115,7 +109,7 @@ def _new_job(folder: Path, config: TrainConfig, dataset: Dataset, device: torch.
     train, validation = _parts(dataset, config.validation)
     sizes = (dataset.train.images.shape[1], *config.hidden)
     labels = len(dataset.classes) if config.label_memory else 0
-    dbn = DBN(sizes, labels=labels, rng=_stream(config.seed, "init", device))
+    dbn = DBN(sizes, labels=labels, rng=stream(config.seed, "init", device))
     on_device = None if validation is None else _on(validation, device)
     own = Split(distributed.share(train.images), None if train.labels is None else distributed.share(train.labels))
     return Job(folder, for_this_rank(config), dataset, _on(own, device), on_device, dbn, {}, about)
@@ -252,7 +246,7 @@ def train(job: Job) -> Iterator[Pass]:
             job.position, job.state, job.rng = position, None, None
         if job.rng is None:
             own = f"{name}/rank {distributed.rank()}" if distributed.rank() else name
-            job.rng = _stream(job.config.seed, own, job.device)
+            job.rng = stream(job.config.seed, own, job.device)
         distributed.agree(job.dbn, *job.nets.values())
         began = time.perf_counter()
         for record, state in STAGES[name](job, job.rng, job.state):
@@ -287,7 +281,7 @@ def _pretrain(job: Job, rng: torch.Generator, state: State | None) -> Iterator[S
         if layer not in watched:
             watched = {layer: (_watched(job, job.train, layer), None if job.validation is None else _watched(job, job.validation, layer))}
         increment = record.state["inner"].get("increment.weight")
-        rng_here = _stream(job.config.seed, f"monitor {record.stage}", job.device)  # the same draws in each pass, so that passes compare
+        rng_here = stream(job.config.seed, f"monitor {record.stage}", job.device)  # the same draws in each pass, so that passes compare
         record.metrics.update(monitor.measure(job.dbn.rbm(layer), *watched[layer], rng=rng_here, increment=increment))
         if record.stage == "memory" and job.dbn.labels and job.validation is not None and job.validation.labels is not None:
             errors = classify.count_errors(classify.predict(job.dbn, job.validation.images), job.validation.labels)
@@ -352,8 +346,7 @@ def _keep_best(
         stage = record.stage
         if log_probs is not None and job.validation is not None and job.validation.labels is not None:
             found = log_probs(job.validation.images)
-            errors = classify.count_errors(found.argmax(1), job.validation.labels)
-            loss = float(torch.nn.functional.nll_loss(found, job.validation.labels))
+            errors, loss = classify.errors_and_loss(found, job.validation.labels)
             record.metrics["validation_errors"], record.metrics["validation_cross_entropy"] = errors, loss
             if "score" not in best or [errors, loss] <= best["score"]:
                 best = {"score": [errors, loss], "pass": record.epoch, "best": _copy(module)}
@@ -411,13 +404,13 @@ def cases_for(dbn: DBN, split: Split, name: str) -> tuple[Tensor, Tensor]:
 
 def score(log_probs: Tensor, labels: Tensor, name: str, method: str) -> dict[str, Any]:
     """Return the errors of log p(label | image), (N, labels), as a row of an evaluation."""
-    errors = classify.count_errors(log_probs.argmax(1), labels)
+    errors, loss = classify.errors_and_loss(log_probs, labels)
     return {
         "dataset": name,
         "n_test": len(labels),
         "test_errors": errors,
         "test_error_percent": round(100 * errors / len(labels), 4),
-        "cross_entropy_nats": float(torch.nn.functional.nll_loss(log_probs, labels)),
+        "cross_entropy_nats": loss,
         "method": method,
     }
 

@@ -12,8 +12,8 @@ import torch
 from wakesleep.cli import main
 from wakesleep.commands.reproduce import NAMES
 from wakesleep.data import Dataset, Split
-from wakesleep.experiments.tables import TABLES, few_labels, figures, runs
-from wakesleep.experiments.tables.runs import Bench, learn, of_net, toy
+from wakesleep.experiments.tables import TABLES, few_labels, figures, pretraining, runs
+from wakesleep.experiments.tables.runs import Bench, learn, toy
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop
 from wakesleep.settings import preset
@@ -49,6 +49,7 @@ def test_every_table_runs(table: str, folder: Path, capsys: pytest.CaptureFixtur
     for row in rows:
         assert row["smoke"] is True
         assert row["command"].startswith(f"wakesleep reproduce {table} --smoke")
+        assert row["reported"] != "a week" or row["metric"] == "minutes"
         assert row["metric"].split("_")[-1] in ("bound", "reverse", "percent", "errors", "minutes", "passes", "second", "multiplications"), row
 
 
@@ -59,6 +60,14 @@ def test_what_is_there_is_read_and_not_run_again(folder: Path, capsys: pytest.Ca
     main(["reproduce", "geometry", "--smoke", "--folder", str(folder)])
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
     assert "robust 1/2" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_pretraining_keeps_to_the_precision_of_the_table(precision: str, tmp_path: Path, digits: Dataset) -> None:
+    one = bench(tmp_path, digits)
+    pretraining.pretrained(replace(one, config=replace(one.config, precision=precision)), 1, "pretrain-50k")
+    config = json.loads((tmp_path / "digits" / "seed-1-pretrain-50k" / "config.json").read_text())
+    assert config["precision"] == precision
 
 
 def plain(bench: Bench, passes: int = 4, validation: Split | None = None, stop_at: int = 0) -> runs.Done:
@@ -73,7 +82,7 @@ def plain(bench: Bench, passes: int = 4, validation: Split | None = None, stop_a
             yield record
 
     make = lambda rng: backprop.random_classifier((64, 20, 10), rng=rng)  # noqa: E731
-    return learn(bench, "plain", 1, config, make=make, loop=loop, log_probs=of_net, validation=validation)
+    return learn(bench, "plain", 1, config, make=make, loop=loop, log_probs=backprop.log_probs, validation=validation)
 
 
 def test_a_stopped_run_loses_a_pass_at_most_and_ends_the_same(tmp_path: Path, digits: Dataset) -> None:

@@ -24,7 +24,7 @@ class Reproduce:
     """Re-run the paper's tables, or those that are named: reported figure, ours, command and minutes. Goes on where it was stopped."""
 
     tables: Positional[tuple[str, ...]] = NAMES
-    """strategies, pretraining, generative, depth, few-labels, geometry, another, costs; by default all, which takes two days on 2 cores."""
+    """strategies, pretraining, generative, depth, few-labels, geometry, another, costs; by default all, about a day on 2 cores."""
     smoke: bool = False
     """Run each end to end in seconds, tiny nets on the embedded digits: a check that everything works, no figures."""
     seeds: tuple[int, ...] = (1, 2, 3)
@@ -90,4 +90,6 @@ def _bench(args: Reproduce, command: str) -> Bench:
     config = toy(preset(name)) if args.smoke else preset(name)
     dataset = shared.load_set(name, args.data_folder)
     folder, seeds = (args.folder / "smoke", args.seeds[:1]) if args.smoke else (args.folder, args.seeds)
-    return Bench(dataset, folder, seeds, replace(config, precision=args.precision), pick_device(args.device), command, args.smoke)
+    return Bench(
+        dataset, folder, seeds, replace(config, precision=args.precision), pick_device(args.device), command, args.data_folder, args.smoke
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,11 @@ from torch import Tensor
 def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     """Return a fresh generator on `device`; the same seed gives the same stream on the same kind of device."""
     return torch.Generator(device=device).manual_seed(seed)
+
+
+def stream(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return the generator of one part of a run, so that adding a part does not change the numbers of another."""
+    return generator(int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:6]), device)
 
 
 def permutation(n: int, rng: torch.Generator) -> Tensor:

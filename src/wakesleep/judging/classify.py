@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import nll_loss
 
 from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import ConfigError
@@ -45,3 +46,8 @@ def predict(dbn: DBN, images: Tensor) -> Tensor:
 def count_errors(predicted: Tensor, labels: Tensor) -> int:
     """Return how many predictions (N,) differ from the labels (N,)."""
     return int((predicted != labels).sum())
+
+
+def errors_and_loss(log_probs: Tensor, labels: Tensor) -> tuple[int, float]:
+    """Return how many labels (N,) the most probable ones miss, and the cross-entropy, nats a case, of log p(label | image), (N, labels)."""
+    return count_errors(log_probs.argmax(1), labels), float(nll_loss(log_probs, labels))

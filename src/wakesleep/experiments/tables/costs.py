@@ -29,7 +29,7 @@ def rows(bench: Bench) -> Iterator[Row]:
         found = json.loads(result.read_text(encoding="utf-8"))
         name = result.parent.name.removeprefix(f"{bench.dataset.name}-").rsplit("-seed-", 1)[0]
         for metric, value in (("minutes", found["minutes"]), ("passes", len(found["passes"]))):
-            yield row(bench.dataset.name, f"cost-{name}", metric, [value], seeds=(seed,), reported="a week", command=bench.command)
+            yield _row(bench, name, metric, value, seed)
 
 
 def _of_run(bench: Bench, part: str, seed: int, lines: list[dict[str, Any]], about: dict[str, Any]) -> Iterator[Row]:
@@ -41,8 +41,12 @@ def _of_run(bench: Bench, part: str, seed: int, lines: list[dict[str, Any]], abo
     speed = statistics.median(line["cases_per_second"] for line in lines)
     figures = {"minutes": sum(about["minutes"].values()), "passes": len(lines), "cases_per_second": speed, "tera_multiplications": total / 1e12}
     for metric, value in figures.items():
-        reported = "a week" if metric == "minutes" else ""
-        yield row(bench.dataset.name, f"cost-{part}", metric, [value], seeds=(seed,), reported=reported, command=bench.command)
+        yield _row(bench, part, metric, value, seed)
+
+
+def _row(bench: Bench, name: str, metric: str, value: float, seed: int) -> Row:
+    reported = "a week" if metric == "minutes" else ""
+    return row(bench.dataset.name, f"cost-{name}", metric, [value], seeds=(seed,), reported=reported, command=bench.command)
 
 
 def multiplications(stage: str, sizes: Sequence[int], labels: int, gibbs_steps: int = 3) -> float:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from wakesleep import checkpoint
 from wakesleep.experiments.results import Row, row
-from wakesleep.experiments.tables.pretraining import collect, parts_of
-from wakesleep.experiments.tables.runs import Bench, Done, learn, of_net
+from wakesleep.experiments.tables.pretraining import parts_of
+from wakesleep.experiments.tables.runs import Bench, Done, collect, fine_tune, learn, take_layers
 from wakesleep.foundation.cases import draw_binary
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import likelihood
@@ -72,28 +72,18 @@ def _sizes(bench: Bench, depth: int) -> tuple[int, ...]:
 def one(bench: Bench, depth: int, seed: int, generated_first: bool) -> Done[nn.Sequential]:
     """Return the finished net of `depth` hidden layers of equal width."""
     train, validation = parts_of(bench, all_cases=False)
-    assert train.labels is not None
-    images, labels, classes = train.images, train.labels, len(bench.dataset.classes)
-    sizes = _sizes(bench, depth)
+    sizes, classes = _sizes(bench, depth), len(bench.dataset.classes)
     base = bench.config.backprop if generated_first else bench.config.random
-    config = replace(base, passes=bench.passes(PASSES))
-    first = _stack(bench, sizes, seed, images) if generated_first else None
+    first = _stack(bench, sizes, seed, train.images) if generated_first else None
 
     def make(rng: torch.Generator) -> nn.Sequential:
         if first is None:
             return backprop.random_classifier((*sizes, classes), rng=rng)
         return backprop.classifier(first.net, classes, rng=rng, start="small")
 
-    return learn(
-        bench,
-        f"{bench.dataset.name}-depth-{depth}{'' if generated_first else '-random'}",
-        seed,
-        {"from": None if first is None else first.digest, "sizes": sizes, "backprop": config},
-        make=make,
-        loop=lambda net, rng, state: backprop.epochs(net, images, labels, config=config, rng=rng, state=state, dtype=bench.dtype),
-        log_probs=of_net,
-        validation=validation,
-    )
+    name = f"{bench.dataset.name}-depth-{depth}{'' if generated_first else '-random'}"
+    made = {"from": None if first is None else first.digest, "sizes": sizes}
+    return fine_tune(bench, name, seed, replace(base, passes=bench.passes(PASSES)), train, make, made, validation)
 
 
 def _stack(bench: Bench, sizes: tuple[int, ...], seed: int, images: Tensor) -> Done[DBN]:
@@ -105,8 +95,7 @@ def _stack(bench: Bench, sizes: tuple[int, ...], seed: int, images: Tensor) -> D
     def make(rng: torch.Generator) -> DBN:
         dbn = DBN(sizes, rng=rng)
         if below is not None:
-            for level in range(top):
-                dbn.rbm(level).load_state_dict(below.net.rbm(level).state_dict())
+            take_layers(dbn, below.net, top)
         return dbn
 
     def loop(dbn: DBN, rng: torch.Generator, state: State | None) -> Iterator[Pass]:

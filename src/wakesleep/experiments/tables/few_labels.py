@@ -20,14 +20,15 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep import checkpoint
+from wakesleep.data import Split
 from wakesleep.experiments.results import Row, row
-from wakesleep.experiments.tables.runs import Bench, Done, learn, of_dbn, of_net
-from wakesleep.foundation.cases import as_probs, order
+from wakesleep.experiments.tables.runs import Bench, Done, fine_tune, learn, mean_minutes, take_layers
+from wakesleep.foundation.cases import UNLABELLED, as_probs, order
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import classify
 from wakesleep.learning import backprop, cd, greedy
 from wakesleep.learning.backprop import BackpropConfig
-from wakesleep.learning.records import Pass, State, straight_line
+from wakesleep.learning.records import Pass, State
 from wakesleep.model.dbn import DBN
 
 TABLE = "few-labels"
@@ -52,7 +53,6 @@ def rows(bench: Bench, counts: tuple[int, ...] = COUNTS, ways: tuple[str, ...] =
         for way in ways:
             done = [one(bench, way, count, seed) for seed in choices(bench, count)]
             values = [100 - run.errors["test_error_percent"] for run in done]
-            minutes = round(sum(run.minutes for run in done) / len(done), 2)
             name = f"labels-{count}" if way == "spread" else f"labels-{count}-{way}"
             yield row(
                 bench.dataset.name,
@@ -62,7 +62,7 @@ def rows(bench: Bench, counts: tuple[int, ...] = COUNTS, ways: tuple[str, ...] =
                 seeds=choices(bench, count),
                 reported=REPORTED.get((way, count), "") if bench.dataset.name == "mnist" else "",
                 command=bench.command,
-                minutes=minutes,
+                minutes=mean_minutes(done),
                 each=values,
             )
 
@@ -102,45 +102,44 @@ def _tuned(bench: Bench, base: BackpropConfig, count: int) -> BackpropConfig:
 
 
 def _supervised(bench: Bench, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor) -> Done[nn.Sequential]:
-    config = _tuned(bench, bench.config.random, count)
     sizes = (images.shape[1], *bench.config.hidden, len(bench.dataset.classes))
-    return learn(
+    return fine_tune(
         bench,
         f"{bench.dataset.name}-supervised-{count}",
         seed,
-        {"sizes": sizes, "backprop": config},
-        make=lambda rng: backprop.random_classifier(sizes, rng=rng),
-        loop=lambda net, rng, state: backprop.epochs(
-            net, images[chosen], labels[chosen], config=config, rng=rng, state=state, dtype=bench.dtype
-        ),
-        log_probs=of_net,
+        _tuned(bench, bench.config.random, count),
+        Split(images[chosen], labels[chosen]),
+        lambda rng: backprop.random_classifier(sizes, rng=rng),
+        {"sizes": sizes},
     )
 
 
 def _pretrained(bench: Bench, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor) -> Done[nn.Sequential]:
-    config, first = _tuned(bench, bench.config.backprop, count), unlabelled_net(bench)
-    return learn(
+    first = unlabelled_net(bench)
+    return fine_tune(
         bench,
         f"{bench.dataset.name}-pretrained-{count}",
         seed,
-        {"from": first.digest, "backprop": config},
-        make=lambda rng: backprop.classifier(first.net, len(bench.dataset.classes), rng=rng, start="small"),
-        loop=lambda net, rng, state: backprop.epochs(
-            net, images[chosen], labels[chosen], config=config, rng=rng, state=state, dtype=bench.dtype
-        ),
-        log_probs=of_net,
+        _tuned(bench, bench.config.backprop, count),
+        Split(images[chosen], labels[chosen]),
+        lambda rng: backprop.classifier(first.net, len(bench.dataset.classes), rng=rng, start="small"),
+        {"from": first.digest},
     )
+
+
+def _known(labels: Tensor, chosen: Tensor) -> Tensor:
+    """Return the labels of the chosen cases, UNLABELLED elsewhere."""
+    return torch.full_like(labels, UNLABELLED).index_copy_(0, chosen, labels[chosen])
 
 
 def _spread(bench: Bench, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor) -> Done[nn.Sequential]:
     first = unlabelled_net(bench)
     config = replace(bench.config.backprop, passes=bench.passes(SPREAD_PASSES), learning_rate=bench.config.backprop.learning_rate / 2)
-    known = torch.full_like(labels, -1)
-    known[chosen] = labels[chosen]
+    known = _known(labels, chosen)
 
     def loop(net: nn.Sequential, rng: torch.Generator, state: State | None) -> Iterator[Pass]:
         probs = spread(neighbours(bench, first, images), known)
-        guessed = torch.where(known < 0, probs.argmax(1), known)
+        guessed = torch.where(known == UNLABELLED, probs.argmax(1), known)
         return backprop.epochs(
             net, images, guessed, config=config, rng=rng, weights=certainty(probs), state=state, stage="spread", dtype=bench.dtype
         )
@@ -152,7 +151,7 @@ def _spread(bench: Bench, count: int, seed: int, images: Tensor, labels: Tensor,
         {"from": first.digest, "backprop": config, "neighbours": NEIGHBOURS, "alpha": ALPHA},
         make=lambda rng: backprop.classifier(first.net, len(bench.dataset.classes), rng=rng, start="small"),
         loop=loop,
-        log_probs=of_net,
+        log_probs=backprop.log_probs,
     )
 
 
@@ -164,8 +163,8 @@ def neighbours(bench: Bench, first: Done[DBN], images: Tensor) -> Any:
 
     path = bench.folder / f"{bench.dataset.name}-neighbours-{NEIGHBOURS}-{first.digest}.npz"
     if not path.exists():
-        codes = greedy.features(first.net, images, first.net.depth - 1)
-        graph = kneighbors_graph(normalize((as_probs(codes) - as_probs(codes).mean(0)).cpu().numpy()), NEIGHBOURS)
+        codes = as_probs(greedy.features(first.net, images, first.net.depth - 1))
+        graph = kneighbors_graph(normalize((codes - codes.mean(0)).cpu().numpy()), NEIGHBOURS)
         checkpoint.write_atomically(path, lambda temporary: _save_graph(temporary, graph.maximum(graph.T)))
     return sparse.load_npz(path)
 
@@ -178,7 +177,7 @@ def _save_graph(path: Path, graph: Any) -> None:
 
 
 def spread(graph: Any, known: Tensor) -> Tensor:
-    """Return p(label | case) (N, labels) where the known labels (N,; -1 is unknown) have run along the graph (Zhou et al. 2004)."""
+    """Return p(label | case) (N, labels) where the known labels (N,; UNLABELLED is unknown) have run along the graph (Zhou et al. 2004)."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.semi_supervised import LabelSpreading
 
@@ -197,16 +196,11 @@ def certainty(probs: Tensor) -> Tensor:
 
 def _memory(bench: Bench, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor) -> Done[DBN]:
     passes, below = bench.passes(MEMORY_PASSES), unlabelled_net(bench)
-    known = torch.full_like(labels, -1)
-    known[chosen] = labels[chosen]
-    config = bench.config.greedy.memory
+    known, config = _known(labels, chosen), bench.config.greedy.memory
 
     def make(rng: torch.Generator) -> DBN:
         dbn = DBN(below.net.sizes, labels=len(bench.dataset.classes), rng=rng)
-        for mine, there in zip(dbn.recognition, below.net.recognition, strict=True):
-            mine.load_state_dict(there.state_dict())
-        for mine, there in zip(dbn.generative, below.net.generative, strict=True):
-            mine.load_state_dict(there.state_dict())
+        take_layers(dbn, below.net, dbn.depth - 1)
         return dbn
 
     return learn(
@@ -216,7 +210,7 @@ def _memory(bench: Bench, count: int, seed: int, images: Tensor, labels: Tensor,
         {"from": below.digest, "memory": config, "passes": passes},
         make=make,
         loop=lambda dbn, rng, state: together(dbn, images, known, config, passes, rng, state, bench.dtype),
-        log_probs=of_dbn,
+        log_probs=classify.log_probs,
     )
 
 
@@ -231,13 +225,13 @@ WAYS: dict[str, Callable[..., Done[nn.Sequential] | Done[DBN]]] = {
 def together(
     dbn: DBN, images: Tensor, known: Tensor, config: cd.CDConfig, passes: int, rng: torch.Generator, state: State | None, dtype: torch.dtype
 ) -> Iterator[Pass]:
-    """Train the label memory on labelled and unlabelled cases together, in place: unknown labels (-1) are drawn anew before each pass.
+    """Train the label memory on labelled and unlabelled cases together, in place: unknown labels are drawn anew before each pass.
 
     p(label | features) is exact with the hidden units summed out, so a draw is one Gibbs step of what is missing. The first pass has
     nothing to draw from; it goes as often through the labelled cases alone as makes a pass.
     """
-    features = greedy.features(dbn, images, dbn.depth - 1)
-    unknown = known < 0
+    features, unknown = greedy.features(dbn, images, dbn.depth - 1), known == UNLABELLED
+    each = replace(config, passes=passes, initial_momentum_passes=1)
     inner = None if state is None else state["inner"]
     for epoch in range(0 if state is None else int(state["epoch"]), passes):
         if epoch == 0:
@@ -251,9 +245,6 @@ def together(
         cases = torch.cat([as_probs(features[shown]), nn.functional.one_hot(labels, dbn.labels).float()], 1)
         if epoch == 0:
             cd.set_base_rates(dbn.memory, cases)
-        rate = straight_line(config.learning_rate, config.final_learning_rate, epoch, passes)
-        one_pass = replace(config, passes=1, learning_rate=rate, initial_momentum=config.momentum if epoch else config.initial_momentum)
-        inner = None if inner is None else {**inner, "epoch": 0}
-        (record,) = cd.epochs(dbn.memory, cases, config=one_pass, rng=rng, classes=labels, state=inner, stage="memory", dtype=dtype)
+        record = next(cd.epochs(dbn.memory, cases, config=each, rng=rng, classes=labels, state=inner, stage="memory", dtype=dtype))
         inner = record.state
-        yield record._replace(epoch=epoch + 1, epochs=passes, state={"epoch": epoch + 1, "inner": inner})
+        yield record._replace(state={"epoch": epoch + 1, "inner": inner})

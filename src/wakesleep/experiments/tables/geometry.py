@@ -9,8 +9,8 @@ from torch import Tensor
 
 from wakesleep.data.distort import Distortion, distort, translations
 from wakesleep.experiments.results import Row
-from wakesleep.experiments.tables.pretraining import collect, robust_net
-from wakesleep.experiments.tables.runs import Bench
+from wakesleep.experiments.tables.pretraining import robust_net
+from wakesleep.experiments.tables.runs import Bench, collect
 from wakesleep.learning.robust import RobustConfig
 
 TABLE = "geometry"

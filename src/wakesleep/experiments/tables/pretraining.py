@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 from torch import nn
 
 from wakesleep import checkpoint
 from wakesleep.data import Split, hold_out
 from wakesleep.experiments import mnist
-from wakesleep.experiments.results import Row, row
-from wakesleep.experiments.tables.runs import Bench, Done, learn, of_net
+from wakesleep.experiments.results import Row
+from wakesleep.experiments.tables.runs import Bench, Done, collect, fine_tune, learn
 from wakesleep.learning import backprop, robust
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.robust import Change, RobustConfig
@@ -31,16 +32,18 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 def mnist_rows(bench: Bench, parts: tuple[str, ...]) -> list[Row]:
     """Return the rows of parts of the figures on MNIST, done as far as they are not yet."""
-    options = mnist.Options(seeds=bench.seeds, folder=bench.folder / bench.dataset.name, parts=parts, device=str(bench.device))
-    return mnist.measure(options, bench.dataset, bench.command, bench.config)
+    return mnist.measure(_options(bench, parts), bench.dataset, bench.command, bench.config)
+
+
+def _options(bench: Bench, parts: tuple[str, ...]) -> mnist.Options:
+    return mnist.Options(bench.seeds, bench.folder / bench.dataset.name, parts, device=str(bench.device), precision=bench.config.precision)
 
 
 def pretrained(bench: Bench, seed: int, part: str) -> DBN:
     """Return the greedily pretrained net of a seed, from the first cases ("pretrain-50k") or all ("pretrain-60k")."""
-    folder = bench.folder / bench.dataset.name
-    options = mnist.Options(seeds=(seed,), folder=folder, device=str(bench.device))
-    mnist.run(folder, seed, part, options, bench.dataset, bench.command, bench.config)
-    return checkpoint.load(folder / f"seed-{seed}-{part}", bench.device)
+    options = _options(bench, (part,))
+    mnist.run(options.folder, seed, part, options, bench.dataset, bench.command, bench.config)
+    return checkpoint.load(options.folder / f"seed-{seed}-{part}", bench.device)
 
 
 def parts_of(bench: Bench, all_cases: bool) -> tuple[Split, Split | None]:
@@ -80,7 +83,7 @@ def robust_net(
         loop=lambda net, rng, state: robust.epochs(
             net, train.images, labels, config=config, rng=rng, change=change, state=state, dtype=bench.dtype
         ),
-        log_probs=of_net,
+        log_probs=backprop.log_probs,
         validation=validation,
     )
 
@@ -92,51 +95,16 @@ def robust_rows(bench: Bench) -> list[Row]:
     )
 
 
-def collect(bench: Bench, name: str, done: list[Done[nn.Sequential]], reported: str = "") -> list[Row]:
-    """Return the rows of finished runs, one a seed: test errors, and validation errors where there are some."""
-    minutes = round(sum(run.minutes for run in done) / len(done), 2)
-    found = []
-    for metric in ("test_error_percent", "validation_errors"):
-        values = [run.errors[metric] for run in done if metric in run.errors]
-        if values:
-            said = reported if metric == "test_error_percent" else ""
-            found.append(
-                row(
-                    bench.dataset.name,
-                    name,
-                    metric,
-                    values,
-                    seeds=bench.seeds,
-                    reported=said,
-                    command=bench.command,
-                    minutes=minutes,
-                    each=values,
-                    precision=str(bench.dtype).removeprefix("torch."),
-                )
-            )
-    return found
-
-
 CONJUGATE = BackpropConfig(method="cg", passes=20)
 
 
 def conjugate(bench: Bench) -> list[Row]:
     """Return the rows of conjugate gradient from the pretrained weights, as in the 2006 code."""
     train, validation = parts_of(bench, all_cases=False)
-    config = replace(CONJUGATE, passes=bench.passes(CONJUGATE.passes))
-    assert train.labels is not None
-    labels, classes, done = train.labels, len(bench.dataset.classes), []
+    config, done = replace(CONJUGATE, passes=bench.passes(CONJUGATE.passes)), []
     for seed in bench.seeds:
-        dbn = pretrained(bench, seed, "pretrain-50k")
-        run: Done[nn.Sequential] = learn(
-            bench,
-            f"{bench.dataset.name}-conjugate-50k",
-            seed,
-            {"from": "pretrain-50k", "greedy": bench.config.greedy, "backprop": config},
-            make=lambda rng, dbn=dbn: backprop.classifier(dbn, classes, rng=rng),  # type: ignore[misc]
-            loop=lambda net, rng, state: backprop.epochs(net, train.images, labels, config=config, rng=rng, state=state),
-            log_probs=of_net,
-            validation=validation,
-        )
-        done.append(run)
+        make = partial(backprop.classifier, pretrained(bench, seed, "pretrain-50k"), len(bench.dataset.classes))
+        made = {"from": "pretrain-50k", "greedy": bench.config.greedy}
+        name = f"{bench.dataset.name}-conjugate-50k"
+        done.append(fine_tune(bench, name, seed, config, train, lambda rng, make=make: make(rng=rng), made, validation))  # type: ignore[misc]
     return collect(bench, "conjugate-50k", done)

@@ -12,21 +12,22 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import nll_loss
 
 from wakesleep import checkpoint
 from wakesleep.data import Dataset, Split
+from wakesleep.experiments.results import Row, row
 from wakesleep.foundation.precision import pick_precision
-from wakesleep.foundation.rng import generator
+from wakesleep.foundation.rng import stream
 from wakesleep.judging import classify
 from wakesleep.learning import backprop
+from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.records import Pass, State
@@ -50,6 +51,8 @@ class Bench:
     """Sizes, passes and rates of the recipe; of toy size in a smoke run."""
     device: torch.device
     command: str
+    data_folder: Path | None = None
+    """Where another data set may lie."""
     smoke: bool = False
     """Whether this only shows that everything runs: no figures come of it."""
 
@@ -119,7 +122,7 @@ def learn(
     held_out = 0 if validation is None else len(validation)
     key = {"run": name, "seed": seed, "data": bench.dataset.checksum, "held_out": held_out, "precision": str(bench.dtype), "settings": plain}
     here = bench.folder / f"{name}-seed-{seed}-{digest(key)}"
-    rng = generator(int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:6]), bench.device)
+    rng = stream(seed, name, bench.device)
     net = make(rng)
     if not (here / "result.json").exists():
         here.mkdir(parents=True, exist_ok=True)
@@ -146,8 +149,8 @@ def _work(
     for record in loop(net, rng, state):
         line = {"stage": record.stage, "epoch": record.epoch, **record.metrics, "seconds": round(time.perf_counter() - began, 3)}
         if log_probs is not None and validation is not None:
-            line |= _errors(log_probs(net, validation.images.to(bench.device)), validation, "validation")
-            score = [line["validation_errors"], line["validation_cross_entropy"]]
+            score = _score(net, log_probs, validation, bench.device)
+            line |= dict(zip(("validation_errors", "validation_cross_entropy"), score, strict=True))
             if not best or score <= best["score"]:
                 best = {"score": score, "net": {at: tensor.detach().clone() for at, tensor in _tensors(net).items()}}
         lines.append(line)
@@ -163,8 +166,8 @@ def _work(
         errors["validation_errors"] = best["score"][0]
     tested = bench.dataset.test
     if log_probs is not None and tested is not None:
-        found = _errors(log_probs(net, tested.images.to(bench.device)), tested, "test")
-        errors |= {"test_error_percent": 100 * found["test_errors"] / len(tested), "test_cross_entropy": found["test_cross_entropy"]}
+        wrong, loss = _score(net, log_probs, tested, bench.device)
+        errors |= {"test_error_percent": 100 * wrong / len(tested), "test_cross_entropy": loss}
     checkpoint.save_tensors(here / "net.safetensors", _tensors(net), {}, "net")
     minutes = round(sum(line["seconds"] for line in lines) / 60, 3)
     checkpoint.write_json(here / "result.json", {"passes": lines, "minutes": minutes, "errors": errors})
@@ -180,31 +183,61 @@ def _go_on(here: Path, net: nn.Module, rng: torch.Generator, device: torch.devic
     parts = checkpoint.unflatten({at: tensor.to(device) for at, tensor in tensors.items()}, header["values"])
     checkpoint.fill(net, {at.removeprefix("net/"): tensor for at, tensor in tensors.items() if at.startswith("net/")}, [], path)
     rng.set_state(tensors["rng"])
-    best = parts.get("best", {})
-    if best:  # a net's names have dots, never slashes, so they come back as they were
-        best["net"] = dict(best["net"])
-    return header["lines"], parts["state"], best
+    return header["lines"], parts["state"], parts.get("best", {})
 
 
 def _tensors(net: nn.Module) -> dict[str, Tensor]:
     return checkpoint.dbn_tensors(net) if isinstance(net, DBN) else dict(net.state_dict())
 
 
-def _errors(log_probs: Tensor, split: Split, part: str) -> dict[str, Any]:
+def _score(net: Module, log_probs: LogProbs[Module], split: Split, device: torch.device) -> list[Any]:
     """Return errors and cross-entropy (nats a case) on labelled cases."""
     assert split.labels is not None
-    labels = split.labels.to(log_probs.device)
-    return {
-        f"{part}_errors": classify.count_errors(log_probs.argmax(1), labels),
-        f"{part}_cross_entropy": float(nll_loss(log_probs, labels)),
-    }
+    return [*classify.errors_and_loss(log_probs(net, split.images.to(device)), split.labels.to(device))]
 
 
-def of_net(net: nn.Sequential, images: Tensor) -> Tensor:
-    """Return the log-probabilities of a feed-forward net."""
-    return backprop.log_probs(net, images)
+def fine_tune(
+    bench: Bench,
+    name: str,
+    seed: int,
+    config: BackpropConfig,
+    cases: Split,
+    make: Callable[[torch.Generator], nn.Sequential],
+    made: dict[str, Any],
+    validation: Split | None = None,
+) -> Done[nn.Sequential]:
+    """Return the finished run of backpropagation on labelled cases, from the net that `make` returns; `made` are the settings it came of."""
+    labels = cases.labels
+    assert labels is not None
+    return learn(
+        bench,
+        name,
+        seed,
+        {"backprop": config, **made},
+        make=make,
+        loop=lambda net, rng, state: backprop.epochs(net, cases.images, labels, config=config, rng=rng, state=state, dtype=bench.dtype),
+        log_probs=backprop.log_probs,
+        validation=validation,
+    )
 
 
-def of_dbn(dbn: DBN, images: Tensor) -> Tensor:
-    """Return the log-probabilities of a label memory."""
-    return classify.log_probs(dbn, images)
+def take_layers(dbn: DBN, below: DBN, count: int) -> None:
+    """Give `dbn` the first `count` layers of `below`, recognition and generative weights in one, in place."""
+    for layer in range(count):
+        dbn.rbm(layer).load_state_dict(below.rbm(layer).state_dict())
+
+
+def collect(bench: Bench, name: str, done: list[Done[Any]], reported: str = "", **notes: Any) -> list[Row]:
+    """Return the rows of finished runs, one a seed: test errors, and validation errors where there are some."""
+    found = []
+    for metric, said in (("test_error_percent", reported), ("validation_errors", "")):
+        values = [run.errors[metric] for run in done if metric in run.errors]
+        if values:
+            more = {"minutes": mean_minutes(done), "each": values, "precision": str(bench.dtype).removeprefix("torch."), **notes}
+            found.append(row(bench.dataset.name, name, metric, values, seeds=bench.seeds, reported=said, command=bench.command, **more))
+    return found
+
+
+def mean_minutes(done: Sequence[Done[Any]]) -> float:
+    """Return the mean minutes of a run."""
+    return round(sum(run.minutes for run in done) / len(done), 2)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from wakesleep.data import Split
 from wakesleep.experiments.results import Row, row
 from wakesleep.experiments.tables.pretraining import parts_of
-from wakesleep.experiments.tables.runs import Bench, Done, learn, of_net
+from wakesleep.experiments.tables.runs import Bench, Done, collect, fine_tune, learn
 from wakesleep.foundation.cases import as_probs
 from wakesleep.judging import classify
 from wakesleep.learning import backprop, greedy, robust, strategies
@@ -38,26 +38,9 @@ def rows(bench: Bench) -> Iterator[Row]:
     """Yield each strategy's errors, with `curve`: (passes, minutes, validation errors) after each pass of the first seed."""
     for name, way in WAYS.items():
         done = [way(bench, seed) for seed in bench.seeds]
-        yield from _rows(bench, name, done)
+        minutes = round(sum(run.minutes for runs in done for run in runs) / len(done), 2)
+        yield from collect(bench, f"strategy-{name}", [runs[-1] for runs in done], minutes=minutes, curve=curve(done[0]))
     yield from _support_vectors(bench)
-
-
-def _rows(bench: Bench, name: str, done: list[list[Done[Any]]]) -> Iterator[Row]:
-    """Yield the rows of a strategy; each seed has one run, or one of features and one on top of them."""
-    minutes = round(sum(run.minutes for runs in done for run in runs) / len(done), 2)
-    for metric in ("validation_errors", "test_error_percent"):
-        values = [runs[-1].errors[metric] for runs in done]
-        yield row(
-            bench.dataset.name,
-            f"strategy-{name}",
-            metric,
-            values,
-            seeds=bench.seeds,
-            command=bench.command,
-            minutes=minutes,
-            each=values,
-            curve=curve(done[0]),
-        )
 
 
 def curve(runs: list[Done[Any]]) -> list[tuple[int, float, int]]:
@@ -82,32 +65,15 @@ def _tune(
     config: BackpropConfig,
     make: Callable[[torch.Generator], nn.Sequential],
     after: str = "",
-    cases: tuple[Split, Split] | None = None,
+    cases: tuple[Split, Split | None] | None = None,
 ) -> Done[nn.Sequential]:
     """Return the finished run of backpropagation from what `make` returns, on the 50,000 first cases or on `cases`."""
     train, validation = parts_of(bench, all_cases=False) if cases is None else cases
-    labels = train.labels
-    assert labels is not None
-    return learn(
-        bench,
-        f"{bench.dataset.name}-strategy-{name}",
-        seed,
-        {"backprop": config, "from": after},
-        make=make,
-        loop=lambda net, rng, state: backprop.epochs(
-            net, train.images, labels, config=config, rng=rng, state=state, dtype=bench.dtype, stage=name
-        ),
-        log_probs=of_net,
-        validation=validation,
-    )
+    return fine_tune(bench, f"{bench.dataset.name}-strategy-{name}", seed, config, train, make, {"from": after}, validation)
 
 
 def _denial(bench: Bench, seed: int) -> list[Done[Any]]:
     """Random features; only the last layer learns."""
-    return [_last_layer(bench, seed)]
-
-
-def _last_layer(bench: Bench, seed: int) -> Done[nn.Sequential]:
     train, validation = parts_of(bench, all_cases=False)
     labels = train.labels
     assert labels is not None
@@ -117,16 +83,18 @@ def _last_layer(bench: Bench, seed: int) -> Done[nn.Sequential]:
         features = _through(net[:-1], train.images)
         return backprop.epochs(nn.Sequential(net[-1]), features, labels, config=config, rng=rng, state=state, stage="denial")
 
-    return learn(
-        bench,
-        f"{bench.dataset.name}-strategy-denial",
-        seed,
-        {"backprop": config, "sizes": _sizes(bench)},
-        make=lambda rng: backprop.random_classifier(_sizes(bench), rng=rng),
-        loop=loop,
-        log_probs=of_net,
-        validation=validation,
-    )
+    return [
+        learn(
+            bench,
+            f"{bench.dataset.name}-strategy-denial",
+            seed,
+            {"backprop": config, "sizes": _sizes(bench)},
+            make=lambda rng: backprop.random_classifier(_sizes(bench), rng=rng),
+            loop=loop,
+            log_probs=backprop.log_probs,
+            validation=validation,
+        )
+    ]
 
 
 def _through(net: nn.Module, images: Tensor) -> Tensor:
@@ -148,7 +116,7 @@ def _evolution(bench: Bench, seed: int) -> list[Done[Any]]:
             config,
             make=lambda rng: backprop.random_classifier(_sizes(bench), rng=rng),
             loop=lambda net, rng, state: strategies.evolve(net, train.images, labels, config=config, rng=rng, state=state),
-            log_probs=of_net,
+            log_probs=backprop.log_probs,
             validation=validation,
         )
     ]
@@ -240,7 +208,7 @@ def _rectified(bench: Bench, seed: int) -> list[Done[Any]]:
             {"robust": config, "sizes": _sizes(bench)},
             make=lambda rng: rectified(_sizes(bench), rng),
             loop=lambda net, rng, state: robust.epochs(net, train.images, labels, config=config, rng=rng, state=state, dtype=bench.dtype),
-            log_probs=of_net,
+            log_probs=backprop.log_probs,
             validation=validation,
         )
     ]
