@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 
 import wakesleep as ws
@@ -65,6 +67,19 @@ def test_a_pickle_holds_plain_arrays_so_that_any_device_can_load_it(fitted: tupl
         return {type(value)}.union(*map(kinds, inner))
 
     assert not any(issubclass(kind, torch.Tensor | torch.nn.Module) for kind in kinds(fitted[0].__getstate__()))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU to learn on")
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_what_learned_on_a_gpu_is_loaded_where_there_is_none(name: str, tmp_path: Path) -> None:
+    estimator, method = ESTIMATORS[name]
+    learned = clone(estimator).set_params(device="cuda").fit(X, Y)
+    (tmp_path / "net.pickle").write_bytes(pickle.dumps(learned))
+    np.save(tmp_path / "X.npy", X)
+    load = "import pickle, numpy as np; e = pickle.load(open('net.pickle', 'rb')); e.device = 'cpu'"
+    code = f"{load}; np.save('out.npy', e.{method}(np.load('X.npy')))"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), getattr(learned, method)(X), rtol=1e-4, atol=1e-5)
 
 
 def test_skops(fitted: tuple[object, str], tmp_path: Path) -> None:

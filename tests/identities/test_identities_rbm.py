@@ -175,3 +175,14 @@ def test_bad_kinds_name_the_value():
         from_kinds([("gaussian", 3)])
     with pytest.raises(ConfigError, match="size 0"):
         as_units(0)
+
+
+@pytest.mark.parametrize("size", [0.1, 4.9, 5.1, 19.9])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_units_that_share_a_logarithm_stay_within_float32(size, sign):
+    """All units on and all shifts of one sign: a product of too many factors would overflow or vanish."""
+    inputs, shifts = torch.full((3, 64), 30.0), torch.full((2, 64), size * sign)
+    told = Bernoulli(64).log_partition_shifts(inputs, shifts)
+    x, w = inputs.double()[:, None], shifts.double()
+    exact = (torch.nn.functional.softplus(x + w) - torch.nn.functional.softplus(x)).sum(2)
+    torch.testing.assert_close(told.double(), exact, rtol=1e-5, atol=1e-5)
