@@ -37,7 +37,7 @@ def as_probs(cases: Tensor) -> Tensor:
 def gather(cases: Tensor | Rows, index: Tensor, out: Tensor) -> Tensor:
     """Write rows `index` (n,) of `cases` (N, D) into `out` (n, D) as probabilities; the only copy a minibatch makes."""
     if cases.dtype == torch.uint8:
-        return out.copy_(take(cases, index)).div_(255.0)
+        return torch.div(take(cases, index), 255.0, out=out)
     if isinstance(cases, Tensor) and cases.dtype == out.dtype:
         return torch.index_select(cases, 0, index, out=out)
     return out.copy_(take(cases, index))

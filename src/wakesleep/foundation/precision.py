@@ -64,8 +64,7 @@ def twin(net: Net, dtype: torch.dtype | None) -> Net:
 def refresh(coarse: nn.Module, net: nn.Module) -> None:
     """Copy the weights of `net` into its twin."""
     if coarse is not net:
-        for there, here in zip(coarse.parameters(), net.parameters(), strict=True):
-            there.copy_(here)
+        torch._foreach_copy_(list(coarse.parameters()), list(net.parameters()))
 
 
 def fine(dtype: torch.dtype) -> torch.dtype:

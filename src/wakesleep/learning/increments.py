@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim.sgd import sgd
 
 from wakesleep.foundation import distributed
 
@@ -54,7 +53,8 @@ def follow(
         increment, decayed = increments.get(f"increment.{name}"), rate * (decay or {}).get(name, 0.0)
         if increment is not None and momentum and (product := _only_coarse_product(name, lessons, increment)):
             (left, right), weight, cases = product
-            _fused_step(parameter, increment, left.t() @ right, factor=rate * weight / cases, momentum=momentum, decayed=decayed)
+            change = torch.addmm(right[:1], left.t(), right, beta=0.0, alpha=rate * weight / cases)
+            _step(parameter, increment, change.to(increment.dtype), momentum=momentum, decayed=decayed)
             continue
         moved, kept, taught = (parameter, 1 - decayed, False) if increment is None else (increment, momentum, False)
         for lesson, weight in lessons:
@@ -65,9 +65,7 @@ def follow(
                 (moved if kept == 1 else moved.mul_(kept)).add_(lesson.gradients[name], alpha=rate * weight)
                 kept, taught = 1.0, True
         if taught and increment is not None:
-            if decayed:
-                increment.add_(parameter, alpha=-decayed)
-            parameter.add_(increment)
+            _step(parameter, increment, increment, momentum=0.0, decayed=decayed)
 
 
 def _add_product(moved: Tensor, left: Tensor, right: Tensor, *, kept: float, factor: float) -> None:
@@ -88,23 +86,24 @@ def _only_coarse_product(
     return lesson.products[name], weight, lesson.cases
 
 
-def _fused_step(parameter: Tensor, increment: Tensor, product: Tensor, *, factor: float, momentum: float, decayed: float) -> None:
-    """Move increment and parameter by factor * product, reading each once: what cannot be added within a product is added in one go.
+def _step(parameter: Tensor, increment: Tensor, change: Tensor, *, momentum: float, decayed: float) -> None:
+    """Move both, each read and written once: i <- momentum * i + change - decayed * p, p <- p + i.
 
-    PyTorch's fused step is v <- momentum v + g / scale + decay p, p <- p - rate v; a rate and a decay below zero turn it into Hinton's.
+    PyTorch's fused step is v <- momentum v + g + decay p, p <- p - rate v; a rate and a decay below zero turn it into Hinton's. Without
+    momentum `change` may be the increment itself. The kernel is called without the optimizer around it, whose bookkeeping costs as much as the
+    step of a small layer.
     """
-    sgd(
+    torch._fused_sgd_(
         [parameter],
-        [product.to(increment.dtype)],
+        [change],
         [increment],
-        fused=True,
-        grad_scale=torch.tensor(1 / factor, device=increment.device),
         weight_decay=-decayed,
-        momentum=momentum,
+        momentum=momentum or 1.0,
         lr=-1.0,
         dampening=0.0,
         nesterov=False,
         maximize=False,
+        is_first_step=not momentum,
     )
 
 

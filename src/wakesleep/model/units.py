@@ -76,16 +76,19 @@ class Bernoulli:
         """
         shared = 4.0 if shifts.is_cuda else min(16.0, 80 / max(float(shifts.abs().max()), 1.0))  # a GPU is not waited for
         off, on = torch.sigmoid(-total_input), torch.sigmoid(total_input)
-        result = total_input.new_empty(len(total_input), len(shifts))
-        factors = torch.empty_like(off)
-        for number, row in enumerate(shifts.to(off.dtype).exp()):
-            product = torch.addcmul(off, on, row, out=factors)
-            units = 2
-            while units <= shared and product.shape[-1] % 2 == 0:
-                half, units = product.shape[-1] // 2, 2 * units
-                product = product[:, :half].mul_(product[:, half:])
-            result[:, number] = product.log_().sum(-1)
-        return result
+        product = factors = torch.empty_like(off)
+        halves: list[tuple[Tensor, Tensor]] = []
+        units = 2
+        while units <= shared and product.shape[-1] % 2 == 0:
+            product, other = product.chunk(2, -1)
+            halves, units = [*halves, (product, other)], 2 * units
+        products = total_input.new_empty(len(shifts), *product.shape)
+        for row, kept in zip(shifts.to(off.dtype).exp(), products, strict=True):
+            torch.addcmul(off, on, row, out=factors)
+            for half, other in halves:
+                half.mul_(other)
+            kept.copy_(product)
+        return products.log_().sum(-1).t()
 
     @property
     def kinds(self) -> list[tuple[str, int]]:
