@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wakesleep import plots
+from wakesleep.experiments.tables.depth import DEPTHS
 from wakesleep.experiments.tables.few_labels import COUNTS, NAMES
 
 Rows = Iterable[dict[str, Any]]
@@ -22,23 +23,34 @@ def draw(results: Path, out: Path) -> list[Path]:
     for data in ("mnist", "fashion-mnist"):
         path = results / f"{data}.json"
         rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-        for name, panels, x in (
-            ("strategies", {f"{data}: validation errors against {what}": strategies(rows, at) for what, at in AXES.items()}, ""),
-            ("few-labels", {f"{data}: test accuracy, %, median": few_labels(rows)}, "labels"),
+        for name, panels, x, logarithmic in (
+            ("strategies", {f"{data}: validation errors against {what}": strategies(rows, at) for what, at in AXES.items()}, "", "y"),
+            ("few-labels", {f"{data}: test accuracy, %, median": few_labels(rows)}, "labels", "x"),
+            ("depth", {f"{data}: {words}, median": depth(rows, metric) for metric, words in MEASURES.items()}, "hidden layers", ""),
         ):
             if any(panels.values()):
-                logarithmic = ("x",) if name == "few-labels" else ("y",)
                 drawn.append(plots.save_panels(out / f"{data}-{name}.png", panels, x=x, columns=len(panels), logarithmic=logarithmic))
     return drawn
 
 
 AXES = {"passes": 0, "minutes": 1}
+MEASURES = {"validation_errors": "validation errors", "test_bound": "bound on log p of test cases, nats"}
 
 
 def strategies(rows: Rows, at: int) -> Curves:
     """Return validation errors of each strategy after each pass, against passes (`at` = 0) or minutes (1)."""
     found = [row for row in rows if row["row"].startswith("strategy-") and row["metric"] == "validation_errors" and row.get("curve")]
     return {row["row"].removeprefix("strategy-"): ([step[at] for step in row["curve"]], [step[2] for step in row["curve"]]) for row in found}
+
+
+def depth(rows: Rows, metric: str) -> Curves:
+    """Return a figure of each depth, pretrained and from random weights."""
+    values = {row["row"]: row["value"] for row in rows if row["metric"] == metric}
+    found: Curves = {}
+    for way, ending in (("pretrained", ""), ("random weights", "-random")):
+        if known := [(float(layers), values[f"depth-{layers}{ending}"]) for layers in DEPTHS if f"depth-{layers}{ending}" in values]:
+            found[way] = [layers for layers, _ in known], [value for _, value in known]
+    return found
 
 
 def few_labels(rows: Rows) -> Curves:
