@@ -87,6 +87,8 @@ def _key(found: Row) -> tuple[str, str, str]:
 
 
 CLASSIFIERS = (("`LogisticRegression`", "logistic-regression"), ("`SVC`", "svc-rbf"), ("`MLPClassifier`", "mlp"))
+TIMED = {"tables"}
+"""Tables that show the minutes of each row."""
 REGRESSORS = (("`Ridge`", "ridge"), ("`SVR`", "svr-rbf"), ("`MLPRegressor`", "mlp"))
 
 TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
@@ -277,13 +279,16 @@ def render(name: str, root: Path) -> str:
     paths, shown = TABLES[name]
     files = [json.loads((root / path).read_text(encoding="utf-8")) for path in paths if (root / path).exists()]
     rows = {(found["row"], found["metric"]): found for file in files for found in file}
-    lines = ["| what | figure | reported | ours, median | range | seeds |", "|---|---|---|---|---|---|"]
+    timed = name in TIMED
+    head = ["what", "figure", "reported", "ours, median", "range", "seeds"] + ["minutes"] * timed
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for words, which, metric, unit in shown:
         found = rows.get((which, metric))
         if found is None:
             raise DataError(f"{paths[0].parent} has no row {which} / {metric}; measure it first, see wakesleep.experiments")
         spread = f"{found['low']:g} to {found['high']:g}" if len(found["seeds"]) > 1 else ""
-        lines.append(f"| {words} | {unit} | {found['reported']} | **{found['value']:g}** | {spread} | {len(found['seeds'])} |")
+        cells = [words, unit, found["reported"], f"**{found['value']:g}**", spread, str(len(found["seeds"]))]
+        lines.append(f"| {' | '.join(cells + ['' if found['minutes'] is None else format(found['minutes'], '.3g')] * timed)} |")
     return "\n".join(lines) + "\n"
 
 
