@@ -96,6 +96,13 @@ def test_the_checksum_sees_lengths_labels_and_what_is_in_memory(tmp_path, monkey
     assert len(sums) == 5
 
 
+def test_the_checksum_sees_where_files_end_though_all_pictures_are_alike(tmp_path, monkeypatch):
+    monkeypatch.setattr("test_data_on_disk.IMAGES", np.zeros_like(IMAGES))
+    first = load(saved(tmp_path, None)).checksum
+    monkeypatch.setattr("test_data_on_disk.SIZES", (11, 8, 5))
+    assert load(saved(tmp_path, None)).checksum != first
+
+
 def test_sets_that_cannot_be_are_refused_in_words(tmp_path):
     saved(tmp_path)
     labels = tmp_path / "labels-1.npy"

@@ -129,9 +129,9 @@ def read_until(counts: Sequence[int], spare: int) -> list[int]:
 
 
 def read(source: Source, start: int, stop: int) -> np.ndarray:
-    """Return some consecutive cases of a file, copied as rows (n, numbers of a case)."""
+    """Return some consecutive cases of a file as rows (n, numbers of a case)."""
     rows = opened(source)[start:stop]  # opened anew: a map that is dropped holds no memory
-    return rows.reshape(len(rows), -1).astype(rows.dtype.newbyteorder("="))
+    return rows.reshape(len(rows), -1)
 
 
 def opened(source: Source) -> np.ndarray:
