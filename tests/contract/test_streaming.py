@@ -16,9 +16,12 @@ import torch
 from helpers import small_config
 from wakesleep import checkpoint, recipe
 from wakesleep.cli import main
-from wakesleep.data import load
+from wakesleep.data import load, on_disk
 from wakesleep.foundation import distributed
 from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
+from wakesleep.learning.backprop import BackpropConfig
+from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.settings import preset
 
 CPU = torch.device("cpu")
@@ -86,6 +89,18 @@ def test_a_streamed_run_is_a_run_like_any_other(whole: Path, shards: Path, capsy
     assert (said["part"], said["cases"]) == ("test", 299)
     assert main(["data", str(shards), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["n_train"] == 1498
+
+
+def test_every_stage_sees_all_cases_and_not_only_those_in_memory(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_disk, "SAMPLE", 60)
+    once = CDConfig(passes=1, batch_size=100)
+    tune = BackpropConfig(passes=1, batch_size=100)
+    config = small_config(validation=0, stages=("pretrain", "backprop", "random"), greedy=GreedyConfig(once, once), backprop=tune, random=tune)
+    job = recipe.start(tmp_path / "run", config, load(shards), CPU, "a test")
+    assert len(job.train) == 50  # ten of each file, less the last one, all of which is held out
+    assert [(record.stage, record.cases) for record in recipe.train(job)] == [
+        (stage, 1498) for stage in ("layer 1", "memory", "backprop", "random")
+    ]
 
 
 def test_a_streamed_run_that_is_killed_goes_on_to_the_same_bits(whole: Path, shards: Path, tmp_path: Path) -> None:
