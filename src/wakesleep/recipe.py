@@ -31,8 +31,9 @@ from wakesleep.foundation.cases import as_probs, order
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.precision import pick_precision
 from wakesleep.foundation.rng import generator, stream
+from wakesleep.foundation.shards import Shards
 from wakesleep.judging import classify, monitor
-from wakesleep.learning import backprop, greedy, hybrid, up_down
+from wakesleep.learning import backprop, greedy, hybrid, streaming, up_down
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.records import Pass, State
 from wakesleep.model.dbn import DBN
@@ -66,6 +67,13 @@ class Job:
     """Time spent learning, by stage."""
     last_rate: float = 0.0
     """Cases per second of the last pass."""
+    shards: Shards | None = None
+    """The training cases where they stay on the disk; `train` is a sample of them then, and `validation` the test cases, which pick nothing."""
+
+    @property
+    def cases(self) -> int:
+        """How many cases this rank sees in a pass."""
+        return len(self.train) if self.shards is None else len(self.shards) // distributed.ranks()
 
     @property
     def device(self) -> torch.device:
@@ -87,6 +95,12 @@ def _parts(dataset: Dataset, validation: float) -> tuple[Split, Split | None]:
 
     A set of one's own may well be sorted by class, so its order is not trusted.
     """
+    if dataset.files is not None:
+        if validation:
+            raise ConfigError(
+                f"{dataset.name} stays on the disk and holds out its last {dataset.files.spare:,} cases by itself: --validation 0"
+            )
+        return dataset.train, dataset.test
     if not validation:
         return dataset.train, None
     cases = dataset.train
@@ -106,13 +120,22 @@ def _new_job(folder: Path, config: TrainConfig, dataset: Dataset, device: torch.
         )
     if "hybrid" in config.stages and not config.label_memory:
         raise ConfigError("the hybrid recognises by the labels of its memory: leave out --no-label-memory, or the stage hybrid")
+    whole = [stage for stage in config.stages if stage in ("updown", "hybrid")]
+    if dataset.files is not None and whole:
+        raise ConfigError(
+            f"{dataset.name} stays on the disk, and {' and '.join(whole)} want all cases in memory: use --stages pretrain backprop; "
+            "or save what memory holds as one .npz"
+        )
     train, validation = _parts(dataset, config.validation)
+    shards = None
+    if dataset.files is not None:
+        shards = Shards(dataset.files.images, dataset.files.labels, chunk=config.chunk, spare=dataset.files.spare)
     sizes = (dataset.train.images.shape[1], *config.hidden)
     labels = len(dataset.classes) if config.label_memory else 0
     dbn = DBN(sizes, labels=labels, rng=stream(config.seed, "init", device))
     on_device = None if validation is None else _on(validation, device)
     own = Split(distributed.share(train.images), None if train.labels is None else distributed.share(train.labels))
-    return Job(folder, for_this_rank(config), dataset, _on(own, device), on_device, dbn, {}, about)
+    return Job(folder, for_this_rank(config), dataset, _on(own, device), on_device, dbn, {}, about, shards=shards)
 
 
 def start(
@@ -276,7 +299,12 @@ def _keep_lines(path: Path, count: int) -> None:
 def _pretrain(job: Job, rng: torch.Generator, state: State | None) -> Iterator[Step]:
     """Greedy pretraining, watched; the memory's passes also report how many validation cases its free energies get wrong."""
     watched: dict[int, tuple[Tensor, Tensor | None]] = {}
-    for record in greedy.epochs(job.dbn, job.train.images, job.train.labels, config=job.config.greedy, rng=rng, state=state, dtype=job.dtype):
+    settings: dict[str, Any] = {"config": job.config.greedy, "rng": rng, "state": state, "dtype": job.dtype}
+    if job.shards is not None:
+        records = streaming.epochs(job.dbn, job.shards, **settings)
+    else:
+        records = greedy.epochs(job.dbn, job.train.images, job.train.labels, **settings)
+    for record in records:
         layer = record.state["layer"]
         if layer not in watched:
             watched = {layer: (_watched(job, job.train, layer), None if job.validation is None else _watched(job, job.validation, layer))}
@@ -309,7 +337,11 @@ def _fine_tune(name: str, make: Callable[[Job, torch.Generator], nn.Sequential])
             distributed.agree(job.nets[name])
         net, inner = job.nets[name], None if state is None else state["inner"]
         assert job.train.labels is not None
-        records = backprop.epochs(net, job.train.images, job.train.labels, config=config, rng=rng, state=inner, stage=name, dtype=job.dtype)
+        settings: dict[str, Any] = {"config": config, "rng": rng, "state": inner, "stage": name, "dtype": job.dtype}
+        if job.shards is not None:
+            yield from _keep_best(job, net, streaming.fine_tune(net, job.shards, **settings), None, state)
+            return
+        records = backprop.epochs(net, job.train.images, job.train.labels, **settings)
         yield from _keep_best(job, net, records, lambda images: backprop.log_probs(net, images), state)
 
     return stage

@@ -15,7 +15,7 @@ from wakesleep.recipe import Job
 def plan(job: Job) -> dict[str, float]:
     """Return the work of one pass of each stage, in multiplications: what a progress bar counts."""
     work: dict[str, float] = {}
-    sizes, cases = job.dbn.sizes, len(job.train.images)
+    sizes, cases = job.dbn.sizes, job.cases
     products = 5 * cases  # CD-1: up, down, up, and two statistics; each further Gibbs step adds two
     for layer in range(job.dbn.depth if "pretrain" in job.config.stages else 0):
         top = layer == job.dbn.depth - 1
@@ -67,7 +67,7 @@ def passes_done(job: Job) -> dict[str, int]:
 
 def announce(job: Job) -> Iterator[str]:
     """Yield what is about to be done, in words."""
-    yield f"{job.dataset.name}: {len(job.train.images):,} training cases, {0 if job.validation is None else len(job.validation):,} held out"
+    yield f"{job.dataset.name}: {job.cases:,} training cases, {0 if job.validation is None else len(job.validation):,} held out"
     labels = f" <- {job.dbn.labels} labels" if job.dbn.labels else ""
     where = f"{devices.describe(job.device)}, products in {job.config.precision}"
     yield f"net: {'-'.join(map(str, job.dbn.sizes))}{labels}, on {where}, seed {job.config.seed}"

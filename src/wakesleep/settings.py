@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wakesleep import checkpoint
-from wakesleep.data import KNOWN
+from wakesleep.data import KNOWN, stays_on_disk
 from wakesleep.foundation import distributed
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.learning.backprop import BackpropConfig
@@ -36,12 +36,15 @@ class TrainConfig:
     still dreams); backprop, a feed-forward net by backpropagation from there; random, the same net from random weights to compare with."""
     validation: float = 10_000
     """How many of the last training cases (or, below 1, which part of them) are held out to pick the pass of the fine-tuned net; 0 trains
-    on all and keeps the last pass."""
+    on all and keeps the last pass. A set that stays on the disk holds out its last cases by itself: 0."""
     seed: int = 0
     """Seed of every random choice."""
     precision: Precision = "auto"
     """Of matrix products while learning; weights are always float32. bfloat16 is about twice as fast where the processor has it, with no
     loss of accuracy seen; auto measures for a moment whether it does, and the run then keeps to what was found."""
+    chunk: int = 4096
+    """Consecutive cases that are read at once from a set that stays on the disk; eight such chunks are learned from together while the next
+    eight are read. Several ranks need whole chunks, at least one each."""
     greedy: GreedyConfig = field(default_factory=GreedyConfig)
     """Greedy pretraining."""
     updown: UpDownConfig = field(default_factory=UpDownConfig)
@@ -60,13 +63,19 @@ class TrainConfig:
         )
         require(len(set(self.stages)) == len(self.stages), f"stages = {self.stages}: each may come once")
         require(self.validation >= 0, f"validation = {self.validation}: expected 0 or more cases")
+        require(self.chunk >= 1, f"chunk = {self.chunk}: expected at least 1 case")
 
 
 def preset(name: str) -> TrainConfig:
-    """Return the settings that suit the data set `name`: small and quick for `digits`, the paper's net for everything else."""
+    """Return the settings that suit the data set `name`: small and quick for `digits`, the paper's net for everything else.
+
+    Of a set that stays on the disk, only what streams: contrastive wake-sleep does not, and a net from random weights would double the passes.
+    """
     if name != "digits":
         falling = CDConfig(final_learning_rate=0.01)
         pretraining = GreedyConfig(falling, replace(falling, final_learning_rate=0.005))
+        if stays_on_disk(name):
+            return TrainConfig(stages=("pretrain", "backprop"), greedy=pretraining, validation=0)
         stages: tuple[StageName, ...] = ("pretrain", "updown", "backprop", "random")
         return TrainConfig(stages=stages, greedy=pretraining, validation=10_000 if name in KNOWN else 1 / 6)
     layer = CDConfig(passes=60, batch_size=20, final_learning_rate=0.01)

@@ -7,7 +7,9 @@ ranks which split a minibatch see together what one process sees alone.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -37,6 +39,9 @@ def learn() -> dict[str, torch.Tensor]:
     cases.order = lambda labels, n, rng, weights=None: torch.arange(n)
     units.Bernoulli.sample = units.Softmax.sample = certain
     cd.pick = up_down.pick = first
+    up_down.random_hidden = lambda rbm, count, rng: torch.full((count, rbm.hidden.size), 0.5)
+    begin = cd.start
+    cd.start = lambda *arguments: {name: value.fill_(0.5) if name == "chains" else value for name, value in begin(*arguments).items()}
     rng = generator(1)
     images = distributed.share((torch.rand(100, 64, generator=rng) * 255).to(torch.uint8))
     labels = distributed.share(torch.arange(100) % 10)
@@ -66,6 +71,23 @@ def learn() -> dict[str, torch.Tensor]:
     keep("updown", dbn)
     list(hybrid.epochs(dbn, images, labels, config=HybridConfig(updown, sample_pixels=False), rng=rng))
     keep("hybrid", dbn)
+
+    chained = CDConfig(passes=2, batch_size=size, persistent=True)
+    pool = UpDownConfig(passes=2, batch_size=size, gibbs_steps=(2,), persistent=0.2, chain_pool=2, hold_labels=False, restart=0.0)
+    net = DBN((64, 24, 32), labels=10, rng=generator(1))
+    list(greedy.epochs(net, images, labels, config=GreedyConfig(chained, chained), rng=rng))
+    list(up_down.epochs(net, images, labels, config=replace(pool, learning_rate=0.05, average=0.5), rng=rng))
+    keep("chains", net)
+
+    coarse: dict[str, Any] = {"rng": rng, "dtype": torch.bfloat16}
+    net = DBN((64, 24, 32), labels=10, rng=generator(1))
+    list(greedy.epochs(net, images, labels, config=GreedyConfig(each, each), **coarse))
+    keep("coarse-greedy", net)
+    list(up_down.epochs(net, images, labels, config=updown, **coarse))
+    keep("coarse-updown", net)
+    forward = backprop.random_classifier((64, 24, 10), rng=generator(1))
+    list(backprop.epochs(forward, images, labels, config=BackpropConfig(passes=2, batch_size=size, sample_pixels=False), **coarse))
+    keep("coarse-sgd", forward)
     return found
 
 

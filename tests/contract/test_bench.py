@@ -6,13 +6,23 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from sklearn.neural_network import BernoulliRBM
 from torch.utils.flop_counter import FlopCounterMode
 
 from wakesleep.cli import main
-from wakesleep.experiments import bench, bench_worker
+from wakesleep.experiments import bench, bench_quality, bench_worker
 from wakesleep.experiments.bench import Cell, Contestant
+from wakesleep.experiments.bench_quality import Judged
+from wakesleep.foundation.cases import draw_binary
+from wakesleep.foundation.errors import DataError
+from wakesleep.foundation.rng import generator
+from wakesleep.judging import exact
+from wakesleep.learning import cd
+from wakesleep.learning.cd import CDConfig
+from wakesleep.model.rbm import RBM
 
 REQUEST = {"threads": 1, "visible": 64, "hidden": 16, "sizes": (64, 16, 16, 32), "labels": 10, "steps": 3, "batch": 10, "cases": 30}
 
@@ -23,6 +33,7 @@ def test_the_smoke_sized_bench_measures_everyone_and_tells_who_was_skipped(tmp_p
         "bench",
         "--smoke",
         "--growth",
+        "--quality",
         "--precision",
         "float32",
         "--peers",
@@ -37,6 +48,7 @@ def test_the_smoke_sized_bench_measures_everyone_and_tells_who_was_skipped(tmp_p
     said = json.loads(capsys.readouterr().out)
     assert said["rows"] == json.loads(out.read_text())
     assert plot.stat().st_size > 10_000
+    assert (tmp_path / "speed-growth.png").stat().st_size > 10_000
     assert "skipped: PackageNotFoundError" in said["about"]["rbms"]
     assert {name for name, words in said["about"].items() if "skipped" in words} == {"rbms", "learnergy"}
     rows = {(row["table"], row["row"], row["metric"]): row for row in said["rows"]}
@@ -60,7 +72,15 @@ def test_the_smoke_sized_bench_measures_everyone_and_tells_who_was_skipped(tmp_p
             assert rows["bench", f"{work}-{who}-float32", "cases_per_second"]["value"] > 0
     assert rows["bench", "pcd-batch-10-scikit-learn-float32", "cases_per_second"]["value"] > 0
     assert rows["bench", "pcd-batch-10-wakesleep-float32", "peak_memory_gb"]["value"] > 0.05 or sys.platform != "linux"
-    assert rows["growth", "streamed-40", "peak_memory_gb"]["value"] > 0 or sys.platform != "linux"
+    for who in ("pcd-batch-100-scikit-learn", "pcd-batch-100-wakesleep", "cd1-batch-100-wakesleep"):
+        for trained in ("", "-as-timed"):
+            assert 0 < rows["bench", f"{who}-float32{trained}", "reconstruction_error"]["value"] < 1
+            likelihood = rows["bench", f"{who}-float32{trained}", "log_likelihood"]
+            assert likelihood["low"] <= likelihood["value"] <= likelihood["high"] < 0
+    assert rows["speed", "against-sklearn", "log_likelihood_gain_nats"]["passes"] == bench.SMOKE.quality_passes
+    assert rows["speed", "growth-cases", "largest_departure_from_linear_percent"]["value"] >= 0
+    assert rows["speed", "streaming-memory", "peak_memory_ratio_of_10x_cases"]["value"] > 0.5 or sys.platform != "linux"
+    assert rows["growth", "streamed-1000", "peak_memory_gb"]["value"] > 0 or sys.platform != "linux"
     assert rows["growth", "cases", "dearest_over_cheapest_case"]["value"] >= 1
     assert {("growth", f"{name}-2", "seconds") for name in ("K", "layers")} <= set(rows)
 
@@ -83,7 +103,7 @@ def test_the_bound_makes_the_products_that_the_work_makes(work: str) -> None:
     aten = torch.ops.aten
     counted = []
     for make in (bench_worker.ours, bench_worker.bound):
-        one_pass = make(request)
+        one_pass = make(request).one_pass
         with FlopCounterMode(display=False, custom_mapping={aten.addmm_: add_product}) as counter:
             one_pass()
         counted.append(counter.get_total_flops())
@@ -101,3 +121,85 @@ def test_ratios_are_taken_round_by_round() -> None:
     assert rows["against-sklearn-float32", "speedup"]["value"] == 4.0
     assert rows["pcd-batch-100-wakesleep-float32", "fraction_of_bound"]["value"] == 0.9
     assert rows["pcd-batch-100-wakesleep-float32", "cases_per_second"]["value"] == 1000.0
+
+
+def test_growth_is_a_departure_from_a_line_and_a_ratio_of_memories() -> None:
+    grown = {"cases": {10: 1.0, 100: 11.0, 1000: 90.0}, "streamed": {100: 0.5, 1000: 0.75, 2000: 9.0, 10_000: 0.9}}
+    rows = {(row["table"], row["row"], row["metric"]): row for row in bench.growth_rows(grown, bench.SMOKE, "a test")}
+    departure = rows["speed", "growth-cases", "largest_departure_from_linear_percent"]["value"]
+    assert departure == pytest.approx(10.0)  # a case costs 0.09 to 0.11: at most a tenth more or less than 0.1
+    ratio = rows["speed", "streaming-memory", "peak_memory_ratio_of_10x_cases"]
+    assert (ratio["low"], ratio["high"]) == (1.2, 1.5)
+    assert rows["growth", "cases", "dearest_over_cheapest_case"]["value"] == pytest.approx(0.11 / 0.09, abs=1e-4)
+
+
+def test_machines_are_judged_by_reconstruction_and_exact_enough_likelihood(tmp_path: Path) -> None:
+    rbm = RBM(6, 4, rng=generator(0))
+    for parameter in rbm.parameters():
+        parameter.normal_(0, 1, generator=generator(1))
+    path = tmp_path / "weights.npz"
+    np.savez(path, **{name: parameter.numpy() for name, parameter in rbm.named_parameters()})
+    seen, held_out = bench_quality.split(None, 50, 6, 30)
+    assert set(held_out.unique().tolist()) == {0.0, 1.0}
+    error, (low, middle, high) = bench_quality.judge(path, seen, held_out, 2000)
+    probs = rbm.visible_probs(rbm.hidden_probs(held_out))
+    assert error == pytest.approx(float((probs - held_out).square().mean()))
+    assert low <= float((-rbm.free_energy(held_out)).mean()) - exact.log_partition(rbm) <= high
+    assert high - low < 0.7
+    assert middle == pytest.approx((low + high) / 2)
+    np.savez(path, **{name: parameter.numpy() * np.nan for name, parameter in rbm.named_parameters()})
+    with pytest.raises(DataError, match="NaN"):
+        bench_quality.judge(path, seen, held_out, 2000)
+
+
+def test_nobody_has_seen_the_cases_that_judge(tmp_path: Path) -> None:
+    cases = np.arange(100, dtype=np.uint8)[:, None] * np.ones((1, 4), np.uint8)
+    np.save(tmp_path / "pixels.npy", cases)
+    seen, held_out = bench_quality.split(tmp_path / "pixels.npy", 1000, 4, 30)
+    assert seen[:, 0].tolist() == list(range(70))
+    assert torch.equal(held_out, draw_binary(torch.from_numpy(cases[70:]), generator(0)))
+    with pytest.raises(DataError, match="twice as many"):
+        bench_quality.split(tmp_path / "pixels.npy", 1000, 4, 51)
+
+
+def test_contestants_hand_over_what_so_many_passes_at_that_rate_made(tmp_path: Path) -> None:
+    request = {**REQUEST, "work": "pcd", "dtype": "float32", "passes": 2, **bench_quality.PLAIN, "hand_over": str(tmp_path / "weights.npz")}
+    bench_worker.hand_over("scikit-learn", request)
+    with np.load(request["hand_over"]) as found:
+        theirs = BernoulliRBM(16, learning_rate=0.1, batch_size=10, n_iter=2, random_state=0).fit(bench_worker.probabilities(request))
+        np.testing.assert_array_equal(found["weight"], theirs.components_.T)
+        np.testing.assert_array_equal(found["hidden_bias"], theirs.intercept_hidden_)
+    bench_worker.hand_over("wakesleep", request)
+    plain = CDConfig(
+        passes=9, batch_size=10, learning_rate=0.1, final_learning_rate=0.1, momentum=0, initial_momentum=0, weight_decay=0, persistent=True
+    )
+    rng = generator(0)
+    rbm = RBM(64, 16, rng=rng)
+    records = cd.epochs(rbm, torch.from_numpy(bench_worker.pixels(request)), config=plain, rng=rng)
+    for _ in range(2):
+        next(records)
+    with np.load(request["hand_over"]) as found:
+        np.testing.assert_array_equal(found["weight"], rbm.weight.numpy())
+        np.testing.assert_array_equal(found["visible_bias"], rbm.visible_bias.numpy())
+
+
+def test_rivals_are_compared_on_the_same_work_and_settings() -> None:
+    judged = [
+        Judged("pcd", name, dtype, trained, error, (nats - 1.0, nats, nats + 1.0))
+        for name, dtype, trained, error, nats in (
+            ("wakesleep", "float32", "plain", 0.9, -90.0),
+            ("wakesleep", "bfloat16", "plain", 0.1, -100.0),
+            ("wakesleep", "bfloat16", "as timed", 0.7, -70.0),
+            ("scikit-learn", "float32", "plain", 0.2, -110.0),
+            ("scikit-learn", "float32", "as timed", 0.5, -50.0),
+        )
+    ]
+    rows = {(row["table"], row["row"], row["metric"]): row for row in bench_quality.rows(judged, "bfloat16", {"seeds": [0]})}
+    gain = rows["speed", "against-sklearn", "log_likelihood_gain_nats"]
+    assert (gain["low"], gain["value"], gain["high"]) == (8.0, 10.0, 12.0)
+    assert rows["speed", "against-sklearn", "reconstruction_error_ratio"]["value"] == 0.5
+    assert rows["bench", "pcd-batch-100-scikit-learn-float32-as-timed", "log_likelihood"]["value"] == -50.0
+    cells = [Cell("pcd", batch, Contestant("scikit-learn", "float32", ""), 1000, [1.0], 0.1) for batch in (10, 100)]
+    lines = bench.table(cells, judged)
+    assert [line.split()[-2:] for line in lines if " 100 " in line] == [["0.2000", "-110.0"]]
+    assert not any("-110" in line for line in lines if " 10 " in line)

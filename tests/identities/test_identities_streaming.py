@@ -8,7 +8,8 @@ from wakesleep.foundation import distributed
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.foundation.shards import Shards
-from wakesleep.learning import cd, greedy, streaming
+from wakesleep.learning import backprop, cd, greedy, streaming
+from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.model.dbn import DBN
@@ -65,15 +66,32 @@ def test_ranks_read_parts_of_their_own_of_one_size(tmp_path, monkeypatch):
         Shards(images, chunk=20)
 
 
+def test_the_last_cases_are_spared_wherever_files_end(tmp_path):
+    images, labels = saved(tmp_path, 10, 3, 12)
+    for spare in (0, 5, 12, 14, 24):
+        numbers = torch.cat([chunk.images[:, 0] for chunk in Shards(images, labels, chunk=4, join=2, spare=spare).chunks(generator(1))])
+        assert sorted(numbers.tolist()) == list(range(25 - spare)), spare
+    with pytest.raises(DataError, match="smaller chunks"):
+        Shards(images, spare=25)
+
+
+def test_pictures_of_rows_and_columns_come_as_rows_of_pixels_whatever_their_byte_order(tmp_path):
+    cases = np.linspace(0, 1, 60).reshape(10, 2, 3)
+    np.save(tmp_path / "images-0.npy", cases.astype(">f4"))
+    (chunk,) = Shards([tmp_path / "images-0.npy"]).chunks(generator(0))
+    assert torch.equal(chunk.images, torch.from_numpy(cases.reshape(10, 6).astype(np.float32)))
+
+
 def test_streaming_is_greedy_learning_by_chunks(tmp_path):
     images, labels = saved(tmp_path, 10, 15)
     streamed, by_hand = small_net(), small_net()
     records = list(streaming.epochs(streamed, Shards(images, labels, chunk=4, join=2), config=EACH, rng=generator(3)))
+    assert all(record.metrics["learning_rate"] == pytest.approx(EACH.layer.rate(record.epoch - 1)) for record in records[:2])
     assert [(record.stage, record.epoch, record.cases) for record in records] == [
         *[("layer 1", epoch, 25) for epoch in (1, 2)],
         *[("memory", epoch, 25) for epoch in (1, 2, 3)],
     ]
-    rng, shards = generator(3), Shards(images, labels, chunk=4, join=2)
+    rng, shards, errors = generator(3), Shards(images, labels, chunk=4, join=2), []
     for layer, config in enumerate((EACH.layer, EACH.memory)):
         rbm, state = by_hand.rbm(layer), None
         for epoch in range(config.passes):
@@ -82,7 +100,10 @@ def test_streaming_is_greedy_learning_by_chunks(tmp_path):
                 if state is None:
                     cd.set_base_rates(rbm, cases)
                 state = None if state is None else {**state, "epoch": epoch}
-                state = next(cd.epochs(rbm, cases, config=config, rng=rng, classes=chunk.labels + 1, state=state)).state
+                record = next(cd.epochs(rbm, cases, config=config, rng=rng, classes=chunk.labels + 1, state=state))
+                state = record.state
+                errors.append(record.metrics["reconstruction_error"] * record.cases / 25)
+    assert sum(record.metrics["reconstruction_error"] for record in records) == pytest.approx(sum(errors))
     assert all(torch.equal(a, b) for a, b in zip(streamed.parameters(), by_hand.parameters(), strict=True))
 
 
@@ -99,18 +120,43 @@ def test_streaming_goes_on_where_it_was(tmp_path):
         assert all(torch.equal(a, b) for a, b in zip(stopped.parameters(), whole.parameters(), strict=True)), stop
 
 
+def test_fine_tuning_by_chunks_is_backpropagation_and_goes_on_where_it_was(tmp_path):
+    shards, config = Shards(*saved(tmp_path, 10, 15), chunk=4, join=2), BackpropConfig(passes=3, batch_size=5, learning_rate=0.1)
+    nets = [backprop.random_classifier((6, 4, 3), rng=generator(0)) for _ in range(3)]
+    records = list(streaming.fine_tune(nets[0], shards, config=config, rng=generator(3), stage="random"))
+    assert [(record.stage, record.epoch, record.cases) for record in records] == [("random", epoch, 25) for epoch in (1, 2, 3)]
+    rng, state = generator(3), backprop.start(nets[1])
+    for epoch in range(3):
+        for images, labels in shards.chunks(rng):
+            state = next(backprop.epochs(nets[1], images, labels, config=config, rng=rng, state={**state, "epoch": epoch})).state
+    rng = generator(3)
+    stopped = streaming.fine_tune(nets[2], shards, config=config, rng=rng)
+    state = next(stopped).state
+    stopped.close()
+    assert len(list(streaming.fine_tune(nets[2], shards, config=config, rng=rng, state=state))) == 2
+    for net in nets[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(nets[0].parameters(), net.parameters(), strict=True))
+
+
 def test_files_that_do_not_fit_are_refused_in_words(tmp_path):
     images, labels = saved(tmp_path, 10, 15)
     np.save(tmp_path / "wide.npy", np.zeros((5, 7), dtype=np.uint8))
+    np.save(tmp_path / "floats.npy", np.zeros((5, 6), dtype=np.float32))
+    np.save(tmp_path / "words.npy", np.full((5, 6), "a"))
+    np.save(tmp_path / "halves.npy", np.full(15, 0.5))
     (tmp_path / "text.npy").write_text("no array")
     for wrong, said in (
         ({"images": []}, "at least 1"),
         ({"images": images, "chunk": 0}, "at least 1"),
-        ({"images": [*images, tmp_path / "wide.npy"]}, "one shape"),
+        ({"images": [*images, tmp_path / "wide.npy"]}, r"wide\.npy .*one shape"),
+        ({"images": [*images, tmp_path / "floats.npy"]}, r"floats\.npy holds float32 .*one type"),
+        ({"images": [tmp_path / "words.npy"]}, "file of numbers"),
+        ({"images": images, "labels": labels[:1]}, "1 files of labels came for 2"),
+        ({"images": images, "labels": [labels[0], tmp_path / "halves.npy"]}, r"halves\.npy .*whole numbers"),
         ({"images": images, "labels": labels[::-1]}, "a label a case"),
         ({"images": [tmp_path / "text.npy"]}, "numpy.save"),
         ({"images": [tmp_path / "none.npy"]}, "cannot be read"),
-        ({"images": labels}, "one shape"),
+        ({"images": labels}, r"\(cases, pixels\)"),
     ):
         with pytest.raises(DataError, match=said):
             Shards(**wrong)

@@ -34,10 +34,13 @@ class Bench:
     """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
     growth: bool = False
     """Measure, too, how the cost of a pass grows with cases (to a million), units (to 4096), Gibbs steps and layers: minutes more."""
+    quality: bool = False
+    """Measure, too, how well each contestant learns by CD-1 and PCD, outside the clock: the reconstruction error and log-likelihood of machines
+    it trained, on cases none has seen. Minutes more."""
     out: Path | None = None
     """Put the figures as rows into this JSON file, in place of older rows of the same name."""
     plot: Path | None = None
-    """Draw the figures into this picture file, .png or .svg, in place of an older one."""
+    """Draw the figures into this picture file, .png or .svg, in place of an older one; growth into a second one, NAME-growth."""
     smoke: bool = False
     """Measure very small nets instead, in seconds, to see that everything works; the figures mean nothing."""
     json: bool = False
@@ -48,7 +51,7 @@ def run(args: Bench, command: str) -> int:
     """Do it; return the exit status."""
     import numpy as np
 
-    from wakesleep.experiments import bench, results
+    from wakesleep.experiments import bench, bench_quality, results
     from wakesleep.foundation.devices import pick_device
     from wakesleep.foundation.precision import pick_precision
 
@@ -69,21 +72,27 @@ def run(args: Bench, command: str) -> int:
             data = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "pixels.npy"
             np.save(data, images if images.dtype == np.uint8 else np.rint(images * 255).astype(np.uint8))
         who = bench.contestants(dtypes, args.peers)
-        cells, about = bench.measure(plan, who, data, lambda work: print(f"{work} ...", file=sys.stderr, flush=True))
+        cells, about = bench.measure(plan, who, data, tell)
+        judged, unjudged = bench.quality(plan, who, data, tell) if args.quality else ([], {})
+    about |= unjudged
     if args.peers is None:
         about |= dict.fromkeys(("rbms", "learnergy"), "skipped: no --peers, the Python of an environment that holds them")
-    grown = bench.growth(plan, dtypes[-1], lambda what: print(f"{what} ...", file=sys.stderr, flush=True)) if args.growth else None
+    grown = bench.growth(plan, dtypes[-1], tell) if args.growth else None
     rows = bench.rows(cells, about, plan, command) + (bench.growth_rows(grown, plan, command) if grown else [])
+    notes = {"command": command, "threads": plan.threads, "seeds": [0], "passes": plan.quality_passes, "held_out": plan.held_out}
+    rows += bench_quality.rows(judged, dtypes[-1], notes)
     rows = [{**row, "load_before": load, "data": args.data} for row in rows]
     if args.out is not None:
         results.save(args.out, rows)
     if args.plot is not None:
-        bench.draw(args.plot, cells, grown)
+        bench.draw(args.plot, cells)
+    if args.plot is not None and grown:
+        bench.draw_growth(args.plot.with_stem(f"{args.plot.stem}-growth"), grown)
     if args.json:
         print(json.dumps({"threads": plan.threads, "load_before": load, "about": about, "rows": rows}))
         return 0
     print(f"{results.processor()}, {plan.threads} threads, load before {load if load is not None else 'unknown'}")
-    for line in bench.table(cells):
+    for line in bench.table(cells, judged):
         print(line)
     for row in rows:
         if row["table"] in ("speed", "growth"):
@@ -91,6 +100,11 @@ def run(args: Bench, command: str) -> int:
     for name, said in about.items():
         print(f"{name}: {said}")
     return 0
+
+
+def tell(what: str) -> None:
+    """Say on the error stream what is being measured."""
+    print(f"{what} ...", file=sys.stderr, flush=True)
 
 
 def processors() -> int:

@@ -18,7 +18,7 @@ class Train:
 
     data: str = "digits"
     """What to learn: digits (embedded), mnist, fashion-mnist, or the path of a .npz, .npy, a folder of IDX files, or a folder of pictures
-    with a folder a class."""
+    with a folder a class. A folder of images-*.npy, with labels-*.npy beside them, stays on the disk and is streamed from there."""
     out: Path | None = None
     """The run folder to make; by default runs/DATA (runs/DATA-2 where that exists). Nothing is ever overwritten."""
     resume: Path | None = None

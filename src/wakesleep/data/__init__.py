@@ -2,7 +2,7 @@
 
 from wakesleep.data.checks import check_images, check_labels
 from wakesleep.data.pictures import FIELD, ink_field, read_picture
-from wakesleep.data.sets import KNOWN, Dataset, Split, describe, hold_out, load
+from wakesleep.data.sets import KNOWN, Dataset, Split, describe, hold_out, load, stays_on_disk
 from wakesleep.foundation.errors import DataError, FetchError
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "ink_field",
     "load",
     "read_picture",
+    "stays_on_disk",
 ]

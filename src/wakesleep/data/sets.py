@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from wakesleep.data import on_disk
 from wakesleep.data.checks import check_images, check_labels, shape_of
 from wakesleep.data.fetch import SOURCES, real_set
 from wakesleep.data.files import Parts, read_parts
 from wakesleep.data.idx import PARTS
 from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.foundation.shards import Files, lengths
 
 KNOWN: tuple[str, ...] = ("digits", *SOURCES)
 
@@ -34,6 +36,9 @@ class Dataset:
     """A data set: training cases, test cases where there are any, (rows, columns) of a picture, the names of the classes.
 
     `checksum` is the sha256 over the bytes of all cases and labels, so that a run can say what it learned from.
+
+    Of a set that stays on the disk, `files` says where its cases are, `train` is a sample of them, `test` are the last ones, which are held
+    out, and the checksum is over both, the lengths of the files and how often each label comes.
     """
 
     name: str
@@ -42,6 +47,7 @@ class Dataset:
     shape: tuple[int, int]
     classes: tuple[str, ...]
     checksum: str
+    files: Files | None = None
 
 
 def load(name: str | Path, *, folder: Path | None = None, download: bool = True) -> Dataset:
@@ -49,7 +55,8 @@ def load(name: str | Path, *, folder: Path | None = None, download: bool = True)
 
     Known are `digits` (embedded: 1,797 pictures of 8 x 8, every fifth of each class is a test case), `mnist` and `fashion-mnist`.
     A path leads to a .npz (`images`, `labels`, and optionally `test_images`, `test_labels`), a .npy (images alone), a folder of IDX
-    files, or a folder with a subfolder of pictures per class. A folder that is called like a known set is meant by `./mnist`.
+    files, or a folder with a subfolder of pictures per class. A folder that is called like a known set is meant by `./mnist`. A folder of
+    images-*.npy, with labels-*.npy beside them or without, stays on the disk, and so does a .npy of more than 16 GiB.
 
     Args:
         name: one of KNOWN, or a path.
@@ -73,7 +80,13 @@ def load(name: str | Path, *, folder: Path | None = None, download: bool = True)
     # os.path answers False where Path would raise, as for a name that is too long.
     if not str(name) or not os.path.exists(path):
         raise DataError(f"there is no data set {str(name)!r}; expected one of {', '.join(KNOWN)}, or the path of a set of your own")
-    return _dataset(path.resolve().stem, read_parts(path))
+    files = on_disk.find(path)
+    return _dataset(path.resolve().stem, read_parts(path)) if files is None else _on_disk(path.resolve().stem, files)
+
+
+def stays_on_disk(name: str) -> bool:
+    """Return whether `name` leads to a set that is streamed, not held in memory: a folder of images-*.npy, or a huge .npy."""
+    return name not in KNOWN and bool(on_disk.image_files(Path(os.path.expanduser(name))))
 
 
 def hold_out(split: Split, n: int) -> tuple[Split, Split]:
@@ -95,20 +108,29 @@ def hold_out(split: Split, n: int) -> tuple[Split, Split]:
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
-    """Describe a set in plain values fit for JSON; `mean_intensity` is that of the training cases, in [0, 1]."""
+    """Describe a set in plain values fit for JSON; `mean_intensity` is that of the training cases in memory, in [0, 1]."""
     images = dataset.train.images
     mean = float(images.sum(dtype=torch.float64)) / images.numel()
     return {
         "name": dataset.name,
-        "n_train": len(dataset.train),
+        "n_train": len(dataset.train) if dataset.files is None else sum(lengths(*dataset.files[:2])) - dataset.files.spare,
         "n_test": 0 if dataset.test is None else len(dataset.test),
         "shape": list(dataset.shape),
         "classes": list(dataset.classes),
-        "train_counts": _counts(dataset.train, dataset.classes),
+        "train_counts": _train_counts(dataset),
         "test_counts": _counts(dataset.test, dataset.classes),
         "mean_intensity": mean / 255 if images.dtype == torch.uint8 else mean,
         "checksum": dataset.checksum,
     }
+
+
+def _train_counts(dataset: Dataset) -> list[int] | None:
+    if dataset.files is None or dataset.train.labels is None:
+        return _counts(dataset.train, dataset.classes)
+    everywhere, held_out = on_disk.count_labels(dataset.files), _counts(dataset.test, dataset.classes)
+    assert everywhere is not None
+    counts: list[int] = (everywhere - np.array(held_out)).tolist()
+    return counts
 
 
 def _counts(split: Split | None, classes: tuple[str, ...]) -> list[int] | None:
@@ -143,12 +165,25 @@ def _dataset(name: str, parts: Parts) -> Dataset:
     if names is None:
         tops = [int(split.labels.max()) for split in (train, test) if split is not None and split.labels is not None]
         names = tuple(str(label) for label in range(max(tops, default=-1) + 1))
-    digest = hashlib.sha256()
+    return Dataset(name, train, test, shape, names, _checksum(train, test))
+
+
+def _on_disk(name: str, files: Files) -> Dataset:
+    images, labels, test_images, test_labels = on_disk.sample(files)
+    counts = on_disk.count_labels(files)
+    names = tuple(str(label) for label in range(0 if counts is None else len(counts)))
+    train, test = _split(images, labels, names or None), _split(test_images, test_labels, names or None)
+    told = f"{lengths(*files[:2])} {counts if counts is None else counts.tolist()}"
+    return Dataset(name, train, test, on_disk.shape(files), names, _checksum(train, test, told.encode()), files)
+
+
+def _checksum(train: Split, test: Split | None, more: bytes = b"") -> str:
+    digest = hashlib.sha256(more)
     for split in (train, test):
         for tensor in () if split is None else (split.images, split.labels):
             if tensor is not None:
                 digest.update(tensor.numpy().data)
-    return Dataset(name, train, test, shape, names, digest.hexdigest())
+    return digest.hexdigest()
 
 
 def _split(images: object, labels: object, names: tuple[str, ...] | None) -> Split:

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from wakesleep.experiments import bench_worker, results
+from wakesleep.experiments import bench_quality, bench_worker, results
+from wakesleep.experiments.bench_quality import Judged
 from wakesleep.experiments.bench_worker import GIBBS
 from wakesleep.foundation.errors import ConfigError
 
@@ -41,6 +42,12 @@ class Plan:
     """Cases on the disk: more than are in memory at once."""
     scale: int = 100
     """Minibatches in a pass, at a batch of 100: enough that a pass takes some tenths of a second."""
+    quality_passes: int = 10
+    """Passes of a machine that is judged."""
+    held_out: int = 2_000
+    """Cases it is judged on."""
+    temperatures: int = 5_000
+    """Most temperatures on the way to its log Z."""
     growth_cases: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     growth_units: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096)
     growth_steps: tuple[int, ...] = (1, 2, 5, 10, 20)
@@ -59,7 +66,10 @@ SMOKE = Plan(
     betas=5,
     streamed=300,
     scale=1,
-    growth_cases=(20, 40),
+    quality_passes=2,
+    held_out=20,
+    temperatures=50,
+    growth_cases=(10, 100, 1000),
     growth_units=(8, 16),
     growth_steps=(1, 2),
     growth_layers=(1, 2),
@@ -193,6 +203,24 @@ def measure(plan: Plan, who: Sequence[Contestant], data: Path | None, tell: Call
     return cells, about
 
 
+def quality(plan: Plan, who: Sequence[Contestant], data: Path | None, tell: Callable[[str], None]) -> tuple[list[Judged], dict[str, str]]:
+    """Return how well each contestant learns by CD-1 and PCD at batch 100, outside any clock, and by name why one does not."""
+    judged, about = [], dict[str, str]()
+    with tempfile.TemporaryDirectory() as folder, _workers([one for one in who if one.name not in ("bound", "streaming")]) as workers:
+        present = [worker for worker in workers if "error" not in worker.ask({"work": "version"})]
+        wanted = (one for one in requests(plan, data, Path(folder)) if one["work"] in ("cd1", "pcd") and one["batch"] == 100)
+        for request in wanted:
+            tell(f"quality of {request['work']}")
+            ask = [(worker.who.name, worker.who.dtype, worker.ask) for worker in present if worker.who.can(request["work"])]
+            asked = {**request, "passes": plan.quality_passes}
+            for found in bench_quality.measure(ask, asked, held_out=plan.held_out, limit=plan.temperatures, folder=Path(folder)):
+                if isinstance(found, Judged):
+                    judged.append(found)
+                else:
+                    about[f"{found[0]}, {request['work']} {found[1]}, quality"] = f"skipped: {found[2]}"
+    return judged, about
+
+
 def ratios(slower: Cell, faster: Cell) -> list[float]:
     """Return how many times as fast `faster` is, round by round."""
     return [a / b for a, b in zip(slower.seconds, faster.seconds, strict=True)]
@@ -276,7 +304,11 @@ def _answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def growth_rows(found: dict[str, dict[int, float]], plan: Plan, command: str) -> list[results.Row]:
-    """Return growth as rows: seconds of each pass, and by how much the seconds a case differ over all numbers of cases."""
+    """Return growth as rows: seconds of each pass in the table "growth", and what they come to in "speed".
+
+    The departure from linear is the largest relative one from that line through the origin, seconds = c cases, which makes it smallest.
+    Memory when streaming is that of ten times the cases over that of the cases.
+    """
     notes: dict[str, Any] = {"command": command, "threads": plan.threads, "seeds": [0]}
     metric = {"streamed": "peak_memory_gb"}
     made = [
@@ -285,13 +317,21 @@ def growth_rows(found: dict[str, dict[int, float]], plan: Plan, command: str) ->
         for n, value in by_n.items()
     ]
     each = [seconds / n for n, seconds in found["cases"].items()]
-    return [*made, results.row("growth", "cases", "dearest_over_cheapest_case", [max(each) / min(each)], **notes)]
+    departure = 100 * (max(each) - min(each)) / (max(each) + min(each))
+    peaks = found["streamed"]
+    tenfold = [peaks[10 * n] / peaks[n] for n in peaks if 10 * n in peaks and peaks[n]]
+    made.append(results.row("growth", "cases", "dearest_over_cheapest_case", [max(each) / min(each)], **notes))
+    made.append(results.row("speed", "growth-cases", "largest_departure_from_linear_percent", [departure], **notes))
+    if tenfold:
+        made.append(results.row("speed", "streaming-memory", "peak_memory_ratio_of_10x_cases", tenfold, **notes))
+    return made
 
 
-def table(cells: Sequence[Cell]) -> list[str]:
-    """Return the cells as lines to read."""
+def table(cells: Sequence[Cell], judged: Sequence[Judged] = ()) -> list[str]:
+    """Return the cells as lines to read, beside them how well a machine learned, where that was judged."""
     by_key = {cell.key: cell for cell in cells}
     lines = [f"{'work':<12}{'batch':>6}  {'who':<24}{'cases/s':>10}  {'range':<20}{'of bound':>9}{'peak GB':>9}"]
+    lines[0] += f"{'error':>9}{'nats':>10}" if judged else ""
     for cell in sorted(cells, key=lambda one: [one.work, one.batch, one.who.name == "bound", statistics.median(one.seconds)]):
         rates = sorted(cell.cases / seconds for seconds in cell.seconds)
         bound = by_key.get((cell.work, cell.batch, "bound", cell.who.dtype))
@@ -300,19 +340,17 @@ def table(cells: Sequence[Cell]) -> list[str]:
         who = f"{cell.who.name} {cell.who.dtype}"
         rate = statistics.median(rates)
         lines.append(f"{cell.work:<12}{cell.batch:>6}  {who:<24}{rate:>10,.0f}  {spread:<20}{share:>9}{cell.peak_memory_gb:>9.2f}")
+        if judged and cell.batch == 100:
+            lines[-1] += bench_quality.columns(judged, cell.work, *cell.who[:2])
     return lines
 
 
-def draw(path: Path, cells: Sequence[Cell], grown: dict[str, dict[int, float]] | None) -> Path:
-    """Write cases a second against the batch for each kind of work that has several, and under them the growth curves; return the path."""
+def draw(path: Path, cells: Sequence[Cell]) -> Path:
+    """Write cases a second against the batch for each kind of work that has several; return the path."""
     from matplotlib.figure import Figure
 
-    from wakesleep.checkpoint import write_atomically
-
-    figure = Figure(figsize=(12, 7.6 if grown else 4.2), dpi=120, layout="constrained")
-    parts = figure.subfigures(2 if grown else 1, 1, squeeze=False)[:, 0]
-    above = parts[0]
-    panels = above.subplots(1, len(GIBBS), sharey=True)
+    figure = Figure(figsize=(12, 4.2), dpi=120, layout="constrained")
+    panels = figure.subplots(1, len(GIBBS), sharey=True)
     who = list(dict.fromkeys((cell.who.name, cell.who.dtype) for cell in cells))
     for axes, work in zip(panels, GIBBS, strict=True):
         for number, (name, dtype) in enumerate(who):
@@ -325,20 +363,33 @@ def draw(path: Path, cells: Sequence[Cell], grown: dict[str, dict[int, float]] |
         axes.grid(True, alpha=0.25)
     panels[0].set_ylabel("cases a second")
     handles = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    above.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False)
-    if grown:
-        for axes, (name, curve) in zip(parts[1].subplots(1, len(grown)), grown.items(), strict=True):
-            axes.plot(list(curve), list(curve.values()), marker="o", linewidth=1.6)
-            scale = "log" if name in ("cases", "units") else "linear"
-            axes.set(title=f"a pass against {name}", xlabel=name, ylabel="seconds", xscale=scale, yscale=scale)
-            if name == "streamed":
-                axes.set(
-                    title="memory when streaming",
-                    xlabel="cases on the disk",
-                    ylabel="peak GB",
-                    xscale="log",
-                    ylim=(0, 1.2 * max(curve.values())),
-                )
-            axes.grid(True, alpha=0.25)
+    figure.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False)
+    return _write(path, figure)
+
+
+def draw_growth(path: Path, grown: dict[str, dict[int, float]]) -> Path:
+    """Write how a pass grows with each thing that grows, a dashed line through its last point where it is to be linear; return the path."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(15, 3.6), dpi=120, layout="constrained")
+    for axes, (name, curve) in zip(figure.subplots(1, len(grown)), grown.items(), strict=True):
+        axes.plot(list(curve), list(curve.values()), marker="o", linewidth=1.6)
+        if name in ("cases", "units"):
+            last = max(curve)
+            axes.plot(list(curve), [curve[last] * n / last for n in curve], "--", color="0.6", linewidth=1, label="linear")
+            axes.legend(frameon=False)
+        scale = "log" if name in ("cases", "units") else "linear"
+        axes.set(title=f"a pass against {name}", xlabel=name, ylabel="seconds", xscale=scale, yscale=scale)
+        if name == "streamed":
+            axes.set(
+                title="memory when streaming", xlabel="cases on the disk", ylabel="peak GB", xscale="log", ylim=(0, 1.2 * max(curve.values()))
+            )
+        axes.grid(True, alpha=0.25)
+    return _write(path, figure)
+
+
+def _write(path: Path, figure: Any) -> Path:
+    from wakesleep.checkpoint import write_atomically
+
     write_atomically(path, lambda temporary: figure.savefig(temporary, format=path.suffix[1:]))
     return path

@@ -7,6 +7,10 @@ no wakesleep.
     answer:  {"seconds": 0.31, "peak_memory_gb": 0.42} or {"error": "why not"}
 
 A pass of training moves on from where the last one ended, so the first pass of each piece of work, which is thrown away, also warms up.
+
+    request: {"work": "cd1", ..., "passes": 10, "rate": 0.1, "momentum": 0.0, "weight_decay": 0.0, "hand_over": "weights.npz"}
+
+trains one machine anew, outside any clock, and hands its weights over to be judged. Without rate, momentum and decay it trains as it is timed.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +30,16 @@ from torch import Tensor
 
 Request = dict[str, Any]
 Pass = Callable[[], object]
-"""One pass over the cases, or one batch of dreams."""
+"""One pass over the cases, as many as the request says under "passes", or one batch of dreams."""
+
+
+class Machine(NamedTuple):
+    """What a contestant has made ready: its pass, and of one RBM its weights (visible, hidden), visible and hidden biases, as they are."""
+
+    one_pass: Pass
+    weights: Callable[[], tuple[Any, Any, Any]] | None = None
+
+
 GIBBS = {"cd1": 1, "cd10": 10, "pcd": 1}
 """K of each way to train a single machine."""
 
@@ -44,7 +57,12 @@ def probabilities(request: Request) -> np.ndarray:
     return pixels(request).astype(np.float32) / 255
 
 
-def ours(request: Request) -> Pass:
+def _plain(request: Request, **names: str) -> dict[str, Any]:
+    """Return rate, momentum and decay of the request, where it has them, by the names a contestant gives them: {its: ours, ...}."""
+    return {theirs: request[own] for theirs, own in names.items() if own in request}
+
+
+def ours(request: Request) -> Machine:
     """Return a pass of wakesleep."""
     from wakesleep.foundation.rng import generator
     from wakesleep.judging import ais
@@ -61,31 +79,35 @@ def ours(request: Request) -> Pass:
     if work == "ais":
         machine = RBM(request["visible"], request["hidden"], rng=rng)
         base, betas = torch.zeros(request["visible"]), torch.linspace(0, 1, request["steps"], dtype=torch.float64)
-        return lambda: list(ais.anneal(machine, base, ais.begin(machine, base, betas, batch, rng), rng=rng))
+        return Machine(lambda: list(ais.anneal(machine, base, ais.begin(machine, base, betas, batch, rng), rng=rng)))
     if work in GIBBS or work in ("cd", "streaming"):
         rbm = RBM(request["visible"], request["hidden"], rng=rng)
-        config = CDConfig(**endless, gibbs_steps=GIBBS.get(work) or request.get("steps", 1), persistent=work == "pcd")
+        plain = _plain(request, learning_rate="rate", final_learning_rate="rate", momentum="momentum", initial_momentum="momentum")
+        plain |= _plain(request, weight_decay="weight_decay")
+        config = CDConfig(**endless, **plain, gibbs_steps=GIBBS.get(work) or request.get("steps", 1), persistent=work == "pcd")
         records = cd.epochs(rbm, torch.from_numpy(np.require(pixels(request), requirements="W")), config=config, rng=rng, dtype=dtype)
-        return lambda: next(records)
+        return Machine(
+            lambda: [next(records) for _ in range(request.get("passes", 1))], lambda: (rbm.weight, rbm.visible_bias, rbm.hidden_bias)
+        )
     sizes = tuple(request["sizes"])
     dbn = DBN(sizes, labels=request["labels"], rng=rng)
     if work == "dreaming":
         held = torch.arange(batch) % request["labels"]
         net = dbn.to(dtype)
-        return lambda: dreams.dream(net, rng=rng, labels=held, steps=request["steps"])
+        return Machine(lambda: dreams.dream(net, rng=rng, labels=held, steps=request["steps"]))
     cases = torch.from_numpy(np.require(pixels(request), requirements="W"))
     labels = torch.arange(len(cases)) % request["labels"]
     if work == "backprop":
         net_records = backprop.epochs(
             backprop.classifier(dbn, request["labels"], rng=rng), cases, labels, config=BackpropConfig(**endless), rng=rng, dtype=dtype
         )
-        return lambda: next(net_records)
+        return Machine(lambda: next(net_records))
     updown = UpDownConfig(**endless, gibbs_steps=(request["steps"],))
     up_down_records = up_down.epochs(dbn, cases, labels, config=updown, rng=rng, dtype=dtype)
-    return lambda: next(up_down_records)
+    return Machine(lambda: next(up_down_records))
 
 
-def streaming(request: Request) -> Pass:
+def streaming(request: Request) -> Machine:
     """Return a pass of wakesleep over cases that stay on the disk."""
     from wakesleep.foundation.rng import generator
     from wakesleep.foundation.shards import Shards
@@ -99,7 +121,7 @@ def streaming(request: Request) -> Pass:
     config = GreedyConfig(memory=CDConfig(passes=10**6, batch_size=request["batch"]))
     shards = Shards([_file(request)])
     records = streaming.epochs(dbn, shards, config=config, rng=rng, dtype=getattr(torch, request["dtype"]))
-    return lambda: next(records)
+    return Machine(lambda: next(records))
 
 
 def _file(request: Request) -> Path:
@@ -113,16 +135,17 @@ def _file(request: Request) -> Path:
     return path
 
 
-def scikit_learn(request: Request) -> Pass:
+def scikit_learn(request: Request) -> Machine:
     """Return a pass of scikit-learn's BernoulliRBM, which is PCD with one Gibbs step, in float32 because its input is."""
     from sklearn.neural_network import BernoulliRBM
 
     cases = probabilities(request)
-    rbm = BernoulliRBM(request["hidden"], batch_size=request["batch"], n_iter=1, random_state=0)
-    return lambda: rbm.fit(cases)
+    passes, plain = request.get("passes", 1), _plain(request, learning_rate="rate")
+    rbm = BernoulliRBM(request["hidden"], batch_size=request["batch"], n_iter=passes, random_state=0, **plain)
+    return Machine(lambda: rbm.fit(cases), lambda: (rbm.components_.T, rbm.intercept_visible_, rbm.intercept_hidden_))
 
 
-def rbms(request: Request) -> Pass:
+def rbms(request: Request) -> Machine:
     """Return a pass of the inner loop of rbms.training.pcd.train, without its progress bar and without the file it writes at every update."""
     from rbms.bernoulli_bernoulli.classes import BBRBM  # type: ignore[import-not-found,unused-ignore]
     from rbms.training.pcd import fit_batch_pcd  # type: ignore[import-not-found,unused-ignore]
@@ -133,7 +156,8 @@ def rbms(request: Request) -> Pass:
     params = BBRBM(weight, torch.zeros(request["visible"]), torch.zeros(request["hidden"]))
     for parameter in params.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    optimizer = torch.optim.SGD(params.parameters(), lr=0.01, maximize=True)
+    plain = _plain(request, momentum="momentum", weight_decay="weight_decay")
+    optimizer = torch.optim.SGD(params.parameters(), lr=request.get("rate", 0.01), maximize=True, **plain)
     kept = {"chains": params.init_chains(batch)}
 
     def one_pass() -> None:
@@ -147,10 +171,14 @@ def rbms(request: Request) -> Pass:
                 )
                 optimizer.step()
 
-    return one_pass
+    def passes() -> None:
+        for _ in range(request.get("passes", 1)):
+            one_pass()
+
+    return Machine(passes, lambda: (params.weight_matrix, params.vbias, params.hbias))
 
 
-def learnergy(request: Request) -> Pass:
+def learnergy(request: Request) -> Machine:
     """Return a pass of learnergy's RBM.fit, with its own loader."""
     import logging
 
@@ -159,11 +187,12 @@ def learnergy(request: Request) -> Pass:
     logging.disable(logging.CRITICAL)
     cases = torch.from_numpy(probabilities(request))
     held = torch.utils.data.TensorDataset(cases, torch.zeros(len(cases)))
-    rbm = RBM(request["visible"], request["hidden"], steps=GIBBS[request["work"]], momentum=0.9)
-    return lambda: rbm.fit(held, batch_size=request["batch"], epochs=1)
+    plain = {"momentum": 0.9, **_plain(request, learning_rate="rate", momentum="momentum", decay="weight_decay")}
+    rbm = RBM(request["visible"], request["hidden"], steps=GIBBS[request["work"]], **plain)
+    return Machine(lambda: rbm.fit(held, batch_size=request["batch"], epochs=request.get("passes", 1)), lambda: (rbm.W, rbm.a, rbm.b))
 
 
-def bound(request: Request) -> Pass:
+def bound(request: Request) -> Machine:
     """Return the same matrix products as ours makes in a pass, with nothing around them, into memory that is already there."""
     dtype, batch = getattr(torch, request["dtype"]), request["batch"]
     made = [product(dtype, *shape) for shape in products(request)]
@@ -174,7 +203,7 @@ def bound(request: Request) -> Pass:
             for left, right, out in made:
                 torch.mm(left, right, out=out)
 
-    return one_pass
+    return Machine(one_pass)
 
 
 Shape = tuple[str, int, int, int]
@@ -222,7 +251,7 @@ def product(dtype: torch.dtype, kind: str, n: int, below: int, above: int) -> tu
     return some(n, above), some(below, above).t(), some(n, below)
 
 
-CONTESTANTS: dict[str, Callable[[Request], Pass]] = {
+CONTESTANTS: dict[str, Callable[[Request], Machine]] = {
     "wakesleep": ours,
     "streaming": streaming,
     "scikit-learn": scikit_learn,
@@ -263,11 +292,24 @@ def answer(name: str, request: Request, ready: dict[str, Pass]) -> dict[str, Any
     if key not in ready:
         ready.clear()  # one piece of work in memory at a time
         _forget_peak()
-        ready[key] = CONTESTANTS[name](request)
+        ready[key] = CONTESTANTS[name](request).one_pass
         ready[key]()
     began = time.perf_counter()
     ready[key]()
     return {"seconds": time.perf_counter() - began, "peak_memory_gb": _peak_memory_gb()}
+
+
+def hand_over(name: str, request: Request) -> dict[str, Any]:
+    """Train a machine anew and write its weights to the .npz file of the request, as float32."""
+    torch.set_num_threads(request["threads"])
+    machine = CONTESTANTS[name](request)
+    machine.one_pass()
+    assert machine.weights is not None
+    weight, visible_bias, hidden_bias = (
+        np.asarray(part.detach() if isinstance(part, Tensor) else part, np.float32) for part in machine.weights()
+    )
+    np.savez(request["hand_over"], weight=weight, visible_bias=visible_bias, hidden_bias=hidden_bias)
+    return {"written": request["hand_over"]}
 
 
 def main(name: str) -> None:
@@ -277,7 +319,10 @@ def main(name: str) -> None:
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            said = {"version": version(name)} if request["work"] == "version" else answer(name, request, ready)
+            if request["work"] == "version":
+                said = {"version": version(name)}
+            else:
+                said = hand_over(name, request) if "hand_over" in request else answer(name, request, ready)
         except Exception as error:  # whatever a rival meets is its answer
             said = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(said), file=out, flush=True)

@@ -29,34 +29,46 @@ class Chunk(NamedTuple):
     labels: Tensor | None
 
 
-class Shards:
-    """Images (N, pixels) in one or more .npy files or memory-mapped arrays, and labels (N,) in as many; none of it is held in memory."""
+class Files(NamedTuple):
+    """Where the cases are: files of images, a file of labels for each where there are labels, and how many cases at their end are spared."""
 
-    def __init__(self, images: Sequence[Source], labels: Sequence[Source] | None = None, *, chunk: int = 4096, join: int = 8) -> None:
+    images: Sequence[Source]
+    labels: Sequence[Source] | None = None
+    spare: int = 0
+    """The last cases of the last files, which no pass reads: held out."""
+
+
+class Shards:
+    """Images (N, pixels) or (N, rows, columns) in one or more .npy files or memory-mapped arrays, and labels (N,) in as many, on the disk."""
+
+    def __init__(
+        self, images: Sequence[Source], labels: Sequence[Source] | None = None, *, chunk: int = 4096, join: int = 8, spare: int = 0
+    ) -> None:
         """Open the files; `chunk` consecutive cases are read at once, and `join` such chunks are in memory together, twice over.
 
+        The last `spare` cases are left alone.
+
         Raises:
-            DataError: no files, files that cannot be read, or shapes that do not fit each other.
+            DataError: no files, files that cannot be read, or shapes that do not fit each other or the ranks.
         """
         self.images, self.labels = list(images), None if labels is None else list(labels)
-        self.chunk, self.join, ranks = chunk, join, distributed.ranks()
+        self.join, ranks = join, distributed.ranks()
         if not self.images or chunk < 1 or join < 1:
             raise DataError(f"{len(self.images)} files, chunks of {chunk}, {join} together: expected at least 1 of each")
-        self.shapes = [_open(source).shape for source in self.images]
-        if len(self.shapes[0]) != 2 or len({shape[1:] for shape in self.shapes}) > 1:
-            raise DataError(f"cases of shapes {', '.join(map(str, self.shapes))} came; expected files of one shape, (cases, pixels)")
-        if self.labels is not None and [_open(source).shape for source in self.labels] != [shape[:1] for shape in self.shapes]:
-            raise DataError("images and labels differ in number; expected a file of labels for each file of images, a label a case")
-        starts = [(shard, start) for shard, (cases, _) in enumerate(self.shapes) for start in range(0, cases, chunk)]
+        ends = read_until(lengths(self.images, self.labels), spare)
+        places = [(shard, start, min(start + chunk, end)) for shard, end in enumerate(ends) for start in range(0, end, chunk)]
         if ranks > 1:  # they keep step: as many chunks each, all of one size
-            starts = [(shard, start) for shard, start in starts if start + chunk <= self.shapes[shard][0]]
-        self.places = starts[: len(starts) - len(starts) % ranks]
+            places = [(shard, start, stop) for shard, start, stop in places if stop - start == chunk]
+        self.places = places[: len(places) - len(places) % ranks]
         if not self.places:
-            raise DataError(f"{len(starts)} chunks of {chunk} cases for {ranks} ranks; take smaller chunks")
+            raise DataError(
+                f"{len(places)} whole chunks of {chunk} cases in {len(ends)} files for {ranks} ranks, which need one each; "
+                f"take smaller chunks, e.g. --chunk {max(1, max(ends) // ranks)}, or fewer ranks"
+            )
 
     def __len__(self) -> int:
         """How many cases all ranks see in a pass."""
-        return sum(min(self.chunk, self.shapes[shard][0] - start) for shard, start in self.places)
+        return sum(stop - start for _, start, stop in self.places)
 
     def chunks(self, rng: torch.Generator) -> Iterator[Chunk]:
         """Yield the joined chunks of one pass of this rank, in random order, the next of which is read meanwhile; all ranks get as many."""
@@ -74,15 +86,55 @@ class Shards:
     def _read(self, places: Sequence[int]) -> Chunk:
         """Return some chunks as one, copied from the disk."""
         found = [self.places[place] for place in places]
+        images = np.concatenate([read(self.images[shard], start, stop) for shard, start, stop in found])
+        if self.labels is None:
+            return Chunk(torch.from_numpy(images), None)
+        labels = np.concatenate([read(self.labels[shard], start, stop) for shard, start, stop in found])
+        return Chunk(torch.from_numpy(images), torch.from_numpy(labels[:, 0].astype(np.int64)))
 
-        def rows(sources: Sequence[Source]) -> np.ndarray:  # opened anew: a map that is dropped holds no memory
-            return np.concatenate([_open(sources[shard])[start : start + self.chunk] for shard, start in found])
 
-        labels = None if self.labels is None else torch.from_numpy(rows(self.labels).astype(np.int64))
-        return Chunk(torch.from_numpy(rows(self.images)), labels)
+def lengths(images: Sequence[Source], labels: Sequence[Source] | None) -> list[int]:
+    """Return how many cases each file holds, once the files are seen to fit each other.
+
+    Raises:
+        DataError: files that cannot be read, pictures of several shapes or types, or labels that are not one a case.
+    """
+    arrays = [opened(source) for source in images]
+    shape, dtype = arrays[0].shape[1:], arrays[0].dtype
+    for source, array in zip(images, arrays, strict=True):
+        if array.ndim not in (2, 3) or array.shape[1:] != shape or array.dtype != dtype:
+            raise DataError(
+                f"{_name(source)} holds {array.dtype} of shape {array.shape}, {_name(images[0])} {dtype} of {arrays[0].shape}; expected "
+                "files of one type and one shape, (cases, pixels) or (cases, rows, columns): save them alike"
+            )
+    if labels is not None and len(labels) != len(images):
+        raise DataError(f"{len(labels)} files of labels came for {len(images)} of images; expected one for each, a label a case")
+    for source, array, of in zip(labels or (), arrays, images, strict=False):
+        found = opened(source)
+        if found.shape != array.shape[:1] or found.dtype.kind not in "iu":
+            raise DataError(
+                f"{_name(source)} holds {found.dtype} of shape {found.shape} for the {len(array)} cases of {_name(of)}; expected whole "
+                f"numbers of shape ({len(array)},), a label a case"
+            )
+    return [len(array) for array in arrays]
 
 
-def _open(source: Source) -> np.ndarray:
+def read_until(counts: Sequence[int], spare: int) -> list[int]:
+    """Return how many of its cases may be read of each file, where the last `spare` of all are left alone."""
+    left, ends = sum(counts) - spare, []
+    for count in counts:
+        ends.append(min(count, max(left, 0)))
+        left -= count
+    return ends
+
+
+def read(source: Source, start: int, stop: int) -> np.ndarray:
+    """Return some consecutive cases of a file as rows (n, numbers of a case)."""
+    rows = opened(source)[start:stop]  # opened anew: a map that is dropped holds no memory
+    return rows.reshape(len(rows), -1)
+
+
+def opened(source: Source) -> np.ndarray:
     """Return the array of a file, which stays on the disk until it is read, or the one that was given.
 
     Raises:
@@ -94,4 +146,10 @@ def _open(source: Source) -> np.ndarray:
         found: np.ndarray = np.load(source, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise DataError(f"{source} cannot be read ({error}); expected a .npy file of numbers, as numpy.save writes it") from error
+    if found.dtype.kind not in "buif":
+        raise DataError(f"{source} holds {found.dtype} values; expected a .npy file of numbers, as numpy.save writes it")
     return found
+
+
+def _name(source: Source) -> str:
+    return "an array" if isinstance(source, np.ndarray) else str(source)

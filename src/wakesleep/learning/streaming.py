@@ -1,16 +1,25 @@
-"""Greedy pretraining on cases that no memory holds: each pass streams through the files, and layers below are computed on the way."""
+"""Learning from cases that no memory holds: each pass streams through the files, and what lies below a layer is computed on the way.
+
+Greedy pretraining (`epochs`) and backpropagation (`fine_tune`) take a joined chunk at a time, as their own loops take a whole set.
+Contrastive wake-sleep does not stream: its chains and running means count in passes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
+from torch import Tensor, nn
 
 from wakesleep.foundation.shards import Shards
-from wakesleep.learning import cd, greedy
+from wakesleep.learning import backprop, cd, greedy
+from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.records import Pass, State
 from wakesleep.model.dbn import DBN
+
+Learn = Callable[[Tensor, Tensor | None, State | None], Pass]
+"""One pass over a chunk in memory: images, labels, and the state that the last chunk left."""
 
 
 def epochs(
@@ -28,7 +37,7 @@ def epochs(
     again in each pass: a product a layer more, against Gibbs steps of three to five.
 
     Yields:
-        A `Pass` after each pass of each layer, its stage "layer 1", ... or "memory", with the metric `learning_rate`. Its state goes on
+        A `Pass` after each pass of each layer, its stage "layer 1", ... or "memory", with the metrics of `cd.epochs`. Its state goes on
         where it was.
 
     Raises:
@@ -36,20 +45,57 @@ def epochs(
         DivergedError: NaN or infinite weights.
     """
     first, done, inner = (0, 0, None) if state is None else (int(state["layer"]), int(state["inner"]["epoch"]), state["inner"])
-    device = dbn.memory.weight.device
     for layer in range(first, dbn.depth):
         top = layer == dbn.depth - 1
         each, stage = (config.memory, "memory") if top else (config.layer, f"layer {layer + 1}")
+
+        def learn(images: Tensor, labels: Tensor | None, before: State | None, layer: int = layer, each: cd.CDConfig = each) -> Pass:
+            rbm, cases, classes, _ = greedy.work(dbn, images, labels, None, layer)
+            if before is None:
+                cd.set_base_rates(rbm, cases)
+            return next(cd.epochs(rbm, cases, config=each, rng=rng, classes=classes, state=before, dtype=dtype))
+
         for epoch in range(done, each.passes):
-            seen = 0
-            for images, labels in shards.chunks(rng):
-                images, labels = images.to(device), None if labels is None else labels.to(device)
-                rbm, cases, classes, _ = greedy.work(dbn, images, labels, None, layer)
-                if inner is None:
-                    cd.set_base_rates(rbm, cases)
-                before = None if inner is None else {**inner, "epoch": epoch}
-                record = next(cd.epochs(rbm, cases, config=each, rng=rng, classes=classes, state=before, dtype=dtype))
-                inner, seen = record.state, seen + len(cases)
-            assert inner is not None
-            yield Pass(stage, epoch + 1, each.passes, seen, {"learning_rate": each.rate(epoch)}, {"layer": layer, "inner": inner})
+            record = _one_pass(shards, rng, dbn.memory.weight.device, learn, inner, epoch)
+            inner = record.state
+            yield record._replace(stage=stage, state={"layer": layer, "inner": inner})
         done, inner = 0, None
+
+
+def fine_tune(
+    net: nn.Sequential,
+    shards: Shards,
+    *,
+    config: BackpropConfig,
+    rng: torch.Generator,
+    state: State | None = None,
+    stage: str = "backprop",
+    dtype: torch.dtype | None = None,
+) -> Iterator[Pass]:
+    """Fine-tune `net` on the labelled cases of `shards`, in place: `backprop.epochs` with a bounded memory, and what it yields and raises.
+
+    Velocities live on from chunk to chunk.
+    """
+
+    def learn(images: Tensor, labels: Tensor | None, before: State | None) -> Pass:
+        assert labels is not None
+        return next(backprop.epochs(net, images, labels, config=config, rng=rng, state=before, stage=stage, dtype=dtype))
+
+    inner = backprop.start(net) if state is None else state
+    for epoch in range(int(inner["epoch"]), config.passes):
+        record = _one_pass(shards, rng, next(net.parameters()).device, learn, inner, epoch)
+        inner = record.state
+        yield record
+
+
+def _one_pass(shards: Shards, rng: torch.Generator, device: torch.device, learn: Learn, state: State | None, epoch: int) -> Pass:
+    """Let `learn` take all chunks of a pass in turn, and return the last record with all cases and the means of the metrics over them."""
+    seen, record = 0, None
+    sums: dict[str, float] = {}
+    for images, labels in shards.chunks(rng):
+        before = None if state is None else {**state, "epoch": epoch}  # a chunk is a whole pass to the loop that takes it
+        record = learn(images.to(device), None if labels is None else labels.to(device), before)
+        state, seen = record.state, seen + record.cases
+        sums = {name: sums.get(name, 0.0) + value * record.cases for name, value in record.metrics.items()}
+    assert record is not None
+    return record._replace(cases=seen, metrics={name: total / seen for name, total in sums.items()})

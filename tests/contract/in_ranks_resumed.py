@@ -1,0 +1,47 @@
+"""Train in ranks with persistent chains and running means of weights, without a stop and stopped in contrastive wake-sleep.
+
+Called by test_distributed.py as a script under torchrun: in_ranks_resumed.py OUT. Leaves the run folders OUT/whole and OUT/parts, and what
+was saved when the second one was stopped, OUT/stopped.safetensors.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+from torch import distributed as dist
+
+from helpers import small_config
+from wakesleep import recipe
+from wakesleep.data import load
+from wakesleep.foundation import distributed
+from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.greedy import GreedyConfig
+from wakesleep.learning.up_down import UpDownConfig
+
+CPU = torch.device("cpu")
+
+
+def main(out: Path) -> None:
+    digits = load("digits")
+    layer = CDConfig(passes=2, batch_size=200, persistent=True)
+    updown = UpDownConfig(passes=3, batch_size=200, gibbs_steps=(1,), persistent=0.5, chain_pool=2, average=1.0)
+    config = small_config(stages=("pretrain", "updown"), greedy=GreedyConfig(layer, layer), updown=updown, precision="bfloat16")
+    list(recipe.train(recipe.start(out / "whole", config, digits, CPU, "a test")))
+    records = recipe.train(recipe.start(out / "parts", config, digits, CPU, "a test"))
+    while next(records).stage != "updown":
+        pass
+    records.close()
+    dist.barrier()  # the first rank has saved
+    if distributed.rank() == 0:
+        shutil.copy(out / "parts/checkpoint.safetensors", out / "stopped.safetensors")
+    list(recipe.train(recipe.resume(out / "parts", digits, CPU)))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    distributed.join(CPU)
+    main(Path(sys.argv[1]))
+    distributed.leave()
