@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from wakesleep.foundation import cases as rows
-from wakesleep.foundation import distributed
+from wakesleep.foundation import distributed, graphs, precision
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.precision import fine
 from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
@@ -233,7 +233,8 @@ def _sgd_pass(
     errors = torch.zeros((), device=images.device)
     buffer = torch.empty(config.batch_size, images.shape[1], device=images.device)
     states, pixels = torch.empty_like(buffer), Bernoulli(images.shape[1])
-    for index in torch.split(order, config.batch_size):
+
+    def learn(index: Tensor) -> None:
         batch, target = rows.gather(images, index, buffer[: len(index)]), labels[index]
         if config.sample_pixels:
             batch = pixels.sample(batch, rng, out=states[: len(index)])
@@ -245,8 +246,13 @@ def _sgd_pass(
         loss.backward()  # type: ignore[no-untyped-call]
         distributed.average_all([parameter.grad for parameter in net.parameters() if parameter.grad is not None])
         optimizer.step()
-        loss_sum += loss.detach() * len(index)
-        errors += _count_errors(logits.detach(), target)
+        loss_sum.add_(loss.detach() * len(index))
+        errors.add_(_count_errors(logits.detach(), target))
+
+    step = graphs.replayed(learn, rng, len(order) // config.batch_size)
+    with precision.tensor_cores(rng.device):
+        for index in torch.split(order, config.batch_size):
+            step(index)
     return float(loss_sum), int(errors)
 
 

@@ -98,7 +98,7 @@ def _fused_step(parameter: Tensor, increment: Tensor, product: Tensor, *, factor
         [product.to(increment.dtype)],
         [increment],
         fused=True,
-        grad_scale=torch.tensor(1 / factor, device=increment.device),
+        grad_scale=torch.full((), 1 / factor, device=increment.device),  # filled in there: a number sent there could not be captured
         weight_decay=-decayed,
         momentum=momentum,
         lr=-1.0,

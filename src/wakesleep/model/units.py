@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
 
 import torch
@@ -137,7 +138,7 @@ class Groups:
     @property
     def slices(self) -> list[slice]:
         """The columns of each part."""
-        ends = torch.tensor([part.size for part in self.parts]).cumsum(0).tolist()
+        ends = accumulate(part.size for part in self.parts)
         return [slice(end - part.size, end) for part, end in zip(self.parts, ends, strict=True)]
 
     def mean(self, total_input: Tensor, out: Tensor | None = None) -> Tensor:
