@@ -39,7 +39,10 @@ class Units(Protocol):
         ...
 
     def log_partition_shifts(self, total_input: Tensor, shifts: Tensor) -> Tensor:
-        """Return log-partition(x + w) - log-partition(x) for each row w of `shifts` (rows, size): (N, rows), nats."""
+        """Return log-partition(x + w) - log-partition(x) for each row w of `shifts` (rows, size): (N, rows), nats.
+
+        Several layers at once, (S, N, size) and (S, rows, size), give (S, N, rows).
+        """
         ...
 
     @property
@@ -77,15 +80,15 @@ class Bernoulli:
         """
         shared = 4.0 if shifts.is_cuda else min(16.0, 80 / max(float(shifts.abs().max()), 1.0))  # a GPU is not waited for
         off, on = torch.sigmoid(-total_input), torch.sigmoid(total_input)
-        result = total_input.new_empty(len(total_input), len(shifts))
+        result = total_input.new_empty(*total_input.shape[:-1], shifts.shape[-2])
         factors = torch.empty_like(off)
-        for number, row in enumerate(shifts.to(off.dtype).exp()):
-            product = torch.addcmul(off, on, row, out=factors)
+        for number, row in enumerate(shifts.to(off.dtype).exp().unbind(-2)):
+            product = torch.addcmul(off, on, row.unsqueeze(-2), out=factors)
             units = 2
             while units <= shared and product.shape[-1] % 2 == 0:
                 half, units = product.shape[-1] // 2, 2 * units
-                product = product[:, :half].mul_(product[:, half:])
-            result[:, number] = product.log_().sum(-1)
+                product = product[..., :half].mul_(product[..., half:])
+            result[..., number] = product.log_().sum(-1)
         return result
 
     @property
@@ -116,7 +119,8 @@ class Softmax:
 
     def log_partition_shifts(self, total_input: Tensor, shifts: Tensor) -> Tensor:
         """Return log sum_j exp(x_j + w_j) - log sum_j exp x_j for each row w of `shifts` (rows, size): (N, rows), nats."""
-        return self.log_partition(total_input.unsqueeze(1) + shifts.to(total_input.dtype)) - self.log_partition(total_input).unsqueeze(1)
+        shifted = total_input.unsqueeze(-2) + shifts.to(total_input.dtype).unsqueeze(-3)
+        return self.log_partition(shifted) - self.log_partition(total_input).unsqueeze(-1)
 
     @property
     def kinds(self) -> list[tuple[str, int]]:
@@ -145,25 +149,25 @@ class Groups:
         """Return each part's mean in its own columns, (N, size)."""
         means = torch.empty_like(total_input) if out is None else out
         for part, columns in zip(self.parts, self.slices, strict=True):
-            part.mean(total_input[:, columns], out=means[:, columns])
+            part.mean(total_input[..., columns], out=means[..., columns])
         return means
 
     def sample(self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None) -> Tensor:
         """Return each part's sample in its own columns, (N, size)."""
         states = torch.empty_like(mean) if out is None else out
         for part, columns in zip(self.parts, self.slices, strict=True):
-            part.sample(mean[:, columns], rng, out=states[:, columns])
+            part.sample(mean[..., columns], rng, out=states[..., columns])
         return states
 
     def log_partition(self, total_input: Tensor) -> Tensor:
         """Return the sum of the parts' log-partitions, (N,), nats."""
         pairs = zip(self.parts, self.slices, strict=True)
-        return torch.stack([part.log_partition(total_input[:, columns]) for part, columns in pairs]).sum(0)
+        return torch.stack([part.log_partition(total_input[..., columns]) for part, columns in pairs]).sum(0)
 
     def log_partition_shifts(self, total_input: Tensor, shifts: Tensor) -> Tensor:
         """Return the sum of the parts' shifts, (N, rows), nats."""
         pairs = zip(self.parts, self.slices, strict=True)
-        return torch.stack([part.log_partition_shifts(total_input[:, cols], shifts[:, cols]) for part, cols in pairs]).sum(0)
+        return torch.stack([part.log_partition_shifts(total_input[..., cols], shifts[..., cols]) for part, cols in pairs]).sum(0)
 
     @property
     def kinds(self) -> list[tuple[str, int]]:
