@@ -106,6 +106,13 @@ def test_files_right_in_the_folder_plain_and_with_dots(mirror, tmp_path):
     assert len(load("mnist", folder=tmp_path / "flat").train) == 12
 
 
+def test_where_the_cache_is_matters_only_if_the_set_lies_nowhere_else(mirror, tmp_path, monkeypatch):
+    mirror("broken")
+    lay(tmp_path / "flat", packed(small_set()))
+    monkeypatch.setattr(fetching, "cache_folder", lambda: pytest.fail("asked for the cache"))
+    assert len(load("mnist", folder=tmp_path / "flat").train) == 12
+
+
 def test_another_set_right_in_the_folder_is_passed_over(mirror, tmp_path):
     server = mirror("good")
     lay(tmp_path / "flat", packed(small_set(seed=2)))

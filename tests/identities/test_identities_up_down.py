@@ -494,17 +494,17 @@ def test_two_updates_follow_hintons_rule(labels):
 
 
 @pytest.mark.parametrize("persistent", [0.0, 0.75])
-@pytest.mark.parametrize("labels", [None, some_labels(20, 3) - 1], ids=["none", "mixed"])
+@pytest.mark.parametrize("labels", [None, some_labels(140, 3) - 1], ids=["none", "mixed"])
 def test_the_loop_is_phases_and_update_of_each_minibatch(labels, persistent):
-    dbn, images = small_net(dtype=torch.float32), some_images(20, dtype=torch.float32)
-    config = UpDownConfig(passes=1, batch_size=8, gibbs_steps=(2,), persistent=persistent, restart=0.3, average=0, chain_pool=2)
+    dbn, images = small_net(dtype=torch.float32), some_images(140, dtype=torch.float32)
+    config = UpDownConfig(passes=1, batch_size=56, gibbs_steps=(2,), persistent=persistent, restart=0.3, average=0, chain_pool=2)
     hand, rng, error = deepcopy(dbn), generator(5), 0.0
     state = up_down.start(hand, config, rng)
     chains = state.get("chains")
-    order = up_down.rows.order(None if labels is None else labels + 1, 20, rng)
-    held = None if labels is None else up_down.labels_to_hold(labels, 6, labels.device)
-    for turn, index in enumerate(order.split(8)):
-        known, count = None if labels is None else labels[index], min(6, len(index))
+    order = up_down.rows.order(None if labels is None else labels + 1, 140, rng)
+    held = None if labels is None else up_down.labels_to_hold(labels, 42, labels.device)
+    for turn, index in enumerate(order.split(56)):
+        known, count = None if labels is None else labels[index], min(42, len(index))
         going_on = None
         if persistent:
             up_down.restart(hand, chains[turn % 2, :count], config, rng)
@@ -517,9 +517,9 @@ def test_the_loop_is_phases_and_update_of_each_minibatch(labels, persistent):
         error += float(taught.wake[0][0].square().sum())
     (record,) = up_down.epochs(dbn, images, labels, config=config, rng=generator(5))
     assert all(torch.equal(a, b) for a, b in zip(dbn.parameters(), hand.parameters(), strict=True))
-    assert record[:4] == ("updown", 1, 1, 20)
+    assert record[:4] == ("updown", 1, 1, 140)
     assert record.metrics["gibbs_steps"] == 2
-    assert record.metrics["reconstruction_error"] == pytest.approx(error / 60, rel=1e-5)
+    assert record.metrics["reconstruction_error"] == pytest.approx(error / 420, rel=1e-5)
     assert ("chains" in record.state) == bool(persistent)
     assert not persistent or torch.equal(record.state["chains"], chains)
 

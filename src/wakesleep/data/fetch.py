@@ -92,8 +92,7 @@ def real_set(name: str, folder: Path | None = None, *, download: bool = True) ->
     source = SOURCES[name]
     if folder is not None and not folder.is_dir():
         raise DataError(f"there is no folder {folder}; expected one that holds {name}/train-images-idx3-ubyte.gz and its kin")
-    places = list(_places(folder))
-    for home in (home for place in places for home in (place / name, place)):
+    for home in (home for place in _places(folder) for home in (place / name, place)):
         files = find_idx(home)
         if len(files) < len(PARTS):
             if files:
@@ -106,7 +105,7 @@ def real_set(name: str, folder: Path | None = None, *, download: bool = True) ->
                 raise
             # The four names are common to many sets: here lies another one, which is no fault.
             logger.warning("not %s: %s", name, error)
-    looked = "looked in " + ", ".join(map(str, places))
+    looked = "looked in " + ", ".join(map(str, _places(folder)))
     if not download:
         raise FetchError(f"{name} is not on this machine ({looked}) and downloading is switched off: allow it, or {_cure(name)}")
     home = cache_folder() / name

@@ -81,6 +81,11 @@ def as_labels(labels: Tensor, cases: int, classes: int, lowest: int = 0) -> Tens
     return labels.long()
 
 
+def one_hot(labels: Tensor, classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return a row a label with a 1 in the label's column, (N, classes); unlike PyTorch's it looks at no label, so it waits for no device."""
+    return torch.zeros(*labels.shape, classes, dtype=dtype, device=labels.device).scatter_(-1, labels.unsqueeze(-1), 1.0)
+
+
 def chunks(cases: Tensor | Rows, size: int = 2000) -> Iterator[Tensor]:
     """Yield `cases` in consecutive pieces of at most `size` rows, as probabilities, so that memory stays flat."""
     for start in range(0, len(cases), size):

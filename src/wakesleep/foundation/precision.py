@@ -1,5 +1,7 @@
 """Reduced precision: products of states in bfloat16 where the processor is fast at them, master weights in float32.
 
+On a GPU, float32 products may be made of numbers with ten bits behind the point (TF32) while a net learns.
+
 States are bits and probabilities carry sampling noise far above bfloat16's eight bits, so products may be coarse as long as the small
 changes of the weights add up somewhere fine. A loop keeps a coarse twin of the net for its products and refreshes it after each update.
 """
@@ -7,6 +9,9 @@ changes of the weights add up somewhere fine. A loop keeps a coarse twin of the 
 from __future__ import annotations
 
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from functools import cache
 from typing import TypeVar
@@ -53,6 +58,25 @@ def _seconds(cases: Tensor, weight: Tensor) -> float:
     if product.is_cuda:
         torch.cuda.synchronize(product.device)
     return time.perf_counter() - began
+
+
+@contextmanager
+def tensor_cores(device: torch.device) -> Iterator[None]:
+    """Let float32 products on a GPU go through its tensor cores (TF32) meanwhile: for learning, not for likelihoods; a CPU is left alone.
+
+    The setting holds for the whole process. A program that chose by PyTorch's newer `fp32_precision` keeps what it chose.
+    """
+    matmul, before = torch.backends.cuda.matmul, None
+    if device.type == "cuda":
+        with warnings.catch_warnings():  # some releases call this way of saying it old, and the new one does not reach all their products
+            warnings.simplefilter("ignore")
+            with suppress(RuntimeError):
+                before, matmul.allow_tf32 = matmul.allow_tf32, True
+    try:
+        yield
+    finally:
+        if before is not None:
+            matmul.allow_tf32 = before
 
 
 def twin(net: Net, dtype: torch.dtype | None) -> Net:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from wakesleep.foundation import cases as rows
-from wakesleep.foundation import distributed
+from wakesleep.foundation import distributed, graphs, precision
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.precision import fine
 from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
@@ -167,12 +167,8 @@ def epochs(
             sampled.
         DivergedError: NaN or infinite weights.
     """
-    outputs = next(layer.out_features for layer in reversed(net) if isinstance(layer, nn.Linear))
-    labels = _as_targets(labels, len(images), outputs)
+    labels = checked_targets(net, images, labels, config)
     classes = None if labels.is_floating_point() else labels
-    if config.method == "sgd" and config.sample_pixels and images.is_floating_point() and not bool(((images >= 0) & (images <= 1)).all()):
-        low, high = float(images.min()), float(images.max())
-        raise DataError(f"values run from {low:g} to {high:g}; expected probabilities in [0, 1] to draw pixels from, or sample_pixels=False")
     state = start(net) if state is None else state
     for epoch in range(int(state["epoch"]), config.passes):
         order = rows.order(classes, len(images), rng, weights)
@@ -190,6 +186,16 @@ def epochs(
         yield Pass(stage, epoch + 1, config.passes, len(images), metrics, state)
 
 
+def checked_targets(net: nn.Sequential, images: Tensor, labels: Tensor, config: BackpropConfig) -> Tensor:
+    """Return labels as int64 (N,), or real targets as float32 (N, outputs), once they and `images` are seen to be fit for `epochs`."""
+    outputs = next(layer.out_features for layer in reversed(net) if isinstance(layer, nn.Linear))
+    labels = _as_targets(labels, len(images), outputs)
+    if config.method == "sgd" and config.sample_pixels and images.is_floating_point() and not bool(((images >= 0) & (images <= 1)).all()):
+        low, high = float(images.min()), float(images.max())
+        raise DataError(f"values run from {low:g} to {high:g}; expected probabilities in [0, 1] to draw pixels from, or sample_pixels=False")
+    return labels
+
+
 def _as_targets(labels: Tensor, cases: int, outputs: int) -> Tensor:
     """Return labels as int64 (N,), or real targets as float32 (N, outputs), once they are seen to fit the net."""
     if labels.ndim != 2 or not labels.is_floating_point():
@@ -199,14 +205,14 @@ def _as_targets(labels: Tensor, cases: int, outputs: int) -> Tensor:
     return labels.float()
 
 
-def _loss(outputs: Tensor, target: Tensor) -> Tensor:
+def mean_loss(outputs: Tensor, target: Tensor) -> Tensor:
     """Return the mean over cases of the cross-entropy of labels, or of half the squared error of real targets."""
     if target.is_floating_point():
         return 0.5 * (outputs - target).square().sum(1).mean()
     return cross_entropy(outputs, target)
 
 
-def _count_errors(outputs: Tensor, target: Tensor) -> Tensor:
+def count_errors(outputs: Tensor, target: Tensor) -> Tensor:
     """Return how many labels the largest output misses; none where targets are real."""
     return outputs.new_zeros(()) if target.is_floating_point() else (outputs.argmax(1) != target).sum()
 
@@ -233,20 +239,26 @@ def _sgd_pass(
     errors = torch.zeros((), device=images.device)
     buffer = torch.empty(config.batch_size, images.shape[1], device=images.device)
     states, pixels = torch.empty_like(buffer), Bernoulli(images.shape[1])
-    for index in torch.split(order, config.batch_size):
+
+    def learn(index: Tensor) -> None:
         batch, target = rows.gather(images, index, buffer[: len(index)]), labels[index]
         if config.sample_pixels:
             batch = pixels.sample(batch, rng, out=states[: len(index)])
         with torch.autocast(images.device.type, dtype=dtype, enabled=dtype not in (None, torch.float32)):
             logits = net(batch)
         logits = logits.to(fine(logits.dtype))
-        loss = _loss(logits, target)
+        loss = mean_loss(logits, target)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         distributed.average_all([parameter.grad for parameter in net.parameters() if parameter.grad is not None])
         optimizer.step()
-        loss_sum += loss.detach() * len(index)
-        errors += _count_errors(logits.detach(), target)
+        loss_sum.add_(loss.detach() * len(index))
+        errors.add_(count_errors(logits.detach(), target))
+
+    step = graphs.replayed(learn, rng, len(order) // config.batch_size)
+    with precision.tensor_cores(rng.device):
+        for index in torch.split(order, config.batch_size):
+            step(index)
     return float(loss_sum), int(errors)
 
 
@@ -273,15 +285,15 @@ def _conjugate_gradient_pass(
 
         def objective(flat: np.ndarray, batch: Tensor = batch, target: Tensor = target) -> tuple[float, np.ndarray]:
             _write(parameters, flat)
-            loss = _loss(moving(batch), target)
+            loss = mean_loss(moving(batch), target)
             gradients = torch.autograd.grad(loss, parameters)
             told = distributed.average(torch.cat([loss.detach().view(1), *[gradient.flatten() for gradient in gradients]]))
             return float(told[0]), told[1:].cpu().numpy().astype(np.float64)
 
         with torch.no_grad():
             logits = moving(batch)
-            loss_sum += float(_loss(logits, target)) * len(index)
-            errors += int(_count_errors(logits, target))
+            loss_sum += float(mean_loss(logits, target)) * len(index)
+            errors += int(count_errors(logits, target))
         now = torch.cat([parameter.detach().flatten() for parameter in parameters]).cpu().numpy().astype(np.float64)
         found = minimize(objective, now, jac=True, method="CG", options={"maxiter": config.cg_line_searches})
         _write(parameters, found.x)

@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from wakesleep.foundation import cases as rows
-from wakesleep.foundation import distributed, precision
+from wakesleep.foundation import distributed, graphs, precision
 from wakesleep.foundation.precision import fine
 from wakesleep.learning import increments
 from wakesleep.learning.increments import Lesson
@@ -236,6 +237,29 @@ def _push_to_target(contrast: Contrast, config: CDConfig, activity: Tensor) -> N
     positive.add_(config.sparsity_cost * (config.sparsity_target - activity))
 
 
+def _step(
+    rbm: RBM,
+    coarse: RBM,
+    cases: Tensor | rows.Rows,
+    index: Tensor,
+    *,
+    config: CDConfig,
+    epoch: int,
+    state: State,
+    rng: torch.Generator,
+    buffers: dict[int, Contrast],
+    error: Tensor,
+) -> None:
+    """Learn from the minibatch of the cases `index` (n,), in place, and add what was reconstructed wrongly to `error`, a scalar."""
+    if len(index) not in buffers:
+        buffers[len(index)] = Contrast(coarse, len(index), config)
+    contrast = buffers[len(index)]
+    rows.gather(cases, index, contrast.data)
+    update(rbm, contrast, config, epoch, state, rng, coarse)
+    if not config.persistent:
+        error += contrast.squared_error()
+
+
 def epochs(
     rbm: RBM,
     cases: Tensor | rows.Rows,
@@ -273,16 +297,17 @@ def epochs(
     state = start(coarse, config, rng) if state is None else state
     buffers: dict[int, Contrast] = {}
     error = torch.zeros((), device=rbm.weight.device)
+    numbers: tuple[float, float] | None = None
     for epoch in range(int(state["epoch"]), config.passes):
         error.zero_()
-        for index in torch.split(rows.order(classes, len(cases), rng, weights), config.batch_size):
-            if len(index) not in buffers:
-                buffers[len(index)] = Contrast(coarse, len(index), config)
-            contrast = buffers[len(index)]
-            rows.gather(cases, index, contrast.data)
-            update(rbm, contrast, config, epoch, state, rng, coarse)
-            if not config.persistent:
-                error += contrast.squared_error()
+        if numbers != (config.rate(epoch), config.momentum_at(epoch)):  # a capture holds them
+            numbers = config.rate(epoch), config.momentum_at(epoch)
+            many = len(cases) // config.batch_size if isinstance(cases, Tensor) else 0
+            plain = partial(_step, rbm, coarse, cases, config=config, epoch=epoch, state=state, rng=rng, buffers=buffers, error=error)
+            step = graphs.replayed(plain, rng, many)
+        with precision.tensor_cores(rng.device):
+            for index in torch.split(rows.order(classes, len(cases), rng, weights), config.batch_size):
+                step(index)
         check_finite(dict(rbm.named_parameters()), config.rate(epoch))
         state = {**state, "epoch": epoch + 1}
         metrics: dict[str, Any] = {"learning_rate": config.rate(epoch)}

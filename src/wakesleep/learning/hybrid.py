@@ -13,17 +13,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from wakesleep.foundation import precision
+from wakesleep.foundation import graphs, precision
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.precision import fine
 from wakesleep.learning import up_down
 from wakesleep.learning.increments import Lesson
 from wakesleep.learning.records import Pass, State, require
-from wakesleep.learning.up_down import UNLABELLED, UpDownConfig
+from wakesleep.learning.up_down import UNLABELLED, Teach, UpDownConfig
 from wakesleep.model.dbn import DBN
 from wakesleep.model.units import Bernoulli
 
@@ -90,6 +92,34 @@ def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Lesson, Te
     return Lesson(n, products, gradients), log_probs
 
 
+def _step(
+    dbn: DBN,
+    coarse: DBN,
+    teach: Teach,
+    config: HybridConfig,
+    epoch: int,
+    state: State,
+    rng: torch.Generator,
+    loss: Tensor,
+    errors: Tensor,
+    index: Tensor,
+    turn: Tensor,
+) -> None:
+    """Follow what a minibatch teaches both ways, in place, and add its cross-entropy and its errors to `loss` and `errors`, scalars."""
+    batch, target, taught = teach(index, turn)
+    assert target is not None
+    generative = (up_down.lesson(taught), 1.0)
+    if config.alternate:
+        up_down.update(dbn, [generative], config.updown, epoch, state)
+        precision.refresh(coarse, dbn)
+    seen = Bernoulli(batch.shape[1]).sample(batch, rng) if config.sample_pixels else batch
+    told, log_probs = discriminative(coarse, seen, target)
+    up_down.update(dbn, [*([] if config.alternate else [generative]), (told, config.weight)], config.updown, epoch, state)
+    precision.refresh(coarse, dbn)
+    loss += torch.nn.functional.nll_loss(log_probs, target, ignore_index=UNLABELLED, reduction="sum")
+    errors += ((log_probs.argmax(1) != target) & (target != UNLABELLED)).sum()
+
+
 def epochs(
     dbn: DBN,
     images: Tensor,
@@ -124,20 +154,15 @@ def epochs(
     for epoch in range(int(state["epoch"]), updown.passes):
         loss.zero_()
         errors.zero_()
-        coarse = up_down.begin_pass(dbn, updown, epoch, state, dtype)
-        pass_ = up_down.minibatches(coarse, images, known, epoch=epoch, config=updown, rng=rng, state=state, weights=weights)
-        for batch, target, taught in pass_:
-            assert target is not None
-            generative = (up_down.lesson(taught), 1.0)
-            if config.alternate:
-                up_down.update(dbn, [generative], updown, epoch, state)
-                precision.refresh(coarse, dbn)
-            seen = Bernoulli(batch.shape[1]).sample(batch, rng) if config.sample_pixels else batch
-            told, log_probs = discriminative(coarse, seen, target)
-            up_down.update(dbn, [*([] if config.alternate else [generative]), (told, config.weight)], updown, epoch, state)
-            up_down.settle(dbn, coarse, updown, state, len(images))
-            loss += torch.nn.functional.nll_loss(log_probs, target, ignore_index=UNLABELLED, reduction="sum")
-            errors += ((log_probs.argmax(1) != target) & (target != UNLABELLED)).sum()
+        coarse = up_down.begin_pass(dbn, known, updown, epoch, state, dtype)
+        settled: dict[str, Any] = {"steps": updown.steps_at(epoch), "config": updown, "rng": rng, "state": state}
+        teach = partial(up_down.minibatch, coarse, images, known, complete=labelled == len(known), **settled)
+        plain = partial(_step, dbn, coarse, teach, config, epoch, state, rng, loss, errors)
+        step = graphs.replayed(plain, rng, len(images) // updown.batch_size)
+        with precision.tensor_cores(rng.device):
+            for index, turn in up_down.turns(images, known, config=updown, rng=rng, weights=weights):
+                step(index, turn)
+                up_down.average(dbn, updown, state, len(images))
         state = up_down.end_pass(dbn, updown, epoch, state, len(images))
         metrics = {
             "cross_entropy": float(loss) / labelled,

@@ -10,16 +10,17 @@ Nothing has to reach equilibrium: the dream starts from the data. Source: Hinton
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from wakesleep.foundation import cases as rows
-from wakesleep.foundation import precision
+from wakesleep.foundation import graphs, precision
+from wakesleep.foundation.cases import one_hot
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.precision import fine
 from wakesleep.learning import averaging, increments
@@ -114,19 +115,20 @@ class Phases(NamedTuple):
     """The top states where the memory's chains ended, (N, hidden)."""
 
 
-def label_states(dbn: DBN, total_input: Tensor, labels: Tensor | None, rng: torch.Generator) -> Tensor:
+def label_states(dbn: DBN, total_input: Tensor, labels: Tensor | None, rng: torch.Generator, complete: bool = False) -> Tensor:
     """Return the memory's label units: the label clamped where it is known, (N, labels).
 
     Where it is not (`labels` None or UNLABELLED), it is drawn from p(label | features), the top units summed out, given what these hear from
     the features, `total_input` (N, top): with the top units drawn after it, an exact sample of what the memory makes of the case.
+    `complete` says that all labels are known. Where it is not said, a CPU looks, which saves the drawing; a GPU would have to be waited for.
     """
     dtype = dbn.memory.weight.dtype
-    if labels is not None and not bool((labels == UNLABELLED).any()):
-        return one_hot(labels, dbn.labels).to(dtype)
+    if labels is not None and (complete or (not labels.is_cuda and not bool((labels == UNLABELLED).any()))):
+        return one_hot(labels, dbn.labels, dtype)
     drawn = pick(torch.softmax(dbn.memory.group_scores(total_input, dbn.label_columns), 1), rng)
     if labels is not None:
         drawn = torch.where(labels == UNLABELLED, drawn, labels)
-    return one_hot(drawn, dbn.labels).to(dtype)
+    return one_hot(drawn, dbn.labels, dtype)
 
 
 def phases(
@@ -139,18 +141,19 @@ def phases(
     rng: torch.Generator,
     chains: Tensor | None = None,
     held: Tensor | None = None,
+    complete: bool = False,
 ) -> Phases:
     """Return what a minibatch teaches: images (N, pixels) in [0, 1], labels (N,) or None, K = `steps`.
 
     The last M negative cases go on from `chains`, top states (M, hidden), where these are given; the others start at the up-pass. Chains hold
-    the labels `held` (M,), UNLABELLED where free.
+    the labels `held` (M,), UNLABELLED where free. `complete` says that all labels are known.
     """
     memory, pen = dbn.memory, dbn.sizes[-2]
     awake = dbn.up(images, rng)
     visible = awake[-1]
     heard = torch.addmm(memory.hidden_bias, visible, memory.weight[:pen])
     if dbn.labels:
-        known = label_states(dbn, heard, labels, rng)
+        known = label_states(dbn, heard, labels, rng, complete)
         visible = torch.cat([visible, known], 1)
         positive = memory.hidden.mean(torch.addmm(heard, known, memory.weight[pen:]))
     else:
@@ -165,7 +168,7 @@ def phases(
     if chains is not None:
         top[len(top) - len(chains) :] = chains
         if held is not None and dbn.labels:
-            fixed = one_hot(held.clamp(min=0), dbn.labels).to(top.dtype)
+            fixed = one_hot(held.clamp(min=0), dbn.labels, top.dtype)
     for _ in range(steps):
         probs = memory.visible_probs(top)
         dreamt = memory.visible.sample(probs, rng)
@@ -236,35 +239,49 @@ def update(dbn: DBN, lessons: Sequence[tuple[Lesson, float]], config: UpDownConf
     increments.follow(dbn, lessons, state, rate=config.rate(epoch), momentum=config.momentum, decay=decay)
 
 
-def minibatches(
+def turns(
+    images: Tensor, labels: Tensor | None, *, config: UpDownConfig, rng: torch.Generator, weights: Tensor | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the minibatches of a pass: the numbers of the cases (n,), and of the chains in the pool whose turn it is (1,)."""
+    classes = None if labels is None else labels - UNLABELLED
+    pool = torch.arange(config.chain_pool, device=rng.device)
+    for turn, index in enumerate(torch.split(rows.order(classes, len(images), rng, weights), config.batch_size)):
+        place = turn % config.chain_pool
+        yield index, pool[place : place + 1]
+
+
+def minibatch(
     dbn: DBN,
     images: Tensor,
     labels: Tensor | None,
+    index: Tensor,
+    turn: Tensor,
     *,
-    epoch: int,
+    steps: int,
     config: UpDownConfig,
     rng: torch.Generator,
     state: State,
-    weights: Tensor | None = None,
-) -> Iterator[tuple[Tensor, Tensor | None, Phases]]:
-    """Yield each minibatch of a pass with its labels and what contrastive wake-sleep has to teach; the caller moves the weights.
+    complete: bool,
+) -> tuple[Tensor, Tensor | None, Phases]:
+    """Return the cases `index` (n,) of `images`, their labels, and what contrastive wake-sleep has to teach; the caller moves the weights.
 
-    Persistent chains move on in `state`.
+    The persistent chains number `turn` (1,) of `state` move on.
     """
-    classes = None if labels is None else labels - UNLABELLED
-    buffer = dbn.memory.weight.new_empty(config.batch_size, dbn.sizes[0])
-    if "held" in state and bool((state["held"] == UNDECIDED).any()):
-        state["held"] = labels_to_hold(labels, len(state["held"]), images.device)
-    for turn, index in enumerate(torch.split(rows.order(classes, len(images), rng, weights), config.batch_size)):
-        batch, known = rows.gather(images, index, buffer[: len(index)]), None if labels is None else labels[index]
-        chains, held = None, state["held"][: len(index)] if "held" in state else None
-        if "chains" in state:
-            chains = state["chains"][turn % config.chain_pool, : len(index)]
-            restart(dbn, chains, config, rng)
-        taught = phases(dbn, batch, known, steps=config.steps_at(epoch), config=config, rng=rng, chains=chains, held=held)
-        if chains is not None:
-            chains.copy_(taught.top[len(taught.top) - len(chains) :])
-        yield batch, known, taught
+    batch = rows.gather(images, index, dbn.memory.weight.new_empty(len(index), dbn.sizes[0]))
+    known = None if labels is None else labels[index]
+    chains, held = None, state["held"][: len(index)] if "held" in state else None
+    if "chains" in state:
+        pool = state["chains"][:, : len(index)]
+        chains = pool.index_select(0, turn)[0]
+        restart(dbn, chains, config, rng)
+    taught = phases(dbn, batch, known, steps=steps, config=config, rng=rng, chains=chains, held=held, complete=complete)
+    if chains is not None:
+        pool.index_copy_(0, turn, taught.top[len(taught.top) - len(chains) :].unsqueeze(0))
+    return batch, known, taught
+
+
+Teach = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None, Phases]]
+"""`minibatch`, once everything but its last two tensors is settled."""
 
 
 def known_labels(dbn: DBN, images: Tensor, labels: Tensor | None) -> Tensor | None:
@@ -280,8 +297,13 @@ def known_labels(dbn: DBN, images: Tensor, labels: Tensor | None) -> Tensor | No
     return rows.as_labels(labels, len(images), dbn.labels, lowest=UNLABELLED)
 
 
-def begin_pass(dbn: DBN, config: UpDownConfig, epoch: int, state: State, dtype: torch.dtype | None) -> DBN:
-    """Put the weights that learn back into the net, where it holds their running mean, and return its twin for products."""
+def begin_pass(dbn: DBN, labels: Tensor | None, config: UpDownConfig, epoch: int, state: State, dtype: torch.dtype | None) -> DBN:
+    """Put the weights that learn back into the net, where it holds their running mean, and return its twin for products.
+
+    Before the first pass, chains that hold labels get theirs.
+    """
+    if "held" in state and bool((state["held"] == UNDECIDED).any()):
+        state["held"] = labels_to_hold(labels, len(state["held"]), state["held"].device)
     if config.average and epoch:
         averaging.swap(dbn, state)
     return precision.twin(dbn, dtype)
@@ -300,9 +322,8 @@ def end_pass(dbn: DBN, config: UpDownConfig, epoch: int, state: State, cases: in
     return {**state, "epoch": epoch + 1}
 
 
-def settle(dbn: DBN, coarse: DBN, config: UpDownConfig, state: State, cases: int) -> None:
-    """After an update: refresh the twin that products are made with, and now and then let the running means follow."""
-    precision.refresh(coarse, dbn)
+def average(dbn: DBN, config: UpDownConfig, state: State, cases: int) -> None:
+    """After an update: now and then let the running means follow."""
     if config.average:
         state["updates"] = state.get("updates", 0) + 1
         if state["updates"] - state.get("averaged", 0) == AVERAGE_EVERY:
@@ -319,10 +340,34 @@ def _follow(dbn: DBN, config: UpDownConfig, state: State, cases: int) -> None:
         state["averaged"] = done
 
 
+def all_known(labels: Tensor | None) -> bool:
+    """Return whether labels (N,) are there and all known."""
+    return labels is not None and not bool((labels == UNLABELLED).any())
+
+
 def squared_error(taught: Phases) -> Tensor:
     """Return the summed squared error of the lowest generative layer in the wake phase, a scalar."""
     missed = taught.wake[0][0]
     return missed.to(fine(missed.dtype)).square().sum()
+
+
+def _step(
+    dbn: DBN,
+    coarse: DBN,
+    teach: Teach,
+    config: UpDownConfig,
+    epoch: int,
+    state: State,
+    error: Tensor,
+    index: Tensor,
+    turn: Tensor,
+) -> None:
+    """Follow what a minibatch teaches, in place, and add the wake phase's squared error to `error`, a scalar."""
+    _, _, taught = teach(index, turn)
+    update(dbn, [(lesson(taught), 1.0)], config, epoch, state)
+    precision.refresh(coarse, dbn)
+    if taught.wake:
+        error += squared_error(taught)
 
 
 def epochs(
@@ -353,15 +398,16 @@ def epochs(
     labels = known_labels(dbn, images, labels)
     dbn.untie()
     state = start(dbn, config, rng, dtype) if state is None else state
-    error = torch.zeros((), device=images.device)
+    error, known = torch.zeros((), device=images.device), all_known(labels)
     for epoch in range(int(state["epoch"]), config.passes):
         error.zero_()
-        coarse = begin_pass(dbn, config, epoch, state, dtype)
-        for _, _, taught in minibatches(coarse, images, labels, epoch=epoch, config=config, rng=rng, state=state, weights=weights):
-            update(dbn, [(lesson(taught), 1.0)], config, epoch, state)
-            settle(dbn, coarse, config, state, len(images))
-            if taught.wake:
-                error += squared_error(taught)
+        coarse = begin_pass(dbn, labels, config, epoch, state, dtype)
+        teach = partial(minibatch, coarse, images, labels, steps=config.steps_at(epoch), config=config, rng=rng, state=state, complete=known)
+        step = graphs.replayed(partial(_step, dbn, coarse, teach, config, epoch, state, error), rng, len(images) // config.batch_size)
+        with precision.tensor_cores(rng.device):
+            for index, turn in turns(images, labels, config=config, rng=rng, weights=weights):
+                step(index, turn)
+                average(dbn, config, state, len(images))
         state = end_pass(dbn, config, epoch, state, len(images))
         metrics = {"gibbs_steps": float(config.steps_at(epoch)), "learning_rate": config.rate(epoch)}
         if dbn.recognition:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
 
 import torch
@@ -38,7 +39,10 @@ class Units(Protocol):
         ...
 
     def log_partition_shifts(self, total_input: Tensor, shifts: Tensor) -> Tensor:
-        """Return log-partition(x + w) - log-partition(x) for each row w of `shifts` (rows, size): (N, rows), nats."""
+        """Return log-partition(x + w) - log-partition(x) for each row w of `shifts` (rows, size): (N, rows), nats.
+
+        Several layers at once, (S, N, size) and (S, rows, size), give (S, N, rows).
+        """
         ...
 
     @property
@@ -82,13 +86,13 @@ class Bernoulli:
         while units <= shared and product.shape[-1] % 2 == 0:
             product, other = product.chunk(2, -1)
             halves, units = [*halves, (product, other)], 2 * units
-        products = total_input.new_empty(len(shifts), *product.shape)
-        for row, kept in zip(shifts.to(off.dtype).exp(), products, strict=True):
-            torch.addcmul(off, on, row, out=factors)
+        products = total_input.new_empty(shifts.shape[-2], *product.shape)
+        for row, kept in zip(shifts.to(off.dtype).exp().unbind(-2), products, strict=True):
+            torch.addcmul(off, on, row.unsqueeze(-2), out=factors)
             for half, other in halves:
                 half.mul_(other)
             kept.copy_(product)
-        return products.log_().sum(-1).t()
+        return products.log_().sum(-1).movedim(0, -1)
 
     @property
     def kinds(self) -> list[tuple[str, int]]:
@@ -118,7 +122,8 @@ class Softmax:
 
     def log_partition_shifts(self, total_input: Tensor, shifts: Tensor) -> Tensor:
         """Return log sum_j exp(x_j + w_j) - log sum_j exp x_j for each row w of `shifts` (rows, size): (N, rows), nats."""
-        return self.log_partition(total_input.unsqueeze(1) + shifts.to(total_input.dtype)) - self.log_partition(total_input).unsqueeze(1)
+        shifted = total_input.unsqueeze(-2) + shifts.to(total_input.dtype).unsqueeze(-3)
+        return self.log_partition(shifted) - self.log_partition(total_input).unsqueeze(-1)
 
     @property
     def kinds(self) -> list[tuple[str, int]]:
@@ -140,32 +145,32 @@ class Groups:
     @property
     def slices(self) -> list[slice]:
         """The columns of each part."""
-        ends = torch.tensor([part.size for part in self.parts]).cumsum(0).tolist()
+        ends = accumulate(part.size for part in self.parts)
         return [slice(end - part.size, end) for part, end in zip(self.parts, ends, strict=True)]
 
     def mean(self, total_input: Tensor, out: Tensor | None = None) -> Tensor:
         """Return each part's mean in its own columns, (N, size)."""
         means = torch.empty_like(total_input) if out is None else out
         for part, columns in zip(self.parts, self.slices, strict=True):
-            part.mean(total_input[:, columns], out=means[:, columns])
+            part.mean(total_input[..., columns], out=means[..., columns])
         return means
 
     def sample(self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None) -> Tensor:
         """Return each part's sample in its own columns, (N, size)."""
         states = torch.empty_like(mean) if out is None else out
         for part, columns in zip(self.parts, self.slices, strict=True):
-            part.sample(mean[:, columns], rng, out=states[:, columns])
+            part.sample(mean[..., columns], rng, out=states[..., columns])
         return states
 
     def log_partition(self, total_input: Tensor) -> Tensor:
         """Return the sum of the parts' log-partitions, (N,), nats."""
         pairs = zip(self.parts, self.slices, strict=True)
-        return torch.stack([part.log_partition(total_input[:, columns]) for part, columns in pairs]).sum(0)
+        return torch.stack([part.log_partition(total_input[..., columns]) for part, columns in pairs]).sum(0)
 
     def log_partition_shifts(self, total_input: Tensor, shifts: Tensor) -> Tensor:
         """Return the sum of the parts' shifts, (N, rows), nats."""
         pairs = zip(self.parts, self.slices, strict=True)
-        return torch.stack([part.log_partition_shifts(total_input[:, cols], shifts[:, cols]) for part, cols in pairs]).sum(0)
+        return torch.stack([part.log_partition_shifts(total_input[..., cols], shifts[..., cols]) for part, cols in pairs]).sum(0)
 
     @property
     def kinds(self) -> list[tuple[str, int]]:

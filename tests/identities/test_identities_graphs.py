@@ -1,0 +1,374 @@
+"""Minibatches that are captured and replayed end where plain ones do: on a stand-in for CUDA here, and on a GPU where there is one."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from itertools import islice, pairwise
+from types import SimpleNamespace
+
+import pytest
+import torch
+from machine import Machine
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from wakesleep.foundation import cases, distributed, graphs, precision
+from wakesleep.foundation.rng import generator
+from wakesleep.learning import backprop, cd, greedy, hybrid, up_down
+from wakesleep.learning.backprop import BackpropConfig
+from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.greedy import GreedyConfig
+from wakesleep.learning.hybrid import HybridConfig
+from wakesleep.learning.up_down import UpDownConfig
+from wakesleep.model import units
+from wakesleep.model.dbn import DBN
+from wakesleep.model.rbm import RBM
+from wakesleep.model.units import Softmax
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine.stands_in(monkeypatch)
+
+
+N = 210
+CASES = torch.randint(256, (N, 12), generator=generator(100), dtype=torch.uint8)
+LABELS = torch.arange(N) % 3
+SOME_LABELS = torch.where(torch.arange(N) % 7 == 0, -1, LABELS)
+
+
+def test_every_minibatch_is_done_once_and_in_turn(machine: Machine) -> None:
+    done, rng = [], generator(0)
+    step = graphs.replayed(lambda index, turn: done.append((index.tolist(), turn.tolist())), rng, 10)
+    given = [(torch.arange(2) + 2 * number, torch.tensor([number % 2])) for number in range(6)]
+    given.insert(4, (torch.tensor([99]), torch.tensor([1])))
+    given.append((torch.tensor([98]), torch.tensor([0])))
+    for pair in given:
+        step(*pair)
+    assert done == [(index.tolist(), turn.tolist()) for index, turn in given]
+    warm_up = ["side waits for main", "plain on side", "main waits for side"] * graphs.WARM_UP
+    assert machine.told == [*warm_up, "capture on side", "replay", "plain on main", "replay", "replay", "plain on main"]
+    assert machine.graphs[0].rng is rng
+
+
+def test_what_is_replayed_is_not_the_callers_tensor(machine: Machine) -> None:
+    given = torch.zeros(2, dtype=torch.int64)
+    step = graphs.replayed(lambda index: None, generator(0), 10)
+    for _ in range(graphs.WARM_UP + 2):
+        step(given.add_(1))
+    ((_, (static,)),) = machine.graphs[0].orders
+    assert static is not given
+    assert torch.equal(static, given)
+    step(torch.tensor([7, 7]))
+    assert given.tolist() == [5, 5]
+
+
+def test_a_capture_needs_a_gpu_one_rank_and_enough_minibatches(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = SimpleNamespace(device=torch.device("cuda"))
+    assert graphs.captures(gpu, graphs.WORTH)
+    assert not graphs.captures(gpu, graphs.WORTH - 1)
+    assert not graphs.captures(generator(0), 1000)
+    step = print
+    assert graphs.replayed(step, generator(0), 1000) is step
+    with monkeypatch.context() as patch:
+        patch.setattr(distributed, "ranks", lambda: 2)
+        assert not graphs.captures(gpu, 1000)
+    monkeypatch.setattr(graphs, "enabled", False)
+    assert not graphs.captures(gpu, 1000)
+
+
+def cd_loop(**options):
+    config = CDConfig(**{"passes": 8, "batch_size": 20, "initial_momentum_passes": 2, **options})
+    return (
+        lambda device: RBM(12, 8, rng=generator(0, device)),
+        lambda net, rng, state, dtype: cd.epochs(net, CASES.to(rng.device), config=config, rng=rng, state=state, dtype=dtype),
+    )
+
+
+def greedy_loop():
+    config = GreedyConfig(CDConfig(passes=2, batch_size=20), CDConfig(passes=2, batch_size=20, sample_visible=True))
+    return (
+        lambda device: DBN((12, 8, 9), labels=3, rng=generator(0, device)),
+        lambda net, rng, state, dtype: greedy.epochs(
+            net, CASES.to(rng.device), SOME_LABELS.to(rng.device), config=config, rng=rng, state=state, dtype=dtype
+        ),
+    )
+
+
+UP_DOWN = UpDownConfig(passes=4, batch_size=20, learning_rate=0.1, gibbs_steps=(1, 2), chain_pool=3, restart=0.2)
+
+
+def up_down_loop(labels, config=UP_DOWN):
+    def epochs(net, rng, state, dtype):
+        given = None if labels is None else labels.to(rng.device)
+        return up_down.epochs(net, CASES.to(rng.device), given, config=config, rng=rng, state=state, dtype=dtype)
+
+    return lambda device: DBN((12, 8, 6, 9), labels=0 if labels is None else 3, rng=generator(0, device)), epochs
+
+
+def hybrid_loop(labels, **options):
+    config = HybridConfig(UP_DOWN, weight=2.0, **options)
+    return (
+        lambda device: DBN((12, 8, 6, 9), labels=3, rng=generator(0, device)),
+        lambda net, rng, state, dtype: hybrid.epochs(
+            net, CASES.to(rng.device), labels.to(rng.device), config=config, rng=rng, state=state, dtype=dtype
+        ),
+    )
+
+
+def backprop_loop(**options):
+    config = BackpropConfig(passes=4, batch_size=20, **options)
+    return (
+        lambda device: backprop.random_classifier((12, 8, 3), rng=generator(0, device)),
+        lambda net, rng, state, dtype: backprop.epochs(
+            net, CASES.to(rng.device), LABELS.to(rng.device), config=config, rng=rng, state=state, dtype=dtype
+        ),
+    )
+
+
+LOOPS = {
+    "cd": (cd_loop(), 2),
+    "cd with a falling rate": (cd_loop(final_learning_rate=0.01), 8),
+    "pcd": (cd_loop(persistent=True, gibbs_steps=2), 2),
+    "centred": (cd_loop(centred=True), 2),
+    "sparse": (cd_loop(sparsity_cost=0.1), 2),
+    "no momentum": (cd_loop(momentum=0.0, initial_momentum=0.0), 1),
+    "greedy": (greedy_loop(), 2),
+    "up-down": (up_down_loop(LABELS), 4),
+    "up-down, some labels": (up_down_loop(SOME_LABELS), 4),
+    "up-down, no labels": (up_down_loop(None), 4),
+    "up-down as published": (up_down_loop(LABELS, UpDownConfig(passes=4, batch_size=20, persistent=0.0, average=0.0)), 4),
+    "hybrid": (hybrid_loop(LABELS), 4),
+    "hybrid in turns": (hybrid_loop(SOME_LABELS, alternate=True), 4),
+    "sgd": (backprop_loop(), 4),
+    "sgd of intensities": (backprop_loop(sample_pixels=False, weight_decay=0.01), 4),
+}
+"""Each loop, and how often it is captured: whenever a pass has other numbers."""
+TYPES = [None, torch.bfloat16]
+
+
+def learned(loop, device="cpu", dtype=None):
+    """Return the net's tensors, the records without their states, and where the generator stands."""
+    make, epochs = loop
+    net, rng = make(device), generator(1, device)
+    records = [(record.stage, record.epoch, record.metrics) for record in epochs(net, rng, None, dtype)]
+    return {name: value.clone() for name, value in net.state_dict().items()}, records, rng.get_state()
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_captured_loop_ends_where_the_plain_one_does(name, dtype, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, captures = LOOPS[name]
+    with monkeypatch.context() as patch:
+        patch.setattr(graphs, "captures", lambda rng, minibatches: False)
+        weights, records, stands = learned(loop, dtype=dtype)
+    assert not machine.graphs
+    machine.told.clear()
+    again, told, there = learned(loop, dtype=dtype)
+    assert all(torch.equal(value, again[key]) for key, value in weights.items())
+    assert told == records
+    assert torch.equal(there, stands)
+    assert len(machine.graphs) == captures
+    short, full = machine.told.count("plain on main"), machine.told.count("plain on side")
+    # ten full minibatches a pass and one of ten; of the memory's cases in "greedy" 180 have a label: nine full ones and none besides
+    assert (short, full) == (len(records) - 2 * (name == "greedy"), graphs.WARM_UP * captures)
+    assert machine.told.count("replay") == 10 * len(records) - full - 2 * (name == "greedy")
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_captured_run_goes_on_to_the_same_bits(name, machine: Machine) -> None:
+    (make, epochs), _ = LOOPS[name]
+    weights, _, stands = learned((make, epochs))
+    net, rng = make("cpu"), generator(1)
+    *_, last = islice(epochs(net, rng, None, None), 2)
+    net, state, later = deepcopy(net), deepcopy(last.state), generator(0)
+    later.set_state(rng.get_state())
+    list(epochs(net, later, state, None))
+    assert all(torch.equal(value, net.state_dict()[key]) for key, value in weights.items())
+    assert torch.equal(later.get_state(), stands)
+
+
+@pytest.mark.parametrize("name", ["cd", "up-down", "hybrid", "hybrid in turns"])
+def test_the_coarse_twin_is_the_net_before_every_minibatch(name, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs, seen, real = [], [], precision.twin
+
+    def replayed(step, rng, minibatches):
+        def run(*given):
+            net, coarse = pairs[-1]
+            seen.append(all(torch.equal(a.bfloat16(), b) for a, b in zip(net.parameters(), coarse.parameters(), strict=True)))
+            step(*given)
+
+        return run
+
+    monkeypatch.setattr(precision, "twin", lambda net, dtype: pairs.append((net, real(net, dtype))) or pairs[-1][1])
+    monkeypatch.setattr(graphs, "replayed", replayed)
+    learned(LOOPS[name][0], dtype=torch.bfloat16)
+    assert len(seen) >= 44
+    assert all(seen)
+
+
+def test_sparse_cases_are_never_captured(machine: Machine) -> None:
+    class Rows:
+        dtype = torch.float32
+
+        def __len__(self):
+            return N
+
+        def __getitem__(self, index):
+            return cases.as_probs(CASES[index])
+
+    list(cd.epochs(RBM(12, 8, rng=generator(0)), Rows(), config=CDConfig(passes=1, batch_size=20), rng=generator(1)))
+    assert machine.told == ["plain on main"] * 11
+
+
+class Watch(TorchDispatchMode):
+    """Notes what would make the host wait for a GPU, or copy to it, which a capture refuses."""
+
+    FORBIDDEN = ("_local_scalar_dense", "nonzero", "lift_fresh", "equal", "masked_select", "unique")
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = str(function).split(".")[1]
+        if name in self.FORBIDDEN or (name == "index" and any(one is not None and one.dtype == torch.bool for one in args[1])):
+            self.seen.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+def test_the_watch_sees_what_a_capture_refuses() -> None:
+    numbers = torch.arange(3.0)
+    acts = (
+        lambda: float(numbers[0]),
+        lambda: bool((numbers > 1).any()),
+        lambda: torch.tensor(1.0),
+        lambda: numbers[numbers > 1],
+        lambda: torch.nn.functional.one_hot(numbers.long(), 3),
+    )
+    for act in acts:
+        with Watch() as watch:
+            act()
+        assert watch.seen
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("name", LOOPS)
+def test_no_minibatch_waits_for_the_device(name, dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def watched(step, rng, minibatches):
+        def run(*given):
+            with Watch() as watch:
+                step(*given)
+            seen.append(watch.seen)
+
+        return run
+
+    def shifts(self, total_input, rows):  # the real one looks at the weights' size, on a CPU alone
+        return self.log_partition(total_input.unsqueeze(1) + rows.to(total_input.dtype)) - self.log_partition(total_input).unsqueeze(1)
+
+    def label_states(dbn, total_input, labels, rng, complete=False):  # the real one looks for labels, on a CPU alone
+        drawn = units.pick(torch.softmax(dbn.memory.group_scores(total_input, dbn.label_columns), 1), rng)
+        known = drawn if labels is None else labels if complete else torch.where(labels == -1, drawn, labels)
+        return cases.one_hot(known, dbn.labels, dbn.memory.weight.dtype)
+
+    monkeypatch.setattr(graphs, "replayed", watched)
+    monkeypatch.setattr(units.Bernoulli, "log_partition_shifts", shifts)
+    if "some" in name or "turns" in name:
+        monkeypatch.setattr(up_down, "label_states", label_states)
+    loop, _ = LOOPS[name]
+    learned(loop, dtype=dtype)
+    assert len(seen) > 20
+    assert not [found for found in seen if found]
+
+
+def test_known_labels_are_not_looked_at_again() -> None:
+    net, rng = DBN((12, 8, 9), labels=3, rng=generator(0)), generator(1)
+    heard = torch.zeros(4, 9)
+    before = rng.get_state()
+    assert torch.equal(up_down.label_states(net, heard, torch.tensor([0, 2, 1, 2]), rng, complete=True).argmax(1), torch.tensor([0, 2, 1, 2]))
+    assert torch.equal(rng.get_state(), before)
+    assert up_down.all_known(LABELS)
+    assert not up_down.all_known(SOME_LABELS)
+    assert not up_down.all_known(None)
+
+
+def test_one_hot_is_pytorchs() -> None:
+    for labels in (LABELS, LABELS.view(2, -1)):
+        assert torch.equal(cases.one_hot(labels, 4), torch.nn.functional.one_hot(labels, 4).float())
+    assert cases.one_hot(LABELS, 4, torch.float64).dtype == torch.float64
+
+
+def test_columns_of_groups_lie_side_by_side() -> None:
+    groups = units.Groups((units.Bernoulli(2), Softmax(3), units.Bernoulli(1)))
+    assert groups.slices == [slice(0, 2), slice(2, 5), slice(5, 6)]
+    assert all(a.stop == b.start for a, b in pairwise(groups.slices))
+
+
+def test_tensor_cores_are_for_a_gpu_and_for_a_while() -> None:
+    matmul = torch.backends.cuda.matmul
+    assert not matmul.allow_tf32
+    with precision.tensor_cores(torch.device("cpu")):
+        assert not matmul.allow_tf32
+    with precision.tensor_cores(torch.device("cuda")):
+        assert matmul.allow_tf32
+    assert not matmul.allow_tf32
+    matmul.allow_tf32 = True
+    try:
+        with precision.tensor_cores(torch.device("cuda")):
+            assert matmul.allow_tf32
+        assert matmul.allow_tf32, "who allows it always keeps it"
+    finally:
+        matmul.allow_tf32 = False
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="this PyTorch has one way to say it")
+def test_who_chose_in_the_new_way_is_left_alone() -> None:
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "tf32"
+    try:
+        with precision.tensor_cores(torch.device("cuda")):
+            assert matmul.fp32_precision == "tf32"
+        assert matmul.fp32_precision == "tf32"
+    finally:
+        matmul.fp32_precision = before
+
+
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU to capture on")
+
+
+def assert_close(these, those):
+    for key, value in these.items():
+        torch.testing.assert_close(those[key], value, rtol=0, atol=1e-6, msg=key)
+
+
+@gpu
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("name", LOOPS)
+def test_on_a_gpu_replays_end_where_plain_minibatches_do(name, dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, captures = LOOPS[name]
+    monkeypatch.setattr(graphs, "WORTH", 5)
+    made, real = [], graphs._captured
+    monkeypatch.setattr(graphs, "_captured", lambda *given: made.append(1) or real(*given))
+    replayed, _, stands = learned(loop, "cuda", dtype)
+    assert len(made) == captures
+    monkeypatch.setattr(graphs, "enabled", False)
+    plain, _, there = learned(loop, "cuda", dtype)
+    assert len(made) == captures
+    assert torch.equal(stands, there)
+    assert_close(plain, replayed)
+
+
+@gpu
+@pytest.mark.parametrize("name", LOOPS)
+def test_on_a_gpu_a_captured_run_goes_on(name, monkeypatch: pytest.MonkeyPatch) -> None:
+    (make, epochs), _ = LOOPS[name]
+    monkeypatch.setattr(graphs, "WORTH", 5)
+    whole, _, _ = learned((make, epochs), "cuda")
+    net, rng = make("cuda"), generator(1, "cuda")
+    *_, last = islice(epochs(net, rng, None, None), 2)
+    net, state, later = deepcopy(net), deepcopy(last.state), generator(0, "cuda")
+    later.set_state(rng.get_state())
+    list(epochs(net, later, state, None))
+    assert_close(whole, net.state_dict())
