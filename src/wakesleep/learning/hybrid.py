@@ -159,7 +159,7 @@ def epochs(
         teach = partial(up_down.minibatch, coarse, images, known, complete=labelled == len(known), **settled)
         plain = partial(_step, dbn, coarse, teach, config, epoch, state, rng, loss, errors)
         step = graphs.replayed(plain, rng, len(images) // updown.batch_size)
-        with precision.tensor_cores(rng.device):
+        with precision.tensor_cores(rng.device), torch.inference_mode():
             for index, turn in up_down.turns(images, known, config=updown, rng=rng, weights=weights):
                 step(index, turn)
                 up_down.average(dbn, updown, state, len(images))

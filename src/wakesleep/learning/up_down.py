@@ -148,42 +148,43 @@ def phases(
     The last M negative cases go on from `chains`, top states (M, hidden), where these are given; the others start at the up-pass. Chains hold
     the labels `held` (M,), UNLABELLED where free. `complete` says that all labels are known.
     """
-    memory, pen = dbn.memory, dbn.sizes[-2]
+    memory, pen, n = dbn.memory, dbn.sizes[-2], len(images)
+    visible, hidden = (memory.weight.new_empty(2 * n, units.size) for units in (memory.visible, memory.hidden))
+    (seen, dreamt), (positive, negative) = torch.split(visible, n), torch.split(hidden, n)
     awake = dbn.up(images, rng)
-    visible = awake[-1]
-    heard = torch.addmm(memory.hidden_bias, visible, memory.weight[:pen])
+    seen[:, :pen] = awake[-1]
+    heard = torch.addmm(memory.hidden_bias, awake[-1], memory.weight[:pen])
     if dbn.labels:
-        known = label_states(dbn, heard, labels, rng, complete)
-        visible = torch.cat([visible, known], 1)
-        positive = memory.hidden.mean(torch.addmm(heard, known, memory.weight[pen:]))
+        seen[:, pen:] = label_states(dbn, heard, labels, rng, complete)
+        memory.hidden.mean(torch.addmm(heard, seen[:, pen:], memory.weight[pen:], out=positive), out=positive)
     else:
-        positive = memory.hidden.mean(heard)
+        memory.hidden.mean(heard, out=positive)
 
     if dbn.labels and config.label_first:
         redrawn = label_states(dbn, heard, None, rng)
-        top = memory.hidden.sample(memory.hidden.mean(heard.addmm_(redrawn, memory.weight[pen:])), rng)
+        top = memory.hidden.sample(memory.hidden.mean(heard.addmm_(redrawn, memory.weight[pen:]), out=heard), rng)
     else:
         top = memory.hidden.sample(positive, rng)
     fixed = None
     if chains is not None:
-        top[len(top) - len(chains) :] = chains
+        top[n - len(chains) :] = chains
         if held is not None and dbn.labels:
             fixed = one_hot(held.clamp(min=0), dbn.labels, top.dtype)
     for _ in range(steps):
         probs = memory.visible_probs(top)
-        dreamt = memory.visible.sample(probs, rng)
+        memory.visible.sample(probs, rng, out=dreamt)
         if dbn.labels and not config.sample_labels:
             dreamt[:, dbn.label_columns] = probs[:, dbn.label_columns]
         if fixed is not None and held is not None:
-            free = dreamt[len(top) - len(held) :, dbn.label_columns]
+            free = dreamt[n - len(held) :, dbn.label_columns]
             free.copy_(torch.where((held == UNLABELLED).unsqueeze(1), free, fixed))
-        negative = memory.hidden_probs(dreamt)
-        top = memory.hidden.sample(negative, rng)
+        memory.hidden.sample(memory.hidden_probs(dreamt, out=negative), rng, out=top)
 
     asleep = dbn.down(dreamt[:, :pen], rng)
     wake = [(below - layer.probs(above), above) for layer, below, above in zip(dbn.generative, awake[:-1], awake[1:], strict=True)]
     sleep = [(below, above - layer.probs(below)) for layer, below, above in zip(dbn.recognition, asleep[:-1], asleep[1:], strict=True)]
-    return Phases(wake, sleep, (torch.cat([visible, dreamt]), torch.cat([positive, negative.neg_()])), top)
+    negative.neg_()
+    return Phases(wake, sleep, (visible, hidden), top)
 
 
 def start(dbn: DBN, config: UpDownConfig, rng: torch.Generator, dtype: torch.dtype | None = None) -> State:
@@ -404,7 +405,7 @@ def epochs(
         coarse = begin_pass(dbn, labels, config, epoch, state, dtype)
         teach = partial(minibatch, coarse, images, labels, steps=config.steps_at(epoch), config=config, rng=rng, state=state, complete=known)
         step = graphs.replayed(partial(_step, dbn, coarse, teach, config, epoch, state, error), rng, len(images) // config.batch_size)
-        with precision.tensor_cores(rng.device):
+        with precision.tensor_cores(rng.device), torch.inference_mode():
             for index, turn in turns(images, labels, config=config, rng=rng, weights=weights):
                 step(index, turn)
                 average(dbn, config, state, len(images))
