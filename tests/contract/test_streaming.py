@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from helpers import small_config
-from wakesleep import checkpoint, recipe
+from wakesleep import checkpoint, recipe, report
 from wakesleep.cli import main
 from wakesleep.data import load, on_disk
 from wakesleep.foundation import distributed
@@ -98,6 +98,8 @@ def test_every_stage_sees_all_cases_and_not_only_those_in_memory(shards: Path, t
     config = small_config(validation=0, stages=("pretrain", "backprop", "random"), greedy=GreedyConfig(once, once), backprop=tune, random=tune)
     job = recipe.start(tmp_path / "run", config, load(shards), CPU, "a test")
     assert len(job.train) == 50  # ten of each file, less the last one, all of which is held out
+    assert report.plan(job)["layer 1"] == 5 * 1498 * 64 * 48  # what a bar counts: five products a case
+    assert "1,498 training cases, 299 held out" in next(report.announce(job))
     assert [(record.stage, record.cases) for record in recipe.train(job)] == [
         (stage, 1498) for stage in ("layer 1", "memory", "backprop", "random")
     ]
