@@ -3,7 +3,7 @@
 It is run as a file, by whatever Python holds the contestant, so at its top it needs nothing but torch and NumPy: a rival's environment has
 no wakesleep.
 
-    request: {"work": "cd1", "dtype": "float32", "batch": 100, "cases": 10000, "threads": 2, "data": "pixels.npy", ...}
+    request: {"work": "cd1", "dtype": "float32", "batch": 100, "cases": 10000, "threads": 2, "data": "pixels.npy", "device": "cpu", ...}
     answer:  {"seconds": 0.31, "peak_memory_gb": 0.42} or {"error": "why not"}
 
 A pass of training moves on from where the last one ended, so the first pass of each piece of work, which is thrown away, also warms up.
@@ -39,6 +39,11 @@ def pixels(request: Request) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (request["cases"], request["visible"]), dtype=np.uint8)
 
 
+def device_of(request: Request) -> torch.device:
+    """Return where to work; the processor, unless the request says otherwise."""
+    return torch.device(request.get("device", "cpu"))
+
+
 def probabilities(request: Request) -> np.ndarray:
     """Return the cases as float32 in [0, 1], which is what the rivals take."""
     return pixels(request).astype(np.float32) / 255
@@ -56,25 +61,27 @@ def ours(request: Request) -> Pass:
     from wakesleep.model.rbm import RBM
     from wakesleep.sampling import dreams
 
-    work, batch, dtype, rng = request["work"], request["batch"], getattr(torch, request["dtype"]), generator(0)
+    work, batch, dtype, device = request["work"], request["batch"], getattr(torch, request["dtype"]), device_of(request)
+    rng = generator(0, device)
     endless: dict[str, Any] = {"passes": 10**6, "batch_size": batch}
     if work == "ais":
         machine = RBM(request["visible"], request["hidden"], rng=rng)
-        base, betas = torch.zeros(request["visible"]), torch.linspace(0, 1, request["steps"], dtype=torch.float64)
+        base, betas = torch.zeros(request["visible"], device=device), torch.linspace(0, 1, request["steps"], dtype=torch.float64)
         return lambda: list(ais.anneal(machine, base, ais.begin(machine, base, betas, batch, rng), rng=rng))
     if work in GIBBS or work in ("cd", "streaming"):
         rbm = RBM(request["visible"], request["hidden"], rng=rng)
         config = CDConfig(**endless, gibbs_steps=GIBBS.get(work) or request.get("steps", 1), persistent=work == "pcd")
-        records = cd.epochs(rbm, torch.from_numpy(np.require(pixels(request), requirements="W")), config=config, rng=rng, dtype=dtype)
+        data = torch.from_numpy(np.require(pixels(request), requirements="W")).to(device)
+        records = cd.epochs(rbm, data, config=config, rng=rng, dtype=dtype)
         return lambda: next(records)
     sizes = tuple(request["sizes"])
     dbn = DBN(sizes, labels=request["labels"], rng=rng)
     if work == "dreaming":
-        held = torch.arange(batch) % request["labels"]
+        held = torch.arange(batch, device=device) % request["labels"]
         net = dbn.to(dtype)
         return lambda: dreams.dream(net, rng=rng, labels=held, steps=request["steps"])
-    cases = torch.from_numpy(np.require(pixels(request), requirements="W"))
-    labels = torch.arange(len(cases)) % request["labels"]
+    cases = torch.from_numpy(np.require(pixels(request), requirements="W")).to(device)
+    labels = torch.arange(len(cases), device=device) % request["labels"]
     if work == "backprop":
         net_records = backprop.epochs(
             backprop.classifier(dbn, request["labels"], rng=rng), cases, labels, config=BackpropConfig(**endless), rng=rng, dtype=dtype
@@ -127,10 +134,11 @@ def rbms(request: Request) -> Pass:
     from rbms.bernoulli_bernoulli.classes import BBRBM  # type: ignore[import-not-found,unused-ignore]
     from rbms.training.pcd import fit_batch_pcd  # type: ignore[import-not-found,unused-ignore]
 
-    cases, work = torch.from_numpy(probabilities(request)), request["work"]
-    each, batch = torch.ones(len(cases)), request["batch"]
-    weight = torch.randn(request["visible"], request["hidden"]) * 1e-4
-    params = BBRBM(weight, torch.zeros(request["visible"]), torch.zeros(request["hidden"]))
+    device = device_of(request)
+    cases, work = torch.from_numpy(probabilities(request)).to(device), request["work"]
+    each, batch = torch.ones(len(cases), device=device), request["batch"]
+    weight = torch.randn(request["visible"], request["hidden"], device=device) * 1e-4
+    params = BBRBM(weight, torch.zeros(request["visible"], device=device), torch.zeros(request["hidden"], device=device))
     for parameter in params.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer = torch.optim.SGD(params.parameters(), lr=0.01, maximize=True)
@@ -138,7 +146,7 @@ def rbms(request: Request) -> Pass:
 
     def one_pass() -> None:
         with torch.no_grad():
-            for index in torch.split(torch.randperm(len(cases)), batch):
+            for index in torch.split(torch.randperm(len(cases), device=device), batch):
                 data = cases[index], each[index]
                 chains = kept["chains"] if work == "pcd" else params.init_chains(len(index), weights=data[1], start_v=data[0])
                 optimizer.zero_grad(set_to_none=False)
@@ -151,7 +159,7 @@ def rbms(request: Request) -> Pass:
 
 
 def learnergy(request: Request) -> Pass:
-    """Return a pass of learnergy's RBM.fit, with its own loader."""
+    """Return a pass of learnergy's RBM.fit, with its own loader, which on a GPU brings each minibatch from the processor's memory."""
     import logging
 
     from learnergy.models.bernoulli import RBM  # type: ignore[import-not-found,unused-ignore]
@@ -159,14 +167,14 @@ def learnergy(request: Request) -> Pass:
     logging.disable(logging.CRITICAL)
     cases = torch.from_numpy(probabilities(request))
     held = torch.utils.data.TensorDataset(cases, torch.zeros(len(cases)))
-    rbm = RBM(request["visible"], request["hidden"], steps=GIBBS[request["work"]], momentum=0.9)
+    rbm = RBM(request["visible"], request["hidden"], steps=GIBBS[request["work"]], momentum=0.9, use_gpu=device_of(request).type == "cuda")
     return lambda: rbm.fit(held, batch_size=request["batch"], epochs=1)
 
 
 def bound(request: Request) -> Pass:
     """Return the same matrix products as ours makes in a pass, with nothing around them, into memory that is already there."""
     dtype, batch = getattr(torch, request["dtype"]), request["batch"]
-    made = [product(dtype, *shape) for shape in products(request)]
+    made = [[one.to(device_of(request)) for one in product(dtype, *shape)] for shape in products(request)]
     times = 1 if request["work"] in ("dreaming", "ais") else -(-request["cases"] // batch)
 
     def one_pass() -> None:
@@ -256,6 +264,12 @@ def _peak_memory_gb() -> float | None:
     return next((int(line.split()[1]) * 1.024e-6 for line in lines if line.startswith("VmHWM")), None)
 
 
+def _wait(request: Request) -> None:
+    """Let the GPU finish, where the work is on one."""
+    if device_of(request).type == "cuda":
+        torch.cuda.synchronize(device_of(request))
+
+
 def answer(name: str, request: Request, ready: dict[str, Pass]) -> dict[str, Any]:
     """Do one pass of what is asked for, and one more before it where it is asked for the first time."""
     torch.set_num_threads(request["threads"])
@@ -265,8 +279,10 @@ def answer(name: str, request: Request, ready: dict[str, Pass]) -> dict[str, Any
         _forget_peak()
         ready[key] = CONTESTANTS[name](request)
         ready[key]()
+    _wait(request)
     began = time.perf_counter()
     ready[key]()
+    _wait(request)
     return {"seconds": time.perf_counter() - began, "peak_memory_gb": _peak_memory_gb()}
 
 
