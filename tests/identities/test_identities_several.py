@@ -10,7 +10,7 @@ import torch
 from machine import Machine
 
 from wakesleep.foundation import cases, distributed
-from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.foundation.errors import ConfigError, DataError, DivergedError
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import classify
 from wakesleep.learning import backprop, cd, greedy, several
@@ -30,21 +30,24 @@ TARGETS = torch.rand(N, 3, generator=generator(101))
 
 @pytest.fixture
 def certain(monkeypatch: pytest.MonkeyPatch):
-    """States are their means, the likeliest label is drawn, and net s sees the cases in turn from the s-th on; alone, those of `net`."""
+    """States are the squares of their means, the likeliest label is drawn, and each net sees the cases in an order of its own.
+
+    The one to call with the number of a net lets it see them alone in that order.
+    """
     turn = {"nets": S, "next": 0}
 
     def order(labels, n, rng, weights=None):
         turn["next"] += 1
         return torch.arange(n).roll(-7 * ((turn["next"] - 1) % turn["nets"] + turn.get("net", 0)))
 
-    def mean(self, mean, rng, out=None):
-        return mean.clone() if out is None else out.copy_(mean)
+    def square(self, mean, rng, out=None):
+        return mean.square() if out is None else out.copy_(mean.square())
 
     monkeypatch.setattr(cases, "order", order)
     for module in (cd, several, units):
         monkeypatch.setattr(module, "pick", lambda probs, rng: probs.argmax(-1))
-    monkeypatch.setattr(units.Bernoulli, "sample", mean)
-    monkeypatch.setattr(units.Softmax, "sample", mean)
+    monkeypatch.setattr(units.Bernoulli, "sample", square)
+    monkeypatch.setattr(units.Softmax, "sample", square)
 
     def alone(net):
         turn.update(nets=1, net=net)
@@ -194,6 +197,15 @@ def test_on_the_digits_they_are_as_good_as_one_alone(digits) -> None:
     fewer = [classify.errors_and_loss(backprop.log_probs(net, test.images), test.labels)[0] for net in tuned]
     assert fewer[0] < 35
     assert max(fewer[1:]) < fewer[0] + 12
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "finetune"])
+def test_weights_that_run_away_are_noticed(kind) -> None:
+    given = some(kind)
+    with torch.no_grad():
+        next(given[1].parameters())[0, 0] = float("nan")
+    with pytest.raises(DivergedError, match="NaN"):
+        next(learn(kind, given, generator(0)))
 
 
 @pytest.mark.parametrize("options", [{"persistent": True}, {"centred": True}, {"sparsity_cost": 0.1}], ids=str)

@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,21 +176,29 @@ def requests(plan: Plan, data: Path | None, folder: Path) -> Iterator[dict[str, 
 
 def measure(plan: Plan, who: Sequence[Contestant], data: Path | None, tell: Callable[[str], None]) -> tuple[list[Cell], dict[str, str]]:
     """Return the cells, and by name the version of who was measured or the reason why not; `tell` hears of each piece of work."""
+    with tempfile.TemporaryDirectory() as folder:
+        return take_turns(who, requests(plan, data, Path(folder)), plan.rounds, tell)
+
+
+def take_turns(
+    who: Sequence[Contestant], asked: Iterable[dict[str, Any]], rounds: int, tell: Callable[[str], None]
+) -> tuple[list[Cell], dict[str, str]]:
+    """Return the cells of all pieces of work that are asked for, and who was measured or why not, as `measure` does."""
     about: dict[str, str] = {}
     cells = []
-    with tempfile.TemporaryDirectory() as folder, _workers(who) as workers:
+    with _workers(who) as workers:
         for worker in list(workers):
             said = worker.ask({"work": "version"})
             about[worker.who.name] = said.get("version") or f"skipped: {said['error']}"
             if "error" in said:
                 workers.remove(worker)
-        for request in requests(plan, data, Path(folder)):
+        for request in asked:
             work, batch = request["work"], request["batch"]
             tell(f"{work}, batch {batch}")
             seconds: dict[Contestant, list[float]] = {}
             peaks: dict[Contestant, float] = {}
             turns = [worker for worker in workers if worker.who.can(work)]
-            for _ in range(plan.rounds):
+            for _ in range(rounds):
                 for worker in list(turns):
                     said = worker.ask({**request, "dtype": worker.who.dtype})
                     if "error" in said:

@@ -3,7 +3,7 @@
 It is run as a file, by whatever Python holds the contestant, so at its top it needs nothing but torch and NumPy: a rival's environment has
 no wakesleep.
 
-    request: {"work": "cd1", "dtype": "float32", "batch": 100, "cases": 10000, "threads": 2, "data": "pixels.npy", ...}
+    request: {"work": "cd1", "dtype": "float32", "batch": 100, "cases": 10000, "threads": 2, "data": "pixels.npy", "device": "cpu", ...}
     answer:  {"seconds": 0.31, "peak_memory_gb": 0.42} or {"error": "why not"}
 
 A pass of training moves on from where the last one ended, so the first pass of each piece of work, which is thrown away, also warms up.
@@ -52,6 +52,11 @@ def pixels(request: Request) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (request["cases"], request["visible"]), dtype=np.uint8)
 
 
+def device_of(request: Request) -> torch.device:
+    """Return where to work; the processor, unless the request says otherwise."""
+    return torch.device(request.get("device", "cpu"))
+
+
 def probabilities(request: Request) -> np.ndarray:
     """Return the cases as float32 in [0, 1], which is what the rivals take."""
     return pixels(request).astype(np.float32) / 255
@@ -74,29 +79,31 @@ def ours(request: Request) -> Machine:
     from wakesleep.model.rbm import RBM
     from wakesleep.sampling import dreams
 
-    work, batch, dtype, rng = request["work"], request["batch"], getattr(torch, request["dtype"]), generator(0)
+    work, batch, dtype, device = request["work"], request["batch"], getattr(torch, request["dtype"]), device_of(request)
+    rng = generator(0, device)
     endless: dict[str, Any] = {"passes": 10**6, "batch_size": batch}
     if work == "ais":
         machine = RBM(request["visible"], request["hidden"], rng=rng)
-        base, betas = torch.zeros(request["visible"]), torch.linspace(0, 1, request["steps"], dtype=torch.float64)
+        base, betas = torch.zeros(request["visible"], device=device), torch.linspace(0, 1, request["steps"], dtype=torch.float64)
         return Machine(lambda: list(ais.anneal(machine, base, ais.begin(machine, base, betas, batch, rng), rng=rng)))
     if work in GIBBS or work in ("cd", "streaming"):
         rbm = RBM(request["visible"], request["hidden"], rng=rng)
         plain = _plain(request, learning_rate="rate", final_learning_rate="rate", momentum="momentum", initial_momentum="momentum")
         plain |= _plain(request, weight_decay="weight_decay")
         config = CDConfig(**endless, **plain, gibbs_steps=GIBBS.get(work) or request.get("steps", 1), persistent=work == "pcd")
-        records = cd.epochs(rbm, torch.from_numpy(np.require(pixels(request), requirements="W")), config=config, rng=rng, dtype=dtype)
+        data = torch.from_numpy(np.require(pixels(request), requirements="W")).to(device)
+        records = cd.epochs(rbm, data, config=config, rng=rng, dtype=dtype)
         return Machine(
             lambda: [next(records) for _ in range(request.get("passes", 1))], lambda: (rbm.weight, rbm.visible_bias, rbm.hidden_bias)
         )
     sizes = tuple(request["sizes"])
     dbn = DBN(sizes, labels=request["labels"], rng=rng)
     if work == "dreaming":
-        held = torch.arange(batch) % request["labels"]
+        held = torch.arange(batch, device=device) % request["labels"]
         net = dbn.to(dtype)
         return Machine(lambda: dreams.dream(net, rng=rng, labels=held, steps=request["steps"]))
-    cases = torch.from_numpy(np.require(pixels(request), requirements="W"))
-    labels = torch.arange(len(cases)) % request["labels"]
+    cases = torch.from_numpy(np.require(pixels(request), requirements="W")).to(device)
+    labels = torch.arange(len(cases), device=device) % request["labels"]
     if work == "backprop":
         net_records = backprop.epochs(
             backprop.classifier(dbn, request["labels"], rng=rng), cases, labels, config=BackpropConfig(**endless), rng=rng, dtype=dtype
@@ -150,10 +157,11 @@ def rbms(request: Request) -> Machine:
     from rbms.bernoulli_bernoulli.classes import BBRBM  # type: ignore[import-not-found,unused-ignore]
     from rbms.training.pcd import fit_batch_pcd  # type: ignore[import-not-found,unused-ignore]
 
-    cases, work = torch.from_numpy(probabilities(request)), request["work"]
-    each, batch = torch.ones(len(cases)), request["batch"]
-    weight = torch.randn(request["visible"], request["hidden"]) * 1e-4
-    params = BBRBM(weight, torch.zeros(request["visible"]), torch.zeros(request["hidden"]))
+    device = device_of(request)
+    cases, work = torch.from_numpy(probabilities(request)).to(device), request["work"]
+    each, batch = torch.ones(len(cases), device=device), request["batch"]
+    weight = torch.randn(request["visible"], request["hidden"], device=device) * 1e-4
+    params = BBRBM(weight, torch.zeros(request["visible"], device=device), torch.zeros(request["hidden"], device=device))
     for parameter in params.parameters():
         parameter.grad = torch.zeros_like(parameter)
     plain = _plain(request, momentum="momentum", weight_decay="weight_decay")
@@ -162,7 +170,7 @@ def rbms(request: Request) -> Machine:
 
     def one_pass() -> None:
         with torch.no_grad():
-            for index in torch.split(torch.randperm(len(cases)), batch):
+            for index in torch.split(torch.randperm(len(cases), device=device), batch):
                 data = cases[index], each[index]
                 chains = kept["chains"] if work == "pcd" else params.init_chains(len(index), weights=data[1], start_v=data[0])
                 optimizer.zero_grad(set_to_none=False)
@@ -195,7 +203,7 @@ def learnergy(request: Request) -> Machine:
 def bound(request: Request) -> Machine:
     """Return the same matrix products as ours makes in a pass, with nothing around them, into memory that is already there."""
     dtype, batch = getattr(torch, request["dtype"]), request["batch"]
-    made = [product(dtype, *shape) for shape in products(request)]
+    made = [[one.to(device_of(request)) for one in product(dtype, *shape)] for shape in products(request)]
     times = 1 if request["work"] in ("dreaming", "ais") else -(-request["cases"] // batch)
 
     def one_pass() -> None:
@@ -285,6 +293,12 @@ def _peak_memory_gb() -> float | None:
     return next((int(line.split()[1]) * 1.024e-6 for line in lines if line.startswith("VmHWM")), None)
 
 
+def _wait(request: Request) -> None:
+    """Let the GPU finish, where the work is on one."""
+    if device_of(request).type == "cuda":
+        torch.cuda.synchronize(device_of(request))
+
+
 def answer(name: str, request: Request, ready: dict[str, Pass]) -> dict[str, Any]:
     """Do one pass of what is asked for, and one more before it where it is asked for the first time."""
     torch.set_num_threads(request["threads"])
@@ -294,8 +308,10 @@ def answer(name: str, request: Request, ready: dict[str, Pass]) -> dict[str, Any
         _forget_peak()
         ready[key] = CONTESTANTS[name](request).one_pass
         ready[key]()
+    _wait(request)
     began = time.perf_counter()
     ready[key]()
+    _wait(request)
     return {"seconds": time.perf_counter() - began, "peak_memory_gb": _peak_memory_gb()}
 
 
@@ -306,7 +322,7 @@ def hand_over(name: str, request: Request) -> dict[str, Any]:
     machine.one_pass()
     assert machine.weights is not None
     weight, visible_bias, hidden_bias = (
-        np.asarray(part.detach() if isinstance(part, Tensor) else part, np.float32) for part in machine.weights()
+        np.asarray(part.detach().cpu() if isinstance(part, Tensor) else part, np.float32) for part in machine.weights()
     )
     np.savez(request["hand_over"], weight=weight, visible_bias=visible_bias, hidden_bias=hidden_bias)
     return {"written": request["hand_over"]}
