@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -46,8 +47,10 @@ def test_the_smoke_sized_command_measures_everything(tmp_path: Path, capsys: pyt
     assert graphs.enabled
 
 
-def test_the_recipe_is_that_of_2006(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+def test_the_recipe_is_that_of_2006(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, out = [], tmp_path / "speed.json"
+    minutes = iter(range(100))
+    monkeypatch.setattr(gpu, "time", SimpleNamespace(perf_counter=lambda: 60.0 * next(minutes)))
 
     def epochs(dbn, images, labels, *, config, rng, dtype):
         asked.append((len(images), config))
@@ -55,7 +58,8 @@ def test_the_recipe_is_that_of_2006(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(gpu.greedy, "epochs", epochs)
     monkeypatch.setattr(gpu.up_down, "epochs", epochs)
-    gpu.main(["--smoke", "--parts", "recipe"])
+    gpu.main(["--smoke", "--parts", "recipe", "--out", str(out)])
+    assert [row["value"] for row in json.loads(out.read_text()) if row["metric"] == "minutes"] == [1, 2, 3]
     assert [cases for cases, _ in asked] == [200, 200, 300]
     plan = gpu.Plan()
     assert (plan.sizes, plan.greedy, plan.updown, plan.more, plan.held_out) == ((784, 500, 500, 2000), 50, 300, 59, 10_000)
@@ -65,11 +69,28 @@ def test_the_recipe_is_that_of_2006(monkeypatch: pytest.MonkeyPatch) -> None:
     assert more.learning_rate < long.learning_rate
 
 
+def test_nets_at_once_are_compared_with_as_many_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    took, out = iter([9.0, 9.0, 3.0, 2.0] * 2), tmp_path / "speed.json"  # the first two only warm up
+    monkeypatch.setattr(gpu, "_minutes", lambda records: next(took))
+    gpu.main(["--smoke", "--parts", "seeds", "--seeds", "1", "2", "3", "4", "--out", str(out)])
+    assert [row["value"] for row in json.loads(out.read_text())] == [6, 6]
+
+
 def test_captures_are_off_for_the_plain_figures_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     seen, real = [], gpu.cd.epochs
     monkeypatch.setattr(gpu.cd, "epochs", lambda *given, **options: seen.append((graphs.enabled, options["dtype"])) or real(*given, **options))
     gpu.main(["--smoke", "--parts", "cd1"])
     assert seen == [(on, dtype) for dtype in (torch.float32, torch.bfloat16) for on in (False, True)]
+
+
+def test_captures_are_on_again_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*given: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gpu.cd, "epochs", fail)
+    with pytest.raises(KeyboardInterrupt):
+        gpu.main(["--smoke", "--parts", "cd1"])
+    assert graphs.enabled
 
 
 def test_the_fastest_rival_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +125,8 @@ def test_what_was_measured_is_saved_when_a_later_part_fails(tmp_path: Path, monk
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_it_says_so() -> None:
+def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "cases", lambda args, device: pytest.fail("it went on"))
     with pytest.raises(ConfigError, match=r"the device is cpu.*--smoke"):
         gpu.main([])
 
