@@ -163,15 +163,23 @@ def test_nobody_has_seen_the_cases_that_judge(tmp_path: Path) -> None:
 
 
 def test_contestants_hand_over_what_so_many_passes_at_that_rate_made(tmp_path: Path) -> None:
-    request = {**REQUEST, "work": "pcd", "dtype": "float32", "passes": 2, **bench_quality.PLAIN, "hand_over": str(tmp_path / "weights.npz")}
+    request = {
+        **REQUEST,
+        "work": "pcd",
+        "dtype": "float32",
+        "passes": 2,
+        **bench_quality.PLAIN,
+        "rate": 0.05,
+        "hand_over": str(tmp_path / "weights.npz"),
+    }
     bench_worker.hand_over("scikit-learn", request)
     with np.load(request["hand_over"]) as found:
-        theirs = BernoulliRBM(16, learning_rate=0.1, batch_size=10, n_iter=2, random_state=0).fit(bench_worker.probabilities(request))
+        theirs = BernoulliRBM(16, learning_rate=0.05, batch_size=10, n_iter=2, random_state=0).fit(bench_worker.probabilities(request))
         np.testing.assert_array_equal(found["weight"], theirs.components_.T)
         np.testing.assert_array_equal(found["hidden_bias"], theirs.intercept_hidden_)
     bench_worker.hand_over("wakesleep", request)
     plain = CDConfig(
-        passes=9, batch_size=10, learning_rate=0.1, final_learning_rate=0.1, momentum=0, initial_momentum=0, weight_decay=0, persistent=True
+        passes=9, batch_size=10, learning_rate=0.05, final_learning_rate=0.05, momentum=0, initial_momentum=0, weight_decay=0, persistent=True
     )
     rng = generator(0)
     rbm = RBM(64, 16, rng=rng)
