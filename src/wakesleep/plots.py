@@ -17,6 +17,8 @@ GAP = 2
 """Pixels between two pictures of a tile, before scaling."""
 SERIES = ("#0b5fa5", "#d1495b", "#2e7d5b", "#8a5aab", "#c98a00")
 """Colours of curves, apart for colour-blind readers and in grey."""
+LINES = ("-", "--", ":")
+"""Styles of lines, taken in turn when colours come again."""
 
 
 def tile(pictures: Array, shape: tuple[int, int], columns: int, background: float = 0.35) -> Array:
@@ -267,12 +269,20 @@ def save_panels(
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
     for axes, (title, curves) in zip(every, panels.items(), strict=False):
         for name, (xs, ys) in curves.items():
-            colour = SERIES[names.index(name) % len(SERIES)]
-            axes.plot(xs, ys, label=name, color=colour, linewidth=1.6, marker="o" if len(xs) < 3 else None, markersize=3)
+            again, colour = divmod(names.index(name), len(SERIES))
+            look = {"color": SERIES[colour], "linestyle": LINES[again % len(LINES)], "marker": "o" if len(xs) < 8 else None}
+            axes.plot(xs, ys, label=name, linewidth=1.6, markersize=3, **look)
         _plain(axes, title=title, xlabel=x)
         axes.set(**{f"{axis}scale": "log" for axis in logarithmic})
+        if "x" not in logarithmic and all(float(value).is_integer() for xs, _ in curves.values() for value in xs):
+            axes.xaxis.get_major_locator().set_params(integer=True)
         axes.title.set_fontsize(10)
-    every[0].legend(frameon=False, fontsize=8)
+    if len(names) <= len(SERIES):
+        every[0].legend(frameon=False, fontsize=8)
+    else:  # too many for a corner of a panel
+        drawn = {label: line for axes in every for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+        lines = [drawn[name] for name in names]
+        figure.legend(lines, names, loc="outside lower center", ncols=min(5, len(names)), frameon=False, fontsize=8)
     return _save(path, figure)
 
 

@@ -23,6 +23,8 @@ class Bench:
     """CPU threads of every contestant; 0 takes as many as there are processors this process may use."""
     rounds: int = 5
     """Passes that each contestant makes of each piece of work; the median counts."""
+    batches: tuple[int, ...] = (10, 100, 1000)
+    """Sizes of minibatches of the single machine; figures are those at 100."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Beside float32, which is always measured: auto adds bfloat16 where a short measurement finds it fast, bfloat16 adds it in any case."""
     peers: Path | None = None
@@ -59,7 +61,7 @@ def run(args: Bench, command: str) -> int:
         raise ConfigError(f"--rounds {args.rounds} --threads {args.threads}: expected at least 1 round, and 0 (all processors) threads or more")
     if args.plot is not None and args.plot.suffix not in (".png", ".svg"):
         raise ConfigError(f"--plot {args.plot}: expected a name that ends in .png or .svg")
-    plan = bench.SMOKE if args.smoke else replace(bench.Plan(threads=args.threads or processors()), rounds=args.rounds)
+    plan = bench.SMOKE if args.smoke else replace(bench.Plan(threads=args.threads or processors()), rounds=args.rounds, batches=args.batches)
     coarse = args.precision != "float32" and str(pick_precision(args.precision, pick_device("cpu"))) == "torch.bfloat16"
     dtypes = ["float32", "bfloat16"] if coarse else ["float32"]
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None

@@ -269,9 +269,16 @@ def headlines(default: str) -> list[tuple[str, str, Key, Key]]:
         ("against-sklearn-float32", "speedup", ("pcd", 100, "scikit-learn", "float32"), ("pcd", 100, "wakesleep", "float32")),
         ("against-rbms", "speedup", ("cd1", 100, "rbms", "float32"), coarse),
         ("against-learnergy", "speedup", ("cd1", 100, "learnergy", "float32"), coarse),
-        ("updown-k3", "fraction_of_bound", ("updown-k3", 100, "bound", default), ("updown-k3", 100, "wakesleep", default)),
+        ("updown-k3", "fraction_of_bound", ("updown-k3", 100, "bound", "float32"), ("updown-k3", 100, "wakesleep", "float32")),
     ]
-    return found if default == "float32" else [*found, ("cd1-reduced", "speedup_over_float32", ours, coarse)]
+    if default == "float32":
+        return found
+    reduced: Key = ("updown-k3", 100, "bound", default)
+    return [
+        *found,
+        ("cd1-reduced", "speedup_over_float32", ours, coarse),
+        ("updown-k3-reduced", "fraction_of_bound", reduced, ("updown-k3", 100, "wakesleep", default)),
+    ]
 
 
 def growth(plan: Plan, dtype: str, tell: Callable[[str], None]) -> dict[str, dict[int, float]]:

@@ -87,9 +87,39 @@ def _key(found: Row) -> tuple[str, str, str]:
 
 
 CLASSIFIERS = (("`LogisticRegression`", "logistic-regression"), ("`SVC`", "svc-rbf"), ("`MLPClassifier`", "mlp"))
-TIMED = {"tables"}
+TIMED = {"tables", "strategies", "depth", "few-labels", "geometry", "another"}
 """Tables that show the minutes of each row."""
 REGRESSORS = (("`Ridge`", "ridge"), ("`SVR`", "svr-rbf"), ("`MLPRegressor`", "mlp"))
+
+STRATEGIES = (
+    ("denial: random features", "denial"),
+    ("denial: features made by hand, support vector machine", "denial-hand-made"),
+    ("evolution", "evolution"),
+    ("procrastination: principal components", "procrastination-pca"),
+    ("procrastination: clusters", "procrastination-k-means"),
+    ("procrastination: autoencoders", "procrastination-autoencoder"),
+    ("calculus", "calculus"),
+    ("calculus: small random weights", "calculus-small-weights"),
+    ("calculus: rectified units, Adam", "calculus-relu-adam"),
+    ("generation", "generation"),
+)
+LABELLED = {
+    "-supervised": "random weights",
+    "-pretrained": "pretrained on all pictures",
+    "-memory": "label memory of all pictures",
+    "": "labels spread among the codes of all pictures",
+}
+"""Ways to learn from few labels, by what the row's name ends with."""
+
+
+def labels_table(counts: Sequence[int], ways: Sequence[str]) -> list[tuple[str, str, str, str]]:
+    """Return the rows of test accuracy for each count of labels and each way to learn from them."""
+    return [
+        (f"{count:,} labels: {LABELLED[way]}", f"labels-{count}{way}", "test_accuracy_percent", "test accuracy, %")
+        for count in counts
+        for way in ways
+    ]
+
 
 TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
     "mnist": (
@@ -124,15 +154,56 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("hybrid (60k)", "hybrid", "test_error_percent", "test error, %"),
             ("pretrained, held to smoothness, no pixel's place known (60k)", "dropout", "test_error_percent", "test error, %"),
             ("pretrained, pictures bent anew in every pass (60k)", "distorted", "test_error_percent", "test error, %"),
-            *(
-                (f"{count:,} labels: {words}", f"labels-{count}{way}", "test_accuracy_percent", "test accuracy, %")
-                for count in (1000, 100)
-                for words, way in (
-                    ("random weights", "-supervised"),
-                    ("pretrained on all pictures", "-pretrained"),
-                    ("the same, labels spread among its codes", ""),
-                )
-            ),
+        ],
+    ),
+    "strategies": (
+        (Path("results/mnist.json"),),
+        [
+            found
+            for words, name in STRATEGIES
+            for found in (
+                (words, f"strategy-{name}", "validation_errors", "validation errors of 10,000"),
+                ("", f"strategy-{name}", "test_error_percent", "test error, %"),
+            )
+        ],
+    ),
+    "depth": (
+        (Path("results/mnist.json"),),
+        [
+            found
+            for layers in range(1, 5)
+            for found in (
+                (f"{layers} x 500, pretrained", f"depth-{layers}", "validation_errors", "validation errors of 10,000"),
+                ("", f"depth-{layers}", "test_error_percent", "test error, %"),
+                (f"{layers} x 500, random weights", f"depth-{layers}-random", "validation_errors", "validation errors of 10,000"),
+                ("", f"depth-{layers}-random", "test_error_percent", "test error, %"),
+                (f"the stack of {layers} as a model of binary pictures", f"depth-{layers}", "test_bound", "bound, nats"),
+            )
+        ],
+    ),
+    "few-labels": (
+        (Path("results/mnist.json"),),
+        labels_table((100, 300, 1000, 3000, 10_000, 60_000), ("-supervised", "-pretrained", "")) + labels_table((100, 1000), ("-memory",)),
+    ),
+    "geometry": (
+        (Path("results/mnist.json"),),
+        [
+            ("moved by up to two pixels, pretrained", "translated", "test_error_percent", "test error, %"),
+            ("the same from random weights", "translated-random", "test_error_percent", "test error, %"),
+            ("moved, turned, stretched and bent, pretrained", "distorted", "test_error_percent", "test error, %"),
+            ("the same from random weights", "distorted-random", "test_error_percent", "test error, %"),
+        ],
+    ),
+    "another": (
+        (Path("results/fashion-mnist.json"),),
+        [
+            ("greedy pretraining only, label free energies (50k)", "greedy", "test_error_percent", "test error, %"),
+            ("random weights, backpropagation (50k)", "backprop-random", "validation_errors", "validation errors of 10,000"),
+            ("", "backprop-random", "test_error_percent", "test error, %"),
+            ("pretrained, backpropagation (50k)", "backprop-50k", "validation_errors", "validation errors of 10,000"),
+            ("", "backprop-50k", "test_error_percent", "test error, %"),
+            ("three of those together", "backprop-50k-combined-3", "test_error_percent", "test error, %"),
+            *labels_table((100, 1000), ("-supervised", "-pretrained", "")),
         ],
     ),
     "likelihood": (
@@ -209,8 +280,11 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("float32 against scikit-learn", "against-sklearn-float32", "speedup", "times"),
             ("our default against rbms", "against-rbms", "speedup", "times"),
             ("our default against learnergy", "against-learnergy", "speedup", "times"),
-            ("contrastive wake-sleep, K = 3", "updown-k3", "fraction_of_bound", "fraction of the bound"),
+            ("contrastive wake-sleep, K = 3, float32", "updown-k3", "fraction_of_bound", "fraction of the bound"),
+            ("the same in bfloat16", "updown-k3-reduced", "fraction_of_bound", "fraction of the bound in bfloat16"),
             ("40,000 cases from the disk", "streaming", "cost_ratio_to_resident", "times the cost of cases in memory"),
+            ("a pass of CD-1, a thousand to a million cases", "growth-cases", "largest_departure_from_linear_percent", "% off a straight line"),
+            ("memory when streaming, ten times the cases", "streaming-memory", "peak_memory_ratio_of_10x_cases", "times"),
             ("the whole recipe, 30 passes a layer + 30", "recipe-2-cores", "minutes", "minutes"),
             ("two ranks of one thread, batch 1000", "gloo-2-ranks-batch-1000", "ratio_to_one_process", "times two threads"),
         ],
