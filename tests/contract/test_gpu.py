@@ -35,7 +35,7 @@ def test_the_smoke_sized_command_measures_everything(tmp_path: Path, capsys: pyt
     for row in rows:
         assert list(row)[: len(FIELDS)] == FIELDS
         assert row["table"] == "speed"
-        assert row["value"] > 0
+        assert row["value"] > 0 or (row["metric"] == "minutes" and row["value"] == 0)  # rounded: three milliseconds are no minutes
         assert row["command"].startswith("python -m wakesleep.experiments.gpu --smoke")
         assert row["seeds"] == ([3, 4] if "seeds" in row["row"] else [3])
     assert found["gpu-cd1", "cases_per_second"]["value"] == max(found[name, "cases_per_second"]["value"] for name in ways if "captured" in name)

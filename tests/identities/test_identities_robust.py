@@ -47,6 +47,8 @@ def test_with_nothing_asked_it_is_backpropagation():
 @pytest.mark.parametrize("share", [0.2, 0.5])
 def test_dropout_leaves_the_mean_input_of_a_unit_as_it_is(share):
     net, image = nn.Sequential(nn.Linear(6, 2)), torch.rand(1, 6, generator=generator(3))
+    with torch.no_grad():
+        net[0].weight.normal_(generator=generator(5))
     draws = robust.dropped(net, image.expand(40_000, 6), share, 0.0, generator(4)).detach()
     error = draws.std(0) / len(draws) ** 0.5
     assert bool(((draws.mean(0) - net(image)[0]).abs() < 4 * error).all())
