@@ -76,6 +76,14 @@ CD = {
 }
 
 
+def assert_means(records, told) -> None:
+    """Each record of all nets at once tells the means of what those of each net alone tell."""
+    for at_once, *each in zip(records, *told, strict=True):
+        assert at_once[:4] == each[0][:4]
+        for key, value in at_once.metrics.items():
+            assert value == pytest.approx(sum(one.metrics[key] for one in each) / S, rel=1e-4)
+
+
 @pytest.mark.parametrize("labels", [None, LABELS, SOME_LABELS], ids=["none", "all", "some"])
 @pytest.mark.parametrize("name", CD)
 def test_pretrained_together_they_end_where_each_does_alone(name, labels, certain) -> None:
@@ -88,10 +96,7 @@ def test_pretrained_together_they_end_where_each_does_alone(name, labels, certai
         certain(number)
         told.append(list(greedy.epochs(net, IMAGES, labels, config=config, rng=generator(0))))
     assert_alike(together, alone)
-    for at_once, *each in zip(records, *told, strict=True):
-        assert at_once[:4] == each[0][:4]
-        for key, value in at_once.metrics.items():
-            assert value == pytest.approx(sum(one.metrics[key] for one in each) / S, rel=1e-4)
+    assert_means(records, told)
 
 
 def test_a_net_of_one_layer_and_float_cases(certain) -> None:
@@ -116,10 +121,7 @@ def test_fine_tuned_together_they_end_where_each_does_alone(labels, options, cer
         certain(number)
         told.append(list(backprop.epochs(net, IMAGES, labels, config=config, rng=generator(0))))
     assert_alike(together, alone)
-    for at_once, *each in zip(records, *told, strict=True):
-        assert at_once[:4] == each[0][:4]
-        for key, value in at_once.metrics.items():
-            assert value == pytest.approx(sum(one.metrics[key] for one in each) / S, rel=1e-4)
+    assert_means(records, told)
 
 
 @pytest.mark.parametrize("hidden", [Bernoulli(8), Bernoulli(5), Softmax(3), Groups((Bernoulli(2), Softmax(3)))], ids=str)

@@ -7,7 +7,7 @@ momentum, and conjugate gradient on large minibatches, three line searches each,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -217,6 +217,17 @@ def count_errors(outputs: Tensor, target: Tensor) -> Tensor:
     return outputs.new_zeros(()) if target.is_floating_point() else (outputs.argmax(1) != target).sum()
 
 
+def sgd(parameters: Mapping[str, nn.Parameter], config: BackpropConfig, epoch: int, state: State) -> torch.optim.SGD:
+    """Return the optimizer of pass `epoch` of SGD, which moves the velocities of `state`; weights decay, biases do not."""
+    weights = [parameter for name, parameter in parameters.items() if name.endswith("weight")]
+    biases = [parameter for name, parameter in parameters.items() if not name.endswith("weight")]
+    groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": config.weight_decay}, {"params": biases}]
+    optimizer = torch.optim.SGD(groups, lr=config.rate(epoch), momentum=config.momentum, fused=True)
+    for name, parameter in parameters.items():
+        optimizer.state[parameter]["momentum_buffer"] = state[f"momentum.{name}"]
+    return optimizer
+
+
 def _sgd_pass(
     net: nn.Sequential,
     images: Tensor,
@@ -229,12 +240,7 @@ def _sgd_pass(
     dtype: torch.dtype | None,
 ) -> tuple[float, int]:
     """Return the summed loss and the number of errors of a pass of SGD; the velocities are those of `state`, moved in place."""
-    weights = [parameter for name, parameter in net.named_parameters() if name.endswith("weight")]
-    biases = [parameter for name, parameter in net.named_parameters() if not name.endswith("weight")]
-    groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": config.weight_decay}, {"params": biases}]
-    optimizer = torch.optim.SGD(groups, lr=config.rate(epoch), momentum=config.momentum, fused=True)
-    for name, parameter in net.named_parameters():
-        optimizer.state[parameter]["momentum_buffer"] = state[f"momentum.{name}"]
+    optimizer = sgd(dict(net.named_parameters()), config, epoch, state)
     loss_sum = torch.zeros((), device=images.device)
     errors = torch.zeros((), device=images.device)
     buffer = torch.empty(config.batch_size, images.shape[1], device=images.device)

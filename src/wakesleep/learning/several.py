@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -211,10 +211,7 @@ def _sgd_pass(
     """Return the loss and the number of errors of a pass of SGD, summed over cases and nets; velocities of `state` move in place."""
     weights = [parameter for name, parameter in moving.items() if name.endswith("weight")]
     biases = [parameter for name, parameter in moving.items() if not name.endswith("weight")]
-    groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": config.weight_decay}, {"params": biases}]
-    optimizer = torch.optim.SGD(groups, lr=config.rate(epoch), momentum=config.momentum, fused=True)
-    for name, parameter in moving.items():
-        optimizer.state[parameter]["momentum_buffer"] = state[f"momentum.{name}"]
+    optimizer = backprop.sgd(moving, config, epoch, state)
     loss_sum, errors = torch.zeros((), device=images.device), torch.zeros((), device=images.device)
     pixels = Bernoulli(images.shape[1])
 
