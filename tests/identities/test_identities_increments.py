@@ -94,7 +94,7 @@ def test_without_momentum_no_increment_is_needed():
         torch.testing.assert_close(ours, theirs, **TIGHT)
 
 
-def test_coarse_rows_move_fine_weights_without_momentum():
+def test_coarse_productmove_fine_weights_without_momentum():
     left, right = some(14, 5, seed=1).bfloat16(), some(14, 3, seed=2).bfloat16()
     weight = some(5, 3, seed=3).float()
     expected = weight * (1 - 0.1 * 0.2) + 0.1 / 7 * (left.t() @ right).float()
@@ -102,7 +102,7 @@ def test_coarse_rows_move_fine_weights_without_momentum():
     torch.testing.assert_close(weight, expected)
 
 
-def test_coarse_rows_move_fine_weights_as_their_product_does():
+def test_coarse_productmove_fine_weights_as_their_product_does():
     left, right = some(14, 5, seed=1).bfloat16(), some(14, 3, seed=2).bfloat16()
     ours, theirs = ([some(5, 3, seed=3).float(), some(5, 3, seed=4).float()] for _ in range(2))
     for rate, decay in ((0.1, 0.0), (0.3, 0.02), (0.05, 0.1)):
@@ -113,7 +113,17 @@ def test_coarse_rows_move_fine_weights_as_their_product_does():
             torch.testing.assert_close(a, b)
 
 
-def test_coarse_rows_of_two_lessons_add_up():
+def test_coarse_productof_one_lesson_count_by_its_weight():
+    halved, plain = (some(5, 3, seed=3).float() for _ in range(2))
+    product = some(14, 5, seed=1).bfloat16(), some(14, 3, seed=2).bfloat16()
+    for parameter, weight, rate in ((halved, 0.5, 0.2), (plain, 1.0, 0.1)):
+        still = {"increment.a": torch.zeros(5, 3)}
+        increments.follow(One(parameter), [(Lesson(7, {"a": product}, {}), weight)], still, rate=rate, momentum=0.8)
+    assert torch.equal(halved, plain)
+    assert not torch.equal(plain, some(5, 3, seed=3).float())
+
+
+def test_coarse_productof_two_lessons_add_up():
     ours, theirs = ([some(5, 3, seed=3).float(), some(5, 3, seed=4).float()] for _ in range(2))
     products = [(some(14, 5, seed=seed).bfloat16(), some(14, 3, seed=seed + 1).bfloat16()) for seed in (1, 5)]
     lessons = [(Lesson(7, {"a": product}, {}), weight) for product, weight in zip(products, (1.0, 0.5), strict=True)]
