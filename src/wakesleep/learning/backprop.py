@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from wakesleep.foundation import cases as rows
-from wakesleep.foundation import distributed, graphs, precision
+from wakesleep.foundation import devices, distributed, graphs
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.precision import fine
 from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
@@ -262,7 +262,7 @@ def _sgd_pass(
         errors.add_(count_errors(logits.detach(), target))
 
     step = graphs.replayed(learn, rng, len(order) // config.batch_size)
-    with precision.tensor_cores(rng.device):
+    with devices.at_work(rng.device):
         for index in torch.split(order, config.batch_size):
             step(index)
     return float(loss_sum), int(errors)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from wakesleep.foundation import cases as rows
-from wakesleep.foundation import distributed, graphs, precision
+from wakesleep.foundation import devices, distributed, graphs, precision
 from wakesleep.foundation.precision import fine
 from wakesleep.learning import increments
 from wakesleep.learning.increments import Lesson
@@ -305,7 +305,7 @@ def epochs(
             many = len(cases) // config.batch_size if isinstance(cases, Tensor) else 0
             plain = partial(_step, rbm, coarse, cases, config=config, epoch=epoch, state=state, rng=rng, buffers=buffers, error=error)
             step = graphs.replayed(plain, rng, many)
-        with precision.tensor_cores(rng.device), torch.inference_mode():
+        with devices.at_work(rng.device), torch.inference_mode():
             for index in torch.split(rows.order(classes, len(cases), rng, weights), config.batch_size):
                 step(index)
         check_finite(dict(rbm.named_parameters()), config.rate(epoch))

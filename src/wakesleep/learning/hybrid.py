@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wakesleep.foundation import graphs, precision
+from wakesleep.foundation import devices, graphs, precision
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.precision import fine
 from wakesleep.learning import up_down
@@ -159,7 +159,7 @@ def epochs(
         teach = partial(up_down.minibatch, coarse, images, known, complete=labelled == len(known), **settled)
         plain = partial(_step, dbn, coarse, teach, config, epoch, state, rng, loss, errors)
         step = graphs.replayed(plain, rng, len(images) // updown.batch_size)
-        with precision.tensor_cores(rng.device), torch.inference_mode():
+        with devices.at_work(rng.device), torch.inference_mode():
             for index, turn in up_down.turns(images, known, config=updown, rng=rng, weights=weights):
                 step(index, turn)
                 up_down.average(dbn, updown, state, len(images))

@@ -65,7 +65,10 @@ def follow(
                 (moved if kept == 1 else moved.mul_(kept)).add_(lesson.gradients[name], alpha=rate * weight)
                 kept, taught = 1.0, True
         if taught and increment is not None:
-            _step(parameter, increment, increment, momentum=0.0, decayed=decayed)
+            if decayed:
+                _step(parameter, increment, increment, momentum=0.0, decayed=decayed)
+            else:
+                parameter.add_(increment)
 
 
 def _add_product(moved: Tensor, left: Tensor, right: Tensor, *, kept: float, factor: float) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax
 
 from wakesleep.foundation import cases as rows
+from wakesleep.foundation import devices
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.precision import fine
 from wakesleep.learning import averaging
@@ -121,7 +122,8 @@ def epochs(
     for epoch in range(int(state["epoch"]), config.passes):
         cases = max(len(images), 0 if unlabelled is None else len(unlabelled))
         batches = _batches(images, labels, unlabelled, cases, config, rng, change)
-        sums = _pass(net, batches, cases, config, epoch, state, rng, dtype)
+        with devices.at_work(rng.device):
+            sums = _pass(net, batches, cases, config, epoch, state, rng, dtype)
         check_finite(dict(net.named_parameters()), config.rate(epoch))
         state = {**state, "epoch": epoch + 1}
         loss, smooth, errors, seen = sums.tolist()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.foundation import cases as rows
-from wakesleep.foundation import distributed, graphs, precision
+from wakesleep.foundation import devices, distributed, graphs
 from wakesleep.foundation.precision import fine
 from wakesleep.learning import backprop, cd, greedy
 from wakesleep.learning.backprop import BackpropConfig
@@ -98,7 +98,7 @@ def _epochs(
         error.zero_()
         plain = partial(_step, machines, cases, config, epoch, state, rng, error)
         step = graphs.replayed(plain, rng, n // config.batch_size)
-        with precision.tensor_cores(rng.device):
+        with devices.at_work(rng.device):
             for index in _minibatches(len(rbms), classes, n, config.batch_size, rng):
                 step(index)
         check_finite(moving, config.rate(epoch))
@@ -232,7 +232,7 @@ def _sgd_pass(
 
     classes = None if targets.is_floating_point() else targets
     step = graphs.replayed(learn, rng, len(images) // config.batch_size)
-    with precision.tensor_cores(rng.device):
+    with devices.at_work(rng.device):
         for index in _minibatches(count, classes, len(images), config.batch_size, rng):
             step(index)
     return float(loss_sum), int(errors)

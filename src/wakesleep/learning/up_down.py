@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from wakesleep.foundation import cases as rows
-from wakesleep.foundation import graphs, precision
+from wakesleep.foundation import devices, graphs, precision
 from wakesleep.foundation.cases import one_hot
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.precision import fine
@@ -27,7 +27,7 @@ from wakesleep.learning import averaging, increments
 from wakesleep.learning.increments import Lesson
 from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
 from wakesleep.model.dbn import DBN
-from wakesleep.model.units import pick
+from wakesleep.model.units import Bernoulli, pick
 from wakesleep.sampling.gibbs import random_hidden
 
 UNLABELLED = rows.UNLABELLED
@@ -172,9 +172,11 @@ def phases(
             fixed = one_hot(held.clamp(min=0), dbn.labels, top.dtype)
     for _ in range(steps):
         probs = memory.visible_probs(top)
-        memory.visible.sample(probs, rng, out=dreamt)
         if dbn.labels and not config.sample_labels:
-            dreamt[:, dbn.label_columns] = probs[:, dbn.label_columns]
+            Bernoulli(pen).sample(probs[:, :pen], rng, out=dreamt[:, :pen])
+            dreamt[:, pen:] = probs[:, pen:]
+        else:
+            memory.visible.sample(probs, rng, out=dreamt)
         if fixed is not None and held is not None:
             free = dreamt[n - len(held) :, dbn.label_columns]
             free.copy_(torch.where((held == UNLABELLED).unsqueeze(1), free, fixed))
@@ -405,7 +407,7 @@ def epochs(
         coarse = begin_pass(dbn, labels, config, epoch, state, dtype)
         teach = partial(minibatch, coarse, images, labels, steps=config.steps_at(epoch), config=config, rng=rng, state=state, complete=known)
         step = graphs.replayed(partial(_step, dbn, coarse, teach, config, epoch, state, error), rng, len(images) // config.batch_size)
-        with precision.tensor_cores(rng.device), torch.inference_mode():
+        with devices.at_work(rng.device), torch.inference_mode():
             for index, turn in turns(images, labels, config=config, rng=rng, weights=weights):
                 step(index, turn)
                 average(dbn, config, state, len(images))

@@ -13,6 +13,7 @@ from torch.nn.functional import softplus
 
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.precision import fine
+from wakesleep.foundation.rng import random_words
 
 MANY = 4096
 """Units from which on 16 random bits each come cheaper on a processor than 32: four of them at the price of one float."""
@@ -191,7 +192,7 @@ def _thresholds(mean: Tensor, rng: torch.Generator) -> Tensor:
 
 def _random_int16(like: Tensor, rng: torch.Generator) -> Tensor:
     """Return uniform random numbers from -32768 to 32767 in the shape of `like`, four from each 64 random bits."""
-    words = torch.empty(-(-like.numel() // 4), dtype=torch.int64, device=like.device).random_(-(2**63), None, generator=rng)
+    words = random_words(-(-like.numel() // 4), rng)
     return words.view(torch.int16)[: like.numel()].view(like.shape)
 
 
