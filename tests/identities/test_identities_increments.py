@@ -107,8 +107,8 @@ def test_coarse_productmove_fine_weights_as_their_product_does():
     ours, theirs = ([some(5, 3, seed=3).float(), some(5, 3, seed=4).float()] for _ in range(2))
     for rate, decay in ((0.1, 0.0), (0.3, 0.02), (0.05, 0.1)):
         product_step(*ours, left, right, cases=7, rate=rate, momentum=0.8, decay=decay)
-        change = (rate / 7 * (left.float().t() @ right.float())).bfloat16()  # rounded once, when it is what the weights will move by
-        step(*theirs, change.float() / rate, rate=rate, momentum=0.8, decay=decay)
+        summed = (left.float().t() @ right.float()).bfloat16()  # rounded once
+        step(*theirs, summed.float() / 7, rate=rate, momentum=0.8, decay=decay)
         for a, b in zip(ours, theirs, strict=True):
             torch.testing.assert_close(a, b)
 

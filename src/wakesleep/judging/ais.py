@@ -22,6 +22,7 @@ from torch import Tensor
 
 from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.products import affine
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import Bernoulli, Groups, Softmax, Units
 
@@ -178,7 +179,7 @@ class _Path:
         rbm = self.rbm
         hidden = rbm.hidden.sample(self.probs, rng, out=self.hidden)
         bias = torch.lerp(self.base, rbm.visible_bias, beta)
-        mean = torch.addmm(bias, hidden, rbm.weight.t(), alpha=beta, out=self.input)
+        mean = affine(hidden.mul_(beta), rbm.weight.t(), bias, out=self.input)
         rbm.visible.sample(rbm.visible.mean(mean, out=mean), rng, out=out)
 
 

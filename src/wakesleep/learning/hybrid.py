@@ -22,6 +22,7 @@ from torch import Tensor
 from wakesleep.foundation import devices, graphs, precision
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.precision import fine
+from wakesleep.foundation.products import affine
 from wakesleep.learning import up_down
 from wakesleep.learning.increments import Lesson
 from wakesleep.learning.records import Pass, State, require
@@ -58,7 +59,7 @@ def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Lesson, Te
     """
     memory, pen, n = dbn.memory, dbn.sizes[-2], len(images)
     layers = dbn.up(images)
-    total_input = torch.addmm(memory.hidden_bias, layers[-1], memory.weight[:pen])
+    total_input = affine(layers[-1], memory.weight[:pen], memory.hidden_bias)
     log_probs = torch.log_softmax(memory.group_scores(total_input, dbn.label_columns), 1)
 
     missing = -log_probs.exp()

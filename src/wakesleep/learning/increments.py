@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wakesleep.foundation import distributed
+from wakesleep.foundation import distributed, products
 
 
 class Lesson(NamedTuple):
@@ -51,10 +51,10 @@ def follow(
         lessons = [(_mean_over_ranks(net, lessons), 1.0)]
     for name, parameter in net.named_parameters():
         increment, decayed = increments.get(f"increment.{name}"), rate * (decay or {}).get(name, 0.0)
-        if increment is not None and momentum and (product := _only_coarse_product(name, lessons, increment)):
+        if increment is not None and momentum and (product := _only_product_apart(name, lessons, increment)):
             (left, right), weight, cases = product
-            change = torch.addmm(right[:1], left.t(), right, beta=0.0, alpha=rate * weight / cases)
-            _step(parameter, increment, change.to(increment.dtype), momentum=momentum, decayed=decayed)
+            change = products.correlation(left, right).to(increment.dtype)
+            _step(parameter, increment, change, momentum=momentum, decayed=decayed, factor=rate * weight / cases)
             continue
         moved, kept, taught = (parameter, 1 - decayed, False) if increment is None else (increment, momentum, False)
         for lesson, weight in lessons:
@@ -72,38 +72,43 @@ def follow(
 
 
 def _add_product(moved: Tensor, left: Tensor, right: Tensor, *, kept: float, factor: float) -> None:
-    if left.dtype == moved.dtype:
-        moved.addmm_(left.t(), right, beta=kept, alpha=factor)
+    if _apart(moved, left, right):
+        moved.mul_(kept).add_(products.correlation(left, right), alpha=factor)
     else:
-        moved.mul_(kept).add_(left.t() @ right, alpha=factor)
+        moved.addmm_(left.t(), right, beta=kept, alpha=factor)
 
 
-def _only_coarse_product(
+def _apart(moved: Tensor, left: Tensor, right: Tensor) -> bool:
+    """Return whether the product is formed by itself, because its rows are coarser than what it moves or the faster library cannot add."""
+    return left.dtype != moved.dtype or products.suits_onednn(left, right)
+
+
+def _only_product_apart(
     name: str, lessons: Sequence[tuple[Lesson, float]], increment: Tensor
 ) -> tuple[tuple[Tensor, Tensor], float, int] | None:
-    """Return the product, weight and number of cases that alone teach a parameter, where its rows are coarser than the increment."""
+    """Return the product, weight and number of cases that alone teach a parameter, where that product is formed apart."""
     found = [(lesson, weight) for lesson, weight in lessons if name in lesson.products or name in lesson.gradients]
-    if len(found) != 1 or name in found[0][0].gradients or found[0][0].products[name][0].dtype == increment.dtype:
+    if len(found) != 1 or name in found[0][0].gradients or not _apart(increment, *found[0][0].products[name]):
         return None
     lesson, weight = found[0]
     return lesson.products[name], weight, lesson.cases
 
 
-def _step(parameter: Tensor, increment: Tensor, change: Tensor, *, momentum: float, decayed: float) -> None:
-    """Move both, each read and written once: i <- momentum * i + change - decayed * p, p <- p + i.
+def _step(parameter: Tensor, increment: Tensor, change: Tensor, *, momentum: float, decayed: float, factor: float = 1.0) -> None:
+    """Move both, each read and written once: i <- momentum * i + factor * change - decayed * p, p <- p + i.
 
-    PyTorch's fused step is v <- momentum v + g + decay p, p <- p - rate v; a rate and a decay below zero turn it into Hinton's. Without
-    momentum `change` may be the increment itself. The kernel is called without the optimizer around it, whose bookkeeping costs as much as the
-    step of a small layer.
+    PyTorch's fused step is v <- momentum v + (1 - dampening) (g + decay p), p <- p - rate v; a rate and a decay below zero turn it into
+    Hinton's. Without momentum `change` may be the increment itself. The kernel is called without the optimizer around it, whose bookkeeping
+    costs as much as the step of a small layer.
     """
     torch._fused_sgd_(
         [parameter],
         [change],
         [increment],
-        weight_decay=-decayed,
+        weight_decay=-decayed / factor,
         momentum=momentum or 1.0,
         lr=-1.0,
-        dampening=0.0,
+        dampening=1.0 - factor,
         nesterov=False,
         maximize=False,
         is_first_step=not momentum,

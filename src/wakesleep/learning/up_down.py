@@ -23,6 +23,7 @@ from wakesleep.foundation import devices, graphs, precision
 from wakesleep.foundation.cases import one_hot
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.precision import fine
+from wakesleep.foundation.products import affine
 from wakesleep.learning import averaging, increments
 from wakesleep.learning.increments import Lesson
 from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
@@ -153,7 +154,7 @@ def phases(
     (seen, dreamt), (positive, negative) = torch.split(visible, n), torch.split(hidden, n)
     awake = dbn.up(images, rng)
     seen[:, :pen] = awake[-1]
-    heard = torch.addmm(memory.hidden_bias, awake[-1], memory.weight[:pen])
+    heard = affine(awake[-1], memory.weight[:pen], memory.hidden_bias)
     if dbn.labels:
         seen[:, pen:] = label_states(dbn, heard, labels, rng, complete)
         memory.hidden.mean(torch.addmm(heard, seen[:, pen:], memory.weight[pen:], out=positive), out=positive)

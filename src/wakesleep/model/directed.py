@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from wakesleep.foundation.products import affine
 from wakesleep.model.units import Units
 
 
@@ -30,7 +31,7 @@ class DirectedLayer(nn.Module):
 
     def total_input(self, states: Tensor) -> Tensor:
         """Return what the units hear, states W + b, (N, to)."""
-        return torch.addmm(self.bias, states, self.weight.t() if self.downward else self.weight)
+        return affine(states, self.weight.t() if self.downward else self.weight, self.bias)
 
     def probs(self, states: Tensor) -> Tensor:
         """Return E[to | from], (N, to)."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.foundation.precision import fine
+from wakesleep.foundation.products import affine
 from wakesleep.model.units import Units, as_units
 
 
@@ -45,11 +46,11 @@ class RBM(nn.Module):
 
     def hidden_input(self, visible: Tensor, out: Tensor | None = None) -> Tensor:
         """Return vW + b, (N, hidden)."""
-        return torch.addmm(self.hidden_bias, visible, self.weight, out=out)
+        return affine(visible, self.weight, self.hidden_bias, out=out)
 
     def visible_input(self, hidden: Tensor, out: Tensor | None = None) -> Tensor:
         """Return hW' + a, (N, visible)."""
-        return torch.addmm(self.visible_bias, hidden, self.weight.t(), out=out)
+        return affine(hidden, self.weight.t(), self.visible_bias, out=out)
 
     def hidden_probs(self, visible: Tensor, out: Tensor | None = None) -> Tensor:
         """Return E[h | v], for Bernoulli units sigm(vW + b), (N, hidden)."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.products import affine
 from wakesleep.model.dbn import DBN
 from wakesleep.sampling.gibbs import Chains, Clamp, Sampler, random_hidden, run
 
@@ -123,7 +124,7 @@ def activities(dbn: DBN, chains: Chains, rng: torch.Generator) -> list[Tensor]:
 def reconstruct(dbn: DBN, images: Tensor) -> Tensor:
     """Return what the net sees in `images` (N, pixels in [0, 1]): up, once through the memory, and down, all in probabilities."""
     pen = dbn.up(images)[-1]
-    total = torch.addmm(dbn.memory.hidden_bias, pen, dbn.memory.weight[: dbn.sizes[-2]])
+    total = affine(pen, dbn.memory.weight[: dbn.sizes[-2]], dbn.memory.hidden_bias)
     if dbn.labels:
         total += dbn.memory.weight[dbn.label_columns].mean(0)
     again = dbn.memory.visible_probs(dbn.memory.hidden.mean(total))[:, : dbn.sizes[-2]]

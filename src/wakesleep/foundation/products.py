@@ -1,0 +1,65 @@
+"""Float32 products on a processor, by whichever of PyTorch's libraries is the faster one there.
+
+PyTorch multiplies float32 matrices by the library it was built with, MKL mostly, which leaves half of the vector units of some processors
+idle; oneDNN, which it carries for bfloat16, does not. A short measurement says which to take. Everything else (other types, GPUs, small
+products, whatever is to be differentiated) goes PyTorch's own way.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+
+import torch
+from torch import Tensor
+
+WORTH = 1.25
+"""How many times faster oneDNN has to be: two libraries that are alike should not take turns by chance, for they round differently."""
+MANY = 2**20
+"""Multiplications from which on a product is worth asking."""
+
+
+def affine(states: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:
+    """Return states W + b, (n, to), for states (n, from), weight (from, to) and bias (to,); written to `out` where given."""
+    if suits_onednn(states, weight, bias):
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight.t(), bias, "none", [], "")
+        return product if out is None else out.copy_(product)
+    return torch.addmm(bias, states, weight, out=out)
+
+
+def correlation(left: Tensor, right: Tensor) -> Tensor:
+    """Return left'right, (l, r), for as many rows of left (n, l) as of right (n, r)."""
+    if suits_onednn(left, right):
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(left.t(), right.t(), None, "none", [], "")
+        return product
+    return left.t() @ right
+
+
+def suits_onednn(one: Tensor, other: Tensor, *more: Tensor) -> bool:
+    """Return whether oneDNN is to form the product of (n, m) and (m, k), or of (m, n)' and (m, k); `more` is what is added to it."""
+    return (
+        one.dtype == torch.float32
+        and one.device.type == "cpu"
+        and one.ndim == 2
+        and one.numel() * other.numel() >= MANY * other.shape[0]
+        and not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (one, other, *more)))
+        and onednn_is_faster()
+    )
+
+
+@cache
+def onednn_is_faster() -> bool:
+    """Return whether oneDNN multiplies float32 matrices faster than PyTorch's own way here: the best of several of one minibatch each."""
+    there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call,unused-ignore]
+    if not (there and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        return False
+    with torch.no_grad():
+        states, weight, bias = torch.ones(100, 784), torch.ones(784, 500), torch.ones(500)
+        plain, other = float("inf"), float("inf")
+        for _ in range(20):
+            began = time.perf_counter()
+            torch.addmm(bias, states, weight)
+            between = time.perf_counter()
+            torch.ops.mkldnn._linear_pointwise(states, weight.t(), bias, "none", [], "")
+            plain, other = min(plain, between - began), min(other, time.perf_counter() - between)
+    return plain > WORTH * other
