@@ -7,6 +7,7 @@ import math
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -222,16 +223,18 @@ def test_the_machine_that_is_judged_is_that_of_the_best_rate(tmp_path: Path, mon
 
     judged: list[tuple[float, Tensor, int]] = []
     monkeypatch.setattr(bench_quality, "judge", judge)
-    request = {"work": "cd1", "data": "", "cases": 50, "visible": 6, "batch": 10}
+    np.save(tmp_path / "pixels.npy", np.random.default_rng(0).integers(0, 256, (70, 6), dtype=np.uint8))
+    request = {"work": "cd1", "data": str(tmp_path / "pixels.npy"), "cases": 50, "visible": 6, "batch": 10}
     said: list[str] = []
     size: dict[str, Any] = {"held_out": 30, "limits": (7, 70), "folder": tmp_path, "tell": said.append}
     searched, timed = bench_quality.measure([("rbms", "float32", answer)], request, **size)
-    _, others = bench_quality.split(None, 50, 6, 30)
+    _, others = bench_quality.split(tmp_path / "pixels.npy", 50, 6, 30)
     assert isinstance(searched, Judged)
     assert isinstance(timed, Judged)
     assert searched[:4] == ("cd1", "rbms", "float32", "searched")
     assert timed[:4] == ("cd1", "rbms", "float32", "as timed")
     assert [one.get("rate") for one in asked] == [0.3, 0.1, 0.03, 0.01, 0.003, None]
+    assert all((one["cases"], one["dtype"]) == (40, "float32") for one in asked)
     assert all(one["momentum"] == one["weight_decay"] == 0 for one in asked[:-1])
     assert not {"momentum", "weight_decay"} & set(asked[-1])
     assert [limit for *_, limit in judged] == [7, 7, 7, 7, 70, 70]
@@ -243,6 +246,11 @@ def test_the_machine_that_is_judged_is_that_of_the_best_rate(tmp_path: Path, mon
     assert searched.notes["rates_tried"]["0.1"] == round(-judged[0][0], 2)
     assert timed.notes == {}
     assert said == ["quality of cd1: rbms float32, searched", "quality of cd1: rbms float32, as timed"]
+    alone, _ = bench_quality.measure(
+        [("rbms", "float32", lambda one: answer(one) if one.get("rate") == 0.1 else {"error": "diverged"})], request, **size
+    )
+    assert isinstance(alone, Judged)
+    assert alone.notes == {"rate": 0.1, "rate_ends_the_grid": False, "rates_tried": {"0.03": None, "0.1": ANY, "0.3": None}}
 
 
 def test_a_contestant_that_trains_nothing_is_told_apart_with_the_reason(tmp_path: Path) -> None:
