@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
+from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
 import torch
 from sklearn.neural_network import BernoulliRBM
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from wakesleep.cli import main
 from wakesleep.experiments import bench, bench_quality, bench_worker
 from wakesleep.experiments.bench import Cell, Contestant
-from wakesleep.experiments.bench_quality import Judged
+from wakesleep.experiments.bench_quality import Judged, Score
 from wakesleep.foundation.cases import draw_binary
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import exact
+from wakesleep.judging.ais import Estimate
+from wakesleep.judging.likelihood import LogZ
 from wakesleep.learning import cd
 from wakesleep.learning.cd import CDConfig
 from wakesleep.model.rbm import RBM
@@ -77,7 +83,9 @@ def test_the_smoke_sized_bench_measures_everyone_and_tells_who_was_skipped(tmp_p
             assert 0 < rows["bench", f"{who}-float32{trained}", "reconstruction_error"]["value"] < 1
             likelihood = rows["bench", f"{who}-float32{trained}", "log_likelihood"]
             assert likelihood["low"] <= likelihood["value"] <= likelihood["high"] < 0
+            assert ("rate" in likelihood) == ("rates_tried" in likelihood) == (trained == "")
     assert rows["speed", "against-sklearn", "log_likelihood_gain_nats"]["passes"] == bench.SMOKE.quality_passes
+    assert ("speed", "against-sklearn-as-timed", "reconstruction_error_ratio") in rows
     assert rows["speed", "growth-cases", "largest_departure_from_linear_percent"]["value"] >= 0
     assert rows["speed", "streaming-memory", "peak_memory_ratio_of_10x_cases"]["value"] > 0.5 or sys.platform != "linux"
     assert rows["growth", "streamed-1000", "peak_memory_gb"]["value"] > 0 or sys.platform != "linux"
@@ -133,23 +141,125 @@ def test_growth_is_a_departure_from_a_line_and_a_ratio_of_memories() -> None:
     assert rows["growth", "cases", "dearest_over_cheapest_case"]["value"] == pytest.approx(0.11 / 0.09, abs=1e-4)
 
 
-def test_machines_are_judged_by_reconstruction_and_exact_enough_likelihood(tmp_path: Path) -> None:
+def small_machine(path: Path, scale: float = 1.0) -> RBM:
+    """Write weights of a 6-4 machine, drawn with standard deviation `scale`, and return it."""
     rbm = RBM(6, 4, rng=generator(0))
     for parameter in rbm.parameters():
-        parameter.normal_(0, 1, generator=generator(1))
-    path = tmp_path / "weights.npz"
+        parameter.normal_(0, scale, generator=generator(1))
     np.savez(path, **{name: parameter.numpy() for name, parameter in rbm.named_parameters()})
+    return rbm
+
+
+def test_machines_are_judged_by_reconstruction_and_likelihood_from_both_sides(tmp_path: Path) -> None:
+    path = tmp_path / "weights.npz"
+    rbm = small_machine(path)
     seen, held_out = bench_quality.split(None, 50, 6, 30)
     assert set(held_out.unique().tolist()) == {0.0, 1.0}
-    error, (low, middle, high) = bench_quality.judge(path, seen, held_out, 2000)
+    error, (low, middle, high), differ = bench_quality.judge(path, seen, held_out, 2000)
     probs = rbm.visible_probs(rbm.hidden_probs(held_out))
     assert error == pytest.approx(float((probs - held_out).square().mean()))
     assert low <= float((-rbm.free_energy(held_out)).mean()) - exact.log_partition(rbm) <= high
-    assert high - low < 0.7
-    assert middle == pytest.approx((low + high) / 2)
+    assert low < middle < high < low + 0.7
+    assert abs(differ) < 0.3
     np.savez(path, **{name: parameter.numpy() * np.nan for name, parameter in rbm.named_parameters()})
     with pytest.raises(DataError, match="NaN"):
         bench_quality.judge(path, seen, held_out, 2000)
+
+
+@pytest.mark.parametrize("backward", [108.0, 92.0])
+def test_the_interval_spans_both_directions_and_three_standard_errors_of_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backward: float
+) -> None:
+    def known(*_: object, limit: int, reverse_steps: int, **__: object) -> LogZ:
+        assert limit == reverse_steps == 7
+        ways = (Estimate(100.0, -math.inf, math.inf, 50.0, 101, 7), Estimate(backward, -math.inf, math.inf, 20.0, 101, 7))
+        assert [way.standard_error for way in ways] == pytest.approx([0.100995, 0.201246], abs=1e-6)
+        return LogZ(*ways)
+
+    monkeypatch.setattr(bench_quality.likelihood, "log_partition", known)
+    rbm = small_machine(tmp_path / "weights.npz")
+    seen, held_out = bench_quality.split(None, 50, 6, 30)
+    _, interval, differ = bench_quality.judge(tmp_path / "weights.npz", seen, held_out, 7)
+    score = -float(rbm.free_energy(held_out).mean())
+    ends = (108 + 3 * 0.201246, 104, 100 - 3 * 0.100995) if backward > 100 else (100 + 3 * 0.100995, 96, 92 - 3 * 0.201246)
+    assert interval == pytest.approx([score - end for end in ends], abs=1e-4)
+    assert differ == backward - 100
+
+
+def test_a_rate_is_sought_uphill_until_both_neighbours_are_worse() -> None:
+    rates = bench_quality.RATES
+    assert list(rates) == sorted(rates, reverse=True)
+    for peak in rates:
+        asked = []
+
+        def score(rate: float, peak: float = peak, asked: list[float] = asked) -> float:
+            asked.append(rate)
+            return -abs(math.log(rate / peak))
+
+        best, scores = bench_quality.climb(score)
+        near = rates[max(0, rates.index(peak) - 1) : rates.index(peak) + 2]
+        assert best == peak
+        assert len(set(asked)) == len(asked), "no machine is trained twice"
+        assert set(near) <= set(scores) == set(asked)
+    assert len(bench_quality.climb(lambda rate: -abs(math.log(rate / 0.1)))[1]) == 3
+    best, scores = bench_quality.climb(lambda rate: -rate if rate < 0.02 else -math.inf)
+    assert best == min(rates), "where machines come to nothing, lower rates are tried"
+    assert max(scores) == 0.3
+
+
+def test_the_machine_that_is_judged_is_that_of_the_best_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        asked.append(request)
+        small_machine(Path(request["hand_over"]), request.get("rate", 9.0))
+        return {"error": "diverged"} if request.get("rate") == 0.3 else {}
+
+    def judge(weights: Path, seen: Tensor, cases: Tensor, limit: int) -> Score:
+        with np.load(weights) as found:
+            size = float(np.abs(found["weight"]).max())
+        judged.append((round(size, 6), cases, limit))
+        return Score(0.1, (-size, size, 2 * size), 0.0)
+
+    judged: list[tuple[float, Tensor, int]] = []
+    monkeypatch.setattr(bench_quality, "judge", judge)
+    np.save(tmp_path / "pixels.npy", np.random.default_rng(0).integers(0, 256, (70, 6), dtype=np.uint8))
+    request = {"work": "cd1", "data": str(tmp_path / "pixels.npy"), "cases": 50, "visible": 6, "batch": 10}
+    said: list[str] = []
+    size: dict[str, Any] = {"held_out": 30, "limits": (7, 70), "folder": tmp_path, "tell": said.append}
+    searched, timed = bench_quality.measure([("rbms", "float32", answer)], request, **size)
+    _, others = bench_quality.split(tmp_path / "pixels.npy", 50, 6, 30)
+    assert isinstance(searched, Judged)
+    assert isinstance(timed, Judged)
+    assert searched[:4] == ("cd1", "rbms", "float32", "searched")
+    assert timed[:4] == ("cd1", "rbms", "float32", "as timed")
+    assert [one.get("rate") for one in asked] == [0.3, 0.1, 0.03, 0.01, 0.003, None]
+    assert all((one["cases"], one["dtype"]) == (40, "float32") for one in asked)
+    assert all(one["momentum"] == one["weight_decay"] == 0 for one in asked[:-1])
+    assert not {"momentum", "weight_decay"} & set(asked[-1])
+    assert [limit for *_, limit in judged] == [7, 7, 7, 7, 70, 70]
+    assert all(torch.equal(cases, others[:15] if limit == 7 else others[15:]) for _, cases, limit in judged)
+    assert judged[-2][0] == judged[-3][0] == min(one[0] for one in judged), "the machine of 0.003 is the one that was chosen"
+    assert searched.notes["rate"] == 0.003
+    assert searched.notes["rate_ends_the_grid"] is True
+    assert searched.notes["rates_tried"]["0.3"] is None
+    assert searched.notes["rates_tried"]["0.1"] == round(-judged[0][0], 2)
+    assert timed.notes == {}
+    assert said == ["quality of cd1: rbms float32, searched", "quality of cd1: rbms float32, as timed"]
+    alone, _ = bench_quality.measure(
+        [("rbms", "float32", lambda one: answer(one) if one.get("rate") == 0.1 else {"error": "diverged"})], request, **size
+    )
+    assert isinstance(alone, Judged)
+    assert alone.notes == {"rate": 0.1, "rate_ends_the_grid": False, "rates_tried": {"0.03": None, "0.1": ANY, "0.3": None}}
+
+
+def test_a_contestant_that_trains_nothing_is_told_apart_with_the_reason(tmp_path: Path) -> None:
+    request = {"work": "cd1", "data": "", "cases": 50, "visible": 6, "batch": 10}
+    size: dict[str, Any] = {"held_out": 30, "limits": (7, 70), "folder": tmp_path, "tell": str}
+    searched, timed = bench_quality.measure([("rbms", "float32", lambda _: {"error": "no such thing"})], request, **size)
+    assert searched[:2] == ("rbms", "searched")
+    assert searched[2] == "no rate of 0.3, 0.1, 0.03, 0.01, 0.003 made a machine that can be judged: no such thing"
+    assert timed == ("rbms", "as timed", "no such thing")
 
 
 def test_nobody_has_seen_the_cases_that_judge(tmp_path: Path) -> None:
@@ -191,22 +301,30 @@ def test_contestants_hand_over_what_so_many_passes_at_that_rate_made(tmp_path: P
         np.testing.assert_array_equal(found["visible_bias"], rbm.visible_bias.numpy())
 
 
-def test_rivals_are_compared_on_the_same_work_and_settings() -> None:
+def test_rivals_are_compared_on_the_same_work_and_like_with_like() -> None:
     judged = [
-        Judged("pcd", name, dtype, trained, error, (nats - 1.0, nats, nats + 1.0))
-        for name, dtype, trained, error, nats in (
-            ("wakesleep", "float32", "plain", 0.9, -90.0),
-            ("wakesleep", "bfloat16", "plain", 0.1, -100.0),
-            ("wakesleep", "bfloat16", "as timed", 0.7, -70.0),
-            ("scikit-learn", "float32", "plain", 0.2, -110.0),
-            ("scikit-learn", "float32", "as timed", 0.5, -50.0),
+        Judged("pcd", name, dtype, trained, Score(error, (nats - 1.0, nats, nats + 2.0), differ), {"rate": rate} if rate else {})
+        for name, dtype, trained, error, nats, differ, rate in (
+            ("wakesleep", "float32", "searched", 0.9, -90.0, 0.0, 0.1),
+            ("wakesleep", "bfloat16", "searched", 0.1, -100.0, 0.5, 0.03),
+            ("wakesleep", "bfloat16", "as timed", 0.7, -70.0, 0.0, None),
+            ("scikit-learn", "float32", "searched", 0.2, -110.0, 8.004, 0.01),
+            ("scikit-learn", "float32", "as timed", 0.5, -50.0, 0.0, None),
         )
     ]
     rows = {(row["table"], row["row"], row["metric"]): row for row in bench_quality.rows(judged, "bfloat16", {"seeds": [0]})}
     gain = rows["speed", "against-sklearn", "log_likelihood_gain_nats"]
-    assert (gain["low"], gain["value"], gain["high"]) == (8.0, 10.0, 12.0)
+    assert (gain["low"], gain["value"], gain["high"]) == (7.0, 10.0, 13.0)
+    assert gain["rates"] == [0.03, 0.01]
+    assert gain["directions_differ_nats"] == [0.5, 8.0]
+    assert gain["trained"] == "searched"
     assert rows["speed", "against-sklearn", "reconstruction_error_ratio"]["value"] == 0.5
+    assert rows["speed", "against-sklearn-as-timed", "log_likelihood_gain_nats"]["value"] == -20.0
+    assert rows["speed", "against-sklearn-as-timed", "reconstruction_error_ratio"]["value"] == 1.4
+    theirs = rows["bench", "pcd-batch-100-scikit-learn-float32", "log_likelihood"]
+    assert (theirs["value"], theirs["rate"], theirs["directions_differ_nats"], theirs["trained"]) == (-110.0, 0.01, 8.0, "searched")
     assert rows["bench", "pcd-batch-100-scikit-learn-float32-as-timed", "log_likelihood"]["value"] == -50.0
+    assert len(rows) == 14
     cells = [Cell("pcd", batch, Contestant("scikit-learn", "float32", ""), 1000, [1.0], 0.1) for batch in (10, 100)]
     lines = bench.table(cells, judged)
     assert [line.split()[-2:] for line in lines if " 100 " in line] == [["0.2000", "-110.0"]]

@@ -45,9 +45,9 @@ class Plan:
     quality_passes: int = 10
     """Passes of a machine that is judged."""
     held_out: int = 2_000
-    """Cases it is judged on."""
-    temperatures: int = 5_000
-    """Most temperatures on the way to its log Z."""
+    """Cases that no machine sees: one half chooses rates, the other judges."""
+    temperatures: tuple[int, int] = (300, 3_000)
+    """Most temperatures on the way to a log Z and back: while a rate is chosen, and when the chosen machine is judged."""
     growth_cases: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     growth_units: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096)
     growth_steps: tuple[int, ...] = (1, 2, 5, 10, 20)
@@ -68,7 +68,7 @@ SMOKE = Plan(
     scale=1,
     quality_passes=2,
     held_out=20,
-    temperatures=50,
+    temperatures=(10, 50),
     growth_cases=(10, 100, 1000),
     growth_units=(8, 16),
     growth_steps=(1, 2),
@@ -218,10 +218,10 @@ def quality(plan: Plan, who: Sequence[Contestant], data: Path | None, tell: Call
         present = [worker for worker in workers if "error" not in worker.ask({"work": "version"})]
         wanted = (one for one in requests(plan, data, Path(folder)) if one["work"] in ("cd1", "pcd") and one["batch"] == 100)
         for request in wanted:
-            tell(f"quality of {request['work']}")
             ask = [(worker.who.name, worker.who.dtype, worker.ask) for worker in present if worker.who.can(request["work"])]
             asked = {**request, "passes": plan.quality_passes}
-            for found in bench_quality.measure(ask, asked, held_out=plan.held_out, limit=plan.temperatures, folder=Path(folder)):
+            size: dict[str, Any] = {"held_out": plan.held_out, "limits": plan.temperatures}
+            for found in bench_quality.measure(ask, asked, **size, folder=Path(folder), tell=tell):
                 if isinstance(found, Judged):
                     judged.append(found)
                 else:
