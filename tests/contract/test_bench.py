@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -20,6 +21,7 @@ from wakesleep.cli import main
 from wakesleep.experiments import bench, bench_quality, bench_worker
 from wakesleep.experiments.bench import Cell, Contestant
 from wakesleep.experiments.bench_quality import Judged, Score
+from wakesleep.foundation import products
 from wakesleep.foundation.cases import draw_binary
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
@@ -98,6 +100,30 @@ def test_a_python_that_cannot_run_is_refused_in_words(tmp_path: Path, capsys: py
     assert "expected a Python executable" in capsys.readouterr().err
     assert main(["bench", "--smoke", "--plot", "speed.gif"]) == 1
     assert ".png" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="no oneDNN")
+@pytest.mark.parametrize("kind", ["up", "down", "learn"])
+def test_both_libraries_make_the_same_products(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    left, right, out = bench_worker.product(torch.float32, kind, 20, 12, 7)
+    made: list[torch.Tensor] = []
+
+    def once(request: dict[str, Any], multiply: Callable[..., torch.Tensor]) -> None:
+        made.append(multiply(left, right, out))
+
+    monkeypatch.setattr(bench_worker, "_products_alone", once)
+    bench_worker.bound(REQUEST)
+    bench_worker.onednn(REQUEST)
+    torch.testing.assert_close(*made)
+    assert made[0].data_ptr() == out.data_ptr()
+
+
+def test_onednn_takes_part_where_it_is_the_faster_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    for faster in (True, False):
+        monkeypatch.setattr(products, "onednn_is_faster", lambda faster=faster: faster)
+        names = [(who.name, who.dtype) for who in bench.contestants(["float32", "bfloat16"], None)]
+        assert names.count(("onednn", "float32")) == faster
+        assert ("onednn", "bfloat16") not in names
 
 
 def add_product(total: torch.Size, left: torch.Size, right: torch.Size, **_: object) -> int:

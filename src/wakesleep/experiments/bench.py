@@ -2,7 +2,8 @@
 
 Each contestant is a process of its own (`bench_worker.py`) that waits while another works. A round asks every contestant for one pass; a
 figure is the median over the rounds, a ratio the median of the rounds' ratios, so that a machine that slows down slows both sides. The
-*bound* is what the same matrix products cost with nothing around them: nothing that multiplies dense matrices can be faster.
+*bound* is what the same matrix products cost PyTorch with nothing around them; where its other library, oneDNN, makes float32 products faster
+and ours are made by it, these products alone take part as well (`onednn`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from typing import Any, NamedTuple
 
 from wakesleep.experiments import bench_quality, bench_worker, results
 from wakesleep.experiments.bench_quality import Judged
-from wakesleep.experiments.bench_worker import GIBBS
+from wakesleep.experiments.bench_worker import GIBBS, PRODUCTS
+from wakesleep.foundation import products
 from wakesleep.foundation.errors import ConfigError
 
 
@@ -88,7 +90,7 @@ class Contestant(NamedTuple):
         """Return whether it does that kind of work: scikit-learn knows PCD alone, learnergy has none, rivals have no deep belief net."""
         if self.name == "streaming" or work == "streaming":
             return work == "streaming" and self.name in ("streaming", "wakesleep")
-        if self.name in ("wakesleep", "bound"):
+        if self.name in ("wakesleep", *PRODUCTS):
             return work != "ais" or self.dtype == "float32"  # log Z wants small differences
         return work in {"scikit-learn": ("pcd",), "rbms": tuple(GIBBS), "learnergy": ("cd1", "cd10")}[self.name]
 
@@ -151,6 +153,7 @@ def contestants(dtypes: Sequence[str], peers: Path | None) -> list[Contestant]:
     """Return who takes part: ours and the bound in each precision, scikit-learn, and the rivals in the environment of `peers`."""
     here = sys.executable
     own = [Contestant(name, dtype, here) for dtype in dtypes for name in ("wakesleep", "bound")]
+    own += [Contestant("onednn", "float32", here)] if products.onednn_is_faster() else []
     own += [Contestant("streaming", dtypes[-1], here)]
     rivals = [] if peers is None else [Contestant(name, "float32", str(peers)) for name in ("rbms", "learnergy")]
     return [*own, Contestant("scikit-learn", "float32", here), *rivals]
@@ -167,7 +170,7 @@ def requests(plan: Plan, data: Path | None, folder: Path) -> Iterator[dict[str, 
     batch = 100
     few = batch * max(1, plan.scale // 5)
     for steps in plan.updown_steps:
-        yield {**common, "work": f"updown-k{steps}", "batch": batch, "cases": few, "steps": steps}
+        yield {**common, "work": f"updown-k{steps}", "batch": batch, "cases": 5 * few, "steps": steps}
     yield {**common, "work": "backprop", "batch": batch, "cases": 2 * few}
     yield {**common, "work": "dreaming", "batch": batch, "cases": batch, "steps": plan.dream_steps}
     yield {**common, "work": "ais", "batch": batch, "cases": batch, "steps": plan.betas}
@@ -214,7 +217,7 @@ def take_turns(
 def quality(plan: Plan, who: Sequence[Contestant], data: Path | None, tell: Callable[[str], None]) -> tuple[list[Judged], dict[str, str]]:
     """Return how well each contestant learns by CD-1 and PCD at batch 100, outside any clock, and by name why one does not."""
     judged, about = [], dict[str, str]()
-    with tempfile.TemporaryDirectory() as folder, _workers([one for one in who if one.name not in ("bound", "streaming")]) as workers:
+    with tempfile.TemporaryDirectory() as folder, _workers([one for one in who if one.name not in (*PRODUCTS, "streaming")]) as workers:
         present = [worker for worker in workers if "error" not in worker.ask({"work": "version"})]
         wanted = (one for one in requests(plan, data, Path(folder)) if one["work"] in ("cd1", "pcd") and one["batch"] == 100)
         for request in wanted:
@@ -265,11 +268,13 @@ def headlines(default: str) -> list[tuple[str, str, Key, Key]]:
     found: list[tuple[str, str, Key, Key]] = [
         ("streaming", "cost_ratio_to_resident", ("streaming", 100, "streaming", default), ("streaming", 100, "wakesleep", default)),
         ("cd1-float32", "fraction_of_bound", ("cd1", 100, "bound", "float32"), ours),
+        ("cd1-float32", "fraction_of_onednn", ("cd1", 100, "onednn", "float32"), ours),
         ("against-sklearn", "speedup", ("pcd", 100, "scikit-learn", "float32"), ("pcd", 100, "wakesleep", default)),
         ("against-sklearn-float32", "speedup", ("pcd", 100, "scikit-learn", "float32"), ("pcd", 100, "wakesleep", "float32")),
         ("against-rbms", "speedup", ("cd1", 100, "rbms", "float32"), coarse),
         ("against-learnergy", "speedup", ("cd1", 100, "learnergy", "float32"), coarse),
         ("updown-k3", "fraction_of_bound", ("updown-k3", 100, "bound", "float32"), ("updown-k3", 100, "wakesleep", "float32")),
+        ("updown-k3", "fraction_of_onednn", ("updown-k3", 100, "onednn", "float32"), ("updown-k3", 100, "wakesleep", "float32")),
     ]
     if default == "float32":
         return found
@@ -371,7 +376,7 @@ def draw(path: Path, cells: Sequence[Cell]) -> Path:
         for number, (name, dtype) in enumerate(who):
             mine = [cell for cell in cells if (cell.work, *cell.who[:2]) == (work, name, dtype)]
             line = sorted((cell.batch, cell.cases / statistics.median(cell.seconds)) for cell in mine)
-            style = "--" if name == "bound" else "-"
+            style = "--" if name in PRODUCTS else "-"
             if line:
                 axes.plot(*zip(*line, strict=True), style, marker="o", color=f"C{number}", label=f"{name} {dtype}", linewidth=1.6)
         axes.set(title=work, xlabel="batch", xscale="log", yscale="log")

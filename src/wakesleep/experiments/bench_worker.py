@@ -40,6 +40,8 @@ class Machine(NamedTuple):
     weights: Callable[[], tuple[Any, Any, Any]] | None = None
 
 
+PRODUCTS = ("bound", "onednn")
+"""Contestants that make products and nothing else."""
 GIBBS = {"cd1": 1, "cd10": 10, "pcd": 1}
 """K of each way to train a single machine."""
 
@@ -201,7 +203,16 @@ def learnergy(request: Request) -> Machine:
 
 
 def bound(request: Request) -> Machine:
-    """Return the same matrix products as ours makes in a pass, with nothing around them, into memory that is already there."""
+    """Return the same matrix products as ours makes in a pass, PyTorch's own way, nothing around them, into memory that is already there."""
+    return _products_alone(request, lambda left, right, out: torch.mm(left, right, out=out))
+
+
+def onednn(request: Request) -> Machine:
+    """Return the same by oneDNN, which has no way to write into memory that is already there."""
+    return _products_alone(request, lambda left, right, out: torch.ops.mkldnn._linear_pointwise(left, right.t(), None, "none", [], ""))
+
+
+def _products_alone(request: Request, multiply: Callable[[Tensor, Tensor, Tensor], object]) -> Machine:
     dtype, batch = getattr(torch, request["dtype"]), request["batch"]
     made = [[one.to(device_of(request)) for one in product(dtype, *shape)] for shape in products(request)]
     times = 1 if request["work"] in ("dreaming", "ais") else -(-request["cases"] // batch)
@@ -209,7 +220,7 @@ def bound(request: Request) -> Machine:
     def one_pass() -> None:
         for _ in range(times):
             for left, right, out in made:
-                torch.mm(left, right, out=out)
+                multiply(left, right, out)
 
     return Machine(one_pass)
 
@@ -266,13 +277,14 @@ CONTESTANTS: dict[str, Callable[[Request], Machine]] = {
     "rbms": rbms,
     "learnergy": learnergy,
     "bound": bound,
+    "onednn": onednn,
 }
 
 
 def version(name: str) -> str:
     """Return the contestant's version, with torch's."""
     package = "wakesleep" if name == "streaming" else name
-    found = "" if name == "bound" else f"{package} {importlib.metadata.version(package)}, "
+    found = "" if name in PRODUCTS else f"{package} {importlib.metadata.version(package)}, "
     return f"{found}torch {torch.__version__}"
 
 

@@ -274,13 +274,15 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
     "speed": (
         (Path("results/speed.json"), Path("results/ranks.json")),
         [
-            ("CD-1, 784-500, batch 100, float32", "cd1-float32", "fraction_of_bound", "fraction of the bound"),
+            ("CD-1, 784-500, batch 100, float32", "cd1-float32", "fraction_of_bound", "times PyTorch's products alone"),
+            ("the same", "cd1-float32", "fraction_of_onednn", "fraction of oneDNN's products alone"),
             ("the same in bfloat16", "cd1-reduced", "speedup_over_float32", "times float32"),
             ("our default against scikit-learn", "against-sklearn", "speedup", "times"),
             ("float32 against scikit-learn", "against-sklearn-float32", "speedup", "times"),
             ("our default against rbms", "against-rbms", "speedup", "times"),
             ("our default against learnergy", "against-learnergy", "speedup", "times"),
-            ("contrastive wake-sleep, K = 3, float32", "updown-k3", "fraction_of_bound", "fraction of the bound"),
+            ("contrastive wake-sleep, K = 3, float32", "updown-k3", "fraction_of_bound", "times PyTorch's products alone"),
+            ("the same", "updown-k3", "fraction_of_onednn", "fraction of oneDNN's products alone"),
             ("the same in bfloat16", "updown-k3-reduced", "fraction_of_bound", "fraction of the bound in bfloat16"),
             ("40,000 cases from the disk", "streaming", "cost_ratio_to_resident", "times the cost of cases in memory"),
             ("a pass of CD-1, a thousand to a million cases", "growth-cases", "largest_departure_from_linear_percent", "% off a straight line"),
