@@ -1,8 +1,10 @@
 """Hinton's momentum rule, written out by hand."""
 
+import pytest
 import torch
 from exact import TIGHT
 
+from wakesleep.foundation import products
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import increments
 from wakesleep.learning.increments import Lesson
@@ -52,6 +54,21 @@ def test_a_product_is_a_step_up_the_explicit_gradient():
         step(*theirs, left.t() @ right / 7, rate=rate, momentum=0.8, decay=decay)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, **TIGHT)
+
+
+@pytest.mark.parametrize("layout", [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize(("dtype", "faster"), [(torch.bfloat16, False), (torch.float32, True), (torch.float32, False)])
+def test_layouts_change_no_step(monkeypatch, layout, dtype, faster):
+    """Weights that lie along the pixels, as the estimators have them, and increments read from a file, which lie the other way."""
+    monkeypatch.setattr(products, "onednn_is_faster", lambda: faster)
+    left, right = some(40, 170, seed=1).to(dtype), some(40, 160, seed=2).to(dtype)
+    plain, turned = ([some(170, 160, seed=seed).float() for seed in (3, 4)] for _ in range(2))
+    turned = [one.t().contiguous().t() if turn else one for one, turn in zip(turned, layout, strict=True)]
+    for momentum in (0.8, 0.0, 0.8):
+        for parameter, increment in (plain, turned):
+            product_step(parameter, increment, left, right, cases=20, rate=0.1, momentum=momentum, decay=0.02)
+    for a, b in zip(plain, turned, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_steps_are_in_place():

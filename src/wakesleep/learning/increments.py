@@ -99,8 +99,13 @@ def _step(parameter: Tensor, increment: Tensor, change: Tensor, *, momentum: flo
 
     PyTorch's fused step is v <- momentum v + (1 - dampening) (g + decay p), p <- p - rate v; a rate and a decay below zero turn it into
     Hinton's. Without momentum `change` may be the increment itself. The kernel is called without the optimizer around it, whose bookkeeping
-    costs as much as the step of a small layer.
+    costs as much as the step of a small layer. It reads memory in order, whatever the strides: where layouts differ, plain steps do the same.
     """
+    if not parameter.stride() == increment.stride() == change.stride():
+        if change is not increment:
+            increment.mul_(momentum).add_(change, alpha=factor)
+        parameter.add_(increment.sub_(parameter, alpha=decayed))
+        return
     torch._fused_sgd_(
         [parameter],
         [change],
