@@ -25,10 +25,11 @@ from wakesleep.foundation import products
 from wakesleep.foundation.cases import draw_binary
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
+from wakesleep.foundation.shards import Shards
 from wakesleep.judging import exact
 from wakesleep.judging.ais import Estimate
 from wakesleep.judging.likelihood import LogZ
-from wakesleep.learning import cd
+from wakesleep.learning import cd, streaming
 from wakesleep.learning.cd import CDConfig
 from wakesleep.model.rbm import RBM
 
@@ -158,13 +159,59 @@ def test_ratios_are_taken_round_by_round() -> None:
 
 
 def test_growth_is_a_departure_from_a_line_and_a_ratio_of_memories() -> None:
-    grown = {"cases": {10: 1.0, 100: 11.0, 1000: 90.0}, "streamed": {100: 0.5, 1000: 0.75, 2000: 9.0, 10_000: 0.9}}
+    cases = {10: [1.0, 2.0, 4.0], 100: [11.0, 20.0, 44.0], 1000: [90.0, 180.0, 360.0]}  # rounds of a machine that becomes slower and slower
+    grown = {"cases": cases, "streamed": {100: [0.5], 1000: [0.75], 2000: [9.0], 10_000: [0.9]}}
     rows = {(row["table"], row["row"], row["metric"]): row for row in bench.growth_rows(grown, bench.SMOKE, "a test")}
-    departure = rows["speed", "growth-cases", "largest_departure_from_linear_percent"]["value"]
-    assert departure == pytest.approx(10.0)  # a case costs 0.09 to 0.11: at most a tenth more or less than 0.1
+    departure = rows["speed", "growth-cases", "largest_departure_from_linear_percent"]
+    assert departure["value"] == departure["high"] == 10.0  # a case costs 0.09 to 0.11: at most a tenth more or less than 0.1
+    assert departure["low"] == pytest.approx(100 * 0.02 / 0.38, abs=1e-4)
     ratio = rows["speed", "streaming-memory", "peak_memory_ratio_of_10x_cases"]
     assert (ratio["low"], ratio["high"]) == (1.2, 1.5)
+    assert ratio["chunk"] == bench.small_chunk(bench.SMOKE)
+    assert rows["growth", "cases-100", "seconds"]["value"] == 20.0
     assert rows["growth", "cases", "dearest_over_cheapest_case"]["value"] == pytest.approx(0.11 / 0.09, abs=1e-4)
+
+
+def test_sizes_take_turns_each_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[bench.Worker, int]] = []
+
+    def ask(worker: bench.Worker, request: dict[str, int]) -> dict[str, float]:
+        heard.append((worker, request["cases"]))
+        return {"seconds": float(len(heard))}
+
+    monkeypatch.setattr(bench.Worker, "ask", ask)
+    found = bench._in_turns(Contestant("bound", "float32", sys.executable), {n: {"cases": n} for n in (10, 100)}, 2)
+    assert found == {10: [{"seconds": 1.0}, {"seconds": 3.0}], 100: [{"seconds": 2.0}, {"seconds": 4.0}]}
+    assert len({worker for worker, _ in heard}) == len(set(heard)) == 2
+
+
+def test_growth_makes_many_passes_of_little_work_and_streams_more_than_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, dict[int, dict[str, Any]]]] = []
+
+    def in_turns(who: Contestant, requests: dict[int, dict[str, Any]], rounds: int) -> dict[int, list[dict[str, float]]]:
+        asked.append((rounds, requests))
+        return {n: [{"seconds": 6.0, "peak_memory_gb": 0.5}] for n in requests}
+
+    monkeypatch.setattr(bench, "_in_turns", in_turns)
+    plan = bench.Plan(threads=1, rounds=3)
+    found = bench.growth(plan, "float32", lambda _: None)
+    assert [rounds for rounds, _ in asked] == [5, 5, 5, 5, 1]
+    cases, units, steps, _, streamed = [requests for _, requests in asked]
+    assert {n: one["passes"] * one["cases"] for n, one in cases.items()} == dict.fromkeys((1_000, 10_000, 100_000), 100_000) | {10**6: 10**6}
+    assert all(one["passes"] * one["hidden"] == 4096 for one in units.values())
+    assert all(one["passes"] * one["steps"] == 20 for one in steps.values())
+    assert found["cases"][1_000] == [0.06]
+    assert found["streamed"] == {n: [0.5] for n in (10_000, 100_000, 10**6)}
+    assert all(2 * 8 * one["chunk"] < n for n, one in streamed.items())
+
+
+def test_a_streamed_request_names_its_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = {**REQUEST, "work": "streaming", "dtype": "float32", "folder": str(tmp_path)}
+    made: list[Shards] = []
+    monkeypatch.setattr(streaming, "epochs", lambda _, shards, **__: made.append(shards) or iter(()))
+    for asked in ({**request, "chunk": 7}, request):
+        bench_worker.streaming(asked)
+    assert [len(shards.places) for shards in made] == [5, 1]
 
 
 def small_machine(path: Path, scale: float = 1.0) -> RBM:

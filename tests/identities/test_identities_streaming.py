@@ -1,5 +1,7 @@
 """Cases that stay on the disk: every one comes once a pass, ranks read parts of their own, and learning is what it is in memory."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from wakesleep.foundation import distributed
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
-from wakesleep.foundation.shards import Shards
+from wakesleep.foundation.shards import Chunk, Shards
 from wakesleep.learning import backprop, cd, greedy, streaming
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
@@ -31,6 +33,11 @@ def saved(folder, *sizes):
     return images, labels
 
 
+def kept(shards, rng):
+    """Return copies of the chunks of a pass: each holds only until the next is asked for."""
+    return [Chunk(chunk.images.clone(), None if chunk.labels is None else chunk.labels.clone()) for chunk in shards.chunks(rng)]
+
+
 def small_net():
     return DBN((6, 4, 7), labels=3, rng=generator(0))
 
@@ -39,14 +46,49 @@ def test_every_case_comes_once_a_pass_with_its_label_and_in_another_order(tmp_pa
     shards = Shards(*saved(tmp_path, 10, 3, 12), chunk=4, join=2)
     rng, orders = generator(1), []
     for _ in range(2):
-        chunks = list(shards.chunks(rng))
+        chunks = kept(shards, rng)
         numbers = torch.cat([chunk.images[:, 0] for chunk in chunks]).long()
         assert max(len(chunk.images) for chunk in chunks) == 8
         assert sorted(numbers.tolist()) == list(range(25))
-        assert torch.equal(torch.cat([chunk.labels for chunk in chunks]), numbers % 3)
+        labels = torch.cat([chunk.labels for chunk in chunks])
+        assert labels.dtype == torch.int64
+        assert torch.equal(labels, numbers % 3)
         orders.append(numbers.tolist())
     assert orders[0] != orders[1]
     assert len(shards) == 25
+
+
+def test_a_pass_reads_into_two_windows_in_turn_whatever_the_number_of_cases(tmp_path):
+    images, labels = saved(tmp_path, 50, 30, 23)  # two chunks of some joins are shorter than the others
+    shards, places, lengths = Shards(images, labels, chunk=4, join=2), [], []
+    for chunk in shards.chunks(generator(1)):
+        places.append((chunk.images.data_ptr(), chunk.labels.data_ptr()))
+        lengths.append(len(chunk.images))
+        assert chunk.images.untyped_storage().nbytes() <= 8 * 6
+        assert chunk.labels.untyped_storage().nbytes() <= 8 * 8
+    assert len(places) == 14
+    assert sum(lengths) == 103
+    assert len(set(places)) == 2
+    assert all(place == places[number % 2] for number, place in enumerate(places))
+
+
+def test_a_chunk_stays_as_it_is_while_the_next_one_is_read(tmp_path, monkeypatch):
+    shards, plain, done = Shards(*saved(tmp_path, 50), chunk=4, join=2), Shards._read, threading.Semaphore(0)
+    expected = kept(shards, generator(1))
+
+    def told(*asked):
+        found = plain(*asked)
+        done.release()
+        return found
+
+    monkeypatch.setattr(Shards, "_read", told)
+    chunks = shards.chunks(generator(1))
+    for number, known in enumerate(expected):
+        found = next(chunks)
+        for _ in range((number == 0) + (number < len(expected) - 1)):  # this one was read, and the next one if there is one
+            assert done.acquire(timeout=10)
+        assert torch.equal(found.images, known.images)
+        assert torch.equal(found.labels, known.labels)
 
 
 def test_ranks_read_parts_of_their_own_of_one_size(tmp_path, monkeypatch):
@@ -56,7 +98,7 @@ def test_ranks_read_parts_of_their_own_of_one_size(tmp_path, monkeypatch):
     seen = []
     for rank in range(2):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        parts = list(Shards(images, labels, chunk=4, join=2).chunks(generator(rank)))
+        parts = kept(Shards(images, labels, chunk=4, join=2), generator(rank))
         seen.append([len(part.images) for part in parts])
         seen.append(sorted(torch.cat([part.images[:, 0] for part in parts]).tolist()))
     assert seen[0] == seen[2]
@@ -69,7 +111,7 @@ def test_ranks_read_parts_of_their_own_of_one_size(tmp_path, monkeypatch):
 def test_the_last_cases_are_spared_wherever_files_end(tmp_path):
     images, labels = saved(tmp_path, 10, 3, 12)
     for spare in (0, 5, 12, 14, 24):
-        numbers = torch.cat([chunk.images[:, 0] for chunk in Shards(images, labels, chunk=4, join=2, spare=spare).chunks(generator(1))])
+        numbers = torch.cat([chunk.images[:, 0] for chunk in kept(Shards(images, labels, chunk=4, join=2, spare=spare), generator(1))])
         assert sorted(numbers.tolist()) == list(range(25 - spare)), spare
     with pytest.raises(DataError, match="smaller chunks"):
         Shards(images, spare=25)
@@ -165,5 +207,5 @@ def test_files_that_do_not_fit_are_refused_in_words(tmp_path):
 def test_a_memory_mapped_array_does_as_well_as_its_file(tmp_path):
     images, _ = saved(tmp_path, 10)
     mapped = np.load(images[0], mmap_mode="r")
-    ours, theirs = (list(Shards([source], chunk=4, join=1).chunks(generator(0))) for source in (mapped, images[0]))
+    ours, theirs = (kept(Shards([source], chunk=4, join=1), generator(0)) for source in (mapped, images[0]))
     assert all(torch.equal(a.images, b.images) for a, b in zip(ours, theirs, strict=True))

@@ -286,32 +286,51 @@ def headlines(default: str) -> list[tuple[str, str, Key, Key]]:
     ]
 
 
-def growth(plan: Plan, dtype: str, tell: Callable[[str], None]) -> dict[str, dict[int, float]]:
-    """Return the median seconds of a pass of ours, by what grows: "cases", "units" and "K" by CD, "layers" by contrastive wake-sleep.
+Growth = dict[str, dict[int, list[float]]]
+"""By what grows, and by its size: a figure a round."""
 
-    Under "streamed" stands the peak of memory, GB, by cases on the disk.
+
+def growth(plan: Plan, dtype: str, tell: Callable[[str], None]) -> Growth:
+    """Return the seconds of a pass of ours, by what grows: "cases", "units" and "K" by CD, "layers" by contrastive wake-sleep.
+
+    Sizes take turns as contestants do. Under "streamed" stands the peak of memory, GB, by cases on the disk.
     """
     few = 100 * plan.scale
     common: dict[str, Any] = {"batch": 100, "threads": plan.threads, "visible": plan.visible, "dtype": dtype, "cases": max(100, few // 4)}
     cd = {**common, "work": "cd", "hidden": plan.hidden, "steps": 1}
     layers = {**common, "work": "updown-k1", "steps": 1, "labels": plan.labels}
-    asked: dict[str, list[tuple[int, dict[str, Any]]]] = {
-        "cases": [(n, {**cd, "cases": n}) for n in plan.growth_cases],
-        "units": [(n, {**cd, "hidden": n}) for n in plan.growth_units],
-        "K": [(k, {**cd, "steps": k}) for k in plan.growth_steps],
-        "layers": [(n, {**layers, "sizes": (plan.visible, *[plan.hidden] * (n + 1))}) for n in plan.growth_layers],
+    asked: dict[str, dict[int, dict[str, Any]]] = {
+        "cases": {n: {**cd, "cases": n, "passes": max(1, 10 * few // n)} for n in plan.growth_cases},
+        "units": {n: {**cd, "hidden": n, "passes": max(plan.growth_units) // n} for n in plan.growth_units},
+        "K": {k: {**cd, "steps": k, "passes": max(plan.growth_steps) // k} for k in plan.growth_steps},
+        "layers": {n: {**layers, "sizes": (plan.visible, *[plan.hidden] * (n + 1))} for n in plan.growth_layers},
     }
-    found: dict[str, dict[int, float]] = {}
-    with _workers([Contestant("wakesleep", dtype, sys.executable)]) as (worker,):
-        for name, work in asked.items():
-            tell(f"growth with {name}")
-            for n, request in work:
-                answers = [_answer(worker, request) for _ in range(min(9, max(1, 30 * few // request["cases"])))]
-                found.setdefault(name, {})[n] = statistics.median(said["seconds"] for said in answers)
+    found: Growth = {}
+    for name, requests in asked.items():
+        tell(f"growth with {name}")
+        answers = _in_turns(Contestant("wakesleep", dtype, sys.executable), requests, max(5, plan.rounds))
+        found[name] = {n: [said["seconds"] / requests[n].get("passes", 1) for said in heard] for n, heard in answers.items()}
     tell("memory when streaming")
-    with tempfile.TemporaryDirectory() as folder, _workers([Contestant("streaming", dtype, sys.executable)]) as (worker,):
-        streamed = {**cd, "work": "streaming", "folder": folder}
-        found["streamed"] = {n: _answer(worker, {**streamed, "cases": n})["peak_memory_gb"] or 0.0 for n in plan.growth_cases[1:]}
+    with tempfile.TemporaryDirectory() as folder:
+        streamed = {**cd, "work": "streaming", "folder": folder, "chunk": small_chunk(plan)}
+        requests = {n: {**streamed, "cases": n} for n in plan.growth_cases[1:]}
+        answers = _in_turns(Contestant("streaming", dtype, sys.executable), requests, 1)
+        found["streamed"] = {n: [said["peak_memory_gb"] or 0.0 for said in heard] for n, heard in answers.items()}
+    return found
+
+
+def small_chunk(plan: Plan) -> int:
+    """Return the cases of a streamed chunk of which even the smallest set on the disk has more than the sixteen in memory: 20."""
+    return plan.growth_cases[1] // 20
+
+
+def _in_turns(who: Contestant, requests: dict[int, dict[str, Any]], rounds: int) -> dict[int, list[dict[str, Any]]]:
+    """Return by size the answers of each round to its request; each size has a process of its own, which keeps its work ready."""
+    found: dict[int, list[dict[str, Any]]] = {n: [] for n in requests}
+    with _workers([who] * len(requests)) as workers:
+        for _ in range(rounds):
+            for worker, (n, request) in zip(workers, requests.items(), strict=True):
+                found[n].append(_answer(worker, request))
     return found
 
 
@@ -323,26 +342,28 @@ def _answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
     return said
 
 
-def growth_rows(found: dict[str, dict[int, float]], plan: Plan, command: str) -> list[results.Row]:
+def growth_rows(found: Growth, plan: Plan, command: str) -> list[results.Row]:
     """Return growth as rows: seconds of each pass in the table "growth", and what they come to in "speed".
 
-    The departure from linear is the largest relative one from that line through the origin, seconds = c cases, which makes it smallest.
-    Memory when streaming is that of ten times the cases over that of the cases.
+    The departure from linear is the largest relative one from that line through the origin, seconds = c cases, which makes it smallest; it is
+    taken within a round. Memory when streaming is that of ten times the cases over that of the cases.
     """
     notes: dict[str, Any] = {"command": command, "threads": plan.threads, "seeds": [0]}
     metric = {"streamed": "peak_memory_gb"}
     made = [
-        results.row("growth", f"{name}-{n}", metric.get(name, "seconds"), [value], **notes)
+        results.row("growth", f"{name}-{n}", metric.get(name, "seconds"), values, **notes)
         for name, by_n in found.items()
-        for n, value in by_n.items()
+        for n, values in by_n.items()
     ]
-    each = [seconds / n for n, seconds in found["cases"].items()]
-    departure = 100 * (max(each) - min(each)) / (max(each) + min(each))
+    rounds = [[seconds / n for n, seconds in zip(found["cases"], one, strict=True)] for one in zip(*found["cases"].values(), strict=True)]
+    ratio = [max(each) / min(each) for each in rounds]
+    departure = [100 * (max(each) - min(each)) / (max(each) + min(each)) for each in rounds]
+    made.append(results.row("growth", "cases", "dearest_over_cheapest_case", ratio, **notes))
+    made.append(results.row("speed", "growth-cases", "largest_departure_from_linear_percent", departure, **notes))
     peaks = found["streamed"]
-    tenfold = [peaks[10 * n] / peaks[n] for n in peaks if 10 * n in peaks and peaks[n]]
-    made.append(results.row("growth", "cases", "dearest_over_cheapest_case", [max(each) / min(each)], **notes))
-    made.append(results.row("speed", "growth-cases", "largest_departure_from_linear_percent", [departure], **notes))
+    tenfold = [b / a for n in peaks if 10 * n in peaks for a, b in zip(peaks[n], peaks[10 * n], strict=True) if a]
     if tenfold:
+        notes |= {"chunk": small_chunk(plan), "compared": "sets that are larger than what is in memory of them, twice 8 chunks"}
         made.append(results.row("speed", "streaming-memory", "peak_memory_ratio_of_10x_cases", tenfold, **notes))
     return made
 
@@ -387,12 +408,13 @@ def draw(path: Path, cells: Sequence[Cell]) -> Path:
     return _write(path, figure)
 
 
-def draw_growth(path: Path, grown: dict[str, dict[int, float]]) -> Path:
+def draw_growth(path: Path, grown: Growth) -> Path:
     """Write how a pass grows with each thing that grows, a dashed line through its last point where it is to be linear; return the path."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(15, 3.6), dpi=120, layout="constrained")
-    for axes, (name, curve) in zip(figure.subplots(1, len(grown)), grown.items(), strict=True):
+    for axes, (name, by_n) in zip(figure.subplots(1, len(grown)), grown.items(), strict=True):
+        curve = {n: statistics.median(values) for n, values in by_n.items()}
         axes.plot(list(curve), list(curve.values()), marker="o", linewidth=1.6)
         if name in ("cases", "units"):
             last = max(curve)

@@ -65,7 +65,7 @@ def probabilities(request: Request) -> np.ndarray:
 
 
 def _plain(request: Request, **names: str) -> dict[str, Any]:
-    """Return rate, momentum and decay of the request, where it has them, by the names a contestant gives them: {its: ours, ...}."""
+    """Return settings of the request, where it has them, by the names a contestant gives them: {its: ours, ...}."""
     return {theirs: request[own] for theirs, own in names.items() if own in request}
 
 
@@ -128,7 +128,7 @@ def streaming(request: Request) -> Machine:
     rng = generator(0)
     dbn = DBN((request["visible"], request["hidden"]), rng=rng)
     config = GreedyConfig(memory=CDConfig(passes=10**6, batch_size=request["batch"]))
-    shards = Shards([_file(request)])
+    shards = Shards([_file(request)], **_plain(request, chunk="chunk"))
     records = streaming.epochs(dbn, shards, config=config, rng=rng, dtype=getattr(torch, request["dtype"]))
     return Machine(lambda: next(records))
 

@@ -1,11 +1,13 @@
 """Cases too many to hold: .npy files that stay on the disk, read a chunk at a time while the last one is learned from.
 
 A pass takes chunks of consecutive cases in random order and joins a few of them, so that disks read long runs and minibatches, drawn at
-random from what is in memory, still mix cases from all over. Several ranks read chunks of their own.
+random from what is in memory, still mix cases from all over. Two arrays hold what is joined, in turn, so memory does not grow with the cases.
+Several ranks read chunks of their own.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,10 +22,12 @@ from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator, permutation
 
 Source = Path | str | np.ndarray
+Place = tuple[int, int, int]
+"""Consecutive cases: the number of their file, the first of them and the one after the last."""
 
 
 class Chunk(NamedTuple):
-    """Some cases in memory: images (n, pixels), as they were saved, and their labels (n,), where there are any."""
+    """Some cases in memory: images (n, pixels), as they were saved, and their labels (n,) int64, where there are any."""
 
     images: Tensor
     labels: Tensor | None
@@ -46,7 +50,7 @@ class Shards:
     ) -> None:
         """Open the files; `chunk` consecutive cases are read at once, and `join` such chunks are in memory together, twice over.
 
-        The last `spare` cases are left alone.
+        The last `spare` cases are left alone. Of arrays that come mapped, the pages that were read count as this process's memory.
 
         Raises:
             DataError: no files, files that cannot be read, or shapes that do not fit each other or the ranks.
@@ -71,26 +75,38 @@ class Shards:
         return sum(stop - start for _, start, stop in self.places)
 
     def chunks(self, rng: torch.Generator) -> Iterator[Chunk]:
-        """Yield the joined chunks of one pass of this rank, in random order, the next of which is read meanwhile; all ranks get as many."""
+        """Yield the joined chunks of one pass of this rank, in random order, the next of which is read meanwhile; all ranks get as many.
+
+        A chunk holds until the next one is asked for: then its memory is read into anew. Who keeps it longer takes a copy.
+        """
         seed = distributed.first_rank_says(float(torch.randint(2**31, (), generator=rng, device=rng.device)))  # the ranks' order is one
         mine = permutation(len(self.places), generator(int(seed)))[distributed.rank() :: distributed.ranks()].tolist()
-        together = [mine[start : start + self.join] for start in range(0, len(mine), self.join)]
+        together = [[self.places[place] for place in mine[start : start + self.join]] for start in range(0, len(mine), self.join)]
+        windows = [self._window(together) for _ in range(2)]
         with ThreadPoolExecutor(1) as reader:
-            waiting = reader.submit(self._read, together[0])
-            for places in [*together[1:], None]:
+            waiting = reader.submit(self._read, together[0], windows[0])
+            for turn, places in enumerate([*together[1:], None], 1):
                 ready = waiting.result()
                 if places is not None:
-                    waiting = reader.submit(self._read, places)
+                    waiting = reader.submit(self._read, places, windows[turn % 2])
                 yield ready
 
-    def _read(self, places: Sequence[int]) -> Chunk:
-        """Return some chunks as one, copied from the disk."""
-        found = [self.places[place] for place in places]
-        images = np.concatenate([read(self.images[shard], start, stop) for shard, start, stop in found])
-        if self.labels is None:
-            return Chunk(torch.from_numpy(images), None)
-        labels = np.concatenate([read(self.labels[shard], start, stop) for shard, start, stop in found])
-        return Chunk(torch.from_numpy(images), torch.from_numpy(labels[:, 0].astype(np.int64)))
+    def _window(self, together: Sequence[Sequence[Place]]) -> Chunk:
+        """Return memory for the longest of some joined chunks."""
+        longest = max(sum(stop - start for _, start, stop in places) for places in together)
+        first = opened(self.images[0])
+        images = np.empty((longest, math.prod(first.shape[1:])), first.dtype.newbyteorder("="))  # PyTorch knows the machine's byte order alone
+        return Chunk(torch.from_numpy(images), None if self.labels is None else torch.empty(longest, dtype=torch.int64))
+
+    def _read(self, places: Sequence[Place], window: Chunk) -> Chunk:
+        """Return some chunks as one, copied from the disk into the window, which may be longer."""
+        end = 0
+        for shard, start, stop in places:
+            begin, end = end, end + stop - start
+            window.images.numpy()[begin:end] = read(self.images[shard], start, stop)
+            if self.labels is not None and window.labels is not None:
+                window.labels.numpy()[begin:end] = read(self.labels[shard], start, stop)[:, 0]
+        return Chunk(window.images[:end], None if window.labels is None else window.labels[:end])
 
 
 def lengths(images: Sequence[Source], labels: Sequence[Source] | None) -> list[int]:
