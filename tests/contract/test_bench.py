@@ -402,3 +402,14 @@ def test_rivals_are_compared_on_the_same_work_and_like_with_like() -> None:
     lines = bench.table(cells, judged)
     assert [line.split()[-2:] for line in lines if " 100 " in line] == [["0.2000", "-110.0"]]
     assert not any("-110" in line for line in lines if " 10 " in line)
+
+
+@pytest.mark.parametrize(("work", "momentum"), [("cd1", CDConfig().momentum), ("pcd", 0.0)])
+def test_our_pcd_is_timed_as_plainly_as_its_rival(work: str, momentum: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[CDConfig] = []
+    monkeypatch.setattr(cd, "epochs", lambda *_, config, **__: made.append(config))
+    bench_worker.ours({**REQUEST, "work": work, "dtype": "float32"})
+    bench_worker.ours({**REQUEST, "work": work, "dtype": "float32", "rate": 0.5, "momentum": 0.4, "weight_decay": 0.3})
+    assert [config.momentum for config in made] == [momentum, 0.4]
+    assert [config.weight_decay for config in made] == [0.0 if work == "pcd" else CDConfig().weight_decay, 0.3]
+    assert [config.learning_rate for config in made] == [0.03 if work == "pcd" else CDConfig().learning_rate, 0.5]
