@@ -49,7 +49,7 @@ def test_every_table_runs(table: str, folder: Path, capsys: pytest.CaptureFixtur
     for row in rows:
         assert row["smoke"] is True
         assert row["command"].startswith(f"wakesleep reproduce {table} --smoke")
-        assert row["reported"] != "a week" or row["metric"] == "minutes"
+        assert "week" not in row["reported"] or (row["row"], row["metric"]) == ("cost-updown-50k", "minutes")
         assert row["metric"].split("_")[-1] in ("bound", "reverse", "percent", "errors", "minutes", "passes", "second", "multiplications"), row
 
 

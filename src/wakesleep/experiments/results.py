@@ -149,6 +149,8 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("pretrained, backpropagation (50k)", "backprop-50k", "validation_errors", "validation errors of 10,000"),
             ("", "backprop-50k", "test_error_percent", "test error, %"),
             ("pretrained, backpropagation (60k)", "backprop-60k", "test_error_percent", "test error, %"),
+            ("pretrained, conjugate gradient (50k)", "conjugate-50k", "validation_errors", "validation errors of 10,000"),
+            ("", "conjugate-50k", "test_error_percent", "test error, %"),
             ("three of those together", "combined-3", "test_error_percent", "test error, %"),
             ("contrastive wake-sleep (60k)", "updown-60k", "test_error_percent", "test error, %"),
             ("hybrid (60k)", "hybrid", "test_error_percent", "test error, %"),
@@ -183,7 +185,7 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
     ),
     "few-labels": (
         (Path("results/mnist.json"),),
-        labels_table((100, 300, 1000, 3000, 10_000, 60_000), ("-supervised", "-pretrained", "")) + labels_table((100, 1000), ("-memory",)),
+        labels_table((100, 300, 1000, 3000, 10_000, 60_000), ("-supervised", "-pretrained", "-memory", "")),
     ),
     "geometry": (
         (Path("results/mnist.json"),),
@@ -192,6 +194,24 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("the same from random weights", "translated-random", "test_error_percent", "test error, %"),
             ("moved, turned, stretched and bent, pretrained", "distorted", "test_error_percent", "test error, %"),
             ("the same from random weights", "distorted-random", "test_error_percent", "test error, %"),
+        ],
+    ),
+    "costs": (
+        (Path("results/mnist.json"),),
+        [
+            (words if metric == "minutes" else "", f"cost-{part}", metric, unit)
+            for words, part in (
+                ("greedy pretraining, 30 passes a layer", "pretrain-50k"),
+                ("backpropagation from there, 30 passes", "backprop-50k"),
+                ("backpropagation from random weights, 30 passes", "random-50k"),
+                ("contrastive wake-sleep, 60 passes", "updown-50k"),
+                ("hybrid, 30 passes over all 60,000", "hybrid-60k"),
+            )
+            for metric, unit in (
+                ("minutes", "minutes"),
+                ("cases_per_second", "cases a second, median pass"),
+                ("tera_multiplications", "10^12 multiplications"),
+            )
         ],
     ),
     "another": (
