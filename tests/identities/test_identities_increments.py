@@ -149,3 +149,22 @@ def test_coarse_productof_two_lessons_add_up():
     step(*theirs, gradient, rate=0.1, momentum=0.8, decay=0.02)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("weight", [0.5, 0.0])
+def test_a_lesson_of_one_gradient_counts_by_its_weight(weight):
+    (ours, moved), (theirs, expected) = ([some(4, seed=1), some(4, seed=2)] for _ in range(2))
+    gradient = some(4, seed=3)
+    increments.follow(One(ours), [(Lesson(7, {}, {"a": gradient}), weight)], {"increment.a": moved}, rate=0.2, momentum=0.8, decay={"a": 0.1})
+    step(theirs, expected, weight * gradient, rate=0.2, momentum=0.8, decay=0.1)
+    torch.testing.assert_close(moved, expected, **TIGHT)
+    torch.testing.assert_close(ours, theirs, **TIGHT)
+
+
+def test_a_gradient_beside_a_coarse_product_is_not_forgotten():
+    (ours, moved), (theirs, expected) = ([some(5, 3, seed=3).float(), some(5, 3, seed=4).float()] for _ in range(2))
+    left, right, gradient = some(14, 5, seed=1).bfloat16(), some(14, 3, seed=2).bfloat16(), some(5, 3, seed=5).float()
+    lesson = Lesson(7, {"a": (left, right)}, {"a": gradient})
+    increments.follow(One(ours), [(lesson, 1.0)], {"increment.a": moved}, rate=0.2, momentum=0.8)
+    step(theirs, expected, (left.t() @ right).float() / 7 + gradient, rate=0.2, momentum=0.8)
+    torch.testing.assert_close(ours, theirs)

@@ -44,17 +44,16 @@ def follow(
     """Move each parameter of `net` that the lessons name up the weighted sum of their gradients, in place.
 
     `increments` holds the increment of parameter "a" under "increment.a"; a parameter without one has no momentum and is read and written
-    once. `decay` names the parameters that decay. No gradient of weights is ever stored: products are added to what they move. Rows of lower
-    precision than the weights are multiplied as they are and added up finely.
+    once. `decay` names the parameters that decay. No gradient of weights is kept: products are added to what they move, or formed for that
+    moment. Rows of lower precision than the weights are multiplied as they are and added up finely.
     """
     if distributed.ranks() > 1:
         lessons = [(_mean_over_ranks(net, lessons), 1.0)]
     for name, parameter in net.named_parameters():
         increment, decayed = increments.get(f"increment.{name}"), rate * (decay or {}).get(name, 0.0)
-        if increment is not None and momentum and (product := _only_product_apart(name, lessons, increment)):
-            (left, right), weight, cases = product
-            change = products.correlation(left, right).to(increment.dtype)
-            _step(parameter, increment, change, momentum=momentum, decayed=decayed, factor=rate * weight / cases)
+        if increment is not None and momentum and (alone := _alone(name, lessons, increment)):
+            change, weight = alone
+            _step(parameter, increment, change.to(increment.dtype), momentum=momentum, decayed=decayed, factor=rate * weight)
             continue
         moved, kept, taught = (parameter, 1 - decayed, False) if increment is None else (increment, momentum, False)
         for lesson, weight in lessons:
@@ -73,7 +72,7 @@ def follow(
 
 def _add_product(moved: Tensor, left: Tensor, right: Tensor, *, kept: float, factor: float) -> None:
     if _apart(moved, left, right):
-        moved.mul_(kept).add_(products.correlation(left, right), alpha=factor)
+        (moved if kept == 1 else moved.mul_(kept)).add_(products.correlation(left, right), alpha=factor)
     else:
         moved.addmm_(left.t(), right, beta=kept, alpha=factor)
 
@@ -83,15 +82,18 @@ def _apart(moved: Tensor, left: Tensor, right: Tensor) -> bool:
     return left.dtype != moved.dtype or products.suits_onednn(left, right)
 
 
-def _only_product_apart(
-    name: str, lessons: Sequence[tuple[Lesson, float]], increment: Tensor
-) -> tuple[tuple[Tensor, Tensor], float, int] | None:
-    """Return the product, weight and number of cases that alone teach a parameter, where that product is formed apart."""
+def _alone(name: str, lessons: Sequence[tuple[Lesson, float]], increment: Tensor) -> tuple[Tensor, float] | None:
+    """Return what alone teaches a parameter, a gradient or a product that is formed apart, and its weight; None where more than one does."""
     found = [(lesson, weight) for lesson, weight in lessons if name in lesson.products or name in lesson.gradients]
-    if len(found) != 1 or name in found[0][0].gradients or not _apart(increment, *found[0][0].products[name]):
+    if len(found) != 1 or not found[0][1]:
         return None
     lesson, weight = found[0]
-    return lesson.products[name], weight, lesson.cases
+    if name not in lesson.products:
+        return lesson.gradients[name], weight
+    left, right = lesson.products[name]
+    if name in lesson.gradients or not _apart(increment, left, right):
+        return None
+    return products.correlation(left, right), weight / lesson.cases
 
 
 def _step(parameter: Tensor, increment: Tensor, change: Tensor, *, momentum: float, decayed: float, factor: float = 1.0) -> None:
