@@ -14,8 +14,11 @@ from wakesleep.commands.reproduce import NAMES
 from wakesleep.data import Dataset, Split
 from wakesleep.experiments.tables import TABLES, few_labels, figures, pretraining, runs
 from wakesleep.experiments.tables.runs import Bench, learn, toy
+from wakesleep.foundation.cases import UNLABELLED
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop
+from wakesleep.learning.cd import CDConfig
+from wakesleep.model.dbn import DBN
 from wakesleep.settings import preset
 
 EXPECTED = {
@@ -132,6 +135,19 @@ def test_labels_run_along_the_graph_to_their_neighbours() -> None:
     assert sure[:6].tolist() == pytest.approx([1.0] * 6)
     assert float(sure[6]) == 0.0
     assert few_labels.certainty(torch.full((1, 10), 0.1)).item() == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("known", [20, 300])
+def test_the_memory_learns_from_a_few_labels_and_from_all(known: int, digits: Dataset) -> None:
+    """Unknown labels are drawn before each pass; where none is unknown, nothing is asked."""
+    images, given = digits.train.images[:300], digits.train.labels
+    assert given is not None
+    labels = torch.full((300,), UNLABELLED).index_copy_(0, torch.arange(known), given[:known])
+    dbn = DBN((64, 20, 30), labels=10, rng=generator(0))
+    before = dbn.memory.weight.clone()
+    together = few_labels.together(dbn, images, labels, CDConfig(batch_size=20), 3, generator(1), None, torch.float32)
+    assert [record.cases for record in together] == [300, 300, 300]
+    assert not torch.equal(dbn.memory.weight, before)
 
 
 def test_choices_of_labels_are_balanced_and_differ(digits: Dataset) -> None:

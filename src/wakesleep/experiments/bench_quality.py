@@ -24,7 +24,7 @@ from wakesleep.foundation.rng import generator
 from wakesleep.judging import likelihood
 from wakesleep.model.rbm import RBM
 
-RATES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
+RATES = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 """Where a rate is sought, for all alike: as far up as a gradient divided by its norm may want, and down to where ten passes teach little."""
 START = 0.1
 PLAIN: dict[str, float] = {"momentum": 0.0, "weight_decay": 0.0}

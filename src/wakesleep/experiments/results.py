@@ -223,6 +223,8 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("pretrained, backpropagation (50k)", "backprop-50k", "validation_errors", "validation errors of 10,000"),
             ("", "backprop-50k", "test_error_percent", "test error, %"),
             ("three of those together", "backprop-50k-combined-3", "test_error_percent", "test error, %"),
+            ("pretrained, backpropagation (60k)", "backprop-60k", "test_error_percent", "test error, %"),
+            ("three of those together", "combined-3", "test_error_percent", "test error, %"),
             *labels_table((100, 1000), ("-supervised", "-pretrained", "")),
         ],
     ),
@@ -301,6 +303,20 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("float32 against scikit-learn", "against-sklearn-float32", "speedup", "times"),
             ("our default against rbms", "against-rbms", "speedup", "times"),
             ("our default against learnergy", "against-learnergy", "speedup", "times"),
+            *[
+                (
+                    words if how == "" else "the same, as timed",
+                    f"against-{rival}{how}",
+                    "log_likelihood_gain_nats",
+                    "nats a case that ours is better",
+                )
+                for words, rival in (
+                    ("PCD against scikit-learn, each at its best rate", "sklearn"),
+                    ("CD-1 against rbms, each at its best rate", "rbms"),
+                    ("CD-1 against learnergy, each at its best rate", "learnergy"),
+                )
+                for how in ("", "-as-timed")
+            ],
             ("contrastive wake-sleep, K = 3, float32", "updown-k3", "fraction_of_bound", "times PyTorch's products alone"),
             ("the same", "updown-k3", "fraction_of_onednn", "fraction of oneDNN's products alone"),
             ("the same in bfloat16", "updown-k3-reduced", "fraction_of_bound", "fraction of the bound in bfloat16"),

@@ -240,8 +240,9 @@ def together(
             labels = known[shown]
         else:
             shown, labels = torch.arange(len(known), device=known.device), known.clone()
-            probs = classify.log_probs(dbn, images[unknown]).exp()
-            labels[unknown] = torch.multinomial(probs, 1, generator=rng)[:, 0]
+            if bool(unknown.any()):
+                probs = classify.log_probs(dbn, images[unknown]).exp()
+                labels[unknown] = torch.multinomial(probs, 1, generator=rng)[:, 0]
         cases = torch.cat([as_probs(features[shown]), nn.functional.one_hot(labels, dbn.labels).float()], 1)
         if epoch == 0:
             cd.set_base_rates(dbn.memory, cases)
