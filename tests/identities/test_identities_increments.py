@@ -56,12 +56,13 @@ def test_a_product_is_a_step_up_the_explicit_gradient():
         torch.testing.assert_close(a, b, **TIGHT)
 
 
+@pytest.mark.parametrize("rows", [increments.FEW - 1, increments.FEW])
 @pytest.mark.parametrize("layout", [(True, True), (True, False), (False, True)])
 @pytest.mark.parametrize(("dtype", "faster"), [(torch.bfloat16, False), (torch.float32, True), (torch.float32, False)])
-def test_layouts_change_no_step(monkeypatch, layout, dtype, faster):
+def test_layouts_change_no_step(monkeypatch, layout, dtype, faster, rows):
     """Weights that lie along the pixels, as the estimators have them, and increments read from a file, which lie the other way."""
     monkeypatch.setattr(products, "onednn_is_faster", lambda: faster)
-    left, right = some(40, 170, seed=1).to(dtype), some(40, 160, seed=2).to(dtype)
+    left, right = some(rows, 170, seed=1).to(dtype), some(rows, 160, seed=2).to(dtype)
     plain, turned = ([some(170, 160, seed=seed).float() for seed in (3, 4)] for _ in range(2))
     turned = [one.t().contiguous().t() if turn else one for one, turn in zip(turned, layout, strict=True)]
     for momentum in (0.8, 0.0, 0.8):
@@ -168,3 +169,11 @@ def test_a_gradient_beside_a_coarse_product_is_not_forgotten():
     increments.follow(One(ours), [(lesson, 1.0)], {"increment.a": moved}, rate=0.2, momentum=0.8)
     step(theirs, expected, (left.t() @ right).float() / 7 + gradient, rate=0.2, momentum=0.8)
     torch.testing.assert_close(ours, theirs)
+
+
+def test_a_product_is_laid_out_as_what_it_moves():
+    left, right, plain = some(9, 5, seed=1), some(9, 3, seed=2), torch.empty(5, 3)
+    for moved in (plain, plain.t().contiguous().t()):
+        formed = increments._formed(moved, left, right)
+        assert formed.stride() == moved.stride()
+        torch.testing.assert_close(formed, left.t() @ right)

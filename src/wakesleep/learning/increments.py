@@ -20,6 +20,9 @@ from torch import Tensor, nn
 
 from wakesleep.foundation import distributed, products
 
+FEW = 64
+"""Rows below which a product costs less than what it moves, so that it is better added at once, whichever library does that."""
+
 
 class Lesson(NamedTuple):
     """What a minibatch teaches a net: gradients by the name of the parameter, those of weights as products yet to be formed."""
@@ -72,14 +75,19 @@ def follow(
 
 def _add_product(moved: Tensor, left: Tensor, right: Tensor, *, kept: float, factor: float) -> None:
     if _apart(moved, left, right):
-        (moved if kept == 1 else moved.mul_(kept)).add_(products.correlation(left, right), alpha=factor)
+        (moved if kept == 1 else moved.mul_(kept)).add_(_formed(moved, left, right), alpha=factor)
     else:
         moved.addmm_(left.t(), right, beta=kept, alpha=factor)
 
 
 def _apart(moved: Tensor, left: Tensor, right: Tensor) -> bool:
     """Return whether the product is formed by itself, because its rows are coarser than what it moves or the faster library cannot add."""
-    return left.dtype != moved.dtype or products.suits_onednn(left, right)
+    return left.dtype != moved.dtype or (len(left) >= FEW and products.suits_onednn(left, right))
+
+
+def _formed(moved: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Return left'right, laid out in memory as what it is to move."""
+    return products.correlation(left, right) if moved.is_contiguous() else products.correlation(right, left).t()
 
 
 def _alone(name: str, lessons: Sequence[tuple[Lesson, float]], increment: Tensor) -> tuple[Tensor, float] | None:
@@ -93,7 +101,7 @@ def _alone(name: str, lessons: Sequence[tuple[Lesson, float]], increment: Tensor
     left, right = lesson.products[name]
     if name in lesson.gradients or not _apart(increment, left, right):
         return None
-    return products.correlation(left, right), weight / lesson.cases
+    return _formed(increment, left, right), weight / lesson.cases
 
 
 def _step(parameter: Tensor, increment: Tensor, change: Tensor, *, momentum: float, decayed: float, factor: float = 1.0) -> None:
