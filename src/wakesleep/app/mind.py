@@ -17,7 +17,6 @@ from wakesleep.app.frames import as_bytes
 from wakesleep.checkpoint import load_model
 from wakesleep.data import FIELD, read_picture
 from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
-from wakesleep.foundation.products import affine
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import classify, inside
 from wakesleep.learning import backprop
@@ -114,7 +113,7 @@ def recognize(mind: Mind, picture: Tensor) -> dict[str, Any]:
     """Return what the network says and sees: label, probabilities, its reconstructions, its activities, who spoke for the answer."""
     dbn = mind.dbn
     up = dbn.up(picture)
-    heard = affine(up[-1], dbn.memory.weight[: dbn.sizes[-2]], dbn.memory.hidden_bias)
+    heard = dbn.top_input(up[-1])
     known = torch.log_softmax(classify.memory_label_scores(dbn, up[-1]), 1) if dbn.labels else _by_net(mind, picture)
     answer: dict[str, Any] = {"picture": whole(picture[0]), "seen": [whole(seen[0]) for seen in dreams.through(dbn, picture)]}
     if known is not None:

@@ -22,7 +22,7 @@ MANY = 2**20
 def affine(states: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:
     """Return states W + b, (n, to), for states (n, from), weight (from, to) and bias (to,); written to `out` where given."""
     if suits_onednn(states, weight, bias):
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight.t(), bias, "none", [], "")
+        product = by_onednn(states, weight, bias)
         return product if out is None else out.copy_(product)
     return torch.addmm(bias, states, weight, out=out)
 
@@ -30,9 +30,14 @@ def affine(states: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None = No
 def correlation(left: Tensor, right: Tensor) -> Tensor:
     """Return left'right, (l, r), for as many rows of left (n, l) as of right (n, r)."""
     if suits_onednn(left, right):
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(left.t(), right.t(), None, "none", [], "")
-        return product
+        return by_onednn(left.t(), right)
     return left.t() @ right
+
+
+def by_onednn(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return the product of (n, m) and (m, k) and a bias (k,), (n, k), formed by oneDNN: a new matrix, and nothing to differentiate."""
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right.t(), bias, "none", [], "")
+    return product
 
 
 def suits_onednn(one: Tensor, other: Tensor, *more: Tensor) -> bool:
@@ -54,12 +59,12 @@ def onednn_is_faster() -> bool:
     if not (there and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         return False
     with torch.no_grad():
-        states, weight, bias = torch.ones(100, 784), torch.ones(784, 500), torch.ones(500)
+        states, weight, bias = (torch.ones(shape, device="cpu") for shape in ((100, 784), (784, 500), (500,)))
         plain, other = float("inf"), float("inf")
         for _ in range(20):
             began = time.perf_counter()
             torch.addmm(bias, states, weight)
             between = time.perf_counter()
-            torch.ops.mkldnn._linear_pointwise(states, weight.t(), bias, "none", [], "")
+            by_onednn(states, weight, bias)
             plain, other = min(plain, between - began), min(other, time.perf_counter() - between)
     return plain > WORTH * other

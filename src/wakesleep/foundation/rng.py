@@ -37,7 +37,7 @@ def random_words(count: int, rng: torch.Generator) -> Tensor:
     """
     if rng.device.type != "cpu" or count < HASHED:
         return torch.empty(count, dtype=torch.int64, device=rng.device).random_(-(2**63), None, generator=rng)
-    words = torch.add(_counters(count), torch.empty((), dtype=torch.int64).random_(-(2**63), None, generator=rng))
+    words = torch.add(_counters(count), torch.empty((), dtype=torch.int64, device=rng.device).random_(-(2**63), None, generator=rng))
     moved = torch.empty_like(words)
     for bits, factor in ((30, FIRST), (27, SECOND)):
         words.bitwise_xor_(_shifted(words, bits, moved)).mul_(factor)
@@ -52,4 +52,4 @@ def _shifted(words: Tensor, bits: int, out: Tensor) -> Tensor:
 @lru_cache(maxsize=8)
 def _counters(count: int) -> Tensor:
     """Return i * golden ratio modulo 2^64 for i < count, (count,)."""
-    return torch.arange(count).mul_(GOLDEN)
+    return torch.arange(count, device="cpu").mul_(GOLDEN)

@@ -18,7 +18,6 @@ from torch.nn.functional import one_hot
 
 from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.products import affine
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
 
@@ -40,7 +39,7 @@ def marginal_free_energy(dbn: DBN, features: Tensor) -> Tensor:
     if not dbn.labels:
         return memory.free_energy(features)
     pen = dbn.sizes[-2]
-    total = affine(features, memory.weight[:pen], memory.hidden_bias)
+    total = dbn.top_input(features)
     scores = memory.group_scores(total, dbn.label_columns)
     return -(features @ memory.visible_bias[:pen] + memory.hidden.log_partition(total) + torch.logsumexp(scores, 1))
 

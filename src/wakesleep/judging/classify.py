@@ -13,7 +13,6 @@ from torch.nn.functional import nll_loss
 
 from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.products import affine
 from wakesleep.model.dbn import DBN
 
 
@@ -25,8 +24,7 @@ def memory_label_scores(dbn: DBN, features: Tensor) -> Tensor:
     """
     if not dbn.labels:
         raise ConfigError("this net's memory holds no labels, so it cannot name one; fine-tune it, or train with DBN(..., labels=10)")
-    memory, pen = dbn.memory, dbn.sizes[-2]
-    return memory.group_scores(affine(features, memory.weight[:pen], memory.hidden_bias), dbn.label_columns)
+    return dbn.memory.group_scores(dbn.top_input(features), dbn.label_columns)
 
 
 def log_probs(dbn: DBN, images: Tensor, rng: torch.Generator | None = None) -> Tensor:

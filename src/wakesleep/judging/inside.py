@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.products import affine
 from wakesleep.model.dbn import DBN
 
 
@@ -72,7 +71,7 @@ def evidence(dbn: DBN, features: Tensor, label: int, other: int) -> Tensor:
     if not (0 <= label < dbn.labels and 0 <= other < dbn.labels):
         raise ConfigError(f"labels {label} and {other}: this net's memory holds {dbn.labels} of them")
     memory, pen = dbn.memory, dbn.sizes[-2]
-    heard = affine(features, memory.weight[:pen], memory.hidden_bias)
+    heard = dbn.top_input(features)
     return softplus(heard + memory.weight[pen + label]) - softplus(heard + memory.weight[pen + other])
 
 

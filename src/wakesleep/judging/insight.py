@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.products import affine
 from wakesleep.model.dbn import DBN
 
 Array = NDArray[Any]
@@ -69,7 +68,7 @@ def sort_fields(fields: Array, shape: tuple[int, int]) -> dict[str, Array]:
 def codes(dbn: DBN, images: Tensor) -> Tensor:
     """Return the top-level code of each image (N, pixels): the log-odds of the top units after an up-pass, labels absent, (N, top)."""
     pen = dbn.up(images)[-1]
-    return affine(pen, dbn.memory.weight[: dbn.sizes[-2]], dbn.memory.hidden_bias)
+    return dbn.top_input(pen)
 
 
 def flat_map(points: Array, *, seed: int = 0) -> Array:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from wakesleep.foundation.products import affine
 from wakesleep.model.dbn import DBN
 
 
@@ -31,6 +30,6 @@ def score(dbn: DBN, images: Tensor) -> Tensor:
 def _memory_free_energy(dbn: DBN, features: Tensor) -> Tensor:
     """Return F of penultimate activities (N, features), any label group summed out: (N,), nats."""
     memory, pen = dbn.memory, dbn.sizes[-2]
-    total_input = affine(features, memory.weight[:pen], memory.hidden_bias)
+    total_input = dbn.top_input(features)
     free_energy = -features @ memory.visible_bias[:pen] - memory.hidden.log_partition(total_input)
     return free_energy - torch.logsumexp(memory.group_scores(total_input, dbn.label_columns), 1) if dbn.labels else free_energy

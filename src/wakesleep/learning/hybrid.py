@@ -22,7 +22,6 @@ from torch import Tensor
 from wakesleep.foundation import devices, graphs, precision
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.precision import fine
-from wakesleep.foundation.products import affine
 from wakesleep.learning import up_down
 from wakesleep.learning.increments import Lesson
 from wakesleep.learning.records import Pass, State, require
@@ -59,7 +58,7 @@ def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Lesson, Te
     """
     memory, pen, n = dbn.memory, dbn.sizes[-2], len(images)
     layers = dbn.up(images)
-    total_input = affine(layers[-1], memory.weight[:pen], memory.hidden_bias)
+    total_input = dbn.top_input(layers[-1])
     log_probs = torch.log_softmax(memory.group_scores(total_input, dbn.label_columns), 1)
 
     missing = -log_probs.exp()

@@ -23,7 +23,6 @@ from wakesleep.foundation import devices, graphs, precision
 from wakesleep.foundation.cases import one_hot
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.precision import fine
-from wakesleep.foundation.products import affine
 from wakesleep.learning import averaging, increments
 from wakesleep.learning.increments import Lesson
 from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
@@ -154,7 +153,7 @@ def phases(
     (seen, dreamt), (positive, negative) = torch.split(visible, n), torch.split(hidden, n)
     awake = dbn.up(images, rng)
     seen[:, :pen] = awake[-1]
-    heard = affine(awake[-1], memory.weight[:pen], memory.hidden_bias)
+    heard = dbn.top_input(awake[-1])
     if dbn.labels:
         seen[:, pen:] = label_states(dbn, heard, labels, rng, complete)
         memory.hidden.mean(torch.addmm(heard, seen[:, pen:], memory.weight[pen:], out=positive), out=positive)

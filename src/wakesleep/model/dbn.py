@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.products import affine
 from wakesleep.model.directed import DirectedLayer
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import Bernoulli, Groups, Softmax
@@ -91,6 +92,10 @@ class DBN(nn.Module):
             last = depth == len(self.generative) - 1
             layers.append(layer.probs(layers[-1]) if rng is None or last else layer.sample(layers[-1], rng))
         return layers[::-1]
+
+    def top_input(self, features: Tensor) -> Tensor:
+        """Return what the memory's top units hear from penultimate activities (N, features) alone, no label on: (N, top)."""
+        return affine(features, self.memory.weight[: self.sizes[-2]], self.memory.hidden_bias)
 
     @property
     def label_columns(self) -> slice:

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.products import affine
 from wakesleep.model.dbn import DBN
 from wakesleep.sampling.gibbs import Chains, Clamp, Sampler, random_hidden, run
 
@@ -124,7 +123,7 @@ def activities(dbn: DBN, chains: Chains, rng: torch.Generator) -> list[Tensor]:
 def reconstruct(dbn: DBN, images: Tensor) -> Tensor:
     """Return what the net sees in `images` (N, pixels in [0, 1]): up, once through the memory, and down, all in probabilities."""
     pen = dbn.up(images)[-1]
-    total = affine(pen, dbn.memory.weight[: dbn.sizes[-2]], dbn.memory.hidden_bias)
+    total = dbn.top_input(pen)
     if dbn.labels:
         total += dbn.memory.weight[dbn.label_columns].mean(0)
     again = dbn.memory.visible_probs(dbn.memory.hidden.mean(total))[:, : dbn.sizes[-2]]
