@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from helpers import small_config
+from wakesleep import checkpoint
 from wakesleep.data import Dataset
 from wakesleep.experiments import costs, dreams, judge, mnist, reliability, results
 from wakesleep.foundation.errors import ConfigError
@@ -92,9 +93,13 @@ def test_a_model_without_labels_has_no_clamped_dreams(tmp_path: Path, digits: Da
 
 def test_costs_are_read_from_runs(run_folder: Path, tmp_path: Path) -> None:
     costs.main(["--digits", str(run_folder), "--no-growth", "--no-updown", "--out", str(tmp_path / "costs.json")])
+    tuned = [line for line in checkpoint.read_metrics(run_folder) if line["stage"] == "backprop"]
     rows = {row["metric"]: row for row in json.loads((tmp_path / "costs.json").read_text())}
-    assert set(rows) == {"minutes", "peak_memory_gb"}
+    assert set(rows) == {"minutes", "peak_memory_gb", "test_error_percent", "validation_errors"}
     assert rows["peak_memory_gb"]["value"] > 0.05
+    (tested,) = [row for row in json.loads((run_folder / "evaluation.json").read_text())["rows"] if row["method"] == "backprop"]
+    assert rows["test_error_percent"]["value"] == round(tested["test_error_percent"], 4)
+    assert rows["validation_errors"]["value"] == min(line["validation_errors"] for line in tuned)
     assert costs.seconds_a_case(200, 1) > 0
     assert len(costs.updown_seconds(100, 2, "float32")) == 2
 

@@ -51,16 +51,25 @@ class Options:
 
 
 def run_rows(folder: Path, table: str, name: str, reported: str) -> list[results.Row]:
-    """Return minutes (from the first to the last word of the run) and peak memory of a finished run."""
+    """Return minutes (from the first to the last word of the run), peak memory, and the errors of backpropagation, of a finished run."""
     about = checkpoint.read_json(folder / "provenance.json")
     took = datetime.fromisoformat(about["finished"]) - datetime.fromisoformat(about["started"])
     minutes = round(took.total_seconds() / 60, 2)
-    notes = {"seeds": [about["seed"]], "command": about["command"], "run_device": about["device"], "stages": about["minutes"]}
     threads = int(about["device"].split()[1]) if about["device"].startswith("cpu") else 0
-    return [
-        results.row(table, name, "minutes", [minutes], reported=reported, threads=threads, minutes=minutes, **notes),
-        results.row(table, name, "peak_memory_gb", [about["peak_memory_gb"]], threads=threads, minutes=minutes, **notes),
+    notes: dict[str, Any] = {"seeds": [about["seed"]], "command": about["command"], "run_device": about["device"], "stages": about["minutes"]}
+    notes |= {"threads": threads, "minutes": minutes}
+    tested = next(row for row in checkpoint.read_json(folder / "evaluation.json")["rows"] if row["method"] == "backprop")
+    picked = [
+        line["validation_errors"] for line in checkpoint.read_metrics(folder) if line["stage"] == "backprop" and "validation_errors" in line
     ]
+    rows = [
+        results.row(table, name, "minutes", [minutes], reported=reported, **notes),
+        results.row(table, name, "peak_memory_gb", [about["peak_memory_gb"]], **notes),
+        results.row(table, name, "test_error_percent", [tested["test_error_percent"]], **notes),
+    ]
+    if picked:
+        rows.append(results.row(table, name, "validation_errors", [min(picked)], **notes))
+    return rows
 
 
 def seconds_a_case(cases: int, repeats: int) -> float:

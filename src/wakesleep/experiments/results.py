@@ -324,6 +324,8 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("a pass of CD-1, a thousand to a million cases", "growth-cases", "largest_departure_from_linear_percent", "% off a straight line"),
             ("memory when streaming, ten times the cases", "streaming-memory", "peak_memory_ratio_of_10x_cases", "times"),
             ("the whole recipe, 30 passes a layer + 30", "recipe-2-cores", "minutes", "minutes"),
+            ("", "recipe-2-cores", "validation_errors", "validation errors of 10,000"),
+            ("", "recipe-2-cores", "test_error_percent", "test error, %"),
             ("two ranks of one thread, batch 1000", "gloo-2-ranks-batch-1000", "ratio_to_one_process", "times two threads"),
         ],
     ),
