@@ -154,6 +154,7 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("three of those together", "combined-3", "test_error_percent", "test error, %"),
             ("contrastive wake-sleep (60k)", "updown-60k", "test_error_percent", "test error, %"),
             ("hybrid (60k)", "hybrid", "test_error_percent", "test error, %"),
+            ("three of those together", "hybrid-60k-combined-3", "test_error_percent", "test error, %"),
             ("pretrained, held to smoothness, no pixel's place known (60k)", "dropout", "test_error_percent", "test error, %"),
             ("pretrained, pictures bent anew in every pass (60k)", "distorted", "test_error_percent", "test error, %"),
         ],
