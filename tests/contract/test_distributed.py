@@ -18,7 +18,7 @@ from helpers import SMALL_ARGUMENTS
 from wakesleep import checkpoint
 from wakesleep.cli import main
 from wakesleep.experiments import ranks
-from wakesleep.foundation import distributed
+from wakesleep.foundation import distributed, shared_memory
 from wakesleep.foundation.errors import ConfigError
 
 TOLERANCE = 2e-5
@@ -56,6 +56,21 @@ def test_two_ranks_learn_what_one_process_learns(tmp_path: Path) -> None:
         assert far < (COARSE if name.startswith("coarse") else TOLERANCE), f"{name}: {far} from what one process learned"
     for name in ("coarse-greedy", "coarse-updown", "coarse-sgd"):
         assert max(far for key, far in differences.items() if key.startswith(name)) > TOLERANCE, f"{name}: products were not coarse"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is shared by way of /proc")
+@pytest.mark.parametrize(("ranks", "plan"), [(2, "shared"), (3, "shared"), (2, "refused"), (2, "full"), (5, "shared"), (3, "dies")])
+def test_ranks_of_one_machine_average_in_memory_they_share_and_by_gloo_where_they_cannot(ranks: int, plan: str, tmp_path: Path) -> None:
+    script = Path(__file__).with_name("in_ranks_shared.py")
+    words = [*TORCHRUN[:-1], str(ranks), script, plan, tmp_path]
+    subprocess.run([str(word) for word in words], env=ENVIRONMENT, capture_output=True, check=plan != "dies", timeout=200)
+    told = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("*.json"))]
+    shares = ranks <= shared_memory.FEW and plan in ("shared", "dies")
+    assert [found["shares"] for found in told] == [shares] * (ranks - (plan == "dies"))
+    assert not any(found["wrong"] for found in told)
+    ends = 2 * (ranks - 1) + 1 if shares else 0  # a pipe each way with every other rank, and the memory's
+    assert [found["handles"] for found in told] == [ends] * len(told)
+    assert all(("torchrun --max-restarts" in found.get("error", "")) == (plan == "dies") for found in told)
 
 
 def test_chains_and_running_means_of_ranks_are_saved_and_go_on_to_the_same_bits(tmp_path: Path) -> None:

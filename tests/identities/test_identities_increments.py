@@ -177,3 +177,9 @@ def test_a_product_is_laid_out_as_what_it_moves():
         formed = increments._formed(moved, left, right)
         assert formed.stride() == moved.stride()
         torch.testing.assert_close(formed, left.t() @ right)
+
+
+def test_where_nothing_is_kept_what_stood_there_is_not_read() -> None:
+    moved = torch.full((2, 3), torch.nan)
+    increments._add(moved, torch.ones(2, 3, dtype=torch.bfloat16), kept=0.0, factor=1 / 3)
+    assert torch.equal(moved, torch.full((2, 3), 1 / 3)), "or it is rounded to the change's type"

@@ -10,7 +10,7 @@ Source: synchronous data parallelism as in Goyal et al. (2017), "Accurate, large
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from wakesleep.foundation import shared_memory
 from wakesleep.foundation.errors import ConfigError
 
 PATIENCE = timedelta(minutes=30)
@@ -62,6 +63,7 @@ def leave() -> None:
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
+        shared_memory.pages.cache_clear()
 
 
 def ranks() -> int:
@@ -111,15 +113,37 @@ def total(tensor: Tensor) -> Tensor:
 
 def average(tensor: Tensor) -> Tensor:
     """Average `tensor` over the ranks, in place, and return it; every rank gets the same bits."""
+    if pages := _shared(tensor.numel(), tensor):
+        pages.own().copy_(tensor.flatten())
+        return tensor.copy_(pages.mean().view_as(tensor))
     return total(tensor).div_(ranks()) if ranks() > 1 else tensor
+
+
+def average_written(count: int, like: Tensor, write: Callable[[Tensor], object]) -> Tensor:
+    """Return the mean over the ranks of what `write` puts into a flat tensor (count,) of the type of `like`, in one message.
+
+    Every rank gets the same bits. On one machine it is written where the other ranks read it, and not copied.
+    """
+    if pages := _shared(count, like):
+        write(pages.own())
+        return pages.mean()
+    flat = like.new_empty(count)
+    write(flat)
+    return average(flat)
 
 
 def average_all(tensors: Sequence[Tensor]) -> None:
     """Average tensors of one type over the ranks, in place, in one message: what a message costs beside its bytes is paid once."""
     if ranks() > 1:
-        flat = average(torch.cat([tensor.flatten() for tensor in tensors]))
-        for tensor, piece in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
+        sizes = [tensor.numel() for tensor in tensors]
+        flat = average_written(sum(sizes), tensors[0], lambda page: torch.cat([tensor.flatten() for tensor in tensors], out=page))
+        for tensor, piece in zip(tensors, torch.split(flat, sizes), strict=True):
             tensor.copy_(piece.view_as(tensor))
+
+
+def _shared(count: int, like: Tensor) -> shared_memory.Pages | None:
+    """Return memory that the ranks share, where there are several and `count` numbers like these can be averaged there."""
+    return shared_memory.pages(count) if ranks() > 1 and like.dtype == torch.float32 and like.device.type == "cpu" else None
 
 
 def mean_of_each(metrics: dict[str, float], device: torch.device) -> dict[str, float]:

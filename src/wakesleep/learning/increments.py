@@ -64,7 +64,7 @@ def follow(
                 _add_product(moved, *lesson.products[name], kept=kept, factor=rate * weight / lesson.cases)
                 kept, taught = 1.0, True
             if name in lesson.gradients:
-                (moved if kept == 1 else moved.mul_(kept)).add_(lesson.gradients[name], alpha=rate * weight)
+                _add(moved, lesson.gradients[name], kept=kept, factor=rate * weight)
                 kept, taught = 1.0, True
         if taught and increment is not None:
             if decayed:
@@ -75,9 +75,17 @@ def follow(
 
 def _add_product(moved: Tensor, left: Tensor, right: Tensor, *, kept: float, factor: float) -> None:
     if _apart(moved, left, right):
-        (moved if kept == 1 else moved.mul_(kept)).add_(_formed(moved, left, right), alpha=factor)
+        _add(moved, _formed(moved, left, right), kept=kept, factor=factor)
     else:
         moved.addmm_(left.t(), right, beta=kept, alpha=factor)
+
+
+def _add(moved: Tensor, change: Tensor, *, kept: float, factor: float) -> None:
+    """Keep `kept` of what is to be moved and add factor * change; where nothing is kept, what stands there is not read."""
+    if kept:
+        (moved if kept == 1 else moved.mul_(kept)).add_(change, alpha=factor)
+    else:
+        torch.mul(change.to(moved.dtype), factor, out=moved)
 
 
 def _apart(moved: Tensor, left: Tensor, right: Tensor) -> bool:
@@ -134,13 +142,18 @@ def _mean_over_ranks(net: nn.Module, lessons: Sequence[tuple[Lesson, float]]) ->
     """Return what all ranks' lessons teach together, with the gradients of weights formed: the mean of their weighted sums, in one message."""
     named = {name for lesson, _ in lessons for name in (*lesson.products, *lesson.gradients)}
     taught = {name: parameter for name, parameter in net.named_parameters() if name in named}
-    flat = torch.cat([parameter.detach().flatten() for parameter in taught.values()]).zero_()
-    pieces = torch.split(flat, [parameter.numel() for parameter in taught.values()])
-    gradients = {name: piece.view_as(parameter) for (name, parameter), piece in zip(taught.items(), pieces, strict=True)}
-    for lesson, weight in lessons:
-        for name, product in lesson.products.items():
-            _add_product(gradients[name], *product, kept=1.0, factor=weight / lesson.cases)
-        for name, gradient in lesson.gradients.items():
-            gradients[name].add_(gradient, alpha=weight)
-    distributed.average(flat)
-    return Lesson(1, {}, gradients)
+    sizes = [parameter.numel() for parameter in taught.values()]
+
+    def write(flat: Tensor) -> None:
+        for (name, parameter), piece in zip(taught.items(), torch.split(flat, sizes), strict=True):
+            gradient, kept = piece.view_as(parameter), 0.0
+            for lesson, weight in lessons:
+                if name in lesson.products:
+                    _add_product(gradient, *lesson.products[name], kept=kept, factor=weight / lesson.cases)
+                    kept = 1.0
+                if name in lesson.gradients:
+                    _add(gradient, lesson.gradients[name], kept=kept, factor=weight)
+                    kept = 1.0
+
+    mean = torch.split(distributed.average_written(sum(sizes), next(iter(taught.values())), write), sizes)
+    return Lesson(1, {}, {name: piece.view_as(parameter) for (name, parameter), piece in zip(taught.items(), mean, strict=True)})
