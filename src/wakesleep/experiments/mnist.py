@@ -166,7 +166,7 @@ def combine(folder: Path, part: str, seeds: tuple[int, ...], dataset: Dataset, c
     errors = {how: recipe.score(ensemble.average(opinions, how), labels, dataset.name, how)["test_error_percent"] for how in HOW}
     name = f"combined-{len(seeds)}" if part == "backprop-60k" else f"{part}-combined-{len(seeds)}"
     notes = {"minutes": round(minutes, 2), "data_checksum": dataset.checksum, "log_probs_averaged": errors["log-probs"]}
-    reported = "1.10" if dataset.name == "mnist" else ""
+    reported = "1.10" if dataset.name == "mnist" and part.startswith("backprop") else ""
     return results.row(dataset.name, name, "test_error_percent", [errors["probs"]], seeds=seeds, reported=reported, command=command, **notes)
 
 

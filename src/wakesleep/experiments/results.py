@@ -152,6 +152,7 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("pretrained, conjugate gradient (50k)", "conjugate-50k", "validation_errors", "validation errors of 10,000"),
             ("", "conjugate-50k", "test_error_percent", "test error, %"),
             ("three of those together", "combined-3", "test_error_percent", "test error, %"),
+            ("greedy pretraining only, label free energies (50k)", "greedy", "test_error_percent", "test error, %"),
             ("contrastive wake-sleep (60k)", "updown-60k", "test_error_percent", "test error, %"),
             ("hybrid (60k)", "hybrid", "test_error_percent", "test error, %"),
             ("three of those together", "hybrid-60k-combined-3", "test_error_percent", "test error, %"),
