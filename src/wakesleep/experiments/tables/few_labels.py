@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from wakesleep import checkpoint
 from wakesleep.data import Split
 from wakesleep.experiments.results import Row, row
-from wakesleep.experiments.tables.runs import Bench, Done, fine_tune, learn, mean_minutes, take_layers
+from wakesleep.experiments.tables.runs import Bench, Done, fine_tune, learn, median_minutes, take_layers
 from wakesleep.foundation.cases import UNLABELLED, as_probs, order
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import classify
@@ -62,8 +62,9 @@ def rows(bench: Bench, counts: tuple[int, ...] = COUNTS, ways: tuple[str, ...] =
                 seeds=choices(bench, count),
                 reported=REPORTED.get((way, count), "") if bench.dataset.name == "mnist" else "",
                 command=bench.command,
-                minutes=mean_minutes(done),
+                minutes=median_minutes(done),
                 each=values,
+                precision=str(bench.dtype).removeprefix("torch."),
             )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -233,11 +234,11 @@ def collect(bench: Bench, name: str, done: list[Done[Any]], reported: str = "", 
     for metric, said in (("test_error_percent", reported), ("validation_errors", "")):
         values = [run.errors[metric] for run in done if metric in run.errors]
         if values:
-            more = {"minutes": mean_minutes(done), "each": values, "precision": str(bench.dtype).removeprefix("torch."), **notes}
+            more = {"minutes": median_minutes(done), "each": values, "precision": str(bench.dtype).removeprefix("torch."), **notes}
             found.append(row(bench.dataset.name, name, metric, values, seeds=bench.seeds, reported=said, command=bench.command, **more))
     return found
 
 
-def mean_minutes(done: Sequence[Done[Any]]) -> float:
-    """Return the mean minutes of a run."""
-    return round(sum(run.minutes for run in done) / len(done), 2)
+def median_minutes(done: Sequence[Done[Any]]) -> float:
+    """Return the median minutes of a run: one that was disturbed says nothing of the others."""
+    return round(statistics.median(run.minutes for run in done), 2)
