@@ -227,7 +227,7 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("three of those together", "backprop-50k-combined-3", "test_error_percent", "test error, %"),
             ("pretrained, backpropagation (60k)", "backprop-60k", "test_error_percent", "test error, %"),
             ("three of those together", "combined-3", "test_error_percent", "test error, %"),
-            *labels_table((100, 1000), ("-supervised", "-pretrained", "")),
+            *labels_table((100, 300, 1000, 3000), ("-supervised", "-pretrained", "")),
         ],
     ),
     "likelihood": (
