@@ -28,7 +28,7 @@ EXPECTED = {
     "depth": {"depth-1", "depth-4", "depth-4-random"},
     "few-labels": {"labels-100", "labels-1000-memory", "labels-300-supervised"},
     "geometry": {"translated", "distorted", "distorted-random"},
-    "another": {"backprop-50k", "labels-100"},
+    "another": {"backprop-50k", "conjugate-50k", "labels-100"},
     "costs": {"cost-pretrain-50k", "cost-distorted"},
 }
 
