@@ -228,6 +228,7 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("pretrained, backpropagation (60k)", "backprop-60k", "test_error_percent", "test error, %"),
             ("three of those together", "combined-3", "test_error_percent", "test error, %"),
             *labels_table((100, 300, 1000, 3000), ("-supervised", "-pretrained", "")),
+            *labels_table((10_000, 60_000), ("-supervised", "-pretrained", "-memory", "")),
         ],
     ),
     "likelihood": (
