@@ -58,19 +58,26 @@ def follow(
             change, weight = alone
             _step(parameter, increment, change.to(increment.dtype), momentum=momentum, decayed=decayed, factor=rate * weight)
             continue
-        moved, kept, taught = (parameter, 1 - decayed, False) if increment is None else (increment, momentum, False)
-        for lesson, weight in lessons:
-            if name in lesson.products:
-                _add_product(moved, *lesson.products[name], kept=kept, factor=rate * weight / lesson.cases)
-                kept, taught = 1.0, True
-            if name in lesson.gradients:
-                _add(moved, lesson.gradients[name], kept=kept, factor=rate * weight)
-                kept, taught = 1.0, True
+        moved, kept = (parameter, 1 - decayed) if increment is None else (increment, momentum)
+        taught = _teach(moved, name, lessons, kept=kept, rate=rate)
         if taught and increment is not None:
             if decayed:
                 _step(parameter, increment, increment, momentum=0.0, decayed=decayed)
             else:
                 parameter.add_(increment)
+
+
+def _teach(moved: Tensor, name: str, lessons: Sequence[tuple[Lesson, float]], *, kept: float, rate: float) -> bool:
+    """Keep `kept` of what is to be moved, add what the lessons say of parameter `name`, and return whether any says something."""
+    taught = False
+    for lesson, weight in lessons:
+        if name in lesson.products:
+            _add_product(moved, *lesson.products[name], kept=kept, factor=rate * weight / lesson.cases)
+            kept, taught = 1.0, True
+        if name in lesson.gradients:
+            _add(moved, lesson.gradients[name], kept=kept, factor=rate * weight)
+            kept, taught = 1.0, True
+    return taught
 
 
 def _add_product(moved: Tensor, left: Tensor, right: Tensor, *, kept: float, factor: float) -> None:
@@ -146,14 +153,7 @@ def _mean_over_ranks(net: nn.Module, lessons: Sequence[tuple[Lesson, float]]) ->
 
     def write(flat: Tensor) -> None:
         for (name, parameter), piece in zip(taught.items(), torch.split(flat, sizes), strict=True):
-            gradient, kept = piece.view_as(parameter), 0.0
-            for lesson, weight in lessons:
-                if name in lesson.products:
-                    _add_product(gradient, *lesson.products[name], kept=kept, factor=weight / lesson.cases)
-                    kept = 1.0
-                if name in lesson.gradients:
-                    _add(gradient, lesson.gradients[name], kept=kept, factor=weight)
-                    kept = 1.0
+            _teach(piece.view_as(parameter), name, lessons, kept=0.0, rate=1.0)
 
     mean = torch.split(distributed.average_written(sum(sizes), next(iter(taught.values())), write), sizes)
     return Lesson(1, {}, {name: piece.view_as(parameter) for (name, parameter), piece in zip(taught.items(), mean, strict=True)})

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from wakesleep import checkpoint
 from wakesleep.data import Split
-from wakesleep.experiments.results import Row, row
-from wakesleep.experiments.tables.runs import Bench, Done, fine_tune, learn, median_minutes, take_layers
+from wakesleep.experiments.results import Row
+from wakesleep.experiments.tables.runs import Bench, Done, fine_tune, learn, row_of, take_layers
 from wakesleep.foundation.cases import UNLABELLED, as_probs, order
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import classify
@@ -54,18 +54,8 @@ def rows(bench: Bench, counts: tuple[int, ...] = COUNTS, ways: tuple[str, ...] =
             done = [one(bench, way, count, seed) for seed in choices(bench, count)]
             values = [100 - run.errors["test_error_percent"] for run in done]
             name = f"labels-{count}" if way == "spread" else f"labels-{count}-{way}"
-            yield row(
-                bench.dataset.name,
-                name,
-                "test_accuracy_percent",
-                values,
-                seeds=choices(bench, count),
-                reported=REPORTED.get((way, count), "") if bench.dataset.name == "mnist" else "",
-                command=bench.command,
-                minutes=median_minutes(done),
-                each=values,
-                precision=str(bench.dtype).removeprefix("torch."),
-            )
+            reported = REPORTED.get((way, count), "") if bench.dataset.name == "mnist" else ""
+            yield row_of(bench, name, "test_accuracy_percent", values, done, seeds=choices(bench, count), reported=reported)
 
 
 def choices(bench: Bench, count: int) -> tuple[int, ...]:

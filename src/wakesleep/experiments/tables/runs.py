@@ -234,11 +234,12 @@ def collect(bench: Bench, name: str, done: list[Done[Any]], reported: str = "", 
     for metric, said in (("test_error_percent", reported), ("validation_errors", "")):
         values = [run.errors[metric] for run in done if metric in run.errors]
         if values:
-            more = {"minutes": median_minutes(done), "each": values, "precision": str(bench.dtype).removeprefix("torch."), **notes}
-            found.append(row(bench.dataset.name, name, metric, values, seeds=bench.seeds, reported=said, command=bench.command, **more))
+            found.append(row_of(bench, name, metric, values, done, seeds=bench.seeds, reported=said, **notes))
     return found
 
 
-def median_minutes(done: Sequence[Done[Any]]) -> float:
-    """Return the median minutes of a run: one that was disturbed says nothing of the others."""
-    return round(statistics.median(run.minutes for run in done), 2)
+def row_of(bench: Bench, name: str, metric: str, values: list[float], done: Sequence[Done[Any]], **notes: Any) -> Row:
+    """Return the row of finished runs, one a seed, with the median of their minutes: a run that was disturbed says nothing of the others."""
+    minutes, precision = round(statistics.median(run.minutes for run in done), 2), str(bench.dtype).removeprefix("torch.")
+    notes = {"minutes": minutes, "each": values, "precision": precision, **notes}
+    return row(bench.dataset.name, name, metric, values, command=bench.command, **notes)
