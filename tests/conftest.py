@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+if not torch.cuda.is_available():  # before anything imports Triton: kernels are then run by its interpreter
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 from helpers import real_folder, small_config
 from wakesleep import recipe
 from wakesleep.data import Dataset, load

@@ -13,11 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from wakesleep.foundation import cases, distributed, graphs, precision
 from wakesleep.foundation.rng import generator
-from wakesleep.learning import backprop, cd, greedy, hybrid, up_down
+from wakesleep.learning import backprop, cd, greedy, hybrid, robust, up_down
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.hybrid import HybridConfig
+from wakesleep.learning.robust import RobustConfig
 from wakesleep.learning.up_down import UpDownConfig
 from wakesleep.model import units
 from wakesleep.model.dbn import DBN
@@ -125,6 +126,17 @@ def backprop_loop(**options):
     )
 
 
+def robust_loop(unlabelled=None, **options):
+    config = RobustConfig(**{"passes": 4, "batch_size": 20, **options})
+
+    def epochs(net, rng, state, dtype):
+        free = None if unlabelled is None else unlabelled.to(rng.device)
+        given = CASES.to(rng.device), LABELS.to(rng.device)
+        return robust.epochs(net, *given, config=config, rng=rng, unlabelled=free, state=state, dtype=dtype)
+
+    return lambda device: backprop.random_classifier((12, 8, 3), rng=generator(0, device)), epochs
+
+
 LOOPS = {
     "cd": (cd_loop(), 2),
     "cd with a falling rate": (cd_loop(final_learning_rate=0.01), 8),
@@ -141,6 +153,9 @@ LOOPS = {
     "hybrid in turns": (hybrid_loop(SOME_LABELS, alternate=True), 4),
     "sgd": (backprop_loop(), 4),
     "sgd of intensities": (backprop_loop(sample_pixels=False, weight_decay=0.01), 4),
+    "dropout": (robust_loop(sample_pixels=True, dropout_visible=0.1, dropout_hidden=0.3, max_norm=1.0), 4),
+    "smoothness": (robust_loop(smooth_radius=0.5), 4),
+    "smoothness of other cases, by Adam": (robust_loop(CASES[:160], smooth_radius=0.5, optimizer="adam", learning_rate=0.01), 4),
 }
 """Each loop, and how often it is captured: whenever a pass has other numbers."""
 TYPES = [None, torch.bfloat16]

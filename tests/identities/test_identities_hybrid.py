@@ -57,6 +57,8 @@ def hand_step(dbn, state, lessons, config):
                 gradients.append(weight * left.t() @ right / lesson.cases)
             if name in lesson.gradients:
                 gradients.append(weight * lesson.gradients[name])
+            if name in lesson.sums:
+                gradients.append(weight * lesson.sums[name].sum(0) / lesson.cases)
         if gradients:
             decay = config.weight_decay if name == "memory.weight" else 0.0
             velocity = state[f"increment.{name}"]

@@ -287,10 +287,17 @@ CONTESTANTS: dict[str, Callable[[Request], Machine]] = {
 
 
 def version(name: str) -> str:
-    """Return the contestant's version, with torch's."""
+    """Return the contestant's version, with torch's; ours may be used without being installed."""
+    if name in PRODUCTS:
+        return f"torch {torch.__version__}"
     package = "wakesleep" if name == "streaming" else name
-    found = "" if name in PRODUCTS else f"{package} {importlib.metadata.version(package)}, "
-    return f"{found}torch {torch.__version__}"
+    try:
+        found = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        if package != "wakesleep":
+            raise
+        found = "(not installed)"
+    return f"{package} {found}, torch {torch.__version__}"
 
 
 def _forget_peak() -> None:

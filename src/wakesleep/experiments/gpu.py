@@ -47,10 +47,12 @@ REPORTED = {"greedy": "2.49 (2006)", "updown-50k": "1.39 (2006)", "updown": "1.2
 class Plan:
     """How much is measured, and of which net."""
 
-    rounds: int = 20
+    rounds: int = 10
     """Measured passes of CD-1."""
     turns: int = 5
     """Rounds against the rivals."""
+    contested: int = 20_000
+    """Cases of each of their passes."""
     hidden: int = 500
     """Hidden units of the single machine."""
     sizes: tuple[int, ...] = (784, 500, 500, 2000)
@@ -159,7 +161,7 @@ def peers(work: Work) -> None:
         print("rbms and learnergy: skipped: no --peers, the Python of an environment that holds them", flush=True)
         return
     ours = [Contestant("wakesleep", dtype, sys.executable) for dtype in ("float32", "bfloat16")]
-    cases = work.train.images
+    cases = work.train.images[: work.plan.contested]
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "pixels.npy"
         np.save(data, cases.cpu().numpy())

@@ -24,6 +24,7 @@ from wakesleep.experiments import results
 from wakesleep.foundation.devices import pick_device
 from wakesleep.judging import classify, ensemble
 from wakesleep.learning import backprop
+from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.settings import Precision, StageName, TrainConfig, preset
 
 
@@ -39,6 +40,7 @@ class Part(NamedTuple):
 
 PARTS: dict[str, Part] = {
     "pretrain-50k": Part("pretrain", None, {"test_error_percent": ("greedy", "2.49 (2006)")}),
+    "long-50k": Part("pretrain", None, {"test_error_percent": ("greedy-long", ""), "validation_errors": ("greedy-long", "")}),
     "pretrain-60k": Part("pretrain", None, {"test_error_percent": ("greedy-60k", "")}),
     "backprop-50k": Part(
         "backprop",
@@ -49,7 +51,7 @@ PARTS: dict[str, Part] = {
     "random-50k": Part("random", None, {"test_error_percent": ("backprop-random", "1.6"), "validation_errors": ("backprop-random", "227")}),
     "updown-50k": Part(
         "updown",
-        "pretrain-50k",
+        "long-50k",
         {"test_error_percent": ("updown-50k", "1.39 (2006)"), "validation_errors": ("updown-50k", "")},
     ),
     "updown-60k": Part("updown", "updown-50k", {"test_error_percent": ("updown-60k", "1.25 (2006)")}),
@@ -79,7 +81,7 @@ class Options:
     folder: Path = Path("runs/mnist-figures")
     """Where the run folders go; those that are there are gone on with, or read if they are finished."""
     parts: tuple[str, ...] = END_TO_END
-    """Which parts to do, each after the one it starts from; also updown-50k, updown-60k, hybrid-50k and hybrid-60k."""
+    """Which parts to do, each after the one it starts from; also long-50k, updown-50k, updown-60k, hybrid-50k and hybrid-60k."""
     out: Path | None = Path("results/mnist.json")
     """Where the rows of these parts go once all their seeds are there; None only does the runs."""
     data: str = "mnist"
@@ -95,6 +97,8 @@ class Options:
 PUBLISHED: dict[str, Any] = {"persistent": 0.0, "gibbs_steps": (3,), "learning_rate": 0.015, "weight_decay": 0.0}
 """The negative phase as published: every chain starts at the up-pass. It recognises better than with chains that persist, and dreams worse.
 Without decay, because the net fits its training labels no better than its validation labels."""
+LONG = 100
+"""Passes a layer before contrastive wake-sleep, which changes features little: what the greedy stage has not learned stays unlearned."""
 FEW = 8
 """Passes over all 60,000 cases, once the passes over 50,000 are done."""
 
@@ -102,6 +106,9 @@ FEW = 8
 def settings(part: str, seed: int, base: TrainConfig) -> TrainConfig:
     """Return the settings of one part: those on 60k hold out nothing, and go on from the 50k net at the low rates it ended with."""
     config = replace(base, seed=seed, stages=(PARTS[part].stage,), validation=0 if part.endswith("60k") else base.validation)
+    if part.startswith("long"):
+        layers = [replace(each, passes=LONG * each.passes // 30) for each in (base.greedy.layer, base.greedy.memory)]
+        config = replace(config, greedy=GreedyConfig(*layers))
     if part.startswith("updown"):
         config = replace(config, updown=replace(base.updown, **PUBLISHED))
     if part == "updown-60k":
@@ -141,6 +148,8 @@ def collect(folder: Path, parts: tuple[str, ...], seeds: tuple[int, ...], comman
                 minutes.append(sum(about["minutes"].values()))
                 precision = checkpoint.read_json(here / "config.json")["precision"]
                 notes = {"run_device": about["device"], "data_checksum": about["data_checksum"], "precision": precision}
+                if about["device"].startswith("cuda"):
+                    notes["device"] = about["device"]
                 method = PARTS[part].stage if PARTS[part].stage in ("backprop", "random") else "free-energy"
                 scored = checkpoint.read_json(here / "evaluation.json")["rows"]
                 tested = next(found for found in scored if found["method"] == method)

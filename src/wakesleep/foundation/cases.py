@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from wakesleep.foundation import products
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import permutation
 
@@ -36,6 +37,11 @@ def as_probs(cases: Tensor) -> Tensor:
 
 def gather(cases: Tensor | Rows, index: Tensor, out: Tensor) -> Tensor:
     """Write rows `index` (n,) of `cases` (N, D) into `out` (n, D) as probabilities; the only copy a minibatch makes."""
+    if isinstance(cases, Tensor) and cases.dtype == torch.uint8 and products.suit_kernels(out) and cases.stride(1) == out.stride(1) == 1:
+        from wakesleep.foundation import kernels
+
+        kernels.gather(cases, index, out)
+        return out
     if cases.dtype == torch.uint8:
         return torch.div(take(cases, index), 255.0, out=out)
     if isinstance(cases, Tensor) and cases.dtype == out.dtype:

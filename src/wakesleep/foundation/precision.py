@@ -19,6 +19,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from wakesleep.foundation import products
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.products import affine
 
@@ -29,13 +30,17 @@ WORTH = 1.3
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the type for products on `device`; "auto" takes bfloat16 where a short measurement finds it clearly faster.
+    """Return the type for products on `device`; "auto" takes bfloat16 where a short measurement finds it clearly faster on a processor.
+
+    A GPU makes float32 products of TF32 numbers while a net learns, and what stands around them takes longer in bfloat16 (LOG.md).
 
     Raises:
         ConfigError: an unknown name.
     """
     if name not in NAMES:
         raise ConfigError(f"precision {name!r}: expected one of {', '.join(NAMES)}")
+    if name == "auto" and device.type == "cuda":
+        return torch.float32
     if name == "auto":
         return torch.bfloat16 if speedup(str(device)) > WORTH else torch.float32
     return torch.float32 if name == "float32" else torch.bfloat16
@@ -73,9 +78,11 @@ def tensor_cores(device: torch.device) -> Iterator[None]:
             warnings.simplefilter("ignore")
             with suppress(RuntimeError):
                 before, matmul.allow_tf32 = matmul.allow_tf32, True
+    allowed, products.tensor_cores = products.tensor_cores, before is not None
     try:
         yield
     finally:
+        products.tensor_cores = allowed
         if before is not None:
             matmul.allow_tf32 = before
 

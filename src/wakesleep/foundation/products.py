@@ -2,13 +2,14 @@
 
 PyTorch multiplies float32 matrices by the library it was built with, MKL mostly, which leaves half of the vector units of some processors
 idle; oneDNN, which it carries for bfloat16, does not. A short measurement says which to take. Everything else (other types, GPUs, small
-products, whatever is to be differentiated) goes PyTorch's own way.
+products, whatever is to be differentiated) goes PyTorch's own way; but for the minibatches of a GPU, which `kernels` serves.
 """
 
 from __future__ import annotations
 
 import time
 from functools import cache
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -68,3 +69,29 @@ def onednn_is_faster() -> bool:
             by_onednn(states, weight, bias)
             plain, other = min(plain, between - began), min(other, time.perf_counter() - between)
     return plain > WORTH * other
+
+
+tensor_cores = False
+"""Whether float32 products may be made of TF32 numbers now; `precision.tensor_cores` says when."""
+by_hand = True
+"""Whether kernels of ours are used at all; False is for measuring, and for finding faults."""
+MINIBATCH = 1024
+"""Rows up to which a minibatch leaves a GPU so idle that kernels of ours are the faster ones; large products are better left to its library."""
+
+
+def suit_kernels(first: Tensor, *more: Tensor) -> bool:
+    """Return whether `kernels` serves a minibatch of these: matrices of one type on a GPU, few rows, products that may be coarse."""
+    return (
+        by_hand
+        and first.is_cuda
+        and (first.dtype == torch.bfloat16 or (first.dtype == torch.float32 and tensor_cores))
+        and all(tensor.dtype == first.dtype for tensor in more)
+        and first.ndim == 2
+        and len(first) <= MINIBATCH
+        and _triton_is_there()
+    )
+
+
+@cache
+def _triton_is_there() -> bool:
+    return find_spec("triton") is not None

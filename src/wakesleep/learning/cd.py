@@ -111,22 +111,21 @@ class Contrast:
         """
         data, model, positive, negative = self.data, self.model, self.positive, self.negative
         states = self.states if chains is None else chains[: self.size]
-        if chains is None:
+        if chains is None and self.labels:
             rbm.hidden_input(data, out=positive)
-            if self.labels:
-                begin = rbm.hidden.mean(self._draw_labels(rbm, negative.copy_(positive), rng), out=negative)
-                rbm.hidden.sample(begin, rng, out=states)
+            begin = rbm.hidden.mean(self._draw_labels(rbm, negative.copy_(positive), rng), out=negative)
+            rbm.hidden.sample(begin, rng, out=states)
             rbm.hidden.mean(positive, out=positive)
-            if not self.labels:
-                rbm.hidden.sample(positive, rng, out=states)
-        for step in range(config.gibbs_steps):
-            if step:
-                rbm.hidden.sample(negative, rng, out=states)
+        elif chains is None:
+            rbm.draw_hidden(data, rng, probs=positive, out=states)
+        for more in range(config.gibbs_steps - 1, -1, -1):
             if config.sample_visible or config.persistent:
-                rbm.visible.sample(rbm.visible_probs(states, out=self.visible_states), rng, out=model)
+                rbm.draw_visible(states, rng, probs=self.visible_states, out=model)
             else:
                 rbm.visible_probs(states, out=model)
-            if chains is None or step < config.gibbs_steps - 1:
+            if more:
+                rbm.draw_hidden(model, rng, probs=negative, out=states)
+            elif chains is None:
                 rbm.hidden_probs(model, out=negative)
         if chains is not None:  # data and chains have not met: one product for both reads the weights once
             rbm.hidden_probs(self.visible, out=self.hidden)
@@ -207,7 +206,7 @@ def update(rbm: RBM, contrast: Contrast, config: CDConfig, epoch: int, state: St
     lesson = Lesson(
         contrast.size,
         {"weight": (contrast.visible, contrast.hidden)},
-        {"visible_bias": contrast.visible_gradient(), "hidden_bias": contrast.hidden_gradient()},
+        sums={"visible_bias": contrast.difference, "hidden_bias": contrast.hidden},
     )
     decay = {"weight": config.weight_decay}
     increments.follow(rbm, [(lesson, 1.0)], state, rate=config.rate(epoch), momentum=config.momentum_at(epoch), decay=decay)

@@ -13,12 +13,14 @@ Source: Hinton (2010), "A practical guide to training restricted Boltzmann machi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from wakesleep.foundation import distributed, products
+from wakesleep.foundation.precision import fine
 
 FEW = 64
 """Rows below which a product costs less than what it moves, so that it is better added at once, whichever library does that."""
@@ -31,8 +33,21 @@ class Lesson(NamedTuple):
     """N, the number of cases the products sum over."""
     products: dict[str, tuple[Tensor, Tensor]]
     """(left, right) of any number of rows, whose product left'right / N is the gradient of a weight."""
-    gradients: dict[str, Tensor]
+    gradients: Mapping[str, Tensor] = MappingProxyType({})
     """Gradients as they are, in the shape of the parameter."""
+    sums: Mapping[str, Tensor] = MappingProxyType({})
+    """Rows, any number, whose sum / N is the gradient of a bias."""
+
+    def tells(self, name: str) -> bool:
+        """Return whether it says something of parameter `name`."""
+        return name in self.products or name in self.gradients or name in self.sums
+
+    def gradient(self, name: str) -> Tensor | None:
+        """Return the gradient of parameter `name` as far as it is no product of rows."""
+        if name in self.sums:
+            rows = self.sums[name]
+            return rows.sum(0, dtype=fine(rows.dtype)).div_(self.cases)
+        return self.gradients.get(name)
 
 
 def follow(
@@ -54,6 +69,8 @@ def follow(
         lessons = [(_mean_over_ranks(net, lessons), 1.0)]
     for name, parameter in net.named_parameters():
         increment, decayed = increments.get(f"increment.{name}"), rate * (decay or {}).get(name, 0.0)
+        if increment is not None and _by_hand(parameter, increment, name, lessons, rate=rate, momentum=momentum, decayed=decayed):
+            continue
         if increment is not None and momentum and (alone := _alone(name, lessons, increment)):
             change, weight = alone
             _step(parameter, increment, change.to(increment.dtype), momentum=momentum, decayed=decayed, factor=rate * weight)
@@ -74,8 +91,8 @@ def _teach(moved: Tensor, name: str, lessons: Sequence[tuple[Lesson, float]], *,
         if name in lesson.products:
             _add_product(moved, *lesson.products[name], kept=kept, factor=rate * weight / lesson.cases)
             kept, taught = 1.0, True
-        if name in lesson.gradients:
-            _add(moved, lesson.gradients[name], kept=kept, factor=rate * weight)
+        if (gradient := lesson.gradient(name)) is not None:
+            _add(moved, gradient, kept=kept, factor=rate * weight)
             kept, taught = 1.0, True
     return taught
 
@@ -107,16 +124,47 @@ def _formed(moved: Tensor, left: Tensor, right: Tensor) -> Tensor:
 
 def _alone(name: str, lessons: Sequence[tuple[Lesson, float]], increment: Tensor) -> tuple[Tensor, float] | None:
     """Return what alone teaches a parameter, a gradient or a product that is formed apart, and its weight; None where more than one does."""
-    found = [(lesson, weight) for lesson, weight in lessons if name in lesson.products or name in lesson.gradients]
+    found = [(lesson, weight) for lesson, weight in lessons if lesson.tells(name)]
     if len(found) != 1 or not found[0][1]:
         return None
     lesson, weight = found[0]
     if name not in lesson.products:
-        return lesson.gradients[name], weight
+        gradient = lesson.gradient(name)
+        return None if gradient is None else (gradient, weight)
     left, right = lesson.products[name]
-    if name in lesson.gradients or not _apart(increment, left, right):
+    if lesson.gradient(name) is not None or not _apart(increment, left, right):
         return None
     return _formed(increment, left, right), weight / lesson.cases
+
+
+def _by_hand(
+    parameter: Tensor,
+    increment: Tensor,
+    name: str,
+    lessons: Sequence[tuple[Lesson, float]],
+    *,
+    rate: float,
+    momentum: float,
+    decayed: float,
+) -> bool:
+    """Let one kernel move both, where there is one for it and a single lesson says a single thing of them; return whether it did."""
+    found = [(lesson, weight) for lesson, weight in lessons if lesson.tells(name)]
+    if len(found) != 1 or parameter.dtype != torch.float32 or parameter.stride() != increment.stride():
+        return False
+    ((lesson, weight),) = found
+    rows = lesson.products.get(name) or ((lesson.sums[name],) if name in lesson.sums else ())
+    if not rows or not products.suit_kernels(*rows) or name in lesson.gradients or (name in lesson.products and name in lesson.sums):
+        return False
+    from wakesleep.foundation import kernels
+
+    factor = rate * weight / lesson.cases
+    if len(rows) == 2:
+        kernels.follow(parameter, increment, *rows, momentum=momentum, factor=factor, decayed=decayed)
+    elif decayed:
+        return False
+    else:
+        kernels.lean(parameter, increment, *rows, momentum=momentum, factor=factor)
+    return True
 
 
 def _step(parameter: Tensor, increment: Tensor, change: Tensor, *, momentum: float, decayed: float, factor: float = 1.0) -> None:
@@ -147,8 +195,7 @@ def _step(parameter: Tensor, increment: Tensor, change: Tensor, *, momentum: flo
 
 def _mean_over_ranks(net: nn.Module, lessons: Sequence[tuple[Lesson, float]]) -> Lesson:
     """Return what all ranks' lessons teach together, with the gradients of weights formed: the mean of their weighted sums, in one message."""
-    named = {name for lesson, _ in lessons for name in (*lesson.products, *lesson.gradients)}
-    taught = {name: parameter for name, parameter in net.named_parameters() if name in named}
+    taught = {name: parameter for name, parameter in net.named_parameters() if any(lesson.tells(name) for lesson, _ in lessons)}
     sizes = [parameter.numel() for parameter in taught.values()]
 
     def write(flat: Tensor) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax
 
 from wakesleep.foundation import cases as rows
-from wakesleep.foundation import devices
+from wakesleep.foundation import devices, graphs
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.precision import fine
 from wakesleep.learning import averaging
@@ -179,7 +179,8 @@ def _pass(
     sums = torch.zeros(4, device=next(net.parameters()).device)
     with torch.no_grad():
         averaging.swap(net, state)
-    for number, (images, labels, others) in enumerate(batches):
+
+    def learn(images: Tensor, labels: Tensor, others: Tensor | None = None) -> None:
         with torch.autocast(images.device.type, dtype=dtype, enabled=dtype not in (None, torch.float32)):
             losses = _losses(net, images, labels, others, config, rng)
         loss = losses[0] + config.smooth_weight * losses[1]
@@ -188,9 +189,14 @@ def _pass(
         optimizer.step()
         with torch.no_grad():
             limit_norms(net, config.max_norm)
-            if config.mean_passes and number % MEAN_EVERY == MEAN_EVERY - 1:
+            sums.add_(torch.cat([losses[:2] * len(labels), losses[2:], losses.new_full((1,), len(labels))]))
+
+    step = graphs.replayed(learn, rng, cases // config.batch_size)
+    for number, (images, labels, others) in enumerate(batches):
+        step(images, labels, *([] if others is None else [others]))
+        if config.mean_passes and number % MEAN_EVERY == MEAN_EVERY - 1:
+            with torch.no_grad():
                 averaging.accumulate(net, state, weight)
-            sums += torch.cat([losses[:2] * len(labels), losses[2:], losses.new_full((1,), len(labels))])
     with torch.no_grad():
         if not config.mean_passes or cases < MEAN_EVERY * config.batch_size:
             averaging.accumulate(net, state, weight)
@@ -204,7 +210,8 @@ def _optimizer(net: nn.Module, config: RobustConfig, epoch: int, state: State) -
     rate, parameters = config.rate(epoch), list(net.parameters())
     optimizer: torch.optim.Optimizer
     if config.optimizer == "adam":
-        optimizer = torch.optim.Adam(parameters, lr=rate, betas=(config.momentum, 0.999), fused=True)
+        captured = parameters[0].is_cuda
+        optimizer = torch.optim.Adam(parameters, lr=rate, betas=(config.momentum, 0.999), fused=True, capturable=captured)
     else:
         optimizer = torch.optim.SGD(parameters, lr=rate, momentum=config.momentum, fused=True)
     restore(optimizer, net, state["optimizer"])

@@ -27,7 +27,7 @@ from wakesleep.learning import averaging, increments
 from wakesleep.learning.increments import Lesson
 from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
 from wakesleep.model.dbn import DBN
-from wakesleep.model.units import Bernoulli, pick
+from wakesleep.model.units import pick
 from wakesleep.sampling.gibbs import random_hidden
 
 UNLABELLED = rows.UNLABELLED
@@ -171,16 +171,11 @@ def phases(
         if held is not None and dbn.labels:
             fixed = one_hot(held.clamp(min=0), dbn.labels, top.dtype)
     for _ in range(steps):
-        probs = memory.visible_probs(top)
-        if dbn.labels and not config.sample_labels:
-            Bernoulli(pen).sample(probs[:, :pen], rng, out=dreamt[:, :pen])
-            dreamt[:, pen:] = probs[:, pen:]
-        else:
-            memory.visible.sample(probs, rng, out=dreamt)
+        memory.draw_visible(top, rng, out=dreamt, soft=not config.sample_labels)
         if fixed is not None and held is not None:
             free = dreamt[n - len(held) :, dbn.label_columns]
             free.copy_(torch.where((held == UNLABELLED).unsqueeze(1), free, fixed))
-        memory.hidden.sample(memory.hidden_probs(dreamt, out=negative), rng, out=top)
+        memory.draw_hidden(dreamt, rng, probs=negative, out=top)
 
     asleep = dbn.down(dreamt[:, :pen], rng)
     wake = [(below - layer.probs(above), above) for layer, below, above in zip(dbn.generative, awake[:-1], awake[1:], strict=True)]
@@ -223,17 +218,14 @@ def labels_to_hold(labels: Tensor | None, count: int, device: torch.device) -> T
 def lesson(taught: Phases) -> Lesson:
     """Return what the phases teach, gradients by the name of the parameter."""
     visible, hidden = taught.memory
-    n, dtype = len(taught.top), fine(visible.dtype)
+    n = len(taught.top)
     products = {"memory.weight": (visible, hidden)}
-    gradients = {
-        "memory.visible_bias": (visible[:n].sum(0, dtype=dtype) - visible[n:].sum(0, dtype=dtype)) / n,
-        "memory.hidden_bias": hidden.sum(0, dtype=dtype) / n,
-    }
+    missed = torch.empty_like(visible[:n], dtype=fine(visible.dtype))
+    sums = {"memory.visible_bias": torch.sub(visible[:n], visible[n:], out=missed), "memory.hidden_bias": hidden}
     for depth, ((error, above), (below, lapse)) in enumerate(zip(taught.wake, taught.sleep, strict=True)):
         products[f"generative.{depth}.weight"], products[f"recognition.{depth}.weight"] = (error, above), (below, lapse)
-        gradients[f"generative.{depth}.bias"] = error.mean(0, dtype=dtype)
-        gradients[f"recognition.{depth}.bias"] = lapse.mean(0, dtype=dtype)
-    return Lesson(n, products, gradients)
+        sums[f"generative.{depth}.bias"], sums[f"recognition.{depth}.bias"] = error, lapse
+    return Lesson(n, products, sums=sums)
 
 
 def update(dbn: DBN, lessons: Sequence[tuple[Lesson, float]], config: UpDownConfig, epoch: int, state: State) -> None:
@@ -351,7 +343,8 @@ def all_known(labels: Tensor | None) -> bool:
 def squared_error(taught: Phases) -> Tensor:
     """Return the summed squared error of the lowest generative layer in the wake phase, a scalar."""
     missed = taught.wake[0][0]
-    return missed.to(fine(missed.dtype)).square().sum()
+    each = missed.to(fine(missed.dtype)).flatten()
+    return each.dot(each)
 
 
 def _step(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.foundation.products import affine
-from wakesleep.model.units import Units
+from wakesleep.model.units import Units, drawn, heard
 
 
 class Delta(NamedTuple):
@@ -35,12 +35,11 @@ class DirectedLayer(nn.Module):
 
     def probs(self, states: Tensor) -> Tensor:
         """Return E[to | from], (N, to)."""
-        total_input = self.total_input(states)
-        return self.units.mean(total_input, out=total_input)
+        return heard(self.units, states, self.weight.t() if self.downward else self.weight, self.bias)
 
     def sample(self, states: Tensor, rng: torch.Generator) -> Tensor:
         """Return states of the layer drawn given the layer it hears from, (N, to)."""
-        return self.units.sample(self.probs(states), rng)
+        return drawn(self.units, states, self.weight.t() if self.downward else self.weight, self.bias, rng)
 
     def delta_rule(self, states: Tensor, target: Tensor) -> Delta:
         """Return the gradient of mean log p(target | states), sum_n s_n'(target_n - p_n) / N, in the layout of `weight`.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wakesleep.foundation.precision import fine
 from wakesleep.foundation.products import affine
-from wakesleep.model.units import Units, as_units
+from wakesleep.model.units import Units, as_units, drawn, heard
 
 
 class Statistics(NamedTuple):
@@ -54,13 +54,21 @@ class RBM(nn.Module):
 
     def hidden_probs(self, visible: Tensor, out: Tensor | None = None) -> Tensor:
         """Return E[h | v], for Bernoulli units sigm(vW + b), (N, hidden)."""
-        total_input = self.hidden_input(visible, out=out)
-        return self.hidden.mean(total_input, out=total_input)
+        return heard(self.hidden, visible, self.weight, self.hidden_bias, out=out)
 
     def visible_probs(self, hidden: Tensor, out: Tensor | None = None) -> Tensor:
         """Return E[v | h], for Bernoulli units sigm(hW' + a), (N, visible)."""
-        total_input = self.visible_input(hidden, out=out)
-        return self.visible.mean(total_input, out=total_input)
+        return heard(self.visible, hidden, self.weight.t(), self.visible_bias, out=out)
+
+    def draw_hidden(self, visible: Tensor, rng: torch.Generator, probs: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+        """Return states drawn from E[h | v], (N, hidden), to `out` where given; E[h | v] is left in `probs` where given."""
+        return drawn(self.hidden, visible, self.weight, self.hidden_bias, rng, probs, out)
+
+    def draw_visible(
+        self, hidden: Tensor, rng: torch.Generator, probs: Tensor | None = None, out: Tensor | None = None, soft: bool = False
+    ) -> Tensor:
+        """Return states drawn from E[v | h], (N, visible), likewise; `soft` leaves softmax groups at their probabilities."""
+        return drawn(self.visible, hidden, self.weight.t(), self.visible_bias, rng, probs, out, soft)
 
     def energy(self, visible: Tensor, hidden: Tensor) -> Tensor:
         """Return E(v, h) = -v'Wh - a'v - b'h of each pair, (N,), nats."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from wakesleep.foundation import products
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.precision import fine
 from wakesleep.foundation.rng import random_words
@@ -65,7 +66,9 @@ class Bernoulli:
     def sample(self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None) -> Tensor:
         """Return 1 where a uniform number falls below the mean, else 0, (N, size)."""
         states = torch.empty_like(mean) if out is None else out
-        if mean.dtype == torch.bfloat16 or (mean.dtype == torch.float32 and mean.numel() >= MANY and not mean.is_cuda):
+        if mean.is_cuda:  # its many threads draw floats at no price, and each step of a cleverer way would be one more kernel
+            return torch.lt(torch.rand(mean.shape, generator=rng, device=mean.device, dtype=fine(mean.dtype)), mean, out=states)
+        if mean.dtype == torch.bfloat16 or (mean.dtype == torch.float32 and mean.numel() >= MANY):
             return torch.lt(_random_int16(mean, rng), _thresholds(mean, rng), out=states)
         return states.uniform_(generator=rng).lt_(mean)
 
@@ -76,10 +79,18 @@ class Bernoulli:
     def log_partition_shifts(self, total_input: Tensor, shifts: Tensor) -> Tensor:
         """Return sum_j log(sigm(-x_j) + sigm(x_j) e^w_j) for each row w of `shifts` (rows, size), entries below 20 in size: (N, rows), nats.
 
-        That is softplus(x + w) - softplus(x), written so that the sum is the logarithm of a product: logarithms are dear, and up to 16
-        units share one, as many as can without leaving float32, e^80 for a margin. A row at a time stays in the processor's cache.
+        That is softplus(x + w) - softplus(x). On a GPU it is written so, for logarithms cost less there than many steps. On a processor they
+        are dear, and the sum is the logarithm of a product: up to 16 units share one, as many as can without leaving float32, e^80 for a
+        margin. A row at a time stays in the processor's cache.
         """
-        shared = 4.0 if shifts.is_cuda else min(16.0, 80 / max(float(shifts.abs().max()), 1.0))  # a GPU is not waited for
+        if total_input.dtype == torch.float32 and products.suit_kernels(total_input):
+            from wakesleep.foundation import kernels
+
+            return kernels.shifts(total_input, shifts)
+        if shifts.is_cuda:
+            now = total_input.unsqueeze(-2)
+            return (softplus(now + shifts.to(total_input.dtype).unsqueeze(-3)) - softplus(now)).sum(-1)
+        shared = min(16.0, 80 / max(float(shifts.abs().max()), 1.0))
         off, on = torch.sigmoid(-total_input), torch.sigmoid(total_input)
         product = factors = torch.empty_like(off)
         halves: list[tuple[Tensor, Tensor]] = []
@@ -87,13 +98,13 @@ class Bernoulli:
         while units <= shared and product.shape[-1] % 2 == 0:
             product, other = product.chunk(2, -1)
             halves, units = [*halves, (product, other)], 2 * units
-        products = total_input.new_empty(shifts.shape[-2], *product.shape)
-        for row, kept in zip(shifts.to(off.dtype).exp().unbind(-2), products, strict=True):
+        all_rows = total_input.new_empty(shifts.shape[-2], *product.shape)
+        for row, kept in zip(shifts.to(off.dtype).exp().unbind(-2), all_rows, strict=True):
             torch.addcmul(off, on, row.unsqueeze(-2), out=factors)
             for half, other in halves:
                 half.mul_(other)
             kept.copy_(product)
-        return products.log_().sum(-1).movedim(0, -1)
+        return all_rows.log_().sum(-1).movedim(0, -1)
 
     @property
     def kinds(self) -> list[tuple[str, int]]:
@@ -177,6 +188,67 @@ class Groups:
     def kinds(self) -> list[tuple[str, int]]:
         """The parts' kinds in order."""
         return [kind for part in self.parts for kind in part.kinds]
+
+
+def heard(units: Units, states: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:
+    """Return E[units | states] = mean(s W + b), (N, to), for states (N, from), weight (from, to) and bias (to,); to `out` where given."""
+    if (coins := _coins(units)) and products.suit_kernels(states, weight, bias):
+        from wakesleep.foundation import kernels
+
+        means = states.new_empty(len(states), units.size) if out is None else out
+        kernels.layer(states, weight, bias, coins, means)
+        return _finish(units, means)
+    total_input = products.affine(states, weight, bias, out=out)
+    return units.mean(total_input, out=total_input)
+
+
+def drawn(
+    units: Units,
+    states: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    rng: torch.Generator,
+    means: Tensor | None = None,
+    out: Tensor | None = None,
+    soft: bool = False,
+) -> Tensor:
+    """Return states of the units drawn from E[units | states], (N, to), as `heard` gives it, which is left in `means` where given.
+
+    `soft` leaves softmax groups at their probabilities.
+    """
+    if (coins := _coins(units)) and products.suit_kernels(states, weight, bias):
+        from wakesleep.foundation import kernels
+
+        picked = states.new_empty(len(states), units.size) if out is None else out
+        kernels.layer(states, weight, bias, coins, means, picked, rng)
+        if means is not None:
+            _finish(units, means)
+        return _finish(units, picked, None if soft else rng)
+    probs = heard(units, states, weight, bias, out=means)
+    if not (soft and isinstance(units, Groups)):
+        return units.sample(probs, rng, out=out)
+    picked = torch.empty_like(probs) if out is None else out
+    for part, columns in zip(units.parts, units.slices, strict=True):
+        if isinstance(part, Softmax):
+            picked[..., columns] = probs[..., columns]
+        else:
+            part.sample(probs[..., columns], rng, out=picked[..., columns])
+    return picked
+
+
+def _coins(units: Units) -> int:
+    """Return how many of the first columns are binary units."""
+    first = units.parts[0] if isinstance(units, Groups) else units
+    return first.size if isinstance(first, Bernoulli) else 0
+
+
+def _finish(units: Units, values: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    """Turn the inputs of all parts but the first (N, units), in place, into means, or, with `rng`, into states."""
+    for part, columns in list(zip(units.parts, units.slices, strict=True))[1:] if isinstance(units, Groups) else []:
+        here = values[..., columns]
+        means = part.mean(here)
+        here.copy_(means if rng is None else part.sample(means, rng))
+    return values
 
 
 def _thresholds(mean: Tensor, rng: torch.Generator) -> Tensor:

@@ -13,4 +13,4 @@ TABLE = "generative"
 
 def rows(bench: Bench) -> Iterator[Row]:
     """Yield the rows of the generative model by itself, asked for the label by its free energies."""
-    yield from mnist_rows(bench, ("pretrain-50k", "updown-50k", "updown-60k", "hybrid-60k"))
+    yield from mnist_rows(bench, ("pretrain-50k", "long-50k", "updown-50k", "updown-60k", "hybrid-60k"))

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from wakesleep import checkpoint
 from wakesleep.data import Dataset, Split
 from wakesleep.experiments.results import Row, row
+from wakesleep.foundation.devices import describe
 from wakesleep.foundation.precision import pick_precision
 from wakesleep.foundation.rng import stream
 from wakesleep.judging import classify
@@ -242,4 +243,6 @@ def row_of(bench: Bench, name: str, metric: str, values: list[float], done: Sequ
     """Return the row of finished runs, one a seed, with the median of their minutes: a run that was disturbed says nothing of the others."""
     minutes, precision = round(statistics.median(run.minutes for run in done), 2), str(bench.dtype).removeprefix("torch.")
     notes = {"minutes": minutes, "each": values, "precision": precision, **notes}
+    if bench.device.type == "cuda":
+        notes["device"] = describe(bench.device)
     return row(bench.dataset.name, name, metric, values, command=bench.command, **notes)
