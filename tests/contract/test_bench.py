@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import math
 import sys
@@ -413,3 +414,13 @@ def test_our_pcd_is_timed_as_plainly_as_its_rival(work: str, momentum: float, mo
     assert [config.momentum for config in made] == [momentum, 0.4]
     assert [config.weight_decay for config in made] == [0.0 if work == "pcd" else CDConfig().weight_decay, 0.3]
     assert [config.learning_rate for config in made] == [0.03 if work == "pcd" else CDConfig().learning_rate, 0.5]
+
+
+def test_our_version_is_told_without_being_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(bench_worker.importlib.metadata, "version", absent)
+    assert bench_worker.version("wakesleep") == f"wakesleep (not installed), torch {torch.__version__}"
+    with pytest.raises(importlib.metadata.PackageNotFoundError):
+        bench_worker.version("rbms")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,8 @@ def test_every_part_of_the_mnist_experiment_runs_and_is_collected(figures: Path)
         assert 0 <= row["value"] < 60, row
     config = json.loads((figures / "seed-1-updown-60k" / "config.json").read_text())
     assert (config["validation"], config["updown"]["passes"], config["updown"]["gibbs_steps"]) == (0, 4, [3])
+    short, long = (json.loads((figures / f"seed-1-{part}" / "config.json").read_text())["greedy"] for part in ("pretrain-50k", "long-50k"))
+    assert [long[each]["passes"] * 30 // mnist.LONG for each in ("layer", "memory")] == [short[each]["passes"] for each in ("layer", "memory")]
     before = json.loads((figures / "seed-1-updown-60k" / "provenance.json").read_text())
     mnist.main(["--folder", str(figures), "--data", "digits", "--seeds", "1", "--out", str(figures / "out.json")])
     assert len(json.loads((figures / "out.json").read_text())) == 7, "finished parts are read, not run again"
@@ -137,3 +140,22 @@ def test_rows_are_replaced_by_name(tmp_path: Path) -> None:
     results.save(path, [results.row("t", "a", "m", [7.0], seeds=[4])])
     rows = {row["row"]: row for row in json.loads(path.read_text())}
     assert (rows["a"]["value"], rows["b"]["value"], rows["a"]["seeds"]) == (7.0, 5.0, [4])
+
+
+def test_rows_of_a_gpu_say_so(figures: Path, tmp_path: Path) -> None:
+    here = tmp_path / "seed-1-pretrain-50k"
+    shutil.copytree(figures / here.name, here)
+    about = checkpoint.read_json(here / "provenance.json")
+    checkpoint.write_json(here / "provenance.json", {**about, "device": "cuda: a GPU"})
+    assert {row["device"] for row in mnist.collect(tmp_path, ("pretrain-50k",), (1,), "a test")} == {"cuda: a GPU"}
+    assert all(row["device"].startswith("cpu: ") for row in mnist.collect(figures, ("pretrain-50k",), (1,), "a test"))
+
+
+def test_tables_show_ranges_and_large_numbers_apart(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    names = {(name, metric) for _, name, metric, _ in results.TABLES["gpu"][1]}
+    rows = [results.row("speed", name, metric, [1234567.4, 99.5, 1.0], seeds=[1]) for name, metric in names]
+    results.save(tmp_path / "results" / "speed.json", rows)
+    assert "| **99.5** | 1 to 1,234,567 | 1 |" in results.render("gpu", tmp_path)
+    results.save(tmp_path / "results" / "speed.json", [{**row, "low": 99.5, "high": 99.5} for row in rows])
+    assert "| **99.5** |  | 1 |" in results.render("gpu", tmp_path)

@@ -75,7 +75,9 @@ def test_coins_fall_as_often_as_they_should_and_each_by_itself() -> None:
     error = (p * (1 - p) / (2 * cases)).sqrt()
     assert float(((drawn.mean((0, 1)) - p) / error).abs().max()) < 4
     centred = (drawn - p) / (p * (1 - p)).sqrt()
-    for one, other in ((centred[:, 1:], centred[:, :-1]), (centred[:, :, 1:], centred[:, :, :-1]), (centred[0], centred[1])):
+    below, right = (centred[:, 1:], centred[:, :-1]), (centred[:, :, 1:], centred[:, :, :-1])
+    across = [(centred[:, 1:, 1:], centred[:, :-1, :-1]), (centred[:, 1:, :-1], centred[:, :-1, 1:])]
+    for one, other in (below, right, *across, (centred[0], centred[1])):
         assert abs(float((one * other).mean())) * one.numel() ** 0.5 < 4
 
 
@@ -219,6 +221,24 @@ def test_contrastive_wake_sleep_by_hand_is_the_plain_one(calls, monkeypatch: pyt
     plain = up_down_step()
     for (name, one), other in zip(ours.named_parameters(), plain.named_parameters(), strict=True):
         torch.testing.assert_close(one, other[1], rtol=1e-5, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("decayed", [0.0, 0.3])
+def test_one_lesson_of_any_weight(decayed, calls) -> None:
+    start = {"weight": some(5, 4), "bias": some(4, seed=1)}
+    net = torch.nn.Module()
+    for name, value in start.items():
+        net.register_parameter(name, torch.nn.Parameter(value.clone(), requires_grad=False))
+    state = {f"increment.{name}": some(*value.shape, seed=2) for name, value in start.items()}
+    left, right, rows = some(7, 5, seed=3), some(7, 4, seed=4), some(14, 4, seed=5)
+    taught = {"weight": left.t() @ right / 7, "bias": rows.sum(0) / 7}
+    want = {name: 0.5 * state[f"increment.{name}"] + 0.1 * (2.5 * taught[name] - decayed * value) for name, value in start.items()}
+    lesson = Lesson(7, {"weight": (left, right)}, sums={"bias": rows})
+    increments.follow(net, [(lesson, 2.5)], state, rate=0.1, momentum=0.5, decay=dict.fromkeys(start, decayed))
+    assert calls == ({"follow": 1} if decayed else {"follow": 1, "lean": 1})
+    for name, parameter in net.named_parameters():
+        close(state[f"increment.{name}"], want[name], torch.float32)
+        close(parameter, start[name] + want[name], torch.float32)
 
 
 def test_several_lessons_go_the_plain_way(calls) -> None:

@@ -92,5 +92,6 @@ def test_the_choice_of_precision() -> None:
         for speedup, found in ((1.2, torch.float32), (1.9, torch.bfloat16)):
             patch.setattr(precision, "speedup", lambda device, speedup=speedup: speedup)
             assert precision.pick_precision("auto", CPU) == found
+            assert precision.pick_precision("auto", torch.device("cuda")) == torch.float32
     with pytest.raises(ConfigError, match="'float16': expected one of auto"):
         precision.pick_precision("float16", CPU)

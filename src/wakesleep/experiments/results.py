@@ -153,10 +153,11 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("", "conjugate-50k", "test_error_percent", "test error, %"),
             ("three of those together", "combined-3", "test_error_percent", "test error, %"),
             ("greedy pretraining only, label free energies (50k)", "greedy", "test_error_percent", "test error, %"),
-            ("contrastive wake-sleep (60k)", "updown-60k", "test_error_percent", "test error, %"),
+            ("the same, 100 passes a layer instead of 30", "greedy-long", "test_error_percent", "test error, %"),
+            ("contrastive wake-sleep from there (60k)", "updown-60k", "test_error_percent", "test error, %"),
             ("hybrid (60k)", "hybrid", "test_error_percent", "test error, %"),
             ("three of those together", "hybrid-60k-combined-3", "test_error_percent", "test error, %"),
-            ("pretrained, held to smoothness, no pixel's place known (60k)", "dropout", "test_error_percent", "test error, %"),
+            ("pretrained, wider, smoothness and dropout, no pixel's place known (60k)", "dropout", "test_error_percent", "test error, %"),
             ("pretrained, pictures bent anew in every pass (60k)", "distorted", "test_error_percent", "test error, %"),
         ],
     ),
@@ -227,8 +228,27 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("three of those together", "backprop-50k-combined-3", "test_error_percent", "test error, %"),
             ("pretrained, backpropagation (60k)", "backprop-60k", "test_error_percent", "test error, %"),
             ("three of those together", "combined-3", "test_error_percent", "test error, %"),
-            *labels_table((100, 300, 1000, 3000), ("-supervised", "-pretrained", "")),
-            *labels_table((10_000, 60_000), ("-supervised", "-pretrained", "-memory", "")),
+            ("pretrained, conjugate gradient (50k)", "conjugate-50k", "validation_errors", "validation errors of 10,000"),
+            ("", "conjugate-50k", "test_error_percent", "test error, %"),
+            *labels_table((100, 300, 1000, 3000, 10_000, 60_000), ("-supervised", "-pretrained", "-memory", "")),
+        ],
+    ),
+    "gpu": (
+        (Path("results/speed.json"),),
+        [
+            ("CD-1, 784-500, batch 100, captured, our kernels", "gpu-cd1-float32-captured", "cases_per_second", "cases a second"),
+            ("the same in bfloat16", "gpu-cd1-bfloat16-captured", "cases_per_second", "cases a second"),
+            ("each kernel asked for from Python", "gpu-cd1-float32-plain", "cases_per_second", "cases a second"),
+            ("against rbms", "gpu-against-rbms", "speedup", "times"),
+            ("against learnergy", "gpu-against-learnergy", "speedup", "times"),
+            ("the recipe of 2006: 50 passes a layer", "gpu-recipe-greedy", "minutes", "minutes so far"),
+            ("", "gpu-recipe-greedy", "test_error_percent", "test error, %"),
+            ("then 300 of contrastive wake-sleep on 50,000 cases", "gpu-recipe-updown-50k", "minutes", "minutes so far"),
+            ("", "gpu-recipe-updown-50k", "test_error_percent", "test error, %"),
+            ("then 59 on all 60,000", "gpu-recipe-updown", "minutes", "minutes so far"),
+            ("", "gpu-recipe-updown", "test_error_percent", "test error, %"),
+            ("five nets at once, pretraining", "gpu-seeds-pretraining", "times_one_after_another", "times one after another"),
+            ("the same, backpropagation", "gpu-seeds-backprop", "times_one_after_another", "times one after another"),
         ],
     ),
     "likelihood": (
@@ -403,10 +423,15 @@ def render(name: str, root: Path) -> str:
         found = rows.get((which, metric))
         if found is None:
             raise DataError(f"{paths[0].parent} has no row {which} / {metric}; measure it first, see wakesleep.experiments")
-        spread = f"{found['low']:g} to {found['high']:g}" if len(found["seeds"]) > 1 else ""
-        cells = [words, unit, found["reported"], f"**{found['value']:g}**", spread, str(len(found["seeds"]))]
+        spread = f"{shown_as(found['low'])} to {shown_as(found['high'])}" if found["high"] > found["low"] else ""
+        cells = [words, unit, found["reported"], f"**{shown_as(found['value'])}**", spread, str(len(found["seeds"]))]
         lines.append(f"| {' | '.join(cells + ['' if found['minutes'] is None else format(found['minutes'], '.3g')] * timed)} |")
     return "\n".join(lines) + "\n"
+
+
+def shown_as(value: float) -> str:
+    """Return a figure in words: large ones in whole numbers with their thousands apart."""
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:g}"
 
 
 def update(path: Path, root: Path) -> bool:
