@@ -68,33 +68,34 @@ def follow(
     if distributed.ranks() > 1:
         lessons = [(_mean_over_ranks(net, lessons), 1.0)]
     for name, parameter in net.named_parameters():
+        teaching = [(lesson, weight) for lesson, weight in lessons if lesson.tells(name)]
         increment, decayed = increments.get(f"increment.{name}"), rate * (decay or {}).get(name, 0.0)
-        if increment is not None and _by_hand(parameter, increment, name, lessons, rate=rate, momentum=momentum, decayed=decayed):
-            continue
-        if increment is not None and momentum and (alone := _alone(name, lessons, increment)):
-            change, weight = alone
-            _step(parameter, increment, change.to(increment.dtype), momentum=momentum, decayed=decayed, factor=rate * weight)
-            continue
+        if increment is not None and len(teaching) == 1:
+            ((lesson, weight),) = teaching
+            if _by_hand(parameter, increment, name, lesson, momentum=momentum, decayed=decayed, factor=rate * weight):
+                continue
+            if momentum and weight and (alone := _alone(increment, name, lesson)):
+                change, share = alone
+                _step(parameter, increment, change.to(increment.dtype), momentum=momentum, decayed=decayed, factor=rate * weight * share)
+                continue
         moved, kept = (parameter, 1 - decayed) if increment is None else (increment, momentum)
-        taught = _teach(moved, name, lessons, kept=kept, rate=rate)
-        if taught and increment is not None:
+        _teach(moved, name, teaching, kept=kept, rate=rate)
+        if teaching and increment is not None:
             if decayed:
                 _step(parameter, increment, increment, momentum=0.0, decayed=decayed)
             else:
                 parameter.add_(increment)
 
 
-def _teach(moved: Tensor, name: str, lessons: Sequence[tuple[Lesson, float]], *, kept: float, rate: float) -> bool:
-    """Keep `kept` of what is to be moved, add what the lessons say of parameter `name`, and return whether any says something."""
-    taught = False
+def _teach(moved: Tensor, name: str, lessons: Sequence[tuple[Lesson, float]], *, kept: float, rate: float) -> None:
+    """Keep `kept` of what is to be moved, and add what the lessons say of parameter `name`; where they say nothing, nothing moves."""
     for lesson, weight in lessons:
         if name in lesson.products:
             _add_product(moved, *lesson.products[name], kept=kept, factor=rate * weight / lesson.cases)
-            kept, taught = 1.0, True
+            kept = 1.0
         if (gradient := lesson.gradient(name)) is not None:
             _add(moved, gradient, kept=kept, factor=rate * weight)
-            kept, taught = 1.0, True
-    return taught
+            kept = 1.0
 
 
 def _add_product(moved: Tensor, left: Tensor, right: Tensor, *, kept: float, factor: float) -> None:
@@ -122,49 +123,34 @@ def _formed(moved: Tensor, left: Tensor, right: Tensor) -> Tensor:
     return products.correlation(left, right) if moved.is_contiguous() else products.correlation(right, left).t()
 
 
-def _alone(name: str, lessons: Sequence[tuple[Lesson, float]], increment: Tensor) -> tuple[Tensor, float] | None:
-    """Return what alone teaches a parameter, a gradient or a product that is formed apart, and its weight; None where more than one does."""
-    found = [(lesson, weight) for lesson, weight in lessons if lesson.tells(name)]
-    if len(found) != 1 or not found[0][1]:
-        return None
-    lesson, weight = found[0]
+def _alone(increment: Tensor, name: str, lesson: Lesson) -> tuple[Tensor, float] | None:
+    """Return all that a lesson says of a parameter as one change and its share, where that is formed apart anyway; else None."""
+    gradient = lesson.gradient(name)
     if name not in lesson.products:
-        gradient = lesson.gradient(name)
-        return None if gradient is None else (gradient, weight)
+        return None if gradient is None else (gradient, 1.0)
     left, right = lesson.products[name]
-    if lesson.gradient(name) is not None or not _apart(increment, left, right):
+    if gradient is not None or not _apart(increment, left, right):
         return None
-    return _formed(increment, left, right), weight / lesson.cases
+    return _formed(increment, left, right), 1 / lesson.cases
 
 
-def _by_hand(
-    parameter: Tensor,
-    increment: Tensor,
-    name: str,
-    lessons: Sequence[tuple[Lesson, float]],
-    *,
-    rate: float,
-    momentum: float,
-    decayed: float,
-) -> bool:
-    """Let one kernel move both, where there is one for it and a single lesson says a single thing of them; return whether it did."""
-    found = [(lesson, weight) for lesson, weight in lessons if lesson.tells(name)]
-    if len(found) != 1 or parameter.dtype != torch.float32 or parameter.stride() != increment.stride():
+def _by_hand(parameter: Tensor, increment: Tensor, name: str, lesson: Lesson, *, momentum: float, decayed: float, factor: float) -> bool:
+    """Let one kernel of ours move both, where there is one for what the lesson says and no more than that; return whether it did."""
+    pair, rows = lesson.products.get(name), lesson.sums.get(name)
+    if parameter.dtype != torch.float32 or parameter.stride() != increment.stride() or name in lesson.gradients:
         return False
-    ((lesson, weight),) = found
-    rows = lesson.products.get(name) or ((lesson.sums[name],) if name in lesson.sums else ())
-    if not rows or not products.suit_kernels(*rows) or name in lesson.gradients or (name in lesson.products and name in lesson.sums):
-        return False
-    from wakesleep.foundation import kernels
+    factor /= lesson.cases
+    if pair is not None and rows is None and products.suit_kernels(*pair):
+        from wakesleep.foundation import kernels
 
-    factor = rate * weight / lesson.cases
-    if len(rows) == 2:
-        kernels.follow(parameter, increment, *rows, momentum=momentum, factor=factor, decayed=decayed)
-    elif decayed:
-        return False
-    else:
-        kernels.lean(parameter, increment, *rows, momentum=momentum, factor=factor)
-    return True
+        kernels.follow(parameter, increment, *pair, momentum=momentum, factor=factor, decayed=decayed)
+        return True
+    if pair is None and rows is not None and not decayed and products.suit_kernels(rows):
+        from wakesleep.foundation import kernels
+
+        kernels.lean(parameter, increment, rows, momentum=momentum, factor=factor)
+        return True
+    return False
 
 
 def _step(parameter: Tensor, increment: Tensor, change: Tensor, *, momentum: float, decayed: float, factor: float = 1.0) -> None:
