@@ -262,6 +262,7 @@ def test_kernels_are_for_small_minibatches_of_a_gpu_that_may_be_coarse(monkeypat
         def __init__(self, rows=100):
             self.rows = rows
 
+    monkeypatch.setattr(products, "_kernels_work", lambda: True)
     assert not products.suit_kernels(torch.zeros(100, 5))
     assert not products.suit_kernels(OnGPU())
     with precision.tensor_cores(torch.device("cuda")):
@@ -271,3 +272,21 @@ def test_kernels_are_for_small_minibatches_of_a_gpu_that_may_be_coarse(monkeypat
         monkeypatch.setattr(products, "by_hand", False)
         assert not products.suit_kernels(OnGPU())
     assert not products.tensor_cores
+
+
+def test_where_kernels_cannot_be_built_pytorch_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*given: object, **more: object) -> None:
+        raise RuntimeError("Failed to find C compiler.\nInstall one.")
+
+    monkeypatch.setattr(products.torch, "zeros", lambda *shape, device: torch.empty(shape))
+    monkeypatch.setattr(kernels, "lean", lambda *given, **more: None)
+    products._kernels_work.cache_clear()
+    assert products._kernels_work()
+    monkeypatch.setattr(kernels, "lean", fail)
+    products._kernels_work.cache_clear()
+    with pytest.warns(UserWarning, match=r"cannot be built here \(RuntimeError: Failed to find C compiler\.\); PyTorch's do the work"):
+        assert not products._kernels_work()
+    monkeypatch.setattr(products, "find_spec", lambda name: None)
+    products._kernels_work.cache_clear()
+    assert not products._kernels_work()
+    products._kernels_work.cache_clear()

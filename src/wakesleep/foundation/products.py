@@ -8,6 +8,7 @@ products, whatever is to be differentiated) goes PyTorch's own way; but for the 
 from __future__ import annotations
 
 import time
+import warnings
 from functools import cache
 from importlib.util import find_spec
 
@@ -88,10 +89,22 @@ def suit_kernels(first: Tensor, *more: Tensor) -> bool:
         and all(tensor.dtype == first.dtype for tensor in more)
         and first.ndim == 2
         and len(first) <= MINIBATCH
-        and _triton_is_there()
+        and _kernels_work()
     )
 
 
 @cache
-def _triton_is_there() -> bool:
-    return find_spec("triton") is not None
+def _kernels_work() -> bool:
+    """Return whether kernels of ours can be built here: Triton is there, and what it needs, a C compiler and a GPU that is not too old."""
+    if find_spec("triton") is None:
+        return False
+    try:
+        from wakesleep.foundation import kernels
+
+        bias, increment = torch.zeros(2, 1, device="cuda")
+        kernels.lean(bias, increment, torch.zeros(1, 1, device="cuda"), momentum=0.0, factor=0.0)
+    except Exception as error:  # whatever it is, the plain way does the same
+        reason = (str(error).splitlines() or [""])[0]
+        warnings.warn(f"kernels by hand cannot be built here ({type(error).__name__}: {reason}); PyTorch's do the work", stacklevel=2)
+        return False
+    return True
