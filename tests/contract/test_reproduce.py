@@ -13,7 +13,7 @@ from wakesleep.cli import main
 from wakesleep.commands.reproduce import NAMES
 from wakesleep.data import Dataset, Split
 from wakesleep.experiments.tables import TABLES, few_labels, figures, pretraining, runs
-from wakesleep.experiments.tables.runs import Bench, learn, toy
+from wakesleep.experiments.tables.runs import Bench, Done, learn, toy
 from wakesleep.foundation.cases import UNLABELLED
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop
@@ -86,6 +86,21 @@ def plain(bench: Bench, passes: int = 4, validation: Split | None = None, stop_a
 
     make = lambda rng: backprop.random_classifier((64, 20, 10), rng=rng)  # noqa: E731
     return learn(bench, "plain", 1, config, make=make, loop=loop, log_probs=backprop.log_probs, validation=validation)
+
+
+def test_the_robust_net_is_wider_and_lies_apart(tmp_path: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Bench] = []
+
+    def done(bench: Bench, *given: object, **more: object) -> Done:
+        seen.append(bench)
+        return Done(torch.nn.Sequential(), "", [], 1.0, {"test_error_percent": 1.0})
+
+    monkeypatch.setattr(pretraining, "robust_net", done)
+    one = replace(bench(tmp_path, digits), smoke=False, seeds=(1, 2))
+    (row,) = pretraining.robust_rows(one)
+    assert (row["row"], row["seeds"], row["hidden"]) == ("dropout", [1, 2], pretraining.WIDE)
+    assert {(each.config.hidden, each.folder) for each in seen} == {(pretraining.WIDE, tmp_path / "wide")}
+    assert one.config.hidden != pretraining.WIDE
 
 
 def test_a_stopped_run_loses_a_pass_at_most_and_ends_the_same(tmp_path: Path, digits: Dataset) -> None:

@@ -305,8 +305,10 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
     "updown": (
         (Path("results/mnist.json"), Path("results/dreams.json"), Path("results/costs.json")),
         [
-            ("greedy pretraining only (50k)", "greedy", "test_error_percent", "test error, %"),
-            ("contrastive wake-sleep (50k)", "updown-50k", "validation_errors", "validation errors of 10,000"),
+            ("greedy pretraining only, 30 passes a layer (50k)", "greedy", "test_error_percent", "test error, %"),
+            ("greedy pretraining only, 100 passes a layer (50k)", "greedy-long", "validation_errors", "validation errors of 10,000"),
+            ("", "greedy-long", "test_error_percent", "test error, %"),
+            ("contrastive wake-sleep from there (50k)", "updown-50k", "validation_errors", "validation errors of 10,000"),
             ("", "updown-50k", "test_error_percent", "test error, %"),
             ("the same, then on all 60k", "updown-60k", "test_error_percent", "test error, %"),
             ("hybrid (60k)", "hybrid", "test_error_percent", "test error, %"),

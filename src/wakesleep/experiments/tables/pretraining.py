@@ -80,7 +80,7 @@ def robust_net(
         bench,
         f"{bench.dataset.name}-{name}",
         seed,
-        {"from": start, "robust": config, "greedy": bench.config.greedy if generated_first else None, "how": how},
+        {"from": start, "sizes": sizes, "robust": config, "greedy": bench.config.greedy if generated_first else None, "how": how},
         make=lambda rng: backprop.random_classifier(sizes, rng=rng) if dbn is None else backprop.classifier(dbn, classes, rng=rng),
         loop=lambda net, rng, state: robust.epochs(
             net, train.images, labels, config=config, rng=rng, change=change, state=state, dtype=bench.dtype
