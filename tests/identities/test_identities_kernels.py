@@ -16,8 +16,9 @@ from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.increments import Lesson
 from wakesleep.learning.up_down import UpDownConfig
 from wakesleep.model.dbn import DBN
+from wakesleep.model.layers import drawn, heard
 from wakesleep.model.rbm import RBM
-from wakesleep.model.units import Bernoulli, Groups, Softmax, drawn, heard
+from wakesleep.model.units import Bernoulli, Groups, Softmax
 
 pytest.importorskip("triton", reason="Triton is not installed")
 kernels = pytest.importorskip("wakesleep.foundation.kernels")

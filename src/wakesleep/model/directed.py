@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.foundation.products import affine
-from wakesleep.model.units import Units, drawn, heard
+from wakesleep.model.layers import drawn, heard
+from wakesleep.model.units import Units
 
 
 class Delta(NamedTuple):

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from wakesleep.foundation.precision import fine
 from wakesleep.foundation.products import affine
-from wakesleep.model.units import Units, as_units, drawn, heard
+from wakesleep.model.layers import drawn, heard
+from wakesleep.model.units import Units, as_units
 
 
 class Statistics(NamedTuple):
