@@ -8,8 +8,8 @@ PyTorch's builds for CUDA carry; nothing else imports this file, and everything 
 from __future__ import annotations
 
 import torch
-import triton  # type: ignore[import-not-found,unused-ignore]
-import triton.language as tl  # type: ignore[import-not-found,unused-ignore]
+import triton
+import triton.language as tl
 from torch import Tensor
 
 
