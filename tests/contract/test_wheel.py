@@ -45,7 +45,9 @@ def test_the_metadata_names_every_import_without_pins() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
     required = {re.split(r"[<>=!\[ ]", line)[0] for line in lines}
-    assert not [line for line in lines if "==" in line.partition(";")[0]], "a marker may ask for a platform, a requirement for no single version"
+    assert not [line for line in lines if "==" in line.partition(";")[0]], (
+        "a marker may ask for a platform, a requirement for no single version"
+    )
     imported = set()
     for path in (ROOT / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
