@@ -117,6 +117,15 @@ def test_smoothness_makes_a_net_smoother_around_cases_without_labels():
     assert roughness(smooth) < roughness(rough) / 2
 
 
+@pytest.mark.parametrize("unlabelled", [None, torch.rand(40, 6, generator=generator(9))], ids=["labelled alone", "others"])
+def test_smoothness_is_asked_of_cases_without_labels_where_there_are_some(unlabelled, monkeypatch):
+    asked, real = [], robust.adversarial
+    monkeypatch.setattr(robust, "adversarial", lambda net, images, *given: asked.append(images) or real(net, images, *given))
+    learned(RobustConfig(passes=1, batch_size=10, smooth_radius=0.5), unlabelled=unlabelled)
+    source = some_cases()[0] if unlabelled is None else unlabelled
+    assert torch.equal(torch.cat(asked).sort(0).values, source.sort(0).values)
+
+
 def test_between_passes_the_net_holds_the_running_mean():
     config = RobustConfig(passes=1, batch_size=4, mean_passes=1.0, learning_rate=0.3)
     mean, records = learned(config)

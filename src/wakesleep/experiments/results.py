@@ -241,7 +241,7 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("each kernel asked for from Python", "gpu-cd1-float32-plain", "cases_per_second", "cases a second"),
             ("against rbms", "gpu-against-rbms", "speedup", "times"),
             ("against learnergy", "gpu-against-learnergy", "speedup", "times"),
-            ("the recipe of 2006: 50 passes a layer", "gpu-recipe-greedy", "minutes", "minutes so far"),
+            ("as in 2006, but 50 passes a layer", "gpu-recipe-greedy", "minutes", "minutes so far"),
             ("", "gpu-recipe-greedy", "test_error_percent", "test error, %"),
             ("then 300 of contrastive wake-sleep on 50,000 cases", "gpu-recipe-updown-50k", "minutes", "minutes so far"),
             ("", "gpu-recipe-updown-50k", "test_error_percent", "test error, %"),

@@ -37,12 +37,12 @@ def as_probs(cases: Tensor) -> Tensor:
 
 def gather(cases: Tensor | Rows, index: Tensor, out: Tensor) -> Tensor:
     """Write rows `index` (n,) of `cases` (N, D) into `out` (n, D) as probabilities; the only copy a minibatch makes."""
-    if isinstance(cases, Tensor) and cases.dtype == torch.uint8 and products.suit_kernels(out) and cases.stride(1) == out.stride(1) == 1:
-        from wakesleep.foundation import kernels
-
-        kernels.gather(cases, index, out)
-        return out
     if cases.dtype == torch.uint8:
+        if isinstance(cases, Tensor) and products.suit_kernels(out) and cases.stride(1) == out.stride(1) == 1:
+            from wakesleep.foundation import kernels
+
+            kernels.gather(cases, index, out)
+            return out
         return torch.div(take(cases, index), 255.0, out=out)
     if isinstance(cases, Tensor) and cases.dtype == out.dtype:
         return torch.index_select(cases, 0, index, out=out)

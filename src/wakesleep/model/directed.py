@@ -30,17 +30,22 @@ class DirectedLayer(nn.Module):
         super().__init__()
         self.units, self.weight, self.bias, self.downward = units, weight, bias, downward
 
+    @property
+    def matrix(self) -> Tensor:
+        """The weight in the direction in which the layer reads it, (from, to)."""
+        return self.weight.t() if self.downward else self.weight
+
     def total_input(self, states: Tensor) -> Tensor:
         """Return what the units hear, states W + b, (N, to)."""
-        return affine(states, self.weight.t() if self.downward else self.weight, self.bias)
+        return affine(states, self.matrix, self.bias)
 
     def probs(self, states: Tensor) -> Tensor:
         """Return E[to | from], (N, to)."""
-        return heard(self.units, states, self.weight.t() if self.downward else self.weight, self.bias)
+        return heard(self.units, states, self.matrix, self.bias)
 
     def sample(self, states: Tensor, rng: torch.Generator) -> Tensor:
         """Return states of the layer drawn given the layer it hears from, (N, to)."""
-        return drawn(self.units, states, self.weight.t() if self.downward else self.weight, self.bias, rng)
+        return drawn(self.units, states, self.matrix, self.bias, rng)
 
     def delta_rule(self, states: Tensor, target: Tensor) -> Delta:
         """Return the gradient of mean log p(target | states), sum_n s_n'(target_n - p_n) / N, in the layout of `weight`.
