@@ -56,6 +56,25 @@ def test_every_table_runs(table: str, folder: Path, capsys: pytest.CaptureFixtur
         assert row["metric"].split("_")[-1] in ("bound", "reverse", "percent", "errors", "minutes", "passes", "second", "multiplications"), row
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU to run the tables on")
+@pytest.mark.parametrize("table", NAMES)
+def test_every_table_runs_on_a_gpu(table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", table, "--smoke", "--json", "--device", "cuda", "--folder", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    rows = json.loads(out[out.index("[\n") :])
+    assert {row["device"].startswith("cuda: ") for row in rows if row["row"].startswith("depth-")} <= {True}
+
+
+def test_rows_say_where_they_were_made(tmp_path: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "describe", lambda device: f"{device}: a GPU")
+    done = [Done(torch.nn.Sequential(), "", [], 1.0, {"test_error_percent": 1.0})]
+    here = bench(tmp_path, digits)
+    (row,) = runs.collect(replace(here, device=torch.device("cuda")), "a", done)
+    assert row["device"] == "cuda: a GPU"
+    (row,) = runs.collect(here, "a", done)
+    assert row["device"].startswith("cpu: ")
+
+
 def test_what_is_there_is_read_and_not_run_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["reproduce", "geometry", "--smoke", "--folder", str(folder)])
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}

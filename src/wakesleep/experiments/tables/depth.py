@@ -44,7 +44,9 @@ def bounds(bench: Bench, depth: int) -> Iterator[Row]:
     for metric in ("test_bound", "test_bound_reverse"):
         values = [one[metric] for one in found]
         minutes = round(sum(one["minutes"] for one in found) / len(found), 2)
-        yield row(bench.dataset.name, f"depth-{depth}", metric, values, seeds=bench.seeds, command=bench.command, minutes=minutes)
+        yield row(
+            bench.dataset.name, f"depth-{depth}", metric, values, seeds=bench.seeds, command=bench.command, minutes=minutes, **bench.where
+        )
 
 
 def _bound(bench: Bench, stack: Done[DBN], seed: int, images: Tensor) -> dict[str, float]:

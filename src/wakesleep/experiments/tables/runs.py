@@ -63,6 +63,11 @@ class Bench:
         """The precision of products."""
         return pick_precision(self.config.precision, self.device)
 
+    @property
+    def where(self) -> dict[str, str]:
+        """What a row says of its device where that is not the processor, which it says by itself."""
+        return {} if self.device.type == "cpu" else {"device": describe(self.device)}
+
     def passes(self, count: int) -> int:
         """Return how many passes to make where the table asks for `count`: two in a smoke run."""
         return min(count, 2) if self.smoke else count
@@ -242,7 +247,5 @@ def collect(bench: Bench, name: str, done: list[Done[Any]], reported: str = "", 
 def row_of(bench: Bench, name: str, metric: str, values: list[float], done: Sequence[Done[Any]], **notes: Any) -> Row:
     """Return the row of finished runs, one a seed, with the median of their minutes: a run that was disturbed says nothing of the others."""
     minutes, precision = round(statistics.median(run.minutes for run in done), 2), str(bench.dtype).removeprefix("torch.")
-    notes = {"minutes": minutes, "each": values, "precision": precision, **notes}
-    if bench.device.type == "cuda":
-        notes["device"] = describe(bench.device)
+    notes = {"minutes": minutes, "each": values, "precision": precision, **bench.where, **notes}
     return row(bench.dataset.name, name, metric, values, command=bench.command, **notes)

@@ -269,7 +269,7 @@ def _support_vectors(bench: Bench) -> Iterator[Row]:
     assert validation is not None
     assert tested is not None
     began = time.perf_counter()
-    machine = SVC(C=10.0, gamma="scale", cache_size=1000).fit(gradients(train.images, shape).numpy(), train.labels.numpy())
+    machine = SVC(C=10.0, gamma="scale", cache_size=1000).fit(gradients(train.images, shape).numpy(), train.labels.cpu().numpy())
     minutes = round((time.perf_counter() - began) / 60, 2)
     wrong = [
         classify.count_errors(torch.from_numpy(machine.predict(gradients(split.images, shape).numpy())), split.labels)
