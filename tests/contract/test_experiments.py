@@ -63,6 +63,31 @@ def test_nets_of_several_seeds_are_asked_together(figures: Path, digits: Dataset
     assert both["value"] <= max(expected) + 1
 
 
+def test_the_first_three_are_asked_together_and_all_where_there_are_more(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mnist, "run", lambda *given: None)
+    monkeypatch.setattr(mnist, "collect", lambda *given: [])
+    monkeypatch.setattr(mnist, "combine", lambda folder, part, seeds, *more: (part, seeds))
+
+    def together(*seeds: int) -> list[object]:
+        return mnist.measure(mnist.Options(seeds, parts=("pretrain-60k", "backprop-60k")), digits, "a test")
+
+    assert together(4) == []
+    assert together(4, 2) == [("backprop-60k", (4, 2))]
+    assert together(1, 2, 3) == [("backprop-60k", (1, 2, 3))]
+    assert together(1, 2, 3, 4, 5) == [("backprop-60k", (1, 2, 3)), ("backprop-60k", (1, 2, 3, 4, 5))]
+
+
+def test_a_row_of_nets_asked_together_says_where_they_learned(figures: Path, digits: Dataset, tmp_path: Path) -> None:
+    here = tmp_path / "seed-1-backprop-60k"
+    shutil.copytree(figures / here.name, here)
+    assert mnist.combine(tmp_path, "backprop-60k", (1,), digits, "a test")["device"].startswith("cpu: ")
+    about = json.loads((here / "provenance.json").read_text())
+    (here / "provenance.json").write_text(json.dumps({**about, "device": "cuda: a GPU"}))
+    assert mnist.combine(tmp_path, "backprop-60k", (1,), digits, "a test")["device"] == "cuda: a GPU"
+    (row,) = mnist.collect(tmp_path, ("backprop-60k",), (1,), "a test")
+    assert row["device"] == "cuda: a GPU"
+
+
 def test_dreams_are_judged(figures: Path, tmp_path: Path) -> None:
     out = tmp_path / "dreams.json"
     words = f"--count 5 --steps 20 --judge {tmp_path / 'judge.safetensors'} --judge-passes 2 --out {out}".split()

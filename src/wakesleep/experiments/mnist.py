@@ -103,12 +103,16 @@ FEW = 8
 """Passes over all 60,000 cases, once the passes over 50,000 are done."""
 
 
+def longer(greedy: GreedyConfig) -> GreedyConfig:
+    """Return the settings of a greedy stage with 100 passes a layer where they have 30."""
+    return GreedyConfig(*(replace(each, passes=LONG * each.passes // 30) for each in (greedy.layer, greedy.memory)))
+
+
 def settings(part: str, seed: int, base: TrainConfig) -> TrainConfig:
     """Return the settings of one part: those on 60k hold out nothing, and go on from the 50k net at the low rates it ended with."""
     config = replace(base, seed=seed, stages=(PARTS[part].stage,), validation=0 if part.endswith("60k") else base.validation)
     if part.startswith("long"):
-        layers = [replace(each, passes=LONG * each.passes // 30) for each in (base.greedy.layer, base.greedy.memory)]
-        config = replace(config, greedy=GreedyConfig(*layers))
+        config = replace(config, greedy=longer(base.greedy))
     if part.startswith("updown"):
         config = replace(config, updown=replace(base.updown, **PUBLISHED))
     if part == "updown-60k":
@@ -147,9 +151,7 @@ def collect(folder: Path, parts: tuple[str, ...], seeds: tuple[int, ...], comman
                 about = checkpoint.read_json(here / "provenance.json")
                 minutes.append(sum(about["minutes"].values()))
                 precision = checkpoint.read_json(here / "config.json")["precision"]
-                notes = {"run_device": about["device"], "data_checksum": about["data_checksum"], "precision": precision}
-                if about["device"].startswith("cuda"):
-                    notes["device"] = about["device"]
+                notes = {"run_device": about["device"], "data_checksum": about["data_checksum"], "precision": precision, **_where(about)}
                 method = PARTS[part].stage if PARTS[part].stage in ("backprop", "random") else "free-energy"
                 scored = checkpoint.read_json(here / "evaluation.json")["rows"]
                 tested = next(found for found in scored if found["method"] == method)
@@ -162,19 +164,25 @@ def collect(folder: Path, parts: tuple[str, ...], seeds: tuple[int, ...], comman
     return rows
 
 
+def _where(about: dict[str, Any]) -> dict[str, str]:
+    """Return what a row says of the device of a run where that is not the processor, which it says by itself."""
+    return {"device": about["device"]} if about["device"].startswith("cuda") else {}
+
+
 def combine(folder: Path, part: str, seeds: tuple[int, ...], dataset: Dataset, command: str) -> results.Row:
     """Return the row of the nets of all seeds combined: probabilities averaged, with the average of log-probabilities beside it."""
     assert dataset.test is not None
-    opinions, minutes = [], 0.0
+    opinions, minutes, about = [], 0.0, {}
     for seed in seeds:
         here = folder / f"seed-{seed}-{part}"
         model = checkpoint.load_model(here)
         images, labels = recipe.cases_for(model.dbn, dataset.test, dataset.name)
         opinions.append(classify.log_probs(model.dbn, images) if model.net is None else backprop.log_probs(model.net, images))
-        minutes += sum(checkpoint.read_json(here / "provenance.json")["minutes"].values())
+        about = checkpoint.read_json(here / "provenance.json")
+        minutes += sum(about["minutes"].values())
     errors = {how: recipe.score(ensemble.average(opinions, how), labels, dataset.name, how)["test_error_percent"] for how in HOW}
     name = f"combined-{len(seeds)}" if part == "backprop-60k" else f"{part}-combined-{len(seeds)}"
-    notes = {"minutes": round(minutes, 2), "data_checksum": dataset.checksum, "log_probs_averaged": errors["log-probs"]}
+    notes = {"minutes": round(minutes, 2), "data_checksum": dataset.checksum, "log_probs_averaged": errors["log-probs"], **_where(about)}
     reported = "1.10" if dataset.name == "mnist" and part.startswith("backprop") else ""
     return results.row(dataset.name, name, "test_error_percent", [errors["probs"]], seeds=seeds, reported=reported, command=command, **notes)
 
@@ -185,10 +193,9 @@ def measure(options: Options, dataset: Dataset, command: str, base: TrainConfig 
         for seed in options.seeds:
             run(options.folder, seed, part, options, dataset, command, base)
     rows = collect(options.folder, options.parts, options.seeds, command, dataset.name)
-    if len(options.seeds) > 1:
-        joined = [part for part in options.parts if part in COMBINED]
-        rows += [combine(options.folder, part, options.seeds, dataset, command) for part in joined]
-    return rows
+    together = {seeds for seeds in (options.seeds[:3], options.seeds) if len(seeds) > 1}  # three, as in 2006, and all
+    joined = [part for part in options.parts if part in COMBINED]
+    return rows + [combine(options.folder, part, seeds, dataset, command) for part in joined for seeds in sorted(together)]
 
 
 def main(argv: list[str]) -> None:

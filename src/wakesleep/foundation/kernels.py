@@ -14,6 +14,22 @@ from torch import Tensor
 
 
 @triton.jit  # type: ignore[untyped-decorator,unused-ignore]
+def _product(  # type: ignore[no-untyped-def]
+    left, right, row, column, rows, inner, columns, left_row, left_inner, right_inner, right_column,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr,
+):  # fmt: skip
+    """Return rows `row` (ROWS, 1), columns `column` (1, COLUMNS) of left right, for (rows, inner) and (inner, columns) however they lie."""
+    total = tl.zeros((ROWS, COLUMNS), tl.float32)
+    for start in range(0, inner, INNER):
+        across = start + tl.arange(0, INNER)[None, :]
+        down = start + tl.arange(0, INNER)[:, None]
+        one = tl.load(left + row * left_row + across * left_inner, mask=(row < rows) & (across < inner), other=0.0)
+        other = tl.load(right + down * right_inner + column * right_column, mask=(down < inner) & (column < columns), other=0.0)
+        total = tl.dot(one, other, total, input_precision="tf32")
+    return total
+
+
+@triton.jit  # type: ignore[untyped-decorator,unused-ignore]
 def _layer(  # type: ignore[no-untyped-def]
     states, weight, bias, means, drawn, seed, cases, below, above, squashed,
     states_row, states_column, weight_row, weight_column, means_row, means_column, drawn_row, drawn_column,
@@ -21,13 +37,9 @@ def _layer(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
-    total = tl.zeros((ROWS, COLUMNS), tl.float32)
-    for start in range(0, below, INNER):
-        across = start + tl.arange(0, INNER)[None, :]
-        down = start + tl.arange(0, INNER)[:, None]
-        left = tl.load(states + row * states_row + across * states_column, mask=(row < cases) & (across < below), other=0.0)
-        right = tl.load(weight + down * weight_row + column * weight_column, mask=(down < below) & (column < above), other=0.0)
-        total = tl.dot(left, right, total, input_precision="tf32")
+    total = _product(
+        states, weight, row, column, cases, below, above, states_row, states_column, weight_row, weight_column, ROWS, COLUMNS, INNER
+    )
     total += tl.load(bias + column, mask=column < above, other=0.0).to(tl.float32)
     mean, inside = tl.sigmoid(total), (row < cases) & (column < above)
     if KEEP:
@@ -75,13 +87,7 @@ def _follow(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
-    product = tl.zeros((ROWS, COLUMNS), tl.float32)
-    for start in range(0, cases, INNER):
-        across = start + tl.arange(0, INNER)[None, :]
-        down = start + tl.arange(0, INNER)[:, None]
-        one = tl.load(left + across * left_row + row * left_column, mask=(row < below) & (across < cases), other=0.0)
-        other = tl.load(right + down * right_row + column * right_column, mask=(down < cases) & (column < above), other=0.0)
-        product = tl.dot(one, other, product, input_precision="tf32")
+    product = _product(left, right, row, column, below, cases, above, left_column, left_row, right_row, right_column, ROWS, COLUMNS, INNER)
     place, inside = row * weight_row + column * weight_column, (row < below) & (column < above)
     now = tl.load(weight + place, mask=inside)
     change = momentum * tl.load(increment + place, mask=inside) + factor * product - decayed * now

@@ -20,8 +20,8 @@ from wakesleep.model.dbn import DBN
 
 TABLE = "pretraining"
 PARTS = ("pretrain-50k", "pretrain-60k", "backprop-50k", "backprop-60k", "random-50k")
-DROPOUT = RobustConfig(passes=80, dropout_visible=0.1, dropout_hidden=0.2, smooth_radius=2.0)
-WIDE = (1000, 1000, 2000)
+DROPOUT = RobustConfig(passes=100, dropout_visible=0.1, dropout_hidden=0.2, smooth_radius=2.0)
+WIDE = (1500, 1500, 3000)
 """Hidden layers of the robust net: what is left out of it leaves enough."""
 
 
@@ -91,9 +91,10 @@ def robust_net(
 
 
 def robust_rows(bench: Bench) -> list[Row]:
-    """Return the row of the wider net that is pretrained and then held to smoothness, with dropout, on all cases."""
+    """Return the row of the wider net that is pretrained for long and then held to smoothness, with dropout, on all cases."""
     hidden = bench.config.hidden if bench.smoke else WIDE
-    wide = replace(bench, folder=bench.folder / "wide", config=replace(bench.config, hidden=hidden))
+    config = replace(bench.config, hidden=hidden, greedy=mnist.longer(bench.config.greedy))
+    wide = replace(bench, folder=bench.folder / "wide", config=config)
     done = [robust_net(wide, "smooth-60k", seed, DROPOUT, all_cases=True) for seed in bench.seeds]
     return collect(wide, "dropout", done, "0.92 DBN, 0.79 DBM", hidden=hidden)
 
