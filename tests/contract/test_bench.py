@@ -22,7 +22,7 @@ from wakesleep.cli import main
 from wakesleep.experiments import bench, bench_quality, bench_worker
 from wakesleep.experiments.bench import Cell, Contestant
 from wakesleep.experiments.bench_quality import Judged, Score
-from wakesleep.foundation import products
+from wakesleep.foundation import native, products
 from wakesleep.foundation.cases import draw_binary
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
@@ -126,6 +126,20 @@ def test_onednn_takes_part_where_it_is_the_faster_library(monkeypatch: pytest.Mo
         names = [(who.name, who.dtype) for who in bench.contestants(["float32", "bfloat16"], None)]
         assert names.count(("onednn", "float32")) == faster
         assert ("onednn", "bfloat16") not in names
+
+
+def test_the_plain_way_takes_part_where_kernels_by_hand_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there in (True, False):
+        monkeypatch.setattr(native, "is_faster", lambda there=there: there)
+        names = [(who.name, who.dtype) for who in bench.contestants(["float32", "bfloat16"], None)]
+        assert [names.count(("plain", dtype)) for dtype in ("float32", "bfloat16")] == [there] * 2
+    plain = bench.Contestant("plain", "float32", "python")
+    assert [work for work in ("cd1", "cd10", "pcd", "updown-k3", "backprop", "dreaming", "ais", "streaming") if plain.can(work)] == [
+        *("cd1", "cd10", "pcd", "updown-k3")
+    ]
+    monkeypatch.setattr(products, "by_hand", True)
+    bench_worker.CONTESTANTS["plain"]({**REQUEST, "work": "cd1", "dtype": "float32"})
+    assert not products.by_hand
 
 
 def add_product(total: torch.Size, left: torch.Size, right: torch.Size, **_: object) -> int:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from wakesleep.experiments import bench_quality, bench_worker, results
 from wakesleep.experiments.bench_quality import Judged
 from wakesleep.experiments.bench_worker import GIBBS, PRODUCTS
-from wakesleep.foundation import products
+from wakesleep.foundation import native, products
 from wakesleep.foundation.errors import ConfigError
 
 
@@ -90,6 +90,8 @@ class Contestant(NamedTuple):
         """Return whether it does that kind of work: scikit-learn knows PCD alone, learnergy has none, rivals have no deep belief net."""
         if self.name == "streaming" or work == "streaming":
             return work == "streaming" and self.name in ("streaming", "wakesleep")
+        if self.name == "plain":
+            return work in GIBBS or work.startswith("updown")
         if self.name in ("wakesleep", *PRODUCTS):
             return work != "ais" or self.dtype == "float32"  # log Z wants small differences
         return work in {"scikit-learn": ("pcd",), "rbms": tuple(GIBBS), "learnergy": ("cd1", "cd10")}[self.name]
@@ -150,9 +152,10 @@ def _workers(contestants: Sequence[Contestant]) -> Iterator[list[Worker]]:
 
 
 def contestants(dtypes: Sequence[str], peers: Path | None) -> list[Contestant]:
-    """Return who takes part: ours and the bound in each precision, scikit-learn, and the rivals in the environment of `peers`."""
+    """Return who takes part: ours, also without kernels by hand, and the bound in each precision, scikit-learn, and the rivals of `peers`."""
     here = sys.executable
     own = [Contestant(name, dtype, here) for dtype in dtypes for name in ("wakesleep", "bound")]
+    own += [Contestant("plain", dtype, here) for dtype in dtypes if native.is_faster()]
     own += [Contestant("onednn", "float32", here)] if products.onednn_is_faster() else []
     own += [Contestant("streaming", dtypes[-1], here)]
     rivals = [] if peers is None else [Contestant(name, "float32", str(peers)) for name in ("rbms", "learnergy")]
@@ -217,7 +220,8 @@ def take_turns(
 def quality(plan: Plan, who: Sequence[Contestant], data: Path | None, tell: Callable[[str], None]) -> tuple[list[Judged], dict[str, str]]:
     """Return how well each contestant learns by CD-1 and PCD at batch 100, outside any clock, and by name why one does not."""
     judged, about = [], dict[str, str]()
-    with tempfile.TemporaryDirectory() as folder, _workers([one for one in who if one.name not in (*PRODUCTS, "streaming")]) as workers:
+    learners = [one for one in who if one.name not in (*PRODUCTS, "plain", "streaming")]
+    with tempfile.TemporaryDirectory() as folder, _workers(learners) as workers:
         present = [worker for worker in workers if "error" not in worker.ask({"work": "version"})]
         wanted = (one for one in requests(plan, data, Path(folder)) if one["work"] in ("cd1", "pcd") and one["batch"] == 100)
         for request in wanted:
@@ -274,6 +278,9 @@ def headlines(default: str) -> list[tuple[str, str, Key, Key]]:
         ("against-rbms", "speedup", ("cd1", 100, "rbms", "float32"), coarse),
         ("against-learnergy", "speedup", ("cd1", 100, "learnergy", "float32"), coarse),
         ("updown-k3", "fraction_of_bound", ("updown-k3", 100, "bound", "float32"), ("updown-k3", 100, "wakesleep", "float32")),
+        ("cd1-by-hand", "speedup_over_plain", ("cd1", 100, "plain", default), coarse),
+        ("cd1-float32-by-hand", "speedup_over_plain", ("cd1", 100, "plain", "float32"), ours),
+        ("updown-k3-by-hand", "speedup_over_plain", ("updown-k3", 100, "plain", default), ("updown-k3", 100, "wakesleep", default)),
         ("updown-k3", "fraction_of_onednn", ("updown-k3", 100, "onednn", "float32"), ("updown-k3", 100, "wakesleep", "float32")),
     ]
     if default == "float32":
@@ -397,7 +404,7 @@ def draw(path: Path, cells: Sequence[Cell]) -> Path:
         for number, (name, dtype) in enumerate(who):
             mine = [cell for cell in cells if (cell.work, *cell.who[:2]) == (work, name, dtype)]
             line = sorted((cell.batch, cell.cases / statistics.median(cell.seconds)) for cell in mine)
-            style = "--" if name in PRODUCTS else "-"
+            style = "--" if name in PRODUCTS else ":" if name == "plain" else "-"
             if line:
                 axes.plot(*zip(*line, strict=True), style, marker="o", color=f"C{number}", label=f"{name} {dtype}", linewidth=1.6)
         axes.set(title=work, xlabel="batch", xscale="log", yscale="log")

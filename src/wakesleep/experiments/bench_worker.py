@@ -119,6 +119,14 @@ def ours(request: Request) -> Machine:
     return Machine(lambda: next(up_down_records))
 
 
+def plain(request: Request) -> Machine:
+    """Return a pass of wakesleep without its kernels by hand."""
+    from wakesleep.foundation import products
+
+    products.by_hand = False
+    return ours(request)
+
+
 def streaming(request: Request) -> Machine:
     """Return a pass of wakesleep over cases that stay on the disk."""
     from wakesleep.foundation.rng import generator
@@ -277,6 +285,7 @@ def product(dtype: torch.dtype, kind: str, n: int, below: int, above: int) -> tu
 
 CONTESTANTS: dict[str, Callable[[Request], Machine]] = {
     "wakesleep": ours,
+    "plain": plain,
     "streaming": streaming,
     "scikit-learn": scikit_learn,
     "rbms": rbms,
@@ -290,7 +299,7 @@ def version(name: str) -> str:
     """Return the contestant's version, with torch's; ours may be used without being installed."""
     if name in PRODUCTS:
         return f"torch {torch.__version__}"
-    package = "wakesleep" if name == "streaming" else name
+    package = "wakesleep" if name in ("plain", "streaming") else name
     try:
         found = importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

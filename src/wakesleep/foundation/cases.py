@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from wakesleep.foundation import products
+from wakesleep.foundation import native, products
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import permutation
 
@@ -43,7 +43,13 @@ def gather(cases: Tensor | Rows, index: Tensor, out: Tensor) -> Tensor:
 
             kernels.gather(cases, index, out)
             return out
-        return torch.div(take(cases, index), 255.0, out=out)
+        if isinstance(cases, Tensor) and out.dtype in native.ENDINGS and index.dtype == torch.int64 and native.suits(out, cases, index):
+            native.gather(cases, index, out)
+            return out
+        if out.is_cuda:
+            return torch.div(take(cases, index), 255.0, out=out)
+        pixels = take(cases, index)  # a processor is slow at steps of mixed types, and fast at turning one type into another
+        return out.copy_(pixels).div_(255.0) if out.dtype == torch.float32 else out.copy_(pixels.float().div_(255.0))
     if isinstance(cases, Tensor) and cases.dtype == out.dtype:
         return torch.index_select(cases, 0, index, out=out)
     return out.copy_(take(cases, index))

@@ -131,7 +131,10 @@ class Contrast:
             rbm.hidden_probs(self.visible, out=self.hidden)
             rbm.hidden.sample(negative, rng, out=states)
         negative.neg_()
-        torch.sub(data, model, out=self.difference)
+        if data.dtype == self.difference.dtype:
+            torch.sub(data, model, out=self.difference)
+        else:
+            self.difference.copy_(data - model)
 
     def _draw_labels(self, rbm: RBM, total_input: Tensor, rng: torch.Generator) -> Tensor:
         """Return the hidden units' input (N, hidden), in place, with each softmax group redrawn given all other visible units."""
@@ -209,11 +212,12 @@ def update(rbm: RBM, contrast: Contrast, config: CDConfig, epoch: int, state: St
         sums={"visible_bias": contrast.difference, "hidden_bias": contrast.hidden},
     )
     decay = {"weight": config.weight_decay}
-    increments.follow(rbm, [(lesson, 1.0)], state, rate=config.rate(epoch), momentum=config.momentum_at(epoch), decay=decay)
+    rate, momentum = config.rate(epoch), config.momentum_at(epoch)
+    increments.follow(rbm, [(lesson, 1.0)], state, rate=rate, momentum=momentum, decay=decay, coarse=coarse)
     if config.centred:  # the biases that learn are a + W h_mean and b + v_mean W: what the weights' move added to them is taken back
         rbm.visible_bias.addmv_(state["increment.weight"], state["hidden_mean"], alpha=-1.0)
         rbm.hidden_bias.addmv_(state["increment.weight"].t(), state["visible_mean"], alpha=-1.0)
-    precision.refresh(coarse or rbm, rbm)
+        precision.refresh(coarse or rbm, rbm)
 
 
 def _centre(contrast: Contrast, state: State) -> None:

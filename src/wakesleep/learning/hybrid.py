@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wakesleep.foundation import devices, graphs, precision
+from wakesleep.foundation import devices, graphs
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.precision import fine
 from wakesleep.learning import up_down
@@ -110,12 +110,10 @@ def _step(
     assert target is not None
     generative = (up_down.lesson(taught), 1.0)
     if config.alternate:
-        up_down.update(dbn, [generative], config.updown, epoch, state)
-        precision.refresh(coarse, dbn)
+        up_down.update(dbn, [generative], config.updown, epoch, state, coarse)
     seen = Bernoulli(batch.shape[1]).sample(batch, rng) if config.sample_pixels else batch
     told, log_probs = discriminative(coarse, seen, target)
-    up_down.update(dbn, [*([] if config.alternate else [generative]), (told, config.weight)], config.updown, epoch, state)
-    precision.refresh(coarse, dbn)
+    up_down.update(dbn, [*([] if config.alternate else [generative]), (told, config.weight)], config.updown, epoch, state, coarse)
     loss += torch.nn.functional.nll_loss(log_probs, target, ignore_index=UNLABELLED, reduction="sum")
     errors += ((log_probs.argmax(1) != target) & (target != UNLABELLED)).sum()
 

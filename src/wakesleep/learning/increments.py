@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wakesleep.foundation import distributed, products
+from wakesleep.foundation import distributed, native, products
 from wakesleep.foundation.precision import fine
 
 FEW = 64
@@ -46,7 +46,7 @@ class Lesson(NamedTuple):
         """Return the gradient of parameter `name` as far as it is no product of rows."""
         if name in self.sums:
             rows = self.sums[name]
-            return rows.sum(0, dtype=fine(rows.dtype)).div_(self.cases)
+            return rows.sum(0).to(fine(rows.dtype)).div_(self.cases)  # added up finely, and rounded once, as products are
         return self.gradients.get(name)
 
 
@@ -58,8 +58,9 @@ def follow(
     rate: float,
     momentum: float,
     decay: Mapping[str, float] | None = None,
+    coarse: nn.Module | None = None,
 ) -> None:
-    """Move each parameter of `net` that the lessons name up the weighted sum of their gradients, in place.
+    """Move each parameter of `net` that the lessons name up the weighted sum of their gradients, in place, and its `coarse` twin with it.
 
     `increments` holds the increment of parameter "a" under "increment.a"; a parameter without one has no momentum and is read and written
     once. `decay` names the parameters that decay. No gradient of weights is kept: products are added to what they move, or formed for that
@@ -67,6 +68,7 @@ def follow(
     """
     if distributed.ranks() > 1:
         lessons = [(_mean_over_ranks(net, lessons), 1.0)]
+    twins = {} if coarse is None or coarse is net else dict(coarse.named_parameters())
     for name, parameter in net.named_parameters():
         teaching = [(lesson, weight) for lesson, weight in lessons if lesson.tells(name)]
         increment, decayed = increments.get(f"increment.{name}"), rate * (decay or {}).get(name, 0.0)
@@ -76,7 +78,11 @@ def follow(
                 continue
             if momentum and weight and (alone := _alone(increment, name, lesson)):
                 change, share = alone
-                _step(parameter, increment, change.to(increment.dtype), momentum=momentum, decayed=decayed, factor=rate * weight * share)
+                how = {"momentum": momentum, "decayed": decayed, "factor": rate * weight * share}
+                if name in twins and _with_twin(parameter, increment, change, twins[name], **how):
+                    del twins[name]
+                else:
+                    _step(parameter, increment, change.to(increment.dtype), **how)
                 continue
         moved, kept = (parameter, 1 - decayed) if increment is None else (increment, momentum)
         _teach(moved, name, teaching, kept=kept, rate=rate)
@@ -85,6 +91,9 @@ def follow(
                 _step(parameter, increment, increment, momentum=0.0, decayed=decayed)
             else:
                 parameter.add_(increment)
+    if twins:
+        fine_ones = dict(net.named_parameters())
+        torch._foreach_copy_(list(twins.values()), [fine_ones[name] for name in twins])
 
 
 def _teach(moved: Tensor, name: str, lessons: Sequence[tuple[Lesson, float]], *, kept: float, rate: float) -> None:
@@ -151,6 +160,19 @@ def _by_hand(parameter: Tensor, increment: Tensor, name: str, lesson: Lesson, *,
         kernels.lean(parameter, increment, rows, momentum=momentum, factor=factor)
         return True
     return False
+
+
+def _with_twin(parameter: Tensor, increment: Tensor, change: Tensor, twin: Tensor, *, momentum: float, decayed: float, factor: float) -> bool:
+    """Let one kernel of ours move a float32 weight by a bfloat16 change, and its twin with it, where they lie alike; return whether it did."""
+    kinds = (torch.float32, torch.float32, torch.bfloat16, torch.bfloat16)
+    all_four = (parameter, increment, change, twin)
+    if tuple(each.dtype for each in all_four) != kinds or len({each.stride() for each in all_four}) > 1:
+        return False
+    flat = [each if each.is_contiguous() else each.t() for each in all_four]
+    if not native.suits(*flat):
+        return False
+    native.follow(*flat, momentum=momentum, factor=factor, decayed=decayed)
+    return True
 
 
 def _step(parameter: Tensor, increment: Tensor, change: Tensor, *, momentum: float, decayed: float, factor: float = 1.0) -> None:

@@ -228,10 +228,12 @@ def lesson(taught: Phases) -> Lesson:
     return Lesson(n, products, sums=sums)
 
 
-def update(dbn: DBN, lessons: Sequence[tuple[Lesson, float]], config: UpDownConfig, epoch: int, state: State) -> None:
-    """Move all weights and biases up the weighted sum of the lessons' gradients."""
+def update(
+    dbn: DBN, lessons: Sequence[tuple[Lesson, float]], config: UpDownConfig, epoch: int, state: State, coarse: DBN | None = None
+) -> None:
+    """Move all weights and biases up the weighted sum of the lessons' gradients, and those of the twin of lower precision along with them."""
     decay = {"memory.weight": config.weight_decay}
-    increments.follow(dbn, lessons, state, rate=config.rate(epoch), momentum=config.momentum, decay=decay)
+    increments.follow(dbn, lessons, state, rate=config.rate(epoch), momentum=config.momentum, decay=decay, coarse=coarse)
 
 
 def turns(
@@ -360,8 +362,7 @@ def _step(
 ) -> None:
     """Follow what a minibatch teaches, in place, and add the wake phase's squared error to `error`, a scalar."""
     _, _, taught = teach(index, turn)
-    update(dbn, [(lesson(taught), 1.0)], config, epoch, state)
-    precision.refresh(coarse, dbn)
+    update(dbn, [(lesson(taught), 1.0)], config, epoch, state, coarse)
     if taught.wake:
         error += squared_error(taught)
 

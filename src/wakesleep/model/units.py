@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from wakesleep.foundation import products
+from wakesleep.foundation import native, products
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.precision import fine
-from wakesleep.foundation.rng import random_words
+from wakesleep.foundation.rng import random_word, random_words
 
 MANY = 4096
 """Units from which on 16 random bits each come cheaper on a processor than 32: four of them at the price of one float."""
@@ -69,7 +69,7 @@ class Bernoulli:
         if mean.is_cuda:  # its many threads draw floats at no price, and each step of a cleverer way would be one more kernel
             return torch.lt(torch.rand(mean.shape, generator=rng, device=mean.device, dtype=fine(mean.dtype)), mean, out=states)
         if mean.dtype == torch.bfloat16 or (mean.dtype == torch.float32 and mean.numel() >= MANY):
-            return torch.lt(_random_int16(mean, rng), _thresholds(mean, rng), out=states)
+            return _toss(mean, rng, states)
         return states.uniform_(generator=rng).lt_(mean)
 
     def log_partition(self, total_input: Tensor) -> Tensor:
@@ -190,21 +190,27 @@ class Groups:
         return [kind for part in self.parts for kind in part.kinds]
 
 
+def _toss(mean: Tensor, rng: torch.Generator, states: Tensor) -> Tensor:
+    """Write 1 to `states` where one of four numbers, from -32768 to 32767, that 64 random bits hold is below its threshold, else 0."""
+    if native.suits(mean, states):
+        begin, offset = random_word(rng), _offset(rng)
+        native.draw(mean, states, begin, offset)
+        return states
+    words = random_words(-(-mean.numel() // 4), rng)
+    numbers, thresholds = words.view(torch.int16)[: mean.numel()].view(mean.shape), _thresholds(mean, rng)
+    if states.dtype == torch.float32:
+        return torch.lt(numbers, thresholds, out=states)
+    return states.copy_(numbers.float().lt_(thresholds))  # a processor is slow at steps of mixed types
+
+
 def _thresholds(mean: Tensor, rng: torch.Generator) -> Tensor:
-    """Return thresholds below which each of the numbers of `_random_int16` falls with the probability `mean`, float32.
-
-    65536 mean - 32768 - u, with one u, uniform in [0, 1), for all: 16 random bits alone would round probabilities up to the next 1/65536.
-    """
-    offset = torch.rand((), generator=rng, device=mean.device).neg_().sub_(32768.0)
-    if mean.dtype == torch.float32:
-        return torch.add(offset, mean, alpha=65536.0)
-    return torch.mul(mean, 65536.0, out=torch.empty_like(mean, dtype=torch.float32)).add_(offset)
+    """Return thresholds below which each of the numbers falls with the probability `mean`, float32: 65536 mean - 32768 - u."""
+    return torch.add(_offset(rng), mean.float(), alpha=65536.0)
 
 
-def _random_int16(like: Tensor, rng: torch.Generator) -> Tensor:
-    """Return uniform random numbers from -32768 to 32767 in the shape of `like`, four from each 64 random bits."""
-    words = random_words(-(-like.numel() // 4), rng)
-    return words.view(torch.int16)[: like.numel()].view(like.shape)
+def _offset(rng: torch.Generator) -> Tensor:
+    """Return -32768 - u, with one u, uniform in [0, 1), for all: 16 random bits alone would round probabilities up to the next 1/65536."""
+    return torch.rand((), generator=rng, device=rng.device).neg_().sub_(32768.0)
 
 
 def pick(probs: Tensor, rng: torch.Generator) -> Tensor:

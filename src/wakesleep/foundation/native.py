@@ -1,0 +1,141 @@
+"""Kernels by hand for a processor, in C: steps that PyTorch makes one after the other, each a pass through memory, made in one.
+
+`native.c` is built once, in a second, by the machine's own compiler, kept in the user's cache, and taken where a short measurement finds it
+faster. Where there is no compiler, or none that knows OpenMP, the plain way beside each call does the same, to the last bit but for `follow`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from wakesleep.foundation import products
+
+SOURCE = Path(__file__).with_suffix(".c")
+FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
+MANY = 2**14
+"""Numbers from which on a kernel is worth asking for: small nets need none, and should not wait for a compiler."""
+WORTH = 1.2
+"""How many times faster than the plain way it has to be."""
+ENDINGS = {torch.float32: "fine", torch.bfloat16: "coarse"}
+
+
+def suits(first: Tensor, *more: Tensor) -> bool:
+    """Return whether a kernel here serves these: on a processor, each one block of memory, and many numbers."""
+    return first.device.type == "cpu" and first.numel() >= MANY and all(each.is_contiguous() for each in (first, *more)) and is_faster()
+
+
+def follow(weight: Tensor, increment: Tensor, change: Tensor, twin: Tensor, *, momentum: float, factor: float, decayed: float) -> None:
+    """Move all three, in place: i <- momentum i + factor change - decayed W, W <- W + i, twin <- W.
+
+    W and i are float32, the change and the twin bfloat16, all of one shape and layout.
+    """
+    numbers = [ctypes.c_float(number) for number in (momentum, factor, decayed)]
+    _library().follow(*map(_at, (weight, increment, change, twin)), ctypes.c_int64(weight.numel()), *numbers, torch.get_num_threads())
+
+
+def draw(mean: Tensor, states: Tensor, begin: Tensor, offset: Tensor) -> None:
+    """Write 1 to `states` where a number of 16 random bits lies below offset + 65536 mean, else 0.
+
+    Both are float32 or both bfloat16, of one shape. The numbers are those of the words hashed from `begin`, an int64 scalar (`rng.hashed`).
+    """
+    name = f"draw_{ENDINGS[mean.dtype]}"
+    word, shift = ctypes.c_uint64(int(begin) % 2**64), ctypes.c_float(float(offset))
+    _library()[name](_at(mean), _at(states), ctypes.c_int64(mean.numel()), word, shift, torch.get_num_threads())
+
+
+def gather(cases: Tensor, index: Tensor, out: Tensor) -> None:
+    """Write rows `index` (n,) int64 of the pixels `cases` (N, D) uint8, over 255, to `out` (n, D), float32 or bfloat16.
+
+    Raises:
+        IndexError: a row that is not there.
+    """
+    kernel = _library()[f"gather_{ENDINGS[out.dtype]}"]
+    kernel.restype = ctypes.c_int64
+    if kernel(_at(cases), ctypes.c_int64(len(cases)), _at(index), _at(out), *map(ctypes.c_int64, out.shape), torch.get_num_threads()):
+        raise IndexError(f"rows {int(index.min())} to {int(index.max())} of {len(cases)} cases: expected 0 to {len(cases) - 1}")
+
+
+def turn(matrix: Tensor) -> Tensor:
+    """Return the transposed of a bfloat16 matrix (n, m), laid out row by row, (m, n)."""
+    turned = torch.empty(matrix.shape[::-1], dtype=matrix.dtype, device=matrix.device)
+    _library().turn(_at(matrix), _at(turned), *map(ctypes.c_int64, matrix.shape), torch.get_num_threads())
+    return turned
+
+
+def _at(tensor: Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
+def is_faster() -> bool:
+    """Return whether kernels by hand are wanted, are there, and are faster here than the plain way."""
+    return products.by_hand and _is_faster()
+
+
+@cache
+def _is_faster() -> bool:
+    if sys.byteorder != "little" or _build() is None:
+        return False
+    mean = torch.full((100, 784), 0.5, dtype=torch.bfloat16, device="cpu")
+    states, begin, offset = torch.empty_like(mean), torch.ones((), dtype=torch.int64), torch.full((), -32768.0)
+    ours, plain = float("inf"), float("inf")
+    with torch.no_grad():
+        for _ in range(20):
+            began = time.perf_counter()
+            draw(mean, states, begin, offset)
+            between = time.perf_counter()
+            states.copy_(mean.float().lt_(torch.add(offset, mean.float(), alpha=65536.0)))  # the plain way less its random numbers
+            ours, plain = min(ours, between - began), min(plain, time.perf_counter() - between)
+    return plain > WORTH * ours
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    found = _build()
+    assert found is not None
+    return ctypes.CDLL(str(found))
+
+
+@cache
+def _build() -> Path | None:
+    """Return the built library, built first where it is not there yet; None where it cannot be built or loaded."""
+    try:
+        import pooch
+
+        compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or ""]
+        told = "\n".join([SOURCE.read_text(encoding="utf-8"), *compiler, *FLAGS, _machine()])
+        path = Path(pooch.os_cache("wakesleep")) / f"native-{hashlib.sha256(told.encode()).hexdigest()[:16]}.so"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # other processes see all of it or nothing
+                made = Path(folder) / path.name
+                subprocess.run([*compiler, *FLAGS, "-o", str(made), str(SOURCE)], check=True, capture_output=True, timeout=60)
+                made.replace(path)
+        ctypes.CDLL(str(path))
+    except (OSError, ImportError, ValueError, subprocess.SubprocessError):  # no compiler, none with OpenMP, no right to write or run it
+        return None
+    return path
+
+
+def _machine() -> str:
+    """Return what the compiler builds for: a folder may be shared by machines with other processors."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = [f"model: {platform.processor()}"]
+    return " ".join(
+        [platform.system(), platform.machine(), *sorted({line for line in lines if line.startswith(("flags", "Features", "model"))})]
+    )
