@@ -12,6 +12,7 @@ import torch
 from wakesleep.cli import main
 from wakesleep.commands.reproduce import NAMES
 from wakesleep.data import Dataset, Split
+from wakesleep.experiments import results
 from wakesleep.experiments.tables import TABLES, few_labels, figures, pretraining, runs
 from wakesleep.experiments.tables.runs import Bench, Done, learn, toy
 from wakesleep.foundation.cases import UNLABELLED
@@ -63,6 +64,15 @@ def test_every_table_runs_on_a_gpu(table: str, tmp_path: Path, capsys: pytest.Ca
     out = capsys.readouterr().out
     rows = json.loads(out[out.index("[\n") :])
     assert {row["device"].startswith("cuda: ") for row in rows if row["row"].startswith("depth-")} <= {True}
+
+
+def test_a_table_ends_with_where_and_by_which_command_it_was_made(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):  # the second time nothing is told of runs
+        assert main(["reproduce", "geometry", "--smoke", "--folder", str(folder)]) == 0
+    title, *rows, where = capsys.readouterr().out.strip().splitlines()[-6:]
+    assert title == "geometry"
+    assert [row.split()[0] for row in rows] == ["translated", "translated-random", "distorted", "distorted-random"]
+    assert where == f"  {results.processor()}; wakesleep reproduce geometry --smoke --folder {folder}"
 
 
 def test_rows_say_where_they_were_made(tmp_path: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,12 +58,15 @@ def run(args: Reproduce, command: str) -> int:
     shown = sys.stderr if args.json else sys.stdout
     for name in args.tables:
         print(f"\n{name}", file=shown)
+        devices: dict[str, None] = {}
         for row in TABLES[name](bench):
             found.append({**row, "smoke": True} if args.smoke else row)
+            devices[row["device"]] = None
             print(line(row), file=shown, flush=True)
             if args.out is not None and not args.smoke:
                 args.out.mkdir(parents=True, exist_ok=True)
                 results.save(args.out / f"{row['table']}.json", [row])
+        print(f"  {', '.join(devices)}; {command}", file=shown, flush=True)
     if args.json:
         print(json.dumps(found, indent=2))
     return 0
