@@ -43,7 +43,7 @@ def gather(cases: Tensor | Rows, index: Tensor, out: Tensor) -> Tensor:
 
             kernels.gather(cases, index, out)
             return out
-        if isinstance(cases, Tensor) and out.dtype in native.ENDINGS and index.dtype == torch.int64 and native.suits(out, cases, index):
+        if isinstance(cases, Tensor) and out.dtype in native.TYPES and index.dtype == torch.int64 and native.suits(out, cases, index):
             native.gather(cases, index, out)
             return out
         if out.is_cuda:

@@ -30,12 +30,13 @@ MANY = 2**14
 """Numbers from which on a kernel is worth asking for: small nets need none, and should not wait for a compiler."""
 WORTH = 1.2
 """How many times faster than the plain way it has to be."""
-ENDINGS = {torch.float32: "fine", torch.bfloat16: "coarse"}
+TYPES = (torch.float32, torch.bfloat16)
+"""Of states and cases."""
 
 
 def suits(first: Tensor, *more: Tensor) -> bool:
     """Return whether a kernel here serves these: on a processor, each one block of memory, and many numbers."""
-    return first.device.type == "cpu" and first.numel() >= MANY and all(each.is_contiguous() for each in (first, *more)) and is_faster()
+    return first.is_cpu and first.numel() >= MANY and is_faster() and all(each.is_contiguous() for each in (first, *more))
 
 
 def follow(weight: Tensor, increment: Tensor, change: Tensor, twin: Tensor, *, momentum: float, factor: float, decayed: float) -> None:
@@ -43,18 +44,18 @@ def follow(weight: Tensor, increment: Tensor, change: Tensor, twin: Tensor, *, m
 
     W and i are float32, the change and the twin bfloat16, all of one shape and layout.
     """
-    numbers = [ctypes.c_float(number) for number in (momentum, factor, decayed)]
-    _library().follow(*map(_at, (weight, increment, change, twin)), ctypes.c_int64(weight.numel()), *numbers, torch.get_num_threads())
+    at = (weight.data_ptr(), increment.data_ptr(), change.data_ptr(), twin.data_ptr())
+    _library().follow(*at, weight.numel(), momentum, factor, decayed, torch.get_num_threads())
 
 
 def draw(mean: Tensor, states: Tensor, begin: Tensor, offset: Tensor) -> None:
     """Write 1 to `states` where a number of 16 random bits lies below offset + 65536 mean, else 0.
 
-    Both are float32 or both bfloat16, of one shape. The numbers are those of the words hashed from `begin`, an int64 scalar (`rng.hashed`).
+    Both are float32 or both bfloat16, of one shape. The numbers are those of the words hashed from `begin`, an int64 scalar (`rng.hashed`);
+    the offset is a float32 scalar.
     """
-    name = f"draw_{ENDINGS[mean.dtype]}"
-    word, shift = ctypes.c_uint64(int(begin) % 2**64), ctypes.c_float(float(offset))
-    _library()[name](_at(mean), _at(states), ctypes.c_int64(mean.numel()), word, shift, torch.get_num_threads())
+    kernel = _library().draw_fine if mean.dtype == torch.float32 else _library().draw_coarse
+    kernel(mean.data_ptr(), states.data_ptr(), mean.numel(), int(begin) % 2**64, float(offset), torch.get_num_threads())
 
 
 def gather(cases: Tensor, index: Tensor, out: Tensor) -> None:
@@ -63,21 +64,17 @@ def gather(cases: Tensor, index: Tensor, out: Tensor) -> None:
     Raises:
         IndexError: a row that is not there.
     """
-    kernel = _library()[f"gather_{ENDINGS[out.dtype]}"]
-    kernel.restype = ctypes.c_int64
-    if kernel(_at(cases), ctypes.c_int64(len(cases)), _at(index), _at(out), *map(ctypes.c_int64, out.shape), torch.get_num_threads()):
-        raise IndexError(f"rows {int(index.min())} to {int(index.max())} of {len(cases)} cases: expected 0 to {len(cases) - 1}")
+    kernel = _library().gather_fine if out.dtype == torch.float32 else _library().gather_coarse
+    count = cases.shape[0]
+    if kernel(cases.data_ptr(), count, index.data_ptr(), out.data_ptr(), *out.shape, torch.get_num_threads()):
+        raise IndexError(f"rows {int(index.min())} to {int(index.max())} of {count} cases: expected 0 to {count - 1}")
 
 
 def turn(matrix: Tensor) -> Tensor:
     """Return the transposed of a bfloat16 matrix (n, m), laid out row by row, (m, n)."""
     turned = torch.empty(matrix.shape[::-1], dtype=matrix.dtype, device=matrix.device)
-    _library().turn(_at(matrix), _at(turned), *map(ctypes.c_int64, matrix.shape), torch.get_num_threads())
+    _library().turn(matrix.data_ptr(), turned.data_ptr(), *matrix.shape, torch.get_num_threads())
     return turned
-
-
-def _at(tensor: Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(tensor.data_ptr())
 
 
 def is_faster() -> bool:
@@ -90,7 +87,7 @@ def _is_faster() -> bool:
     if sys.byteorder != "little" or _build() is None:
         return False
     mean = torch.full((100, 784), 0.5, dtype=torch.bfloat16, device="cpu")
-    states, begin, offset = torch.empty_like(mean), torch.ones((), dtype=torch.int64), torch.full((), -32768.0)
+    states, begin, offset = torch.empty_like(mean), torch.ones((), dtype=torch.int64), torch.full((), -32768.5)
     ours, plain = float("inf"), float("inf")
     with torch.no_grad():
         for _ in range(20):
@@ -106,7 +103,15 @@ def _is_faster() -> bool:
 def _library() -> ctypes.CDLL:
     found = _build()
     assert found is not None
-    return ctypes.CDLL(str(found))
+    library = ctypes.CDLL(str(found))
+    at, size, number, threads = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
+    library.follow.argtypes = (at, at, at, at, size, number, number, number, threads)
+    library.turn.argtypes = (at, at, size, size, threads)
+    for draw in (library.draw_fine, library.draw_coarse):
+        draw.argtypes = (at, at, size, ctypes.c_uint64, number, threads)
+    for gather in (library.gather_fine, library.gather_coarse):
+        gather.argtypes, gather.restype = (at, size, at, at, size, size, threads), size
+    return library
 
 
 @cache

@@ -42,12 +42,12 @@ class Lesson(NamedTuple):
         """Return whether it says something of parameter `name`."""
         return name in self.products or name in self.gradients or name in self.sums
 
-    def gradient(self, name: str) -> Tensor | None:
-        """Return the gradient of parameter `name` as far as it is no product of rows."""
+    def rest(self, name: str) -> tuple[Tensor, float] | None:
+        """Return what it says of parameter `name` as far as it is no product, and the share of it that is a gradient."""
         if name in self.sums:
             rows = self.sums[name]
-            return rows.sum(0).to(fine(rows.dtype)).div_(self.cases)  # added up finely, and rounded once, as products are
-        return self.gradients.get(name)
+            return rows.sum(0).to(fine(rows.dtype)), 1 / self.cases  # added up finely, and rounded once, as products are
+        return (self.gradients[name], 1.0) if name in self.gradients else None
 
 
 def follow(
@@ -68,32 +68,51 @@ def follow(
     """
     if distributed.ranks() > 1:
         lessons = [(_mean_over_ranks(net, lessons), 1.0)]
-    twins = {} if coarse is None or coarse is net else dict(coarse.named_parameters())
-    for name, parameter in net.named_parameters():
+    names = dict.fromkeys(name for lesson, _ in lessons for told in (lesson.products, lesson.gradients, lesson.sums) for name in told)
+    behind: list[tuple[Tensor, Tensor]] = []
+    for name in names:
+        parameter, increment = net.get_parameter(name), increments.get(f"increment.{name}")
+        twin = None if coarse is None or coarse is net else coarse.get_parameter(name)
         teaching = [(lesson, weight) for lesson, weight in lessons if lesson.tells(name)]
-        increment, decayed = increments.get(f"increment.{name}"), rate * (decay or {}).get(name, 0.0)
-        if increment is not None and len(teaching) == 1:
-            ((lesson, weight),) = teaching
-            if _by_hand(parameter, increment, name, lesson, momentum=momentum, decayed=decayed, factor=rate * weight):
-                continue
-            if momentum and weight and (alone := _alone(increment, name, lesson)):
-                change, share = alone
-                how = {"momentum": momentum, "decayed": decayed, "factor": rate * weight * share}
-                if name in twins and _with_twin(parameter, increment, change, twins[name], **how):
-                    del twins[name]
-                else:
-                    _step(parameter, increment, change.to(increment.dtype), **how)
-                continue
-        moved, kept = (parameter, 1 - decayed) if increment is None else (increment, momentum)
-        _teach(moved, name, teaching, kept=kept, rate=rate)
-        if teaching and increment is not None:
-            if decayed:
-                _step(parameter, increment, increment, momentum=0.0, decayed=decayed)
-            else:
-                parameter.add_(increment)
-    if twins:
-        fine_ones = dict(net.named_parameters())
-        torch._foreach_copy_(list(twins.values()), [fine_ones[name] for name in twins])
+        decayed = rate * decay.get(name, 0.0) if decay else 0.0
+        along = _move(parameter, increment, twin, name, teaching, rate=rate, momentum=momentum, decayed=decayed)
+        if twin is not None and not along:
+            behind.append((twin, parameter))
+    if behind:
+        torch._foreach_copy_([twin for twin, _ in behind], [parameter for _, parameter in behind])
+
+
+def _move(
+    parameter: Tensor,
+    increment: Tensor | None,
+    twin: Tensor | None,
+    name: str,
+    teaching: Sequence[tuple[Lesson, float]],
+    *,
+    rate: float,
+    momentum: float,
+    decayed: float,
+) -> bool:
+    """Move one parameter by all that is taught of it; return whether its twin moved along."""
+    if increment is not None and len(teaching) == 1:
+        ((lesson, weight),) = teaching
+        if _by_hand(parameter, increment, name, lesson, momentum=momentum, decayed=decayed, factor=rate * weight):
+            return False
+        if momentum and weight and (alone := _alone(increment, name, lesson)):
+            change, share = alone
+            how = {"momentum": momentum, "decayed": decayed, "factor": rate * weight * share}
+            if twin is not None and _with_twin(parameter, increment, change, twin, **how):
+                return True
+            _step(parameter, increment, change.to(increment.dtype), **how)
+            return False
+    moved, kept = (parameter, 1 - decayed) if increment is None else (increment, momentum)
+    _teach(moved, name, teaching, kept=kept, rate=rate)
+    if increment is not None:
+        if decayed:
+            _step(parameter, increment, increment, momentum=0.0, decayed=decayed)
+        else:
+            parameter.add_(increment)
+    return False
 
 
 def _teach(moved: Tensor, name: str, lessons: Sequence[tuple[Lesson, float]], *, kept: float, rate: float) -> None:
@@ -102,8 +121,9 @@ def _teach(moved: Tensor, name: str, lessons: Sequence[tuple[Lesson, float]], *,
         if name in lesson.products:
             _add_product(moved, *lesson.products[name], kept=kept, factor=rate * weight / lesson.cases)
             kept = 1.0
-        if (gradient := lesson.gradient(name)) is not None:
-            _add(moved, gradient, kept=kept, factor=rate * weight)
+        if (rest := lesson.rest(name)) is not None:
+            change, share = rest
+            _add(moved, change, kept=kept, factor=rate * weight * share)
             kept = 1.0
 
 
@@ -134,11 +154,11 @@ def _formed(moved: Tensor, left: Tensor, right: Tensor) -> Tensor:
 
 def _alone(increment: Tensor, name: str, lesson: Lesson) -> tuple[Tensor, float] | None:
     """Return all that a lesson says of a parameter as one change and its share, where that is formed apart anyway; else None."""
-    gradient = lesson.gradient(name)
+    rest = lesson.rest(name)
     if name not in lesson.products:
-        return None if gradient is None else (gradient, 1.0)
+        return rest
     left, right = lesson.products[name]
-    if gradient is not None or not _apart(increment, left, right):
+    if rest is not None or not _apart(increment, left, right):
         return None
     return _formed(increment, left, right), 1 / lesson.cases
 
