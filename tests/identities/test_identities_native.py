@@ -196,6 +196,16 @@ def test_statistics_are_the_same_from_rows_that_were_turned(way: str, faster: bo
     assert len(turned) == faster, "few rows, and float32, are left as they lie"
 
 
+def test_rows_are_turned_where_that_is_clearly_faster(monkeypatch) -> None:
+    real = products._turned
+    monkeypatch.setattr(products, "_turned", lambda matrix: (time.sleep(0.03), real(matrix))[1])
+    assert not products.turning_is_faster.__wrapped__()
+    clock = iter(range(10**6))
+    monkeypatch.setattr(products, "_turned", real)
+    monkeypatch.setattr(products.time, "perf_counter", lambda: float(next(clock)))
+    assert not products.turning_is_faster.__wrapped__(), "as fast is not faster"
+
+
 def unsuited() -> dict[str, tuple[Tensor, Tensor, Tensor, Tensor]]:
     one, other = torch.zeros(8, 9), torch.zeros(8, 9, dtype=torch.bfloat16)
     across = torch.zeros(9, 8).t()

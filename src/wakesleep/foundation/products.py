@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 WORTH = 1.25
-"""How many times faster oneDNN has to be: two libraries that are alike should not take turns by chance, for they round differently."""
+"""How many times faster another way has to be: two that are alike should not take turns by chance, for they round differently."""
 MANY = 2**20
 """Multiplications from which on a product is worth asking."""
 
@@ -75,7 +75,7 @@ def turning_is_faster() -> bool:
             between = time.perf_counter()
             _turned(left) @ right
             plain, other = min(plain, between - began), min(other, time.perf_counter() - between)
-    return plain > other
+    return plain > WORTH * other
 
 
 @cache
