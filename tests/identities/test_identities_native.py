@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
+from itertools import accumulate, cycle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -200,10 +201,11 @@ def test_rows_are_turned_where_that_is_clearly_faster(monkeypatch) -> None:
     real = products._turned
     monkeypatch.setattr(products, "_turned", lambda matrix: (time.sleep(0.03), real(matrix))[1])
     assert not products.turning_is_faster.__wrapped__()
-    clock = iter(range(10**6))
     monkeypatch.setattr(products, "_turned", real)
-    monkeypatch.setattr(products.time, "perf_counter", lambda: float(next(clock)))
-    assert not products.turning_is_faster.__wrapped__(), "as fast is not faster"
+    for plain, faster in ((1.2, False), (1.3, True)):
+        clock = accumulate(cycle([0.5, plain, 1.0]))
+        monkeypatch.setattr(products.time, "perf_counter", lambda clock=clock: next(clock))
+        assert products.turning_is_faster.__wrapped__() == faster
 
 
 def unsuited() -> dict[str, tuple[Tensor, Tensor, Tensor, Tensor]]:
