@@ -133,6 +133,12 @@ def test_the_plain_way_takes_part_where_kernels_by_hand_are_there(monkeypatch: p
         monkeypatch.setattr(native, "is_faster", lambda there=there: there)
         names = [(who.name, who.dtype) for who in bench.contestants(["float32", "bfloat16"], None)]
         assert [names.count(("plain", dtype)) for dtype in ("float32", "bfloat16")] == [there] * 2
+    for default, expected in (("float32", {"cd1-float32-by-hand"}), ("bfloat16", {"cd1-float32-by-hand", "cd1-by-hand", "updown-k3-by-hand"})):
+        told = {name: (slower, faster) for name, metric, slower, faster in bench.headlines(default) if metric == "speedup_over_plain"}
+        assert set(told) == expected
+        for slower, faster in told.values():
+            assert (slower[:2], slower[3]) == (faster[:2], faster[3])
+            assert (slower[2], faster[2]) == ("plain", "wakesleep")
     plain = bench.Contestant("plain", "float32", "python")
     assert [work for work in ("cd1", "cd10", "pcd", "updown-k3", "backprop", "dreaming", "ais", "streaming") if plain.can(work)] == [
         *("cd1", "cd10", "pcd", "updown-k3")

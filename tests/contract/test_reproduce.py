@@ -13,7 +13,7 @@ from wakesleep.cli import main
 from wakesleep.commands.reproduce import NAMES
 from wakesleep.data import Dataset, Split
 from wakesleep.experiments import results
-from wakesleep.experiments.tables import TABLES, few_labels, figures, pretraining, runs
+from wakesleep.experiments.tables import TABLES, costs, few_labels, figures, pretraining, runs
 from wakesleep.experiments.tables.runs import Bench, Done, learn, toy
 from wakesleep.foundation.cases import UNLABELLED
 from wakesleep.foundation.rng import generator
@@ -79,8 +79,9 @@ def test_rows_say_where_they_were_made(tmp_path: Path, digits: Dataset, monkeypa
     monkeypatch.setattr(runs, "describe", lambda device: f"{device}: a GPU")
     done = [Done(torch.nn.Sequential(), "", [], 1.0, {"test_error_percent": 1.0})]
     here = bench(tmp_path, digits)
-    (row,) = runs.collect(replace(here, device=torch.device("cuda")), "a", done)
-    assert row["device"] == "cuda: a GPU"
+    there = replace(here, device=torch.device("cuda"))
+    (row,) = runs.collect(there, "a", done)
+    assert row["device"] == costs._row(there, "a", "minutes", 1.0, 1)["device"] == "cuda: a GPU"
     (row,) = runs.collect(here, "a", done)
     assert row["device"].startswith("cpu: ")
 

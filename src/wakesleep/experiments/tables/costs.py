@@ -46,7 +46,7 @@ def _of_run(bench: Bench, part: str, seed: int, lines: list[dict[str, Any]], abo
 
 def _row(bench: Bench, name: str, metric: str, value: float, seed: int) -> Row:
     reported = "a week (2006)" if (name, metric) == ("updown-50k", "minutes") else ""
-    return row(bench.dataset.name, f"cost-{name}", metric, [value], seeds=(seed,), reported=reported, command=bench.command)
+    return row(bench.dataset.name, f"cost-{name}", metric, [value], seeds=(seed,), reported=reported, command=bench.command, **bench.where)
 
 
 def multiplications(stage: str, sizes: Sequence[int], labels: int, gibbs_steps: int = 3) -> float:
