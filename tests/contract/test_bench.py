@@ -143,9 +143,9 @@ def test_the_plain_way_takes_part_where_kernels_by_hand_are_there(monkeypatch: p
     assert [work for work in ("cd1", "cd10", "pcd", "updown-k3", "backprop", "dreaming", "ais", "streaming") if plain.can(work)] == [
         *("cd1", "cd10", "pcd", "updown-k3")
     ]
-    monkeypatch.setattr(products, "by_hand", True)
+    monkeypatch.setattr(native, "by_hand", True)
     bench_worker.CONTESTANTS["plain"]({**REQUEST, "work": "cd1", "dtype": "float32"})
-    assert not products.by_hand
+    assert not native.by_hand
 
 
 def add_product(total: torch.Size, left: torch.Size, right: torch.Size, **_: object) -> int:

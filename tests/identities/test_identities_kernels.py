@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import softplus
 
-from wakesleep.foundation import precision, products
+from wakesleep.foundation import native, precision, products
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd, increments, up_down
 from wakesleep.learning.cd import CDConfig
@@ -125,7 +125,7 @@ def test_shifts_of_the_log_partition(size, dtype) -> None:
 
 
 def served(first, *more):
-    return products.by_hand and first.dtype == torch.float32 and first.ndim == 2
+    return native.by_hand and first.dtype == torch.float32 and first.ndim == 2
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_layers_hear_and_draw_the_same_by_hand(units, calls, monkeypatch: pytest
     soft = drawn(units, states, weight, bias, generator(3, DEVICE), soft=True)
     binary_first = units.kinds[0][0] == "bernoulli"
     assert calls["layer"] == 3 * binary_first
-    monkeypatch.setattr(products, "by_hand", False)
+    monkeypatch.setattr(native, "by_hand", False)
     plain = heard(units, states, weight, bias)
     close(out, plain, torch.float32)
     close(means, plain, torch.float32)
@@ -199,7 +199,7 @@ def test_contrastive_divergence_by_hand_is_the_plain_one(options, labels, calls,
     assert calls["follow"] == 2
     assert calls["lean"] == 4
     assert calls["layer"] >= 4
-    monkeypatch.setattr(products, "by_hand", False)
+    monkeypatch.setattr(native, "by_hand", False)
     plain, told_plain = cd_step(config, labels)
     for (name, one), other in zip(ours.named_parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5, msg=name)
@@ -218,7 +218,7 @@ def up_down_step():
 def test_contrastive_wake_sleep_by_hand_is_the_plain_one(calls, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = up_down_step()
     assert calls == {"gather": 2, "follow": 10, "lean": 12, "shifts": 2, "layer": 2 * (2 + 2 * 2 + 2 + 4)}
-    monkeypatch.setattr(products, "by_hand", False)
+    monkeypatch.setattr(native, "by_hand", False)
     plain = up_down_step()
     for (name, one), other in zip(ours.named_parameters(), plain.named_parameters(), strict=True):
         torch.testing.assert_close(one, other[1], rtol=1e-5, atol=1e-5, msg=name)
@@ -270,7 +270,7 @@ def test_kernels_are_for_small_minibatches_of_a_gpu_that_may_be_coarse(monkeypat
         assert products.suit_kernels(OnGPU())
         assert not products.suit_kernels(OnGPU(), SimpleNamespace(dtype=torch.bfloat16))
         assert not products.suit_kernels(OnGPU(products.MINIBATCH + 1))
-        monkeypatch.setattr(products, "by_hand", False)
+        monkeypatch.setattr(native, "by_hand", False)
         assert not products.suit_kernels(OnGPU())
     assert not products.tensor_cores
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
-from itertools import accumulate, cycle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wakesleep.foundation import cases, native, precision, products, rng
+from wakesleep.foundation import cases, native, precision, rng
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd, hybrid, increments, up_down
 from wakesleep.learning.cd import CDConfig
@@ -42,7 +41,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "by_hand", False)
+    monkeypatch.setattr(native, "by_hand", False)
 
 
 @there
@@ -163,49 +162,6 @@ def test_a_twin_is_rounded_as_pytorch_rounds(asked) -> None:
     still = torch.zeros_like(weight)
     native.follow(weight, still, twin.clone(), twin, momentum=0.0, factor=0.0, decayed=0.0)
     torch.testing.assert_close(twin, weight.bfloat16(), rtol=0, atol=0, equal_nan=True)
-
-
-@there
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("shape", [(200, 784), (201, 77), (3, 33), (1, 1), (4, 31)])
-def test_a_matrix_is_turned(shape: tuple[int, int], threads: int) -> None:
-    matrix = torch.rand(shape, generator=generator(9)).bfloat16()
-    torch.set_num_threads(threads)
-    try:
-        turned = native.turn(matrix)
-    finally:
-        torch.set_num_threads(1)
-    assert turned.is_contiguous()
-    assert torch.equal(turned, matrix.t())
-
-
-@pytest.mark.parametrize("way", [pytest.param("native", marks=there), "PyTorch's"])
-@pytest.mark.parametrize("faster", [True, False])
-def test_statistics_are_the_same_from_rows_that_were_turned(way: str, faster: bool, monkeypatch) -> None:
-    turned: list[str] = []
-    real = products._turned
-    monkeypatch.setattr(products, "_turned", lambda matrix: (turned.append("turned"), real(matrix))[1])
-    monkeypatch.setattr(products, "turning_is_faster", lambda: faster)
-    monkeypatch.setattr(products, "by_hand", way == "native")
-    monkeypatch.setattr(native, "_is_faster", lambda: way == "native")
-    left, right = (torch.rand(150, size, generator=generator(size)).bfloat16() for size in (120, 90))
-    found = products.correlation(left, right)
-    assert turned == (["turned"] if faster else [])
-    torch.testing.assert_close(found.double(), left.double().t() @ right.double(), rtol=2**-8, atol=0)
-    products.correlation(left[:20], right[:20])
-    products.correlation(left.float(), right.float())
-    assert len(turned) == faster, "few rows, and float32, are left as they lie"
-
-
-def test_rows_are_turned_where_that_is_clearly_faster(monkeypatch) -> None:
-    real = products._turned
-    monkeypatch.setattr(products, "_turned", lambda matrix: (time.sleep(0.03), real(matrix))[1])
-    assert not products.turning_is_faster.__wrapped__()
-    monkeypatch.setattr(products, "_turned", real)
-    for plain, faster in ((1.2, False), (1.3, True)):
-        clock = accumulate(cycle([0.5, plain, 1.0]))
-        monkeypatch.setattr(products.time, "perf_counter", lambda clock=clock: next(clock))
-        assert products.turning_is_faster.__wrapped__() == faster
 
 
 def unsuited() -> dict[str, tuple[Tensor, Tensor, Tensor, Tensor]]:

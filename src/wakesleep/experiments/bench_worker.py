@@ -121,9 +121,9 @@ def ours(request: Request) -> Machine:
 
 def plain(request: Request) -> Machine:
     """Return a pass of wakesleep without its kernels by hand."""
-    from wakesleep.foundation import products
+    from wakesleep.foundation import native
 
-    products.by_hand = False
+    native.by_hand = False
     return ours(request)
 
 

@@ -70,20 +70,3 @@ DRAW(draw_coarse, uint16_t, fine, 0x3f80)
     }
 GATHER(gather_fine, float, )
 GATHER(gather_coarse, uint16_t, coarse)
-
-/* Four rows at a time, so that four numbers that come to lie beside each other are written at once. */
-void turn(const uint16_t *matrix, uint16_t *turned, int64_t rows, int64_t columns, int threads) {
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t start = 0; start < columns; start += 32) {
-        int64_t end = start + 32 < columns ? start + 32 : columns, row = 0;
-        for (; row + 4 <= rows; row += 4) {
-            const uint16_t *a = matrix + row * columns, *b = a + columns, *c = b + columns, *d = c + columns;
-            for (int64_t j = start; j < end; j++) {
-                uint64_t four = a[j] | (uint64_t)b[j] << 16 | (uint64_t)c[j] << 32 | (uint64_t)d[j] << 48;
-                memcpy(turned + j * rows + row, &four, 8);
-            }
-        }
-        for (; row < rows; row++)
-            for (int64_t j = start; j < end; j++) turned[j * rows + row] = matrix[row * columns + j];
-    }
-}

@@ -22,9 +22,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wakesleep.foundation import products
-
-SOURCE = Path(__file__).with_suffix(".c")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("native.c", "tiles.c"))
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
 MANY = 2**14
 """Numbers from which on a kernel is worth asking for: small nets need none, and should not wait for a compiler."""
@@ -32,6 +30,9 @@ WORTH = 1.2
 """How many times faster than the plain way it has to be."""
 TYPES = (torch.float32, torch.bfloat16)
 """Of states and cases."""
+
+by_hand = True
+"""Whether kernels of ours are used at all, here and on a GPU; False is for measuring, and for finding faults."""
 
 
 def suits(first: Tensor, *more: Tensor) -> bool:
@@ -45,7 +46,7 @@ def follow(weight: Tensor, increment: Tensor, change: Tensor, twin: Tensor, *, m
     W and i are float32, the change and the twin bfloat16, all of one shape and layout.
     """
     at = (weight.data_ptr(), increment.data_ptr(), change.data_ptr(), twin.data_ptr())
-    _library().follow(*at, weight.numel(), momentum, factor, decayed, torch.get_num_threads())
+    library().follow(*at, weight.numel(), momentum, factor, decayed, torch.get_num_threads())
 
 
 def draw(mean: Tensor, states: Tensor, begin: Tensor, offset: Tensor) -> None:
@@ -54,7 +55,7 @@ def draw(mean: Tensor, states: Tensor, begin: Tensor, offset: Tensor) -> None:
     Both are float32 or both bfloat16, of one shape. The numbers are those of the words hashed from `begin`, an int64 scalar (`rng.hashed`);
     the offset is a float32 scalar.
     """
-    kernel = _library().draw_fine if mean.dtype == torch.float32 else _library().draw_coarse
+    kernel = library().draw_fine if mean.dtype == torch.float32 else library().draw_coarse
     kernel(mean.data_ptr(), states.data_ptr(), mean.numel(), int(begin) % 2**64, float(offset), torch.get_num_threads())
 
 
@@ -64,22 +65,15 @@ def gather(cases: Tensor, index: Tensor, out: Tensor) -> None:
     Raises:
         IndexError: a row that is not there.
     """
-    kernel = _library().gather_fine if out.dtype == torch.float32 else _library().gather_coarse
+    kernel = library().gather_fine if out.dtype == torch.float32 else library().gather_coarse
     count = cases.shape[0]
     if kernel(cases.data_ptr(), count, index.data_ptr(), out.data_ptr(), *out.shape, torch.get_num_threads()):
         raise IndexError(f"rows {int(index.min())} to {int(index.max())} of {count} cases: expected 0 to {count - 1}")
 
 
-def turn(matrix: Tensor) -> Tensor:
-    """Return the transposed of a bfloat16 matrix (n, m), laid out row by row, (m, n)."""
-    turned = torch.empty(matrix.shape[::-1], dtype=matrix.dtype, device=matrix.device)
-    _library().turn(matrix.data_ptr(), turned.data_ptr(), *matrix.shape, torch.get_num_threads())
-    return turned
-
-
 def is_faster() -> bool:
     """Return whether kernels by hand are wanted, are there, and are faster here than the plain way."""
-    return products.by_hand and _is_faster()
+    return by_hand and _is_faster()
 
 
 @cache
@@ -100,13 +94,16 @@ def _is_faster() -> bool:
 
 
 @cache
-def _library() -> ctypes.CDLL:
+def library() -> ctypes.CDLL:
+    """Return what was built, with the types of its functions; `is_faster()` says whether there is anything."""
     found = _build()
     assert found is not None
     library = ctypes.CDLL(str(found))
     at, size, number, threads = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
     library.follow.argtypes = (at, at, at, at, size, number, number, number, threads)
-    library.turn.argtypes = (at, at, size, size, threads)
+    if library.tiles_ready():  # elsewhere the two are not there
+        library.layer.argtypes = (at, size, threads, at, size, threads, at, at, size, size, size, size, size, threads)
+        library.learn.argtypes = (at, at, at, at, size, at, size, size, size, size, number, number, number, threads)
     for draw in (library.draw_fine, library.draw_coarse):
         draw.argtypes = (at, at, size, ctypes.c_uint64, number, threads)
     for gather in (library.gather_fine, library.gather_coarse):
@@ -121,13 +118,13 @@ def _build() -> Path | None:
         import pooch
 
         compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or ""]
-        told = "\n".join([SOURCE.read_text(encoding="utf-8"), *compiler, *FLAGS, _machine()])
+        told = "\n".join([*(source.read_text(encoding="utf-8") for source in SOURCES), *compiler, *FLAGS, _machine()])
         path = Path(pooch.os_cache("wakesleep")) / f"native-{hashlib.sha256(told.encode()).hexdigest()[:16]}.so"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # other processes see all of it or nothing
                 made = Path(folder) / path.name
-                subprocess.run([*compiler, *FLAGS, "-o", str(made), str(SOURCE)], check=True, capture_output=True, timeout=60)
+                subprocess.run([*compiler, *FLAGS, "-o", str(made), *map(str, SOURCES)], check=True, capture_output=True, timeout=60)
                 made.replace(path)
         ctypes.CDLL(str(path))
     except (OSError, ImportError, ValueError, subprocess.SubprocessError):  # no compiler, none with OpenMP, no right to write or run it

@@ -1,8 +1,9 @@
-"""Float32 products on a processor, by whichever of PyTorch's libraries is the faster one there.
+"""Large products on a processor, by whoever is the fastest at them there.
 
 PyTorch multiplies float32 matrices by the library it was built with, MKL mostly, which leaves half of the vector units of some processors
-idle; oneDNN, which it carries for bfloat16, does not. A short measurement says which to take. Everything else (other types, GPUs, small
-products, whatever is to be differentiated) goes PyTorch's own way; but for the minibatches of a GPU, which `kernels` serves.
+idle; oneDNN, which it carries for bfloat16, does not. A short measurement says which to take. bfloat16 matrices go through `tiles` where the
+processor has such. Everything else (GPUs, small products, whatever is to be differentiated) goes PyTorch's own way; but for the minibatches
+of a GPU, which `kernels` serves.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from wakesleep.foundation import native, tiles
+
 WORTH = 1.25
 """How many times faster another way has to be: two that are alike should not take turns by chance, for they round differently."""
 MANY = 2**20
@@ -26,6 +29,10 @@ def affine(states: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None = No
     if suits_onednn(states, weight, bias):
         product = by_onednn(states, weight, bias)
         return product if out is None else out.copy_(product)
+    if tiles.suit(states, weight, bias, out):
+        product = states.new_empty(len(states), weight.shape[1]) if out is None else out
+        tiles.layer(states, weight, bias, 0, product)
+        return product
     return torch.addmm(bias, states, weight, out=out)
 
 
@@ -33,16 +40,11 @@ def correlation(left: Tensor, right: Tensor) -> Tensor:
     """Return left'right, (l, r), for as many rows of left (n, l) as of right (n, r)."""
     if suits_onednn(left, right):
         return by_onednn(left.t(), right)
-    if left.dtype == torch.bfloat16 and left.device.type == "cpu" and left.numel() * right.shape[1] >= MANY and turning_is_faster():
-        return _turned(left) @ right
+    if tiles.suit(left.t(), right):
+        product = left.new_empty(left.shape[1], right.shape[1])
+        tiles.layer(left.t(), right, None, 0, product)
+        return product
     return left.t() @ right
-
-
-def _turned(matrix: Tensor) -> Tensor:
-    """Return the transposed of a matrix, laid out row by row."""
-    from wakesleep.foundation import native
-
-    return native.turn(matrix) if native.suits(matrix) else matrix.t().contiguous()
 
 
 def by_onednn(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -61,21 +63,6 @@ def suits_onednn(one: Tensor, other: Tensor, *more: Tensor) -> bool:
         and not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (one, other, *more)))
         and onednn_is_faster()
     )
-
-
-@cache
-def turning_is_faster() -> bool:
-    """Return whether bfloat16 statistics are formed faster here from rows that are laid out the other way first: the best of several."""
-    with torch.no_grad():
-        left, right = torch.ones(200, 510, dtype=torch.bfloat16, device="cpu"), torch.ones(200, 2000, dtype=torch.bfloat16, device="cpu")
-        plain, other = float("inf"), float("inf")
-        for _ in range(10):
-            began = time.perf_counter()
-            left.t() @ right
-            between = time.perf_counter()
-            _turned(left) @ right
-            plain, other = min(plain, between - began), min(other, time.perf_counter() - between)
-    return plain > WORTH * other
 
 
 @cache
@@ -98,8 +85,6 @@ def onednn_is_faster() -> bool:
 
 tensor_cores = False
 """Whether float32 products may be made of TF32 numbers now; `precision.tensor_cores` says when."""
-by_hand = True
-"""Whether kernels of ours are used at all; False is for measuring, and for finding faults."""
 MINIBATCH = 1024
 """Rows up to which a minibatch leaves a GPU so idle that kernels of ours are the faster ones; large products are better left to its library."""
 
@@ -107,7 +92,7 @@ MINIBATCH = 1024
 def suit_kernels(first: Tensor, *more: Tensor) -> bool:
     """Return whether `kernels` serves a minibatch of these: matrices of one type on a GPU, few rows, products that may be coarse."""
     return (
-        by_hand
+        native.by_hand
         and first.is_cuda
         and (first.dtype == torch.bfloat16 or (first.dtype == torch.float32 and tensor_cores))
         and all(tensor.dtype == first.dtype for tensor in more)

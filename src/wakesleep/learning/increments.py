@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wakesleep.foundation import distributed, native, products
+from wakesleep.foundation import distributed, native, products, tiles
 from wakesleep.foundation.precision import fine
 
 FEW = 64
@@ -94,6 +94,10 @@ def _move(
     decayed: float,
 ) -> bool:
     """Move one parameter by all that is taught of it; return whether its twin moved along."""
+    if twin is not None and len(teaching) == 1:
+        ((lesson, weight),) = teaching
+        if _by_tiles(parameter, increment, twin, name, lesson, momentum=momentum, decayed=decayed, factor=rate * weight):
+            return True
     if increment is not None and len(teaching) == 1:
         ((lesson, weight),) = teaching
         if _by_hand(parameter, increment, name, lesson, momentum=momentum, decayed=decayed, factor=rate * weight):
@@ -180,6 +184,24 @@ def _by_hand(parameter: Tensor, increment: Tensor, name: str, lesson: Lesson, *,
         kernels.lean(parameter, increment, rows, momentum=momentum, factor=factor)
         return True
     return False
+
+
+def _by_tiles(
+    parameter: Tensor, increment: Tensor | None, twin: Tensor, name: str, lesson: Lesson, *, momentum: float, decayed: float, factor: float
+) -> bool:
+    """Let one kernel of ours multiply and move weight, increment and twin where a lesson is a product alone; return whether it did."""
+    if name not in lesson.products or name in lesson.sums or name in lesson.gradients:
+        return False
+    (left, right), weight = lesson.products[name], parameter
+    if not weight.is_contiguous():  # it lies the other way
+        left, right, weight, twin = right, left, weight.t(), twin.t()
+        increment = None if increment is None else increment.t()
+    fine = (weight,) if increment is None else (weight, increment)
+    alike = all(each.dtype == torch.float32 and each.is_contiguous() for each in fine) and twin.is_contiguous()
+    if not (alike and left.stride(1) == 1 and tiles.suit(left, right, right, twin)):
+        return False
+    tiles.learn(weight, increment, twin, left, right, momentum=momentum, factor=factor / lesson.cases, decayed=decayed)
+    return True
 
 
 def _with_twin(parameter: Tensor, increment: Tensor, change: Tensor, twin: Tensor, *, momentum: float, decayed: float, factor: float) -> bool:

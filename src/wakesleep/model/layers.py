@@ -1,24 +1,25 @@
 """What a layer makes of another: units that hear states through weights, and the states drawn from that.
 
-On a GPU the product, what the units make of it and their coins are one kernel; elsewhere they are the plain steps that it stands for.
+On a GPU the product, what the units make of it and their coins are one kernel, and on a processor that multiplies tiles all but the coins;
+elsewhere they are the plain steps that it stands for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from wakesleep.foundation import products
+from wakesleep.foundation import products, tiles
 from wakesleep.model.units import Bernoulli, Groups, Softmax, Units
 
 
 def heard(units: Units, states: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:
     """Return E[units | states] = mean(s W + b), (N, to), for states (N, from), weight (from, to) and bias (to,); to `out` where given."""
-    if (coins := _coins(units)) and products.suit_kernels(states, weight, bias):
-        from wakesleep.foundation import kernels
-
+    if (coins := _coins(units)) and (layer := _by_hand(states, weight, bias, out)):
         means = states.new_empty(len(states), units.size) if out is None else out
-        kernels.layer(states, weight, bias, coins, means)
+        layer(states, weight, bias, coins, means)
         return _finish(units, means)
     total_input = products.affine(states, weight, bias, out=out)
     return units.mean(total_input, out=total_input)
@@ -56,6 +57,15 @@ def drawn(
         else:
             part.sample(probs[..., columns], rng, out=picked[..., columns])
     return picked
+
+
+def _by_hand(states: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None) -> Callable[[Tensor, Tensor, Tensor, int, Tensor], None] | None:
+    """Return a kernel of ours that writes a layer's inputs, its first columns as means, where one serves these."""
+    if products.suit_kernels(states, weight, bias):
+        from wakesleep.foundation import kernels
+
+        return kernels.layer
+    return tiles.layer if tiles.suit(states, weight, bias, out) else None
 
 
 def _coins(units: Units) -> int:
