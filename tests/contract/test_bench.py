@@ -52,11 +52,14 @@ def test_the_smoke_sized_bench_measures_everyone_and_tells_who_was_skipped(tmp_p
         str(out),
         "--plot",
         str(plot),
+        "--machine",
+        "laptop-2",
         "--json",
     ]
     assert main(words) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["rows"] == json.loads(out.read_text())
+    assert [{**row, "table": f"{row['table']}-laptop-2"} for row in said["rows"]] == json.loads(out.read_text())
+    assert bench.of_machine(said["rows"], "") == said["rows"]
     assert plot.stat().st_size > 10_000
     assert (tmp_path / "speed-growth.png").stat().st_size > 10_000
     assert "skipped: PackageNotFoundError" in said["about"]["rbms"]
@@ -102,6 +105,8 @@ def test_a_python_that_cannot_run_is_refused_in_words(tmp_path: Path, capsys: py
     assert "expected a Python executable" in capsys.readouterr().err
     assert main(["bench", "--smoke", "--plot", "speed.gif"]) == 1
     assert ".png" in capsys.readouterr().err
+    assert main(["bench", "--smoke", "--machine", "My laptop"]) == 1
+    assert "expected small letters" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="no oneDNN")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -41,6 +42,8 @@ class Bench:
     it trained, on cases none has seen. Minutes more."""
     out: Path | None = None
     """Put the figures as rows into this JSON file, in place of older rows of the same name."""
+    machine: str = ""
+    """A name for this machine in small letters, e.g. laptop: the tables of --out end with it, and so stand beside another machine's."""
     plot: Path | None = None
     """Draw the figures into this picture file, .png or .svg, in place of an older one; growth into a second one, NAME-growth."""
     smoke: bool = False
@@ -61,6 +64,8 @@ def run(args: Bench, command: str) -> int:
         raise ConfigError(f"--rounds {args.rounds} --threads {args.threads}: expected at least 1 round, and 0 (all processors) threads or more")
     if args.plot is not None and args.plot.suffix not in (".png", ".svg"):
         raise ConfigError(f"--plot {args.plot}: expected a name that ends in .png or .svg")
+    if not re.fullmatch("[a-z0-9-]*", args.machine):
+        raise ConfigError(f"--machine {args.machine!r}: expected small letters, digits and dashes, e.g. laptop-2")
     plan = bench.SMOKE if args.smoke else replace(bench.Plan(threads=args.threads or processors()), rounds=args.rounds, batches=args.batches)
     coarse = args.precision != "float32" and str(pick_precision(args.precision, pick_device("cpu"))) == "torch.bfloat16"
     dtypes = ["float32", "bfloat16"] if coarse else ["float32"]
@@ -85,7 +90,7 @@ def run(args: Bench, command: str) -> int:
     rows += bench_quality.rows(judged, dtypes[-1], notes)
     rows = [{**row, "load_before": load, "data": args.data} for row in rows]
     if args.out is not None:
-        results.save(args.out, rows)
+        results.save(args.out, bench.of_machine(rows, args.machine))
     if args.plot is not None:
         bench.draw(args.plot, cells)
     if args.plot is not None and grown:

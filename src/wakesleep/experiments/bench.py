@@ -262,6 +262,11 @@ def rows(cells: Sequence[Cell], about: dict[str, str], plan: Plan, command: str)
     return found
 
 
+def of_machine(rows: Sequence[results.Row], name: str) -> list[results.Row]:
+    """Return the rows in tables whose names end with that of a machine, where it has one: "speed" becomes "speed-laptop"."""
+    return [{**row, "table": f"{row['table']}-{name}"} for row in rows] if name else list(rows)
+
+
 Key = tuple[str, int, str, str]
 
 
