@@ -16,6 +16,7 @@ from wakesleep.experiments import results
 from wakesleep.experiments.tables import TABLES, costs, few_labels, figures, pretraining, runs
 from wakesleep.experiments.tables.runs import Bench, Done, learn, toy
 from wakesleep.foundation.cases import UNLABELLED
+from wakesleep.foundation.devices import describe, pick_device
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop
 from wakesleep.learning.cd import CDConfig
@@ -72,7 +73,8 @@ def test_a_table_ends_with_where_and_by_which_command_it_was_made(folder: Path, 
     title, *rows, where = capsys.readouterr().out.strip().splitlines()[-6:]
     assert title == "geometry"
     assert [row.split()[0] for row in rows] == ["translated", "translated-random", "distorted", "distorted-random"]
-    assert where == f"  {results.processor()}; wakesleep reproduce geometry --smoke --folder {folder}"
+    device = describe(pick_device("auto")) if torch.cuda.is_available() else results.processor()
+    assert where == f"  {device}; wakesleep reproduce geometry --smoke --folder {folder}"
 
 
 def test_rows_say_where_they_were_made(tmp_path: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

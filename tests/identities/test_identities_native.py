@@ -34,7 +34,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     names: list[str] = []
     monkeypatch.setattr(native, "MANY", 1)
     monkeypatch.setattr(native, "_is_faster", lambda: True)
-    for name in ("follow", "draw", "gather"):
+    for name in ("follow", "lean", "draw", "gather"):
         real = getattr(native, name)
         monkeypatch.setattr(native, name, lambda *given, name=name, real=real, **more: (names.append(name), real(*given, **more)))
     return names
@@ -164,6 +164,51 @@ def test_a_twin_is_rounded_as_pytorch_rounds(asked) -> None:
     torch.testing.assert_close(twin, weight.bfloat16(), rtol=0, atol=0, equal_nan=True)
 
 
+@there
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("with_twin", [False, True])
+@pytest.mark.parametrize("shape", [(200, 500), (33, 65), (1, 64), (7, 1)])
+def test_a_bias_learns_from_the_sum_of_its_rows(shape: tuple[int, int], with_twin: bool, dtype: torch.dtype, threads: int, asked) -> None:
+    net, coarse = torch.nn.Module(), torch.nn.Module()
+    bias, increment, rows = some(shape[1], seed=1), some(shape[1], seed=2), some(*shape, seed=3).to(dtype)
+    net.register_parameter("bias", torch.nn.Parameter(bias.clone(), requires_grad=False))
+    coarse.register_parameter("bias", torch.nn.Parameter(torch.zeros(shape[1], dtype=torch.bfloat16), requires_grad=False))
+    moved = 0.9 * increment.double() + 0.2 * 0.5 / 30 * rows.double().sum(0)
+    lesson, state = Lesson(30, {}, sums={"bias": rows}), {"increment.bias": increment}
+    torch.set_num_threads(threads)
+    try:
+        increments.follow(net, [(lesson, 0.5)], state, rate=0.2, momentum=0.9, coarse=coarse if with_twin else None)
+    finally:
+        torch.set_num_threads(1)
+    assert asked == ["lean"]
+    torch.testing.assert_close(increment.double(), moved, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(net.get_parameter("bias").double(), bias.double() + moved, rtol=1e-5, atol=1e-6)
+    if with_twin:
+        assert torch.equal(coarse.get_parameter("bias"), net.get_parameter("bias").bfloat16())
+
+
+@pytest.mark.parametrize("kind", ["decay", "no increment", "two lessons", "gradients", "float64", "rows with gaps", "float32 twin"])
+def test_other_biases_learn_the_plain_way(kind: str, asked) -> None:
+    dtype = torch.float64 if kind == "float64" else torch.float32
+    net, coarse, bias = torch.nn.Module(), torch.nn.Module(), some(40, seed=1).to(dtype)
+    rows = some(30, 80, seed=3)[:, ::2] if kind == "rows with gaps" else some(30, 40, seed=3)
+    net.register_parameter("bias", torch.nn.Parameter(bias.clone(), requires_grad=False))
+    coarse.register_parameter("bias", torch.nn.Parameter(torch.zeros(40), requires_grad=False))
+    gradient = rows.double().sum(0) / 30
+    lesson = Lesson(30, {}, {"bias": gradient.to(dtype)}) if kind == "gradients" else Lesson(30, {}, sums={"bias": rows.to(dtype)})
+    lessons = [(lesson, 0.5)] * (2 if kind == "two lessons" else 1)
+    state = {} if kind == "no increment" else {"increment.bias": torch.ones(40, dtype=dtype)}
+    moved = 0.1 * len(lessons) * gradient + (0.0 if kind == "no increment" else 0.9)
+    moved -= 0.2 * 0.03 * bias.double() if kind == "decay" else 0.0
+    twin = coarse if kind == "float32 twin" else None
+    increments.follow(net, lessons, state, rate=0.2, momentum=0.9, decay={"bias": 0.03} if kind == "decay" else None, coarse=twin)
+    assert asked == []
+    torch.testing.assert_close(net.get_parameter("bias").double(), bias.double() + moved, rtol=1e-5, atol=1e-6)
+    if twin is not None:
+        assert torch.equal(coarse.get_parameter("bias"), net.get_parameter("bias"))
+
+
 def unsuited() -> dict[str, tuple[Tensor, Tensor, Tensor, Tensor]]:
     one, other = torch.zeros(8, 9), torch.zeros(8, 9, dtype=torch.bfloat16)
     across = torch.zeros(9, 8).t()
@@ -256,7 +301,7 @@ def learned(way: str) -> list[Tensor]:
 def test_loops_end_where_the_plain_way_ends(way: str, monkeypatch, asked) -> None:
     monkeypatch.setattr(rng, "HASHED", 1)
     ours = learned(way)
-    assert set(asked) == {"follow", "draw", "gather"}
+    assert set(asked) == {"follow", "lean", "draw", "gather"}
     plainly(monkeypatch)
     asked.clear()
     plain = learned(way)

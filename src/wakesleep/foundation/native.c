@@ -28,6 +28,28 @@ void follow(float *weight, float *increment, const uint16_t *change, uint16_t *t
     }
 }
 
+/* i <- momentum i + factor times the sum of the rows, b <- b + i, twin <- b where there is one. */
+#define LEAN(NAME, TYPE, READ)                                                                             \
+    void NAME(float *bias, float *increment, uint16_t *twin, const TYPE *rows, int64_t count, int64_t units, \
+              float momentum, float factor, int threads) {                                                 \
+        enum { SHARE = 64 };                                                                               \
+        _Pragma("omp parallel for schedule(static) num_threads(threads)")                                  \
+        for (int64_t start = 0; start < units; start += SHARE) {                                           \
+            int64_t wide = units - start < SHARE ? units - start : SHARE;                                  \
+            float sum[SHARE] = {0};                                                                        \
+            for (int64_t i = 0; i < count; i++)                                                            \
+                for (int64_t j = 0; j < wide; j++) sum[j] += READ(rows[i * units + start + j]);            \
+            for (int64_t j = 0; j < wide; j++) {                                                           \
+                float moved = momentum * increment[start + j] + factor * sum[j];                           \
+                increment[start + j] = moved;                                                              \
+                bias[start + j] += moved;                                                                  \
+                if (twin) twin[start + j] = coarse(bias[start + j]);                                       \
+            }                                                                                              \
+        }                                                                                                  \
+    }
+LEAN(lean_fine, float, )
+LEAN(lean_coarse, uint16_t, fine)
+
 static inline uint64_t hashed(uint64_t begin, int64_t i) { /* SplitMix64, as random_words in rng.py */
     uint64_t word = begin + (uint64_t)i * UINT64_C(0x9E3779B97F4A7C15);
     word = (word ^ (word >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);

@@ -49,6 +49,16 @@ def follow(weight: Tensor, increment: Tensor, change: Tensor, twin: Tensor, *, m
     library().follow(*at, weight.numel(), momentum, factor, decayed, torch.get_num_threads())
 
 
+def lean(bias: Tensor, increment: Tensor, twin: Tensor | None, rows: Tensor, *, momentum: float, factor: float) -> None:
+    """Move all three, in place: i <- momentum i + factor times the sum of `rows` (n, units), b <- b + i, twin <- b.
+
+    b and i (units,) are float32, the twin, where there is one, bfloat16, the rows of either type.
+    """
+    kernel = library().lean_fine if rows.dtype == torch.float32 else library().lean_coarse
+    at = (bias.data_ptr(), increment.data_ptr(), None if twin is None else twin.data_ptr(), rows.data_ptr())
+    kernel(*at, *rows.shape, momentum, factor, torch.get_num_threads())
+
+
 def draw(mean: Tensor, states: Tensor, begin: Tensor, offset: Tensor) -> None:
     """Write 1 to `states` where a number of 16 random bits lies below offset + 65536 mean, else 0.
 
@@ -101,6 +111,8 @@ def library() -> ctypes.CDLL:
     library = ctypes.CDLL(str(found))
     at, size, number, threads = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
     library.follow.argtypes = (at, at, at, at, size, number, number, number, threads)
+    for lean in (library.lean_fine, library.lean_coarse):
+        lean.argtypes = (at, at, at, at, size, size, number, number, threads)
     if library.tiles_ready():  # elsewhere the two are not there
         library.layer.argtypes = (at, size, threads, at, size, threads, at, at, size, size, size, size, size, threads)
         library.learn.argtypes = (at, at, at, at, size, at, size, size, size, size, number, number, number, threads)

@@ -26,8 +26,8 @@ def suit(left: Tensor, right: Tensor, *more: Tensor | None) -> bool:
     `more` is what else takes part in bfloat16: a bias, or where the product goes.
     """
     return (
-        left.is_cpu
-        and left.dtype == right.dtype == torch.bfloat16
+        left.dtype == right.dtype == torch.bfloat16
+        and left.is_cpu
         and left.ndim == right.ndim == 2
         and left.numel() * right.shape[1] >= MANY
         and native.is_faster()

@@ -12,7 +12,9 @@ Source: Hinton (2010), "A practical guide to training restricted Boltzmann machi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -71,8 +73,9 @@ def follow(
     names = dict.fromkeys(name for lesson, _ in lessons for told in (lesson.products, lesson.gradients, lesson.sums) for name in told)
     behind: list[tuple[Tensor, Tensor]] = []
     for name in names:
-        parameter, increment = net.get_parameter(name), increments.get(f"increment.{name}")
-        twin = None if coarse is None or coarse is net else coarse.get_parameter(name)
+        named = _named(name)
+        parameter, increment = named(net), increments.get(f"increment.{name}")
+        twin = None if coarse is None or coarse is net else named(coarse)
         teaching = [(lesson, weight) for lesson, weight in lessons if lesson.tells(name)]
         decayed = rate * decay.get(name, 0.0) if decay else 0.0
         along = _move(parameter, increment, twin, name, teaching, rate=rate, momentum=momentum, decayed=decayed)
@@ -80,6 +83,12 @@ def follow(
             behind.append((twin, parameter))
     if behind:
         torch._foreach_copy_([twin for twin, _ in behind], [parameter for _, parameter in behind])
+
+
+@cache
+def _named(name: str) -> Callable[[nn.Module], Tensor]:
+    """Return what gets the parameter of that name from a net; `get_parameter`, which looks at more, takes the time of a kernel."""
+    return attrgetter(name)
 
 
 def _move(
@@ -94,15 +103,12 @@ def _move(
     decayed: float,
 ) -> bool:
     """Move one parameter by all that is taught of it; return whether its twin moved along."""
-    if twin is not None and len(teaching) == 1:
+    if len(teaching) == 1:
         ((lesson, weight),) = teaching
-        if _by_tiles(parameter, increment, twin, name, lesson, momentum=momentum, decayed=decayed, factor=rate * weight):
-            return True
-    if increment is not None and len(teaching) == 1:
-        ((lesson, weight),) = teaching
-        if _by_hand(parameter, increment, name, lesson, momentum=momentum, decayed=decayed, factor=rate * weight):
-            return False
-        if momentum and weight and (alone := _alone(increment, name, lesson)):
+        along = _by_hand(parameter, increment, twin, name, lesson, momentum=momentum, decayed=decayed, factor=rate * weight / lesson.cases)
+        if along is not None:
+            return along
+        if increment is not None and momentum and weight and (alone := _alone(increment, name, lesson)):
             change, share = alone
             how = {"momentum": momentum, "decayed": decayed, "factor": rate * weight * share}
             if twin is not None and _with_twin(parameter, increment, change, twin, **how):
@@ -167,40 +173,58 @@ def _alone(increment: Tensor, name: str, lesson: Lesson) -> tuple[Tensor, float]
     return _formed(increment, left, right), 1 / lesson.cases
 
 
-def _by_hand(parameter: Tensor, increment: Tensor, name: str, lesson: Lesson, *, momentum: float, decayed: float, factor: float) -> bool:
-    """Let one kernel of ours move both, where there is one for what the lesson says and no more than that; return whether it did."""
+def _by_hand(
+    parameter: Tensor,
+    increment: Tensor | None,
+    twin: Tensor | None,
+    name: str,
+    lesson: Lesson,
+    *,
+    momentum: float,
+    decayed: float,
+    factor: float,
+) -> bool | None:
+    """Let one kernel of ours move a parameter, where there is one for what the lesson says; return whether the twin moved along, or None."""
     pair, rows = lesson.products.get(name), lesson.sums.get(name)
-    if parameter.dtype != torch.float32 or parameter.stride() != increment.stride() or name in lesson.gradients:
-        return False
-    factor /= lesson.cases
-    if pair is not None and rows is None and products.suit_kernels(*pair):
+    if parameter.dtype != torch.float32 or name in lesson.gradients or (pair is None) == (rows is None):
+        return None
+    if (
+        pair is not None
+        and twin is not None
+        and _by_tiles(parameter, increment, twin, *pair, momentum=momentum, decayed=decayed, factor=factor)
+    ):
+        return True
+    if increment is None or parameter.stride() != increment.stride():
+        return None
+    if pair is not None and products.suit_kernels(*pair):
         from wakesleep.foundation import kernels
 
         kernels.follow(parameter, increment, *pair, momentum=momentum, factor=factor, decayed=decayed)
-        return True
-    if pair is None and rows is not None and not decayed and products.suit_kernels(rows):
+        return False
+    if rows is not None and not decayed and products.suit_kernels(rows):
         from wakesleep.foundation import kernels
 
         kernels.lean(parameter, increment, rows, momentum=momentum, factor=factor)
+        return False
+    coarse = () if twin is None else (twin,)
+    typed = rows is not None and rows.dtype in native.TYPES and all(each.dtype == torch.bfloat16 for each in coarse)
+    if rows is not None and not decayed and typed and native.suits(rows, parameter, increment, *coarse):
+        native.lean(parameter, increment, twin, rows, momentum=momentum, factor=factor)
         return True
-    return False
+    return None
 
 
 def _by_tiles(
-    parameter: Tensor, increment: Tensor | None, twin: Tensor, name: str, lesson: Lesson, *, momentum: float, decayed: float, factor: float
+    weight: Tensor, increment: Tensor | None, twin: Tensor, left: Tensor, right: Tensor, *, momentum: float, decayed: float, factor: float
 ) -> bool:
-    """Let one kernel of ours multiply and move weight, increment and twin where a lesson is a product alone; return whether it did."""
-    if name not in lesson.products or name in lesson.sums or name in lesson.gradients:
-        return False
-    (left, right), weight = lesson.products[name], parameter
+    """Let one kernel of ours multiply and move weight, increment and twin, where the processor multiplies tiles; return whether it did."""
     if not weight.is_contiguous():  # it lies the other way
         left, right, weight, twin = right, left, weight.t(), twin.t()
         increment = None if increment is None else increment.t()
-    fine = (weight,) if increment is None else (weight, increment)
-    alike = all(each.dtype == torch.float32 and each.is_contiguous() for each in fine) and twin.is_contiguous()
-    if not (alike and left.stride(1) == 1 and tiles.suit(left, right, right, twin)):
+    alike = weight.is_contiguous() and twin.is_contiguous() and (increment is None or increment.is_contiguous())
+    if not (alike and tiles.suit(left, right, left, right, twin)):
         return False
-    tiles.learn(weight, increment, twin, left, right, momentum=momentum, factor=factor / lesson.cases, decayed=decayed)
+    tiles.learn(weight, increment, twin, left, right, momentum=momentum, factor=factor, decayed=decayed)
     return True
 
 
