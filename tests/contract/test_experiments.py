@@ -12,7 +12,7 @@ import torch
 from helpers import small_config
 from wakesleep import checkpoint
 from wakesleep.data import Dataset
-from wakesleep.experiments import costs, dreams, judge, mnist, reliability, results
+from wakesleep.experiments import costs, dreams, judge, mnist, reliability, results, shown
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning.hybrid import HybridConfig
@@ -178,7 +178,7 @@ def test_rows_of_a_gpu_say_so(figures: Path, tmp_path: Path) -> None:
 
 def test_tables_show_ranges_and_large_numbers_apart(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
-    names = {(name, metric) for _, name, metric, _ in results.TABLES["gpu"][1]}
+    names = {(name, metric) for _, name, metric, _ in shown.TABLES["gpu"][1]}
     rows = [results.row("speed", name, metric, [1234567.4, 99.5, 1.0], seeds=[1]) for name, metric in names]
     results.save(tmp_path / "results" / "speed.json", rows)
     assert "| **99.5** | 1 to 1,234,567 | 1 |" in results.render("gpu", tmp_path)
