@@ -351,9 +351,17 @@ def test_it_is_built_once(fresh, monkeypatch) -> None:
     assert [path.name for path in fresh.folder.iterdir()] == [made.name]
     monkeypatch.setattr(subprocess, "run", lambda *given, **more: pytest.fail("built again"))
     assert fresh.build() == made
-    monkeypatch.setattr(native, "_machine", lambda: "another processor")
-    with pytest.raises(pytest.fail.Exception, match="built again"):
-        fresh.build()
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "_machine", lambda: "another processor")
+        with pytest.raises(pytest.fail.Exception, match="built again"):
+            fresh.build()
+    for number, source in enumerate(native.SOURCES):
+        changed = fresh.folder.parent / source.name
+        changed.write_text(source.read_text() + "/* changed */")
+        with monkeypatch.context() as patch:
+            patch.setattr(native, "SOURCES", (*native.SOURCES[:number], changed, *native.SOURCES[number + 1 :]))
+            with pytest.raises(pytest.fail.Exception, match="built again"):
+                fresh.build()
 
 
 @there

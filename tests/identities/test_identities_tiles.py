@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import accumulate, cycle
 from pathlib import Path
@@ -98,6 +100,38 @@ def test_probabilities_are_as_exact_as_bfloat16_can_say() -> None:
     assert torch.equal(found[0, 3:], found[1, 3:])
 
 
+AT_THE_EDGE = """
+import ctypes, mmap, sys, torch
+from wakesleep.foundation import tiles
+page, kept = mmap.PAGESIZE, []
+
+def edge(*shape, dtype=torch.bfloat16, turned=False):  # a matrix whose last number is the last of its page, nothing readable behind it
+    if turned:
+        return edge(*shape[::-1], dtype=dtype).t()
+    count = torch.Size(shape).numel()
+    length = -(-count * dtype.itemsize // page) * page
+    memory = mmap.mmap(-1, length + page)
+    begin = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    assert ctypes.CDLL(None, use_errno=True).mprotect(ctypes.c_void_p(begin + length), page, 0) == 0
+    kept.append(memory)
+    return torch.frombuffer(memory, dtype=dtype, count=count, offset=length - count * dtype.itemsize).view(shape).fill_(1)
+
+for rows, inner, columns in ((100, 784, 500), (7, 33, 45), (1, 5, 3), (16, 32, 32), (17, 1, 33)):
+    for turned in ((False, False), (False, True), (True, False), (True, True)):
+        states, weight, bias = edge(rows, inner, turned=turned[0]), edge(inner, columns, turned=turned[1]), edge(columns)
+        tiles.layer(states, weight, bias, columns // 2, edge(rows, columns))
+    fine = edge(inner, columns, dtype=torch.float32), edge(inner, columns, dtype=torch.float32)
+    tiles.learn(*fine, edge(inner, columns), edge(rows, inner), edge(rows, columns), momentum=0.5, factor=0.1, decayed=0.0)
+print("nothing else was touched")
+"""
+
+
+@there
+def test_only_what_is_there_is_touched() -> None:
+    done = subprocess.run([sys.executable, "-c", AT_THE_EDGE], capture_output=True, text=True, check=False)
+    assert done.stdout == "nothing else was touched\n", (done.returncode, done.stderr)
+
+
 @there
 @pytest.mark.parametrize("turned", [False, True])
 def test_what_is_no_number_stays_in_its_row(turned: bool) -> None:
@@ -163,19 +197,20 @@ def test_an_update_takes_them_whichever_way_the_weight_lies(turned: bool, still:
 
 
 @there
-@pytest.mark.parametrize("more", ["gradients", "another lesson", "no twin"])
+@pytest.mark.parametrize("more", ["gradients", "sums", "another lesson", "no twin", "float64"])
 def test_what_is_no_product_alone_is_learned_as_before(more: str, asked) -> None:
-    net, source = RBM(40, 70, rng=generator(1)), generator(2)
-    coarse = RBM(40, 70, rng=source).bfloat16()
+    net = RBM(40, 70, rng=generator(1)).to(torch.float64 if more == "float64" else torch.float32)
+    coarse = RBM(40, 70, rng=generator(2)).bfloat16()
     pair = some(30, 40, seed=2), some(30, 70, seed=3)
-    lesson = Lesson(30, {"weight": pair}, gradients={"weight": torch.ones(40, 70)} if more == "gradients" else {})
+    gradients = {"weight": torch.full((40, 70), 2.0)} if more == "gradients" else {}
+    sums = {"weight": torch.full((3, 40, 70), 20.0)} if more == "sums" else {}
+    lesson = Lesson(30, {"weight": pair}, gradients, sums)
     lessons = [(lesson, 1.0)] * (2 if more == "another lesson" else 1)
-    before = net.weight.double()
-    times = len(lessons) * 0.1 / 30
+    before = net.weight.double().clone()
+    gradient = len(lessons) / 30 * (pair[0].double().t() @ pair[1].double()) + (2.0 if gradients or sums else 0.0)
     increments.follow(net, lessons, {}, rate=0.1, momentum=0.0, coarse=None if more == "no twin" else coarse)
-    expected = before + times * (pair[0].double().t() @ pair[1].double()) + (0.1 if more == "gradients" else 0.0)
     assert "learn" not in asked
-    torch.testing.assert_close(net.weight.double(), expected, rtol=1e-2, atol=1e-3)
+    torch.testing.assert_close(net.weight.double(), before + 0.1 * gradient, rtol=1e-2, atol=1e-3)
 
 
 @there
@@ -188,7 +223,9 @@ def test_statistics_are_formed_of_tiles(asked) -> None:
 
 @there
 @pytest.mark.parametrize("units", [Bernoulli(70), Groups((Bernoulli(60), Softmax(10))), Softmax(70)], ids=str)
-def test_units_hear_the_same(units: Any, asked) -> None:
+def test_units_hear_the_same(units: Any, asked, monkeypatch) -> None:
+    squashed, real = [], tiles.layer
+    monkeypatch.setattr(tiles, "layer", lambda *given: (squashed.append(given[3]), real(*given))[1])
     states, weight, bias = some(30, 40, seed=1), some(40, 70, seed=2), some(70, seed=3)
     expected = units.mean(states.double() @ weight.double() + bias.double())
     given = torch.empty(30, 70, dtype=torch.bfloat16)
@@ -197,6 +234,7 @@ def test_units_hear_the_same(units: Any, asked) -> None:
     assert torch.equal(found, given)
     drawn = layers.drawn(units, states, weight, bias, generator(5), given)
     assert asked == ["layer"] * 3
+    assert squashed == [{Bernoulli: 70, Groups: 60, Softmax: 0}[type(units)]] * 3, "coins' sigmoids are made with the product"
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(drawn.double().mean(), expected.mean(), rtol=0.1, atol=0.02)
 
