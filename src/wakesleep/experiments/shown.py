@@ -22,6 +22,13 @@ STRATEGIES = (
     ("calculus: rectified units, Adam", "calculus-relu-adam"),
     ("generation", "generation"),
 )
+AGAINST = (
+    ("our default against scikit-learn", "against-sklearn", "speedup", "times"),
+    ("float32 against scikit-learn", "against-sklearn-float32", "speedup", "times"),
+    ("our default against rbms", "against-rbms", "speedup", "times"),
+    ("our default against learnergy", "against-learnergy", "speedup", "times"),
+)
+"""The rivals, on whichever machine."""
 LABELLED = {
     "-supervised": "random weights",
     "-pretrained": "pretrained on all pictures",
@@ -243,10 +250,7 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("CD-1, 784-500, batch 100, float32", "cd1-float32", "fraction_of_bound", "times PyTorch's products alone"),
             ("the same", "cd1-float32", "fraction_of_onednn", "fraction of oneDNN's products alone"),
             ("the same in bfloat16, before kernels by hand", "cd1-reduced-without-kernels", "speedup_over_float32", "times float32"),
-            ("our default against scikit-learn", "against-sklearn", "speedup", "times"),
-            ("float32 against scikit-learn", "against-sklearn-float32", "speedup", "times"),
-            ("our default against rbms", "against-rbms", "speedup", "times"),
-            ("our default against learnergy", "against-learnergy", "speedup", "times"),
+            *AGAINST,
             *[
                 (
                     words if how == "" else "the same, as timed",
@@ -281,10 +285,7 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("kernels by hand against the plain way, bfloat16", "cd1-by-hand", "speedup_over_plain", "times the plain way"),
             ("the same in float32", "cd1-float32-by-hand", "speedup_over_plain", "times the plain way"),
             ("the same, contrastive wake-sleep, K = 3, bfloat16", "updown-k3-by-hand", "speedup_over_plain", "times the plain way"),
-            ("our default against scikit-learn", "against-sklearn", "speedup", "times"),
-            ("float32 against scikit-learn", "against-sklearn-float32", "speedup", "times"),
-            ("our default against rbms", "against-rbms", "speedup", "times"),
-            ("our default against learnergy", "against-learnergy", "speedup", "times"),
+            *AGAINST,
             ("contrastive wake-sleep, K = 3, float32", "updown-k3", "fraction_of_bound", "times PyTorch's products alone"),
             ("the same in bfloat16", "updown-k3-reduced", "fraction_of_bound", "fraction of the bound in bfloat16"),
             ("40,000 cases from the disk", "streaming", "cost_ratio_to_resident", "times the cost of cases in memory"),

@@ -30,9 +30,7 @@ def affine(states: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None = No
         product = by_onednn(states, weight, bias)
         return product if out is None else out.copy_(product)
     if tiles.suit(states, weight, bias, out):
-        product = states.new_empty(len(states), weight.shape[1]) if out is None else out
-        tiles.layer(states, weight, bias, 0, product)
-        return product
+        return tiles.product(states, weight, bias, out)
     return torch.addmm(bias, states, weight, out=out)
 
 
@@ -41,9 +39,7 @@ def correlation(left: Tensor, right: Tensor) -> Tensor:
     if suits_onednn(left, right):
         return by_onednn(left.t(), right)
     if tiles.suit(left.t(), right):
-        product = left.new_empty(left.shape[1], right.shape[1])
-        tiles.layer(left.t(), right, None, 0, product)
-        return product
+        return tiles.product(left.t(), right)
     return left.t() @ right
 
 

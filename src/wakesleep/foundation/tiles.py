@@ -52,6 +52,13 @@ def layer(states: Tensor, weight: Tensor, bias: Tensor | None, squashed: int, me
         raise MemoryError(f"a product of {tuple(states.shape)} and {tuple(weight.shape)} found no memory to lay them out in")
 
 
+def product(left: Tensor, right: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+    """Return left right and, where given, a bias, (n, to); written to `out` where given."""
+    total = left.new_empty(len(left), right.shape[1]) if out is None else out
+    layer(left, right, bias, 0, total)
+    return total
+
+
 def learn(
     weight: Tensor, increment: Tensor | None, twin: Tensor, left: Tensor, right: Tensor, *, momentum: float, factor: float, decayed: float
 ) -> None:
