@@ -314,7 +314,7 @@ def test_they_are_taken_where_they_are_clearly_faster(monkeypatch) -> None:
     monkeypatch.setattr(tiles, "layer", lambda *given: None)
     for plain, faster in ((1.05, False), (1.15, True)):
         clock = accumulate(cycle([0.5, 1.0, plain]))
-        monkeypatch.setattr(tiles.time, "perf_counter", lambda clock=clock: next(clock))
+        monkeypatch.setattr(native.time, "perf_counter", lambda clock=clock: next(clock))
         assert tiles.are_faster.__wrapped__() == faster
 
 

@@ -8,7 +8,6 @@ of a GPU, which `kernels` serves.
 
 from __future__ import annotations
 
-import time
 import warnings
 from functools import cache
 from importlib.util import find_spec
@@ -69,13 +68,7 @@ def onednn_is_faster() -> bool:
         return False
     with torch.no_grad():
         states, weight, bias = (torch.ones(shape, device="cpu") for shape in ((100, 784), (784, 500), (500,)))
-        plain, other = float("inf"), float("inf")
-        for _ in range(20):
-            began = time.perf_counter()
-            torch.addmm(bias, states, weight)
-            between = time.perf_counter()
-            by_onednn(states, weight, bias)
-            plain, other = min(plain, between - began), min(other, time.perf_counter() - between)
+        plain, other = native.quickest(lambda: torch.addmm(bias, states, weight), lambda: by_onednn(states, weight, bias))
     return plain > WORTH * other
 
 
