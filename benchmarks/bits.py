@@ -1,0 +1,80 @@
+"""Does a change leave every bit as it was? Two checkouts run the same workloads, and the SHA-256 of what each computes are compared.
+
+    python benchmarks/bits.py OLD NEW        paths of two checkouts (git worktrees)
+
+Each workload of `workloads.py` runs for 50 minibatches on small nets, on one thread and without compiled kernels. Exit status 1 where a
+hash differs. No hashes are kept: they hold for one machine and one release of PyTorch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+UNITS = 5
+"""Units of work of ten minibatches each."""
+
+
+def hashes() -> dict[str, str]:
+    """Return the SHA-256 of what each workload computes, with the wakesleep that is imported here; or the error it ends with."""
+    import torch
+    from workloads import SMALL, WORKLOADS
+
+    torch.set_num_threads(1)
+    _without_kernels()
+    found = {}
+    for name, workload in WORKLOADS.items():
+        try:
+            digest = hashlib.sha256()
+            for number, (tensors, _) in enumerate(workload(SMALL), 1):
+                for tensor in tensors:
+                    digest.update(tensor.contiguous().numpy().tobytes())
+                if number == UNITS:
+                    break
+            found[name] = digest.hexdigest()
+        except Exception as error:
+            found[name] = f"{type(error).__name__}: {error}"
+    return found
+
+
+def _without_kernels() -> None:
+    """Turn off compiled kernels where the version at hand does not read WAKESLEEP_BACKEND."""
+    try:
+        from wakesleep.foundation import native
+    except ImportError:
+        return
+    native.by_hand = False
+
+
+def run(checkout: Path) -> dict[str, str]:
+    """Return the hashes of the wakesleep in `checkout`."""
+    paths = os.pathsep.join([str(checkout / "src"), str(Path(__file__).parent)])
+    environment = {**os.environ, "PYTHONPATH": paths, "WAKESLEEP_BACKEND": "reference", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", "import bits, json; print(json.dumps(bits.hashes()))"],
+        env=environment, check=True, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> int:
+    """Compare two checkouts and print a line a workload."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("old", type=Path)
+    parser.add_argument("new", type=Path)
+    args = parser.parse_args()
+    old, new = run(args.old), run(args.new)
+    differ = [name for name in new if old.get(name) != new[name]]
+    for name in new:
+        print(f"{name:20} {'DIFFERS' if name in differ else 'equal':8} {old.get(name, 'absent')[:40]} {new[name][:40]}")
+    return bool(differ)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
