@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from wakesleep import checkpoint
 from wakesleep.data import KNOWN, Dataset, Split, hold_out, ink_field
-from wakesleep.foundation import devices, distributed
+from wakesleep.foundation import devices, distributed, select
 from wakesleep.foundation.cases import as_probs, order
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.precision import pick_precision
@@ -168,6 +168,7 @@ def start(
         "data_checksum": dataset.checksum,
         "seed": config.seed,
         "device": devices.describe(device),
+        "backend": select.describe(),
         "ranks": distributed.ranks(),
         "command": command,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),

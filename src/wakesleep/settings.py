@@ -41,7 +41,7 @@ class TrainConfig:
     """Seed of every random choice."""
     precision: Precision = "auto"
     """Of matrix products while learning; weights are always float32. bfloat16 is about twice as fast where the processor has it, with no
-    loss of accuracy seen; auto measures for a moment whether it does, and the run then keeps to what was found."""
+    loss of accuracy seen; auto looks at its instruction sets, and the run keeps to what follows from them."""
     chunk: int = 4096
     """Consecutive cases that are read at once from a set that stays on the disk; eight such chunks are learned from together while the next
     eight are read. Several ranks need whole chunks, at least one each."""

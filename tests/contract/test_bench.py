@@ -127,7 +127,7 @@ def test_both_libraries_make_the_same_products(kind: str, monkeypatch: pytest.Mo
 
 def test_onednn_takes_part_where_it_is_the_faster_library(monkeypatch: pytest.MonkeyPatch) -> None:
     for faster in (True, False):
-        monkeypatch.setattr(products, "onednn_is_faster", lambda faster=faster: faster)
+        monkeypatch.setattr(products, "onednn_serves", lambda faster=faster: faster)
         names = [(who.name, who.dtype) for who in bench.contestants(["float32", "bfloat16"], None)]
         assert names.count(("onednn", "float32")) == faster
         assert ("onednn", "bfloat16") not in names
@@ -135,7 +135,7 @@ def test_onednn_takes_part_where_it_is_the_faster_library(monkeypatch: pytest.Mo
 
 def test_the_plain_way_takes_part_where_kernels_by_hand_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     for there in (True, False):
-        monkeypatch.setattr(native, "is_faster", lambda there=there: there)
+        monkeypatch.setattr(native, "serves", lambda there=there: there)
         names = [(who.name, who.dtype) for who in bench.contestants(["float32", "bfloat16"], None)]
         assert [names.count(("plain", dtype)) for dtype in ("float32", "bfloat16")] == [there] * 2
     for default, expected in (("float32", {"cd1-float32-by-hand"}), ("bfloat16", {"cd1-float32-by-hand", "cd1-by-hand", "updown-k3-by-hand"})):

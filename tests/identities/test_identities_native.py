@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,7 +32,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Kernels are taken for whatever size; the names of those that were."""
     names: list[str] = []
     monkeypatch.setattr(native, "MANY", 1)
-    monkeypatch.setattr(native, "_is_faster", lambda: True)
+    monkeypatch.setattr(native, "serves", lambda: native.by_hand)
     for name in ("follow", "lean", "draw", "gather"):
         real = getattr(native, name)
         monkeypatch.setattr(native, name, lambda *given, name=name, real=real, **more: (names.append(name), real(*given, **more)))
@@ -311,7 +310,7 @@ def test_loops_end_where_the_plain_way_ends(way: str, monkeypatch, asked) -> Non
 
 
 def test_small_nets_ask_for_no_compiler(monkeypatch) -> None:
-    monkeypatch.setattr(native, "_is_faster", lambda: pytest.fail("a compiler was looked for"))
+    monkeypatch.setattr(native, "_build", lambda: pytest.fail("a compiler was looked for"))
     small = torch.full((32, 511), 0.5)
     assert not native.suits(small)
     Bernoulli(511).sample(small, generator(0))
@@ -331,7 +330,7 @@ def test_without_a_compiler_the_plain_way_does_the_work(compiler: str, fresh, mo
     monkeypatch.setenv("CC", compiler)
     assert fresh.build() is None
     monkeypatch.setattr(native, "_build", lambda: None)
-    assert not native._is_faster.__wrapped__()
+    assert not native.serves()
 
 
 def test_no_compiler_at_all(fresh, monkeypatch) -> None:
@@ -364,19 +363,8 @@ def test_it_is_built_once(fresh, monkeypatch) -> None:
                 fresh.build()
 
 
-@there
-def test_it_is_taken_where_it_is_faster(monkeypatch) -> None:
-    def slow(*given: Any) -> None:
-        time.sleep(0.002)
-
-    monkeypatch.setattr(native, "draw", lambda *given: None)
-    assert native._is_faster.__wrapped__()
-    monkeypatch.setattr(native, "draw", slow)
-    assert not native._is_faster.__wrapped__()
-
-
 def test_it_can_be_turned_off(monkeypatch) -> None:
-    monkeypatch.setattr(native, "_is_faster", lambda: True)
+    monkeypatch.setattr(native, "serves", lambda: native.by_hand)
     assert native.suits(torch.zeros(200, 200))
     assert not native.suits(torch.zeros(200, 400)[:, ::2])
     plainly(monkeypatch)

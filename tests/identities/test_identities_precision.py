@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wakesleep.foundation import precision
+from wakesleep.foundation import precision, select
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop, cd
@@ -89,8 +89,8 @@ def test_the_choice_of_precision() -> None:
     assert precision.pick_precision("bfloat16", CPU) == torch.bfloat16
     assert precision.pick_precision("auto", CPU) in (torch.float32, torch.bfloat16)
     with pytest.MonkeyPatch.context() as patch:
-        for speedup, found in ((1.2, torch.float32), (1.9, torch.bfloat16)):
-            patch.setattr(precision, "speedup", lambda device, speedup=speedup: speedup)
+        for pays, found in ((False, torch.float32), (True, torch.bfloat16)):
+            patch.setattr(select, "bfloat16_pays", lambda pays=pays: pays)
             assert precision.pick_precision("auto", CPU) == found
             assert precision.pick_precision("auto", torch.device("cuda")) == torch.float32
     with pytest.raises(ConfigError, match="'float16': expected one of auto"):

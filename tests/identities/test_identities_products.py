@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wakesleep.foundation import products
+from wakesleep.foundation import products, select
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd
 from wakesleep.learning.cd import CDConfig
@@ -15,7 +15,7 @@ N, BELOW, ABOVE = 100, 160, 120
 @pytest.fixture(params=[True, False], ids=["oneDNN", "plain"])
 def way(request, monkeypatch):
     """Take one library or the other, whichever is faster here."""
-    monkeypatch.setattr(products, "onednn_is_faster", lambda: request.param)
+    monkeypatch.setattr(products, "onednn_serves", lambda: request.param)
     return request.param
 
 
@@ -57,7 +57,7 @@ def test_a_machine_learns_the_same_either_way(monkeypatch):
     cases, found = torch.rand(300, BELOW, generator=generator(1)), []
     monkeypatch.setattr("wakesleep.model.units.Bernoulli.sample", lambda self, mean, rng, out=None: mean if out is None else out.copy_(mean))
     for faster in (True, False):
-        monkeypatch.setattr(products, "onednn_is_faster", lambda faster=faster: faster)
+        monkeypatch.setattr(products, "onednn_serves", lambda faster=faster: faster)
         rbm = RBM(BELOW, ABOVE, rng=generator(0))
         list(cd.epochs(rbm, cases, config=CDConfig(passes=2), rng=generator(2)))
         found.append(rbm.weight)
@@ -66,7 +66,7 @@ def test_a_machine_learns_the_same_either_way(monkeypatch):
 
 
 def test_only_large_float32_products_that_nobody_differentiates_may_go_another_way(monkeypatch):
-    monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
+    monkeypatch.setattr(products, "onednn_serves", lambda: True)
     states, weight = some(N, BELOW), some(BELOW, ABOVE)
     assert products.suits_onednn(states, weight)
     assert products.suits_onednn(states, weight, some(ABOVE))
@@ -80,7 +80,7 @@ def test_only_large_float32_products_that_nobody_differentiates_may_go_another_w
     assert not products.suits_onednn(states, weight, some(ABOVE).requires_grad_())
     with torch.no_grad():
         assert products.suits_onednn(states, wanted)
-    monkeypatch.setattr(products, "onednn_is_faster", lambda: False)
+    monkeypatch.setattr(products, "onednn_serves", lambda: False)
     assert not products.suits_onednn(states, weight)
 
 
@@ -92,15 +92,14 @@ def test_free_energy_can_be_differentiated(way):
     torch.testing.assert_close(visible.grad, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_choice_is_measured_once_and_needs_the_library(monkeypatch):
-    products.onednn_is_faster.cache_clear()
-    assert products.onednn_is_faster() in (True, False)
-    assert products.onednn_is_faster.cache_info().misses == 1
-    products.onednn_is_faster()
-    assert products.onednn_is_faster.cache_info().misses == 1
-    products.onednn_is_faster.cache_clear()
+def test_onednn_serves_only_where_it_is_there_and_the_processor_gains_by_it(monkeypatch):
+    serves = products.onednn_serves.__wrapped__
+    for gains in (True, False):
+        monkeypatch.setattr(select, "onednn_pays", lambda gains=gains: gains)
+        assert serves() == (gains and hasattr(torch.ops.mkldnn, "_linear_pointwise"))
+    monkeypatch.setattr(select, "onednn_pays", lambda: True)
+    monkeypatch.setenv("WAKESLEEP_BACKEND", "reference")
+    assert not serves()
+    monkeypatch.delenv("WAKESLEEP_BACKEND")
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    try:
-        assert products.onednn_is_faster() is False
-    finally:
-        products.onednn_is_faster.cache_clear()
+    assert not serves()

@@ -6,7 +6,6 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import accumulate, cycle
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +44,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Tiles are taken for whatever size; the names of what was asked of them."""
     names: list[str] = []
     monkeypatch.setattr(tiles, "MANY", 1)
-    monkeypatch.setattr(tiles, "are_faster", lambda: True)
-    monkeypatch.setattr(native, "_is_faster", lambda: True)
+    monkeypatch.setattr(tiles, "are_there", lambda: True)
+    monkeypatch.setattr(native, "serves", lambda: native.by_hand)
     for name in ("layer", "learn"):
         real = getattr(tiles, name)
         monkeypatch.setattr(tiles, name, lambda *given, name=name, real=real, **more: (names.append(name), real(*given, **more))[1])
@@ -255,11 +254,11 @@ def test_it_serves_nothing_else(asked, monkeypatch) -> None:
     assert not tiles.suit(left, right, bias.clone().requires_grad_())
     with torch.no_grad():
         assert tiles.suit(left, right, bias.clone().requires_grad_())
-    for owner, name, value in ((tiles, "MANY", 30 * 40 * 70 + 1), (tiles, "are_faster", lambda: False), (native, "by_hand", False)):
+    for owner, name, value in ((tiles, "MANY", 30 * 40 * 70 + 1), (tiles, "are_there", lambda: False), (native, "by_hand", False)):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, value)
             assert not tiles.suit(left, right, bias), name
-    monkeypatch.setattr(native, "_is_faster", lambda: False)
+    monkeypatch.setattr(native, "serves", lambda: False)
     assert not tiles.suit(left, right, bias)
 
 
@@ -284,7 +283,7 @@ def test_loops_end_where_the_plain_way_ends(way: str, monkeypatch, asked) -> Non
     ours = learned(way)
     assert set(asked) == {"layer", "learn"}
     asked.clear()
-    monkeypatch.setattr(tiles, "are_faster", lambda: False)
+    monkeypatch.setattr(tiles, "are_there", lambda: False)
     plain, fine = learned(way), learned(way, torch.float32)
     assert asked == []
     for one, other, third in zip(ours, plain, fine, strict=True):  # states are drawn from means that are rounded otherwise now and then
@@ -302,22 +301,12 @@ def test_a_processor_without_tiles_says_so_and_has_the_other_kernels(tmp_path: P
     library = native.library.__wrapped__()
     assert library.tiles_ready() == 0
     monkeypatch.setattr(native, "library", lambda: library)
-    assert not tiles.are_faster.__wrapped__()
-    assert native._is_faster.__wrapped__() in (True, False)
+    assert not tiles.are_there.__wrapped__()
     states = torch.empty(3, 8)
     native.draw(torch.ones(3, 8), states, torch.ones((), dtype=torch.int64), torch.tensor(-32768.5))
     assert bool((states == 1).all())
 
 
-@there
-def test_they_are_taken_where_they_are_clearly_faster(monkeypatch) -> None:
-    monkeypatch.setattr(tiles, "layer", lambda *given: None)
-    for plain, faster in ((1.05, False), (1.15, True)):
-        clock = accumulate(cycle([0.5, 1.0, plain]))
-        monkeypatch.setattr(native.time, "perf_counter", lambda clock=clock: next(clock))
-        assert tiles.are_faster.__wrapped__() == faster
-
-
 def test_small_products_ask_for_no_compiler(monkeypatch) -> None:
-    monkeypatch.setattr(native, "_is_faster", lambda: pytest.fail("a compiler was looked for"))
+    monkeypatch.setattr(native, "_build", lambda: pytest.fail("a compiler was looked for"))
     assert not tiles.suit(some(100, 100), some(100, 100))

@@ -27,7 +27,7 @@ class Bench:
     batches: tuple[int, ...] = (10, 100, 1000)
     """Sizes of minibatches of the single machine; figures are those at 100."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Beside float32, which is always measured: auto adds bfloat16 where a short measurement finds it fast, bfloat16 adds it in any case."""
+    """Beside float32, which is always measured: auto adds bfloat16 where the processor is fast at it, bfloat16 adds it in any case."""
     peers: Path | None = None
     """The Python executable of an environment that holds rbms and learnergy; the docs page on speed says how to make one. Without it they
     are skipped."""

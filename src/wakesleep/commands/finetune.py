@@ -44,7 +44,7 @@ class Finetune:
     json: bool = False
     """Print the evaluation as JSON instead of a table."""
     precision: Precision = "auto"
-    """Of matrix products while learning; auto takes bfloat16 where a short measurement finds it fast."""
+    """Of matrix products while learning; auto takes bfloat16 where the processor is fast at it."""
     updown: UpDownConfig = field(default_factory=UpDownConfig)
     hybrid: HybridConfig = field(default_factory=HybridConfig)
     backprop: BackpropConfig = field(default_factory=BackpropConfig)

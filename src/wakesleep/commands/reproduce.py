@@ -38,7 +38,7 @@ class Reproduce:
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of matrix products; auto takes bfloat16 where a short measurement finds it faster."""
+    """Of matrix products; auto takes bfloat16 where the processor is fast at it."""
     threads: int = 0
     """CPU threads; 0 leaves PyTorch's choice."""
     json: bool = False

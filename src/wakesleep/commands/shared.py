@@ -52,7 +52,7 @@ def meet(threads: int, device: str, before: str = "") -> torch.device:
     """Set the threads, meet the other ranks where torchrun started several, and return the device to work on.
 
     Without a number of threads: that of the run that goes on, in `before`, its device in words, for sums in another order are other
-    numbers; else one or all, whichever is faster.
+    numbers; else PyTorch's choice, which follows the processors this process may use and OMP_NUM_THREADS.
     """
     import torch
 
@@ -60,9 +60,8 @@ def meet(threads: int, device: str, before: str = "") -> torch.device:
 
     set_threads(threads)
     found = devices.pick_device(device)
-    if not threads and found.type == "cpu":
-        told = re.fullmatch(r"cpu: (\d+) threads", before)
-        torch.set_num_threads(int(told[1]) if told else devices.faster_threads())
+    if not threads and found.type == "cpu" and (told := re.fullmatch(r"cpu: (\d+) threads", before)):
+        torch.set_num_threads(int(told[1]))
     return distributed.join(found)
 
 

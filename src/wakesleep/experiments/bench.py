@@ -155,8 +155,8 @@ def contestants(dtypes: Sequence[str], peers: Path | None) -> list[Contestant]:
     """Return who takes part: ours, also without kernels by hand, and the bound in each precision, scikit-learn, and the rivals of `peers`."""
     here = sys.executable
     own = [Contestant(name, dtype, here) for dtype in dtypes for name in ("wakesleep", "bound")]
-    own += [Contestant("plain", dtype, here) for dtype in dtypes if native.is_faster()]
-    own += [Contestant("onednn", "float32", here)] if products.onednn_is_faster() else []
+    own += [Contestant("plain", dtype, here) for dtype in dtypes if native.serves()]
+    own += [Contestant("onednn", "float32", here)] if products.onednn_serves() else []
     own += [Contestant("streaming", dtypes[-1], here)]
     rivals = [] if peers is None else [Contestant(name, "float32", str(peers)) for name in ("rbms", "learnergy")]
     return [*own, Contestant("scikit-learn", "float32", here), *rivals]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
-import statistics
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -68,34 +66,6 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     return f"{device.type}: {torch.get_num_threads()} threads"
-
-
-def faster_threads() -> int:
-    """Return the number of CPU threads to learn with: one, or as many as PyTorch has now, whichever is faster at this moment.
-
-    On a machine that others use too, all threads wait at each product for the one that shares its processor, and many are several times
-    slower than one. Products and sigmoids of one minibatch (100 x 784 x 500) take turns on one thread and on all; the medians decide.
-    """
-    everyone = torch.get_num_threads()
-    if everyone == 1:
-        return 1
-    taken: dict[int, list[float]] = {1: [], everyone: []}
-    for _ in range(9):
-        for threads, seconds in taken.items():
-            torch.set_num_threads(threads)
-            seconds.append(_seconds_of_a_minibatch())
-    torch.set_num_threads(everyone)
-    return min(taken, key=lambda threads: statistics.median(taken[threads]))
-
-
-def _seconds_of_a_minibatch() -> float:
-    """Return the seconds of three products and sigmoids, after one that wakes the threads."""
-    cases, weight = torch.ones(100, 784), torch.ones(784, 500)
-    torch.sigmoid(cases @ weight)
-    began = time.perf_counter()
-    for _ in range(3):
-        torch.sigmoid(cases @ weight)
-    return time.perf_counter() - began
 
 
 def peak_memory_gb() -> float | None:

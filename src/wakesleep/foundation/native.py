@@ -1,7 +1,7 @@
 """Kernels by hand for a processor, in C: steps that PyTorch makes one after the other, each a pass through memory, made in one.
 
-`native.c` is built once, in a second, by the machine's own compiler, kept in the user's cache, and taken where a short measurement finds it
-faster. Where there is no compiler, or none that knows OpenMP, the plain way beside each call does the same, to the last bit but for `follow`.
+`native.c` is built once, in a second, by the machine's own compiler, and kept in the user's cache. Where there is no compiler, or none that
+knows OpenMP, or WAKESLEEP_BACKEND=reference, the plain way beside each call does the same, to the last bit but for `follow`.
 """
 
 from __future__ import annotations
@@ -15,30 +15,28 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from wakesleep.foundation import select
+
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("native.c", "tiles.c"))
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
 MANY = 2**14
 """Numbers from which on a kernel is worth asking for: small nets need none, and should not wait for a compiler."""
-WORTH = 1.2
-"""How many times faster than the plain way it has to be."""
 TYPES = (torch.float32, torch.bfloat16)
 """Of states and cases."""
 
-by_hand = True
+by_hand = select.backend() != "reference"
 """Whether kernels of ours are used at all, here and on a GPU; False is for measuring, and for finding faults."""
 
 
 def suits(first: Tensor, *more: Tensor) -> bool:
     """Return whether a kernel here serves these: on a processor, each one block of memory, and many numbers."""
-    return first.is_cpu and first.numel() >= MANY and is_faster() and all(each.is_contiguous() for each in (first, *more))
+    return first.is_cpu and first.numel() >= MANY and serves() and all(each.is_contiguous() for each in (first, *more))
 
 
 def follow(weight: Tensor, increment: Tensor, change: Tensor, twin: Tensor, *, momentum: float, factor: float, decayed: float) -> None:
@@ -82,40 +80,14 @@ def gather(cases: Tensor, index: Tensor, out: Tensor) -> None:
         raise IndexError(f"rows {int(index.min())} to {int(index.max())} of {count} cases: expected 0 to {count - 1}")
 
 
-def is_faster() -> bool:
-    """Return whether kernels by hand are wanted, are there, and are faster here than the plain way."""
-    return by_hand and _is_faster()
-
-
-@cache
-def _is_faster() -> bool:
-    if sys.byteorder != "little" or _build() is None:
-        return False
-    mean = torch.full((100, 784), 0.5, dtype=torch.bfloat16, device="cpu")
-    states, begin, offset = torch.empty_like(mean), torch.ones((), dtype=torch.int64), torch.full((), -32768.5)
-    with torch.no_grad():
-        ours, plain = quickest(
-            lambda: draw(mean, states, begin, offset),
-            lambda: states.copy_(mean.float().lt_(torch.add(offset, mean.float(), alpha=65536.0))),  # the plain way less its random numbers
-        )
-    return plain > WORTH * ours
-
-
-def quickest(one: Callable[[], object], other: Callable[[], object]) -> tuple[float, float]:
-    """Return the seconds of each, the best of twenty in turns, so that a machine that is disturbed disturbs both."""
-    best, others = float("inf"), float("inf")
-    for _ in range(20):
-        began = time.perf_counter()
-        one()
-        between = time.perf_counter()
-        other()
-        best, others = min(best, between - began), min(others, time.perf_counter() - between)
-    return best, others
+def serves() -> bool:
+    """Return whether kernels by hand are wanted and there."""
+    return by_hand and sys.byteorder == "little" and _build() is not None
 
 
 @cache
 def library() -> ctypes.CDLL:
-    """Return what was built, with the types of its functions; `is_faster()` says whether there is anything."""
+    """Return what was built, with the types of its functions; `serves()` says whether there is anything."""
     found = _build()
     assert found is not None
     library = ctypes.CDLL(str(found))

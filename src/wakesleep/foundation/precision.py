@@ -19,18 +19,16 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from wakesleep.foundation import products
+from wakesleep.foundation import products, select
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.products import affine
 
 Net = TypeVar("Net", bound=nn.Module)
 NAMES = ("auto", "float32", "bfloat16")
-WORTH = 1.3
-"""How many times faster bfloat16 products have to be before "auto" takes them: conversions cost some of the gain."""
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the type for products on `device`; "auto" takes bfloat16 where a short measurement finds it clearly faster on a processor.
+    """Return the type for products on `device`; "auto" takes bfloat16 on processors where it is clearly faster (`foundation.select`).
 
     A GPU makes float32 products of TF32 numbers while a net learns, and what stands around them takes longer in bfloat16 (LOG.md).
 
@@ -42,13 +40,8 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "auto" and device.type == "cuda":
         return torch.float32
     if name == "auto":
-        return torch.bfloat16 if speedup(str(device)) > WORTH else torch.float32
+        return torch.bfloat16 if device.type == "cpu" and select.bfloat16_pays() else torch.float32
     return torch.float32 if name == "float32" else torch.bfloat16
-
-
-def speedup(device: str) -> float:
-    """Return how many times faster products are in bfloat16 than in float32 on `device`."""
-    return product_rate(device, torch.bfloat16) / product_rate(device, torch.float32)
 
 
 @cache

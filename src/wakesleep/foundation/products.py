@@ -1,7 +1,7 @@
 """Large products on a processor, by whoever is the fastest at them there.
 
 PyTorch multiplies float32 matrices by the library it was built with, MKL mostly, which leaves half of the vector units of some processors
-idle; oneDNN, which it carries for bfloat16, does not. A short measurement says which to take. bfloat16 matrices go through `tiles` where the
+idle; oneDNN, which it carries for bfloat16, does not. `foundation.select` says which to take. bfloat16 matrices go through `tiles` where the
 processor has such. Everything else (GPUs, small products, whatever is to be differentiated) goes PyTorch's own way; but for the minibatches
 of a GPU, which `kernels` serves.
 """
@@ -15,10 +15,8 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from wakesleep.foundation import native, tiles
+from wakesleep.foundation import native, select, tiles
 
-WORTH = 1.25
-"""How many times faster another way has to be: two that are alike should not take turns by chance, for they round differently."""
 MANY = 2**20
 """Multiplications from which on a product is worth asking."""
 
@@ -56,20 +54,15 @@ def suits_onednn(one: Tensor, other: Tensor, *more: Tensor) -> bool:
         and one.ndim == 2
         and one.numel() * other.numel() >= MANY * other.shape[0]
         and not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (one, other, *more)))
-        and onednn_is_faster()
+        and onednn_serves()
     )
 
 
 @cache
-def onednn_is_faster() -> bool:
-    """Return whether oneDNN multiplies float32 matrices faster than PyTorch's own way here: the best of several of one minibatch each."""
-    there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call,unused-ignore]
-    if not (there and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
-        return False
-    with torch.no_grad():
-        states, weight, bias = (torch.ones(shape, device="cpu") for shape in ((100, 784), (784, 500), (500,)))
-        plain, other = native.quickest(lambda: torch.addmm(bias, states, weight), lambda: by_onednn(states, weight, bias))
-    return plain > WORTH * other
+def onednn_serves() -> bool:
+    """Return whether oneDNN forms large float32 products here: this build of PyTorch offers it, and the processor gains by it."""
+    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call,unused-ignore]
+    return there and select.backend() != "reference" and select.onednn_pays()
 
 
 tensor_cores = False

@@ -1,0 +1,72 @@
+"""Do the same command, seed and machine give the same bits, however busy the machine is?
+
+    python benchmarks/same_bits.py [--processes 10] [--neighbours 4] [--threads 2]
+
+Fresh processes train the same small net by the command line, one after the other, half of them beside processes that spin. Printed is how
+many of the final models have the most frequent SHA-256, and with which precision each learned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import hashlib
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+ROWS = {"table": "architecture", "row": "same-bits-when-busy", "metric": "identical_of_10"}
+
+
+def _spin() -> None:
+    while True:
+        sum(range(10_000))
+
+
+def train(folder: Path, data: Path, threads: int) -> tuple[str, str]:
+    """Train in a fresh process; return the SHA-256 of the final model's tensors, and the precision it learned with."""
+    call = [sys.executable, "-m", "wakesleep", "train", str(folder), "--data", str(data), "--hidden", "500", "300", "--validation", "0"]
+    call += ["--stages", "pretrain", "backprop", "--greedy.layer.passes", "2", "--greedy.memory.passes", "2", "--backprop.passes", "2"]
+    subprocess.run(call, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
+    from safetensors.numpy import load_file
+
+    digest = hashlib.sha256()
+    for name, array in sorted(load_file(folder / "model.safetensors").items()):
+        digest.update(name.encode() + array.tobytes())
+    return digest.hexdigest(), json.loads((folder / "config.json").read_text())["precision"]
+
+
+def main() -> int:
+    """Train, compare, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--processes", type=int, default=10)
+    parser.add_argument("--neighbours", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    rng, found = np.random.default_rng(0), []
+    with tempfile.TemporaryDirectory() as place:
+        data = Path(place) / "set.npz"
+        labels = np.arange(1000) % 10
+        images = (rng.random((10, 28, 28)) < 0.2)[labels] * rng.integers(128, 256, (1000, 28, 28))
+        np.savez(data, images=images.astype(np.uint8), labels=labels)
+        for number in range(args.processes):
+            spinning = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(args.neighbours * (number % 2))]
+            for process in spinning:
+                process.start()
+            found.append(train(Path(place) / str(number), data, args.threads))
+            for process in spinning:
+                process.kill()
+            print(number, "busy" if spinning else "quiet", *found[-1], flush=True)
+    (_, most), *_ = collections.Counter(found).most_common(1)
+    print(f"{most} of {args.processes} identical")
+    return most != args.processes
+
+
+if __name__ == "__main__":
+    sys.exit(main())
