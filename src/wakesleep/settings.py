@@ -13,9 +13,9 @@ from wakesleep.foundation import distributed
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.configs import require
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.hybrid import HybridConfig
-from wakesleep.learning.records import require
 from wakesleep.learning.up_down import UpDownConfig
 
 StageName = Literal["pretrain", "updown", "hybrid", "backprop", "random"]

@@ -24,8 +24,9 @@ from wakesleep.foundation.rng import generator
 from wakesleep.judging import meanfield
 from wakesleep.learning import greedy
 from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.configs import require
 from wakesleep.learning.greedy import GreedyConfig
-from wakesleep.learning.records import Pass, State, require
+from wakesleep.learning.records import Pass, State
 from wakesleep.model.dbn import DBN
 from wakesleep.sampling import dreams, missing
 from wakesleep.settings import preset

@@ -25,7 +25,8 @@ from wakesleep.judging import likelihood
 from wakesleep.judging.pseudo import pseudo_log_likelihood
 from wakesleep.learning import cd
 from wakesleep.learning.cd import CDConfig
-from wakesleep.learning.records import State, require
+from wakesleep.learning.configs import require
+from wakesleep.learning.records import State
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import Bernoulli

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
-from wakesleep.learning.records import Pass, require
+from wakesleep.learning.configs import require
+from wakesleep.learning.records import Pass
 
 Array = NDArray[Any]
 CURE = (

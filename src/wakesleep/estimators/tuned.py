@@ -19,7 +19,8 @@ from wakesleep.estimators.shared import Array
 from wakesleep.foundation.errors import DataError
 from wakesleep.learning import backprop
 from wakesleep.learning.backprop import BackpropConfig
-from wakesleep.learning.records import Pass, State, require
+from wakesleep.learning.configs import require
+from wakesleep.learning.records import Pass, State
 
 
 class TunedEstimator(DBNEstimator):

@@ -6,9 +6,7 @@ momentum, and conjugate gradient on large minibatches, three line searches each,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -21,54 +19,10 @@ from wakesleep.foundation import cases as rows
 from wakesleep.foundation import devices, distributed, graphs
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.precision import fine
-from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
+from wakesleep.learning.configs import BackpropConfig as BackpropConfig
+from wakesleep.learning.records import Pass, State, check_finite
 from wakesleep.model.dbn import DBN
 from wakesleep.model.units import Bernoulli
-
-
-@dataclass(frozen=True)
-class BackpropConfig:
-    """How the feed-forward net is fine-tuned."""
-
-    passes: int = 30
-    """Passes over the labelled cases."""
-    method: Literal["sgd", "cg"] = "sgd"
-    """Stochastic gradient descent, or conjugate gradient as in the 2006 code (slower; no rate to choose)."""
-    batch_size: int = 100
-    """Cases in a minibatch of SGD."""
-    learning_rate: float = 0.2
-    """Rate of SGD in the first pass: large steps find flatter places; 0.02 ended with a third more validation errors on MNIST."""
-    final_learning_rate: float = 0.001
-    """Rate of SGD in the last pass, reached in a straight line: the last passes average, they do not wander."""
-    momentum: float = 0.9
-    """Momentum of SGD."""
-    weight_decay: float = 0.0
-    """L2 penalty on weights; the 2006 code has none."""
-    sample_pixels: bool = True
-    """SGD sees each pixel as a binary state drawn anew with its intensity as probability, as the generative model means it: each pass shows
-    other pictures, so the net overfits less. Conjugate gradient and recognition see intensities."""
-    cg_batch_size: int = 1000
-    """Cases in a minibatch of conjugate gradient: large, because a line search trusts its gradient."""
-    cg_line_searches: int = 3
-    """Line searches a minibatch of conjugate gradient."""
-    cg_top_passes: int = 5
-    """First passes of conjugate gradient in which only the label layer moves, so that its noise does not spoil the features."""
-
-    def __post_init__(self) -> None:
-        require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
-        require(self.method in ("sgd", "cg"), f"method = {self.method!r}: expected 'sgd' or 'cg'")
-        require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
-        require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1")
-        require(0 <= self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected 0 or more")
-        require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
-        require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
-        require(self.cg_batch_size >= 1, f"cg_batch_size = {self.cg_batch_size}: expected at least 1")
-        require(self.cg_line_searches >= 1, f"cg_line_searches = {self.cg_line_searches}: expected at least 1")
-        require(self.cg_top_passes >= 0, f"cg_top_passes = {self.cg_top_passes}: expected 0 or more")
-
-    def rate(self, epoch: int) -> float:
-        """Return the learning rate of pass `epoch` (from 0)."""
-        return straight_line(self.learning_rate, self.final_learning_rate, epoch, self.passes)
 
 
 def feed_forward(sizes: Sequence[int], device: torch.device | str = "cpu") -> nn.Sequential:

@@ -8,9 +8,7 @@ Tieleman 2008). `epochs` is the loop; everything else is one minibatch.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,68 +19,11 @@ from wakesleep.foundation import cases as rows
 from wakesleep.foundation import devices, distributed, graphs, precision
 from wakesleep.foundation.precision import fine
 from wakesleep.learning import increments
+from wakesleep.learning.configs import CDConfig as CDConfig
 from wakesleep.learning.increments import Lesson
-from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
+from wakesleep.learning.records import Pass, State, check_finite
 from wakesleep.model.rbm import RBM, Statistics
 from wakesleep.model.units import pick, softmax_columns
-
-
-@dataclass(frozen=True)
-class CDConfig:
-    """How one RBM learns. Defaults: Hinton's MATLAB code and practical guide (2010), where a reason does not say otherwise."""
-
-    passes: int = 30
-    """Passes over the cases; 30 a layer in Hinton, Osindero & Teh (2006)."""
-    batch_size: int = 100
-    """Cases in a minibatch: ten of each of ten classes."""
-    learning_rate: float = 0.1
-    """Rate in the first pass; right for pixels in [0, 1] and binary hidden units."""
-    final_learning_rate: float = 0.1
-    """Rate in the last pass, reached in a straight line: a falling rate averages the noise of sampling away."""
-    momentum: float = 0.9
-    """Momentum once learning has settled."""
-    initial_momentum: float = 0.5
-    """Momentum of the first passes, while the weights still make large moves."""
-    initial_momentum_passes: int = 5
-    """How many passes use the initial momentum."""
-    weight_decay: float = 2e-4
-    """L2 penalty, on weights only: it keeps hidden units from getting stuck."""
-    gibbs_steps: int = 1
-    """K, the Gibbs steps of the negative phase: 1 is enough to pretrain, more make a better density model."""
-    persistent: bool = False
-    """Go on with the chains of the last update (PCD) instead of starting at the data (CD)."""
-    sample_visible: bool = False
-    """Sample reconstructed visible units instead of using their probabilities; needed where a distribution is claimed."""
-    label_first: bool = True
-    """Begin the negative phase by drawing the label from p(label | the other visible units), the hidden units summed out: the same
-    model and an exact Gibbs step, but the hidden units can no longer whisper the right label to their own reconstruction."""
-    centred: bool = False
-    """Measure both layers from their running means, which takes the common part out of the weights' gradient: a better density model for
-    the same passes (Montavon & Muller 2012). The model itself is the same."""
-    sparsity_target: float = 0.1
-    """Wanted mean activity of a hidden unit; only used with a sparsity cost."""
-    sparsity_cost: float = 0.0
-    """Weight of the cross-entropy between wanted and running mean activity; 0 turns it off."""
-
-    def __post_init__(self) -> None:
-        require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
-        require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
-        require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1")
-        require(0 < self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected a number above 0")
-        require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
-        require(0 <= self.initial_momentum < 1, f"initial_momentum = {self.initial_momentum}: expected a number in [0, 1)")
-        require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
-        require(self.gibbs_steps >= 1, f"gibbs_steps = {self.gibbs_steps}: expected K >= 1; contrastive divergence needs one step")
-        require(0 < self.sparsity_target < 1, f"sparsity_target = {self.sparsity_target}: expected a number in (0, 1)")
-        require(self.sparsity_cost >= 0, f"sparsity_cost = {self.sparsity_cost}: expected 0 or more")
-
-    def rate(self, epoch: int) -> float:
-        """Return the learning rate of pass `epoch` (from 0)."""
-        return straight_line(self.learning_rate, self.final_learning_rate, epoch, self.passes)
-
-    def momentum_at(self, epoch: int) -> float:
-        """Return the momentum of pass `epoch` (from 0)."""
-        return self.initial_momentum if epoch < self.initial_momentum_passes else self.momentum
 
 
 class Contrast:

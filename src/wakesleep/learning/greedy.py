@@ -6,7 +6,7 @@ Source: Hinton, Osindero & Teh (2006), sections 4 and 6.1. Each added layer can 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,20 +17,10 @@ from wakesleep.foundation import distributed
 from wakesleep.foundation.cases import UNLABELLED
 from wakesleep.foundation.errors import DataError
 from wakesleep.learning import cd
-from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.configs import GreedyConfig as GreedyConfig
 from wakesleep.learning.records import Pass, State
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
-
-
-@dataclass(frozen=True)
-class GreedyConfig:
-    """How a stack of RBMs learns."""
-
-    layer: CDConfig = field(default_factory=CDConfig)
-    """How each directed layer learns while it is still an RBM."""
-    memory: CDConfig = field(default_factory=CDConfig)
-    """How the associative memory learns; it carries the labels, so it is worth more care."""
 
 
 def features(dbn: DBN, images: Tensor, layers: int) -> Tensor:

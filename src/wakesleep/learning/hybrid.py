@@ -10,9 +10,7 @@ Generate Images"; for a single RBM: Larochelle & Bengio (2008), "Classification 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -23,29 +21,12 @@ from wakesleep.foundation import devices, graphs
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.precision import fine
 from wakesleep.learning import up_down
+from wakesleep.learning.configs import HybridConfig as HybridConfig
 from wakesleep.learning.increments import Lesson
-from wakesleep.learning.records import Pass, State, require
-from wakesleep.learning.up_down import UNLABELLED, Teach, UpDownConfig
+from wakesleep.learning.records import Pass, State
+from wakesleep.learning.up_down import UNLABELLED, Teach
 from wakesleep.model.dbn import DBN
 from wakesleep.model.units import Bernoulli
-
-
-@dataclass(frozen=True)
-class HybridConfig:
-    """How the two aims are joined."""
-
-    updown: UpDownConfig = field(default_factory=lambda: UpDownConfig(passes=30, gibbs_steps=(3,)))
-    """Contrastive wake-sleep: passes, rates, Gibbs steps."""
-    weight: float = 20.0
-    """What a nat of log p(label | image) counts against a nat of the generative model: the rates that suit contrastive wake-sleep are some
-    twenty times too small for backpropagation."""
-    alternate: bool = False
-    """Take turns, a minibatch of one and a minibatch of the other on the same cases, instead of one update by the sum."""
-    sample_pixels: bool = True
-    """Backpropagation sees pixels as binary states drawn anew with their intensities as probabilities, so that it overfits less."""
-
-    def __post_init__(self) -> None:
-        require(0 <= self.weight < math.inf, f"weight = {self.weight}: expected 0 (contrastive wake-sleep alone) or more, e.g. 10")
 
 
 def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Lesson, Tensor]:

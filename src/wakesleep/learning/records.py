@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wakesleep.foundation.errors import ConfigError, DivergedError
+from wakesleep.foundation.errors import DivergedError
 
 State = dict[str, Any]
 """All that a loop needs to go on: tensors, numbers and strings by name; `None` stands for a fresh start."""
@@ -29,17 +29,6 @@ class Pass(NamedTuple):
     """What was measured on the way, with the units in the loop's docstring."""
     state: State
     """Hand this to the same loop, with the same net, to go on after this pass."""
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise ConfigError with `message` unless `condition` holds."""
-    if not condition:
-        raise ConfigError(message)
-
-
-def straight_line(first: float, last: float, epoch: int, passes: int) -> float:
-    """Return the rate of pass `epoch` (from 0) on the straight line from `first` in the first of `passes` to `last` in the last."""
-    return first + (last - first) * (epoch / max(passes - 1, 1))
 
 
 def check_finite(parameters: Mapping[str, Tensor], rate: float) -> None:

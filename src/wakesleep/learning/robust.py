@@ -21,7 +21,8 @@ from wakesleep.foundation import devices, graphs
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.precision import fine
 from wakesleep.learning import averaging
-from wakesleep.learning.records import Pass, State, check_finite, require, restore, straight_line, velocities
+from wakesleep.learning.configs import require, straight_line
+from wakesleep.learning.records import Pass, State, check_finite, restore, velocities
 
 Change = Callable[[Tensor, torch.Generator], Tensor]
 """What makes another picture of the same thing of each case: (N, pixels) -> (N, pixels)."""

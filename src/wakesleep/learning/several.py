@@ -20,8 +20,9 @@ from wakesleep.foundation.precision import fine
 from wakesleep.learning import backprop, cd, greedy
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.configs import require
 from wakesleep.learning.greedy import GreedyConfig
-from wakesleep.learning.records import Pass, State, check_finite, require
+from wakesleep.learning.records import Pass, State, check_finite
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import Bernoulli, Units, pick, softmax_columns

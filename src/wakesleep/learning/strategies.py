@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from wakesleep.foundation import cases as rows
-from wakesleep.learning.records import Pass, State, check_finite, require, restore, straight_line, velocities
+from wakesleep.learning.configs import require, straight_line
+from wakesleep.learning.records import Pass, State, check_finite, restore, velocities
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,7 @@ Nothing has to reach equilibrium: the dream starts from the data. Source: Hinton
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -24,8 +22,9 @@ from wakesleep.foundation.cases import one_hot
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.precision import fine
 from wakesleep.learning import averaging, increments
+from wakesleep.learning.configs import UpDownConfig as UpDownConfig
 from wakesleep.learning.increments import Lesson
-from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
+from wakesleep.learning.records import Pass, State, check_finite
 from wakesleep.model.dbn import DBN
 from wakesleep.model.units import pick
 from wakesleep.sampling.gibbs import random_hidden
@@ -36,70 +35,6 @@ AVERAGE_EVERY = 5
 """Updates between two steps of the running mean: weights hardly move meanwhile, and reading them all costs."""
 UNDECIDED = -2
 """The label of a persistent chain before the first minibatch."""
-
-
-@dataclass(frozen=True)
-class UpDownConfig:
-    """How the whole net learns, once its layers are pretrained."""
-
-    passes: int = 60
-    """Passes over the cases; 300 in 2006. A running mean of the weights and a falling rate do much of what long training does."""
-    batch_size: int = 100
-    """Cases in a minibatch."""
-    learning_rate: float = 0.01
-    """Rate of the first pass, for directed layers and memory alike; the published rates are not known. Higher ones undo what the greedy stage
-    learned before they mend the memory's dreams."""
-    final_learning_rate: float = 0.0001
-    """Rate of the last pass, reached in a straight line."""
-    momentum: float = 0.9
-    """Momentum of all weights."""
-    weight_decay: float = 2e-4
-    """L2 penalty on the memory's weights; directed layers have none, for their delta rules do not run away."""
-    gibbs_steps: tuple[int, ...] = (3, 3, 5)
-    """K, the Gibbs steps of the memory, in equal shares of the passes; 3, 6, 10 for a hundred passes each in 2006. Chains that persist need
-    fewer."""
-    sample_labels: bool = False
-    """Draw the label in each Gibbs step instead of using its probabilities. The published listing uses probabilities, which is quieter but
-    not exactly the model's own chain."""
-    label_first: bool = True
-    """Begin the memory's negative phase by drawing the label anew from p(label | penultimate units), the top units summed out."""
-    persistent: float = 0.2
-    """Share of the memory's negative cases whose chains go on from the last minibatch instead of starting at the up-pass. Chains that start
-    at the data never find what the memory dreams of far from them; 0 is the published algorithm, 1 is PCD."""
-    chain_pool: int = 10
-    """Persistent chains kept for each that moves in an update. They take turns: a few chains that hardly move between updates would push the
-    same few dreams down again and again."""
-    hold_labels: bool = True
-    """Let each persistent chain hold one label, so that the memory learns what to dream of when a label is clamped; free chains drift
-    between classes and teach little about any."""
-    restart: float = 0.01
-    """Chance, at each minibatch, that a persistent chain starts again from random top states: dreams start there, so what lies on the way
-    from there must be unlearned too."""
-
-    average: float = 1.0
-    """Length in passes of the running mean of the weights, which is the model: chains that persist make the last steps noisy. 0: no mean."""
-
-    def __post_init__(self) -> None:
-        require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
-        require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
-        require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.02")
-        require(0 < self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected a number above 0")
-        require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
-        require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
-        require(0 <= self.persistent <= 1, f"persistent = {self.persistent}: expected a share in [0, 1]")
-        require(self.chain_pool >= 1, f"chain_pool = {self.chain_pool}: expected at least 1")
-        require(0 <= self.average < math.inf, f"average = {self.average}: expected a number of passes, 0 for none")
-        require(0 <= self.restart <= 1, f"restart = {self.restart}: expected a chance in [0, 1]")
-        steps = self.gibbs_steps
-        require(len(steps) > 0 and min(steps) >= 1, f"gibbs_steps = {steps}: expected K >= 1 in each share of the passes, e.g. (3, 6, 10)")
-
-    def rate(self, epoch: int) -> float:
-        """Return the learning rate of pass `epoch` (from 0)."""
-        return straight_line(self.learning_rate, self.final_learning_rate, epoch, self.passes)
-
-    def steps_at(self, epoch: int) -> int:
-        """Return K in pass `epoch` (from 0)."""
-        return self.gibbs_steps[min(epoch * len(self.gibbs_steps) // max(self.passes, 1), len(self.gibbs_steps) - 1)]
 
 
 class Phases(NamedTuple):

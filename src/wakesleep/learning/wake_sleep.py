@@ -19,7 +19,8 @@ from torch import Tensor
 
 from wakesleep.foundation import cases as rows
 from wakesleep.learning import increments
-from wakesleep.learning.records import Pass, State, check_finite, require, straight_line
+from wakesleep.learning.configs import require, straight_line
+from wakesleep.learning.records import Pass, State, check_finite
 from wakesleep.model.helmholtz import Helmholtz
 
 

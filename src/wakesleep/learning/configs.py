@@ -1,0 +1,218 @@
+"""How each algorithm of a run learns, as data: settings with their defaults and checks. Nothing here needs PyTorch.
+
+So the command line can explain and check its options without loading it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from wakesleep.foundation.errors import ConfigError
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ConfigError with `message` unless `condition` holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def straight_line(first: float, last: float, epoch: int, passes: int) -> float:
+    """Return the rate of pass `epoch` (from 0) on the straight line from `first` in the first of `passes` to `last` in the last."""
+    return first + (last - first) * (epoch / max(passes - 1, 1))
+
+
+@dataclass(frozen=True)
+class CDConfig:
+    """How one RBM learns. Defaults: Hinton's MATLAB code and practical guide (2010), where a reason does not say otherwise."""
+
+    passes: int = 30
+    """Passes over the cases; 30 a layer in Hinton, Osindero & Teh (2006)."""
+    batch_size: int = 100
+    """Cases in a minibatch: ten of each of ten classes."""
+    learning_rate: float = 0.1
+    """Rate in the first pass; right for pixels in [0, 1] and binary hidden units."""
+    final_learning_rate: float = 0.1
+    """Rate in the last pass, reached in a straight line: a falling rate averages the noise of sampling away."""
+    momentum: float = 0.9
+    """Momentum once learning has settled."""
+    initial_momentum: float = 0.5
+    """Momentum of the first passes, while the weights still make large moves."""
+    initial_momentum_passes: int = 5
+    """How many passes use the initial momentum."""
+    weight_decay: float = 2e-4
+    """L2 penalty, on weights only: it keeps hidden units from getting stuck."""
+    gibbs_steps: int = 1
+    """K, the Gibbs steps of the negative phase: 1 is enough to pretrain, more make a better density model."""
+    persistent: bool = False
+    """Go on with the chains of the last update (PCD) instead of starting at the data (CD)."""
+    sample_visible: bool = False
+    """Sample reconstructed visible units instead of using their probabilities; needed where a distribution is claimed."""
+    label_first: bool = True
+    """Begin the negative phase by drawing the label from p(label | the other visible units), the hidden units summed out: the same
+    model and an exact Gibbs step, but the hidden units can no longer whisper the right label to their own reconstruction."""
+    centred: bool = False
+    """Measure both layers from their running means, which takes the common part out of the weights' gradient: a better density model for
+    the same passes (Montavon & Muller 2012). The model itself is the same."""
+    sparsity_target: float = 0.1
+    """Wanted mean activity of a hidden unit; only used with a sparsity cost."""
+    sparsity_cost: float = 0.0
+    """Weight of the cross-entropy between wanted and running mean activity; 0 turns it off."""
+
+    def __post_init__(self) -> None:
+        require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
+        require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
+        require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1")
+        require(0 < self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected a number above 0")
+        require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
+        require(0 <= self.initial_momentum < 1, f"initial_momentum = {self.initial_momentum}: expected a number in [0, 1)")
+        require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
+        require(self.gibbs_steps >= 1, f"gibbs_steps = {self.gibbs_steps}: expected K >= 1; contrastive divergence needs one step")
+        require(0 < self.sparsity_target < 1, f"sparsity_target = {self.sparsity_target}: expected a number in (0, 1)")
+        require(self.sparsity_cost >= 0, f"sparsity_cost = {self.sparsity_cost}: expected 0 or more")
+
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of pass `epoch` (from 0)."""
+        return straight_line(self.learning_rate, self.final_learning_rate, epoch, self.passes)
+
+    def momentum_at(self, epoch: int) -> float:
+        """Return the momentum of pass `epoch` (from 0)."""
+        return self.initial_momentum if epoch < self.initial_momentum_passes else self.momentum
+
+
+@dataclass(frozen=True)
+class GreedyConfig:
+    """How a stack of RBMs learns."""
+
+    layer: CDConfig = field(default_factory=CDConfig)
+    """How each directed layer learns while it is still an RBM."""
+    memory: CDConfig = field(default_factory=CDConfig)
+    """How the associative memory learns; it carries the labels, so it is worth more care."""
+
+
+@dataclass(frozen=True)
+class UpDownConfig:
+    """How the whole net learns, once its layers are pretrained."""
+
+    passes: int = 60
+    """Passes over the cases; 300 in 2006. A running mean of the weights and a falling rate do much of what long training does."""
+    batch_size: int = 100
+    """Cases in a minibatch."""
+    learning_rate: float = 0.01
+    """Rate of the first pass, for directed layers and memory alike; the published rates are not known. Higher ones undo what the greedy stage
+    learned before they mend the memory's dreams."""
+    final_learning_rate: float = 0.0001
+    """Rate of the last pass, reached in a straight line."""
+    momentum: float = 0.9
+    """Momentum of all weights."""
+    weight_decay: float = 2e-4
+    """L2 penalty on the memory's weights; directed layers have none, for their delta rules do not run away."""
+    gibbs_steps: tuple[int, ...] = (3, 3, 5)
+    """K, the Gibbs steps of the memory, in equal shares of the passes; 3, 6, 10 for a hundred passes each in 2006. Chains that persist need
+    fewer."""
+    sample_labels: bool = False
+    """Draw the label in each Gibbs step instead of using its probabilities. The published listing uses probabilities, which is quieter but
+    not exactly the model's own chain."""
+    label_first: bool = True
+    """Begin the memory's negative phase by drawing the label anew from p(label | penultimate units), the top units summed out."""
+    persistent: float = 0.2
+    """Share of the memory's negative cases whose chains go on from the last minibatch instead of starting at the up-pass. Chains that start
+    at the data never find what the memory dreams of far from them; 0 is the published algorithm, 1 is PCD."""
+    chain_pool: int = 10
+    """Persistent chains kept for each that moves in an update. They take turns: a few chains that hardly move between updates would push the
+    same few dreams down again and again."""
+    hold_labels: bool = True
+    """Let each persistent chain hold one label, so that the memory learns what to dream of when a label is clamped; free chains drift
+    between classes and teach little about any."""
+    restart: float = 0.01
+    """Chance, at each minibatch, that a persistent chain starts again from random top states: dreams start there, so what lies on the way
+    from there must be unlearned too."""
+
+    average: float = 1.0
+    """Length in passes of the running mean of the weights, which is the model: chains that persist make the last steps noisy. 0: no mean."""
+
+    def __post_init__(self) -> None:
+        require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
+        require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
+        require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.02")
+        require(0 < self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected a number above 0")
+        require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
+        require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
+        require(0 <= self.persistent <= 1, f"persistent = {self.persistent}: expected a share in [0, 1]")
+        require(self.chain_pool >= 1, f"chain_pool = {self.chain_pool}: expected at least 1")
+        require(0 <= self.average < math.inf, f"average = {self.average}: expected a number of passes, 0 for none")
+        require(0 <= self.restart <= 1, f"restart = {self.restart}: expected a chance in [0, 1]")
+        steps = self.gibbs_steps
+        require(len(steps) > 0 and min(steps) >= 1, f"gibbs_steps = {steps}: expected K >= 1 in each share of the passes, e.g. (3, 6, 10)")
+
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of pass `epoch` (from 0)."""
+        return straight_line(self.learning_rate, self.final_learning_rate, epoch, self.passes)
+
+    def steps_at(self, epoch: int) -> int:
+        """Return K in pass `epoch` (from 0)."""
+        return self.gibbs_steps[min(epoch * len(self.gibbs_steps) // max(self.passes, 1), len(self.gibbs_steps) - 1)]
+
+
+@dataclass(frozen=True)
+class HybridConfig:
+    """How the two aims are joined."""
+
+    updown: UpDownConfig = field(default_factory=lambda: UpDownConfig(passes=30, gibbs_steps=(3,)))
+    """Contrastive wake-sleep: passes, rates, Gibbs steps."""
+    weight: float = 20.0
+    """What a nat of log p(label | image) counts against a nat of the generative model: the rates that suit contrastive wake-sleep are some
+    twenty times too small for backpropagation."""
+    alternate: bool = False
+    """Take turns, a minibatch of one and a minibatch of the other on the same cases, instead of one update by the sum."""
+    sample_pixels: bool = True
+    """Backpropagation sees pixels as binary states drawn anew with their intensities as probabilities, so that it overfits less."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.weight < math.inf, f"weight = {self.weight}: expected 0 (contrastive wake-sleep alone) or more, e.g. 10")
+
+
+@dataclass(frozen=True)
+class BackpropConfig:
+    """How the feed-forward net is fine-tuned."""
+
+    passes: int = 30
+    """Passes over the labelled cases."""
+    method: Literal["sgd", "cg"] = "sgd"
+    """Stochastic gradient descent, or conjugate gradient as in the 2006 code (slower; no rate to choose)."""
+    batch_size: int = 100
+    """Cases in a minibatch of SGD."""
+    learning_rate: float = 0.2
+    """Rate of SGD in the first pass: large steps find flatter places; 0.02 ended with a third more validation errors on MNIST."""
+    final_learning_rate: float = 0.001
+    """Rate of SGD in the last pass, reached in a straight line: the last passes average, they do not wander."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = 0.0
+    """L2 penalty on weights; the 2006 code has none."""
+    sample_pixels: bool = True
+    """SGD sees each pixel as a binary state drawn anew with its intensity as probability, as the generative model means it: each pass shows
+    other pictures, so the net overfits less. Conjugate gradient and recognition see intensities."""
+    cg_batch_size: int = 1000
+    """Cases in a minibatch of conjugate gradient: large, because a line search trusts its gradient."""
+    cg_line_searches: int = 3
+    """Line searches a minibatch of conjugate gradient."""
+    cg_top_passes: int = 5
+    """First passes of conjugate gradient in which only the label layer moves, so that its noise does not spoil the features."""
+
+    def __post_init__(self) -> None:
+        require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
+        require(self.method in ("sgd", "cg"), f"method = {self.method!r}: expected 'sgd' or 'cg'")
+        require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
+        require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1")
+        require(0 <= self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected 0 or more")
+        require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
+        require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
+        require(self.cg_batch_size >= 1, f"cg_batch_size = {self.cg_batch_size}: expected at least 1")
+        require(self.cg_line_searches >= 1, f"cg_line_searches = {self.cg_line_searches}: expected at least 1")
+        require(self.cg_top_passes >= 0, f"cg_top_passes = {self.cg_top_passes}: expected 0 or more")
+
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of pass `epoch` (from 0)."""
+        return straight_line(self.learning_rate, self.final_learning_rate, epoch, self.passes)
