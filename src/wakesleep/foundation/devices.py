@@ -50,7 +50,7 @@ def keep_freed_memory() -> bool:
     """Let this process keep the memory of freed arrays, up to `KEPT` bytes, where its allocator is glibc's; return whether it is.
 
     By default glibc returns large arrays to the system at once, and every minibatch waits for the same pages to be zeroed and handed out again:
-    up to a third of backpropagation in bfloat16 (LOG.md).
+    up to a third of backpropagation in bfloat16 (docs/notes/speed.md).
     """
     if sys.platform != "linux":
         return False

@@ -30,7 +30,7 @@ NAMES = ("auto", "float32", "bfloat16")
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
     """Return the type for products on `device`; "auto" takes bfloat16 on processors where it is clearly faster (`foundation.select`).
 
-    A GPU makes float32 products of TF32 numbers while a net learns, and what stands around them takes longer in bfloat16 (LOG.md).
+    A GPU makes float32 products of TF32 numbers while a net learns, and what stands around them takes longer in bfloat16 (docs/notes/gpu.md).
 
     Raises:
         ConfigError: an unknown name.

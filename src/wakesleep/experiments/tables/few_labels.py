@@ -3,7 +3,7 @@
 All training images may be used, a few of their labels only, drawn anew for each seed and balanced by class. `spread` lets
 the known labels run along a graph of neighbours among the codes that were learned without any, and the net learns from all cases, the
 more often the surer they are. No validation case is used:
-settings are fixed beforehand, those of spreading on another data set (LOG.md).
+settings are fixed beforehand, those of spreading on another data set (docs/notes/few-labels.md).
 """
 
 from __future__ import annotations
