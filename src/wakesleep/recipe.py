@@ -91,7 +91,7 @@ def _on(split: Split, device: torch.device) -> Split:
 
 
 def _parts(dataset: Dataset, validation: float) -> tuple[Split, Split | None]:
-    """Return the cases to train on and those held out: the last ones of the known sets, as is the custom, and a balanced draw of others.
+    """Return the cases to train on and those held out: the last ones of the published sets, as is the custom, a balanced draw of others.
 
     A set of one's own may well be sorted by class, so its order is not trusted.
     """
@@ -104,7 +104,7 @@ def _parts(dataset: Dataset, validation: float) -> tuple[Split, Split | None]:
     if not validation:
         return dataset.train, None
     cases = dataset.train
-    if dataset.name not in KNOWN:
+    if not dataset.published:
         place = order(cases.labels, len(cases), generator(0))
         cases = Split(cases.images[place], None if cases.labels is None else cases.labels[place])
     return hold_out(cases, int(validation) if validation >= 1 else max(1, round(validation * len(cases))))
@@ -164,7 +164,7 @@ def start(
         config = replace(config, precision="bfloat16" if coarse else "float32")
     about = {
         "data": dataset.name,
-        "data_path": _absolute(data_path or dataset.name),
+        "data_path": _absolute(data_path or dataset.origin or dataset.name),
         "data_checksum": dataset.checksum,
         "seed": config.seed,
         "device": devices.describe(device),
@@ -212,6 +212,11 @@ def resume(folder: Path, dataset: Dataset, device: torch.device) -> Job:
     job = _new_job(folder, config, dataset, device, about)
     path = folder / "checkpoint.safetensors"
     tensors, header = checkpoint.load_tensors(path, "checkpoint")
+    if tuple(header["classes"]) != dataset.classes:
+        raise CheckpointError(
+            f"{folder} learned the classes {', '.join(header['classes'])}, and {dataset.name} now has {', '.join(dataset.classes)}; "
+            "name them as they were"
+        )
     if header.get("ranks", 1) != distributed.ranks():
         raise CheckpointError(f"{folder} was left by {header.get('ranks', 1)} ranks, now there are {distributed.ranks()}; go on with as many")
     mine = f"rank-{distributed.rank()}/"
@@ -255,6 +260,8 @@ def _header(job: Job) -> dict[str, Any]:
         "classes": list(job.dataset.classes),
         "ink_field": ink_field(as_probs(job.dataset.train.images[:1000]), job.dataset.shape),
         "data_path": job.about["data_path"],
+        "data_checksum": job.dataset.checksum,
+        "validation": job.config.validation,
         "seed": job.config.seed,
     }
 
@@ -411,14 +418,24 @@ STAGES: dict[str, Callable[[Job, torch.Generator, State | None], Iterator[Step]]
 }
 
 
-def evaluate(dbn: DBN, net: nn.Sequential | None, split: Split, name: str, method: str) -> dict[str, Any]:
+def tested(dataset: Dataset, validation: float) -> tuple[str, Split]:
+    """Return what a run's errors are counted on, and what it is: "test", else "validation", which picked the pass, else "train"."""
+    if dataset.test is not None:
+        return "test", dataset.test
+    held_out = _parts(dataset, validation)[1]
+    return ("train", dataset.train) if held_out is None else ("validation", held_out)
+
+
+def evaluate(dbn: DBN, net: nn.Sequential | None, split: Split, name: str, method: str, part: str = "test") -> dict[str, Any]:
     """Return the errors of one method on labelled cases: `method` is "free-energy" (the generative model) or the name of a net.
+
+    `part` says what cases they are: "test", "validation" or "train".
 
     Raises:
         ConfigError: the cases have no labels, or do not fit the net.
     """
     images, labels = cases_for(dbn, split, name)
-    return score(classify.log_probs(dbn, images) if net is None else backprop.log_probs(net, images), labels, name, method)
+    return score(classify.log_probs(dbn, images) if net is None else backprop.log_probs(net, images), labels, name, method, part)
 
 
 def cases_for(dbn: DBN, split: Split, name: str) -> tuple[Tensor, Tensor]:
@@ -435,14 +452,18 @@ def cases_for(dbn: DBN, split: Split, name: str) -> tuple[Tensor, Tensor]:
     return split.images.to(device), split.labels.to(device)
 
 
-def score(log_probs: Tensor, labels: Tensor, name: str, method: str) -> dict[str, Any]:
-    """Return the errors of log p(label | image), (N, labels), as a row of an evaluation."""
+def score(log_probs: Tensor, labels: Tensor, name: str, method: str, part: str = "test") -> dict[str, Any]:
+    """Return the errors of log p(label | image), (N, labels), as a row of an evaluation: n_test, test_errors, test_error_percent.
+
+    Of cases that were no test cases the names say so: n_validation, validation_errors, ...; n_train, train_errors, ...
+    """
     errors, loss = classify.errors_and_loss(log_probs, labels)
     return {
         "dataset": name,
-        "n_test": len(labels),
-        "test_errors": errors,
-        "test_error_percent": round(100 * errors / len(labels), 4),
+        "part": part,
+        f"n_{part}": len(labels),
+        f"{part}_errors": errors,
+        f"{part}_error_percent": round(100 * errors / len(labels), 4),
         "cross_entropy_nats": loss,
         "method": method,
     }
@@ -453,10 +474,9 @@ def _finish(job: Job) -> None:
     from wakesleep import figures
 
     if job.dataset.train.labels is not None:
-        tested = _on(job.dataset.test or job.validation or job.train, job.device)
-        part = "test" if job.dataset.test else "validation" if job.validation else "train"
-        rows = [evaluate(job.dbn, None, tested, job.dataset.name, "free-energy")] if job.dbn.labels else []
-        rows += [evaluate(job.dbn, net, tested, job.dataset.name, name) for name, net in job.nets.items()]
+        part, cases = tested(job.dataset, job.config.validation)
+        rows = [evaluate(job.dbn, None, cases, job.dataset.name, "free-energy", part)] if job.dbn.labels else []
+        rows += [evaluate(job.dbn, net, cases, job.dataset.name, name, part) for name, net in job.nets.items()]
         checkpoint.write_json(job.folder / "evaluation.json", {"part": part, "rows": rows})
     figures.draw_run(job.folder, job.dbn, job.dataset, seed=job.config.seed)
     minutes = {name: round(seconds / 60, 3) for name, seconds in job.seconds.items()}

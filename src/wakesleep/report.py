@@ -88,14 +88,19 @@ METHODS = {
 }
 
 
+PARTS = {"test": "test", "validation": "validation", "train": "training"}
+"""The parts of a set, in words."""
+
+
 def table(job: Job) -> Iterator[str]:
     """Yield the run's outcome: a short table of errors, and where the figures are."""
     if (job.folder / "evaluation.json").exists():
         evaluation = checkpoint.read_json(job.folder / "evaluation.json")
         yield ""
-        yield (f"{job.dataset.name}: errors on {evaluation['rows'][0]['n_test']:,} {evaluation['part']} cases" if evaluation["rows"] else "")
+        part = evaluation["part"]
+        yield (f"{job.dataset.name}: errors on {evaluation['rows'][0][f'n_{part}']:,} {PARTS[part]} cases" if evaluation["rows"] else "")
         for row in evaluation["rows"]:
-            yield f"  {METHODS[row['method']]:<40} {row['test_errors']:>6}  {row['test_error_percent']:6.2f} %"
+            yield f"  {METHODS[row['method']]:<40} {row[f'{part}_errors']:>6}  {row[f'{part}_error_percent']:6.2f} %"
     yield ""
     for name in sorted((job.folder / "figures").glob("*.png")):
         yield f"figure  {name}"

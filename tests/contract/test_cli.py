@@ -225,8 +225,9 @@ def test_own_pictures_sorted_by_class_are_held_out_by_class(tmp_path: Path, digi
     result = answer(capsys, "train", "--data", tmp_path / "own", "--out", tmp_path / "run", *small, *batches, "--json")
     assert result["part"] == "validation"
     tuned = next(row for row in result["rows"] if row["method"] == "backprop")
-    assert tuned["n_test"] == 15
-    assert tuned["test_error_percent"] <= 20
+    assert tuned["n_validation"] == 15
+    assert "n_test" not in tuned
+    assert tuned["validation_error_percent"] <= 20
     assert call("dream", tmp_path / "run", "--label", "class 1", "--count", 2, "--steps", 3, "--out", tmp_path / "d.png") == 0
 
 

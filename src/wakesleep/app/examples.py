@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from wakesleep.data import load
+from wakesleep.data import load, match_classes
 from wakesleep.data.pictures import Grey, centred
 from wakesleep.foundation.cases import as_probs
 from wakesleep.foundation.errors import WakesleepError
@@ -42,7 +42,7 @@ class Examples:
 def find(mind: Mind) -> Examples:
     """Return examples that suit the network; none where its pictures are of a kind that is not on this machine."""
     try:
-        own = load(mind.data, download=False) if mind.data else None
+        own = match_classes(load(mind.data, download=False), mind.classes, "the network") if mind.data else None
     except WakesleepError:
         own = None
     if own is not None and own.train.images.shape[1] == mind.dbn.sizes[0]:

@@ -47,8 +47,10 @@ class Service:
             if found == seen:
                 continue
             try:
-                self.mind = await asyncio.to_thread(load_mind, self.run, self.mind.version + 1)
+                before, self.mind = self.mind, await asyncio.to_thread(load_mind, self.run, self.mind.version + 1)
                 seen = found
+                if (before.data, before.shape, before.classes) != (self.mind.data, self.mind.shape, self.mind.classes):
+                    self._examples = None  # another run took the folder: its pictures are others
             except (WakesleepError, OSError) as error:  # caught between two files; the next look will do
                 log.debug("%s: %s", self.run, error)
                 continue

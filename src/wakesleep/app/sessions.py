@@ -101,6 +101,8 @@ class Dream:
     held: Tensor | None
     """Label shares that are clamped, (chains, labels)."""
     temperature: float
+    classes: tuple[str, ...]
+    """What the labels mean: the classes of the network that the dream began with."""
     picture: Tensor | None = None
     """What was drawn, (1, pixels)."""
     known: Tensor | None = None
@@ -127,14 +129,16 @@ def begin(now: Mind, message: Start) -> Dream:
     if message.picture is None:
         if message.known is not None:
             raise ConfigError("filling in starts from a picture; send one with what is known of it")
-        return Dream(rng, gibbs.random_hidden(dbn.memory, count, rng), labels, held, message.temperature)
+        return Dream(rng, gibbs.random_hidden(dbn.memory, count, rng), labels, held, message.temperature, now.classes)
     picture = _case(message.picture, dbn.sizes[0]) / 255
     if message.known is None:
         first = mind.first_shares(now, picture) if held is None else labels
-        return Dream(rng, dreams.top_states(dbn, picture.expand(count, -1), first, rng), labels, held, message.temperature, picture)
+        return Dream(
+            rng, dreams.top_states(dbn, picture.expand(count, -1), first, rng), labels, held, message.temperature, now.classes, picture
+        )
     known = _case(message.known, dbn.sizes[0]) > 0
     canvas = torch.where(known, picture, torch.rand(picture.shape, generator=rng)).expand(count, -1)
-    return Dream(rng, dreams.top_states(dbn, canvas, labels, rng), labels, held, message.temperature, picture, known, canvas)
+    return Dream(rng, dreams.top_states(dbn, canvas, labels, rng), labels, held, message.temperature, now.classes, picture, known, canvas)
 
 
 def _case(pixels: list[int], expected: int) -> Tensor:
@@ -150,7 +154,7 @@ def advance(now: Mind, dream: Dream, steps: int) -> list[Tensor]:
         ConfigError: the dream was another network's.
     """
     dbn = now.dbn
-    if dream.hidden.shape[1] != dbn.sizes[-1] or dream.labels.shape[1] != dbn.labels:
+    if dream.hidden.shape[1] != dbn.sizes[-1] or dream.labels.shape[1] != dbn.labels or dream.classes != now.classes:
         raise ConfigError("another network took this one's place; start a new dream")
     clamp = mind.clamp_of(now, dream.held)
     if dream.canvas is None or dream.known is None or dream.picture is None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wakesleep.checkpoint import Model
+    from wakesleep.data import Dataset, Split
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Evaluate:
     """Average that many stochastic up-passes of the generative model instead of one deterministic up-pass, which is right by itself and
     quicker; 20 in the 2006 paper."""
     data: str | None = None
-    """What to evaluate on; by default the test cases of what the first run learned from."""
+    """What to evaluate on; by default the test cases of what the first run learned from. Classes are matched by name."""
     data_folder: Path | None = None
     """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
     seed: int = 0
@@ -40,7 +41,8 @@ class Evaluate:
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
     json: bool = False
-    """Print dataset, n_test, test_errors, test_error_percent and method as JSON."""
+    """Print dataset, n_test, test_errors, test_error_percent and method as JSON; where the run learned from a set without test cases,
+    n_validation and so on of the cases it held out, or n_train and so on where it held out none."""
 
 
 def run(args: Evaluate, command: str) -> int:
@@ -52,22 +54,56 @@ def run(args: Evaluate, command: str) -> int:
         raise ConfigError("no run came; expected at least one run folder or model file: wakesleep evaluate runs/digits")
     models = [shared.model(path, args.device) for path in args.run]
     methods = [_method(args, path, model) for path, model in zip(args.run, models, strict=True)]
-    name = args.data or str(models[0].header.get("data_path", "digits"))
-    dataset = shared.load_set(name, args.data_folder)
-    part = dataset.test or dataset.train
+    dataset = shared.set_for(models[0], args.data, args.data_folder)
+    part, cases = _cases(args, models, dataset)
     opinions = []
-    for model, method in zip(models, methods, strict=True):
-        images, labels = recipe.cases_for(model.dbn, part, dataset.name)
-        opinions.append(_opinion(args, model, method, images))
+    for path, model, method in zip(args.run, models, methods, strict=True):
+        images, labels = recipe.cases_for(model.dbn, cases, dataset.name)
+        opinions.append(_as_first(_opinion(args, model, method, images), path, model, args.run[0], models[0]))
     said = " and ".join(dict.fromkeys(methods)) + (f", mean of {len(models)} ({args.average})" if len(models) > 1 else "")
-    result = recipe.score(ensemble.average(opinions, args.average), labels, dataset.name, said)
+    result = recipe.score(ensemble.average(opinions, args.average), labels, dataset.name, said, part)
     if args.json:
         print(json.dumps(result))
     else:
-        which = "test" if dataset.test else "training (it has no test cases)"
-        found = f"{result['test_errors']} errors, {result['test_error_percent']:.2f} %"
-        print(f"{dataset.name}, {result['n_test']:,} {which} cases, {said}: {found}")
+        which = {"test": "test", "validation": "validation (they picked the pass)", "train": "training (it has no test cases)"}[part]
+        found = f"{result[f'{part}_errors']} errors, {result[f'{part}_error_percent']:.2f} %"
+        print(f"{dataset.name}, {result[f'n_{part}']:,} {which} cases, {said}: {found}")
     return 0
+
+
+def _cases(args: Evaluate, models: list[Model], dataset: Dataset) -> tuple[str, Split]:
+    """Return the cases to count errors on, and which part of their set they are; all cases of a set that no run learned from are new."""
+    from wakesleep import recipe
+
+    if not any(shared.is_own(model, dataset) for model in models):
+        return "test", dataset.test or dataset.train
+    held_out = {_validation(path, model) for path, model in zip(args.run, models, strict=True)}
+    return recipe.tested(dataset, held_out.pop() if len(held_out) == 1 else 0)
+
+
+def _validation(path: Path, model: Model) -> float:
+    """Return how many training cases the run held out, or which part of them; 0 where nothing says so."""
+    from wakesleep.settings import read_config
+
+    if "validation" in model.header:
+        return float(model.header["validation"])
+    return read_config(path).validation if (path / "config.json").is_file() else 0.0
+
+
+def _as_first(opinion: Tensor, path: Path, model: Model, first: Path, other: Model) -> Tensor:
+    """Return log p(label | image), (N, labels), with the labels in the order of the first run's classes.
+
+    Raises:
+        ConfigError: the two know different classes.
+    """
+    classes, wanted = (tuple(str(name) for name in one.header.get("classes", ())) for one in (model, other))
+    if classes == wanted:
+        return opinion
+    if sorted(classes) != sorted(wanted):
+        raise ConfigError(
+            f"{path} knows the classes {', '.join(classes)}, and {first} {', '.join(wanted)}: runs that are averaged must know the same"
+        )
+    return opinion[:, [classes.index(name) for name in wanted]]
 
 
 def _method(args: Evaluate, path: Path, model: Model) -> str:

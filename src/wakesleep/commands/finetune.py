@@ -77,5 +77,6 @@ def run(args: Finetune, command: str) -> int:
         seed=before.seed if args.seed is None else args.seed,
     )
     out = args.out or shared.free_folder(args.run.with_name(f"{args.run.name}-{args.method}"))
-    job = recipe.start(out, config, shared.load_set(name, args.data_folder), device, command, data_path=name, dbn=model.dbn)
+    dataset = shared.set_for(model, args.data, args.data_folder)
+    job = recipe.start(out, config, dataset, device, command, data_path=name, dbn=model.dbn)
     return shared.work(job, as_json=args.json, tensorboard=args.tensorboard)

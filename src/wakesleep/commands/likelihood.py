@@ -72,7 +72,7 @@ def run(args: Likelihood, command: str) -> int:
             "--per-layer scores each depth of a stack of RBMs, and fine-tuning has untied this one; score the whole net (without --per-layer), "
             "or a stack as pretraining leaves it: wakesleep train --stages pretrain"
         )
-    dataset = shared.load_set(args.data or str(model.header.get("data_path", "digits")), args.data_folder)
+    dataset = shared.set_for(model, args.data, args.data_folder)
     how = assess.Plan(
         binarise=args.binarise,
         chains=args.chains,

@@ -55,7 +55,7 @@ def run(args: Plot, command: str) -> int:
         raise ConfigError(f"--cases {args.cases}: expected at least 10")
     model = shared.model(args.run, args.device)
     dbn, device = model.dbn, model.dbn.memory.weight.device
-    dataset = shared.load_set(args.data or str(model.header.get("data_path", "digits")), args.data_folder)
+    dataset = shared.set_for(model, args.data, args.data_folder)
     part = dataset.test or dataset.train
     images = as_probs(part.images).to(device)
     labels = None if part.labels is None else part.labels.to(device)

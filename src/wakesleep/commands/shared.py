@@ -28,6 +28,20 @@ def load_set(name: str, folder: Path | None) -> Dataset:
     return load(name, folder=folder)
 
 
+def set_for(model: Model, data: str | None, folder: Path | None) -> Dataset:
+    """Return the data set of that name or path, by default what the model learned from, its classes numbered as the model numbers them."""
+    from wakesleep.data import match_classes
+
+    dataset = load_set(data or str(model.header.get("data_path", "digits")), folder)
+    classes = model.header.get("classes", ())
+    return match_classes(dataset, classes) if classes else dataset
+
+
+def is_own(model: Model, dataset: Dataset) -> bool:
+    """Return whether the model learned from this very set, so that cases other than its test cases are not new to it."""
+    return dataset.checksum == model.header.get("data_checksum") or dataset.origin == model.header.get("data_path")
+
+
 def model(path: Path, device: str) -> Model:
     """Return the model of a run folder or model file."""
     from wakesleep.checkpoint import load_model

@@ -2,7 +2,7 @@
 
 from wakesleep.data.checks import check_images, check_labels
 from wakesleep.data.pictures import FIELD, ink_field, read_picture
-from wakesleep.data.sets import KNOWN, Dataset, Split, describe, hold_out, load, stays_on_disk
+from wakesleep.data.sets import KNOWN, Dataset, Split, describe, hold_out, load, match_classes, stays_on_disk
 from wakesleep.foundation.errors import DataError, FetchError
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "hold_out",
     "ink_field",
     "load",
+    "match_classes",
     "read_picture",
     "stays_on_disk",
 ]

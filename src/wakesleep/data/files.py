@@ -54,7 +54,10 @@ def read_parts(path: Path) -> Parts:
 
 
 def read_npz(path: Path) -> Parts:
-    """Read images and labels, and a test part where there is one, under this library's, keras' or scikit-learn's names."""
+    """Read images and labels, and a test part where there is one, under this library's, keras' or scikit-learn's names.
+
+    An array `classes` of strings, where there is one, names the labels 0, 1, 2, ...
+    """
     with zipfile.ZipFile(path) as archive:
         sizes = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         keys = next((keys for keys in KEYS if keys[0] in sizes), None)
@@ -64,12 +67,19 @@ def read_npz(path: Path) -> Parts:
             raise DataError(f"labels missing: {path} holds {keys[0]} without {keys[1]}: add them, or save the images alone as .npy")
         if (keys[2] in sizes) != (keys[3] in sizes):
             raise DataError(f"{path} holds only one of {keys[2]} and {keys[3]}: save both or neither")
-        arrays = []
-        for key in keys:
-            if key in sizes:
-                with archive.open(sizes[key]) as member:
-                    arrays.append(_array(member, sizes[key].file_size, f"{path}: {key}"))
-        return Parts(tuple(arrays))
+        arrays = [_member(archive, sizes[key], path) for key in keys if key in sizes]
+        if "classes" not in sizes:
+            return Parts(tuple(arrays))
+        names = _member(archive, sizes["classes"], path)
+        classes = tuple(str(name) for name in names.ravel())
+        if names.ndim != 1 or not len(names) or len(set(classes)) != len(classes):
+            raise DataError(f"{path}: classes of shape {names.shape}; expected the names of the labels 0, 1, 2, ..., each once")
+        return Parts(tuple(arrays), classes)
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Array:
+    with archive.open(info) as file:
+        return _array(file, info.file_size, f"{path}: {info.filename.removesuffix('.npy')}")
 
 
 def read_npy(path: Path) -> Parts:

@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,13 @@ class Dataset:
     classes: tuple[str, ...]
     checksum: str
     files: Files | None = None
+    origin: str = ""
+    """By what it was loaded: a name of KNOWN, or an absolute path; empty where it was made by hand."""
+
+    @property
+    def published(self) -> bool:
+        """Whether it is a set of KNOWN, whose order is its publisher's; a file of the same name is not."""
+        return self.origin in KNOWN
 
 
 def load(name: str | Path, *, folder: Path | None = None, download: bool = True) -> Dataset:
@@ -72,16 +80,17 @@ def load(name: str | Path, *, folder: Path | None = None, download: bool = True)
     (1442, 355, (8, 8))
     """
     if name == "digits":
-        return _digits()
+        return replace(_digits(), origin=name)
     if isinstance(name, str) and name in SOURCES:
         arrays = real_set(name, folder, download=download)
-        return _dataset(name, Parts(tuple(arrays[part] for part in PARTS), SOURCES[name].classes))
+        return replace(_dataset(name, Parts(tuple(arrays[part] for part in PARTS), SOURCES[name].classes)), origin=name)
     path = Path(os.path.expanduser(name))
     # os.path answers False where Path would raise, as for a name that is too long.
     if not str(name) or not os.path.exists(path):
         raise DataError(f"there is no data set {str(name)!r}; expected one of {', '.join(KNOWN)}, or the path of a set of your own")
     files = on_disk.find(path)
-    return _dataset(path.resolve().stem, read_parts(path)) if files is None else _on_disk(path.resolve().stem, files)
+    name, origin = path.resolve().stem, str(path.resolve())
+    return replace(_dataset(name, read_parts(path)) if files is None else _on_disk(name, files), origin=origin)
 
 
 def stays_on_disk(name: str) -> bool:
@@ -105,6 +114,48 @@ def hold_out(split: Split, n: int) -> tuple[Split, Split]:
     if labels is None:
         return Split(split.images[:cut]), Split(split.images[cut:])
     return Split(split.images[:cut], labels[:cut]), Split(split.images[cut:], labels[cut:])
+
+
+def match_classes(dataset: Dataset, classes: Sequence[str], whose: str = "the run") -> Dataset:
+    """Return the set with its labels numbered as `classes` are, each class found by its name.
+
+    Classes without cases need no match. A set without labels, or with the same classes, comes back as it is.
+
+    Args:
+        dataset: the set whose labels are numbered in an order of its own.
+        classes: the names by which the labels are to be numbered.
+        whose: what has those classes, for the error.
+
+    Raises:
+        DataError: cases of a class that is not among `classes`.
+
+    >>> match_classes(load("digits"), tuple("9876543210")).train.labels[:4].tolist()
+    [9, 8, 7, 6]
+    """
+    names = tuple(str(name) for name in classes)
+    if dataset.train.labels is None or dataset.classes == names:
+        return dataset
+    counts = [_train_counts(dataset), _counts(dataset.test, dataset.classes)]
+    used = [name for place, name in enumerate(dataset.classes) if any(count[place] for count in counts if count is not None)]
+    unknown = [name for name in used if name not in names]
+    if unknown:
+        raise DataError(
+            f"{dataset.name} has cases of the classes {_listed(unknown)}; {whose} knows {_listed(names) or 'none'}, and classes are matched "
+            "by name: name them alike (folders of pictures, or an array `classes` of names in the .npz), or leave those cases out"
+        )
+    places = torch.tensor([names.index(name) if name in names else 0 for name in dataset.classes])
+    if dataset.files is not None and [names.index(name) for name in used] != [dataset.classes.index(name) for name in used]:
+        raise DataError(f"{dataset.name} stays on the disk with its classes numbered otherwise than {whose} numbers them: save its labels anew")
+    train, test = (
+        None if split is None else Split(split.images, None if split.labels is None else places[split.labels])
+        for split in (dataset.train, dataset.test)
+    )
+    assert train is not None
+    return replace(dataset, train=train, test=test, classes=names)
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:

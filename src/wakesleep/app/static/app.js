@@ -119,7 +119,7 @@ function connect() {
   stream.onmodel = async () => {
     const before = app.model;
     app.model = await ask("model");
-    if (String(before.sizes) !== String(app.model.sizes) || before.labels !== app.model.labels) location.reload();
+    if (["sizes", "labels", "classes", "shape"].some((name) => String(before[name]) !== String(app.model[name]))) location.reload();
     app.screens[current].model?.();
   };
   stream.open();

@@ -26,8 +26,9 @@ export function setup(app) {
       $("run-name").textContent = run.name;
       const last = run.metrics.at(-1);
       const place = last ? `${last.stage}, pass ${last.epoch} of ${last.epochs}` : "nothing is finished yet";
-      const tested = run.evaluation.map((row) => `${row.test_error_percent.toFixed(2)} % (${row.method})`).join(", ");
-      $("run-state").textContent = run.finished ? `It is finished${tested ? `; test error ${tested}` : ""}.` : `It is learning: ${place}.`;
+      const part = run.evaluation[0]?.part ?? "test"; // a run of an earlier version had test cases alone
+      const tested = run.evaluation.map((row) => `${row[`${part}_error_percent`].toFixed(2)} % (${row.method})`).join(", ");
+      $("run-state").textContent = run.finished ? `It is finished${tested ? `; ${part === "train" ? "training" : part} error ${tested}` : ""}.` : `It is learning: ${place}.`;
       $("curves").replaceChildren(...PLOTS.map(([title, keys]) => plot(title, series(run.metrics, keys))).filter(Boolean));
     } catch (error) {
       app.trouble(error);
