@@ -11,6 +11,7 @@ from wakesleep import checkpoint
 from wakesleep.data import KNOWN, stays_on_disk
 from wakesleep.foundation import distributed
 from wakesleep.foundation.errors import CheckpointError, ConfigError
+from wakesleep.foundation.values import check_fields
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.configs import require
@@ -57,6 +58,7 @@ class TrainConfig:
     """Backpropagation from random weights: half the rate, for at 0.2 they stayed at chance on MNIST."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(
             len(self.hidden) >= 1 and min(self.hidden) >= 1,
             f"hidden = {self.hidden}: expected at least one layer of at least one unit",

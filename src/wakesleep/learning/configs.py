@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.values import check_fields
 
 
 def require(condition: bool, message: str) -> None:
@@ -61,6 +62,7 @@ class CDConfig:
     """Weight of the cross-entropy between wanted and running mean activity; 0 turns it off."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
         require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1")
@@ -89,6 +91,9 @@ class GreedyConfig:
     """How each directed layer learns while it is still an RBM."""
     memory: CDConfig = field(default_factory=CDConfig)
     """How the associative memory learns; it carries the labels, so it is worth more care."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,7 @@ class UpDownConfig:
     """Length in passes of the running mean of the weights, which is the model: chains that persist make the last steps noisy. 0: no mean."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
         require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.02")
@@ -170,6 +176,7 @@ class HybridConfig:
     """Backpropagation sees pixels as binary states drawn anew with their intensities as probabilities, so that it overfits less."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(0 <= self.weight < math.inf, f"weight = {self.weight}: expected 0 (contrastive wake-sleep alone) or more, e.g. 10")
 
 
@@ -202,6 +209,7 @@ class BackpropConfig:
     """First passes of conjugate gradient in which only the label layer moves, so that its noise does not spoil the features."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
         require(self.method in ("sgd", "cg"), f"method = {self.method!r}: expected 'sgd' or 'cg'")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")

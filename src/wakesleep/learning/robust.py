@@ -20,6 +20,7 @@ from wakesleep.foundation import cases as rows
 from wakesleep.foundation import devices, graphs
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.precision import fine
+from wakesleep.foundation.values import check_fields
 from wakesleep.learning import averaging
 from wakesleep.learning.configs import require, straight_line
 from wakesleep.learning.records import Pass, State, check_finite, restore, velocities
@@ -61,6 +62,7 @@ class RobustConfig:
     """Weight of smoothness beside the cross-entropy."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
         require(self.optimizer in ("sgd", "adam"), f"optimizer = {self.optimizer!r}: expected 'sgd' or 'adam'")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from wakesleep.foundation import cases as rows
+from wakesleep.foundation.values import check_fields
 from wakesleep.learning.configs import require, straight_line
 from wakesleep.learning.records import Pass, State, check_finite, restore, velocities
 
@@ -34,6 +35,7 @@ class EvolutionConfig:
     """Rate in the last pass, reached in a straight line."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
         for name in ("sigma", "learning_rate"):
@@ -122,6 +124,12 @@ class AutoencoderConfig:
     """Cases in a minibatch."""
     learning_rate: float = 0.001
     """Rate of Adam."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
+        require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
+        require(self.learning_rate > 0, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.001")
 
 
 def autoencode(

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from wakesleep.foundation import cases as rows
+from wakesleep.foundation.values import check_fields
 from wakesleep.learning import increments
 from wakesleep.learning.configs import require, straight_line
 from wakesleep.learning.records import Pass, State, check_finite
@@ -40,6 +41,7 @@ class WakeSleepConfig:
     """Momentum of all weights."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
         require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.05")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.products import affine
+from wakesleep.foundation.values import checked
 from wakesleep.model.directed import DirectedLayer
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import Bernoulli, Groups, Softmax
@@ -26,13 +27,14 @@ class DBN(nn.Module):
         ConfigError: fewer than two layers, a size below 1, or a single label.
     """
 
+    @checked
     def __init__(self, sizes: Sequence[int], *, labels: int = 0, rng: torch.Generator, weight_std: float = 0.1) -> None:
         super().__init__()
         if len(sizes) < 2 or min(sizes) < 1:
             raise ConfigError(f"layer sizes {tuple(sizes)}: expected at least two, each at least 1, e.g. (784, 500, 500, 2000)")
         if labels < 0 or labels == 1:
             raise ConfigError(f"a label group of {labels}: expected 0 (no labels) or at least 2")
-        self.sizes, self.labels = tuple(int(size) for size in sizes), int(labels)
+        self.sizes, self.labels = tuple(sizes), labels
         self.recognition = cast(list[DirectedLayer], nn.ModuleList())  # module lists at run time; the cast is for type checkers
         self.generative = cast(list[DirectedLayer], nn.ModuleList())
         for below, above in zip(self.sizes[:-2], self.sizes[1:-1], strict=True):

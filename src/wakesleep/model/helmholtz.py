@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.values import checked
 from wakesleep.model.directed import DirectedLayer
+from wakesleep.model.rbm import check_spread
 from wakesleep.model.units import Bernoulli
 
 
@@ -23,11 +25,13 @@ class Helmholtz(nn.Module):
         ConfigError: fewer than two layers, or a size below 1.
     """
 
+    @checked
     def __init__(self, sizes: Sequence[int], *, rng: torch.Generator, weight_std: float = 0.1) -> None:
         super().__init__()
+        check_spread(weight_std)
         if len(sizes) < 2 or min(sizes) < 1:
             raise ConfigError(f"layer sizes {tuple(sizes)}: expected at least two, each at least 1, e.g. (784, 200, 50)")
-        self.sizes = tuple(int(size) for size in sizes)
+        self.sizes = tuple(sizes)
         self.recognition = cast(list[DirectedLayer], nn.ModuleList())
         self.generative = cast(list[DirectedLayer], nn.ModuleList())
         for below, above in pairwise(self.sizes):

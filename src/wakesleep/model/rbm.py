@@ -7,10 +7,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.precision import fine
 from wakesleep.foundation.products import affine
+from wakesleep.foundation.values import checked
 from wakesleep.model.layers import drawn, heard
 from wakesleep.model.units import Units, as_units
+
+
+def check_spread(weight_std: float) -> None:
+    """Raise ConfigError unless `weight_std` can be a standard deviation."""
+    if weight_std < 0:
+        raise ConfigError(f"weight_std = {weight_std}: expected 0 or more, e.g. 0.1")
 
 
 class Statistics(NamedTuple):
@@ -28,8 +36,10 @@ class RBM(nn.Module):
     "To Recognize Shapes, First Learn to Generate Images" (2007); Hinton, Osindero & Teh (2006), section 2.
     """
 
+    @checked
     def __init__(self, visible: Units | int, hidden: Units | int, *, rng: torch.Generator, weight_std: float = 0.1) -> None:
         super().__init__()
+        check_spread(weight_std)
         self.visible, self.hidden = as_units(visible), as_units(hidden)
         weight = torch.empty(self.visible.size, self.hidden.size, device=rng.device).normal_(0.0, weight_std, generator=rng)
         self.weight = nn.Parameter(weight, requires_grad=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from wakesleep.foundation import native, products
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.precision import fine
 from wakesleep.foundation.rng import random_word, random_words
+from wakesleep.foundation.values import check_fields, plain, whole
 
 MANY = 4096
 """Units from which on 16 random bits each come cheaper on a processor than 32: four of them at the price of one float."""
@@ -58,6 +59,9 @@ class Bernoulli:
     """Independent binary units: p(s_j = 1) = sigm(x_j); log-partition sum_j log(1 + exp x_j)."""
 
     size: int
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def mean(self, total_input: Tensor, out: Tensor | None = None) -> Tensor:
         """Return sigm(x), (N, size)."""
@@ -117,6 +121,9 @@ class Softmax:
     """One group of units of which exactly one is on: p(s_j = 1) = exp x_j / sum_k exp x_k."""
 
     size: int
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def mean(self, total_input: Tensor, out: Tensor | None = None) -> Tensor:
         """Return softmax(x), (N, size)."""
@@ -240,12 +247,21 @@ def from_kinds(kinds: Sequence[tuple[str, int]]) -> Units:
         ConfigError: a kind is unknown or a size is below 1.
     """
     for kind, size in kinds:
-        if kind not in KINDS or int(size) < 1:
+        if kind not in KINDS or whole("size", size) < 1:
             raise ConfigError(f"units {kind!r} of size {size}: expected a size of at least 1 and one of {', '.join(KINDS)}")
-    parts = tuple(KINDS[kind](int(size)) for kind, size in kinds)
+    parts = tuple(KINDS[kind](size) for kind, size in kinds)
     return parts[0] if len(parts) == 1 else Groups(parts)
 
 
 def as_units(units: Units | int) -> Units:
-    """Return `units`; a plain number n means n Bernoulli units."""
-    return from_kinds([("bernoulli", units)]) if isinstance(units, int) else units
+    """Return `units`; a number n means n Bernoulli units.
+
+    Raises:
+        ConfigError: neither units nor a whole number above 0.
+    """
+    found: Any = plain(units)
+    if isinstance(found, int | float | str) or found is None:
+        return from_kinds([("bernoulli", whole("units", found))])
+    if not hasattr(found, "kinds"):
+        raise ConfigError(f"units of type {type(units).__name__}: expected a number of binary units, or units of wakesleep.units")
+    return found  # type: ignore[no-any-return]
