@@ -40,11 +40,15 @@ def test_reads_plain_and_gzipped(content, as_file, tmp_path):
         (PACKED[:-1] + b"\x07", "cannot be read"),
         (PACKED[:-8] + bytes((PACKED[-8] ^ 1,)) + PACKED[-7:], "cannot be read"),
         (PACKED + b"tail", "cannot be read"),
-        (b"\0\0\x0d\3" + PLAIN[4:], "begins with 00 00 0d 03"),
+        (b"\0\0\x0a\3" + PLAIN[4:], "begins with 00 00 0a 03"),
+        (b"\0\1\x08\3" + PLAIN[4:], "begins with 00 01 08 03"),
+        (b"\0\0\x0d\3" + PLAIN[4:], "promises 96 bytes .* and holds only 24"),
         (b"\0\0\x08\1" + PLAIN[4:], "3 dimension"),
         (PLAIN[:9], "inside its header"),
         (b"", "begins with"),
-        (b"<html>", "begins with"),
+        (b"<html>", "web page"),
+        (b"\n <!DOCTYPE html>", "web page"),
+        (gzip.compress(b"<html>"), "web page"),
         (b"\0\0\x08\3" + struct.pack(">3I", *[2**32 - 1] * 3), "at most"),
     ],
 )
@@ -65,7 +69,7 @@ def test_a_bomb_is_not_unpacked(monkeypatch):
     bomb = gzip.compress(b"\0\0\x08\3" + struct.pack(">3I", 2, 2, 2) + bytes(5 << 20))
     with pytest.raises(DataError, match="holds more"):
         read_idx(bomb, 3)
-    assert asked == [16, 9]
+    assert asked == [4, 12, 9]
     with pytest.raises(DataError, match="at most 1000"):
         read_idx(gzip.compress(b"\0\0\x08\1" + struct.pack(">I", 1001) + bytes(1001)), 1, largest=1000)
 
@@ -98,7 +102,27 @@ def test_noise_is_a_data_error_or_what_its_header_says(noise, dims):
         array, _ = read_idx(noise, dims)
     except DataError:
         return
-    assert idx_bytes(array) == noise
+    assert idx_bytes(array) == noise or noise[2] != 8 or noise[3] > dims
+
+
+@pytest.mark.parametrize(("code", "dtype"), [(9, ">i1"), (11, ">i2"), (12, ">i4"), (13, ">f4"), (14, ">f8")])
+@pytest.mark.parametrize("dims", [1, 3])
+def test_wider_numbers(code, dtype, dims):
+    array = ARRAY if dims == 3 else ARRAY.ravel()
+    found, _ = read_idx(bytes((0, 0, code, dims)) + struct.pack(f">{dims}I", *array.shape) + array.astype(dtype).tobytes(), dims)
+    assert (found == array).all()
+    assert found.dtype == np.dtype(dtype).newbyteorder("=")
+    assert found.flags.writeable
+
+
+def test_labels_of_several_columns_are_the_first():
+    table = np.arange(12).reshape(4, 3)
+    content = bytes((0, 0, 12, 2)) + struct.pack(">2I", 4, 3) + table.astype(">i4").tobytes()
+    assert read_idx(content, 1)[0].tolist() == [0, 3, 6, 9]
+    with pytest.raises(DataError, match="at least one column"):
+        read_idx(bytes((0, 0, 12, 2)) + struct.pack(">2I", 4, 0), 1)
+    with pytest.raises(DataError, match="3 dimension"):
+        read_idx(content, 3)
 
 
 def test_find_idx_knows_the_usual_names(tmp_path):

@@ -1,4 +1,6 @@
+import gzip
 import json
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from PIL import Image
 
 import wakesleep.data.sets as sets
 from wakesleep.data import KNOWN, DataError, Dataset, Split, describe, hold_out, load
+from wakesleep.foundation.cases import as_probs
 from wakesleep.foundation.errors import ConfigError
 
 RNG = np.random.default_rng(0)
@@ -125,6 +128,10 @@ def test_nothing_there(tmp_path):
     for name in ("mnits", "", "x" * 5000, "\0", tmp_path / "nowhere.npz", "~nobody-here/a.npz"):
         with pytest.raises(DataError, match="digits, mnist, fashion-mnist"):
             load(name)
+    with pytest.raises(DataError, match=r"nor a path, for .*mnits does not exist; did you mean mnist\?"):
+        load("mnits")
+    with pytest.raises(DataError, match="did you mean fashion-mnist"):
+        load("Fashion_MNIST")
     with pytest.raises(DataError, match="no known kind"):
         load(tmp_path / "table.csv")
     with pytest.raises(DataError, match="subfolder"):
@@ -148,6 +155,82 @@ def test_idx_folder(tmp_path):
     (tmp_path / FILES["train-labels"]).write_bytes(idx_bytes(arrays["train-labels"])[:-1])
     with pytest.raises(DataError, match="train-labels"):
         load(tmp_path)
+
+
+def written(folder, names, arrays):
+    folder.mkdir(exist_ok=True)
+    for name, array in zip(names, arrays, strict=True):
+        (folder / name).write_bytes(array if isinstance(array, bytes) else idx_bytes(array))
+    return folder
+
+
+def wide(array, code=12, dtype=">i4"):
+    array = np.asarray(array)
+    return bytes((0, 0, code, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(dtype).tobytes()
+
+
+def test_qmnist_under_its_own_names(tmp_path):
+    arrays = small_set()
+    labels = [wide(np.stack([arrays[part], arrays[part] + 5, arrays[part]], 1)) for part in ("train-labels", "t10k-labels")]
+    names = [f"qmnist-{part}-{rest}" for part in ("train", "test") for rest in ("images-idx3-ubyte", "labels-idx2-int")]
+    own = load(written(tmp_path / "q", names, [arrays["train-images"], labels[0], gzip.compress(idx_bytes(arrays["t10k-images"])), labels[1]]))
+    assert own.train.labels.tolist() == arrays["train-labels"].tolist()
+    assert own.test.labels.tolist() == arrays["t10k-labels"].tolist()
+    assert (own.test.images.reshape(-1, 4, 3).numpy() == arrays["t10k-images"]).all()
+
+
+def test_emnist_under_its_own_names(tmp_path):
+    arrays = small_set()
+    names = [f"emnist-letters-{part}-{rest}" for part in ("train", "test") for rest in ("images-idx3-ubyte", "labels-idx1-ubyte")]
+    folder = written(tmp_path / "e", names, [content + (place % 2) for place, content in enumerate(arrays.values())])
+    assert load(folder).classes == tuple(str(label) for label in range(11))
+    (folder / "emnist-letters-mapping.txt").write_text("".join(f"{label} {64 + label} {96 + label}\n" for label in range(1, 11)))
+    own = load(folder)
+    assert own.classes == tuple("ABCDEFGHIJ")
+    assert own.train.labels.tolist() == arrays["train-labels"].tolist()
+    written(folder, [name.replace("letters", "digits") for name in names], arrays.values())
+    with pytest.raises(DataError, match=r"holds 2 sets \(emnist-digits-\.\.\., emnist-letters"):
+        load(folder)
+    chosen = load(folder / names[0])
+    assert (chosen.checksum, chosen.classes) == (own.checksum, own.classes)
+    (folder / "emnist-letters-mapping.txt").write_text("1 65\n")
+    with pytest.raises(DataError, match="names the labels 1 to 1"):
+        load(folder / names[0])
+
+
+def test_kmnist_under_its_own_names(tmp_path):
+    arrays = small_set()
+    parts = [f"kmnist-{part}-{kind}.npz" for part in ("train", "test") for kind in ("imgs", "labels")]
+    for name, array in zip(parts, arrays.values(), strict=True):
+        np.savez(tmp_path / name, array)
+    own = load(tmp_path)
+    assert own.test.labels.tolist() == arrays["t10k-labels"].tolist()
+    (tmp_path / parts[3]).unlink()
+    with pytest.raises(DataError, match="only one of the test images"):
+        load(tmp_path)
+    (tmp_path / parts[2]).unlink()
+    assert load(tmp_path).test is None
+    (tmp_path / parts[1]).unlink()
+    with pytest.raises(DataError, match=r"kmnist-train-labels\.npz is missing"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(("code", "dtype"), [(11, ">i2"), (12, ">i4"), (13, ">f4"), (14, ">f8")])
+def test_idx_of_wider_numbers(tmp_path, code, dtype):
+    pixels = IMAGES if code < 13 else IMAGES / 255
+    names = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
+    own = load(written(tmp_path / "w", names, [wide(pixels, code, dtype), wide(LABELS, code, dtype)]))
+    assert own.train.images.dtype == (torch.uint8 if code < 13 else torch.float32)
+    np.testing.assert_allclose(as_probs(own.train.images), IMAGES.reshape(6, 12) / 255, atol=1e-6)
+    assert own.train.labels.tolist() == LABELS.tolist()
+
+
+@pytest.mark.parametrize("name", ["own.npz", "own.npy", "train-images-idx3-ubyte.gz"])
+def test_a_web_page_in_place_of_a_file(tmp_path, name):
+    (tmp_path / name).write_text("<!DOCTYPE html><html>please log in</html>")
+    (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(idx_bytes(LABELS))
+    with pytest.raises(DataError, match="web page"):
+        load(tmp_path / name)
 
 
 def draw(path, level, size=(4, 3), mode="L"):
@@ -180,6 +263,57 @@ def test_picture_folder_with_train_and_test(tmp_path):
     assert own.test.images.shape == (1, 12)
     draw(tmp_path / "test" / "dog" / "1.png", 60)
     with pytest.raises(DataError, match="lacks: dog"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("names", [("training", "testing"), ("Train", "Val"), ("train", "validation"), ("training", "test")])
+def test_names_of_the_folders_of_parts(tmp_path, names):
+    for part in names:
+        for name in ("ant", "cat"):
+            draw(tmp_path / part / name / "1.png", 50)
+    own = load(tmp_path)
+    assert own.classes == ("ant", "cat")
+    assert (len(own.train), len(own.test)) == (2, 2)
+    (tmp_path / "__MACOSX" / "ant").mkdir(parents=True)
+    assert len(load(tmp_path).test) == 2
+    (tmp_path / "sample").mkdir()
+    with pytest.raises(DataError, match=r"sample.*move the others"):
+        load(tmp_path)
+
+
+def test_validation_cases_beside_test_cases_are_learned_from(tmp_path):
+    for level, part in enumerate(("train", "val", "test")):
+        draw(tmp_path / part / "ant" / "1.png", 50 * level)
+        draw(tmp_path / part / "cat" / "1.png", 50 * level)
+    own = load(tmp_path)
+    assert own.train.images[:, 0].tolist() == [0, 50, 0, 50]
+    assert own.train.labels.tolist() == [0, 0, 1, 1]
+    assert own.test.images[:, 0].tolist() == [100, 100]
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    for name in ("train", "bus"):
+        draw(tmp_path / name / "1.png", 50)
+    assert load(tmp_path).classes == ("bus", "train")
+
+
+def test_hidden_files_are_no_pictures(tmp_path):
+    for part in ("train", "test"):
+        draw(tmp_path / part / "ant" / "1.png", 50)
+        (tmp_path / part / "ant" / "._1.png").write_bytes(b"\0\5\x16\7")
+        (tmp_path / part / "ant" / ".hidden.png").touch()
+    (tmp_path / "._train").touch()
+    own = load(tmp_path)
+    assert (len(own.train), len(own.test)) == (1, 1)
+
+
+@pytest.mark.parametrize("empty", ["ant", "bee", "cat"])
+@pytest.mark.parametrize("part", ["", "train"])
+def test_an_empty_class_is_refused_wherever_it_stands(tmp_path, empty, part):
+    for name in ("ant", "bee", "cat"):
+        draw(tmp_path / part / name / "1.png", 50)
+    (tmp_path / part / empty / "1.png").unlink()
+    with pytest.raises(DataError, match=f"no picture of {empty}; expected"):
         load(tmp_path)
 
 

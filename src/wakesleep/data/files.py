@@ -9,11 +9,15 @@ from typing import IO
 import numpy as np
 
 from wakesleep.data.checks import Array
-from wakesleep.data.idx import PARTS, dims_of, find_idx, read_idx
+from wakesleep.data.idx import NAME, PARTS, dims_of, find_sets, is_web_page, read_idx
 from wakesleep.data.pictures import SUFFIXES, grey_picture, resize
 from wakesleep.foundation.errors import DataError
 
 LARGEST = 1 << 34  # bytes of one array; a header that claims more is corrupt or hostile
+TRAIN, TEST, VALIDATION = ("train", "training"), ("test", "testing"), ("val", "valid", "validation")
+"""Names of the folders that hold a part of a set, in any case."""
+NOT_OURS = frozenset(("__macosx",))
+"""Folders that programs leave behind, beside hidden ones."""
 KEYS = (
     ("images", "labels", "test_images", "test_labels"),
     ("x_train", "y_train", "x_test", "y_test"),
@@ -41,9 +45,11 @@ def read_parts(path: Path) -> Parts:
     readers = {".npz": read_npz, ".npy": read_npy}
     try:
         if path.is_dir():
-            files = find_idx(path)
-            return read_idx_folder(path, files) if files else read_picture_folder(path)
+            return _read_folder(path)
+        if told := NAME.fullmatch(path.name):
+            return read_idx_set(path.parent, find_sets(path.parent)[told["set"]], told["set"])
         if path.suffix.lower() in readers:
+            _refuse_web_page(path)
             return readers[path.suffix.lower()](path)
     except DataError:
         raise
@@ -51,6 +57,22 @@ def read_parts(path: Path) -> Parts:
         # zipfile, zlib and numpy have a dozen kinds of errors between them for one corrupt file.
         raise DataError(f"{path} cannot be read ({type(error).__name__}: {error}): it is corrupt, or not what its name says") from error
     raise DataError(f"{path} is of no known kind; expected a .npz or .npy file, a folder of IDX files, or one with a subfolder per class")
+
+
+def _read_folder(path: Path) -> Parts:
+    sets, archives = find_sets(path), sorted(path.glob("*-train-imgs.npz"))
+    if len(sets) + len(archives) > 1:
+        found = [*(f"{name or 'train'}-..." for name in sets), *(file.name for file in archives)]
+        raise DataError(f"{path} holds {len(found)} sets ({', '.join(found)}); give one of them a folder of its own, or name its images file")
+    if archives:
+        return read_kmnist(archives[0])
+    return read_idx_set(path, *next((files, name) for name, files in sets.items())) if sets else read_picture_folder(path)
+
+
+def _refuse_web_page(path: Path) -> None:
+    with path.open("rb") as file:
+        if is_web_page(file.read(64)):
+            raise DataError(f"{path} is a web page that was saved in place of the file: download it anew")
 
 
 def read_npz(path: Path) -> Parts:
@@ -88,54 +110,124 @@ def read_npy(path: Path) -> Parts:
         return Parts((_array(file, path.stat().st_size, str(path)),))
 
 
-def read_idx_folder(folder: Path, files: dict[str, Path]) -> Parts:
-    """Read a set of IDX files named as MNIST's are; the test part (t10k) may be absent."""
+def read_idx_set(folder: Path, files: dict[str, Path], name: str = "") -> Parts:
+    """Read a set of IDX files named as MNIST's, EMNIST's or QMNIST's are; the test part (t10k, test) may be absent.
+
+    EMNIST's NAME-mapping.txt, where it lies beside them, names the classes: a line a label, the label and the codes of its characters.
+    """
     missing = [part for part in PARTS[: 4 if any(part.startswith("t10k") for part in files) else 2] if part not in files]
     if missing:
-        raise DataError(f"{folder} lacks {', '.join(f'{part}-idx{dims_of(part)}-ubyte' for part in missing)}, plain or .gz")
-    return Parts(tuple(read_idx(path, dims_of(part))[0] for part, path in files.items()))
+        lacking = ", ".join(f"{name}{'-' if name else ''}{part}-idx{dims_of(part)}-ubyte" for part in missing)
+        raise DataError(f"{folder} lacks {lacking}, plain or .gz")
+    arrays = tuple(_whole(read_idx(path, dims_of(part))[0]) for part, path in files.items())
+    mapping = folder / f"{name}-mapping.txt"
+    return _named(arrays, mapping) if name and mapping.is_file() else Parts(arrays)
+
+
+def _whole(array: Array) -> Array:
+    """Return pixels that are whole numbers 0..255 of a wider type as uint8, and labels in floats as integers."""
+    if array.ndim == 1:
+        return array.astype(np.int64) if array.dtype.kind == "f" and (array == np.floor(array)).all() else array
+    wide = array.dtype.kind == "i" and array.size and array.min() >= 0 and 1 < array.max() <= 255
+    return array.astype(np.uint8) if wide else array
+
+
+def _named(arrays: tuple[Array, ...], mapping: Path) -> Parts:
+    """Return the set with the names of EMNIST's mapping, and its labels, which may begin at 1, numbered in that order from 0."""
+    lines = [line.split() for line in mapping.read_text(encoding="ascii").splitlines() if line.strip()]
+    names = {int(label): chr(int(code)) for label, code, *_ in lines}
+    known = np.array(sorted(names))
+    for labels in arrays[1::2]:
+        if not np.isin(labels, known).all():
+            raise DataError(f"{mapping} names the labels {known[0]} to {known[-1]}, and others came; delete it, or take the one that belongs")
+    return Parts(
+        tuple(np.searchsorted(known, array) if place % 2 else array for place, array in enumerate(arrays)),
+        tuple(names[label] for label in known.tolist()),
+    )
+
+
+def read_kmnist(images: Path) -> Parts:
+    """Read KMNIST's (or K49's) NAME-train-imgs.npz, NAME-train-labels.npz, and the same of test, each with one array arr_0."""
+    arrays = []
+    for part in ("train", "test"):
+        for kind in ("imgs", "labels"):
+            path = images.with_name(f"{images.name.removesuffix('-train-imgs.npz')}-{part}-{kind}.npz")
+            if part == "test" and not path.exists():
+                continue
+            if not path.exists():
+                raise DataError(f"{path} is missing; {images.name} came without it")
+            _refuse_web_page(path)
+            with zipfile.ZipFile(path) as archive:
+                arrays.append(_member(archive, archive.infolist()[0], path))
+    if len(arrays) == 3:
+        raise DataError(f"{images.parent} holds only one of the test images and their labels; expected both or neither")
+    return Parts(tuple(arrays))
 
 
 def read_picture_folder(folder: Path) -> Parts:
     """Read a folder with a subfolder of pictures for each class, or with train/ and test/ that each hold such subfolders.
 
-    Classes are in the order of their names. All pictures become grey and take the size of the first; none is centred or inverted.
+    training/ and testing/ are the same; val/ (valid/, validation/) is the test part where there is no other, else it joins the training
+    part, of which a run holds cases out. Classes are in the order of their names, and each has a training picture. All pictures become
+    grey and take the size of the first; none is centred or inverted.
     """
-    inside = {path.name for path in _folders(folder)}
-    if "train" in inside and inside <= {"train", "test"}:
-        train, test = folder / "train", folder / "test" if "test" in inside else None
-    else:
-        train, test = folder, None
-    classes = tuple(path.name for path in _folders(train))
+    train, test = _part_folders(folder)
+    classes = tuple(sorted({path.name for home in train for path in _folders(home)}))
     if not classes:
-        raise DataError(f"{train} holds neither IDX files nor a subfolder of pictures for each class")
-    images, labels = _pictures(train, classes, None)
-    if test is None:
+        raise DataError(f"{train[0]} holds neither IDX files nor a subfolder of pictures for each class")
+    files = [_class_files(train, name) for name in classes]
+    if empty := [name for name, found in zip(classes, files, strict=True) if not found]:
+        raise DataError(
+            f"{train[0]} holds no picture of {', '.join(empty)}; expected at least one in each class's folder "
+            f"({', '.join(sorted(SUFFIXES))}): add some, or delete what is empty"
+        )
+    images, labels = _pictures(files, None)
+    if not test:
         return Parts((images, labels), classes)
-    unknown = sorted({path.name for path in _folders(test)} - set(classes))
+    unknown = sorted({path.name for home in test for path in _folders(home)} - set(classes))
     if unknown:
-        raise DataError(f"{test} has classes that {train} lacks: {', '.join(unknown)}; expected among {', '.join(classes)}")
-    return Parts((images, labels, *_pictures(test, classes, images.shape[1:])), classes)
+        raise DataError(f"{test[0]} has classes that {train[0]} lacks: {', '.join(unknown)}; expected among {', '.join(classes)}")
+    files = [_class_files(test, name) for name in classes]
+    if not any(files):
+        raise DataError(f"{test[0]} holds no pictures; expected subfolders named {', '.join(classes)}")
+    return Parts((images, labels, *_pictures(files, images.shape[1:])), classes)
+
+
+def _part_folders(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the folders of the training part and those of the test part; `folder` itself where it holds the classes."""
+    inside = _folders(folder)
+    train, test, validation = ([path for path in inside if path.name.lower() in names] for names in (TRAIN, TEST, VALIDATION))
+    parts = [*train, *test, *validation]
+    if not train or any(_class_files([folder], path.name) for path in train):  # a class may be called train
+        return [folder], []
+    if len(parts) < len(inside) or max(map(len, (train, test, validation))) > 1:
+        raise DataError(
+            f"{folder} holds {', '.join(path.name for path in inside)}; expected train/ and, as far as they are there, one test/ and one "
+            "val/, each with a subfolder a class: move the others elsewhere"
+        )
+    return (train + validation, test) if test else (train, validation)
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    found = (path for path in folder.iterdir() if path.is_dir())
+    return sorted(path for path in found if not path.name.startswith(".") and path.name.lower() not in NOT_OURS)
 
 
-def _pictures(folder: Path, classes: tuple[str, ...], shape: tuple[int, ...] | None) -> tuple[Array, Array]:
+def _class_files(folders: list[Path], name: str) -> list[Path]:
+    """Return the pictures of a class; hidden files, among them the ._NAME that macOS leaves on other disks, are none."""
+    homes = [folder / name for folder in folders if (folder / name).is_dir()]
+    found = (path for home in homes for path in sorted(home.iterdir()))
+    return [path for path in found if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()]
+
+
+def _pictures(files: list[list[Path]], shape: tuple[int, ...] | None) -> tuple[Array, Array]:
     images, labels = [], []
-    for label, name in enumerate(classes):
-        home = folder / name
-        files = sorted(path for path in home.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()) if home.is_dir() else []
-        if not files and shape is None:
-            raise DataError(f"{home} holds no picture; expected at least one ({', '.join(sorted(SUFFIXES))})")
-        for file in files:
+    for label, of_class in enumerate(files):
+        for file in of_class:
             grey = grey_picture(file)
             shape = shape or grey.shape
             images.append((resize(grey, (shape[0], shape[1])) * 255).round().astype(np.uint8))
             labels.append(label)
-    if not images:
-        raise DataError(f"{folder} holds no pictures; expected subfolders named {', '.join(classes)}")
     return np.stack(images), np.array(labels)
 
 

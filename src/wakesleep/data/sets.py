@@ -1,5 +1,6 @@
 """Data sets by name or by path: checked cases and labels, a picture's shape, and a checksum for provenance."""
 
+import difflib
 import hashlib
 import os
 from collections.abc import Sequence
@@ -63,8 +64,9 @@ def load(name: str | Path, *, folder: Path | None = None, download: bool = True)
 
     Known are `digits` (embedded: 1,797 pictures of 8 x 8, every fifth of each class is a test case), `mnist` and `fashion-mnist`.
     A path leads to a .npz (`images`, `labels`, and optionally `test_images`, `test_labels`), a .npy (images alone), a folder of IDX
-    files, or a folder with a subfolder of pictures per class. A folder that is called like a known set is meant by `./mnist`. A folder of
-    images-*.npy, with labels-*.npy beside them or without, stays on the disk, and so does a .npy of more than 16 GiB.
+    files (or the file of training images, where a folder holds several sets), or a folder with a subfolder of pictures per class. A
+    folder that is called like a known set is meant by `./mnist`. A folder of images-*.npy, with labels-*.npy beside them or without,
+    stays on the disk, and so does a .npy of more than 16 GiB. An array `classes` in a .npz names the labels.
 
     Args:
         name: one of KNOWN, or a path.
@@ -87,10 +89,19 @@ def load(name: str | Path, *, folder: Path | None = None, download: bool = True)
     path = Path(os.path.expanduser(name))
     # os.path answers False where Path would raise, as for a name that is too long.
     if not str(name) or not os.path.exists(path):
-        raise DataError(f"there is no data set {str(name)!r}; expected one of {', '.join(KNOWN)}, or the path of a set of your own")
+        raise DataError(_unknown(str(name), path))
     files = on_disk.find(path)
     name, origin = path.resolve().stem, str(path.resolve())
     return replace(_dataset(name, read_parts(path)) if files is None else _on_disk(name, files), origin=origin)
+
+
+def _unknown(name: str, path: Path) -> str:
+    near = difflib.get_close_matches(name.lower(), KNOWN, 1, 0.7) if len(name) < 100 else []
+    place = os.path.abspath(path)
+    return (
+        f"there is no data set {name[:200]!r}: it is neither one of {', '.join(KNOWN)}, nor a path, for {place[-300:]} does not exist"
+        f"{f'; did you mean {near[0]}?' if near else ''}"
+    )
 
 
 def stays_on_disk(name: str) -> bool:
