@@ -130,3 +130,23 @@ def test_onnx_agrees_with_onnxruntime(fitted: tuple[object, str], tmp_path: Path
         (out,) = session.run(["output"], {"cases": X[:count].astype(np.float32)})
         expected = getattr(fitted[0], fitted[1])(X[:count])
         assert abs(out.reshape(expected.shape) - expected).max() < 1e-5 * max(1.0, abs(expected).max())
+
+
+def test_a_file_keeps_what_numpy_counted(tmp_path: Path) -> None:
+    """A grid search sets numbers of NumPy's, which came back as the defaults."""
+    given = {"hidden_layer_sizes": np.array([20, 30]), "n_iter": np.int64(2), "learning_rate": np.float32(0.05), "scale": None}
+    net = DBNClassifier(**given, fine_tune_n_iter=1, class_weight={0: 2.0, 1: 1}, random_state=0)
+    net.fit(X / 16, Y % 2).set_params(batch_size=np.arange(10, 30)[5]).save(tmp_path / "net.safetensors")
+    again = DBNClassifier.load(tmp_path / "net.safetensors").get_params()
+    kept = ("hidden_layer_sizes", "n_iter", "batch_size", "class_weight", "scale")
+    assert [again[name] for name in kept] == [(20, 30), 2, 15, {0: 2.0, 1: 1}, None]
+    assert again["learning_rate"] == np.float32(0.05)
+    with pytest.raises(CheckpointError, match="verbose"):
+        net.set_params(verbose=object()).save(tmp_path / "net.safetensors")
+
+
+def test_a_file_says_what_the_command_line_needs_to_draw_dreams(fitted: tuple[object, str], tmp_path: Path) -> None:
+    fitted[0].save(tmp_path / "net.safetensors")
+    header = ws.checkpoint.load_model(tmp_path / "net.safetensors").header
+    assert header["shape"] == [8, 8]
+    assert header["classes"] == [str(name) for name in getattr(fitted[0], "classes_", [])]

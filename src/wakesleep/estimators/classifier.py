@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from wakesleep import checkpoint
 from wakesleep.estimators import shared
 from wakesleep.estimators.dbn import DEFAULTS, LAYER
 from wakesleep.estimators.export import Affine, LabelProbs
 from wakesleep.estimators.shared import Array
-from wakesleep.estimators.tuned import TunedEstimator, net_outputs
+from wakesleep.estimators.tuned import Score, TunedEstimator, net_outputs
 from wakesleep.foundation.cases import UNLABELLED
 from wakesleep.foundation.errors import DataError
 from wakesleep.judging import classify
 from wakesleep.learning import backprop, hybrid, up_down
+from wakesleep.learning.configs import UpDownConfig, require
+from wakesleep.learning.records import Pass
 from wakesleep.model.dbn import DBN
 from wakesleep.sampling import dreams
 
@@ -40,12 +45,15 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         fine_tune_n_iter: passes of fine-tuning; None: those of small sets (80 of backprop, 30 of updown, the core's of hybrid).
         fine_tune_learning_rate: rate of fine-tuning in the first pass; None: the method's own.
         sample_visible: backpropagation sees each visible unit as a binary state drawn anew with its value as probability, so that it overfits
-            less.
-        early_stopping: hold cases out, keep the pass of fine-tuning that does best on them and stop when it is long gone.
+            less; right for bits and for ink on paper, fatal for real numbers. "auto" does so where the draws would have at most half as much
+            noise as the values have variance.
+        early_stopping: hold cases out, stop fine-tuning when neither accuracy nor likelihood on them gets better, let the rate fall in a few
+            last passes, and keep the best of all.
         validation_fraction: part of the labelled cases that is held out, from pretraining too.
-        n_iter_no_change: passes without a better score after which fine-tuning stops.
+        n_iter_no_change: passes without a better score after which fine-tuning stops, and passes in which the rate then falls.
         unlabeled: the value of y that marks a case whose class nobody knows, e.g. -1 as elsewhere in scikit-learn; directed layers learn from
             these cases too, and so does "updown". None: every value is a class.
+        class_weight: weights of the classes, which multiply `sample_weight`: a dictionary, or "balanced", N / (classes x cases of the class).
         n_iter: passes over the cases for each layer of pretraining.
         batch_size: cases in a minibatch, of pretraining and of fine-tuning.
         learning_rate: rate of pretraining in the first pass.
@@ -69,6 +77,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
     Attributes:
         classes_: the classes, in the order of the columns of `predict_proba`.
         net_: the fine-tuned feed-forward net, a `torch.nn.Sequential`, after "backprop".
+        sample_visible_: whether backpropagation saw values as bits drawn anew.
         validation_scores_: accuracy on the held-out cases, one a pass, and `best_validation_score_`, with early stopping.
         dbn_: the generative model, a `wakesleep.DBN`, for everything the core can do with it.
         n_iter_: passes done in all stages.
@@ -90,11 +99,12 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         fine_tune: Literal["backprop", "updown", "hybrid"] | None = "backprop",
         fine_tune_n_iter: int | None = None,
         fine_tune_learning_rate: float | None = None,
-        sample_visible: bool = DEFAULTS.backprop.sample_pixels,
+        sample_visible: bool | Literal["auto"] = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         unlabeled: Any = None,
+        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
         n_iter: int = LAYER.passes,
         batch_size: int = LAYER.batch_size,
         learning_rate: float = LAYER.learning_rate,
@@ -141,7 +151,9 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
             random_state=random_state,
         )
         self.unlabeled = unlabeled
+        self.class_weight = class_weight
 
+    @shared.all_or_nothing
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> DBNClassifier:
         """Learn to generate the cases X (N, D) with their classes y (N,), then fine-tune; `sample_weight` (N,) says how often each is shown.
 
@@ -151,13 +163,15 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         self._check_method()
         source = shared.random_source(self.random_state)
         goes_on = self.warm_start and shared.is_fitted(self)
-        X, y = shared.check_cases(self, X, y, reset=not goes_on)
-        taking_part, weights = shared.check_weights(sample_weight, X)
+        X, y = shared.check_cases(self, X, y, reset=not goes_on, sparse=True)
+        taking_part, weights = shared.check_weights(self._weigh_classes(y, sample_weight), X)
         X, labels = shared.take(X, taking_part), self._encode(y[taking_part], self.classes_ if goes_on else None)
         labelled = np.flatnonzero(labels != UNLABELLED)
         held_out = self._held_out(labelled, labels[labelled], source)
         learned = np.setdiff1d(np.arange(len(labels)), held_out)
-        if not goes_on:
+        if goes_on:
+            self._check_goes_on()
+        else:
             self._begin(shared.take(X, learned), len(self.classes_), source)
         rng = shared.fresh_rng(source, self._device)
         images, known = self._images(shared.take(X, learned), rng)
@@ -168,12 +182,17 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         elif self.fine_tune is None:
             for _ in range(self.n_iter):
                 self._pass_over_chunk(images, known, targets, weights, rng)
+        else:
+            images = self._fill(images, known, rng)
+        self._labels_seen = True
         self._fine_tune(images, targets, weights, rng, self._accuracy(X[held_out], labels[held_out]))
         return self
 
+    @shared.all_or_nothing
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> DBNClassifier:
-        """Learn from a chunk X (N, D), y (N,) of a larger set; the first call names all `classes`.
+        """Learn from a chunk X (N, D), y (N,) of a larger set; the first call names all `classes`, `unlabeled` is none of them.
 
+        From a chunk without labels the directed layers learn. The range of the columns grows with what comes.
         A new estimator learns to generate: each layer gets one pass, and classes are told by the memory's label free energies, whatever
         `fine_tune` says, for a net can be fine-tuned only once it is pretrained. After `fit`, a call is one pass of its last stage.
         """
@@ -181,16 +200,19 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         first = not shared.is_fitted(self)
         if first and classes is None:
             raise DataError("the first call of partial_fit needs `classes`, all that will ever come, e.g. classes=np.unique(y)")
-        X, y = shared.check_cases(self, X, y, reset=first)
-        taking_part, weights = shared.check_weights(sample_weight, X)
-        X, labels = shared.take(X, taking_part), self._encode(y[taking_part], np.unique(classes) if first else self.classes_)
-        if first:
-            self._begin(X, len(self.classes_), shared.random_source(self.random_state))
+        if isinstance(self.class_weight, str):
+            raise DataError("class_weight = 'balanced' needs all cases at once; give partial_fit a dictionary, a weight a class")
+        X, y = shared.check_cases(self, X, y, reset=first, sparse=True)
+        taking_part, weights = shared.check_weights(self._weigh_classes(y, sample_weight), X)
+        named = self._known_classes(np.unique(classes)) if first else self.classes_
+        X, labels = shared.take(X, taking_part), self._encode(y[taking_part], named)
+        self._begin_or_go_on(first, X, len(self.classes_))
         rng = shared.fresh_rng(self._source, self._device)
         images, known = self._images(X, rng)
         targets = torch.from_numpy(labels).to(self._device)
+        self._labels_seen |= bool((labels != UNLABELLED).any())
         if hasattr(self, "net_") or not self.dbn_.tied:
-            self._fine_tune(images, targets, weights, rng, None, once=True)
+            self._fine_tune(self._fill(images, known, rng), targets, weights, rng, None, once=True)
         else:
             self._pass_over_chunk(images, known, targets, weights, rng)
         return self
@@ -203,6 +225,8 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
     def predict_proba(self, X: Any) -> Array:
         """Return p(class | case) for X (N, D), (N, classes), in the order of `classes_`; averaged over draws of missing values."""
         check_is_fitted(self)
+        if not self._labels_seen:
+            raise NotFittedError("no chunk that partial_fit was given held a label yet, so this net knows no class from another")
         return self._average(X, lambda dbn, net, images: _log_probs(dbn, net, images).double().exp())
 
     def predict_log_proba(self, X: Any) -> Array:
@@ -230,6 +254,49 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         """Refuse ways to fine-tune that are not there."""
         shared.check_choice("fine_tune", self.fine_tune, ("backprop", "updown", "hybrid", None))
 
+    def _begin(self, X: Array, labels: int, source: np.random.RandomState) -> None:
+        super()._begin(X, labels, source)
+        self._labels_seen = False
+
+    def _set_nets(self, model: checkpoint.Model, tensors: dict[str, Tensor]) -> None:
+        super()._set_nets(model, tensors)
+        self._labels_seen = True
+
+    def _check_goes_on(self) -> None:
+        """Refuse to go on with another net than the parameters say; a feed-forward net that `fine_tune` no longer asks for is dropped.
+
+        Raises:
+            ConfigError: hidden_layer_sizes were changed, or `fine_tune` to None, after wake and sleep phases had untied the weights.
+        """
+        super()._check_goes_on()
+        require(
+            self.fine_tune is not None or self.dbn_.tied,
+            "fine_tune = None goes on with pretraining, and fine-tuning has untied the weights of this net: fit a new one (warm_start=False)",
+        )
+        if hasattr(self, "net_") and self.fine_tune != "backprop":
+            del self.net_
+            self._tuned = None
+
+    def _weigh_classes(self, y: Array, sample_weight: Any) -> Any:
+        """Return the weights of cases with labels y (N,) once those of the classes are in; a case without a label keeps its own."""
+        if self.class_weight is None:
+            return sample_weight
+        labelled = self._is_labelled(y)
+        weights = np.ones(len(y))
+        weights[labelled] = compute_sample_weight(self.class_weight, y[labelled])
+        return weights if sample_weight is None else weights * np.asarray(sample_weight)
+
+    def _is_labelled(self, y: Array) -> Array:
+        """Return which of y (N,) are classes."""
+        if self.unlabeled is None:
+            return np.ones(len(y), dtype=bool)
+        missing = isinstance(self.unlabeled, float) and np.isnan(self.unlabeled)
+        return ~np.isnan(y) if missing else np.asarray(y != self.unlabeled)
+
+    def _known_classes(self, classes: Array) -> Array:
+        """Return `classes` without the mark of cases whose class nobody knows."""
+        return classes[self._is_labelled(classes)]
+
     def _encode(self, y: Array, classes: Array | None) -> Array:
         """Return classes as numbers (N,), UNLABELLED where y says so; they are those of y unless given.
 
@@ -237,8 +304,9 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
             DataError: a single class, or a class that is none of `classes`.
         """
         labels = np.full(len(y), UNLABELLED, dtype=np.int64)
-        labelled = np.ones(len(y), dtype=bool) if self.unlabeled is None else np.asarray(y != self.unlabeled)
-        check_classification_targets(y[labelled])
+        labelled = self._is_labelled(y)
+        if labelled.any():
+            check_classification_targets(y[labelled])
         self.classes_ = np.unique(y[labelled]) if classes is None else classes
         if len(self.classes_) < 2:
             raise DataError(f"y holds {len(self.classes_)} class(es) ({self.classes_.tolist()}); expected at least 2 classes to tell apart")
@@ -254,33 +322,48 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         labels: Tensor,
         weights: Tensor | None,
         rng: torch.Generator,
-        score: Callable[[], float] | None,
+        score: Score | None,
         once: bool = False,
     ) -> None:
         """Hand the pretrained net to the way of fine-tuning that was asked for."""
+        labelled = labels != UNLABELLED
         if self.fine_tune == "updown":
-            config = self._tuning(DEFAULTS.updown, once)
-            passes = up_down.epochs(self.dbn_, images, labels, config=config, rng=rng, weights=weights, dtype=self._dtype())
-            self._tune(self.dbn_, passes, config.passes, score)
+            self._tune(self.dbn_, self._wake_sleep(images, labels, weights, rng), self._tuning(DEFAULTS.updown, once), score)
         elif self.fine_tune == "hybrid":
-            both = replace(DEFAULTS.hybrid, updown=self._tuning(DEFAULTS.hybrid.updown, once), sample_pixels=self.sample_visible)
-            passes = hybrid.epochs(self.dbn_, images, labels, config=both, rng=rng, weights=weights, dtype=self._dtype())
-            self._tune(self.dbn_, passes, both.updown.passes, score)
+            both = self._hybrid(images, labels, weights, rng) if labelled.any() else self._wake_sleep(images, labels, weights, rng)
+            self._tune(self.dbn_, both, self._tuning(DEFAULTS.hybrid.updown, once), score)
         elif self.fine_tune == "backprop":
             if not hasattr(self, "net_"):
                 self.net_ = backprop.classifier(self.dbn_, len(self.classes_), rng=rng)
-            known = labels != UNLABELLED
-            if not bool(known.all()):
-                images, labels, weights = images[known], labels[known], None if weights is None else weights[known.cpu()]
-            self._backprop(self.net_, images, labels, weights, rng, score=score, once=once)
+            if not bool(labelled.all()):
+                images, labels, weights = images[labelled], labels[labelled], None if weights is None else weights[labelled.cpu()]
+            if len(images):
+                self._backprop(self.net_, images, labels, weights, rng, score=score, once=once)
 
-    def _accuracy(self, X: Array, labels: Array) -> Callable[[], float] | None:
-        """Return a function that tells the accuracy on held-out cases as the net stands, None where there are none."""
+    def _wake_sleep(
+        self, images: Tensor, labels: Tensor, weights: Tensor | None, rng: torch.Generator
+    ) -> Callable[[UpDownConfig], Iterator[Pass]]:
+        """Return the loop of contrastive wake-sleep over these cases, once it is told its settings."""
+        return lambda config: up_down.epochs(self.dbn_, images, labels, config=config, rng=rng, weights=weights, dtype=self._dtype())
+
+    def _hybrid(self, images: Tensor, labels: Tensor, weights: Tensor | None, rng: torch.Generator) -> Callable[[UpDownConfig], Iterator[Pass]]:
+        """Return the loop of the hybrid over these cases, once it is told its settings."""
+        own = replace(DEFAULTS.hybrid, sample_pixels=self.sample_visible_)
+        settings: dict[str, Any] = {"rng": rng, "weights": weights, "dtype": self._dtype()}
+        return lambda config: hybrid.epochs(self.dbn_, images, labels, config=replace(own, updown=config), **settings)
+
+    def _accuracy(self, X: Array, labels: Array) -> Score | None:
+        """Return a function that tells accuracy and mean log p(class) of held-out cases as the net stands, None where there are none."""
         if not len(labels):
             return None
         images, _ = self._images(X, shared.fresh_rng(np.random.RandomState(0), self._device))
         truth = torch.from_numpy(labels).to(self._device)
-        return lambda: float((_log_probs(self.dbn_, getattr(self, "net_", None), images).argmax(1) == truth).float().mean())
+
+        def score() -> tuple[float, float]:
+            told = _log_probs(self.dbn_, getattr(self, "net_", None), images)
+            return float((told.argmax(1) == truth).float().mean()), float(told.gather(1, truth[:, None]).mean())
+
+        return score
 
     def _recognition_layers(self) -> list[nn.Module]:
         if hasattr(self, "net_"):

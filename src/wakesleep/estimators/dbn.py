@@ -17,8 +17,8 @@ from wakesleep import checkpoint
 from wakesleep.estimators import persistence, shared
 from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
+from wakesleep.foundation.cases import UNLABELLED
 from wakesleep.foundation.devices import pick_device
-from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.precision import pick_precision, twin
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import meanfield
@@ -162,21 +162,50 @@ class DBNEstimator(BaseEstimator):
     def _begin(self, X: Array, labels: int, source: np.random.RandomState) -> None:
         """Start afresh for cases like X (N, D): a net of random weights with room for `labels`."""
         shared.check_choice("missing", self.missing, ("error", "sample"))
-        sizes = tuple(self.hidden_layer_sizes) if np.iterable(self.hidden_layer_sizes) else (self.hidden_layer_sizes,)
-        require(
-            len(sizes) > 0 and all(isinstance(size, Integral) and size >= 1 for size in sizes),
-            f"hidden_layer_sizes = {self.hidden_layer_sizes!r}: expected whole numbers of at least 1, e.g. (200, 200, 500)",
-        )
+        sizes = self._hidden_sizes()
         self.scaler_ = shared.fit_range(self.scale, X)
+        self.outlier_columns_ = shared.outlier_columns(self, X)
         self._source = source
         self.dbn_ = DBN((X.shape[1], *sizes), labels=labels, rng=shared.fresh_rng(source, pick_device(self.device)))
         self.n_iter_ = 0
         self.history_: list[dict[str, Any]] = []
         self._chunks: State | None = None
+        self._range: shared.Range | None = None
+
+    def _hidden_sizes(self) -> tuple[int, ...]:
+        """Return the units of each hidden layer that the parameters ask for."""
+        sizes = tuple(self.hidden_layer_sizes) if np.iterable(self.hidden_layer_sizes) else (self.hidden_layer_sizes,)
+        require(
+            len(sizes) > 0 and all(isinstance(size, Integral) and size >= 1 for size in sizes),
+            f"hidden_layer_sizes = {self.hidden_layer_sizes!r}: expected whole numbers of at least 1, e.g. (200, 200, 500)",
+        )
+        return tuple(int(size) for size in sizes)
+
+    def _begin_or_go_on(self, first: bool, X: Array, labels: int) -> None:
+        """Begin a stream with its first chunk X (N, D), or see that a later one can go on."""
+        if first:
+            self._begin(X, labels, shared.random_source(self.random_state))
+            self._range = shared.column_range(X)
+        else:
+            self._check_goes_on()
+            shared.widen_range(self, X)
+
+    def _check_goes_on(self) -> None:
+        """Refuse to go on with a net of other sizes than the parameters say.
+
+        Raises:
+            ConfigError: hidden_layer_sizes were changed since the net was made.
+        """
+        sizes, asked = self.dbn_.sizes[1:], self._hidden_sizes()
+        require(
+            sizes == asked,
+            f"hidden_layer_sizes = {asked}, and the net that warm_start or partial_fit would go on with has {sizes}: set them back, or fit a "
+            "new net (warm_start=False)",
+        )
 
     def _images(self, X: Array, rng: torch.Generator, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor | None]:
         """Return X in range on the device, and what of it is known (N, D), None where all is; unknown values hold a first guess."""
-        X = shared.to_range(self, X)
+        X = shared.dense(shared.to_range(self, X))
         if not np.isnan(np.sum(X)):
             return shared.tensor(X, self._device).to(dtype), None
         images = torch.tensor(X, dtype=dtype, device=self._device)
@@ -184,14 +213,43 @@ class DBNEstimator(BaseEstimator):
 
     def _pretrain(self, images: Tensor, known: Tensor | None, labels: Tensor | None, weights: Tensor | None, rng: torch.Generator) -> None:
         """Let the core pretrain layer by layer; missing pixels are drawn anew after each pass of the first layer."""
-        config, first = self._greedy_config(), self.dbn_.rbm(0)
-        if known is not None and self.dbn_.depth == 1 and self.dbn_.labels:
-            raise DataError("missing values need a net of two hidden layers or more here: the pixels of a single one share it with the labels")
-        passes = greedy.epochs(self.dbn_, images, labels, config=config, rng=rng, weights=weights, dtype=self._dtype())
+        config = self._greedy_config()
+        passes = self._layer_by_layer(images, known, labels, weights, rng, config)
         for record in self._watch(passes, config.layer.passes * self.dbn_.depth):
             self._chunks = {**(self._chunks or {}), f"layer {record.state['layer']}": record.state["inner"]}
-            if known is not None and record.state["layer"] == 0:
-                missing.refill(first, images, known, rng)
+
+    def _layer_by_layer(
+        self, images: Tensor, known: Tensor | None, labels: Tensor | None, weights: Tensor | None, rng: torch.Generator, config: GreedyConfig
+    ) -> Iterator[Pass]:
+        """Yield the passes of pretraining; where values are missing, each pass of the first layer sees what was drawn after the last."""
+        settings: dict[str, Any] = {"config": config, "rng": rng, "weights": weights, "dtype": self._dtype()}
+        state: State | None = None
+        if known is not None:
+            for _ in range(config.layer.passes):
+                record = next(greedy.epochs(self.dbn_, images, labels, state=state, **settings))
+                state = record.state
+                yield record
+                self._refill(images, known, labels, rng)
+        yield from greedy.epochs(self.dbn_, images, labels, state=state, **settings)
+
+    def _refill(self, images: Tensor, known: Tensor, labels: Tensor | None, rng: torch.Generator) -> None:
+        """Draw what is not `known` of images (N, D) anew from the first layer, in place, given the rest and the label it may hold."""
+        first = self.dbn_.rbm(0)
+        if self.dbn_.depth > 1 or labels is None or not self.dbn_.labels:
+            missing.refill(first, images, known, rng)
+            return
+        labelled = labels != UNLABELLED
+        cases = greedy.memory_cases(self.dbn_, images[labelled], labels[labelled])
+        mask = torch.cat([known[labelled], known.new_ones(len(cases), self.dbn_.labels)], 1)
+        missing.refill(first, cases, mask, rng)
+        images[labelled] = cases[:, : images.shape[1]]
+
+    def _fill(self, images: Tensor, known: Tensor | None, rng: torch.Generator) -> Tensor:
+        """Return images (N, D) with what is not `known` drawn from the whole net as it stands."""
+        if known is None:
+            return images
+        filled = dreams.inpaint(self.dbn_, images, known, rng=rng, sweeps=SWEEPS)
+        return torch.where(known, images, torch.bernoulli(filled, generator=rng))
 
     def _watch(self, passes: Iterator[Pass], total: int) -> Iterator[Pass]:
         """Yield the records of a loop, count and note them."""
@@ -206,18 +264,20 @@ class DBNEstimator(BaseEstimator):
         """Give each layer one pass over a chunk; momentum and chains live on between chunks."""
         config = self._greedy_config()
         config = GreedyConfig(*(replace(each, initial_momentum=each.momentum) for each in (config.layer, config.memory)))
-        self._chunks = greedy.chunk(self.dbn_, images, labels, config=config, rng=rng, weights=weights, state=self._chunks, dtype=self._dtype())
+        settings: dict[str, Any] = {"config": config, "rng": rng, "weights": weights, "state": self._chunks, "dtype": self._dtype()}
+        unlabelled = labels is not None and not bool((labels != UNLABELLED).any())  # nothing the memory could learn from
+        self._chunks = greedy.chunk(self.dbn_, images, labels, layers=range(self.dbn_.depth - 1) if unlabelled else None, **settings)
         if known is not None:
-            missing.refill(self.dbn_.rbm(0), images, known, rng)
+            self._refill(images, known, labels, rng)
         self.n_iter_ += 1
 
     def _average(self, X: Any, function: Function) -> Array:
         """Return `function` of net and new cases X (N, D), in the type of X, averaged over draws of missing values from the net."""
-        X = shared.check_cases(self, X, reset=False)
+        X = shared.check_cases(self, X, reset=False, sparse=True)
         rng, dtype = generator(0, self._device), torch.float64 if X.dtype == np.float64 else torch.float32
         dbn, net = twin(self.dbn_, dtype), twin(self.net_, dtype) if hasattr(self, "net_") else None
         results = []
-        for start in range(0, len(X), missing.CHUNK):
+        for start in range(0, X.shape[0], missing.CHUNK):
             part = X[start : start + missing.CHUNK]
             images, known = self._images(part, rng, dtype)
             if known is None:
@@ -235,6 +295,7 @@ class DBNEstimator(BaseEstimator):
     def _set_nets(self, model: checkpoint.Model, tensors: dict[str, Tensor]) -> None:
         """Take over what a model file held."""
         self.dbn_, self._chunks, self._source = model.dbn, None, shared.random_source(self.random_state)
+        self._range = None
         self.history_ = []
         if model.net is not None:
             self.net_ = model.net
@@ -257,8 +318,9 @@ class DBNEstimator(BaseEstimator):
         super().__setstate__({name: persistence.from_plain(value) for name, value in state.items()})
 
     def __sklearn_tags__(self) -> Any:
-        """Say that NaN is welcome where it is to be drawn from the net."""
+        """Say that sparse cases are welcome, and NaN where it is to be drawn from the net."""
         tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
         tags.input_tags.allow_nan = self.missing == "sample"
         return tags
 
@@ -353,12 +415,15 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
         )
         self.layer = layer
 
+    @shared.all_or_nothing
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> DBNTransformer:
         """Learn from X (N, D), layer by layer, `n_iter` passes each; `sample_weight` (N,) says how often each case is shown."""
         source = shared.random_source(self.random_state)
         goes_on = self.warm_start and shared.is_fitted(self)
-        X = shared.check_cases(self, X, reset=not goes_on)
-        if not goes_on:
+        X = shared.check_cases(self, X, reset=not goes_on, sparse=True)
+        if goes_on:
+            self._check_goes_on()
+        else:
             self._begin(X, 0, source)
         taking_part, weights = shared.check_weights(sample_weight, X)
         rng = shared.fresh_rng(source, self._device)
@@ -370,15 +435,15 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
             self._pretrain(images, known, None, weights, rng)
         return self
 
+    @shared.all_or_nothing
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> DBNTransformer:
         """Learn from a chunk X (N, D) of a larger set: one pass of each layer, on the activities of those below as they are now.
 
         The rate is `learning_rate`, for nobody knows which chunk is the last; momentum and chains live on between calls.
         """
         first = not shared.is_fitted(self)
-        X = shared.check_cases(self, X, reset=first)
-        if first:
-            self._begin(X, 0, shared.random_source(self.random_state))
+        X = shared.check_cases(self, X, reset=first, sparse=True)
+        self._begin_or_go_on(first, X, 0)
         taking_part, weights = shared.check_weights(sample_weight, X)
         rng = shared.fresh_rng(self._source, self._device)
         images, known = self._images(shared.take(X, taking_part), rng)

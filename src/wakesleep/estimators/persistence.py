@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,14 +65,16 @@ def save(estimator: Any, path: Path | str) -> None:
     left out as well.
 
     Raises:
-        CheckpointError: the file cannot be written. NotFittedError: nothing was learned yet.
+        CheckpointError: the file cannot be written, or a parameter is nothing that JSON can hold. NotFittedError: nothing was learned yet.
     """
     dbn, net = estimator._nets()
-    parameters = {name: value for name, value in estimator.get_params(deep=False).items() if _is_plain(value)}
+    parameters = _plain_parameters(estimator)
     fitted = {name: _encode(getattr(estimator, name)) for name in _SAVED if hasattr(estimator, name)}
     note = {"class": type(estimator).__name__, "parameters": parameters, "fitted": fitted}
     classes = [str(label) for label in getattr(estimator, "classes_", ())]
-    checkpoint.save_model(Path(path), dbn, net, {"estimator": note, **({"classes": classes} if classes else {})})
+    side = math.isqrt(dbn.sizes[0])
+    shape = [side, side] if side * side == dbn.sizes[0] else [1, dbn.sizes[0]]
+    checkpoint.save_model(Path(path), dbn, net, {"estimator": note, "shape": shape, "classes": classes})
 
 
 def load(cls: type[Estimator], path: Path | str) -> Estimator:
@@ -87,7 +90,7 @@ def load(cls: type[Estimator], path: Path | str) -> Estimator:
         found = note.get("class") if isinstance(note, dict) else "net without an estimator's parameters (wakesleep.load reads it)"
         raise CheckpointError(f"{path} holds a {found}; expected a {cls.__name__}")
     try:
-        estimator: Any = cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in note["parameters"].items()})
+        estimator: Any = cls(**{name: _parameter(value) for name, value in note["parameters"].items()})
         for name, value in note["fitted"].items():
             setattr(estimator, name, _decode(value))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -96,17 +99,53 @@ def load(cls: type[Estimator], path: Path | str) -> Estimator:
     return estimator  # type: ignore[no-any-return]
 
 
-_SAVED = ("n_features_in_", "feature_names_in_", "scaler_", "classes_", "n_iter_", "target_mean_", "target_scale_", "target_columns_")
+_SAVED = (
+    "n_features_in_",
+    "feature_names_in_",
+    "scaler_",
+    "outlier_columns_",
+    "sample_visible_",
+    "classes_",
+    "n_iter_",
+    "target_mean_",
+    "target_scale_",
+    "target_columns_",
+)
 """What `fit` learns besides weights and what predictions need."""
 
 
-def _is_plain(value: Any) -> bool:
-    """Return whether JSON can hold a parameter."""
-    try:
-        json.dumps(value)
-    except TypeError:
-        return False
-    return True
+def _plain_parameters(estimator: Any) -> dict[str, Any]:
+    """Return the parameters of an estimator as JSON can hold them; a `random_state` that is no number is left out.
+
+    Raises:
+        CheckpointError: another parameter is no number, word, truth value or list of such.
+    """
+    parameters = {}
+    for name, value in estimator.get_params(deep=False).items():
+        try:
+            parameters[name] = json.loads(json.dumps(_plain(value)))
+        except TypeError as error:
+            if name != "random_state":
+                raise CheckpointError(
+                    f"{name} = {value!r}: a model file holds numbers, words and lists of them; set it to one of these, or use pickle"
+                ) from error
+    return parameters
+
+
+def _plain(value: Any) -> Any:
+    """Return a parameter with NumPy's numbers and arrays as Python's, as a grid over np.arange leaves them."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, dict):  # JSON's keys are words, those of class_weight are classes
+        return {"pairs": [[_plain(key), _plain(each)] for key, each in value.items()]}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _parameter(value: Any) -> Any:
+    """Return a parameter that `_plain` made fit for JSON."""
+    if isinstance(value, dict):
+        return dict(value["pairs"])
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _encode(value: Any) -> Any:

@@ -80,6 +80,8 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     (4, 2)
     """
 
+    _range: shared.Range | None
+
     def __init__(
         self,
         n_components: int = 256,
@@ -121,16 +123,20 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.device = device
         self.precision = precision
 
+    @shared.all_or_nothing
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> BernoulliRBM:
         """Learn from X (N, D), dense or sparse, in `n_iter` passes; `sample_weight` (N,) says how often each case is shown."""
         source = shared.random_source(self.random_state)
         goes_on = self.warm_start and shared.is_fitted(self)
         X = shared.check_cases(self, X, reset=not goes_on, sparse=True)
-        if not goes_on:
+        if goes_on:
+            self._check_goes_on()
+        else:
             self._begin(X, source)
         self._learn(X, sample_weight, self._config(), source)
         return self
 
+    @shared.all_or_nothing
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> BernoulliRBM:
         """Learn from a chunk X (N, D) of a larger set in one pass, and go on from where the last call or `fit` ended.
 
@@ -141,6 +147,10 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         X = shared.check_cases(self, X, reset=first, sparse=True)
         if first:
             self._begin(X, shared.random_source(self.random_state))
+            self._range = shared.column_range(X)
+        else:
+            self._check_goes_on()
+            shared.widen_range(self, X)
         self._learn(X, sample_weight, replace(self._config(), passes=1), self.random_state_)
         return self
 
@@ -247,12 +257,27 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         require(isinstance(self.n_components, Integral) and self.n_components >= 1, f"n_components = {self.n_components}: expected 1 or more")
         shared.check_choice("missing", self.missing, ("error", "sample"))
         self.scaler_ = shared.fit_range(self.scale, X)
+        self.outlier_columns_ = shared.outlier_columns(self, X)
+        self._range = None
         self.components_ = source.normal(0, 0.01, (self.n_components, X.shape[1])).astype(X.dtype)
         self.intercept_hidden_ = np.zeros(self.n_components, dtype=X.dtype)
         self.intercept_visible_ = np.zeros(X.shape[1], dtype=X.dtype)
         self._state: dict[str, Array] = {}
         self.n_iter_ = 0
         self.random_state_ = source
+
+    def _check_goes_on(self) -> None:
+        """Refuse to go on with a machine of another size than `n_components` says.
+
+        Raises:
+            ConfigError: n_components was changed since the machine was made.
+        """
+        units = self.components_.shape[0]
+        require(
+            self.n_components == units,
+            f"n_components = {self.n_components}, and the machine that warm_start or partial_fit would go on with has {units} hidden units: "
+            "set it back, or fit a new one (warm_start=False)",
+        )
 
     def _learn(self, X: Array, sample_weight: Any, config: CDConfig, source: np.random.RandomState) -> None:
         """Let the core's loop go `config.passes` over X."""
@@ -293,6 +318,8 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         """Return X in range and on the device, and what of it is known, None where all is."""
         dtype, device = rbm.weight.dtype, rbm.weight.device
         X = shared.to_range(self, X)
+        if sp.issparse(X) and shared.has_missing(X):
+            X = shared.dense(X)
         if sp.issparse(X):
             return shared.SparseRows(X, dtype, device), None
         if self.missing == "error" or not bool(np.isnan(X).any()):
@@ -342,7 +369,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.components_ = tensors["dbn/memory.weight"].numpy().T
         self.intercept_visible_ = tensors["dbn/memory.visible_bias"].numpy()
         self.intercept_hidden_ = tensors["dbn/memory.hidden_bias"].numpy()
-        self._state, self.random_state_ = {}, shared.random_source(self.random_state)
+        self._state, self._range, self.random_state_ = {}, None, shared.random_source(self.random_state)
 
     def _recognition_layers(self) -> list[nn.Module]:
         rbm = self._machine()

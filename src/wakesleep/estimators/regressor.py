@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -12,11 +12,13 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from wakesleep import checkpoint
 from wakesleep.estimators import shared
 from wakesleep.estimators.dbn import DEFAULTS, LAYER
 from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
-from wakesleep.estimators.tuned import TunedEstimator, net_outputs
+from wakesleep.estimators.tuned import Score, TunedEstimator, net_outputs
+from wakesleep.foundation.errors import DataError
 from wakesleep.learning import backprop
 
 HIDDEN, RATE = (100,), 0.03
@@ -36,10 +38,11 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         fine_tune_n_iter: passes of fine-tuning; None: those of small sets (80).
         fine_tune_learning_rate: rate of fine-tuning in the first pass; None: 0.03, for wide layers diverge at more.
         sample_visible: backpropagation sees each visible unit as a binary state drawn anew with its value as probability, so that it overfits
-            less; off, for numbers hang on small differences.
-        early_stopping: hold cases out, keep the pass of fine-tuning that does best on them and stop when it is long gone.
+            less; "auto" does so where the draws would have at most half as much noise as the values have variance.
+        early_stopping: hold cases out, stop fine-tuning when the error on them no longer gets smaller, let the rate fall in a few last
+            passes, and keep the best of all.
         validation_fraction: part of the cases that is held out, from pretraining too.
-        n_iter_no_change: passes without a better score after which fine-tuning stops.
+        n_iter_no_change: passes without a better score after which fine-tuning stops, and passes in which the rate then falls.
         n_iter: passes over the cases for each layer of pretraining.
         batch_size: cases in a minibatch, of pretraining and of fine-tuning.
         learning_rate: rate of pretraining in the first pass.
@@ -63,6 +66,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
     Attributes:
         net_: the fine-tuned feed-forward net, a `torch.nn.Sequential`; its outputs are y, standardised.
         target_mean_: the mean of y that standardises it, (outputs,), and `target_scale_` its standard deviation.
+        sample_visible_: whether backpropagation saw values as bits drawn anew.
         validation_scores_: minus the mean squared error on the held-out cases, y standardised, one a pass, with early stopping.
         dbn_: the generative model, a `wakesleep.DBN`, for everything the core can do with it.
         n_iter_: passes done in all stages.
@@ -76,6 +80,9 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
     (100,)
     """
 
+    target_mean_: Array
+    target_scale_: Array
+    _target_variance: Array
     _backprop_defaults = replace(DEFAULTS.backprop, learning_rate=RATE)
 
     def __init__(
@@ -85,7 +92,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         fine_tune: Literal["backprop"] | None = "backprop",
         fine_tune_n_iter: int | None = None,
         fine_tune_learning_rate: float | None = None,
-        sample_visible: bool = False,
+        sample_visible: bool | Literal["auto"] = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -135,6 +142,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
             random_state=random_state,
         )
 
+    @shared.all_or_nothing
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> DBNRegressor:
         """Learn to generate the cases X (N, D), then to predict y (N,) or (N, outputs), which is standardised inside.
 
@@ -144,14 +152,17 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         shared.check_choice("fine_tune", self.fine_tune, ("backprop", None))
         source = shared.random_source(self.random_state)
         goes_on = self.warm_start and shared.is_fitted(self)
-        X, y = shared.check_cases(self, X, y, reset=not goes_on, numeric=True)
+        X, y = shared.check_cases(self, X, y, reset=not goes_on, numeric=True, sparse=True)
         taking_part, weights = shared.check_weights(sample_weight, X)
         X, y = shared.take(X, taking_part), y[taking_part]
         held_out = self._held_out(np.arange(len(y)), None, source)
         learned = np.setdiff1d(np.arange(len(y)), held_out)
-        if not goes_on:
+        if goes_on:
+            self._check_goes_on()
+            self._check_outputs(y)
+        else:
             self._begin(shared.take(X, learned), 0, source)
-            self._begin_targets(y[learned])
+            self._count_targets(y[learned])
         rng = shared.fresh_rng(source, self._device)
         images, known = self._images(shared.take(X, learned), rng)
         targets = self._targets(y[learned])
@@ -159,6 +170,8 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         if not goes_on:
             self._pretrain(images, known, None, weights, rng)
             self.net_ = backprop.classifier(self.dbn_, targets.shape[1], rng=rng, start="small")
+        else:
+            images = self._fill(images, known, rng)
         score = self._minus_squared_error(X[held_out], y[held_out])
         if self.fine_tune is None:
             self._learn_readout(images, targets, weights, rng, score=score)
@@ -166,21 +179,26 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
             self._backprop(self.net_, images, targets, weights, rng, score=score)
         return self
 
+    @shared.all_or_nothing
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> DBNRegressor:
-        """Learn from a chunk X (N, D), y (N,) or (N, outputs) of a larger set; y is standardised as the first chunk's.
+        """Learn from a chunk X (N, D), y (N,) or (N, outputs) of a larger set; y is standardised by all that came.
 
+        The range of the columns grows with what comes.
         A new estimator gives each layer one pass and then, features as they are, the linear readout one. After `fit`, a call is one pass
         of backpropagation through the whole net (of the readout, with `fine_tune=None`).
         """
         shared.check_choice("fine_tune", self.fine_tune, ("backprop", None))
         first = not shared.is_fitted(self)
-        X, y = shared.check_cases(self, X, y, reset=first, numeric=True)
+        X, y = shared.check_cases(self, X, y, reset=first, numeric=True, sparse=True)
         taking_part, weights = shared.check_weights(sample_weight, X)
         X, y = shared.take(X, taking_part), y[taking_part]
+        self._begin_or_go_on(first, X, 0)
         if first:
-            self._begin(X, 0, shared.random_source(self.random_state))
-            self._begin_targets(y)
             self._streams = True
+        else:
+            self._check_outputs(y)
+        if self._streams:
+            self._count_targets(y)
         rng = shared.fresh_rng(self._source, self._device)
         images, known = self._images(X, rng)
         targets = self._targets(y)
@@ -191,7 +209,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         if self._streams or self.fine_tune is None:
             self._learn_readout(images, targets, weights, rng, once=True)
         else:
-            self._backprop(self.net_, images, targets, weights, rng, once=True)
+            self._backprop(self.net_, self._fill(images, known, rng), targets, weights, rng, once=True)
         return self
 
     def predict(self, X: Any) -> Array:
@@ -205,14 +223,42 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
 
     def _begin(self, X: Array, labels: int, source: np.random.RandomState) -> None:
         super()._begin(X, labels, source)
-        self._streams = False
+        self._streams, self._targets_seen = False, 0
 
-    def _begin_targets(self, y: Array) -> None:
-        """Settle how targets are standardised: by column, a constant one left at its scale."""
+    def _set_nets(self, model: checkpoint.Model, tensors: dict[str, Tensor]) -> None:
+        super()._set_nets(model, tensors)
+        self._streams, self._targets_seen = False, 0
+
+    def _check_outputs(self, y: Array) -> None:
+        """Refuse targets of another number of columns than the net has outputs."""
+        columns = 0 if y.ndim == 1 else y.shape[1]
+        if columns != self.target_columns_:
+            expected = f"(N, {self.target_columns_})" if self.target_columns_ else "(N,)"
+            raise DataError(f"y of shape {y.shape} came, and this net predicts y of shape {expected}")
+
+    def _count_targets(self, y: Array) -> None:
+        """Standardise targets by the mean and the deviation of all that came, column by column, a constant one left at its scale.
+
+        Where later targets move these, the readout is moved too, so that the net goes on predicting what it did.
+        """
+        columns = y.reshape(len(y), -1).astype(np.float64)
         self.target_columns_ = 0 if y.ndim == 1 else y.shape[1]
-        columns = y.reshape(len(y), -1)
-        scale = columns.std(0)
-        self.target_mean_, self.target_scale_ = columns.mean(0), np.where(scale > 0, scale, 1.0)
+        mean, variance, seen = columns.mean(0), columns.var(0), self._targets_seen
+        if seen:
+            share, gap = len(y) / (seen + len(y)), mean - self.target_mean_
+            variance = (1 - share) * self._target_variance + share * variance + share * (1 - share) * gap**2
+            mean = self.target_mean_ + share * gap
+        scale = np.where(variance > 0, np.sqrt(variance), 1.0)
+        if seen:
+            ratio = torch.from_numpy(self.target_scale_ / scale).to(self._device, torch.float32)
+            shift = torch.from_numpy((self.target_mean_ - mean) / scale).to(self._device, torch.float32)
+            readout = self.net_[-1]
+            assert isinstance(readout, nn.Linear)
+            with torch.no_grad():
+                readout.weight.mul_(ratio[:, None])
+                readout.bias.mul_(ratio).add_(shift)
+        self.target_mean_, self.target_scale_, self._target_variance = mean, scale, variance
+        self._targets_seen = seen + len(y)
 
     def _targets(self, y: Array) -> Tensor:
         """Return targets as the net learns them, (N, outputs), float32, on the device."""
@@ -224,13 +270,18 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
             features = self.net_[:-1](images)
         self._backprop(nn.Sequential(self.net_[-1]), features.clone(), targets, weights, rng, **how)
 
-    def _minus_squared_error(self, X: Array, y: Array) -> Callable[[], float] | None:
+    def _minus_squared_error(self, X: Array, y: Array) -> Score | None:
         """Return a function that tells minus the mean squared error on held-out cases, y standardised; None where there are none."""
         if not len(y):
             return None
         images, _ = self._images(X, shared.fresh_rng(np.random.RandomState(0), self._device))
         targets = self._targets(y)
-        return lambda: -float((net_outputs(self.net_, images) - targets).square().mean())
+
+        def score() -> tuple[float, float]:
+            error = float((net_outputs(self.net_, images) - targets).square().mean())
+            return -error, -error
+
+        return score
 
     def _recognition_layers(self) -> list[nn.Module]:
         scale, mean = (torch.from_numpy(np.atleast_1d(each)).float() for each in (self.target_scale_, self.target_mean_))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -22,6 +23,8 @@ from wakesleep.learning.configs import require
 from wakesleep.learning.records import Pass
 
 Array = NDArray[Any]
+Range = tuple[Array, Array]
+"""The lowest and the highest value of each column, (D,) each."""
 CURE = (
     "scale='auto' maps each column to [0, 1] by the smallest and largest value seen in fit; wakesleep.make_dbn_pipeline also makes categories "
     "one-hot and numbers binary; scikit-learn's MinMaxScaler in front does it by hand"
@@ -58,7 +61,7 @@ def check_cases(estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool
     found = validate_data(estimator, X, y, reset=reset, dtype=(np.float64, np.float32), ensure_all_finite="allow-nan", **options)
     cases = found if isinstance(y, str) else found[0]
     values = _values(cases)
-    if estimator.missing == "error" and np.isnan(np.sum(values)):
+    if estimator.missing == "error" and has_missing(cases):
         raise DataError(
             f"Input X contains NaN: {int(np.isnan(values).sum())} of {values.size} values. {type(estimator).__name__} can treat missing values "
             "as unknown states of its visible units and draw them from the model: missing='sample'; or fill them first (SimpleImputer)"
@@ -80,7 +83,7 @@ def fit_range(scale: str | None, X: Array) -> MinMaxScaler | None:
     """Return the scaler that brings X (N, D) into [0, 1], or None where it lies there, or is to be used as it is (`scale="warn"`).
 
     Raises:
-        DataError: values outside [0, 1] and `scale=None`, or sparse ones and `scale="auto"`.
+        DataError: values outside [0, 1] and `scale=None`, or negative sparse ones and `scale="auto"`.
     """
     check_choice("scale", scale, ("auto", "warn", None))
     if in_range(X):
@@ -90,14 +93,73 @@ def fit_range(scale: str | None, X: Array) -> MinMaxScaler | None:
     if scale == "warn":
         warnings.warn(f"{message}, so they are used as they are. {CURE}", RangeWarning, stacklevel=3)
         return None
-    if scale is None or sp.issparse(X):
-        raise DataError(f"{message}. " + ("sparse columns: scale them first with MaxAbsScaler" if sp.issparse(X) else CURE))
-    return MinMaxScaler(clip=True).fit(X)
+    if scale is None:
+        raise DataError(f"{message}. {CURE}")
+    if sp.issparse(X) and low < 0:
+        raise DataError(f"{message}. Sparse columns are scaled by their largest value, zeros staying zeros: scale negative ones first")
+    return _scaler(column_range(X))
+
+
+def _scaler(of: Range) -> MinMaxScaler:
+    """Return the scaler that maps the range of each column to [0, 1] and clips what lies outside."""
+    return MinMaxScaler(clip=True).fit(np.stack(of))
+
+
+def column_range(X: Array) -> Range:
+    """Return the lowest and the highest value of each column of X (N, D), outliers left out.
+
+    A value is an outlier beyond Tukey's outer fences, three times the distance of the quartiles away from them; a column ends at its fences
+    where outliers would take more than half of its range. Where the quartiles are one value, as in a column of many zeros, the fences are
+    those of the other values. Sparse columns run from zero to their largest value.
+    """
+    if sp.issparse(X):
+        high = np.maximum(dense(X.max(axis=0)).ravel(), 0)
+        return np.zeros_like(high), high
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="All-NaN slice")
+        low, high = np.nanmin(X, axis=0), np.nanmax(X, axis=0)
+        if in_range(X):
+            return low, high
+        quantile = np.nanquantile if np.isnan(np.sum(X)) else np.quantile
+        some = X[:: -(-len(X) // 10_000)]  # quartiles of that many cases are sharp enough
+        first, third = quantile(some, (0.25, 0.75), axis=0)
+        for column in np.flatnonzero(first == third):
+            others = some[(some[:, column] != first[column]) & ~np.isnan(some[:, column]), column]
+            if len(others):
+                first[column], third[column] = min(first[column], np.quantile(others, 0.25)), max(third[column], np.quantile(others, 0.75))
+    lowest, highest = np.fmax(low, first - 3 * (third - first)), np.fmin(high, third + 3 * (third - first))
+    wide = (high - low) > 2 * (highest - lowest)
+    return np.where(wide, lowest, low).astype(X.dtype), np.where(wide, highest, high).astype(X.dtype)
+
+
+def widen_range(estimator: Any, X: Array) -> None:
+    """Let the range that a stream of chunks settled on take in another chunk X (N, D): the first chunk may have been blank."""
+    if estimator._range is None or estimator.scale != "auto":
+        return
+    low, high = column_range(X)
+    estimator._range = np.fmin(estimator._range[0], low), np.fmax(estimator._range[1], high)
+    if estimator.scaler_ is not None or not in_range(X):
+        estimator.scaler_ = _scaler(estimator._range)
+
+
+def outlier_columns(estimator: Any, X: Array) -> Array:
+    """Return the numbers of the columns of X (N, D), the cases of `fit`, in which outliers are clipped."""
+    if estimator.scaler_ is None or sp.issparse(X):
+        return np.zeros(0, dtype=int)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="All-NaN slice")
+        low, high = np.nanmin(X, axis=0), np.nanmax(X, axis=0)
+    return np.flatnonzero((low < estimator.scaler_.data_min_) | (high > estimator.scaler_.data_max_))
 
 
 def _values(X: Any) -> Array:
     """Return the values that are stored: all of an array, those of a sparse matrix."""
     return X.data if sp.issparse(X) else X  # type: ignore[no-any-return,attr-defined]
+
+
+def has_missing(X: Array) -> bool:
+    """Return whether a value is NaN."""
+    return bool(np.isnan(np.sum(_values(X))))
 
 
 def in_range(X: Array) -> bool:
@@ -112,6 +174,8 @@ def to_range(estimator: Any, X: Array) -> Array:
     Raises:
         DataError: values outside [0, 1] and `scale=None`.
     """
+    if sp.issparse(X):
+        return _sparse_to_range(estimator, X)  # type: ignore[no-any-return]
     if estimator.scaler_ is not None:
         return estimator.scaler_.transform(X)  # type: ignore[no-any-return]
     if estimator.scale == "warn" or in_range(X):
@@ -119,6 +183,36 @@ def to_range(estimator: Any, X: Array) -> Array:
     if estimator.scale is None:
         fit_range(None, X)
     return np.clip(X, 0, 1)
+
+
+def _sparse_to_range(estimator: Any, X: Any) -> Any:
+    """Return new sparse cases X (N, D), none below zero, in the range that `fit` settled on."""
+    if estimator.scaler_ is None and (estimator.scale == "warn" or in_range(X)):
+        return X
+    if estimator.scale is None:
+        fit_range(None, X)
+    scaled = sp.csr_matrix(X) if estimator.scaler_ is None else sp.csr_matrix(X.multiply(estimator.scaler_.scale_))
+    scaled.data = np.clip(scaled.data, 0, 1)
+    return scaled
+
+
+def dense(X: Any) -> Array:
+    """Return cases (N, D) as an array."""
+    return X.toarray() if hasattr(X, "toarray") else X  # type: ignore[no-any-return]
+
+
+def suits_drawing(estimator: Any, X: Array) -> bool:
+    """Return whether the values of X (N, D) may be drawn anew as bits, each with its value v in [0, 1] as probability.
+
+    The draws have the variance p(1 - p) in a column of mean p, of which E[v (1 - v)] is noise. In columns of two values there is none; in
+    pictures dominated by ink and paper little; in evenly spread real numbers two thirds. Half as much noise as signal is the limit.
+    """
+    values = to_range(estimator, X[:: -(-X.shape[0] // 2000)])
+    values = np.clip(dense(values), 0, 1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Mean of empty slice|Degrees of freedom")
+        noise, signal = np.nanmean(values * (1 - values), axis=0), np.nanvar(values, axis=0)
+    return bool(np.nansum(noise) <= 0.5 * np.nansum(signal))
 
 
 def from_range(estimator: Any, cases: Array) -> Array:
@@ -189,6 +283,25 @@ def watch(passes: Iterator[Pass], total: int, verbose: int, name: str) -> Iterat
             if verbose > 1:
                 bar.write(f"{name}, {record.stage}, pass {record.epoch} of {record.epochs}: {told}", file=sys.stderr)
             yield record
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def all_or_nothing(method: Method) -> Method:
+    """Let `fit` or `partial_fit`, where it raises, leave the estimator with the attributes it had before."""
+
+    @wraps(method)
+    def guarded(self: Any, *args: Any, **options: Any) -> Any:
+        before = dict(vars(self))
+        try:
+            return method(self, *args, **options)
+        except Exception:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    return guarded  # type: ignore[return-value]
 
 
 def is_fitted(estimator: Any) -> bool:

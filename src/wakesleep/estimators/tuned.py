@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -13,14 +15,21 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
 from wakesleep import checkpoint
+from wakesleep.estimators import shared
 from wakesleep.estimators.dbn import DEFAULTS, DBNEstimator
 from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
 from wakesleep.foundation.errors import DataError
 from wakesleep.learning import backprop
 from wakesleep.learning.backprop import BackpropConfig
-from wakesleep.learning.configs import require
+from wakesleep.learning.configs import UpDownConfig, require
 from wakesleep.learning.records import Pass, State
+
+Settings = TypeVar("Settings", BackpropConfig, UpDownConfig)
+Score = Callable[[], tuple[float, float]]
+"""What held-out cases say of the net as it stands: the score, and a likelihood that decides between equals; more is better."""
+Best = tuple[tuple[float, float], dict[str, Tensor]]
+"""The best score so far, and the weights it was reached with."""
 
 
 class TunedEstimator(DBNEstimator):
@@ -35,7 +44,7 @@ class TunedEstimator(DBNEstimator):
         fine_tune: Literal["backprop", "updown", "hybrid"] | None = "backprop",
         fine_tune_n_iter: int | None = None,
         fine_tune_learning_rate: float | None = None,
-        sample_visible: bool = DEFAULTS.backprop.sample_pixels,
+        sample_visible: bool | Literal["auto"] = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -52,10 +61,20 @@ class TunedEstimator(DBNEstimator):
 
     def _begin(self, X: Array, labels: int, source: np.random.RandomState) -> None:
         super()._begin(X, labels, source)
+        self._decide_drawing(X)
         for name in ("net_", "validation_scores_", "best_validation_score_"):
             if hasattr(self, name):
                 delattr(self, name)
         self._tuned: State | None = None
+
+    def _decide_drawing(self, X: Array) -> None:
+        """Settle whether backpropagation sees the values of X (N, D) as bits drawn anew, and say so."""
+        shared.check_choice("sample_visible", self.sample_visible, ("auto", True, False))
+        self.sample_visible_ = shared.suits_drawing(self, X) if self.sample_visible == "auto" else bool(self.sample_visible)
+        if self.verbose:
+            seen = "as bits drawn anew in each pass" if self.sample_visible_ else "as they are"
+            outliers = f"; outliers clipped in {len(self.outlier_columns_)} columns" if len(self.outlier_columns_) else ""
+            print(f"{type(self).__name__}: backpropagation sees values {seen}{outliers}", file=sys.stderr)
 
     def _set_nets(self, model: checkpoint.Model, tensors: dict[str, Tensor]) -> None:
         super()._set_nets(model, tensors)
@@ -69,7 +88,7 @@ class TunedEstimator(DBNEstimator):
 
     def _backprop_config(self, once: bool) -> BackpropConfig:
         """Return the settings of backpropagation."""
-        return self._tuning(replace(self._backprop_defaults, sample_pixels=self.sample_visible), once)  # type: ignore[no-any-return]
+        return self._tuning(replace(self._backprop_defaults, sample_pixels=self.sample_visible_), once)  # type: ignore[no-any-return]
 
     def _backprop(
         self,
@@ -79,7 +98,7 @@ class TunedEstimator(DBNEstimator):
         weights: Tensor | None,
         rng: torch.Generator,
         *,
-        score: Callable[[], float] | None = None,
+        score: Score | None = None,
         once: bool = False,
     ) -> None:
         """Let the core's backpropagation move `net`; `once`: one pass over a chunk, and the momentum lives on."""
@@ -87,25 +106,51 @@ class TunedEstimator(DBNEstimator):
         config = config if net is self.net_ else replace(config, sample_pixels=False)  # features are no pixels
         images = images.clamp(0, 1) if config.sample_pixels and self.scale == "warn" else images
         state = {**self._tuned, "epoch": 0} if once and self._tuned else None
-        passes = backprop.epochs(net, images, targets, config=config, rng=rng, weights=weights, state=state, dtype=self._dtype())
-        self._tune(net, passes, config.passes, score)
 
-    def _tune(self, module: nn.Module, passes: Iterator[Pass], total: int, score: Callable[[], float] | None) -> None:
-        """Exhaust a loop that moves `module`; with a `score` of held-out cases, keep the best pass and stop when it is long gone."""
-        best: dict[str, Tensor] = {}
+        def learn(config: BackpropConfig) -> Iterator[Pass]:
+            return backprop.epochs(net, images, targets, config=config, rng=rng, weights=weights, state=state, dtype=self._dtype())
+
+        self._tune(net, learn, config, score)
+
+    def _tune(self, module: nn.Module, learn: Callable[[Settings], Iterator[Pass]], config: Settings, score: Score | None) -> None:
+        """Exhaust a loop that moves `module`; with a `score` of held-out cases, stop when it no longer gets better, and keep the best pass.
+
+        A high rate leaves the weights wandering, so what follows the stop are as many passes as were waited for, in which the rate falls
+        from where it stood to its last value.
+        """
+        if score is None:
+            for record in self._watch(learn(config), config.passes):
+                self._tuned = record.state
+            return
         self.validation_scores_: list[float] = []
-        for number, record in enumerate(self._watch(passes, total)):
+        best = self._until_no_better(module, learn(config), config.passes, score, ((-math.inf, -math.inf), {}))
+        done = len(self.validation_scores_)
+        if done < config.passes:
+            module.load_state_dict(best[1])
+            falling = replace(config, passes=self.n_iter_no_change, learning_rate=config.rate(done - 1))
+            best = self._until_no_better(module, learn(falling), falling.passes, score, best, stops=False)
+        if best[1]:
+            module.load_state_dict(best[1])
+            self.best_validation_score_ = best[0][0]
+
+    def _until_no_better(self, module: nn.Module, passes: Iterator[Pass], total: int, score: Score, best: Best, *, stops: bool = True) -> Best:
+        """Go on until neither the score nor the likelihood of held-out cases got better for `n_iter_no_change` passes; return the best pass.
+
+        The likelihood goes on getting better where the share of right answers stands still, as it does while a net still says the same of
+        all cases; it also decides between passes of the same score.
+        """
+        highest, since = list(best[0]), 0
+        for record in self._watch(passes, total):
             self._tuned = record.state
-            if score is None:
-                continue
-            self.validation_scores_.append(score())
-            if self.validation_scores_[-1] == max(self.validation_scores_) and self.validation_scores_.count(max(self.validation_scores_)) == 1:
-                best, best_number = deepcopy(module.state_dict()), number
-            elif number - best_number >= self.n_iter_no_change:
+            found = score()
+            self.validation_scores_.append(found[0])
+            since = 0 if any(new > old for new, old in zip(found, highest, strict=True)) else since + 1
+            highest = [max(pair) for pair in zip(found, highest, strict=True)]
+            if found > best[0]:
+                best = found, deepcopy(module.state_dict())
+            if stops and since >= self.n_iter_no_change:
                 break
-        if best:
-            module.load_state_dict(best)
-            self.best_validation_score_ = max(self.validation_scores_)
+        return best
 
     def _held_out(self, cases: Array, stratify: Array | None, source: np.random.RandomState) -> Array:
         """Return which of `cases` (row numbers) are held out to stop early; none where that is not asked for.

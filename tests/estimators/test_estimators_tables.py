@@ -1,0 +1,120 @@
+"""What is decided from the columns of a table: drawing of values, ranges with outliers, sparse columns, weights of classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.datasets import load_digits, make_classification
+
+from wakesleep.estimators import BernoulliRBM, DBNClassifier, DBNRegressor, DBNTransformer, shared
+from wakesleep.foundation.errors import DataError
+
+QUICK: dict[str, Any] = {"hidden_layer_sizes": (20, 30), "n_iter": 2, "fine_tune_n_iter": 3, "random_state": 0}
+DIGITS, LABELS = load_digits(return_X_y=True)
+RNG = np.random.RandomState(0)
+COLUMNS = {
+    "bits": ((RNG.rand(300, 8) < 0.3).astype(float), True),
+    "two values": (np.where(RNG.rand(300, 8) < 0.3, -5.0, 20.0), True),
+    "ink and paper": (np.clip(3 * RNG.randn(300, 8), 0, 1), True),
+    "evenly spread": (RNG.rand(300, 8), False),
+    "bell-shaped": (RNG.randn(300, 8), False),
+    "integers": (RNG.randint(0, 16, (300, 8)).astype(float), False),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_values_are_drawn_as_bits_where_the_columns_are_nearly_bits(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tossing a coin for real numbers made `DBNClassifier` say the majority class of every table."""
+    X, drawn = COLUMNS[name]
+    y = X[:, 0] > np.median(X[:, 0]) if name != "bits" else X[:, 0]
+    y = y if len(np.unique(y)) > 1 else X[:, 0] > X[:, 0].min()
+    net = DBNClassifier((5,), n_iter=1, fine_tune_n_iter=1, verbose=1, random_state=0).fit(X, y)
+    assert net.sample_visible_ is drawn
+    assert ("as bits drawn anew" if drawn else "as they are") in capsys.readouterr().err
+    assert DBNClassifier((5,), n_iter=1, fine_tune_n_iter=1, sample_visible=not drawn).fit(X, y).sample_visible_ is not drawn
+    holes = X.copy()
+    holes[::3, 1] = np.nan
+    assert DBNClassifier((5,), n_iter=1, fine_tune_n_iter=1, missing="sample").fit(holes, y).sample_visible_ is drawn
+    assert DBNRegressor((5,), n_iter=1, fine_tune_n_iter=1).fit(X, y.astype(float)).sample_visible_ is drawn
+
+
+def test_one_outlier_does_not_flatten_its_column() -> None:
+    X = np.random.RandomState(0).randn(500, 3)
+    X[7, 0], X[8, 1] = 1e6, -1e6
+    for estimator in (DBNTransformer((5,), n_iter=1, random_state=0), BernoulliRBM(5, n_iter=1, scale="auto", random_state=0)):
+        estimator.fit(X)
+        assert list(estimator.outlier_columns_) == [0, 1]
+        assert (shared.to_range(estimator, X).std(0) > 0.05).all()
+        sample = estimator.sample(50, n_gibbs_steps=2, random_state=0)
+        assert np.abs(sample).max() < 10, "dreams come in the units of the data, the outlier apart"
+        holes = X.copy()
+        holes[0, 0] = np.nan
+        np.testing.assert_array_equal(estimator.impute(holes)[1:], X[1:])
+
+
+@pytest.mark.parametrize("values", [np.eye(300)[:, :4] * 255, np.random.RandomState(0).randint(0, 256, (300, 4)), np.full((300, 4), 7.0)])
+def test_columns_without_outliers_run_from_smallest_to_largest(values: np.ndarray) -> None:
+    low, high = shared.column_range(values.astype(float))
+    np.testing.assert_array_equal(low, values.min(0))
+    np.testing.assert_array_equal(high, values.max(0))
+
+
+def test_an_outlier_among_many_zeros_is_one_too() -> None:
+    gains = np.zeros((1000, 1))
+    gains[:90, 0] = np.random.RandomState(0).uniform(1000, 9000, 90)
+    gains[90] = 1e9
+    assert 9000 <= shared.column_range(gains)[1][0] < 1e5
+
+
+def test_scale_and_choices_are_kept_in_a_file(tmp_path: Path) -> None:
+    X = np.random.RandomState(0).randn(100, 4)
+    X[0, 0] = 1e6
+    net = DBNClassifier(**QUICK).fit(X, X[:, 1] > 0)
+    net.save(tmp_path / "net.safetensors")
+    again = DBNClassifier.load(tmp_path / "net.safetensors")
+    assert again.sample_visible_ is False
+    assert list(again.outlier_columns_) == [0]
+    np.testing.assert_allclose(again.predict_proba(X), net.predict_proba(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize("cls", [DBNClassifier, DBNRegressor, DBNTransformer])
+@pytest.mark.parametrize("kind", [sp.csr_matrix, sp.csc_array])
+def test_sparse_cases_teach_nets_what_dense_ones_do(cls: type, kind: type) -> None:
+    X, y = (DIGITS[:200] > 8) * 16.0, LABELS[:200]
+    settings = {name: value for name, value in QUICK.items() if cls is not DBNTransformer or name != "fine_tune_n_iter"}
+    method = "transform" if cls is DBNTransformer else "predict"
+    for cases in (X, X / 16):
+        dense, sparse = cls(**settings).fit(cases, y), cls(**settings).fit(kind(cases), y)
+        np.testing.assert_allclose(getattr(sparse, method)(kind(cases)), getattr(dense, method)(cases), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(getattr(sparse, method)(cases), getattr(sparse, method)(kind(cases)))
+        sparse.partial_fit(kind(cases), y)
+        sparse.score_samples(kind(cases))
+    with pytest.raises(DataError, match="negative"):
+        cls(**settings).fit(kind(-X), y)
+
+
+def test_weights_of_classes_are_weights_of_their_cases() -> None:
+    X, y = make_classification(400, 6, weights=[0.9], random_state=0)
+    plain, balanced = (DBNClassifier(**QUICK, class_weight=weight).fit(X, y).predict_proba(X)[:, 1].mean() for weight in (None, "balanced"))
+    assert balanced > plain + 0.1
+    by_hand = DBNClassifier(**QUICK).fit(X, y, sample_weight=np.where(y, 3.0, 1.0))
+    named = DBNClassifier(**QUICK, class_weight={0: 1, 1: 3}).fit(X, y)
+    np.testing.assert_array_equal(named.predict_proba(X), by_hand.predict_proba(X))
+    few = np.where(np.arange(400) < 200, y, -1)
+    DBNClassifier(**QUICK, class_weight="balanced", unlabeled=-1).fit(X, few)
+    with pytest.raises(DataError, match="balanced"):
+        DBNClassifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1])
+
+
+def test_a_single_layer_that_holds_the_labels_takes_missing_values() -> None:
+    X, y = DIGITS[:600] / 16, LABELS[:600]
+    holes = np.where(np.random.RandomState(1).rand(*X.shape) < 0.2, np.nan, X)
+    net = DBNClassifier((60,), n_iter=15, batch_size=20, fine_tune_n_iter=10, missing="sample", random_state=0).fit(holes, y)
+    assert net.score(holes, y) > 0.9
+    unknown = np.isnan(holes)
+    error = ((net.impute(holes, how="mean", random_state=0) - X)[unknown] ** 2).mean()
+    assert error < 0.6 * ((np.broadcast_to(np.nanmean(holes, 0), X.shape) - X)[unknown] ** 2).mean()
