@@ -136,9 +136,27 @@ def test_between_passes_the_net_holds_the_running_mean():
         torch.testing.assert_close(kept[f"mean.{name}"], weight)  # the weights that learn wait in the state
         torch.testing.assert_close(dict(mean.named_parameters())[name], weight)  # one look of weight 1 in ten updates of this pass
     assert distance(mean, first) > 0.01
-    slow, _ = learned(RobustConfig(passes=1, batch_size=4, mean_passes=4.0, learning_rate=0.3))
-    for name, weight in dict(slow.named_parameters()).items():
-        torch.testing.assert_close(weight, torch.lerp(dict(first.named_parameters())[name], dict(last.named_parameters())[name], 0.25))
+
+
+@pytest.mark.parametrize(("passes", "mean_passes"), [(1, 1.0), (1, 4.0), (2, 4.0), (3, 1.0)])
+def test_until_its_horizon_the_running_mean_is_that_of_all_updates_and_forgets_the_first_weights(passes, mean_passes):
+    """13 updates a pass, looked at after the 10th and the 13th, each look counting as many updates as came since the last."""
+    seen, net = [], some_net()
+
+    def note(batch, rng):
+        seen.append({name: weight.detach().clone() for name, weight in net.named_parameters()})  # the weights before each update
+        return batch
+
+    images, labels = some_cases(26)
+    config = RobustConfig(passes=passes, batch_size=2, mean_passes=mean_passes, learning_rate=0.3, final_learning_rate=0.3)
+    *_, record = robust.epochs(net, images, labels, config=config, rng=generator(2), change=note)
+    seen.append({name: record.state[f"mean.{name}"] for name in seen[0]})  # after the last update
+    looks = [(done, since) for number in range(passes) for done, since in ((13 * number + 10, 10), (13 * number + 13, 3))]
+    for name, weight in net.named_parameters():
+        mean = torch.zeros_like(weight)
+        for done, since in looks:
+            mean = torch.lerp(mean, seen[done][name], since / min(done, 13 * mean_passes))
+        torch.testing.assert_close(weight.detach(), mean.detach(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])

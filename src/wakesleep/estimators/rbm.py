@@ -177,7 +177,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         check_is_fitted(self)
         X = shared.check_cases(self, X, reset=False, sparse=True)
         rbm = self._machine(pick_device(self.device))
-        return self._mean_over_missing(rbm, X, lambda visible: pseudo_log_likelihood(rbm, visible))
+        return self._mean_over_missing(rbm, X, lambda visible: pseudo_log_likelihood(rbm, visible, checked=True))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean pseudo-log-likelihood of X (N, D), nats a case: what a grid search compares."""
@@ -233,7 +233,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         X = shared.check_dense(self, X)
         rbm, rng = self._machine(), shared.fresh_rng(shared.random_source(random_state))
         cases = torch.tensor(shared.to_range(self, X), dtype=rbm.weight.dtype)
-        filled = missing.impute(rbm, cases, rng, steps=n_gibbs_steps, mean=how == "mean")
+        filled = missing.impute(rbm, cases, rng, steps=n_gibbs_steps, mean=how == "mean", checked=True)
         return np.where(np.isnan(X), shared.from_range(self, filled.numpy()), X)
 
     def _config(self) -> CDConfig:
@@ -290,7 +290,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         for name, array in self._state.items():
             if name in state and state[name].shape == array.shape:  # other shapes: batch_size was changed, so chains start anew
                 state[name] = torch.tensor(array, dtype=state[name].dtype, device=device)
-        passes = cd.epochs(rbm, cases, config=config, rng=rng, weights=weights, state=state, dtype=dtype)
+        passes = cd.epochs(rbm, cases, config=config, rng=rng, weights=weights, state=state, dtype=dtype, checked=True)
         for record in shared.watch(passes, config.passes, self.verbose, type(self).__name__):
             state = record.state
             if known is not None and isinstance(cases, Tensor):

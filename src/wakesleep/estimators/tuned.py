@@ -108,7 +108,8 @@ class TunedEstimator(DBNEstimator):
         state = {**self._tuned, "epoch": 0} if once and self._tuned else None
 
         def learn(config: BackpropConfig) -> Iterator[Pass]:
-            return backprop.epochs(net, images, targets, config=config, rng=rng, weights=weights, state=state, dtype=self._dtype())
+            dtype = self._dtype()
+            return backprop.epochs(net, images, targets, config=config, rng=rng, weights=weights, state=state, dtype=dtype, checked=True)
 
         self._tune(net, learn, config, score)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +16,8 @@ from wakesleep.foundation.rng import permutation
 
 UNLABELLED = -1
 """The label of a case whose label nobody knows."""
+SLACK = 1e-6
+"""How far beyond [0, 1] values may lie: interpolation and division overshoot by about a rounding error."""
 
 
 class Rows(Protocol):
@@ -77,20 +81,116 @@ def draw_binary(cases: Tensor, rng: torch.Generator) -> Tensor:
     return torch.rand(probs.shape, generator=rng, device=rng.device).to(probs.device).lt_(probs)
 
 
-def as_labels(labels: Tensor, cases: int, classes: int, lowest: int = 0) -> Tensor:
-    """Return labels (N,) as int64, once they are seen to be one a case, whole numbers, and from `lowest` to classes - 1.
+def as_cases(cases: Any, width: int, like: Tensor, *, rng: torch.Generator | None = None, missing: bool = False) -> Any:
+    """Return cases (N, width) as a tensor, or as the `Rows` that came, once they are seen to be fit for a model with the parameter `like`.
+
+    uint8 are pixels from 0 to 255; all other kinds of numbers must lie in [0, 1]. Arrays of NumPy, and whatever it makes an array of, go to
+    the model's device; tensors must be there, and `rng` too.
+
+    Raises:
+        DataError: another shape or device, no cases, numbers that are not real, NaN (unless `missing`), infinity, or values out of range.
+    """
+    if rng is not None and rng.device != like.device:
+        raise DataError(f"a generator on {rng.device} came to a model on {like.device}; expected one device: rng of {like.device}")
+    if not isinstance(getattr(cases, "dtype", None), torch.dtype):
+        cases = from_array(cases, "cases", like)
+    some = cases if isinstance(cases, Tensor) else cases[0:1]
+    shape = (len(cases), *some.shape[1:]) if some.ndim else ()
+    if len(shape) != 2 or shape[1] != width or not shape[0]:
+        cure = f"; a row a case: cases.reshape({shape[0]}, -1)" if len(shape) > 2 else ""
+        raise DataError(f"cases of shape {shape} came to a model of {width} visible units; expected (N, {width}), at least one case{cure}")
+    if some.device != like.device:
+        raise DataError(f"cases on {some.device} came to a model on {like.device}; move them: cases.to({str(like.device)!r})")
+    _check_values(cases, missing)
+    return cases
+
+
+def from_array(values: object, what: str, like: Tensor | None = None) -> Tensor:
+    """Return a tensor as it is, and whatever NumPy can make an array of real numbers of as one, floats in the type and all where `like` is.
+
+    Raises:
+        DataError: it is no array of real numbers.
+    """
+    if isinstance(values, Tensor):
+        return values
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"{what} of type {type(values).__name__} cannot be read as an array ({error}); expected a tensor or an array"
+        ) from error
+    if array.dtype.kind not in "buif":
+        raise DataError(f"{what} of type {type(values).__name__} hold {array.dtype}; expected a dense tensor or array of real numbers")
+    if array.dtype.kind in "ui" and array.dtype != np.uint8:
+        array = array.astype(np.int64)
+    tensor = torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
+    if like is None:
+        return tensor
+    return tensor.to(like.device, like.dtype if tensor.is_floating_point() else None)
+
+
+def _check_values(cases: Any, missing: bool) -> None:
+    """Raise DataError unless cases (N, D) hold pixels, uint8 from 0 to 255, or numbers in [0, 1]; NaN pass where `missing`."""
+    if cases.dtype == torch.bool:
+        return
+    if cases.dtype.is_complex:
+        raise DataError(f"cases of type {cases.dtype} came; expected real numbers in [0, 1], or uint8 for 0 to 255")
+    pieces = [cases] if isinstance(cases, Tensor) else [cases[start : start + 2000] for start in range(0, len(cases), 2000)]
+    low, high = (float(edge) for edge in _edges([torch.nan_to_num(piece, nan=0.5) if missing else piece for piece in pieces]))
+    if not math.isfinite(low) or not math.isfinite(high):
+        bad, every = sum(int((~piece.isfinite()).sum()) for piece in pieces), len(cases) * pieces[0].shape[1]
+        raise DataError(
+            f"{bad} of {every} values of the cases are NaN or infinite; expected numbers in [0, 1]: leave such cases out, or fill them in "
+            "(sampling.missing.impute draws what is missing from a trained RBM)"
+        )
+    if cases.dtype == torch.uint8:
+        if high == 1:  # read as 0 to 255, binary cases would be all but black
+            raise DataError("cases are uint8 but run from 0 to 1; uint8 means pixels from 0 to 255: give binary cases as cases.bool()")
+    elif low < -SLACK or high > 1 + SLACK:
+        cure = "divide by 255" if low >= 0 and high <= 255 else "scale them with (cases - cases.min()) / (cases.max() - cases.min())"
+        raise DataError(f"cases run from {low:.7g} to {high:.7g}; expected [0, 1], or uint8 for 0 to 255: {cure}")
+
+
+def _edges(pieces: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the smallest and the largest value; NaN where one is NaN."""
+    edges = [torch.aminmax(piece) for piece in pieces]
+    return torch.stack([low for low, _ in edges]).min(), torch.stack([high for _, high in edges]).max()
+
+
+def as_labels(labels: Tensor, cases: int, classes: int | None, lowest: int = 0) -> Tensor:
+    """Return labels (N,) as int64, once they are seen to be one a case, whole numbers, and from `lowest` to classes - 1 (None: any number).
 
     Raises:
         DataError: they are not.
     """
+    labels = from_array(labels, "labels")
     if labels.ndim != 1 or len(labels) != cases or not cases or labels.is_floating_point() or labels.is_complex():
         raise DataError(
             f"labels of shape {tuple(labels.shape)} and type {labels.dtype} came for {cases} cases; expected one whole number a case"
         )
+    labels = labels.long()
     low, high = int(labels.min()), int(labels.max())
-    if low < lowest or high >= classes:
-        raise DataError(f"{len(labels)} labels from {low} to {high} for {cases} cases; expected {lowest} to {classes - 1}")
-    return labels.long()
+    if low < lowest or (classes is not None and high >= classes):
+        expected = f"{lowest} or more" if classes is None else f"{lowest} to {classes - 1}"
+        raise DataError(f"{len(labels)} labels from {low} to {high} for {cases} cases; expected {expected}")
+    return labels
+
+
+def as_weights(weights: Tensor | None, cases: int) -> Tensor | None:
+    """Return what says how often each case is shown, (N,), once it is seen to be one number a case, none below 0, some above; None as it is.
+
+    Raises:
+        DataError: it is not.
+    """
+    if weights is None:
+        return None
+    weights = from_array(weights, "weights of cases")
+    if weights.shape != (cases,) or weights.is_complex():
+        raise DataError(f"weights of shape {tuple(weights.shape)} came for {cases} cases; expected ({cases},), one number a case")
+    total = float(weights.double().sum())
+    if not 0 < total < math.inf or bool((weights < 0).any()):
+        raise DataError(f"weights of cases that sum to {total:g} came; expected numbers of 0 or more, at least one above 0")
+    return weights
 
 
 def one_hot(labels: Tensor, classes: int, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -1,7 +1,7 @@
 """Numbers, choices and switches as they come from callers: NumPy's and PyTorch's scalars become Python's, other types are refused.
 
-One mechanism for settings (`check_fields`) and for functions (`checked`): the annotations say what is expected. Nothing here needs NumPy or
-PyTorch.
+One mechanism for settings (`check_fields`) and for functions (`check_arguments`): the annotations say what is expected. Nothing here needs
+NumPy or PyTorch.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def _looked_at(kind: Any) -> bool:
     return get_origin(kind) is Literal or kind in EXPECTED or named in CURES or (dataclasses.is_dataclass(kind) and isinstance(kind, type))
 
 
-def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+def check_arguments(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Return `function` with its arguments seen to be what their annotations say, as `check_fields` does for settings.
 
     Numbers, switches, choices, strings, settings and generators are looked at; tensors and models are not.

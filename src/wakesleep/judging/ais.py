@@ -23,8 +23,9 @@ from torch import Tensor
 from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.products import affine
+from wakesleep.foundation.values import check_arguments
 from wakesleep.model.rbm import RBM
-from wakesleep.model.units import Bernoulli, Groups, Softmax, Units
+from wakesleep.model.units import Bernoulli, biases_of_means
 
 
 class Annealing(NamedTuple):
@@ -83,20 +84,11 @@ def base_rates(rbm: RBM, cases: Tensor) -> Tensor:
 
     One case on and one off are added, so that a unit that is never on keeps a finite bias.
     """
+    cases = rows.as_cases(cases, rbm.visible.size, rbm.weight)
     total = torch.zeros(rbm.visible.size, dtype=torch.float64, device=rbm.weight.device)
-    for chunk in rows.chunks(cases.to(rbm.weight.device)):
+    for chunk in rows.chunks(cases):
         total += chunk.sum(0)
-    return _log_odds(rbm.visible, (total + 1) / (len(cases) + 2)).to(rbm.weight.dtype)
-
-
-def _log_odds(units: Units, mean: Tensor) -> Tensor:
-    if isinstance(units, Groups):
-        return torch.cat([_log_odds(part, mean[columns]) for part, columns in zip(units.parts, units.slices, strict=True)])
-    if isinstance(units, Softmax):
-        return torch.log(mean / mean.sum())
-    if isinstance(units, Bernoulli):
-        return torch.log(mean) - torch.log1p(-mean)
-    raise ConfigError(f"units {units.kinds}: AIS begins in a model of independent binary units and softmax groups; other kinds are not built")
+    return biases_of_means(rbm.visible, (total + 1) / (len(cases) + 2)).to(rbm.weight.dtype)
 
 
 def check_betas(betas: Tensor) -> None:
@@ -116,6 +108,7 @@ def check_chains(chains: int) -> None:
         raise ConfigError(f"{chains} chains: expected at least 2, for an error cannot be estimated from one; 100 is the custom")
 
 
+@check_arguments
 def begin(rbm: RBM, base: Tensor, betas: Tensor, chains: int, rng: torch.Generator) -> Annealing:
     """Return `chains` chains in the base-rate model with biases `base` (visible,), before their way through `betas` (K,).
 
@@ -183,6 +176,7 @@ class _Path:
         rbm.visible.sample(rbm.visible.mean(mean, out=mean), rng, out=out)
 
 
+@check_arguments
 def anneal(rbm: RBM, base: Tensor, chains: Annealing, *, rng: torch.Generator, every: int = 0) -> Iterator[Annealing]:
     """Move chains to the end of their betas, yielding where they stand every `every` betas (0: fifty times) and at the end.
 
@@ -207,6 +201,7 @@ def anneal(rbm: RBM, base: Tensor, chains: Annealing, *, rng: torch.Generator, e
             yield chains
 
 
+@check_arguments
 def search(
     rbm: RBM,
     base: Tensor,
@@ -246,6 +241,7 @@ def search(
         state = begin(rbm, base, spread(state, chains, 0.8 * target_error, limit), chains, rng)
 
 
+@check_arguments
 def spread(earlier: Annealing, chains: int, target_error: float, limit: int) -> Tensor:
     """Return betas with which log Z may be expected to have the standard error `target_error` (nats), from an earlier forward run.
 

@@ -18,6 +18,7 @@ from torch.nn.functional import one_hot
 
 from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.values import check_arguments
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
 
@@ -52,6 +53,7 @@ def _top_free_energy(dbn: DBN, top: RBM, depth: int, features: Tensor, labels: T
     return top.free_energy(torch.cat([features, one_hot(labels, dbn.labels).to(features.dtype)], 1))
 
 
+@check_arguments
 def lower_bound(
     dbn: DBN,
     cases: Tensor,
@@ -74,7 +76,7 @@ def lower_bound(
         depth: judge the lowest `depth` RBMs of the stack alone (their weights still tied); by default the whole net.
 
     Raises:
-        DataError: cases that are not binary.
+        DataError: cases that do not fit the net or are not binary.
         ConfigError: no such depth, samples below 1, or labels that the net (or the cut stack) does not hold.
     """
     depth = dbn.depth if depth is None else depth
@@ -82,11 +84,12 @@ def lower_bound(
         raise ConfigError(f"depth {depth} with {samples} samples: expected 1 to {dbn.depth}, and at least 1 sample")
     if labels is not None and (not dbn.labels or depth < dbn.depth):
         raise ConfigError("labels came for a memory that holds none; leave them out to bound log p(v)")
+    cases = rows.as_cases(cases, dbn.sizes[0], dbn.memory.weight, rng=rng)
     rows.require_binary(cases)
     if labels is not None:
         labels = rows.as_labels(labels, len(cases), dbn.labels).to(dbn.memory.weight.device)
     top, found, start = dbn.rbm(depth - 1), [], 0
-    for chunk in rows.chunks(cases.to(dbn.memory.weight.device)):
+    for chunk in rows.chunks(cases):
         here = None if labels is None else labels[start : start + len(chunk)]
         draws = [_one_sample(dbn, top, depth, chunk.to(top.weight.dtype), here, rng) for _ in range(1 if depth == 1 else samples)]
         smooth, raw = (torch.stack(part) - log_z for part in zip(*draws, strict=True))

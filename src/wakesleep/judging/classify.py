@@ -32,13 +32,19 @@ def log_probs(dbn: DBN, images: Tensor, rng: torch.Generator | None = None) -> T
 
     The up-pass is deterministic (probabilities), or stochastic where `rng` is given (about 0.5 points worse on MNIST; averaging some
     twenty recovers it).
+
+    Raises:
+        ConfigError: the memory holds no labels.
+        DataError: images that do not fit the net, NaN, or values out of range.
     """
-    scores = [memory_label_scores(dbn, dbn.up(chunk, rng)[-1]) for chunk in rows.chunks(images)]
+    weight = dbn.memory.weight
+    images = rows.as_cases(images, dbn.sizes[0], weight, rng=rng)
+    scores = [memory_label_scores(dbn, dbn.up(chunk.to(weight.dtype), rng)[-1]) for chunk in rows.chunks(images)]
     return torch.log_softmax(torch.cat(scores), 1)
 
 
 def predict(dbn: DBN, images: Tensor) -> Tensor:
-    """Return the most probable label of each image, (N,)."""
+    """Return the most probable label of each image (N, pixels), (N,); arguments and errors as in `log_probs`."""
     return log_probs(dbn, images).argmax(1)
 
 

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.values import check_arguments
 from wakesleep.judging import classify
 from wakesleep.model.dbn import DBN
 
 Average = Literal["probs", "log-probs"]
 
 
+@check_arguments
 def average(opinions: Sequence[Tensor], how: Average = "probs") -> Tensor:
     """Return the average of log p(label | image) tensors (N, labels), nats: log mean_m p_m, or log softmax(mean_m log p_m).
 
@@ -36,6 +38,7 @@ def average(opinions: Sequence[Tensor], how: Average = "probs") -> Tensor:
     return torch.log_softmax(stacked.mean(0), 1)
 
 
+@check_arguments
 def up_passes(dbn: DBN, images: Tensor, *, count: int, rng: torch.Generator, how: Average = "probs") -> Tensor:
     """Return log p(label | image) averaged over `count` stochastic up-passes of images (N, pixels), (N, labels), nats.
 

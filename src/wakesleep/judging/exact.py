@@ -4,30 +4,31 @@
 
 The list is a product of two halves, h = (h1, h2), so that exp(v_i input) is a product A_i(h1) B_i(h2), and what a handful of summed units
 contribute for all pairs (h1, h2) at once is one matrix product: for binary units prod_i (1 + A_i B_i) = sum over subsets, for a softmax
-group sum_j A_j B_j. Products of such factors share one logarithm as long as they cannot overflow.
+group sum_j A_j B_j. Products of such factors share one logarithm as long as they can neither overflow nor vanish.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from copy import deepcopy
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.values import check_arguments
 from wakesleep.model.rbm import RBM, Statistics
-from wakesleep.model.units import Bernoulli, Groups, Softmax, Units
+from wakesleep.model.units import Bernoulli, Groups, Softmax, Units, require_states
 
 LARGEST = 25
 """Binary units (or as many states of other units) that are listed: 2^25 states take minutes."""
 TOGETHER = 4
 """Binary units whose factor is one matrix product of 2^TOGETHER terms."""
 SAFE = 600.0
-"""Logarithm up to which products are formed; float64 overflows at 709."""
+"""Size of logarithms up to which products are formed; float64 overflows at 709 and vanishes at -745."""
 CHUNK = 1 << 17
 """Pairs of half-states worked on at a time: small enough for the processor's cache."""
 
@@ -51,7 +52,9 @@ def states(units: Units) -> int:
         return int(2**units.size)
     if isinstance(units, Softmax):
         return units.size
-    raise ConfigError(f"units {units.kinds}: only binary units and softmax groups can be listed; estimate log Z by AIS (ais.log_partition)")
+    raise ConfigError(
+        f"units {units.kinds}: only binary units and softmax groups can be listed; estimate log Z by AIS (wakesleep.likelihood.log_partition)"
+    )
 
 
 def _atoms(units: Units) -> list[Tensor]:
@@ -81,7 +84,7 @@ def halves(units: Units) -> Halves:
     if count > 2**LARGEST:
         raise ConfigError(
             f"a layer of {units.size} units has 2^{math.log2(count):.0f} states, and at most 2^{LARGEST} are listed; estimate log Z by AIS "
-            "(ais.log_partition, wakesleep likelihood)"
+            "(wakesleep.likelihood.log_partition; wakesleep likelihood on the command line)"
         )
     atoms, split = _atoms(units), 0
     while split < len(atoms) and math.prod(len(atom) for atom in atoms[: split + 1]) ** 2 <= count:
@@ -113,15 +116,16 @@ def _side(rbm: RBM) -> Side:
     if min(counts) > 2**LARGEST:
         raise ConfigError(
             f"an RBM of {rbm.visible.size} visible and {rbm.hidden.size} hidden units is too large to enumerate (one side may have 2^{LARGEST} "
-            "states at most); estimate log Z by AIS (ais.log_partition, wakesleep likelihood)"
+            "states at most); estimate log Z by AIS (wakesleep.likelihood.log_partition; wakesleep likelihood on the command line)"
         )
     return from_hidden if counts[0] <= counts[1] else from_visible
 
 
-def _terms(units: Units, first: Tensor, second: Tensor) -> Iterator[tuple[Tensor, Tensor, float]]:
-    """Yield the layer's factors as pairs (m, k), (n, k) whose product over k is the factor of each pair of half-states, and its log's bound.
+def _terms(units: Units, first: Tensor, second: Tensor) -> Iterator[tuple[Tensor, Tensor, float, float]]:
+    """Yield the layer's factors as pairs (m, k), (n, k) whose product over k is the factor of each pair of half-states, and its log's bounds.
 
-    `first` (m, units) and `second` (n, units) are the two halves' shares of the total input.
+    `first` (m, units) and `second` (n, units) are the two halves' shares of the total input. The bounds are one of 0 or less from below, and
+    one of 0 or more from above.
     """
     if isinstance(units, Groups):
         for part, columns in zip(units.parts, units.slices, strict=True):
@@ -129,7 +133,8 @@ def _terms(units: Units, first: Tensor, second: Tensor) -> Iterator[tuple[Tensor
         return
     bounds = torch.maximum(first.amax(0), first.new_zeros(())) + torch.maximum(second.amax(0), second.new_zeros(()))
     if isinstance(units, Softmax):
-        yield torch.exp(first), torch.exp(second), float(bounds.max()) + math.log(units.size)
+        least = float((first.amin(0) + second.amin(0)).max())  # the sum is no smaller than its largest term
+        yield torch.exp(first), torch.exp(second), min(least, 0.0), float(bounds.max()) + math.log(units.size)
         return
     for start in range(0, units.size, TOGETHER):
         columns = slice(start, start + TOGETHER)
@@ -139,7 +144,7 @@ def _terms(units: Units, first: Tensor, second: Tensor) -> Iterator[tuple[Tensor
             for column in half.unbind(1):
                 terms = torch.cat([terms, terms * column[:, None]], 1)
             pair.append(terms)
-        yield pair[0], pair[1], float(bounds[columns].sum()) + TOGETHER * math.log(2)
+        yield pair[0], pair[1], 0.0, float(bounds[columns].sum()) + TOGETHER * math.log(2)  # (1 + e^x) is at least 1
 
 
 def _factorable(side: Side, first: Tensor, second: Tensor) -> bool:
@@ -170,14 +175,14 @@ def log_weights(rbm: RBM) -> tuple[Side, Halves, Tensor]:
     factors = list(_terms(side.summed, first, second))
     for start in range(0, len(first), step):
         block = logs[start : start + step]
-        product, factor, size = torch.ones_like(block), torch.empty_like(block), 0.0
-        for left, right, bound in factors:
-            if size + bound > SAFE:
+        product, factor, least, most = torch.ones_like(block), torch.empty_like(block), 0.0, 0.0
+        for left, right, low, high in factors:
+            if least + low < -SAFE or most + high > SAFE:
                 block += product.log_()
                 product.fill_(1.0)
-                size = 0.0
+                least = most = 0.0
             product *= torch.mm(left[start : start + step], right.t(), out=factor)
-            size += bound
+            least, most = least + low, most + high
         block += product.log_()
     return side, lists, logs
 
@@ -188,22 +193,55 @@ def log_partition(rbm: RBM) -> float:
     Raises:
         ConfigError: neither side has at most 2^25 states; the message names AIS.
     """
-    return float(torch.logsumexp(log_weights(rbm)[2].flatten(), 0))
+    return float(_log_z(rbm))
 
 
-def _free_energy(rbm: RBM, cases: Tensor) -> Tensor:
-    """Return F(v) of cases (N, visible) in float64, (N,), nats."""
-    exact = deepcopy(rbm).double()
-    return torch.cat([exact.free_energy(chunk.double()) for chunk in rows.chunks(cases)])
+def _log_z(rbm: RBM) -> Tensor:
+    """Return log Z, a scalar, float64, nats; autograd passes through it to weights and biases."""
+    parameters = (rbm.weight, rbm.visible_bias, rbm.hidden_bias)
+    found: Tensor = _LogZ.apply(rbm.visible, rbm.hidden, *(parameter.double() for parameter in parameters))  # type: ignore[no-untyped-call]
+    return found
+
+
+class _LogZ(torch.autograd.Function):
+    """log Z, whose gradient is what the model expects of v h', v and h: the list of states is made once each way, and not kept."""
+
+    @staticmethod
+    def forward(ctx: Any, visible: Units, hidden: Units, weight: Tensor, visible_bias: Tensor, hidden_bias: Tensor) -> Tensor:
+        ctx.units = visible, hidden
+        ctx.save_for_backward(weight, visible_bias, hidden_bias)
+        return torch.logsumexp(log_weights(_machine(visible, hidden, weight, visible_bias, hidden_bias))[2].flatten(), 0)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator,unused-ignore]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
+        expected = model_statistics(_machine(*ctx.units, *ctx.saved_tensors))
+        return None, None, *(gradients[0] * part for part in expected)
+
+
+def _machine(visible: Units, hidden: Units, weight: Tensor, visible_bias: Tensor, hidden_bias: Tensor) -> RBM:
+    """Return a machine that stands on these tensors, through which autograd passes to what they were made of."""
+    return RBM.sharing(visible, hidden, *cast(tuple[Parameter, Parameter, Parameter], (weight, visible_bias, hidden_bias)))
+
+
+def _double(rbm: RBM) -> RBM:
+    """Return the machine in float64; autograd passes through it."""
+    return _machine(rbm.visible, rbm.hidden, rbm.weight.double(), rbm.visible_bias.double(), rbm.hidden_bias.double())
 
 
 def log_likelihood(rbm: RBM, cases: Tensor) -> Tensor:
-    """Return log p(v) = -F(v) - log Z of cases (N, visible), (N,), nats per case, float64.
+    """Return log p(v) = -F(v) - log Z of cases (N, visible), each a state of the visible units, (N,), nats per case, float64.
+
+    Autograd passes through it: with `rbm.requires_grad_()`, its gradient by weights and biases is exact (and is itself not differentiable).
 
     Raises:
         ConfigError: neither side is small enough to list.
+        DataError: cases that do not fit, or that are no states: values between 0 and 1, a softmax group without exactly one 1.
     """
-    return -_free_energy(rbm, cases) - log_partition(rbm)
+    cases = rows.as_cases(cases, rbm.visible.size, rbm.weight)
+    require_states(rbm.visible, cases)
+    machine = _double(rbm)
+    return -torch.cat([machine.free_energy(chunk.double()) for chunk in rows.chunks(cases)]) - _log_z(rbm)
 
 
 def model_statistics(rbm: RBM) -> Statistics:
@@ -235,8 +273,10 @@ def gradient(rbm: RBM, cases: Tensor) -> Statistics:
 
     Raises:
         ConfigError: neither side is small enough to list.
+        DataError: cases that do not fit.
     """
-    exact, model = deepcopy(rbm).double(), model_statistics(rbm)
+    cases = rows.as_cases(cases, rbm.visible.size, rbm.weight)
+    exact, model = _double(rbm), model_statistics(rbm)
     total = [torch.zeros_like(part) for part in model]
     for chunk in rows.chunks(cases):
         data = exact.statistics(chunk.double(), exact.hidden_probs(chunk.double()))
@@ -244,6 +284,7 @@ def gradient(rbm: RBM, cases: Tensor) -> Statistics:
     return Statistics(*(so_far / len(cases) - part for so_far, part in zip(total, model, strict=True)))
 
 
+@check_arguments
 def sample(rbm: RBM, count: int, rng: torch.Generator) -> Tensor:
     """Return `count` visible states drawn from the model itself, independently: (count, visible). What a sampler can be tested with.
 

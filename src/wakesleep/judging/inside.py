@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.values import check_arguments
 from wakesleep.model.dbn import DBN
 
 
+@check_arguments
 def prefers(dbn: DBN, layer: int) -> Tensor:
     """Return the picture each unit of `layer` looks for, its weights chained down to the pixels: (pixels, units), + drives it, - holds it back.
 
@@ -31,6 +33,7 @@ def prefers(dbn: DBN, layer: int) -> Tensor:
     return field
 
 
+@check_arguments
 def contributes(dbn: DBN, layer: int, unit: int) -> Tensor:
     """Return what a unit adds to the picture: pixel probabilities with it on, less those with it off, (pixels,) in [-1, 1].
 
@@ -53,11 +56,13 @@ def contributes(dbn: DBN, layer: int, unit: int) -> Tensor:
     return states[0] - states[1]
 
 
+@check_arguments
 def label_weights(dbn: DBN, unit: int) -> Tensor:
     """Return how strongly a top unit is tied to each label, (labels,), nats it adds to -E when both are on."""
     return dbn.memory.weight[dbn.label_columns, unit]
 
 
+@check_arguments
 def evidence(dbn: DBN, features: Tensor, label: int, other: int) -> Tensor:
     """Return what each top unit says for `label` against `other`, given penultimate activities (N, features): (N, top), nats.
 

@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.values import check_arguments
 from wakesleep.model.dbn import DBN
 
 Array = NDArray[Any]
@@ -67,10 +69,11 @@ def sort_fields(fields: Array, shape: tuple[int, int]) -> dict[str, Array]:
 
 def codes(dbn: DBN, images: Tensor) -> Tensor:
     """Return the top-level code of each image (N, pixels): the log-odds of the top units after an up-pass, labels absent, (N, top)."""
-    pen = dbn.up(images)[-1]
-    return dbn.top_input(pen)
+    images = rows.as_probs(rows.as_cases(images, dbn.sizes[0], dbn.memory.weight)).to(dbn.memory.weight.dtype)
+    return dbn.top_input(dbn.up(images)[-1])
 
 
+@check_arguments
 def flat_map(points: Array, *, seed: int = 0) -> Array:
     """Return a 2-D map of points (N, features) in which neighbours stay neighbours, (N, 2): t-SNE of the first 50 principal components.
 
@@ -87,6 +90,7 @@ def flat_map(points: Array, *, seed: int = 0) -> Array:
     return np.asarray(made)
 
 
+@check_arguments
 def most_confused(log_probs: Tensor, labels: Tensor, count: int) -> Tensor:
     """Return the `count` cases whose true label is least probable, as indices, worst first; `log_probs` (N, labels), `labels` (N,)."""
     return torch.argsort(log_probs.gather(1, labels[:, None]).squeeze(1), stable=True)[:count]

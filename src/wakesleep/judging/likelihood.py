@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from wakesleep.foundation import cases as rows
+from wakesleep.foundation.values import check_arguments
 from wakesleep.judging import ais, bound, exact
 from wakesleep.judging.ais import Annealing, Estimate
 from wakesleep.model.dbn import DBN
@@ -53,17 +55,20 @@ def small_enough(rbm: RBM) -> bool:
     return any({kind for kind, _ in side.kinds} <= {"bernoulli", "softmax"} and exact.states(side) <= 2**20 for side in sides)
 
 
+@check_arguments
 def model_samples(rbm: RBM, cases: Tensor, chains: int, *, steps: int, rng: torch.Generator) -> Tensor:
     """Return states (chains, visible) that stand in for samples of the model: Gibbs chains that began at random `cases` (N, visible).
 
     Reverse AIS is a bound only as far as these are samples; the more steps, the better they are.
     """
+    cases = rows.as_cases(cases, rbm.visible.size, rbm.weight, rng=rng)
     place = torch.randint(len(cases), (chains,), generator=rng, device=rng.device)
-    start = cases[place.to(cases.device)].to(rbm.weight.device, rbm.weight.dtype)
+    start = rows.as_probs(cases[place]).to(rbm.weight.dtype)
     hidden = rbm.hidden.sample(rbm.hidden_probs(start), rng)
     return gibbs.run(rbm, hidden, steps, rng).visible
 
 
+@check_arguments
 def log_partition(
     rbm: RBM,
     cases: Tensor,
@@ -89,6 +94,7 @@ def log_partition(
 
     Raises:
         ConfigError: betas that do not rise from 0 to 1, fewer than two chains.
+        DataError: cases that do not fit the machine, NaN, or values out of range.
     """
     base = ais.base_rates(rbm, cases)
     begun = None if betas is None else ais.begin(rbm, base, betas, chains, rng)
@@ -131,6 +137,7 @@ class Score(NamedTuple):
     """Mean importance-weighted bound with log Z at its estimate."""
 
 
+@check_arguments
 def score(
     dbn: DBN, cases: Tensor, log_z: LogZ, *, rng: torch.Generator, samples: int = 10, labels: Tensor | None = None, depth: int | None = None
 ) -> Score:

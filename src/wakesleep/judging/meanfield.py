@@ -12,11 +12,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from wakesleep.foundation import cases as rows
 from wakesleep.model.dbn import DBN
 
 
-def score(dbn: DBN, images: Tensor) -> Tensor:
-    """Return the score of each image (N, pixels in [0, 1]), the label summed out where the memory holds labels: (N,), nats."""
+def score(dbn: DBN, images: Tensor, *, checked: bool = False) -> Tensor:
+    """Return the score of each image (N, pixels in [0, 1]), the label summed out where the memory holds labels: (N,), nats.
+
+    `checked` says that the images were looked at already.
+
+    Raises:
+        DataError: images that do not fit the net, NaN, or values out of range.
+    """
+    weight = dbn.memory.weight
+    images = images if checked else rows.as_probs(rows.as_cases(images, dbn.sizes[0], weight)).to(weight.dtype)
     layers = dbn.up(images)
     total = -_memory_free_energy(dbn, layers[-1])
     for generative, recognition, below, above in zip(dbn.generative, dbn.recognition, layers[:-1], layers[1:], strict=True):

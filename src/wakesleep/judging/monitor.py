@@ -13,7 +13,7 @@ from torch.nn.functional import logsigmoid
 from wakesleep.foundation.cases import as_probs, draw_binary
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.model.rbm import RBM
-from wakesleep.model.units import Bernoulli, Groups, Units
+from wakesleep.model.units import Bernoulli, columns_of
 
 CASES = 500
 """Cases that are looked at: enough to see a trend, few enough to cost nothing."""
@@ -41,13 +41,6 @@ def activity(hidden_probs: Tensor) -> dict[str, float]:
     return {"hidden_activity": float(mean.mean()), "dead_units": float(dead), "saturated_units": float(saturated)}
 
 
-def _binary_columns(units: Units) -> list[int]:
-    if isinstance(units, Groups):
-        pairs = zip(units.parts, units.slices, strict=True)
-        return [columns.start + unit for part, columns in pairs for unit in _binary_columns(part)]
-    return list(range(units.size)) if isinstance(units, Bernoulli) else []
-
-
 def pseudo_log_likelihood(rbm: RBM, cases: Tensor, rng: torch.Generator) -> float:
     """Return mean log p(v_i | all other visible units) over cases (N, visible) and one random binary unit i of each, nats a unit.
 
@@ -56,7 +49,7 @@ def pseudo_log_likelihood(rbm: RBM, cases: Tensor, rng: torch.Generator) -> floa
     Raises:
         ConfigError: the visible side has no binary units.
     """
-    columns = _binary_columns(rbm.visible)
+    columns = [unit for part in columns_of(rbm.visible, Bernoulli) for unit in range(part.start, part.stop)]
     if not columns:
         raise ConfigError(f"visible units {rbm.visible.kinds}: the pseudo-likelihood here is that of binary units")
     visible = draw_binary(cases, rng)
@@ -82,6 +75,6 @@ def measure(
         found["free_energy_gap"] = free_energy_gap(rbm, training, validation)
     if increment is not None:
         found["update_ratio"] = update_ratio(increment, rbm.weight)
-    if _binary_columns(rbm.visible):
+    if columns_of(rbm.visible, Bernoulli):
         found["pseudo_log_likelihood"] = pseudo_log_likelihood(rbm, held_out, rng)
     return found

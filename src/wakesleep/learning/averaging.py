@@ -23,6 +23,14 @@ def accumulate(net: nn.Module, state: State, weight: float) -> None:
         state[f"mean.{name}"].lerp_(parameter, weight)
 
 
+def share(waiting: int, done: int, horizon: float) -> float:
+    """Return how far the means go towards the weights when the last `waiting` of `done` updates are taken in, in (0, 1].
+
+    All updates weigh alike until there are `horizon` of them, and the weights before the first not at all; then the means look back that far.
+    """
+    return waiting / min(done, max(horizon, waiting))
+
+
 def swap(net: nn.Module, state: State) -> None:
     """Exchange weights and means, in place."""
     for name, parameter in net.named_parameters():

@@ -19,6 +19,7 @@ from wakesleep.foundation import cases as rows
 from wakesleep.foundation import devices, distributed, graphs
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.precision import fine
+from wakesleep.learning import inputs
 from wakesleep.learning.configs import BackpropConfig as BackpropConfig
 from wakesleep.learning.records import Pass, State, check_finite
 from wakesleep.model.dbn import DBN
@@ -84,9 +85,16 @@ def random_classifier(sizes: Sequence[int], *, rng: torch.Generator, gain: float
 
 
 def log_probs(net: nn.Module, images: Tensor) -> Tensor:
-    """Return log p(label | image) of each image (N, pixels), (N, classes), nats."""
+    """Return log p(label | image) of each image (N, pixels), (N, classes), nats.
+
+    Raises:
+        DataError: images that do not fit the net, NaN, or values out of range.
+    """
+    if isinstance(net, nn.Sequential):
+        images = inputs.for_feed_forward(net, images)
+    dtype = next(net.parameters()).dtype
     with torch.inference_mode():
-        return torch.cat([torch.log_softmax(net(chunk), 1) for chunk in rows.chunks(images)])
+        return torch.cat([torch.log_softmax(net(chunk.to(dtype)), 1) for chunk in rows.chunks(images)])
 
 
 def start(net: nn.Module) -> State:
@@ -105,23 +113,25 @@ def epochs(
     state: State | None = None,
     stage: str = "backprop",
     dtype: torch.dtype | None = None,
+    checked: bool = False,
 ) -> Iterator[Pass]:
     """Fine-tune `net` on `images` (N, pixels) with `labels` (N,), in place, yielding a record after each pass.
 
     Targets of a floating type, (N, outputs), are numbers to predict: the loss is then half their squared error, summed over outputs.
     `weights` (N,) say how often each case is shown, relative to the others.
     `dtype` is the precision of the matrix products of SGD, by default that of the weights; weights and velocities keep theirs.
+    `checked` says that the cases were looked at already, as in `cd.epochs`: inputs may then be any numbers but with `sample_pixels`.
 
     Yields:
         Pass, with metrics `cross_entropy` (nats a case, mean over the pass as it went) and `train_error_percent` (likewise), or
         `squared_error` (half the squared error a case), and, for SGD, `learning_rate`.
 
     Raises:
-        DataError: labels out of the net's range or targets of another shape, or pixels that are no probabilities though they are to be
-            sampled.
+        DataError: cases, labels, targets or weights that do not fit.
         DivergedError: NaN or infinite weights.
     """
-    labels = checked_targets(net, images, labels, config)
+    images, labels = checked_cases(net, images, labels, config, rng=rng, checked=checked)
+    weights = rows.as_weights(weights, len(images))
     classes = None if labels.is_floating_point() else labels
     state = start(net) if state is None else state
     for epoch in range(int(state["epoch"]), config.passes):
@@ -140,22 +150,27 @@ def epochs(
         yield Pass(stage, epoch + 1, config.passes, len(images), metrics, state)
 
 
-def checked_targets(net: nn.Sequential, images: Tensor, labels: Tensor, config: BackpropConfig) -> Tensor:
-    """Return labels as int64 (N,), or real targets as float32 (N, outputs), once they and `images` are seen to be fit for `epochs`."""
-    outputs = next(layer.out_features for layer in reversed(net) if isinstance(layer, nn.Linear))
-    labels = _as_targets(labels, len(images), outputs)
+def checked_cases(
+    net: nn.Sequential, images: Tensor, labels: Tensor, config: BackpropConfig, *, rng: torch.Generator, checked: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Return images, and labels as int64 (N,) or real targets as float32 (N, outputs), once they are seen to be fit for `epochs`."""
+    images = inputs.for_feed_forward(net, images, rng=rng, checked=checked)
+    labels = _as_targets(labels, len(images), inputs.outputs(net)).to(images.device)
     if config.method == "sgd" and config.sample_pixels and images.is_floating_point() and not bool(((images >= 0) & (images <= 1)).all()):
         low, high = float(images.min()), float(images.max())
         raise DataError(f"values run from {low:g} to {high:g}; expected probabilities in [0, 1] to draw pixels from, or sample_pixels=False")
-    return labels
+    return images, labels
 
 
 def _as_targets(labels: Tensor, cases: int, outputs: int) -> Tensor:
     """Return labels as int64 (N,), or real targets as float32 (N, outputs), once they are seen to fit the net."""
+    labels = rows.from_array(labels, "labels or targets")
     if labels.ndim != 2 or not labels.is_floating_point():
         return rows.as_labels(labels, cases, outputs)
     if labels.shape != (cases, outputs):
         raise DataError(f"targets of shape {tuple(labels.shape)} for {cases} cases; expected ({cases}, {outputs}), a column an output")
+    if not bool(labels.isfinite().all()):
+        raise DataError(f"{int((~labels.isfinite()).sum())} of {labels.numel()} targets are NaN or infinite; leave out cases without a target")
     return labels.float()
 
 

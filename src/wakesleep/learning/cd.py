@@ -23,7 +23,8 @@ from wakesleep.learning.configs import CDConfig as CDConfig
 from wakesleep.learning.increments import Lesson
 from wakesleep.learning.records import Pass, State, check_finite
 from wakesleep.model.rbm import RBM, Statistics
-from wakesleep.model.units import pick, softmax_columns
+from wakesleep.model.units import biases_of_means, pick, softmax_columns
+from wakesleep.sampling.gibbs import random_hidden
 
 
 class Contrast:
@@ -106,15 +107,17 @@ class Contrast:
 
 
 def set_base_rates(rbm: RBM, cases: Tensor) -> None:
-    """Start the visible biases at log p_i / (1 - p_i), p_i the mean of unit i over the cases (Hinton 2010, section 8.1).
+    """Start the visible biases at log p_i / (1 - p_i), in a softmax group at log p_i, p_i the mean of unit i over the cases.
 
-    One case on and one case off are added, so that a pixel that is never on gets a finite bias.
+    One case on and one case off are added, so that a pixel that is never on gets a finite bias; means beyond [0, 1] count as 0 or 1.
+    Source: Hinton (2010), section 8.1.
     """
     total = torch.zeros(rbm.visible.size, dtype=torch.float64, device=cases.device)
     for chunk in rows.chunks(cases):
         total += chunk.sum(0)
-    p = (distributed.total(total) + 1) / (len(cases) * distributed.ranks() + 2)
-    rbm.visible_bias.copy_(torch.log(p) - torch.log1p(-p))
+    count = len(cases) * distributed.ranks()
+    p = (distributed.total(total).clamp(0, count) + 1) / (count + 2)
+    rbm.visible_bias.copy_(biases_of_means(rbm.visible, p))
 
 
 def start(rbm: RBM, config: CDConfig, rng: torch.Generator) -> State:
@@ -128,7 +131,7 @@ def start(rbm: RBM, config: CDConfig, rng: torch.Generator) -> State:
         still = {name: torch.zeros_like(parameter, dtype=fine(parameter.dtype)) for name, parameter in rbm.named_parameters()}
         state |= {f"increment.{name}": increment for name, increment in still.items()}
     if config.persistent:
-        state["chains"] = rbm.weight.new_empty(config.batch_size, rbm.hidden.size).bernoulli_(0.5, generator=rng)
+        state["chains"] = random_hidden(rbm, config.batch_size, rng)
     if config.sparsity_cost:
         state["activity"] = torch.full_like(rbm.hidden_bias, config.sparsity_target, dtype=fine(rbm.hidden_bias.dtype))
     if config.centred:
@@ -215,6 +218,7 @@ def epochs(
     state: State | None = None,
     stage: str = "cd",
     dtype: torch.dtype | None = None,
+    checked: bool = False,
 ) -> Iterator[Pass]:
     """Train `rbm` on `cases` (N, visible; uint8 pixels or floats in [0, 1]), yielding a record after each pass.
 
@@ -229,14 +233,20 @@ def epochs(
         stage: the name the records carry.
         dtype: the precision of products, e.g. torch.bfloat16 (`foundation.precision.pick_precision("auto", device)` says whether it pays);
             by default that of the weights.
+        checked: cases, classes and weights were looked at already: leave that out.
 
     Yields:
         Pass, with metrics `reconstruction_error` (mean squared error a pixel; not for PCD, and not to be trusted as a measure of the
         model) and `learning_rate`.
 
     Raises:
+        DataError: cases, classes or weights that do not fit the machine or each other, NaN, or values out of range.
         DivergedError: a weight is NaN or infinite after a pass.
     """
+    if not checked:
+        cases = rows.as_cases(cases, rbm.visible.size, rbm.weight, rng=rng)
+        classes = None if classes is None else rows.as_labels(classes, len(cases), None)
+        weights = rows.as_weights(weights, len(cases))
     coarse = precision.twin(rbm, dtype)
     state = start(coarse, config, rng) if state is None else state
     buffers: dict[int, Contrast] = {}

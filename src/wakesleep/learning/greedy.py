@@ -13,10 +13,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from wakesleep.foundation import cases as rows
-from wakesleep.foundation import distributed
 from wakesleep.foundation.cases import UNLABELLED
 from wakesleep.foundation.errors import DataError
-from wakesleep.learning import cd
+from wakesleep.learning import cd, inputs
 from wakesleep.learning.configs import GreedyConfig as GreedyConfig
 from wakesleep.learning.records import Pass, State
 from wakesleep.model.dbn import DBN
@@ -62,20 +61,22 @@ def epochs(
     weights: Tensor | None = None,
     state: State | None = None,
     dtype: torch.dtype | None = None,
+    checked: bool = False,
 ) -> Iterator[Pass]:
     """Pretrain `dbn` on `images` (N, pixels) and, where it has a label group, `labels` (N,), from the pixels up, in place.
 
     Directed layers learn from all cases; a memory with labels from those whose label is known, not UNLABELLED.
     `weights` (N,) say how often each case is shown, relative to the others.
-    `dtype` is the precision of products, as in `cd.epochs`.
+    `dtype` is the precision of products and `checked` says that the cases were looked at already, as in `cd.epochs`.
 
     Yields:
         A `Pass` after each pass of each layer, its stage "layer 1", "layer 2", ... or "memory". Its state goes on where it was.
 
     Raises:
-        DataError: a label group without labels, or labels out of range.
+        DataError: before the first pass, cases, labels or weights that do not fit, or a label group without labels.
         DivergedError: NaN or infinite weights.
     """
+    images, labels, weights = inputs.for_stack(dbn, images, labels, weights, rng=rng, checked=checked)
     first, inner = (0, None) if state is None else (int(state["layer"]), state["inner"])
     for layer in range(first, dbn.depth):
         rbm, cases, classes, shares = work(dbn, images, labels, weights, layer)
@@ -83,7 +84,9 @@ def epochs(
             _set_base_rates(rbm, cases, shares)
         top = layer == dbn.depth - 1
         each, stage = (config.memory, "memory") if top else (config.layer, f"layer {layer + 1}")
-        for record in cd.epochs(rbm, cases, config=each, rng=rng, classes=classes, weights=shares, state=inner, stage=stage, dtype=dtype):
+        for record in cd.epochs(
+            rbm, cases, config=each, rng=rng, classes=classes, weights=shares, state=inner, stage=stage, dtype=dtype, checked=True
+        ):
             yield record._replace(state={"layer": layer, "inner": record.state})
         inner = None
 
@@ -99,6 +102,7 @@ def chunk(
     weights: Tensor | None = None,
     state: State | None = None,
     dtype: torch.dtype | None = None,
+    checked: bool = False,
 ) -> State:
     """Give each of `layers` (by default all, from the pixels up) one pass over a chunk of a set that is too large to hold, in place.
 
@@ -106,18 +110,21 @@ def chunk(
     Rate and momentum are those of a first pass; chunks of a torch DataLoader do well.
 
     Raises:
-        DataError: a label group without labels, or labels out of range.
+        DataError: cases, labels or weights that do not fit, or a label group without labels.
         DivergedError: NaN or infinite weights.
     """
+    layers = range(dbn.depth) if layers is None else layers
+    fit = inputs.for_stack if dbn.depth - 1 in layers else inputs.for_net
+    images, labels, weights = fit(dbn, images, labels, weights, rng=rng, checked=checked)
     state = {} if state is None else state
-    for layer in range(dbn.depth) if layers is None else layers:
+    for layer in layers:
         rbm, cases, classes, shares = work(dbn, images, labels, weights, layer)
         each = replace(config.memory if layer == dbn.depth - 1 else config.layer, passes=1)
         before = state.get(f"layer {layer}")
         if before is None:
             _set_base_rates(rbm, cases, shares)
         inner = None if before is None else {**before, "epoch": 0}
-        (record,) = cd.epochs(rbm, cases, config=each, rng=rng, classes=classes, weights=shares, state=inner, dtype=dtype)
+        (record,) = cd.epochs(rbm, cases, config=each, rng=rng, classes=classes, weights=shares, state=inner, dtype=dtype, checked=True)
         state = {**state, f"layer {layer}": record.state}
     return state
 
@@ -129,8 +136,6 @@ def work(
     if layer < dbn.depth - 1:
         return dbn.rbm(layer), features(dbn, images, layer), None if labels is None else labels - UNLABELLED, weights
     if dbn.labels and labels is not None and bool((labels == UNLABELLED).any()):
-        if distributed.ranks() > 1:
-            raise DataError("cases without a label came to several ranks, whose minibatches would differ in number; leave them out")
         known = labels != UNLABELLED
         images, labels, weights = images[known], labels[known], None if weights is None else weights[known]
     return dbn.memory, memory_cases(dbn, images, labels), None if labels is None else labels - UNLABELLED, weights

@@ -20,7 +20,7 @@ from torch import Tensor
 from wakesleep.foundation import devices, graphs
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.precision import fine
-from wakesleep.learning import up_down
+from wakesleep.learning import inputs, up_down
 from wakesleep.learning.configs import HybridConfig as HybridConfig
 from wakesleep.learning.increments import Lesson
 from wakesleep.learning.records import Pass, State
@@ -32,7 +32,7 @@ from wakesleep.model.units import Bernoulli
 def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Lesson, Tensor]:
     """Return the gradient of mean log p(label | image) by label free energies, and log p of every label, (N, labels).
 
-    Images are (N, pixels) in [0, 1], labels (N,); unlabelled cases teach nothing. With x the top units' input from the penultimate
+    Images are (N, pixels) in [0, 1], labels (N,); the mean is over the cases with a label. With x the top units' input from the penultimate
     probabilities and L_y the memory's weights from label y, log p(y) = log softmax_y(b_y + sum_j softplus(x_j + L_yj)), so that
 
         d log p(t) / dx_j = sum_y (1[y = t] - p_y) sigm(x_j + L_yj)     d log p(t) / dL_yj = (1[y = t] - p_y) sigm(x_j + L_yj)
@@ -45,7 +45,8 @@ def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Lesson, Te
     missing = -log_probs.exp()
     known = labels != UNLABELLED
     missing.scatter_add_(1, labels.clamp(min=0).unsqueeze(1), torch.ones_like(missing[:, :1]))
-    missing *= known.unsqueeze(1)
+    share = n / known.sum().clamp_(min=1).to(missing.dtype)  # below, sums over the labelled cases are divided by all n
+    missing *= (known * share).unsqueeze(1)
 
     total_input = total_input.to(missing.dtype)
     delta = torch.zeros_like(total_input)
@@ -110,20 +111,22 @@ def epochs(
     state: State | None = None,
     stage: str = "hybrid",
     dtype: torch.dtype | None = None,
+    checked: bool = False,
 ) -> Iterator[Pass]:
     """Fine-tune `dbn` both ways on `images` (N, pixels) and labels (N,), UNLABELLED where unknown, in place; its weights are untied.
 
-    `weights` (N,) say how often each case is shown, relative to the others. `dtype` is the precision of products, as in `cd.epochs`.
+    `weights` (N,) say how often each case is shown, relative to the others. `dtype` is the precision of products, and
+    `checked` says that the cases were looked at already, as in `cd.epochs`.
 
     Yields:
         Pass, with metrics `cross_entropy` (nats a labelled case, mean over the pass as it went), `train_error_percent` (likewise),
         `gibbs_steps` and `learning_rate`.
 
     Raises:
-        DataError: no labels, or labels the memory does not hold.
+        DataError: cases, labels or weights that do not fit, or no labels.
         DivergedError: NaN or infinite weights.
     """
-    known = up_down.known_labels(dbn, images, labels)
+    images, known, weights = inputs.for_memory(dbn, images, labels, weights, rng=rng, checked=checked)
     if known is None or not bool((known != UNLABELLED).any()):
         raise DataError("the hybrid learns from labels too, and none of these cases has one; give labels, or use contrastive wake-sleep")
     updown, labelled = config.updown, int((known != UNLABELLED).sum())

@@ -21,7 +21,7 @@ from wakesleep.foundation import devices, graphs
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.precision import fine
 from wakesleep.foundation.values import check_fields
-from wakesleep.learning import averaging
+from wakesleep.learning import averaging, inputs
 from wakesleep.learning.configs import require, straight_line
 from wakesleep.learning.records import Pass, State, check_finite, restore, velocities
 
@@ -54,7 +54,8 @@ class RobustConfig:
     max_norm: float = 0.0
     """Length that the incoming weights of a unit may have at most; 0 lets them grow."""
     mean_passes: float = 1.0
-    """How many passes the running mean of the weights looks back; between passes the net holds the mean. 0 takes the weights themselves."""
+    """How many passes the running mean of the weights looks back, all updates weighing alike until there are as many; between passes the net
+    holds the mean. 0 takes the weights themselves."""
     smooth_radius: float = 0.0
     """Euclidean distance in pixels' units around each case within which the answer should not change, in the direction where it changes
     most; 0 leaves this out."""
@@ -101,12 +102,14 @@ def epochs(
     state: State | None = None,
     stage: str = "robust",
     dtype: torch.dtype | None = None,
+    checked: bool = False,
 ) -> Iterator[Pass]:
     """Fine-tune `net` on `images` (N, pixels) with `labels` (N,), in place, yielding a record after each pass.
 
     The loss is the cross-entropy of the labelled cases + smooth_weight * smoothness of the cases of `unlabelled` (M, pixels), or of the
     labelled ones where there are none. A pass goes once through the larger set, and as often as it takes through the smaller one.
-    `change` makes new pictures of each minibatch; `dtype` is the precision of products.
+    `change` makes new pictures of each minibatch; `dtype` is the precision of products, and `checked` says that the cases were looked at
+    already, as in `cd.epochs`.
 
     Yields:
         Pass, with metrics `cross_entropy` and `smoothness` (nats a case, means over the pass as it went), `train_error_percent`, and
@@ -114,11 +117,12 @@ def epochs(
 
     Raises:
         ConfigError: cases without labels, and no smoothness asked of them.
-        DataError: labels out of the net's range.
+        DataError: cases or labels that do not fit.
         DivergedError: NaN or infinite weights.
     """
-    outputs = next(layer.out_features for layer in reversed(net) if isinstance(layer, nn.Linear))
-    labels = rows.as_labels(labels, len(images), outputs)
+    images = inputs.for_feed_forward(net, images, rng=rng, checked=checked)
+    labels = rows.as_labels(labels, len(images), inputs.outputs(net)).to(images.device)
+    unlabelled = None if unlabelled is None else inputs.for_feed_forward(net, unlabelled, rng=rng, checked=checked)
     if unlabelled is not None and not config.smooth_radius:
         raise ConfigError("cases without labels came, and smooth_radius = 0 asks nothing of them; expected a radius, e.g. 2.0")
     state = start(net) if state is None else state
@@ -178,7 +182,8 @@ def _pass(
 ) -> Tensor:
     """Return cross-entropy, smoothness and errors, summed over a pass, and how many cases these are; what `state` holds moves in place."""
     optimizer = _optimizer(net, config, epoch, state)
-    weight = min(1.0, MEAN_EVERY * config.batch_size / (config.mean_passes * cases)) if config.mean_passes else 1.0
+    each = -(-cases // config.batch_size)
+    horizon = config.mean_passes * each
     sums = torch.zeros(4, device=next(net.parameters()).device)
     with torch.no_grad():
         averaging.swap(net, state)
@@ -195,14 +200,13 @@ def _pass(
             sums.add_(torch.cat([losses[:2] * len(labels), losses[2:], losses.new_full((1,), len(labels))]))
 
     step = graphs.replayed(learn, rng, cases // config.batch_size)
-    for number, (images, labels, others) in enumerate(batches):
+    for number, (images, labels, others) in enumerate(batches, 1):
         step(images, labels, *([] if others is None else [others]))
-        if config.mean_passes and number % MEAN_EVERY == MEAN_EVERY - 1:
+        waiting = number % MEAN_EVERY or MEAN_EVERY
+        if (config.mean_passes and waiting == MEAN_EVERY) or number == each:
             with torch.no_grad():
-                averaging.accumulate(net, state, weight)
+                averaging.accumulate(net, state, averaging.share(waiting, epoch * each + number, horizon) if config.mean_passes else 1.0)
     with torch.no_grad():
-        if not config.mean_passes or cases < MEAN_EVERY * config.batch_size:
-            averaging.accumulate(net, state, weight)
         averaging.swap(net, state)
     state["optimizer"] = velocities(optimizer, net)
     return sums

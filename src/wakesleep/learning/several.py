@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from wakesleep.foundation import cases as rows
 from wakesleep.foundation import devices, distributed, graphs
 from wakesleep.foundation.precision import fine
-from wakesleep.learning import backprop, cd, greedy
+from wakesleep.learning import backprop, cd, greedy, inputs
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.configs import require
@@ -71,6 +71,7 @@ def pretrain(
     for each in (config.layer, config.memory):
         plain = not (each.persistent or each.centred or each.sparsity_cost)
         require(plain, "several nets at once learn by CD-k alone; expected persistent=False, centred=False and sparsity_cost=0")
+    images, labels, _ = inputs.for_stack(nets[0], images, labels, None, rng=rng)
     first, inner = (0, None) if state is None else (int(state["layer"]), state["inner"])
     for layer in range(first, nets[0].depth):
         work = [greedy.work(net, images, labels, None, layer) for net in nets]
@@ -177,7 +178,7 @@ def finetune(
     """
     _require_alike(nets)
     require(config.method == "sgd", f"method = {config.method!r}: several nets at once learn by SGD alone; expected method='sgd'")
-    targets = backprop.checked_targets(nets[0], images, labels, config)
+    images, targets = backprop.checked_cases(nets[0], images, labels, config, rng=rng)
     classes = None if targets.is_floating_point() else targets
     stacked = {name: torch.stack([dict(net.named_parameters())[name].detach() for net in nets]) for name, _ in nets[0].named_parameters()}
     moving = {name: nn.Parameter(value if value.ndim == 3 else value[:, None]) for name, value in stacked.items()}

@@ -15,6 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from wakesleep.foundation import cases as rows
 from wakesleep.foundation.values import check_fields
+from wakesleep.learning import inputs
 from wakesleep.learning.configs import require, straight_line
 from wakesleep.learning.records import Pass, State, check_finite, restore, velocities
 
@@ -63,11 +64,11 @@ def evolve(
         Pass, with metrics `cross_entropy` (nats a case, of the perturbed nets) and `learning_rate`.
 
     Raises:
-        DataError: labels out of the net's range.
+        DataError: cases or labels that do not fit.
         DivergedError: NaN or infinite weights.
     """
-    linear = [layer for layer in net if isinstance(layer, nn.Linear)]
-    labels = rows.as_labels(labels, len(images), linear[-1].out_features)
+    images = inputs.for_feed_forward(net, images, rng=rng)
+    labels = rows.as_labels(labels, len(images), inputs.outputs(net)).to(images.device)
     state = {"epoch": 0, "optimizer": {}} if state is None else state
     for epoch in range(int(state["epoch"]), config.passes):
         optimizer = torch.optim.Adam(net.parameters(), lr=config.rate(epoch), fused=True)
@@ -147,7 +148,11 @@ def autoencode(
 
     Yields:
         Pass, with metric `reconstruction_cross_entropy`, nats a case.
+
+    Raises:
+        DataError: cases that do not fit.
     """
+    images = inputs.for_feed_forward(net, images, rng=rng)
     layers = [layer for layer in net if isinstance(layer, nn.Linear)][:-1]
     below, done = rows.as_probs(images), 0 if state is None else int(state["epoch"])
     for depth, layer in enumerate(layers):

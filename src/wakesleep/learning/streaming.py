@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.foundation.shards import Shards
-from wakesleep.learning import backprop, cd, greedy
+from wakesleep.learning import backprop, cd, greedy, inputs
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.records import Pass, State
@@ -50,10 +50,11 @@ def epochs(
         each, stage = (config.memory, "memory") if top else (config.layer, f"layer {layer + 1}")
 
         def learn(images: Tensor, labels: Tensor | None, before: State | None, layer: int = layer, each: cd.CDConfig = each) -> Pass:
+            images, labels, _ = inputs.for_stack(dbn, images, labels, None, rng=rng)
             rbm, cases, classes, _ = greedy.work(dbn, images, labels, None, layer)
             if before is None:
                 cd.set_base_rates(rbm, cases)
-            return next(cd.epochs(rbm, cases, config=each, rng=rng, classes=classes, state=before, dtype=dtype))
+            return next(cd.epochs(rbm, cases, config=each, rng=rng, classes=classes, state=before, dtype=dtype, checked=True))
 
         for epoch in range(done, each.passes):
             record = _one_pass(shards, rng, dbn.memory.weight.device, learn, inner, epoch)

@@ -19,9 +19,8 @@ from torch import Tensor
 from wakesleep.foundation import cases as rows
 from wakesleep.foundation import devices, graphs, precision
 from wakesleep.foundation.cases import one_hot
-from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.precision import fine
-from wakesleep.learning import averaging, increments
+from wakesleep.learning import averaging, increments, inputs
 from wakesleep.learning.configs import UpDownConfig as UpDownConfig
 from wakesleep.learning.increments import Lesson
 from wakesleep.learning.records import Pass, State, check_finite
@@ -216,19 +215,6 @@ Teach = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None, Phases]]
 """`minibatch`, once everything but its last two tensors is settled."""
 
 
-def known_labels(dbn: DBN, images: Tensor, labels: Tensor | None) -> Tensor | None:
-    """Return labels (N,), UNLABELLED where unknown, once they are seen to fit the memory.
-
-    Raises:
-        DataError: labels the memory does not hold.
-    """
-    if labels is None:
-        return None
-    if not dbn.labels:
-        raise DataError("labels came, but the memory of this net holds none; leave them out, or build DBN(..., labels=10)")
-    return rows.as_labels(labels, len(images), dbn.labels, lowest=UNLABELLED)
-
-
 def begin_pass(dbn: DBN, labels: Tensor | None, config: UpDownConfig, epoch: int, state: State, dtype: torch.dtype | None) -> DBN:
     """Put the weights that learn back into the net, where it holds their running mean, and return its twin for products.
 
@@ -266,9 +252,8 @@ def _follow(dbn: DBN, config: UpDownConfig, state: State, cases: int) -> None:
     """Let the running means take in the updates since they last did: equal weights at first, then a horizon of `config.average` passes."""
     done = state["updates"]
     waiting = done - state.get("averaged", 0)
-    horizon = max(config.average * cases / config.batch_size, waiting)
     if waiting:
-        averaging.accumulate(dbn, state, waiting / min(done, horizon))
+        averaging.accumulate(dbn, state, averaging.share(waiting, done, config.average * cases / config.batch_size))
         state["averaged"] = done
 
 
@@ -313,21 +298,22 @@ def epochs(
     state: State | None = None,
     stage: str = "updown",
     dtype: torch.dtype | None = None,
+    checked: bool = False,
 ) -> Iterator[Pass]:
     """Fine-tune `dbn` generatively on `images` (N, pixels) and labels (N,), UNLABELLED where unknown, in place; its weights are untied.
 
     `weights` (N,) say how often each case is shown, relative to the others.
-    `dtype` is the precision of products, as in `cd.epochs`.
+    `dtype` is the precision of products and `checked` says that the cases were looked at already, as in `cd.epochs`.
 
     Yields:
         Pass, with metrics `gibbs_steps`, `learning_rate` and `reconstruction_error`: the mean squared error a pixel of the lowest
         generative layer in the wake phase.
 
     Raises:
-        DataError: labels the memory does not hold.
+        DataError: cases, labels or weights that do not fit, or labels for a memory that holds none.
         DivergedError: NaN or infinite weights.
     """
-    labels = known_labels(dbn, images, labels)
+    images, labels, weights = inputs.for_memory(dbn, images, labels, weights, rng=rng, checked=checked)
     dbn.untie()
     state = start(dbn, config, rng, dtype) if state is None else state
     error, known = torch.zeros((), device=images.device), all_known(labels)

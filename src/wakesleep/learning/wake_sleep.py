@@ -79,8 +79,10 @@ def epochs(
     """Train `net` on `images` (N, pixels), in place, yielding a record after each pass with the metric `learning_rate`.
 
     Raises:
+        DataError: cases that do not fit.
         DivergedError: NaN or infinite weights.
     """
+    images = rows.as_cases(images, net.sizes[0], net.top_bias, rng=rng)
     parameters = dict(net.named_parameters())
     if state is None:
         state = {"epoch": 0} | {f"increment.{name}": torch.zeros_like(parameter) for name, parameter in parameters.items()}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.products import affine
-from wakesleep.foundation.values import checked
+from wakesleep.foundation.values import check_arguments
 from wakesleep.model.directed import DirectedLayer
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import Bernoulli, Groups, Softmax
@@ -27,7 +27,7 @@ class DBN(nn.Module):
         ConfigError: fewer than two layers, a size below 1, or a single label.
     """
 
-    @checked
+    @check_arguments
     def __init__(self, sizes: Sequence[int], *, labels: int = 0, rng: torch.Generator, weight_std: float = 0.1) -> None:
         super().__init__()
         if len(sizes) < 2 or min(sizes) < 1:

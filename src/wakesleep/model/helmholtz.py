@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.values import checked
+from wakesleep.foundation.values import check_arguments
 from wakesleep.model.directed import DirectedLayer
 from wakesleep.model.rbm import check_spread
 from wakesleep.model.units import Bernoulli
@@ -25,7 +25,7 @@ class Helmholtz(nn.Module):
         ConfigError: fewer than two layers, or a size below 1.
     """
 
-    @checked
+    @check_arguments
     def __init__(self, sizes: Sequence[int], *, rng: torch.Generator, weight_std: float = 0.1) -> None:
         super().__init__()
         check_spread(weight_std)

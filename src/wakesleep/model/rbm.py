@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.precision import fine
 from wakesleep.foundation.products import affine
-from wakesleep.foundation.values import checked
+from wakesleep.foundation.values import check_arguments
 from wakesleep.model.layers import drawn, heard
 from wakesleep.model.units import Units, as_units
 
@@ -36,7 +36,7 @@ class RBM(nn.Module):
     "To Recognize Shapes, First Learn to Generate Images" (2007); Hinton, Osindero & Teh (2006), section 2.
     """
 
-    @checked
+    @check_arguments
     def __init__(self, visible: Units | int, hidden: Units | int, *, rng: torch.Generator, weight_std: float = 0.1) -> None:
         super().__init__()
         check_spread(weight_std)

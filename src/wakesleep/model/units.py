@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from wakesleep.foundation import native, products
-from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.cases import require_binary
+from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.precision import fine
 from wakesleep.foundation.rng import random_word, random_words
 from wakesleep.foundation.values import check_fields, plain, whole
@@ -81,11 +82,11 @@ class Bernoulli:
         return softplus(total_input).sum(-1)
 
     def log_partition_shifts(self, total_input: Tensor, shifts: Tensor) -> Tensor:
-        """Return sum_j log(sigm(-x_j) + sigm(x_j) e^w_j) for each row w of `shifts` (rows, size), entries below 20 in size: (N, rows), nats.
+        """Return sum_j log(sigm(-x_j) + sigm(x_j) e^w_j) for each row w of `shifts` (rows, size): (N, rows), nats.
 
-        That is softplus(x + w) - softplus(x). On a GPU it is written so, for logarithms cost less there than many steps. On a processor they
-        are dear, and the sum is the logarithm of a product: up to 16 units share one, as many as can without leaving float32, e^80 for a
-        margin. A row at a time stays in the processor's cache.
+        That is softplus(x + w) - softplus(x), and is formed so where an entry of w is larger than 80 in size. On a GPU it is always written
+        so, for logarithms cost less there than many steps. On a processor they are dear, and the sum is the logarithm of a product: up to 16
+        units share one, as many as can without leaving float32, e^80 for a margin. A row at a time stays in the processor's cache.
         """
         if total_input.dtype == torch.float32 and products.suit_kernels(total_input):
             from wakesleep.foundation import kernels
@@ -94,7 +95,11 @@ class Bernoulli:
         if shifts.is_cuda:
             now = total_input.unsqueeze(-2)
             return (softplus(now + shifts.to(total_input.dtype).unsqueeze(-3)) - softplus(now)).sum(-1)
-        shared = min(16.0, 80 / max(float(shifts.abs().max()), 1.0))
+        largest = float(shifts.abs().max())
+        if largest > 80:  # e^w would leave float32
+            base, own = softplus(total_input), shifts.to(total_input.dtype).unbind(-2)
+            return torch.stack([(softplus(total_input + row.unsqueeze(-2)) - base).sum(-1) for row in own], -1)
+        shared = min(16.0, 80 / max(largest, 1.0))
         off, on = torch.sigmoid(-total_input), torch.sigmoid(total_input)
         product = factors = torch.empty_like(off)
         halves: list[tuple[Tensor, Tensor]] = []
@@ -232,9 +237,44 @@ def pick(probs: Tensor, rng: torch.Generator) -> Tensor:
 
 def softmax_columns(units: Units) -> list[slice]:
     """Return the columns of each softmax group that stands beside other units; none where the layer is of one kind."""
-    if not isinstance(units, Groups):
-        return []
-    return [columns for part, columns in zip(units.parts, units.slices, strict=True) if isinstance(part, Softmax)]
+    return columns_of(units, Softmax) if isinstance(units, Groups) else []
+
+
+def require_states(units: Units, cases: Tensor) -> None:
+    """Raise DataError unless every case (N, size) is a state of the units: 0 or 1 (or 255 in uint8), exactly one 1 in a softmax group."""
+    require_binary(cases)
+    for columns in columns_of(units, Softmax):
+        on = (cases[:, columns] != 0).sum(1)
+        if bool((on != 1).any()):
+            count, first = int((on != 1).sum()), int((on != 1).int().argmax())
+            raise DataError(
+                f"{count} of {len(cases)} cases have another number of 1s than one in the softmax group of columns {columns.start} to "
+                f"{columns.stop - 1} (case {first} has {int(on[first])}); give each group one 1, e.g. by torch.nn.functional.one_hot"
+            )
+
+
+def columns_of(units: Units, kind: type[Bernoulli] | type[Softmax]) -> list[slice]:
+    """Return the columns of each part of the layer that is of that kind, in order."""
+    if isinstance(units, Groups):
+        parts = zip(units.parts, units.slices, strict=True)
+        return [slice(at.start + inner.start, at.start + inner.stop) for part, at in parts for inner in columns_of(part, kind)]
+    return [slice(0, units.size)] if isinstance(units, kind) else []
+
+
+def biases_of_means(units: Units, mean: Tensor) -> Tensor:
+    """Return the biases (size,) with which units that hear nothing have that mean: log p / (1 - p), in a softmax group the log of its share.
+
+    Raises:
+        ConfigError: units of another kind.
+    """
+    if isinstance(units, Groups):
+        parts = zip(units.parts, units.slices, strict=True)
+        return torch.cat([biases_of_means(part, mean[columns]) for part, columns in parts])
+    if isinstance(units, Softmax):
+        return torch.log(mean / mean.sum())
+    if isinstance(units, Bernoulli):
+        return torch.log(mean) - torch.log1p(-mean)
+    raise ConfigError(f"units {units.kinds}: base rates are known of binary units and softmax groups; other kinds are not built")
 
 
 KINDS: dict[str, type[Bernoulli] | type[Softmax]] = {"bernoulli": Bernoulli, "softmax": Softmax}

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.values import check_arguments
 from wakesleep.model.dbn import DBN
 from wakesleep.sampling.gibbs import Chains, Clamp, Sampler, random_hidden, run
 
@@ -70,6 +72,7 @@ def show(dbn: DBN, chains: Chains, rng: torch.Generator) -> Dream:
     return Dream(dbn.down(chains.visible[:, : dbn.sizes[-2]], rng)[0], labels, chains)
 
 
+@check_arguments
 def dream(
     dbn: DBN, *, rng: torch.Generator, labels: Tensor | None = None, count: int | None = None, steps: int = 1000, sampler: Sampler = run
 ) -> Dream:
@@ -87,6 +90,7 @@ def dream(
     return show(dbn, sampler(dbn.memory, random_hidden(dbn.memory, count, rng), steps, rng, clamp), rng)
 
 
+@check_arguments
 def frames(
     dbn: DBN,
     *,
@@ -122,7 +126,7 @@ def activities(dbn: DBN, chains: Chains, rng: torch.Generator) -> list[Tensor]:
 
 def reconstruct(dbn: DBN, images: Tensor) -> Tensor:
     """Return what the net sees in `images` (N, pixels in [0, 1]): up, once through the memory, and down, all in probabilities."""
-    pen = dbn.up(images)[-1]
+    pen = dbn.up(_pictures(dbn, images))[-1]
     total = dbn.top_input(pen)
     if dbn.labels:
         total += dbn.memory.weight[dbn.label_columns].mean(0)
@@ -130,11 +134,19 @@ def reconstruct(dbn: DBN, images: Tensor) -> Tensor:
     return dbn.down(again)[0]
 
 
+@check_arguments
 def imagine(dbn: DBN, images: Tensor, labels: Tensor, *, rng: torch.Generator, steps: int = 10) -> Tensor:
     """Return what the net imagines in place of `images` (N, pixels in [0, 1]): a few steps of the memory from them, `labels` clamped."""
+    images = _pictures(dbn, images)
     clamp = label_clamp(dbn, labels, len(images))
     hidden = top_states(dbn, images, clamp.values[:, dbn.label_columns], rng)
     return show(dbn, run(dbn.memory, hidden, steps, rng, clamp), rng).pixels
+
+
+def _pictures(dbn: DBN, images: Tensor, *, missing: bool = False) -> Tensor:
+    """Return images (N, pixels) as probabilities in the net's type, once they are seen to fit it; NaN pass where `missing`."""
+    images = rows.as_cases(images, dbn.sizes[0], dbn.memory.weight, missing=missing)
+    return rows.as_probs(images).to(dbn.memory.weight.dtype)
 
 
 def top_states(dbn: DBN, images: Tensor, shares: Tensor, rng: torch.Generator) -> Tensor:
@@ -148,6 +160,7 @@ def through(dbn: DBN, images: Tensor) -> list[Tensor]:
 
     The last of them has gone through the memory, see `reconstruct`.
     """
+    images = _pictures(dbn, images)
     up = dbn.up(images)
     seen = []
     for height in range(1, dbn.depth):
@@ -158,6 +171,7 @@ def through(dbn: DBN, images: Tensor) -> list[Tensor]:
     return [*seen, reconstruct(dbn, images)]
 
 
+@check_arguments
 def inpaint(
     dbn: DBN,
     images: Tensor,
@@ -167,28 +181,45 @@ def inpaint(
     labels: Tensor | None = None,
     sweeps: int = 100,
     steps: int = 1,
+    checked: bool = False,
 ) -> Tensor:
     """Return `images` (N, pixels in [0, 1]) with the pixels where `known` (pixels,) or (N, pixels) is false filled in.
 
     Each sweep goes up from the picture as it stands, moves the memory `steps` Gibbs steps and comes down again; known pixels are put back
-    every time. The filled pixels are probabilities.
+    every time, and the others are drawn. What is returned of them are the probabilities of the last sweep, so that their mean over several
+    calls estimates E[v | known], exactly for a net of one layer. NaN counts as unknown; `checked` says that the images were looked at already.
 
     Raises:
         ConfigError: sweeps or steps below 1, or a mask of another shape.
     """
     if sweeps < 1:
         raise ConfigError(f"{sweeps} sweeps: expected at least 1")
+    images = images if checked else _pictures(dbn, images, missing=True)
     if known.shape[-1] != images.shape[-1]:
         raise ConfigError(f"a mask over {known.shape[-1]} pixels for pictures of {images.shape[-1]}: expected one entry a pixel")
-    known = known.to(torch.bool)
+    known = torch.as_tensor(known, device=images.device).to(torch.bool) & ~images.isnan()
     clamp = label_clamp(dbn, labels, len(images)) if labels is not None else None
-    picture = torch.where(known, images, torch.rand(images.shape, generator=rng, device=images.device))
+    start = torch.rand(images.shape, generator=rng, device=images.device, dtype=images.dtype)
     shares = clamp.values[:, dbn.label_columns] if clamp else undecided(dbn, len(images))
+    if not dbn.generative:  # the memory stands on the pixels: its own chain, with the known ones clamped
+        hidden = top_states(dbn, torch.where(known, images, start), shares, rng)
+        clamp = _with_pixels(dbn, images, known, clamp)
+        return torch.where(known, images, show(dbn, run(dbn.memory, hidden, sweeps * steps, rng, clamp), rng).pixels)
+    pixels = start
     for _ in range(sweeps):
+        picture = torch.where(known, images, torch.bernoulli(pixels, generator=rng))
         chains = fill_step(dbn, picture, shares, rng=rng, clamp=clamp, steps=steps)
         shares = chains.visible[:, dbn.label_columns]
-        picture = torch.where(known, images, show(dbn, chains, rng).pixels)
-    return picture
+        pixels = show(dbn, chains, rng).pixels
+    return torch.where(known, images, pixels)
+
+
+def _with_pixels(dbn: DBN, images: Tensor, known: Tensor, clamp: Clamp | None) -> Clamp:
+    """Return the clamp of the memory of a net without directed layers that also holds the `known` of its pixels `images` (N, pixels)."""
+    count, pixels = images.shape
+    label = clamp or Clamp(known.new_zeros(dbn.memory.visible.size), images.new_zeros(count, dbn.memory.visible.size))
+    mask = torch.cat([known.expand(count, pixels), label.mask[pixels:].expand(count, -1)], 1)
+    return Clamp(mask, torch.cat([images.nan_to_num(), label.values[:, pixels:]], 1))
 
 
 def undecided(dbn: DBN, count: int) -> Tensor:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.values import check_arguments
 from wakesleep.model.rbm import RBM
-from wakesleep.model.units import Units
+from wakesleep.model.units import Softmax, Units, columns_of
 
 
 class Chains(NamedTuple):
@@ -38,9 +39,14 @@ class Sampler(Protocol):
         ...
 
 
+@check_arguments
 def random_hidden(rbm: RBM, count: int, rng: torch.Generator) -> Tensor:
-    """Return `count` random binary hidden states, (count, hidden): the far end from which chains find their own way."""
-    return rbm.weight.new_empty(count, rbm.hidden.size).bernoulli_(0.5, generator=rng)
+    """Return `count` random hidden states, (count, hidden), all equally probable: the far end from which chains find their own way."""
+    states = rbm.weight.new_empty(count, rbm.hidden.size).bernoulli_(0.5, generator=rng)
+    for columns in columns_of(rbm.hidden, Softmax):
+        even = torch.full_like(states[:, columns], 1 / (columns.stop - columns.start))
+        Softmax(even.shape[1]).sample(even, rng, out=states[:, columns])
+    return states
 
 
 def gibbs_step(rbm: RBM, hidden: Tensor, rng: torch.Generator, clamp: Clamp | None = None, temperature: float = 1.0) -> Chains:
@@ -61,6 +67,7 @@ def _at(temperature: float, units: Units, total_input: Tensor) -> Tensor:
     return units.mean(total_input, out=total_input)
 
 
+@check_arguments
 def run(rbm: RBM, hidden: Tensor, steps: int, rng: torch.Generator, clamp: Clamp | None = None, temperature: float = 1.0) -> Chains:
     """Return the chains after `steps` steps from hidden states (N, hidden).
 

@@ -1,0 +1,76 @@
+"""What every loop asks of its cases, labels and weights, once, before its first pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wakesleep.foundation import cases as rows
+from wakesleep.foundation import distributed
+from wakesleep.foundation.cases import UNLABELLED
+from wakesleep.foundation.errors import DataError
+from wakesleep.model.dbn import DBN
+
+
+def for_net(
+    dbn: DBN, images: Any, labels: Any, weights: Any, *, rng: torch.Generator, checked: bool = False
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Return images (N, pixels), labels (N,), UNLABELLED where unknown, and weights (N,), once they are seen to fit the net.
+
+    With `checked`, the values of images and weights were looked at already.
+
+    Raises:
+        DataError: cases, labels or weights that do not fit; labels the memory does not hold.
+    """
+    if not checked:
+        images = rows.as_cases(images, dbn.sizes[0], dbn.memory.weight, rng=rng)
+        weights = rows.as_weights(weights, len(images))
+    if labels is not None:
+        labels = rows.as_labels(labels, len(images), dbn.labels or None, lowest=UNLABELLED).to(dbn.memory.weight.device)
+    return images, labels, weights
+
+
+def for_memory(
+    dbn: DBN, images: Any, labels: Any, weights: Any, *, rng: torch.Generator, checked: bool = False
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Return the same for what learns with labels where the memory holds some, and without where it holds none.
+
+    Raises:
+        DataError: as `for_net`, and labels for a memory that holds none.
+    """
+    if labels is not None and not dbn.labels:
+        raise DataError("labels came, but the memory of this net holds none; leave them out, or build DBN(..., labels=10)")
+    return for_net(dbn, images, labels, weights, rng=rng, checked=checked)
+
+
+def for_stack(
+    dbn: DBN, images: Any, labels: Any, weights: Any, *, rng: torch.Generator, checked: bool = False
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Return the same for greedy pretraining, whose memory needs labels where it holds some.
+
+    Raises:
+        DataError: as `for_net`, and a memory with labels for which none is known.
+    """
+    images, labels, weights = for_net(dbn, images, labels, weights, rng=rng, checked=checked)
+    if dbn.labels and labels is None:
+        raise DataError(f"the memory holds {dbn.labels} labels but the cases came without any; give labels, or build DBN(..., labels=0)")
+    if dbn.labels and labels is not None:
+        unknown = int((labels == UNLABELLED).sum())
+        if unknown == len(labels):
+            raise DataError(f"the memory holds {dbn.labels} labels and none of {unknown} cases has one; give some, or build DBN(..., labels=0)")
+        if unknown and distributed.ranks() > 1:
+            raise DataError("cases without a label came to several ranks, whose minibatches would differ in number; leave them out")
+    return images, labels, weights
+
+
+def for_feed_forward(net: nn.Sequential, images: Any, *, rng: torch.Generator | None = None, checked: bool = False) -> Any:
+    """Return images (N, inputs) once they are seen to fit a feed-forward net; with `checked` they were looked at already."""
+    first = next(layer for layer in net if isinstance(layer, nn.Linear))
+    return images if checked else rows.as_cases(images, first.in_features, first.weight, rng=rng)
+
+
+def outputs(net: nn.Sequential) -> int:
+    """Return how many outputs a feed-forward net has."""
+    return next(layer.out_features for layer in reversed(net) if isinstance(layer, nn.Linear))
