@@ -129,14 +129,16 @@ def test_sweeps_of_inpainting_by_hand(random_net):
     memory, images = random_net.memory, torch.rand(40, 8, generator=generator(8))
     known = torch.arange(8) < 3
     rng = generator(9)
-    picture = torch.where(known, images, torch.rand(40, 8, generator=rng))
+    pixels = torch.rand(40, 8, generator=rng)
     label = torch.full((40, 3), 1 / 3)
     for _ in range(2):
+        picture = torch.where(known, images, torch.bernoulli(pixels, generator=rng))
         visible = torch.cat([random_net.up(picture, rng)[-1], label], 1)
         chains = run(memory, memory.hidden.sample(memory.hidden_probs(visible), rng), 2, rng)
         label = chains.visible[:, random_net.label_columns]
-        picture = torch.where(known, images, dreams.show(random_net, chains, rng).pixels)
-    torch.testing.assert_close(dreams.inpaint(random_net, images, known, rng=generator(9), sweeps=2, steps=2), picture)
+        pixels = dreams.show(random_net, chains, rng).pixels
+    expected = torch.where(known, images, pixels)
+    torch.testing.assert_close(dreams.inpaint(random_net, images, known, rng=generator(9), sweeps=2, steps=2), expected)
 
 
 def test_imagining_starts_from_the_picture_and_the_wanted_label(random_net):

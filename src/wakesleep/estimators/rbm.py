@@ -194,6 +194,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         rbm = self._machine(pick_device(self.device))
         rng = shared.fresh_rng(shared.random_source(random_state), rbm.weight.device)
         cases = self._cases(X, rbm, rng)[0][:]
+        rows.require_binary(cases)
         found = likelihood.log_partition(rbm, cases, rng=rng)
         log_z = found.forward.log_z if found.exact is None else found.exact
         log_p: Array = (-rbm.free_energy(cases) - log_z).cpu().numpy()

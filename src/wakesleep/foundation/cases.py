@@ -71,7 +71,8 @@ def require_binary(cases: Tensor) -> None:
         if bool(other.any()):
             raise DataError(
                 f"cases with a value of {float(chunk[other][0]):.4g} came, and the likelihood of binary units wants only 0 and 1; draw binary "
-                "cases from their intensities (cases.draw_binary, on the command line --binarise sample), or round them (--binarise round)"
+                "cases from their intensities (wakesleep.foundation.cases.draw_binary, on the command line --binarise sample), or round "
+                "them (--binarise round)"
             )
 
 
@@ -141,7 +142,7 @@ def _check_values(cases: Any, missing: bool) -> None:
         bad, every = sum(int((~piece.isfinite()).sum()) for piece in pieces), len(cases) * pieces[0].shape[1]
         raise DataError(
             f"{bad} of {every} values of the cases are NaN or infinite; expected numbers in [0, 1]: leave such cases out, or fill them in "
-            "(sampling.missing.impute draws what is missing from a trained RBM)"
+            "(wakesleep.missing.impute draws what is missing from a trained RBM)"
         )
     if cases.dtype == torch.uint8:
         if high == 1:  # read as 0 to 255, binary cases would be all but black

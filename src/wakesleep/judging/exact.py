@@ -193,7 +193,7 @@ def log_partition(rbm: RBM) -> float:
     Raises:
         ConfigError: neither side has at most 2^25 states; the message names AIS.
     """
-    return float(_log_z(rbm))
+    return float(_log_z(rbm).detach())
 
 
 def _log_z(rbm: RBM) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -32,15 +33,31 @@ class LogZ(NamedTuple):
 
     @property
     def disagreement(self) -> str | None:
-        """What to tell a person where the two directions differ by more than their intervals say; None where they agree."""
-        if self.reverse is None or (self.forward.low <= self.reverse.high and self.reverse.low <= self.forward.high):
-            return None
-        gap = self.reverse.log_z - self.forward.log_z
-        return (
-            f"forward and reverse AIS differ by {gap:.2f} nats, more than their intervals (up to {self.forward.high:.2f}; from "
-            f"{self.reverse.low:.2f}): the chains mix too slowly. The truth may lie anywhere between; use more temperatures "
-            "(a smaller target error, a higher limit)"
-        )
+        """What to tell a person where the estimate is not to be trusted; None where nothing speaks against it.
+
+        Intervals of the two directions that do not meet; a reverse estimate below the forward one by more than chance, though it errs high and
+        the other low; intervals that rest on fewer than a tenth of the chains.
+        """
+        doubts, forward, reverse = [], self.forward, self.reverse
+        gap = 0.0 if reverse is None else reverse.log_z - forward.log_z
+        if reverse is not None and -gap > 3 * math.hypot(forward.standard_error, reverse.standard_error):
+            doubts.append(
+                f"reverse AIS lies {-gap:.2f} nats below forward AIS, though it errs high and forward AIS low: the chains that the reverse "
+                "direction begins with are no samples of the model; let them run longer (more reverse steps)"
+            )
+        elif reverse is not None and (forward.low > reverse.high or reverse.low > forward.high):
+            doubts.append(
+                f"forward and reverse AIS differ by {gap:.2f} nats, more than their intervals (up to {forward.high:.2f}; from "
+                f"{reverse.low:.2f}): "
+                "the chains mix too slowly. The truth may lie anywhere between; use more temperatures (a smaller target error, a higher limit)"
+            )
+        for name, found in (("forward", forward), ("reverse", reverse)):
+            if found is not None and found.effective_chains < found.chains / 10:
+                doubts.append(
+                    f"{found.effective_chains:.1f} of {found.chains} chains carry the {name} estimate, so that its interval says little; "
+                    "use more temperatures or more chains"
+                )
+        return ". ".join(doubts) or None
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it as plain values."""
