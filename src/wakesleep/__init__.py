@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from wakesleep import checkpoint as checkpoint
     from wakesleep.checkpoint import load as load
     from wakesleep.checkpoint import load_model as load_model
     from wakesleep.data import distort as distort
@@ -19,11 +20,21 @@ if TYPE_CHECKING:
     from wakesleep.estimators import DBNClassifier as DBNClassifier
     from wakesleep.estimators import DBNRegressor as DBNRegressor
     from wakesleep.estimators import DBNTransformer as DBNTransformer
+    from wakesleep.estimators import export as export
     from wakesleep.estimators import make_dbn_pipeline as make_dbn_pipeline
     from wakesleep.foundation.errors import WakesleepError as WakesleepError
     from wakesleep.foundation.rng import generator as generator
+    from wakesleep.judging import ais as ais
+    from wakesleep.judging import bound as bound
     from wakesleep.judging import classify as classify
     from wakesleep.judging import ensemble as ensemble
+    from wakesleep.judging import exact as exact
+    from wakesleep.judging import inside as inside
+    from wakesleep.judging import insight as insight
+    from wakesleep.judging import likelihood as likelihood
+    from wakesleep.judging import meanfield as meanfield
+    from wakesleep.judging import monitor as monitor
+    from wakesleep.judging import pseudo as pseudo
     from wakesleep.learning import backprop as backprop
     from wakesleep.learning import cd as cd
     from wakesleep.learning import greedy as greedy
@@ -31,6 +42,7 @@ if TYPE_CHECKING:
     from wakesleep.learning import robust as robust
     from wakesleep.learning import several as several
     from wakesleep.learning import strategies as strategies
+    from wakesleep.learning import streaming as streaming
     from wakesleep.learning import up_down as up_down
     from wakesleep.learning import wake_sleep as wake_sleep
     from wakesleep.learning.backprop import BackpropConfig as BackpropConfig
@@ -46,8 +58,24 @@ if TYPE_CHECKING:
     from wakesleep.model.rbm import RBM as RBM
     from wakesleep.sampling import dreams as dreams
     from wakesleep.sampling import gibbs as gibbs
+    from wakesleep.sampling import missing as missing
+    from wakesleep.sampling import tempering as tempering
 
 _WHERE = {
+    "checkpoint": ("checkpoint", None),
+    "streaming": ("learning.streaming", None),
+    "export": ("estimators.export", None),
+    "tempering": ("sampling.tempering", None),
+    "missing": ("sampling.missing", None),
+    "pseudo": ("judging.pseudo", None),
+    "monitor": ("judging.monitor", None),
+    "meanfield": ("judging.meanfield", None),
+    "likelihood": ("judging.likelihood", None),
+    "insight": ("judging.insight", None),
+    "inside": ("judging.inside", None),
+    "exact": ("judging.exact", None),
+    "bound": ("judging.bound", None),
+    "ais": ("judging.ais", None),
     "load": ("checkpoint", "load"),
     "load_model": ("checkpoint", "load_model"),
     "load_data": ("data", "load"),

@@ -1,0 +1,91 @@
+"""Every name of the package that an error, a docstring or a page mentions is there."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import wakesleep
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "src" / "wakesleep").rglob("*.py"))
+PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if page.exists()]
+MODULES = [module.name for module in pkgutil.walk_packages(wakesleep.__path__, "wakesleep.")]
+SHORT: dict[str, list[str]] = {}
+for name in MODULES:
+    SHORT.setdefault(name.rsplit(".", 1)[-1], []).append(name)
+VARIABLES = {"cases", "classifier", "data", "dbn", "export", "files", "likelihood", "plots", "rbm", "rows", "units"}
+"""Names of modules that are also words or variables of a user's program: `cases.bool()`, `data.npz`."""
+FULL = re.compile(r"(?<![\w./-])(?:wakesleep|ws)((?:\.[A-Za-z_]\w*)+)")
+PART = re.compile(r"(?<![\w./-])([a-z_]+)\.([A-Za-z_]\w*)(?![\w/-])")
+ENDINGS = {
+    "py",
+    "json",
+    "jsonl",
+    "md",
+    "npy",
+    "npz",
+    "png",
+    "safetensors",
+    "log",
+    "html",
+    "js",
+    "gif",
+    "c",
+    "h",
+    "csv",
+    "tsv",
+    "toml",
+    "pdf",
+    "txt",
+}
+
+
+def resolves(path: list[str]) -> bool:
+    """Whether `wakesleep` followed by these names is there; modules are imported on the way."""
+    found: object = wakesleep
+    for depth, name in enumerate(path):
+        if not hasattr(found, name):
+            try:
+                importlib.import_module(".".join(["wakesleep", *path[: depth + 1]]))
+            except ImportError:
+                return False
+        found = getattr(found, name)
+    return True
+
+
+def strings(source: Path) -> list[str]:
+    """Return the strings of a module: errors, docstrings, help."""
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    return [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+
+
+def missing_names(text: str, *, short: bool) -> list[str]:
+    """Return the names of the package in `text` that are not there."""
+    lacking = [f"wakesleep{path}" for path in FULL.findall(text) if path[1:] not in ENDINGS and not resolves(path[1:].split("."))]
+    for module, name in PART.findall(text) if short else []:
+        if module in SHORT and module not in VARIABLES and name not in ENDINGS:
+            places = [place for place in SHORT[module] if resolves([*place.split(".")[1:], name])]
+            if not places:
+                lacking.append(f"{module}.{name}")
+    return lacking
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "src" / "wakesleep")))
+def test_names_in_errors_and_docstrings_are_there(source: Path) -> None:
+    assert not [name for text in strings(source) for name in missing_names(text, short=True)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_names_on_pages_are_there(page: Path) -> None:
+    assert not missing_names(page.read_text(encoding="utf-8"), short=True)
+
+
+def test_a_name_that_is_not_there_is_found() -> None:
+    assert missing_names("estimate log Z by AIS (ais.log_partition)", short=True) == ["ais.log_partition"]
+    assert missing_names("see ws.nothing.here and wakesleep.cd.epochs", short=False) == ["wakesleep.nothing.here"]
