@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from wakesleep import checkpoint
 from wakesleep.data import Dataset, Split
+from wakesleep.foundation import files
 from wakesleep.foundation.cases import as_probs, chunks, draw_binary, require_binary
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
@@ -136,8 +138,8 @@ def _log_partition(folder: Path, dbn: DBN, train: Split, depth: int, plan: Plan,
     rbm, device = dbn.rbm(depth - 1), dbn.memory.weight.device
     place = folder / "likelihood" / _key(rbm, depth, plan)
     if place.with_suffix(".json").exists():
-        kept = checkpoint.read_json(place.with_suffix(".json"))
-        sides = [None if kept[name] is None else ais.Estimate(**kept[name]) for name in ("forward", "reverse")]
+        kept = files.read_json(place.with_suffix(".json"))
+        sides = [None if kept[name] is None else _estimate(kept[name]) for name in ("forward", "reverse")]
         assert sides[0] is not None
         return LogZ(sides[0], sides[1], kept["exact"])
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -161,8 +163,13 @@ def _log_partition(folder: Path, dbn: DBN, train: Split, depth: int, plan: Plan,
             say(f"depth {depth}, reverse: {backward.step:,} of {len(backward.betas):,} temperatures")
         back = ais.estimate(rbm, base, backward)
     found = LogZ(estimate, back, exact.log_partition(rbm) if likelihood.small_enough(rbm) else None)
-    checkpoint.write_json(place.with_suffix(".json"), found.as_json())
+    files.write_json(place.with_suffix(".json"), found.as_json())
     return found
+
+
+def _estimate(kept: dict[str, Any]) -> ais.Estimate:
+    """Return the estimate that was kept as JSON, where an interval without a lower end reads null."""
+    return ais.Estimate(**{**kept, "low": -math.inf if kept["low"] is None else kept["low"]})
 
 
 def _forward(rbm: RBM, base: Tensor, plan: Plan, rng: torch.Generator, state: Annealing | None) -> Iterator[Annealing]:

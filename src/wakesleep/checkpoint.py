@@ -1,15 +1,12 @@
 """Saving and loading: tensors in safetensors, everything else as JSON in the same file's header. No pickle, ever.
 
-A file is written under a temporary name, flushed, and renamed, so that a reader sees the old file or the new one and never half of one,
-whatever kills the writer.
+Files are written as `foundation.files` writes them: whole or not at all.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import uuid
-from collections.abc import Callable
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.foundation.errors import CheckpointError, WakesleepError
+from wakesleep.foundation.files import FORMAT as FORMAT
+from wakesleep.foundation.files import read_json as read_json
+from wakesleep.foundation.files import read_metrics as read_metrics
+from wakesleep.foundation.files import remove_abandoned, unreadable
+from wakesleep.foundation.files import write_atomically as write_atomically
+from wakesleep.foundation.files import write_json as write_json
 from wakesleep.learning.backprop import feed_forward
 from wakesleep.model.dbn import DBN
-
-FORMAT = 1
-"""Version of the files written here; a reader refuses newer ones."""
 
 
 class Model(NamedTuple):
@@ -33,55 +33,6 @@ class Model(NamedTuple):
     """The feed-forward net fine-tuned from it, where there is one."""
     header: dict[str, Any]
     """The rest: picture shape, class names, and whatever the writer noted."""
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to the disk and rename it to `path`.
-
-    Raises:
-        CheckpointError: the disk is full or the folder cannot be written; what stood at `path` before still stands.
-    """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except Exception as error:
-        if isinstance(error, OSError) or "SafetensorError" in type(error).__name__:
-            raise CheckpointError(
-                f"{path} could not be written ({error}); free some space or choose another folder. What was saved before is untouched"
-            ) from error
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write `content` as JSON, atomically."""
-    text = json.dumps(content, indent=2) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of a run folder.
-
-    Raises:
-        CheckpointError: it is not there or not JSON.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); expected a run folder that wakesleep train made") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} does not hold what a run folder should; expected one that wakesleep train made")
-    return content
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run folder's metrics, a pass each; none where there are none yet."""
-    path = folder / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any], kind: str) -> None:
@@ -97,12 +48,16 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
     """Read a file that `save_tensors` wrote: tensors on the CPU, and the header.
 
     Raises:
-        CheckpointError: there is no such file, it is damaged or not ours, or of a newer format.
+        CheckpointError: there is no such file, it may not be read, is damaged or not ours, or of a newer format.
     """
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist; expected a wakesleep {kind} file (train one: wakesleep train)")
+    try:
+        path.open("rb").close()
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} does not exist; expected a wakesleep {kind} file (train one: wakesleep train)") from error
+    except OSError as error:
+        raise unreadable(path, error, f"expected a wakesleep {kind} file") from error
     try:
         with safe_open(path, framework="pt") as file:
             note = file.metadata() or {}
@@ -196,21 +151,21 @@ def save_model(path: Path, dbn: DBN, net: nn.Sequential | None, header: dict[str
 
 
 def load_model(path: Path | str, device: torch.device | str = "cpu") -> Model:
-    """Read a run folder, finished or stopped on the way, or a model file.
+    """Read a run folder, finished or stopped on the way, or a model file, which may be that of an estimator.
+
+    The header of what is returned names a picture's `shape` and the `classes` in any case: an estimator knows of no pictures, so its are
+    taken for square where they can be.
 
     Raises:
-        CheckpointError: nothing there, damaged, foreign, or of a newer format.
+        CheckpointError: nothing there, damaged, foreign, not to be read by this user, or of a newer format.
     """
-    path = Path(path)
-    if path.is_dir() and not (path / "model.safetensors").exists() and (path / "checkpoint.safetensors").exists():
-        file, kind = path / "checkpoint.safetensors", "checkpoint"  # a run that was stopped: the model as it stands
-    else:
-        file, kind = path / "model.safetensors" if path.is_dir() else path, "model"
+    file, kind = _model_file(Path(path))
     tensors, header = load_tensors(file, kind)
-    parts: dict[str, dict[str, Tensor]] = {"dbn": {}, "net": {}}
-    for name, tensor in tensors.items():
-        part, _, inner = name.replace("net/backprop/", "net/").partition("/")
-        parts.setdefault(part, {})[inner] = tensor
+    tuned = "net/backprop/" if kind == "checkpoint" else "net/"  # the net from random weights is there to compare with
+    parts: dict[str, dict[str, Tensor]] = {
+        "dbn": {name.removeprefix("dbn/"): tensor for name, tensor in tensors.items() if name.startswith("dbn/")},
+        "net": {name.removeprefix(tuned): tensor for name, tensor in tensors.items() if name.startswith(tuned)},
+    }
     if not isinstance(header.get("dbn"), dict):
         raise CheckpointError(f"{file} is damaged: its header describes no net")
     dbn = build_dbn(parts["dbn"], header["dbn"], file)
@@ -222,7 +177,28 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> Model:
             raise CheckpointError(f"{file} is damaged: its header says nothing of the net's classes") from error
         fill(net, parts["net"], [name for name in net.state_dict() if name not in parts["net"]], file)
         net = net.to(device)
+    shape = square(dbn.sizes[0]) or (1, dbn.sizes[0])
+    header = {"shape": list(shape), "classes": [str(label) for label in range(dbn.labels)], **header}
     return Model(dbn.to(device), net, header)
+
+
+def _model_file(path: Path) -> tuple[Path, str]:
+    """Return the file that holds the model of a run folder, or the model file `path` itself, and its kind."""
+    try:
+        if not path.is_dir():
+            return path, "model"
+        remove_abandoned(path)
+        if not (path / "model.safetensors").exists() and (path / "checkpoint.safetensors").exists():
+            return path / "checkpoint.safetensors", "checkpoint"  # a run that was stopped: the model as it stands
+    except OSError as error:
+        raise unreadable(path, error, "expected a run folder or a model file") from error
+    return path / "model.safetensors", "model"
+
+
+def square(pixels: int) -> tuple[int, int] | None:
+    """Return the rows and columns of a square picture with that many pixels; None where there is none."""
+    side = math.isqrt(pixels)
+    return (side, side) if side * side == pixels else None
 
 
 def load(path: Path | str, device: torch.device | str = "cpu") -> DBN:

@@ -1,41 +1,77 @@
-"""The command line: parse, call, print."""
+"""The command line: find the command, parse its options, call it, print.
+
+Only the command that was called is loaded, and PyTorch only once its options are parsed, so that help and errors in a call come at once.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import difflib
+import io
 import os
 import shlex
 import sys
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
 
-import tyro
+from wakesleep.foundation.errors import ConfigError, WakesleepError
 
-from wakesleep.commands import advise, bench, data, dream, evaluate, finetune, likelihood, plot, recognize, reproduce, serve, train
-from wakesleep.foundation.errors import WakesleepError
-from wakesleep.settings import preset
-
-COMMANDS: dict[type, Callable[[Any, str], int]] = {
-    train.Train: train.run,
-    finetune.Finetune: finetune.run,
-    evaluate.Evaluate: evaluate.run,
-    dream.Dream: dream.run,
-    likelihood.Likelihood: likelihood.run,
-    plot.Plot: plot.run,
-    recognize.Recognize: recognize.run,
-    advise.Advise: advise.run,
-    reproduce.Reproduce: reproduce.run,
-    serve.Serve: serve.run,
-    data.Data: data.run,
-    bench.Bench: bench.run,
+GROUPS = {
+    "Train a network": {
+        "train": "pretrain a network on a data set, fine-tune it, count its errors",
+        "finetune": "train a finished network further, in another of three ways",
+        "advise": "find out how many layers and units suit a data set",
+    },
+    "Use a network": {
+        "serve": "open the web page: draw a digit, watch it recognised and dreamt",
+        "recognize": "say what a picture file shows",
+        "dream": "write pictures that the network generates, of one class or any",
+    },
+    "Judge a network": {
+        "evaluate": "count the errors on test cases",
+        "likelihood": "bound the log-probability of test cases",
+        "plot": "draw receptive fields, training curves, dreams, the worst errors",
+    },
+    "Data and measurements": {
+        "data": "check and describe a data set: a known one or your own",
+        "reproduce": "re-run the tables of the paper (hours to a day)",
+        "bench": "measure the speed of this machine",
+    },
 }
-"""What each command's options are, by the dataclass that holds them, and what it does. The command is called as the dataclass is."""
+"""The commands as the help lists them; each is a file of that name in commands/."""
+COMMANDS = tuple(name for group in GROUPS.values() for name in group)
+FIRST = {
+    "wakesleep serve": "a trained network, in your browser",
+    "wakesleep train": "1,797 small digits, about a minute",
+    "wakesleep dream runs/digits": "what it generates, as dreams.png",
+    "wakesleep train --data FOLDER": "your pictures, a folder for each class",
+}
+
+
+class Call(NamedTuple):
+    """A command whose options are parsed."""
+
+    args: Any
+    """Its options, a dataclass."""
+    run: Callable[[Any, str], int]
+    """What it does with them, given the whole command as a line; returns the exit status."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return the exit status: 0, 1 for a refusal, 2 for a wrong call, 130 after Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
     try:
-        return _run(argv)
+        if not argv or argv[0] in ("-h", "--help", "help"):
+            print(overview())
+            return 0 if argv else 2
+        if argv[0] == "--version":
+            from wakesleep import __version__
+
+            print(f"wakesleep {__version__}")
+            return 0
+        call = parse(argv)
+        return call.run(call.args, shlex.join(["wakesleep", *argv]))
     except WakesleepError as error:
         print(f"wakesleep: {error}", file=sys.stderr)
         return 1
@@ -50,26 +86,52 @@ def main(argv: list[str] | None = None) -> int:
         return 1
 
 
-def _run(argv: list[str]) -> int:
-    defaults: dict[type, Any] = {train.Train: train.Train(config=preset(_wanted_data(argv))), finetune.Finetune: finetune.defaults(argv)}
-    union: Any = None
-    for kind in COMMANDS:
-        known: dict[str, Any] = {"default": defaults[kind]} if kind in defaults else {}
-        named = tyro.conf.subcommand(kind.__name__.lower(), description=kind.__doc__, **known)
-        one: Any = Annotated[kind, named]
-        union = one if union is None else union | one
-    args = tyro.cli(union, prog="wakesleep", description=__import__("wakesleep").__doc__, args=argv)
-    return COMMANDS[type(args)](args, shlex.join(["wakesleep", *argv]))
+def overview() -> str:
+    """Return what `wakesleep --help` shows: what to try first, then a line for each command."""
+    width = max(map(len, FIRST)) + 3
+    lines = ["usage: wakesleep COMMAND [OPTIONS]", ""]
+    lines += ["Networks that learn to generate pictures and then recognise them better for it.", "", "Try first:"]
+    lines += [f"  {command:<{width}}{what}" for command, what in FIRST.items()]
+    for title, commands in GROUPS.items():
+        lines += ["", f"{title}:"]
+        lines += [f"  {name:<12}{what}" for name, what in commands.items()]
+    return "\n".join([*lines, "", "wakesleep COMMAND --help explains its options; wakesleep --version."])
 
 
-def _wanted_data(argv: list[str]) -> str:
-    """Return the data set a call names, before it is parsed: the defaults shown and used are those that suit the data."""
-    for position, word in enumerate(argv):
-        if word == "--data" and position + 1 < len(argv):
-            return argv[position + 1]
-        if word.startswith("--data="):
-            return word.removeprefix("--data=")
-    return "digits"
+def parse(argv: Sequence[str]) -> Call:
+    """Return the call that `argv`, a command and its options, stands for.
+
+    A command may have a function `suited`, which takes the options of a first parse and returns defaults that suit the data set or the run
+    they name; then the options are parsed again with those.
+
+    Raises:
+        ConfigError: no such command.
+        SystemExit: options that cannot be parsed, after a message; or --help, after the explanation.
+    """
+    name, words = argv[0], list(argv[1:])
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        meant = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(COMMANDS)}"
+        raise ConfigError(f"there is no command {name!r}: {meant} (wakesleep --help explains them)")
+    module = import_module(f"wakesleep.commands.{name}")
+    kind = getattr(module, name.capitalize())
+    if not hasattr(module, "suited"):
+        return Call(_options(kind, name, words), module.run)
+    asked = [word for word in words if word in ("-h", "--help")]
+    if not asked:
+        return Call(_options(kind, name, words, default=module.suited(_options(kind, name, words))), module.run)
+    default = {}
+    with contextlib.suppress(SystemExit, WakesleepError), contextlib.redirect_stderr(io.StringIO()):
+        # help shows the defaults for what the rest of the call names, where that can be parsed and read
+        default = {"default": module.suited(_options(kind, name, [word for word in words if word not in asked]))}
+    return Call(_options(kind, name, words, **default), module.run)
+
+
+def _options(kind: type, name: str, words: Sequence[str], **default: Any) -> Any:
+    """Return an instance of the dataclass `kind` filled from `words`."""
+    import tyro
+
+    return tyro.cli(kind, prog=f"wakesleep {name}", description=kind.__doc__, args=words, **default)
 
 
 if __name__ == "__main__":

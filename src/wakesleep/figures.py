@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from wakesleep import checkpoint, plots
 from wakesleep.data import Dataset
+from wakesleep.foundation import files
 from wakesleep.foundation.cases import as_probs
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import insight
@@ -22,16 +22,22 @@ from wakesleep.model.rbm import RBM
 from wakesleep.sampling import dreams
 
 DREAMS_A_LABEL = 10
+DREAM_CLASSES = 20
+"""Most classes whose dreams are drawn, evenly spread over all: every class costs as long as the first."""
 DREAM_STEPS = 1000
 """Gibbs steps before a dream is shown: Hinton, Osindero & Teh (2006), section 7."""
 
 
-def draw_run(folder: Path, dbn: DBN, dataset: Dataset, *, seed: int = 0, steps: int = DREAM_STEPS) -> list[Path]:
-    """Draw all figures of the run in `folder`/figures and return their paths."""
+def draw_run(
+    folder: Path, dbn: DBN, dataset: Dataset, *, seed: int = 0, steps: int = DREAM_STEPS, say: Callable[[str], None] = lambda line: None
+) -> list[Path]:
+    """Draw all figures of the run in `folder`/figures and return their paths; `say` is told what is being drawn."""
     target = folder / "figures"
     target.mkdir(exist_ok=True)
     rng = generator(seed, dbn.memory.weight.device)
     cases = as_probs((dataset.test or dataset.train).images[:20].to(rng.device))
+    some = f" of {DREAM_CLASSES} of the {dbn.labels:,} classes" if dbn.labels > DREAM_CLASSES else ""
+    say(f"drawing figures; dreams{some} after {steps:,} Gibbs steps")
     drawn = [
         draw_receptive_fields(target / "receptive_fields.png", dbn, dataset.shape),
         draw_reconstructions(target / "reconstructions.png", dbn, cases, dataset.shape),
@@ -54,15 +60,20 @@ def draw_reconstructions(path: Path, dbn: DBN, cases: Tensor, shape: tuple[int, 
 
 
 def draw_dreams(path: Path, dbn: DBN, shape: tuple[int, int], *, rng: torch.Generator, steps: int) -> Path:
-    """Draw ten dreams of each label, a row a label; without labels a hundred free dreams."""
-    labels = torch.arange(dbn.labels, device=rng.device).repeat_interleave(DREAMS_A_LABEL) if dbn.labels else None
+    """Draw ten dreams of each label, a row a label, of DREAM_CLASSES labels at most; without labels a hundred free dreams."""
+    labels = spread(dbn.labels, DREAM_CLASSES).to(rng.device).repeat_interleave(DREAMS_A_LABEL) if dbn.labels else None
     dreamt = dreams.dream(dbn, rng=rng, labels=labels, count=100 if labels is None else None, steps=steps)
     return plots.save_tile(path, dreamt.pixels.cpu().numpy(), shape, DREAMS_A_LABEL)
 
 
+def spread(classes: int, most: int) -> Tensor:
+    """Return the labels of at most `most` of so many classes, from the first to the last, evenly spread, int64."""
+    return torch.linspace(0, classes - 1, min(classes, most)).round().long()
+
+
 def draw_curves(metrics: Path, folder: Path) -> list[Path]:
     """Draw the errors and the reconstruction errors of each stage over its passes, from the lines of metrics.jsonl."""
-    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()] if metrics.exists() else []
+    lines = files.read_metrics(metrics.parent)
     errors: dict[str, tuple[list[float], list[float]]] = {}
     squared: dict[str, tuple[list[float], list[float]]] = {}
     for line in lines:
@@ -71,7 +82,7 @@ def draw_curves(metrics: Path, folder: Path) -> list[Path]:
             (f"{line['stage']}, training error", "train_error_percent", errors),
             (line["stage"], "reconstruction_error", squared),
         ):
-            if key in line:
+            if line.get(key) is not None:
                 curve = curves.setdefault(name, ([], []))
                 curve[0].append(line["epoch"])
                 curve[1].append(line[key])
@@ -180,11 +191,11 @@ WATCHED = {
 
 def draw_monitors(metrics: Path, path: Path) -> list[Path]:
     """Draw what was watched while the RBMs learned, a panel each, from the lines of metrics.jsonl; none where nothing was."""
-    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()] if metrics.exists() else []
+    lines = files.read_metrics(metrics.parent)
     panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for line in lines:
         for key, title in WATCHED.items():
-            if key in line and "hidden_activity" in line:
+            if line.get(key) is not None and "hidden_activity" in line:
                 curve = panels.setdefault(title, {}).setdefault(line["stage"], ([], []))
                 curve[0].append(line["epoch"])
                 curve[1].append(line[key])

@@ -9,8 +9,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wakesleep.checkpoint import write_atomically
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.files import write_atomically
 
 Array = NDArray[Any]
 GAP = 2

@@ -3,7 +3,7 @@
 RUN/config.json             every setting
 RUN/provenance.json         versions, seed, device, command, checksum of the data, minutes
 RUN/metrics.jsonl           a line a pass
-RUN/checkpoint.safetensors  while it runs: everything needed to go on
+RUN/checkpoint.safetensors  until all the rest is written: everything needed to go on
 RUN/model.safetensors       when it is done: the generative model and the net fine-tuned from it
 RUN/evaluation.json         test errors of each method
 RUN/figures/                receptive fields, reconstructions, dreams, error curves
@@ -13,7 +13,6 @@ Under torchrun all ranks go the same way, each on its share of the cases; the fi
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -26,7 +25,7 @@ from torch import Tensor, nn
 
 from wakesleep import checkpoint
 from wakesleep.data import KNOWN, Dataset, Split, hold_out, ink_field
-from wakesleep.foundation import devices, distributed, select
+from wakesleep.foundation import devices, distributed, files, select
 from wakesleep.foundation.cases import as_probs, order
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.precision import pick_precision
@@ -40,6 +39,7 @@ from wakesleep.model.dbn import DBN
 from wakesleep.settings import TrainConfig, for_this_rank, read_config, to_json
 
 Step = tuple[Pass, State]
+Say = Callable[[str], None]
 OF_A_RANK = ("rng", "chains", "held", "activity")
 """What differs between ranks in a state: their generators, and what they sampled."""
 
@@ -187,8 +187,8 @@ def start(
             (folder / "figures").mkdir(parents=True)
         except OSError as error:
             raise CheckpointError(f"{folder} cannot be made ({error}); choose another folder") from error
-        checkpoint.write_json(folder / "config.json", {"format": checkpoint.FORMAT, **to_json(config)})
-        checkpoint.write_json(folder / "provenance.json", about)
+        files.write_json(folder / "config.json", {"format": checkpoint.FORMAT, **to_json(config)})
+        files.write_json(folder / "provenance.json", about)
     _save(job)
     return job
 
@@ -204,11 +204,12 @@ def resume(folder: Path, dataset: Dataset, device: torch.device) -> Job:
     Raises:
         CheckpointError: no run there, one that is finished, or one that learned from other data.
     """
-    about, config = checkpoint.read_json(folder / "provenance.json"), read_config(folder)
-    if (folder / "model.safetensors").exists():
+    about, config = files.read_json(folder / "provenance.json"), read_config(folder)
+    if (folder / "model.safetensors").exists() and not (folder / "checkpoint.safetensors").exists():
         raise CheckpointError(f"{folder} is finished; nothing is left to resume. Look at it: wakesleep evaluate {folder}")
     if about.get("data_checksum") != dataset.checksum:
         raise CheckpointError(f"{folder} learned from other data than {dataset.name} is now (checksums differ); give it the same data")
+    files.remove_abandoned(folder)
     job = _new_job(folder, config, dataset, device, about)
     path = folder / "checkpoint.safetensors"
     tensors, header = checkpoint.load_tensors(path, "checkpoint")
@@ -266,11 +267,14 @@ def _header(job: Job) -> dict[str, Any]:
     }
 
 
-def train(job: Job) -> Iterator[Pass]:
-    """Do what is left of the job, yielding a record after each pass, once it is saved; then write model, evaluation and figures."""
+def train(job: Job, say: Say = lambda line: None) -> Iterator[Pass]:
+    """Do what is left of the job, yielding a record after each pass, once it is saved; then write model, evaluation and figures.
+
+    `say` is told what is being done after the last pass.
+    """
     metrics = job.folder / "metrics.jsonl"
     if distributed.rank() == 0:
-        _keep_lines(metrics, job.lines)
+        job.lines = _keep_lines(metrics, job.lines)
     for position in range(job.position, len(job.config.stages)):
         name = job.config.stages[position]
         if position != job.position:
@@ -288,20 +292,24 @@ def train(job: Job) -> Iterator[Pass]:
             job.seconds[name] = job.seconds.get(name, 0.0) + seconds
             line = {"stage": record.stage, "epoch": record.epoch, "epochs": record.epochs, **record.metrics}
             if distributed.rank() == 0:
-                with metrics.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({**line, "seconds": round(seconds, 3), "cases_per_second": round(job.last_rate)}) + "\n")
+                timed = {**line, "seconds": round(seconds, 3), "cases_per_second": round(job.last_rate)}
+                files.append(metrics, files.to_json(timed) + "\n")
             _save(job)
             yield record
             began = time.perf_counter()
     if distributed.rank() == 0:
-        _finish(job)
+        _finish(job, say)
 
 
-def _keep_lines(path: Path, count: int) -> None:
-    """Drop the metrics of a pass that was never saved: a kill may fall between the line and the checkpoint."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    if len(lines) > count:
-        checkpoint.write_atomically(path, lambda temporary: temporary.write_text("".join(lines[:count]), encoding="utf-8"))
+def _keep_lines(path: Path, count: int) -> int:
+    """Keep at most `count` whole lines of metrics and return how many there are.
+
+    Dropped are a line that was never finished and that of a pass that was never saved: a kill may fall within or after it.
+    """
+    kept = "".join(files.whole_lines(path)[:count])
+    if path.exists() and path.stat().st_size != len(kept.encode()):
+        files.write_atomically(path, lambda temporary: temporary.write_text(kept, encoding="utf-8"))
+    return kept.count("\n")
 
 
 def _pretrain(job: Job, rng: torch.Generator, state: State | None) -> Iterator[Step]:
@@ -469,19 +477,24 @@ def score(log_probs: Tensor, labels: Tensor, name: str, method: str, part: str =
     }
 
 
-def _finish(job: Job) -> None:
-    """Write the model, the evaluation of every method and the figures; then the checkpoint has served."""
+def _finish(job: Job, say: Say) -> None:
+    """Write the model, then the evaluation of every method and the figures.
+
+    The checkpoint stays until all is written, so that a run killed on the way can be gone on with.
+    """
     from wakesleep import figures
 
+    minutes = {name: round(seconds / 60, 3) for name, seconds in job.seconds.items()}
+    done = datetime.now(UTC).isoformat(timespec="seconds")
+    job.about |= {"finished": done, "minutes": minutes, "peak_memory_gb": devices.peak_memory_gb()}
+    files.write_json(job.folder / "provenance.json", job.about)
+    model = job.folder / "model.safetensors"
+    checkpoint.save_model(model, job.dbn, job.nets.get("backprop"), _header(job))
+    say(f"model saved: {model}")
     if job.dataset.train.labels is not None:
         part, cases = tested(job.dataset, job.config.validation)
         rows = [evaluate(job.dbn, None, cases, job.dataset.name, "free-energy", part)] if job.dbn.labels else []
         rows += [evaluate(job.dbn, net, cases, job.dataset.name, name, part) for name, net in job.nets.items()]
-        checkpoint.write_json(job.folder / "evaluation.json", {"part": part, "rows": rows})
-    figures.draw_run(job.folder, job.dbn, job.dataset, seed=job.config.seed)
-    minutes = {name: round(seconds / 60, 3) for name, seconds in job.seconds.items()}
-    done = datetime.now(UTC).isoformat(timespec="seconds")
-    job.about |= {"finished": done, "minutes": minutes, "peak_memory_gb": devices.peak_memory_gb()}
-    checkpoint.write_json(job.folder / "provenance.json", job.about)
-    checkpoint.save_model(job.folder / "model.safetensors", job.dbn, job.nets.get("backprop"), _header(job))
+        files.write_json(job.folder / "evaluation.json", {"part": part, "rows": rows})
+    figures.draw_run(job.folder, job.dbn, job.dataset, seed=job.config.seed, say=say)
     (job.folder / "checkpoint.safetensors").unlink(missing_ok=True)

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from wakesleep import checkpoint
-from wakesleep.foundation import devices
+from wakesleep.foundation import devices, files
 from wakesleep.foundation.precision import product_rate
 from wakesleep.recipe import Job
 
@@ -61,7 +60,7 @@ def passes_planned(job: Job) -> dict[str, int]:
 
 def passes_done(job: Job) -> dict[str, int]:
     """Return how many passes of each stage the settled metrics show."""
-    stages = [line["stage"] for line in checkpoint.read_metrics(job.folder)[: job.lines]]
+    stages = [line["stage"] for line in files.read_metrics(job.folder)[: job.lines]]
     return {stage: stages.count(stage) for stage in dict.fromkeys(stages)}
 
 
@@ -95,7 +94,7 @@ PARTS = {"test": "test", "validation": "validation", "train": "training"}
 def table(job: Job) -> Iterator[str]:
     """Yield the run's outcome: a short table of errors, and where the figures are."""
     if (job.folder / "evaluation.json").exists():
-        evaluation = checkpoint.read_json(job.folder / "evaluation.json")
+        evaluation = files.read_json(job.folder / "evaluation.json")
         yield ""
         part = evaluation["part"]
         yield (f"{job.dataset.name}: errors on {evaluation['rows'][0][f'n_{part}']:,} {PARTS[part]} cases" if evaluation["rows"] else "")

@@ -5,19 +5,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from wakesleep import checkpoint
-from wakesleep.data import KNOWN, stays_on_disk
-from wakesleep.foundation import distributed
+from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.values import check_fields
-from wakesleep.learning.backprop import BackpropConfig
-from wakesleep.learning.cd import CDConfig
-from wakesleep.learning.configs import require
-from wakesleep.learning.greedy import GreedyConfig
-from wakesleep.learning.hybrid import HybridConfig
-from wakesleep.learning.up_down import UpDownConfig
+from wakesleep.learning.configs import BackpropConfig, CDConfig, GreedyConfig, HybridConfig, UpDownConfig, require
 
 StageName = Literal["pretrain", "updown", "hybrid", "backprop", "random"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -63,9 +56,21 @@ class TrainConfig:
             len(self.hidden) >= 1 and min(self.hidden) >= 1,
             f"hidden = {self.hidden}: expected at least one layer of at least one unit",
         )
-        require(len(set(self.stages)) == len(self.stages), f"stages = {self.stages}: each may come once")
+        _check_stages(self.stages)
         require(self.validation >= 0, f"validation = {self.validation}: expected 0 or more cases")
         require(self.chunk >= 1, f"chunk = {self.chunk}: expected at least 1 case")
+
+
+def _check_stages(stages: tuple[StageName, ...]) -> None:
+    """Raise ConfigError unless a run can go through `stages` in their order."""
+    known = get_args(StageName)
+    said = f"stages = {stages!r}: expected"
+    require(not isinstance(stages, str) and len(stages) > 0, f"{said} at least one of {', '.join(known)}, as a tuple")
+    unknown = [stage for stage in stages if stage not in known]
+    require(not unknown, f"{said} {', '.join(known)}; {', '.join(map(repr, unknown))} is none of them")
+    require(len(set(stages)) == len(stages), f"{said} each at most once")
+    before = [stage for stage in stages[: stages.index("pretrain")] if stage != "random"] if "pretrain" in stages else []
+    require(not before, f"{said} pretrain before {' and '.join(before)}, which would start from weights that it then replaces")
 
 
 def preset(name: str) -> TrainConfig:
@@ -74,6 +79,8 @@ def preset(name: str) -> TrainConfig:
     Of a set that stays on the disk, only what streams: contrastive wake-sleep does not, and a net from random weights would double the passes.
     """
     if name != "digits":
+        from wakesleep.data import KNOWN, stays_on_disk
+
         falling = CDConfig(final_learning_rate=0.01)
         pretraining = GreedyConfig(falling, replace(falling, final_learning_rate=0.005))
         if stays_on_disk(name):
@@ -100,6 +107,8 @@ def for_this_rank(config: TrainConfig) -> TrainConfig:
     Raises:
         ConfigError: a minibatch that the ranks cannot share evenly.
     """
+    from wakesleep.foundation import distributed
+
     part, stages = distributed.part_of_batch, config.stages
     if distributed.ranks() == 1:
         return config
@@ -150,8 +159,8 @@ def read_config(folder: Path) -> TrainConfig:
     Raises:
         CheckpointError: they are missing, damaged, or of a newer format.
     """
-    values = checkpoint.read_json(folder / "config.json")
-    if values.pop("format", None) not in range(checkpoint.FORMAT + 1):
+    values = files.read_json(folder / "config.json")
+    if values.pop("format", None) not in range(files.FORMAT + 1):
         raise CheckpointError(f"{folder} was written by a newer wakesleep: pip install --upgrade wakesleep")
     try:
         return from_json(values)

@@ -42,17 +42,17 @@ def test_python_blocks_run(page: Path, workplace: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_run(page: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_run(page: Path, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
     for line in lines:
         words = shlex.split(line, comments=True)
         if words[:1] != ["wakesleep"]:
             continue
-        with monkeypatch.context() as patch:
-            if (
-                words[1] in ("train", "finetune", "serve") or "mnist" in words
-            ):  # minutes of work, or a download, or for ever: the call must parse
-                patch.setattr(cli, "COMMANDS", dict.fromkeys(cli.COMMANDS, lambda args, command: 0))
+        if "--resume" in words and not Path(words[words.index("--resume") + 1]).exists():
+            shutil.copytree("runs/digits", words[words.index("--resume") + 1])
+        if words[1] in ("train", "finetune", "serve") or "mnist" in words:  # minutes of work, or a download, or for ever: the call must parse
+            assert cli.parse(words[1:]).args is not None
+        else:
             assert cli.main(words[1:]) == 0, f"{line}\n{capsys.readouterr().err}"
 
 
@@ -67,13 +67,6 @@ def test_make_targets_named_in_the_pages_exist() -> None:
 def test_tables_say_what_results_hold(page: Path) -> None:
     for found in results.MARK.finditer(page.read_text(encoding="utf-8")):
         assert found[0] == f"{found[1]}{results.render(found[2], ROOT)}{found[3]}", f"stale table in {page.name}: make tables"
-
-
-def test_every_file_is_in_the_readme_tree() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for path in sorted((ROOT / "src" / "wakesleep").rglob("*.py")):
-        if path.name not in ("__init__.py", "__main__.py"):
-            assert path.name in text, f"{path.name} is not in the file tree of the README"
 
 
 def test_links_and_pictures_exist() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wakesleep.commands import shared
+from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Advise:
     seed: int = 0
     """Seed of the first repeat, and of which cases are taken."""
     threads: int = 0
-    """CPU threads; 0 leaves PyTorch's choice."""
+    """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or OMP_NUM_THREADS)."""
     overwrite: bool = False
     """Replace the picture where it exists."""
     json: bool = False
@@ -71,7 +71,7 @@ def run(args: Advise, command: str) -> int:
     }
     plots.save_tradeoff(args.out, points, _name(said.hidden), x="seconds to train", y="bound on log p of held-out cases, nats")
     if args.json:
-        print(json.dumps({**advice.as_json(found, said), "picture": str(args.out)}))
+        print(files.to_json({**advice.as_json(found, said), "picture": str(args.out)}))
         return 0
     for line in _table(found):
         print(line)

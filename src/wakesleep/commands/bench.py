@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from wakesleep.commands import shared
+from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
 
 
@@ -60,10 +60,15 @@ def run(args: Bench, command: str) -> int:
     from wakesleep.foundation.devices import pick_device
     from wakesleep.foundation.precision import pick_precision
 
-    if args.rounds < 1 or args.threads < 0:
-        raise ConfigError(f"--rounds {args.rounds} --threads {args.threads}: expected at least 1 round, and 0 (all processors) threads or more")
+    shared.check_threads(args.threads)
+    if args.rounds < 1:
+        raise ConfigError(f"--rounds {args.rounds}: expected at least 1")
     if args.plot is not None and args.plot.suffix not in (".png", ".svg"):
         raise ConfigError(f"--plot {args.plot}: expected a name that ends in .png or .svg")
+    if args.smoke:
+        shared.tell_unused(args, dict.fromkeys(("threads", "rounds", "batches"), "with --smoke"))
+    if args.out is None:
+        shared.tell_unused(args, {"machine": "without --out"})
     if not re.fullmatch("[a-z0-9-]*", args.machine):
         raise ConfigError(f"--machine {args.machine!r}: expected small letters, digits and dashes, e.g. laptop-2")
     plan = bench.SMOKE if args.smoke else replace(bench.Plan(threads=args.threads or processors()), rounds=args.rounds, batches=args.batches)
@@ -96,7 +101,7 @@ def run(args: Bench, command: str) -> int:
     if args.plot is not None and grown:
         bench.draw_growth(args.plot.with_stem(f"{args.plot.stem}-growth"), grown)
     if args.json:
-        print(json.dumps({"threads": plan.threads, "load_before": load, "about": about, "rows": rows}))
+        print(files.to_json({"threads": plan.threads, "load_before": load, "about": about, "rows": rows}))
         return 0
     print(f"{results.processor()}, {plan.threads} threads, load before {load if load is not None else 'unknown'}")
     for line in bench.table(cells, judged):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from tyro.conf import Positional
+
+from wakesleep.foundation import files
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def run(args: Data, command: str) -> int:
 
     about = describe(load(args.name, folder=args.data_folder, download=not args.offline))
     if args.json:
-        print(json.dumps(about))
+        print(files.to_json(about))
     else:
         for name, value in about.items():
             print(f"{name:>16}  {value}")

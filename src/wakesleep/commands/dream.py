@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from tyro.conf import Positional
 
 from wakesleep.commands import shared
+from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
 
 
@@ -56,6 +56,10 @@ def run(args: Dream, command: str) -> int:
     from wakesleep.foundation.rng import generator
     from wakesleep.sampling import dreams, gibbs, tempering
 
+    unused = {"every": "without --movie"} if args.movie is None else {"out": "with --movie, which names the file"}
+    if args.brain:
+        unused["columns"] = "with --brain"
+    shared.tell_unused(args, unused)
     out = args.movie or args.out
     shared.refuse_existing(out, args.overwrite)
     if args.count < 1 or args.columns < 1:
@@ -92,7 +96,7 @@ def run(args: Dream, command: str) -> int:
     held = None if dreamt.labels is None else [classes[label] for label in dreamt.labels.tolist()]
     swaps = [round(rate, 3) for rate in sampler.swap_rates.tolist()] if isinstance(sampler, tempering.Tempered) else None
     if args.json:
-        print(json.dumps({"path": str(out), "labels": held, "steps": steps, "seed": args.seed, "swap_rates": swaps}))
+        print(files.to_json({"path": str(out), "labels": held, "steps": steps, "seed": args.seed, "swap_rates": swaps}))
     else:
         print(out if held is None or labels is not None else f"{out}  (labels the memory held: {' '.join(held)})")
         if swaps is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from wakesleep.commands import shared
+from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def run(args: Evaluate, command: str) -> int:
 
     if not args.run:
         raise ConfigError("no run came; expected at least one run folder or model file: wakesleep evaluate runs/digits")
+    if not args.up_passes:
+        shared.tell_unused(args, {"seed": "without --up-passes"} | ({} if len(args.run) > 1 else {"average": "on one run without --up-passes"}))
     models = [shared.model(path, args.device) for path in args.run]
     methods = [_method(args, path, model) for path, model in zip(args.run, models, strict=True)]
     dataset = shared.set_for(models[0], args.data, args.data_folder)
@@ -63,7 +65,7 @@ def run(args: Evaluate, command: str) -> int:
     said = " and ".join(dict.fromkeys(methods)) + (f", mean of {len(models)} ({args.average})" if len(models) > 1 else "")
     result = recipe.score(ensemble.average(opinions, args.average), labels, dataset.name, said, part)
     if args.json:
-        print(json.dumps(result))
+        print(files.to_json(result))
     else:
         which = {"test": "test", "validation": "validation (they picked the pass)", "train": "training (it has no test cases)"}[part]
         found = f"{result[f'{part}_errors']} errors, {result[f'{part}_error_percent']:.2f} %"

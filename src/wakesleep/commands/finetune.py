@@ -10,15 +10,13 @@ import tyro
 from tyro.conf import Positional
 
 from wakesleep.commands import shared
-from wakesleep.learning.backprop import BackpropConfig
-from wakesleep.learning.hybrid import HybridConfig
-from wakesleep.learning.up_down import UpDownConfig
+from wakesleep.learning.configs import BackpropConfig, HybridConfig, UpDownConfig
 from wakesleep.settings import Precision, TrainConfig, read_config
 
 
 @dataclass(frozen=True)
 class Finetune:
-    """Fine-tune the model of a finished run, into a run folder of its own."""
+    """Train the network of a run further, into a run folder of its own. Settings are by default those of the run."""
 
     run: Positional[Path]
     """The run folder to start from; it stays as it is."""
@@ -31,14 +29,14 @@ class Finetune:
     """What to learn; by default what the run learned from."""
     data_folder: Path | None = None
     """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
-    validation: int | None = None
-    """How many of the last training cases pick the pass; by default as in the run."""
-    seed: int | None = None
-    """Seed of every random choice; by default that of the run."""
+    validation: float = 10_000
+    """How many training cases (or, below 1, which part of them) pick the pass; 0 keeps the last pass."""
+    seed: int = 0
+    """Seed of every random choice."""
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
     threads: int = 0
-    """CPU threads; 0 leaves PyTorch's choice."""
+    """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or OMP_NUM_THREADS)."""
     tensorboard: bool = False
     """Also write what is measured of each pass to RUN/tensorboard (needs wakesleep[tensorboard]); look with: tensorboard --logdir RUN."""
     json: bool = False
@@ -46,15 +44,25 @@ class Finetune:
     precision: Precision = "auto"
     """Of matrix products while learning; auto takes bfloat16 where the processor is fast at it."""
     updown: UpDownConfig = field(default_factory=UpDownConfig)
+    """Contrastive wake-sleep, with --method updown."""
     hybrid: HybridConfig = field(default_factory=HybridConfig)
+    """Contrastive wake-sleep and backpropagation together, with --method hybrid."""
     backprop: BackpropConfig = field(default_factory=BackpropConfig)
+    """Backpropagation, with --method backprop."""
 
 
-def defaults(argv: list[str]) -> Finetune:
-    """Return the defaults of a fine-tuning: the run's own settings, where the call names a run as its first word."""
-    run = Path(argv[1]) if argv[:1] == ["finetune"] and len(argv) > 1 else Path()
-    known = read_config(run) if (run / "config.json").is_file() else TrainConfig()
-    return Finetune(run=tyro.MISSING, updown=known.updown, hybrid=known.hybrid, backprop=known.backprop)
+def suited(args: Finetune) -> Finetune:
+    """Return the defaults of a call: the settings of the run it starts from."""
+    own = read_config(args.run)
+    return Finetune(
+        run=tyro.MISSING,
+        validation=own.validation,
+        seed=own.seed,
+        precision=own.precision,
+        updown=own.updown,
+        hybrid=own.hybrid,
+        backprop=own.backprop,
+    )
 
 
 def run(args: Finetune, command: str) -> int:
@@ -62,21 +70,27 @@ def run(args: Finetune, command: str) -> int:
     from wakesleep import recipe
     from wakesleep.checkpoint import load_model
 
+    own = read_config(args.run)
+    config = settings(args, own)
+    shared.tell_unused_settings(config, own)
     device = shared.meet(args.threads, args.device)
     model = load_model(args.run, device)
-    before = read_config(args.run)
     name = args.data or str(model.header.get("data_path", "digits"))
-    config = replace(
-        before,
-        stages=(args.method,),
-        precision=args.precision,
-        updown=args.updown,
-        hybrid=args.hybrid,
-        backprop=args.backprop,
-        validation=before.validation if args.validation is None else args.validation,
-        seed=before.seed if args.seed is None else args.seed,
-    )
     out = args.out or shared.free_folder(args.run.with_name(f"{args.run.name}-{args.method}"))
     dataset = shared.set_for(model, args.data, args.data_folder)
     job = recipe.start(out, config, dataset, device, command, data_path=name, dbn=model.dbn)
     return shared.work(job, as_json=args.json, tensorboard=args.tensorboard)
+
+
+def settings(args: Finetune, own: TrainConfig) -> TrainConfig:
+    """Return the settings of the new run: those of the run it starts from, `own`, with what the call says."""
+    return replace(
+        own,
+        stages=(args.method,),
+        validation=args.validation,
+        seed=args.seed,
+        precision=args.precision,
+        updown=args.updown,
+        hybrid=args.hybrid,
+        backprop=args.backprop,
+    )

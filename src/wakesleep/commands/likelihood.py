@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from wakesleep.commands import shared
+from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Likelihood:
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
     threads: int = 0
-    """CPU threads; 0 leaves PyTorch's choice."""
+    """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or OMP_NUM_THREADS)."""
     json: bool = False
     """Print depths, bounds and log Z with its intervals as JSON."""
 
@@ -63,6 +63,8 @@ def run(args: Likelihood, command: str) -> int:
     from wakesleep.judging import ais
 
     shared.set_threads(args.threads)
+    if args.published:
+        shared.tell_unused(args, dict.fromkeys(("target_error", "limit"), "with --published, which fixes the temperatures"))
     ais.check_chains(args.chains)
     if args.cases < 1 or args.reverse_steps < 0:
         raise ConfigError(f"--cases {args.cases} --reverse-steps {args.reverse_steps}: expected at least 1 case, and 0 steps or more")
@@ -93,7 +95,9 @@ def run(args: Likelihood, command: str) -> int:
         print(f"\nstopped; what is done is kept. Go on with the same command: {command}", flush=True)
         return 130
     if args.json:
-        print(json.dumps({"dataset": dataset.name, "part": found[0].part, "cases": found[0].cases, "depths": [one.as_json() for one in found]}))
+        print(
+            files.to_json({"dataset": dataset.name, "part": found[0].part, "cases": found[0].cases, "depths": [one.as_json() for one in found]})
+        )
     else:
         for line in table(found, dataset.name):
             print(line)

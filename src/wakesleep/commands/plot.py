@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,6 +9,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from wakesleep.commands import shared
+from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
 
 What = Literal["fields", "activity", "histograms", "monitors", "traces", "map", "dreams", "confused"]
@@ -53,6 +53,8 @@ def run(args: Plot, command: str) -> int:
 
     if args.cases < 10:
         raise ConfigError(f"--cases {args.cases}: expected at least 10")
+    if "map" not in args.what:
+        shared.tell_unused(args, {"cases": "without the map"})
     model = shared.model(args.run, args.device)
     dbn, device = model.dbn, model.dbn.memory.weight.device
     dataset = shared.set_for(model, args.data, args.data_folder)
@@ -88,5 +90,5 @@ def run(args: Plot, command: str) -> int:
     if "confused" in args.what and labels is not None and (model.net is not None or dbn.labels):
         log_probs = backprop.log_probs(model.net, images) if model.net is not None else classify.log_probs(dbn, images)
         drawn.append(figures.draw_confused(place("confused"), images, labels, log_probs, shape, classes))
-    print(json.dumps({"paths": [str(path) for path in drawn]}) if args.json else "\n".join(map(str, drawn)))
+    print(files.to_json({"paths": [str(path) for path in drawn]}) if args.json else "\n".join(map(str, drawn)))
     return 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from tyro.conf import Positional
 
 from wakesleep.commands import shared
+from wakesleep.foundation import files
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ def run(args: Recognize, command: str) -> int:
     from wakesleep.learning import backprop
     from wakesleep.sampling import dreams
 
-    if args.imagine is not None:
+    if args.imagine is None:
+        shared.tell_unused(args, dict.fromkeys(("steps", "seed", "overwrite"), "without --imagine"))
+    else:
         shared.refuse_existing(args.imagine, args.overwrite)
     model = shared.model(args.run, args.device)
     shape: tuple[int, int] = tuple(model.header["shape"])
@@ -61,7 +63,7 @@ def run(args: Recognize, command: str) -> int:
             seen.append(dreams.imagine(model.dbn, picture.expand(5, -1), clamped, rng=rng, steps=args.steps))
         plots.save_tile(args.imagine, torch.cat(seen).cpu().numpy(), shape, 7)
     if args.json:
-        print(json.dumps({"label": label, "probabilities": probs, "method": "backprop" if model.net is not None else "free-energy"}))
+        print(files.to_json({"label": label, "probabilities": probs, "method": "backprop" if model.net is not None else "free-energy"}))
         return 0
     print(f"{args.image}: {label}")
     for name, prob in probs.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tyro.conf import Positional
 
 from wakesleep.commands import shared
+from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Reproduce:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of matrix products; auto takes bfloat16 where the processor is fast at it."""
     threads: int = 0
-    """CPU threads; 0 leaves PyTorch's choice."""
+    """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or OMP_NUM_THREADS)."""
     json: bool = False
     """Print the rows as JSON."""
 
@@ -53,6 +53,8 @@ def run(args: Reproduce, command: str) -> int:
     unknown = [name for name in args.tables if name not in TABLES]
     if unknown or not args.seeds:
         raise ConfigError(f"tables {unknown or 'for no seed'}: expected one or more of {', '.join(TABLES)}, and at least one seed")
+    if args.smoke:
+        shared.tell_unused(args, {"out": "with --smoke, whose figures mean nothing"})
     shared.set_threads(args.threads)
     bench, found = _bench(args, command), []
     shown = sys.stderr if args.json else sys.stdout
@@ -68,7 +70,7 @@ def run(args: Reproduce, command: str) -> int:
                 results.save(args.out / f"{row['table']}.json", [row])
         print(f"  {', '.join(devices)}; {command}", file=shown, flush=True)
     if args.json:
-        print(json.dumps(found, indent=2))
+        print(files.to_json(found, indent=2))
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
+from wakesleep.commands import shared
 from wakesleep.foundation.errors import ConfigError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -37,6 +38,9 @@ class Serve:
 
 def run(args: Serve, command: str) -> int:
     """Do it; return the exit status."""
+    shared.check_threads(args.threads)
+    if not args.threads:
+        raise ConfigError("--threads 0: expected at least 1; one is quickest for single pictures")
     with contextlib.closing(listen(args.host, args.port)) as listening:  # first, for it fails soonest
         if args.host not in LOOPBACK:
             warning = f"listening on {args.host}: everyone who reaches this machine can use the page; there is no password"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
+import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
+from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
     from wakesleep.data import Dataset
     from wakesleep.learning.records import Pass
     from wakesleep.recipe import Job
+    from wakesleep.settings import TrainConfig
+
+
+MOST_THREADS = 1024
+"""More than any machine gains from; the system refuses to start many more."""
 
 
 def load_set(name: str, folder: Path | None) -> Dataset:
@@ -62,6 +69,49 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         raise CheckpointError(f"{path} exists; choose another name, or say --overwrite")
 
 
+def tell(line: str) -> None:
+    """Say something beside the answer, on the error stream, so that what reads the answer is not disturbed."""
+    print(f"wakesleep: {line}", file=sys.stderr)
+
+
+def tell_unused(args: Any, unused: Mapping[str, str]) -> None:
+    """Say of each option in `unused` (name -> why) that is not at its default that it has no effect in this call."""
+    usual = {option.name: option.default for option in dataclasses.fields(args)}
+    for name, why in unused.items():
+        if getattr(args, name) != usual[name]:
+            tell(f"--{name.replace('_', '-')} has no effect {why}")
+
+
+def differences(asked: Any, usual: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Return the options in which two instances of one dataclass differ, by their names on the command line: (asked, usual)."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for option in dataclasses.fields(asked):
+        name, values = f"{prefix}{option.name.replace('_', '-')}", (getattr(asked, option.name), getattr(usual, option.name))
+        if dataclasses.is_dataclass(values[0]):
+            found |= differences(*values, f"{name}.")
+        elif values[0] != values[1]:
+            found[f"--{name}"] = values
+    return found
+
+
+OF_A_STAGE = {"greedy": "pretrain", "updown": "updown", "hybrid": "hybrid", "backprop": "backprop", "random": "random"}
+"""Which stage each group of settings belongs to."""
+OF_SGD = ("batch-size", "learning-rate", "final-learning-rate", "momentum", "weight-decay", "sample-pixels")
+
+
+def tell_unused_settings(asked: TrainConfig, usual: TrainConfig) -> None:
+    """Say which of the settings that differ from the usual ones have no effect in a run with the stages of `asked`."""
+    for option in differences(asked, usual):
+        group, _, rest = option.removeprefix("--").partition(".")
+        stage = OF_A_STAGE.get(group)
+        if stage is not None and stage not in asked.stages:
+            tell(f"{option} has no effect in this run, which has no stage {stage} ({' '.join(asked.stages)})")
+        elif group in ("backprop", "random"):
+            method = getattr(asked, group).method
+            if rest in OF_SGD if method == "cg" else rest.startswith("cg-"):
+                tell(f"{option} has no effect with --{group}.method {method}")
+
+
 def meet(threads: int, device: str, before: str = "") -> torch.device:
     """Set the threads, meet the other ranks where torchrun started several, and return the device to work on.
 
@@ -81,18 +131,30 @@ def meet(threads: int, device: str, before: str = "") -> torch.device:
 
 def set_threads(threads: int) -> None:
     """Use that many CPU threads; 0 leaves the choice to PyTorch."""
-    import torch
-
-    if threads < 0:
-        raise ConfigError(f"--threads {threads}: expected 0 (PyTorch's choice) or more")
+    check_threads(threads)
     if threads:
+        import torch
+
         torch.set_num_threads(threads)
+
+
+def check_threads(threads: int) -> None:
+    """Raise ConfigError for a number of threads that cannot be had; say where it is more than there are processors."""
+    processors = os.cpu_count() or 1
+    if not 0 <= threads <= MOST_THREADS:
+        raise ConfigError(
+            f"--threads {threads}: expected 1 to {MOST_THREADS}, best no more than the {processors} processors of this machine; "
+            "0 leaves the choice to PyTorch"
+        )
+    if threads > processors:
+        tell(f"--threads {threads} on a machine with {processors} processors: they wait for each other")
 
 
 def work(job: Job, *, as_json: bool, tensorboard: bool = False) -> int:
     """Drive a job to its end with a progress bar (plain lines in a pipe), then show its table."""
+    from tqdm import tqdm
+
     from wakesleep import recipe, report
-    from wakesleep.checkpoint import read_json
     from wakesleep.foundation import distributed
 
     if distributed.rank():  # the first one speaks
@@ -103,7 +165,9 @@ def work(job: Job, *, as_json: bool, tensorboard: bool = False) -> int:
     shown = sys.stderr if as_json else sys.stdout
     for line in report.announce(job):
         print(line, file=shown)
-    records = to_tensorboard(recipe.train(job), job.folder / "tensorboard") if tensorboard else recipe.train(job)
+    records = recipe.train(job, lambda line: tqdm.write(line, file=shown))
+    if tensorboard:
+        records = to_tensorboard(records, job.folder / "tensorboard")
     try:
         for line in _progress(records, job, shown):
             print(line, file=shown, flush=True)
@@ -111,9 +175,9 @@ def work(job: Job, *, as_json: bool, tensorboard: bool = False) -> int:
         print(f"\nstopped; every finished pass is saved. Go on with: wakesleep train --resume {job.folder}", file=sys.stderr)
         return 130
     distributed.leave()
-    result = read_json(job.folder / "evaluation.json") if job.dataset.train.labels is not None else {"rows": []}
+    result = files.read_json(job.folder / "evaluation.json") if job.dataset.train.labels is not None else {"rows": []}
     if as_json:
-        print(json.dumps({"run": str(job.folder), **result}))
+        print(files.to_json({"run": str(job.folder), **result}))
         return 0
     for line in report.table(job):
         print(line)

@@ -9,12 +9,14 @@ from typing import Annotated
 import tyro
 
 from wakesleep.commands import shared
-from wakesleep.settings import TrainConfig
+from wakesleep.foundation import files
+from wakesleep.foundation.errors import ConfigError
+from wakesleep.settings import TrainConfig, preset, read_config
 
 
 @dataclass(frozen=True)
 class Train:
-    """Pretrain a deep belief net layer by layer, fine-tune it, compare, evaluate, and let it dream: one run folder."""
+    """Train a network on a data set: pretrain it layer by layer, fine-tune it, count its errors, let it dream; all in one run folder."""
 
     data: str = "digits"
     """What to learn: digits (embedded), mnist, fashion-mnist, or the path of a .npz, .npy, a folder of IDX files, or a folder of pictures
@@ -22,14 +24,15 @@ class Train:
     out: Path | None = None
     """The run folder to make; by default runs/DATA (runs/DATA-2 where that exists). Nothing is ever overwritten."""
     resume: Path | None = None
-    """Go on with this run folder after its last saved pass; all settings come from the folder."""
+    """Go on with this run folder after its last saved pass, with its own settings; other settings are refused. Its data set may have moved
+    (--data), device and threads may change."""
     data_folder: Path | None = None
     """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
     threads: int = 0
-    """CPU threads; 0 tries one and all and takes the faster: on a machine that others use too, that is one. A run
-    that goes on keeps its number."""
+    """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or OMP_NUM_THREADS); a run that goes on keeps its
+    number, for sums in another order are other numbers."""
     tensorboard: bool = False
     """Also write what is measured of each pass to RUN/tensorboard (needs wakesleep[tensorboard]); look with: tensorboard --logdir RUN."""
     json: bool = False
@@ -37,24 +40,45 @@ class Train:
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
 
 
+def suited(args: Train) -> Train:
+    """Return the defaults of a call: the settings that suit the data set it names, or those of the run it goes on with."""
+    if args.resume is None:
+        return Train(config=preset(args.data))
+    data = str(files.read_json(args.resume / "provenance.json").get("data_path", "digits"))
+    return Train(data=data, config=read_config(args.resume))
+
+
 def run(args: Train, command: str) -> int:
     """Do it; return the exit status."""
     from wakesleep import recipe
-    from wakesleep.checkpoint import read_json
     from wakesleep.foundation import distributed
 
     stopped, about = args.resume, {}
+    if stopped is not None:
+        refuse_changes(args)
     if args.out is not None and distributed.restarted() and (args.out / "checkpoint.safetensors").exists():
         stopped = args.out  # a rank died, and torchrun started all of them again
     if stopped is not None:
-        about = read_json(stopped / "provenance.json")
+        about = files.read_json(stopped / "provenance.json")
     device = shared.meet(args.threads, args.device, str(about.get("device", "")))
+    dataset = shared.load_set(args.data, args.data_folder)
     if stopped is not None:
-        name = str(about.get("data_path", "digits"))
-        job = recipe.resume(stopped, shared.load_set(name, args.data_folder), device)
+        job = recipe.resume(stopped, dataset, device)
     else:
-        dataset = shared.load_set(args.data, args.data_folder)
+        shared.tell_unused_settings(args.config, preset(args.data))
         job = recipe.start(
             args.out or shared.free_folder(Path("runs") / dataset.name), args.config, dataset, device, command, data_path=args.data
         )
     return shared.work(job, as_json=args.json, tensorboard=args.tensorboard)
+
+
+def refuse_changes(args: Train) -> None:
+    """Raise ConfigError where the call asks for other settings than those of the run it goes on with."""
+    assert args.resume is not None
+    if args.out is not None and args.out.resolve() != args.resume.resolve():
+        raise ConfigError(f"--out {args.out} with --resume {args.resume}: a run goes on in its own folder; leave out --out")
+    own = read_config(args.resume)
+    changed = shared.differences(args.config, own)
+    if changed:
+        said = ", ".join(f"{option} {asked} (the run has {had})" for option, (asked, had) in changed.items())
+        raise ConfigError(f"{said}: a run that goes on keeps its settings; leave them out, or begin another run: wakesleep train --out FOLDER")
