@@ -9,7 +9,7 @@ train: $(VENV)/.train-ready
 	$(BIN)/wakesleep train
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.test-ready
 	$(BIN)/ruff check .
