@@ -8,6 +8,7 @@ from typing import Any
 
 from wakesleep.foundation import devices, files
 from wakesleep.foundation.precision import product_rate
+from wakesleep.learning import greedy
 from wakesleep.recipe import Job
 
 
@@ -15,13 +16,14 @@ def plan(job: Job) -> dict[str, float]:
     """Return the work of one pass of each stage, in multiplications: what a progress bar counts."""
     work: dict[str, float] = {}
     sizes, cases = job.dbn.sizes, job.cases
-    products = 5 * cases  # CD-1: up, down, up, and two statistics; each further Gibbs step adds two
+    products = 5 * cases  # CD-1: up, down, up, and two statistics; each further Gibbs step adds two, a pass with chains one
     for layer in range(job.dbn.depth if "pretrain" in job.config.stages else 0):
         top = layer == job.dbn.depth - 1
         config = job.config.greedy.memory if top else job.config.greedy.layer
         visible = sizes[layer] + (job.dbn.labels if top else 0)
         name = "memory" if top else f"layer {layer + 1}"
-        work[name] = (products + 2 * cases * (config.gibbs_steps - 1)) * visible * sizes[layer + 1]
+        chained = greedy.chained_passes(job.config.greedy) / max(config.passes, 1) if top and job.dbn.labels else 0.0
+        work[name] = (products + cases * (2 * (config.gibbs_steps - 1) + chained)) * visible * sizes[layer + 1]
     parameters = sum(below * above for below, above in pairwise(sizes))
     for name in job.config.stages:
         if name in ("backprop", "random"):

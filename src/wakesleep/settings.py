@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.values import check_fields
-from wakesleep.learning.configs import BackpropConfig, CDConfig, GreedyConfig, HybridConfig, UpDownConfig, require
+from wakesleep.learning.configs import BackpropConfig, CDConfig, ChainsConfig, GreedyConfig, HybridConfig, UpDownConfig, require
 
 StageName = Literal["pretrain", "updown", "hybrid", "backprop", "random"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -82,7 +82,8 @@ def preset(name: str) -> TrainConfig:
         from wakesleep.data import KNOWN, stays_on_disk
 
         falling = CDConfig(final_learning_rate=0.01)
-        pretraining = GreedyConfig(falling, replace(falling, final_learning_rate=0.005))
+        chains = ChainsConfig(learning_rate=0.03, final_learning_rate=0.002)
+        pretraining = GreedyConfig(falling, replace(falling, final_learning_rate=0.005), chains)
         if stays_on_disk(name):
             return TrainConfig(stages=("pretrain", "backprop"), greedy=pretraining, validation=0)
         stages: tuple[StageName, ...] = ("pretrain", "updown", "backprop", "random")
@@ -119,7 +120,7 @@ def for_this_rank(config: TrainConfig) -> TrainConfig:
 
     changed: dict[str, Any] = {name: less(getattr(config, name)) for name in ("updown", "backprop", "random") if name in stages}
     if "pretrain" in stages:
-        changed["greedy"] = GreedyConfig(less(config.greedy.layer), less(config.greedy.memory))
+        changed["greedy"] = replace(config.greedy, layer=less(config.greedy.layer), memory=less(config.greedy.memory))
     if "hybrid" in stages:
         changed["hybrid"] = replace(config.hybrid, updown=less(config.hybrid.updown))
     return replace(config, **changed)
@@ -138,7 +139,7 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
     """
     try:
         plain = {**values, "hidden": tuple(values["hidden"]), "stages": tuple(values["stages"])}
-        plain["greedy"] = GreedyConfig(**{name: CDConfig(**inner) for name, inner in values["greedy"].items()})
+        plain["greedy"] = _greedy(values["greedy"])
         plain |= {name: BackpropConfig(**values[name]) for name in ("backprop", "random")}
         if "updown" in values:
             plain["updown"] = _updown(values["updown"])
@@ -147,6 +148,12 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
         return TrainConfig(**plain)
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"these are no settings of this version of wakesleep: {error}") from error
+
+
+def _greedy(values: dict[str, Any]) -> GreedyConfig:
+    """Return greedy pretraining's settings; runs older than the memory's chains went without."""
+    layers = {name: CDConfig(**inner) for name, inner in values.items() if name != "chains"}
+    return GreedyConfig(**layers, chains=ChainsConfig(**values.get("chains", {"share": 0.0})))
 
 
 def _updown(values: dict[str, Any]) -> UpDownConfig:

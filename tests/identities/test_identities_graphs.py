@@ -144,7 +144,7 @@ LOOPS = {
     "centred": (cd_loop(centred=True), 2),
     "sparse": (cd_loop(sparsity_cost=0.1), 2),
     "no momentum": (cd_loop(momentum=0.0, initial_momentum=0.0), 1),
-    "greedy": (greedy_loop(), 2),
+    "greedy": (greedy_loop(), 3),
     "up-down": (up_down_loop(LABELS), 4),
     "up-down, some labels": (up_down_loop(SOME_LABELS), 4),
     "up-down, no labels": (up_down_loop(None), 4),

@@ -10,6 +10,7 @@ from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop, cd, greedy
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.chains import ChainsConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
@@ -34,6 +35,15 @@ def make_greedy(labels):
     )
 
 
+def make_chains():
+    layer = CDConfig(passes=0)
+    config = GreedyConfig(layer, CDConfig(passes=4, batch_size=20), ChainsConfig(share=0.75, pool=2))
+    return (
+        lambda: DBN((6, 5, 7), labels=3, rng=generator(0)),
+        lambda net, rng, state: greedy.epochs(net, CASES, LABELS, config=config, rng=rng, state=state),
+    )
+
+
 def make_backprop(**options):
     config = BackpropConfig(passes=4, batch_size=20, cg_top_passes=2, cg_batch_size=25, **options)
     return (
@@ -48,6 +58,7 @@ LOOPS = {
     "sparse": make_cd(sparsity_cost=0.1),
     "greedy": make_greedy(0),
     "greedy with labels": make_greedy(3),
+    "memory with chains": make_chains(),
     "sgd": make_backprop(),
     "conjugate gradient": make_backprop(method="cg"),
 }

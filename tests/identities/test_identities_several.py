@@ -16,12 +16,14 @@ from wakesleep.judging import classify
 from wakesleep.learning import backprop, cd, greedy, several
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.chains import ChainsConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.model import units
 from wakesleep.model.dbn import DBN
 from wakesleep.model.units import Bernoulli, Groups, Softmax
 
 S, N = 3, 105
+NO_CHAINS = ChainsConfig(share=0.0)
 IMAGES = torch.randint(256, (N, 12), generator=generator(100), dtype=torch.uint8)
 LABELS = torch.arange(N) % 3
 SOME_LABELS = torch.where(torch.arange(N) % 5 == 0, -1, LABELS)
@@ -88,7 +90,7 @@ def assert_means(records, told) -> None:
 @pytest.mark.parametrize("name", CD)
 def test_pretrained_together_they_end_where_each_does_alone(name, labels, certain) -> None:
     layer = CDConfig(**{"passes": 3, "batch_size": 20, "learning_rate": 0.3, "initial_momentum_passes": 1, **CD[name]})
-    config, count = GreedyConfig(layer, layer), 0 if labels is None else 3
+    config, count = GreedyConfig(layer, layer, chains=NO_CHAINS), 0 if labels is None else 3
     together, alone = nets(count), nets(count)
     records = list(several.pretrain(together, IMAGES, labels, config=config, rng=generator(0)))
     told = []
@@ -140,7 +142,7 @@ def test_units_of_several_layers_are_those_of_each(hidden) -> None:
 def learn(kind, given, rng, state=None):
     if kind == "pretrain":
         layer = CDConfig(passes=2, batch_size=20)
-        return several.pretrain(given, IMAGES, LABELS, config=GreedyConfig(layer, layer), rng=rng, state=state)
+        return several.pretrain(given, IMAGES, LABELS, config=GreedyConfig(layer, layer, chains=NO_CHAINS), rng=rng, state=state)
     return several.finetune(given, IMAGES, LABELS, config=BackpropConfig(passes=4, batch_size=20), rng=rng, state=state)
 
 
@@ -186,7 +188,10 @@ def test_nets_that_start_alike_go_their_own_ways(kind) -> None:
 def test_on_the_digits_they_are_as_good_as_one_alone(digits) -> None:
     images, labels, test = digits.train.images, digits.train.labels, digits.test
     each = CDConfig(passes=8, batch_size=20, final_learning_rate=0.01)
-    config, tune = GreedyConfig(each, each), BackpropConfig(passes=5, batch_size=20, learning_rate=0.05, sample_pixels=False)
+    config, tune = (
+        GreedyConfig(each, each, chains=NO_CHAINS),
+        BackpropConfig(passes=5, batch_size=20, learning_rate=0.05, sample_pixels=False),
+    )
     one, *rest = [DBN((64, 48, 64), labels=10, rng=generator(seed)) for seed in (0, 0, 1, 2)]
     list(greedy.epochs(one, images, labels, config=config, rng=generator(5)))
     list(several.pretrain(rest, images, labels, config=config, rng=generator(6)))
@@ -212,13 +217,14 @@ def test_weights_that_run_away_are_noticed(kind) -> None:
 
 @pytest.mark.parametrize("options", [{"persistent": True}, {"centred": True}, {"sparsity_cost": 0.1}], ids=str)
 def test_what_they_cannot_do_is_refused(options) -> None:
-    for config in (GreedyConfig(CDConfig(**options), CDConfig()), GreedyConfig(CDConfig(), CDConfig(**options))):
+    for layer, memory in ((CDConfig(**options), CDConfig()), (CDConfig(), CDConfig(**options))):
+        config = GreedyConfig(layer, memory, chains=NO_CHAINS)
         with pytest.raises(ConfigError, match="persistent=False, centred=False and sparsity_cost=0"):
             next(several.pretrain(nets(3), IMAGES, LABELS, config=config, rng=generator(0)))
 
 
 def test_other_errors_say_what_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, tune, rng = GreedyConfig(), BackpropConfig(), generator(0)
+    plain, tune, rng = GreedyConfig(chains=NO_CHAINS), BackpropConfig(), generator(0)
     with pytest.raises(ConfigError, match="2 nets of 2 shapes"):
         next(several.pretrain([nets(3)[0], nets(0)[0]], IMAGES, LABELS, config=plain, rng=rng))
     with pytest.raises(ConfigError, match="0 nets"):
@@ -226,7 +232,9 @@ def test_other_errors_say_what_came(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="'cg'"):
         next(several.finetune(some("finetune"), IMAGES, LABELS, config=BackpropConfig(method="cg"), rng=rng))
     with pytest.raises(DataError, match="came without any"):
-        list(several.pretrain(nets(3), IMAGES, config=GreedyConfig(CDConfig(passes=0)), rng=rng))
+        list(several.pretrain(nets(3), IMAGES, config=GreedyConfig(CDConfig(passes=0), chains=NO_CHAINS), rng=rng))
+    with pytest.raises(ConfigError, match="share=0"):
+        list(several.pretrain(nets(3), IMAGES, LABELS, config=GreedyConfig(), rng=rng))
     with pytest.raises(DataError, match="divide by 255"):
         next(several.finetune(some("finetune"), IMAGES.float(), LABELS, config=tune, rng=rng))
     monkeypatch.setattr(distributed, "ranks", lambda: 2)

@@ -10,7 +10,7 @@ from wakesleep.foundation import distributed
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.foundation.shards import Chunk, Shards
-from wakesleep.learning import backprop, cd, greedy, streaming
+from wakesleep.learning import backprop, cd, chains, greedy, streaming
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
@@ -134,15 +134,19 @@ def test_streaming_is_greedy_learning_by_chunks(tmp_path):
         *[("memory", epoch, 25) for epoch in (1, 2, 3)],
     ]
     rng, shards, errors = generator(3), Shards(images, labels, chunk=4, join=2), []
-    for layer, config in enumerate((EACH.layer, EACH.memory)):
+    for layer, passes in enumerate((2, 3)):  # the last pass of the memory has chains
         rbm, state = by_hand.rbm(layer), None
-        for epoch in range(config.passes):
+        for epoch in range(passes):
             for chunk in shards.chunks(rng):
                 cases = greedy.memory_cases(by_hand, *chunk) if layer else chunk.images
                 if state is None:
                     cd.set_base_rates(rbm, cases)
                 state = None if state is None else {**state, "epoch": epoch}
-                record = next(cd.epochs(rbm, cases, config=config, rng=rng, classes=chunk.labels + 1, state=state))
+                given = {"rng": rng, "classes": chunk.labels + 1, "state": state}
+                if epoch == 2:
+                    record = next(chains.epochs(rbm, cases, config=EACH.chains, memory=EACH.memory, **given))
+                else:
+                    record = next(cd.epochs(rbm, cases, config=EACH.memory if layer else EACH.layer, **given))
                 state = record.state
                 errors.append(record.metrics["reconstruction_error"] * record.cases / 25)
     assert sum(record.metrics["reconstruction_error"] for record in records) == pytest.approx(sum(errors))

@@ -24,6 +24,7 @@ from wakesleep.foundation.rng import generator
 from wakesleep.judging import meanfield
 from wakesleep.learning import greedy
 from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.chains import ChainsConfig
 from wakesleep.learning.configs import require
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.records import Pass, State
@@ -32,11 +33,13 @@ from wakesleep.sampling import dreams, missing
 from wakesleep.settings import preset
 
 _DIGITS = preset("digits")
+NO_CHAINS = ChainsConfig(share=0.0)
+"""Of the memory: predictions come from the net fine-tuned from it, or from features, and chains take time."""
 LAYER = replace(_DIGITS.greedy.layer, passes=30)
 DEFAULTS = replace(
     _DIGITS,
     hidden=(300, 600),
-    greedy=GreedyConfig(LAYER, LAYER),
+    greedy=GreedyConfig(LAYER, LAYER, chains=NO_CHAINS),
     backprop=replace(_DIGITS.backprop, passes=80, learning_rate=0.1, sample_pixels=True),
 )
 """Where defaults come from: the settings of `make train` for small sets, with half its passes of pretraining on one layer less (as accurate
@@ -157,7 +160,7 @@ class DBNEstimator(BaseEstimator):
             sparsity_target=self.sparsity_target,
             sparsity_cost=self.sparsity_cost,
         )
-        return GreedyConfig(layer, layer)
+        return GreedyConfig(layer, layer, chains=NO_CHAINS)
 
     def _begin(self, X: Array, labels: int, source: np.random.RandomState) -> None:
         """Start afresh for cases like X (N, D): a net of random weights with room for `labels`."""
@@ -263,7 +266,8 @@ class DBNEstimator(BaseEstimator):
     ) -> None:
         """Give each layer one pass over a chunk; momentum and chains live on between chunks."""
         config = self._greedy_config()
-        config = GreedyConfig(*(replace(each, initial_momentum=each.momentum) for each in (config.layer, config.memory)))
+        layer, memory = (replace(each, initial_momentum=each.momentum) for each in (config.layer, config.memory))
+        config = replace(config, layer=layer, memory=memory)
         settings: dict[str, Any] = {"config": config, "rng": rng, "weights": weights, "dtype": self._dtype(), "checked": True}
         settings["state"] = self._chunks
         unlabelled = labels is not None and not bool((labels != UNLABELLED).any())  # nothing the memory could learn from

@@ -105,7 +105,8 @@ FEW = 8
 
 def longer(greedy: GreedyConfig) -> GreedyConfig:
     """Return the settings of a greedy stage with 100 passes a layer where they have 30."""
-    return GreedyConfig(*(replace(each, passes=LONG * each.passes // 30) for each in (greedy.layer, greedy.memory)))
+    layer, memory = (replace(each, passes=LONG * each.passes // 30) for each in (greedy.layer, greedy.memory))
+    return replace(greedy, layer=layer, memory=memory)
 
 
 def settings(part: str, seed: int, base: TrainConfig) -> TrainConfig:

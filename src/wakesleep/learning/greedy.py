@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,11 +17,12 @@ from torch.nn.functional import one_hot
 from wakesleep.foundation import cases as rows
 from wakesleep.foundation.cases import UNLABELLED
 from wakesleep.foundation.errors import DataError
-from wakesleep.learning import cd, inputs
+from wakesleep.learning import cd, chains, inputs
 from wakesleep.learning.configs import GreedyConfig as GreedyConfig
 from wakesleep.learning.records import Pass, State
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
+from wakesleep.model.units import softmax_columns
 
 
 def features(dbn: DBN, images: Tensor, layers: int) -> Tensor:
@@ -83,12 +86,43 @@ def epochs(
         if inner is None:
             _set_base_rates(rbm, cases, shares)
         top = layer == dbn.depth - 1
-        each, stage = (config.memory, "memory") if top else (config.layer, f"layer {layer + 1}")
-        for record in cd.epochs(
-            rbm, cases, config=each, rng=rng, classes=classes, weights=shares, state=inner, stage=stage, dtype=dtype, checked=True
-        ):
+        given: Any = {"rng": rng, "classes": classes, "weights": shares, "state": inner, "dtype": dtype}
+        if top:
+            records = memory_epochs(rbm, cases, config, **given)
+        else:
+            records = cd.epochs(rbm, cases, config=config.layer, checked=True, stage=f"layer {layer + 1}", **given)
+        for record in records:
             yield record._replace(state={"layer": layer, "inner": record.state})
         inner = None
+
+
+def memory_epochs(
+    memory: RBM,
+    cases: Tensor,
+    config: GreedyConfig,
+    *,
+    rng: torch.Generator,
+    classes: Tensor | None = None,
+    weights: Tensor | None = None,
+    state: State | None = None,
+    dtype: torch.dtype | None = None,
+) -> Iterator[Pass]:
+    """Train the memory on `cases` (N, visible), in place: `cd.epochs`, then, where it holds labels, `chains.epochs`, as `config` says."""
+    given: Any = {"rng": rng, "classes": classes, "weights": weights, "stage": "memory", "dtype": dtype}
+    alone = config.memory.passes - (chained_passes(config) if softmax_columns(memory.visible) else 0)
+    done = 0 if state is None else int(state["epoch"])
+    if done < alone:
+        for record in islice(cd.epochs(memory, cases, config=config.memory, state=state, checked=True, **given), alone - done):
+            state = record.state
+            yield record
+    if alone < config.memory.passes:
+        state = cd.start(memory, config.memory, rng) if state is None else state
+        yield from chains.epochs(memory, cases, config=config.chains, memory=config.memory, state=state, **given)
+
+
+def chained_passes(config: GreedyConfig) -> int:
+    """Return how many passes of a memory that holds labels have persistent chains."""
+    return config.chains.passes(config.memory)
 
 
 def chunk(
@@ -107,7 +141,8 @@ def chunk(
     """Give each of `layers` (by default all, from the pixels up) one pass over a chunk of a set that is too large to hold, in place.
 
     The layers below a layer are taken as they are now. Hand the state that comes back to the next call: momentum and chains live on.
-    Rate and momentum are those of a first pass; chunks of a torch DataLoader do well.
+    Rate and momentum are those of a first pass, and the memory learns as in its first passes, without `config.chains`, for nobody knows which
+    chunk is the last; chunks of a torch DataLoader do well.
 
     Raises:
         DataError: cases, labels or weights that do not fit, or a label group without labels.

@@ -68,6 +68,10 @@ def pretrain(
         DivergedError: NaN or infinite weights.
     """
     _require_alike(nets)
+    require(
+        not (nets[0].labels and greedy.chained_passes(config)),
+        "several nets at once learn by CD-k alone; expected GreedyConfig(..., chains=ChainsConfig(share=0.0))",
+    )
     for each in (config.layer, config.memory):
         plain = not (each.persistent or each.centred or each.sparsity_cost)
         require(plain, "several nets at once learn by CD-k alone; expected persistent=False, centred=False and sparsity_cost=0")

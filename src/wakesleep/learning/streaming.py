@@ -7,6 +7,7 @@ Contrastive wake-sleep does not stream: its chains and running means count in pa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,16 +48,19 @@ def epochs(
     first, done, inner = (0, 0, None) if state is None else (int(state["layer"]), int(state["inner"]["epoch"]), state["inner"])
     for layer in range(first, dbn.depth):
         top = layer == dbn.depth - 1
-        each, stage = (config.memory, "memory") if top else (config.layer, f"layer {layer + 1}")
+        stage = "memory" if top else f"layer {layer + 1}"
 
-        def learn(images: Tensor, labels: Tensor | None, before: State | None, layer: int = layer, each: cd.CDConfig = each) -> Pass:
+        def learn(images: Tensor, labels: Tensor | None, before: State | None, layer: int = layer, top: bool = top) -> Pass:
             images, labels, _ = inputs.for_stack(dbn, images, labels, None, rng=rng)
             rbm, cases, classes, _ = greedy.work(dbn, images, labels, None, layer)
             if before is None:
                 cd.set_base_rates(rbm, cases)
-            return next(cd.epochs(rbm, cases, config=each, rng=rng, classes=classes, state=before, dtype=dtype, checked=True))
+            given: Any = {"rng": rng, "classes": classes, "state": before, "dtype": dtype}
+            if top:
+                return next(greedy.memory_epochs(rbm, cases, config, **given))
+            return next(cd.epochs(rbm, cases, config=config.layer, checked=True, **given))
 
-        for epoch in range(done, each.passes):
+        for epoch in range(done, (config.memory if top else config.layer).passes):
             record = _one_pass(shards, rng, dbn.memory.weight.device, learn, inner, epoch)
             inner = record.state
             yield record._replace(stage=stage, state={"layer": layer, "inner": inner})

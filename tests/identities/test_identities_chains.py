@@ -1,0 +1,116 @@
+"""The memory's last passes: what each gradient is by exact sums, which labels chains hold, and that nothing before them changes."""
+
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+import torch
+from exact import assert_frequencies, joint
+
+from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.rng import generator
+from wakesleep.learning import chains, greedy
+from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.chains import ChainsConfig
+from wakesleep.learning.greedy import GreedyConfig
+from wakesleep.model.dbn import DBN
+from wakesleep.settings import TrainConfig, from_json, to_json
+
+CASES = torch.randint(256, (60, 6), generator=generator(100), dtype=torch.uint8)
+LABELS = torch.arange(60) % 3
+MEMORY = CDConfig(passes=6, batch_size=20)
+
+
+def a_memory(seed=3):
+    return DBN((4, 3), labels=3, rng=generator(seed), weight_std=0.8).memory
+
+
+def test_the_label_gradient_is_that_of_log_p_label_given_the_rest():
+    memory, many = a_memory(), 40_000
+    seen = torch.cat([(torch.rand(3, 4, generator=generator(1)) < 0.5).float(), torch.eye(3)], 1)
+    data, held = seen.repeat(many, 1), torch.tensor([0])
+    given = {"held": held, "memory": MEMORY}
+    states = torch.zeros(1, 3)
+    with_labels, without = (
+        chains.phases(memory, data.clone(), states, label_weight=weight, rng=generator(2), **given)[0] for weight in (1.0, 0.0)
+    )
+    fine = deepcopy(memory).double()
+    for parameter in fine.parameters():
+        parameter.requires_grad_(True)
+    each = torch.stack([torch.cat([seen[:, :4], torch.eye(3)[label].expand(3, 3)], 1) for label in range(3)]).double()
+    torch.log_softmax(-torch.stack([fine.free_energy(one) for one in each]), 0).diagonal().mean().backward()
+
+    def product(lesson):
+        left, right = lesson.products["weight"]
+        return left.t() @ right / lesson.cases
+
+    torch.testing.assert_close(product(with_labels) - product(without), fine.weight.grad.float(), atol=0.006, rtol=0)
+    for name in ("visible_bias", "hidden_bias"):
+        found = (with_labels.sums[name].sum(0) - without.sums[name].sum(0)) / len(data)
+        torch.testing.assert_close(found, getattr(fine, name).grad.float(), atol=0.006, rtol=0)
+
+
+def test_chains_have_the_law_of_the_memory_given_their_label():
+    memory, count = a_memory(), 10_000
+    data = torch.cat([torch.ones(count, 4), torch.eye(3)[torch.arange(count) % 3]], 1)
+    held, states, rng = torch.full((count,), 2), torch.zeros(count, 3), generator(5)
+    for _ in range(30):
+        lesson, states = chains.phases(memory, data, states, held, label_weight=20.0, memory=MEMORY, rng=rng)
+    visible = lesson.products["weight"][0][count : 2 * count]
+    assert torch.equal(visible[:, 4:], torch.eye(3)[held])
+    p = joint(deepcopy(memory).double()).sum(1).reshape(16, 3)[:, 2]
+    assert_frequencies((visible[:, :4] @ torch.tensor([8.0, 4.0, 2.0, 1.0])).long(), p / p.sum())
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["as they are", "weighted"])
+def test_chains_hold_labels_in_the_proportions_of_the_cases(weighted):
+    labels = torch.tensor([0] * 30 + [1] * 20 + [2] * 10)
+    weights = torch.tensor([1.0] * 30 + [1.5] * 20 + [3.0] * 10) if weighted else None
+    config = GreedyConfig(MEMORY, replace(MEMORY, passes=1), ChainsConfig(share=1.0, persistent=0.3, pool=10))
+    (record,) = greedy.epochs(DBN((6, 5), labels=3, rng=generator(0)), CASES, labels, config=config, rng=generator(1), weights=weights)
+    held = record.state["inner"]["held"]
+    assert held.shape == (10, 6)
+    shares = torch.bincount(held.flatten(), minlength=3) / 60
+    torch.testing.assert_close(shares, torch.tensor([1 / 3] * 3 if weighted else [1 / 2, 1 / 3, 1 / 6]), atol=0.02, rtol=0)
+    each = torch.stack([torch.bincount(row, minlength=3) for row in held])
+    assert int((each.max(0).values - each.min(0).values).max()) <= 1, "every turn has about the same labels"
+
+
+def test_only_the_last_passes_of_a_memory_with_labels_change():
+    for labels, first in ((3, 4), (0, 6)):
+        told = []
+        for extra in (ChainsConfig(), ChainsConfig(share=0.0)):
+            config = GreedyConfig(replace(MEMORY, passes=2), MEMORY, extra)
+            net = DBN((6, 5, 7), labels=labels, rng=generator(0))
+            records = greedy.epochs(net, CASES, LABELS if labels else None, config=config, rng=generator(1), dtype=None)
+            told.append([(record.stage, record.epoch, record.metrics["reconstruction_error"]) for record in records])
+        assert [record[:2] for record in told[0]] == [record[:2] for record in told[1]]
+        same = [one == other for one, other in zip(*told, strict=True)]
+        assert same == [True] * (2 + first) + [False] * (6 - first)
+
+
+@pytest.mark.parametrize("options", [{"persistent": True}, {"centred": True}, {"sparsity_cost": 0.1}], ids=str)
+def test_a_memory_with_rules_of_its_own_keeps_them_to_the_end(options):
+    assert ChainsConfig().passes(replace(MEMORY, **options)) == 0
+    assert ChainsConfig().passes(MEMORY) == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"share": 1.1}, {"learning_rate": 0.0}, {"final_learning_rate": 0.0}, {"persistent": 0.0}),
+        *({"pool": 0}, {"restart": 2.0}, {"label_weight": -1.0}, {"average": -1.0}),
+    ],
+    ids=str,
+)
+def test_settings_that_cannot_work_are_refused_by_name(options):
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        ChainsConfig(**options)
+
+
+def test_settings_go_through_json_and_older_runs_have_no_chains():
+    for config in (TrainConfig(), TrainConfig(greedy=GreedyConfig(chains=ChainsConfig(share=0.0)))):
+        assert from_json(to_json(config)) == config
+    older = to_json(TrainConfig())
+    del older["greedy"]["chains"]
+    assert from_json(older).greedy.chains.share == 0
