@@ -63,6 +63,8 @@ class Guard:
         host = headers.get("host", "")
         if self._hosts is not None and (urlsplit(f"//{host}").hostname or "") not in self._hosts:
             return 400, f"this server does not answer to {host!r}; expected one of {', '.join(sorted(self._hosts))}"
+        if "\0" in scope["path"]:
+            return 400, "the path holds a NUL byte"  # older Starlette (0.52 still) fails on it with 500
         origin = headers.get("origin")
         if origin is None:
             return (403, "no Origin came; expected the page's own") if scope["type"] == "websocket" else (0, "")

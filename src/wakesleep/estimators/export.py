@@ -59,7 +59,8 @@ class LabelProbs(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return p(label | features), (N, labels)."""
         heard = self.total_input(features)
-        score = nn.functional.softplus(heard[:, None, :] + self.label_weight) - nn.functional.softplus(heard)[:, None, :]
+        heard = heard.unsqueeze(1)  # not [:, None, :]: up to PyTorch 2.7 a slice bounds the number of cases of an exported program
+        score = nn.functional.softplus(heard + self.label_weight) - nn.functional.softplus(heard)
         return torch.softmax(score.sum(-1) + self.label_bias, 1)
 
 
@@ -80,7 +81,9 @@ def recognition(estimator: Any) -> nn.Module:
 def torch_program(estimator: Any) -> torch.export.ExportedProgram:
     """Return the recognition net as a torch.export program for any number of cases; torch.export.save writes it."""
     example = torch.zeros(2, estimator.n_features_in_)
-    return torch.export.export(recognition(estimator), (example,), dynamic_shapes=({0: torch.export.Dim("cases")},))
+    shapes = ({0: torch.export.Dim("cases")},)
+    # strict, the default before PyTorch 2.8, traces bytecode, and of one class only some eight modules in a process
+    return torch.export.export(recognition(estimator), (example,), dynamic_shapes=shapes, strict=False)
 
 
 def onnx(estimator: Any, path: Path | str) -> None:

@@ -268,8 +268,8 @@ def adversarial(net: nn.Sequential, images: Tensor, radius: float, rng: torch.Ge
     The direction is the gradient of KL(p(. | v) || p(. | v + probe * u)) by a random unit vector u: one step of the power method on its
     Hessian (Miyato et al. 2018, section 3.3). `probe` is as large as it is because products may be coarse.
     """
-    with torch.no_grad():
-        answer = log_softmax(finely(net(images)), 1)
+    # not under no_grad: autocast of PyTorch before 2.10 would keep the weights it casts there, which no gradient reaches, for later products
+    answer = log_softmax(finely(net(images).detach()), 1)
     towards = torch.randn(images.shape, generator=rng, device=images.device, dtype=images.dtype)
     towards = towards.div_(towards.norm(dim=1, keepdim=True)).requires_grad_()
     with torch.enable_grad():
