@@ -96,17 +96,19 @@ def test_facade_is_the_core_loop(bits: np.ndarray) -> None:
 def test_the_digits_example_comes_out_at_least_as_good() -> None:
     """scikit-learn's plot_rbm_logistic_classification, its data and settings: features and logistic regression against raw pixels.
 
-    Its tolerance of 1 lets scikit-learn 1.9 stop before it begins; 0.001 gives the 0.93 against 0.78 that its page shows.
+    Its tolerance of 1 lets scikit-learn 1.9 stop before it begins; 0.001 gives the 0.93 against 0.78 that its page shows. There the regression
+    still moves, and its scores differ by 0.01 from seed to seed. Of both features alike, settled at 0.0001 with the pixels' C they differ by
+    0.003 to 0.004 (12 seeds: ours 0.9353, theirs 0.9347), so that the mean of four seeds tells 0.005 apart.
     """
     images, y = load_digits(return_X_y=True)
     images, shifts = images.reshape(-1, 8, 8).astype(np.float32), [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]
     X = minmax_scale(np.concatenate([shift(images, (0, *by)) for by in shifts]).reshape(-1, 64), feature_range=(0, 1))
     X, X_test, y, y_test = train_test_split(X, np.tile(y, 5), test_size=0.2, random_state=0)
-    logistic = {"solver": "newton-cg", "tol": 1e-3}
-    raw = LogisticRegression(C=100.0, **logistic).fit(X, y).score(X_test, y_test)
-    settings = {"learning_rate": 0.06, "n_iter": 10, "n_components": 100, "random_state": 0}
+    logistic = LogisticRegression(C=100.0, solver="newton-cg", tol=1e-4)
+    raw = logistic.fit(X, y).score(X_test, y_test)
+    settings = {"learning_rate": 0.06, "n_iter": 10, "n_components": 100}
     ours, theirs = (
-        make_pipeline(rbm(**settings), LogisticRegression(C=6000.0, **logistic)).fit(X, y).score(X_test, y_test)
+        np.mean([make_pipeline(rbm(**settings, random_state=seed), logistic).fit(X, y).score(X_test, y_test) for seed in range(4)])
         for rbm in (BernoulliRBM, neural_network.BernoulliRBM)
     )
     assert ours > raw + 0.1
