@@ -3,13 +3,39 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: train test lint format tables clean
+# Where the versions that pyproject.toml admits begin and end: a Python and its packages each.
+LOWEST_PYTHON ?= python3.11
+HIGHEST_PYTHON ?= python3.13
+VERSIONS_TESTS = tests/identities tests/data tests/estimators tests/app tests/contract --ignore=tests/contract/test_wheel.py
+
+.PHONY: train test test-versions test-lowest test-highest lint format tables clean
 
 train: $(VENV)/.train-ready
 	$(BIN)/wakesleep train
 
 test: lint
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+# Many GB: each environment takes a PyTorch of its own.
+test-versions: test-lowest test-highest
+
+# What old packages use of newer ones below them may be deprecated; that is no fault of ours.
+test-lowest: .venv-lowest/.ready
+	.venv-lowest/bin/python -m pytest -n auto --dist loadfile -W ignore::DeprecationWarning $(VERSIONS_TESTS)
+
+test-highest: .venv-highest/.ready
+	.venv-highest/bin/python -m pytest -n auto --dist loadfile $(VERSIONS_TESTS)
+
+.venv-lowest/.ready: pyproject.toml
+	$(LOWEST_PYTHON) -m venv --clear .venv-lowest
+	sed -nE 's/^ +"(.*)>=(.*)",$$/\1==\2/p' pyproject.toml > .venv-lowest/constraints.txt
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-lowest/constraints.txt -e ".[app,dev]"
+	touch $@
+
+.venv-highest/.ready: pyproject.toml
+	$(HIGHEST_PYTHON) -m venv --clear .venv-highest
+	.venv-highest/bin/python -m pip install --quiet --disable-pip-version-check -e ".[app,dev]"
+	touch $@
 
 lint: $(VENV)/.test-ready
 	$(BIN)/ruff check .
@@ -38,4 +64,4 @@ $(VENV)/.test-ready: $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-lowest .venv-highest build dist .pytest_cache .mypy_cache .ruff_cache

@@ -211,7 +211,7 @@ def test_contrastive_divergence_by_hand_is_the_plain_one(options, labels, calls,
     monkeypatch.setattr(native, "by_hand", False)
     plain, told_plain = cd_step(config, labels)
     for (name, one), other in zip(ours.named_parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5, msg=name)
     assert told.metrics == pytest.approx(told_plain.metrics)
 
 
