@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wakesleep import checkpoint as checkpoint
     from wakesleep.checkpoint import load as load
     from wakesleep.checkpoint import load_model as load_model
+    from wakesleep.data import Preparation as Preparation
     from wakesleep.data import distort as distort
     from wakesleep.data import load as load_data  # noqa: F401
     from wakesleep.estimators import BernoulliRBM as BernoulliRBM
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from wakesleep.estimators import export as export
     from wakesleep.estimators import make_dbn_pipeline as make_dbn_pipeline
     from wakesleep.foundation.errors import WakesleepError as WakesleepError
+    from wakesleep.foundation.options import PictureOptions as PictureOptions
     from wakesleep.foundation.rng import generator as generator
     from wakesleep.judging import ais as ais
     from wakesleep.judging import bound as bound
@@ -79,6 +81,8 @@ _WHERE = {
     "load": ("checkpoint", "load"),
     "load_model": ("checkpoint", "load_model"),
     "load_data": ("data", "load"),
+    "PictureOptions": ("foundation.options", "PictureOptions"),
+    "Preparation": ("data", "Preparation"),
     "WakesleepError": ("foundation.errors", "WakesleepError"),
     "generator": ("foundation.rng", "generator"),
     "BackpropConfig": ("learning.backprop", "BackpropConfig"),

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep import checkpoint
-from wakesleep.data import KNOWN, Dataset, Split, hold_out, ink_field
+from wakesleep.data import KNOWN, Dataset, Split, hold_out, match_classes, prepared, some
 from wakesleep.foundation import devices, distributed, files, select
-from wakesleep.foundation.cases import as_probs, order
+from wakesleep.foundation.cases import order
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.precision import pick_precision
 from wakesleep.foundation.rng import generator, stream
@@ -166,6 +166,7 @@ def start(
         "data": dataset.name,
         "data_path": _absolute(data_path or dataset.origin or dataset.name),
         "data_checksum": dataset.checksum,
+        "preparation": prepared(dataset).as_json(),
         "seed": config.seed,
         "device": devices.describe(device),
         "backend": select.describe(),
@@ -203,6 +204,7 @@ def resume(folder: Path, dataset: Dataset, device: torch.device) -> Job:
 
     Raises:
         CheckpointError: no run there, one that is finished, or one that learned from other data.
+        DataError: the classes have other names than then.
     """
     about, config = files.read_json(folder / "provenance.json"), read_config(folder)
     if (folder / "model.safetensors").exists() and not (folder / "checkpoint.safetensors").exists():
@@ -210,14 +212,10 @@ def resume(folder: Path, dataset: Dataset, device: torch.device) -> Job:
     if about.get("data_checksum") != dataset.checksum:
         raise CheckpointError(f"{folder} learned from other data than {dataset.name} is now (checksums differ); give it the same data")
     files.remove_abandoned(folder)
-    job = _new_job(folder, config, dataset, device, about)
     path = folder / "checkpoint.safetensors"
     tensors, header = checkpoint.load_tensors(path, "checkpoint")
-    if tuple(header["classes"]) != dataset.classes:
-        raise CheckpointError(
-            f"{folder} learned the classes {', '.join(header['classes'])}, and {dataset.name} now has {', '.join(dataset.classes)}; "
-            "name them as they were"
-        )
+    dataset = match_classes(dataset, header["classes"], str(folder))
+    job = _new_job(folder, config, dataset, device, about)
     if header.get("ranks", 1) != distributed.ranks():
         raise CheckpointError(f"{folder} was left by {header.get('ranks', 1)} ranks, now there are {distributed.ranks()}; go on with as many")
     mine = f"rank-{distributed.rank()}/"
@@ -259,7 +257,7 @@ def _header(job: Job) -> dict[str, Any]:
         "dbn": checkpoint.dbn_header(job.dbn),
         "shape": list(job.dataset.shape),
         "classes": list(job.dataset.classes),
-        "ink_field": ink_field(as_probs(job.dataset.train.images[:1000]), job.dataset.shape),
+        "preparation": prepared(job.dataset).as_json(),
         "data_path": job.about["data_path"],
         "data_checksum": job.dataset.checksum,
         "validation": job.config.validation,
@@ -339,7 +337,7 @@ def _watched(job: Job, split: Split, layer: int) -> Tensor:
     A thirtieth of the training cases at most, so that watching costs little beside learning.
     """
     count = min(monitor.CASES, max(len(job.train) // 30, 20), len(job.train), len(job.validation or job.train))
-    images, labels = split.images[:count], None if split.labels is None else split.labels[:count]
+    images, labels = (seen := some(job.dataset, split, count)).images, seen.labels
     return greedy.memory_cases(job.dbn, images, labels) if layer == job.dbn.depth - 1 else greedy.features(job.dbn, images, layer)
 
 

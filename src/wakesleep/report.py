@@ -69,6 +69,7 @@ def passes_done(job: Job) -> dict[str, int]:
 def announce(job: Job) -> Iterator[str]:
     """Yield what is about to be done, in words."""
     yield f"{job.dataset.name}: {job.cases:,} training cases, {0 if job.validation is None else len(job.validation):,} held out"
+    yield from job.dataset.found
     labels = f" <- {job.dbn.labels} labels" if job.dbn.labels else ""
     where = f"{devices.describe(job.device)}, products in {job.config.precision}"
     yield f"net: {'-'.join(map(str, job.dbn.sizes))}{labels}, on {where}, seed {job.config.seed}"

@@ -11,9 +11,14 @@ import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from helpers import small_config
+from wakesleep import recipe
 from wakesleep.app import questions
-from wakesleep.app.mind import Mind
-from wakesleep.data import Dataset, read_picture
+from wakesleep.app.mind import Mind, load_mind
+from wakesleep.app.server import create_app
+from wakesleep.app.service import Service
+from wakesleep.data import Dataset, load, read_picture
+from wakesleep.foundation.options import PictureOptions
 from wakesleep.judging import classify, inside
 from wakesleep.sampling import dreams
 
@@ -56,7 +61,7 @@ def test_a_picture_file_is_centred_as_the_network_learned(client: TestClient, mi
     drawn[50:250, 20:45] = 0
     answer = client.post("/api/recognize", json={"image": "data:image/png;base64," + png(drawn)}).json()
     file = io.BytesIO(base64.b64decode(png(drawn)))
-    expected = read_picture(file, mind.shape, field=mind.ink_field)[0]
+    expected = read_picture(file, mind.shape, field=mind.preparation.field)[0]
     torch.testing.assert_close(torch.tensor(answer["picture"]) / 255, expected, rtol=0, atol=0.003)
 
 
@@ -165,3 +170,31 @@ def test_every_operation_is_documented(client: TestClient) -> None:
             assert operation["summary"]
             assert operation["description"]
     assert "operations" in client.get("/api.html").text
+
+
+@pytest.mark.parametrize("polarity", ["auto", "keep"])
+def test_files_and_drawings_suit_a_network_that_learned_from_files(tmp_path, digits: Dataset, polarity: str) -> None:
+    for label in (0, 1):
+        (tmp_path / "pages" / str(label)).mkdir(parents=True)
+        for number, image in enumerate(digits.train.images[digits.train.labels == label][:25]):
+            grey = np.kron(255 - image.reshape(8, 8).numpy() * 255, np.ones((2, 2))).astype(np.uint8)
+            Image.fromarray(grey).save(tmp_path / "pages" / str(label) / f"{number}.png")
+    own = load(tmp_path / "pages", how=PictureOptions(polarity=polarity))
+    config = small_config(hidden=(30,), stages=("pretrain",), validation=0)
+    list(recipe.train(recipe.start(tmp_path / "run", config, own, torch.device("cpu"), "a test")))
+    learned = load_mind(tmp_path / "run")
+    with TestClient(create_app(Service(learned, run=tmp_path / "run")), base_url="http://localhost") as client:
+        right = {"file": 0, "drawing": 0}
+        for file in sorted((tmp_path / "pages").rglob("*.png")):
+            pixels = np.asarray(Image.open(file))
+            answer = client.post("/api/recognize", json={"image": png(pixels)}).json()
+            right["file"] += answer["name"] == file.parent.name
+            pad = np.zeros((280, 280), np.uint8)  # drawn small and off the middle, bright on black
+            pad[20:148, 110:238] = np.kron(255 - pixels, np.ones((8, 8)))
+            answer = client.post("/api/recognize", json={"image": png(pad), "drawing": True}).json()
+            right["drawing"] += answer["name"] == file.parent.name
+            assert (answer["picture"][0] > 128) == (polarity == "keep")
+        assert right["file"] >= 48
+        assert right["drawing"] >= 45
+        examples = client.get("/api/examples?count=20").json()
+        assert {item["label"] for item in examples["items"]} == {0, 1}

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from helpers import small_config
 from wakesleep import checkpoint, recipe
 from wakesleep.cli import main
-from wakesleep.data import Dataset, load
+from wakesleep.data import DataError, Dataset, from_header, load, match_classes
 from wakesleep.learning.backprop import BackpropConfig
 
 CPU = torch.device("cpu")
@@ -89,7 +90,7 @@ def test_runs_with_other_classes_are_put_in_order_or_refused(run_folder: Path, t
 def test_a_run_goes_on_with_the_same_names_alone(tmp_path: Path, digits: Dataset) -> None:
     job = recipe.start(tmp_path / "run", small_config(stages=("pretrain",)), digits, CPU, "a test")
     next(recipe.train(job))
-    with pytest.raises(checkpoint.CheckpointError, match="name them as they were"):
+    with pytest.raises(DataError, match=r"cases of the classes ten; .*run knows 0, 1"):
         recipe.resume(tmp_path / "run", replace(digits, classes=(*digits.classes[:9], "ten")), CPU)
     assert recipe.resume(tmp_path / "run", digits, CPU).lines == 1
 
@@ -114,3 +115,78 @@ def test_figures_of_a_set_without_test_cases_are_called_what_they_are(tmp_path: 
     assert call("evaluate", tmp_path / "run") == 0
     assert f"{validation or 300} {'validation' if validation else 'training'} " in capsys.readouterr().out
     assert "n_test" in answer(capsys, "evaluate", tmp_path / "run", "--data", "digits", "--json")
+
+
+SHAPES = ["--hidden", 40, "--greedy.memory.passes", 12, "--greedy.memory.batch-size", 10, "--stages", "pretrain", "--validation", 0]
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Path:
+    """Digits 0, 1 and 4 as files, dark ink on white paper, a folder a class."""
+    folder = tmp_path_factory.mktemp("pages")
+    for label in (0, 1, 4):
+        (folder / str(label)).mkdir()
+        for number, image in enumerate(digits.train.images[digits.train.labels == label][:25]):
+            grey = Image.fromarray((image.reshape(8, 8).numpy() * 255).astype(np.uint8)).resize((14, 14), Image.Resampling.BICUBIC)
+            Image.fromarray(255 - np.asarray(grey)).save(folder / str(label) / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize("options", [[], ["--polarity", "keep"], ["--centre", "--size", 12]])
+def test_a_picture_is_recognised_as_it_was_learned(pages: Path, tmp_path: Path, options: list, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("train", "--data", pages, "--out", tmp_path / "run", *SHAPES, *options) == 0
+    said = capsys.readouterr().out
+    assert ("dark on light: kept" if "keep" in options else "dark on light: turned round") in said
+    files = sorted(pages.rglob("*.png"))
+    scored = answer(capsys, "evaluate", tmp_path / "run", "--json")
+    assert scored["train_error_percent"] <= 12
+    wrong = 0
+    for file in files:
+        found = answer(capsys, "recognize", tmp_path / "run", file, "--json")
+        wrong += found["label"] != file.parent.name
+    assert wrong == scored["train_errors"]
+    whole = answer(capsys, "evaluate", tmp_path / "run", "--data", pages, "--json")
+    assert whole["train_errors"] == wrong
+    two = answer(capsys, "evaluate", tmp_path / "run", tmp_path / "run", "--json")
+    assert two["train_errors"] == wrong
+
+
+def test_runs_that_prepare_pictures_otherwise_are_averaged_each_with_its_own(pages: Path, tmp_path: Path, capsys) -> None:
+    assert call("train", "--data", pages, "--out", tmp_path / "turned", *SHAPES) == 0
+    assert call("train", "--data", pages, "--out", tmp_path / "kept", *SHAPES, "--polarity", "keep", "--size", 10) == 0
+    capsys.readouterr()
+    both = answer(capsys, "evaluate", tmp_path / "turned", tmp_path / "kept", "--json")
+    assert both["train_error_percent"] <= 15
+
+
+def test_a_stopped_run_and_a_finetuned_one_prepare_pictures_as_the_first(pages: Path, tmp_path: Path, capsys) -> None:
+    own = load(pages)
+    job = recipe.start(tmp_path / "run", small_config(stages=("pretrain",), validation=0), own, CPU, "a test")
+    next(recipe.train(job))
+    assert call("train", "--resume", tmp_path / "run") == 0
+    assert call("finetune", tmp_path / "run", "--backprop.passes", 1, "--out", tmp_path / "fine") == 0
+    records = [checkpoint.load_model(tmp_path / name).header["preparation"] for name in ("run", "fine")]
+    assert records[0] == records[1] == own.preparation.as_json()
+
+
+def test_a_model_of_an_earlier_version_still_learns_and_reads_as_it_did(pages: Path, tmp_path: Path, capsys) -> None:
+    assert call("train", "--data", pages, "--out", tmp_path / "run", *SHAPES, "--polarity", "keep", "--size", 0) == 0
+    model = checkpoint.load_model(tmp_path / "run")
+    for name in ("preparation", "data_checksum", "validation"):
+        del model.header[name]
+    header = {**{name: value for name, value in model.header.items() if name not in ("format", "kind")}, "ink_field": 0.7}
+    checkpoint.save_model(tmp_path / "run/model.safetensors", model.dbn, model.net, header)
+    capsys.readouterr()
+    assert answer(capsys, "evaluate", tmp_path / "run", "--json")["train_error_percent"] <= 12
+    assert call("recognize", tmp_path / "run", next(pages.rglob("*.png"))) == 0
+
+
+def test_a_run_that_goes_on_keeps_its_preparation(pages: Path, tmp_path: Path, threes: Path, run_folder: Path, capsys) -> None:
+    job = recipe.start(tmp_path / "run", small_config(stages=("pretrain",), validation=0), load(pages), CPU, "a test")
+    next(recipe.train(job))
+    assert "--polarity keep" in refusal(capsys, "train", "--resume", tmp_path / "run", "--polarity", "keep")
+    other = load(threes, how=from_header(checkpoint.load_model(run_folder).header))
+    job = recipe.start(tmp_path / "fine", small_config(stages=("pretrain",), validation=0), match_classes(other, "0123456789"), CPU, "a test")
+    next(recipe.train(job))
+    assert call("train", "--resume", tmp_path / "fine") == 0
+    assert checkpoint.load_model(tmp_path / "fine").header["classes"] == list("0123456789")

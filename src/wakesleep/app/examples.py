@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from wakesleep.data import load, match_classes
-from wakesleep.data.pictures import Grey, centred
+from wakesleep.data import Dataset, load, match_classes, some
+from wakesleep.data.pictures import Grey
 from wakesleep.foundation.cases import as_probs
 from wakesleep.foundation.errors import WakesleepError
 from wakesleep.foundation.rng import generator
@@ -42,13 +42,13 @@ class Examples:
 def find(mind: Mind) -> Examples:
     """Return examples that suit the network; none where its pictures are of a kind that is not on this machine."""
     try:
-        own = match_classes(load(mind.data, download=False), mind.classes, "the network") if mind.data else None
+        own = _own(mind) if mind.data else None
     except WakesleepError:
         own = None
     if own is not None and own.train.images.shape[1] == mind.dbn.sizes[0]:
         part, name = (own.test, "test cases") if own.test else (own.train, "cases")
-        images = part.images[:2000]
-        return Examples(f"{own.name}, {name}", as_probs(images), None if part.labels is None else part.labels[:2000])
+        shown = some(own, part, 2000)
+        return Examples(f"{own.name}, {name}", as_probs(shown.images), shown.labels)
     if mind.classes == tuple("0123456789"):
         part = load("digits").train
         rows = [torch.from_numpy(_enlarged(image.reshape(8, 8).numpy(), mind)) for image in as_probs(part.images[:600])]
@@ -56,9 +56,14 @@ def find(mind: Mind) -> Examples:
     return Examples("no pictures of this kind on this machine", torch.zeros(0, mind.dbn.sizes[0]), None)
 
 
+def _own(mind: Mind) -> Dataset:
+    """Return what the network learned from, prepared as it was then."""
+    return match_classes(load(mind.data, download=False, how=mind.own, own=True), mind.classes, "the network")
+
+
 def _enlarged(grey: Grey, mind: Mind) -> Grey:
     """Return 8 x 8 grey levels as strokes of the network's size: enlarged smoothly, then cut where a pen's edge would be."""
     smooth = np.asarray(Image.fromarray(grey).resize((80, 80), Image.Resampling.BICUBIC))
     strokes = ((smooth - EDGE + SOFT / 2) / SOFT).clip(0, 1)
-    field: Grey = centred(strokes.astype(np.float32), mind.shape, mind.ink_field).reshape(-1)
-    return field
+    case: Grey = mind.preparation.picture(strokes.astype(np.float32), own="dark", centre=True).reshape(-1)
+    return case

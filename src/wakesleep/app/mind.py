@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from wakesleep.app.frames import as_bytes
 from wakesleep.checkpoint import load_model
-from wakesleep.data import FIELD, read_picture
+from wakesleep.data import Preparation, for_own_set, from_header
 from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
+from wakesleep.foundation.options import PictureOptions
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import classify, inside
 from wakesleep.learning import backprop
@@ -39,7 +40,10 @@ class Mind:
     net: nn.Sequential | None
     classes: tuple[str, ...]
     shape: tuple[int, int]
-    ink_field: float
+    preparation: Preparation
+    """How pictures become cases for it."""
+    own: Preparation | PictureOptions
+    """How the set that it learned from is loaded."""
     data: str
     card: dict[str, Any]
     version: int = 1
@@ -63,8 +67,7 @@ def load_mind(path: Path | None = None, version: int = 1) -> Mind:
     names = tuple(str(name) for name in model.header["classes"])
     card = model.header.get("card", {})
     data = str(model.header.get("data_path", ""))
-    ink = float(model.header.get("ink_field", FIELD))
-    return Mind(model.dbn, model.net, names, shape, ink, data, card, version)
+    return Mind(model.dbn, model.net, names, shape, from_header(model.header), for_own_set(model.header), data, card, version)
 
 
 def describe(mind: Mind) -> dict[str, Any]:
@@ -82,8 +85,12 @@ def describe(mind: Mind) -> dict[str, Any]:
     }
 
 
-def picture_from(mind: Mind, image: str | None, pixels: list[int] | None, *, centre: bool, most_pixels: int) -> Tensor:
+def picture_from(
+    mind: Mind, image: str | None, pixels: list[int] | None, *, centre: bool | None, drawing: bool = False, most_pixels: int
+) -> Tensor:
     """Return a picture file (base64, or a data URL) or pixels 0..255 as a case, (1, pixels) in [0, 1].
+
+    A file is prepared as the network's own pictures were; `centre` decides whether it is centred, and a `drawing` is light ink on black.
 
     Raises:
         DataError: neither, no picture, a blank one, or one of another size.
@@ -100,7 +107,7 @@ def picture_from(mind: Mind, image: str | None, pixels: list[int] | None, *, cen
         raise DataError(f"the image is no base64 ({error})") from error
     file = io.BytesIO(content)
     file.name = "the picture"
-    return read_picture(file, mind.shape, centre=centre, field=mind.ink_field, most_pixels=most_pixels)
+    return mind.preparation.read(file, centre=centre, drawing=drawing, most_pixels=most_pixels)
 
 
 def whole(values: Tensor) -> list[int]:

@@ -30,7 +30,8 @@ class Picture(BaseModel):
     model_config = ConfigDict(extra="forbid")
     image: Annotated[str, Field(description="a PNG, JPEG, GIF, BMP, TIFF, WEBP or PPM file in base64, or a data URL")] | None = None
     pixels: Pixels | None = None
-    centre: Annotated[bool, Field(description="centre and scale the ink as MNIST was")] = True
+    centre: Annotated[bool | None, Field(description="centre and scale the ink; null: as the network's own pictures were prepared")] = None
+    drawing: Annotated[bool, Field(description="light ink on black, drawn by hand: centred, with ink as large as the network's")] = False
 
 
 class Dreamed(BaseModel):
@@ -107,7 +108,7 @@ def _answer(found: Any) -> Response:
 def _case(service: Service, asked: Picture) -> torch.Tensor:
     """Return the picture that came; unpacked in the worker's thread, one at a time, so that memory stays bounded."""
     limit = service.limits.picture_pixels
-    return mind.picture_from(service.mind, asked.image, asked.pixels, centre=asked.centre, most_pixels=limit)
+    return mind.picture_from(service.mind, asked.image, asked.pixels, centre=asked.centre, drawing=asked.drawing, most_pixels=limit)
 
 
 def _bounded(service: Service, count: int, steps: int) -> None:

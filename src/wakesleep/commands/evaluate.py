@@ -58,9 +58,10 @@ def run(args: Evaluate, command: str) -> int:
     methods = [_method(args, path, model) for path, model in zip(args.run, models, strict=True)]
     dataset = shared.set_for(models[0], args.data, args.data_folder)
     part, cases = _cases(args, models, dataset)
+    labels = recipe.cases_for(models[0].dbn, cases, dataset.name)[1]
     opinions = []
     for path, model, method in zip(args.run, models, methods, strict=True):
-        images, labels = recipe.cases_for(model.dbn, cases, dataset.name)
+        images = recipe.cases_for(model.dbn, _seen_by(args, models, model, dataset, cases), dataset.name)[0]
         opinions.append(_as_first(_opinion(args, model, method, images), path, model, args.run[0], models[0]))
     said = " and ".join(dict.fromkeys(methods)) + (f", mean of {len(models)} ({args.average})" if len(models) > 1 else "")
     result = recipe.score(ensemble.average(opinions, args.average), labels, dataset.name, said, part)
@@ -81,6 +82,16 @@ def _cases(args: Evaluate, models: list[Model], dataset: Dataset) -> tuple[str, 
         return "test", dataset.test or dataset.train
     held_out = {_validation(path, model) for path, model in zip(args.run, models, strict=True)}
     return recipe.tested(dataset, held_out.pop() if len(held_out) == 1 else 0)
+
+
+def _seen_by(args: Evaluate, models: list[Model], model: Model, dataset: Dataset, cases: Split) -> Split:
+    """Return the cases as one of several models sees them: each prepares pictures as its own were."""
+    if model.header.get("preparation") == models[0].header.get("preparation"):
+        return cases
+    from wakesleep.data import match_classes
+
+    prepared = shared.set_for(model, args.data or str(models[0].header.get("data_path", "digits")), args.data_folder)
+    return _cases(args, models, match_classes(prepared, dataset.classes))[1]
 
 
 def _validation(path: Path, model: Model) -> float:

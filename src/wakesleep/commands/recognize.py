@@ -18,7 +18,7 @@ class Recognize:
     run: Positional[Path]
     """A run folder or a model file."""
     image: Positional[Path]
-    """A picture file of any size, dark on light or light on dark."""
+    """A picture file of any size; it is prepared as the pictures were from which the run learned."""
     imagine: Path | None = None
     """Also write this picture: the image as the net gets it, what it sees in it, and five times what it imagines in its place."""
     steps: int = 10
@@ -38,7 +38,7 @@ def run(args: Recognize, command: str) -> int:
     import torch
 
     from wakesleep import plots
-    from wakesleep.data import FIELD, read_picture
+    from wakesleep.data import from_header
     from wakesleep.foundation.rng import generator
     from wakesleep.judging import classify
     from wakesleep.learning import backprop
@@ -51,7 +51,7 @@ def run(args: Recognize, command: str) -> int:
     model = shared.model(args.run, args.device)
     shape: tuple[int, int] = tuple(model.header["shape"])
     classes = [str(name) for name in model.header["classes"]]
-    picture = read_picture(args.image, shape, field=float(model.header.get("ink_field", FIELD))).to(model.dbn.memory.weight.device)
+    picture = from_header(model.header).read(args.image).to(model.dbn.memory.weight.device)
     log_probs = backprop.log_probs(model.net, picture) if model.net is not None else classify.log_probs(model.dbn, picture)
     probs = {name: float(prob) for name, prob in zip(classes, log_probs.exp()[0], strict=True)}
     label = max(probs, key=lambda name: probs[name])

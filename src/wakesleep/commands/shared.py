@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from wakesleep.checkpoint import Model
     from wakesleep.data import Dataset
+    from wakesleep.foundation.options import PictureOptions
     from wakesleep.learning.records import Pass
     from wakesleep.recipe import Job
     from wakesleep.settings import TrainConfig
@@ -28,18 +29,32 @@ MOST_THREADS = 1024
 """More than any machine gains from; the system refuses to start many more."""
 
 
-def load_set(name: str, folder: Path | None) -> Dataset:
-    """Return the data set of that name or path."""
+def load_set(name: str, folder: Path | None, how: PictureOptions | None = None) -> Dataset:
+    """Return the data set of that name or path, its pictures prepared as `how` says."""
     from wakesleep.data import load
 
-    return load(name, folder=folder)
+    return load(name, folder=folder, how=how)
+
+
+def same_set(name: str, folder: Path | None, recorded: dict[str, Any]) -> Dataset:
+    """Return the data set of that name or path, prepared as a model's header or a run's provenance has `recorded` it for this very set."""
+    from wakesleep.data import for_own_set, load
+
+    return load(name, folder=folder, how=for_own_set(recorded), own=True)
 
 
 def set_for(model: Model, data: str | None, folder: Path | None) -> Dataset:
-    """Return the data set of that name or path, by default what the model learned from, its classes numbered as the model numbers them."""
-    from wakesleep.data import match_classes
+    """Return the data set of that name or path, by default what the model learned from, as the model sees it.
 
-    dataset = load_set(data or str(model.header.get("data_path", "digits")), folder)
+    Pictures are prepared as the model's own were, and classes are numbered as the model numbers them.
+    """
+    from wakesleep.data import from_header, load, match_classes
+
+    path = str(model.header.get("data_path", "digits"))
+    if data is None or data == path or str(Path(data).expanduser().resolve()) == path or "preparation" not in model.header:
+        dataset = same_set(data or path, folder, model.header)
+    else:
+        dataset = load(data, folder=folder, how=from_header(model.header))
     classes = model.header.get("classes", ())
     return match_classes(dataset, classes) if classes else dataset
 

@@ -11,6 +11,7 @@ import tyro
 from wakesleep.commands import shared
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.options import PictureOptions
 from wakesleep.settings import TrainConfig, preset, read_config
 
 
@@ -37,6 +38,7 @@ class Train:
     """Also write what is measured of each pass to RUN/tensorboard (needs wakesleep[tensorboard]); look with: tensorboard --logdir RUN."""
     json: bool = False
     """Print the evaluation as JSON instead of a table."""
+    pictures: Annotated[PictureOptions, tyro.conf.arg(name="")] = field(default_factory=PictureOptions)
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
 
 
@@ -61,10 +63,10 @@ def run(args: Train, command: str) -> int:
     if stopped is not None:
         about = files.read_json(stopped / "provenance.json")
     device = shared.meet(args.threads, args.device, str(about.get("device", "")))
-    dataset = shared.load_set(args.data, args.data_folder)
     if stopped is not None:
-        job = recipe.resume(stopped, dataset, device)
+        job = recipe.resume(stopped, shared.same_set(args.data, args.data_folder, about), device)
     else:
+        dataset = shared.load_set(args.data, args.data_folder, args.pictures)
         shared.tell_unused_settings(args.config, preset(args.data))
         job = recipe.start(
             args.out or shared.free_folder(Path("runs") / dataset.name), args.config, dataset, device, command, data_path=args.data
@@ -78,7 +80,7 @@ def refuse_changes(args: Train) -> None:
     if args.out is not None and args.out.resolve() != args.resume.resolve():
         raise ConfigError(f"--out {args.out} with --resume {args.resume}: a run goes on in its own folder; leave out --out")
     own = read_config(args.resume)
-    changed = shared.differences(args.config, own)
+    changed = shared.differences(args.config, own) | shared.differences(args.pictures, PictureOptions())
     if changed:
         said = ", ".join(f"{option} {asked} (the run has {had})" for option, (asked, had) in changed.items())
         raise ConfigError(f"{said}: a run that goes on keeps its settings; leave them out, or begin another run: wakesleep train --out FOLDER")

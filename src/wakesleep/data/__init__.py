@@ -2,23 +2,32 @@
 
 from wakesleep.data.checks import check_images, check_labels
 from wakesleep.data.pictures import FIELD, ink_field, read_picture
-from wakesleep.data.sets import KNOWN, Dataset, Split, describe, hold_out, load, match_classes, stays_on_disk
+from wakesleep.data.preparation import Preparation, for_own_set, from_header
+from wakesleep.data.sets import KNOWN, Dataset, Split, describe, hold_out, load, match_classes, prepared, some, stays_on_disk
 from wakesleep.foundation.errors import DataError, FetchError
+from wakesleep.foundation.options import RAW, PictureOptions
 
 __all__ = [
     "FIELD",
     "KNOWN",
+    "RAW",
     "DataError",
     "Dataset",
     "FetchError",
+    "PictureOptions",
+    "Preparation",
     "Split",
     "check_images",
     "check_labels",
     "describe",
+    "for_own_set",
+    "from_header",
     "hold_out",
     "ink_field",
     "load",
     "match_classes",
+    "prepared",
     "read_picture",
+    "some",
     "stays_on_disk",
 ]

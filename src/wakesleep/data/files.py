@@ -10,8 +10,10 @@ import numpy as np
 
 from wakesleep.data.checks import Array
 from wakesleep.data.idx import NAME, PARTS, dims_of, find_sets, is_web_page, read_idx
-from wakesleep.data.pictures import SUFFIXES, grey_picture, resize
-from wakesleep.foundation.errors import DataError
+from wakesleep.data.pictures import SUFFIXES, Grey, grey_picture
+from wakesleep.data.preparation import Preparation, of_files, votes
+from wakesleep.foundation.errors import DataError, WakesleepError
+from wakesleep.foundation.options import RAW, PictureOptions
 
 LARGEST = 1 << 34  # bytes of one array; a header that claims more is corrupt or hostile
 TRAIN, TEST, VALIDATION = ("train", "training"), ("test", "testing"), ("val", "valid", "validation")
@@ -34,10 +36,14 @@ class Parts:
 
     arrays: tuple[Array, ...]
     classes: tuple[str, ...] | None = None
+    preparation: Preparation | None = None
+    """How pictures in files were prepared; None where arrays came, which are not yet."""
+    found: tuple[str, ...] = ()
+    """What was found of their size and polarity, in words."""
 
 
-def read_parts(path: Path) -> Parts:
-    """Read a set from a path, whose kind is told by suffix (files) or content (folders).
+def read_parts(path: Path, how: PictureOptions | Preparation = RAW) -> Parts:
+    """Read a set from a path, whose kind is told by suffix (files) or content (folders); pictures are prepared as `how` says.
 
     Raises:
         DataError: of no known kind, or files that cannot be used.
@@ -45,13 +51,13 @@ def read_parts(path: Path) -> Parts:
     readers = {".npz": read_npz, ".npy": read_npy}
     try:
         if path.is_dir():
-            return _read_folder(path)
+            return _read_folder(path, how)
         if told := NAME.fullmatch(path.name):
             return read_idx_set(path.parent, find_sets(path.parent)[told["set"]], told["set"])
         if path.suffix.lower() in readers:
             _refuse_web_page(path)
             return readers[path.suffix.lower()](path)
-    except DataError:
+    except WakesleepError:
         raise
     except Exception as error:
         # zipfile, zlib and numpy have a dozen kinds of errors between them for one corrupt file.
@@ -59,14 +65,14 @@ def read_parts(path: Path) -> Parts:
     raise DataError(f"{path} is of no known kind; expected a .npz or .npy file, a folder of IDX files, or one with a subfolder per class")
 
 
-def _read_folder(path: Path) -> Parts:
+def _read_folder(path: Path, how: PictureOptions | Preparation) -> Parts:
     sets, archives = find_sets(path), sorted(path.glob("*-train-imgs.npz"))
     if len(sets) + len(archives) > 1:
         found = [*(f"{name or 'train'}-..." for name in sets), *(file.name for file in archives)]
         raise DataError(f"{path} holds {len(found)} sets ({', '.join(found)}); give one of them a folder of its own, or name its images file")
     if archives:
         return read_kmnist(archives[0])
-    return read_idx_set(path, *next((files, name) for name, files in sets.items())) if sets else read_picture_folder(path)
+    return read_idx_set(path, *next((files, name) for name, files in sets.items())) if sets else read_picture_folder(path, how)
 
 
 def _refuse_web_page(path: Path) -> None:
@@ -164,12 +170,11 @@ def read_kmnist(images: Path) -> Parts:
     return Parts(tuple(arrays))
 
 
-def read_picture_folder(folder: Path) -> Parts:
+def read_picture_folder(folder: Path, how: PictureOptions | Preparation) -> Parts:
     """Read a folder with a subfolder of pictures for each class, or with train/ and test/ that each hold such subfolders.
 
     training/ and testing/ are the same; val/ (valid/, validation/) is the test part where there is no other, else it joins the training
-    part, of which a run holds cases out. Classes are in the order of their names, and each has a training picture. All pictures become
-    grey and take the size of the first; none is centred or inverted.
+    part, of which a run holds cases out. Classes are in the order of their names, and each has a training picture.
     """
     train, test = _part_folders(folder)
     classes = tuple(sorted({path.name for home in train for path in _folders(home)}))
@@ -181,16 +186,15 @@ def read_picture_folder(folder: Path) -> Parts:
             f"{train[0]} holds no picture of {', '.join(empty)}; expected at least one in each class's folder "
             f"({', '.join(sorted(SUFFIXES))}): add some, or delete what is empty"
         )
-    images, labels = _pictures(files, None)
     if not test:
-        return Parts((images, labels), classes)
+        return _prepared(classes, [files], how)
     unknown = sorted({path.name for home in test for path in _folders(home)} - set(classes))
     if unknown:
         raise DataError(f"{test[0]} has classes that {train[0]} lacks: {', '.join(unknown)}; expected among {', '.join(classes)}")
-    files = [_class_files(test, name) for name in classes]
-    if not any(files):
+    tested = [_class_files(test, name) for name in classes]
+    if not any(tested):
         raise DataError(f"{test[0]} holds no pictures; expected subfolders named {', '.join(classes)}")
-    return Parts((images, labels, *_pictures(files, images.shape[1:])), classes)
+    return _prepared(classes, [files, tested], how)
 
 
 def _part_folders(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -220,15 +224,30 @@ def _class_files(folders: list[Path], name: str) -> list[Path]:
     return [path for path in found if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()]
 
 
-def _pictures(files: list[list[Path]], shape: tuple[int, ...] | None) -> tuple[Array, Array]:
-    images, labels = [], []
-    for label, of_class in enumerate(files):
-        for file in of_class:
-            grey = grey_picture(file)
-            shape = shape or grey.shape
-            images.append((resize(grey, (shape[0], shape[1])) * 255).round().astype(np.uint8))
-            labels.append(label)
-    return np.stack(images), np.array(labels)
+def _prepared(classes: tuple[str, ...], parts: list[list[list[Path]]], how: PictureOptions | Preparation) -> Parts:
+    """Return the set made of pictures in files, for each part those of each class."""
+    files = [file for part in parts for of_class in part for file in of_class]
+    preparation, found = (how, []) if isinstance(how, Preparation) else _look(files, how)
+    images = np.stack([_as_case(grey_picture(file), preparation) for file in files])
+    labels = [np.repeat(np.arange(len(part)), [len(of_class) for of_class in part]) for part in parts]
+    cut = len(labels[0])
+    arrays = (images[:cut], labels[0]) if len(parts) == 1 else (images[:cut], labels[0], images[cut:], labels[1])
+    return Parts(arrays, classes, preparation, tuple(found))
+
+
+def _as_case(grey: Grey, preparation: Preparation) -> Array:
+    case: Array = (preparation.picture(grey) * 255).round().astype(np.uint8)
+    return case
+
+
+def _look(files: list[Path], options: PictureOptions) -> tuple[Preparation, list[str]]:
+    """Look at all pictures and decide how they are to be prepared."""
+    said, shapes = [], []
+    for file in files:
+        grey = grey_picture(file)
+        said.append(votes(grey[None]))
+        shapes.append((grey.shape[0], grey.shape[1]))
+    return of_files(np.concatenate(said), shapes, options)
 
 
 def _array(file: IO[bytes], size: int, name: str) -> Array:

@@ -19,7 +19,7 @@ from wakesleep.foundation.errors import DataError
 PARTS = ("train-images", "train-labels", "t10k-images", "t10k-labels")
 LARGEST = 1 << 34  # bytes; infinite MNIST, the largest set of the kind, has 6.3 GB
 CHUNK = 1 << 20
-TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+TYPES = {8: ">u1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 NAME = re.compile(r"(?P<set>.*?)[-_.]?(?P<part>train|t10k|test)[-_.](?P<kind>images|labels)[-_.]idx\d[-_.]\w+(?P<packed>\.gz)?", re.IGNORECASE)
 """MNIST's names, and those of EMNIST (emnist-letters-train-images-idx3-ubyte.gz) and QMNIST (qmnist-test-labels-idx2-int.gz)."""
 
@@ -70,7 +70,7 @@ def read_idx(source: Path | bytes, dims: int, *, name: str = "", largest: int = 
     """Read one IDX file, strictly: every byte the header promises, and not one more.
 
     Source of the format: Y. LeCun, http://yann.lecun.com/exdb/mnist/ (magic 00 00 type dims, sizes as big-endian 32-bit; type 08 is
-    uint8, 09 int8, 0b int16, 0c int32, 0d float32, 0e float64).
+    uint8, 0b int16, 0c int32, 0d float32, 0e float64).
 
     Args:
         source: a file, or its content; gzipped or plain, told apart by content rather than by name.

@@ -1,7 +1,7 @@
 """Ordinary picture files become cases: any size, mode and polarity in, bright ink on black out."""
 
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -92,13 +92,30 @@ def read_picture(
     low, high = float(grey.min()), float(grey.max())
     if high - low < FAINTEST:
         raise DataError(f"the picture is blank: its grey levels run from {low:.2f} to {high:.2f}; expected ink that differs from the paper")
-    paper = float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
-    bright = paper > (low + high) / 2
+    bright = paper_level(grey) > (low + high) / 2
     if grey.shape != (rows, columns) or bright:
-        ink = (paper - grey) / (paper - low) if bright else (grey - paper) / (high - paper)
-        ink = ink.clip(0, 1).astype(np.float32)
+        ink = ink_of(grey, light=bright)
         grey = centred(ink, (rows, columns), field) if centre else resize(ink, (rows, columns))
     return torch.from_numpy(np.require(grey.reshape(1, -1), np.float32, ["C", "W"]))
+
+
+def border(pictures: NDArray[Any]) -> NDArray[Any]:
+    """Return the outermost pixels of pictures (..., rows, columns), (..., 2 rows + 2 columns); corners come twice."""
+    edges = pictures[..., 0, :], pictures[..., -1, :], pictures[..., 0], pictures[..., -1]
+    return np.concatenate(edges, -1)
+
+
+def paper_level(grey: Grey) -> float:
+    """Return the level of a picture's paper, the median of its border."""
+    return float(np.median(border(grey)))
+
+
+def ink_of(grey: Grey, *, light: bool) -> Grey:
+    """Return bright ink on black, paper 0 and the strongest ink 1, of ink on `light` or on dark paper."""
+    paper, low, high = paper_level(grey), float(grey.min()), float(grey.max())
+    ink = (paper - grey) / max(paper - low, 1e-6) if light else (grey - paper) / max(high - paper, 1e-6)
+    clipped: Grey = ink.clip(0, 1).astype(np.float32)
+    return clipped
 
 
 def ink_field(images: torch.Tensor, shape: tuple[int, int]) -> float:

@@ -12,11 +12,15 @@ import numpy as np
 import torch
 
 from wakesleep.data import on_disk
-from wakesleep.data.checks import check_images, check_labels, shape_of
+from wakesleep.data.checks import Array, check_images, check_labels, shape_of
 from wakesleep.data.fetch import SOURCES, real_set
 from wakesleep.data.files import Parts, read_parts
 from wakesleep.data.idx import PARTS
+from wakesleep.data.pictures import ink_field
+from wakesleep.data.preparation import Preparation, of_arrays
+from wakesleep.foundation.cases import as_probs
 from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.foundation.options import RAW, PictureOptions
 from wakesleep.foundation.shards import Files, lengths
 
 KNOWN: tuple[str, ...] = ("digits", *SOURCES)
@@ -50,6 +54,10 @@ class Dataset:
     classes: tuple[str, ...]
     checksum: str
     files: Files | None = None
+    preparation: Preparation | None = None
+    """How its pictures became cases, and how others become cases like them; None where it was made by hand."""
+    found: tuple[str, ...] = ()
+    """What was found of the pictures' size and polarity, in words."""
     origin: str = ""
     """By what it was loaded: a name of KNOWN, or an absolute path; empty where it was made by hand."""
 
@@ -59,7 +67,9 @@ class Dataset:
         return self.origin in KNOWN
 
 
-def load(name: str | Path, *, folder: Path | None = None, download: bool = True) -> Dataset:
+def load(
+    name: str | Path, *, folder: Path | None = None, download: bool = True, how: PictureOptions | Preparation | None = None, own: bool = False
+) -> Dataset:
     """Load a known set by name, or one of your own by path.
 
     Known are `digits` (embedded: 1,797 pictures of 8 x 8, every fifth of each class is a test case), `mnist` and `fashion-mnist`.
@@ -72,6 +82,9 @@ def load(name: str | Path, *, folder: Path | None = None, download: bool = True)
         name: one of KNOWN, or a path.
         folder: where to look first for mnist and fashion-mnist.
         download: whether those two may be fetched from the network.
+        how: what is decided of the pictures' size, polarity and centring, or the preparation of another set (its `preparation`, or
+            what a model's header records), to be done again.
+        own: that preparation was made for this very set.
 
     Raises:
         DataError: nothing there, or images and labels that cannot be used.
@@ -81,18 +94,20 @@ def load(name: str | Path, *, folder: Path | None = None, download: bool = True)
     >>> len(digits.train), len(digits.test), digits.shape
     (1442, 355, (8, 8))
     """
-    if name == "digits":
-        return replace(_digits(), origin=name)
-    if isinstance(name, str) and name in SOURCES:
-        arrays = real_set(name, folder, download=download)
-        return replace(_dataset(name, Parts(tuple(arrays[part] for part in PARTS), SOURCES[name].classes)), origin=name)
+    how = PictureOptions() if how is None else how
+    if isinstance(name, str) and name in KNOWN:
+        return _dataset(name, _published(name, folder, download), how, own, name)
     path = Path(os.path.expanduser(name))
     # os.path answers False where Path would raise, as for a name that is too long.
     if not str(name) or not os.path.exists(path):
         raise DataError(_unknown(str(name), path))
     files = on_disk.find(path)
     name, origin = path.resolve().stem, str(path.resolve())
-    return replace(_dataset(name, read_parts(path)) if files is None else _on_disk(name, files), origin=origin)
+    if files is None:
+        return _dataset(name, read_parts(path, how), how, own, origin)
+    if isinstance(how, PictureOptions) and how not in (PictureOptions(), RAW):
+        raise ConfigError(f"{name} stays on the disk and is taken as it is: size, polarity, centring and transposing are for sets in memory")
+    return replace(_on_disk(name, files), origin=origin)
 
 
 def _unknown(name: str, path: Path) -> str:
@@ -178,6 +193,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "n_train": len(dataset.train) if dataset.files is None else sum(lengths(*dataset.files[:2])) - dataset.files.spare,
         "n_test": 0 if dataset.test is None else len(dataset.test),
         "shape": list(dataset.shape),
+        "found": list(dataset.found),
         "classes": list(dataset.classes),
         "train_counts": _train_counts(dataset),
         "test_counts": _counts(dataset.test, dataset.classes),
@@ -202,7 +218,14 @@ def _counts(split: Split | None, classes: tuple[str, ...]) -> list[int] | None:
     return counts
 
 
-def _digits() -> Dataset:
+def _published(name: str, folder: Path | None, download: bool) -> Parts:
+    if name == "digits":
+        return _digits()
+    arrays = real_set(name, folder, download=download)
+    return Parts(tuple(arrays[part] for part in PARTS), SOURCES[name].classes)
+
+
+def _digits() -> Parts:
     from sklearn.datasets import load_digits  # slow to import, and needed here alone
 
     pixels, labels = load_digits(return_X_y=True)
@@ -210,10 +233,10 @@ def _digits() -> Dataset:
     for digit in range(10):
         test[np.flatnonzero(labels == digit)[4::5]] = True
     pixels = pixels / 16
-    return _dataset("digits", Parts((pixels[~test], labels[~test], pixels[test], labels[test]), tuple("0123456789")))
+    return Parts((pixels[~test], labels[~test], pixels[test], labels[test]), tuple("0123456789"))
 
 
-def _dataset(name: str, parts: Parts) -> Dataset:
+def _dataset(name: str, parts: Parts, how: PictureOptions | Preparation, own: bool, origin: str) -> Dataset:
     names = parts.classes
     images, labels, test_images, test_labels = (*parts.arrays, None, None, None)[:4]
     shape = shape_of(images)
@@ -227,7 +250,64 @@ def _dataset(name: str, parts: Parts) -> Dataset:
     if names is None:
         tops = [int(split.labels.max()) for split in (train, test) if split is not None and split.labels is not None]
         names = tuple(str(label) for label in range(max(tops, default=-1) + 1))
-    return Dataset(name, train, test, shape, names, _checksum(train, test))
+    preparation, found = parts.preparation, parts.found
+    if preparation is None:
+        preparation, found, shape, train, test = _prepare(train, test, shape, how, own)
+    if preparation.centring != "all" and not isinstance(how, Preparation):
+        preparation = replace(preparation, field=_field(preparation, train, shape, origin))
+    return Dataset(name, train, test, shape, names, _checksum(train, test), None, preparation, found, origin)
+
+
+def _prepare(
+    train: Split, test: Split | None, shape: tuple[int, int], how: PictureOptions | Preparation, own: bool
+) -> tuple[Preparation, tuple[str, ...], tuple[int, int], Split, Split | None]:
+    """Return how a set of arrays is prepared, what was found, the shape of its pictures, and its parts once that is done."""
+    pictures, tested = (None if split is None else split.images.numpy().reshape(-1, *shape) for split in (train, test))
+    assert pictures is not None
+    found: list[str] = []
+    if isinstance(how, PictureOptions):
+        how, found = of_arrays(pictures, tested, how)
+    elif not own:
+        how = how.for_other(pictures)
+    changed = how.arrays(pictures)
+    parts = [_changed(train, pictures, changed), None if test is None or tested is None else _changed(test, tested, how.arrays(tested))]
+    assert parts[0] is not None
+    return how, tuple(found), (changed.shape[1], changed.shape[2]), parts[0], parts[1]
+
+
+def _changed(split: Split, before: Array, after: Array) -> Split:
+    if before is after:
+        return split
+    return Split(torch.from_numpy(np.require(after.reshape(len(after), -1), after.dtype, ["C", "W"])), split.labels)
+
+
+def _field(preparation: Preparation, train: Split, shape: tuple[int, int], origin: str, count: int = 1000) -> float:
+    """Return the part of the field that the ink takes in some training cases."""
+    images = as_probs((train if origin in KNOWN else spread(train, count)).images[:count])
+    return ink_field(images if preparation.dark else 1 - images, shape)
+
+
+def prepared(dataset: Dataset) -> Preparation:
+    """Return how the set's pictures became cases; of one made by hand, what suits its cases as they are."""
+    if dataset.preparation is not None:
+        return dataset.preparation
+    found, _ = of_arrays(dataset.train.images.numpy().reshape(-1, *dataset.shape), None, RAW)
+    return replace(found, field=_field(found, dataset.train, dataset.shape, dataset.origin))
+
+
+def spread(split: Split, count: int) -> Split:
+    """Return at most `count` cases spread evenly over all of a part: the first ones of a set sorted by class are of one class."""
+    if count >= len(split):
+        return split
+    places = torch.arange(count) * len(split) // count
+    return Split(split.images[places], None if split.labels is None else split.labels[places])
+
+
+def some(dataset: Dataset, split: Split, count: int) -> Split:
+    """Return at most `count` cases of a part of the set that show all its classes: the first ones of a published set, whose order is random."""
+    if not dataset.published:
+        return spread(split, count)
+    return Split(split.images[:count], None if split.labels is None else split.labels[:count])
 
 
 def _on_disk(name: str, files: Files) -> Dataset:
@@ -236,7 +316,9 @@ def _on_disk(name: str, files: Files) -> Dataset:
     names = tuple(str(label) for label in range(0 if counts is None else len(counts)))
     train, test = _split(images, labels, names or None), _split(test_images, test_labels, names or None)
     told = f"{lengths(*files[:2])} {counts if counts is None else counts.tolist()}"
-    return Dataset(name, train, test, on_disk.shape(files), names, _checksum(train, test, told.encode()), files)
+    shape = on_disk.shape(files)
+    found = Dataset(name, train, test, shape, names, _checksum(train, test, told.encode()), files)
+    return replace(found, preparation=prepared(found))
 
 
 def _checksum(train: Split, test: Split | None, more: bytes = b"") -> str:

@@ -75,7 +75,7 @@ def ship(options: Options, command: str) -> dict[str, Any]:
         "shipped_with": _anywhere(command),
         "date": datetime.now(UTC).date().isoformat(),
     }
-    header = {name: value for name, value in model.header.items() if name in ("shape", "classes", "ink_field", "seed")}
+    header = {name: value for name, value in model.header.items() if name in ("shape", "classes", "ink_field", "preparation", "seed")}
     header |= {"data_path": about["data_path"] if about["data_path"] in KNOWN else "", "card": card, "dbn": checkpoint.dbn_header(model.dbn)}
     tensors = {f"dbn/{name}": tensor.half() for name, tensor in checkpoint.dbn_tensors(model.dbn).items()}
     size = sum(tensor.numel() * 2 for tensor in tensors.values())

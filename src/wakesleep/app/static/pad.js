@@ -122,7 +122,7 @@ export class Pad {
     const canvas = element("canvas", { width: SIDE, height: SIDE }), context = canvas.getContext("2d");
     context.fillRect(0, 0, SIDE, SIDE);
     this.#ink(context, "#ffffff");
-    return { image: canvas.toDataURL("image/png") };
+    return { image: canvas.toDataURL("image/png"), drawing: true };
   }
 }
 
