@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from wakesleep import checkpoint
-from wakesleep.data import Dataset, Split
+from wakesleep.data import Dataset, Split, some
 from wakesleep.foundation import files
 from wakesleep.foundation.cases import as_probs, chunks, draw_binary, require_binary
 from wakesleep.foundation.errors import ConfigError
@@ -31,6 +31,8 @@ from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
 
 Say = Callable[[str], None]
+MOST_CASES = 20_000
+"""Training cases from which base rates and the states of the reverse direction come."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,10 @@ def score(folder: Path, dbn: DBN, dataset: Dataset, depth: int, plan: Plan, *, s
         raise ConfigError("--labels: this net's memory holds no labels; leave it out to score pictures alone")
     device, whole = dbn.memory.weight.device, depth == dbn.depth
     part: Split = dataset.test or dataset.train
-    tested = binary(part.images[: plan.cases], plan.binarise, plan.seed).to(device)
-    log_z = _log_partition(folder, dbn, dataset.train, depth, plan, say)
-    labels = part.labels[: plan.cases].to(device) if part.labels is not None and dbn.labels and whole else None
+    scored = some(dataset, part, plan.cases)
+    tested = binary(scored.images, plan.binarise, plan.seed).to(device)
+    log_z = _log_partition(folder, dbn, some(dataset, dataset.train, MOST_CASES), depth, plan, say)
+    labels = scored.labels.to(device) if scored.labels is not None and dbn.labels and whole else None
     rng = generator(plan.seed, device)
     found = likelihood.score(dbn, tested, log_z, rng=rng, samples=plan.samples, labels=labels if plan.labels else None, depth=depth)
     label = None if labels is None else float(classify.log_probs(dbn, tested).gather(1, labels[:, None]).mean())
@@ -113,10 +116,9 @@ def score(folder: Path, dbn: DBN, dataset: Dataset, depth: int, plan: Plan, *, s
 def _cases(dbn: DBN, train: Split, depth: int, plan: Plan) -> Tensor:
     """Return what the RBM at `depth` learned from, as binary states: pictures, or features drawn from their probabilities."""
     device = dbn.memory.weight.device
-    kept = slice(0, 20_000)
-    images = binary(train.images[kept], plan.binarise, plan.seed).to(device)
+    images = binary(train.images, plan.binarise, plan.seed).to(device)
     if depth == dbn.depth:
-        cases = greedy.memory_cases(dbn, images, None if train.labels is None else train.labels[kept].to(device))
+        cases = greedy.memory_cases(dbn, images, None if train.labels is None else train.labels.to(device))
     else:
         cases = greedy.features(dbn, images, depth - 1)
     rng = generator(plan.seed, device)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wakesleep import checkpoint, plots
-from wakesleep.data import Dataset
+from wakesleep.data import Dataset, some
 from wakesleep.foundation import files
 from wakesleep.foundation.cases import as_probs
 from wakesleep.foundation.rng import generator
@@ -35,9 +35,9 @@ def draw_run(
     target = folder / "figures"
     target.mkdir(exist_ok=True)
     rng = generator(seed, dbn.memory.weight.device)
-    cases = as_probs((dataset.test or dataset.train).images[:20].to(rng.device))
-    some = f" of {DREAM_CLASSES} of the {dbn.labels:,} classes" if dbn.labels > DREAM_CLASSES else ""
-    say(f"drawing figures; dreams{some} after {steps:,} Gibbs steps")
+    cases = as_probs(some(dataset, dataset.test or dataset.train, 20).images.to(rng.device))
+    which = f" of {DREAM_CLASSES} of the {dbn.labels:,} classes" if dbn.labels > DREAM_CLASSES else ""
+    say(f"drawing figures; dreams{which} after {steps:,} Gibbs steps")
     drawn = [
         draw_receptive_fields(target / "receptive_fields.png", dbn, dataset.shape),
         draw_reconstructions(target / "reconstructions.png", dbn, cases, dataset.shape),

@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 from helpers import small_config
-from wakesleep import checkpoint, recipe
+from wakesleep import checkpoint, figures, recipe
 from wakesleep.cli import main
 from wakesleep.data import DataError, Dataset, from_header, load, match_classes
+from wakesleep.judging import monitor
 from wakesleep.learning.backprop import BackpropConfig
 
 CPU = torch.device("cpu")
@@ -190,3 +191,21 @@ def test_a_run_that_goes_on_keeps_its_preparation(pages: Path, tmp_path: Path, t
     next(recipe.train(job))
     assert call("train", "--resume", tmp_path / "fine") == 0
     assert checkpoint.load_model(tmp_path / "fine").header["classes"] == list("0123456789")
+
+
+def test_figures_and_monitors_of_a_set_sorted_by_class_show_all_classes(tmp_path: Path, digits: Dataset, monkeypatch, capsys) -> None:
+    place = torch.argsort(digits.train.labels[:300], stable=True)
+    own = load(saved(tmp_path / "sorted.npz", digits.train.images[:300][place], digits.train.labels[:300][place]))
+    shown: dict[str, torch.Tensor] = {}
+    for name in ("draw_reconstructions", "draw_activity", "draw_histograms", "draw_map"):
+        monkeypatch.setattr(figures, name, lambda path, dbn, cases, *_, name=name, **__: shown.update({name: cases}) or path)
+    monkeypatch.setattr(monitor, "measure", lambda rbm, cases, *_, **__: shown.update({f"watched {rbm.visible.size}": cases}) or {})
+    job = recipe.start(tmp_path / "run", small_config(stages=("pretrain",), validation=0), own, CPU, "a test")
+    list(recipe.train(job))
+    assert call("plot", tmp_path / "run", "--what", "activity", "histograms", "map", "--cases", 50) == 0
+    first, watched = (shown.pop(f"watched {size}") for size in (64, 48 + 10))
+    assert (watched[:, 48:].sum(0) > 0).all()  # the labels that the memory sees
+    shown["watched"] = first
+    for name, cases in shown.items():
+        classes = {int(own.train.labels[(own.train.images == case).all(1)][0]) for case in cases}
+        assert classes == set(range(10)), name

@@ -135,3 +135,15 @@ def test_sets_that_cannot_be_are_refused_in_words(tmp_path):
     np.save(tmp_path / "labels-0.npy", LABELS[:5])
     with pytest.raises(DataError, match="at least 6"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_sorted_set_is_refused_for_it_would_hold_out_one_class(tmp_path, ordered):
+    labels = np.repeat(np.arange(3), 200)
+    np.save(tmp_path / "images-0.npy", np.zeros((600, 4), np.uint8))
+    np.save(tmp_path / "labels-0.npy", labels if ordered else np.random.default_rng(0).permutation(labels))
+    if ordered:
+        with pytest.raises(DataError, match="none of them is of the classes 0, 1: the set is sorted"):
+            load(tmp_path)
+    else:
+        assert len(load(tmp_path).test) == 100

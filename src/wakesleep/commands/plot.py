@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
 from wakesleep.commands import shared
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 What = Literal["fields", "activity", "histograms", "monitors", "traces", "map", "dreams", "confused"]
 ALL: tuple[What, ...] = ("fields", "activity", "histograms", "monitors", "traces", "map", "dreams", "confused")
@@ -46,6 +49,7 @@ class Plot:
 def run(args: Plot, command: str) -> int:
     """Do it; return the exit status."""
     from wakesleep import figures
+    from wakesleep.data import some
     from wakesleep.foundation.cases import as_probs
     from wakesleep.foundation.rng import generator
     from wakesleep.judging import classify
@@ -71,20 +75,23 @@ def run(args: Plot, command: str) -> int:
         shared.refuse_existing(path, args.overwrite or name == "dreams")
         return path
 
+    def seen(count: int) -> tuple[Tensor, Tensor | None]:
+        cases = some(dataset, part, count)
+        return as_probs(cases.images).to(device), None if cases.labels is None else cases.labels.to(device)
+
     drawn: list[Path] = []
     if "fields" in args.what:
         drawn.append(figures.draw_kinds(place("fields"), dbn, shape))
     if "activity" in args.what:
-        drawn.append(figures.draw_activity(place("activity"), dbn, images[:100]))
+        drawn.append(figures.draw_activity(place("activity"), dbn, seen(100)[0]))
     if "histograms" in args.what:
-        drawn.append(figures.draw_histograms(place("histograms"), dbn, images[:100], None if labels is None else labels[:100], rng=rng))
+        drawn.append(figures.draw_histograms(place("histograms"), dbn, *seen(100), rng=rng))
     if "monitors" in args.what:
         drawn += figures.draw_monitors(folder / "metrics.jsonl", place("monitors"))
     if "traces" in args.what:
         drawn += figures.draw_traces(folder, target)
     if "map" in args.what:
-        chosen = slice(0, args.cases)
-        drawn.append(figures.draw_map(place("map"), dbn, images[chosen], None if labels is None else labels[chosen], classes, seed=args.seed))
+        drawn.append(figures.draw_map(place("map"), dbn, *seen(args.cases), classes, seed=args.seed))
     if "dreams" in args.what:
         drawn.append(figures.draw_dreams(place("dreams"), dbn, shape, rng=rng, steps=figures.DREAM_STEPS))
     if "confused" in args.what and labels is not None and (model.net is not None or dbn.labels):

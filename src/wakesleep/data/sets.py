@@ -23,6 +23,8 @@ from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.options import RAW, PictureOptions
 from wakesleep.foundation.shards import Files, lengths
 
+EXPECTED = 20
+"""So many cases of a class are expected among those held out where one that is absent says that a set is sorted."""
 KNOWN: tuple[str, ...] = ("digits", *SOURCES)
 
 
@@ -315,6 +317,14 @@ def _on_disk(name: str, files: Files) -> Dataset:
     counts = on_disk.count_labels(files)
     names = tuple(str(label) for label in range(0 if counts is None else len(counts)))
     train, test = _split(images, labels, names or None), _split(test_images, test_labels, names or None)
+    if counts is not None and test.labels is not None:
+        held = np.bincount(test.labels.numpy(), minlength=len(counts))
+        absent = [str(label) for label in np.flatnonzero((held == 0) & (counts * len(test) >= EXPECTED * counts.sum()))]
+        if absent:
+            raise DataError(
+                f"{name} holds out its last {len(test):,} cases, and none of them is of the classes {_listed(absent)}: the set is sorted; "
+                "shuffle its cases before you save them, for they are learned from and held out in their order"
+            )
     told = f"{lengths(*files[:2])} {counts if counts is None else counts.tolist()}"
     shape = on_disk.shape(files)
     found = Dataset(name, train, test, shape, names, _checksum(train, test, told.encode()), files)
