@@ -73,10 +73,21 @@ def announce(job: Job) -> Iterator[str]:
     labels = f" <- {job.dbn.labels} labels" if job.dbn.labels else ""
     where = f"{devices.describe(job.device)}, products in {job.config.precision}"
     yield f"net: {'-'.join(map(str, job.dbn.sizes))}{labels}, on {where}, seed {job.config.seed}"
+    yield f"minibatches and learning rates: {', '.join(_steps(job))}"
     ahead = minutes(job)
     spans = (f"{name} {passes} ({_span(ahead[name])})" for name, passes in passes_planned(job).items())
     yield f"passes: {', '.join(spans)}; in all {_span(sum(ahead.values()))} on a quiet machine"
     yield f"run folder: {job.folder}"
+
+
+def _steps(job: Job) -> Iterator[str]:
+    """Yield the size of minibatches and the rates, first to last, of each stage."""
+    config = job.config
+    for name in config.stages:
+        pretrain, hybrid = name == "pretrain", name == "hybrid"
+        each: Any = config.greedy.layer if pretrain else config.hybrid.updown if hybrid else getattr(config, name)
+        last = getattr(each, "final_learning_rate", each.learning_rate)
+        yield f"{name} {each.batch_size} cases, {each.learning_rate:g} to {last:g}"
 
 
 def _span(minutes: float) -> str:

@@ -226,6 +226,7 @@ def _progress(records: Iterator[Pass], job: Job, shown: TextIO) -> Iterator[str]
     from tqdm import tqdm
 
     from wakesleep import report
+    from wakesleep.judging import monitor
 
     work = report.plan(job)
     done = sum(work.get(stage, 0.0) * passes for stage, passes in report.passes_done(job).items())
@@ -237,6 +238,10 @@ def _progress(records: Iterator[Pass], job: Job, shown: TextIO) -> Iterator[str]
             bar.set_description_str(f"{record.stage} {record.epoch}/{record.epochs}")
             bar.set_postfix_str(f"{rate:,.0f} cases/s")
             bar.update(work[record.stage])
+            warning = monitor.silent_units(record.stage, record.metrics) if record.epoch == min(monitor.WATCHED, record.epochs) else None
+            if warning:
+                bar.clear()
+                yield f"warning: {warning}"
             if not shown.isatty():
                 numbers = "  ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())
                 yield f"{record.stage} {record.epoch}/{record.epochs}  {rate:,.0f} cases/s  {numbers}"

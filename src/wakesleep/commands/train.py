@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -13,6 +13,10 @@ from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.options import PictureOptions
 from wakesleep.settings import TrainConfig, preset, read_config
+from wakesleep.settings import suited as by_number
+
+if TYPE_CHECKING:
+    from wakesleep.data import Dataset
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,28 @@ class Train:
 def suited(args: Train) -> Train:
     """Return the defaults of a call: the settings that suit the data set it names, or those of the run it goes on with."""
     if args.resume is None:
-        return Train(config=preset(args.data))
+        return Train(config=settings_for(args))
     data = str(files.read_json(args.resume / "provenance.json").get("data_path", "digits"))
     return Train(data=data, config=read_config(args.resume))
+
+
+_loaded: dict[tuple[str, Path | None, PictureOptions], Dataset] = {}
+"""The set that the defaults of a call were made for, until `run` takes it: a folder of pictures takes a while to read."""
+
+
+def settings_for(args: Train, dataset: Dataset | None = None) -> TrainConfig:
+    """Return the settings that suit the data set of a call; cases of one's own are counted."""
+    if args.data == "digits":
+        return preset(args.data)
+    from wakesleep.data import KNOWN, stays_on_disk
+
+    if args.data in KNOWN or stays_on_disk(args.data):
+        return preset(args.data)
+    if dataset is None:
+        dataset = shared.load_set(args.data, args.data_folder, args.pictures)
+        _loaded.clear()
+        _loaded[args.data, args.data_folder, args.pictures] = dataset
+    return by_number(len(dataset.train), tested=dataset.test is not None)
 
 
 def run(args: Train, command: str) -> int:
@@ -66,8 +89,9 @@ def run(args: Train, command: str) -> int:
     if stopped is not None:
         job = recipe.resume(stopped, shared.same_set(args.data, args.data_folder, about), device)
     else:
-        dataset = shared.load_set(args.data, args.data_folder, args.pictures)
-        shared.tell_unused_settings(args.config, preset(args.data))
+        read = _loaded.pop((args.data, args.data_folder, args.pictures), None)
+        dataset = read or shared.load_set(args.data, args.data_folder, args.pictures)
+        shared.tell_unused_settings(args.config, settings_for(args, dataset))
         job = recipe.start(
             args.out or shared.free_folder(Path("runs") / dataset.name), args.config, dataset, device, command, data_path=args.data
         )

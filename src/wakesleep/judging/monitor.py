@@ -6,6 +6,8 @@ guide to training restricted Boltzmann machines", sections 5, 6, 7 and 15.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -19,6 +21,10 @@ CASES = 500
 """Cases that are looked at: enough to see a trend, few enough to cost nothing."""
 DEAD = 0.01
 """A hidden unit whose mean activity lies below this is called dead, and saturated above one minus this."""
+MANY = 0.5
+"""Share of dead and saturated units that is worth a warning: MNIST's memory has 0.4, and its features none."""
+WATCHED = 3
+"""Pass of a layer after which it is warned of them: by then weights have left where they began, and most of the time is still ahead."""
 
 
 def free_energy_gap(rbm: RBM, training: Tensor, validation: Tensor) -> float:
@@ -60,6 +66,20 @@ def pseudo_log_likelihood(rbm: RBM, cases: Tensor, rng: torch.Generator) -> floa
     turned = total + change[:, None] * rbm.weight[unit]
     rise = -change * rbm.visible_bias[unit] - rbm.hidden.log_partition(turned) + rbm.hidden.log_partition(total)
     return float(logsigmoid(rise).mean())
+
+
+def silent_units(stage: str, metrics: Mapping[str, float]) -> str | None:
+    """Return a warning, in words, where more than half of a layer's hidden units are dead or saturated by its `activity`; else None."""
+    dead, saturated = metrics.get("dead_units", 0.0), metrics.get("saturated_units", 0.0)
+    if dead + saturated <= MANY:
+        return None
+    said = [f"{100 * part:.0f} % of its units are {way}" for part, way in ((dead, "off"), (saturated, "on")) if part >= DEAD]
+    which = "memory" if stage == "memory" else "layer"
+    return (
+        f"{stage}: {' and '.join(said)} for nearly every case, so they tell cases apart no longer, and what stands above learns from the rest. "
+        f"The rate is too high for these cases, or there are more units than they can use: try --greedy.{which}.learning-rate 0.03, smaller "
+        f"--hidden layers, or --greedy.{which}.sparsity-cost 0.01"
+    )
 
 
 def measure(

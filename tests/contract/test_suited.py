@@ -1,0 +1,68 @@
+"""Settings follow from how many cases there are, and units that say nothing are told of while there is time."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wakesleep import cli
+from wakesleep.judging import monitor
+from wakesleep.settings import preset, suited
+
+
+def call(*words: object) -> int:
+    return cli.main([str(word) for word in words])
+
+
+def test_known_sets_have_the_settings_of_their_numbers_of_cases() -> None:
+    assert preset("digits") == suited(1442, tested=True)
+    assert preset("mnist").greedy == suited(60_000).greedy
+    assert (preset("mnist").hidden, preset("mnist").validation) == ((500, 500, 2000), 10_000)
+
+
+@pytest.mark.parametrize("cases", [1, 60, 300, 700, 1442, 5000, 9999, 10_000, 60_000, 10**6])
+def test_every_set_has_enough_updates_and_no_set_too_many_passes(cases: int) -> None:
+    config = suited(cases)
+    layer = config.greedy.layer
+    updates = layer.passes * -(-cases // layer.batch_size)
+    assert updates >= min(3000, 300 * -(-cases // 20))
+    assert 30 <= layer.passes <= 300
+    assert config.backprop.passes >= 20
+    assert config.backprop.passes == config.random.passes, "the rival has as many"
+
+
+def test_of_a_small_set_with_test_cases_all_are_learned_from() -> None:
+    assert suited(700, tested=True).validation == 0
+    assert suited(700).validation == pytest.approx(1 / 6)
+    assert suited(20_000, tested=True).validation == pytest.approx(1 / 6)
+
+
+def test_a_set_of_ones_own_is_trained_with_settings_for_its_cases_and_they_are_said(tmp_path: Path, capsys, digits) -> None:
+    images, labels = digits.train.images[:60].numpy(), digits.train.labels[:60].numpy()
+    np.savez(tmp_path / "few.npz", images=images, labels=labels)
+    few = ["--greedy.layer.passes", 1, "--greedy.memory.passes", 1]
+    assert call("train", "--data", tmp_path / "few.npz", "--out", tmp_path / "run", *few, "--stages", "pretrain") == 0
+    said = capsys.readouterr().out
+    assert "64-200-200-500" in said
+    assert "pretrain 20 cases, 0.1 to 0.01" in said
+
+
+def test_dead_and_saturated_units_are_told_of_in_words() -> None:
+    assert monitor.silent_units("layer 1", {"dead_units": 0.4, "saturated_units": 0.1}) is None
+    assert monitor.silent_units("backprop", {"train_error_percent": 1.0}) is None
+    said = monitor.silent_units("layer 1", {"dead_units": 0.74, "saturated_units": 0.05})
+    assert said is not None
+    assert said.startswith("layer 1: 74 % of its units are off and 5 % of its units are on")
+    assert "--greedy.layer.learning-rate" in said
+    assert "--greedy.memory.learning-rate" in str(monitor.silent_units("memory", {"dead_units": 0.0, "saturated_units": 0.9}))
+
+
+def test_a_run_warns_of_them_after_the_first_passes(tmp_path: Path, capsys, digits) -> None:
+    few = ["--greedy.layer.passes", 4, "--greedy.memory.passes", 1, "--hidden", 200, 20, "--stages", "pretrain"]
+    wild = ["--greedy.layer.learning-rate", 5, "--greedy.layer.final-learning-rate", 5]
+    assert call("train", "--out", tmp_path / "run", *few, *wild) == 0
+    lines = capsys.readouterr().out.splitlines()
+    warned = next(number for number, line in enumerate(lines) if line.startswith("warning: layer 1:"))
+    assert lines[warned + 1].startswith("layer 1 3/4")
+    assert call("train", "--out", tmp_path / "calm", *few) == 0
+    assert "warning: layer" not in capsys.readouterr().out
