@@ -41,7 +41,7 @@ def draw_run(
     drawn = [
         draw_receptive_fields(target / "receptive_fields.png", dbn, dataset.shape),
         draw_reconstructions(target / "reconstructions.png", dbn, cases, dataset.shape),
-        draw_dreams(target / "dreams.png", dbn, dataset.shape, rng=rng, steps=steps),
+        draw_dreams(target / "dreams.png", dbn, dataset.shape, dataset.classes, rng=rng, steps=steps),
     ]
     return drawn + draw_curves(folder / "metrics.jsonl", target)
 
@@ -50,25 +50,34 @@ def draw_receptive_fields(path: Path, dbn: DBN, shape: tuple[int, int]) -> Path:
     """Draw the weights of the 100 strongest units of the first layer."""
     first = dbn.rbm(0) if dbn.tied else dbn.recognition[0]
     weight = first.weight[: dbn.sizes[0]].cpu().numpy()
-    return plots.save_tile(path, plots.receptive_fields(weight), shape, 20)
+    fields = plots.receptive_fields(weight)
+    title = f"Weights of the {len(fields)} strongest units of the first layer: white +, black -"
+    return plots.save_tile(path, fields, shape, 10, title=title)
 
 
 def draw_reconstructions(path: Path, dbn: DBN, cases: Tensor, shape: tuple[int, int]) -> Path:
-    """Draw cases (N, pixels in [0, 1]) above what the net sees in them."""
-    both = torch.cat([cases, dreams.reconstruct(dbn, cases)])
-    return plots.save_tile(path, both.cpu().numpy(), shape, len(cases))
+    """Draw cases (N, pixels in [0, 1]), ten in a row, each row above what the net sees in them."""
+    seen = dreams.reconstruct(dbn, cases)
+    rows = [part for pair in zip(torch.split(cases, 10), torch.split(seen, 10), strict=True) for part in pair]
+    title = "Cases, and what the net sees in them"
+    columns = min(10, len(cases))
+    return plots.save_tile(path, torch.cat(rows).cpu().numpy(), shape, columns, left=["case", "seen"] * (len(rows) // 2), title=title)
 
 
-def draw_dreams(path: Path, dbn: DBN, shape: tuple[int, int], *, rng: torch.Generator, steps: int) -> Path:
-    """Draw ten dreams of each label, a row a label, of DREAM_CLASSES labels at most; without labels a hundred free dreams."""
-    labels = spread(dbn.labels, DREAM_CLASSES).to(rng.device).repeat_interleave(DREAMS_A_LABEL) if dbn.labels else None
+def draw_dreams(path: Path, dbn: DBN, shape: tuple[int, int], classes: Sequence[str], *, rng: torch.Generator, steps: int) -> Path:
+    """Draw ten dreams of each of `classes`, a row a class, of DREAM_CLASSES of them at most; without labels a hundred free dreams."""
+    chosen = spread(dbn.labels, DREAM_CLASSES).to(rng.device)
+    labels = chosen.repeat_interleave(DREAMS_A_LABEL) if dbn.labels else None
     dreamt = dreams.dream(dbn, rng=rng, labels=labels, count=100 if labels is None else None, steps=steps)
-    return plots.save_tile(path, dreamt.pixels.cpu().numpy(), shape, DREAMS_A_LABEL)
+    some = f" ({len(chosen)} of {dbn.labels:,} classes)" if 0 < len(chosen) < dbn.labels else ""
+    title = f"Dreams after {steps:,} Gibbs steps{some}"
+    names = [str(classes[label]) for label in chosen.tolist()]
+    return plots.save_tile(path, dreamt.pixels.cpu().numpy(), shape, DREAMS_A_LABEL, left=names, title=title)
 
 
 def spread(classes: int, most: int) -> Tensor:
     """Return the labels of at most `most` of so many classes, from the first to the last, evenly spread, int64."""
-    return torch.linspace(0, classes - 1, min(classes, most)).round().long()
+    return torch.linspace(0, max(classes - 1, 0), min(classes, most)).round().long()
 
 
 def draw_curves(metrics: Path, folder: Path) -> list[Path]:

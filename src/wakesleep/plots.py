@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -56,38 +57,134 @@ def save_picture(path: Path, sheet: Array, scale: int = 2) -> Path:
     return path
 
 
-def scale_for(shape: tuple[int, int]) -> int:
-    """Return how many times to enlarge pictures of `shape` so that each is about 56 pixels high."""
-    return max(1, round(56 / shape[0]))
+def scale_for(shape: tuple[int, int], height: int = 56) -> int:
+    """Return how many times to enlarge pictures of `shape` so that each is about `height` pixels high, and never smaller."""
+    return max(1, round(height / shape[0]))
 
 
-def save_tile(path: Path, pictures: Array, shape: tuple[int, int], columns: int) -> Path:
-    """Write pictures (N, pixels) in [0, 1] as one tiled picture file; return the path."""
-    return save_picture(path, tile(pictures, shape, columns), scale_for(shape))
+CELL = 84
+"""Height of a picture in a captioned sheet, in pixels, about."""
+BACKGROUND, INK = 0.3, 1.0
+"""Grey levels behind the pictures of a captioned sheet, and of its words."""
+LINE = 18
+"""Height of a line of words, in pixels."""
 
 
-def brain(layers: Sequence[Array], shape: tuple[int, int]) -> Array:
-    """Return the activities of N cases as one grey picture, a row a case: the picture, then a block for each further layer.
+def captioned(
+    pictures: Array,
+    shape: tuple[int, int],
+    columns: int,
+    *,
+    below: Sequence[str] = (),
+    left: Sequence[str] = (),
+    title: str = "",
+    height: int = CELL,
+) -> Array:
+    """Return pictures (N, pixels) in [0, 1] enlarged and laid out row by row in `columns`, with words, as grey (height, width) in [0, 1].
+
+    `below` names each picture, `left` each row. Words too long for their place are cut short.
+
+    Raises:
+        ConfigError: no pictures, or pictures that are not of `shape`.
+    """
+    tile(pictures, shape, columns)  # checks them
+    scale = scale_for(shape, height)
+    cells = [np.kron(np.asarray(picture, np.float32).reshape(shape), np.ones((scale, scale))) for picture in pictures]
+    return _sheet(cells, columns, below=below, left=left, title=title)
+
+
+def _sheet(cells: Sequence[Array], columns: int, *, below: Sequence[str], left: Sequence[str], title: str, above: Sequence[str] = ()) -> Array:
+    """Return grey cells of one size, row by row, with words: `above` heads each column, `below` names each cell, `left` each row."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(13)
+    gap, (high, wide) = 6, cells[0].shape
+    margin = gap + (round(min(max(font.getlength(name) for name in left), 140)) + gap if left else 0)
+    top = gap + LINE * (bool(title) + bool(above))
+    step = high + gap + LINE * bool(below)
+    rows = -(-len(cells) // columns)
+    size = (top + rows * step, max(margin + columns * (wide + gap), round(font.getlength(title)) + 2 * gap))
+    canvas = np.full(size, BACKGROUND, np.float32)
+    words: list[tuple[float, float, str, str, float]] = [(gap, LINE / 2 + 2, title, "lm", size[1])]
+    for number, name in enumerate(above):
+        words.append((margin + number * (wide + gap) + wide / 2, top - LINE / 2 - 2, name, "mm", wide + gap))
+    for number, cell in enumerate(cells):
+        row, column = divmod(number, columns)
+        y, x = top + row * step, margin + column * (wide + gap)
+        canvas[y : y + high, x : x + wide] = cell
+        if below:
+            words.append((x + wide / 2, y + high + LINE / 2 + 1, below[number], "mm", wide + gap))
+        if left and not column:
+            words.append((margin - gap, y + high / 2, left[row], "rm", 140))
+    image = Image.fromarray(_bytes(canvas, 1))
+    draw = ImageDraw.Draw(image)
+    for x, y, text, anchor, room in words:
+        draw.text((x, y), _shortened(text, font, room), fill=round(255 * INK), font=font, anchor=anchor)
+    return np.asarray(image, np.float32) / 255
+
+
+def _shortened(text: str, font: Any, room: float) -> str:
+    """Return `text` as far as it fits into `room` pixels."""
+    if font.getlength(text) <= room:
+        return text
+    while text and font.getlength(f"{text}...") > room:
+        text = text[:-1]
+    return f"{text}..."
+
+
+def save_tile(
+    path: Path,
+    pictures: Array,
+    shape: tuple[int, int],
+    columns: int,
+    *,
+    below: Sequence[str] = (),
+    left: Sequence[str] = (),
+    title: str = "",
+    height: int = CELL,
+) -> Path:
+    """Write pictures (N, pixels) in [0, 1] as one picture file, laid out and named as by `captioned`; return the path."""
+    return save_picture(path, captioned(pictures, shape, columns, below=below, left=left, title=title, height=height), 1)
+
+
+ROW = 96
+"""Height of a case in a picture of all layers, in pixels."""
+
+
+def brain(layers: Sequence[Array], shape: tuple[int, int], *, names: Sequence[str] = (), left: Sequence[str] = (), title: str = "") -> Array:
+    """Return the activities of N cases as one grey picture (height, width) in [0, 1]: of each case the picture, then a block a layer.
 
     `layers` holds (N, pixels) pictures of `shape` and then (N, units) activities, all in [0, 1]; a unit is a square, columns are filled
-    from the top. Few units (labels) are drawn larger.
+    from the top. `names` heads the blocks, `left` names the cases. Cases stand side by side where they would make a tall strip.
     """
-    height = 2 * shape[0]
-    rows = []
+    cases = []
     for case in range(len(layers[0])):
-        blocks = [np.kron(np.asarray(layers[0][case], np.float32).reshape(shape), np.ones((2, 2)))]
-        for layer in layers[1:]:
-            units = np.asarray(layer[case], np.float32)
-            side = max(1, height // len(units))
-            per_column = height // side
-            grid = np.full(-(-len(units) // per_column) * per_column, 0.2, np.float32)
-            grid[: len(units)] = units
-            block = np.kron(grid.reshape(-1, per_column).T, np.ones((side, side)))
-            blocks.append(np.pad(block, ((0, height - block.shape[0]), (0, 0)), constant_values=0.35))
-        spaced = [np.pad(block, ((GAP, GAP), (GAP, 2 * GAP)), constant_values=0.35) for block in blocks]
-        rows.append(np.concatenate(spaced, 1))
-    sheet: Array = np.concatenate(rows).astype(np.float32)
-    return sheet
+        scale = scale_for(shape, ROW)
+        blocks = [np.kron(np.asarray(layers[0][case], np.float32).reshape(shape), np.ones((scale, scale)))]
+        blocks += [_block(np.asarray(layer[case], np.float32), blocks[0].shape[0]) for layer in layers[1:]]
+        cases.append(blocks)
+    widths = [max(block.shape[1], 56) for block in cases[0]]
+    height = cases[0][0].shape[0]
+    cells = []
+    for blocks in cases:
+        padded = [
+            np.pad(block, ((0, height - block.shape[0]), (0, width - block.shape[1] + 3 * GAP)), constant_values=BACKGROUND)
+            for block, width in zip(blocks, widths, strict=True)
+        ]
+        cells.append(np.concatenate(padded, 1))
+    columns = min(len(cells), math.ceil((len(cells) * height / cells[0].shape[1]) ** 0.5))
+    heads = ", ".join(names)
+    return _sheet(cells, columns, below=left, left=(), title=f"{title}{': ' if title and heads else ''}{heads}")
+
+
+def _block(units: Array, height: int) -> Array:
+    """Return the activities of a layer as squares, columns filled from the top, at most `height` high and about twice as wide as high."""
+    side = int(np.clip((2 * height * height / len(units)) ** 0.5, 2, max(2, height // min(len(units), 10))))
+    per_column = max(1, height // side)
+    grid = np.full(-(-len(units) // per_column) * per_column, BACKGROUND, np.float32)
+    grid[: len(units)] = units
+    block: Array = np.kron(grid.reshape(-1, per_column).T, np.ones((side, side)))
+    return block
 
 
 def save_movie(path: Path, sheets: Sequence[Array], scale: int = 2, frames_per_second: float = 12) -> Path:

@@ -77,22 +77,27 @@ def run(args: Dream, command: str) -> int:
         labels = torch.arange(dbn.labels)
     count = args.count if labels is None else len(labels)
 
+    units = [*dbn.sizes[1:], *([dbn.labels] if dbn.labels else [])]
+    kinds = [*(f"layer {layer + 1}" for layer in range(dbn.depth - 1)), "top", *(["labels"] if dbn.labels else [])]
+    blocks = ["pixels", *(f"{kind} ({number:,})" for kind, number in zip(kinds, units, strict=True))]
+
     def sheet(dreamt: dreams.Dream) -> plots.Array:
+        names = () if dreamt.labels is None else [classes[label] for label in dreamt.labels.tolist()]
         if args.brain:
-            return plots.brain([layer.cpu().numpy() for layer in dreams.activities(dbn, dreamt.chains, rng)], shape)
-        return plots.tile(dreamt.pixels.cpu().numpy(), shape, min(args.columns, count))
+            layers = [layer.cpu().numpy() for layer in dreams.activities(dbn, dreamt.chains, rng)]
+            return plots.brain(layers, shape, names=blocks, left=names, title="Of each dream")
+        return plots.captioned(dreamt.pixels.cpu().numpy(), shape, min(args.columns, count), below=names)
 
     sampler = gibbs.run if not args.tempering else tempering.Tempered(torch.linspace(0, 1, args.tempering))
-    scale = 2 if args.brain else plots.scale_for(shape)
     if args.movie is not None:
         steps = 300 if args.steps is None else args.steps
         shown = list(dreams.frames(dbn, rng=rng, labels=labels, count=count, steps=steps, every=args.every, sampler=sampler))
-        plots.save_movie(out, [sheet(dreamt) for dreamt in shown], scale)
+        plots.save_movie(out, [sheet(dreamt) for dreamt in shown], 1)
         dreamt = shown[-1]
     else:
         steps = 1000 if args.steps is None else args.steps
         dreamt = dreams.dream(dbn, rng=rng, labels=labels, count=count, steps=steps, sampler=sampler)
-        plots.save_picture(out, sheet(dreamt), scale)
+        plots.save_picture(out, sheet(dreamt), 1)
     held = None if dreamt.labels is None else [classes[label] for label in dreamt.labels.tolist()]
     swaps = [round(rate, 3) for rate in sampler.swap_rates.tolist()] if isinstance(sampler, tempering.Tempered) else None
     if args.json:

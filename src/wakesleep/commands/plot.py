@@ -93,7 +93,7 @@ def run(args: Plot, command: str) -> int:
     if "map" in args.what:
         drawn.append(figures.draw_map(place("map"), dbn, *seen(args.cases), classes, seed=args.seed))
     if "dreams" in args.what:
-        drawn.append(figures.draw_dreams(place("dreams"), dbn, shape, rng=rng, steps=figures.DREAM_STEPS))
+        drawn.append(figures.draw_dreams(place("dreams"), dbn, shape, classes, rng=rng, steps=figures.DREAM_STEPS))
     if "confused" in args.what and labels is not None and (model.net is not None or dbn.labels):
         log_probs = backprop.log_probs(model.net, images) if model.net is not None else classify.log_probs(dbn, images)
         drawn.append(figures.draw_confused(place("confused"), images, labels, log_probs, shape, classes))

@@ -61,7 +61,9 @@ def run(args: Recognize, command: str) -> int:
         if model.dbn.labels:
             clamped = torch.full((5,), classes.index(label), device=picture.device)
             seen.append(dreams.imagine(model.dbn, picture.expand(5, -1), clamped, rng=rng, steps=args.steps))
-        plots.save_tile(args.imagine, torch.cat(seen).cpu().numpy(), shape, 7)
+        names = ["as given", "as seen", *[f"imagined: {label}"] * (sum(map(len, seen)) - 2)]
+        title = f"{args.image.name}: {label} ({probs[label]:.1%})"
+        plots.save_tile(args.imagine, torch.cat(seen).cpu().numpy(), shape, len(names), below=names, title=title, height=112)
     if args.json:
         print(files.to_json({"label": label, "probabilities": probs, "method": "backprop" if model.net is not None else "free-energy"}))
         return 0

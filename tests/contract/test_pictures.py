@@ -1,0 +1,71 @@
+"""Pictures a person can read: named, enlarged, and never a strip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from wakesleep import figures, plots
+from wakesleep.cli import main
+from wakesleep.foundation.rng import generator
+from wakesleep.model.dbn import DBN
+
+
+@pytest.mark.parametrize("sizes", [(64, 24, 32), (784, 500, 500, 2000), (12, 3)], ids=str)
+@pytest.mark.parametrize("count", [1, 20])
+def test_activities_of_many_dreams_are_no_strip(sizes: tuple[int, ...], count: int) -> None:
+    shape = {64: (8, 8), 784: (28, 28), 12: (3, 4)}[sizes[0]]
+    sheet = plots.brain([np.zeros((count, size)) for size in (*sizes, 10)], shape, left=["7"] * count)
+    assert sheet.shape[0] <= 1.5 * sheet.shape[1]
+    assert sheet.shape[1] <= 12 * sheet.shape[0]
+    assert sheet.shape[0] >= 96
+
+
+def _differs(some: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.argwhere(some != other)
+
+
+def test_words_stand_where_they_belong_and_pictures_are_left_as_they_are() -> None:
+    pictures = np.random.default_rng(0).random((4, 16))
+    plain = plots.captioned(pictures, (4, 4), 2, below=[" "] * 4, left=["  "] * 2, title=" ")
+    named = plots.captioned(pictures, (4, 4), 2, below=["a", "b", "c", "d"], left=["  "] * 2, title=" ")
+    places = _differs(plain, named)
+    pitch = 84 + 6 + 18
+    assert set(((places[:, 0] - 6 - 18) % pitch) // 84) == {1}  # below each picture, never in it
+    assert len(set((places[:, 0] - 24) // pitch)) == 2
+    picture = plain[24 : 24 + 84, -2 * 90 : -90 - 6][::21, ::21]
+    np.testing.assert_allclose(picture, pictures[0].reshape(4, 4), atol=1 / 255)
+
+
+def test_a_long_name_is_cut_and_moves_nothing() -> None:
+    pictures = np.zeros((2, 16))
+    short, long = (plots.captioned(pictures, (4, 4), 2, below=[name] * 2) for name in ("x", "an extraordinarily long name of a class"))
+    assert short.shape == long.shape
+
+
+def test_the_closing_picture_is_bounded_however_many_classes_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    real = figures.dreams.dream
+    monkeypatch.setattr(figures.dreams, "dream", lambda *args, **words: asked.append(words["labels"]) or real(*args, **{**words, "steps": 1}))
+    dbn = DBN((16, 8), labels=1394, rng=generator(0))
+    path = figures.draw_dreams(tmp_path / "d.png", dbn, (4, 4), [str(n) for n in range(1394)], rng=generator(0), steps=1000)
+    assert len(asked[0]) == figures.DREAM_CLASSES * figures.DREAMS_A_LABEL
+    assert (int(asked[0].min()), int(asked[0].max())) == (0, 1393)
+    with Image.open(path) as picture:
+        assert picture.size[0] < picture.size[1] < 3000
+    assert torch.equal(figures.spread(10, 20), torch.arange(10))
+
+
+def test_what_is_imagined_is_named(run_folder: Path, tmp_path: Path) -> None:
+    picture = Image.new("L", (30, 30), 0)
+    picture.paste(255, (12, 5, 18, 25))
+    picture.save(tmp_path / "digit.png")
+    words = ["recognize", str(run_folder), str(tmp_path / "digit.png"), "--imagine", str(tmp_path / "i.png")]
+    assert main(words) == 0
+    with Image.open(tmp_path / "i.png") as picture:
+        assert picture.size[0] >= 7 * 112
+        assert picture.size[1] >= 112 + 2 * 18
