@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -24,19 +22,24 @@ def digits() -> tuple[np.ndarray, ...]:
     return tuple(train_test_split((X / 16).astype(np.float32), y, train_size=600, test_size=300, random_state=0, stratify=y))
 
 
-def test_defaults_are_the_cores_settings() -> None:
+def test_defaults_are_in_one_place() -> None:
     for cls in (DBNTransformer, DBNClassifier, DBNRegressor):
-        config = cls()._greedy_config()
-        assert config == DEFAULTS.greedy
+        assert cls()._greedy_config() == DEFAULTS.greedy
         assert tuple(cls().hidden_layer_sizes) == ((100,) if cls is DBNRegressor else DEFAULTS.hidden)
-    classifier = DBNClassifier()
-    classifier.sample_visible_ = DEFAULTS.backprop.sample_pixels
-    assert classifier._backprop_config(once=False) == DEFAULTS.backprop
-    regressor = dataclasses.replace(DEFAULTS.backprop, sample_pixels=False, learning_rate=0.03)
-    net = DBNRegressor()
+    assert DBNClassifier()._tuning(DEFAULTS.updown, once=False, cases=100) == DEFAULTS.updown
+
+
+@pytest.mark.parametrize(("cases", "passes", "batch"), [(100, 30, 20), (1500, 30, 20), (2000, 23, 20), (4000, 12, 20), (60_000, 10, 50)])
+def test_passes_and_minibatches_follow_the_number_of_cases(cases: int, passes: int, batch: int) -> None:
+    net = DBNClassifier()
     net.sample_visible_ = False
-    assert net._backprop_config(once=False) == regressor
-    assert classifier._tuning(DEFAULTS.updown, once=False) == DEFAULTS.updown
+    config = net._greedy_config(cases).layer
+    assert (config.passes, config.batch_size) == (passes, batch)
+    assert (net._backprop_config(False, cases).passes, net._backprop_config(False, cases).batch_size) == (20, batch)
+    net.set_params(n_iter=7, batch_size=8, fine_tune_n_iter=9)
+    config = net._greedy_config(cases).layer
+    assert (config.passes, config.batch_size) == (7, 8)
+    assert (net._backprop_config(False, cases).passes, net._backprop_config(False, cases).batch_size) == (9, 8)
 
 
 @pytest.mark.parametrize(("fine_tune", "bar"), [("backprop", 0.93), ("updown", 0.85), ("hybrid", 0.9), (None, 0.85)])

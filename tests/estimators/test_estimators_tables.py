@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import torch
 from sklearn.datasets import load_digits, make_classification
 
 from wakesleep.estimators import BernoulliRBM, DBNClassifier, DBNRegressor, DBNTransformer, shared
-from wakesleep.foundation.errors import DataError
+from wakesleep.estimators.tuned import Centred, moments
+from wakesleep.foundation.errors import ConfigError, DataError
 
 QUICK: dict[str, Any] = {"hidden_layer_sizes": (20, 30), "n_iter": 2, "fine_tune_n_iter": 3, "random_state": 0}
 DIGITS, LABELS = load_digits(return_X_y=True)
@@ -118,3 +120,47 @@ def test_a_single_layer_that_holds_the_labels_takes_missing_values() -> None:
     unknown = np.isnan(holes)
     error = ((net.impute(holes, how="mean", random_state=0) - X)[unknown] ** 2).mean()
     assert error < 0.6 * ((np.broadcast_to(np.nanmean(holes, 0), X.shape) - X)[unknown] ** 2).mean()
+
+
+@pytest.mark.parametrize("missing", ["error", "sample"])
+def test_a_net_that_learned_from_centred_values_takes_them_as_they_are(missing: str) -> None:
+    """Backpropagation sees centred values; the net it leaves does not, nor does it lose what pretraining knew."""
+    X, y = make_classification(300, 6, random_state=0)
+    net = DBNClassifier(**{**QUICK, "fine_tune_n_iter": 0}, missing=missing).fit(X, y)
+    pretrained = net.predict_proba(X)
+    tuned = DBNClassifier(**{**QUICK, "fine_tune_n_iter": 1, "fine_tune_learning_rate": 1e-12}, missing=missing).fit(X, y)
+    np.testing.assert_allclose(tuned.predict_proba(X), pretrained, atol=1e-5)
+    images = torch.from_numpy(shared.to_range(net, X)).float()
+    centred = Centred(**moments(images))
+    first = net.net_[0]
+    expected = first(images)
+    centred.take_over(first)
+    np.testing.assert_allclose(first(centred(images)).detach(), expected.detach(), atol=1e-5)
+    np.testing.assert_allclose(centred(images).mean(0), 0, atol=1e-5)
+    assert float(centred(images).square().mean()) == pytest.approx(1, abs=1e-4)
+
+
+def test_early_stopping_waits_while_the_net_says_the_same_of_all() -> None:
+    """Accuracy stands still at the share of the largest class for many passes, in which the likelihood gets better."""
+    X, y = make_classification(900, 12, n_informative=8, n_classes=3, weights=[0.6, 0.3], random_state=0)
+    net = DBNClassifier((20, 30), n_iter=2, fine_tune_n_iter=60, fine_tune_learning_rate=0.05, n_iter_no_change=3, random_state=0)
+    accuracy = net.set_params(early_stopping=True).fit(X, y).score(X, y)
+    assert accuracy > np.bincount(y).max() / len(y) + 0.1
+    assert net.best_validation_score_ == max(net.validation_scores_)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("n_iter", "10"), ("batch_size", 10.5), ("learning_rate", None), ("hidden_layer_sizes", "20"), ("missing", None), ("class_weight", 3)],
+)
+def test_parameters_of_another_type_are_named(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"{name} = "):
+        DBNClassifier(**{**QUICK, name: value}).fit(DIGITS[:50], LABELS[:50])
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    given = {"hidden_layer_sizes": np.array([20, 30]), "n_iter": np.int64(2), "batch_size": np.int32(20), "learning_rate": np.float32(0.2)}
+    found = DBNClassifier(**{**QUICK, **given}).fit(DIGITS[:200], LABELS[:200])
+    plain = {"hidden_layer_sizes": (20, 30), "n_iter": 2, "batch_size": 20, "learning_rate": float(np.float32(0.2))}
+    expected = DBNClassifier(**{**QUICK, **plain}).fit(DIGITS[:200], LABELS[:200])
+    np.testing.assert_array_equal(found.predict_proba(DIGITS), expected.predict_proba(DIGITS))

@@ -42,7 +42,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         hidden_layer_sizes: units of each hidden layer, from the visible units up; the last one is the top of the memory.
         fine_tune: "backprop", from the pretrained weights; "updown", contrastive wake-sleep: a better generative model, also from unlabelled
             cases; "hybrid", both at once on the same weights; None, pretraining alone.
-        fine_tune_n_iter: passes of fine-tuning; None: those of small sets (80 of backprop, 30 of updown, the core's of hybrid).
+        fine_tune_n_iter: passes of fine-tuning; None: 20 of backprop, 30 of updown and of hybrid.
         fine_tune_learning_rate: rate of fine-tuning in the first pass; None: the method's own.
         sample_visible: backpropagation sees each visible unit as a binary state drawn anew with its value as probability, so that it overfits
             less; right for bits and for ink on paper, fatal for real numbers. "auto" does so where the draws would have at most half as much
@@ -54,8 +54,8 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         unlabeled: the value of y that marks a case whose class nobody knows, e.g. -1 as elsewhere in scikit-learn; directed layers learn from
             these cases too, and so does "updown". None: every value is a class.
         class_weight: weights of the classes, which multiply `sample_weight`: a dictionary, or "balanced", N / (classes x cases of the class).
-        n_iter: passes over the cases for each layer of pretraining.
-        batch_size: cases in a minibatch, of pretraining and of fine-tuning.
+        n_iter: passes over the cases for each layer of pretraining; "auto": 30, beyond 1,500 cases as many as show 45,000, at least 10.
+        batch_size: cases in a minibatch, of pretraining and of fine-tuning; "auto": 20, and 50 for more than 5,000 cases.
         learning_rate: rate of pretraining in the first pass.
         final_learning_rate: rate of pretraining in the last pass, reached in a straight line.
         momentum: momentum of pretraining after its first passes.
@@ -64,8 +64,8 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         persistent: persistent chains (PCD) in pretraining instead of chains that start at the data (CD).
         sparsity_target: wanted mean activity of a hidden unit; only used with a sparsity cost.
         sparsity_cost: weight of the cross-entropy between wanted and running mean activity; 0 turns it off.
-        scale: "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, if any value lies outside [0, 1], and clips what
-            comes later; "warn" uses values as they are; None refuses values outside [0, 1].
+        scale: "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, outliers left out, if any value lies outside
+            [0, 1], and clips what comes later; "warn" uses values as they are; None refuses values outside [0, 1].
         missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible units, drawn anew from the first layer after
             each of its passes, and averages predictions over ten fillings by the whole net.
         warm_start: let `fit` go on where the last one ended: with fine-tuning where there is any, else with pretraining.
@@ -83,6 +83,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         n_iter_: passes done in all stages.
         history_: a dictionary a pass: stage, pass and what was measured.
         scaler_: the MinMaxScaler in use, or None.
+        outlier_columns_: the numbers of the columns in which outliers were clipped.
         n_features_in_: D, and `feature_names_in_` where X had names.
 
     >>> from sklearn.datasets import load_digits
@@ -94,7 +95,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
 
     def __init__(
         self,
-        hidden_layer_sizes: Sequence[int] = DEFAULTS.hidden,
+        hidden_layer_sizes: int | Sequence[int] = DEFAULTS.hidden,
         *,
         fine_tune: Literal["backprop", "updown", "hybrid"] | None = "backprop",
         fine_tune_n_iter: int | None = None,
@@ -105,8 +106,8 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         n_iter_no_change: int = 10,
         unlabeled: Any = None,
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,
-        n_iter: int = LAYER.passes,
-        batch_size: int = LAYER.batch_size,
+        n_iter: int | Literal["auto"] = "auto",
+        batch_size: int | Literal["auto"] = "auto",
         learning_rate: float = LAYER.learning_rate,
         final_learning_rate: float = LAYER.final_learning_rate,
         momentum: float = LAYER.momentum,
@@ -120,7 +121,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         warm_start: bool = False,
         device: str = "auto",
         precision: str = "float32",
-        verbose: int = 0,
+        verbose: bool | int = 0,
         random_state: Any = None,
     ) -> None:
         super().__init__(
@@ -180,7 +181,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         if not goes_on:
             self._pretrain(images, known, targets, weights, rng)
         elif self.fine_tune is None:
-            for _ in range(self.n_iter):
+            for _ in range(self._passes(len(images))):
                 self._pass_over_chunk(images, known, targets, weights, rng)
         else:
             images = self._fill(images, known, rng)
@@ -328,10 +329,10 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         """Hand the pretrained net to the way of fine-tuning that was asked for."""
         labelled = labels != UNLABELLED
         if self.fine_tune == "updown":
-            self._tune(self.dbn_, self._wake_sleep(images, labels, weights, rng), self._tuning(DEFAULTS.updown, once), score)
+            self._tune(self.dbn_, self._wake_sleep(images, labels, weights, rng), self._tuning(DEFAULTS.updown, once, len(images)), score)
         elif self.fine_tune == "hybrid":
             both = self._hybrid(images, labels, weights, rng) if labelled.any() else self._wake_sleep(images, labels, weights, rng)
-            self._tune(self.dbn_, both, self._tuning(DEFAULTS.hybrid.updown, once), score)
+            self._tune(self.dbn_, both, self._tuning(DEFAULTS.hybrid.updown, once, len(images)), score)
         elif self.fine_tune == "backprop":
             if not hasattr(self, "net_"):
                 self.net_ = backprop.classifier(self.dbn_, len(self.classes_), rng=rng)

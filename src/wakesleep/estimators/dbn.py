@@ -38,16 +38,23 @@ NO_CHAINS = ChainsConfig(share=0.0)
 LAYER = replace(_DIGITS.greedy.layer, passes=30)
 DEFAULTS = replace(
     _DIGITS,
-    hidden=(300, 600),
+    hidden=(200, 300),
     greedy=GreedyConfig(LAYER, LAYER, chains=NO_CHAINS),
-    backprop=replace(_DIGITS.backprop, passes=80, learning_rate=0.1, sample_pixels=True),
+    backprop=replace(_DIGITS.backprop, passes=20, learning_rate=0.3),
 )
-"""Where defaults come from: the settings of `make train` for small sets, with half its passes of pretraining on one layer less (as accurate
-on parts of the digits' training cases, in a third of the time) and pixels drawn anew in each of twice its passes of backpropagation."""
+"""Where defaults come from: the settings of `make train` for small sets, with fewer passes and units, and the rate of backpropagation that
+centred values allow; chosen on parts of the training cases of six sets (docs/scikit-learn.md)."""
+SHOWN = 45_000
+"""Cases that pretraining of a layer shows at most, unless ten passes show more."""
 Function = Callable[[DBN, nn.Sequential | None, Tensor], Tensor]
 """What a prediction does: net, the net fine-tuned from it, images (N, D) -> (N, ...)."""
 DRAWS, SWEEPS = 10, 20
 """Over how many fillings of missing values a prediction is averaged, and sweeps of the net to each."""
+
+
+def passes_for(cases: int, most: int, shown: int, least: int) -> int:
+    """Return how many passes over `cases` cases show `shown` of them, at most `most` and at least `least`."""
+    return max(least, min(most, -(-shown // max(cases, 1))))
 
 
 class DBNEstimator(BaseEstimator):
@@ -55,10 +62,10 @@ class DBNEstimator(BaseEstimator):
 
     def __init__(
         self,
-        hidden_layer_sizes: Sequence[int] = DEFAULTS.hidden,
+        hidden_layer_sizes: int | Sequence[int] = DEFAULTS.hidden,
         *,
-        n_iter: int = LAYER.passes,
-        batch_size: int = LAYER.batch_size,
+        n_iter: int | Literal["auto"] = "auto",
+        batch_size: int | Literal["auto"] = "auto",
         learning_rate: float = LAYER.learning_rate,
         final_learning_rate: float = LAYER.final_learning_rate,
         momentum: float = LAYER.momentum,
@@ -72,7 +79,7 @@ class DBNEstimator(BaseEstimator):
         warm_start: bool = False,
         device: str = "auto",
         precision: str = "float32",
-        verbose: int = 0,
+        verbose: bool | int = 0,
         random_state: Any = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -146,11 +153,19 @@ class DBNEstimator(BaseEstimator):
     def _device(self) -> torch.device:
         return self.dbn_.memory.weight.device
 
-    def _greedy_config(self) -> GreedyConfig:
-        """Return the settings of pretraining, the same for all layers."""
+    def _passes(self, cases: int) -> int:
+        """Return how many passes over that many cases each layer is pretrained for."""
+        return passes_for(cases, LAYER.passes, SHOWN, 10) if self.n_iter == "auto" else self.n_iter
+
+    def _batch(self, cases: int) -> int:
+        """Return how many of that many cases make a minibatch."""
+        return (20 if cases <= 5000 else 50) if self.batch_size == "auto" else self.batch_size
+
+    def _greedy_config(self, cases: int = 0) -> GreedyConfig:
+        """Return the settings of pretraining on that many cases, the same for all layers."""
         layer = CDConfig(
-            passes=self.n_iter,
-            batch_size=self.batch_size,
+            passes=self._passes(cases),
+            batch_size=self._batch(cases),
             learning_rate=self.learning_rate,
             final_learning_rate=self.final_learning_rate,
             momentum=self.momentum,
@@ -216,7 +231,7 @@ class DBNEstimator(BaseEstimator):
 
     def _pretrain(self, images: Tensor, known: Tensor | None, labels: Tensor | None, weights: Tensor | None, rng: torch.Generator) -> None:
         """Let the core pretrain layer by layer; missing pixels are drawn anew after each pass of the first layer."""
-        config = self._greedy_config()
+        config = self._greedy_config(len(images))
         passes = self._layer_by_layer(images, known, labels, weights, rng, config)
         for record in self._watch(passes, config.layer.passes * self.dbn_.depth):
             self._chunks = {**(self._chunks or {}), f"layer {record.state['layer']}": record.state["inner"]}
@@ -339,8 +354,8 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
     Args:
         hidden_layer_sizes: units of each hidden layer, from the visible units up.
         layer: which hidden layer's activities are the features, from 1; None: the top one.
-        n_iter: passes over the cases for each layer of pretraining.
-        batch_size: cases in a minibatch, of pretraining and of fine-tuning.
+        n_iter: passes over the cases for each layer of pretraining; "auto": 30, beyond 1,500 cases as many as show 45,000, at least 10.
+        batch_size: cases in a minibatch, of pretraining and of fine-tuning; "auto": 20, and 50 for more than 5,000 cases.
         learning_rate: rate of pretraining in the first pass.
         final_learning_rate: rate of pretraining in the last pass, reached in a straight line.
         momentum: momentum of pretraining after its first passes.
@@ -349,8 +364,8 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
         persistent: persistent chains (PCD) in pretraining instead of chains that start at the data (CD).
         sparsity_target: wanted mean activity of a hidden unit; only used with a sparsity cost.
         sparsity_cost: weight of the cross-entropy between wanted and running mean activity; 0 turns it off.
-        scale: "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, if any value lies outside [0, 1], and clips what
-            comes later; "warn" uses values as they are; None refuses values outside [0, 1].
+        scale: "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, outliers left out, if any value lies outside
+            [0, 1], and clips what comes later; "warn" uses values as they are; None refuses values outside [0, 1].
         missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible units, drawn anew from the first layer after
             each of its passes, and averages predictions over ten fillings by the whole net.
         warm_start: let `fit` go on where the last one ended: with fine-tuning where there is any, else with pretraining.
@@ -364,6 +379,7 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
         n_iter_: passes done in all stages.
         history_: a dictionary a pass: stage, pass and what was measured.
         scaler_: the MinMaxScaler in use, or None.
+        outlier_columns_: the numbers of the columns in which outliers were clipped.
         n_features_in_: D, and `feature_names_in_` where X had names.
 
     Raises:
@@ -377,11 +393,11 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
 
     def __init__(
         self,
-        hidden_layer_sizes: Sequence[int] = DEFAULTS.hidden,
+        hidden_layer_sizes: int | Sequence[int] = DEFAULTS.hidden,
         *,
         layer: int | None = None,
-        n_iter: int = LAYER.passes,
-        batch_size: int = LAYER.batch_size,
+        n_iter: int | Literal["auto"] = "auto",
+        batch_size: int | Literal["auto"] = "auto",
         learning_rate: float = LAYER.learning_rate,
         final_learning_rate: float = LAYER.final_learning_rate,
         momentum: float = LAYER.momentum,
@@ -395,7 +411,7 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
         warm_start: bool = False,
         device: str = "auto",
         precision: str = "float32",
-        verbose: int = 0,
+        verbose: bool | int = 0,
         random_state: Any = None,
     ) -> None:
         super().__init__(
@@ -434,7 +450,7 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
         rng = shared.fresh_rng(source, self._device)
         images, known = self._images(shared.take(X, taking_part), rng)
         if goes_on:
-            for _ in range(self.n_iter):
+            for _ in range(self._passes(len(images))):
                 self._pass_over_chunk(images, known, None, weights, rng)
         else:
             self._pretrain(images, known, None, weights, rng)

@@ -57,7 +57,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         sparsity_target: wanted mean activity of a hidden unit; only used with a sparsity cost.
         sparsity_cost: weight of the cross-entropy between wanted and running mean activity; 0 turns it off.
         scale: "warn" uses values outside [0, 1] as they are, as scikit-learn does, and says so; "auto" maps columns to [0, 1] by the smallest
-            and largest value seen in fit, if any value lies outside; None refuses them.
+            and largest value seen in fit, outliers left out, if any value lies outside; None refuses them.
         missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible units, drawn anew from the model after each
             pass, and averages what `transform` and `score_samples` say over twenty fillings.
         warm_start: let `fit` go on where the last one ended.
@@ -72,6 +72,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         h_samples_: hidden states of the persistent chains, (batch_size, n_components).
         n_iter_: passes done.
         scaler_: the MinMaxScaler in use, or None.
+        outlier_columns_: the numbers of the columns in which outliers were clipped.
         n_features_in_: D, and `feature_names_in_` where X had names.
 
     >>> import numpy as np
@@ -89,7 +90,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         learning_rate: float = 0.1,
         batch_size: int = 10,
         n_iter: int = 10,
-        verbose: int = 0,
+        verbose: bool | int = 0,
         random_state: Any = None,
         persistent: bool = True,
         n_gibbs_steps: int = CDConfig.gibbs_steps,

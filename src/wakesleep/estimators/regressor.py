@@ -35,7 +35,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
     Args:
         hidden_layer_sizes: units of each hidden layer, from the visible units up.
         fine_tune: "backprop", through the whole net; None, the readout alone, from features as they are.
-        fine_tune_n_iter: passes of fine-tuning; None: those of small sets (80).
+        fine_tune_n_iter: passes of fine-tuning; None: 80.
         fine_tune_learning_rate: rate of fine-tuning in the first pass; None: 0.03, for wide layers diverge at more.
         sample_visible: backpropagation sees each visible unit as a binary state drawn anew with its value as probability, so that it overfits
             less; "auto" does so where the draws would have at most half as much noise as the values have variance.
@@ -43,7 +43,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
             passes, and keep the best of all.
         validation_fraction: part of the cases that is held out, from pretraining too.
         n_iter_no_change: passes without a better score after which fine-tuning stops, and passes in which the rate then falls.
-        n_iter: passes over the cases for each layer of pretraining.
+        n_iter: passes over the cases for each layer of pretraining; "auto": 30, beyond 1,500 cases as many as show 45,000, at least 10.
         batch_size: cases in a minibatch, of pretraining and of fine-tuning.
         learning_rate: rate of pretraining in the first pass.
         final_learning_rate: rate of pretraining in the last pass, reached in a straight line.
@@ -53,8 +53,8 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         persistent: persistent chains (PCD) in pretraining instead of chains that start at the data (CD).
         sparsity_target: wanted mean activity of a hidden unit; only used with a sparsity cost.
         sparsity_cost: weight of the cross-entropy between wanted and running mean activity; 0 turns it off.
-        scale: "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, if any value lies outside [0, 1], and clips what
-            comes later; "warn" uses values as they are; None refuses values outside [0, 1].
+        scale: "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, outliers left out, if any value lies outside
+            [0, 1], and clips what comes later; "warn" uses values as they are; None refuses values outside [0, 1].
         missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible units, drawn anew from the first layer after
             each of its passes, and averages predictions over ten fillings by the whole net.
         warm_start: let `fit` go on where the last one ended: with fine-tuning where there is any, else with pretraining.
@@ -72,6 +72,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         n_iter_: passes done in all stages.
         history_: a dictionary a pass: stage, pass and what was measured.
         scaler_: the MinMaxScaler in use, or None.
+        outlier_columns_: the numbers of the columns in which outliers were clipped.
         n_features_in_: D, and `feature_names_in_` where X had names.
 
     >>> import numpy as np
@@ -83,11 +84,11 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
     target_mean_: Array
     target_scale_: Array
     _target_variance: Array
-    _backprop_defaults = replace(DEFAULTS.backprop, learning_rate=RATE)
+    _backprop_defaults = replace(DEFAULTS.backprop, learning_rate=RATE, passes=80)
 
     def __init__(
         self,
-        hidden_layer_sizes: Sequence[int] = HIDDEN,
+        hidden_layer_sizes: int | Sequence[int] = HIDDEN,
         *,
         fine_tune: Literal["backprop"] | None = "backprop",
         fine_tune_n_iter: int | None = None,
@@ -96,8 +97,8 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
-        n_iter: int = LAYER.passes,
-        batch_size: int = LAYER.batch_size,
+        n_iter: int | Literal["auto"] = "auto",
+        batch_size: int | Literal["auto"] = 20,
         learning_rate: float = LAYER.learning_rate,
         final_learning_rate: float = LAYER.final_learning_rate,
         momentum: float = LAYER.momentum,
@@ -111,7 +112,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         warm_start: bool = False,
         device: str = "auto",
         precision: str = "float32",
-        verbose: int = 0,
+        verbose: bool | int = 0,
         random_state: Any = None,
     ) -> None:
         super().__init__(

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
+from wakesleep.foundation.values import as_kind
 from wakesleep.learning.configs import require
 from wakesleep.learning.records import Pass
 
@@ -58,7 +59,16 @@ def check_cases(estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool
     options: dict[str, Any] = {"accept_sparse": "csr"} if sparse else {}
     if not isinstance(y, str):
         options |= {"multi_output": numeric, "y_numeric": numeric}
-    found = validate_data(estimator, X, y, reset=reset, dtype=(np.float64, np.float32), ensure_all_finite="allow-nan", **options)
+    try:
+        found = validate_data(estimator, X, y, reset=reset, dtype=(np.float64, np.float32), ensure_all_finite="allow-nan", **options)
+    except ValueError as error:
+        words = categories_of(X) if "could not convert" in str(error) else []
+        if words:
+            raise DataError(
+                f"the columns {', '.join(map(repr, words))} hold categories ({error}), and a net learns from numbers: "
+                f"wakesleep.make_dbn_pipeline({type(estimator).__name__}()) makes columns of both fit for it"
+            ) from error
+        raise
     cases = found if isinstance(y, str) else found[0]
     values = _values(cases)
     if estimator.missing == "error" and has_missing(cases):
@@ -67,6 +77,13 @@ def check_cases(estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool
             "as unknown states of its visible units and draw them from the model: missing='sample'; or fill them first (SimpleImputer)"
         )
     return found
+
+
+def categories_of(X: Any) -> list[Any]:
+    """Return the names of the columns of a data frame that hold no numbers; none of anything else."""
+    if not hasattr(X, "dtypes") or not hasattr(X, "columns"):
+        return []
+    return [name for name, dtype in zip(X.columns, X.dtypes, strict=True) if getattr(dtype, "kind", "O") not in "biufc"]
 
 
 def check_dense(estimator: Any, X: Any) -> Array:
@@ -285,14 +302,26 @@ def watch(passes: Iterator[Pass], total: int, verbose: int, name: str) -> Iterat
             yield record
 
 
+def check_parameters(estimator: Any) -> None:
+    """See that every parameter of an estimator is what its annotation says.
+
+    Raises:
+        ConfigError: one of another type, by its name.
+    """
+    for name, kind in get_type_hints(type(estimator).__init__).items():
+        if name != "return":
+            as_kind(name, getattr(estimator, name), kind)
+
+
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def all_or_nothing(method: Method) -> Method:
-    """Let `fit` or `partial_fit`, where it raises, leave the estimator with the attributes it had before."""
+    """Let `fit` or `partial_fit` look at the parameters first, and leave the estimator with the attributes it had where it raises."""
 
     @wraps(method)
     def guarded(self: Any, *args: Any, **options: Any) -> Any:
+        check_parameters(self)
         before = dict(vars(self))
         try:
             return method(self, *args, **options)

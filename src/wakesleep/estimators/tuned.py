@@ -19,6 +19,7 @@ from wakesleep.estimators import shared
 from wakesleep.estimators.dbn import DEFAULTS, DBNEstimator
 from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
+from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import DataError
 from wakesleep.learning import backprop
 from wakesleep.learning.backprop import BackpropConfig
@@ -32,6 +33,60 @@ Best = tuple[tuple[float, float], dict[str, Tensor]]
 """The best score so far, and the weights it was reached with."""
 
 
+def moments(images: Tensor) -> dict[str, Tensor]:
+    """Return the mean of each column of images (N, D), (D,), and the deviation from it, one number for all columns."""
+    total, squares = torch.zeros(2, images.shape[1], dtype=torch.float64, device=images.device)
+    for chunk in rows.chunks(images):
+        total += chunk.sum(0, dtype=torch.float64)
+        squares += chunk.double().square().sum(0)
+    mean = total / len(images)
+    variance = (squares / len(images) - mean.square()).clamp(min=0).mean()
+    return {"mean": mean.float(), "scale": variance.sqrt().clamp(min=1e-3).float()}
+
+
+class Centred(nn.Module):
+    """Inputs less their mean over their deviation: (v - mean) / scale. Gradient descent on what follows is far better conditioned.
+
+    The linear layer behind it takes that over, W (v - m) / s + b = (W / s) v + b - (W / s) m, and gives it back when it has learned, so that
+    the net goes on taking values as they are. Source: LeCun, Bottou, Orr & Mueller (1998), "Efficient BackProp", section 4.3.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, mean: Tensor, scale: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", scale)
+
+    def forward(self, cases: Tensor) -> Tensor:
+        """Return centred cases, (N, D)."""
+        return (cases - self.mean) / self.scale
+
+    def take_over(self, linear: nn.Linear) -> None:
+        """Let `linear` compute from centred cases what it computes from cases as they are."""
+        with torch.no_grad():
+            linear.bias.add_(linear.weight @ self.mean)
+            linear.weight.mul_(self.scale)
+
+    def give_back(self, linear: nn.Linear) -> None:
+        """Undo `take_over`."""
+        with torch.no_grad():
+            linear.weight.div_(self.scale)
+            linear.bias.sub_(linear.weight @ self.mean)
+
+    def given_back(self, linear: nn.Linear, score: Score) -> Score:
+        """Return `score` of the net with `linear` as it is outside learning."""
+
+        def scored() -> tuple[float, float]:
+            self.give_back(linear)
+            found = score()
+            self.take_over(linear)
+            return found
+
+        return scored
+
+
 class TunedEstimator(DBNEstimator):
     """What classifier and regressor share: parameters of fine-tuning, a part held out to stop early, and the loop that heeds it."""
 
@@ -39,7 +94,7 @@ class TunedEstimator(DBNEstimator):
 
     def __init__(
         self,
-        hidden_layer_sizes: Sequence[int] = DEFAULTS.hidden,
+        hidden_layer_sizes: int | Sequence[int] = DEFAULTS.hidden,
         *,
         fine_tune: Literal["backprop", "updown", "hybrid"] | None = "backprop",
         fine_tune_n_iter: int | None = None,
@@ -66,6 +121,7 @@ class TunedEstimator(DBNEstimator):
             if hasattr(self, name):
                 delattr(self, name)
         self._tuned: State | None = None
+        self._inputs: dict[str, Tensor] | None = None
 
     def _decide_drawing(self, X: Array) -> None:
         """Settle whether backpropagation sees the values of X (N, D) as bits drawn anew, and say so."""
@@ -78,17 +134,18 @@ class TunedEstimator(DBNEstimator):
 
     def _set_nets(self, model: checkpoint.Model, tensors: dict[str, Tensor]) -> None:
         super()._set_nets(model, tensors)
-        self._tuned = None
+        self._tuned = self._inputs = None
 
-    def _tuning(self, config: Any, once: bool) -> Any:
+    def _tuning(self, config: Any, once: bool, cases: int) -> Any:
         """Return a loop's settings with what this estimator says of them; `once`: one pass at the first rate."""
-        given = {"passes": self.fine_tune_n_iter, "learning_rate": self.fine_tune_learning_rate, "batch_size": self.batch_size}
+        given = {"passes": self.fine_tune_n_iter, "learning_rate": self.fine_tune_learning_rate, "batch_size": self._batch(cases)}
         config = replace(config, **{name: value for name, value in given.items() if value is not None})
         return replace(config, passes=1) if once else config
 
-    def _backprop_config(self, once: bool) -> BackpropConfig:
-        """Return the settings of backpropagation."""
-        return self._tuning(replace(self._backprop_defaults, sample_pixels=self.sample_visible_), once)  # type: ignore[no-any-return]
+    def _backprop_config(self, once: bool, cases: int) -> BackpropConfig:
+        """Return the settings of backpropagation on that many cases."""
+        own = replace(self._backprop_defaults, sample_pixels=self.sample_visible_)
+        return self._tuning(own, once, cases)  # type: ignore[no-any-return]
 
     def _backprop(
         self,
@@ -102,16 +159,27 @@ class TunedEstimator(DBNEstimator):
         once: bool = False,
     ) -> None:
         """Let the core's backpropagation move `net`; `once`: one pass over a chunk, and the momentum lives on."""
-        config = self._backprop_config(once)
+        config = self._backprop_config(once, len(images))
         config = config if net is self.net_ else replace(config, sample_pixels=False)  # features are no pixels
         images = images.clamp(0, 1) if config.sample_pixels and self.scale == "warn" else images
         state = {**self._tuned, "epoch": 0} if once and self._tuned else None
+        settings: dict[str, Any] = {"rng": rng, "weights": weights, "state": state, "dtype": self._dtype(), "checked": True}
 
-        def learn(config: BackpropConfig) -> Iterator[Pass]:
-            dtype = self._dtype()
-            return backprop.epochs(net, images, targets, config=config, rng=rng, weights=weights, state=state, dtype=dtype, checked=True)
+        def loop(learner: nn.Sequential) -> Callable[[BackpropConfig], Iterator[Pass]]:
+            return lambda config: backprop.epochs(learner, images, targets, config=config, **settings)
 
-        self._tune(net, learn, config, score)
+        if net is not self.net_ or config.sample_pixels:
+            self._tune(net, loop(net), config, score)
+            return
+        if self._inputs is None or not once:
+            self._inputs = moments(images)
+        centred, first = Centred(**self._inputs), net[0]
+        assert isinstance(first, nn.Linear)
+        centred.take_over(first)
+        try:
+            self._tune(net, loop(nn.Sequential(centred, *net)), config, None if score is None else centred.given_back(first, score))
+        finally:
+            centred.give_back(first)
 
     def _tune(self, module: nn.Module, learn: Callable[[Settings], Iterator[Pass]], config: Settings, score: Score | None) -> None:
         """Exhaust a loop that moves `module`; with a `score` of held-out cases, stop when it no longer gets better, and keep the best pass.
