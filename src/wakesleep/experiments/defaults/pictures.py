@@ -2,8 +2,8 @@
 
     python -m wakesleep.experiments.defaults.pictures --seeds 1 2 3
 
-scikit-learn's digits drawn dark on white at 28 x 28, 70 a class to learn from, the others to test. Dreams are judged by a net trained on
-the pictures that were not learned from.
+scikit-learn's digits drawn dark on white at 28 x 28, 70 a class, drawn anew for each seed, to learn from, the others to test. Dreams are judged
+by a net trained on the pictures that were not learned from.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Options:
     """Where the rows go; None only prints."""
 
 
-def draw(folder: Path, a_class: int) -> None:
-    """Write the digits as PNG files, dark on white, `a_class` of each class under train/ and the others under test/."""
+def draw(folder: Path, a_class: int, rng: torch.Generator) -> None:
+    """Write the digits as PNG files, dark on white, `a_class` of each class, at random, under train/ and the others under test/."""
     digits = load("digits")
     assert digits.train.labels is not None
     assert digits.test is not None
@@ -54,7 +54,8 @@ def draw(folder: Path, a_class: int) -> None:
     images = as_probs(torch.cat([digits.train.images, digits.test.images]))
     labels = torch.cat([digits.train.labels, digits.test.labels])
     for label in range(10):
-        for number, image in enumerate(images[labels == label]):
+        mine = images[labels == label]
+        for number, image in enumerate(mine[torch.randperm(len(mine), generator=rng)]):
             home = folder / ("train" if number < a_class else "test") / str(label)
             home.mkdir(parents=True, exist_ok=True)
             _picture(image.view(digits.shape)).save(home / f"{number}.png")
@@ -69,20 +70,19 @@ def _picture(ink: Tensor) -> Image.Image:
 def main(argv: list[str]) -> None:
     """Draw, train, judge, and save the rows."""
     options = tyro.cli(Options, description=__doc__, args=argv)
-    pictures = options.folder / "pictures"
-    if not pictures.exists():
-        draw(pictures, options.a_class)
     errors: dict[str, list[float]] = {}
     agree, minutes = [], 0.0
     for seed in options.seeds:
-        run = options.folder / f"seed-{seed}"
+        run, pictures = options.folder / f"seed-{seed}", options.folder / f"pictures-{seed}"
+        if not pictures.exists():
+            draw(pictures, options.a_class, generator(seed))
         if not (run / "model.safetensors").exists():
             call = [sys.executable, "-m", "wakesleep", "train", "--data", str(pictures), "--out", str(run), "--seed", str(seed)]
             subprocess.run(call, check=True)
         for found in checkpoint.read_json(run / "evaluation.json")["rows"]:
             errors.setdefault(found["method"], []).append(found["test_error_percent"])
         minutes += sum(checkpoint.read_json(run / "provenance.json")["minutes"].values())
-        agree.append(agreement(run, options.folder / "judge.safetensors"))
+        agree.append(agreement(run, options.folder / f"judge-{seed}.safetensors"))
     print(errors, agree, f"{minutes:.1f} min")
     if options.out is None:
         return
