@@ -1,1 +1,1 @@
-"""Are the defaults good? A file a topic, each run as `python -m wakesleep.experiments.defaults.TOPIC`."""
+"""Are the defaults good? A file a topic, each run as a module: `python -m wakesleep.experiments.defaults.pictures`."""
