@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,11 @@ def small_config(**changes: object) -> TrainConfig:
 SMALL_PASSES = "--greedy.layer.passes 6 --greedy.memory.passes 6 --updown.passes 2 --backprop.passes 4 --random.passes 4"
 SMALL_ARGUMENTS = f"--hidden 48 64 --validation 100 {SMALL_PASSES}".split()
 """The same on the command line."""
+
+
+def heeds_ctrl_c() -> None:
+    """Called in a child process before it begins: a parent in the background may ignore SIGINT, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def real_folder(name: str) -> Path:

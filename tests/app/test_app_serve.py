@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers import heeds_ctrl_c
 from wakesleep.cli import main
 from wakesleep.commands import serve
 from wakesleep.experiments import browser as browsing
@@ -20,7 +21,7 @@ from wakesleep.experiments import browser as browsing
 
 def test_a_run_is_served_on_loopback_and_ctrl_c_ends_it(run_folder: Path) -> None:
     command = [sys.executable, "-m", "wakesleep", "serve", str(run_folder), "--no-open", "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeds_ctrl_c)
     line = process.stdout.readline()
     url = next(word for word in line.split() if word.startswith("http://localhost:"))
     with urllib.request.urlopen(f"{url}api/model") as reply:

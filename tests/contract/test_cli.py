@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import SMALL_ARGUMENTS
+from helpers import SMALL_ARGUMENTS, heeds_ctrl_c
 from wakesleep import checkpoint
 from wakesleep.cli import main
 from wakesleep.data import Dataset
@@ -307,7 +307,7 @@ def test_wrong_calls_exit_with_2(words: list[str], capsys: pytest.CaptureFixture
 def _training(folder: Path, *more: str) -> subprocess.Popen[str]:
     words = [sys.executable, "-m", "wakesleep", "train", "--out", str(folder), *SMALL_ARGUMENTS, "--greedy.layer.passes", "400", *more]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heeds_ctrl_c)
 
 
 def _wait_for(condition, process: subprocess.Popen[str], seconds: float = 60) -> None:

@@ -61,7 +61,7 @@ def test_a_product_is_a_step_up_the_explicit_gradient():
 @pytest.mark.parametrize(("dtype", "faster"), [(torch.bfloat16, False), (torch.float32, True), (torch.float32, False)])
 def test_layouts_change_no_step(monkeypatch, layout, dtype, faster, rows):
     """Weights that lie along the pixels, as the estimators have them, and increments read from a file, which lie the other way."""
-    monkeypatch.setattr(products, "onednn_is_faster", lambda: faster)
+    monkeypatch.setattr(products, "onednn_serves", lambda: faster)
     left, right = some(rows, 170, seed=1).to(dtype), some(rows, 160, seed=2).to(dtype)
     plain, turned = ([some(170, 160, seed=seed).float() for seed in (3, 4)] for _ in range(2))
     turned = [one.t().contiguous().t() if turn else one for one, turn in zip(turned, layout, strict=True)]

@@ -84,14 +84,14 @@ def random_classifier(sizes: Sequence[int], *, rng: torch.Generator, gain: float
     return net
 
 
-def log_probs(net: nn.Module, images: Tensor) -> Tensor:
-    """Return log p(label | image) of each image (N, pixels), (N, classes), nats.
+def log_probs(net: nn.Module, images: Tensor, checked: bool = False) -> Tensor:
+    """Return log p(label | image) of each image (N, pixels), (N, classes), nats; with `checked` inputs may be any numbers, as in `epochs`.
 
     Raises:
         DataError: images that do not fit the net, NaN, or values out of range.
     """
     if isinstance(net, nn.Sequential):
-        images = inputs.for_feed_forward(net, images)
+        images = inputs.for_feed_forward(net, images, checked=checked)
     dtype = next(net.parameters()).dtype
     with torch.inference_mode():
         return torch.cat([torch.log_softmax(net(chunk.to(dtype)), 1) for chunk in rows.chunks(images)])

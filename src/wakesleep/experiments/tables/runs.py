@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -213,17 +214,21 @@ def fine_tune(
     made: dict[str, Any],
     validation: Split | None = None,
 ) -> Done[nn.Sequential]:
-    """Return the finished run of backpropagation on labelled cases, from the net that `make` returns; `made` are the settings it came of."""
+    """Return the finished run of backpropagation on labelled cases, from the net that `make` returns; `made` are the settings it came of.
+
+    The cases may be features, any numbers: they are not checked again.
+    """
     labels = cases.labels
     assert labels is not None
+    settings: dict[str, Any] = {"config": config, "dtype": bench.dtype, "checked": True}
     return learn(
         bench,
         name,
         seed,
         {"backprop": config, **made},
         make=make,
-        loop=lambda net, rng, state: backprop.epochs(net, cases.images, labels, config=config, rng=rng, state=state, dtype=bench.dtype),
-        log_probs=backprop.log_probs,
+        loop=lambda net, rng, state: backprop.epochs(net, cases.images, labels, rng=rng, state=state, **settings),
+        log_probs=partial(backprop.log_probs, checked=True),
         validation=validation,
     )
 
