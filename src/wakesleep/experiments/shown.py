@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+STANDARD = (("`LogisticRegression`", "-logistic-regression"), ("`SVC`", "-svc"), ("`MLPClassifier`", "-mlp"))
+FEW = (
+    ("the 29 alone", "-labelled-only"),
+    ("`LogisticRegression` on the 29", "-logistic-regression"),
+    ("`LabelSpreading`", "-label-spreading"),
+)
 CLASSIFIERS = (("`LogisticRegression`", "logistic-regression"), ("`SVC`", "svc-rbf"), ("`MLPClassifier`", "mlp"))
 TIMED = {"tables", "strategies", "depth", "few-labels", "geometry", "another"}
 """Tables that show the minutes of each row."""
@@ -342,5 +348,31 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             )
             for words, which in (("the net", "dbn"), ('the net, `numbers="bins"`', "dbn-bins"), *rivals)
         ],
+    ),
+    "defaults-tables": (
+        (Path("results/defaults-tables.json"),),
+        [
+            (f"{words}, {name.replace('-', ' ')}", f"{name}{which}", "test_accuracy_percent", "correct, %")
+            for name, rivals in (
+                ("make-classification", (*STANDARD, ("`HistGradientBoostingClassifier`", "-gradient-boosting"))),
+                ("breast-cancer", STANDARD),
+                ("digits", STANDARD),
+                ("breast-cancer-29-labels", FEW),
+            )
+            for words, which in (("`DBNClassifier`", ""), *rivals)
+        ],
+    ),
+    "defaults-times": (
+        (Path("results/defaults-tables.json"),),
+        [
+            line
+            for name in ("digits", "six-views-pixels", "satellite", "letters")
+            for line in (
+                (name.replace("-", " "), f"fit-seconds-over-mlp-{name}", "times", "times `MLPClassifier`'s time"),
+                ("", f"fit-{name}-ours", "test_accuracy_percent", "`DBNClassifier`, correct, %"),
+                ("", f"fit-{name}-mlp", "test_accuracy_percent", "`MLPClassifier`, correct, %"),
+            )
+        ]
+        + [("median of the four", "fit-seconds-over-mlp", "times", "times `MLPClassifier`'s time")],
     ),
 }
