@@ -118,7 +118,7 @@ def read_mat(path: Path) -> tuple[Tensor, Tensor]:
     try:
         found = scipy.io.loadmat(str(path))
         parts = [torch.from_numpy(found[name].astype(bool)) for name in ("x_trn", "x_tst")]
-    except (OSError, KeyError, ValueError, MatReadError) as error:
+    except (OSError, KeyError, IndexError, ValueError, MatReadError) as error:
         raise DataError(f"{path} cannot be read ({error}); expected a MATLAB file with x_trn and x_tst, a digit a column") from error
     side = round(parts[0].shape[0] ** 0.5)
     train, test = (part.t().reshape(-1, side, side).transpose(1, 2).reshape(-1, side * side).contiguous() for part in parts)
