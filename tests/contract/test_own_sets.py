@@ -118,7 +118,7 @@ def test_figures_of_a_set_without_test_cases_are_called_what_they_are(tmp_path: 
     assert "n_test" in answer(capsys, "evaluate", tmp_path / "run", "--data", "digits", "--json")
 
 
-SHAPES = ["--hidden", 40, "--greedy.memory.passes", 12, "--greedy.memory.batch-size", 10, "--stages", "pretrain", "--validation", 0]
+SHAPES = ["--hidden", 40, "--greedy.memory.passes", 30, "--greedy.memory.batch-size", 10, "--stages", "pretrain", "--validation", 0]
 
 
 @pytest.fixture(scope="session")

@@ -162,6 +162,19 @@ def test_arrays_are_turned_as_a_set_and_other_sets_made_to_look_alike(tmp_path, 
     np.testing.assert_allclose(floats.train.images, as_probs(own.train.images), atol=1e-6)
 
 
+def test_arrays_are_scaled_where_a_size_was_chosen(tmp_path, digits):
+    images, labels = enlarged(digits, 40)
+    own = load(npz(tmp_path / "own.npz", images, labels), how=PictureOptions(size=14))
+    assert own.shape == (14, 14)
+    assert "pictures of 28 x 28 are scaled to 14 x 14" in own.found
+    recorded = from_header(json.loads(json.dumps({"preparation": own.preparation.as_json()})))
+    assert load(tmp_path / "own.npz", how=recorded, own=True).checksum == own.checksum
+    read = torch.cat([recorded.read(file) for file in folder_of(tmp_path / "files", images, np.zeros(40, int))])
+    assert torch.equal(read, as_probs(own.train.images))
+    wide = load(npz(tmp_path / "wide.npz", np.pad(images, ((0, 0), (1, 1), (1, 1))), labels), how=recorded)
+    assert wide.shape == (30, 30)  # another size than either: whoever evaluates it refuses
+
+
 def test_tables_are_left_alone(tmp_path):
     table = np.ones((20, 12))
     table[:, 3] = np.arange(20) / 20

@@ -46,8 +46,8 @@ class Preparation:
     """Which pictures are centred: "others" are those that cannot be cases of the set, for their size or their paper is another."""
     field: float = FIELD
     """The part of the field that the longer side of the ink takes in the training cases."""
-    scaled: bool = False
-    """Whether arrays of another size are scaled too, because a size was asked for."""
+    came: tuple[int, int] | None = None
+    """(rows, columns) of the pictures as they came, where they are scaled; arrays of other sizes than that and `shape` are not."""
     transposed: bool = False
     """Whether rows and columns of the training arrays were swapped."""
 
@@ -75,7 +75,7 @@ class Preparation:
 
     def picture(self, grey: Grey, *, own: Paper | None = None, centre: bool | None = None) -> Grey:
         """Return grey levels in [0, 1] as a case of `shape`; `own` is the picture's paper where that is known."""
-        fits, blank = grey.shape == self.shape, float(grey.max() - grey.min()) < FAINTEST
+        fits, blank = grey.shape in (self.shape, self.came), float(grey.max() - grey.min()) < FAINTEST
         if own is None:
             trusted = self.unanimous or (self.centring == "others" and not fits)
             own = _paper(grey) if trusted and self.paper is not None and not blank else self.paper
@@ -105,18 +105,18 @@ class Preparation:
         return replace(self, transposed=False, paper=paper, inverted=self.inverted if paper is None else (paper == "dark") != self.dark)
 
     def arrays(self, images: Array) -> Array:
-        """Return pictures (N, rows, columns), uint8 or float, as cases; of another size they stay in it, unless a size was asked for."""
+        """Return pictures (N, rows, columns), uint8 or float, as cases; of a size that the training pictures did not have they stay in it."""
         images = images.transpose(0, 2, 1) if self.transposed else images
         if self.centring == "all":
             cases = [self.picture(_as_float(image), own=self.paper) for image in images]
             return np.stack([_like(case, images.dtype) for case in cases])
-        if self.scaled and images.shape[1:] != self.shape:
+        if images.shape[1:] == self.came:
             images = np.stack([_like(resize(_as_float(image), self.shape), images.dtype) for image in images])
         return _turned(images, self.inverted)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain values."""
-        return {**asdict(self), "shape": list(self.shape)}
+        return {**asdict(self), "shape": list(self.shape), "came": None if self.came is None else list(self.came)}
 
 
 def from_header(header: dict[str, Any]) -> Preparation:
@@ -134,7 +134,8 @@ def from_header(header: dict[str, Any]) -> Preparation:
             return before((int(rows), int(columns)), float(header.get("ink_field", FIELD)))
         values = dict(header["preparation"])
         rows, columns = values.pop("shape")
-        return Preparation((int(rows), int(columns)), **values)
+        came = None if values.get("came") is None else (int(values["came"][0]), int(values["came"][1]))
+        return Preparation((int(rows), int(columns)), **{**values, "came": came})
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"what is recorded of the preparation of pictures cannot be read ({error}): {header.get('preparation')}"
@@ -191,7 +192,7 @@ def of_arrays(train: Array, test: Array | None, options: PictureOptions) -> tupl
     inverted = options.polarity == "invert" or (options.polarity == "auto" and paper == "light")
     wanted = _scaled(shape, options, most=None)
     centring: Literal["none", "all", "others"] = "all" if options.centre else "others" if paper is not None else "none"
-    found = Preparation(wanted, paper, inverted, unanimous, centring, FIELD, wanted != shape, options.transpose)
+    found = Preparation(wanted, paper, inverted, unanimous, centring, FIELD, shape if wanted != shape else None, options.transpose)
     words = [said] if (said := _polarity(paper, inverted, options)) and (inverted or options.polarity != "auto") else []
     return found, words + ([f"pictures of {shape[0]} x {shape[1]} are scaled to {wanted[0]} x {wanted[1]}"] if wanted != shape else [])
 
@@ -209,7 +210,9 @@ def of_files(said: Array, shapes: Sequence[tuple[int, int]], options: PictureOpt
         words.append(f"pictures of {came} are scaled to {wanted[0]} x {wanted[1]} (--size decides)")
     if options.centre:
         words.append("each is cropped to its ink and centred")
-    return Preparation(wanted, paper, inverted, unanimous, "all" if options.centre else "none", FIELD, scaled=options.size is not None), words
+    return Preparation(
+        wanted, paper, inverted, unanimous, "all" if options.centre else "none", FIELD, shapes[0] if wanted != shapes[0] else None
+    ), words
 
 
 def _scaled(shape: tuple[int, int], options: PictureOptions, most: int | None) -> tuple[int, int]:
