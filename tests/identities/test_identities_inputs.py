@@ -247,3 +247,60 @@ def test_holes_to_fill_may_be_nan_and_everything_else_not():
             dreams.inpaint(dbn(), bad, known, rng=rng(), sweeps=2)
         with pytest.raises(DataError):
             missing.impute(rbm, bad, rng(), steps=2)
+
+
+def machine():
+    return ws.RBM(6, 4, rng=rng())
+
+
+METHODS = {
+    "hidden_input": lambda states: machine().hidden_input(states),
+    "hidden_probs": lambda states: machine().hidden_probs(states),
+    "draw_hidden": lambda states: machine().draw_hidden(states, rng()),
+    "visible_input": lambda states: ws.RBM(4, 6, rng=rng()).visible_input(states),
+    "visible_probs": lambda states: ws.RBM(4, 6, rng=rng()).visible_probs(states),
+    "draw_visible": lambda states: ws.RBM(4, 6, rng=rng()).draw_visible(states, rng()),
+    "free_energy": lambda states: machine().free_energy(states),
+    "hidden_free_energy": lambda states: ws.RBM(4, 6, rng=rng()).hidden_free_energy(states),
+    "energy": lambda states: machine().energy(states, torch.zeros(12, 4)),
+    "up": lambda states: dbn().up(states),
+    "up, drawn": lambda states: dbn().up(states, rng()),
+    "down": lambda states: ws.DBN((3, 6, 2), rng=rng()).down(states),
+    "top_input": lambda states: ws.DBN((3, 6, 2), rng=rng()).top_input(states),
+    "Gibbs": lambda states: ws.gibbs.run(ws.RBM(4, 6, rng=rng()), states, 2, rng()),
+    "tempering": lambda states: ws.tempering.Tempered()(ws.RBM(4, 6, rng=rng()), states, 2, rng()),
+    "Helmholtz": lambda states: ws.Helmholtz((6, 4), rng=rng()).up(states, rng()),
+}
+UNFIT = {
+    "NumPy": (CASES.numpy(), "states of type ndarray came"),
+    "a list": (CASES.tolist(), "states of type list came"),
+    "too wide": (torch.rand(12, 7), r"states of shape \(12, 7\) came to 6 units; expected \(N, 6\)"),
+    "one row": (CASES[0], r"states of shape \(6,\)"),
+    "float64": (CASES.double(), "states of torch.float64 came to a model of torch.float32"),
+    "whole numbers": (CASES.long(), "states of torch.int64 came"),
+    "elsewhere": (CASES.to("meta"), "states on meta came to a model on cpu"),
+}
+
+
+@pytest.mark.parametrize("bad", UNFIT)
+@pytest.mark.parametrize("name", METHODS)
+def test_states_that_do_not_fit_a_model_are_refused_in_our_words(name, bad):
+    assert METHODS[name](CASES.round()) is not None
+    states, message = UNFIT[bad]
+    with pytest.raises(DataError, match=message):
+        METHODS[name](states)
+
+
+def test_large_states_that_do_not_fit_are_refused_too():
+    rbm = ws.RBM(784, 500, rng=rng())
+    for width in (783, 785, 500):
+        with pytest.raises(DataError, match=rf"states of shape \(2000, {width}\) came to 784 units"):
+            rbm.hidden_probs(torch.rand(2000, width))
+
+
+@pytest.mark.parametrize(
+    "labels", [torch.tensor([0, 2, 1], dtype=torch.uint8), np.array([0, 2, 1], np.uint8), [0, 2, 1]], ids=["uint8", "NumPy", "list"]
+)
+def test_dreams_take_labels_of_any_whole_type(labels):
+    expected = dreams.dream(dbn(), rng=rng(), labels=torch.tensor([0, 2, 1]), steps=3)
+    assert torch.equal(dreams.dream(dbn(), rng=rng(), labels=labels, steps=3).pixels, expected.pixels)

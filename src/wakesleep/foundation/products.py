@@ -16,19 +16,47 @@ import torch
 from torch import Tensor
 
 from wakesleep.foundation import native, select, tiles
+from wakesleep.foundation.errors import DataError
 
 MANY = 2**20
 """Multiplications from which on a product is worth asking."""
 
 
 def affine(states: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:
-    """Return states W + b, (n, to), for states (n, from), weight (from, to) and bias (to,); written to `out` where given."""
-    if suits_onednn(states, weight, bias):
-        product = by_onednn(states, weight, bias)
-        return product if out is None else out.copy_(product)
-    if tiles.suit(states, weight, bias, out):
-        return tiles.product(states, weight, bias, out)
-    return torch.addmm(bias, states, weight, out=out)
+    """Return states W + b, (n, to), for states (n, from), weight (from, to) and bias (to,); written to `out` where given.
+
+    Raises:
+        DataError: states of another shape, type or device than the weights ask for.
+    """
+    try:
+        if suits_onednn(states, weight, bias):
+            product = by_onednn(states, weight, bias)
+            return product if out is None else out.copy_(product)
+        if tiles.suit(states, weight, bias, out):
+            return tiles.product(states, weight, bias, out)
+        return torch.addmm(bias, states, weight, out=out)
+    except UNFIT:
+        require_fit(states, weight)
+        raise
+
+
+UNFIT = (RuntimeError, TypeError, AttributeError, IndexError)
+"""What PyTorch raises when it is given tensors that do not fit each other; looked at then alone, so that good ones cost nothing."""
+
+
+def require_fit(states: object, weight: Tensor) -> None:
+    """Raise DataError unless states are (n, from), of the type and on the device of weight (from, to)."""
+    if not isinstance(states, Tensor):
+        raise DataError(
+            f"states of type {type(states).__name__} came; expected a tensor (N, {weight.shape[0]}): torch.as_tensor(states, "
+            f"dtype={weight.dtype})"
+        )
+    if states.ndim != 2 or states.shape[1] != weight.shape[0]:
+        raise DataError(f"states of shape {tuple(states.shape)} came to {weight.shape[0]} units; expected (N, {weight.shape[0]}), a row a case")
+    if states.device != weight.device:
+        raise DataError(f"states on {states.device} came to a model on {weight.device}; move them: states.to({str(weight.device)!r})")
+    if states.dtype != weight.dtype:
+        raise DataError(f"states of {states.dtype} came to a model of {weight.dtype}; expected one type: states.to({weight.dtype})")
 
 
 def correlation(left: Tensor, right: Tensor) -> Tensor:

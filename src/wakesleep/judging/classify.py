@@ -55,4 +55,5 @@ def count_errors(predicted: Tensor, labels: Tensor) -> int:
 
 def errors_and_loss(log_probs: Tensor, labels: Tensor) -> tuple[int, float]:
     """Return how many labels (N,) the most probable ones miss, and the cross-entropy, nats a case, of log p(label | image), (N, labels)."""
+    labels = rows.as_labels(labels, *log_probs.shape).to(log_probs.device)
     return count_errors(log_probs.argmax(1), labels), float(nll_loss(log_probs, labels))

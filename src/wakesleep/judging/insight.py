@@ -93,4 +93,5 @@ def flat_map(points: Array, *, seed: int = 0) -> Array:
 @check_arguments
 def most_confused(log_probs: Tensor, labels: Tensor, count: int) -> Tensor:
     """Return the `count` cases whose true label is least probable, as indices, worst first; `log_probs` (N, labels), `labels` (N,)."""
+    labels = rows.as_labels(labels, *log_probs.shape).to(log_probs.device)
     return torch.argsort(log_probs.gather(1, labels[:, None]).squeeze(1), stable=True)[:count]

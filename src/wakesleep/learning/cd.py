@@ -3,7 +3,7 @@
     dW = <v h'>_data - <v h'>_reconstruction
 
 CD-k starts its k Gibbs steps at the data (Hinton 2002); with `persistent=True` they go on from where the last update left them (PCD,
-Tieleman 2008). `epochs` is the loop; everything else is one minibatch.
+Tieleman 2008), at several `temperatures` if asked (Desjardins et al. 2010). `epochs` is the loop; everything else is one minibatch.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from wakesleep.learning.increments import Lesson
 from wakesleep.learning.records import Pass, State, check_finite
 from wakesleep.model.rbm import RBM, Statistics
 from wakesleep.model.units import biases_of_means, pick, softmax_columns
+from wakesleep.sampling import tempering
 from wakesleep.sampling.gibbs import random_hidden
 
 
@@ -47,10 +48,35 @@ class Contrast:
         self.visible_states = rbm.weight.new_empty(size, rbm.visible.size)
 
     def fill(self, rbm: RBM, config: CDConfig, rng: torch.Generator, chains: Tensor | None) -> None:
-        """Run the positive and the negative phase for the cases in the first N rows of `visible`; moves `chains` (hidden states) on.
+        """Run the positive and the negative phase for the cases in the first N rows of `visible`; moves `chains` on, in place.
 
-        Hidden units driven by data are sampled to start the negative phase; statistics use probabilities (Hinton 2010, section 3).
+        Chains are hidden states (chains, hidden), or visible ones at each temperature (R, chains, visible). Hidden units driven by data are
+        sampled to start the negative phase; statistics use probabilities (Hinton 2010, section 3).
         """
+        if chains is not None and config.temperatures > 1:
+            self._temper(rbm, config, rng, chains)
+        else:
+            self._sample(rbm, config, rng, chains)
+        self.negative.neg_()
+        if self.data.dtype == self.difference.dtype:
+            torch.sub(self.data, self.model, out=self.difference)
+        else:
+            self.difference.copy_(self.data - self.model)
+
+    def _temper(self, rbm: RBM, config: CDConfig, rng: torch.Generator, chains: Tensor) -> None:
+        """Move the replicas (R, chains, visible) of N chains; those of the model itself, the coldest, are what the data are compared with."""
+        visible = chains[:, : self.size]
+        betas = torch.linspace(0, 1, config.temperatures, dtype=chains.dtype, device=chains.device)
+        for _ in range(config.gibbs_steps):
+            visible = tempering.move(rbm, rbm.visible_bias, betas, visible, rng)
+            for parity in (0, 1):
+                tempering.swap(rbm, rbm.visible_bias, betas, visible, rng, parity)
+        chains[:, : self.size] = visible
+        self.model.copy_(visible[-1])
+        rbm.hidden_probs(self.visible, out=self.hidden)
+
+    def _sample(self, rbm: RBM, config: CDConfig, rng: torch.Generator, chains: Tensor | None) -> None:
+        """Run the Gibbs steps of the negative phase from the data, or from persistent chains, hidden states that move on in place."""
         data, model, positive, negative = self.data, self.model, self.positive, self.negative
         states = self.states if chains is None else chains[: self.size]
         if chains is None and self.labels:
@@ -72,11 +98,6 @@ class Contrast:
         if chains is not None:  # data and chains have not met: one product for both reads the weights once
             rbm.hidden_probs(self.visible, out=self.hidden)
             rbm.hidden.sample(negative, rng, out=states)
-        negative.neg_()
-        if data.dtype == self.difference.dtype:
-            torch.sub(data, model, out=self.difference)
-        else:
-            self.difference.copy_(data - model)
 
     def _draw_labels(self, rbm: RBM, total_input: Tensor, rng: torch.Generator) -> Tensor:
         """Return the hidden units' input (N, hidden), in place, with each softmax group redrawn given all other visible units."""
@@ -121,7 +142,7 @@ def set_base_rates(rbm: RBM, cases: Tensor) -> None:
 
 
 def start(rbm: RBM, config: CDConfig, rng: torch.Generator) -> State:
-    """Return the state before the first pass: still increments, and chains (hidden states) at random where CD is persistent.
+    """Return the state before the first pass: still increments, and chains (see `Contrast.fill`) at random where CD is persistent.
 
     Increments are float32 or better, whatever the precision of `rbm`; chains have that precision. Without momentum (or centring) there are no
     increments: small minibatches cost what touching the weights costs.
@@ -131,7 +152,10 @@ def start(rbm: RBM, config: CDConfig, rng: torch.Generator) -> State:
         still = {name: torch.zeros_like(parameter, dtype=fine(parameter.dtype)) for name, parameter in rbm.named_parameters()}
         state |= {f"increment.{name}": increment for name, increment in still.items()}
     if config.persistent:
-        state["chains"] = random_hidden(rbm, config.batch_size, rng)
+        state["chains"] = random_hidden(rbm, config.temperatures * config.batch_size, rng)
+        if config.temperatures > 1:
+            replicas = rbm.visible.sample(rbm.visible_probs(state["chains"]), rng)
+            state["chains"] = replicas.view(config.temperatures, config.batch_size, -1)
     if config.sparsity_cost:
         state["activity"] = torch.full_like(rbm.hidden_bias, config.sparsity_target, dtype=fine(rbm.hidden_bias.dtype))
     if config.centred:

@@ -48,6 +48,10 @@ class CDConfig:
     """K, the Gibbs steps of the negative phase: 1 is enough to pretrain, more make a better density model."""
     persistent: bool = False
     """Go on with the chains of the last update (PCD) instead of starting at the data (CD)."""
+    temperatures: int = 1
+    """Of persistent chains: at how many temperatures each lives, from independent units to the model; they trade places (parallel
+    tempering), so that chains cross from mode to mode. As many times the work of the negative phase. 1: plain chains. Source: Desjardins et
+    al. (2010)."""
     sample_visible: bool = False
     """Sample reconstructed visible units instead of using their probabilities; needed where a distribution is claimed."""
     label_first: bool = True
@@ -71,6 +75,11 @@ class CDConfig:
         require(0 <= self.initial_momentum < 1, f"initial_momentum = {self.initial_momentum}: expected a number in [0, 1)")
         require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
         require(self.gibbs_steps >= 1, f"gibbs_steps = {self.gibbs_steps}: expected K >= 1; contrastive divergence needs one step")
+        require(self.temperatures >= 1, f"temperatures = {self.temperatures}: expected 1 (plain chains) or more, e.g. 10")
+        require(
+            self.persistent or self.temperatures == 1,
+            f"temperatures = {self.temperatures} and persistent = False: only chains that persist can trade places; expected persistent=True",
+        )
         require(0 < self.sparsity_target < 1, f"sparsity_target = {self.sparsity_target}: expected a number in (0, 1)")
         require(self.sparsity_cost >= 0, f"sparsity_cost = {self.sparsity_cost}: expected 0 or more")
 

@@ -17,10 +17,14 @@ from wakesleep.model.units import Bernoulli, Groups, Softmax, Units
 
 def heard(units: Units, states: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:
     """Return E[units | states] = mean(s W + b), (N, to), for states (N, from), weight (from, to) and bias (to,); to `out` where given."""
-    if (coins := _coins(units)) and (layer := _by_hand(states, weight, bias, out)):
-        means = states.new_empty(len(states), units.size) if out is None else out
-        layer(states, weight, bias, coins, means)
-        return _finish(units, means)
+    try:
+        if (coins := _coins(units)) and (layer := _by_hand(states, weight, bias, out)):
+            means = states.new_empty(len(states), units.size) if out is None else out
+            layer(states, weight, bias, coins, means)
+            return _finish(units, means)
+    except products.UNFIT:
+        products.require_fit(states, weight)
+        raise
     total_input = products.affine(states, weight, bias, out=out)
     return units.mean(total_input, out=total_input)
 
@@ -39,6 +43,8 @@ def drawn(
 
     `soft` leaves softmax groups at their probabilities.
     """
+    if not isinstance(states, Tensor):
+        products.require_fit(states, weight)
     if (coins := _coins(units)) and products.suit_kernels(states, weight, bias):
         from wakesleep.foundation import kernels
 

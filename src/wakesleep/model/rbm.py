@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.precision import fine
-from wakesleep.foundation.products import affine
+from wakesleep.foundation.products import affine, require_fit
 from wakesleep.foundation.values import check_arguments
 from wakesleep.model.layers import drawn, heard
 from wakesleep.model.units import Units, as_units
@@ -83,15 +83,19 @@ class RBM(nn.Module):
 
     def energy(self, visible: Tensor, hidden: Tensor) -> Tensor:
         """Return E(v, h) = -v'Wh - a'v - b'h of each pair, (N,), nats."""
+        require_fit(visible, self.weight)
+        require_fit(hidden, self.weight.t())
         return -(visible @ self.weight * hidden).sum(-1) - visible @ self.visible_bias - hidden @ self.hidden_bias
 
     def free_energy(self, visible: Tensor) -> Tensor:
         """Return F(v) = -a'v - log sum_h exp(h'(W'v + b)), so that p(v) = exp(-F(v)) / Z; (N,), nats per case."""
-        return -visible @ self.visible_bias - self.hidden.log_partition(self.hidden_input(visible))
+        total_input = self.hidden_input(visible)
+        return -visible @ self.visible_bias - self.hidden.log_partition(total_input)
 
     def hidden_free_energy(self, hidden: Tensor) -> Tensor:
         """Return F(h) = -b'h - log sum_v exp(v'(Wh + a)), so that p(h) = exp(-F(h)) / Z; (N,), nats per case."""
-        return -hidden @ self.hidden_bias - self.visible.log_partition(self.visible_input(hidden))
+        total_input = self.visible_input(hidden)
+        return -hidden @ self.hidden_bias - self.visible.log_partition(total_input)
 
     def group_scores(self, total_input: Tensor, columns: slice) -> Tensor:
         """Return log p(column on | the other visible units) up to a constant of the case, the hidden units summed out: (N, columns), nats.

@@ -35,6 +35,10 @@ def label_clamp(dbn: DBN, labels: Tensor, count: int) -> Clamp:
     """
     if not dbn.labels:
         raise ConfigError("this net's memory holds no labels, so none can be clamped; dream without a label")
+    labels = rows.from_array(labels, "labels").to(dbn.memory.weight.device)
+    if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
+        raise ConfigError(f"labels of shape {tuple(labels.shape)} and type {labels.dtype}: expected one whole number a dream")
+    labels = labels.long()
     if len(labels) == 0 or int(labels.min()) < 0 or int(labels.max()) >= dbn.labels:
         raise ConfigError(f"labels {labels.tolist()}: expected at least one, each from 0 to {dbn.labels - 1}")
     if len(labels) != count:

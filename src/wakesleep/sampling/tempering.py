@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.precision import fine
 from wakesleep.model.rbm import RBM
 from wakesleep.sampling.gibbs import Chains, Clamp
 
@@ -91,11 +92,40 @@ def _clamped(visible: Tensor, clamp: Clamp | None) -> Tensor:
 
 
 def log_probs(rbm: RBM, base: Tensor, beta: Tensor, visible: Tensor) -> Tensor:
-    """Return log p*_beta(v), unnormalised, of visible (R, N, visible) at betas (R,): (R, N), nats."""
+    """Return log p*_beta(v), unnormalised, of visible (R, N, visible) at betas (R,): (R, N), float32 or better, nats."""
     flat = visible.flatten(0, 1)
     scale = beta.repeat_interleave(visible.shape[1])[:, None]
-    bias = (flat @ base) * (1 - scale[:, 0]) + (flat @ rbm.visible_bias) * scale[:, 0]
-    return (bias + rbm.hidden.log_partition(scale * rbm.hidden_input(flat))).view(visible.shape[:2])
+    total = scale * rbm.hidden_input(flat)
+    flat, scale, total = (tensor.to(fine(tensor.dtype)) for tensor in (flat, scale, total))
+    bias = (flat @ base.to(flat.dtype)) * (1 - scale[:, 0]) + (flat @ rbm.visible_bias.to(flat.dtype)) * scale[:, 0]
+    return (bias + rbm.hidden.log_partition(total)).view(visible.shape[:2])
+
+
+def move(rbm: RBM, base: Tensor, betas: Tensor, visible: Tensor, rng: torch.Generator, clamp: Clamp | None = None) -> Tensor:
+    """Return replicas (R, N, visible) moved by one Gibbs step each at their betas (R,)."""
+    count, chains, units = visible.shape
+    flat, scale = visible.flatten(0, 1), betas.repeat_interleave(chains)[:, None]
+    hidden = rbm.hidden.sample(rbm.hidden.mean(scale * rbm.hidden_input(flat)), rng)
+    total = scale * (hidden @ rbm.weight.t() + rbm.visible_bias) + (1 - scale) * base
+    moved = rbm.visible.sample(rbm.visible.mean(total), rng).view(count, chains, units)
+    return _clamped(moved, clamp)
+
+
+def swap(rbm: RBM, base: Tensor, betas: Tensor, visible: Tensor, rng: torch.Generator, parity: int) -> tuple[Tensor, Tensor]:
+    """Let the pairs (parity, parity + 1), (parity + 2, ...), ... of replicas (R, N, visible) trade places, in place.
+
+    Returns the number of the warmer of each pair (P,), and which chains swapped (P, N).
+    """
+    low = torch.arange(parity, len(visible) - 1, 2, device=visible.device)
+    if not len(low):
+        return low, torch.zeros(0, visible.shape[1], dtype=torch.bool, device=visible.device)
+    warm, cold = visible[low], visible[low + 1]
+    gain = log_probs(rbm, base, betas[low], cold) + log_probs(rbm, base, betas[low + 1], warm)
+    gain -= log_probs(rbm, base, betas[low], warm) + log_probs(rbm, base, betas[low + 1], cold)
+    swapped = torch.rand(gain.shape, generator=rng, device=rng.device, dtype=gain.dtype).log() < gain
+    visible[low] = torch.where(swapped[:, :, None], cold, warm)
+    visible[low + 1] = torch.where(swapped[:, :, None], warm, cold)
+    return low, swapped
 
 
 def step(
@@ -105,23 +135,9 @@ def step(
 
     `base` (visible,) are the biases at beta = 0, `betas` (R,) rise to 1.
     """
-    count, chains, units = replicas.visible.shape
-    flat, scale = replicas.visible.flatten(0, 1), betas.repeat_interleave(chains)[:, None]
-    hidden = rbm.hidden.sample(rbm.hidden.mean(scale * rbm.hidden_input(flat)), rng)
-    told = scale * (hidden @ rbm.weight.t() + rbm.visible_bias) + (1 - scale) * base
-    visible = rbm.visible.sample(rbm.visible.mean(told), rng).view(count, chains, units)
-    if clamp is not None:
-        visible = torch.where(clamp.mask, clamp.values, visible)
-    low = torch.arange(parity, count - 1, 2, device=visible.device)
-    if not len(low):
-        return replicas._replace(visible=visible)
-    warm, cold = visible[low], visible[low + 1]
-    gain = log_probs(rbm, base, betas[low], cold) + log_probs(rbm, base, betas[low + 1], warm)
-    gain -= log_probs(rbm, base, betas[low], warm) + log_probs(rbm, base, betas[low + 1], cold)
-    swap = torch.rand(gain.shape, generator=rng, device=rng.device, dtype=gain.dtype).log() < gain
-    visible[low] = torch.where(swap[:, :, None], cold, warm)
-    visible[low + 1] = torch.where(swap[:, :, None], warm, cold)
+    visible = move(rbm, base, betas, replicas.visible, rng, clamp)
+    low, swapped = swap(rbm, base, betas, visible, rng, parity)
     accepted, tried = replicas.accepted.clone(), replicas.tried.clone()
-    accepted[low] += swap.sum(1)
-    tried[low] += chains
+    accepted[low] += swapped.sum(1)
+    tried[low] += visible.shape[1]
     return Replicas(visible, accepted, tried)
