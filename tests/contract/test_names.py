@@ -49,6 +49,7 @@ ENDINGS = {
 def resolves(path: list[str]) -> bool:
     """Whether `wakesleep` followed by these names is there; modules are imported on the way."""
     found: object = wakesleep
+    path = path[:-1] if path[-1] == "TOPIC" else path  # stands for any module there
     for depth, name in enumerate(path):
         if not hasattr(found, name):
             try:
