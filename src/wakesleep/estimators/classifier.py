@@ -42,11 +42,11 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         hidden_layer_sizes: units of each hidden layer, from the visible units up; the last one is the top of the memory.
         fine_tune: "backprop", from the pretrained weights; "updown", contrastive wake-sleep: a better generative model, also from unlabelled
             cases; "hybrid", both at once on the same weights; None, pretraining alone.
-        fine_tune_n_iter: passes of fine-tuning; None: 20 of backprop, 30 of updown and of hybrid.
+        fine_tune_n_iter: passes of fine-tuning; None: 20 of backprop, 40 where it sees bits drawn anew, and 30 of updown and of hybrid.
         fine_tune_learning_rate: rate of fine-tuning in the first pass; None: the method's own.
         sample_visible: backpropagation sees each visible unit as a binary state drawn anew with its value as probability, so that it overfits
-            less; right for bits and for ink on paper, fatal for real numbers. "auto" does so where the draws would have at most half as much
-            noise as the values have variance.
+            less; right for bits and for ink on paper, fatal for real numbers. "auto" does so where the draws would have no more noise than the
+            values have variance.
         early_stopping: hold cases out, stop fine-tuning when neither accuracy nor likelihood on them gets better, let the rate fall in a few
             last passes, and keep the best of all.
         validation_fraction: part of the labelled cases that is held out, from pretraining too.

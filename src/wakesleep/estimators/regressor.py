@@ -35,10 +35,10 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
     Args:
         hidden_layer_sizes: units of each hidden layer, from the visible units up.
         fine_tune: "backprop", through the whole net; None, the readout alone, from features as they are.
-        fine_tune_n_iter: passes of fine-tuning; None: 80.
+        fine_tune_n_iter: passes of fine-tuning; None: 80, 160 where it sees bits drawn anew.
         fine_tune_learning_rate: rate of fine-tuning in the first pass; None: 0.03, for wide layers diverge at more.
         sample_visible: backpropagation sees each visible unit as a binary state drawn anew with its value as probability, so that it overfits
-            less; "auto" does so where the draws would have at most half as much noise as the values have variance.
+            less; "auto" does so where the draws would have no more noise than the values have variance.
         early_stopping: hold cases out, stop fine-tuning when the error on them no longer gets smaller, let the rate fall in a few last
             passes, and keep the best of all.
         validation_fraction: part of the cases that is held out, from pretraining too.

@@ -222,14 +222,14 @@ def suits_drawing(estimator: Any, X: Array) -> bool:
     """Return whether the values of X (N, D) may be drawn anew as bits, each with its value v in [0, 1] as probability.
 
     The draws have the variance p(1 - p) in a column of mean p, of which E[v (1 - v)] is noise. In columns of two values there is none; in
-    pictures dominated by ink and paper little; in evenly spread real numbers two thirds. Half as much noise as signal is the limit.
+    pictures dominated by ink and paper little; in evenly spread real numbers two thirds. As much noise as signal is the limit.
     """
     values = to_range(estimator, X[:: -(-X.shape[0] // 2000)])
     values = np.clip(dense(values), 0, 1)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Mean of empty slice|Degrees of freedom")
         noise, signal = np.nanmean(values * (1 - values), axis=0), np.nanvar(values, axis=0)
-    return bool(np.nansum(noise) <= 0.5 * np.nansum(signal))
+    return bool(np.nansum(noise) <= np.nansum(signal))
 
 
 def from_range(estimator: Any, cases: Array) -> Array:
