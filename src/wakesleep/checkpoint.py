@@ -68,7 +68,7 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
     if not isinstance(header, dict) or "format" not in header:
         raise CheckpointError(f"{path} was not written by wakesleep: it has no wakesleep header; give a {kind} file from a run folder")
     if not isinstance(header["format"], int) or header["format"] > FORMAT:
-        raise CheckpointError(f"{path} has format {header['format']}; this wakesleep reads up to {FORMAT}: pip install --upgrade wakesleep")
+        raise CheckpointError(f"{path} has format {header['format']}; this wakesleep reads up to {FORMAT}; install a newer one")
     if header.get("kind") != kind:
         raise CheckpointError(f"{path} holds a {header.get('kind')}; expected a {kind} file")
     return tensors, header

@@ -187,7 +187,7 @@ def read_config(folder: Path) -> TrainConfig:
     """
     values = files.read_json(folder / "config.json")
     if values.pop("format", None) not in range(files.FORMAT + 1):
-        raise CheckpointError(f"{folder} was written by a newer wakesleep: pip install --upgrade wakesleep")
+        raise CheckpointError(f"{folder} was written by a newer wakesleep; install that version or a later one")
     try:
         return from_json(values)
     except ConfigError as error:

@@ -351,3 +351,33 @@ def test_threads_are_those_asked_for_or_as_many_as_before_when_a_run_goes_on(mon
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(now)
+
+
+def test_the_file_of_an_estimator_is_a_model(tmp_path: Path, digits, capsys: pytest.CaptureFixture[str]) -> None:
+    import wakesleep as ws
+
+    images, labels = digits.train.images[:100].numpy(), digits.train.labels[:100].numpy()
+    quick = {"random_state": 0, "n_iter": 1}
+    fitted = {
+        "classifier": ws.DBNClassifier((12,), **quick).fit(images, np.array(["even", "odd"])[labels % 2]),
+        "transformer": ws.DBNTransformer((12,), **quick).fit(images),
+        "regressor": ws.DBNRegressor((12,), **quick).fit(images, labels / 9),
+        "rbm": ws.BernoulliRBM(12, **quick).fit(images),
+    }
+    Image.fromarray((digits.test.images[0].reshape(8, 8).numpy() * 255).astype(np.uint8)).resize((80, 80)).save(tmp_path / "digit.png")
+    for name, estimator in fitted.items():
+        path = tmp_path / f"{name}.safetensors"
+        estimator.save(path)
+        for more in ([], ["--brain"]):
+            assert call("dream", path, "--steps", 2, "--count", 3, "--overwrite", "--out", tmp_path / "d.png", *more) == 0
+        assert call("plot", path, "--data", "digits", "--what", "fields", "dreams", "--out", tmp_path / name) == (name == "classifier")
+        assert call("recognize", path, tmp_path / "digit.png") == (name != "classifier")
+        assert call("evaluate", path) == 1
+        assert "--data" in capsys.readouterr().err
+    answered = answer(
+        capsys, "dream", tmp_path / "classifier.safetensors", "--label", "odd", "--steps", 2, "--out", tmp_path / "o.png", "--json"
+    )
+    assert set(answered["labels"]) == {"odd"}
+    fitted["classifier"].fit(images * 3, labels).save(tmp_path / "scaled.safetensors")
+    assert call("recognize", tmp_path / "scaled.safetensors", tmp_path / "digit.png") == 1
+    assert "scales its columns" in capsys.readouterr().err

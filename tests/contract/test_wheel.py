@@ -59,21 +59,42 @@ def test_the_metadata_names_every_import_without_pins() -> None:
     assert {IMPORT_NAMES.get(name, name) for name in foreign} <= required
 
 
-def test_the_main_job_runs_from_the_installed_wheel(wheel: Path, tmp_path: Path) -> None:
+def install_lines() -> list[str]:
+    """What README and docs tell a person to give to pip install."""
+    text = "\n".join(page.read_text(encoding="utf-8") for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
+    found = re.findall(r"^pip install '([^']+)'|`pip install '([^']+)'`", text, re.MULTILINE)
+    return sorted({"".join(names) for names in found})
+
+
+def test_the_pages_say_how_to_install_what_no_index_serves() -> None:
+    version = re.search(r'__version__ = "(.*)"', (ROOT / "src/wakesleep/__init__.py").read_text())
+    assert version is not None
+    assert install_lines() == [".[app]", f"dist/wakesleep-{version[1]}-py3-none-any.whl[app]"]
+
+
+@pytest.mark.parametrize("line", install_lines())
+def test_the_main_job_runs_from_what_the_pages_say(line: str, wheel: Path, tmp_path: Path) -> None:
     """Where WAKESLEEP_CLEAN_INSTALL is set everything is installed anew; otherwise the dependencies are borrowed from this environment."""
     venv.create(tmp_path / "env", with_pip=True)
     scripts = tmp_path / "env" / ("Scripts" if os.name == "nt" else "bin")
     pip = [scripts / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    line = line.replace("dist/", f"{wheel.parent}/")
     if os.environ.get("WAKESLEEP_CLEAN_INSTALL"):
-        subprocess.run([*pip, "-c", str(ROOT / "constraints.txt"), str(wheel)], check=True)
+        subprocess.run([*pip, "-c", str(ROOT / "constraints.txt"), line], check=True, cwd=ROOT)
     else:
-        subprocess.run([*pip, "--no-deps", str(wheel)], check=True)
+        subprocess.run([*pip, "--no-deps", line], check=True, cwd=ROOT)
         paths = sysconfig.get_paths(vars={"base": str(tmp_path / "env"), "platbase": str(tmp_path / "env")})
         (Path(paths["purelib"]) / "borrowed.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    alone = {**{name: value for name, value in os.environ.items() if name != "PYTHONPATH"}, "OMP_NUM_THREADS": "1"}
     train = [scripts / "wakesleep", "train", "--out", str(tmp_path / "run"), *SMALL_ARGUMENTS]
-    shown = subprocess.run(train, check=True, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    shown = subprocess.run(train, check=True, capture_output=True, text=True, cwd=tmp_path, env=alone)
     assert "random weights" in shown.stdout
     where = subprocess.run(
-        [scripts / "python", "-c", "import wakesleep; print(wakesleep.__file__)"], check=True, capture_output=True, text=True, cwd=tmp_path
+        [scripts / "python", "-c", "import wakesleep; print(wakesleep.__file__)"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=alone,
     )
     assert str(tmp_path / "env") in where.stdout

@@ -38,7 +38,7 @@ class Finetune:
     threads: int = 0
     """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or OMP_NUM_THREADS)."""
     tensorboard: bool = False
-    """Also write what is measured of each pass to RUN/tensorboard (needs wakesleep[tensorboard]); look with: tensorboard --logdir RUN."""
+    """Also write what is measured of each pass to RUN/tensorboard (needs the package tensorboard); look with: tensorboard --logdir RUN."""
     json: bool = False
     """Print the evaluation as JSON instead of a table."""
     precision: Precision = "auto"

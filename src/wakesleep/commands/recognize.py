@@ -49,6 +49,7 @@ def run(args: Recognize, command: str) -> int:
     else:
         shared.refuse_existing(args.imagine, args.overwrite)
     model = shared.model(args.run, args.device)
+    shared.refuse_other_scale(model)
     shape: tuple[int, int] = tuple(model.header["shape"])
     classes = [str(name) for name in model.header["classes"]]
     picture = from_header(model.header).read(args.image).to(model.dbn.memory.weight.device)

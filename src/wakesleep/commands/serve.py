@@ -51,7 +51,9 @@ def run(args: Serve, command: str) -> int:
             from wakesleep.app.server import LOOPBACK as OWN
             from wakesleep.app.server import create_app
         except ImportError as error:
-            raise ConfigError(f"the page needs packages that are not installed ({error}); pip install 'wakesleep[app]'") from error
+            raise ConfigError(
+                f"the page needs packages that are not installed ({error}); pip install fastapi pydantic uvicorn websockets"
+            ) from error
         from wakesleep.app.mind import load_mind
         from wakesleep.app.service import Service
 

@@ -50,6 +50,9 @@ def set_for(model: Model, data: str | None, folder: Path | None) -> Dataset:
     """
     from wakesleep.data import from_header, load, match_classes
 
+    refuse_other_scale(model)
+    if data is None and "estimator" in model.header:
+        raise ConfigError("an estimator's file does not say what it learned from; name a data set with --data")
     path = str(model.header.get("data_path", "digits"))
     if data is None or data == path or str(Path(data).expanduser().resolve()) == path or "preparation" not in model.header:
         dataset = same_set(data or path, folder, model.header)
@@ -69,7 +72,20 @@ def model(path: Path, device: str) -> Model:
     from wakesleep.checkpoint import load_model
     from wakesleep.foundation.devices import pick_device
 
-    return load_model(path, pick_device(device))
+    found = load_model(path, pick_device(device))
+    regressor = found.net is not None and not found.header["classes"]  # its net predicts numbers, no classes
+    return found._replace(net=None) if regressor else found
+
+
+def refuse_other_scale(model: Model) -> None:
+    """Raise ConfigError where the model is an estimator's that scales its columns, for pictures and data sets come without that scaling."""
+    estimator = model.header.get("estimator")
+    if isinstance(estimator, dict) and estimator.get("fitted", {}).get("scaler_") is not None:
+        kind = estimator.get("class", "the estimator")
+        raise ConfigError(
+            f"this model is a {kind} that scales its columns as those it was fitted on, which only its own methods do: "
+            f"wakesleep.{kind}.load(...) in Python; wakesleep dream shows what it generates"
+        )
 
 
 def free_folder(path: Path) -> Path:
@@ -208,7 +224,7 @@ def to_tensorboard(records: Iterator[Pass], folder: Path) -> Iterator[Pass]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise ConfigError('--tensorboard needs a package that is not here: pip install "wakesleep[tensorboard]"') from error
+        raise ConfigError("--tensorboard needs a package that is not here: pip install tensorboard") from error
 
     def handed_on() -> Iterator[Pass]:
         with SummaryWriter(str(folder)) as writer:

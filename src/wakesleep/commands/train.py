@@ -39,7 +39,7 @@ class Train:
     """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or OMP_NUM_THREADS); a run that goes on keeps its
     number, for sums in another order are other numbers."""
     tensorboard: bool = False
-    """Also write what is measured of each pass to RUN/tensorboard (needs wakesleep[tensorboard]); look with: tensorboard --logdir RUN."""
+    """Also write what is measured of each pass to RUN/tensorboard (needs the package tensorboard); look with: tensorboard --logdir RUN."""
     json: bool = False
     """Print the evaluation as JSON instead of a table."""
     pictures: Annotated[PictureOptions, tyro.conf.arg(name="")] = field(default_factory=PictureOptions)

@@ -95,6 +95,6 @@ def onnx(estimator: Any, path: Path | str) -> None:
     try:
         import onnxscript  # noqa: F401 - torch.onnx needs it
     except ImportError as error:
-        raise ConfigError("writing ONNX needs the packages onnx and onnxscript: pip install 'wakesleep[onnx]'") from error
+        raise ConfigError("writing ONNX needs the packages onnx and onnxscript: pip install onnx onnxscript") from error
     program = torch_program(estimator)
     torch.onnx.export(program, (), str(path), dynamo=True, input_names=["cases"], output_names=["output"], verbose=False, external_data=False)
