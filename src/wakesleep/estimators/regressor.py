@@ -35,7 +35,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
     Args:
         hidden_layer_sizes: units of each hidden layer, from the visible units up.
         fine_tune: "backprop", through the whole net; None, the readout alone, from features as they are.
-        fine_tune_n_iter: passes of fine-tuning; None: 80, 160 where it sees bits drawn anew.
+        fine_tune_n_iter: passes of fine-tuning; None: 80.
         fine_tune_learning_rate: rate of fine-tuning in the first pass; None: 0.03, for wide layers diverge at more.
         sample_visible: backpropagation sees each visible unit as a binary state drawn anew with its value as probability, so that it overfits
             less; "auto" does so where the draws would have no more noise than the values have variance.
@@ -85,6 +85,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
     target_scale_: Array
     _target_variance: Array
     _backprop_defaults = replace(DEFAULTS.backprop, learning_rate=RATE, passes=80)
+    _passes_drawn = 80
 
     def __init__(
         self,

@@ -91,6 +91,7 @@ class TunedEstimator(DBNEstimator):
     """What classifier and regressor share: parameters of fine-tuning, a part held out to stop early, and the loop that heeds it."""
 
     _backprop_defaults = DEFAULTS.backprop
+    _passes_drawn = 40
 
     def __init__(
         self,
@@ -145,7 +146,7 @@ class TunedEstimator(DBNEstimator):
     def _backprop_config(self, once: bool, cases: int) -> BackpropConfig:
         """Return the settings of backpropagation on that many cases."""
         own = replace(self._backprop_defaults, sample_pixels=self.sample_visible_)
-        own = replace(own, passes=2 * own.passes) if self.sample_visible_ else own  # each pass shows other bits
+        own = replace(own, passes=self._passes_drawn) if self.sample_visible_ else own  # each pass shows other bits
         return self._tuning(own, once, cases)  # type: ignore[no-any-return]
 
     def _backprop(
