@@ -48,7 +48,7 @@ def test_what_cannot_be_served_is_refused_in_words(words: list[str], capsys: pyt
 def test_without_its_packages_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert main(["serve", "--no-open", "--port", "0"]) == 1
-    assert "pip install 'wakesleep[app]'" in capsys.readouterr().err
+    assert "pip install fastapi pydantic uvicorn websockets" in capsys.readouterr().err
 
 
 def test_beyond_this_machine_it_warns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -25,8 +26,11 @@ def blocks(page: Path, language: str) -> list[str]:
 
 @pytest.fixture
 def workplace(tmp_path: Path, run_folder: Path, digits, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a finished run called runs/digits and a picture of a digit."""
+    """A folder with a finished run called runs/digits, a picture of a digit and a small folder of shards."""
     shutil.copytree(run_folder, tmp_path / "runs" / "digits")
+    (tmp_path / "FOLDER-OF-SHARDS").mkdir()
+    for part, array in (("images", digits.train.images[:200]), ("labels", digits.train.labels[:200])):
+        np.save(tmp_path / "FOLDER-OF-SHARDS" / f"{part}-0.npy", array.numpy())
     pixels = (digits.test.images[0].reshape(8, 8).numpy() * 255).astype("uint8")
     Image.fromarray(pixels).resize((200, 200)).save(tmp_path / "digit.png")
     monkeypatch.chdir(tmp_path)
