@@ -10,8 +10,9 @@ import pytest
 import scipy.sparse as sp
 import torch
 from sklearn.datasets import load_digits, make_classification
+from sklearn.metrics import balanced_accuracy_score
 
-from wakesleep.estimators import BernoulliRBM, DBNClassifier, DBNRegressor, DBNTransformer, shared
+from wakesleep.estimators import BernoulliRBM, DBNClassifier, DBNRegressor, DBNTransformer, export, make_dbn_pipeline, shared
 from wakesleep.estimators.tuned import Centred, moments
 from wakesleep.foundation.errors import ConfigError, DataError
 
@@ -70,6 +71,36 @@ def test_an_outlier_among_many_zeros_is_one_too() -> None:
     gains[:90, 0] = np.random.RandomState(0).uniform(1000, 9000, 90)
     gains[90] = 1e9
     assert 9000 <= shared.column_range(gains)[1][0] < 1e5
+
+
+def test_skewed_columns_keep_their_signal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A tenth of the cases lay beyond the fences, was clipped to one value, and all were told to be the majority."""
+    rng = np.random.RandomState(0)
+    X = np.hstack([rng.lognormal(0, 2, (1500, 3)), rng.randn(1500, 1)])
+    y = X[:, 0] > 40
+    net = DBNClassifier((50,), verbose=1, random_state=0).fit(X[:1000], y[:1000])
+    assert "skewed, mapped by asinh: columns 0, 1, 2\n" in capsys.readouterr().err
+    assert balanced_accuracy_score(y[1000:], net.predict(X[1000:])) > 0.9
+    assert list(net.skewed_columns_) == [0, 1, 2]
+    assert not len(net.outlier_columns_)
+    np.testing.assert_allclose(shared.from_range(net, shared.to_range(net, X[:1000])), X[:1000], rtol=1e-6)
+    net.save(tmp_path / "net.safetensors")
+    again = DBNClassifier.load(tmp_path / "net.safetensors")
+    np.testing.assert_allclose(again.predict_proba(X), net.predict_proba(X), rtol=1e-6)
+    np.testing.assert_allclose(export.recognition(net)(torch.from_numpy(X).float()), net.predict_proba(X), atol=1e-4)
+    np.testing.assert_allclose(net.predict_proba(sp.csr_matrix(X)), net.predict_proba(X))
+    pipe = make_dbn_pipeline(DBNTransformer((5,), n_iter=1, random_state=0)).fit(X)
+    cases = pipe["columns"].transform(X)
+    assert cases[y, 0].min() > cases[~y, 0].max()
+    assert len(np.unique(cases[:, 0])) == 1500
+    np.testing.assert_allclose(pipe["columns"].inverse_transform(cases), X, rtol=1e-6)
+
+
+def test_the_range_of_a_skewed_column_grows_in_a_stream() -> None:
+    X = np.random.RandomState(0).lognormal(0, 2, (600, 2))
+    net = DBNTransformer((5,), random_state=0).partial_fit(X[:300]).partial_fit(1000 * X[300:])
+    cases = shared.to_range(net, np.vstack([X[:300], 1000 * X[300:]]))
+    assert len(np.unique(cases[:, 0])) > 590
 
 
 def test_scale_and_choices_are_kept_in_a_file(tmp_path: Path) -> None:

@@ -181,8 +181,7 @@ class DBNEstimator(BaseEstimator):
         """Start afresh for cases like X (N, D): a net of random weights with room for `labels`."""
         shared.check_choice("missing", self.missing, ("error", "sample"))
         sizes = self._hidden_sizes()
-        self.scaler_ = shared.fit_range(self.scale, X)
-        self.outlier_columns_ = shared.outlier_columns(self, X)
+        shared.settle_range(self, X)
         self._source = source
         self.dbn_ = DBN((X.shape[1], *sizes), labels=labels, rng=shared.fresh_rng(source, pick_device(self.device)))
         self.n_iter_ = 0
@@ -203,7 +202,7 @@ class DBNEstimator(BaseEstimator):
         """Begin a stream with its first chunk X (N, D), or see that a later one can go on."""
         if first:
             self._begin(X, labels, shared.random_source(self.random_state))
-            self._range = shared.column_range(X)
+            self._range = shared.column_range(shared.unskew(self, X))
         else:
             self._check_goes_on()
             shared.widen_range(self, X)
@@ -365,7 +364,7 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
         sparsity_target: wanted mean activity of a hidden unit; only used with a sparsity cost.
         sparsity_cost: weight of the cross-entropy between wanted and running mean activity; 0 turns it off.
         scale: "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, outliers left out, if any value lies outside
-            [0, 1], and clips what comes later; "warn" uses values as they are; None refuses values outside [0, 1].
+            [0, 1], skewed ones by asinh first, and clips what comes later; "warn" uses values as they are; None refuses values outside [0, 1].
         missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible units, drawn anew from the first layer after
             each of its passes, and averages predictions over ten fillings by the whole net.
         warm_start: let `fit` go on where the last one ended: with fine-tuning where there is any, else with pretraining.
@@ -380,6 +379,8 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
         history_: a dictionary a pass: stage, pass and what was measured.
         scaler_: the MinMaxScaler in use, or None.
         outlier_columns_: the numbers of the columns in which outliers were clipped.
+        skewed_columns_: the numbers of the columns mapped by asinh((x - centre) / spread) before `scaler_`, (K,).
+        skew_: their centre, the median, and their spread, the distance of the quartiles, (2, K).
         n_features_in_: D, and `feature_names_in_` where X had names.
 
     Raises:

@@ -28,6 +28,27 @@ class InRange(nn.Module):
         return torch.clamp(cases * self.factor + self.offset, 0.0, 1.0)
 
 
+class Unskewed(nn.Module):
+    """The skewed columns of an estimator mapped by asinh((x - centre) / spread), the others as they are."""
+
+    skewed: Tensor
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, estimator: Any) -> None:
+        super().__init__()
+        columns = torch.from_numpy(estimator.skewed_columns_)
+        centre, spread = torch.zeros(estimator.n_features_in_), torch.ones(estimator.n_features_in_)
+        centre[columns], spread[columns] = torch.from_numpy(estimator.skew_).float()
+        self.register_buffer("skewed", torch.isin(torch.arange(estimator.n_features_in_), columns))
+        self.register_buffer("centre", centre)
+        self.register_buffer("spread", spread)
+
+    def forward(self, cases: Tensor) -> Tensor:
+        """Return cases (N, D), (N, D)."""
+        return torch.where(self.skewed, torch.asinh((cases - self.centre) / self.spread), cases)
+
+
 class Affine(nn.Module):
     """A linear map with fixed weights, x W + b."""
 
@@ -74,7 +95,9 @@ def recognition(estimator: Any) -> nn.Module:
         NotFittedError: nothing was learned yet.
     """
     check_is_fitted(estimator)
-    scaling = [] if estimator.scaler_ is None else [InRange(estimator.scaler_)]
+    scaling: list[nn.Module] = [] if estimator.scaler_ is None else [InRange(estimator.scaler_)]
+    if len(getattr(estimator, "skewed_columns_", ())):
+        scaling.insert(0, Unskewed(estimator))
     return nn.Sequential(*scaling, *estimator._recognition_layers()).eval()
 
 

@@ -104,6 +104,8 @@ _SAVED = (
     "feature_names_in_",
     "scaler_",
     "outlier_columns_",
+    "skewed_columns_",
+    "skew_",
     "sample_visible_",
     "classes_",
     "n_iter_",

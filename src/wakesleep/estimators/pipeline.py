@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from wakesleep.estimators.classifier import DBNClassifier
-from wakesleep.estimators.shared import Array, check_choice, column_range, random_source
+from wakesleep.estimators.shared import Array, check_choice, column_range, column_skew, from_symmetric, random_source, to_symmetric
 from wakesleep.foundation.errors import DataError
 
 KINDS = ("object", "string", "category", "bool")
@@ -28,7 +28,7 @@ def make_dbn_pipeline(
 
     Categories become one-hot, a column each, and ones that fit did not see all zeros. Numbers are mapped by
 
-    - "minmax": (x - smallest) / (largest - smallest), outliers left out, clipped; right for pixels and for shares.
+    - "minmax": (x - smallest) / (largest - smallest), outliers left out, clipped, skewed columns by asinh first; for pixels and for shares.
     - "binary": the same, then 1 above one half; right for counts that say yes or no.
     - "bins": one-hot over `n_bins` quantiles; right for real numbers, which a single binary unit tells apart badly.
 
@@ -92,6 +92,8 @@ class Column:
     kind: str = "categories"
     whole: bool = False
     """Whether all values that fit saw were whole numbers."""
+    skew: Array | None = None
+    """Centre and spread of a skewed column, (2,), mapped by asinh((x - centre) / spread) before its range; "minmax" only."""
 
     @property
     def units(self) -> int:
@@ -205,11 +207,13 @@ class TableColumns(TransformerMixin, BaseEstimator):
         if not len(known):
             raise DataError(f"column {name!r} holds no value at all; leave it out")
         whole = bool((known == np.round(known)).all())
-        low, high = (float(end[0]) for end in column_range(known[:, None]))
+        skew = column_skew(known)
+        low, high = (float(end[0]) for end in column_range((known if skew is None else to_symmetric(known, skew))[:, None]))
         if self.numbers == "minmax":
-            return Column(name, np.array([low, high]), kind="minmax", whole=whole)
+            return Column(name, np.array([low, high]), kind="minmax", whole=whole, skew=skew)
         if self.numbers == "binary":
             edges = np.array([(low + high) / 2])
+            edges = edges if skew is None else from_symmetric(edges, skew)
         else:
             edges = np.unique(np.quantile(known, np.linspace(0, 1, self.n_bins + 1)[1:-1]))
             edges = edges[(edges > known.min()) & (edges <= known.max())]
@@ -229,6 +233,7 @@ class TableColumns(TransformerMixin, BaseEstimator):
             numbers = _numbers(raw, column.name)
             if column.kind == "minmax":
                 low, high = column.values
+                numbers = numbers if column.skew is None else to_symmetric(numbers, column.skew)
                 scaled: Array = np.clip((numbers - low) / ((high - low) or 1.0), 0, 1)
                 return scaled[:, None]
             assert column.edges is not None
@@ -273,6 +278,7 @@ def _decoded(column: Column, units: Array, source: np.random.RandomState | None)
     if column.kind == "minmax":
         low, high = column.values
         numbers = low + units[:, 0] * (high - low)
+        numbers = numbers if column.skew is None else from_symmetric(numbers, column.skew)
         return np.round(numbers) if column.whole else numbers
     if column.kind == "binary":
         units = np.concatenate([1 - units, units], axis=1)[:, : len(column.values)]

@@ -57,7 +57,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         sparsity_target: wanted mean activity of a hidden unit; only used with a sparsity cost.
         sparsity_cost: weight of the cross-entropy between wanted and running mean activity; 0 turns it off.
         scale: "warn" uses values outside [0, 1] as they are, as scikit-learn does, and says so; "auto" maps columns to [0, 1] by the smallest
-            and largest value seen in fit, outliers left out, if any value lies outside; None refuses them.
+            and largest value seen in fit, outliers left out, skewed columns by asinh first, if any value lies outside; None refuses them.
         missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible units, drawn anew from the model after each
             pass, and averages what `transform` and `score_samples` say over twenty fillings.
         warm_start: let `fit` go on where the last one ended.
@@ -73,6 +73,8 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         n_iter_: passes done.
         scaler_: the MinMaxScaler in use, or None.
         outlier_columns_: the numbers of the columns in which outliers were clipped.
+        skewed_columns_: the numbers of the columns mapped by asinh((x - centre) / spread) before `scaler_`, (K,).
+        skew_: their centre, the median, and their spread, the distance of the quartiles, (2, K).
         n_features_in_: D, and `feature_names_in_` where X had names.
 
     >>> import numpy as np
@@ -148,7 +150,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         X = shared.check_cases(self, X, reset=first, sparse=True)
         if first:
             self._begin(X, shared.random_source(self.random_state))
-            self._range = shared.column_range(X)
+            self._range = shared.column_range(shared.unskew(self, X))
         else:
             self._check_goes_on()
             shared.widen_range(self, X)
@@ -258,8 +260,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         """Start afresh for cases like X: weights N(0, 0.01^2), biases at zero, no chains yet; all in the type of X."""
         require(isinstance(self.n_components, Integral) and self.n_components >= 1, f"n_components = {self.n_components}: expected 1 or more")
         shared.check_choice("missing", self.missing, ("error", "sample"))
-        self.scaler_ = shared.fit_range(self.scale, X)
-        self.outlier_columns_ = shared.outlier_columns(self, X)
+        shared.settle_range(self, X)
         self._range = None
         self.components_ = source.normal(0, 0.01, (self.n_components, X.shape[1])).astype(X.dtype)
         self.intercept_hidden_ = np.zeros(self.n_components, dtype=X.dtype)

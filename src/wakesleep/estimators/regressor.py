@@ -54,7 +54,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         sparsity_target: wanted mean activity of a hidden unit; only used with a sparsity cost.
         sparsity_cost: weight of the cross-entropy between wanted and running mean activity; 0 turns it off.
         scale: "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, outliers left out, if any value lies outside
-            [0, 1], and clips what comes later; "warn" uses values as they are; None refuses values outside [0, 1].
+            [0, 1], skewed ones by asinh first, and clips what comes later; "warn" uses values as they are; None refuses values outside [0, 1].
         missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible units, drawn anew from the first layer after
             each of its passes, and averages predictions over ten fillings by the whole net.
         warm_start: let `fit` go on where the last one ended: with fine-tuning where there is any, else with pretraining.
@@ -73,6 +73,8 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         history_: a dictionary a pass: stage, pass and what was measured.
         scaler_: the MinMaxScaler in use, or None.
         outlier_columns_: the numbers of the columns in which outliers were clipped.
+        skewed_columns_: the numbers of the columns mapped by asinh((x - centre) / spread) before `scaler_`, (K,).
+        skew_: their centre, the median, and their spread, the distance of the quartiles, (2, K).
         n_features_in_: D, and `feature_names_in_` where X had names.
 
     >>> import numpy as np

@@ -130,8 +130,7 @@ class TunedEstimator(DBNEstimator):
         self.sample_visible_ = shared.suits_drawing(self, X) if self.sample_visible == "auto" else bool(self.sample_visible)
         if self.verbose:
             seen = "as bits drawn anew in each pass" if self.sample_visible_ else "as they are"
-            outliers = f"; outliers clipped in {len(self.outlier_columns_)} columns" if len(self.outlier_columns_) else ""
-            print(f"{type(self).__name__}: backpropagation sees values {seen}{outliers}", file=sys.stderr)
+            print(f"{type(self).__name__}: backpropagation sees values {seen}", file=sys.stderr)
 
     def _set_nets(self, model: checkpoint.Model, tensors: dict[str, Tensor]) -> None:
         super()._set_nets(model, tensors)
