@@ -95,9 +95,9 @@ def captioned(
 
 def _sheet(cells: Sequence[Array], columns: int, *, below: Sequence[str], left: Sequence[str], title: str, above: Sequence[str] = ()) -> Array:
     """Return grey cells of one size, row by row, with words: `above` heads each column, `below` names each cell, `left` each row."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
-    font = ImageFont.load_default(13)
+    font = _font()
     gap, (high, wide) = 6, cells[0].shape
     margin = gap + (round(min(max(font.getlength(name) for name in left), 140)) + gap if left else 0)
     top = gap + LINE * (bool(title) + bool(above))
@@ -121,6 +121,14 @@ def _sheet(cells: Sequence[Array], columns: int, *, below: Sequence[str], left: 
     for x, y, text, anchor, room in words:
         draw.text((x, y), _shortened(text, font, room), fill=round(255 * INK), font=font, anchor=anchor)
     return np.asarray(image, np.float32) / 255
+
+
+def _font() -> Any:
+    """Return the typeface of captions: DejaVu Sans, which matplotlib brings along, for Pillow's own has ASCII alone."""
+    import matplotlib
+    from PIL import ImageFont
+
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 12)
 
 
 def _shortened(text: str, font: Any, room: float) -> str:

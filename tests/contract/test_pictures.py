@@ -69,3 +69,8 @@ def test_what_is_imagined_is_named(run_folder: Path, tmp_path: Path) -> None:
     with Image.open(tmp_path / "i.png") as picture:
         assert picture.size[0] >= 7 * 112
         assert picture.size[1] >= 112 + 2 * 18
+
+
+def test_captions_have_letters_beyond_ascii() -> None:
+    sheets = {plots.captioned(np.zeros((1, 16)), (4, 4), 1, below=[letter]).tobytes() for letter in "äöüßéñжλ"}
+    assert len(sheets) == 8  # a typeface that lacks them draws one box for all
