@@ -115,7 +115,7 @@ def test_what_likelihood_refuses_names_the_cure(run: Path, tmp_path: Path, capsy
 def test_every_picture_is_drawn_and_none_is_overwritten(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("likelihood", run, *FAST) == 0
     capsys.readouterr()
-    found = answer(capsys, "plot", run, "--cases", 60, "--json")["paths"]
+    found = answer(capsys, "plot", run, "--cases", 60, "--overwrite", "--json")["paths"]
     names = ["fields", "activity", "histograms", "monitors", "ais_depth-2", "map", "dreams", "confused"]
     assert [Path(path).stem for path in found] == names
     assert all(Path(path).stat().st_size > 2000 for path in found)

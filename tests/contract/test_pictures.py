@@ -11,6 +11,7 @@ from PIL import Image
 
 from wakesleep import figures, plots
 from wakesleep.cli import main
+from wakesleep.commands import plot
 from wakesleep.foundation.rng import generator
 from wakesleep.model.dbn import DBN
 
@@ -74,3 +75,20 @@ def test_what_is_imagined_is_named(run_folder: Path, tmp_path: Path) -> None:
 def test_captions_have_letters_beyond_ascii() -> None:
     sheets = {plots.captioned(np.zeros((1, 16)), (4, 4), 1, below=[letter]).tobytes() for letter in "äöüßéñжλ"}
     assert len(sheets) == 8  # a typeface that lacks them draws one box for all
+
+
+@pytest.mark.parametrize("what", ["dreams", "traces"])
+def test_plot_overwrites_no_picture_unasked(run_folder: Path, tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("dreams.png", "ais_depth-1.png")
+    for name in names:
+        (tmp_path / name).write_bytes(b"a picture")
+    assert main(["plot", str(run_folder), "--what", what, "--out", str(tmp_path)]) == 1
+    assert "exists; choose another name, or say --overwrite" in capsys.readouterr().err
+    assert {(tmp_path / name).read_bytes() for name in names} == {b"a picture"}
+
+
+def test_plot_of_everything_keeps_the_dreams_of_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "dreams.png").write_bytes(b"a picture")
+    assert plot.asked(plot.Plot(tmp_path), tmp_path) == tuple(name for name in plot.ALL if name != "dreams")
+    assert "dreams.png exists and is kept" in capsys.readouterr().err
+    assert plot.asked(plot.Plot(tmp_path, overwrite=True), tmp_path) == plot.ALL

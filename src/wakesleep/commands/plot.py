@@ -59,6 +59,9 @@ def run(args: Plot, command: str) -> int:
         raise ConfigError(f"--cases {args.cases}: expected at least 10")
     if "map" not in args.what:
         shared.tell_unused(args, {"cases": "without the map"})
+    folder = args.run if args.run.is_dir() else args.run.parent
+    target = args.out or folder / "figures"
+    what = asked(args, target)
     model = shared.model(args.run, args.device)
     dbn, device = model.dbn, model.dbn.memory.weight.device
     dataset = shared.set_for(model, args.data, args.data_folder)
@@ -66,36 +69,48 @@ def run(args: Plot, command: str) -> int:
     images = as_probs(part.images).to(device)
     labels = None if part.labels is None else part.labels.to(device)
     classes, shape, rng = [str(name) for name in dataset.classes], dataset.shape, generator(args.seed, device)
-    folder = args.run if args.run.is_dir() else args.run.parent
-    target = args.out or folder / "figures"
     target.mkdir(parents=True, exist_ok=True)
 
     def place(name: str) -> Path:
-        path = target / f"{name}.png"
-        shared.refuse_existing(path, args.overwrite or name == "dreams")
-        return path
+        return target / f"{name}.png"
 
     def seen(count: int) -> tuple[Tensor, Tensor | None]:
         cases = some(dataset, part, count)
         return as_probs(cases.images).to(device), None if cases.labels is None else cases.labels.to(device)
 
     drawn: list[Path] = []
-    if "fields" in args.what:
+    if "fields" in what:
         drawn.append(figures.draw_kinds(place("fields"), dbn, shape))
-    if "activity" in args.what:
+    if "activity" in what:
         drawn.append(figures.draw_activity(place("activity"), dbn, seen(100)[0]))
-    if "histograms" in args.what:
+    if "histograms" in what:
         drawn.append(figures.draw_histograms(place("histograms"), dbn, *seen(100), rng=rng))
-    if "monitors" in args.what:
+    if "monitors" in what:
         drawn += figures.draw_monitors(folder / "metrics.jsonl", place("monitors"))
-    if "traces" in args.what:
+    if "traces" in what:
         drawn += figures.draw_traces(folder, target)
-    if "map" in args.what:
+    if "map" in what:
         drawn.append(figures.draw_map(place("map"), dbn, *seen(args.cases), classes, seed=args.seed))
-    if "dreams" in args.what:
+    if "dreams" in what:
         drawn.append(figures.draw_dreams(place("dreams"), dbn, shape, classes, rng=rng, steps=figures.DREAM_STEPS))
-    if "confused" in args.what and labels is not None and (model.net is not None or dbn.labels):
+    if "confused" in what and labels is not None and (model.net is not None or dbn.labels):
         log_probs = backprop.log_probs(model.net, images) if model.net is not None else classify.log_probs(dbn, images)
         drawn.append(figures.draw_confused(place("confused"), images, labels, log_probs, shape, classes))
     print(files.to_json({"paths": [str(path) for path in drawn]}) if args.json else "\n".join(map(str, drawn)))
     return 0
+
+
+def asked(args: Plot, target: Path) -> tuple[What, ...]:
+    """Return what is to be drawn into `target`; the dreams that training has drawn there stay where no choice was made.
+
+    Raises:
+        CheckpointError: a picture exists and may not be replaced.
+    """
+    what = args.what
+    if what == ALL and not args.overwrite and (target / "dreams.png").exists():
+        shared.tell(f"{target / 'dreams.png'} exists and is kept; --overwrite draws it anew")
+        what = tuple(name for name in what if name != "dreams")
+    traces = sorted(target.glob("ais_*.png")) if "traces" in what else []
+    for path in [*(target / f"{name}.png" for name in what), *traces]:
+        shared.refuse_existing(path, args.overwrite)
+    return what
