@@ -75,6 +75,7 @@ def run(args: Finetune, command: str) -> int:
     shared.tell_unused_settings(config, own)
     device = shared.meet(args.threads, args.device)
     model = load_model(args.run, device)
+    shared.tell_unfinished(args.run, model)
     name = args.data or str(model.header.get("data_path", "digits"))
     out = args.out or shared.free_folder(args.run.with_name(f"{args.run.name}-{args.method}"))
     dataset = shared.set_for(model, args.data, args.data_folder)

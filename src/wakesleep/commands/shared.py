@@ -68,13 +68,39 @@ def is_own(model: Model, dataset: Dataset) -> bool:
 
 
 def model(path: Path, device: str) -> Model:
-    """Return the model of a run folder or model file."""
+    """Return the model of a run folder or model file; of a run that has not finished, say so."""
     from wakesleep.checkpoint import load_model
     from wakesleep.foundation.devices import pick_device
 
     found = load_model(path, pick_device(device))
+    tell_unfinished(path, found)
     regressor = found.net is not None and not found.header["classes"]  # its net predicts numbers, no classes
     return found._replace(net=None) if regressor else found
+
+
+def tell_unfinished(path: Path, model: Model) -> None:
+    """Say of the model of a run that has not finished that it is one, where it stands and how it goes on."""
+    if model.header.get("kind") == "checkpoint":
+        tell(f"{path} is unfinished: it stopped {_where(path, model.header)}, and this is its model as it stands; {go_on(path)}")
+
+
+def go_on(run: Path) -> str:
+    """Return in words how a run that was stopped goes on."""
+    return f"go on with: wakesleep train --resume {run}"
+
+
+def _where(run: Path, header: Mapping[str, Any]) -> str:
+    """Return in words at which stage a run stands, by its checkpoint's header, and after which pass of it, by its metrics."""
+    from wakesleep.settings import read_config
+
+    if not (run / "config.json").is_file():
+        return "before its end"
+    stages, position = read_config(run).stages, int(header.get("position", 0))
+    settled = files.read_metrics(run)[: int(header.get("lines", 0))]
+    last = (
+        f" (last saved pass: {settled[-1]['stage']} {settled[-1]['epoch']}/{settled[-1]['epochs']})" if settled else ", before its first pass"
+    )
+    return f"in stage {stages[position]}, {position + 1} of {len(stages)}{last}"
 
 
 def refuse_other_scale(model: Model) -> None:
@@ -203,7 +229,7 @@ def work(job: Job, *, as_json: bool, tensorboard: bool = False) -> int:
         for line in _progress(records, job, shown):
             print(line, file=shown, flush=True)
     except KeyboardInterrupt:
-        print(f"\nstopped; every finished pass is saved. Go on with: wakesleep train --resume {job.folder}", file=sys.stderr)
+        print(f"\nstopped; every finished pass is saved; {go_on(job.folder)}", file=sys.stderr)
         return 130
     distributed.leave()
     result = files.read_json(job.folder / "evaluation.json") if job.dataset.train.labels is not None else {"rows": []}

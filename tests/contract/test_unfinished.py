@@ -1,0 +1,39 @@
+"""A run that was stopped, and a run that two processes want."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers import small_config
+from wakesleep import recipe
+from wakesleep.cli import main
+from wakesleep.data import Dataset
+
+
+def begun(folder: Path, digits: Dataset, passes: int) -> recipe.Job:
+    """Return the job of a run that stops after so many passes."""
+    job = recipe.start(folder, small_config(), digits, torch.device("cpu"), "a test", data_path="digits")
+    records = recipe.train(job)
+    for _ in range(passes):
+        next(records)
+    return job
+
+
+@pytest.mark.parametrize(
+    ("passes", "where"),
+    [(0, "in stage pretrain, 1 of 3, before its first pass"), (1, "in stage pretrain, 1 of 3 (last saved pass: layer 1 1/6)")],
+)
+def test_an_unfinished_run_says_so(tmp_path: Path, digits: Dataset, passes: int, where: str, capsys: pytest.CaptureFixture[str]) -> None:
+    begun(tmp_path / "run", digits, passes)
+    assert main(["evaluate", str(tmp_path / "run"), "--json"]) == 0
+    told = capsys.readouterr().err
+    assert where in told
+    assert f"wakesleep train --resume {tmp_path / 'run'}" in told
+
+
+def test_a_finished_run_says_nothing(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(run_folder), "--json"]) == 0
+    assert "unfinished" not in capsys.readouterr().err
