@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
@@ -29,6 +30,11 @@ from wakesleep.learning.configs import UpDownConfig, require
 from wakesleep.learning.records import Pass
 from wakesleep.model.dbn import DBN
 from wakesleep.sampling import dreams
+
+PLATEAU, LEARNED = 0.8, 0.25
+"""Shares of the errors that the most frequent class makes: above the first a net has not begun to learn, below the second it has learned."""
+MOST_UPDATES = 5000
+"""Updates of backpropagation up to which a net that has not begun to learn goes on: some seconds."""
 
 
 class DBNClassifier(ClassifierMixin, TunedEstimator):
@@ -342,6 +348,38 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
                 images, labels, weights = images[labelled], labels[labelled], None if weights is None else weights[labelled.cpu()]
             if len(images):
                 self._backprop(self.net_, images, labels, weights, rng, score=score, once=once)
+                if not once and score is None:
+                    self._insist(images, labels, weights, rng)
+
+    def _insist(self, images: Tensor, labels: Tensor, weights: Tensor | None, rng: torch.Generator) -> None:
+        """Repeat backpropagation where the net is hardly better than the most frequent class; warn where it stays so.
+
+        A deep net of sigmoids may rest on that plateau for hundreds of updates, and a small set has few a pass. Nothing is repeated where
+        `fine_tune_n_iter` says how many passes are wanted.
+        """
+        shown = torch.bincount(labels.cpu(), weights, minlength=len(self.classes_))
+        at_chance = 100 * (1 - float(shown.max() / shown.sum()))
+
+        def share() -> float:
+            """Return the share of the errors of the most frequent class that the last pass of learning had."""
+            return float(self.history_[-1].get("train_error_percent", 0.0)) / at_chance if at_chance else 0.0
+
+        if share() <= PLATEAU:
+            return
+        passes = self._backprop_config(False, len(images)).passes
+        updates = passes * -(-len(images) // self._batch(len(images)))
+        rounds = 0 if self.fine_tune_n_iter is not None else max(0, MOST_UPDATES // updates - 1)
+        while rounds and share() > LEARNED:
+            self._backprop(self.net_, images, labels, weights, rng)
+            rounds -= 1
+        if share() > PLATEAU:
+            warnings.warn(
+                f"the net has hardly learned: {self.history_[-1]['train_error_percent']:.1f} % of the training cases are wrong, and naming "
+                f"the most frequent class gets {at_chance:.1f} % wrong. Try one layer (hidden_layer_sizes=(200,)), more passes "
+                "(fine_tune_n_iter) or another rate (fine_tune_learning_rate); or the columns say nothing of the classes",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
 
     def _wake_sleep(
         self, images: Tensor, labels: Tensor, weights: Tensor | None, rng: torch.Generator

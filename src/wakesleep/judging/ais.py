@@ -82,7 +82,7 @@ def published_betas() -> Tensor:
 def base_rates(rbm: RBM, cases: Tensor) -> Tensor:
     """Return the visible biases (visible,) of the model of independent units that fits `cases` (N, visible): log p/(1-p), log p in a softmax.
 
-    One case on and one off are added, so that a unit that is never on keeps a finite bias.
+    One case on and one off are added (in a group, one case of each of its units), so that a unit that is never on keeps a finite bias.
     """
     cases = rows.as_cases(cases, rbm.visible.size, rbm.weight)
     total = torch.zeros(rbm.visible.size, dtype=torch.float64, device=rbm.weight.device)

@@ -130,7 +130,8 @@ class Contrast:
 def set_base_rates(rbm: RBM, cases: Tensor) -> None:
     """Start the visible biases at log p_i / (1 - p_i), in a softmax group at log p_i, p_i the mean of unit i over the cases.
 
-    One case on and one case off are added, so that a pixel that is never on gets a finite bias; means beyond [0, 1] count as 0 or 1.
+    One case on and one case off are added (in a group, one case of each of its units), so that a pixel that is never on gets a finite bias;
+    means beyond [0, 1] count as 0 or 1.
     Source: Hinton (2010), section 8.1.
     """
     total = torch.zeros(rbm.visible.size, dtype=torch.float64, device=cases.device)

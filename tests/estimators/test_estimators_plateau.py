@@ -1,0 +1,29 @@
+"""A net of sigmoids may rest where it says the same of all cases: fine-tuning goes on from there, or says that it did not help."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_circles
+from sklearn.exceptions import ConvergenceWarning
+
+from wakesleep.estimators import DBNClassifier
+
+
+def test_easy_classes_without_a_linear_border_are_learned_at_the_defaults() -> None:
+    X, y = make_circles(600, noise=0.08, factor=0.5, random_state=1)
+    net = DBNClassifier(random_state=1).fit(X[:400], y[:400])
+    assert net.score(X[400:], y[400:]) > 0.9  # 20 passes alone end at 0.49
+    assert net.n_iter_ > 80
+
+
+def test_a_net_that_cannot_learn_says_so() -> None:
+    rng = np.random.RandomState(0)
+    X, y = rng.rand(60, 3), np.arange(60) % 2
+    with pytest.warns(ConvergenceWarning, match="the net has hardly learned"):
+        DBNClassifier((5, 5), n_iter=1, fine_tune_n_iter=1, random_state=0).fit(X, y)
+
+
+def test_passes_that_were_asked_for_are_not_repeated() -> None:
+    X, y = make_circles(200, noise=0.08, factor=0.5, random_state=1)
+    with pytest.warns(ConvergenceWarning):
+        net = DBNClassifier((20, 20), n_iter=1, fine_tune_n_iter=2, random_state=0).fit(X, y)
+    assert [line["stage"] for line in net.history_].count("backprop") == 2
