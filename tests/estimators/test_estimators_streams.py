@@ -28,6 +28,22 @@ def test_the_mark_of_unlabelled_cases_is_no_class_of_a_stream() -> None:
     assert net.partial_fit(X[100:], few[100:]).predict_proba(X).shape == (400, 10)
 
 
+def test_a_stream_keeps_its_classes() -> None:
+    net = DBNClassifier((5,), unlabeled=-1, random_state=0).partial_fit(X[:50], Y[:50] % 2, classes=[0, 1])
+    net.partial_fit(X[:50], Y[:50] % 2, classes=[-1, 1, 0])
+    with pytest.raises(DataError, match=r"classes = \[0, 1, 2\] came.*\[0, 1\]"):
+        net.partial_fit(X[:50], Y[:50] % 2, classes=[0, 1, 2])
+
+
+@pytest.mark.parametrize("label", [[0, 1], [0, 1, 0, 1], [1], [[0, 1, 0]]])
+def test_labels_are_one_or_as_many_as_samples(label: Any) -> None:
+    """Two labels for three samples gave two rows."""
+    net = DBNClassifier((5,), random_state=0).partial_fit(X[:50], Y[:50] % 2, classes=[0, 1])
+    assert net.sample(3, label=[0, 1, 0], n_gibbs_steps=1).shape == net.sample(3, label=1, n_gibbs_steps=1).shape == (3, 64)
+    with pytest.raises(DataError, match="n_samples = 3"):
+        net.sample(3, label=label, n_gibbs_steps=1)
+
+
 @pytest.mark.parametrize("fine_tune", ["backprop", "updown", "hybrid", None])
 @pytest.mark.parametrize("hidden", [(30,), (20, 30)])
 def test_a_chunk_without_labels_is_no_end_of_a_stream(fine_tune: Any, hidden: tuple[int, ...]) -> None:

@@ -201,7 +201,8 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> DBNClassifier:
         """Learn from a chunk X (N, D), y (N,) of a larger set; the first call names all `classes`, `unlabeled` is none of them.
 
-        From a chunk without labels the directed layers learn. The range of the columns grows with what comes.
+        Later calls name the same classes, or none. From a chunk without labels the directed layers learn.
+        The range of the columns grows with what comes.
         A new estimator learns to generate: each layer gets one pass, and classes are told by the memory's label free energies, whatever
         `fine_tune` says, for a net can be fine-tuned only once it is pretrained. After `fit`, a call is one pass of its last stage.
         """
@@ -213,7 +214,9 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
             raise DataError("class_weight = 'balanced' needs all cases at once; give partial_fit a dictionary, a weight a class")
         X, y = shared.check_cases(self, X, y, reset=first, sparse=True)
         taking_part, weights = shared.check_weights(self._weigh_classes(y, sample_weight), X)
-        named = self._known_classes(np.unique(classes)) if first else self.classes_
+        named = self.classes_ if classes is None else self._known_classes(np.unique(classes))
+        if not first and not np.array_equal(named, self.classes_):
+            raise DataError(f"classes = {named.tolist()} came, and this net learned with {self.classes_.tolist()}: name the same, or none")
         X, labels = shared.take(X, taking_part), self._encode(y[taking_part], named)
         self._begin_or_go_on(first, X, len(self.classes_))
         rng = shared.fresh_rng(self._source, self._device)
@@ -249,11 +252,13 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         Values are the visible units' probabilities after `n_gibbs_steps` Gibbs steps, in the units of the data.
 
         Raises:
-            DataError: a label that is no class of this net.
+            DataError: a label that is no class of this net, or another number of labels than 1 or `n_samples`.
         """
         check_is_fitted(self)
         if label is None:
             return super().sample(n_samples, random_state=random_state, n_gibbs_steps=n_gibbs_steps)
+        if np.ndim(label) > 0 and np.shape(label) != (n_samples,):
+            raise DataError(f"label of shape {np.shape(label)} came for n_samples = {n_samples}; expected one class for all, or one a sample")
         wanted = np.full(n_samples, label) if np.ndim(label) == 0 else np.asarray(label)
         labels = torch.from_numpy(self._encode(wanted, self.classes_)).to(self._device)
         rng = shared.fresh_rng(shared.random_source(random_state), self._device)
