@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from wakesleep.estimators import BernoulliRBM, DBNClassifier, DBNTransformer, make_dbn_pipeline
 from wakesleep.estimators.pipeline import TableColumns
-from wakesleep.foundation.errors import DataError
+from wakesleep.foundation.errors import ConfigError, DataError
 
 QUICK: dict[str, Any] = {"n_iter": 2, "random_state": 0, "missing": "sample"}
 KINDS: tuple[Literal["minmax", "binary", "bins"], ...] = ("minmax", "binary", "bins")
@@ -110,3 +110,49 @@ def test_a_frame_with_categories_is_told_of_the_pipeline(table: pd.DataFrame) ->
             estimator.fit(table, np.arange(300) % 2)
     with pytest.raises(DataError, match=r"'shape' holds no numbers.*categories"):
         make_dbn_pipeline(categories=["colour", "old"]).fit(table, np.arange(300) % 2)
+
+
+@pytest.fixture(scope="module")
+def people() -> pd.DataFrame:
+    rng = np.random.RandomState(0)
+    return pd.DataFrame({"age": rng.rand(40) * 90, "income": rng.rand(40), "city": rng.choice(["Bern", "Rome"], 40)})
+
+
+def test_columns_that_fit_did_not_see_are_named(people: pd.DataFrame) -> None:
+    """A KeyError without words, and an IndexError."""
+    columns = TableColumns().fit(people)
+    for table, words in {
+        "renamed": (people.rename(columns={"age": "years"}), r"without 'age' and with 'years', which fit did not see"),
+        "fewer": (people.drop(columns=["age", "city"]), r"without 'age', 'city';"),
+        "more": (people.assign(weight=1.0), r"came with 'weight', which"),
+        "array": (people.to_numpy(), r"array came.*'age', 'income', 'city'"),
+        "row": (people["age"], r"shape \(40,\)"),
+    }.values():
+        with pytest.raises(DataError, match=words):
+            columns.transform(table)
+    np.testing.assert_array_equal(columns.transform(people[["city", "income", "age"]]), columns.transform(people))
+    numbers = people[["age", "income"]]
+    np.testing.assert_array_equal(TableColumns().fit(numbers.to_numpy()).transform(numbers), TableColumns().fit(numbers).transform(numbers))
+    with pytest.raises(DataError, match="'age' come more than once"):
+        TableColumns().fit(people[["age", "age"]])
+
+
+def test_categories_that_do_not_exist_are_named(people: pd.DataFrame) -> None:
+    for wrong in (["ctiy"], "ctiy", [7]):
+        with pytest.raises(ConfigError, match=r"no column ('ctiy'|7); the columns are 'age'"):
+            TableColumns(categories=wrong).fit(people)
+    with pytest.raises(ConfigError, match=r"no column 3"):
+        TableColumns(categories=[3]).fit(np.eye(3))
+    by_name = TableColumns(categories=["city"]).fit(people).get_feature_names_out()
+    for same in ("city", [2], np.array(["city"])):
+        assert list(TableColumns(categories=same).fit(people).get_feature_names_out()) == list(by_name)
+
+
+@pytest.mark.parametrize("numbers", KINDS)
+def test_infinity_is_refused(people: pd.DataFrame, numbers: Any) -> None:
+    """The bare classifier refuses it too."""
+    infinite = people.assign(income=people["income"].where(people["age"] > 20, np.inf))
+    with pytest.raises(DataError, match="contains infinity: column 'income'"):
+        TableColumns(numbers=numbers).fit(infinite)
+    with pytest.raises(DataError, match="contains infinity: column 'income'"):
+        TableColumns(numbers=numbers).fit(people).transform(infinite)

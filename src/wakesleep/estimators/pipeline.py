@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from wakesleep.estimators.classifier import DBNClassifier
 from wakesleep.estimators.shared import Array, check_choice, column_range, column_skew, from_symmetric, random_source, to_symmetric
-from wakesleep.foundation.errors import DataError
+from wakesleep.foundation.errors import ConfigError, DataError
 
 KINDS = ("object", "string", "category", "bool")
 """Types of the columns of a data frame that hold categories."""
@@ -43,7 +43,8 @@ def make_dbn_pipeline(
             category and bool, and none of an array.
 
     Raises:
-        ConfigError: an unknown kind of `numbers`.
+        ConfigError: an unknown kind of `numbers`; from `fit`, a column of `categories` that does not exist. DataError: infinity, and in new
+            tables other columns than those of `fit`, by their names.
     """
     check_choice("numbers", numbers, ("minmax", "binary", "bins"))
     columns = TableColumns(numbers=numbers, n_bins=n_bins, categories=categories)
@@ -121,12 +122,17 @@ class TableColumns(TransformerMixin, BaseEstimator):
     def fit(self, X: Any, y: Any = None) -> TableColumns:
         """Learn categories and ranges from the table X, a frame or an array (N, D)."""
         check_choice("numbers", self.numbers, ("minmax", "binary", "bins"))
+        _check_table(X)
         self.frame_ = X.iloc[:0] if hasattr(X, "iloc") else None
         self.dtype_ = np.asarray(X).dtype
         names = list(X.columns) if self.frame_ is not None else list(range(np.shape(X)[1]))
-        categories = self.categories
-        if categories is None:
+        twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+        if twice:
+            raise DataError(f"the columns {_named(twice)} come more than once; give each its own name")
+        if self.categories is None:
             categories = [] if self.frame_ is None else make_column_selector(dtype_include=list(KINDS))(X)
+        else:
+            categories = _chosen(self.categories, names)
         self.names_ = names
         ordered = [name for name in names if name in categories] + [name for name in names if name not in categories]
         self.columns_ = [self._learn(X, name, name in categories) for name in ordered]
@@ -136,9 +142,28 @@ class TableColumns(TransformerMixin, BaseEstimator):
     def transform(self, X: Any) -> Array:
         """Return the table X as cases (N, units) in [0, 1], NaN where a value is missing."""
         check_is_fitted(self, "columns_")
+        _check_table(X)
+        X = self._as_fitted(X)
+        return np.concatenate([self._encode(X, column) for column in self.columns_], axis=1)
+
+    def _as_fitted(self, X: Any) -> Any:
+        """Return the table X, an array where fit saw one.
+
+        Raises:
+            DataError: other columns than fit saw, by their names, or an array where fit saw a frame.
+        """
+        if self.frame_ is not None and not hasattr(X, "iloc"):
+            raise DataError(f"an array came, and fit saw a data frame: give a frame with its columns {_named(self.names_)}")
+        if self.frame_ is not None:
+            lacking = [name for name in self.names_ if name not in X.columns]
+            other = [name for name in X.columns if name not in self.names_]
+            if lacking or other:
+                told = [f"without {_named(lacking)}"] * bool(lacking) + [f"with {_named(other)}, which fit did not see"] * bool(other)
+                raise DataError(f"a table came {' and '.join(told)}; expected the columns that fit saw")
+            return X
         if np.shape(X)[1] != len(self.names_):
             raise DataError(f"a table of {np.shape(X)[1]} columns came; expected the {len(self.names_)} that fit saw")
-        return np.concatenate([self._encode(X, column) for column in self.columns_], axis=1)
+        return np.asarray(X)
 
     def inverse_transform(self, cases: Any) -> Any:
         """Return the table that cases (N, units) stand for: the most probable categories, expected numbers."""
@@ -243,6 +268,31 @@ class TableColumns(TransformerMixin, BaseEstimator):
         return units
 
 
+def _check_table(X: Any) -> None:
+    """Raise DataError unless X has rows and columns."""
+    if len(np.shape(X)) != 2:
+        raise DataError(f"X of shape {np.shape(X)} came; expected a table, a frame or an array (N, D)")
+
+
+def _named(names: list[Any]) -> str:
+    """Return names of columns for a message, at most ten."""
+    return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _chosen(categories: Any, names: list[Any]) -> list[Any]:
+    """Return the names of the columns that `categories` lists by name, or by number where no column is called so.
+
+    Raises:
+        ConfigError: a column that does not exist.
+    """
+    wanted: list[Any] = [categories] if isinstance(categories, str) else list(categories)
+    numbers = range(len(names))
+    unknown = [each for each in wanted if each not in names and each not in numbers]
+    if unknown:
+        raise ConfigError(f"categories = {categories!r}: no column {_named(unknown)}; the columns are {_named(names)}")
+    return [each if each in names else names[each] for each in wanted]
+
+
 def _one_hot(numbers: Array, units: int) -> Array:
     """Return rows (N, units) with a 1 at `numbers` (N,), all zeros where that is -1."""
     return np.asarray(numbers[:, None] == np.arange(units), dtype=float)
@@ -263,14 +313,18 @@ def _numbers(values: Any, name: Any) -> Array:
     """Return a column as float64, NaN where a value is missing.
 
     Raises:
-        DataError: it holds something else than numbers.
+        DataError: it holds something else than numbers, or infinity.
     """
     try:
         if hasattr(values, "isna"):
-            return values.to_numpy(dtype=np.float64, na_value=np.nan)  # type: ignore[no-any-return]
-        return np.asarray([np.nan if value is None else value for value in values], dtype=np.float64)
+            numbers: Array = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        else:
+            numbers = np.asarray([np.nan if value is None else value for value in values], dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"column {name!r} holds no numbers ({error}); name it among `categories`, or leave it out") from error
+    if np.isinf(numbers).any():
+        raise DataError(f"Input X contains infinity: column {name!r}, {np.isinf(numbers).sum()} values; replace them, NaN for unknown ones")
+    return numbers
 
 
 def _decoded(column: Column, units: Array, source: np.random.RandomState | None) -> Any:
