@@ -70,6 +70,9 @@ class Job:
     shards: Shards | None = None
     """The training cases where they stay on the disk; `train` is a sample of them then, and `validation` the test cases, which pick nothing."""
 
+    lock: files.Lock | None = field(default=None, repr=False)
+    """What keeps other processes out of the folder."""
+
     @property
     def cases(self) -> int:
         """How many cases this rank sees in a pass."""
@@ -190,8 +193,17 @@ def start(
             raise CheckpointError(f"{folder} cannot be made ({error}); choose another folder") from error
         files.write_json(folder / "config.json", {"format": checkpoint.FORMAT, **to_json(config)})
         files.write_json(folder / "provenance.json", about)
+        job.lock = _locked(folder)
     _save(job)
     return job
+
+
+def _locked(folder: Path) -> files.Lock | None:
+    """Return the lock of a run folder, held until it is closed or the process ends: two that train one run spoil it."""
+    try:
+        return files.lock(folder / "config.json")
+    except BlockingIOError as error:
+        raise CheckpointError(f"{folder} is in use: it is being trained already; wait until that ends, or stop it first") from error
 
 
 def _absolute(data: str) -> str:
@@ -203,7 +215,7 @@ def resume(folder: Path, dataset: Dataset, device: torch.device) -> Job:
     """Return the job of a run folder, to go on after its last saved pass.
 
     Raises:
-        CheckpointError: no run there, one that is finished, or one that learned from other data.
+        CheckpointError: no run there, one that is finished, one that is being trained, or one that learned from other data.
         DataError: the classes have other names than then.
     """
     about, config = files.read_json(folder / "provenance.json"), read_config(folder)
@@ -211,11 +223,13 @@ def resume(folder: Path, dataset: Dataset, device: torch.device) -> Job:
         raise CheckpointError(f"{folder} is finished; nothing is left to resume. Look at it: wakesleep evaluate {folder}")
     if about.get("data_checksum") != dataset.checksum:
         raise CheckpointError(f"{folder} learned from other data than {dataset.name} is now (checksums differ); give it the same data")
+    lock = _locked(folder) if distributed.rank() == 0 else None
     files.remove_abandoned(folder)
     path = folder / "checkpoint.safetensors"
     tensors, header = checkpoint.load_tensors(path, "checkpoint")
     dataset = match_classes(dataset, header["classes"], str(folder))
     job = _new_job(folder, config, dataset, device, about)
+    job.lock = lock
     if header.get("ranks", 1) != distributed.ranks():
         raise CheckpointError(f"{folder} was left by {header.get('ranks', 1)} ranks, now there are {distributed.ranks()}; go on with as many")
     mine = f"rank-{distributed.rank()}/"
@@ -268,8 +282,19 @@ def _header(job: Job) -> dict[str, Any]:
 def train(job: Job, say: Say = lambda line: None) -> Iterator[Pass]:
     """Do what is left of the job, yielding a record after each pass, once it is saved; then write model, evaluation and figures.
 
-    `say` is told what is being done after the last pass.
+    `say` is told what is being done after the last pass. The folder is locked until the end, or until the iterator is closed.
     """
+    if distributed.rank() == 0 and job.lock is None:
+        job.lock = _locked(job.folder)
+    try:
+        yield from _train(job, say)
+    finally:
+        if job.lock is not None:
+            job.lock.close()
+            job.lock = None
+
+
+def _train(job: Job, say: Say) -> Iterator[Pass]:
     metrics = job.folder / "metrics.jsonl"
     if distributed.rank() == 0:
         job.lines = _keep_lines(metrics, job.lines)

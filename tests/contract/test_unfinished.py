@@ -37,3 +37,16 @@ def test_an_unfinished_run_says_so(tmp_path: Path, digits: Dataset, passes: int,
 def test_a_finished_run_says_nothing(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(run_folder), "--json"]) == 0
     assert "unfinished" not in capsys.readouterr().err
+
+
+def test_a_run_that_is_being_trained_is_in_use(tmp_path: Path, digits: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    job = recipe.start(folder, small_config(), digits, torch.device("cpu"), "a test", data_path="digits")
+    records = recipe.train(job)
+    next(records)
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert main(["train", "--resume", str(folder)]) == 1
+    assert f"{folder} is in use" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+    records.close()
+    assert recipe.resume(folder, digits, torch.device("cpu")).lines == 1

@@ -69,6 +69,43 @@ def append(path: Path, line: str) -> None:
         raise _unwritten(path, error) from error
 
 
+class Lock:
+    """A locked file; the lock ends with `close`, with this object, and with the process."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Hold the open file."""
+        self.descriptor: int | None = descriptor
+
+    def close(self) -> None:
+        """Give the lock back."""
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
+    __del__ = close
+
+
+def lock(path: Path) -> Lock | None:
+    """Lock the file `path` against others that lock it; None where system or file system know no such locks.
+
+    Raises:
+        BlockingIOError: it is locked already.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    try:
+        held = Lock(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        assert held.descriptor is not None
+        fcntl.flock(held.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return None
+    return held
+
+
 def _unwritten(path: Path, error: Exception) -> CheckpointError:
     return CheckpointError(
         f"{path} could not be written ({error}); free some space or choose another folder. What was saved before is untouched"
