@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 
 from wakesleep.estimators import BernoulliRBM, DBNClassifier, DBNRegressor, DBNTransformer
+from wakesleep.estimators.shared import RangeWarning
 from wakesleep.foundation.errors import ConfigError, DataError
 
 X, Y = load_digits(return_X_y=True)
@@ -81,6 +84,24 @@ def test_a_blank_first_chunk_does_not_settle_the_range(blank: float) -> None:
         for cases in (np.full((50, 64), blank), X):
             other.partial_fit(cases, Y[: len(cases)].astype(float))
         assert other.scaler_.data_max_.max() == 16
+
+
+@pytest.mark.parametrize("scale", [1, 16])
+def test_a_chunk_outside_the_range_of_a_fit_is_told(scale: int, tmp_path: Path) -> None:
+    """The range grows in a stream, and not after a fit, which nobody said."""
+    cases = X / 16 * scale
+    settings: dict[str, Any] = {"n_iter": 1, "random_state": 0}
+    net = DBNClassifier((5,), fine_tune_n_iter=1, **settings)
+    for estimator in (net, DBNTransformer((5,), **settings), BernoulliRBM(5, scale="auto", **settings)):
+        estimator.fit(cases, Y).partial_fit(cases, Y)
+        settled = estimator.scaler_
+        with pytest.warns(RangeWarning, match="columns [12], .* more lie outside"):
+            estimator.partial_fit(100 * cases, Y)
+        assert estimator.scaler_ is settled
+        estimator.save(tmp_path / "net.safetensors")
+        with pytest.warns(RangeWarning, match="begin with partial_fit"):
+            type(estimator).load(tmp_path / "net.safetensors").partial_fit(sp.csr_matrix(100 * cases), Y)
+    DBNTransformer((5,), random_state=0).partial_fit(cases).partial_fit(100 * cases)
 
 
 def test_targets_of_a_stream_are_standardised_by_all_that_came() -> None:

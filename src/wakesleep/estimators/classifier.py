@@ -202,7 +202,8 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         """Learn from a chunk X (N, D), y (N,) of a larger set; the first call names all `classes`, `unlabeled` is none of them.
 
         Later calls name the same classes, or none. From a chunk without labels the directed layers learn.
-        The range of the columns grows with what comes.
+        The range of the columns grows with what comes; after `fit` or `load` it stays, and a RangeWarning says when
+        a chunk lies outside.
         A new estimator learns to generate: each layer gets one pass, and classes are told by the memory's label free energies, whatever
         `fine_tune` says, for a net can be fine-tuned only once it is pretrained. After `fit`, a call is one pass of its last stage.
         """

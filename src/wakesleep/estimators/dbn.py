@@ -105,7 +105,8 @@ class DBNEstimator(BaseEstimator):
         """Return how typical each case of X (N, D) is for the net, nats up to a constant: (N,).
 
         It is the lower bound on log p(v) with means in place of samples, log Z left out: an order of cases, from outliers to the ordinary,
-        and no likelihood (`judging.meanfield`). Missing values are averaged over.
+        and no likelihood (`judging.meanfield`). Missing values are averaged over. Values outside the range of the data that came to `fit`
+        are clipped to it first, so it does not tell such cases from those at its ends.
         """
         check_is_fitted(self)
         return self._average(X, lambda dbn, net, images: meanfield.score(dbn, images, checked=True))
@@ -462,6 +463,8 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
         """Learn from a chunk X (N, D) of a larger set: one pass of each layer, on the activities of those below as they are now.
 
         The rate is `learning_rate`, for nobody knows which chunk is the last; momentum and chains live on between calls.
+        The range of the columns grows with what comes; after `fit` or `load` it stays, and a RangeWarning says when
+        a chunk lies outside.
         """
         first = not shared.is_fitted(self)
         X = shared.check_cases(self, X, reset=first, sparse=True)

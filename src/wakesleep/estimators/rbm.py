@@ -144,7 +144,8 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         """Learn from a chunk X (N, D) of a larger set in one pass, and go on from where the last call or `fit` ended.
 
         Chains, momentum and the running activities live on between calls; the rate is `learning_rate`, for nobody knows which chunk is
-        the last. With chunks of at most `batch_size` cases, each call is one update, as in scikit-learn.
+        the last. With `scale="auto"` the range of the columns grows with what comes; after `fit` or `load` it stays, and a RangeWarning says
+        when a chunk lies outside. With chunks of at most `batch_size` cases, each call is one update, as in scikit-learn.
         """
         first = not shared.is_fitted(self)
         X = shared.check_cases(self, X, reset=first, sparse=True)
@@ -175,7 +176,8 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         """Return the pseudo-log-likelihood of each case of X (N, D), nats: (N,).
 
         It is the exact sum over units of log p(v_i | all others), the expectation of what scikit-learn draws one unit a case of; so the
-        same case always has the same score.
+        same case always has the same score. With `scale="auto"`, values outside the range of the data that came to `fit` are clipped to it
+        first, so it does not tell such cases from those at its ends.
         """
         check_is_fitted(self)
         X = shared.check_cases(self, X, reset=False, sparse=True)

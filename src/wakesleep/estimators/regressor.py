@@ -187,7 +187,8 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> DBNRegressor:
         """Learn from a chunk X (N, D), y (N,) or (N, outputs) of a larger set; y is standardised by all that came.
 
-        The range of the columns grows with what comes.
+        The range of the columns grows with what comes; after `fit` or `load` it stays, and a RangeWarning says when
+        a chunk lies outside.
         A new estimator gives each layer one pass and then, features as they are, the linear readout one. After `fit`, a call is one pass
         of backpropagation through the whole net (of the readout, with `fine_tune=None`).
         """

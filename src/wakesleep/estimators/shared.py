@@ -218,13 +218,36 @@ def _quartiles(X: Array) -> Range:
 
 
 def widen_range(estimator: Any, X: Array) -> None:
-    """Let the range that a stream of chunks settled on take in another chunk X (N, D): the first chunk may have been blank."""
-    if estimator._range is None or estimator.scale != "auto":
+    """Let the range that a stream of chunks settled on take in another chunk X (N, D): the first chunk may have been blank.
+
+    After `fit` or `load` the range stays, for the net was tuned to it; a chunk that lies outside is clipped, and a RangeWarning says so.
+    """
+    if estimator.scale != "auto":
+        return
+    if estimator._range is None:
+        _warn_outside(estimator, X)
         return
     low, high = column_range(unskew(estimator, X))
     estimator._range = np.fmin(estimator._range[0], low), np.fmax(estimator._range[1], high)
     if estimator.scaler_ is not None or not in_range(X):
         estimator.scaler_ = _scaler(estimator._range)
+
+
+def _warn_outside(estimator: Any, X: Array) -> None:
+    """Warn where more than a tenth of the cases of a chunk X (N, D), and more than one, lie outside the settled range of a column."""
+    scaler, X = estimator.scaler_, dense(unskew(estimator, X))
+    low, high = (0.0, 1.0) if scaler is None else (scaler.data_min_, scaler.data_max_)
+    rounding = 1e-6 * np.maximum(np.abs(low), np.abs(high))  # float32 after float64
+    outside = np.fmax(low - X, X - high) > rounding
+    columns = np.flatnonzero(np.count_nonzero(outside, axis=0) > max(1, len(X) // 10))
+    if len(columns):
+        more = f" and {len(columns) - 10} more" if len(columns) > 10 else ""
+        warnings.warn(
+            f"more than a tenth of the values of columns {', '.join(map(str, columns[:10]))}{more} lie outside the range that fit settled on, "
+            "and are clipped: fit anew, or begin with partial_fit, whose range grows",
+            RangeWarning,
+            stacklevel=5,
+        )
 
 
 def _outlier_columns(scaler: MinMaxScaler, X: Array) -> Array:
