@@ -121,6 +121,11 @@ def _new_job(folder: Path, config: TrainConfig, dataset: Dataset, device: torch.
             f"{dataset.name} has no labels, so it cannot serve {supervised or 'a label memory'}; "
             "use --stages pretrain --no-label-memory to learn to generate only"
         )
+    if labelled and (supervised or config.label_memory) and len(dataset.classes) < 2:
+        raise ConfigError(
+            f"only one class was found in {dataset.name}, {dataset.classes[0]}: there is nothing to tell apart; add cases of a second class, "
+            "or use --stages pretrain --no-label-memory to learn to generate only"
+        )
     if "hybrid" in config.stages and not config.label_memory:
         raise ConfigError("the hybrid recognises by the labels of its memory: leave out --no-label-memory, or the stage hybrid")
     whole = [stage for stage in config.stages if stage in ("updown", "hybrid")]

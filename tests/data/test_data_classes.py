@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from wakesleep import recipe
 from wakesleep.data import DataError, Dataset, load, match_classes
+from wakesleep.foundation.errors import ConfigError
+from wakesleep.settings import TrainConfig
 
 IMAGES = np.arange(6 * 4, dtype=np.uint8).reshape(6, 2, 2)
 
@@ -81,3 +85,29 @@ def test_a_published_set_is_known_by_how_it_was_loaded(tmp_path):
     assert load("digits").published
     assert not Dataset("mnist", mine.train, None, (2, 2), ("0",), "").published
     assert torch.equal(mine.train.labels, torch.tensor([0, 0, 1, 1, 2, 2]))
+
+
+def picture(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.pad(np.full((4, 4), 255, np.uint8), 2)).save(path)
+
+
+def test_one_class_is_too_few_to_tell_apart(tmp_path):
+    for number in range(3):
+        picture(tmp_path / "set" / "cat" / f"{number}.png")
+    with pytest.raises(ConfigError, match="only one class was found in set, cat:"):
+        recipe.start(tmp_path / "run", TrainConfig(validation=0), load(tmp_path / "set"), torch.device("cpu"), "a test")
+    assert not (tmp_path / "run").exists()
+
+
+def test_pictures_without_class_folders_are_counted(tmp_path):
+    for number in range(3):
+        picture(tmp_path / "set" / f"{number}.png")
+    with pytest.raises(DataError, match=r"holds 3 pictures and no folders: .* each class needs one of its own"):
+        load(tmp_path / "set")
+
+
+def test_a_folder_around_one_file_names_the_file(tmp_path):
+    own(tmp_path, [0, 1, 2, 0, 1, 2])
+    with pytest.raises(DataError, match=r"give the file instead of its folder: .*own\.npz"):
+        load(tmp_path)

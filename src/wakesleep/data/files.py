@@ -179,7 +179,7 @@ def read_picture_folder(folder: Path, how: PictureOptions | Preparation) -> Part
     train, test = _part_folders(folder)
     classes = tuple(sorted({path.name for home in train for path in _folders(home)}))
     if not classes:
-        raise DataError(f"{train[0]} holds neither IDX files nor a subfolder of pictures for each class")
+        raise DataError(_no_classes(train[0]))
     files = [_class_files(train, name) for name in classes]
     if empty := [name for name, found in zip(classes, files, strict=True) if not found]:
         raise DataError(
@@ -195,6 +195,19 @@ def read_picture_folder(folder: Path, how: PictureOptions | Preparation) -> Part
     if not any(tested):
         raise DataError(f"{test[0]} holds no pictures; expected subfolders named {', '.join(classes)}")
     return _prepared(classes, [files, tested], how)
+
+
+def _no_classes(folder: Path) -> str:
+    """Return in words what a folder without subfolders holds, and what to give or do instead."""
+    if pictures := _class_files([folder.parent], folder.name):
+        return (
+            f"{folder} holds {len(pictures):,} pictures and no folders: pictures are told apart by their folders, so each class needs one of "
+            f"its own: move them into {folder.name}/CLASS/, e.g. {folder.name}/cat/{pictures[0].name}"
+        )
+    arrays = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".npz", ".npy"))
+    if arrays:
+        return f"{folder} holds {', '.join(path.name for path in arrays[:5])}: give the file instead of its folder: {arrays[0]}"
+    return f"{folder} holds neither IDX files nor a subfolder of pictures for each class"
 
 
 def _part_folders(folder: Path) -> tuple[list[Path], list[Path]]:
