@@ -12,6 +12,8 @@ from PIL import Image
 from wakesleep import figures, plots
 from wakesleep.cli import main
 from wakesleep.commands import plot
+from wakesleep.foundation import files
+from wakesleep.foundation.errors import CheckpointError
 from wakesleep.foundation.rng import generator
 from wakesleep.model.dbn import DBN
 
@@ -92,3 +94,22 @@ def test_plot_of_everything_keeps_the_dreams_of_training(tmp_path: Path, capsys:
     assert plot.asked(plot.Plot(tmp_path), tmp_path) == tuple(name for name in plot.ALL if name != "dreams")
     assert "dreams.png exists and is kept" in capsys.readouterr().err
     assert plot.asked(plot.Plot(tmp_path, overwrite=True), tmp_path) == plot.ALL
+
+
+def test_places_and_pictures_that_cannot_be_are_refused_in_words(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    digit, lost = tmp_path / "digit.png", tmp_path / "nodir" / "x.png"
+    Image.new("L", (30, 30), 0).save(digit)
+    for words, said in (
+        (["recognize", digit, run_folder], f"{digit} is a picture, and RUN comes first"),
+        (["recognize", run_folder, tmp_path], f"{tmp_path} cannot be read: it is a folder; expected one picture file"),
+        (["recognize", run_folder, lost], f"{lost} cannot be read: it does not exist"),
+        (["recognize", run_folder, digit, "--imagine", lost], f"the folder {lost.parent} does not exist"),
+        (["dream", run_folder, "--out", lost], f"the folder {lost.parent} does not exist"),
+    ):
+        assert main([str(word) for word in words]) == 1
+        told = capsys.readouterr().err
+        assert said in told
+        assert "Errno" not in told
+    with pytest.raises(CheckpointError, match=f"the folder {lost.parent} does not exist") as caught:
+        files.write_json(lost, {})
+    assert "tmp)" not in str(caught.value)

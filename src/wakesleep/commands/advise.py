@@ -49,7 +49,7 @@ def run(args: Advise, command: str) -> int:
     from wakesleep import plots
     from wakesleep.experiments import advice
 
-    shared.refuse_existing(args.out, args.overwrite)
+    shared.refuse_place(args.out, args.overwrite)
     shared.set_threads(args.threads)
     try:
         shapes = tuple(tuple(int(size) for size in words.split("-")) for words in args.shapes) or advice.SHAPES

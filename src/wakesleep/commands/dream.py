@@ -61,7 +61,7 @@ def run(args: Dream, command: str) -> int:
         unused["columns"] = "with --brain"
     shared.tell_unused(args, unused)
     out = args.movie or args.out
-    shared.refuse_existing(out, args.overwrite)
+    shared.refuse_place(out, args.overwrite)
     if args.count < 1 or args.columns < 1:
         raise ConfigError(f"--count {args.count} --columns {args.columns}: expected both to be at least 1")
     model = shared.model(args.run, args.device)

@@ -47,7 +47,7 @@ def run(args: Recognize, command: str) -> int:
     if args.imagine is None:
         shared.tell_unused(args, dict.fromkeys(("steps", "seed", "overwrite"), "without --imagine"))
     else:
-        shared.refuse_existing(args.imagine, args.overwrite)
+        shared.refuse_place(args.imagine, args.overwrite)
     model = shared.model(args.run, args.device)
     shared.refuse_other_scale(model)
     shape: tuple[int, int] = tuple(model.header["shape"])

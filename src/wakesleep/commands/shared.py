@@ -70,8 +70,11 @@ def is_own(model: Model, dataset: Dataset) -> bool:
 def model(path: Path, device: str) -> Model:
     """Return the model of a run folder or model file; of a run that has not finished, say so."""
     from wakesleep.checkpoint import load_model
+    from wakesleep.data.pictures import SUFFIXES
     from wakesleep.foundation.devices import pick_device
 
+    if path.suffix.lower() in SUFFIXES and path.is_file():
+        raise ConfigError(f"{path} is a picture, and RUN comes first, a run folder or a model file: wakesleep recognize RUN {path}")
     found = load_model(path, pick_device(device))
     tell_unfinished(path, found)
     regressor = found.net is not None and not found.header["classes"]  # its net predicts numbers, no classes
@@ -124,6 +127,13 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raise CheckpointError where `path` exists and may not be replaced."""
     if path.exists() and not overwrite:
         raise CheckpointError(f"{path} exists; choose another name, or say --overwrite")
+
+
+def refuse_place(path: Path, overwrite: bool) -> None:
+    """Raise CheckpointError where a file cannot be written to `path`: it exists and may not be replaced, or its folder does not exist."""
+    refuse_existing(path, overwrite)
+    if not path.parent.is_dir():
+        raise CheckpointError(f"{path} cannot be written: the folder {path.parent} does not exist; make it, or choose another")
 
 
 def tell(line: str) -> None:

@@ -41,6 +41,10 @@ def grey_picture(source: str | Path | IO[bytes], most_pixels: int = MOST_PIXELS)
             return _grey(ImageOps.exif_transpose(picture))
     except DataError:
         raise
+    except IsADirectoryError as error:
+        raise DataError(f"{name} cannot be read: it is a folder; expected one picture file: {', '.join(FORMATS)}") from error
+    except FileNotFoundError as error:
+        raise DataError(f"{name} cannot be read: it does not exist; expected a picture file") from error
     except Exception as error:
         # Whatever a corrupt file provokes: Pillow's readers raise far more kinds of errors than they document.
         raise DataError(f"{name} cannot be read as a picture ({error}); expected one of {', '.join(FORMATS)}") from error

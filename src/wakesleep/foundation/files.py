@@ -7,6 +7,7 @@ whatever kills the writer. What a killed writer left behind is removed by the ne
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -107,9 +108,12 @@ def lock(path: Path) -> Lock | None:
 
 
 def _unwritten(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"{path} could not be written ({error}); free some space or choose another folder. What was saved before is untouched"
-    )
+    if not path.parent.is_dir():
+        return CheckpointError(f"{path} could not be written: the folder {path.parent} does not exist; make it, or choose another")
+    said = (error.strerror if isinstance(error, OSError) else None) or error  # the rest names the temporary file
+    full = not isinstance(error, OSError) or error.errno in (errno.ENOSPC, errno.EDQUOT, None)
+    cure = "free some space or choose another folder" if full else "choose another folder"
+    return CheckpointError(f"{path} could not be written ({said}); {cure}. What was saved before is untouched")
 
 
 def remove_abandoned(folder: Path) -> None:
