@@ -262,3 +262,21 @@ def test_a_set_sorted_by_class_is_looked_at_all_over(tmp_path, digits):
     assert torch.equal(some(digits, digits.train, 12).images, digits.train.images[:12])
     assert len(some(own, own.train, 100)) == 60
     assert isinstance(own.preparation, Preparation)
+
+
+def _warnings(path, images, labels=None):
+    np.savez(path, images=images, labels=np.arange(len(images)) % 2 if labels is None else labels)
+    return [words for words in load(path).found if "warning" in words or "no training case" in words]
+
+
+def test_doubtful_sets_are_warned_of(tmp_path):
+    blank, stroke = np.zeros((10, 8, 8), np.uint8), np.zeros((10, 8, 8), np.uint8)
+    stroke[:, 2:6, 3:5] = 255
+    path = tmp_path / "own.npz"
+    assert _warnings(path, stroke) == []
+    assert _warnings(path, blank) == ["warning: all 10 pictures are blank: there is nothing on them to learn"]
+    mixed = np.concatenate([stroke[:6], 255 - stroke[:4]])
+    assert _warnings(path, mixed)[0].startswith("warning: 4 pictures are dark on light and 6 light on dark")
+    counted = _warnings(path, stroke, np.arange(10) % 3 + 1)
+    assert len(counted) == 1
+    assert counted[0].startswith("no training case is of the classes 0,")

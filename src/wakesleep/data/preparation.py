@@ -24,6 +24,8 @@ CLEAR = 0.25
 """Of the way from a picture's darkest to its brightest pixel: how far from either end a border pixel may lie to count as paper."""
 ON_PAPER = 0.75
 """Part of the pictures that must lie on paper for a set to be ink on paper; photographs seldom have an even border."""
+MANY = 0.1
+"""Part of the pictures that must be blank, or on the other paper, for a warning: a few are so in every set."""
 SMALLEST = 3
 """Rows and columns below which arrays are no pictures: tables are one row a case."""
 BLANK, LIGHT, DARK, CLEAR_LIGHT, CLEAR_DARK = range(5)
@@ -188,13 +190,16 @@ def of_arrays(train: Array, test: Array | None, options: PictureOptions) -> tupl
     shape = (train.shape[1], train.shape[2])
     pictures = min(shape) >= SMALLEST
     parts = [part for part in (train, test) if part is not None and pictures]
-    paper, unanimous = settle(np.concatenate([votes(part) for part in parts])) if parts else (None, False)
+    said = np.concatenate([votes(part) for part in parts]) if parts else np.zeros(0, np.int8)
+    paper, unanimous = settle(said)
     inverted = options.polarity == "invert" or (options.polarity == "auto" and paper == "light")
     wanted = _scaled(shape, options, most=None)
     centring: Literal["none", "all", "others"] = "all" if options.centre else "others" if paper is not None else "none"
     found = Preparation(wanted, paper, inverted, unanimous, centring, FIELD, shape if wanted != shape else None, options.transpose)
-    words = [said] if (said := _polarity(paper, inverted, options)) and (inverted or options.polarity != "auto") else []
-    return found, words + ([f"pictures of {shape[0]} x {shape[1]} are scaled to {wanted[0]} x {wanted[1]}"] if wanted != shape else [])
+    words = [_polarity(paper, inverted, options)] if inverted or options.polarity != "auto" else []
+    return found, words + _doubts(said, paper) + (
+        [f"pictures of {shape[0]} x {shape[1]} are scaled to {wanted[0]} x {wanted[1]}"] if wanted != shape else []
+    )
 
 
 def of_files(said: Array, shapes: Sequence[tuple[int, int]], options: PictureOptions) -> tuple[Preparation, list[str]]:
@@ -204,7 +209,7 @@ def of_files(said: Array, shapes: Sequence[tuple[int, int]], options: PictureOpt
     paper, unanimous = settle(said)
     inverted = options.polarity == "invert" or (options.polarity == "auto" and paper == "light")
     wanted, kinds = _scaled(shapes[0], options, MOST_TRAINED), len(set(shapes))
-    words = [_polarity(paper, inverted, options)]
+    words = [_polarity(paper, inverted, options), *_doubts(said, paper)]
     if kinds > 1 or wanted != shapes[0]:
         came = f"{shapes[0][0]} x {shapes[0][1]}" + (f" and of {kinds - 1} other sizes" if kinds > 1 else "")
         words.append(f"pictures of {came} are scaled to {wanted[0]} x {wanted[1]} (--size decides)")
@@ -213,6 +218,20 @@ def of_files(said: Array, shapes: Sequence[tuple[int, int]], options: PictureOpt
     return Preparation(
         wanted, paper, inverted, unanimous, "all" if options.centre else "none", FIELD, shapes[0] if wanted != shapes[0] else None
     ), words
+
+
+def _doubts(said: Array, paper: Paper | None) -> list[str]:
+    """Return warnings of pictures that are blank or lie on two kinds of paper, by their `votes`, where they are many."""
+    blank, light, dark = (int(np.isin(said, kinds).sum()) for kinds in ((BLANK,), (LIGHT, CLEAR_LIGHT), (DARK, CLEAR_DARK)))
+    words = []
+    if blank and blank >= MANY * len(said):
+        which = f"all {blank:,}" if blank == len(said) else f"{blank:,} of {len(said):,}"
+        words.append(f"warning: {which} pictures are blank: there is nothing on them to learn")
+    if paper is not None and min(light, dark) >= MANY * (light + dark):
+        words.append(
+            f"warning: {light:,} pictures are dark on light and {dark:,} light on dark, and all are treated alike: make them alike first"
+        )
+    return words
 
 
 def _scaled(shape: tuple[int, int], options: PictureOptions, most: int | None) -> tuple[int, int]:

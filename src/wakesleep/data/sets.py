@@ -257,7 +257,16 @@ def _dataset(name: str, parts: Parts, how: PictureOptions | Preparation, own: bo
         preparation, found, shape, train, test = _prepare(train, test, shape, how, own)
     if preparation.centring != "all" and not isinstance(how, Preparation):
         preparation = replace(preparation, field=_field(preparation, train, shape, origin))
+    found = (*found, *_without_cases(train, names))
     return Dataset(name, train, test, shape, names, _checksum(train, test), None, preparation, found, origin)
+
+
+def _without_cases(train: Split, names: tuple[str, ...]) -> list[str]:
+    """Return a note of the classes that no training case is of; labels that are counted from 1 leave out the first."""
+    counts = _counts(train, names) or []
+    absent = [name for name, count in zip(names, counts, strict=False) if not count]
+    cure = "number the labels 0, 1, 2, ... to be rid of them: np.unique(labels, return_inverse=True)[1]"
+    return [f"no training case is of the classes {_listed(absent)}, which the net learns to tell all the same; {cure}"] if absent else []
 
 
 def _prepare(
