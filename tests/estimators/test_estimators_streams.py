@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from sklearn.datasets import load_digits
@@ -29,6 +30,46 @@ def test_the_mark_of_unlabelled_cases_is_no_class_of_a_stream() -> None:
     net = DBNClassifier(**TINY, unlabeled=-1).partial_fit(X[:100], few[:100], classes=np.unique(few))
     assert list(net.classes_) == list(range(10))
     assert net.partial_fit(X[100:], few[100:]).predict_proba(X).shape == (400, 10)
+
+
+UNKNOWN = {
+    "float": np.array([0, 1, 1, np.nan] * 10),
+    "object": np.array([0, 1, 1, None] * 10, dtype=object),
+    "words": np.array(["a", "b", "b", None] * 10, dtype=object),
+    "Int64": pd.Series([0, 1, 1, None] * 10, dtype="Int64"),
+    "string": pd.Series(["a", "b", "b", None] * 10, dtype="string"),
+    "category": pd.Series(["a", "b", "b", None] * 10, dtype="category"),
+    "list": [0, 1, 1, float("nan")] * 10,
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_missing_values_of_y_are_unlabelled_where_the_mark_is_one(name: str) -> None:
+    """They were refused, or taken for a class, whatever `unlabeled` said."""
+    cases, y = X[:40] / 16, UNKNOWN[name]
+    settings: dict[str, Any] = {"hidden_layer_sizes": (5,), "n_iter": 1, "fine_tune_n_iter": 1, "random_state": 0, "class_weight": {}}
+    words = name in ("words", "string", "category")
+    classes = np.array(["a", "b"]) if words else np.array([0.0, 1.0]) if name == "float" else np.array([0, 1])
+    by_word = np.tile(["a", "b", "b", "?"], 10) if words else np.tile([0, 1, 1, -1], 10)
+    expected = DBNClassifier(**settings, unlabeled="?" if words else -1).fit(cases, by_word)
+    for mark in (np.nan, pd.NA):
+        net = DBNClassifier(**settings, unlabeled=mark).fit(cases, y)
+        np.testing.assert_array_equal(net.classes_, classes)
+        assert net.classes_.dtype.kind == classes.dtype.kind
+        np.testing.assert_array_equal(net.predict_proba(cases), expected.predict_proba(cases))
+        stream = DBNClassifier(**settings, unlabeled=mark).partial_fit(cases, y, classes=[*classes, mark])
+        stream.partial_fit(cases, [None] * 40)
+        assert stream.predict(cases).dtype == net.classes_.dtype
+    with pytest.raises(DataError, match=r"unlabeled=np\.nan"):
+        DBNClassifier(**settings).fit(cases, y)
+
+
+@pytest.mark.parametrize(("mark", "y"), [("-1", [0, 1, -1, 1]), ("-1", [0.0, 1.0, -1.0, 1.0]), (-1, ["0", "1", "-1", "1"])])
+def test_a_mark_that_y_cannot_hold_is_refused(mark: Any, y: Any) -> None:
+    with pytest.raises(ConfigError, match="unlabeled = "):
+        DBNClassifier((5,), unlabeled=mark).fit(X[:4], y)
+    with pytest.raises(ConfigError, match="unlabeled = "):
+        DBNClassifier((5,), unlabeled=mark).partial_fit(X[:4], y, classes=np.unique(y))
 
 
 def test_a_stream_keeps_its_classes() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from numbers import Number
 from typing import Any, Literal
 
 import numpy as np
@@ -58,7 +59,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         validation_fraction: part of the labelled cases that is held out, from pretraining too.
         n_iter_no_change: passes without a better score after which fine-tuning stops, and passes in which the rate then falls.
         unlabeled: the value of y that marks a case whose class nobody knows, e.g. -1 as elsewhere in scikit-learn; directed layers learn from
-            these cases too, and so does "updown". None: every value is a class.
+            these cases too, and so does "updown". np.nan or pandas' NA: all missing values of y, None too. None: every value is a class.
         class_weight: weights of the classes, which multiply `sample_weight`: a dictionary, or "balanced", N / (classes x cases of the class).
         n_iter: passes over the cases for each layer of pretraining; "auto": 30, beyond 1,500 cases as many as show 45,000, at least 10.
         batch_size: cases in a minibatch, of pretraining and of fine-tuning; "auto": 20, and 50 for more than 5,000 cases.
@@ -172,7 +173,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         self._check_method()
         source = shared.random_source(self.random_state)
         goes_on = self.warm_start and shared.is_fitted(self)
-        X, y = shared.check_cases(self, X, y, reset=not goes_on, sparse=True)
+        X, y = self._check_labelled(X, y, reset=not goes_on)
         taking_part, weights = shared.check_weights(self._weigh_classes(y, sample_weight), X)
         X, labels = shared.take(X, taking_part), self._encode(y[taking_part], self.classes_ if goes_on else None)
         labelled = np.flatnonzero(labels != UNLABELLED)
@@ -213,9 +214,9 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
             raise DataError("the first call of partial_fit needs `classes`, all that will ever come, e.g. classes=np.unique(y)")
         if isinstance(self.class_weight, str):
             raise DataError("class_weight = 'balanced' needs all cases at once; give partial_fit a dictionary, a weight a class")
-        X, y = shared.check_cases(self, X, y, reset=first, sparse=True)
+        X, y = self._check_labelled(X, y, reset=first)
         taking_part, weights = shared.check_weights(self._weigh_classes(y, sample_weight), X)
-        named = self.classes_ if classes is None else self._known_classes(np.unique(classes))
+        named = self.classes_ if classes is None else self._known_classes(classes)
         if not first and not np.array_equal(named, self.classes_):
             raise DataError(f"classes = {named.tolist()} came, and this net learned with {self.classes_.tolist()}: name the same, or none")
         X, labels = shared.take(X, taking_part), self._encode(y[taking_part], named)
@@ -296,21 +297,66 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         """Return the weights of cases with labels y (N,) once those of the classes are in; a case without a label keeps its own."""
         if self.class_weight is None:
             return sample_weight
-        labelled = self._is_labelled(y)
+        labelled, known = self._labelled(y)
         weights = np.ones(len(y))
-        weights[labelled] = compute_sample_weight(self.class_weight, y[labelled])
+        weights[labelled] = compute_sample_weight(self.class_weight, known)
         return weights if sample_weight is None else weights * np.asarray(sample_weight)
 
-    def _is_labelled(self, y: Array) -> Array:
-        """Return which of y (N,) are classes."""
-        if self.unlabeled is None:
-            return np.ones(len(y), dtype=bool)
-        missing = isinstance(self.unlabeled, float) and np.isnan(self.unlabeled)
-        return ~np.isnan(y) if missing else np.asarray(y != self.unlabeled)
+    def _check_labelled(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Array]:
+        """Return checked cases X (N, D) and y (N,), None where `unlabeled` is a missing value and y holds one, of whichever kind.
 
-    def _known_classes(self, classes: Array) -> Array:
-        """Return `classes` without the mark of cases whose class nobody knows."""
-        return classes[self._is_labelled(classes)]
+        Raises:
+            DataError: missing values in y that `unlabeled` does not allow. ConfigError: a mark that y cannot hold.
+        """
+        if y is None or not self._missing_marks():
+            given = np.asarray(y)
+            if y is not None and given.dtype.kind in "fO" and any(map(is_missing, given.ravel().tolist())):
+                raise DataError(
+                    "Input y contains NaN or None; where the class of a case is not known, unlabeled=np.nan says so: it takes NaN, None and "
+                    "pandas' NA in y for that"
+                )
+            X, y = shared.check_cases(self, X, y, reset=reset, sparse=True)
+            self._check_mark(y)
+            return X, y
+        given = np.asarray(y, dtype=object)
+        missing = np.array([is_missing(label) for label in given.ravel().tolist()], dtype=bool).reshape(given.shape)
+        known = given[~missing].tolist()
+        filled = given.copy()
+        filled[missing] = known[0] if known else 0
+        X, filled = shared.check_cases(self, X, np.array(filled.tolist()), reset=reset, sparse=True)
+        filled = filled.astype(object)
+        filled[missing.ravel()] = None
+        return X, filled
+
+    def _missing_marks(self) -> bool:
+        """Return whether missing values stand for classes that nobody knows; None, the default, says that all are known."""
+        return self.unlabeled is not None and is_missing(self.unlabeled)
+
+    def _check_mark(self, y: Array) -> None:
+        """Raise ConfigError where `unlabeled` is a word and y (N,) holds numbers, or the other way round."""
+        other_kinds = "biuf" if isinstance(self.unlabeled, str) else "US" if isinstance(self.unlabeled, Number) else ""
+        require(
+            y.dtype.kind not in other_kinds,
+            f"unlabeled = {self.unlabeled!r} is a {type(self.unlabeled).__name__}; y of type {y.dtype} cannot hold one: give it in its type",
+        )
+
+    def _labelled(self, y: Array) -> tuple[Array, Array]:
+        """Return which of y (N,) are classes, (N,), and these in their own type."""
+        if self.unlabeled is None:
+            return np.ones(len(y), dtype=bool), y
+        if not self._missing_marks():
+            labelled = np.asarray(y != self.unlabeled)
+            return labelled, y[labelled]
+        labelled = np.array([not is_missing(label) for label in y.tolist()], dtype=bool)
+        return labelled, np.array(y[labelled].tolist())
+
+    def _known_classes(self, classes: Any) -> Array:
+        """Return `classes` in order, without the mark of cases whose class nobody knows."""
+        if self._missing_marks():
+            return np.unique(self._labelled(np.asarray(classes, dtype=object))[1])
+        named = np.unique(classes)
+        self._check_mark(named)
+        return self._labelled(named)[1]
 
     def _encode(self, y: Array, classes: Array | None) -> Array:
         """Return classes as numbers (N,), UNLABELLED where y says so; they are those of y unless given.
@@ -319,16 +365,16 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
             DataError: a single class, or a class that is none of `classes`.
         """
         labels = np.full(len(y), UNLABELLED, dtype=np.int64)
-        labelled = self._is_labelled(y)
+        labelled, known = self._labelled(y)
         if labelled.any():
-            check_classification_targets(y[labelled])
-        self.classes_ = np.unique(y[labelled]) if classes is None else classes
+            check_classification_targets(known)
+        self.classes_ = np.unique(known) if classes is None else classes
         if len(self.classes_) < 2:
             raise DataError(f"y holds {len(self.classes_)} class(es) ({self.classes_.tolist()}); expected at least 2 classes to tell apart")
-        unknown = ~np.isin(y[labelled], self.classes_)
+        unknown = ~np.isin(known, self.classes_)
         if unknown.any():
-            raise DataError(f"{np.unique(y[labelled][unknown])[:5].tolist()} came as classes; this net knows {self.classes_.tolist()}")
-        labels[labelled] = np.searchsorted(self.classes_, y[labelled])
+            raise DataError(f"{np.unique(known[unknown])[:5].tolist()} came as classes; this net knows {self.classes_.tolist()}")
+        labels[labelled] = np.searchsorted(self.classes_, known)
         return labels
 
     def _fine_tune(
@@ -419,6 +465,11 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         memory, pen = self.dbn_.memory, self.dbn_.sizes[-2]
         total_input = Affine(memory.weight[:pen], memory.hidden_bias)
         return [*super()._recognition_layers()[:-2], LabelProbs(total_input, memory.weight[pen:], memory.visible_bias[pen:])]
+
+
+def is_missing(label: Any) -> bool:
+    """Return whether a label is None, NaN, or pandas' NA or NaT."""
+    return label is None or type(label).__name__ in ("NAType", "NaTType") or (isinstance(label, float | np.floating) and bool(np.isnan(label)))
 
 
 def _log_probs(dbn: DBN, net: nn.Sequential | None, images: Tensor) -> Tensor:
