@@ -84,6 +84,8 @@ def test_labels_are_one_or_as_many_as_samples(label: Any) -> None:
     """Two labels for three samples gave two rows."""
     net = DBNClassifier((5,), random_state=0).partial_fit(X[:50], Y[:50] % 2, classes=[0, 1])
     assert net.sample(3, label=[0, 1, 0], n_gibbs_steps=1).shape == net.sample(3, label=1, n_gibbs_steps=1).shape == (3, 64)
+    assert net.sample(label=[0, 1], n_gibbs_steps=1).shape == (2, 64)
+    assert net.sample(n_gibbs_steps=1).shape == (1, 64)
     with pytest.raises(DataError, match="n_samples = 3"):
         net.sample(3, label=label, n_gibbs_steps=1)
 

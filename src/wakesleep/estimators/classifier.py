@@ -248,15 +248,18 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 
-    def sample(self, n_samples: int = 1, *, label: Any = None, random_state: Any = None, n_gibbs_steps: int = 1000) -> Array:
+    def sample(self, n_samples: int | None = None, *, label: Any = None, random_state: Any = None, n_gibbs_steps: int = 1000) -> Array:
         """Return what the net dreams, (n_samples, D), with `label` clamped: one class for all, or one a sample; free without.
 
-        Values are the visible units' probabilities after `n_gibbs_steps` Gibbs steps, in the units of the data.
+        `n_samples` is by default the number of labels. Values are the visible units' probabilities after
+        `n_gibbs_steps` Gibbs steps, in the units of the data.
 
         Raises:
             DataError: a label that is no class of this net, or another number of labels than 1 or `n_samples`.
         """
         check_is_fitted(self)
+        if n_samples is None:
+            n_samples = len(label) if np.ndim(label) == 1 else 1
         if label is None:
             return super().sample(n_samples, random_state=random_state, n_gibbs_steps=n_gibbs_steps)
         if np.ndim(label) > 0 and np.shape(label) != (n_samples,):

@@ -54,13 +54,15 @@ def make_dbn_pipeline(
 class DBNPipeline(Pipeline):
     """The pipeline of `make_dbn_pipeline`: what scikit-learn's `Pipeline` does, and tables that are dreamt or filled in by the net."""
 
-    def sample(self, n_samples: int = 1, *, random_state: Any = None, **options: Any) -> Any:
-        """Return `n_samples` rows that the net dreams, as the table came to `fit`; `options` are those of the net's own `sample`.
+    def sample(self, n_samples: int | None = None, *, random_state: Any = None, **options: Any) -> Any:
+        """Return `n_samples` rows that the net dreams, as the table came to `fit`.
 
-        Categories and bins are drawn in proportion to their units' probabilities.
+        `options` are those of the net's own `sample`, whose default is one row, or one a label. Categories and bins are drawn in
+        proportion to their units' probabilities.
         """
         source = random_source(random_state)
-        return self["columns"].decode(self["dbn"].sample(n_samples, random_state=source, **options), source)
+        options |= {} if n_samples is None else {"n_samples": n_samples}
+        return self["columns"].decode(self["dbn"].sample(random_state=source, **options), source)
 
     def impute(self, X: Any, *, how: Literal["sample", "mean"] = "sample", random_state: Any = None, **options: Any) -> Any:
         """Return the table X with its missing values filled in by the net; known ones stay as they came.
