@@ -90,8 +90,19 @@ def binary(images: Tensor, how: str, seed: int) -> Tensor:
     return draw_binary(images, generator(seed)) if how == "sample" else as_probs(images).round()
 
 
-def score(folder: Path, dbn: DBN, dataset: Dataset, depth: int, plan: Plan, *, say: Say = lambda line: None) -> Found:
-    """Return the score of the lowest `depth` RBMs of a run's stack on its test cases (or training cases, where it has no others).
+def score(
+    folder: Path,
+    dbn: DBN,
+    dataset: Dataset,
+    depth: int,
+    plan: Plan,
+    *,
+    cases: tuple[str, Split] | None = None,
+    say: Say = lambda line: None,
+) -> Found:
+    """Return the score of the lowest `depth` RBMs of a run's stack on `cases`, which are named "test", "validation" or "train".
+
+    Without `cases` they are the set's test cases, or its training cases where it has no others.
 
     Raises:
         ConfigError: a depth that is not there, or whose weights are untied.
@@ -100,7 +111,7 @@ def score(folder: Path, dbn: DBN, dataset: Dataset, depth: int, plan: Plan, *, s
     if plan.labels and not dbn.labels:
         raise ConfigError("--labels: this net's memory holds no labels; leave it out to score pictures alone")
     device, whole = dbn.memory.weight.device, depth == dbn.depth
-    part: Split = dataset.test or dataset.train
+    name, part = cases or (("train", dataset.train) if dataset.test is None else ("test", dataset.test))
     scored = some(dataset, part, plan.cases)
     tested = binary(scored.images, plan.binarise, plan.seed).to(device)
     log_z = _log_partition(folder, dbn, some(dataset, dataset.train, MOST_CASES), depth, plan, say)
@@ -110,7 +121,7 @@ def score(folder: Path, dbn: DBN, dataset: Dataset, depth: int, plan: Plan, *, s
     label = None if labels is None else float(classify.log_probs(dbn, tested).gather(1, labels[:, None]).mean())
     rbm = dbn.rbm(depth - 1)
     layers = "-".join(map(str, (*dbn.sizes[:depth], rbm.hidden.size))) + (f" + {dbn.labels} labels" if whole and dbn.labels else "")
-    return Found(depth, layers, "test" if dataset.test else "training", len(tested), found, label)
+    return Found(depth, layers, "training" if name == "train" else name, len(tested), found, label)
 
 
 def _cases(dbn: DBN, train: Split, depth: int, plan: Plan) -> Tensor:

@@ -97,7 +97,9 @@ def test_a_run_goes_on_with_the_same_names_alone(tmp_path: Path, digits: Dataset
 
 
 @pytest.mark.parametrize("validation", [50, 0])
-def test_figures_of_a_set_without_test_cases_are_called_what_they_are(tmp_path: Path, digits: Dataset, validation: int, capsys) -> None:
+def test_figures_of_a_set_without_test_cases_are_called_what_they_are(
+    tmp_path: Path, digits: Dataset, validation: int, capsys, monkeypatch
+) -> None:
     place = torch.argsort(digits.train.labels[:300], stable=True)
     own = load(saved(tmp_path / "mnist.npz", digits.train.images[:300][place], digits.train.labels[:300][place]))  # sorted by class
     assert not own.published
@@ -116,6 +118,14 @@ def test_figures_of_a_set_without_test_cases_are_called_what_they_are(tmp_path: 
     assert call("evaluate", tmp_path / "run") == 0
     assert f"{validation or 300} {'validation' if validation else 'training'} " in capsys.readouterr().out
     assert "n_test" in answer(capsys, "evaluate", tmp_path / "run", "--data", "digits", "--json")
+    quick = ["--binarise", "round", "--chains", 10, "--limit", 200, "--target-error", 50, "--reverse-steps", 0, "--json"]
+    scored = answer(capsys, "likelihood", tmp_path / "run", *quick)
+    assert (scored["part"], scored["cases"]) == ("validation" if validation else "training", validation or 300)
+    drawn = []
+    real = figures.draw_confused
+    monkeypatch.setattr(figures, "draw_confused", lambda *args, **words: drawn.append(len(args[2])) or real(*args, **words))
+    assert call("plot", tmp_path / "run", "--what", "confused") == 0
+    assert drawn == [validation or 300]
 
 
 SHAPES = ["--hidden", 40, "--greedy.memory.passes", 30, "--greedy.memory.batch-size", 10, "--stages", "pretrain", "--validation", 0]

@@ -80,7 +80,7 @@ def _cases(args: Evaluate, models: list[Model], dataset: Dataset) -> tuple[str, 
 
     if not any(shared.is_own(model, dataset) for model in models):
         return "test", dataset.test or dataset.train
-    held_out = {_validation(path, model) for path, model in zip(args.run, models, strict=True)}
+    held_out = {shared.held_out(path, model) for path, model in zip(args.run, models, strict=True)}
     return recipe.tested(dataset, held_out.pop() if len(held_out) == 1 else 0)
 
 
@@ -92,15 +92,6 @@ def _seen_by(args: Evaluate, models: list[Model], model: Model, dataset: Dataset
 
     prepared = shared.set_for(model, args.data or str(models[0].header.get("data_path", "digits")), args.data_folder)
     return _cases(args, models, match_classes(prepared, dataset.classes))[1]
-
-
-def _validation(path: Path, model: Model) -> float:
-    """Return how many training cases the run held out, or which part of them; 0 where nothing says so."""
-    from wakesleep.settings import read_config
-
-    if "validation" in model.header:
-        return float(model.header["validation"])
-    return read_config(path).validation if (path / "config.json").is_file() else 0.0
 
 
 def _as_first(opinion: Tensor, path: Path, model: Model, first: Path, other: Model) -> Tensor:

@@ -44,7 +44,7 @@ class Likelihood:
     cases: int = 10_000
     """Score at most so many test cases."""
     data: str | None = None
-    """What to score; by default the test cases of what the run learned from."""
+    """What to score; by default the test cases of what the run learned from, or those it held out."""
     data_folder: Path | None = None
     """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
     seed: int = 0
@@ -89,8 +89,9 @@ def run(args: Likelihood, command: str) -> int:
     )
     depths = range(1, model.dbn.depth + 1) if args.per_layer else (model.dbn.depth,)
     folder = args.run if args.run.is_dir() else args.run.parent
+    cases = shared.cases_of(args.run, model, dataset)
     try:
-        found = [assess.score(folder, model.dbn, dataset, depth, how, say=shared.say(args.json)) for depth in depths]
+        found = [assess.score(folder, model.dbn, dataset, depth, how, cases=cases, say=shared.say(args.json)) for depth in depths]
     except KeyboardInterrupt:
         print(f"\nstopped; what is done is kept. Go on with the same command: {command}", flush=True)
         return 130

@@ -33,7 +33,7 @@ class Plot:
     cases: int = 1000
     """How many cases the map shows."""
     data: str | None = None
-    """What to look at; by default the test cases of what the run learned from."""
+    """What to look at; by default the test cases of what the run learned from, or those it held out."""
     data_folder: Path | None = None
     """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
     seed: int = 0
@@ -65,7 +65,7 @@ def run(args: Plot, command: str) -> int:
     model = shared.model(args.run, args.device)
     dbn, device = model.dbn, model.dbn.memory.weight.device
     dataset = shared.set_for(model, args.data, args.data_folder)
-    part = dataset.test or dataset.train
+    part = shared.cases_of(args.run, model, dataset)[1]
     images = as_probs(part.images).to(device)
     labels = None if part.labels is None else part.labels.to(device)
     classes, shape, rng = [str(name) for name in dataset.classes], dataset.shape, generator(args.seed, device)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from wakesleep.checkpoint import Model
-    from wakesleep.data import Dataset
+    from wakesleep.data import Dataset, Split
     from wakesleep.foundation.options import PictureOptions
     from wakesleep.learning.records import Pass
     from wakesleep.recipe import Job
@@ -65,6 +65,27 @@ def set_for(model: Model, data: str | None, folder: Path | None) -> Dataset:
 def is_own(model: Model, dataset: Dataset) -> bool:
     """Return whether the model learned from this very set, so that cases other than its test cases are not new to it."""
     return dataset.checksum == model.header.get("data_checksum") or dataset.origin == model.header.get("data_path")
+
+
+def held_out(path: Path, model: Model) -> float:
+    """Return how many training cases the run held out, or which part of them; 0 where nothing says so."""
+    from wakesleep.settings import read_config
+
+    if "validation" in model.header:
+        return float(model.header["validation"])
+    return read_config(path).validation if (path / "config.json").is_file() else 0.0
+
+
+def cases_of(path: Path, model: Model, dataset: Dataset) -> tuple[str, Split]:
+    """Return the cases of a set that a model is judged by, and which part they are: "test", "validation" or "train".
+
+    All cases of a set that the model did not learn from are new to it.
+    """
+    from wakesleep import recipe
+
+    if not is_own(model, dataset):
+        return "test", dataset.test or dataset.train
+    return recipe.tested(dataset, held_out(path, model))
 
 
 def model(path: Path, device: str) -> Model:
