@@ -166,7 +166,7 @@ def column_range(X: Array) -> Range:
     """Return the lowest and the highest value of each column of X (N, D), outliers left out.
 
     A value is an outlier beyond Tukey's outer fences, three times the distance of the quartiles away from them; a column ends at its fences
-    where outliers would take more than half of its range and are at most one case in a hundred (or one of fewer): more are no outliers
+    where outliers would take more than half of its range and are at most one case in twenty (or one of fewer): more are no outliers
     but the tail of a skewed column. Where the quartiles are one value, as in a column of many zeros, the fences are those of the other
     values. Sparse columns run from zero to their largest value.
     """
@@ -182,7 +182,7 @@ def column_skew(values: Array) -> Array | None:
 def _survey(X: Array) -> tuple[Range, Array, Array]:
     """Return the range of each column of X (N, D), the numbers of the skewed ones (K,), and their median and quartile distance (2, K).
 
-    Skewed are columns in which more than one case in a hundred lie beyond fences that leave out more than half of the range.
+    Skewed are columns in which more than one case in twenty lie beyond fences that leave out more than half of the range.
     """
     none = np.zeros(0, dtype=int)
     if sp.issparse(X):
@@ -198,7 +198,7 @@ def _survey(X: Array) -> tuple[Range, Array, Array]:
     lowest, highest = np.fmax(low, first - 3 * (third - first)), np.fmin(high, third + 3 * (third - first))
     wide = np.flatnonzero((high - low) > 2 * (highest - lowest))
     beyond = np.array([np.count_nonzero((X[:, each] < lowest[each]) | (X[:, each] > highest[each])) for each in wide], dtype=int)
-    few = beyond <= max(1, len(X) // 100)
+    few = beyond <= max(1, len(X) // 20)
     fenced = wide[few]
     low[fenced], high[fenced] = lowest[fenced], highest[fenced]
     skewed = wide[~few & (third > first)[wide]]
