@@ -91,11 +91,11 @@ def centred(size: Size) -> Iterator[Unit]:
 
 
 def greedy(size: Size) -> Iterator[Unit]:
-    """Greedy pretraining, an epoch a layer, the label drawn first in the memory."""
+    """Greedy pretraining, an epoch a layer and three of the memory, the last of which has persistent chains that hold labels."""
     images, labels = cases(size)
     dbn = _net(size)
     layer = replace(ws.CDConfig(batch_size=size.batch), **_epochs(ws.CDConfig, 1))
-    config = ws.GreedyConfig(layer, layer)
+    config = ws.GreedyConfig(layer, replace(layer, **_epochs(ws.CDConfig, 3)))
     yield from _learning(dbn, ws.greedy.epochs(dbn, images, labels, config=config, rng=ws.generator(seed=2), dtype=size.dtype), size)
 
 

@@ -27,7 +27,7 @@ from torch.nn.functional import one_hot, softplus
 from wakesleep.foundation.errors import ConfigError, DataError, DivergedError
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import classify
-from wakesleep.learning import greedy, up_down
+from wakesleep.learning import averaging, greedy, up_down
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.up_down import UNLABELLED, UpDownConfig
@@ -536,7 +536,7 @@ def test_between_passes_the_net_is_the_running_mean_of_the_weights_that_learn(av
         follow(net, *args, **kwargs)
         taken.append([parameter.clone() for parameter in net.parameters()])
 
-    monkeypatch.setattr(up_down, "AVERAGE_EVERY", 1)
+    monkeypatch.setattr(averaging, "EVERY", 1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(up_down.increments, "follow", spy)
         list(up_down.epochs(plain, images, labels, config=still, rng=generator(5)))

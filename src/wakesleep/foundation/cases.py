@@ -194,6 +194,12 @@ def as_weights(weights: Tensor | None, cases: int) -> Tensor | None:
     return weights
 
 
+def labels_in_proportion(labels: Tensor, count: int) -> Tensor:
+    """Return `count` labels in ascending order, (count,), in the proportions of `labels` (N,)."""
+    place = (torch.arange(count, device=labels.device) + 0.5) * (len(labels) / count)
+    return labels.sort().values[place.long()]
+
+
 def one_hot(labels: Tensor, classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return a row a label with a 1 in the label's column, (N, classes); unlike PyTorch's it looks at no label, so it waits for no device."""
     return torch.zeros(*labels.shape, classes, dtype=dtype, device=labels.device).scatter_(-1, labels.unsqueeze(-1), 1.0)

@@ -11,6 +11,9 @@ from torch import nn
 
 from wakesleep.learning.records import State
 
+EVERY = 5
+"""Updates between two steps of the running mean: weights hardly move meanwhile, and reading them all costs."""
+
 
 def start(net: nn.Module) -> State:
     """Return the state of averaging before the first update: the mean is where the weights are."""
@@ -21,6 +24,21 @@ def accumulate(net: nn.Module, state: State, weight: float) -> None:
     """Move the means by `weight` of the way towards the weights."""
     for name, parameter in net.named_parameters():
         state[f"mean.{name}"].lerp_(parameter, weight)
+
+
+def after_update(net: nn.Module, state: State, horizon: float) -> None:
+    """Count an update, and let the means take in the last `EVERY` once there are that many."""
+    state["updates"] = state.get("updates", 0) + 1
+    if state["updates"] - state.get("averaged", 0) == EVERY:
+        catch_up(net, state, horizon)
+
+
+def catch_up(net: nn.Module, state: State, horizon: float) -> None:
+    """Let the means take in the updates since they last did, if any; they look back over `horizon` updates (see `share`)."""
+    waiting = state["updates"] - state.get("averaged", 0)
+    if waiting:
+        accumulate(net, state, share(waiting, state["updates"], horizon))
+        state["averaged"] = state["updates"]
 
 
 def share(waiting: int, done: int, horizon: float) -> float:

@@ -30,10 +30,7 @@ from wakesleep.learning.increments import Lesson
 from wakesleep.learning.records import Pass, State, check_finite
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import pick, softmax_columns
-from wakesleep.sampling.gibbs import random_hidden
-
-AVERAGE_EVERY = 5
-"""Updates between two steps of the running mean: weights hardly move meanwhile, and reading them all costs."""
+from wakesleep.sampling.gibbs import random_hidden, restarted
 
 
 def epochs(
@@ -74,6 +71,7 @@ def epochs(
         state = {**state, **_start(rbm, cases, config, memory, rng, classes, weights, dtype)}
     error = torch.zeros((), device=rbm.weight.device)
     turns = torch.arange(config.pool, device=rbm.weight.device)
+    horizon = config.average * (len(cases) / memory.batch_size)
     for epoch in range(int(state["epoch"]), memory.passes):
         error.zero_()
         rate = straight_line(config.learning_rate, config.final_learning_rate, epoch - first, many)
@@ -86,10 +84,11 @@ def epochs(
             for turn, index in enumerate(torch.split(rows.order(classes, len(cases), rng, weights), memory.batch_size)):
                 place = turn % config.pool
                 step(index, turns[place : place + 1])
-                _average(rbm, config, state, len(cases) / memory.batch_size)
+                if config.average:
+                    averaging.after_update(rbm, state, horizon)
         check_finite(dict(rbm.named_parameters()), rate)
         if config.average:
-            _average(rbm, config, state, len(cases) / memory.batch_size, last=True)
+            averaging.catch_up(rbm, state, horizon)
             averaging.swap(rbm, state)
         state = {**state, "epoch": epoch + 1}
         reconstructed = max(memory.batch_size - config.count(memory), 1) / memory.batch_size * len(cases)
@@ -117,8 +116,7 @@ def _start(
     state: State = {"updates": 0, "averaged": 0, "chains": states.view(config.pool, count, -1)}
     labels = cases[:, softmax_columns(rbm.visible)[0]].argmax(1)
     shown = labels if weights is None else labels[rows.order(classes, len(cases), rng, weights)]
-    place = (torch.arange(len(states), device=labels.device) + 0.5) * (len(shown) / len(states))
-    state["held"] = shown.sort().values[place.long()].view(count, config.pool).t().contiguous()
+    state["held"] = rows.labels_in_proportion(shown, len(states)).view(count, config.pool).t().contiguous()
     return state | (averaging.start(rbm) if config.average else {})
 
 
@@ -141,7 +139,7 @@ def _step(
     """
     n = len(index)
     pool = state["chains"][:, :n]
-    chains = _restarted(coarse, pool.index_select(0, turn)[0], config.restart, rng)
+    chains = restarted(coarse, pool.index_select(0, turn)[0], config.restart, rng)
     held = state["held"][:, :n].index_select(0, turn)[0]
     data = rows.gather(cases, index, coarse.weight.new_empty(n, coarse.visible.size))
     lesson, after = phases(coarse, data, chains, held, label_weight=config.label_weight, memory=memory, rng=rng)
@@ -194,18 +192,3 @@ def _other_labels(rbm: RBM, data: Tensor, heard: Tensor, columns: slice, rng: to
     drawn = pick(torch.softmax(rbm.group_scores(heard, columns), 1), rng)
     heard += weight[drawn]
     return rbm.hidden.mean(heard, out=heard), data[:, columns] - one_hot(drawn, len(weight), data.dtype)
-
-
-def _restarted(rbm: RBM, chains: Tensor, chance: float, rng: torch.Generator) -> Tensor:
-    """Return chains (M, hidden), each put back to random states by that chance."""
-    fresh = torch.rand(len(chains), 1, generator=rng, device=rng.device) < chance
-    return torch.where(fresh, rbm.hidden.sample(torch.full_like(chains, 0.5), rng), chains)
-
-
-def _average(rbm: RBM, config: ChainsConfig, state: State, a_pass: float, *, last: bool = False) -> None:
-    """After an update, every now and then: let the running means follow, with equal weights until `average` passes are done."""
-    state["updates"] += not last
-    waiting = state["updates"] - state["averaged"]
-    if config.average and waiting and (last or waiting == AVERAGE_EVERY):
-        averaging.accumulate(rbm, state, waiting / min(state["updates"], max(config.average * a_pass, waiting)))
-        state["averaged"] = state["updates"]

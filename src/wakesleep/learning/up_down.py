@@ -26,12 +26,10 @@ from wakesleep.learning.increments import Lesson
 from wakesleep.learning.records import Pass, State, check_finite
 from wakesleep.model.dbn import DBN
 from wakesleep.model.units import pick
-from wakesleep.sampling.gibbs import random_hidden
+from wakesleep.sampling.gibbs import random_hidden, restarted
 
 UNLABELLED = rows.UNLABELLED
 """The label of a case whose label nobody knows; it is inferred, not clamped."""
-AVERAGE_EVERY = 5
-"""Updates between two steps of the running mean: weights hardly move meanwhile, and reading them all costs."""
 UNDECIDED = -2
 """The label of a persistent chain before the first minibatch."""
 
@@ -134,8 +132,7 @@ def start(dbn: DBN, config: UpDownConfig, rng: torch.Generator, dtype: torch.dty
 
 def restart(dbn: DBN, chains: Tensor, config: UpDownConfig, rng: torch.Generator) -> None:
     """Let some of the persistent chains, top states (M, hidden), start again from random states, in place."""
-    fresh = torch.rand(len(chains), 1, generator=rng, device=rng.device) < config.restart
-    chains.copy_(torch.where(fresh, dbn.memory.hidden.sample(torch.full_like(chains, 0.5), rng), chains))
+    chains.copy_(restarted(dbn.memory, chains, config.restart, rng))
 
 
 def labels_to_hold(labels: Tensor | None, count: int, device: torch.device) -> Tensor:
@@ -145,8 +142,7 @@ def labels_to_hold(labels: Tensor | None, count: int, device: torch.device) -> T
     """
     if labels is None:
         return torch.full((count,), UNLABELLED, device=device)
-    place = (torch.arange(count, device=device) + 0.5) * (len(labels) / count)
-    return labels.sort().values[place.long()]
+    return rows.labels_in_proportion(labels, count)
 
 
 def lesson(taught: Phases) -> Lesson:
@@ -235,7 +231,7 @@ def end_pass(dbn: DBN, config: UpDownConfig, epoch: int, state: State, cases: in
     """
     check_finite(dict(dbn.named_parameters()), config.rate(epoch))
     if config.average:
-        _follow(dbn, config, state, cases)
+        averaging.catch_up(dbn, state, config.average * cases / config.batch_size)
         averaging.swap(dbn, state)
     return {**state, "epoch": epoch + 1}
 
@@ -243,18 +239,7 @@ def end_pass(dbn: DBN, config: UpDownConfig, epoch: int, state: State, cases: in
 def average(dbn: DBN, config: UpDownConfig, state: State, cases: int) -> None:
     """After an update: now and then let the running means follow."""
     if config.average:
-        state["updates"] = state.get("updates", 0) + 1
-        if state["updates"] - state.get("averaged", 0) == AVERAGE_EVERY:
-            _follow(dbn, config, state, cases)
-
-
-def _follow(dbn: DBN, config: UpDownConfig, state: State, cases: int) -> None:
-    """Let the running means take in the updates since they last did: equal weights at first, then a horizon of `config.average` passes."""
-    done = state["updates"]
-    waiting = done - state.get("averaged", 0)
-    if waiting:
-        averaging.accumulate(dbn, state, averaging.share(waiting, done, config.average * cases / config.batch_size))
-        state["averaged"] = done
+        averaging.after_update(dbn, state, config.average * cases / config.batch_size)
 
 
 def all_known(labels: Tensor | None) -> bool:

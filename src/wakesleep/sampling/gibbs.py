@@ -49,6 +49,12 @@ def random_hidden(rbm: RBM, count: int, rng: torch.Generator) -> Tensor:
     return states
 
 
+def restarted(rbm: RBM, hidden: Tensor, chance: float, rng: torch.Generator) -> Tensor:
+    """Return chains (N, hidden) of binary units, each put back to random states with that chance."""
+    fresh = torch.rand(len(hidden), 1, generator=rng, device=rng.device) < chance
+    return torch.where(fresh, rbm.hidden.sample(torch.full_like(hidden, 0.5), rng), hidden)
+
+
 def gibbs_step(rbm: RBM, hidden: Tensor, rng: torch.Generator, clamp: Clamp | None = None, temperature: float = 1.0) -> Chains:
     """Return the chains one step on: visible ~ p(v | hidden), clamped units put back, hidden ~ p(h | visible).
 
