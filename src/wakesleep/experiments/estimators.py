@@ -13,8 +13,9 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,10 @@ from wakesleep.learning import cd
 from wakesleep.model.rbm import RBM
 
 Scores = dict[str, list[float]]
+
+
+Found = Iterator[tuple[str, str, list[float], dict[str, Any]]]
+"""Row, metric, a value a seed, notes."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ def seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def speed(options: Options) -> Iterator[tuple[str, str, list[float], dict[str, Any]]]:
+def speed(options: Options) -> Found:
     """Yield how many times faster `fit` is than scikit-learn's, same work, and how much better the score is, nats a case."""
     X, hidden = pixels(options.cases), 20 if options.quick else 500
     for batch in (100, 10):
@@ -113,7 +118,7 @@ def speed(options: Options) -> Iterator[tuple[str, str, list[float], dict[str, A
             yield f"fit-batch-{batch}{name}", "pseudo_likelihood_gain_nats", [pseudo_likelihood(contestants[name], test) - base], notes
 
 
-def overhead(options: Options) -> Iterator[tuple[str, str, list[float], dict[str, Any]]]:
+def overhead(options: Options) -> Found:
     """Yield how much longer `fit` takes than the core's loop, percent, at batch 100."""
     X, hidden = pixels(options.cases), 20 if options.quick else 500
     estimator = BernoulliRBM(hidden, batch_size=100, n_iter=options.passes, random_state=0)
@@ -136,16 +141,14 @@ def nets(options: Options) -> dict[str, Any]:
     return {"hidden_layer_sizes": (10, 10), "n_iter": 1, "fine_tune_n_iter": 1} if options.quick else {}
 
 
-def digits(options: Options) -> Iterator[tuple[str, str, list[float], dict[str, Any]]]:
+def digits(options: Options) -> Found:
     """Yield the accuracy on held-out digits, percent, of four classifiers at their defaults."""
     X, y = datasets.load_digits(return_X_y=True)
     rivals = {"svc-rbf": SVC(), "mlp": MLPClassifier(random_state=0), "logistic-regression": LogisticRegression()}
     yield from compare("digits", X / 16, y, {"dbn": DBNClassifier(**nets(options), random_state=0), **rivals}, options)
 
 
-def compare(
-    name: str, X: np.ndarray, y: np.ndarray, contestants: dict[str, Any], options: Options, metric: str = "accuracy_percent"
-) -> Iterator[tuple[str, str, list[float], dict[str, Any]]]:
+def compare(name: str, X: np.ndarray, y: np.ndarray, contestants: dict[str, Any], options: Options, metric: str = "accuracy_percent") -> Found:
     """Yield each contestant's score on the held-out quarters, 100 times what `score` says (accuracy or R^2)."""
     scores: Scores = {which: [] for which in contestants}
     for split in range(options.splits):
@@ -176,7 +179,7 @@ def few_labels(
         yield f"few-labels-{name}-{which}", 100 * fit().score(X_test, y_test)
 
 
-def few(options: Options) -> Iterator[tuple[str, str, list[float], dict[str, Any]]]:
+def few(options: Options) -> Found:
     """Yield what the unlabelled cases are worth on the digits, a tenth of the labels kept."""
     X, y = datasets.load_digits(return_X_y=True)
     scores: Scores = {}
@@ -188,7 +191,7 @@ def few(options: Options) -> Iterator[tuple[str, str, list[float], dict[str, Any
     yield from ((which, "accuracy_percent", values, {}) for which, values in scores.items())
 
 
-def few_mnist(options: Options) -> Iterator[tuple[str, str, list[float], dict[str, Any]]]:
+def few_mnist(options: Options) -> Found:
     """Yield the same on MNIST, one seed, 6,000 labels of 60,000."""
     data = load("mnist", download=False)
     assert data.test is not None
@@ -208,7 +211,7 @@ def few_mnist(options: Options) -> Iterator[tuple[str, str, list[float], dict[st
         yield which, "accuracy_percent", [value], {}
 
 
-def tables(options: Options) -> Iterator[tuple[str, str, list[float], dict[str, Any]]]:
+def tables(options: Options) -> Found:
     """Yield accuracy and 100 R^2 on tables of real numbers that scikit-learn ships, the net at its defaults among plain rivals."""
     small = nets(options)
     net = DBNClassifier(**small, random_state=0)
@@ -233,7 +236,7 @@ def tables(options: Options) -> Iterator[tuple[str, str, list[float], dict[str, 
     yield from compare("table-diabetes", X, y, regressors, options, metric="r2_percent")
 
 
-PARTS: dict[str, Callable[[Options], Iterator[tuple[str, str, list[float], dict[str, Any]]]]] = {
+PARTS: dict[str, Callable[[Options], Found]] = {
     "speed": speed,
     "overhead": overhead,
     "digits": digits,
@@ -243,26 +246,34 @@ PARTS: dict[str, Callable[[Options], Iterator[tuple[str, str, list[float], dict[
 }
 
 
+def measure(table: str, parts: Sequence[Callable[[], Found]], *, out: Path, command: str, threads: int) -> Iterator[list[results.Row]]:
+    """Yield the rows of each part as it is measured, on that many threads, saved to `out` and printed."""
+    torch.set_num_threads(threads)
+    with warnings.catch_warnings(), threadpool_limits(threads):
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for part in parts:
+            began = time.perf_counter()
+            found = list(part())
+            minutes = round((time.perf_counter() - began) / 60, 2)
+            rows = [
+                results.row(table, name, metric, values, seeds=list(range(len(values))), command=command, minutes=minutes, **notes)
+                for name, metric, values, notes in found
+            ]
+            results.save(out, rows)
+            for row in rows:
+                print(f"{row['row']:45} {row['metric']:28} {row['value']:10.3f}   {row['low']:.3f} to {row['high']:.3f}", flush=True)
+            yield rows
+
+
 def main(argv: list[str]) -> None:
     """Measure the parts asked for and save their rows as they come."""
     options = tyro.cli(Options, description=__doc__, args=argv)
     command = shlex.join(["python", "-m", "wakesleep.experiments.estimators", *argv])
-    torch.set_num_threads(options.threads)
-    with warnings.catch_warnings(), threadpool_limits(options.threads):
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for part in options.parts:
-            began = time.perf_counter()
-            found = list(PARTS[part](options))
-            minutes = round((time.perf_counter() - began) / 60, 2)
-            rows = [
-                results.row("sklearn", name, metric, values, seeds=list(range(len(values))), command=command, minutes=minutes, **notes)
-                for name, metric, values, notes in found
-            ]
-            results.save(options.out, rows)
-            for row in rows:
-                print(f"{row['row']:45} {row['metric']:28} {row['value']:10.3f}   {row['low']:.3f} to {row['high']:.3f}", flush=True)
-            if options.splits > 1:
-                print(f"{part}: {minutes} minutes, median over {statistics.median(len(row['seeds']) for row in rows):g} seeds")
+    parts = [partial(PARTS[part], options) for part in options.parts]
+    measured = measure("sklearn", parts, out=options.out, command=command, threads=options.threads)
+    for part, rows in zip(options.parts, measured, strict=True):
+        if options.splits > 1:
+            print(f"{part}: {rows[0]['minutes']} minutes, median over {statistics.median(len(row['seeds']) for row in rows):g} seeds")
 
 
 if __name__ == "__main__":

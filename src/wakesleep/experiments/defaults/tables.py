@@ -18,19 +18,16 @@ import shlex
 import statistics
 import sys
 import time
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import tyro
 from sklearn import datasets
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
@@ -38,15 +35,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.semi_supervised import LabelSpreading
 from sklearn.svm import SVC
-from threadpoolctl import threadpool_limits
 
 from wakesleep.estimators import DBNClassifier
-from wakesleep.experiments import results
+from wakesleep.experiments.estimators import Found, measure
 
 Split = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Cases and classes to learn from, cases and classes to test on."""
-Found = Iterator[tuple[str, str, list[float], dict[str, Any]]]
-"""Row, metric, a value a seed, notes."""
 
 
 @dataclass(frozen=True)
@@ -187,20 +181,9 @@ def main(argv: list[str]) -> None:
     """Measure the parts asked for and save their rows as they come."""
     options = tyro.cli(Options, description=__doc__, args=argv)
     command = shlex.join(["python", "-m", "wakesleep.experiments.defaults.tables", *argv])
-    torch.set_num_threads(1)
-    with warnings.catch_warnings(), threadpool_limits(1):
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for part in options.parts:
-            began = time.perf_counter()
-            found = list(PARTS[part](options))
-            minutes = round((time.perf_counter() - began) / 60, 2)
-            rows = [
-                results.row("defaults", name, metric, values, seeds=list(range(len(values))), command=command, minutes=minutes, **notes)
-                for name, metric, values, notes in found
-            ]
-            results.save(options.out, rows)
-            for row in rows:
-                print(f"{row['row']:45} {row['metric']:24} {row['value']:9.3f}   {row['low']:.3f} to {row['high']:.3f}", flush=True)
+    parts = [partial(PARTS[part], options) for part in options.parts]
+    for _ in measure("defaults", parts, out=options.out, command=command, threads=1):  # it prints them
+        pass
 
 
 if __name__ == "__main__":
