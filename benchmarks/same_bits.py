@@ -1,6 +1,6 @@
 """Do the same command, seed and machine give the same bits, however busy the machine is?
 
-    python benchmarks/same_bits.py [--processes 10] [--neighbours 4] [--threads 2]
+    python benchmarks/same_bits.py [--processes 10] [--neighbours 4] [--threads 2] [--json FILE]
 
 Fresh processes train the same small net by the command line, one after the other, half of them beside processes that spin. Printed is how
 many of the final models have the most frequent SHA-256, and with which precision each learned.
@@ -17,11 +17,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
-
-ROWS = {"table": "architecture", "row": "same-bits-when-busy", "metric": "identical_of_10"}
 
 
 def _spin() -> None:
@@ -49,8 +48,9 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=10)
     parser.add_argument("--neighbours", type=int, default=4)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="where the row goes")
     args = parser.parse_args()
-    rng, found = np.random.default_rng(0), []
+    began, rng, found = time.perf_counter(), np.random.default_rng(0), []
     with tempfile.TemporaryDirectory() as place:
         data = Path(place) / "set.npz"
         labels = np.arange(1000) % 10
@@ -65,6 +65,13 @@ def main() -> int:
                 process.kill()
             print(number, "busy" if spinning else "quiet", *found[-1], flush=True)
     (_, most), *_ = collections.Counter(found).most_common(1)
+    if args.json:
+        from wakesleep.experiments import results
+
+        notes = {"threads": args.threads, "minutes": round((time.perf_counter() - began) / 60, 2)}
+        command = f"python benchmarks/same_bits.py --processes {args.processes} --neighbours {args.neighbours} --threads {args.threads}"
+        row = results.row("architecture", "same-bits-when-busy", f"identical_of_{args.processes}", [most], seeds=[0], command=command, **notes)
+        results.save(args.json, [row])
     print(f"{most} of {args.processes} identical")
     return most != args.processes
 
