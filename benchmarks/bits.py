@@ -1,6 +1,6 @@
 """Does a change leave every bit as it was? Two checkouts run the same workloads, and the SHA-256 of what each computes are compared.
 
-    python benchmarks/bits.py OLD NEW        paths of two checkouts (git worktrees)
+    python -m benchmarks.bits OLD NEW        paths of two checkouts (git worktrees)
 
 Each workload of `workloads.py` runs for 50 minibatches on small nets, on one thread and without compiled kernels. Exit status 1 where a
 hash differs. No hashes are kept: they hold for one machine and one release of PyTorch.
@@ -23,7 +23,8 @@ UNITS = 5
 def hashes() -> dict[str, str]:
     """Return the SHA-256 of what each workload computes, with the wakesleep that is imported here; or the error it ends with."""
     import torch
-    from workloads import SMALL, WORKLOADS
+
+    from benchmarks.workloads import SMALL, WORKLOADS
 
     torch.set_num_threads(1)
     _without_kernels()
@@ -53,10 +54,10 @@ def _without_kernels() -> None:
 
 def run(checkout: Path) -> dict[str, str]:
     """Return the hashes of the wakesleep in `checkout`."""
-    paths = os.pathsep.join([str(checkout / "src"), str(Path(__file__).parent)])
+    paths = os.pathsep.join([str(checkout / "src"), str(Path(__file__).parents[1])])
     environment = {**os.environ, "PYTHONPATH": paths, "WAKESLEEP_BACKEND": "reference", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", "import bits, json; print(json.dumps(bits.hashes()))"],
+        [sys.executable, "-W", "ignore", "-c", "import json; from benchmarks import bits; print(json.dumps(bits.hashes()))"],
         env=environment, check=True, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])

@@ -1,6 +1,6 @@
 """Is a change slower? Two checkouts do the same work in turns on the same machine.
 
-    python benchmarks/pairs.py OLD NEW [--rounds 20] [--seconds 5] [--threads 2] [--dtype bfloat16] [--only CD-1 ...] [--json FILE]
+    python -m benchmarks.pairs OLD NEW [--rounds 20] [--seconds 5] [--threads 2] [--dtype bfloat16] [--only CD-1 ...] [--json FILE]
 
 A worker process a checkout stays alive while a workload is timed, so that both are warm; they never run at the same time. In each round
 both work for the given seconds, in an order that alternates, and the ratio of their rates is one number. Printed are the median ratio of
@@ -26,7 +26,8 @@ TIMED = ("CD-1", "PCD", "up-down, K = 3", "backprop", "dreaming", "AIS")
 def worker(name: str, dtype: str, threads: int) -> None:
     """Answer each line on standard input, a number of seconds, with the minibatches a second done in that time."""
     import torch
-    from workloads import PAPER, WORKLOADS
+
+    from benchmarks.workloads import PAPER, WORKLOADS
 
     torch.set_num_threads(threads)
     work = WORKLOADS[name](replace(PAPER, dtype=None if dtype == "float32" else getattr(torch, dtype)))
@@ -43,8 +44,8 @@ class Worker:
     """A checkout's worker process for one workload."""
 
     def __init__(self, checkout: Path, name: str, dtype: str, threads: int) -> None:
-        paths = os.pathsep.join([str(checkout / "src"), str(Path(__file__).parent)])
-        call = f"import pairs; pairs.worker({name!r}, {dtype!r}, {threads})"
+        paths = os.pathsep.join([str(checkout / "src"), str(Path(__file__).parents[1])])
+        call = f"from benchmarks import pairs; pairs.worker({name!r}, {dtype!r}, {threads})"
         environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", call], env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -90,7 +91,7 @@ def compare(old: Path, new: Path, name: str, args: argparse.Namespace) -> dict[s
         "low": round(low, 4), "high": round(high, 4), "seeds": 1, "rounds": args.rounds,
         "old_per_second": round(statistics.median(before for before, _ in rates), 2),
         "new_per_second": round(statistics.median(after for _, after in rates), 2),
-        "command": f"python benchmarks/pairs.py OLD NEW --dtype {args.dtype} --threads {args.threads} --only {name!r}",
+        "command": f"python -m benchmarks.pairs OLD NEW --dtype {args.dtype} --threads {args.threads} --only {name!r}",
         "device": "cpu", "threads": args.threads, "date": datetime.now(UTC).date().isoformat(),
     }  # fmt: skip
 

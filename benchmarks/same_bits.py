@@ -1,6 +1,6 @@
 """Do the same command, seed and machine give the same bits, however busy the machine is?
 
-    python benchmarks/same_bits.py [--processes 10] [--neighbours 4] [--threads 2] [--json FILE]
+    python -m benchmarks.same_bits [--processes 10] [--neighbours 4] [--threads 2] [--json FILE]
 
 Fresh processes train the same small net by the command line, one after the other, half of them beside processes that spin. Printed is how
 many of the final models have the most frequent SHA-256, and with which precision each learned.
@@ -66,14 +66,14 @@ def main() -> int:
             print(number, "busy" if spinning else "quiet", *found[-1], flush=True)
     (_, most), *_ = collections.Counter(found).most_common(1)
     if args.json:
-        from wakesleep.experiments import results
+        from wakesleep.paper import results
 
         notes = {"threads": args.threads, "minutes": round((time.perf_counter() - began) / 60, 2)}
-        command = f"python benchmarks/same_bits.py --processes {args.processes} --neighbours {args.neighbours} --threads {args.threads}"
+        command = f"python -m benchmarks.same_bits --processes {args.processes} --neighbours {args.neighbours} --threads {args.threads}"
         row = results.row("architecture", "same-bits-when-busy", f"identical_of_{args.processes}", [most], seeds=[0], command=command, **notes)
         results.save(args.json, [row])
     print(f"{most} of {args.processes} identical")
-    return most != args.processes
+    return int(most != args.processes)
 
 
 if __name__ == "__main__":

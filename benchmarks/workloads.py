@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,14 +63,14 @@ def _learning(net: nn.Module, records: Iterator[object], size: Size) -> Iterator
         yield [tensor for _, tensor in sorted(net.state_dict().items())], size.minibatches
 
 
-def _cd(size: Size, **settings: object) -> Iterator[Unit]:
+def _cd(size: Size, **settings: Any) -> Iterator[Unit]:
     images, labels = cases(size)
     rbm = ws.RBM(size.sizes[0], size.sizes[1], rng=ws.generator(seed=1))
     config = replace(ws.CDConfig(batch_size=size.batch), **_epochs(ws.CDConfig), **settings)
     yield from _learning(rbm, ws.cd.epochs(rbm, images, config=config, rng=ws.generator(seed=2), classes=labels, dtype=size.dtype), size)
 
 
-def _epochs(kind: type, count: int = FOR_EVER) -> dict[str, int]:
+def _epochs(kind: type, count: int = FOR_EVER) -> dict[str, Any]:
     """Return the argument that says how many epochs a config has: it is called `passes` in older versions."""
     fields = kind.__dataclass_fields__  # type: ignore[attr-defined]
     return {"epochs" if "epochs" in fields else "passes": count}

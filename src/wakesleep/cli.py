@@ -33,14 +33,15 @@ GROUPS = {
         "likelihood": "bound the log-probability of test cases",
         "plot": "draw receptive fields, training curves, dreams, the worst errors",
     },
-    "Data and measurements": {
+    "Data and tables": {
         "data": "check and describe a data set: a known one or your own",
         "reproduce": "re-run the tables of the paper (hours to a day)",
-        "bench": "measure the speed of this machine",
     },
 }
 """The commands as the help lists them; each is a file of that name in commands/."""
 COMMANDS = tuple(name for group in GROUPS.values() for name in group)
+MOVED = {"bench": "`python -m benchmarks.bench` in a checkout of the source"}
+"""Commands of earlier versions, and what does their work now."""
 FIRST = {
     "wakesleep serve": "a trained network, in your browser",
     "wakesleep train": "1,797 small digits, about a minute",
@@ -109,6 +110,8 @@ def parse(argv: Sequence[str]) -> Call:
         SystemExit: options that cannot be parsed, after a message; or --help, after the explanation.
     """
     name, words = argv[0], list(argv[1:])
+    if name in MOVED:
+        raise ConfigError(f"there is no command {name!r} any more: it is {MOVED[name]}")
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         meant = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(COMMANDS)}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from wakesleep.experiments import browser as browsing
-from wakesleep.experiments import fuzz
+from benchmarks import browser as browsing
+from benchmarks import fuzz
 
 
 def test_noise_leaves_it_serving() -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import browser as browsing
 from helpers import heeds_ctrl_c
 from wakesleep.cli import main
 from wakesleep.commands import serve
-from wakesleep.experiments import browser as browsing
 
 
 def test_a_run_is_served_on_loopback_and_ctrl_c_ends_it(run_folder: Path) -> None:

@@ -19,7 +19,7 @@ def browser() -> Iterator[object]:
     try:
         from playwright.sync_api import sync_playwright
 
-        from wakesleep.experiments import browser as browsing
+        from benchmarks import browser as browsing
     except ImportError as error:
         _missing(f"no browser tests: {error}")
     if browsing.find_browser() is None:
@@ -33,7 +33,7 @@ def browser() -> Iterator[object]:
 @pytest.fixture(scope="session")
 def server(browser: object) -> Iterator[object]:
     """The page on the model that ships."""
-    from wakesleep.experiments import browser as browsing
+    from benchmarks import browser as browsing
 
     with browsing.serving() as server:
         yield server
@@ -49,7 +49,7 @@ def context(browser) -> Iterator[object]:
 @pytest.fixture
 def page(context, server) -> Iterator[object]:
     """The page, opened at Draw; whatever it says on the console or asks of others fails the test."""
-    from wakesleep.experiments import browser as browsing
+    from benchmarks import browser as browsing
 
     wrong: list[str] = []
     context.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)

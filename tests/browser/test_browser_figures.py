@@ -10,12 +10,12 @@ from PIL import Image
 
 pytest.importorskip("playwright", reason="no browser tests: Playwright's Python package is not installed")
 
-from wakesleep.experiments import browser as browsing
-from wakesleep.experiments import fuzz
+from benchmarks import browser as browsing
+from benchmarks import fuzz
 
 
 def test_figures_are_measured(browser, server, page) -> None:
-    from wakesleep.experiments import page as figures
+    from benchmarks import page as figures
 
     taken = figures.latencies(page, 1)
     assert len(taken) > 20
@@ -29,7 +29,7 @@ def test_figures_are_measured(browser, server, page) -> None:
 
 
 def test_pictures_are_taken(browser, server, tmp_path: Path) -> None:
-    from wakesleep.experiments import page as figures
+    from benchmarks import page as figures
 
     figures.take_screenshot(browser, server.url, tmp_path / "page.png")
     figures.take_movie(browser, server.url, tmp_path / "page.gif", frames=4)

@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw
 
 pytest.importorskip("playwright", reason="no browser tests: Playwright's Python package is not installed")
 
+from benchmarks import browser as browsing
 from wakesleep.app.mind import load_mind
-from wakesleep.experiments import browser as browsing
 from wakesleep.judging import classify
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 import wakesleep
-from wakesleep.experiments import api
+from benchmarks import api
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 
 
 def test_the_page_is_up_to_date() -> None:
-    assert PAGE.read_text(encoding="utf-8") == api.reference(), "stale: python -m wakesleep.experiments.api docs/api.md"
+    assert PAGE.read_text(encoding="utf-8") == api.reference(), "stale: python -m benchmarks.api docs/api.md"
 
 
 @pytest.mark.parametrize("name", [name for name in wakesleep.__all__ if not name.startswith("_")])

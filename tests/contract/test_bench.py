@@ -18,13 +18,14 @@ from sklearn.neural_network import BernoulliRBM
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from wakesleep.cli import main
-from wakesleep.experiments import bench, bench_quality, bench_worker
-from wakesleep.experiments.bench import Cell, Contestant
-from wakesleep.experiments.bench_quality import Judged, Score
+from benchmarks import bench_measure as bench
+from benchmarks import bench_quality, bench_worker
+from benchmarks.bench import main
+from benchmarks.bench_measure import Cell, Contestant
+from benchmarks.bench_quality import Judged, Score
 from wakesleep.foundation import native, products
 from wakesleep.foundation.cases import draw_binary
-from wakesleep.foundation.errors import DataError
+from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.foundation.shards import Shards
 from wakesleep.judging import exact
@@ -40,7 +41,6 @@ REQUEST = {"threads": 1, "visible": 64, "hidden": 16, "sizes": (64, 16, 16, 32),
 def test_the_smoke_sized_bench_measures_everyone_and_tells_who_was_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, plot = tmp_path / "speed.json", tmp_path / "speed.png"
     words = [
-        "bench",
         "--smoke",
         "--growth",
         "--quality",
@@ -100,13 +100,13 @@ def test_the_smoke_sized_bench_measures_everyone_and_tells_who_was_skipped(tmp_p
     assert {("growth", f"{name}-2", "seconds") for name in ("K", "layers")} <= set(rows)
 
 
-def test_a_python_that_cannot_run_is_refused_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "--smoke", "--peers", str(tmp_path / "none")]) == 1
-    assert "expected a Python executable" in capsys.readouterr().err
-    assert main(["bench", "--smoke", "--plot", "speed.gif"]) == 1
-    assert ".png" in capsys.readouterr().err
-    assert main(["bench", "--smoke", "--machine", "My laptop"]) == 1
-    assert "expected small letters" in capsys.readouterr().err
+def test_a_python_that_cannot_run_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected a Python executable"):
+        main(["--smoke", "--peers", str(tmp_path / "none")])
+    with pytest.raises(ConfigError, match=r"\.png"):
+        main(["--smoke", "--plot", "speed.gif"])
+    with pytest.raises(ConfigError, match="expected small letters"):
+        main(["--smoke", "--machine", "My laptop"])
 
 
 @pytest.mark.skipif(not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="no oneDNN")

@@ -24,7 +24,7 @@ from wakesleep.foundation.rng import generator
 from wakesleep.judging import ensemble
 from wakesleep.learning import backprop
 
-COMMANDS = ("train", "finetune", "evaluate", "dream", "recognize", "likelihood", "plot", "advise", "reproduce", "serve", "data", "bench")
+COMMANDS = ("train", "finetune", "evaluate", "dream", "recognize", "likelihood", "plot", "advise", "reproduce", "serve", "data")
 
 
 def call(*words: object) -> int:

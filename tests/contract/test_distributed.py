@@ -14,10 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmarks import ranks
 from helpers import SMALL_ARGUMENTS
 from wakesleep import checkpoint
 from wakesleep.cli import main
-from wakesleep.experiments import ranks
 from wakesleep.foundation import distributed, shared_memory
 from wakesleep.foundation.errors import ConfigError
 

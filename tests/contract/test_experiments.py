@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -9,14 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks import costs, docs_tables, dreams, judge, reliability, shown
 from helpers import small_config
 from wakesleep import checkpoint
 from wakesleep.data import Dataset
-from wakesleep.experiments import costs, dreams, judge, mnist, reliability, results, shown
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.up_down import UpDownConfig
+from wakesleep.paper import mnist, results
 
 FIELDS = "table row metric value low high seeds reported command device threads minutes date commit".split()
 SHORT = UpDownConfig(passes=4, batch_size=20, gibbs_steps=(1, 2))
@@ -143,7 +145,7 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(("part", "count"), [("speed", 8), ("overhead", 1), ("digits", 4), ("few", 5), ("tables", 20), ("few-mnist", 5)])
 @pytest.mark.filterwarnings("ignore:Bins whose width are too small", "ignore::sklearn.exceptions.ConvergenceWarning")
 def test_every_part_of_the_estimators_experiment_runs(part: str, count: int, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    estimators = pytest.importorskip("wakesleep.experiments.estimators")
+    estimators = importlib.import_module("benchmarks.estimators")
     if part == "few-mnist":
         request.getfixturevalue("real_mnist")
     words = f"--parts {part} --quick --cases 300 --passes 1 --repeats 1 --splits 1 --out {tmp_path / 'rows.json'}"
@@ -181,6 +183,6 @@ def test_tables_show_ranges_and_large_numbers_apart(tmp_path: Path) -> None:
     names = {(name, metric) for _, name, metric, _ in shown.TABLES["gpu"][1]}
     rows = [results.row("speed", name, metric, [1234567.4, 99.5, 1.0], seeds=[1]) for name, metric in names]
     results.save(tmp_path / "results" / "speed.json", rows)
-    assert "| **99.5** | 1 to 1,234,567 | 1 |" in results.render("gpu", tmp_path)
+    assert "| **99.5** | 1 to 1,234,567 | 1 |" in docs_tables.render("gpu", tmp_path)
     results.save(tmp_path / "results" / "speed.json", [{**row, "low": 99.5, "high": 99.5} for row in rows])
-    assert "| **99.5** |  | 1 |" in results.render("gpu", tmp_path)
+    assert "| **99.5** |  | 1 |" in docs_tables.render("gpu", tmp_path)

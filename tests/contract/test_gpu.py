@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from benchmarks import bench_measure as bench
+from benchmarks import bench_worker, gpu
+from benchmarks.bench_measure import Cell
 from helpers import real_folder
-from wakesleep.experiments import bench, bench_worker, gpu
-from wakesleep.experiments.bench import Cell
 from wakesleep.foundation import graphs
 from wakesleep.foundation.errors import ConfigError
 
@@ -36,7 +38,7 @@ def test_the_smoke_sized_command_measures_everything(tmp_path: Path, capsys: pyt
         assert list(row)[: len(FIELDS)] == FIELDS
         assert row["table"] == "speed"
         assert row["value"] > 0 or (row["metric"] == "minutes" and row["value"] == 0)  # rounded: three milliseconds are no minutes
-        assert row["command"].startswith("python -m wakesleep.experiments.gpu --smoke")
+        assert row["command"].startswith("python -m benchmarks.gpu --smoke")
         assert row["seeds"] == ([3, 4] if "seeds" in row["row"] else [3])
     assert found["gpu-cd1", "cases_per_second"]["value"] == max(found[name, "cases_per_second"]["value"] for name in ways if "captured" in name)
     assert list(found["gpu-recipe-updown", "minutes"]["stages"]) == ["greedy", "updown-50k", "updown"]
@@ -133,8 +135,9 @@ def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_needs_neither_the_command_line_nor_the_page(tmp_path: Path) -> None:
     absent = "tyro pooch safetensors sklearn scipy matplotlib tqdm threadpoolctl requests fastapi".split()
-    code = f"import sys; sys.modules.update(dict.fromkeys({absent}));from wakesleep.experiments import gpu;gpu.main(['--smoke'])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent}));from benchmarks import gpu;gpu.main(['--smoke'])"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "gpu-seeds-backprop" in done.stdout
     assert "no --peers" in done.stdout

@@ -11,11 +11,11 @@ import pytest
 import scipy.io
 import torch
 
+from benchmarks import likelihood
 from helpers import SMALL_ARGUMENTS
-from wakesleep import assess, checkpoint
+from wakesleep import advice, assess, checkpoint
 from wakesleep.cli import main
 from wakesleep.data import load
-from wakesleep.experiments import advice, likelihood
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import ais, exact

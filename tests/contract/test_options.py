@@ -92,7 +92,7 @@ def test_other_orders_of_stages_are_taken(stages) -> None:
 
 
 @pytest.mark.parametrize("threads", [-1, 1025, 10**9])
-@pytest.mark.parametrize("command", ["train", "finetune RUN", "likelihood RUN", "advise", "reproduce", "serve", "bench"])
+@pytest.mark.parametrize("command", ["train", "finetune RUN", "likelihood RUN", "advise", "reproduce", "serve"])
 def test_numbers_of_threads_that_cannot_be_had_are_refused(
     command: str, threads: int, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,6 +142,8 @@ def test_the_overview_has_a_line_for_every_command(capsys: pytest.CaptureFixture
 def test_a_command_that_does_not_exist_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("trian") == 1
     assert "did you mean train" in capsys.readouterr().err
+    assert call("bench", "--smoke") == 1
+    assert "python -m benchmarks.bench" in capsys.readouterr().err
     assert call("--version") == 0
     assert capsys.readouterr().out.startswith("wakesleep ")
 

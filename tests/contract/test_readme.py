@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks import bench, docs_tables
 from wakesleep import cli
-from wakesleep.experiments import results
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -50,6 +50,8 @@ def test_commands_run(page: Path, workplace: Path, capsys: pytest.CaptureFixture
     lines = [line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
     for line in lines:
         words = shlex.split(line, comments=True)
+        if words[:3] == ["python", "-m", "benchmarks.bench"] and "--smoke" in words:
+            assert bench.main(words[3:]) == 0
         if words[:1] != ["wakesleep"]:
             continue
         if "--resume" in words and not Path(words[words.index("--resume") + 1]).exists():
@@ -69,8 +71,8 @@ def test_make_targets_named_in_the_pages_exist() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_tables_say_what_results_hold(page: Path) -> None:
-    for found in results.MARK.finditer(page.read_text(encoding="utf-8")):
-        assert found[0] == f"{found[1]}{results.render(found[2], ROOT)}{found[3]}", f"stale table in {page.name}: make tables"
+    for found in docs_tables.MARK.finditer(page.read_text(encoding="utf-8")):
+        assert found[0] == f"{found[1]}{docs_tables.render(found[2], ROOT)}{found[3]}", f"stale table in {page.name}: make tables"
 
 
 def test_links_and_pictures_exist() -> None:

@@ -9,18 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks import tables_figures as figures
 from wakesleep.cli import main
 from wakesleep.commands.reproduce import NAMES
 from wakesleep.data import Dataset, Split
-from wakesleep.experiments import results
-from wakesleep.experiments.tables import TABLES, costs, few_labels, figures, pretraining, runs
-from wakesleep.experiments.tables.runs import Bench, Done, learn, toy
 from wakesleep.foundation.cases import UNLABELLED
 from wakesleep.foundation.devices import describe, pick_device
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop
 from wakesleep.learning.cd import CDConfig
 from wakesleep.model.dbn import DBN
+from wakesleep.paper import costs, few_labels, pretraining, results, runs
+from wakesleep.paper.runs import Bench, Done, learn, toy
+from wakesleep.paper.tables import TABLES
 from wakesleep.settings import preset
 
 EXPECTED = {

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from wakesleep.experiments.tables import figures
+from benchmarks import tables_figures as figures
 
 
 def test_curves_follow_the_rows():

@@ -34,7 +34,7 @@ def test_the_wheel_holds_the_package_and_its_types(wheel: Path) -> None:
     page = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src/wakesleep/app").rglob("*.*") if "__pycache__" not in path.parts}
     assert {"wakesleep/app/static/index.html", "wakesleep/app/model/model.safetensors"} <= page
     assert sources | page | {"wakesleep/py.typed", "wakesleep/foundation/native.c", "wakesleep/foundation/tiles.c"} <= names
-    assert not [name for name in names if name.startswith(("tests", "docs", "results"))]
+    assert not [name for name in names if name.startswith(("tests", "docs", "results", "benchmarks"))]
 
 
 RIVALS = {"rbms", "learnergy"}
@@ -49,13 +49,13 @@ def test_the_metadata_names_every_import_without_pins() -> None:
         "a marker may ask for a platform, a requirement for no single version"
     )
     imported = set()
-    for path in (ROOT / "src").rglob("*.py"):
+    for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 imported |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 imported.add(node.module.split(".")[0])
-    foreign = imported - set(sys.stdlib_module_names) - {"wakesleep"} - RIVALS
+    foreign = imported - set(sys.stdlib_module_names) - {"wakesleep", "benchmarks"} - RIVALS
     assert {IMPORT_NAMES.get(name, name) for name in foreign} <= required
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wakesleep.experiments.defaults import tables
+from benchmarks.defaults import tables
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
 
 if TYPE_CHECKING:
-    from wakesleep.experiments.advice import Candidate
+    from wakesleep.advice import Candidate
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,7 @@ def run(args: Advise, command: str) -> int:
     """Do it; return the exit status."""
     import statistics
 
-    from wakesleep import plots
-    from wakesleep.experiments import advice
+    from wakesleep import advice, plots
 
     shared.refuse_place(args.out, args.overwrite)
     shared.set_threads(args.threads)

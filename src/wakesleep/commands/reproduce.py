@@ -14,7 +14,7 @@ from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
 
 if TYPE_CHECKING:
-    from wakesleep.experiments.tables.runs import Bench
+    from wakesleep.paper.runs import Bench
 
 NAMES = ("strategies", "pretraining", "generative", "depth", "few-labels", "geometry", "another", "costs")
 
@@ -47,8 +47,8 @@ class Reproduce:
 
 def run(args: Reproduce, command: str) -> int:
     """Do it; return the exit status."""
-    from wakesleep.experiments import results
-    from wakesleep.experiments.tables import TABLES
+    from wakesleep.paper import results
+    from wakesleep.paper.tables import TABLES
 
     unknown = [name for name in args.tables if name not in TABLES]
     if unknown or not args.seeds:
@@ -87,8 +87,8 @@ def _bench(args: Reproduce, command: str) -> Bench:
     """Return what the tables work with: MNIST and its settings, or the embedded digits and a toy net."""
     from dataclasses import replace
 
-    from wakesleep.experiments.tables.runs import Bench, toy
     from wakesleep.foundation.devices import pick_device
+    from wakesleep.paper.runs import Bench, toy
     from wakesleep.settings import preset
 
     name = "digits" if args.smoke else "mnist"

@@ -1,1 +1,0 @@
-"""Are the defaults good? A file a topic, each run as a module: `python -m wakesleep.experiments.defaults.pictures`."""

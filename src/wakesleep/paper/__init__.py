@@ -1,0 +1,1 @@
+"""The paper's tables, re-measured: what `wakesleep reproduce` runs."""

@@ -1,0 +1,16 @@
+"""Generative fine-tuning: greedy pretraining alone, contrastive wake-sleep, the hybrid, and nets of several seeds combined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from wakesleep.paper.pretraining import mnist_rows
+from wakesleep.paper.results import Row
+from wakesleep.paper.runs import Bench
+
+TABLE = "generative"
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    """Yield the rows of the generative model by itself, asked for the label by its free energies."""
+    yield from mnist_rows(bench, ("pretrain-50k", "long-50k", "updown-50k", "updown-60k", "hybrid-60k"))

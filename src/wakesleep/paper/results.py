@@ -1,0 +1,82 @@
+"""Figures as rows of JSON, as they lie under results/.
+
+A row is {"table", "row", "metric", "value", "low", "high", "seeds", "reported", "command", "device", "threads", "minutes", "date", "commit"}.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wakesleep.checkpoint import write_json
+
+Row = dict[str, Any]
+
+
+def row(
+    table: str,
+    name: str,
+    metric: str,
+    values: Sequence[float],
+    *,
+    seeds: Sequence[int],
+    reported: str = "",
+    command: str = "",
+    **notes: Any,
+) -> Row:
+    """Return the row for `values`, one a seed: their median, lowest and highest."""
+    return {
+        "table": table,
+        "row": name,
+        "metric": metric,
+        "value": round(statistics.median(values), 4),
+        "low": round(min(values), 4),
+        "high": round(max(values), 4),
+        "seeds": list(seeds),
+        "reported": reported,
+        "command": command,
+        "device": notes.pop("device", processor()),
+        "threads": notes.pop("threads", torch.get_num_threads()),
+        "minutes": notes.pop("minutes", None),
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit(),
+        **notes,
+    }
+
+
+def processor() -> str:
+    """Return the processor's name where the system tells it, and its vector instructions: one name covers processors far apart in speed."""
+    try:
+        found = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    except OSError:
+        found = None
+    return f"cpu: {found[1] if found else 'unknown'}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+@cache
+def commit() -> str:
+    """Return the short name of the commit the code stands at; "+" marks changes on top, "" says there is no repository."""
+    call = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def save(path: Path, rows: list[Row]) -> None:
+    """Put `rows` into the list at `path`, in place of rows of the same table, name and metric."""
+    kept = [old for old in (json.loads(path.read_text(encoding="utf-8")) if path.exists() else []) if _key(old) not in map(_key, rows)]
+    write_json(path, kept + rows)
+
+
+def _key(found: Row) -> tuple[str, str, str]:
+    return found["table"], found["row"], found["metric"]

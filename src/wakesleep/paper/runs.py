@@ -1,0 +1,256 @@
+"""Runs that are done once: each has a folder named by its settings, goes on after its last pass, and is read when it is finished.
+
+FOLDER/NAME-seed-S-DIGEST/key.json                the settings the digest is of
+FOLDER/NAME-seed-S-DIGEST/checkpoint.safetensors  while it runs: everything needed to go on after the last pass
+FOLDER/NAME-seed-S-DIGEST/result.json             when it is done: a line a pass, minutes, errors
+FOLDER/NAME-seed-S-DIGEST/net.safetensors         its weights
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from wakesleep import checkpoint
+from wakesleep.data import Dataset, Split
+from wakesleep.foundation.devices import describe
+from wakesleep.foundation.precision import pick_precision
+from wakesleep.foundation.rng import stream
+from wakesleep.judging import classify
+from wakesleep.learning import backprop
+from wakesleep.learning.backprop import BackpropConfig
+from wakesleep.learning.greedy import GreedyConfig
+from wakesleep.learning.hybrid import HybridConfig
+from wakesleep.learning.records import Pass, State
+from wakesleep.model.dbn import DBN
+from wakesleep.paper.results import Row, row
+from wakesleep.settings import TrainConfig
+
+Module = TypeVar("Module", bound=nn.Module)
+Loop = Callable[[Module, torch.Generator, State | None], Iterator[Pass]]
+LogProbs = Callable[[Module, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every table works with."""
+
+    dataset: Dataset
+    folder: Path
+    """Where finished and unfinished runs lie."""
+    seeds: tuple[int, ...]
+    config: TrainConfig
+    """Sizes, passes and rates of the recipe; of toy size in a smoke run."""
+    device: torch.device
+    command: str
+    data_folder: Path | None = None
+    """Where another data set may lie."""
+    smoke: bool = False
+    """Whether this only shows that everything runs: no figures come of it."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of products."""
+        return pick_precision(self.config.precision, self.device)
+
+    @property
+    def where(self) -> dict[str, str]:
+        """What a row says of its device where that is not the processor, which it says by itself."""
+        return {} if self.device.type == "cpu" else {"device": describe(self.device)}
+
+    def passes(self, count: int) -> int:
+        """Return how many passes to make where the table asks for `count`: two in a smoke run."""
+        return min(count, 2) if self.smoke else count
+
+
+@dataclass(frozen=True)
+class Done(Generic[Module]):
+    """A finished run."""
+
+    net: Module
+    digest: str
+    """What its settings are called; part of the settings of a run that starts from it."""
+    passes: list[dict[str, Any]]
+    """What each pass measured, with its `seconds`."""
+    minutes: float
+    """Time spent learning."""
+    errors: dict[str, float]
+    """`test_error_percent`, and `validation_errors` of the pass that was kept, where they were asked for."""
+
+
+def toy(config: TrainConfig) -> TrainConfig:
+    """Return the settings of the digits made so small that every table runs in seconds; 300 cases are held out."""
+    layer = replace(config.greedy.layer, passes=2)
+    updown = replace(config.updown, passes=4, gibbs_steps=(1, 2))
+    return replace(
+        config,
+        hidden=(32, 32, 64),
+        validation=300,
+        greedy=GreedyConfig(layer, layer),
+        updown=updown,
+        hybrid=HybridConfig(updown),
+        backprop=replace(config.backprop, passes=2),
+        random=replace(config.random, passes=2),
+    )
+
+
+def digest(key: dict[str, Any]) -> str:
+    """Return a short name for settings."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def learn(
+    bench: Bench,
+    name: str,
+    seed: int,
+    settings: Any,
+    *,
+    make: Callable[[torch.Generator], Module],
+    loop: Loop[Module],
+    log_probs: LogProbs[Module] | None = None,
+    validation: Split | None = None,
+) -> Done[Module]:
+    """Return the run of these settings, finished: read it, go on with it, or do it from the start, printing a line a pass.
+
+    With `validation` cases the pass with the fewest errors there is kept (and among equals the surer one), else the last. Test cases are
+    looked at once, when the run is over, and only here, so that they can choose nothing.
+    """
+    plain = json.loads(json.dumps(settings, default=dataclasses.asdict))
+    held_out = 0 if validation is None else len(validation)
+    key = {"run": name, "seed": seed, "data": bench.dataset.checksum, "held_out": held_out, "precision": str(bench.dtype), "settings": plain}
+    here = bench.folder / f"{name}-seed-{seed}-{digest(key)}"
+    rng = stream(seed, name, bench.device)
+    net = make(rng)
+    if not (here / "result.json").exists():
+        here.mkdir(parents=True, exist_ok=True)
+        checkpoint.write_json(here / "key.json", key)
+        _work(bench, here, net, rng, loop, log_probs, validation)
+    tensors, _ = checkpoint.load_tensors(here / "net.safetensors", "net")
+    checkpoint.fill(net, {at: tensor.to(bench.device) for at, tensor in tensors.items()}, [], here)
+    found = checkpoint.read_json(here / "result.json")
+    return Done(net, digest(key), found["passes"], found["minutes"], found["errors"])
+
+
+def _work(
+    bench: Bench,
+    here: Path,
+    net: Module,
+    rng: torch.Generator,
+    loop: Loop[Module],
+    log_probs: LogProbs[Module] | None,
+    validation: Split | None,
+) -> None:
+    """Do what is left of a run, saving after each pass; then write its weights and its result."""
+    lines, state, best = _go_on(here, net, rng, bench.device)
+    began = time.perf_counter()
+    for record in loop(net, rng, state):
+        line = {"stage": record.stage, "epoch": record.epoch, **record.metrics, "seconds": round(time.perf_counter() - began, 3)}
+        if log_probs is not None and validation is not None:
+            score = _score(net, log_probs, validation, bench.device)
+            line |= dict(zip(("validation_errors", "validation_cross_entropy"), score, strict=True))
+            if not best or score <= best["score"]:
+                best = {"score": score, "net": {at: tensor.detach().clone() for at, tensor in _tensors(net).items()}}
+        lines.append(line)
+        tensors, values = checkpoint.flatten({"state": record.state, "best": best})
+        tensors |= {f"net/{at}": tensor for at, tensor in _tensors(net).items()} | {"rng": rng.get_state()}
+        checkpoint.save_tensors(here / "checkpoint.safetensors", tensors, {"values": values, "lines": lines}, "checkpoint")
+        shown = "  ".join(f"{what} {value:.4g}" for what, value in line.items() if isinstance(value, float | int) and what != "epoch")
+        print(f"{here.name}  {record.stage} {record.epoch}/{record.epochs}  {shown}", flush=True)
+        began = time.perf_counter()
+    errors: dict[str, float] = {}
+    if best:
+        checkpoint.fill(net, best["net"], [], here)
+        errors["validation_errors"] = best["score"][0]
+    tested = bench.dataset.test
+    if log_probs is not None and tested is not None:
+        wrong, loss = _score(net, log_probs, tested, bench.device)
+        errors |= {"test_error_percent": 100 * wrong / len(tested), "test_cross_entropy": loss}
+    checkpoint.save_tensors(here / "net.safetensors", _tensors(net), {}, "net")
+    minutes = round(sum(line["seconds"] for line in lines) / 60, 3)
+    checkpoint.write_json(here / "result.json", {"passes": lines, "minutes": minutes, "errors": errors})
+    (here / "checkpoint.safetensors").unlink(missing_ok=True)
+
+
+def _go_on(here: Path, net: nn.Module, rng: torch.Generator, device: torch.device) -> tuple[list[dict[str, Any]], State | None, State]:
+    """Return lines, state and best weights of the last saved pass, net and generator put back to it; nothing where there is none."""
+    path = here / "checkpoint.safetensors"
+    if not path.exists():
+        return [], None, {}
+    tensors, header = checkpoint.load_tensors(path, "checkpoint")
+    parts = checkpoint.unflatten({at: tensor.to(device) for at, tensor in tensors.items()}, header["values"])
+    checkpoint.fill(net, {at.removeprefix("net/"): tensor for at, tensor in tensors.items() if at.startswith("net/")}, [], path)
+    rng.set_state(tensors["rng"])
+    return header["lines"], parts["state"], parts.get("best", {})
+
+
+def _tensors(net: nn.Module) -> dict[str, Tensor]:
+    return checkpoint.dbn_tensors(net) if isinstance(net, DBN) else dict(net.state_dict())
+
+
+def _score(net: Module, log_probs: LogProbs[Module], split: Split, device: torch.device) -> list[Any]:
+    """Return errors and cross-entropy (nats a case) on labelled cases."""
+    assert split.labels is not None
+    return [*classify.errors_and_loss(log_probs(net, split.images.to(device)), split.labels.to(device))]
+
+
+def fine_tune(
+    bench: Bench,
+    name: str,
+    seed: int,
+    config: BackpropConfig,
+    cases: Split,
+    make: Callable[[torch.Generator], nn.Sequential],
+    made: dict[str, Any],
+    validation: Split | None = None,
+) -> Done[nn.Sequential]:
+    """Return the finished run of backpropagation on labelled cases, from the net that `make` returns; `made` are the settings it came of.
+
+    The cases may be features, any numbers: they are not checked again.
+    """
+    labels = cases.labels
+    assert labels is not None
+    settings: dict[str, Any] = {"config": config, "dtype": bench.dtype, "checked": True}
+    return learn(
+        bench,
+        name,
+        seed,
+        {"backprop": config, **made},
+        make=make,
+        loop=lambda net, rng, state: backprop.epochs(net, cases.images, labels, rng=rng, state=state, **settings),
+        log_probs=partial(backprop.log_probs, checked=True),
+        validation=validation,
+    )
+
+
+def take_layers(dbn: DBN, below: DBN, count: int) -> None:
+    """Give `dbn` the first `count` layers of `below`, recognition and generative weights in one, in place."""
+    for layer in range(count):
+        dbn.rbm(layer).load_state_dict(below.rbm(layer).state_dict())
+
+
+def collect(bench: Bench, name: str, done: list[Done[Any]], reported: str = "", **notes: Any) -> list[Row]:
+    """Return the rows of finished runs, one a seed: test errors, and validation errors where there are some."""
+    found = []
+    for metric, said in (("test_error_percent", reported), ("validation_errors", "")):
+        values = [run.errors[metric] for run in done if metric in run.errors]
+        if values:
+            found.append(row_of(bench, name, metric, values, done, seeds=bench.seeds, reported=said, **notes))
+    return found
+
+
+def row_of(bench: Bench, name: str, metric: str, values: list[float], done: Sequence[Done[Any]], **notes: Any) -> Row:
+    """Return the row of finished runs, one a seed, with the median of their minutes: a run that was disturbed says nothing of the others."""
+    minutes, precision = round(statistics.median(run.minutes for run in done), 2), str(bench.dtype).removeprefix("torch.")
+    notes = {"minutes": minutes, "each": values, "precision": precision, **bench.where, **notes}
+    return row(bench.dataset.name, name, metric, values, command=bench.command, **notes)
