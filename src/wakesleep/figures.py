@@ -22,6 +22,7 @@ from wakesleep.model.rbm import RBM
 from wakesleep.sampling import dreams
 
 DREAMS_A_LABEL = 10
+FREE_DREAMS = 100
 DREAM_CLASSES = 20
 """Most classes whose dreams are drawn, evenly spread over all: every class costs as long as the first."""
 DREAM_STEPS = 1000
@@ -68,7 +69,7 @@ def draw_dreams(path: Path, dbn: DBN, shape: tuple[int, int], classes: Sequence[
     """Draw ten dreams of each of `classes`, a row a class, of DREAM_CLASSES of them at most; without labels a hundred free dreams."""
     chosen = spread(dbn.labels, DREAM_CLASSES).to(rng.device)
     labels = chosen.repeat_interleave(DREAMS_A_LABEL) if dbn.labels else None
-    dreamt = dreams.dream(dbn, rng=rng, labels=labels, count=100 if labels is None else None, steps=steps)
+    dreamt = dreams.dream(dbn, rng=rng, labels=labels, count=FREE_DREAMS if labels is None else None, steps=steps)
     some = f" ({len(chosen)} of {dbn.labels:,} classes)" if 0 < len(chosen) < dbn.labels else ""
     title = f"Dreams after {steps:,} Gibbs steps{some}"
     names = [str(classes[label]) for label in chosen.tolist()]
@@ -179,13 +180,20 @@ def draw_confused(
 ) -> Path:
     """Draw the cases whose true label the net finds least probable; `log_probs` (N, labels) is what it says of images (N, pixels)."""
     worst = insight.most_confused(log_probs, labels, count)
-    said = log_probs[worst].exp()
     captions = []
-    for probs, label in zip(said, labels[worst].tolist(), strict=True):
-        captions.append(f"{classes[label]}, said {classes[int(probs.argmax())]}\np({classes[label]}) {float(probs[label]):.1%}")
+    for probs, label in zip(log_probs[worst].exp(), labels[worst].tolist(), strict=True):
+        said = int(probs.argmax())
+        against = "" if said == label else f" against {_percent(float(probs[said]))}"
+        below = "said so" if said == label else f"said {classes[said]}"
+        captions.append(f"{classes[label]}\n{below}\n{_percent(float(probs[label]))}{against}")
     wrong = int((log_probs.argmax(1) != labels).sum())
-    title = f"Most confused of {len(labels):,} cases ({wrong} errors)"
-    return plots.save_captioned(path, images[worst].cpu().numpy(), captions, shape, 10, title=title)
+    title = f"Most confused of {len(labels):,} cases ({wrong:,} errors): true class, what was said, and the probabilities"
+    columns = plots.columns_for(captions, len(worst))
+    return plots.save_tile(path, images[worst].cpu().numpy(), shape, columns, below=captions, title=title, height=112)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if 0.0005 <= share < 0.0995 else f"{share:.0%}"
 
 
 WATCHED = {

@@ -68,6 +68,10 @@ BACKGROUND, INK = 0.3, 1.0
 """Grey levels behind the pictures of a captioned sheet, and of its words."""
 LINE = 18
 """Height of a line of words, in pixels."""
+WORDS = 150
+"""Most pixels that the words below a picture or beside a row take; longer ones are cut short."""
+WIDEST = 1300
+"""About how wide a sheet may be, in pixels, whose number of columns follows from its words."""
 
 
 def captioned(
@@ -82,7 +86,8 @@ def captioned(
 ) -> Array:
     """Return pictures (N, pixels) in [0, 1] enlarged and laid out row by row in `columns`, with words, as grey (height, width) in [0, 1].
 
-    `below` names each picture, `left` each row. Words too long for their place are cut short.
+    `below` names each picture, in one line or several, `left` each row. Columns are as wide as their words, up to `WORDS`; longer ones
+    are cut short.
 
     Raises:
         ConfigError: no pictures, or pictures that are not of `shape`.
@@ -99,23 +104,24 @@ def _sheet(cells: Sequence[Array], columns: int, *, below: Sequence[str], left: 
 
     font = _font()
     gap, (high, wide) = 6, cells[0].shape
-    margin = gap + (round(min(max(font.getlength(name) for name in left), 140)) + gap if left else 0)
+    margin = gap + (round(min(_width(left), WORDS)) + gap if left else 0)
     top = gap + LINE * (bool(title) + bool(above))
-    step = high + gap + LINE * bool(below)
+    broad = max(wide, round(min(_width(below), WORDS)))  # of a column, its picture in the middle
+    step = high + gap + LINE * max((len(name.splitlines()) for name in below), default=0)
     rows = -(-len(cells) // columns)
-    size = (top + rows * step, max(margin + columns * (wide + gap), round(font.getlength(title)) + 2 * gap))
+    size = (top + rows * step, max(margin + columns * (broad + gap), round(font.getlength(title)) + 2 * gap))
     canvas = np.full(size, BACKGROUND, np.float32)
     words: list[tuple[float, float, str, str, float]] = [(gap, LINE / 2 + 2, title, "lm", size[1])]
     for number, name in enumerate(above):
-        words.append((margin + number * (wide + gap) + wide / 2, top - LINE / 2 - 2, name, "mm", wide + gap))
+        words.append((margin + number * (broad + gap) + broad / 2, top - LINE / 2 - 2, name, "mm", broad + gap))
     for number, cell in enumerate(cells):
         row, column = divmod(number, columns)
-        y, x = top + row * step, margin + column * (wide + gap)
+        y, x = top + row * step, margin + column * (broad + gap) + (broad - wide) // 2
         canvas[y : y + high, x : x + wide] = cell
-        if below:
-            words.append((x + wide / 2, y + high + LINE / 2 + 1, below[number], "mm", wide + gap))
+        for line, text in enumerate(below[number].splitlines() if below else ()):
+            words.append((x + wide / 2, y + high + (line + 0.5) * LINE + 1, text, "mm", broad + gap))
         if left and not column:
-            words.append((margin - gap, y + high / 2, left[row], "rm", 140))
+            words.append((margin - gap, y + high / 2, left[row], "rm", WORDS))
     image = Image.fromarray(_bytes(canvas, 1))
     draw = ImageDraw.Draw(image)
     for x, y, text, anchor, room in words:
@@ -131,13 +137,24 @@ def _font() -> Any:
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 12)
 
 
+def _width(names: Sequence[str]) -> float:
+    """Return the pixels that the widest line of `names` takes."""
+    font = _font()
+    return max((font.getlength(line) for name in names for line in name.splitlines()), default=0.0)
+
+
+def columns_for(names: Sequence[str], count: int) -> int:
+    """Return in how many columns `count` pictures with such words below stand, ten at most, so that the sheet is not too wide."""
+    return max(1, min(10, count, int(WIDEST // (max(CELL, min(_width(names), WORDS)) + 6))))
+
+
 def _shortened(text: str, font: Any, room: float) -> str:
     """Return `text` as far as it fits into `room` pixels."""
     if font.getlength(text) <= room:
         return text
     while text and font.getlength(f"{text}...") > room:
         text = text[:-1]
-    return f"{text}..."
+    return f"{text.rstrip()}..."
 
 
 def save_tile(
@@ -325,36 +342,89 @@ def save_traces(path: Path, traces: Mapping[str, tuple[Array, Array]]) -> Path:
     return _save(path, figure)
 
 
+MOST_NAMED = 40
+"""Most classes that a map names, those with the most cases: more names would hide it."""
+SHAPES = ("o", "s", "^", "D", "v")
+"""Shapes of points, taken in turn when colours come again."""
+
+
 def save_map(path: Path, points: Array, labels: Array | None, names: Sequence[str], *, title: str) -> Path:
-    """Write a map of points (N, 2), coloured by label (N,) with each class named where most of it is; return the path."""
+    """Write a map of points (N, 2), coloured by label (N,) with each class named where most of it is; return the path.
+
+    Names that would lie on each other are moved apart, with a line to their place.
+    """
+    figure = _figure(9.0, 7.6)
+    axes = figure.subplots()
+    groups = {"": points} if labels is None else {name: points[labels == number] for number, name in enumerate(names)}
+    colours = _colours(len(groups))
+    for number, chosen in enumerate(groups.values()):
+        shape = SHAPES[number // len(colours) % len(SHAPES)]
+        axes.scatter(chosen[:, 0], chosen[:, 1], s=9, color=colours[number % len(colours)], marker=shape, alpha=0.6, linewidths=0)
+    named = sorted((name for name, chosen in groups.items() if name and len(chosen)), key=lambda name: -len(groups[name]))
+    more = f" ({MOST_NAMED} of {len(named):,} classes named)" if len(named) > MOST_NAMED else ""
+    axes.set(title=f"{title}{more}", xticks=[], yticks=[])
+    order = list(groups)
+    places = {name: (_middle(groups[name]), colours[order.index(name) % len(colours)]) for name in named[:MOST_NAMED]}
+    if places:
+        _name_places(figure, axes, places)
+    return _save(path, figure)
+
+
+def _colours(count: int) -> list[Any]:
+    """Return at most 20 colours for `count` classes."""
     from matplotlib import colormaps
 
-    figure = _figure(6.4, 6.0)
-    axes = figure.subplots()
-    for number, name in enumerate(names if labels is not None else [""]):
-        chosen = points if labels is None else points[labels == number]
-        colour = colormaps["tab20" if len(names) > 10 else "tab10"](number % 20)
-        axes.scatter(chosen[:, 0], chosen[:, 1], s=7, color=colour, alpha=0.7, linewidths=0)
-        if len(chosen) and name:
-            box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
-            apart = np.median(np.linalg.norm(chosen[:, None] - chosen[None], axis=2), 1)
-            axes.text(*chosen[apart.argmin()], name, fontsize=12, weight="bold", ha="center", va="center", bbox=box)
-    axes.set(title=title, xticks=[], yticks=[])
-    return _save(path, figure)
+    several = colormaps["tab20" if count > 10 else "tab10"]
+    return [several(number)[:3] for number in range(min(count, several.N))]
 
 
-def save_captioned(path: Path, pictures: Array, captions: Sequence[str], shape: tuple[int, int], columns: int, *, title: str) -> Path:
-    """Write pictures (N, pixels) in [0, 1], each with a line of words below it; return the path."""
-    rows = -(-len(pictures) // columns)
-    figure = _figure(1.05 * columns, 1.42 * rows + 0.4)
-    figure.suptitle(title, fontsize=11)
-    every = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in every:
-        axes.set_axis_off()
-    for axes, picture, words in zip(every, pictures, captions, strict=False):
-        axes.imshow(picture.reshape(shape), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axes.set_title(words, fontsize=8, y=-0.36)
-    return _save(path, figure)
+def _middle(points: Array) -> Array:
+    """Return the point of (N, 2) with the smallest median distance to the others: a class in two clumps has no name between them."""
+    some = points[:: -(-len(points) // 500)]
+    found: Array = some[np.median(np.linalg.norm(some[:, None] - some[None], axis=2), 1).argmin()]
+    return found
+
+
+def _name_places(figure: Any, axes: Any, places: Mapping[str, tuple[Array, Any]]) -> None:
+    """Write names at their places (name -> point, colour), moved apart where they would lie on each other."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    size = 12 if len(places) <= 10 else 10 if len(places) <= 20 else 8
+    texts = []
+    for name, (point, colour) in places.items():
+        dark = tuple(0.6 * float(part) for part in colour)
+        box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.0}
+        shown = name if len(name) <= 24 else f"{name[:21]}..."
+        texts.append(axes.text(*point, shown, fontsize=size, weight="bold", color=dark, ha="center", va="center", bbox=box, zorder=4))
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()  # settles the layout, and with it how large words are
+    frame = axes.get_window_extent()
+    boxes = np.array([text.get_window_extent(canvas.get_renderer()).extents for text in texts])
+    home, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 + 3
+    moved = apart(home, half, np.array(frame.extents).reshape(2, 2))
+    back = axes.transData.inverted()
+    for text, (point, colour), place, began, room in zip(texts, places.values(), moved, home, half, strict=True):
+        text.set_position(back.transform(place))
+        if (np.abs(place - began) > room).any():
+            axes.plot(*np.array([point, back.transform(place)]).T, color=colour, linewidth=0.9, zorder=3, scalex=False, scaley=False)
+
+
+def apart(centres: Array, half: Array, frame: Array, step: float = 4.0) -> Array:
+    """Return where boxes with half sides (N, 2) go that are wanted at `centres` (N, 2): one by one to the nearest place still free.
+
+    `frame` is ((left, bottom), (right, top)), within which they stay. Where no place is free a box stays where it is wanted.
+    """
+    across, up = (np.arange(low, high, step) for low, high in frame.T)
+    grid = np.stack(np.meshgrid(across, up), 2).reshape(-1, 2)
+    placed: list[Array] = []
+    for wanted, room in zip(centres, half, strict=True):
+        tried = np.concatenate([wanted[None], grid])
+        free = ((tried - room >= frame[0]) & (tried + room <= frame[1])).all(1)
+        for other, its in zip(placed, half, strict=False):
+            free &= (np.abs(tried - other) >= room + its).any(1)
+        distance = np.where(free, ((tried - wanted) ** 2).sum(1), np.inf)
+        placed.append(tried[int(distance.argmin())])
+    return np.array(placed)
 
 
 def save_panels(

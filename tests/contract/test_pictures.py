@@ -44,10 +44,46 @@ def test_words_stand_where_they_belong_and_pictures_are_left_as_they_are() -> No
     np.testing.assert_allclose(picture, pictures[0].reshape(4, 4), atol=1 / 255)
 
 
-def test_a_long_name_is_cut_and_moves_nothing() -> None:
+def test_columns_are_as_wide_as_their_words_and_longer_ones_are_cut() -> None:
     pictures = np.zeros((2, 16))
-    short, long = (plots.captioned(pictures, (4, 4), 2, below=[name] * 2) for name in ("x", "an extraordinarily long name of a class"))
-    assert short.shape == long.shape
+    short, usual, long, longer = (
+        plots.captioned(pictures, (4, 4), 2, below=[name] * 2)
+        for name in ("x", "chrysanthemum", "an extraordinarily long name of a class", "an extraordinarily long name of a class and more")
+    )
+    assert short.shape[0] == usual.shape[0] == long.shape[0]
+    assert short.shape[1] < usual.shape[1] < long.shape[1]
+    np.testing.assert_array_equal(long, longer)  # cut at the same place
+
+
+@pytest.mark.parametrize("count", [3, 10, 40])
+def test_names_on_a_map_lie_apart_and_within_it(count: int) -> None:
+    rng = np.random.default_rng(0)
+    half = np.stack([rng.uniform(10, 60, count), np.full(count, 9.0)], 1)
+    frame = np.array([[0.0, 0.0], [900.0, 760.0]])
+    crowded = np.array([450.0, 750.0]) + rng.normal(size=(count, 2))  # all on one place, at the edge
+    moved = plots.apart(crowded, half, frame)
+    gaps = np.abs(moved[:, None] - moved[None]) - half[:, None] - half[None]
+    assert (gaps.max(2) >= 0)[~np.eye(count, dtype=bool)].all()
+    assert (moved - half >= frame[0]).all()
+    assert (moved + half <= frame[1]).all()
+    far = np.array([[100.0, 100.0], [500.0, 500.0]])
+    np.testing.assert_allclose(plots.apart(far, half[:2], frame), far, atol=0.01)
+
+
+def test_the_most_confused_are_named_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    classes = ["ankle boot", "chrysanthemum", "rhododendron"]
+    shown: list[str] = []
+    real = plots.save_tile
+    monkeypatch.setattr(plots, "save_tile", lambda *args, **words: shown.extend(words["below"]) or real(*args, **words))
+    log_probs = torch.tensor([[0.01, 0.98, 0.01], [0.9, 0.05, 0.05], [0.2, 0.2, 0.6]]).log()
+    figures.draw_confused(tmp_path / "c.png", torch.zeros(3, 784), torch.tensor([0, 0, 2]), log_probs, (28, 28), classes)
+    assert shown == [
+        "ankle boot\nsaid chrysanthemum\n1.0% against 98%",
+        "rhododendron\nsaid so\n60%",
+        "ankle boot\nsaid so\n90%",
+    ]
+    font = plots._font()
+    assert all(plots._shortened(line, font, plots.WORDS) == line for caption in shown for line in caption.splitlines())
 
 
 def test_the_closing_picture_is_bounded_however_many_classes_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
