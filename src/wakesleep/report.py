@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+from wakesleep import figures
 from wakesleep.foundation import devices, files
 from wakesleep.foundation.precision import product_rate
 from wakesleep.learning import greedy
 from wakesleep.recipe import Job
+from wakesleep.settings import TrainConfig
 
 
 def plan(job: Job) -> dict[str, float]:
@@ -40,11 +42,50 @@ def _up_down_work(parameters: int, memory: int, steps: float) -> float:
     return 6 * (parameters - memory) + (3 + 2 * steps) * memory
 
 
+UPDATE = {"layer": 0.15e-3, "memory": 0.6e-3, "updown": 0.4e-3, "hybrid": 0.55e-3, "backprop": 0.14e-3, "random": 0.14e-3}
+"""Seconds that an update costs beside its products: of a layer's RBM, of the memory, and for each layer of weights elsewhere."""
+WRITTEN = {"layer": 1, "memory": 1, "updown": 4, "hybrid": 4, "backprop": 3.5, "random": 4}
+"""How many times the net's weights are saved after a pass: the nets so far, their momentum and the best pass."""
+PASS, A_BYTE, CLOSING = 3e-3, 1 / 600e6, 1.5
+"""Seconds of a pass beside its updates, of saving a byte, and of drawing figures beside the dreams.
+
+Fitted to sets of 60 to 5,000 pictures (benchmarks/defaults/minutes.py) on one thread of an AMD EPYC, with a local disk.
+"""
+
+
+def seconds_a_pass(job: Job) -> dict[str, float]:
+    """Return about how many seconds a pass of each stage takes: its products, as fast as they are here and now, its updates, and saving."""
+    rate = product_rate(str(job.device), job.dtype) / 2  # sampling and moving weights cost about as much again
+    sizes, found = job.dbn.sizes, {}
+    saved = 4 * A_BYTE * sum(below * above for below, above in pairwise(sizes))
+    for name, work in plan(job).items():
+        stage = "layer" if name.startswith("layer") or (name == "memory" and not job.dbn.labels) else name
+        layers = 1 if stage in ("layer", "memory") else job.dbn.depth
+        updates = -(-job.cases // _minibatch(job.config, name))
+        found[name] = work / rate + updates * layers * UPDATE[stage] + PASS + saved * WRITTEN[stage]
+    return found
+
+
+def _minibatch(config: TrainConfig, name: str) -> int:
+    """Return how many cases an update of a stage has."""
+    settings = {"memory": config.greedy.memory, "hybrid": config.hybrid.updown}
+    found: Any = config.greedy.layer if name.startswith("layer") else settings.get(name) or getattr(config, name)
+    return int(found.cg_batch_size if getattr(found, "method", "") == "cg" else found.batch_size)
+
+
 def minutes(job: Job) -> dict[str, float]:
-    """Return about how many minutes each stage will take: the time of its products alone, measured for a moment here and now, doubled."""
-    a_minute = 60 * product_rate(str(job.device), job.dtype) / 2  # sampling and moving weights cost about as much again
+    """Return about how many minutes each stage will take, and at the end `figures`: counting errors and drawing, dreams above all."""
     done, planned = passes_done(job), passes_planned(job)
-    return {stage: work * (planned[stage] - done.get(stage, 0)) / a_minute for stage, work in plan(job).items()}
+    found = {stage: seconds * (planned[stage] - done.get(stage, 0)) / 60 for stage, seconds in seconds_a_pass(job).items()}
+    return {**found, "figures": _closing_seconds(job) / 60}
+
+
+def _closing_seconds(job: Job) -> float:
+    """Return about how many seconds the model, its evaluation and its pictures take once it is trained."""
+    dreamt = figures.DREAMS_A_LABEL * min(job.dbn.labels, figures.DREAM_CLASSES) or figures.FREE_DREAMS
+    top = (job.dbn.sizes[-2] + job.dbn.labels) * job.dbn.sizes[-1]
+    rate = product_rate(str(job.device), job.dtype) / 2
+    return CLOSING + figures.DREAM_STEPS * dreamt * 2 * top / rate
 
 
 def passes_planned(job: Job) -> dict[str, int]:
@@ -76,7 +117,8 @@ def announce(job: Job) -> Iterator[str]:
     yield f"minibatches and learning rates: {', '.join(_steps(job))}"
     ahead = minutes(job)
     spans = (f"{name} {passes} ({_span(ahead[name])})" for name, passes in passes_planned(job).items())
-    yield f"passes: {', '.join(spans)}; in all {_span(sum(ahead.values()))} on a quiet machine"
+    closing = f"then errors and figures ({_span(ahead['figures'])})"
+    yield f"passes: {', '.join(spans)}, {closing}; in all {_span(sum(ahead.values()))} on a quiet machine"
     yield f"run folder: {job.folder}"
 
 

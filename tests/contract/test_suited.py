@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from wakesleep import cli
+from wakesleep import cli, recipe, report
+from wakesleep.data import load
 from wakesleep.judging import monitor
 from wakesleep.settings import preset, suited
 
@@ -66,3 +68,19 @@ def test_a_run_warns_of_them_after_the_first_passes(tmp_path: Path, capsys, digi
     assert lines[warned + 1].startswith("layer 1 3/4")
     assert call("train", "--out", tmp_path / "calm", *few) == 0
     assert "warning: layer" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("cases", "taken"), [(60, 14.3), (300, 18.1), (700, 14.6), (5000, 21.3)])
+def test_the_time_that_is_announced_is_that_of_a_run_however_small(
+    tmp_path: Path, cases: int, taken: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # seconds that such runs took on the machine whose rate of products this is; their products alone were 0.9 to 8 s
+    monkeypatch.setattr(report, "product_rate", lambda device, dtype: 1.18e11)
+    images, labels = np.zeros((cases, 28, 28), np.float32), np.arange(cases) % 10
+    images[:, 3:9, 3:9] = 1
+    np.savez(tmp_path / "own.npz", images=images, labels=labels)
+    dataset = load(tmp_path / "own.npz")
+    job = recipe.start(tmp_path / "run", suited(cases), dataset, torch.device("cpu"), "a test")
+    announced = 60 * sum(report.minutes(job).values())
+    assert taken / 1.5 < announced < taken * 1.5
+    assert "then errors and figures (about" in "".join(report.announce(job))

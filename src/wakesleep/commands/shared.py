@@ -301,16 +301,16 @@ def _progress(records: Iterator[Pass], job: Job, shown: TextIO) -> Iterator[str]
     from wakesleep import report
     from wakesleep.judging import monitor
 
-    work = report.plan(job)
-    done = sum(work.get(stage, 0.0) * passes for stage, passes in report.passes_done(job).items())
-    total = sum(work[stage] * passes for stage, passes in report.passes_planned(job).items())
+    seconds = report.seconds_a_pass(job)
+    done = sum(seconds.get(stage, 0.0) * passes for stage, passes in report.passes_done(job).items())
+    total = sum(seconds[stage] * passes for stage, passes in report.passes_planned(job).items())
     form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
     with tqdm(total=total, initial=done, file=shown, disable=not shown.isatty(), bar_format=form, leave=False, smoothing=0.05) as bar:
         for record in records:
             rate = job.last_rate
             bar.set_description_str(f"{record.stage} {record.epoch}/{record.epochs}")
             bar.set_postfix_str(f"{rate:,.0f} cases/s")
-            bar.update(work[record.stage])
+            bar.update(seconds[record.stage])
             warning = monitor.silent_units(record.stage, record.metrics) if record.epoch == min(monitor.WATCHED, record.epochs) else None
             if warning:
                 bar.clear()
