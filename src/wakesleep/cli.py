@@ -6,14 +6,16 @@ Only the command that was called is loaded, and PyTorch only once its options ar
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 import io
 import os
 import shlex
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from wakesleep.foundation.errors import ConfigError, WakesleepError
 
@@ -25,7 +27,7 @@ GROUPS = {
     },
     "Use a network": {
         "serve": "open the web page: draw a digit, watch it recognised and dreamt",
-        "recognize": "say what a picture file shows",
+        "recognize": "say what picture files show",
         "dream": "write pictures that the network generates, of one class or any",
     },
     "Judge a network": {
@@ -48,6 +50,10 @@ FIRST = {
     "wakesleep dream runs/digits": "what it generates, as dreams.png",
     "wakesleep train --data FOLDER": "your pictures, a folder for each class",
 }
+
+
+ALL = "--help-all"
+"""Explains every option of a command whose --help explains the usual ones alone."""
 
 
 class Call(NamedTuple):
@@ -103,7 +109,7 @@ def parse(argv: Sequence[str]) -> Call:
     """Return the call that `argv`, a command and its options, stands for.
 
     A command may have a function `suited`, which takes the options of a first parse and returns defaults that suit the data set or the run
-    they name; then the options are parsed again with those.
+    they name; then the options are parsed again with those. A command with many options names the `USUAL` ones, which its --help explains.
 
     Raises:
         ConfigError: no such command.
@@ -117,24 +123,78 @@ def parse(argv: Sequence[str]) -> Call:
         meant = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(COMMANDS)}"
         raise ConfigError(f"there is no command {name!r}: {meant} (wakesleep --help explains them)")
     module = import_module(f"wakesleep.commands.{name}")
-    kind = getattr(module, name.capitalize())
-    if not hasattr(module, "suited"):
-        return Call(_options(kind, name, words), module.run)
-    asked = [word for word in words if word in ("-h", "--help")]
+    kind, usual = getattr(module, name.capitalize()), getattr(module, "USUAL", ())
+    asked = [word for word in words if word in ("-h", "--help", ALL)]
+    rest = [word for word in words if word not in asked]
+    default: Any = None
+    if hasattr(module, "suited"):
+        with contextlib.ExitStack() as quiet:
+            if asked:  # help shows the defaults for what the rest of the call names, where that can be parsed and read
+                quiet.enter_context(contextlib.suppress(SystemExit, WakesleepError))
+                quiet.enter_context(contextlib.redirect_stderr(io.StringIO()))
+            default = module.suited(_options(kind, name, rest))
     if not asked:
-        return Call(_options(kind, name, words, default=module.suited(_options(kind, name, words))), module.run)
-    default = {}
-    with contextlib.suppress(SystemExit, WakesleepError), contextlib.redirect_stderr(io.StringIO()):
-        # help shows the defaults for what the rest of the call names, where that can be parsed and read
-        default = {"default": module.suited(_options(kind, name, [word for word in words if word not in asked]))}
-    return Call(_options(kind, name, words, **default), module.run)
+        return Call(_options(kind, name, words, default), module.run)
+    if not usual or ALL in asked:
+        return Call(_options(kind, name, [*rest, "--help"], default), module.run)
+    try:
+        return Call(_options(_usual_only(kind, usual, default), name, ["--help"]), module.run)
+    except SystemExit:
+        print(_further(kind, usual, name))
+        raise
 
 
-def _options(kind: type, name: str, words: Sequence[str], **default: Any) -> Any:
+def _options(kind: type, name: str, words: Sequence[str], default: Any = None) -> Any:
     """Return an instance of the dataclass `kind` filled from `words`."""
     import tyro
 
-    return tyro.cli(kind, prog=f"wakesleep {name}", description=kind.__doc__, args=words, **default)
+    given = {} if default is None else {"default": default}
+    return tyro.cli(kind, prog=f"wakesleep {name}", description=kind.__doc__, args=words, **given)
+
+
+def _usual_only(kind: Any, usual: Sequence[str], default: Any) -> Any:
+    """Return a dataclass whose help explains the options in `usual` alone, with the values of `default`, where there is one, as defaults."""
+    import tyro
+
+    hints, marked, values = get_type_hints(kind, include_extras=True), {}, {}
+    hidden: Any = tyro.conf.Suppress
+    for option in dataclasses.fields(kind):
+        hint, (inner, *notes) = hints[option.name], get_args(hints[option.name]) or (None,)
+        value = getattr(default, option.name, option.default)
+        if value is dataclasses.MISSING and option.default_factory is not dataclasses.MISSING:
+            value = option.default_factory()
+        if get_origin(hint) is Annotated and dataclasses.is_dataclass(inner):
+            within = _usual_only(inner, usual, value)
+            marked[option.name], values[option.name] = Annotated[(within, *notes)], dataclasses.field(default_factory=within)
+        elif option.name in usual and value not in (dataclasses.MISSING, tyro.MISSING):
+            marked[option.name], values[option.name] = hint, dataclasses.field(default=value)
+        elif option.name not in usual:
+            marked[option.name], values[option.name] = hidden[Any], dataclasses.field(default=None)
+    members = {"__annotations__": marked, "__doc__": kind.__doc__, "__module__": kind.__module__, **values}
+    return dataclasses.dataclass(frozen=True)(type(kind.__name__, (kind,), {**members, "__post_init__": lambda self: None}))
+
+
+def _further(kind: Any, usual: Sequence[str], name: str) -> str:
+    """Return the names of the options that are not in `usual`, by what they belong to, and how to have them explained."""
+    groups: dict[str, list[str]] = {"": []}
+
+    def add(options: Any, prefix: str) -> None:
+        hints = get_type_hints(options, include_extras=True)
+        for option in dataclasses.fields(options):
+            hint, flag = hints[option.name], option.name.replace("_", "-")
+            inner = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+            if dataclasses.is_dataclass(inner):
+                add(inner, prefix if get_origin(hint) is Annotated else f"{prefix}{flag}.")
+            elif option.name not in usual or prefix:
+                groups.setdefault(prefix, []).append(flag)
+
+    add(kind, "")
+    lines = [f"Further options, explained by wakesleep {name} {ALL}:"]
+    for prefix, flags in groups.items():
+        words = " ".join(flags) if prefix else " ".join(f"--{flag}" for flag in flags)
+        head = f"  --{prefix}(name)  " if prefix else "  "
+        lines += textwrap.wrap(words, 80, initial_indent=head, subsequent_indent="      ", break_on_hyphens=False)
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def answer(capsys: pytest.CaptureFixture[str], *words: object) -> dict:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_explains_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        main([command, "--help"])
+        main([command, "--help-all"])
     text = capsys.readouterr().out
     assert stop.value.code == 0
     options = re.split(r"\n[│ ]+(?=--?[a-z])", text)[1:]
@@ -47,6 +47,31 @@ def test_help_explains_every_option(command: str, capsys: pytest.CaptureFixture[
     for option in options:
         explanation = re.sub(r"\(default:.*|[│-]", "", option, flags=re.DOTALL)
         assert len(explanation.split()) >= 5, f"{command} does not explain {option}"
+
+
+@pytest.mark.parametrize("command", ["train", "finetune"])
+def test_a_long_help_explains_the_usual_options_and_names_the_rest(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = {}
+    for asked in ("--help", "--help-all"):
+        with pytest.raises(SystemExit) as stop:
+            main([command, asked])
+        assert stop.value.code == 0
+        shown[asked] = capsys.readouterr()
+        assert not shown[asked].err
+    flags = set(re.findall(r"\n[│ ]+--([a-z][a-z.-]*)", shown["--help-all"].out)) - {"help"}
+    assert len(flags) > 40
+    explained, _, named = shown["--help"].out.partition("Further options")
+    assert len(shown["--help"].out.splitlines()) < 100 < len(shown["--help-all"].out.splitlines())
+    groups = {"": re.sub(r"\n  --[a-z.]+\(name\).*", "", named, flags=re.DOTALL)}
+    groups |= {found[1]: found[2] for found in re.finditer(r"--([a-z.]+)\(name\)(.*?)(?=\n  --|\Z)", named, re.DOTALL)}
+    for flag in flags:
+        prefix, dot, word = flag.rpartition(".")
+        assert (
+            f"--{flag} " in f"{explained} "
+            or f"--{flag}," in explained
+            or word in re.findall("[a-z-]+", groups[prefix + dot].replace("--", ""))
+        )
+    assert ("--hidden" in explained) == (command == "train")
 
 
 def test_train_writes_a_whole_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,6 +162,60 @@ def test_recognize_reads_an_ordinary_picture_of_either_polarity(
     assert right >= 5  # centring moves an 8 x 8 digit by up to half a pixel; chance is one
     assert call("recognize", run_folder, path, "--imagine", tmp_path / f"{invert}.png") == 0
     assert (tmp_path / f"{invert}.png").exists()
+
+
+def _folder_of_digits(folder: Path, digits: Dataset, *, each: int = 3) -> Path:
+    for label in range(10):
+        (folder / str(label)).mkdir(parents=True)
+        for number, picture in enumerate(digits.test.images[digits.test.labels == label][:each]):
+            Image.fromarray((picture.reshape(8, 8).numpy() * 255).astype(np.uint8)).save(folder / str(label) / f"{number}.png")
+    return folder
+
+
+def test_recognize_takes_files_and_folders_a_line_each(run_folder: Path, tmp_path: Path, digits, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = _folder_of_digits(tmp_path / "digits", digits)
+    some = [folder / "3" / "0.png", folder / "7" / "1.png"]
+    singly = [answer(capsys, "recognize", run_folder, path, "--json") for path in some]
+    together = answer(capsys, "recognize", run_folder, *some, "--json")
+    assert [row["path"] for row in together["pictures"]] == [str(path) for path in some]
+    assert "right" not in together
+    for row, alone in zip(together["pictures"], singly, strict=True):
+        assert row["label"] == alone["label"]
+        assert row["probabilities"] == pytest.approx(alone["probabilities"], abs=1e-5)
+    whole = answer(capsys, "recognize", run_folder, folder, "--json")
+    right = sum(row["label"] == Path(row["path"]).parent.name for row in whole["pictures"])
+    assert (whole["n"], whole["right"], whole["right_percent"]) == (30, right, round(100 * right / 30, 4))
+    assert right > 15
+    assert call("recognize", run_folder, folder) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 31
+    assert lines[-1] == f"{right} of 30 right, {100 * right / 30:.2f} %"
+    assert sum("wrong: " in line for line in lines) == 30 - right
+
+
+def test_a_picture_that_cannot_be_read_stops_no_others(run_folder: Path, tmp_path: Path, digits, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = _folder_of_digits(tmp_path / "digits", digits, each=1)
+    (folder / "0" / "torn.png").write_bytes(b"this is no picture")
+    (folder / "0" / "._0.png").write_bytes(b"left by another system")
+    (folder / "horse").mkdir()
+    (folder / "1" / "0.png").rename(folder / "horse" / "0.png")
+    assert call("recognize", run_folder, folder) == 1
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 11
+    assert " of 9 right" in said.out.splitlines()[-1]
+    assert f"{folder / '0' / 'torn.png'} cannot be read as a picture" in said.err
+    assert "pictures in horse are not counted" in said.err
+    assert call("recognize", run_folder, folder, tmp_path / "missing.png", "--json") == 1
+    rows = json.loads(capsys.readouterr().out)["pictures"]
+    assert sum("error" in row for row in rows) == 2
+    (tmp_path / "empty").mkdir()
+    for words, reason in (
+        [[], "no picture came"],
+        [[tmp_path / "empty"], "holds no pictures"],
+        [[folder, "--imagine", "x.png"], "one picture"],
+    ):
+        assert call("recognize", run_folder, *words) == 1
+        assert reason in capsys.readouterr().err
 
 
 def test_finetune_starts_from_a_run_and_leaves_it_alone(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

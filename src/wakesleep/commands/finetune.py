@@ -13,6 +13,9 @@ from wakesleep.commands import shared
 from wakesleep.learning.configs import BackpropConfig, HybridConfig, UpDownConfig
 from wakesleep.settings import Precision, TrainConfig, read_config
 
+USUAL = ("run", "method", "out", "data", "validation", "seed", "device", "threads", "json")
+"""The options that --help explains; --help-all explains all."""
+
 
 @dataclass(frozen=True)
 class Finetune:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from wakesleep.data import Dataset
 
 
+USUAL = ("data", "out", "resume", "hidden", "stages", "seed", "size", "polarity", "centre", "device", "threads", "json")
+"""The options that --help explains; --help-all explains all."""
+
+
 @dataclass(frozen=True)
 class Train:
     """Train a network on a data set: pretrain it layer by layer, fine-tune it, count its errors, let it dream; all in one run folder."""
