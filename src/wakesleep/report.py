@@ -143,6 +143,8 @@ METHODS = {
 }
 
 
+TRY = "Try smaller pictures (--size 16), a smaller net (--hidden 100 200) or more pictures of each class"
+"""What to do where pretraining did not help."""
 PARTS = {"test": "test", "validation": "validation", "train": "training"}
 """The parts of a set, in words."""
 
@@ -156,7 +158,26 @@ def table(job: Job) -> Iterator[str]:
         yield (f"{job.dataset.name}: errors on {evaluation['rows'][0][f'n_{part}']:,} {PARTS[part]} cases" if evaluation["rows"] else "")
         for row in evaluation["rows"]:
             yield f"  {METHODS[row['method']]:<40} {row[f'{part}_errors']:>6}  {row[f'{part}_error_percent']:6.2f} %"
+        yield from random_is_better(evaluation)
     yield ""
     for name in sorted((job.folder / "figures").glob("*.png")):
         yield f"figure  {name}"
     yield f"minutes {sum(job.seconds.values()) / 60:.1f}"
+
+
+def random_is_better(evaluation: dict[str, Any]) -> list[str]:
+    """Return a sentence where the net from random weights made clearly fewer errors than the pretrained one on cases that were not learned.
+
+    `evaluation` is what RUN/evaluation.json holds. Clearly: of E errors by either net the two counts differ by more than sqrt(2 E), 1.4
+    standard deviations of the difference if each error fell to either net alike.
+    """
+    part, rows = evaluation.get("part", "train"), {row["method"]: row for row in evaluation.get("rows", [])}
+    if part == "train" or not {"backprop", "random"} <= rows.keys():
+        return []
+    pretrained, random = (rows[method][f"{part}_errors"] for method in ("backprop", "random"))
+    if pretrained - random <= (2 * (pretrained + random)) ** 0.5:
+        return []
+    return [
+        f"warning: pretraining did not help: of {rows['random'][f'n_{part}']:,} {PARTS[part]} cases the pretrained net gets {pretrained:,} "
+        f"wrong and the same net from random weights {random:,}. {TRY}"
+    ]

@@ -1,6 +1,8 @@
 """Settings follow from how many cases there are, and units that say nothing are told of while there is time."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,3 +86,62 @@ def test_the_time_that_is_announced_is_that_of_a_run_however_small(
     announced = 60 * sum(report.minutes(job).values())
     assert taken / 1.5 < announced < taken * 1.5
     assert "then errors and figures (about" in "".join(report.announce(job))
+
+
+def evaluation(part: str, cases: int, **errors: int) -> dict[str, Any]:
+    rows = [{"method": method, f"n_{part}": cases, f"{part}_errors": count} for method, count in errors.items()]
+    return {"part": part, "rows": rows}
+
+
+def test_a_pretrained_net_that_random_weights_clearly_beat_is_told_of() -> None:
+    (said,) = report.random_is_better(evaluation("validation", 15, backprop=5, random=1))
+    assert "of 15 validation cases the pretrained net gets 5 wrong and the same net from random weights 1" in said
+    assert "--size 16" in said
+    assert report.random_is_better(evaluation("test", 1000, backprop=130, random=100))
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        evaluation("validation", 50, backprop=7, random=4),  # as likely as not chance
+        evaluation("test", 1000, backprop=110, random=100),
+        evaluation("test", 1000, backprop=100, random=130),
+        evaluation("train", 15, backprop=5, random=1),  # these were learned from
+        evaluation("test", 15, backprop=5),
+        {"rows": []},
+    ],
+)
+def test_chance_is_not_told_of(found: dict[str, Any]) -> None:
+    assert report.random_is_better(found) == []
+
+
+def test_evaluate_repeats_it_beside_its_answer(tmp_path: Path, capsys) -> None:
+    run = tmp_path / "run"
+    few = ["--greedy.layer.passes", 0, "--greedy.memory.passes", 0, "--hidden", 20, "--backprop.passes", 1, "--random.passes", 3]
+    rates = ["--random.learning-rate", 0.2]
+    assert call("train", "--out", run, "--stages", "pretrain", "backprop", "random", *few, *rates) == 0
+    assert "warning: pretraining did not help" in capsys.readouterr().out
+    assert call("evaluate", run) == 0
+    assert "warning: pretraining did not help" in capsys.readouterr().err
+    assert call("evaluate", run, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["method"] == "backprop"
+    assert call("evaluate", run, "--method", "free-energy") == 0
+    assert "warning" not in capsys.readouterr().err
+    (run / "evaluation.json").write_text("{")
+    assert call("evaluate", run) == 0
+
+
+def test_few_validation_cases_do_not_pick_the_pass_of_contrastive_wake_sleep(tmp_path: Path, monkeypatch, digits) -> None:
+    np.savez(tmp_path / "few.npz", images=digits.train.images[:60].numpy(), labels=digits.train.labels[:60].numpy())
+    few = ["--hidden", 20, "--greedy.layer.passes", 1, "--greedy.memory.passes", 1, "--updown.passes", 3, "--updown.batch-size", 50]
+
+    def picked(name: str) -> object:
+        run = tmp_path / name
+        assert call("train", "--data", tmp_path / "few.npz", "--out", run, "--stages", "pretrain", "updown", *few) == 0
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        assert all("validation_errors" in line for line in lines if line["stage"] == "updown"), "they are shown all the same"
+        return json.loads((run / "provenance.json").read_text()).get("updown_pass")
+
+    assert picked("few") is None
+    monkeypatch.setattr(recipe, "PICKING", 1)
+    assert picked("enough") is not None

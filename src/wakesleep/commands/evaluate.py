@@ -10,7 +10,7 @@ from tyro.conf import Positional
 
 from wakesleep.commands import shared
 from wakesleep.foundation import files
-from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +71,22 @@ def run(args: Evaluate, command: str) -> int:
         which = {"test": "test", "validation": "validation (they picked the pass)", "train": "training (it has no test cases)"}[part]
         found = f"{result[f'{part}_errors']} errors, {result[f'{part}_error_percent']:.2f} %"
         print(f"{dataset.name}, {result[f'n_{part}']:,} {which} cases, {said}: {found}")
+    if "backprop" in methods:
+        for path in args.run:
+            _tell_better(path)
     return 0
+
+
+def _tell_better(path: Path) -> None:
+    """Say of a run folder, beside the answer, if its net from random weights was clearly better than the pretrained one."""
+    from wakesleep import report
+
+    try:
+        evaluation = files.read_json(path / "evaluation.json")
+    except CheckpointError:  # a model file, an unfinished run, or a file that only this sentence would need
+        return
+    for line in report.random_is_better(evaluation):
+        shared.tell(f"{path}: {line}")
 
 
 def _cases(args: Evaluate, models: list[Model], dataset: Dataset) -> tuple[str, Split]:
