@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from helpers import small_config
@@ -160,3 +161,22 @@ def test_help_and_errors_in_a_call_need_no_torch(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, json.dumps(calls)], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_set_is_described_without_torch(tmp_path: Path, digits) -> None:
+    from PIL import Image
+
+    cases = digits.train.images[:20].numpy()
+    np.savez(tmp_path / "own.npz", images=cases, labels=digits.train.labels[:20].numpy())
+    for number, case in enumerate(cases):
+        (tmp_path / "own" / str(number % 2)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray((case.reshape(8, 8) * 255).astype("uint8")).save(tmp_path / "own" / str(number % 2) / f"{number}.png")
+    calls = [["data"], ["data", str(tmp_path / "own.npz"), "--json"], ["data", str(tmp_path / "own")], ["data", str(tmp_path / "none")]]
+    code = (
+        "import json, sys\nfrom wakesleep import cli\n"
+        "codes = [cli.main(words) for words in json.loads(sys.argv[1])]\n"
+        "assert codes == [0, 0, 0, 1], codes\n"
+        "loaded = [m for m in ('torch', 'matplotlib', 'sklearn', 'scipy') if m in sys.modules]\n"
+        "assert not loaded, loaded\n"
+    )
+    subprocess.run([sys.executable, "-c", code, json.dumps(calls)], check=True, capture_output=True)

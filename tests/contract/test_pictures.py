@@ -135,9 +135,10 @@ def test_plot_of_everything_keeps_the_dreams_of_training(tmp_path: Path, capsys:
 def test_places_and_pictures_that_cannot_be_are_refused_in_words(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     digit, lost = tmp_path / "digit.png", tmp_path / "nodir" / "x.png"
     Image.new("L", (30, 30), 0).save(digit)
+    (tmp_path / "empty").mkdir()
     for words, said in (
         (["recognize", digit, run_folder], f"{digit} is a picture, and RUN comes first"),
-        (["recognize", run_folder, tmp_path], f"{tmp_path} cannot be read: it is a folder; expected one picture file"),
+        (["recognize", run_folder, tmp_path / "empty"], f"{tmp_path / 'empty'} holds no pictures; expected files that end in"),
         (["recognize", run_folder, lost], f"{lost} cannot be read: it does not exist"),
         (["recognize", run_folder, digit, "--imagine", lost], f"the folder {lost.parent} does not exist"),
         (["dream", run_folder, "--out", lost], f"the folder {lost.parent} does not exist"),

@@ -26,9 +26,9 @@ class Data:
 
 def run(args: Data, command: str) -> int:
     """Do it; return the exit status."""
-    from wakesleep.data import describe, load
+    from wakesleep.data import describe, load_arrays
 
-    about = describe(load(args.name, folder=args.data_folder, download=not args.offline))
+    about = describe(load_arrays(args.name, folder=args.data_folder, download=not args.offline))
     if args.json:
         print(files.to_json(about))
     else:

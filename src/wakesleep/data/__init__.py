@@ -3,7 +3,7 @@
 from wakesleep.data.checks import check_images, check_labels
 from wakesleep.data.pictures import FIELD, ink_field, read_picture
 from wakesleep.data.preparation import Preparation, for_own_set, from_header
-from wakesleep.data.sets import KNOWN, Dataset, Split, describe, hold_out, load, match_classes, prepared, some, stays_on_disk
+from wakesleep.data.sets import KNOWN, Dataset, Split, describe, hold_out, load, load_arrays, match_classes, prepared, some, stays_on_disk
 from wakesleep.foundation.errors import DataError, FetchError
 from wakesleep.foundation.options import RAW, PictureOptions
 
@@ -25,6 +25,7 @@ __all__ = [
     "hold_out",
     "ink_field",
     "load",
+    "load_arrays",
     "match_classes",
     "prepared",
     "read_picture",

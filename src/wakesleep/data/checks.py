@@ -1,12 +1,17 @@
 """What every case and label must satisfy before a network sees it; a refusal says what came, what was expected, and the cure."""
 
-from typing import Any
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from wakesleep.foundation.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
 
 Array = NDArray[Any]
 
@@ -21,9 +26,11 @@ def as_array(values: object, what: str) -> Array:
         DataError: ragged lists, strings, objects, complex numbers, sparse or otherwise unreadable input.
     """
     try:
-        if isinstance(values, torch.Tensor):
-            values = values.detach().cpu()
-            values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+        tensors: Any = sys.modules.get("torch")  # without it there are none, and arrays need no PyTorch
+        tensor: Any = values if tensors is not None and isinstance(values, tensors.Tensor) else None
+        if tensor is not None:
+            tensor = tensor.detach().cpu()
+            values = (tensor.float() if tensor.dtype == tensors.bfloat16 else tensor).numpy()
         array = np.asarray(values)
     except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(f"{what} cannot be read as an array ({error}); give a dense, rectangular numpy array or tensor") from error
@@ -64,6 +71,13 @@ def check_images(images: object) -> torch.Tensor:
     >>> check_images([[0.0, 0.5], [1.0, 0.25]]).shape
     torch.Size([2, 2])
     """
+    import torch
+
+    return torch.from_numpy(image_rows(images))
+
+
+def image_rows(images: object) -> Array:
+    """Return what `check_images` returns, as an array."""
     array = as_array(images, "images")
     shape_of(array)
     if array.size == 0:
@@ -77,13 +91,13 @@ def check_images(images: object) -> torch.Tensor:
         if high == 1:
             # Read as 0..255 a binary set would be all but black, and learning would fail without a word.
             raise DataError("pixels are uint8 but run from 0 to 1; uint8 means 0..255: cast binary pixels with X.astype(bool)")
-        return torch.from_numpy(np.require(array, np.uint8, ["C", "W"]))
+        return np.require(array, np.uint8, ["C", "W"])
     slack = 1e-6  # resampling and float32 division overshoot by about a rounding error
     if low < -slack or high > 1 + slack:
         cure = "divide by 255" if low >= 0 and 1 < high <= 255 else "scale with (X - X.min()) / (X.max() - X.min())"
         raise DataError(f"pixels run from {low:.7g} to {high:.7g}; expected [0, 1], or uint8 for 0..255: {cure}")
     cases = np.require(array, np.float32, ["C", "W"])
-    return torch.from_numpy(cases.clip(0, 1) if low < 0 or high > 1 else cases)
+    return cases.clip(0, 1) if low < 0 or high > 1 else cases
 
 
 def check_labels(labels: object, n: int, classes: int | None = None) -> torch.Tensor:
@@ -103,6 +117,13 @@ def check_labels(labels: object, n: int, classes: int | None = None) -> torch.Te
     >>> check_labels([0, 2, 1], 3).tolist()
     [0, 2, 1]
     """
+    import torch
+
+    return torch.from_numpy(label_numbers(labels, n, classes))
+
+
+def label_numbers(labels: object, n: int, classes: int | None = None) -> Array:
+    """Return what `check_labels` returns, as an array."""
     array = as_array(labels, "labels")
     if array.ndim != 1:
         raise DataError(f"labels have shape {array.shape}; expected ({n},): use labels.argmax(1) for one-of-C, labels.ravel() for a column")
@@ -118,4 +139,4 @@ def check_labels(labels: object, n: int, classes: int | None = None) -> torch.Te
             f"labels out of range: they run from {low} to {high}; expected 0 to {most - 1}: "
             "renumber with np.unique(labels, return_inverse=True)[1]"
         )
-    return torch.from_numpy(np.array(array, np.int64))
+    return np.array(array, np.int64)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from wakesleep.data.checks import Array, check_labels, shape_of
+from wakesleep.data.checks import Array, label_numbers, shape_of
 from wakesleep.data.files import LARGEST
-from wakesleep.foundation import shards
 from wakesleep.foundation.errors import DataError
-from wakesleep.foundation.shards import Files, Source
+
+if TYPE_CHECKING:
+    from wakesleep.foundation.shards import Files, Source
 
 HELD_OUT = 10_000
 """Most cases that are held out for testing, as many as MNIST's: the last ones, and no more than a sixth of the set."""
@@ -46,6 +47,8 @@ def find(path: Path) -> Files | None:
     images = image_files(path)
     if not images:
         return None
+    from wakesleep.foundation import shards  # needs PyTorch
+
     labels = [image.with_name(f"labels-{image.name.removeprefix('images-')}") for image in images] if path.is_dir() else []
     stray = sorted(set(path.glob("labels-*.npy")) - set(labels)) if path.is_dir() else []
     lacking = [label for label in labels if not label.exists()]
@@ -58,7 +61,7 @@ def find(path: Path) -> Files | None:
     total = sum(shards.lengths(images, named))
     if total < 6:
         raise DataError(f"{path} holds {total} cases; expected at least 6, a sixth of which is held out")
-    return Files(images, named, min(HELD_OUT, total // 6))
+    return shards.Files(images, named, min(HELD_OUT, total // 6))
 
 
 def _names(paths: Sequence[Path]) -> str:
@@ -68,6 +71,8 @@ def _names(paths: Sequence[Path]) -> str:
 
 def sample(files: Files) -> Sample:
     """Read what memory holds of a set, a row a case."""
+    from wakesleep.foundation import shards
+
     counts = shards.lengths(files.images, files.labels)
     ends = shards.read_until(counts, files.spare)
     each = -(-SAMPLE // len(counts))
@@ -76,12 +81,23 @@ def sample(files: Files) -> Sample:
     return Sample(_rows(files.images, first), _labels(files, first), _rows(files.images, last), _labels(files, last))
 
 
+def lengths(files: Files) -> list[int]:
+    """Return how many cases each file of the set has."""
+    from wakesleep.foundation import shards
+
+    return shards.lengths(files.images, files.labels)
+
+
 def shape(files: Files) -> tuple[int, int]:
     """Return (rows, columns) of a picture of the set."""
+    from wakesleep.foundation import shards
+
     return shape_of(shards.opened(files.images[0]))
 
 
 def _rows(sources: Sequence[Source], places: Sequence[tuple[int, int, int]]) -> Array:
+    from wakesleep.foundation import shards
+
     return np.concatenate([shards.read(sources[shard], start, stop) for shard, start, stop in places])
 
 
@@ -95,13 +111,15 @@ def count_labels(files: Files, size: int = 1 << 20) -> Array | None:
     Raises:
         DataError: labels that cannot be.
     """
+    from wakesleep.foundation import shards
+
     if files.labels is None:
         return None
     counts = np.zeros(0, np.int64)
     for source, cases in zip(files.labels, shards.lengths(files.images, files.labels), strict=True):
         for start in range(0, cases, size):
             labels = shards.read(source, start, min(start + size, cases))[:, 0]
-            found = np.bincount(check_labels(labels, len(labels)).numpy(), minlength=len(counts))
+            found = np.bincount(label_numbers(labels, len(labels)), minlength=len(counts))
             found[: len(counts)] += counts
             counts = found
     return counts

@@ -1,14 +1,18 @@
 """Ordinary picture files become cases: any size, mode and polarity in, bright ink on black out."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from wakesleep.foundation.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import torch
 
 Grey = NDArray[np.float32]
 
@@ -100,6 +104,8 @@ def read_picture(
     if grey.shape != (rows, columns) or bright:
         ink = ink_of(grey, light=bright)
         grey = centred(ink, (rows, columns), field) if centre else resize(ink, (rows, columns))
+    import torch
+
     return torch.from_numpy(np.require(grey.reshape(1, -1), np.float32, ["C", "W"]))
 
 
@@ -122,20 +128,20 @@ def ink_of(grey: Grey, *, light: bool) -> Grey:
     return clipped
 
 
-def ink_field(images: torch.Tensor, shape: tuple[int, int]) -> float:
+def ink_field(images: torch.Tensor | NDArray[Any], shape: tuple[int, int]) -> float:
     """Return which part of the field the ink's longer side takes, the median over cases (N, D) in [0, 1]; 20/28 for MNIST.
 
     1 where there is no ink to measure.
     """
-    inked = images.reshape(-1, *shape) > INK
+    inked = np.asarray(images).reshape(-1, *shape) > np.float32(INK)
     sides = []
     for axis, size in ((1, shape[1]), (2, shape[0])):
-        line = inked.any(axis)
-        place = torch.arange(size, device=images.device)
-        span = torch.where(line, place, -1).amax(1) - torch.where(line, place, size).amin(1) + 1
-        sides.append(span.clamp_min(0) / size)
-    longest = torch.maximum(*sides)
-    return float(longest[longest > 0].median()) if bool((longest > 0).any()) else 1.0
+        line, place = inked.any(axis), np.arange(size)
+        span = np.where(line, place, -1).max(1) - np.where(line, place, size).min(1) + 1
+        sides.append(span.clip(0).astype(np.float32) / np.float32(size))
+    longest = np.maximum(*sides)
+    measured = np.sort(longest[longest > 0])
+    return float(measured[(len(measured) - 1) // 2]) if len(measured) else 1.0
 
 
 def centred(ink: Grey, shape: tuple[int, int], field_part: float) -> Grey:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 
 from wakesleep.data.checks import Array
 from wakesleep.data.pictures import FAINTEST, FIELD, INK, MOST_PIXELS, Grey, border, centred, grey_picture, ink_of, paper_level, resize
 from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
 from wakesleep.foundation.options import RAW, PictureOptions
+
+if TYPE_CHECKING:
+    import torch
 
 Paper = Literal["light", "dark"]
 MOST_TRAINED = 64 * 64
@@ -67,6 +69,8 @@ class Preparation:
         Raises:
             DataError: no readable picture, or a blank one.
         """
+        import torch
+
         grey = grey_picture(source, most_pixels)
         low, high = float(grey.min()), float(grey.max())
         if high - low < FAINTEST:

@@ -1,27 +1,33 @@
 """Data sets by name or by path: checked cases and labels, a picture's shape, and a checksum for provenance."""
 
+from __future__ import annotations
+
 import difflib
+import gzip
 import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from wakesleep.data import on_disk
-from wakesleep.data.checks import Array, check_images, check_labels, shape_of
+from wakesleep.data.checks import Array, image_rows, label_numbers, shape_of
 from wakesleep.data.fetch import SOURCES, real_set
 from wakesleep.data.files import Parts, read_parts
 from wakesleep.data.idx import PARTS
 from wakesleep.data.pictures import ink_field
 from wakesleep.data.preparation import Preparation, of_arrays
-from wakesleep.foundation.cases import as_probs
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.options import RAW, PictureOptions
-from wakesleep.foundation.shards import Files, lengths
+
+if TYPE_CHECKING:
+    import torch
+
+    from wakesleep.foundation.shards import Files
 
 EXPECTED = 20
 """So many cases of a class are expected among those held out where one that is absent says that a set is sorted."""
@@ -96,6 +102,13 @@ def load(
     >>> len(digits.train), len(digits.test), digits.shape
     (1442, 355, (8, 8))
     """
+    return _with_tensors(load_arrays(name, folder=folder, download=download, how=how, own=own))
+
+
+def load_arrays(
+    name: str | Path, *, folder: Path | None = None, download: bool = True, how: PictureOptions | Preparation | None = None, own: bool = False
+) -> Dataset:
+    """Load a set as `load` does, with numpy arrays in place of tensors: to look at it, without PyTorch unless it stays on the disk."""
     how = PictureOptions() if how is None else how
     if isinstance(name, str) and name in KNOWN:
         return _dataset(name, _published(name, folder, download), how, own, name)
@@ -110,6 +123,18 @@ def load(
     if isinstance(how, PictureOptions) and how not in (PictureOptions(), RAW):
         raise ConfigError(f"{name} stays on the disk and is taken as it is: size, polarity, centring and transposing are for sets in memory")
     return replace(_on_disk(name, files), origin=origin)
+
+
+def _with_tensors(dataset: Dataset) -> Dataset:
+    """Return a set of arrays with tensors in their place, which share their memory."""
+    import torch
+
+    def turned(split: Split) -> Split:
+        images, labels = (None if part is None else torch.from_numpy(np.asarray(part)) for part in (split.images, split.labels))
+        assert images is not None
+        return Split(images, labels)
+
+    return replace(dataset, train=turned(dataset.train), test=None if dataset.test is None else turned(dataset.test))
 
 
 def _unknown(name: str, path: Path) -> str:
@@ -171,6 +196,8 @@ def match_classes(dataset: Dataset, classes: Sequence[str], whose: str = "the ru
             f"{dataset.name} has cases of the classes {_listed(unknown)}; {whose} knows {_listed(names) or 'none'}, and classes are matched "
             "by name: name them alike (folders of pictures, or an array `classes` of names in the .npz), or leave those cases out"
         )
+    import torch
+
     places = torch.tensor([names.index(name) if name in names else 0 for name in dataset.classes])
     if dataset.files is not None and [names.index(name) for name in used] != [dataset.classes.index(name) for name in used]:
         raise DataError(f"{dataset.name} stays on the disk with its classes numbered otherwise than {whose} numbers them: save its labels anew")
@@ -188,18 +215,18 @@ def _listed(names: Sequence[str], most: int = 12) -> str:
 
 def describe(dataset: Dataset) -> dict[str, Any]:
     """Describe a set in plain values fit for JSON; `mean_intensity` is that of the training cases in memory, in [0, 1]."""
-    images = dataset.train.images
-    mean = float(images.sum(dtype=torch.float64)) / images.numel()
+    images = np.asarray(dataset.train.images)
+    mean = float(images.sum(dtype=np.float64)) / images.size
     return {
         "name": dataset.name,
-        "n_train": len(dataset.train) if dataset.files is None else sum(lengths(*dataset.files[:2])) - dataset.files.spare,
+        "n_train": len(dataset.train) if dataset.files is None else sum(on_disk.lengths(dataset.files)) - dataset.files.spare,
         "n_test": 0 if dataset.test is None else len(dataset.test),
         "shape": list(dataset.shape),
         "found": list(dataset.found),
         "classes": list(dataset.classes),
         "train_counts": _train_counts(dataset),
         "test_counts": _counts(dataset.test, dataset.classes),
-        "mean_intensity": mean / 255 if images.dtype == torch.uint8 else mean,
+        "mean_intensity": mean / 255 if images.dtype == np.uint8 else mean,
         "checksum": dataset.checksum,
     }
 
@@ -216,7 +243,7 @@ def _train_counts(dataset: Dataset) -> list[int] | None:
 def _counts(split: Split | None, classes: tuple[str, ...]) -> list[int] | None:
     if split is None or split.labels is None:
         return None
-    counts: list[int] = torch.bincount(split.labels, minlength=len(classes)).tolist()
+    counts: list[int] = np.bincount(np.asarray(split.labels), minlength=len(classes)).tolist()
     return counts
 
 
@@ -228,14 +255,26 @@ def _published(name: str, folder: Path | None, download: bool) -> Parts:
 
 
 def _digits() -> Parts:
-    from sklearn.datasets import load_digits  # slow to import, and needed here alone
-
-    pixels, labels = load_digits(return_X_y=True)
+    table = _digits_table()
+    pixels, labels = table[:, :-1], table[:, -1].astype(np.int64)
     test = np.zeros(len(labels), bool)
     for digit in range(10):
         test[np.flatnonzero(labels == digit)[4::5]] = True
     pixels = pixels / 16
     return Parts((pixels[~test], labels[~test], pixels[test], labels[test]), tuple("0123456789"))
+
+
+def _digits_table() -> Array:
+    """Return scikit-learn's digits (1797, 64 pixels 0..16 and the label): from its file where it lies as usual, for it is slow to import."""
+    package = find_spec("sklearn")
+    path = Path(package.origin or "").parent / "datasets" / "data" / "digits.csv.gz" if package is not None else Path()
+    if path.is_file():
+        with gzip.open(path, "rt", encoding="ascii") as file:
+            return np.loadtxt(file, delimiter=",")
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    return np.column_stack([pixels, labels])
 
 
 def _dataset(name: str, parts: Parts, how: PictureOptions | Preparation, own: bool, origin: str) -> Dataset:
@@ -273,7 +312,7 @@ def _prepare(
     train: Split, test: Split | None, shape: tuple[int, int], how: PictureOptions | Preparation, own: bool
 ) -> tuple[Preparation, tuple[str, ...], tuple[int, int], Split, Split | None]:
     """Return how a set of arrays is prepared, what was found, the shape of its pictures, and its parts once that is done."""
-    pictures, tested = (None if split is None else split.images.numpy().reshape(-1, *shape) for split in (train, test))
+    pictures, tested = (None if split is None else np.asarray(split.images).reshape(-1, *shape) for split in (train, test))
     assert pictures is not None
     found: list[str] = []
     if isinstance(how, PictureOptions):
@@ -289,12 +328,14 @@ def _prepare(
 def _changed(split: Split, before: Array, after: Array) -> Split:
     if before is after:
         return split
-    return Split(torch.from_numpy(np.require(after.reshape(len(after), -1), after.dtype, ["C", "W"])), split.labels)
+    cases: Any = np.require(after.reshape(len(after), -1), after.dtype, ["C", "W"])
+    return Split(cases, split.labels)
 
 
 def _field(preparation: Preparation, train: Split, shape: tuple[int, int], origin: str, count: int = 1000) -> float:
     """Return the part of the field that the ink takes in some training cases."""
-    images = as_probs((train if origin in KNOWN else spread(train, count)).images[:count])
+    images = np.asarray((train if origin in KNOWN else spread(train, count)).images)[:count]
+    images = images.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else images
     return ink_field(images if preparation.dark else 1 - images, shape)
 
 
@@ -302,7 +343,7 @@ def prepared(dataset: Dataset) -> Preparation:
     """Return how the set's pictures became cases; of one made by hand, what suits its cases as they are."""
     if dataset.preparation is not None:
         return dataset.preparation
-    found, _ = of_arrays(dataset.train.images.numpy().reshape(-1, *dataset.shape), None, RAW)
+    found, _ = of_arrays(np.asarray(dataset.train.images).reshape(-1, *dataset.shape), None, RAW)
     return replace(found, field=_field(found, dataset.train, dataset.shape, dataset.origin))
 
 
@@ -310,7 +351,7 @@ def spread(split: Split, count: int) -> Split:
     """Return at most `count` cases spread evenly over all of a part: the first ones of a set sorted by class are of one class."""
     if count >= len(split):
         return split
-    places = torch.arange(count) * len(split) // count
+    places = np.arange(count) * len(split) // count
     return Split(split.images[places], None if split.labels is None else split.labels[places])
 
 
@@ -327,14 +368,14 @@ def _on_disk(name: str, files: Files) -> Dataset:
     names = tuple(str(label) for label in range(0 if counts is None else len(counts)))
     train, test = _split(images, labels, names or None), _split(test_images, test_labels, names or None)
     if counts is not None and test.labels is not None:
-        held = np.bincount(test.labels.numpy(), minlength=len(counts))
+        held = np.bincount(np.asarray(test.labels), minlength=len(counts))
         absent = [str(label) for label in np.flatnonzero((held == 0) & (counts * len(test) >= EXPECTED * counts.sum()))]
         if absent:
             raise DataError(
                 f"{name} holds out its last {len(test):,} cases, and none of them is of the classes {_listed(absent)}: the set is sorted; "
                 "shuffle its cases before you save them, for they are learned from and held out in their order"
             )
-    told = f"{lengths(*files[:2])} {counts if counts is None else counts.tolist()}"
+    told = f"{on_disk.lengths(files)} {counts if counts is None else counts.tolist()}"
     shape = on_disk.shape(files)
     found = Dataset(name, train, test, shape, names, _checksum(train, test, told.encode()), files)
     return replace(found, preparation=prepared(found))
@@ -345,10 +386,11 @@ def _checksum(train: Split, test: Split | None, more: bytes = b"") -> str:
     for split in (train, test):
         for tensor in () if split is None else (split.images, split.labels):
             if tensor is not None:
-                digest.update(tensor.numpy().data)
+                digest.update(np.asarray(tensor).data)
     return digest.hexdigest()
 
 
 def _split(images: object, labels: object, names: tuple[str, ...] | None) -> Split:
-    cases = check_images(images)
-    return Split(cases, None if labels is None else check_labels(labels, len(cases), len(names) if names else None))
+    cases: Any = image_rows(images)
+    numbers: Any = None if labels is None else label_numbers(labels, len(cases), len(names) if names else None)
+    return Split(cases, numbers)
