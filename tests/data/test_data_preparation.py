@@ -9,7 +9,7 @@ import torch
 from idx_writer import idx_bytes
 from PIL import Image
 
-from wakesleep.data import DataError, Preparation, from_header, ink_field, load, match_classes, prepared, read_picture, some
+from wakesleep.data import DataError, Preparation, from_header, ink_field, load, match_classes, preparation, prepared, read_picture, some
 from wakesleep.data.preparation import before, settle, votes
 from wakesleep.foundation.cases import as_probs
 from wakesleep.foundation.errors import CheckpointError, ConfigError
@@ -125,6 +125,25 @@ def test_photographs_are_neither_turned_nor_kept_large(tmp_path):
     assert load(tmp_path, how=RAW).shape == (480, 640)
     Image.fromarray(photographs[0][:400]).save(files[1])
     assert any("480 x 640 and of 1 other sizes" in words for words in load(tmp_path).found)
+
+
+def test_few_pictures_are_scaled_down_sooner_than_many(tmp_path, digits, monkeypatch):
+    images, labels = enlarged(digits, 20, 40)
+    folder_of(tmp_path / "files", images, labels)
+    few = load(tmp_path / "files")
+    assert few.shape == (28, 28)
+    assert "pictures of 40 x 40 are scaled to 28 x 28 (--size decides)" in few.found
+    assert load(tmp_path / "files", how=PictureOptions(size=0)).shape == (40, 40)
+    said = "20 pictures are few for 40 x 40 pixels: with --size 28"
+    own = npz(tmp_path / "own.npz", images, labels)
+    assert load(own).shape == (40, 40)
+    assert any(words.startswith(said) for words in load(own).found)
+    assert not any(words.startswith(said) for words in load(own, how=PictureOptions(size=0)).found)
+    small = folder_of(tmp_path / "small", enlarged(digits, 20, 32)[0], labels)
+    assert load(small[0].parent.parent).shape == (32, 32)
+    monkeypatch.setattr(preparation, "FEW", 20)
+    assert load(tmp_path / "files").shape == (40, 40)
+    assert not any(words.startswith(said) for words in load(own).found)
 
 
 def test_centring_finds_ink_anywhere_on_a_page(tmp_path, digits):

@@ -16,8 +16,8 @@ class PictureOptions:
     """What is decided of the size, polarity and place of a set's pictures; what is left open follows from the pictures and is said."""
 
     size: int | None = None
-    """Longer side of the pictures in pixels; 0 keeps the size of the first. By default pictures in files that have more than 4,096 pixels
-    are scaled to 28, and others keep theirs."""
+    """Longer side of the pictures in pixels; 0 keeps the size of the first. By default pictures in files are scaled to 28 beyond
+    1,024 pixels, in sets of 10,000 and more beyond 4,096; others keep theirs."""
     polarity: Literal["auto", "keep", "invert"] = "auto"
     """Of the whole set: auto turns dark ink on light paper round, so that ink is bright on black, and keeps everything else; keep and invert
     decide it."""
