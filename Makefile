@@ -8,13 +8,17 @@ LOWEST_PYTHON ?= python3.11
 HIGHEST_PYTHON ?= python3.13
 VERSIONS_TESTS = tests/identities tests/data tests/estimators tests/app tests/contract --ignore=tests/contract/test_wheel.py
 
-.PHONY: train test test-versions test-lowest test-highest lint format tables clean
+.PHONY: train test test-slow test-versions test-lowest test-highest lint format tables clean
 
 train: $(VENV)/.train-ready
 	$(BIN)/wakesleep train
 
+# The tests of every commit: minutes on two cores. test-slow: the others, in browsers and clean environments, and whole experiments.
 test: lint
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+
+test-slow: $(VENV)/.test-ready
+	$(BIN)/python -m pytest -n auto --dist loadfile -m slow
 
 # Many GB: each environment takes a PyTorch of its own.
 test-versions: test-lowest test-highest

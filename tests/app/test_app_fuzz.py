@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks import browser as browsing
 from benchmarks import fuzz
 
 
+@pytest.mark.slow
 def test_noise_leaves_it_serving() -> None:
     with browsing.serving() as server:
         counts = fuzz.throw(server, 20, seed=4)

@@ -21,6 +21,8 @@ from benchmarks import browser as browsing
 from wakesleep.app.mind import load_mind
 from wakesleep.judging import classify
 
+pytestmark = pytest.mark.slow
+
 
 def until(page, condition: str, timeout: float = 10_000) -> None:
     """Wait until a condition holds in the page. Playwright's own wait evaluates strings there, which the page's policy forbids."""

@@ -38,6 +38,7 @@ from wakesleep.model.rbm import RBM
 REQUEST = {"threads": 1, "visible": 64, "hidden": 16, "sizes": (64, 16, 16, 32), "labels": 10, "steps": 3, "batch": 10, "cases": 30}
 
 
+@pytest.mark.slow
 def test_the_smoke_sized_bench_measures_everyone_and_tells_who_was_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, plot = tmp_path / "speed.json", tmp_path / "speed.png"
     words = [

@@ -72,6 +72,7 @@ def test_the_pages_say_how_to_install_what_no_index_serves() -> None:
     assert install_lines() == [".[app]", f"dist/wakesleep-{version[1]}-py3-none-any.whl[app]"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", install_lines())
 def test_the_main_job_runs_from_what_the_pages_say(line: str, wheel: Path, tmp_path: Path) -> None:
     """Where WAKESLEEP_CLEAN_INSTALL is set everything is installed anew; otherwise the dependencies are borrowed from this environment."""

@@ -59,10 +59,8 @@ def test_all_mirrors_bad_says_what_was_tried_and_the_cure(mirror, tmp_path):
 )
 def test_limits_say_so(mirror, tmp_path, how, reason, deadline):
     mirror(how)
-    started = time.monotonic()
     with pytest.raises(FetchError, match=reason):
         fetching.fetch("mnist", tmp_path / "home", timeout=(0.5, 0.5), deadline=deadline)
-    assert time.monotonic() - started < 5
 
 
 def test_load_downloads_once_and_then_reads_the_cache(mirror):
