@@ -134,7 +134,9 @@ def parse(argv: Sequence[str]) -> Call:
                 quiet.enter_context(contextlib.redirect_stderr(io.StringIO()))
             default = module.suited(_options(kind, name, rest))
     if not asked:
-        return Call(_options(kind, name, words, default), module.run)
+        args = _options(kind, name, words, default)
+        _check_seeds(args)
+        return Call(args, module.run)
     if not usual or ALL in asked:
         return Call(_options(kind, name, [*rest, "--help"], default), module.run)
     try:
@@ -150,6 +152,18 @@ def _options(kind: type, name: str, words: Sequence[str], default: Any = None) -
 
     given = {} if default is None else {"default": default}
     return tyro.cli(kind, prog=f"wakesleep {name}", description=kind.__doc__, args=words, **given)
+
+
+def _check_seeds(args: Any) -> None:
+    """Raise ConfigError for a seed that some of what draws random numbers would refuse: PyTorch, NumPy and scikit-learn take different ones."""
+    for option in dataclasses.fields(args):
+        value = getattr(args, option.name)
+        if dataclasses.is_dataclass(value):
+            _check_seeds(value)
+        elif option.name in ("seed", "seeds"):
+            wrong = [seed for seed in (value if isinstance(value, tuple) else (value,)) if not 0 <= seed < 2**32]
+            if wrong:
+                raise ConfigError(f"--{option.name} {wrong[0]}: expected a whole number from 0 to {2**32 - 1:,}")
 
 
 def _usual_only(kind: Any, usual: Sequence[str], default: Any) -> Any:

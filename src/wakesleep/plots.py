@@ -49,12 +49,19 @@ def save_picture(path: Path, sheet: Array, scale: int = 2) -> Path:
     """
     from PIL import Image
 
-    if path.suffix.lower() not in Image.registered_extensions():
-        raise ConfigError(f"{path} ends in {path.suffix!r}, which names no picture format; use .png")
+    check_format(path)
     grey = _bytes(sheet, scale)
     image_format = Image.registered_extensions()[path.suffix.lower()]
     write_atomically(path, lambda temporary: Image.fromarray(grey).save(temporary, format=image_format))
     return path
+
+
+def check_format(path: Path) -> None:
+    """Raise ConfigError where the ending of `path` names no picture format."""
+    from PIL import Image
+
+    if path.suffix.lower() not in Image.registered_extensions():
+        raise ConfigError(f"{path} ends in {path.suffix!r}, which names no picture format; use .png")
 
 
 def scale_for(shape: tuple[int, int], height: int = 56) -> int:

@@ -191,4 +191,6 @@ def read_config(folder: Path) -> TrainConfig:
     try:
         return from_json(values)
     except ConfigError as error:
-        raise CheckpointError(f"{folder / 'config.json'} is damaged: {error}") from error
+        raise CheckpointError(
+            f"{folder / 'config.json'} cannot be used: {error}; another version of wakesleep has written it, or it is damaged"
+        ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import torch
 from PIL import Image
 
 from helpers import SMALL_ARGUMENTS, heeds_ctrl_c
-from wakesleep import checkpoint
+from wakesleep import checkpoint, figures
 from wakesleep.cli import main
 from wakesleep.data import Dataset
 from wakesleep.foundation.rng import generator
@@ -371,6 +372,83 @@ def test_refusals_are_sentences(
     assert error.startswith("wakesleep: ")
     assert expected in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("dream RUN --tempering -3", "--tempering -3: expected 2 temperatures or more"),
+        ("dream RUN --tempering 1", "--tempering 1: expected 2 temperatures or more"),
+        ("dream RUN --count 100000000", "expected 1 to 10,000 dreams"),
+        ("dream RUN --every 0 --movie m.gif", "--every 0"),
+        ("dream RUN --movie m.png", "ends in .gif"),
+        ("dream RUN --out d.txt --steps 100000000", "names no picture format"),
+        ("recognize RUN digit.png --imagine d.txt", "names no picture format"),
+        ("advise --out d.xyz", "names no picture format"),
+        ("plot RUN --what", "--what: expected one or more of"),
+        ("plot RUN --what fields --out digit.png", "cannot be made (File exists); choose another folder"),
+        ("plot RUN --what map --seed -1", "--seed -1: expected a whole number from 0"),
+        ("dream RUN --seed 99999999999999999999999", "expected a whole number from 0"),
+        ("train --seed 4294967296", "expected a whole number from 0"),
+        ("reproduce --smoke --seeds 1 -2", "--seeds -2: expected a whole number from 0"),
+        ("evaluate OTHER-VERSION --data digits --up-passes 2", ""),
+        ("finetune OTHER-VERSION", "another version of wakesleep has written it, or it is damaged"),
+    ],
+)
+def test_numbers_and_places_that_cannot_be_are_refused_before_the_work(
+    command: str, said: str, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (20, 20), 30).save("digit.png")
+    if "OTHER-VERSION" in command:
+        shutil.copytree(run_folder, "OTHER-VERSION")
+        settings = json.loads(Path("OTHER-VERSION/config.json").read_text())
+        Path("OTHER-VERSION/config.json").write_text(json.dumps({**settings, "colour": 3}))
+    before = sorted(tmp_path.rglob("*"))
+    code = call(*(run_folder if word == "RUN" else word for word in command.split()))
+    error = capsys.readouterr().err
+    assert code == bool(said)
+    assert said in error
+    assert "Traceback" not in error
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def _strict(text: str) -> object:
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "data digits",
+        "evaluate RUN",
+        "evaluate RUN RUN --up-passes 1",
+        "recognize RUN digit.png",
+        "recognize RUN digit.png digit.png torn.png",
+        "dream RUN --steps 2 --count 2",
+        "dream RUN --steps 2 --count 2 --tempering 2",
+        "likelihood RUN --binarise round --cases 3 --chains 2 --limit 5 --reverse-steps 1",
+        "plot RUN --what fields --out figures",
+        "finetune RUN --out fine --backprop.passes 1",
+        "train --stages pretrain --hidden 4 --greedy.memory.passes 1",
+        "advise --minutes 0.001 --cases 100 --repeats 1 --shapes 4 5",
+    ],
+)
+def test_every_json_answer_is_json_and_nothing_else(
+    command: str, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run_folder, "run")  # likelihood writes into it
+    picture = Image.new("L", (20, 20), 0)
+    picture.paste(255, (8, 3, 12, 17))
+    picture.save("digit.png")
+    Path("torn.png").write_bytes(b"this is no picture")
+    monkeypatch.setattr(figures, "DREAM_STEPS", 2)
+    assert call(*("run" if word == "RUN" else word for word in command.split()), "--json") == ("torn.png" in command)
+    assert isinstance(_strict(capsys.readouterr().out), dict)
 
 
 @pytest.mark.parametrize("words", [["train", "--greedy.layer.gibbs-steps", "0"], ["train", "--backprop.learning-rate", "-1"], ["fly"], []])

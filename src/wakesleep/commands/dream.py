@@ -48,6 +48,22 @@ class Dream:
     """Print the path and the label of each dream as JSON."""
 
 
+MOST = 10_000
+"""Dreams beyond which nobody looks at each, and their picture does not fit into memory."""
+
+
+def check(args: Dream) -> None:
+    """Raise ConfigError for numbers that cannot be."""
+    if not 1 <= args.count <= MOST or args.columns < 1:
+        raise ConfigError(f"--count {args.count} --columns {args.columns}: expected 1 to {MOST:,} dreams, and both to be at least 1")
+    if args.tempering < 0 or args.tempering == 1:
+        raise ConfigError(f"--tempering {args.tempering}: expected 2 temperatures or more, e.g. 10, or 0 for plain Gibbs sampling")
+    if args.movie is not None and args.movie.suffix.lower() != ".gif":
+        raise ConfigError(f"--movie {args.movie}: expected a name that ends in .gif")
+    if args.every < 1 or (args.steps is not None and args.steps < 1):
+        raise ConfigError(f"--steps {args.steps} --every {args.every}: expected at least 1 Gibbs step")
+
+
 def run(args: Dream, command: str) -> int:
     """Do it; return the exit status."""
     import torch
@@ -62,8 +78,7 @@ def run(args: Dream, command: str) -> int:
     shared.tell_unused(args, unused)
     out = args.movie or args.out
     shared.refuse_place(out, args.overwrite)
-    if args.count < 1 or args.columns < 1:
-        raise ConfigError(f"--count {args.count} --columns {args.columns}: expected both to be at least 1")
+    check(args)
     model = shared.model(args.run, args.device)
     dbn, rng = model.dbn, generator(args.seed, model.dbn.memory.weight.device)
     classes = [str(name) for name in model.header["classes"]]
@@ -71,7 +86,7 @@ def run(args: Dream, command: str) -> int:
     labels = None
     if args.label is not None:
         if args.label not in classes:
-            raise ConfigError(f"label {args.label!r}: this model knows {', '.join(classes) or 'no labels'}")
+            raise ConfigError(f"label {args.label!r}: this model knows {shared.listed(classes) or 'no labels'}")
         labels = torch.full((args.count,), classes.index(args.label))
     elif args.movie is not None and dbn.labels:
         labels = torch.arange(dbn.labels)

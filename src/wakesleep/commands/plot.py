@@ -10,7 +10,7 @@ from tyro.conf import Positional
 
 from wakesleep.commands import shared
 from wakesleep.foundation import files
-from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +57,8 @@ def run(args: Plot, command: str) -> int:
 
     if args.cases < 10:
         raise ConfigError(f"--cases {args.cases}: expected at least 10")
+    if not args.what:
+        raise ConfigError(f"--what: expected one or more of {', '.join(ALL)}")
     if "map" not in args.what:
         shared.tell_unused(args, {"cases": "without the map"})
     folder = args.run if args.run.is_dir() else args.run.parent
@@ -69,7 +71,7 @@ def run(args: Plot, command: str) -> int:
     images = as_probs(part.images).to(device)
     labels = None if part.labels is None else part.labels.to(device)
     classes, shape, rng = [str(name) for name in dataset.classes], dataset.shape, generator(args.seed, device)
-    target.mkdir(parents=True, exist_ok=True)
+    make(target)
 
     def place(name: str) -> Path:
         return target / f"{name}.png"
@@ -98,6 +100,18 @@ def run(args: Plot, command: str) -> int:
         drawn.append(figures.draw_confused(place("confused"), images, labels, log_probs, shape, classes))
     print(files.to_json({"paths": [str(path) for path in drawn]}) if args.json else "\n".join(map(str, drawn)))
     return 0
+
+
+def make(target: Path) -> None:
+    """Make the folder to draw in where it does not exist.
+
+    Raises:
+        CheckpointError: it cannot be made.
+    """
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{target} cannot be made ({error.strerror}); choose another folder: --out FOLDER") from error
 
 
 def asked(args: Plot, target: Path) -> tuple[What, ...]:

@@ -131,7 +131,7 @@ def pictures_in(folder: Path, classes: Sequence[str]) -> list[Found]:
     found = [Found(folder / path, path.parts[-2] if len(path.parts) > 1 and path.parts[-2] in classes else None) for path in shown]
     other = sorted({one.path.parent.name for one in found if one.true is None and one.path.parent != folder})
     if other and any(one.true is not None for one in found):
-        shared.tell(f"pictures in {', '.join(other[:5])} are not counted: the run knows the classes {', '.join(classes[:20])}")
+        shared.tell(f"pictures in {shared.listed(other, 5)} are not counted: the run knows the classes {shared.listed(classes)}")
     return found
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -151,10 +151,23 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
 
 
 def refuse_place(path: Path, overwrite: bool) -> None:
-    """Raise CheckpointError where a file cannot be written to `path`: it exists and may not be replaced, or its folder does not exist."""
+    """Refuse, before any work, a picture that cannot be written to `path`.
+
+    Raises:
+        CheckpointError: it exists and may not be replaced, or its folder does not exist.
+        ConfigError: its ending names no picture format.
+    """
+    from wakesleep import plots
+
     refuse_existing(path, overwrite)
+    plots.check_format(path)
     if not path.parent.is_dir():
         raise CheckpointError(f"{path} cannot be written: the folder {path.parent} does not exist; make it, or choose another")
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Return names in words, at most so many of them."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def tell(line: str) -> None:
