@@ -28,7 +28,7 @@ class Recognize:
 
     run: Positional[Path]
     """A run folder or a model file."""
-    pictures: Positional[tuple[Path, ...]]
+    pictures: Positional[tuple[Path, ...]] = ()
     """Picture files of any size, or folders of them; they are prepared as the pictures were from which the run learned. Of a folder with a
     folder for each class, the share that is right is counted too."""
     imagine: Path | None = None
