@@ -22,7 +22,7 @@ import torch
 import tyro
 
 from wakesleep import checkpoint
-from wakesleep.foundation.precision import pick_precision
+from wakesleep.compute.select import pick_precision
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd, up_down
 from wakesleep.learning.cd import CDConfig

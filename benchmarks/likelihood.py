@@ -24,10 +24,10 @@ import tyro
 from torch import Tensor
 
 from wakesleep import checkpoint
+from wakesleep.compute.select import pick_precision
 from wakesleep.data import load
 from wakesleep.foundation.cases import as_probs, chunks, draw_binary
 from wakesleep.foundation.errors import DataError
-from wakesleep.foundation.precision import pick_precision
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import ais, exact, likelihood, monitor
 from wakesleep.judging.likelihood import LogZ

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from wakesleep.learning import greedy as greedy
     from wakesleep.learning import hybrid as hybrid
     from wakesleep.learning import robust as robust
-    from wakesleep.learning import several as several
     from wakesleep.learning import strategies as strategies
     from wakesleep.learning import streaming as streaming
     from wakesleep.learning import up_down as up_down
@@ -101,7 +100,6 @@ _WHERE = {
     "hybrid": ("learning.hybrid", None),
     "RobustConfig": ("learning.robust", "RobustConfig"),
     "robust": ("learning.robust", None),
-    "several": ("learning.several", None),
     "strategies": ("learning.strategies", None),
     "distort": ("data.distort", None),
     "UpDownConfig": ("learning.up_down", "UpDownConfig"),

@@ -24,11 +24,12 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep import checkpoint
+from wakesleep.compute import distributed, machine, select
+from wakesleep.compute.select import pick_precision
 from wakesleep.data import KNOWN, Dataset, Split, hold_out, match_classes, prepared, some
-from wakesleep.foundation import devices, distributed, files, select
+from wakesleep.foundation import files
 from wakesleep.foundation.cases import order
 from wakesleep.foundation.errors import CheckpointError, ConfigError
-from wakesleep.foundation.precision import pick_precision
 from wakesleep.foundation.rng import generator, stream
 from wakesleep.foundation.shards import Shards
 from wakesleep.judging import classify, monitor
@@ -179,12 +180,12 @@ def start(
         "data_checksum": dataset.checksum,
         "preparation": prepared(dataset).as_json(),
         "seed": config.seed,
-        "device": devices.describe(device),
+        "device": machine.describe(device),
         "backend": select.describe(),
         "ranks": distributed.ranks(),
         "command": command,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": devices.versions(),
+        "versions": machine.versions(),
     }
     job = _new_job(folder, config, dataset, device, about)
     if dbn is not None:
@@ -524,7 +525,7 @@ def _finish(job: Job, say: Say) -> None:
 
     minutes = {name: round(seconds / 60, 3) for name, seconds in job.seconds.items()}
     done = datetime.now(UTC).isoformat(timespec="seconds")
-    job.about |= {"finished": done, "minutes": minutes, "peak_memory_gb": devices.peak_memory_gb()}
+    job.about |= {"finished": done, "minutes": minutes, "peak_memory_gb": machine.peak_memory_gb()}
     files.write_json(job.folder / "provenance.json", job.about)
     model = job.folder / "model.safetensors"
     checkpoint.save_model(model, job.dbn, job.nets.get("backprop"), _header(job))

@@ -127,7 +127,7 @@ def for_this_rank(config: TrainConfig) -> TrainConfig:
     Raises:
         ConfigError: a minibatch that the ranks cannot share evenly.
     """
-    from wakesleep.foundation import distributed
+    from wakesleep.compute import distributed
 
     part, stages = distributed.part_of_batch, config.stages
     if distributed.ranks() == 1:

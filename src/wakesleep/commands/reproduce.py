@@ -87,7 +87,7 @@ def _bench(args: Reproduce, command: str) -> Bench:
     """Return what the tables work with: MNIST and its settings, or the embedded digits and a toy net."""
     from dataclasses import replace
 
-    from wakesleep.foundation.devices import pick_device
+    from wakesleep.compute.select import pick_device
     from wakesleep.paper.runs import Bench, toy
     from wakesleep.settings import preset
 

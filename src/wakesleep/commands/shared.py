@@ -91,8 +91,8 @@ def cases_of(path: Path, model: Model, dataset: Dataset) -> tuple[str, Split]:
 def model(path: Path, device: str) -> Model:
     """Return the model of a run folder or model file; of a run that has not finished, say so."""
     from wakesleep.checkpoint import load_model
+    from wakesleep.compute.select import pick_device
     from wakesleep.data.pictures import SUFFIXES
-    from wakesleep.foundation.devices import pick_device
 
     if path.suffix.lower() in SUFFIXES and path.is_file():
         raise ConfigError(f"{path} is a picture, and RUN comes first, a run folder or a model file: wakesleep recognize RUN {path}")
@@ -221,10 +221,11 @@ def meet(threads: int, device: str, before: str = "") -> torch.device:
     """
     import torch
 
-    from wakesleep.foundation import devices, distributed
+    from wakesleep.compute import distributed
+    from wakesleep.compute.select import pick_device
 
     set_threads(threads)
-    found = devices.pick_device(device)
+    found = pick_device(device)
     if not threads and found.type == "cpu" and (told := re.fullmatch(r"cpu: (\d+) threads", before)):
         torch.set_num_threads(int(told[1]))
     return distributed.join(found)
@@ -256,7 +257,7 @@ def work(job: Job, *, as_json: bool, tensorboard: bool = False) -> int:
     from tqdm import tqdm
 
     from wakesleep import recipe, report
-    from wakesleep.foundation import distributed
+    from wakesleep.compute import distributed
 
     if distributed.rank():  # the first one speaks
         for _ in recipe.train(job):

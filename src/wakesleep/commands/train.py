@@ -80,7 +80,7 @@ def settings_for(args: Train, dataset: Dataset | None = None) -> TrainConfig:
 def run(args: Train, command: str) -> int:
     """Do it; return the exit status."""
     from wakesleep import recipe
-    from wakesleep.foundation import distributed
+    from wakesleep.compute import distributed
 
     stopped, about = args.resume, {}
     if stopped is not None:

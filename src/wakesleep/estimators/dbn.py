@@ -14,12 +14,12 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from wakesleep import checkpoint
+from wakesleep.compute.precision import low_precision_copy
+from wakesleep.compute.select import pick_device, pick_precision
 from wakesleep.estimators import persistence, shared
 from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
 from wakesleep.foundation.cases import UNLABELLED
-from wakesleep.foundation.devices import pick_device
-from wakesleep.foundation.precision import pick_precision, twin
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import meanfield
 from wakesleep.learning import greedy
@@ -295,7 +295,7 @@ class DBNEstimator(BaseEstimator):
         """Return `function` of net and new cases X (N, D), in the type of X, averaged over draws of missing values from the net."""
         X = shared.check_cases(self, X, reset=False, sparse=True)
         rng, dtype = generator(0, self._device), torch.float64 if X.dtype == np.float64 else torch.float32
-        dbn, net = twin(self.dbn_, dtype), twin(self.net_, dtype) if hasattr(self, "net_") else None
+        dbn, net = low_precision_copy(self.dbn_, dtype), low_precision_copy(self.net_, dtype) if hasattr(self, "net_") else None
         results = []
         for start in range(0, X.shape[0], missing.CHUNK):
             part = X[start : start + missing.CHUNK]

@@ -15,12 +15,12 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from wakesleep import checkpoint
+from wakesleep.compute.precision import low_precision_copy
+from wakesleep.compute.select import pick_device, pick_precision
 from wakesleep.estimators import persistence, shared
 from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
 from wakesleep.foundation import cases as rows
-from wakesleep.foundation.devices import pick_device
-from wakesleep.foundation.precision import pick_precision, twin
 from wakesleep.judging import likelihood
 from wakesleep.judging.pseudo import pseudo_log_likelihood
 from wakesleep.learning import cd
@@ -291,7 +291,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         rng, rbm = shared.fresh_rng(source, device), self._machine(device)
         cases, known = self._cases(shared.take(X, taking_part), rbm, rng)
         dtype = rbm.weight.dtype if self.precision == "float32" else pick_precision(self.precision, device)
-        state = cd.start(twin(rbm, dtype), config, rng)
+        state = cd.start(low_precision_copy(rbm, dtype), config, rng)
         for name, array in self._state.items():
             if name in state and state[name].shape == array.shape:  # other shapes: batch_size was changed, so chains start anew
                 state[name] = torch.tensor(array, dtype=state[name].dtype, device=device)

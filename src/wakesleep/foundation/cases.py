@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wakesleep.foundation import native, products
+from wakesleep.compute import ops
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import permutation
 
@@ -41,22 +41,9 @@ def as_probs(cases: Tensor) -> Tensor:
 
 def gather(cases: Tensor | Rows, index: Tensor, out: Tensor) -> Tensor:
     """Write rows `index` (n,) of `cases` (N, D) into `out` (n, D) as probabilities; the only copy a minibatch makes."""
-    if cases.dtype == torch.uint8:
-        if isinstance(cases, Tensor) and products.suit_kernels(out) and cases.stride(1) == out.stride(1) == 1:
-            from wakesleep.foundation import kernels
-
-            kernels.gather(cases, index, out)
-            return out
-        if isinstance(cases, Tensor) and out.dtype in native.TYPES and index.dtype == torch.int64 and native.suits(out, cases, index):
-            native.gather(cases, index, out)
-            return out
-        if out.is_cuda:
-            return torch.div(take(cases, index), 255.0, out=out)
-        pixels = take(cases, index)  # a processor is slow at steps of mixed types, and fast at turning one type into another
-        return out.copy_(pixels).div_(255.0) if out.dtype == torch.float32 else out.copy_(pixels.float().div_(255.0))
-    if isinstance(cases, Tensor) and cases.dtype == out.dtype:
-        return torch.index_select(cases, 0, index, out=out)
-    return out.copy_(take(cases, index))
+    if isinstance(cases, Tensor):
+        return ops.of(out).gather(cases, index, out)
+    return out.copy_(as_probs(cases[index]))
 
 
 def take(cases: Tensor | Rows, index: Tensor) -> Tensor:

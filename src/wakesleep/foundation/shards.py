@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wakesleep.foundation import distributed
+from wakesleep.compute import distributed
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator, permutation
 

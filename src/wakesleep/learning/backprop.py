@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from wakesleep.compute import distributed, ops
+from wakesleep.compute.ops import accumulation_dtype
 from wakesleep.foundation import cases as rows
-from wakesleep.foundation import devices, distributed, graphs
 from wakesleep.foundation.errors import ConfigError, DataError
-from wakesleep.foundation.precision import fine
 from wakesleep.learning import inputs
 from wakesleep.learning.configs import BackpropConfig as BackpropConfig
 from wakesleep.learning.records import Pass, State, check_finite
@@ -219,9 +219,9 @@ def _sgd_pass(
         batch, target = rows.gather(images, index, buffer[: len(index)]), labels[index]
         if config.sample_pixels:
             batch = pixels.sample(batch, rng, out=states[: len(index)])
-        with torch.autocast(images.device.type, dtype=dtype, enabled=dtype not in (None, torch.float32)):
+        with ops.of(images).mixed_precision(dtype):
             logits = net(batch)
-        logits = logits.to(fine(logits.dtype))
+        logits = logits.to(accumulation_dtype(logits.dtype))
         loss = mean_loss(logits, target)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -230,8 +230,8 @@ def _sgd_pass(
         loss_sum.add_(loss.detach() * len(index))
         errors.add_(count_errors(logits.detach(), target))
 
-    step = graphs.replayed(learn, rng, len(order) // config.batch_size)
-    with devices.at_work(rng.device):
+    step = ops.of(images).replay(learn, rng, len(order) // config.batch_size)
+    with ops.of(images).learning():
         for index in torch.split(order, config.batch_size):
             step(index)
     return float(loss_sum), int(errors)

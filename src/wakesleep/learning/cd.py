@@ -15,13 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wakesleep.compute import distributed, ops, precision
+from wakesleep.compute.ops import Product, RowSum, accumulation_dtype
 from wakesleep.foundation import cases as rows
-from wakesleep.foundation import devices, distributed, graphs, precision
-from wakesleep.foundation.precision import fine
-from wakesleep.learning import increments
+from wakesleep.learning import momentum
 from wakesleep.learning.configs import CDConfig as CDConfig
-from wakesleep.learning.increments import Lesson
-from wakesleep.learning.records import Pass, State, check_finite
+from wakesleep.learning.records import Pass, State, check_finite, velocities
 from wakesleep.model.rbm import RBM, Statistics
 from wakesleep.model.units import biases_of_means, pick, softmax_columns
 from wakesleep.sampling import tempering
@@ -43,7 +42,7 @@ class Contrast:
         self.hidden = rbm.weight.new_empty(2 * size, rbm.hidden.size)
         self.data, self.model = torch.split(self.visible, size)
         self.positive, self.negative = torch.split(self.hidden, size)
-        self.difference = torch.empty_like(self.data, dtype=fine(self.data.dtype))
+        self.difference = torch.empty_like(self.data, dtype=accumulation_dtype(self.data.dtype))
         self.states = rbm.weight.new_empty(size, rbm.hidden.size)
         self.visible_states = rbm.weight.new_empty(size, rbm.visible.size)
 
@@ -85,14 +84,14 @@ class Contrast:
             rbm.hidden.sample(begin, rng, out=states)
             rbm.hidden.mean(positive, out=positive)
         elif chains is None:
-            rbm.draw_hidden(data, rng, probs=positive, out=states)
+            rbm.sample_hidden(data, rng, probs=positive, out=states)
         for more in range(config.gibbs_steps - 1, -1, -1):
             if config.sample_visible or config.persistent:
-                rbm.draw_visible(states, rng, probs=self.visible_states, out=model)
+                rbm.sample_visible(states, rng, probs=self.visible_states, out=model)
             else:
                 rbm.visible_probs(states, out=model)
             if more:
-                rbm.draw_hidden(model, rng, probs=negative, out=states)
+                rbm.sample_hidden(model, rng, probs=negative, out=states)
             elif chains is None:
                 rbm.hidden_probs(model, out=negative)
         if chains is not None:  # data and chains have not met: one product for both reads the weights once
@@ -109,6 +108,15 @@ class Contrast:
             total_input += weight[pick(probs, rng)]
         return total_input
 
+    def gradients(self) -> momentum.Gradients:
+        """Return positive minus negative statistics, means over the N cases: the direction of ascent."""
+        scale = 1 / self.size
+        return {
+            "weight": [Product(self.visible, self.hidden, scale)],
+            "visible_bias": [RowSum(self.difference, scale)],
+            "hidden_bias": [RowSum(self.hidden, scale)],
+        }
+
     def gradient(self) -> Statistics:
         """Return positive minus negative statistics: the direction of ascent, means over the N cases."""
         return Statistics(self.visible.t() @ self.hidden / self.size, self.visible_gradient(), self.hidden_gradient())
@@ -119,7 +127,7 @@ class Contrast:
 
     def hidden_gradient(self) -> Tensor:
         """Return <h>_data - <h>_model, (hidden,)."""
-        return self.hidden.sum(0, dtype=fine(self.hidden.dtype)) / self.size
+        return self.hidden.sum(0, dtype=accumulation_dtype(self.hidden.dtype)) / self.size
 
     def squared_error(self) -> Tensor:
         """Return the summed squared difference of data and model, a scalar."""
@@ -150,7 +158,7 @@ def start(rbm: RBM, config: CDConfig, rng: torch.Generator) -> State:
     """
     state: State = {"epoch": 0}
     if config.momentum or config.initial_momentum or config.centred:
-        still = {name: torch.zeros_like(parameter, dtype=fine(parameter.dtype)) for name, parameter in rbm.named_parameters()}
+        still = {name: torch.zeros_like(parameter, dtype=accumulation_dtype(parameter.dtype)) for name, parameter in rbm.named_parameters()}
         state |= {f"increment.{name}": increment for name, increment in still.items()}
     if config.persistent:
         state["chains"] = random_hidden(rbm, config.temperatures * config.batch_size, rng)
@@ -158,10 +166,10 @@ def start(rbm: RBM, config: CDConfig, rng: torch.Generator) -> State:
             replicas = rbm.visible.sample(rbm.visible_probs(state["chains"]), rng)
             state["chains"] = replicas.view(config.temperatures, config.batch_size, -1)
     if config.sparsity_cost:
-        state["activity"] = torch.full_like(rbm.hidden_bias, config.sparsity_target, dtype=fine(rbm.hidden_bias.dtype))
+        state["activity"] = torch.full_like(rbm.hidden_bias, config.sparsity_target, dtype=accumulation_dtype(rbm.hidden_bias.dtype))
     if config.centred:
         for layer, units, bias in (("visible", rbm.visible, rbm.visible_bias), ("hidden", rbm.hidden, rbm.hidden_bias)):
-            state[f"{layer}_mean"] = units.mean(bias[None].to(fine(bias.dtype)))[0]
+            state[f"{layer}_mean"] = units.mean(bias[None].to(accumulation_dtype(bias.dtype)))[0]
     return state
 
 
@@ -175,18 +183,19 @@ def update(rbm: RBM, contrast: Contrast, config: CDConfig, epoch: int, state: St
         _push_to_target(contrast, config, state["activity"])
     if config.centred:
         _centre(contrast, state)
-    lesson = Lesson(
-        contrast.size,
-        {"weight": (contrast.visible, contrast.hidden)},
-        sums={"visible_bias": contrast.difference, "hidden_bias": contrast.hidden},
+    momentum.apply_update(
+        rbm,
+        contrast.gradients(),
+        velocities(state),
+        rate=config.rate(epoch),
+        momentum=config.momentum_at(epoch),
+        decay={"weight": config.weight_decay},
+        copy=coarse,
     )
-    decay = {"weight": config.weight_decay}
-    rate, momentum = config.rate(epoch), config.momentum_at(epoch)
-    increments.follow(rbm, [(lesson, 1.0)], state, rate=rate, momentum=momentum, decay=decay, coarse=coarse)
     if config.centred:  # the biases that learn are a + W h_mean and b + v_mean W: what the weights' move added to them is taken back
         rbm.visible_bias.addmv_(state["increment.weight"], state["hidden_mean"], alpha=-1.0)
         rbm.hidden_bias.addmv_(state["increment.weight"].t(), state["visible_mean"], alpha=-1.0)
-        precision.refresh(coarse or rbm, rbm)
+        precision.sync(coarse or rbm, rbm)
 
 
 def _centre(contrast: Contrast, state: State) -> None:
@@ -256,7 +265,7 @@ def epochs(
         weights: how often each case is shown, relative to the others (N,); by default once a pass.
         state: the `state` of an earlier record, to go on after it (`rng` must stand where it stood then).
         stage: the name the records carry.
-        dtype: the precision of products, e.g. torch.bfloat16 (`foundation.precision.pick_precision("auto", device)` says whether it pays);
+        dtype: the precision of products, e.g. torch.bfloat16 (`compute.select.pick_precision("auto", device)` says whether it pays);
             by default that of the weights.
         checked: cases, classes and weights were looked at already: leave that out.
 
@@ -272,7 +281,7 @@ def epochs(
         cases = rows.as_cases(cases, rbm.visible.size, rbm.weight, rng=rng)
         classes = None if classes is None else rows.as_labels(classes, len(cases), None)
         weights = rows.as_weights(weights, len(cases))
-    coarse = precision.twin(rbm, dtype)
+    coarse = precision.low_precision_copy(rbm, dtype)
     state = start(coarse, config, rng) if state is None else state
     buffers: dict[int, Contrast] = {}
     error = torch.zeros((), device=rbm.weight.device)
@@ -283,8 +292,8 @@ def epochs(
             numbers = config.rate(epoch), config.momentum_at(epoch)
             many = len(cases) // config.batch_size if isinstance(cases, Tensor) else 0
             plain = partial(_step, rbm, coarse, cases, config=config, epoch=epoch, state=state, rng=rng, buffers=buffers, error=error)
-            step = graphs.replayed(plain, rng, many)
-        with devices.at_work(rng.device), torch.inference_mode():
+            step = ops.of(rbm.weight).replay(plain, rng, many)
+        with ops.of(rbm.weight).learning(), torch.inference_mode():
             for index in torch.split(rows.order(classes, len(cases), rng, weights), config.batch_size):
                 step(index)
         check_finite(dict(rbm.named_parameters()), config.rate(epoch))

@@ -19,15 +19,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from wakesleep.compute import ops, precision
+from wakesleep.compute.ops import Product, RowSum, accumulation_dtype
 from wakesleep.foundation import cases as rows
-from wakesleep.foundation import devices, graphs, precision
 from wakesleep.foundation.cases import one_hot
-from wakesleep.foundation.precision import fine
-from wakesleep.learning import averaging, increments
+from wakesleep.learning import averaging
 from wakesleep.learning.configs import CDConfig, straight_line
 from wakesleep.learning.configs import ChainsConfig as ChainsConfig
-from wakesleep.learning.increments import Lesson
-from wakesleep.learning.records import Pass, State, check_finite
+from wakesleep.learning.momentum import Gradients, apply_update
+from wakesleep.learning.records import Pass, State, check_finite, velocities
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import pick, softmax_columns
 from wakesleep.sampling.gibbs import random_hidden, restarted
@@ -77,10 +77,10 @@ def epochs(
         rate = straight_line(config.learning_rate, config.final_learning_rate, epoch - first, many)
         if config.average and state["updates"]:
             averaging.swap(rbm, state)
-        coarse = precision.twin(rbm, dtype)
+        coarse = precision.low_precision_copy(rbm, dtype)
         plain = partial(_step, rbm, coarse, cases, config, memory, rate, state, rng, error)
-        step = graphs.replayed(plain, rng, len(cases) // memory.batch_size)
-        with devices.at_work(rng.device), torch.inference_mode():
+        step = ops.of(rbm.weight).replay(plain, rng, len(cases) // memory.batch_size)
+        with ops.of(rbm.weight).learning(), torch.inference_mode():
             for turn, index in enumerate(torch.split(rows.order(classes, len(cases), rng, weights), memory.batch_size)):
                 place = turn % config.pool
                 step(index, turns[place : place + 1])
@@ -142,19 +142,20 @@ def _step(
     chains = restarted(coarse, pool.index_select(0, turn)[0], config.restart, rng)
     held = state["held"][:, :n].index_select(0, turn)[0]
     data = rows.gather(cases, index, coarse.weight.new_empty(n, coarse.visible.size))
-    lesson, after = phases(coarse, data, chains, held, label_weight=config.label_weight, memory=memory, rng=rng)
+    gradients, reconstructed, after = phases(coarse, data, chains, held, label_weight=config.label_weight, memory=memory, rng=rng)
     pool.index_copy_(0, turn, after.unsqueeze(0))
     momentum = memory.momentum_at(state["epoch"])
-    increments.follow(rbm, [(lesson, 1.0)], state, rate=rate, momentum=momentum, decay={"weight": memory.weight_decay}, coarse=coarse)
-    visible, first = lesson.products["weight"][0], n - len(chains)
-    wrong = (visible[:first] - visible[n : n + first]).to(fine(visible.dtype)).flatten()
+    decay = {"weight": memory.weight_decay}
+    apply_update(rbm, gradients, velocities(state), rate=rate, momentum=momentum, decay=decay, copy=coarse)
+    first = n - len(chains)
+    wrong = (data[:first] - reconstructed[:first]).to(accumulation_dtype(data.dtype)).flatten()
     error += wrong.dot(wrong)
 
 
 def phases(
     rbm: RBM, data: Tensor, chains: Tensor, held: Tensor, *, label_weight: float, memory: CDConfig, rng: torch.Generator
-) -> tuple[Lesson, Tensor]:
-    """Return what the cases `data` (N, visible) teach beside M persistent chains, and the chains' hidden states K Gibbs steps on.
+) -> tuple[Gradients, Tensor, Tensor]:
+    """Return the gradients of the cases `data` (N, visible) beside M persistent chains, the negative cases, and the chains moved on.
 
     `chains` (M, hidden) are states that hold the labels `held` (M,); they are the last M of N negative cases. The others are reconstructions,
     begun with the label drawn from p(label | the other visible units).
@@ -175,14 +176,18 @@ def phases(
         drawn.copy_(rbm.visible.sample(drawn.clone(), rng))
         model[first:, columns] = one_hot(held, change.shape[1], model.dtype)
         states = rbm.hidden.sample(rbm.hidden_probs(model, out=negative), rng)
-    missed = torch.sub(data.to(fine(data.dtype)), model)
+    missed = torch.sub(data.to(accumulation_dtype(data.dtype)), model)
     negative.neg_()
     positive += label_weight * (positive - begin)  # x (h - h')', exactly 0 where the label that is drawn is the right one
     visible[2 * n :].zero_()[:, columns] = change  # and y h' - y' h'', less the y (h - h')' that is in the rows above
     torch.mul(begin, label_weight, out=hidden[2 * n :])
     missed[:, columns] += label_weight * change
-    sums = {"visible_bias": missed, "hidden_bias": hidden[: 2 * n]}
-    return Lesson(n, {"weight": (visible, hidden)}, sums=sums), states[first:]
+    gradients: Gradients = {
+        "weight": [Product(visible, hidden, 1 / n)],
+        "visible_bias": [RowSum(missed, 1 / n)],
+        "hidden_bias": [RowSum(hidden[: 2 * n], 1 / n)],
+    }
+    return gradients, model, states[first:]
 
 
 def _other_labels(rbm: RBM, data: Tensor, heard: Tensor, columns: slice, rng: torch.Generator) -> tuple[Tensor, Tensor]:

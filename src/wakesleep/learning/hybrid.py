@@ -17,19 +17,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wakesleep.foundation import devices, graphs
+from wakesleep.compute import ops
+from wakesleep.compute.ops import Dense, Product, accumulation_dtype
 from wakesleep.foundation.errors import DataError
-from wakesleep.foundation.precision import fine
 from wakesleep.learning import inputs, up_down
 from wakesleep.learning.configs import HybridConfig as HybridConfig
-from wakesleep.learning.increments import Lesson
+from wakesleep.learning.momentum import Gradients
 from wakesleep.learning.records import Pass, State
 from wakesleep.learning.up_down import UNLABELLED, Teach
 from wakesleep.model.dbn import DBN
 from wakesleep.model.units import Bernoulli
 
 
-def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Lesson, Tensor]:
+def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Gradients, Tensor]:
     """Return the gradient of mean log p(label | image) by label free energies, and log p of every label, (N, labels).
 
     Images are (N, pixels) in [0, 1], labels (N,); the mean is over the cases with a label. With x the top units' input from the penultimate
@@ -59,19 +59,18 @@ def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Lesson, Te
     visible_gradient = torch.zeros_like(memory.visible_bias, dtype=missing.dtype)
     visible_gradient[pen:] = missing.mean(0)
 
-    products: dict[str, tuple[Tensor, Tensor]] = {}
-    gradients = {"memory.hidden_bias": delta.mean(0), "memory.visible_bias": visible_gradient}
+    gradients: Gradients = {"memory.hidden_bias": [Dense(delta.mean(0), 1.0)], "memory.visible_bias": [Dense(visible_gradient, 1.0)]}
     delta = delta.to(memory.weight.dtype)
     torch.div(layers[-1].t() @ delta, n, out=weight_gradient[:pen])
-    gradients["memory.weight"] = weight_gradient
+    gradients["memory.weight"] = [Dense(weight_gradient, 1.0)]
     delta = delta @ memory.weight[:pen].t()
     for depth in range(len(dbn.recognition) - 1, -1, -1):
         delta = delta * layers[depth + 1] * (1 - layers[depth + 1])
-        products[f"recognition.{depth}.weight"] = (layers[depth], delta)
-        gradients[f"recognition.{depth}.bias"] = delta.mean(0, dtype=fine(delta.dtype))
+        gradients[f"recognition.{depth}.weight"] = [Product(layers[depth], delta, 1 / n)]
+        gradients[f"recognition.{depth}.bias"] = [Dense(delta.mean(0, dtype=accumulation_dtype(delta.dtype)), 1.0)]
         if depth:
             delta = delta @ dbn.recognition[depth].weight.t()
-    return Lesson(n, products, gradients), log_probs
+    return gradients, log_probs
 
 
 def _step(
@@ -90,7 +89,7 @@ def _step(
     """Follow what a minibatch teaches both ways, in place, and add its cross-entropy and its errors to `loss` and `errors`, scalars."""
     batch, target, taught = teach(index, turn)
     assert target is not None
-    generative = (up_down.lesson(taught), 1.0)
+    generative = (up_down.gradients(taught), 1.0)
     if config.alternate:
         up_down.update(dbn, [generative], config.updown, epoch, state, coarse)
     seen = Bernoulli(batch.shape[1]).sample(batch, rng) if config.sample_pixels else batch
@@ -140,8 +139,8 @@ def epochs(
         settled: dict[str, Any] = {"steps": updown.steps_at(epoch), "config": updown, "rng": rng, "state": state}
         teach = partial(up_down.minibatch, coarse, images, known, complete=labelled == len(known), **settled)
         plain = partial(_step, dbn, coarse, teach, config, epoch, state, rng, loss, errors)
-        step = graphs.replayed(plain, rng, len(images) // updown.batch_size)
-        with devices.at_work(rng.device), torch.inference_mode():
+        step = ops.of(dbn.memory.weight).replay(plain, rng, len(images) // updown.batch_size)
+        with ops.of(dbn.memory.weight).learning(), torch.inference_mode():
             for index, turn in up_down.turns(images, known, config=updown, rng=rng, weights=weights):
                 step(index, turn)
                 up_down.average(dbn, updown, state, len(images))

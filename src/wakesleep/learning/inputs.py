@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wakesleep.compute import distributed
 from wakesleep.foundation import cases as rows
-from wakesleep.foundation import distributed
 from wakesleep.foundation.cases import UNLABELLED
 from wakesleep.foundation.errors import DataError
 from wakesleep.model.dbn import DBN

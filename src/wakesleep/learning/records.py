@@ -42,11 +42,16 @@ def check_finite(parameters: Mapping[str, Tensor], rate: float) -> None:
 
 
 def restore(optimizer: torch.optim.Optimizer, net: nn.Module, state: State) -> None:
-    """Give an optimizer of PyTorch's over `net` the velocities that `velocities` returned; none are a fresh start."""
+    """Give an optimizer of PyTorch's over `net` the velocities that `optimizer_state` returned; none are a fresh start."""
     for name, parameter in net.named_parameters():
         optimizer.state[parameter].update(state.get(name, {}))
 
 
-def velocities(optimizer: torch.optim.Optimizer, net: nn.Module) -> State:
+def velocities(state: State) -> dict[str, Tensor]:
+    """Return the velocity of each parameter that has one, by its name."""
+    return {name.removeprefix("increment."): value for name, value in state.items() if name.startswith("increment.")}
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer, net: nn.Module) -> State:
     """Return what an optimizer knows of each parameter of `net`, by its name."""
     return {name: dict(optimizer.state[parameter]) for name, parameter in net.named_parameters()}

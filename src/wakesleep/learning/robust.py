@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax
 
+from wakesleep.compute import ops
+from wakesleep.compute.ops import accumulation_dtype
 from wakesleep.foundation import cases as rows
-from wakesleep.foundation import devices, graphs
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.precision import fine
 from wakesleep.foundation.values import check_fields
 from wakesleep.learning import averaging, inputs
 from wakesleep.learning.configs import require, straight_line
-from wakesleep.learning.records import Pass, State, check_finite, restore, velocities
+from wakesleep.learning.records import Pass, State, check_finite, optimizer_state, restore
 
 Change = Callable[[Tensor, torch.Generator], Tensor]
 """What makes another picture of the same thing of each case: (N, pixels) -> (N, pixels)."""
@@ -129,7 +129,7 @@ def epochs(
     for epoch in range(int(state["epoch"]), config.passes):
         cases = max(len(images), 0 if unlabelled is None else len(unlabelled))
         batches = _batches(images, labels, unlabelled, cases, config, rng, change)
-        with devices.at_work(rng.device):
+        with ops.of(images).learning():
             sums = _pass(net, batches, cases, config, epoch, state, rng, dtype)
         check_finite(dict(net.named_parameters()), config.rate(epoch))
         state = {**state, "epoch": epoch + 1}
@@ -189,7 +189,7 @@ def _pass(
         averaging.swap(net, state)
 
     def learn(images: Tensor, labels: Tensor, others: Tensor | None = None) -> None:
-        with torch.autocast(images.device.type, dtype=dtype, enabled=dtype not in (None, torch.float32)):
+        with ops.of(images).mixed_precision(dtype):
             losses = _losses(net, images, labels, others, config, rng)
         loss = losses[0] + config.smooth_weight * losses[1]
         optimizer.zero_grad(set_to_none=True)
@@ -199,7 +199,7 @@ def _pass(
             limit_norms(net, config.max_norm)
             sums.add_(torch.cat([losses[:2] * len(labels), losses[2:], losses.new_full((1,), len(labels))]))
 
-    step = graphs.replayed(learn, rng, cases // config.batch_size)
+    step = ops.of(sums).replay(learn, rng, cases // config.batch_size)
     for number, (images, labels, others) in enumerate(batches, 1):
         step(images, labels, *([] if others is None else [others]))
         waiting = number % MEAN_EVERY or MEAN_EVERY
@@ -208,7 +208,7 @@ def _pass(
                 averaging.accumulate(net, state, averaging.share(waiting, epoch * each + number, horizon) if config.mean_passes else 1.0)
     with torch.no_grad():
         averaging.swap(net, state)
-    state["optimizer"] = velocities(optimizer, net)
+    state["optimizer"] = optimizer_state(optimizer, net)
     return sums
 
 
@@ -217,7 +217,7 @@ def _optimizer(net: nn.Module, config: RobustConfig, epoch: int, state: State) -
     rate, parameters = config.rate(epoch), list(net.parameters())
     optimizer: torch.optim.Optimizer
     if config.optimizer == "adam":
-        captured = parameters[0].is_cuda
+        captured = ops.of(parameters[0]).capturable
         optimizer = torch.optim.Adam(parameters, lr=rate, betas=(config.momentum, 0.999), fused=True, capturable=captured)
     else:
         optimizer = torch.optim.SGD(parameters, lr=rate, momentum=config.momentum, fused=True)
@@ -280,7 +280,7 @@ def adversarial(net: nn.Sequential, images: Tensor, radius: float, rng: torch.Ge
 
 def finely(logits: Tensor) -> Tensor:
     """Return logits in the precision in which probabilities are worth computing."""
-    return logits.to(fine(logits.dtype))
+    return logits.to(accumulation_dtype(logits.dtype))
 
 
 def divergence(answer: Tensor, logits: Tensor) -> Tensor:

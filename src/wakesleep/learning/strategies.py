@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from wakesleep.compute import ops
 from wakesleep.foundation import cases as rows
 from wakesleep.foundation.values import check_fields
 from wakesleep.learning import inputs
 from wakesleep.learning.configs import require, straight_line
-from wakesleep.learning.records import Pass, State, check_finite, restore, velocities
+from wakesleep.learning.records import Pass, State, check_finite, optimizer_state, restore
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def evolve(
             loss += perturb(net, rows.as_probs(images[index]), labels[index], config.sigma, rng) * len(index)
             optimizer.step()
         check_finite(dict(net.named_parameters()), config.rate(epoch))
-        state = {"epoch": epoch + 1, "optimizer": velocities(optimizer, net)}
+        state = {"epoch": epoch + 1, "optimizer": optimizer_state(optimizer, net)}
         metrics = {"cross_entropy": float(loss) / len(images), "learning_rate": config.rate(epoch)}
         yield Pass(stage, epoch + 1, config.passes, len(images), metrics, state)
 
@@ -180,7 +181,7 @@ def _autoencode(
         loss_sum = torch.zeros((), device=below.device)
         for index in torch.split(rows.order(None, len(below), rng), config.batch_size):
             batch = below[index]
-            with torch.autocast(batch.device.type, dtype=dtype, enabled=dtype not in (None, torch.float32)):
+            with ops.of(batch).mixed_precision(dtype):
                 logits = both(batch)
             loss = binary_cross_entropy_with_logits(logits.float(), batch, reduction="none").sum(1).mean()
             optimizer.zero_grad(set_to_none=True)
@@ -189,5 +190,5 @@ def _autoencode(
             loss_sum += loss.detach() * len(index)
         check_finite(dict(both.named_parameters()), config.learning_rate)
         metrics = {"reconstruction_cross_entropy": float(loss_sum) / len(below)}
-        state = {"back": dict(back.state_dict()), "optimizer": velocities(optimizer, both)}
+        state = {"back": dict(back.state_dict()), "optimizer": optimizer_state(optimizer, both)}
         yield Pass("autoencoder", epoch + 1, config.passes, len(below), metrics, state)

@@ -16,14 +16,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from wakesleep.compute import ops, precision
+from wakesleep.compute.ops import Product, RowSum, accumulation_dtype
 from wakesleep.foundation import cases as rows
-from wakesleep.foundation import devices, graphs, precision
 from wakesleep.foundation.cases import one_hot
-from wakesleep.foundation.precision import fine
-from wakesleep.learning import averaging, increments, inputs
+from wakesleep.learning import averaging, inputs
 from wakesleep.learning.configs import UpDownConfig as UpDownConfig
-from wakesleep.learning.increments import Lesson
-from wakesleep.learning.records import Pass, State, check_finite
+from wakesleep.learning.momentum import Gradients, apply_update, weighted_sum
+from wakesleep.learning.records import Pass, State, check_finite, velocities
 from wakesleep.model.dbn import DBN
 from wakesleep.model.units import pick
 from wakesleep.sampling.gibbs import random_hidden, restarted
@@ -55,7 +55,7 @@ def label_states(dbn: DBN, total_input: Tensor, labels: Tensor | None, rng: torc
     `complete` says that all labels are known. Where it is not said, a CPU looks, which saves the drawing; a GPU would have to be waited for.
     """
     dtype = dbn.memory.weight.dtype
-    if labels is not None and (complete or (not labels.is_cuda and not bool((labels == UNLABELLED).any()))):
+    if labels is not None and (complete or (ops.of(labels).synchronous and not bool((labels == UNLABELLED).any()))):
         return one_hot(labels, dbn.labels, dtype)
     drawn = pick(torch.softmax(dbn.memory.group_scores(total_input, dbn.label_columns), 1), rng)
     if labels is not None:
@@ -103,11 +103,11 @@ def phases(
         if held is not None and dbn.labels:
             fixed = one_hot(held.clamp(min=0), dbn.labels, top.dtype)
     for _ in range(steps):
-        memory.draw_visible(top, rng, out=dreamt, soft=not config.sample_labels)
+        memory.sample_visible(top, rng, out=dreamt, soft=not config.sample_labels)
         if fixed is not None and held is not None:
             free = dreamt[n - len(held) :, dbn.label_columns]
             free.copy_(torch.where((held == UNLABELLED).unsqueeze(1), free, fixed))
-        memory.draw_hidden(dreamt, rng, probs=negative, out=top)
+        memory.sample_hidden(dreamt, rng, probs=negative, out=top)
 
     asleep = dbn.down(dreamt[:, :pen], rng)
     wake = [(below - layer.probs(above), above) for layer, below, above in zip(dbn.generative, awake[:-1], awake[1:], strict=True)]
@@ -145,25 +145,31 @@ def labels_to_hold(labels: Tensor | None, count: int, device: torch.device) -> T
     return rows.labels_in_proportion(labels, count)
 
 
-def lesson(taught: Phases) -> Lesson:
-    """Return what the phases teach, gradients by the name of the parameter."""
+def gradients(taught: Phases) -> Gradients:
+    """Return the gradients that the phases give, by the name of the parameter."""
     visible, hidden = taught.memory
     n = len(taught.top)
-    products = {"memory.weight": (visible, hidden)}
-    missed = torch.empty_like(visible[:n], dtype=fine(visible.dtype))
-    sums = {"memory.visible_bias": torch.sub(visible[:n], visible[n:], out=missed), "memory.hidden_bias": hidden}
+    scale = 1 / n
+    missed = torch.empty_like(visible[:n], dtype=accumulation_dtype(visible.dtype))
+    found: Gradients = {
+        "memory.weight": [Product(visible, hidden, scale)],
+        "memory.visible_bias": [RowSum(torch.sub(visible[:n], visible[n:], out=missed), scale)],
+        "memory.hidden_bias": [RowSum(hidden, scale)],
+    }
     for depth, ((error, above), (below, lapse)) in enumerate(zip(taught.wake, taught.sleep, strict=True)):
-        products[f"generative.{depth}.weight"], products[f"recognition.{depth}.weight"] = (error, above), (below, lapse)
-        sums[f"generative.{depth}.bias"], sums[f"recognition.{depth}.bias"] = error, lapse
-    return Lesson(n, products, sums=sums)
+        found[f"generative.{depth}.weight"] = [Product(error, above, scale)]
+        found[f"recognition.{depth}.weight"] = [Product(below, lapse, scale)]
+        found[f"generative.{depth}.bias"] = [RowSum(error, scale)]
+        found[f"recognition.{depth}.bias"] = [RowSum(lapse, scale)]
+    return found
 
 
 def update(
-    dbn: DBN, lessons: Sequence[tuple[Lesson, float]], config: UpDownConfig, epoch: int, state: State, coarse: DBN | None = None
+    dbn: DBN, weighted: Sequence[tuple[Gradients, float]], config: UpDownConfig, epoch: int, state: State, coarse: DBN | None = None
 ) -> None:
-    """Move all weights and biases up the weighted sum of the lessons' gradients, and those of the twin of lower precision along with them."""
-    decay = {"memory.weight": config.weight_decay}
-    increments.follow(dbn, lessons, state, rate=config.rate(epoch), momentum=config.momentum, decay=decay, coarse=coarse)
+    """Move all weights and biases up the weighted sum of gradients, and those of the copy of lower precision along with them."""
+    decay, total = {"memory.weight": config.weight_decay}, weighted_sum(*weighted)
+    apply_update(dbn, total, velocities(state), rate=config.rate(epoch), momentum=config.momentum, decay=decay, copy=coarse)
 
 
 def turns(
@@ -220,7 +226,7 @@ def begin_pass(dbn: DBN, labels: Tensor | None, config: UpDownConfig, epoch: int
         state["held"] = labels_to_hold(labels, len(state["held"]), state["held"].device)
     if config.average and epoch:
         averaging.swap(dbn, state)
-    return precision.twin(dbn, dtype)
+    return precision.low_precision_copy(dbn, dtype)
 
 
 def end_pass(dbn: DBN, config: UpDownConfig, epoch: int, state: State, cases: int) -> State:
@@ -250,7 +256,7 @@ def all_known(labels: Tensor | None) -> bool:
 def squared_error(taught: Phases) -> Tensor:
     """Return the summed squared error of the lowest generative layer in the wake phase, a scalar."""
     missed = taught.wake[0][0]
-    each = missed.to(fine(missed.dtype)).flatten()
+    each = missed.to(accumulation_dtype(missed.dtype)).flatten()
     return each.dot(each)
 
 
@@ -267,7 +273,7 @@ def _step(
 ) -> None:
     """Follow what a minibatch teaches, in place, and add the wake phase's squared error to `error`, a scalar."""
     _, _, taught = teach(index, turn)
-    update(dbn, [(lesson(taught), 1.0)], config, epoch, state, coarse)
+    update(dbn, [(gradients(taught), 1.0)], config, epoch, state, coarse)
     if taught.wake:
         error += squared_error(taught)
 
@@ -306,8 +312,9 @@ def epochs(
         error.zero_()
         coarse = begin_pass(dbn, labels, config, epoch, state, dtype)
         teach = partial(minibatch, coarse, images, labels, steps=config.steps_at(epoch), config=config, rng=rng, state=state, complete=known)
-        step = graphs.replayed(partial(_step, dbn, coarse, teach, config, epoch, state, error), rng, len(images) // config.batch_size)
-        with devices.at_work(rng.device), torch.inference_mode():
+        plain = partial(_step, dbn, coarse, teach, config, epoch, state, error)
+        step = ops.of(dbn.memory.weight).replay(plain, rng, len(images) // config.batch_size)
+        with ops.of(dbn.memory.weight).learning(), torch.inference_mode():
             for index, turn in turns(images, labels, config=config, rng=rng, weights=weights):
                 step(index, turn)
                 average(dbn, config, state, len(images))

@@ -17,11 +17,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from wakesleep.compute.ops import Dense
 from wakesleep.foundation import cases as rows
 from wakesleep.foundation.values import check_fields
-from wakesleep.learning import increments
 from wakesleep.learning.configs import require, straight_line
-from wakesleep.learning.records import Pass, State, check_finite
+from wakesleep.learning.momentum import Gradients, apply_update
+from wakesleep.learning.records import Pass, State, check_finite, velocities
 from wakesleep.model.helmholtz import Helmholtz
 
 
@@ -89,8 +90,8 @@ def epochs(
     for epoch in range(int(state["epoch"]), config.passes):
         for index in torch.split(rows.order(None, len(images), rng), config.batch_size):
             taught = lesson(net, rows.as_probs(images[index]), rng)
-            teaching = [(increments.Lesson(len(index), {}, {**taught.wake, **taught.sleep}), 1.0)]
-            increments.follow(net, teaching, state, rate=config.rate(epoch), momentum=config.momentum)
+            gradients: Gradients = {name: [Dense(value, 1.0)] for name, value in (taught.wake | taught.sleep).items()}
+            apply_update(net, gradients, velocities(state), rate=config.rate(epoch), momentum=config.momentum)
         check_finite(parameters, config.rate(epoch))
         state = {**state, "epoch": epoch + 1}
         yield Pass(stage, epoch + 1, config.passes, len(images), {"learning_rate": config.rate(epoch)}, state)

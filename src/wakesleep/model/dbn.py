@@ -8,8 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from wakesleep.compute.ops import affine
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.products import affine
 from wakesleep.foundation.values import check_arguments
 from wakesleep.model.directed import DirectedLayer
 from wakesleep.model.rbm import RBM

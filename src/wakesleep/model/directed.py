@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wakesleep.foundation.products import affine
-from wakesleep.model.layers import drawn, heard
+from wakesleep.compute.ops import affine
+from wakesleep.model.layers import conditional_mean, sample_conditional
 from wakesleep.model.units import Units
 
 
@@ -41,11 +41,11 @@ class DirectedLayer(nn.Module):
 
     def probs(self, states: Tensor) -> Tensor:
         """Return E[to | from], (N, to)."""
-        return heard(self.units, states, self.matrix, self.bias)
+        return conditional_mean(self.units, states, self.matrix, self.bias)
 
     def sample(self, states: Tensor, rng: torch.Generator) -> Tensor:
         """Return states of the layer drawn given the layer it hears from, (N, to)."""
-        return drawn(self.units, states, self.matrix, self.bias, rng)
+        return sample_conditional(self.units, states, self.matrix, self.bias, rng)
 
     def delta_rule(self, states: Tensor, target: Tensor) -> Delta:
         """Return the gradient of mean log p(target | states), sum_n s_n'(target_n - p_n) / N, in the layout of `weight`.

@@ -7,11 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from wakesleep.compute.ops import accumulation_dtype, affine, require_fit
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.precision import fine
-from wakesleep.foundation.products import affine, require_fit
 from wakesleep.foundation.values import check_arguments
-from wakesleep.model.layers import drawn, heard
+from wakesleep.model.layers import conditional_mean, sample_conditional
 from wakesleep.model.units import Units, as_units
 
 
@@ -65,21 +64,21 @@ class RBM(nn.Module):
 
     def hidden_probs(self, visible: Tensor, out: Tensor | None = None) -> Tensor:
         """Return E[h | v], for Bernoulli units sigm(vW + b), (N, hidden)."""
-        return heard(self.hidden, visible, self.weight, self.hidden_bias, out=out)
+        return conditional_mean(self.hidden, visible, self.weight, self.hidden_bias, out=out)
 
     def visible_probs(self, hidden: Tensor, out: Tensor | None = None) -> Tensor:
         """Return E[v | h], for Bernoulli units sigm(hW' + a), (N, visible)."""
-        return heard(self.visible, hidden, self.weight.t(), self.visible_bias, out=out)
+        return conditional_mean(self.visible, hidden, self.weight.t(), self.visible_bias, out=out)
 
-    def draw_hidden(self, visible: Tensor, rng: torch.Generator, probs: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+    def sample_hidden(self, visible: Tensor, rng: torch.Generator, probs: Tensor | None = None, out: Tensor | None = None) -> Tensor:
         """Return states drawn from E[h | v], (N, hidden), to `out` where given; E[h | v] is left in `probs` where given."""
-        return drawn(self.hidden, visible, self.weight, self.hidden_bias, rng, probs, out)
+        return sample_conditional(self.hidden, visible, self.weight, self.hidden_bias, rng, probs, out)
 
-    def draw_visible(
+    def sample_visible(
         self, hidden: Tensor, rng: torch.Generator, probs: Tensor | None = None, out: Tensor | None = None, soft: bool = False
     ) -> Tensor:
         """Return states drawn from E[v | h], (N, visible), likewise; `soft` leaves softmax groups at their probabilities."""
-        return drawn(self.visible, hidden, self.weight.t(), self.visible_bias, rng, probs, out, soft)
+        return sample_conditional(self.visible, hidden, self.weight.t(), self.visible_bias, rng, probs, out, soft)
 
     def energy(self, visible: Tensor, hidden: Tensor) -> Tensor:
         """Return E(v, h) = -v'Wh - a'v - b'h of each pair, (N,), nats."""
@@ -103,7 +102,7 @@ class RBM(nn.Module):
         For a softmax group of visible units; `total_input` (N, hidden) is the hidden units' input without the group's part. The score is
         -F = a_y + log sum_h exp(h'(x + W_y)), less the value that W_y = 0 would give, which all columns share.
         """
-        total_input = total_input.to(fine(total_input.dtype))
+        total_input = total_input.to(accumulation_dtype(total_input.dtype))
         return self.hidden.log_partition_shifts(total_input, self.weight[columns]) + self.visible_bias[columns]
 
     def statistics(self, visible: Tensor, hidden: Tensor) -> Statistics:

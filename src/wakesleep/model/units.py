@@ -11,15 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from wakesleep.foundation import native, products
+from wakesleep.compute import ops
+from wakesleep.compute.ops import accumulation_dtype
 from wakesleep.foundation.cases import require_binary
 from wakesleep.foundation.errors import ConfigError, DataError
-from wakesleep.foundation.precision import fine
-from wakesleep.foundation.rng import random_word, random_words
 from wakesleep.foundation.values import check_fields, plain, whole
-
-MANY = 4096
-"""Units from which on 16 random bits each come cheaper on a processor than 32: four of them at the price of one float."""
 
 
 class Units(Protocol):
@@ -43,10 +39,7 @@ class Units(Protocol):
         ...
 
     def log_partition_shifts(self, total_input: Tensor, shifts: Tensor) -> Tensor:
-        """Return log-partition(x + w) - log-partition(x) for each row w of `shifts` (rows, size): (N, rows), nats.
-
-        Several layers at once, (S, N, size) and (S, rows, size), give (S, N, rows).
-        """
+        """Return log-partition(x + w) - log-partition(x) for each row w of `shifts` (rows, size): (N, rows), nats."""
         ...
 
     @property
@@ -69,51 +62,16 @@ class Bernoulli:
         return torch.sigmoid(total_input, out=out) if out is not None else torch.sigmoid(total_input)
 
     def sample(self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None) -> Tensor:
-        """Return 1 where a uniform number falls below the mean, else 0, (N, size)."""
-        states = torch.empty_like(mean) if out is None else out
-        if mean.is_cuda:  # its many threads draw floats at no price, and each step of a cleverer way would be one more kernel
-            return torch.lt(torch.rand(mean.shape, generator=rng, device=mean.device, dtype=fine(mean.dtype)), mean, out=states)
-        if mean.dtype == torch.bfloat16 or (mean.dtype == torch.float32 and mean.numel() >= MANY):
-            return _toss(mean, rng, states)
-        return states.uniform_(generator=rng).lt_(mean)
+        """Return 1 with the probability that is the mean, else 0, (N, size)."""
+        return ops.of(mean).sample_bernoulli(mean, rng, out)
 
     def log_partition(self, total_input: Tensor) -> Tensor:
         """Return sum_j log(1 + exp x_j), (N,), nats."""
         return softplus(total_input).sum(-1)
 
     def log_partition_shifts(self, total_input: Tensor, shifts: Tensor) -> Tensor:
-        """Return sum_j log(sigm(-x_j) + sigm(x_j) e^w_j) for each row w of `shifts` (rows, size): (N, rows), nats.
-
-        That is softplus(x + w) - softplus(x), and is formed so where an entry of w is larger than 80 in size. On a GPU it is always written
-        so, for logarithms cost less there than many steps. On a processor they are dear, and the sum is the logarithm of a product: up to 16
-        units share one, as many as can without leaving float32, e^80 for a margin. A row at a time stays in the processor's cache.
-        """
-        if total_input.dtype == torch.float32 and products.suit_kernels(total_input):
-            from wakesleep.foundation import kernels
-
-            return kernels.shifts(total_input, shifts)
-        if shifts.is_cuda:
-            now = total_input.unsqueeze(-2)
-            return (softplus(now + shifts.to(total_input.dtype).unsqueeze(-3)) - softplus(now)).sum(-1)
-        largest = float(shifts.abs().max())
-        if largest > 80:  # e^w would leave float32
-            base, own = softplus(total_input), shifts.to(total_input.dtype).unbind(-2)
-            return torch.stack([(softplus(total_input + row.unsqueeze(-2)) - base).sum(-1) for row in own], -1)
-        shared = min(16.0, 80 / max(largest, 1.0))
-        off, on = torch.sigmoid(-total_input), torch.sigmoid(total_input)
-        product = factors = torch.empty_like(off)
-        halves: list[tuple[Tensor, Tensor]] = []
-        units = 2
-        while units <= shared and product.shape[-1] % 2 == 0:
-            product, other = product.chunk(2, -1)
-            halves, units = [*halves, (product, other)], 2 * units
-        all_rows = total_input.new_empty(shifts.shape[-2], *product.shape)
-        for row, kept in zip(shifts.to(off.dtype).exp().unbind(-2), all_rows, strict=True):
-            torch.addcmul(off, on, row.unsqueeze(-2), out=factors)
-            for half, other in halves:
-                half.mul_(other)
-            kept.copy_(product)
-        return all_rows.log_().sum(-1).movedim(0, -1)
+        """Return sum_j softplus(x_j + w_j) - softplus(x_j) for each row w of `shifts` (rows, size): (N, rows), nats."""
+        return ops.of(total_input).log_partition_delta(total_input, shifts)
 
     @property
     def kinds(self) -> list[tuple[str, int]]:
@@ -202,36 +160,13 @@ class Groups:
         return [kind for part in self.parts for kind in part.kinds]
 
 
-def _toss(mean: Tensor, rng: torch.Generator, states: Tensor) -> Tensor:
-    """Write 1 to `states` where one of four numbers, from -32768 to 32767, that 64 random bits hold is below its threshold, else 0."""
-    if native.suits(mean, states):
-        begin, offset = random_word(rng), _offset(rng)
-        native.draw(mean, states, begin, offset)
-        return states
-    words = random_words(-(-mean.numel() // 4), rng)
-    numbers, thresholds = words.view(torch.int16)[: mean.numel()].view(mean.shape), _thresholds(mean, rng)
-    if states.dtype == torch.float32:
-        return torch.lt(numbers, thresholds, out=states)
-    return states.copy_(numbers.float().lt_(thresholds))  # a processor is slow at steps of mixed types
-
-
-def _thresholds(mean: Tensor, rng: torch.Generator) -> Tensor:
-    """Return thresholds below which each of the numbers falls with the probability `mean`, float32: 65536 mean - 32768 - u."""
-    return torch.add(_offset(rng), mean.float(), alpha=65536.0)
-
-
-def _offset(rng: torch.Generator) -> Tensor:
-    """Return -32768 - u, with one u, uniform in [0, 1), for all: 16 random bits alone would round probabilities up to the next 1/65536."""
-    return torch.rand((), generator=rng, device=rng.device).neg_().sub_(32768.0)
-
-
 def pick(probs: Tensor, rng: torch.Generator) -> Tensor:
     """Return one column a row, drawn with the row's probabilities (N, columns): (N,).
 
     The smallest of exponential waiting times wins, p / e being largest. Unlike torch.multinomial it never waits for the device, and it
     lets NaN pass, so that a diverging net is noticed where weights are checked, with advice.
     """
-    waiting = torch.empty_like(probs, dtype=fine(probs.dtype)).exponential_(generator=rng)
+    waiting = torch.empty_like(probs, dtype=accumulation_dtype(probs.dtype)).exponential_(generator=rng)
     return (probs / waiting).argmax(-1)
 
 

@@ -19,8 +19,8 @@ import torch
 import tyro
 
 from wakesleep import checkpoint, recipe
+from wakesleep.compute.select import pick_device
 from wakesleep.data import Dataset, load
-from wakesleep.foundation.devices import pick_device
 from wakesleep.judging import classify, ensemble
 from wakesleep.learning import backprop
 from wakesleep.learning.greedy import GreedyConfig

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep import checkpoint
+from wakesleep.compute.machine import describe
+from wakesleep.compute.select import pick_precision
 from wakesleep.data import Dataset, Split
-from wakesleep.foundation.devices import describe
-from wakesleep.foundation.precision import pick_precision
 from wakesleep.foundation.rng import stream
 from wakesleep.judging import classify
 from wakesleep.learning import backprop

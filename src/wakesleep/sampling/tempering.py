@@ -15,8 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from wakesleep.compute.ops import accumulation_dtype
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.precision import fine
 from wakesleep.model.rbm import RBM
 from wakesleep.sampling.gibbs import Chains, Clamp
 
@@ -96,7 +96,7 @@ def log_probs(rbm: RBM, base: Tensor, beta: Tensor, visible: Tensor) -> Tensor:
     flat = visible.flatten(0, 1)
     scale = beta.repeat_interleave(visible.shape[1])[:, None]
     total = scale * rbm.hidden_input(flat)
-    flat, scale, total = (tensor.to(fine(tensor.dtype)) for tensor in (flat, scale, total))
+    flat, scale, total = (tensor.to(accumulation_dtype(tensor.dtype)) for tensor in (flat, scale, total))
     bias = (flat @ base.to(flat.dtype)) * (1 - scale[:, 0]) + (flat @ rbm.visible_bias.to(flat.dtype)) * scale[:, 0]
     return (bias + rbm.hidden.log_partition(total)).view(visible.shape[:2])
 

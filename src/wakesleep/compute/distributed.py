@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from wakesleep.foundation import shared_memory
+from wakesleep.compute import shared_memory
 from wakesleep.foundation.errors import ConfigError
 
 PATIENCE = timedelta(minutes=30)

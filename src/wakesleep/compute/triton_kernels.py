@@ -1,8 +1,8 @@
-"""Kernels by hand for a GPU, where PyTorch's are many and small: what a layer makes of the layer below, and how a weight follows a lesson.
+"""Triton kernels for a GPU, where PyTorch's are many and small: a layer given the layer below, and an update of a weight.
 
-A minibatch of the paper's net occupies a GPU for a few microseconds a product; each further kernel (a bias, a sigmoid, random numbers, a
-comparison) costs as much again. Here all of that is done where the product is, before it leaves the chip. Written in Triton, which
-PyTorch's builds for CUDA carry; nothing else imports this file, and everything in it has a plain way beside it that says what it means.
+A minibatch of the paper's net occupies a GPU for a few microseconds a product; each further kernel (a bias, a sigmoid, random
+numbers, a comparison) costs as much again. Here all of that is done where the product is, before it leaves the chip. PyTorch's
+builds for CUDA carry Triton; only `cuda.py` imports this file, and `reference.py` says what each kernel mean.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def _product(  # type: ignore[no-untyped-def]
 
 @triton.jit  # type: ignore[untyped-decorator,unused-ignore]
 def _layer(  # type: ignore[no-untyped-def]
-    states, weight, bias, means, drawn, seed, cases, below, above, squashed,
-    states_row, states_column, weight_row, weight_column, means_row, means_column, drawn_row, drawn_column,
+    states, weight, bias, mean, sample, seed, cases, below, above, n_sigmoid,
+    states_row, states_column, weight_row, weight_column, mean_row, mean_column, sample_row, sample_column,
     KEEP: tl.constexpr, DRAW: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
@@ -41,47 +41,47 @@ def _layer(  # type: ignore[no-untyped-def]
         states, weight, row, column, cases, below, above, states_row, states_column, weight_row, weight_column, ROWS, COLUMNS, INNER
     )
     total += tl.load(bias + column, mask=column < above, other=0.0).to(tl.float32)
-    mean, inside = tl.sigmoid(total), (row < cases) & (column < above)
+    probability, inside = tl.sigmoid(total), (row < cases) & (column < above)
     if KEEP:
-        tl.store(means + row * means_row + column * means_column, tl.where(column < squashed, mean, total), mask=inside)
+        tl.store(mean + row * mean_row + column * mean_column, tl.where(column < n_sigmoid, probability, total), mask=inside)
     if DRAW:
         uniform = tl.rand(tl.load(seed), row * above + column)
-        states_now = tl.where(uniform < mean, 1.0, 0.0)
-        tl.store(drawn + row * drawn_row + column * drawn_column, tl.where(column < squashed, states_now, total), mask=inside)
+        states_now = tl.where(uniform < probability, 1.0, 0.0)
+        tl.store(sample + row * sample_row + column * sample_column, tl.where(column < n_sigmoid, states_now, total), mask=inside)
 
 
 def layer(
     states: Tensor,
     weight: Tensor,
     bias: Tensor,
-    squashed: int,
-    means: Tensor | None = None,
-    drawn: Tensor | None = None,
+    n_sigmoid: int,
+    mean: Tensor | None = None,
+    sample: Tensor | None = None,
     rng: torch.Generator | None = None,
 ) -> None:
-    """Write sigm(states W + b), (n, to), to `means`, and states drawn with these probabilities to `drawn`, (n, to); either may be None.
+    """Write sigm(states W + b), (n, to), to `mean`, and states drawn with these probabilities to `sample`, (n, to); either may be None.
 
-    Columns from `squashed` on get their input, s W + b, in both. `states` are (n, from), W is (from, to), b (to,), all of float32 (the product
+    Columns from `n_sigmoid` on get their input, s W + b, in both. `states` are (n, from), W is (from, to), b (to,), all of float32 (the product
     is of TF32 then) or all of bfloat16. Random numbers are Philox', counted from a word that `rng` draws.
     """
     (cases, below), above = states.shape, weight.shape[1]
-    one = drawn if means is None else means
+    one = sample if mean is None else mean
     assert one is not None
-    other = one if drawn is None else drawn
+    other = one if sample is None else sample
     seed = torch.empty(1, dtype=torch.int64, device=states.device)
-    if drawn is not None:
+    if sample is not None:
         seed.random_(generator=rng)
     rows, columns, inner = 16, 32, 128
     _layer[triton.cdiv(cases, rows), triton.cdiv(above, columns)](
-        states, weight, bias, one, other, seed, cases, below, above, squashed,
+        states, weight, bias, one, other, seed, cases, below, above, n_sigmoid,
         *states.stride(), *weight.stride(), *one.stride(), *other.stride(),
-        KEEP=means is not None, DRAW=drawn is not None, ROWS=rows, COLUMNS=columns, INNER=inner, num_warps=4, num_stages=3,
+        KEEP=mean is not None, DRAW=sample is not None, ROWS=rows, COLUMNS=columns, INNER=inner, num_warps=4, num_stages=3,
     )  # fmt: skip
 
 
 @triton.jit  # type: ignore[untyped-decorator,unused-ignore]
-def _follow(  # type: ignore[no-untyped-def]
-    weight, increment, left, right, cases, below, above, momentum, factor, decayed,
+def _weight_update(  # type: ignore[no-untyped-def]
+    weight, velocity, left, right, cases, below, above, momentum, factor, decayed,
     weight_row, weight_column, left_row, left_column, right_row, right_column,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr,
 ):  # fmt: skip
@@ -90,27 +90,27 @@ def _follow(  # type: ignore[no-untyped-def]
     product = _product(left, right, row, column, below, cases, above, left_column, left_row, right_row, right_column, ROWS, COLUMNS, INNER)
     place, inside = row * weight_row + column * weight_column, (row < below) & (column < above)
     now = tl.load(weight + place, mask=inside)
-    change = momentum * tl.load(increment + place, mask=inside) + factor * product - decayed * now
-    tl.store(increment + place, change, mask=inside)
+    change = momentum * tl.load(velocity + place, mask=inside) + factor * product - decayed * now
+    tl.store(velocity + place, change, mask=inside)
     tl.store(weight + place, now + change, mask=inside)
 
 
-def follow(weight: Tensor, increment: Tensor, left: Tensor, right: Tensor, *, momentum: float, factor: float, decayed: float) -> None:
-    """Move both, in place: i <- momentum i + factor left'right - decayed W, W <- W + i, for left (n, from) and right (n, to).
+def weight_update(weight: Tensor, velocity: Tensor, left: Tensor, right: Tensor, *, momentum: float, factor: float, decayed: float) -> None:
+    """Move both, in place: v <- momentum v + factor left'right - decayed W, W <- W + v, for left (n, from) and right (n, to).
 
-    W (from, to) and its increment are float32 and laid out alike; left and right are both float32 (multiplied as TF32) or both bfloat16.
+    W (from, to) and its velocity are float32 and laid out alike; left and right are both float32 (multiplied as TF32) or both bfloat16.
     """
     (cases, below), above = left.shape, right.shape[1]
     rows, columns, inner = 32, 128, 32
-    _follow[triton.cdiv(below, rows), triton.cdiv(above, columns)](
-        weight, increment, left, right, cases, below, above, momentum, factor, decayed, *weight.stride(), *left.stride(), *right.stride(),
+    _weight_update[triton.cdiv(below, rows), triton.cdiv(above, columns)](
+        weight, velocity, left, right, cases, below, above, momentum, factor, decayed, *weight.stride(), *left.stride(), *right.stride(),
         ROWS=rows, COLUMNS=columns, INNER=inner, num_warps=4, num_stages=3,
     )  # fmt: skip
 
 
 @triton.jit  # type: ignore[untyped-decorator,unused-ignore]
-def _lean(  # type: ignore[no-untyped-def]
-    bias, increment, rows, count, units, rows_row, rows_column, momentum, factor, COLUMNS: tl.constexpr, INNER: tl.constexpr
+def _bias_update(  # type: ignore[no-untyped-def]
+    bias, velocity, rows, count, units, rows_row, rows_column, momentum, factor, COLUMNS: tl.constexpr, INNER: tl.constexpr
 ):  # fmt: skip
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     total = tl.zeros((COLUMNS,), tl.float32)
@@ -118,17 +118,17 @@ def _lean(  # type: ignore[no-untyped-def]
         down = start + tl.arange(0, INNER)[:, None]
         tile = tl.load(rows + down * rows_row + column[None, :] * rows_column, mask=(down < count) & (column[None, :] < units), other=0.0)
         total += tl.sum(tile.to(tl.float32), 0)
-    change = momentum * tl.load(increment + column, mask=column < units) + factor * total
-    tl.store(increment + column, change, mask=column < units)
+    change = momentum * tl.load(velocity + column, mask=column < units) + factor * total
+    tl.store(velocity + column, change, mask=column < units)
     tl.store(bias + column, tl.load(bias + column, mask=column < units) + change, mask=column < units)
 
 
-def lean(bias: Tensor, increment: Tensor, rows: Tensor, *, momentum: float, factor: float) -> None:
-    """Move both, in place: i <- momentum i + factor times the sum of `rows` (n, units), b <- b + i; b and i (units,) are float32."""
+def bias_update(bias: Tensor, velocity: Tensor, rows: Tensor, *, momentum: float, factor: float) -> None:
+    """Move both, in place: v <- momentum v + factor times the sum of `rows` (n, units), b <- b + v; b and v (units,) are float32."""
     count, units = rows.shape
     columns, inner = 16, 128
-    _lean[(triton.cdiv(units, columns),)](
-        bias, increment, rows, count, units, *rows.stride(), momentum, factor, COLUMNS=columns, INNER=inner, num_warps=4
+    _bias_update[(triton.cdiv(units, columns),)](
+        bias, velocity, rows, count, units, *rows.stride(), momentum, factor, COLUMNS=columns, INNER=inner, num_warps=4
     )
 
 
@@ -148,8 +148,9 @@ def gather(cases: Tensor, index: Tensor, out: Tensor) -> None:
 
 
 @triton.jit  # type: ignore[untyped-decorator,unused-ignore]
-def _shifts(  # type: ignore[no-untyped-def]
-    heard, shifts, out, rows, size, heard_row, heard_column, shifts_row, shifts_column, out_row, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+def _log_partition_delta(  # type: ignore[no-untyped-def]
+    total_input, shifts, out, rows, size, total_input_row, total_input_column, shifts_row, shifts_column, out_row,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr
 ):  # fmt: skip
     case = tl.program_id(0)
     row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
@@ -157,7 +158,7 @@ def _shifts(  # type: ignore[no-untyped-def]
     for start in range(0, size, COLUMNS):
         column = start + tl.arange(0, COLUMNS)
         inside = column < size
-        x = tl.load(heard + case * heard_row + column * heard_column, mask=inside, other=0.0)[None, :]
+        x = tl.load(total_input + case * total_input_row + column * total_input_column, mask=inside, other=0.0)[None, :]
         place = shifts + row[:, None] * shifts_row + column[None, :] * shifts_column
         moved = x + tl.load(place, mask=(row[:, None] < rows) & inside[None, :], other=0.0).to(tl.float32)
         now = tl.maximum(x, 0.0) + tl.log(1.0 + tl.exp(-tl.abs(x)))
@@ -166,12 +167,12 @@ def _shifts(  # type: ignore[no-untyped-def]
     tl.store(out + case * out_row + row, total, mask=row < rows)
 
 
-def shifts(heard: Tensor, rows: Tensor) -> Tensor:
-    """Return sum_j softplus(x_j + w_j) - softplus(x_j), (N, R), for each row x of `heard` (N, size) float32 and w of `rows` (R, size)."""
-    (cases, size), count = heard.shape, len(rows)
-    out = torch.empty(cases, count, dtype=torch.float32, device=heard.device)
+def log_partition_delta(total_input: Tensor, rows: Tensor) -> Tensor:
+    """Return sum_j softplus(x_j + w_j) - softplus(x_j), (N, R), for each row x of `total_input` (N, size) float32 and w of `rows` (R, size)."""
+    (cases, size), count = total_input.shape, len(rows)
+    out = torch.empty(cases, count, dtype=torch.float32, device=total_input.device)
     each = 4
-    _shifts[cases, triton.cdiv(count, each)](
-        heard, rows, out, count, size, *heard.stride(), *rows.stride(), out.stride(0), ROWS=each, COLUMNS=512, num_warps=4
+    _log_partition_delta[cases, triton.cdiv(count, each)](
+        total_input, rows, out, count, size, *total_input.stride(), *rows.stride(), out.stride(0), ROWS=each, COLUMNS=512, num_warps=4
     )
     return out

@@ -1,4 +1,4 @@
-"""What the machine is, and what follows from it: backend, precision, and which library multiplies.
+"""What the machine is, and what follows from it: device, backend, precision, and which library multiplies.
 
 Nothing here measures time: the same command, seed and machine give the same bits, whatever else the machine is doing.
 """
@@ -11,11 +11,15 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from wakesleep.foundation.errors import ConfigError
 
-BACKENDS = ("auto", "reference")
-"""auto: compiled kernels and the faster libraries where the machine has them; reference: plain PyTorch, without a compiler."""
+BACKENDS = ("auto", "torch", "reference")
+"""auto: compiled kernels and the faster libraries where the machine has them; torch: what PyTorch brings, nothing is compiled;
+reference: the formulas in plain PyTorch."""
 VARIABLE = "WAKESLEEP_BACKEND"
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 class Processor(NamedTuple):
@@ -37,15 +41,64 @@ def processor() -> Processor:
 
 
 def backend() -> str:
-    """Return the backend that the variable WAKESLEEP_BACKEND asks for, "auto" by default.
+    """Return the backend in use: the one that was set, else what the variable WAKESLEEP_BACKEND asks for, "auto" by default.
 
     Raises:
         ConfigError: an unknown name.
     """
+    if _chosen:
+        return _chosen[0]
     name = os.environ.get(VARIABLE) or "auto"
     if name not in BACKENDS:
         raise ConfigError(f"{VARIABLE}={name}: expected one of {', '.join(BACKENDS)}")
     return name
+
+
+def set_backend(name: str) -> None:
+    """Take this backend from now on; `ops.use_backend` is what to call.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    if name not in BACKENDS:
+        raise ConfigError(f"backend {name!r}: expected one of {', '.join(BACKENDS)}")
+    _chosen[:] = [name]
+
+
+_chosen: list[str] = []
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device called `name`; "auto" takes a CUDA device where there is one, else the CPU.
+
+    Raises:
+        ConfigError: the name is unknown to torch, or the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device {name!r} cannot be used ({reason}); expected 'auto', 'cpu', 'cuda' or 'cuda:0'") from error
+    return device
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the type for products on `device`; "auto" takes bfloat16 on processors where it is clearly faster.
+
+    A GPU makes float32 products of TF32 numbers while a net learns, and what stands around them takes longer in bfloat16
+    (docs/notes/gpu.md).
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    if name not in PRECISIONS:
+        raise ConfigError(f"precision {name!r}: expected one of {', '.join(PRECISIONS)}")
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cpu" and bfloat16_pays() else torch.float32
+    return torch.float32 if name == "float32" else torch.bfloat16
 
 
 def bfloat16_pays() -> bool:

@@ -21,11 +21,11 @@ typedef struct {                    /* number (i, j) is at[i * row + j], in a tr
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t parts(int64_t size, int64_t each) { return (size + each - 1) / each; }
 static inline uint32_t first(int64_t count) { return count >= 32 ? UINT32_MAX : count <= 0 ? 0 : (UINT32_C(1) << count) - 1; }
-static inline __m512 fine(__m256i coarse) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(coarse), 16)); }
-static inline __m256i coarse(__m512 fine) { return (__m256i)_mm512_cvtneps_pbh(fine); }
+static inline __m512 to_float32(__m256i coarse) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(coarse), 16)); }
+static inline __m256i to_bfloat16(__m512 fine) { return (__m256i)_mm512_cvtneps_pbh(fine); }
 
 /* Linux hands out the registers that hold tiles to who asks: component 18 of the processor's state. */
-int tiles_ready(void) { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; }
+int amx_ready(void) { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; }
 
 /* Read 16 rows of 32 numbers, of which `rows` and `columns` are there. */
 static inline void read_rows(const uint16_t *from, int64_t row, int64_t rows, int64_t columns, __m512i r[SIDE]) {
@@ -128,10 +128,10 @@ static inline __m512 sigmoid(__m512 x) {
     return _mm512_mul_ps(close, _mm512_fnmadd_ps(sum, close, _mm512_set1_ps(2.0f)));
 }
 
-/* out = left right + bias, (rows, columns), the first `squashed` columns through the sigmoid; `bias` may be none. Returns 0, or 1 where memory
+/* out = left right + bias, (rows, columns), the first `n_sigmoid` columns through the sigmoid; `bias` may be none. Returns 0, or 1 where memory
    is short. */
-int layer(const uint16_t *left, int64_t left_row, int left_turned, const uint16_t *right, int64_t right_row, int right_turned, const uint16_t *bias,
-          uint16_t *out, int64_t out_row, int64_t rows, int64_t inner, int64_t columns, int64_t squashed, int threads) {
+int amx_layer(const uint16_t *left, int64_t left_row, int left_turned, const uint16_t *right, int64_t right_row, int right_turned, const uint16_t *bias,
+          uint16_t *out, int64_t out_row, int64_t rows, int64_t inner, int64_t columns, int64_t n_sigmoid, int threads) {
     const Matrix one = {left, left_row, left_turned}, other = {right, right_row, right_turned};
     const int64_t steps = parts(inner, DEEP), wide = parts(columns, 2 * SIDE), band = 2 * steps * TILE, most = 8; /* bands: 256 rows */
     const int64_t blocks = parts(rows, 2 * SIDE * most), shares = blocks < threads ? least(threads, wide) : 1, share = parts(wide, shares);
@@ -149,14 +149,14 @@ int layer(const uint16_t *left, int64_t left_row, int left_turned, const uint16_
                 if (!laid) continue;
                 for (int64_t i = start; i < end; i += 2 * SIDE) lay_left(one, i, end, inner, beside + (i - start) / (2 * SIDE) * band);
                 for (int64_t column = 2 * SIDE * share * part; column < least(2 * SIDE * share * (part + 1), columns); column += 2 * SIDE) {
-                    const uint32_t there = first(columns - column), through = first(squashed - column);
+                    const uint32_t there = first(columns - column), through = first(n_sigmoid - column);
                     const __m512i more = bias ? _mm512_maskz_loadu_epi16(there, bias + column) : _mm512_setzero_si512();
                     lay_right(other, column, inner, columns, laid);
                     for (int64_t i = start; i < end; i += 2 * SIDE) {
                         multiply(beside + (i - start) / (2 * SIDE) * band, laid, steps, end - i, sums);
                         for (int64_t r = 0; r < least(2 * SIDE, end - i); r++) {
-                            __m512 x = _mm512_add_ps(row_of(sums, r, 0), fine(_mm512_castsi512_si256(more)));
-                            __m512 y = _mm512_add_ps(row_of(sums, r, 1), fine(_mm512_extracti64x4_epi64(more, 1)));
+                            __m512 x = _mm512_add_ps(row_of(sums, r, 0), to_float32(_mm512_castsi512_si256(more)));
+                            __m512 y = _mm512_add_ps(row_of(sums, r, 1), to_float32(_mm512_extracti64x4_epi64(more, 1)));
                             if (through) {
                                 x = _mm512_mask_mov_ps(x, (__mmask16)through, sigmoid(x));
                                 y = _mm512_mask_mov_ps(y, (__mmask16)(through >> SIDE), sigmoid(y));
@@ -172,9 +172,9 @@ int layer(const uint16_t *left, int64_t left_row, int left_turned, const uint16_
     return missing;
 }
 
-/* i <- momentum i + factor left'right - decayed W, W <- W + i, twin <- W, for left (cases, rows) and right (cases, columns); where there is no
-   increment, W <- W + factor left'right - decayed W. Returns 0, or 1 where memory is short. */
-int learn(float *weight, float *increment, uint16_t *twin, const uint16_t *left, int64_t left_row, const uint16_t *right, int64_t right_row,
+/* v <- momentum v + factor left'right - decayed W, W <- W + v, copy <- W, for left (cases, rows) and right (cases, columns); where there is no
+   velocity, W <- W + factor left'right - decayed W. Returns 0, or 1 where memory is short. */
+int amx_update(float *weight, float *velocity, uint16_t *copy, const uint16_t *left, int64_t left_row, const uint16_t *right, int64_t right_row,
           int64_t cases, int64_t rows, int64_t columns, float momentum, float factor, float decayed, int threads) {
     const Matrix one = {left, left_row, 1}, other = {right, right_row, 0};
     const int64_t steps = parts(cases, DEEP), tall = parts(rows, 2 * SIDE), wide = parts(columns, 2 * SIDE), band = 2 * steps * TILE;
@@ -204,13 +204,13 @@ int learn(float *weight, float *increment, uint16_t *twin, const uint16_t *left,
                     __m512 now = _mm512_maskz_loadu_ps(there, weight + at);
                     __m512 move = _mm512_mul_ps(rate, row_of(sums[column / (2 * SIDE)], r, column / SIDE % 2));
                     move = _mm512_fnmadd_ps(less, now, move);
-                    if (increment) {
-                        move = _mm512_fmadd_ps(keep, _mm512_maskz_loadu_ps(there, increment + at), move);
-                        _mm512_mask_storeu_ps(increment + at, there, move);
+                    if (velocity) {
+                        move = _mm512_fmadd_ps(keep, _mm512_maskz_loadu_ps(there, velocity + at), move);
+                        _mm512_mask_storeu_ps(velocity + at, there, move);
                     }
                     now = _mm512_add_ps(now, move);
                     _mm512_mask_storeu_ps(weight + at, there, now);
-                    _mm256_mask_storeu_epi16(twin + at, there, coarse(now));
+                    _mm256_mask_storeu_epi16(copy + at, there, to_bfloat16(now));
                 }
         }
         _tile_release();
@@ -221,5 +221,5 @@ int learn(float *weight, float *increment, uint16_t *twin, const uint16_t *left,
     return missing;
 }
 #else
-int tiles_ready(void) { return 0; }
+int amx_ready(void) { return 0; }
 #endif

@@ -10,21 +10,16 @@ Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, cuda
 
-from wakesleep.foundation import distributed
+from wakesleep.compute import distributed
+from wakesleep.compute.ops import Step
 
-Step = Callable[..., None]
-"""What one minibatch does: tensors that say which (the numbers of its cases, mostly) -> changes, in place, of what it knows of."""
 WARM_UP = 3
 """Minibatches before a capture: libraries set themselves up and buffers are made when first used, which a graph cannot hold."""
-WORTH = 20
+MIN_MINIBATCHES = 20
 """Minibatches from which on a capture is worth what it costs, about as much as some minibatches."""
-enabled = True
-"""Whether anything is captured; False is for measuring, and for finding faults."""
 
 
 def replayed(step: Step, rng: torch.Generator, minibatches: int) -> Step:
@@ -62,7 +57,7 @@ def replayed(step: Step, rng: torch.Generator, minibatches: int) -> Step:
 
 def captures(rng: torch.Generator, minibatches: int) -> bool:
     """Return whether that many minibatches are captured: on a GPU, by one rank (several meet in each), and where there are enough."""
-    return enabled and rng.device.type == "cuda" and distributed.ranks() == 1 and minibatches >= WORTH
+    return rng.device.type == "cuda" and distributed.ranks() == 1 and minibatches >= MIN_MINIBATCHES
 
 
 def _captured(step: Step, static: list[Tensor], rng: torch.Generator, stream: cuda.Stream) -> cuda.CUDAGraph:
