@@ -17,11 +17,10 @@ from typing import Literal
 
 import numpy as np
 import tyro
-from wakesleep.foundation.devices import pick_device
-from wakesleep.foundation.precision import pick_precision
 
 from benchmarks import bench_measure, bench_quality
 from wakesleep.commands import shared
+from wakesleep.compute.select import pick_device, pick_precision
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.paper import results

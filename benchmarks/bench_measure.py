@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from benchmarks import bench_quality, bench_worker
 from benchmarks.bench_quality import Judged
 from benchmarks.bench_worker import GIBBS, PRODUCTS
-from wakesleep.foundation import native, products
+from wakesleep.compute import cpu, cpu_kernels
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.paper import results
 
@@ -153,11 +153,11 @@ def _workers(contestants: Sequence[Contestant]) -> Iterator[list[Worker]]:
 
 
 def contestants(dtypes: Sequence[str], peers: Path | None) -> list[Contestant]:
-    """Return who takes part: ours, also without kernels by hand, and the bound in each precision, scikit-learn, and the rivals of `peers`."""
+    """Return who takes part: ours, also without our kernels, and the bound in each precision, scikit-learn, and the rivals of `peers`."""
     here = sys.executable
     own = [Contestant(name, dtype, here) for dtype in dtypes for name in ("wakesleep", "bound")]
-    own += [Contestant("plain", dtype, here) for dtype in dtypes if native.serves()]
-    own += [Contestant("onednn", "float32", here)] if products.onednn_serves() else []
+    own += [Contestant("plain", dtype, here) for dtype in dtypes if cpu_kernels.are_built()]
+    own += [Contestant("onednn", "float32", here)] if cpu.onednn_pays() else []
     own += [Contestant("streaming", dtypes[-1], here)]
     rivals = [] if peers is None else [Contestant(name, "float32", str(peers)) for name in ("rbms", "learnergy")]
     return [*own, Contestant("scikit-learn", "float32", here), *rivals]

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wakesleep.foundation.cases import draw_binary
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import likelihood
 from wakesleep.model.rbm import RBM
 from wakesleep.paper import results
+from wakesleep.sources.cases import draw_binary
 
 RATES = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 """Where a rate is sought, for all alike: as far up as a gradient divided by its norm may want, and down to where ten passes teach little."""

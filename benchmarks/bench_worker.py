@@ -120,21 +120,21 @@ def ours(request: Request) -> Machine:
 
 
 def plain(request: Request) -> Machine:
-    """Return a pass of wakesleep without its kernels by hand."""
-    from wakesleep.foundation import native
+    """Return a pass of wakesleep without its compiled kernels."""
+    from wakesleep.compute import ops
 
-    native.by_hand = False
+    ops.use_backend("torch")
     return ours(request)
 
 
 def streaming(request: Request) -> Machine:
     """Return a pass of wakesleep over cases that stay on the disk."""
     from wakesleep.foundation.rng import generator
-    from wakesleep.foundation.shards import Shards
     from wakesleep.learning import streaming
     from wakesleep.learning.cd import CDConfig
     from wakesleep.learning.greedy import GreedyConfig
     from wakesleep.model.dbn import DBN
+    from wakesleep.sources.shards import Shards
 
     rng = generator(0)
     dbn = DBN((request["visible"], request["hidden"]), rng=rng)
@@ -220,9 +220,9 @@ def bound(request: Request) -> Machine:
 
 def onednn(request: Request) -> Machine:
     """Return the same by oneDNN, which has no way to write into memory that is already there."""
-    from wakesleep.foundation.products import by_onednn
+    from wakesleep.compute.cpu import onednn_product
 
-    return _products_alone(request, lambda left, right, out: by_onednn(left, right))
+    return _products_alone(request, lambda left, right, out: onednn_product(left, right))
 
 
 def _products_alone(request: Request, multiply: Callable[[Tensor, Tensor, Tensor], object]) -> Machine:

@@ -2,9 +2,9 @@
 
     python -m benchmarks.gpu --out results/speed.json
 
-cases per second of CD-1 with minibatches captured and plain, the whole recipe of 2006 in minutes with its test error, rbms and learnergy on
-the same GPU (`--peers`, the Python that holds them), and several nets at once against one after another. It needs PyTorch, NumPy, Pillow and
-the files of MNIST, nothing of what the command line and the page need. Run nothing else on that GPU.
+cases per second of CD-1 with minibatches captured and plain, the whole recipe of 2006 in minutes with its test error, and rbms and
+learnergy on the same GPU (`--peers`, the Python that holds them). It needs PyTorch, NumPy, Pillow and the files of MNIST, nothing of what
+the command line and the page need. Run nothing else on that GPU.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ import torch
 
 from benchmarks import bench_measure
 from benchmarks.bench_measure import Contestant
+from wakesleep.compute import cuda_graphs, machine, select
 from wakesleep.data import Split, hold_out, load
-from wakesleep.foundation import devices, graphs
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator, stream
 from wakesleep.judging import classify
-from wakesleep.learning import backprop, cd, greedy, several, up_down
+from wakesleep.learning import cd, greedy, up_down
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.records import Pass
@@ -66,11 +66,9 @@ class Plan:
     """Further passes on all cases."""
     held_out: int = 10_000
     """The last training cases, which the recipe's first two stages do not see."""
-    side_by_side: int = 3
-    """Passes a layer, and of backpropagation, with which several nets at once are compared with one."""
 
 
-SMOKE = Plan(rounds=2, turns=2, hidden=16, sizes=(64, 16, 16, 32), greedy=1, updown=2, more=1, held_out=100, side_by_side=1)
+SMOKE = Plan(rounds=2, turns=2, hidden=16, sizes=(64, 16, 16, 32), greedy=1, updown=2, more=1, held_out=100)
 """The same in seconds, on random pixels: it shows that everything works, and its figures mean nothing."""
 
 
@@ -112,11 +110,12 @@ def cd1(work: Work) -> None:
         for way in ("plain", "captured"):
             rng = stream(work.seeds[0], "cd1", work.device)
             rbm = RBM(cases.shape[1], work.plan.hidden, rng=rng)
-            graphs.enabled = way == "captured"
+            enough = cuda_graphs.MIN_MINIBATCHES
+            cuda_graphs.MIN_MINIBATCHES = enough if way == "captured" else sys.maxsize
             try:
                 took = seconds(cd.epochs(rbm, cases, config=config, rng=rng, classes=work.train.labels, dtype=getattr(torch, dtype)))
             finally:
-                graphs.enabled = True
+                cuda_graphs.MIN_MINIBATCHES = enough
             rates[dtype, way] = [len(cases) / each for each in took]
             work.save(f"gpu-cd1-{dtype}-{way}", "cases_per_second", rates[dtype, way], precision=dtype)
     best = max(("float32", "bfloat16"), key=lambda dtype: statistics.median(rates[dtype, "captured"]))
@@ -181,42 +180,7 @@ def peers(work: Work) -> None:
         work.save("gpu-against-peers", "speedup", found[name], precision=best.who.dtype, versions=about, compared=name)
 
 
-def seeds(work: Work) -> None:
-    """Several nets at once against one alone: how many times as fast they are as one after another would be, in each of two stages."""
-    plan, count, images, labels = work.plan, len(work.seeds), work.train.images, work.train.labels
-    assert labels is not None
-
-    def pretraining(passes: int) -> tuple[float, float]:
-        each = GreedyConfig(CDConfig(passes=passes), CDConfig(passes=passes))
-        one, *rest = [DBN(plan.sizes, labels=10, rng=stream(seed, "init", work.device)) for seed in (work.seeds[0], *work.seeds)]
-        rng = stream(work.seeds[0], "pretrain", work.device)
-        alone = _minutes(greedy.epochs(one, images, labels, config=each, rng=rng))
-        return alone, _minutes(several.pretrain(rest, images, labels, config=each, rng=rng))
-
-    def fine_tuning(passes: int) -> tuple[float, float]:
-        config = backprop.BackpropConfig(passes=passes)
-        sizes = (*plan.sizes, 10)
-        one, *rest = [backprop.random_classifier(sizes, rng=stream(seed, "init", work.device)) for seed in (work.seeds[0], *work.seeds)]
-        rng = stream(work.seeds[0], "backprop", work.device)
-        alone = _minutes(backprop.epochs(one, images, labels, config=config, rng=rng))
-        return alone, _minutes(several.finetune(rest, images, labels, config=config, rng=rng))
-
-    for name, learn in (("pretraining", pretraining), ("backprop", fine_tuning)):
-        learn(1)
-        alone, together = learn(plan.side_by_side)
-        notes = {"nets": count, "minutes_alone": round(alone, 4), "minutes_together": round(together, 4), "precision": "float32"}
-        work.save(f"gpu-seeds-{name}", "times_one_after_another", [count * alone / together], **{**notes, "seeds": work.seeds})
-
-
-def _minutes(records: Iterator[Pass]) -> float:
-    """Return the minutes of all passes."""
-    began = time.perf_counter()
-    for _ in records:
-        pass
-    return (time.perf_counter() - began) / 60
-
-
-DO: dict[str, Callable[[Work], None]] = {"cd1": cd1, "recipe": recipe, "peers": peers, "seeds": seeds}
+DO: dict[str, Callable[[Work], None]] = {"cd1": cd1, "recipe": recipe, "peers": peers}
 
 
 def options(argv: list[str]) -> argparse.Namespace:
@@ -224,7 +188,7 @@ def options(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, help="where the rows go; results/speed.json, and with --smoke nowhere")
     parser.add_argument("--parts", nargs="+", choices=list(DO), default=list(DO), help="what to measure, in this order")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5], help="as many nets at once; all else takes the first")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1], help="the first is taken")
     parser.add_argument("--peers", type=Path, help="the Python of an environment that holds rbms and learnergy; without it they are skipped")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="of the recipe's products")
     parser.add_argument("--device", default="auto", help="cuda, cuda:1, ...; auto takes the GPU")
@@ -255,7 +219,7 @@ def main(argv: list[str]) -> None:
         ConfigError: there is no GPU, and --smoke was not asked for.
     """
     args = options(argv)
-    device = devices.pick_device(args.device)
+    device = select.pick_device(args.device)
     if device.type != "cuda" and not args.smoke:
         raise ConfigError(
             f"these figures are a GPU's, and the device is {device}; run this where torch.cuda.is_available() says True, "
@@ -270,7 +234,7 @@ def main(argv: list[str]) -> None:
 
     train, test = cases(args, device)
     command = shlex.join(["python", "-m", "benchmarks.gpu", *argv])
-    notes = {"command": command, "device": devices.describe(device), "versions": devices.versions()}
+    notes = {"command": command, "device": machine.describe(device), "versions": machine.versions()}
     dtype: torch.dtype = getattr(torch, args.precision)
     work = Work(SMOKE if args.smoke else Plan(), train, test, device, dtype, tuple(args.seeds), args.peers, keep, notes)
     for part in args.parts:

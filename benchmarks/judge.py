@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from wakesleep import checkpoint
 from wakesleep.data import Split
-from wakesleep.foundation import cases as rows
 from wakesleep.foundation.rng import generator
+from wakesleep.sources import cases as rows
 
 
 def convolutional(shape: tuple[int, int], classes: int) -> nn.Sequential:

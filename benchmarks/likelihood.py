@@ -26,7 +26,6 @@ from torch import Tensor
 from wakesleep import checkpoint
 from wakesleep.compute.select import pick_precision
 from wakesleep.data import load
-from wakesleep.foundation.cases import as_probs, chunks, draw_binary
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import ais, exact, likelihood, monitor
@@ -37,6 +36,7 @@ from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
 from wakesleep.paper import results
+from wakesleep.sources.cases import as_probs, chunks, draw_binary
 
 PARTS = ("against-exact", "exact-seconds", "monitors", "layers", "rbm", "dbn", "published-seconds")
 

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 import tyro
 
-from wakesleep.foundation import distributed
+from wakesleep.compute import distributed
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd
 from wakesleep.learning.cd import CDConfig

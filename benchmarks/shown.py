@@ -179,8 +179,6 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("", "gpu-recipe-updown-50k", "test_error_percent", "test error, %"),
             ("then 59 on all 60,000", "gpu-recipe-updown", "minutes", "minutes so far"),
             ("", "gpu-recipe-updown", "test_error_percent", "test error, %"),
-            ("five nets at once, pretraining", "gpu-seeds-pretraining", "times_one_after_another", "times one after another"),
-            ("the same, backpropagation", "gpu-seeds-backprop", "times_one_after_another", "times one after another"),
         ],
     ),
     "likelihood": (

@@ -23,10 +23,10 @@ from torch import Tensor
 from benchmarks import judge
 from wakesleep import checkpoint
 from wakesleep.data import load
-from wakesleep.foundation.cases import as_probs
 from wakesleep.foundation.rng import generator
 from wakesleep.paper import results
 from wakesleep.sampling import dreams
+from wakesleep.sources.cases import as_probs
 
 SHOWN = 28
 """Side of a picture, pixels."""

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from wakesleep.data import Dataset, Split, hold_out
-from wakesleep.foundation.cases import as_probs, draw_binary, order
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import likelihood, monitor
@@ -25,6 +24,7 @@ from wakesleep.learning import greedy
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.model.dbn import DBN
+from wakesleep.sources.cases import as_probs, draw_binary, order
 
 SHAPES: tuple[tuple[int, ...], ...] = ((50,), (100,), (200,), (500,), (100, 100), (200, 200), (500, 500), (200, 200, 200), (200, 200, 500))
 """Hidden layers of the candidates: three widths and three depths around the usual ones."""

@@ -20,7 +20,6 @@ from torch import Tensor
 from wakesleep import checkpoint
 from wakesleep.data import Dataset, Split, some
 from wakesleep.foundation import files
-from wakesleep.foundation.cases import as_probs, chunks, draw_binary, require_binary
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import ais, classify, exact, likelihood
@@ -29,6 +28,7 @@ from wakesleep.judging.likelihood import LogZ, Score
 from wakesleep.learning import greedy
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
+from wakesleep.sources.cases import as_probs, chunks, draw_binary, require_binary
 
 Say = Callable[[str], None]
 MOST_CASES = 20_000

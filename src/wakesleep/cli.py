@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"wakesleep {__version__}")
             return 0
         call = parse(argv)
-        return call.run(call.args, shlex.join(["wakesleep", *argv]))
+        return _run(call, shlex.join(["wakesleep", *argv]))
     except WakesleepError as error:
         print(f"wakesleep: {error}", file=sys.stderr)
         return 1
@@ -91,6 +91,16 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         print(f"wakesleep: {error}; check that the path exists and that there is space", file=sys.stderr)
         return 1
+
+
+def _run(call: Call, command: str) -> int:
+    """Let a command do its work, by the backend that it was called with."""
+    if not hasattr(call.args, "backend"):
+        return call.run(call.args, command)
+    from wakesleep.compute import ops
+
+    with ops.backend(call.args.backend):
+        return call.run(call.args, command)
 
 
 def overview() -> str:

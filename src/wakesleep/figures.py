@@ -12,7 +12,6 @@ from torch import Tensor
 from wakesleep import checkpoint, plots
 from wakesleep.data import Dataset, some
 from wakesleep.foundation import files
-from wakesleep.foundation.cases import as_probs
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import insight
 from wakesleep.learning import greedy
@@ -20,6 +19,7 @@ from wakesleep.learning.cd import CDConfig, Contrast
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
 from wakesleep.sampling import dreams
+from wakesleep.sources.cases import as_probs
 
 DREAMS_A_LABEL = 10
 FREE_DREAMS = 100

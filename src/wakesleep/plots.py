@@ -1,4 +1,4 @@
-"""Figures from arrays: tiles of pictures, receptive fields, curves. Nothing here knows of runs or learning."""
+"""Figures from arrays: grids of pictures, receptive fields, curves. Nothing here knows of runs or learning."""
 
 from __future__ import annotations
 

@@ -28,16 +28,16 @@ from wakesleep.compute import distributed, machine, select
 from wakesleep.compute.select import pick_precision
 from wakesleep.data import KNOWN, Dataset, Split, hold_out, match_classes, prepared, some
 from wakesleep.foundation import files
-from wakesleep.foundation.cases import order
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.rng import generator, stream
-from wakesleep.foundation.shards import Shards
 from wakesleep.judging import classify, monitor
 from wakesleep.learning import backprop, greedy, hybrid, streaming, up_down
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.records import Pass, State
 from wakesleep.model.dbn import DBN
 from wakesleep.settings import TrainConfig, for_this_rank, read_config, to_json
+from wakesleep.sources.cases import order
+from wakesleep.sources.shards import Shards
 
 Step = tuple[Pass, State]
 Say = Callable[[str], None]

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from wakesleep import figures
-from wakesleep.compute import machine
+from wakesleep.compute import machine, select
 from wakesleep.compute.machine import product_rate
 from wakesleep.foundation import files
 from wakesleep.learning import greedy
@@ -113,7 +113,7 @@ def announce(job: Job) -> Iterator[str]:
     yield f"{job.dataset.name}: {job.cases:,} training cases, {0 if job.validation is None else len(job.validation):,} held out"
     yield from job.dataset.found
     labels = f" <- {job.dbn.labels} labels" if job.dbn.labels else ""
-    where = f"{machine.describe(job.device)}, products in {job.config.precision}"
+    where = f"{machine.describe(job.device)}, products in {job.config.precision}, backend {select.backend()}"
     yield f"net: {'-'.join(map(str, job.dbn.sizes))}{labels}, on {where}, seed {job.config.seed}"
     yield f"minibatches and learning rates: {', '.join(_steps(job))}"
     ahead = minutes(job)

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from wakesleep.foundation import cases, distributed
+from wakesleep.compute import distributed
+from wakesleep.compute.cpu import CPU
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop, cd, greedy, hybrid, up_down
 from wakesleep.learning.backprop import BackpropConfig
@@ -24,6 +25,7 @@ from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.up_down import UpDownConfig
 from wakesleep.model import units
 from wakesleep.model.dbn import DBN
+from wakesleep.sources import cases
 
 
 def certain(self: object, mean: torch.Tensor, rng: torch.Generator, out: torch.Tensor | None = None) -> torch.Tensor:
@@ -37,7 +39,7 @@ def first(probs: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
 def learn() -> dict[str, torch.Tensor]:
     """Return the weights after two passes of each algorithm over 100 cases in minibatches of 20."""
     cases.order = lambda labels, n, rng, weights=None: torch.arange(n)
-    units.Bernoulli.sample = units.Softmax.sample = certain
+    CPU.sample_bernoulli = units.Softmax.sample = certain
     cd.pick = up_down.pick = first
     up_down.random_hidden = lambda rbm, count, rng: torch.full((count, rbm.hidden.size), 0.5)
     begin = cd.start

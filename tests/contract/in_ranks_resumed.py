@@ -15,8 +15,8 @@ from torch import distributed as dist
 
 from helpers import small_config
 from wakesleep import recipe
+from wakesleep.compute import distributed
 from wakesleep.data import load
-from wakesleep.foundation import distributed
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.up_down import UpDownConfig

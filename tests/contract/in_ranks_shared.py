@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from wakesleep.foundation import distributed, shared_memory
+from wakesleep.compute import distributed, shared_memory
 
 
 def refuse(*_: object) -> int:

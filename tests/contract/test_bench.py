@@ -23,17 +23,17 @@ from benchmarks import bench_quality, bench_worker
 from benchmarks.bench import main
 from benchmarks.bench_measure import Cell, Contestant
 from benchmarks.bench_quality import Judged, Score
-from wakesleep.foundation import native, products
-from wakesleep.foundation.cases import draw_binary
+from wakesleep.compute import cpu, cpu_kernels, ops, select
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
-from wakesleep.foundation.shards import Shards
 from wakesleep.judging import exact
 from wakesleep.judging.ais import Estimate
 from wakesleep.judging.likelihood import LogZ
 from wakesleep.learning import cd, streaming
 from wakesleep.learning.cd import CDConfig
 from wakesleep.model.rbm import RBM
+from wakesleep.sources.cases import draw_binary
+from wakesleep.sources.shards import Shards
 
 REQUEST = {"threads": 1, "visible": 64, "hidden": 16, "sizes": (64, 16, 16, 32), "labels": 10, "steps": 3, "batch": 10, "cases": 30}
 
@@ -128,15 +128,15 @@ def test_both_libraries_make_the_same_products(kind: str, monkeypatch: pytest.Mo
 
 def test_onednn_takes_part_where_it_is_the_faster_library(monkeypatch: pytest.MonkeyPatch) -> None:
     for faster in (True, False):
-        monkeypatch.setattr(products, "onednn_serves", lambda faster=faster: faster)
+        monkeypatch.setattr(cpu, "onednn_pays", lambda faster=faster: faster)
         names = [(who.name, who.dtype) for who in bench.contestants(["float32", "bfloat16"], None)]
         assert names.count(("onednn", "float32")) == faster
         assert ("onednn", "bfloat16") not in names
 
 
-def test_the_plain_way_takes_part_where_kernels_by_hand_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_plain_way_takes_part_where_our_kernels_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     for there in (True, False):
-        monkeypatch.setattr(native, "serves", lambda there=there: there)
+        monkeypatch.setattr(cpu_kernels, "are_built", lambda there=there: there)
         names = [(who.name, who.dtype) for who in bench.contestants(["float32", "bfloat16"], None)]
         assert [names.count(("plain", dtype)) for dtype in ("float32", "bfloat16")] == [there] * 2
     for default, expected in (("float32", {"cd1-float32-by-hand"}), ("bfloat16", {"cd1-float32-by-hand", "cd1-by-hand", "updown-k3-by-hand"})):
@@ -149,9 +149,9 @@ def test_the_plain_way_takes_part_where_kernels_by_hand_are_there(monkeypatch: p
     assert [work for work in ("cd1", "cd10", "pcd", "updown-k3", "backprop", "dreaming", "ais", "streaming") if plain.can(work)] == [
         *("cd1", "cd10", "pcd", "updown-k3")
     ]
-    monkeypatch.setattr(native, "by_hand", True)
-    bench_worker.CONTESTANTS["plain"]({**REQUEST, "work": "cd1", "dtype": "float32"})
-    assert not native.by_hand
+    with ops.backend("auto"):
+        bench_worker.CONTESTANTS["plain"]({**REQUEST, "work": "cd1", "dtype": "float32"})
+        assert select.backend() == "torch"
 
 
 def add_product(total: torch.Size, left: torch.Size, right: torch.Size, **_: object) -> int:

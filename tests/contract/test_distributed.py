@@ -18,7 +18,7 @@ from benchmarks import ranks
 from helpers import SMALL_ARGUMENTS
 from wakesleep import checkpoint
 from wakesleep.cli import main
-from wakesleep.foundation import distributed, shared_memory
+from wakesleep.compute import distributed, shared_memory
 from wakesleep.foundation.errors import ConfigError
 
 TOLERANCE = 2e-5

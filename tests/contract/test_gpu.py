@@ -16,7 +16,7 @@ from benchmarks import bench_measure as bench
 from benchmarks import bench_worker, gpu
 from benchmarks.bench_measure import Cell
 from helpers import real_folder
-from wakesleep.foundation import graphs
+from wakesleep.compute import cuda_graphs
 from wakesleep.foundation.errors import ConfigError
 
 FIELDS = "table row metric value low high seeds reported command device threads minutes date commit".split()
@@ -32,21 +32,19 @@ def test_the_smoke_sized_command_measures_everything(tmp_path: Path, capsys: pyt
     assert set(found) == {
         *((name, "cases_per_second") for name in (*ways, "gpu-cd1")),
         *((name, metric) for name in stages for metric in ("minutes", "test_error_percent")),
-        *((f"gpu-seeds-{name}", "times_one_after_another") for name in ("pretraining", "backprop")),
     }
     for row in rows:
         assert list(row)[: len(FIELDS)] == FIELDS
         assert row["table"] == "speed"
         assert row["value"] > 0 or (row["metric"] == "minutes" and row["value"] == 0)  # rounded: three milliseconds are no minutes
         assert row["command"].startswith("python -m benchmarks.gpu --smoke")
-        assert row["seeds"] == ([3, 4] if "seeds" in row["row"] else [3])
+        assert row["seeds"] == [3]
     assert found["gpu-cd1", "cases_per_second"]["value"] == max(found[name, "cases_per_second"]["value"] for name in ways if "captured" in name)
     assert list(found["gpu-recipe-updown", "minutes"]["stages"]) == ["greedy", "updown-50k", "updown"]
     minutes = [found[name, "minutes"]["stages"] for name in stages]
     assert sum(minutes[-1].values()) == pytest.approx(found["gpu-recipe-updown", "minutes"]["value"], abs=2e-3)
-    assert found["gpu-seeds-backprop", "times_one_after_another"]["nets"] == 2
     assert "skipped: PackageNotFoundError" in said
-    assert graphs.enabled
+    assert cuda_graphs.MIN_MINIBATCHES == 20
 
 
 def test_the_recipe_is_that_of_2006(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,16 +69,14 @@ def test_the_recipe_is_that_of_2006(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert more.learning_rate < long.learning_rate
 
 
-def test_nets_at_once_are_compared_with_as_many_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    took, out = iter([9.0, 9.0, 3.0, 2.0] * 2), tmp_path / "speed.json"  # the first two only warm up
-    monkeypatch.setattr(gpu, "_minutes", lambda records: next(took))
-    gpu.main(["--smoke", "--parts", "seeds", "--seeds", "1", "2", "3", "4", "--out", str(out)])
-    assert [row["value"] for row in json.loads(out.read_text())] == [6, 6]
-
-
 def test_captures_are_off_for_the_plain_figures_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     seen, real = [], gpu.cd.epochs
-    monkeypatch.setattr(gpu.cd, "epochs", lambda *given, **options: seen.append((graphs.enabled, options["dtype"])) or real(*given, **options))
+
+    def epochs(*given: object, **options: object) -> object:
+        seen.append((cuda_graphs.MIN_MINIBATCHES == 20, options["dtype"]))
+        return real(*given, **options)
+
+    monkeypatch.setattr(gpu.cd, "epochs", epochs)
     gpu.main(["--smoke", "--parts", "cd1"])
     assert seen == [(on, dtype) for dtype in (torch.float32, torch.bfloat16) for on in (False, True)]
 
@@ -92,7 +88,7 @@ def test_captures_are_on_again_whatever_happens(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(gpu.cd, "epochs", fail)
     with pytest.raises(KeyboardInterrupt):
         gpu.main(["--smoke", "--parts", "cd1"])
-    assert graphs.enabled
+    assert cuda_graphs.MIN_MINIBATCHES == 20
 
 
 def test_the_fastest_rival_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +118,7 @@ def test_what_was_measured_is_saved_when_a_later_part_fails(tmp_path: Path, monk
     monkeypatch.setitem(gpu.DO, "recipe", fail)
     out = tmp_path / "speed.json"
     with pytest.raises(KeyboardInterrupt):
-        gpu.main(["--smoke", "--parts", "cd1", "recipe", "seeds", "--out", str(out)])
+        gpu.main(["--smoke", "--parts", "cd1", "recipe", "peers", "--out", str(out)])
     assert [row["row"] for row in json.loads(out.read_text())][-2:] == ["gpu-cd1", "gpu-recipe-greedy"]
 
 
@@ -139,7 +135,7 @@ def test_it_needs_neither_the_command_line_nor_the_page(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "gpu-seeds-backprop" in done.stdout
+    assert "gpu-recipe-updown" in done.stdout
     assert "no --peers" in done.stdout
     assert not list(tmp_path.iterdir()), "smoke-sized figures go nowhere unless asked to"
 

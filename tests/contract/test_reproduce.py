@@ -12,9 +12,9 @@ import torch
 from benchmarks import tables_figures as figures
 from wakesleep.cli import main
 from wakesleep.commands.reproduce import NAMES
+from wakesleep.compute.machine import describe
+from wakesleep.compute.select import pick_device
 from wakesleep.data import Dataset, Split
-from wakesleep.foundation.cases import UNLABELLED
-from wakesleep.foundation.devices import describe, pick_device
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop
 from wakesleep.learning.cd import CDConfig
@@ -23,6 +23,7 @@ from wakesleep.paper import costs, few_labels, pretraining, results, runs
 from wakesleep.paper.runs import Bench, Done, learn, toy
 from wakesleep.paper.tables import TABLES
 from wakesleep.settings import preset
+from wakesleep.sources.cases import UNLABELLED
 
 EXPECTED = {
     "strategies": {"strategy-evolution", "strategy-denial-hand-made", "strategy-generation", "strategy-procrastination-k-means"},
@@ -199,7 +200,7 @@ def test_the_memory_learns_from_a_few_labels_and_from_all(known: int, digits: Da
 
 
 def test_choices_of_labels_are_balanced_and_differ(digits: Dataset) -> None:
-    from wakesleep.foundation.cases import order
+    from wakesleep.sources.cases import order
 
     labels = digits.train.labels
     assert labels is not None

@@ -16,8 +16,8 @@ import torch
 from helpers import small_config
 from wakesleep import checkpoint, recipe, report
 from wakesleep.cli import main
+from wakesleep.compute import distributed
 from wakesleep.data import load, on_disk
-from wakesleep.foundation import distributed
 from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig

@@ -33,7 +33,7 @@ def test_the_wheel_holds_the_package_and_its_types(wheel: Path) -> None:
     sources = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*.py")}
     page = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src/wakesleep/app").rglob("*.*") if "__pycache__" not in path.parts}
     assert {"wakesleep/app/static/index.html", "wakesleep/app/model/model.safetensors"} <= page
-    assert sources | page | {"wakesleep/py.typed", "wakesleep/foundation/native.c", "wakesleep/foundation/tiles.c"} <= names
+    assert sources | page | {"wakesleep/py.typed", "wakesleep/compute/csrc/kernels.c", "wakesleep/compute/csrc/amx.c"} <= names
     assert not [name for name in names if name.startswith(("tests", "docs", "results", "benchmarks"))]
 
 

@@ -11,9 +11,9 @@ from PIL import Image
 
 from wakesleep.data import DataError, Preparation, from_header, ink_field, load, match_classes, preparation, prepared, read_picture, some
 from wakesleep.data.preparation import before, settle, votes
-from wakesleep.foundation.cases import as_probs
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.options import RAW, PictureOptions
+from wakesleep.sources.cases import as_probs
 
 
 def enlarged(digits, count, side=28, dark=True):

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, one_hot
 
-from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.model.dbn import DBN
+from wakesleep.sources import cases as rows
 
 
 def net(labels=3, seed=0):

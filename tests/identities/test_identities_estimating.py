@@ -4,7 +4,6 @@ import pytest
 import torch
 from exact import TIGHT, assert_frequencies, draw, index_of, joint, labelled, small_rbm, states
 
-from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import meanfield
@@ -14,6 +13,7 @@ from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.model.dbn import DBN
 from wakesleep.sampling import missing
+from wakesleep.sources import cases as rows
 
 
 def test_pseudo_likelihood_is_the_product_of_conditionals():

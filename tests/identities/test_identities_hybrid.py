@@ -7,6 +7,7 @@ import torch
 from exact import TIGHT
 from test_identities_up_down import small_net, some_images, some_labels
 
+from wakesleep.compute.reference import gradient
 from wakesleep.foundation.errors import ConfigError, DataError, DivergedError
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import classify
@@ -40,29 +41,21 @@ def test_the_gradient_is_autograd_of_log_p_of_the_label(sizes, unlabelled):
     torch.testing.assert_close(log_probs, exact.detach(), **TIGHT)
     known = labels != UNLABELLED
     (exact[known].gather(1, labels[known].unsqueeze(1)).mean()).backward()
-    found = {name: left.t() @ right / told.cases for name, (left, right) in told.products.items()} | told.gradients
+    found = {name: sum(map(gradient, terms)) for name, terms in told.items()}
     expected = {name: parameter.grad for name, parameter in moving.named_parameters() if parameter.grad is not None}
     assert set(found) == set(expected)
-    for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, **TIGHT)
+    for name, exact_gradient in expected.items():
+        torch.testing.assert_close(found[name], exact_gradient, **TIGHT)
 
 
-def hand_step(dbn, state, lessons, config):
-    """Hinton's rule, written out, for the parameters that the (lesson, weight) pairs name."""
+def hand_step(dbn, state, weighted, config):
+    """Hinton's rule, written out, for the parameters that the (gradients, weight) pairs name."""
     for name, parameter in dbn.named_parameters():
-        gradients = []
-        for lesson, weight in lessons:
-            if name in lesson.products:
-                left, right = lesson.products[name]
-                gradients.append(weight * left.t() @ right / lesson.cases)
-            if name in lesson.gradients:
-                gradients.append(weight * lesson.gradients[name])
-            if name in lesson.sums:
-                gradients.append(weight * lesson.sums[name].sum(0) / lesson.cases)
-        if gradients:
+        terms = [weight * gradient(term) for gradients, weight in weighted for term in gradients.get(name, [])]
+        if terms:
             decay = config.weight_decay if name == "memory.weight" else 0.0
             velocity = state[f"increment.{name}"]
-            velocity.copy_(config.momentum * velocity + config.learning_rate * (sum(gradients) - decay * parameter))
+            velocity.copy_(config.momentum * velocity + config.learning_rate * (sum(terms) - decay * parameter))
             parameter.add_(velocity)
 
 
@@ -74,7 +67,7 @@ def test_one_update_is_the_weighted_sum_or_the_two_in_turn(alternate):
     hand, rng = deepcopy(dbn), generator(4)
     state = up_down.start(hand, updown, rng)
     index = up_down.rows.order(labels + 1, 64, rng)
-    generative = up_down.lesson(up_down.phases(hand, images[index], labels[index], steps=3, config=updown, rng=rng))
+    generative = up_down.gradients(up_down.phases(hand, images[index], labels[index], steps=3, config=updown, rng=rng))
     if alternate:
         hand_step(hand, state, [(generative, 1.0)], updown)
     told, _ = hybrid.discriminative(hand, images[index], labels[index])

@@ -5,16 +5,16 @@ import pytest
 import torch
 
 import wakesleep as ws
-from wakesleep.foundation.cases import UNLABELLED
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import ais, bound, exact, insight, likelihood, meanfield, pseudo
-from wakesleep.learning import backprop, cd, greedy, hybrid, robust, several, strategies, up_down, wake_sleep
+from wakesleep.learning import backprop, cd, greedy, hybrid, robust, strategies, up_down, wake_sleep
 from wakesleep.learning.configs import BackpropConfig, CDConfig, GreedyConfig, HybridConfig, UpDownConfig
 from wakesleep.learning.robust import RobustConfig
 from wakesleep.learning.strategies import AutoencoderConfig, EvolutionConfig
 from wakesleep.learning.wake_sleep import WakeSleepConfig
 from wakesleep.sampling import dreams, missing
+from wakesleep.sources.cases import UNLABELLED
 
 CASES = torch.rand(12, 6, generator=generator(3))
 LABELS = torch.arange(12) % 3
@@ -37,7 +37,6 @@ def rng():
 LABELLED = {
     "greedy": lambda cases, labels: greedy.epochs(dbn(), cases, labels, config=GreedyConfig(ONE, ONE), rng=rng()),
     "greedy chunk": lambda cases, labels: iter([greedy.chunk(dbn(), cases, labels, config=GreedyConfig(ONE, ONE), rng=rng())]),
-    "several pretrain": lambda cases, labels: several.pretrain([dbn()], cases, labels, config=GreedyConfig(ONE, ONE), rng=rng()),
     "up-down": lambda cases, labels: up_down.epochs(dbn(), cases, labels, config=UPDOWN, rng=rng()),
     "hybrid": lambda cases, labels: hybrid.epochs(dbn(), cases, labels, config=HybridConfig(UPDOWN), rng=rng()),
 }
@@ -46,7 +45,6 @@ FULLY_LABELLED = {
     "conjugate gradient": lambda cases, labels: backprop.epochs(
         net(), cases, labels, config=BackpropConfig(passes=1, method="cg", sample_pixels=False), rng=rng()
     ),
-    "several finetune": lambda cases, labels: several.finetune([net()], cases, labels, config=BackpropConfig(passes=1), rng=rng()),
     "robust": lambda cases, labels: robust.epochs(net(), cases, labels, config=RobustConfig(passes=1), rng=rng()),
     "evolution": lambda cases, labels: strategies.evolve(net(), cases, labels, config=EvolutionConfig(passes=1), rng=rng()),
     "cd": lambda cases, labels: cd.epochs(ws.RBM(6, 4, rng=rng()), cases, classes=labels, config=ONE, rng=rng()),
@@ -256,10 +254,10 @@ def machine():
 METHODS = {
     "hidden_input": lambda states: machine().hidden_input(states),
     "hidden_probs": lambda states: machine().hidden_probs(states),
-    "draw_hidden": lambda states: machine().draw_hidden(states, rng()),
+    "sample_hidden": lambda states: machine().sample_hidden(states, rng()),
     "visible_input": lambda states: ws.RBM(4, 6, rng=rng()).visible_input(states),
     "visible_probs": lambda states: ws.RBM(4, 6, rng=rng()).visible_probs(states),
-    "draw_visible": lambda states: ws.RBM(4, 6, rng=rng()).draw_visible(states, rng()),
+    "sample_visible": lambda states: ws.RBM(4, 6, rng=rng()).sample_visible(states, rng()),
     "free_energy": lambda states: machine().free_energy(states),
     "hidden_free_energy": lambda states: ws.RBM(4, 6, rng=rng()).hidden_free_energy(states),
     "energy": lambda states: machine().energy(states, torch.zeros(12, 4)),

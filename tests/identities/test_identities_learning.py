@@ -4,6 +4,7 @@ import pytest
 import torch
 from exact import mean_log_likelihood, states
 
+from wakesleep.compute import random_bits
 from wakesleep.foundation.errors import ConfigError, DataError, DivergedError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop, cd, greedy
@@ -11,7 +12,6 @@ from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.records import check_finite
-from wakesleep.model import units
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import Bernoulli, Groups, Softmax
@@ -232,7 +232,9 @@ def test_defaults_and_edges_are_good(config):
 def test_sixteen_random_bits_favour_no_probability():
     mean = torch.full((4096,), 0.3 / 65536)
     rng = generator(0)
-    below = [float(units._thresholds(mean, rng)[0].ceil()) + 32768 for _ in range(3000)]  # how many of the 65536 numbers lie below
+    below = [
+        float((random_bits.random_offset(rng) + 65536 * mean[0]).ceil()) + 32768 for _ in range(3000)
+    ]  # how many of the 65536 numbers lie below
     assert set(below) == {0.0, 1.0}
     assert abs(sum(below) / 3000 - 0.3) < 0.03
     states = Bernoulli(4096).sample(torch.tensor([0.0, 1.0]).repeat(2048), generator(1))

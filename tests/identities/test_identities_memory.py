@@ -11,13 +11,13 @@ import sys
 
 import torch
 
-from wakesleep.foundation import devices
+from wakesleep.compute import ops
 
 def minibatch():
     made = [torch.zeros(1_000_000) for _ in range(5)]
 
 if sys.argv[1:]:
-    with devices.at_work(torch.device("cpu")):
+    with ops.operations("cpu").learning():
         minibatch()
 minibatch()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

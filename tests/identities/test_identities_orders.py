@@ -5,8 +5,8 @@ from exact import assert_frequencies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wakesleep.foundation import cases as rows
 from wakesleep.foundation.rng import generator
+from wakesleep.sources import cases as rows
 
 
 def class_counts(label, index, batch, classes):

@@ -1,11 +1,11 @@
-"""Reduced precision: what a coarse twin is, that it samples what it means, and that weights learn in full precision."""
+"""Reduced precision: what a copy in low precision is, that it samples what it means, and that weights learn in full precision."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from wakesleep.foundation import precision, select
+from wakesleep.compute import precision, select
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop, cd
@@ -34,15 +34,15 @@ def test_coarse_samples_of_neighbours_are_independent() -> None:
     assert float(correlation.abs().max()) < 5 / 100_000**0.5
 
 
-def test_a_twin_follows_its_net_and_a_net_of_the_same_type_is_its_own_twin() -> None:
+def test_a_copy_follows_its_net_and_a_net_of_the_same_type_is_its_own_copy() -> None:
     rbm = RBM(6, 4, rng=generator(0))
-    assert precision.twin(rbm, None) is rbm
-    assert precision.twin(rbm, torch.float32) is rbm
-    coarse = precision.twin(rbm, torch.bfloat16)
+    assert precision.low_precision_copy(rbm, None) is rbm
+    assert precision.low_precision_copy(rbm, torch.float32) is rbm
+    coarse = precision.low_precision_copy(rbm, torch.bfloat16)
     assert (coarse.weight.dtype, rbm.weight.dtype) == (torch.bfloat16, torch.float32)
     rbm.weight.add_(1.0)
     assert not torch.equal(coarse.weight, rbm.weight.bfloat16())
-    precision.refresh(coarse, rbm)
+    precision.sync(coarse, rbm)
     assert torch.equal(coarse.weight, rbm.weight.bfloat16())
 
 
@@ -85,13 +85,13 @@ def test_backpropagation_with_coarse_products_keeps_fine_weights() -> None:
 
 
 def test_the_choice_of_precision() -> None:
-    assert precision.pick_precision("float32", CPU) == torch.float32
-    assert precision.pick_precision("bfloat16", CPU) == torch.bfloat16
-    assert precision.pick_precision("auto", CPU) in (torch.float32, torch.bfloat16)
+    assert select.pick_precision("float32", CPU) == torch.float32
+    assert select.pick_precision("bfloat16", CPU) == torch.bfloat16
+    assert select.pick_precision("auto", CPU) in (torch.float32, torch.bfloat16)
     with pytest.MonkeyPatch.context() as patch:
         for pays, found in ((False, torch.float32), (True, torch.bfloat16)):
             patch.setattr(select, "bfloat16_pays", lambda pays=pays: pays)
-            assert precision.pick_precision("auto", CPU) == found
-            assert precision.pick_precision("auto", torch.device("cuda")) == torch.float32
+            assert select.pick_precision("auto", CPU) == found
+            assert select.pick_precision("auto", torch.device("cuda")) == torch.float32
     with pytest.raises(ConfigError, match="'float16': expected one of auto"):
-        precision.pick_precision("float16", CPU)
+        select.pick_precision("float16", CPU)

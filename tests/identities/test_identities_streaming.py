@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from wakesleep.foundation import distributed
+from wakesleep.compute import distributed
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
-from wakesleep.foundation.shards import Chunk, Shards
 from wakesleep.learning import backprop, cd, chains, greedy, streaming
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.model.dbn import DBN
+from wakesleep.sources.shards import Chunk, Shards
 
 EACH = GreedyConfig(CDConfig(passes=2, batch_size=5, final_learning_rate=0.01), CDConfig(passes=3, batch_size=5, initial_momentum_passes=1))
 

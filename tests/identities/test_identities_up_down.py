@@ -420,7 +420,7 @@ def test_untying_changes_nothing_until_the_first_update():
     assert set(state) == {"epoch"} | {f"increment.{name}" for name, _ in dbn.named_parameters()}
     assert all(not bool(value.any()) for name, value in state.items() if name != "epoch")
     taught = up_down.phases(dbn, images, some_labels(), steps=1, config=UpDownConfig(), rng=generator(4))
-    up_down.update(dbn, [(up_down.lesson(taught), 1.0)], UpDownConfig(), 0, state)
+    up_down.update(dbn, [(up_down.gradients(taught), 1.0)], UpDownConfig(), 0, state)
     for up, down in zip(dbn.recognition, dbn.generative, strict=True):
         assert float((up.weight - down.weight).abs().min()) > 0
 
@@ -483,7 +483,7 @@ def test_two_updates_follow_hintons_rule(labels):
             state_below, lapse = taught.sleep[depth]
             gradient[f"generative.{depth}.weight"], gradient[f"generative.{depth}.bias"] = error.t() @ state_above / 64, error.mean(0)
             gradient[f"recognition.{depth}.weight"], gradient[f"recognition.{depth}.bias"] = state_below.t() @ lapse / 64, lapse.mean(0)
-        up_down.update(dbn, [(up_down.lesson(taught), 1.0)], config, epoch, state)
+        up_down.update(dbn, [(up_down.gradients(taught), 1.0)], config, epoch, state)
         assert set(gradient) == set(expected)
         for name, parameter in dbn.named_parameters():
             decay = 0.03 if name == "memory.weight" else 0.0
@@ -513,7 +513,7 @@ def test_the_loop_is_phases_and_update_of_each_minibatch(labels, persistent):
         taught = up_down.phases(hand, images[index], known, steps=2, config=config, rng=rng, chains=going_on, held=holds)
         if persistent:
             chains[turn % 2, :count] = taught.top[-count:]
-        up_down.update(hand, [(up_down.lesson(taught), 1.0)], config, 0, state)
+        up_down.update(hand, [(up_down.gradients(taught), 1.0)], config, 0, state)
         error += float(taught.wake[0][0].square().sum())
     (record,) = up_down.epochs(dbn, images, labels, config=config, rng=generator(5))
     assert all(torch.equal(a, b) for a, b in zip(dbn.parameters(), hand.parameters(), strict=True))
@@ -530,15 +530,15 @@ def test_between_passes_the_net_is_the_running_mean_of_the_weights_that_learn(av
     images, labels = some_images(16, dtype=torch.float32), some_labels(16)
     still = UpDownConfig(passes=2, batch_size=8, gibbs_steps=(1,), persistent=0.5, average=0)
     taken: list[list[torch.Tensor]] = []
-    follow = up_down.increments.follow
+    apply_update = up_down.apply_update
 
     def spy(net, *args, **kwargs):
-        follow(net, *args, **kwargs)
+        apply_update(net, *args, **kwargs)
         taken.append([parameter.clone() for parameter in net.parameters()])
 
     monkeypatch.setattr(averaging, "EVERY", 1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(up_down.increments, "follow", spy)
+        patch.setattr(up_down, "apply_update", spy)
         list(up_down.epochs(plain, images, labels, config=still, rng=generator(5)))
     mean = [parameter.clone() for parameter in dbn.parameters()]
     records = up_down.epochs(dbn, images, labels, config=replace(still, average=average), rng=generator(5))

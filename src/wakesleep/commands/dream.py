@@ -10,6 +10,7 @@ from tyro.conf import Positional
 from wakesleep.commands import shared
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.options import Backend
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class Dream:
     """Seed of the random states; another seed, other dreams."""
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
+    backend: Backend | None = None
+    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the machine has, with kernels
+    compiled where they pay; torch: what PyTorch brings, nothing is compiled; reference: the plain formulas, slowly."""
     overwrite: bool = False
     """Replace the picture where it exists."""
     json: bool = False

@@ -11,6 +11,7 @@ from tyro.conf import Positional
 from wakesleep.commands import shared
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError
+from wakesleep.foundation.options import Backend
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +41,9 @@ class Evaluate:
     """Seed of the stochastic up-passes."""
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
+    backend: Backend | None = None
+    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the machine has, with kernels
+    compiled where they pay; torch: what PyTorch brings, nothing is compiled; reference: the plain formulas, slowly."""
     json: bool = False
     """Print dataset, n_test, test_errors, test_error_percent and method as JSON; where the run learned from a set without test cases,
     n_validation and so on of the cases it held out, or n_train and so on where it held out none."""

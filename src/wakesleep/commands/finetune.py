@@ -10,6 +10,7 @@ import tyro
 from tyro.conf import Positional
 
 from wakesleep.commands import shared
+from wakesleep.foundation.options import Backend
 from wakesleep.learning.configs import BackpropConfig, HybridConfig, UpDownConfig
 from wakesleep.settings import Precision, TrainConfig, read_config
 
@@ -38,6 +39,9 @@ class Finetune:
     """Seed of every random choice."""
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
+    backend: Backend | None = None
+    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the machine has, with kernels
+    compiled where they pay; torch: what PyTorch brings, nothing is compiled; reference: the plain formulas, slowly."""
     threads: int = 0
     """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or OMP_NUM_THREADS)."""
     tensorboard: bool = False

@@ -11,6 +11,7 @@ from tyro.conf import Positional
 from wakesleep.commands import shared
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.options import Backend
 
 if TYPE_CHECKING:
     from wakesleep.assess import Found
@@ -51,6 +52,9 @@ class Likelihood:
     """Seed of chains, samples and binarised pixels."""
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
+    backend: Backend | None = None
+    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the machine has, with kernels
+    compiled where they pay; torch: what PyTorch brings, nothing is compiled; reference: the plain formulas, slowly."""
     threads: int = 0
     """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or OMP_NUM_THREADS)."""
     json: bool = False

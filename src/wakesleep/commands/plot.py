@@ -11,6 +11,7 @@ from tyro.conf import Positional
 from wakesleep.commands import shared
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError
+from wakesleep.foundation.options import Backend
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +41,9 @@ class Plot:
     """Seed of dreams and of the map."""
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
+    backend: Backend | None = None
+    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the machine has, with kernels
+    compiled where they pay; torch: what PyTorch brings, nothing is compiled; reference: the plain formulas, slowly."""
     overwrite: bool = False
     """Replace pictures where they exist."""
     json: bool = False
@@ -50,10 +54,10 @@ def run(args: Plot, command: str) -> int:
     """Do it; return the exit status."""
     from wakesleep import figures
     from wakesleep.data import some
-    from wakesleep.foundation.cases import as_probs
     from wakesleep.foundation.rng import generator
     from wakesleep.judging import classify
     from wakesleep.learning import backprop
+    from wakesleep.sources.cases import as_probs
 
     if args.cases < 10:
         raise ConfigError(f"--cases {args.cases}: expected at least 10")

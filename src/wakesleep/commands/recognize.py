@@ -12,6 +12,7 @@ from tyro.conf import Positional
 from wakesleep.commands import shared
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.foundation.options import Backend
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +40,9 @@ class Recognize:
     """Seed of what it imagines."""
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
+    backend: Backend | None = None
+    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the machine has, with kernels
+    compiled where they pay; torch: what PyTorch brings, nothing is compiled; reference: the plain formulas, slowly."""
     overwrite: bool = False
     """Replace the picture where it exists."""
     json: bool = False

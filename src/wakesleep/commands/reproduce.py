@@ -12,6 +12,7 @@ from tyro.conf import Positional
 from wakesleep.commands import shared
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.options import Backend
 
 if TYPE_CHECKING:
     from wakesleep.paper.runs import Bench
@@ -37,6 +38,9 @@ class Reproduce:
     """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
+    backend: Backend | None = None
+    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the machine has, with kernels
+    compiled where they pay; torch: what PyTorch brings, nothing is compiled; reference: the plain formulas, slowly."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of matrix products; auto takes bfloat16 where the processor is fast at it."""
     threads: int = 0

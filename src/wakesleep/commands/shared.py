@@ -231,6 +231,14 @@ def meet(threads: int, device: str, before: str = "") -> torch.device:
     return distributed.join(found)
 
 
+def keep_backend(asked: str | None, before: str) -> None:
+    """Let a run that goes on compute by its own backend, which `before` describes, where neither the call nor the environment names one."""
+    from wakesleep.compute import ops, select
+
+    if asked is None and not os.environ.get(select.VARIABLE):
+        ops.use_backend(select.recorded_backend(before))
+
+
 def set_threads(threads: int) -> None:
     """Use that many CPU threads; 0 leaves the choice to PyTorch."""
     check_threads(threads)

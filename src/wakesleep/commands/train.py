@@ -11,7 +11,7 @@ import tyro
 from wakesleep.commands import shared
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.options import PictureOptions
+from wakesleep.foundation.options import Backend, PictureOptions
 from wakesleep.settings import TrainConfig, preset, read_config
 from wakesleep.settings import suited as by_number
 
@@ -39,6 +39,9 @@ class Train:
     """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
+    backend: Backend | None = None
+    """What computes; by default what WAKESLEEP_BACKEND says, else auto; a run that goes on keeps its own. auto: the fastest the machine
+    has, with kernels compiled where they pay; torch: what PyTorch brings, nothing is compiled; reference: the plain formulas, slowly."""
     threads: int = 0
     """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or OMP_NUM_THREADS); a run that goes on keeps its
     number, for sums in another order are other numbers."""
@@ -89,6 +92,7 @@ def run(args: Train, command: str) -> int:
         stopped = args.out  # a rank died, and torchrun started all of them again
     if stopped is not None:
         about = files.read_json(stopped / "provenance.json")
+        shared.keep_backend(args.backend, str(about.get("backend", "")))
     device = shared.meet(args.threads, args.device, str(about.get("device", "")))
     if stopped is not None:
         job = recipe.resume(stopped, shared.same_set(args.data, args.data_folder, about), device)

@@ -12,9 +12,11 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -135,23 +137,43 @@ def library() -> ctypes.CDLL:
 
 @cache
 def _build() -> Path | None:
-    """Return the built library, built first where it is not there yet; None where it cannot be built or loaded."""
+    """Return the built library, built first where it is not there yet; None where it cannot be built or loaded.
+
+    It is kept in a folder of the user's cache that only the user can enter, and nothing is loaded that others could have written.
+    """
     try:
         import pooch
 
         compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or ""]
         told = "\n".join([*(source.read_text(encoding="utf-8") for source in SOURCES), *compiler, *FLAGS, _machine()])
-        path = Path(pooch.os_cache("wakesleep")) / f"kernels-{hashlib.sha256(told.encode()).hexdigest()[:16]}.so"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # other processes see all of it or nothing
-                made = Path(folder) / path.name
+        folder = Path(pooch.os_cache("wakesleep")) / "kernels"
+        path = folder / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.so"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists() and _is_private(folder):
+            with tempfile.TemporaryDirectory(dir=folder) as inner:  # other processes see all of it or nothing
+                made = Path(inner) / path.name
                 subprocess.run([*compiler, *FLAGS, "-o", str(made), *map(str, SOURCES)], check=True, capture_output=True, timeout=60)
+                made.chmod(0o700)
                 made.replace(path)
+        if not (_is_private(folder) and _is_private(path)):
+            warnings.warn(
+                f"{path} could have been written by others, so that it is not loaded and PyTorch's kernels do the work; expected a folder "
+                f"and a file that this user owns and nobody else can write to: remove {folder}, and it is built anew",
+                stacklevel=2,
+            )
+            return None
         ctypes.CDLL(str(path))
     except (OSError, ImportError, ValueError, subprocess.SubprocessError):  # no compiler, none with OpenMP, no right to write or run it
         return None
     return path
+
+
+def _is_private(path: Path) -> bool:
+    """Return whether a file or folder is no link, belongs to this user, and nobody else can write to it."""
+    if not hasattr(os, "getuid"):  # Windows keeps a user's cache to the user
+        return True
+    about = path.lstat()
+    return about.st_uid == os.getuid() and not about.st_mode & 0o022 and not stat.S_ISLNK(about.st_mode)
 
 
 def _machine() -> str:

@@ -161,8 +161,8 @@ def of(tensor: Tensor) -> Operations:
     return operations(tensor.device.type)
 
 
-def use_backend(name: str) -> None:
-    """Take a backend of `select.BACKENDS` from now on in this process.
+def use_backend(name: str | None) -> None:
+    """Take a backend of `select.BACKENDS` from now on in this process; with None, what WAKESLEEP_BACKEND asks for.
 
     Raises:
         ConfigError: an unknown name.
@@ -172,9 +172,9 @@ def use_backend(name: str) -> None:
 
 
 @contextmanager
-def backend(name: str) -> Iterator[None]:
+def backend(name: str | None) -> Iterator[None]:
     """Take a backend of `select.BACKENDS` meanwhile."""
-    before = select.backend()
+    before = select.chosen_backend()
     use_backend(name)
     try:
         yield

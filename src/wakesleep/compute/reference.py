@@ -13,12 +13,11 @@ from wakesleep.compute.ops import Product, RowSum, Step, Term, accumulation_dtyp
 
 
 def gradient(term: Term) -> Tensor:
-    """Return a term of a gradient, formed."""
-    if isinstance(term, Product):
-        return term.scale * (term.left.t() @ term.right)
+    """Return a term of a gradient, formed; its scale is not rounded to the type of what it scales."""
     if isinstance(term, RowSum):
         return term.scale * term.rows.sum(0, dtype=accumulation_dtype(term.rows.dtype))
-    return term.scale * term.value
+    value = term.left.t() @ term.right if isinstance(term, Product) else term.value
+    return term.scale * value.to(accumulation_dtype(value.dtype))
 
 
 class Reference:

@@ -9,13 +9,14 @@ import os
 import platform
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.options import Backend
 
-BACKENDS = ("auto", "torch", "reference")
+BACKENDS: tuple[str, ...] = get_args(Backend)
 """auto: compiled kernels and the faster libraries where the machine has them; torch: what PyTorch brings, nothing is compiled;
 reference: the formulas in plain PyTorch."""
 VARIABLE = "WAKESLEEP_BACKEND"
@@ -54,15 +55,26 @@ def backend() -> str:
     return name
 
 
-def set_backend(name: str) -> None:
-    """Take this backend from now on; `ops.use_backend` is what to call.
+def set_backend(name: str | None) -> None:
+    """Take this backend from now on, with None what the variable asks for; `ops.use_backend` is what to call.
 
     Raises:
         ConfigError: an unknown name.
     """
-    if name not in BACKENDS:
+    if name is not None and name not in BACKENDS:
         raise ConfigError(f"backend {name!r}: expected one of {', '.join(BACKENDS)}")
-    _chosen[:] = [name]
+    _chosen[:] = [] if name is None else [name]
+
+
+def chosen_backend() -> str | None:
+    """Return the backend that was set in this process; None where the variable decides."""
+    return _chosen[0] if _chosen else None
+
+
+def recorded_backend(described: str) -> str | None:
+    """Return the backend in what `describe` once said; None where it names none."""
+    name = described.partition(";")[0]
+    return name if name in BACKENDS else None
 
 
 _chosen: list[str] = []

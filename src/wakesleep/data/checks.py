@@ -30,7 +30,9 @@ def as_array(values: object, what: str) -> Array:
         tensor: Any = values if tensors is not None and isinstance(values, tensors.Tensor) else None
         if tensor is not None:
             tensor = tensor.detach().cpu()
-            values = (tensor.float() if tensor.dtype == tensors.bfloat16 else tensor).numpy()
+            values = (
+                tensor.float() if tensor.is_floating_point() and tensor.dtype.itemsize < 4 else tensor
+            ).numpy()  # NumPy does not know all of these
         array = np.asarray(values)
     except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(f"{what} cannot be read as an array ({error}); give a dense, rectangular numpy array or tensor") from error

@@ -14,7 +14,7 @@ from wakesleep.data.files import LARGEST
 from wakesleep.foundation.errors import DataError
 
 if TYPE_CHECKING:
-    from wakesleep.foundation.shards import Files, Source
+    from wakesleep.sources.shards import Files, Source
 
 HELD_OUT = 10_000
 """Most cases that are held out for testing, as many as MNIST's: the last ones, and no more than a sixth of the set."""
@@ -47,7 +47,7 @@ def find(path: Path) -> Files | None:
     images = image_files(path)
     if not images:
         return None
-    from wakesleep.foundation import shards  # needs PyTorch
+    from wakesleep.sources import shards  # needs PyTorch
 
     labels = [image.with_name(f"labels-{image.name.removeprefix('images-')}") for image in images] if path.is_dir() else []
     stray = sorted(set(path.glob("labels-*.npy")) - set(labels)) if path.is_dir() else []
@@ -71,7 +71,7 @@ def _names(paths: Sequence[Path]) -> str:
 
 def sample(files: Files) -> Sample:
     """Read what memory holds of a set, a row a case."""
-    from wakesleep.foundation import shards
+    from wakesleep.sources import shards
 
     counts = shards.lengths(files.images, files.labels)
     ends = shards.read_until(counts, files.spare)
@@ -83,20 +83,20 @@ def sample(files: Files) -> Sample:
 
 def lengths(files: Files) -> list[int]:
     """Return how many cases each file of the set has."""
-    from wakesleep.foundation import shards
+    from wakesleep.sources import shards
 
     return shards.lengths(files.images, files.labels)
 
 
 def shape(files: Files) -> tuple[int, int]:
     """Return (rows, columns) of a picture of the set."""
-    from wakesleep.foundation import shards
+    from wakesleep.sources import shards
 
     return shape_of(shards.opened(files.images[0]))
 
 
 def _rows(sources: Sequence[Source], places: Sequence[tuple[int, int, int]]) -> Array:
-    from wakesleep.foundation import shards
+    from wakesleep.sources import shards
 
     return np.concatenate([shards.read(sources[shard], start, stop) for shard, start, stop in places])
 
@@ -111,7 +111,7 @@ def count_labels(files: Files, size: int = 1 << 20) -> Array | None:
     Raises:
         DataError: labels that cannot be.
     """
-    from wakesleep.foundation import shards
+    from wakesleep.sources import shards
 
     if files.labels is None:
         return None

@@ -27,7 +27,7 @@ from wakesleep.foundation.options import RAW, PictureOptions
 if TYPE_CHECKING:
     import torch
 
-    from wakesleep.foundation.shards import Files
+    from wakesleep.sources.shards import Files
 
 EXPECTED = 20
 """So many cases of a class are expected among those held out where one that is absent says that a set is sorted."""

@@ -23,7 +23,6 @@ from wakesleep.estimators.dbn import DEFAULTS, LAYER
 from wakesleep.estimators.export import Affine, LabelProbs
 from wakesleep.estimators.shared import Array
 from wakesleep.estimators.tuned import Score, TunedEstimator, net_outputs
-from wakesleep.foundation.cases import UNLABELLED
 from wakesleep.foundation.errors import DataError
 from wakesleep.judging import classify
 from wakesleep.learning import backprop, hybrid, up_down
@@ -31,6 +30,7 @@ from wakesleep.learning.configs import UpDownConfig, require
 from wakesleep.learning.records import Pass
 from wakesleep.model.dbn import DBN
 from wakesleep.sampling import dreams
+from wakesleep.sources.cases import UNLABELLED
 
 PLATEAU, LEARNED = 0.8, 0.25
 """Shares of the errors that the most frequent class makes: above the first a net has not begun to learn, below the second it has learned."""
@@ -77,7 +77,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
             each of its passes, and averages predictions over ten fillings by the whole net.
         warm_start: let `fit` go on where the last one ended: with fine-tuning where there is any, else with pretraining.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0".
-        precision: of matrix products: "float32", "bfloat16", or "auto", which measures whether bfloat16 pays.
+        precision: of matrix products: "float32", "bfloat16", or "auto", which follows from the processor.
         verbose: 1 shows a progress bar, 2 adds a line a pass.
         random_state: seed, RandomState or None.
 

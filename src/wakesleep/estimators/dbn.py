@@ -19,7 +19,6 @@ from wakesleep.compute.select import pick_device, pick_precision
 from wakesleep.estimators import persistence, shared
 from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
-from wakesleep.foundation.cases import UNLABELLED
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import meanfield
 from wakesleep.learning import greedy
@@ -31,6 +30,7 @@ from wakesleep.learning.records import Pass, State
 from wakesleep.model.dbn import DBN
 from wakesleep.sampling import dreams, missing
 from wakesleep.settings import preset
+from wakesleep.sources.cases import UNLABELLED
 
 _DIGITS = preset("digits")
 NO_CHAINS = ChainsConfig(share=0.0)
@@ -370,7 +370,7 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
             each of its passes, and averages predictions over ten fillings by the whole net.
         warm_start: let `fit` go on where the last one ended: with fine-tuning where there is any, else with pretraining.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0".
-        precision: of matrix products: "float32", "bfloat16", or "auto", which measures whether bfloat16 pays.
+        precision: of matrix products: "float32", "bfloat16", or "auto", which follows from the processor.
         verbose: 1 shows a progress bar, 2 adds a line a pass.
         random_state: seed, RandomState or None.
 

@@ -20,7 +20,6 @@ from wakesleep.compute.select import pick_device, pick_precision
 from wakesleep.estimators import persistence, shared
 from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
-from wakesleep.foundation import cases as rows
 from wakesleep.judging import likelihood
 from wakesleep.judging.pseudo import pseudo_log_likelihood
 from wakesleep.learning import cd
@@ -31,6 +30,7 @@ from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import Bernoulli
 from wakesleep.sampling import gibbs, missing
+from wakesleep.sources import cases as rows
 
 
 class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -62,7 +62,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             pass, and averages what `transform` and `score_samples` say over twenty fillings.
         warm_start: let `fit` go on where the last one ended.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0".
-        precision: of matrix products: "float32" (that of the cases), "bfloat16", or "auto", which measures whether bfloat16 pays; weights
+        precision: of matrix products: "float32" (that of the cases), "bfloat16", or "auto", which follows from the processor; weights
             keep the type of the cases.
 
     Attributes:

@@ -59,7 +59,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
             each of its passes, and averages predictions over ten fillings by the whole net.
         warm_start: let `fit` go on where the last one ended: with fine-tuning where there is any, else with pretraining.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0".
-        precision: of matrix products: "float32", "bfloat16", or "auto", which measures whether bfloat16 pays.
+        precision: of matrix products: "float32", "bfloat16", or "auto", which follows from the processor.
         verbose: 1 shows a progress bar, 2 adds a line a pass.
         random_state: seed, RandomState or None.
 

@@ -19,12 +19,12 @@ from wakesleep.estimators import shared
 from wakesleep.estimators.dbn import DEFAULTS, DBNEstimator
 from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
-from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import DataError
 from wakesleep.learning import backprop
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.configs import UpDownConfig, require
 from wakesleep.learning.records import Pass, State
+from wakesleep.sources import cases as rows
 
 Settings = TypeVar("Settings", BackpropConfig, UpDownConfig)
 Score = Callable[[], tuple[float, float]]

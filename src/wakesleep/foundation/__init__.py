@@ -1,1 +1,1 @@
-"""Seeds, devices and errors. Knows nothing of nets; everything may use it."""
+"""Errors, random numbers, options and files. Knows nothing of nets; everything may use it."""

@@ -1,4 +1,4 @@
-"""What a person may decide of how pictures are prepared; without PyTorch, so that the command line can explain and check it quickly."""
+"""What a person may decide of how pictures are prepared, and what computes; without PyTorch, so that the command line explains it quickly."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Literal
 
 from wakesleep.foundation.errors import ConfigError
 
+Backend = Literal["auto", "torch", "reference"]
+"""What computes: compiled kernels and the faster libraries where the machine has them; what PyTorch brings; the formulas in plain PyTorch."""
 LARGEST = 4096
 """Pixels of a side beyond which no net is trained."""
 

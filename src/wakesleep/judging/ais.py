@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from wakesleep.compute.ops import affine
-from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_arguments
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import Bernoulli, biases_of_means
+from wakesleep.sources import cases as rows
 
 
 class Annealing(NamedTuple):

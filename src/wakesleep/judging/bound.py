@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_arguments
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
+from wakesleep.sources import cases as rows
 
 
 class Bound(NamedTuple):

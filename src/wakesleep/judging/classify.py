@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import nll_loss
 
-from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.model.dbn import DBN
+from wakesleep.sources import cases as rows
 
 
 def memory_label_scores(dbn: DBN, features: Tensor) -> Tensor:

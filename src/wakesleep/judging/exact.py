@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_arguments
 from wakesleep.model.rbm import RBM, Statistics
 from wakesleep.model.units import Bernoulli, Groups, Softmax, Units, require_states
+from wakesleep.sources import cases as rows
 
 LARGEST = 25
 """Binary units (or as many states of other units) that are listed: 2^25 states take minutes."""

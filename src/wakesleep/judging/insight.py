@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_arguments
 from wakesleep.model.dbn import DBN
+from wakesleep.sources import cases as rows
 
 Array = NDArray[Any]
 KINDS = ("on-centre", "stroke", "high-frequency")

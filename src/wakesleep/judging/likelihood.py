@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from wakesleep.foundation import cases as rows
 from wakesleep.foundation.values import check_arguments
 from wakesleep.judging import ais, bound, exact
 from wakesleep.judging.ais import Annealing, Estimate
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
 from wakesleep.sampling import gibbs
+from wakesleep.sources import cases as rows
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from wakesleep.foundation import cases as rows
 from wakesleep.model.dbn import DBN
+from wakesleep.sources import cases as rows
 
 
 def score(dbn: DBN, images: Tensor, *, checked: bool = False) -> Tensor:

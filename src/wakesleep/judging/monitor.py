@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from wakesleep.foundation.cases import as_probs, draw_binary
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import Bernoulli, columns_of
+from wakesleep.sources.cases import as_probs, draw_binary
 
 CASES = 500
 """Cases that are looked at: enough to see a trend, few enough to cost nothing."""

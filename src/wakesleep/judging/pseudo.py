@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from wakesleep.foundation import cases as rows
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import Bernoulli, Softmax, columns_of
+from wakesleep.sources import cases as rows
 
 
 def pseudo_log_likelihood(rbm: RBM, visible: Tensor, *, checked: bool = False) -> Tensor:

@@ -17,13 +17,13 @@ from torch.nn.functional import cross_entropy
 
 from wakesleep.compute import distributed, ops
 from wakesleep.compute.ops import accumulation_dtype
-from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.learning import inputs
 from wakesleep.learning.configs import BackpropConfig as BackpropConfig
 from wakesleep.learning.records import Pass, State, check_finite
 from wakesleep.model.dbn import DBN
 from wakesleep.model.units import Bernoulli
+from wakesleep.sources import cases as rows
 
 
 def feed_forward(sizes: Sequence[int], device: torch.device | str = "cpu") -> nn.Sequential:

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from wakesleep.compute import distributed, ops, precision
 from wakesleep.compute.ops import Product, RowSum, accumulation_dtype
-from wakesleep.foundation import cases as rows
 from wakesleep.learning import momentum
 from wakesleep.learning.configs import CDConfig as CDConfig
 from wakesleep.learning.records import Pass, State, check_finite, velocities
@@ -25,6 +24,7 @@ from wakesleep.model.rbm import RBM, Statistics
 from wakesleep.model.units import biases_of_means, pick, softmax_columns
 from wakesleep.sampling import tempering
 from wakesleep.sampling.gibbs import random_hidden
+from wakesleep.sources import cases as rows
 
 
 class Contrast:

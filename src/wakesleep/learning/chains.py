@@ -21,8 +21,6 @@ from torch import Tensor
 
 from wakesleep.compute import ops, precision
 from wakesleep.compute.ops import Product, RowSum, accumulation_dtype
-from wakesleep.foundation import cases as rows
-from wakesleep.foundation.cases import one_hot
 from wakesleep.learning import averaging
 from wakesleep.learning.configs import CDConfig, straight_line
 from wakesleep.learning.configs import ChainsConfig as ChainsConfig
@@ -31,6 +29,8 @@ from wakesleep.learning.records import Pass, State, check_finite, velocities
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import pick, softmax_columns
 from wakesleep.sampling.gibbs import random_hidden, restarted
+from wakesleep.sources import cases as rows
+from wakesleep.sources.cases import one_hot
 
 
 def epochs(

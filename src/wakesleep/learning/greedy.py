@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from wakesleep.foundation import cases as rows
-from wakesleep.foundation.cases import UNLABELLED
 from wakesleep.foundation.errors import DataError
 from wakesleep.learning import cd, chains, inputs
 from wakesleep.learning.configs import GreedyConfig as GreedyConfig
@@ -23,6 +21,8 @@ from wakesleep.learning.records import Pass, State
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import softmax_columns
+from wakesleep.sources import cases as rows
+from wakesleep.sources.cases import UNLABELLED
 
 
 def features(dbn: DBN, images: Tensor, layers: int) -> Tensor:

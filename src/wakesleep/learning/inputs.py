@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.compute import distributed
-from wakesleep.foundation import cases as rows
-from wakesleep.foundation.cases import UNLABELLED
 from wakesleep.foundation.errors import DataError
 from wakesleep.model.dbn import DBN
+from wakesleep.sources import cases as rows
+from wakesleep.sources.cases import UNLABELLED
 
 
 def for_net(

@@ -18,12 +18,12 @@ from torch.nn.functional import cross_entropy, log_softmax
 
 from wakesleep.compute import ops
 from wakesleep.compute.ops import accumulation_dtype
-from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_fields
 from wakesleep.learning import averaging, inputs
 from wakesleep.learning.configs import require, straight_line
 from wakesleep.learning.records import Pass, State, check_finite, optimizer_state, restore
+from wakesleep.sources import cases as rows
 
 Change = Callable[[Tensor, torch.Generator], Tensor]
 """What makes another picture of the same thing of each case: (N, pixels) -> (N, pixels)."""
@@ -268,7 +268,7 @@ def adversarial(net: nn.Sequential, images: Tensor, radius: float, rng: torch.Ge
     The direction is the gradient of KL(p(. | v) || p(. | v + probe * u)) by a random unit vector u: one step of the power method on its
     Hessian (Miyato et al. 2018, section 3.3). `probe` is as large as it is because products may be coarse.
     """
-    # not under no_grad: autocast of PyTorch before 2.10 would keep the weights it casts there, which no gradient reaches, for later products
+    # not under no_grad: PyTorch before 2.10 would keep the weights that it casts there, which no gradient reaches, for later products
     answer = log_softmax(finely(net(images).detach()), 1)
     towards = torch.randn(images.shape, generator=rng, device=images.device, dtype=images.dtype)
     towards = towards.div_(towards.norm(dim=1, keepdim=True)).requires_grad_()

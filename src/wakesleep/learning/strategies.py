@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from wakesleep.compute import ops
-from wakesleep.foundation import cases as rows
 from wakesleep.foundation.values import check_fields
 from wakesleep.learning import inputs
 from wakesleep.learning.configs import require, straight_line
 from wakesleep.learning.records import Pass, State, check_finite, optimizer_state, restore
+from wakesleep.sources import cases as rows
 
 
 @dataclass(frozen=True)

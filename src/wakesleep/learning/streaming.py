@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wakesleep.foundation.shards import Shards
 from wakesleep.learning import backprop, cd, greedy, inputs
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.records import Pass, State
 from wakesleep.model.dbn import DBN
+from wakesleep.sources.shards import Shards
 
 Learn = Callable[[Tensor, Tensor | None, State | None], Pass]
 """One pass over a chunk in memory: images, labels, and the state that the last chunk left."""

@@ -18,8 +18,6 @@ from torch import Tensor
 
 from wakesleep.compute import ops, precision
 from wakesleep.compute.ops import Product, RowSum, accumulation_dtype
-from wakesleep.foundation import cases as rows
-from wakesleep.foundation.cases import one_hot
 from wakesleep.learning import averaging, inputs
 from wakesleep.learning.configs import UpDownConfig as UpDownConfig
 from wakesleep.learning.momentum import Gradients, apply_update, weighted_sum
@@ -27,6 +25,8 @@ from wakesleep.learning.records import Pass, State, check_finite, velocities
 from wakesleep.model.dbn import DBN
 from wakesleep.model.units import pick
 from wakesleep.sampling.gibbs import random_hidden, restarted
+from wakesleep.sources import cases as rows
+from wakesleep.sources.cases import one_hot
 
 UNLABELLED = rows.UNLABELLED
 """The label of a case whose label nobody knows; it is inferred, not clamped."""

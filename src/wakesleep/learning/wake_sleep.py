@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from wakesleep.compute.ops import Dense
-from wakesleep.foundation import cases as rows
 from wakesleep.foundation.values import check_fields
 from wakesleep.learning.configs import require, straight_line
 from wakesleep.learning.momentum import Gradients, apply_update
 from wakesleep.learning.records import Pass, State, check_finite, velocities
 from wakesleep.model.helmholtz import Helmholtz
+from wakesleep.sources import cases as rows
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from torch.nn.functional import softplus
 
 from wakesleep.compute import ops
 from wakesleep.compute.ops import accumulation_dtype
-from wakesleep.foundation.cases import require_binary
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.values import check_fields, plain, whole
+from wakesleep.sources.cases import require_binary
 
 
 class Units(Protocol):

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep import checkpoint
-from wakesleep.foundation.cases import draw_binary
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import likelihood
 from wakesleep.learning import backprop, greedy
@@ -20,6 +19,7 @@ from wakesleep.model.dbn import DBN
 from wakesleep.paper.pretraining import parts_of
 from wakesleep.paper.results import Row, row
 from wakesleep.paper.runs import Bench, Done, collect, fine_tune, learn, take_layers
+from wakesleep.sources.cases import draw_binary
 
 TABLE = "depth"
 WIDTH = 500

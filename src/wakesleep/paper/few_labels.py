@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from wakesleep import checkpoint
 from wakesleep.data import Split
-from wakesleep.foundation.cases import UNLABELLED, as_probs, order
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import classify
 from wakesleep.learning import backprop, cd, greedy
@@ -30,6 +29,7 @@ from wakesleep.learning.records import Pass, State
 from wakesleep.model.dbn import DBN
 from wakesleep.paper.results import Row
 from wakesleep.paper.runs import Bench, Done, fine_tune, learn, row_of, take_layers
+from wakesleep.sources.cases import UNLABELLED, as_probs, order
 
 TABLE = "few-labels"
 COUNTS = (100, 300, 1000, 3000, 10_000, 60_000)

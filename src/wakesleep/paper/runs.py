@@ -67,7 +67,7 @@ class Bench:
     @property
     def where(self) -> dict[str, str]:
         """What a row says of its device where that is not the processor, which it says by itself."""
-        return {} if self.device.type == "cpu" else {"device": describe(self.device)}
+        return {} if str(self.device).startswith("cpu") else {"device": describe(self.device)}
 
     def passes(self, count: int) -> int:
         """Return how many passes to make where the table asks for `count`: two in a smoke run."""

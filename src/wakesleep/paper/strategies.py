@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.data import Split
-from wakesleep.foundation.cases import as_probs
 from wakesleep.judging import classify
 from wakesleep.learning import backprop, greedy, robust, strategies
 from wakesleep.learning.backprop import BackpropConfig
@@ -25,6 +24,7 @@ from wakesleep.model.dbn import DBN
 from wakesleep.paper.pretraining import parts_of
 from wakesleep.paper.results import Row, row
 from wakesleep.paper.runs import Bench, Done, collect, fine_tune, learn
+from wakesleep.sources.cases import as_probs
 
 TABLE = "strategies"
 BUDGET = 30

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from wakesleep.foundation import cases as rows
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.values import check_arguments
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import Softmax, Units, columns_of
 from wakesleep.sampling.gibbs import Clamp, gibbs_step
+from wakesleep.sources import cases as rows
 
 CHUNK = 2000
 

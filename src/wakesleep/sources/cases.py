@@ -58,7 +58,7 @@ def require_binary(cases: Tensor) -> None:
         if bool(other.any()):
             raise DataError(
                 f"cases with a value of {float(chunk[other][0]):.4g} came, and the likelihood of binary units wants only 0 and 1; draw binary "
-                "cases from their intensities (wakesleep.foundation.cases.draw_binary, on the command line --binarise sample), or round "
+                "cases from their intensities (wakesleep.sources.cases.draw_binary, on the command line --binarise sample), or round "
                 "them (--binarise round)"
             )
 

@@ -8,10 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from machine import Machine
+from stand_in import Machine
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from wakesleep.foundation import cases, distributed, graphs, precision
+from wakesleep.compute import cuda_graphs, distributed, precision
+from wakesleep.compute.cpu import CPU
+from wakesleep.compute.cuda import CUDA
+from wakesleep.compute.fused import Fused
+from wakesleep.compute.reference import Reference
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop, cd, greedy, hybrid, robust, up_down
 from wakesleep.learning.backprop import BackpropConfig
@@ -24,6 +28,7 @@ from wakesleep.model import units
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import Softmax
+from wakesleep.sources import cases
 
 
 @pytest.fixture
@@ -39,22 +44,22 @@ SOME_LABELS = torch.where(torch.arange(N) % 7 == 0, -1, LABELS)
 
 def test_every_minibatch_is_done_once_and_in_turn(machine: Machine) -> None:
     done, rng = [], generator(0)
-    step = graphs.replayed(lambda index, turn: done.append((index.tolist(), turn.tolist())), rng, 10)
+    step = Reference("cpu").replay(lambda index, turn: done.append((index.tolist(), turn.tolist())), rng, 10)
     given = [(torch.arange(2) + 2 * number, torch.tensor([number % 2])) for number in range(6)]
     given.insert(4, (torch.tensor([99]), torch.tensor([1])))
     given.append((torch.tensor([98]), torch.tensor([0])))
     for pair in given:
         step(*pair)
     assert done == [(index.tolist(), turn.tolist()) for index, turn in given]
-    warm_up = ["side waits for main", "plain on side", "main waits for side"] * graphs.WARM_UP
+    warm_up = ["side waits for main", "plain on side", "main waits for side"] * cuda_graphs.WARM_UP
     assert machine.told == [*warm_up, "capture on side", "replay", "plain on main", "replay", "replay", "plain on main"]
     assert machine.graphs[0].rng is rng
 
 
 def test_what_is_replayed_is_not_the_callers_tensor(machine: Machine) -> None:
     given = torch.zeros(2, dtype=torch.int64)
-    step = graphs.replayed(lambda index: None, generator(0), 10)
-    for _ in range(graphs.WARM_UP + 2):
+    step = Reference("cpu").replay(lambda index: None, generator(0), 10)
+    for _ in range(cuda_graphs.WARM_UP + 2):
         step(given.add_(1))
     ((_, (static,)),) = machine.graphs[0].orders
     assert static is not given
@@ -65,16 +70,17 @@ def test_what_is_replayed_is_not_the_callers_tensor(machine: Machine) -> None:
 
 def test_a_capture_needs_a_gpu_one_rank_and_enough_minibatches(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = SimpleNamespace(device=torch.device("cuda"))
-    assert graphs.captures(gpu, graphs.WORTH)
-    assert not graphs.captures(gpu, graphs.WORTH - 1)
-    assert not graphs.captures(generator(0), 1000)
+    assert cuda_graphs.captures(gpu, cuda_graphs.MIN_MINIBATCHES)
+    assert not cuda_graphs.captures(gpu, cuda_graphs.MIN_MINIBATCHES - 1)
+    assert not cuda_graphs.captures(generator(0), 1000)
     step = print
-    assert graphs.replayed(step, generator(0), 1000) is step
+    assert cuda_graphs.replayed(step, generator(0), 1000) is step
     with monkeypatch.context() as patch:
         patch.setattr(distributed, "ranks", lambda: 2)
-        assert not graphs.captures(gpu, 1000)
-    monkeypatch.setattr(graphs, "enabled", False)
-    assert not graphs.captures(gpu, 1000)
+        assert not cuda_graphs.captures(gpu, 1000)
+    monkeypatch.setattr(cuda_graphs, "replayed", lambda step, rng, minibatches: pytest.fail("asked for a capture"))
+    for plain in (Reference("cuda"), CPU(kernels=True), Fused("cuda")):
+        assert plain.replay(step, gpu, 1000) is step
 
 
 def cd_loop(**options):
@@ -174,7 +180,7 @@ def learned(loop, device="cpu", dtype=None):
 def test_a_captured_loop_ends_where_the_plain_one_does(name, dtype, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     loop, captures = LOOPS[name]
     with monkeypatch.context() as patch:
-        patch.setattr(graphs, "captures", lambda rng, minibatches: False)
+        patch.setattr(cuda_graphs, "captures", lambda rng, minibatches: False)
         weights, records, stands = learned(loop, dtype=dtype)
     assert not machine.graphs
     machine.told.clear()
@@ -185,7 +191,7 @@ def test_a_captured_loop_ends_where_the_plain_one_does(name, dtype, machine: Mac
     assert len(machine.graphs) == captures
     short, full = machine.told.count("plain on main"), machine.told.count("plain on side")
     # ten full minibatches a pass and one of ten; of the memory's cases in "greedy" 180 have a label: nine full ones and none besides
-    assert (short, full) == (len(records) - 2 * (name == "greedy"), graphs.WARM_UP * captures)
+    assert (short, full) == (len(records) - 2 * (name == "greedy"), cuda_graphs.WARM_UP * captures)
     assert machine.told.count("replay") == 10 * len(records) - full - 2 * (name == "greedy")
 
 
@@ -203,10 +209,10 @@ def test_a_captured_run_goes_on_to_the_same_bits(name, machine: Machine) -> None
 
 
 @pytest.mark.parametrize("name", ["cd", "up-down", "hybrid", "hybrid in turns"])
-def test_the_coarse_twin_is_the_net_before_every_minibatch(name, monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs, seen, real = [], [], precision.twin
+def test_the_copy_in_low_precision_is_the_net_before_every_minibatch(name, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs, seen, real = [], [], precision.low_precision_copy
 
-    def replayed(step, rng, minibatches):
+    def replayed(self, step, rng, minibatches):
         def run(*given):
             net, coarse = pairs[-1]
             seen.append(all(torch.equal(a.bfloat16(), b) for a, b in zip(net.parameters(), coarse.parameters(), strict=True)))
@@ -214,8 +220,8 @@ def test_the_coarse_twin_is_the_net_before_every_minibatch(name, monkeypatch: py
 
         return run
 
-    monkeypatch.setattr(precision, "twin", lambda net, dtype: pairs.append((net, real(net, dtype))) or pairs[-1][1])
-    monkeypatch.setattr(graphs, "replayed", replayed)
+    monkeypatch.setattr(precision, "low_precision_copy", lambda net, dtype: pairs.append((net, real(net, dtype))) or pairs[-1][1])
+    monkeypatch.setattr(Reference, "replay", replayed)
     learned(LOOPS[name][0], dtype=torch.bfloat16)
     assert len(seen) >= 44
     assert all(seen)
@@ -271,7 +277,7 @@ def test_the_watch_sees_what_a_capture_refuses() -> None:
 def test_no_minibatch_waits_for_the_device(name, dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def watched(step, rng, minibatches):
+    def watched(self, step, rng, minibatches):
         def run(*given):
             with Watch() as watch:
                 step(*given)
@@ -279,16 +285,13 @@ def test_no_minibatch_waits_for_the_device(name, dtype, monkeypatch: pytest.Monk
 
         return run
 
-    def shifts(self, total_input, rows):  # the real one looks at the weights' size, on a CPU alone
-        return self.log_partition(total_input.unsqueeze(1) + rows.to(total_input.dtype)) - self.log_partition(total_input).unsqueeze(1)
-
     def label_states(dbn, total_input, labels, rng, complete=False):  # the real one looks for labels, on a CPU alone
         drawn = units.pick(torch.softmax(dbn.memory.group_scores(total_input, dbn.label_columns), 1), rng)
         known = drawn if labels is None else labels if complete else torch.where(labels == -1, drawn, labels)
         return cases.one_hot(known, dbn.labels, dbn.memory.weight.dtype)
 
-    monkeypatch.setattr(graphs, "replayed", watched)
-    monkeypatch.setattr(units.Bernoulli, "log_partition_shifts", shifts)
+    monkeypatch.setattr(Reference, "replay", watched)
+    monkeypatch.setattr(CPU, "log_partition_delta", Fused.log_partition_delta)  # a processor looks at the weights' size
     if "some" in name or "turns" in name:
         monkeypatch.setattr(up_down, "label_states", label_states)
     loop, _ = LOOPS[name]
@@ -320,17 +323,17 @@ def test_columns_of_groups_lie_side_by_side() -> None:
     assert all(a.stop == b.start for a, b in pairwise(groups.slices))
 
 
-def test_tensor_cores_are_for_a_gpu_and_for_a_while() -> None:
+def test_tf32_is_for_a_gpu_that_learns_and_for_a_while() -> None:
     matmul = torch.backends.cuda.matmul
     assert not matmul.allow_tf32
-    with precision.tensor_cores(torch.device("cpu")):
+    with CPU(kernels=True).learning():
         assert not matmul.allow_tf32
-    with precision.tensor_cores(torch.device("cuda")):
+    with CUDA(kernels=True).learning():
         assert matmul.allow_tf32
     assert not matmul.allow_tf32
     matmul.allow_tf32 = True
     try:
-        with precision.tensor_cores(torch.device("cuda")):
+        with CUDA(kernels=True).learning():
             assert matmul.allow_tf32
         assert matmul.allow_tf32, "who allows it always keeps it"
     finally:
@@ -343,7 +346,7 @@ def test_who_chose_in_the_new_way_is_left_alone() -> None:
     before = matmul.fp32_precision
     matmul.fp32_precision = "tf32"
     try:
-        with precision.tensor_cores(torch.device("cuda")):
+        with CUDA(kernels=True).learning():
             assert matmul.fp32_precision == "tf32"
         assert matmul.fp32_precision == "tf32"
     finally:
@@ -363,12 +366,12 @@ def assert_close(these, those):
 @pytest.mark.parametrize("name", LOOPS)
 def test_on_a_gpu_replays_end_where_plain_minibatches_do(name, dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     loop, captures = LOOPS[name]
-    monkeypatch.setattr(graphs, "WORTH", 5)
-    made, real = [], graphs._captured
-    monkeypatch.setattr(graphs, "_captured", lambda *given: made.append(1) or real(*given))
+    monkeypatch.setattr(cuda_graphs, "MIN_MINIBATCHES", 5)
+    made, real = [], cuda_graphs._captured
+    monkeypatch.setattr(cuda_graphs, "_captured", lambda *given: made.append(1) or real(*given))
     replayed, _, stands = learned(loop, "cuda", dtype)
     assert len(made) == captures
-    monkeypatch.setattr(graphs, "enabled", False)
+    monkeypatch.setattr(cuda_graphs, "MIN_MINIBATCHES", 1000)
     plain, _, there = learned(loop, "cuda", dtype)
     assert len(made) == captures
     assert torch.equal(stands, there)
@@ -379,7 +382,7 @@ def test_on_a_gpu_replays_end_where_plain_minibatches_do(name, dtype, monkeypatc
 @pytest.mark.parametrize("name", LOOPS)
 def test_on_a_gpu_a_captured_run_goes_on(name, monkeypatch: pytest.MonkeyPatch) -> None:
     (make, epochs), _ = LOOPS[name]
-    monkeypatch.setattr(graphs, "WORTH", 5)
+    monkeypatch.setattr(cuda_graphs, "MIN_MINIBATCHES", 5)
     whole, _, _ = learned((make, epochs), "cuda")
     net, rng = make("cuda"), generator(1, "cuda")
     *_, last = islice(epochs(net, rng, None, None), 2)

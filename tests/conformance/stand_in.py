@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from wakesleep.foundation import graphs
+from wakesleep.compute import cuda_graphs
+from wakesleep.compute.reference import Reference
 
 
 class Machine:
@@ -71,8 +72,10 @@ class Machine:
     @classmethod
     def stands_in(cls, monkeypatch: pytest.MonkeyPatch) -> Machine:
         """Put a machine in CUDA's place, and let every loop that has enough minibatches be captured on it."""
-        found, real = cls(), graphs.replayed
-        monkeypatch.setattr(graphs, "cuda", found.cuda)
-        monkeypatch.setattr(graphs, "captures", lambda rng, minibatches: minibatches > graphs.WARM_UP)
-        monkeypatch.setattr(graphs, "replayed", lambda step, rng, minibatches: real(found.noting(step), rng, minibatches))
+        found = cls()
+        monkeypatch.setattr(cuda_graphs, "cuda", found.cuda)
+        monkeypatch.setattr(cuda_graphs, "captures", lambda rng, minibatches: minibatches > cuda_graphs.WARM_UP)
+        monkeypatch.setattr(
+            Reference, "replay", lambda self, step, rng, minibatches: cuda_graphs.replayed(found.noting(step), rng, minibatches)
+        )
         return found

@@ -1,0 +1,1 @@
+"""Where minibatches come from: cases in memory and how a pass orders them, shards on a disk."""
