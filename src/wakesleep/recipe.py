@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from wakesleep import checkpoint
 from wakesleep.compute import distributed, machine, select
 from wakesleep.compute.select import pick_precision
-from wakesleep.data import KNOWN, Dataset, Split, hold_out, match_classes, prepared, some
+from wakesleep.data import KNOWN, Dataset, Split, distort, hold_out, match_classes, prepared, some
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.rng import generator, stream
@@ -138,7 +138,11 @@ def _new_job(folder: Path, config: TrainConfig, dataset: Dataset, device: torch.
             f"{dataset.name} stays on the disk, and {' and '.join(whole)} want all cases in memory: use --stages pretrain backprop; "
             "or save what memory holds as one .npz"
         )
+    if dataset.files is not None and config.shifted:
+        raise ConfigError(f"{dataset.name} stays on the disk, where its pictures cannot be shown in nine places: use --no-shifted")
     train, validation = _parts(dataset, config.validation)
+    if config.shifted:
+        train = Split(distort.shifted(train.images, dataset.shape), None if train.labels is None else train.labels.repeat(9))
     shards = None
     if dataset.files is not None:
         shards = Shards(dataset.files.images, dataset.files.labels, chunk=config.chunk, spare=dataset.files.spare)

@@ -110,7 +110,10 @@ def passes_done(job: Job) -> dict[str, int]:
 
 def announce(job: Job) -> Iterator[str]:
     """Yield what is about to be done, in words."""
-    yield f"{job.dataset.name}: {job.cases:,} training cases, {0 if job.validation is None else len(job.validation):,} held out"
+    cases, held_out = job.cases // 9 if job.config.shifted else job.cases, 0 if job.validation is None else len(job.validation)
+    yield f"{job.dataset.name}: {cases:,} training cases, {held_out:,} held out"
+    if job.config.shifted:
+        yield "each is shown in nine places, as it is and a pixel aside (--no-shifted shows them as they are)"
     yield from job.dataset.found
     labels = f" <- {job.dbn.labels} labels" if job.dbn.labels else ""
     where = f"{machine.describe(job.device)}, products in {job.config.precision}, backend {select.backend()}"
@@ -144,8 +147,8 @@ METHODS = {
 }
 
 
-TRY = "Try smaller pictures (--size 16), a smaller net (--hidden 100 200) or more pictures of each class"
-"""What to do where pretraining did not help."""
+TRY = "Try a net of one layer (--hidden 300), smaller pictures (--size 16) or more pictures of each class"
+"""What to do where pretraining did not help: of 90 photographs the usual net got 44 % wrong, one layer 33 %, and at 12 x 16 pixels 27 %."""
 PARTS = {"test": "test", "validation": "validation", "train": "training"}
 """The parts of a set, in words."""
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from wakesleep import cli, recipe, report
-from wakesleep.data import load
+from wakesleep.data import distort, load
 from wakesleep.judging import monitor
 from wakesleep.settings import preset, suited
 
@@ -145,3 +145,42 @@ def test_few_validation_cases_do_not_pick_the_pass_of_contrastive_wake_sleep(tmp
     assert picked("few") is None
     monkeypatch.setattr(recipe, "PICKING", 1)
     assert picked("enough") is not None
+
+
+@pytest.mark.parametrize("cases", [60, 300, 700, 1100])
+def test_few_pictures_are_shown_in_nine_places_in_as_many_updates(cases: int) -> None:
+    config = suited(cases, shape=(28, 21))
+    assert config.shifted
+    assert 1500 <= config.greedy.layer.passes * 9 * cases / 20 <= 1.1 * 86_520 / 20
+    assert config.backprop.passes == config.random.passes >= 5
+
+
+def test_tables_tiny_pictures_many_cases_and_known_sets_are_shown_as_they_are() -> None:
+    for config in (suited(300), suited(300, shape=(1, 784)), suited(300, shape=(8, 8)), suited(1200, shape=(28, 28)), preset("mnist")):
+        assert not config.shifted
+
+
+def test_shifted_pictures_are_moved_by_a_pixel_and_repeat_their_edge() -> None:
+    picture = torch.arange(12, dtype=torch.uint8).reshape(1, 12)
+    places = distort.shifted(picture, (3, 4)).reshape(9, 3, 4)
+    assert places.dtype == torch.uint8
+    assert torch.equal(places[0], picture.reshape(3, 4))
+    assert len({tuple(place.flatten().tolist()) for place in places}) == 9
+    down = [place for place in places if torch.equal(place[1:], places[0, :2])]
+    assert len(down) == 1
+    assert torch.equal(down[0][0], places[0, 0])
+
+
+def test_a_run_on_few_pictures_shows_them_in_nine_places_and_says_so(tmp_path: Path, capsys) -> None:
+    images, labels = np.zeros((24, 16, 16), np.uint8), np.arange(24) % 2
+    images[labels == 1, 5:9, 3:12] = 255
+    images[labels == 0, 3:12, 5:9] = 255
+    np.savez(tmp_path / "few.npz", images=images, labels=labels)
+    few = ["--greedy.layer.passes", 1, "--greedy.memory.passes", 1, "--hidden", 20, "--stages", "pretrain"]
+    assert call("train", "--data", tmp_path / "few.npz", "--out", tmp_path / "run", *few) == 0
+    said = capsys.readouterr().out
+    assert "20 training cases, 4 held out" in said
+    assert "each is shown in nine places" in said
+    assert recipe.read_config(tmp_path / "run").shifted
+    assert call("train", "--data", tmp_path / "few.npz", "--out", tmp_path / "plain", *few, "--no-shifted") == 0
+    assert "nine places" not in capsys.readouterr().out

@@ -77,7 +77,7 @@ def settings_for(args: Train, dataset: Dataset | None = None) -> TrainConfig:
         dataset = shared.load_set(args.data, args.data_folder, args.pictures)
         _loaded.clear()
         _loaded[args.data, args.data_folder, args.pictures] = dataset
-    return by_number(len(dataset.train), tested=dataset.test is not None)
+    return by_number(len(dataset.train), tested=dataset.test is not None, shape=dataset.shape)
 
 
 def run(args: Train, command: str) -> int:

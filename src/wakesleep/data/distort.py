@@ -40,6 +40,18 @@ class Distortion:
             raise ConfigError(f"{self}: expected numbers of 0 and more, smooth above 0 and stretch below 1")
 
 
+def shifted(images: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Return `images` (N, rows * columns) in nine places, (9 N, rows * columns), first as they are; what moves in repeats the edge.
+
+    The others are a pixel up, down, to the sides and along the diagonals, N of each.
+    """
+    rows, columns = (torch.arange(size, device=images.device) for size in shape)
+    pictures = images.reshape(-1, *shape)
+    moves = sorted(((down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)), key=any)
+    there = [pictures[:, (rows - down).clamp(0, shape[0] - 1)][:, :, (columns - right).clamp(0, shape[1] - 1)] for down, right in moves]
+    return torch.cat(there).reshape(-1, shape[0] * shape[1])
+
+
 def translations(pixels: float = 2.0) -> Distortion:
     """Return what only moves pictures."""
     return Distortion(shift=pixels, turn=0.0, stretch=0.0, shear=0.0, bend=0.0)
