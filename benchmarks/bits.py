@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import itertools
 import json
 import os
@@ -18,6 +19,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 UNITS = 5
 """Units of work of ten minibatches each."""
@@ -54,7 +56,7 @@ def hashes() -> dict[str, str]:
 def _without_kernels() -> None:
     """Turn off compiled kernels where the version at hand has a switch instead of a backend."""
     try:
-        from wakesleep.foundation import native
+        native: Any = importlib.import_module("wakesleep.foundation.native")
     except ImportError:
         return
     native.by_hand = os.environ["BITS_KERNELS"] == "1"
