@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, make_classification
 from sklearn.exceptions import NotFittedError
 
 from wakesleep.estimators import BernoulliRBM, DBNClassifier, DBNRegressor, DBNTransformer
 from wakesleep.estimators.shared import RangeWarning
+from wakesleep.estimators.tuned import moments
 from wakesleep.foundation.errors import ConfigError, DataError
 
 X, Y = load_digits(return_X_y=True)
@@ -220,3 +221,38 @@ def test_missing_values_are_drawn_from_the_net_when_fine_tuning_goes_on(monkeypa
     monkeypatch.setattr(backprop, "epochs", lambda net, images, *_, **__: seen.append(images.numpy().copy()) or iter(()))
     net.fit(holes, pair[:, 0])
     assert (seen[0][:, 0] == pair[:, 0]).mean() > 0.9
+
+
+TABLE, CLASSES = make_classification(1500, 6, n_informative=4, n_redundant=0, class_sep=1.5, random_state=0)
+
+
+def test_chunks_of_real_numbers_teach_the_classes() -> None:
+    """The memory's label free energies answered, and said one class of all."""
+    net = DBNClassifier((60, 60), random_state=0)
+    for _ in range(6):
+        for start in range(0, 1000, 100):
+            net.partial_fit(TABLE[start : start + 100], CLASSES[start : start + 100], classes=[0, 1])
+    assert net.score(TABLE[1000:], CLASSES[1000:]) > 0.8
+    assert [line["stage"] for line in net.history_] == ["backprop"] * 60
+    assert net.sample(2, label=1, n_gibbs_steps=5).shape == (2, 6), "the generative model has learned beside it"
+
+
+def test_a_stream_centres_and_draws_by_all_that_came() -> None:
+    """A blank first chunk says nothing of what follows: not that values are bits, nor where their middle is."""
+    cases = (TABLE - TABLE.min(0)) / np.ptp(TABLE, axis=0)
+    net = DBNClassifier((30,), random_state=0).partial_fit(np.zeros((100, 6)), CLASSES[:100], classes=[0, 1])
+    for _ in range(6):
+        for start in range(0, 1000, 100):
+            net.partial_fit(cases[start : start + 100], CLASSES[start : start + 100])
+    assert not net.sample_visible_
+    np.testing.assert_allclose(moments(net._sums)["mean"], np.tile(cases[:1000], (6, 1)).sum(0) / 6100, rtol=1e-5)
+    assert net.score(cases[1000:], CLASSES[1000:]) > 0.8
+
+
+def test_the_net_of_a_stream_begins_with_layers_that_learned_without_labels() -> None:
+    nobody = np.full(100, -1)
+    net = DBNClassifier((20, 30), fine_tune_learning_rate=1e-12, unlabeled=-1, random_state=0)
+    net.partial_fit(X[:100], nobody, classes=range(10)).partial_fit(X[100:200], Y[100:200])
+    np.testing.assert_allclose(net.net_[0].weight.detach().t(), net.dbn_.recognition[0].weight, atol=1e-6)
+    bits = DBNClassifier((20, 30), sample_visible=True, unlabeled=-1, random_state=0)
+    assert bits.partial_fit(TABLE, CLASSES, classes=[0, 1]).sample_visible_, "what was said is kept"

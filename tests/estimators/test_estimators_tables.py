@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits, make_classification
 from sklearn.metrics import balanced_accuracy_score
 
 from wakesleep.estimators import BernoulliRBM, DBNClassifier, DBNRegressor, DBNTransformer, export, make_dbn_pipeline, shared
-from wakesleep.estimators.tuned import Centred, moments
+from wakesleep.estimators.tuned import Centred, column_sums, moments
 from wakesleep.foundation.errors import ConfigError, DataError
 
 QUICK: dict[str, Any] = {"hidden_layer_sizes": (20, 30), "n_iter": 2, "fine_tune_n_iter": 3, "random_state": 0}
@@ -162,7 +162,7 @@ def test_a_net_that_learned_from_centred_values_takes_them_as_they_are(missing: 
     tuned = DBNClassifier(**{**QUICK, "fine_tune_n_iter": 1, "fine_tune_learning_rate": 1e-12}, missing=missing).fit(X, y)
     np.testing.assert_allclose(tuned.predict_proba(X), pretrained, atol=1e-5)
     images = torch.from_numpy(shared.to_range(net, X)).float()
-    centred = Centred(**moments(images))
+    centred = Centred(**moments(column_sums(images)))
     first = net.net_[0]
     expected = first(images)
     centred.take_over(first)

@@ -123,6 +123,10 @@ class DBNEstimator(BaseEstimator):
     def impute(self, X: Any, *, how: Literal["sample", "mean"] = "sample", random_state: Any = None, n_sweeps: int = 50) -> Array:
         """Return X (N, D) with NaN filled in from the net given the known values of each case.
 
+        A real number is the probability of one binary unit here, which says little of the other columns: of five Gaussian columns of
+        correlation 0.83, what this fills in is no nearer to the truth than the column's mean. `make_dbn_pipeline(numbers="bins")` takes a
+        unit a bin, and halves the error.
+
         Args:
             X: cases (N, D), NaN where a value is missing.
             how: "sample", a state of the visible unit (its lowest or highest value), or "mean", its probability, averaged over ten chains.
@@ -158,9 +162,18 @@ class DBNEstimator(BaseEstimator):
         """Return how many passes over that many cases each layer is pretrained for."""
         return passes_for(cases, LAYER.passes, SHOWN, 10) if self.n_iter == "auto" else self.n_iter
 
+    def _memory_passes(self, cases: int, labels: Tensor | None) -> int:
+        """Return how many passes the memory is pretrained for."""
+        return self._passes(cases)
+
     def _batch(self, cases: int) -> int:
         """Return how many of that many cases make a minibatch."""
         return (20 if cases <= 5000 else 50) if self.batch_size == "auto" else self.batch_size
+
+    @property
+    def _streams(self) -> bool:
+        """Whether this estimator began with `partial_fit`."""
+        return self._range is not None
 
     def _greedy_config(self, cases: int = 0) -> GreedyConfig:
         """Return the settings of pretraining on that many cases, the same for all layers."""
@@ -232,8 +245,9 @@ class DBNEstimator(BaseEstimator):
     def _pretrain(self, images: Tensor, known: Tensor | None, labels: Tensor | None, weights: Tensor | None, rng: torch.Generator) -> None:
         """Let the core pretrain layer by layer; missing pixels are drawn anew after each pass of the first layer."""
         config = self._greedy_config(len(images))
+        config = replace(config, memory=replace(config.memory, passes=self._memory_passes(len(images), labels)))
         passes = self._layer_by_layer(images, known, labels, weights, rng, config)
-        for record in self._watch(passes, config.layer.passes * self.dbn_.depth):
+        for record in self._watch(passes, config.layer.passes * (self.dbn_.depth - 1) + config.memory.passes):
             self._chunks = {**(self._chunks or {}), f"layer {record.state['layer']}": record.state["inner"]}
 
     def _layer_by_layer(
@@ -243,7 +257,8 @@ class DBNEstimator(BaseEstimator):
         settings: dict[str, Any] = {"config": config, "rng": rng, "weights": weights, "dtype": self._dtype(), "checked": True}
         state: State | None = None
         if known is not None:
-            for _ in range(config.layer.passes):
+            first = config.layer if self.dbn_.depth > 1 else config.memory
+            for _ in range(first.passes):
                 record = next(greedy.epochs(self.dbn_, images, labels, state=state, **settings))
                 state = record.state
                 yield record

@@ -198,9 +198,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         taking_part, weights = shared.check_weights(sample_weight, X)
         X, y = shared.take(X, taking_part), y[taking_part]
         self._begin_or_go_on(first, X, 0)
-        if first:
-            self._streams = True
-        else:
+        if not first:
             self._check_outputs(y)
         if self._streams:
             self._count_targets(y)
@@ -228,11 +226,11 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
 
     def _begin(self, X: Array, labels: int, source: np.random.RandomState) -> None:
         super()._begin(X, labels, source)
-        self._streams, self._targets_seen = False, 0
+        self._targets_seen = 0
 
     def _set_nets(self, model: checkpoint.Model, tensors: dict[str, Tensor]) -> None:
         super()._set_nets(model, tensors)
-        self._streams, self._targets_seen = False, 0
+        self._targets_seen = 0
 
     def _check_outputs(self, y: Array) -> None:
         """Refuse targets of another number of columns than the net has outputs."""

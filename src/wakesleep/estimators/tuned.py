@@ -28,20 +28,32 @@ from wakesleep.sources import cases as rows
 
 Settings = TypeVar("Settings", BackpropConfig, UpDownConfig)
 Score = Callable[[], tuple[float, float]]
-"""What held-out cases say of the net as it stands: the score, and a likelihood that decides between equals; more is better."""
+"""What held-out cases say of the net as it stands: the score, and a likelihood; more is better."""
 Best = tuple[tuple[float, float], dict[str, Tensor]]
 """The best score so far, and the weights it was reached with."""
 
 
-def moments(images: Tensor) -> dict[str, Tensor]:
-    """Return the mean of each column of images (N, D), (D,), and the deviation from it, one number for all columns."""
-    total, squares = torch.zeros(2, images.shape[1], dtype=torch.float64, device=images.device)
+def column_sums(images: Tensor) -> Tensor:
+    """Return how many cases images (N, D) are, the sum of each column and that of its squares, float64, (3, D): sums of chunks add up."""
+    sums = torch.zeros(3, images.shape[1], dtype=torch.float64, device=images.device)
+    sums[0] = len(images)
     for chunk in rows.chunks(images):
-        total += chunk.sum(0, dtype=torch.float64)
-        squares += chunk.double().square().sum(0)
-    mean = total / len(images)
-    variance = (squares / len(images) - mean.square()).clamp(min=0).mean()
+        sums[1] += chunk.sum(0, dtype=torch.float64)
+        sums[2] += chunk.double().square().sum(0)
+    return sums
+
+
+def moments(sums: Tensor) -> dict[str, Tensor]:
+    """Return the mean of each column, (D,), and the deviation from it, one number for all columns, from `column_sums` (3, D)."""
+    mean = sums[1] / sums[0]
+    variance = (sums[2] / sums[0] - mean.square()).clamp(min=0).mean()
     return {"mean": mean.float(), "scale": variance.sqrt().clamp(min=1e-3).float()}
+
+
+def noise_within_signal(sums: Tensor) -> bool:
+    """Return what `shared.suits_drawing` says of cases in [0, 1], from their `column_sums` (3, D)."""
+    mean, square = sums[1] / sums[0], sums[2] / sums[0]
+    return bool((mean - square).sum() <= (square - mean.square()).sum())
 
 
 class Centred(nn.Module):
@@ -122,7 +134,7 @@ class TunedEstimator(DBNEstimator):
             if hasattr(self, name):
                 delattr(self, name)
         self._tuned: State | None = None
-        self._inputs: dict[str, Tensor] | None = None
+        self._sums: Tensor | None = None
 
     def _decide_drawing(self, X: Array) -> None:
         """Settle whether backpropagation sees the values of X (N, D) as bits drawn anew, and say so."""
@@ -132,9 +144,17 @@ class TunedEstimator(DBNEstimator):
             seen = "as bits drawn anew in each pass" if self.sample_visible_ else "as they are"
             print(f"{type(self).__name__}: backpropagation sees values {seen}", file=sys.stderr)
 
+    def _count_chunk(self, images: Tensor) -> None:
+        """Take a chunk (N, D) of a stream into the columns' sums, by which inputs are centred, or drawn where that was not said."""
+        sums = column_sums(images)
+        self._sums = sums if self._sums is None else self._sums + sums
+        drawn = noise_within_signal(self._sums) if self.sample_visible == "auto" else self.sample_visible_
+        if drawn != self.sample_visible_:
+            self.sample_visible_, self._tuned = drawn, None  # velocities of inputs that are centred are none of inputs that are not
+
     def _set_nets(self, model: checkpoint.Model, tensors: dict[str, Tensor]) -> None:
         super()._set_nets(model, tensors)
-        self._tuned = self._inputs = None
+        self._tuned = self._sums = None
 
     def _tuning(self, config: Any, once: bool, cases: int) -> Any:
         """Return a loop's settings with what this estimator says of them; `once`: one pass at the first rate."""
@@ -172,9 +192,9 @@ class TunedEstimator(DBNEstimator):
         if net is not self.net_ or config.sample_pixels:
             self._tune(net, loop(net), config, score)
             return
-        if self._inputs is None or not once:
-            self._inputs = moments(images)
-        centred, first = Centred(**self._inputs), net[0]
+        if self._sums is None or not once:
+            self._sums = column_sums(images)
+        centred, first = Centred(**moments(self._sums)), net[0]
         assert isinstance(first, nn.Linear)
         centred.take_over(first)
         try:
@@ -207,7 +227,7 @@ class TunedEstimator(DBNEstimator):
         """Go on until neither the score nor the likelihood of held-out cases got better for `n_iter_no_change` passes; return the best pass.
 
         The likelihood goes on getting better where the share of right answers stands still, as it does while a net still says the same of
-        all cases; it also decides between passes of the same score.
+        all cases. Of passes of the same score the last is the best: few held-out cases tell few apart, and its rate is the lowest.
         """
         highest, since = list(best[0]), 0
         for record in self._watch(passes, total):
@@ -216,7 +236,7 @@ class TunedEstimator(DBNEstimator):
             self.validation_scores_.append(found[0])
             since = 0 if any(new > old for new, old in zip(found, highest, strict=True)) else since + 1
             highest = [max(pair) for pair in zip(found, highest, strict=True)]
-            if found > best[0]:
+            if found[0] >= best[0][0]:
                 best = found, deepcopy(module.state_dict())
             if stops and since >= self.n_iter_no_change:
                 break
