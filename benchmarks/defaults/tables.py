@@ -47,8 +47,8 @@ Split = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 class Options:
     """Measure the defaults and save the rows."""
 
-    parts: tuple[str, ...] = ("accuracy", "few", "times")
-    """accuracy, few (29 labels), times."""
+    parts: tuple[str, ...] = ("accuracy", "early", "few", "times")
+    """accuracy, early (the same with early_stopping=True), few (29 labels), times."""
     data: Path = Path(os.environ.get("WAKESLEEP_DATA", "data"))
     """Folder with tables/letters.csv.gz, tables/satellite.csv.gz and digits-six-views/mfeat.npz, for the times."""
     seeds: int = 10
@@ -109,12 +109,20 @@ def net(options: Options, seed: int, **settings: Any) -> DBNClassifier:
     return DBNClassifier(**small, **settings, random_state=seed)
 
 
+KINDS = {"make-classification": (made, 5), "breast-cancer": (breast_cancer, 10), "digits": (digits, 10)}
+"""How the cases of a row are drawn and split by a seed, and how many seeds at most."""
+
+
+def seeds_of(name: str, options: Options) -> range:
+    """Return the seeds of a row."""
+    return range(1 if options.quick else min(KINDS[name][1], options.seeds))
+
+
 def accuracy(options: Options) -> Found:
     """Yield accuracy on test cases, percent, of the net and of rivals behind a StandardScaler."""
-    kinds = {"make-classification": (made, 5), "breast-cancer": (breast_cancer, options.seeds), "digits": (digits, options.seeds)}
-    for name, (draw, seeds) in kinds.items():
+    for name, (draw, _) in KINDS.items():
         found: dict[str, list[float]] = {}
-        for seed in range(1 if options.quick else seeds):
+        for seed in seeds_of(name, options):
             X, y, X_test, y_test = some(draw(seed), options)
             rivals = {"-logistic-regression": LogisticRegression(max_iter=2000), "-svc": SVC(), "-mlp": MLPClassifier(random_state=seed)}
             scaled = {which: make_pipeline(StandardScaler(), rival) for which, rival in rivals.items()}
@@ -124,6 +132,16 @@ def accuracy(options: Options) -> Found:
                 found.setdefault(which, []).append(100 * estimator.fit(X, y).score(X_test, y_test))
         for which, values in found.items():
             yield name + which, "test_accuracy_percent", values, {}
+
+
+def early(options: Options) -> Found:
+    """Yield accuracy on test cases, percent, of the net with `early_stopping=True`, on the splits of `accuracy`."""
+    for name, (draw, _) in KINDS.items():
+        values = []
+        for seed in seeds_of(name, options):
+            X, y, X_test, y_test = some(draw(seed), options)
+            values.append(100 * net(options, seed, early_stopping=True).fit(X, y).score(X_test, y_test))
+        yield name + "-early-stopping", "test_accuracy_percent", values, {}
 
 
 def few(options: Options) -> Found:
@@ -174,7 +192,7 @@ def times(options: Options) -> Found:
     yield "fit-seconds-over-mlp", "times", [statistics.median(ratios)], {}
 
 
-PARTS = {"accuracy": accuracy, "few": few, "times": times}
+PARTS = {"accuracy": accuracy, "early": early, "few": few, "times": times}
 
 
 def main(argv: list[str]) -> None:

@@ -11,7 +11,12 @@ from benchmarks.defaults import tables
 
 
 @pytest.mark.parametrize(
-    ("part", "rows"), [("accuracy", {"make-classification", "breast-cancer", "digits"}), ("few", {"breast-cancer-29-labels"})]
+    ("part", "rows"),
+    [
+        ("accuracy", {"make-classification", "breast-cancer", "digits"}),
+        ("early", {"make-classification-early-stopping", "breast-cancer-early-stopping", "digits-early-stopping"}),
+        ("few", {"breast-cancer-29-labels"}),
+    ],
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_every_part_of_the_defaults_experiment_runs(part: str, rows: set[str], tmp_path: Path) -> None:
