@@ -143,7 +143,7 @@ def machines() -> Iterator[tuple[str, RBM, Tensor]]:
         rng = generator(100 + number)
         cases, rbm = draw_binary(pixels, rng), RBM(64, hidden, rng=rng)
         config = CDConfig(passes=30, batch_size=20, persistent=number % 2 == 1, learning_rate=0.05, momentum=0.5)
-        cd.set_base_rates(rbm, cases)
+        cd.init_visible_bias(rbm, cases)
         for _ in cd.epochs(rbm, cases, config=config, rng=rng):
             pass
         yield f"digits 64x{hidden} {'PCD' if config.persistent else 'CD-1'}", rbm, cases
@@ -219,7 +219,7 @@ def monitor_percent(visible: int, hidden: int, cases: int = 50_000, part: int = 
     *_, record = cd.epochs(rbm, some, config=CDConfig(passes=1), rng=rng, dtype=dtype)
     a_pass, began = part * (time.process_time() - began), time.process_time()
     count = min(monitor.CASES, len(some) // 2)
-    monitor.measure(rbm, some[:count], some[-count:], rng=rng, increment=record.state["increment.weight"])
+    monitor.measure(rbm, some[:count], some[-count:], rng=rng, increment=record.state.velocity["weight"])
     return 100 * (time.process_time() - began) / a_pass
 
 
@@ -319,7 +319,7 @@ def density_models(options: Options, command: str) -> list[results.Row]:
     options.folder.mkdir(parents=True, exist_ok=True)
     rng = generator(options.seed)
     first = RBM(cases.shape[1], options.hidden, rng=rng, weight_std=0.01)
-    cd.set_base_rates(first, cases)
+    cd.init_visible_bias(first, cases)
     if options.start is not None:
         checkpoint.fill(first, dict(checkpoint.load(options.start).rbm(0).named_parameters()), [], options.start)
     first = train(options.folder / "rbm.safetensors", first, options.rbm, lambda _: cases.clone(), options, "rbm")

@@ -21,6 +21,7 @@ from wakesleep.foundation.files import remove_abandoned, unreadable
 from wakesleep.foundation.files import write_atomically as write_atomically
 from wakesleep.foundation.files import write_json as write_json
 from wakesleep.learning.backprop import feed_forward
+from wakesleep.learning.state import State
 from wakesleep.model.dbn import DBN
 
 
@@ -79,6 +80,8 @@ def flatten(state: dict[str, Any], prefix: str = "") -> tuple[dict[str, Tensor],
     tensors: dict[str, Tensor] = {}
     values: dict[str, Any] = {}
     for name, value in state.items():
+        if isinstance(value, State):
+            value = value.to_tensors()
         if isinstance(value, dict):
             inner_tensors, inner_values = flatten(value, f"{prefix}{name}/")
             tensors |= inner_tensors

@@ -149,8 +149,8 @@ def draw_histograms(path: Path, dbn: DBN, images: Tensor, labels: Tensor | None,
 def _gradient(rbm: RBM, cases: Tensor, config: CDConfig, rng: torch.Generator) -> plots.Array:
     contrast = Contrast(rbm, len(cases), config)
     contrast.visible[: len(cases)] = cases
-    contrast.fill(rbm, config, rng, None)
-    found: plots.Array = contrast.gradient().weight.cpu().numpy()
+    contrast.run_phases(rbm, config, rng, None)
+    found: plots.Array = (contrast.visible.t() @ contrast.hidden / len(cases)).cpu().numpy()
     return found
 
 

@@ -31,20 +31,22 @@ from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.rng import generator, stream
 from wakesleep.judging import classify, monitor
-from wakesleep.learning import backprop, greedy, hybrid, streaming, up_down
+from wakesleep.learning import backprop, greedy, hybrid, up_down
 from wakesleep.learning.backprop import BackpropConfig
-from wakesleep.learning.records import Pass, State
+from wakesleep.learning.records import Pass
 from wakesleep.model.dbn import DBN
 from wakesleep.settings import TrainConfig, for_this_rank, read_config, to_json
 from wakesleep.sources.cases import order
 from wakesleep.sources.shards import Shards
 
+State = Any
+"""Where a stage stands: the state of its loop, or a dictionary of it and the best epoch so far."""
 Step = tuple[Pass, State]
 Say = Callable[[str], None]
 PICKING = 1000
 """Validation cases from which they pick the pass of contrastive wake-sleep. A few dozen tell passes apart by chance: they took the first
 one in 4 of 8 runs on 300 to 700 pictures, at the highest rate and before its chains had gone anywhere, whose dreams were one smudge."""
-OF_A_RANK = ("rng", "chains", "held", "activity")
+OF_A_RANK = ("rng", "chains", "chain_labels", "activity")
 """What differs between ranks in a state: their generators, and what they sampled."""
 
 
@@ -352,15 +354,13 @@ def _pretrain(job: Job, rng: torch.Generator, state: State | None) -> Iterator[S
     """Greedy pretraining, watched; the memory's passes also report how many validation cases its free energies get wrong."""
     watched: dict[int, tuple[Tensor, Tensor | None]] = {}
     settings: dict[str, Any] = {"config": job.config.greedy, "rng": rng, "state": state, "dtype": job.dtype}
-    if job.shards is not None:
-        records = streaming.epochs(job.dbn, job.shards, **settings)
-    else:
-        records = greedy.epochs(job.dbn, job.train.images, job.train.labels, **settings)
+    images, labels = (job.train.images, job.train.labels) if job.shards is None else (job.shards, None)
+    records = greedy.epochs(job.dbn, images, labels, **settings)
     for record in records:
-        layer = record.state["layer"]
+        layer = record.state.layer
         if layer not in watched:
             watched = {layer: (_watched(job, job.train, layer), None if job.validation is None else _watched(job, job.validation, layer))}
-        increment = record.state["inner"].get("increment.weight")
+        increment = record.state.inner.velocity.get("weight")
         rng_here = stream(job.config.seed, f"monitor {record.stage}", job.device)  # the same draws in each pass, so that passes compare
         record.metrics.update(monitor.measure(job.dbn.rbm(layer), *watched[layer], rng=rng_here, increment=increment))
         if record.stage == "memory" and job.dbn.labels and job.validation is not None and job.validation.labels is not None:
@@ -391,7 +391,7 @@ def _fine_tune(name: str, make: Callable[[Job, torch.Generator], nn.Sequential])
         assert job.train.labels is not None
         settings: dict[str, Any] = {"config": config, "rng": rng, "state": inner, "stage": name, "dtype": job.dtype}
         if job.shards is not None:
-            yield from _keep_best(job, net, streaming.fine_tune(net, job.shards, **settings), None, state)
+            yield from _keep_best(job, net, backprop.epochs(net, job.shards, **settings), None, state)
             return
         records = backprop.epochs(net, job.train.images, job.train.labels, **settings)
         yield from _keep_best(job, net, records, lambda images: backprop.log_probs(net, images), state)
@@ -431,7 +431,7 @@ def _keep_best(
 
     Fewer errors win, and among equals the surer net. Without validation cases, or unless they `pick`, the last pass stays.
     """
-    best: State = {} if state is None else {key: state[key] for key in ("best", "score", "pass") if key in state}
+    best: dict[str, Any] = {} if state is None else {key: state[key] for key in ("best", "score", "pass") if key in state}
     stage = ""
     for record in records:
         stage = record.stage

@@ -22,11 +22,11 @@ from wakesleep.estimators.shared import Array
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import meanfield
 from wakesleep.learning import greedy
-from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.cd import CDConfig, CDState
 from wakesleep.learning.chains import ChainsConfig
 from wakesleep.learning.configs import require
 from wakesleep.learning.greedy import GreedyConfig
-from wakesleep.learning.records import Pass, State
+from wakesleep.learning.records import Pass
 from wakesleep.model.dbn import DBN
 from wakesleep.sampling import dreams, missing
 from wakesleep.settings import preset
@@ -200,7 +200,7 @@ class DBNEstimator(BaseEstimator):
         self.dbn_ = DBN((X.shape[1], *sizes), labels=labels, rng=shared.fresh_rng(source, pick_device(self.device)))
         self.n_iter_ = 0
         self.history_: list[dict[str, Any]] = []
-        self._chunks: State | None = None
+        self._chunks: dict[int, CDState] = {}
         self._range: shared.Range | None = None
 
     def _hidden_sizes(self) -> tuple[int, ...]:
@@ -248,14 +248,14 @@ class DBNEstimator(BaseEstimator):
         config = replace(config, memory=replace(config.memory, passes=self._memory_passes(len(images), labels)))
         passes = self._layer_by_layer(images, known, labels, weights, rng, config)
         for record in self._watch(passes, config.layer.passes * (self.dbn_.depth - 1) + config.memory.passes):
-            self._chunks = {**(self._chunks or {}), f"layer {record.state['layer']}": record.state["inner"]}
+            self._chunks[record.state.layer] = record.state.inner
 
     def _layer_by_layer(
         self, images: Tensor, known: Tensor | None, labels: Tensor | None, weights: Tensor | None, rng: torch.Generator, config: GreedyConfig
     ) -> Iterator[Pass]:
         """Yield the passes of pretraining; where values are missing, each pass of the first layer sees what was drawn after the last."""
         settings: dict[str, Any] = {"config": config, "rng": rng, "weights": weights, "dtype": self._dtype(), "checked": True}
-        state: State | None = None
+        state: Any = None
         if known is not None:
             first = config.layer if self.dbn_.depth > 1 else config.memory
             for _ in range(first.passes):
@@ -299,7 +299,7 @@ class DBNEstimator(BaseEstimator):
         layer, memory = (replace(each, initial_momentum=each.momentum) for each in (config.layer, config.memory))
         config = replace(config, layer=layer, memory=memory)
         settings: dict[str, Any] = {"config": config, "rng": rng, "weights": weights, "dtype": self._dtype(), "checked": True}
-        settings["state"] = self._chunks
+        settings["states"] = self._chunks
         unlabelled = labels is not None and not bool((labels != UNLABELLED).any())  # nothing the memory could learn from
         self._chunks = greedy.chunk(self.dbn_, images, labels, layers=range(self.dbn_.depth - 1) if unlabelled else None, **settings)
         if known is not None:
@@ -329,7 +329,7 @@ class DBNEstimator(BaseEstimator):
 
     def _set_nets(self, model: checkpoint.Model, tensors: dict[str, Tensor]) -> None:
         """Take over what a model file held."""
-        self.dbn_, self._chunks, self._source = model.dbn, None, shared.random_source(self.random_state)
+        self.dbn_, self._chunks, self._source = model.dbn, {}, shared.random_source(self.random_state)
         self._range = None
         self.history_ = []
         if model.net is not None:

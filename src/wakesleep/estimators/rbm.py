@@ -23,9 +23,8 @@ from wakesleep.estimators.shared import Array
 from wakesleep.judging import likelihood
 from wakesleep.judging.pseudo import pseudo_log_likelihood
 from wakesleep.learning import cd
-from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.cd import CDConfig, CDState
 from wakesleep.learning.configs import require
-from wakesleep.learning.records import State
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import Bernoulli
@@ -292,9 +291,10 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         cases, known = self._cases(shared.take(X, taking_part), rbm, rng)
         dtype = rbm.weight.dtype if self.precision == "float32" else pick_precision(self.precision, device)
         state = cd.start(low_precision_copy(rbm, dtype), config, rng)
+        tensors, _ = checkpoint.flatten(state.to_tensors())
         for name, array in self._state.items():
-            if name in state and state[name].shape == array.shape:  # other shapes: batch_size was changed, so chains start anew
-                state[name] = torch.tensor(array, dtype=state[name].dtype, device=device)
+            if name in tensors and tensors[name].shape == array.shape:  # other shapes: batch_size was changed, so chains start anew
+                tensors[name].copy_(torch.tensor(array))
         passes = cd.epochs(rbm, cases, config=config, rng=rng, weights=weights, state=state, dtype=dtype, checked=True)
         for record in shared.watch(passes, config.passes, self.verbose, type(self).__name__):
             state = record.state
@@ -303,13 +303,14 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.n_iter_ += config.passes
         self._keep(rbm, state)
 
-    def _keep(self, rbm: RBM, state: State) -> None:
+    def _keep(self, rbm: RBM, state: CDState) -> None:
         """Store the machine, and of the loop's state what a later call goes on with."""
         self.components_ = rbm.weight.detach().cpu().numpy().T
         self.intercept_hidden_ = rbm.hidden_bias.detach().cpu().numpy()
         self.intercept_visible_ = rbm.visible_bias.detach().cpu().numpy()
-        lasting = ["chains", "activity"] + [name for name in state if name.startswith("increment.") and self.momentum]
-        self._state = {name: state[name].to(rbm.weight.dtype).cpu().numpy() for name in lasting if name in state}
+        tensors, _ = checkpoint.flatten(state.to_tensors())
+        lasting = [name for name in tensors if name in ("chains", "activity") or (name.startswith("velocity/") and self.momentum)]
+        self._state = {name: tensors[name].to(rbm.weight.dtype).cpu().numpy() for name in lasting}
         if self.persistent:
             self.h_samples_ = self._state["chains"]
 

@@ -23,7 +23,7 @@ from wakesleep.foundation.errors import DataError
 from wakesleep.learning import backprop
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.configs import UpDownConfig, require
-from wakesleep.learning.records import Pass, State
+from wakesleep.learning.records import Pass
 from wakesleep.sources import cases as rows
 
 Settings = TypeVar("Settings", BackpropConfig, UpDownConfig)
@@ -133,7 +133,7 @@ class TunedEstimator(DBNEstimator):
         for name in ("net_", "validation_scores_", "best_validation_score_"):
             if hasattr(self, name):
                 delattr(self, name)
-        self._tuned: State | None = None
+        self._tuned: Any = None
         self._sums: Tensor | None = None
 
     def _decide_drawing(self, X: Array) -> None:
@@ -183,7 +183,7 @@ class TunedEstimator(DBNEstimator):
         config = self._backprop_config(once, len(images))
         config = config if net is self.net_ else replace(config, sample_pixels=False)  # features are no pixels
         images = images.clamp(0, 1) if config.sample_pixels and self.scale == "warn" else images
-        state = {**self._tuned, "epoch": 0} if once and self._tuned else None
+        state = replace(self._tuned, epoch=0) if once and self._tuned else None
         settings: dict[str, Any] = {"rng": rng, "weights": weights, "state": state, "dtype": self._dtype(), "checked": True}
 
         def loop(learner: nn.Sequential) -> Callable[[BackpropConfig], Iterator[Pass]]:

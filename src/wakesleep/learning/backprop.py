@@ -7,6 +7,7 @@ momentum, and conjugate gradient on large minibatches, three line searches each,
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -18,12 +19,15 @@ from torch.nn.functional import cross_entropy
 from wakesleep.compute import distributed, ops
 from wakesleep.compute.ops import accumulation_dtype
 from wakesleep.foundation.errors import ConfigError, DataError
-from wakesleep.learning import inputs
+from wakesleep.learning import inputs, loop
 from wakesleep.learning.configs import BackpropConfig as BackpropConfig
-from wakesleep.learning.records import Pass, State, check_finite
+from wakesleep.learning.records import Pass
+from wakesleep.learning.state import EpochState
 from wakesleep.model.dbn import DBN
 from wakesleep.model.units import Bernoulli
 from wakesleep.sources import cases as rows
+from wakesleep.sources.minibatches import Resident, Source, Streamed
+from wakesleep.sources.shards import Shards
 
 
 def feed_forward(sizes: Sequence[int], device: torch.device | str = "cpu") -> nn.Sequential:
@@ -97,20 +101,28 @@ def log_probs(net: nn.Module, images: Tensor, checked: bool = False) -> Tensor:
         return torch.cat([torch.log_softmax(net(chunk.to(dtype)), 1) for chunk in rows.chunks(images)])
 
 
-def start(net: nn.Module) -> State:
-    """Return the state before the first pass: no velocity."""
-    return {"epoch": 0} | {f"momentum.{name}": torch.zeros_like(parameter) for name, parameter in net.named_parameters()}
+@dataclass
+class BackpropState(EpochState):
+    """What backpropagation needs to go on after an epoch."""
+
+    velocity: dict[str, Tensor] = field(default_factory=dict)
+    """Of each parameter, by its name."""
+
+
+def start(net: nn.Module) -> BackpropState:
+    """Return the state before the first epoch: no velocity."""
+    return BackpropState(velocity={name: torch.zeros_like(parameter) for name, parameter in net.named_parameters()})
 
 
 def epochs(
     net: nn.Sequential,
-    images: Tensor,
-    labels: Tensor,
+    images: Tensor | Shards,
+    labels: Tensor | None = None,
     *,
     config: BackpropConfig,
     rng: torch.Generator,
     weights: Tensor | None = None,
-    state: State | None = None,
+    state: BackpropState | Mapping[str, Any] | None = None,
     stage: str = "backprop",
     dtype: torch.dtype | None = None,
     checked: bool = False,
@@ -120,6 +132,7 @@ def epochs(
     Targets of a floating type, (N, outputs), are numbers to predict: the loss is then half their squared error, summed over outputs.
     `weights` (N,) say how often each case is shown, relative to the others.
     `dtype` is the precision of the matrix products of SGD, by default that of the weights; weights and velocities keep theirs.
+    Images may be `Shards` on the disk, which bring their labels.
     `checked` says that the cases were looked at already, as in `cd.epochs`: inputs may then be any numbers but with `sample_pixels`.
 
     Yields:
@@ -130,24 +143,23 @@ def epochs(
         DataError: cases, labels, targets or weights that do not fit.
         DivergedError: NaN or infinite weights.
     """
-    images, labels = checked_cases(net, images, labels, config, rng=rng, checked=checked)
-    weights = rows.as_weights(weights, len(images))
-    classes = None if labels.is_floating_point() else labels
-    state = start(net) if state is None else state
-    for epoch in range(int(state["epoch"]), config.passes):
-        order = rows.order(classes, len(images), rng, weights)
-        if config.method == "sgd":
-            loss, errors = _sgd_pass(net, images, labels, order, config, epoch, state, rng, dtype)
-        else:
-            loss, errors = _conjugate_gradient_pass(net, images, labels, order, config, epoch, state)
-        check_finite(dict(net.named_parameters()), config.rate(epoch))
-        state = {**state, "epoch": epoch + 1}
-        metrics = {"cross_entropy": loss / len(images), "train_error_percent": 100 * errors / len(images)}
-        if classes is None:
-            metrics = {"squared_error": loss / len(images)}
-        if config.method == "sgd":
-            metrics["learning_rate"] = config.rate(epoch)
-        yield Pass(stage, epoch + 1, config.passes, len(images), metrics, state)
+
+    def prepare(images: Tensor, labels: Tensor | None) -> Resident:
+        if labels is None:
+            raise DataError("the cases came without labels, which backpropagation needs; give labels (N,), or targets (N, outputs)")
+        images, labels = checked_cases(net, images, labels, config, rng=rng, checked=checked)
+        shown = rows.as_weights(weights, len(images))
+        return Resident(images, labels, classes=None if labels.is_floating_point() else labels, weights=shown)
+
+    device = next(net.parameters()).device
+    source: Source = Streamed(images, device, prepare) if isinstance(images, Shards) else prepare(images, labels)
+    state = BackpropState.read(state) or start(net)
+    if config.method == "sgd":
+        algorithm: Backprop = Backprop(net, config, state, rng, dtype)
+        yield from loop.run(algorithm, source, epochs=config.passes, batch_size=config.batch_size, rng=rng, stage=stage)
+    else:
+        algorithm = ConjugateGradient(net, config, state, rng, dtype)
+        yield from loop.run(algorithm, source, epochs=config.passes, batch_size=config.cg_batch_size, rng=rng, stage=stage, replays=False)
 
 
 def checked_cases(
@@ -186,93 +198,108 @@ def count_errors(outputs: Tensor, target: Tensor) -> Tensor:
     return outputs.new_zeros(()) if target.is_floating_point() else (outputs.argmax(1) != target).sum()
 
 
-def sgd(parameters: Mapping[str, nn.Parameter], config: BackpropConfig, epoch: int, state: State) -> torch.optim.SGD:
-    """Return the optimizer of pass `epoch` of SGD, which moves the velocities of `state`; weights decay, biases do not."""
-    weights = [parameter for name, parameter in parameters.items() if name.endswith("weight")]
-    biases = [parameter for name, parameter in parameters.items() if not name.endswith("weight")]
-    groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": config.weight_decay}, {"params": biases}]
-    optimizer = torch.optim.SGD(groups, lr=config.rate(epoch), momentum=config.momentum, fused=True)
-    for name, parameter in parameters.items():
-        optimizer.state[parameter]["momentum_buffer"] = state[f"momentum.{name}"]
-    return optimizer
+class Backprop(loop.Algorithm):
+    """Stochastic gradient descent with momentum, for `loop.run`."""
 
+    differentiates = True
 
-def _sgd_pass(
-    net: nn.Sequential,
-    images: Tensor,
-    labels: Tensor,
-    order: Tensor,
-    config: BackpropConfig,
-    epoch: int,
-    state: State,
-    rng: torch.Generator,
-    dtype: torch.dtype | None,
-) -> tuple[float, int]:
-    """Return the summed loss and the number of errors of a pass of SGD; the velocities are those of `state`, moved in place."""
-    optimizer = sgd(dict(net.named_parameters()), config, epoch, state)
-    loss_sum = torch.zeros((), device=images.device)
-    errors = torch.zeros((), device=images.device)
-    buffer = torch.empty(config.batch_size, images.shape[1], device=images.device)
-    states, pixels = torch.empty_like(buffer), Bernoulli(images.shape[1])
+    def __init__(
+        self, net: nn.Sequential, config: BackpropConfig, state: BackpropState, rng: torch.Generator, dtype: torch.dtype | None
+    ) -> None:
+        self.net, self.config, self.state, self.rng, self.dtype = net, config, state, rng, dtype
+        device, inputs = next(net.parameters()).device, _inputs(net)
+        self.buffers = torch.empty(2, config.batch_size if config.method == "sgd" else 0, inputs, device=device)
+        self.pixels, self.real = Bernoulli(inputs), False
+        self.loss, self.errors = torch.zeros((), device=device), torch.zeros((), device=device)
+        self.optimizer = self._optimizer()
+        self.epoch = 0
 
-    def learn(index: Tensor) -> None:
-        batch, target = rows.gather(images, index, buffer[: len(index)]), labels[index]
-        if config.sample_pixels:
-            batch = pixels.sample(batch, rng, out=states[: len(index)])
-        with ops.of(images).mixed_precision(dtype):
-            logits = net(batch)
-        logits = logits.to(accumulation_dtype(logits.dtype))
-        loss = mean_loss(logits, target)
-        optimizer.zero_grad(set_to_none=True)
+    def _optimizer(self) -> torch.optim.SGD:
+        """Return the optimizer, which moves the velocities of the state; weights decay, biases do not."""
+        named = dict(self.net.named_parameters())
+        weights = [parameter for name, parameter in named.items() if name.endswith("weight")]
+        biases = [parameter for name, parameter in named.items() if not name.endswith("weight")]
+        groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": self.config.weight_decay}, {"params": biases}]
+        optimizer = torch.optim.SGD(groups, lr=self.config.learning_rate, momentum=self.config.momentum, fused=True)
+        for name, parameter in named.items():
+            optimizer.state[parameter]["momentum_buffer"] = self.state.velocity[name]
+        return optimizer
+
+    def begin_epoch(self, epoch: int) -> tuple[float, ...]:
+        """Return the rate of the epoch."""
+        self.epoch = epoch
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.rate(epoch)
+        self.loss.zero_()
+        self.errors.zero_()
+        return (self.config.rate(epoch),)
+
+    def step(self, cases: Resident, *batch: Tensor) -> None:
+        """Descend the mean loss of the cases `index` (n,); sum loss and errors."""
+        (index,) = batch
+        assert cases.labels is not None
+        images, target = cases.gather(index, self.buffers[0, : len(index)]), cases.labels[index]
+        self.real = target.is_floating_point()
+        if self.config.sample_pixels:
+            images = self.pixels.sample(images, self.rng, out=self.buffers[1, : len(index)])
+        with ops.of(images).mixed_precision(self.dtype):
+            outputs = self.net(images)
+        outputs = outputs.to(accumulation_dtype(outputs.dtype))
+        loss = mean_loss(outputs, target)
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        distributed.average_all([parameter.grad for parameter in net.parameters() if parameter.grad is not None])
-        optimizer.step()
-        loss_sum.add_(loss.detach() * len(index))
-        errors.add_(count_errors(logits.detach(), target))
+        distributed.average_all([parameter.grad for parameter in self.net.parameters() if parameter.grad is not None])
+        self.optimizer.step()
+        self.loss.add_(loss.detach() * len(index))
+        self.errors.add_(count_errors(outputs.detach(), target))
 
-    step = ops.of(images).replay(learn, rng, len(order) // config.batch_size)
-    with ops.of(images).learning():
-        for index in torch.split(order, config.batch_size):
-            step(index)
-    return float(loss_sum), int(errors)
+    def metrics(self, cases: int) -> dict[str, float]:
+        """Return cross-entropy and errors, or the squared error of real targets; and the rate."""
+        found = {"cross_entropy": float(self.loss) / cases, "train_error_percent": 100 * int(self.errors) / cases}
+        if self.real:
+            found = {"squared_error": float(self.loss) / cases}
+        return found | {"learning_rate": self.config.rate(self.epoch)}
 
 
-def _conjugate_gradient_pass(
-    net: nn.Sequential,
-    images: Tensor,
-    labels: Tensor,
-    order: Tensor,
-    config: BackpropConfig,
-    epoch: int,
-    state: State,
-) -> tuple[float, int]:
-    """Return the summed loss and the number of errors of a pass of conjugate gradient, each minibatch a fresh start of SciPy's."""
-    from scipy.optimize import minimize  # here, so that importing wakesleep stays light
+class ConjugateGradient(Backprop):
+    """Conjugate gradient on large minibatches, each a fresh start of SciPy's; in the first epochs the label layer moves alone."""
 
-    top_only = epoch < config.cg_top_passes
-    below, moving = (net[:-1], net[-1:]) if top_only else (net[:0], net)
-    parameters = list(moving.parameters())
-    loss_sum, errors = 0.0, 0
-    for index in torch.split(order, config.cg_batch_size):
-        batch, target = rows.as_probs(images[index]), labels[index]
+    def step(self, cases: Resident, *batch: Tensor) -> None:
+        """Make some line searches on the cases `index` (n,)."""
+        from scipy.optimize import minimize  # here, so that importing wakesleep stays light
+
+        (index,) = batch
+        assert cases.labels is not None
+        top_only = self.epoch < self.config.cg_top_passes
+        below, moving = (self.net[:-1], self.net[-1:]) if top_only else (self.net[:0], self.net)
+        parameters = list(moving.parameters())
+        images, target = rows.as_probs(rows.take(cases.cases, index)), cases.labels[index]
+        self.real = target.is_floating_point()
         with torch.no_grad():
-            batch = below(batch)
+            images = below(images)
+            outputs = moving(images)
+            self.loss += mean_loss(outputs, target) * len(index)
+            self.errors += count_errors(outputs, target)
 
-        def objective(flat: np.ndarray, batch: Tensor = batch, target: Tensor = target) -> tuple[float, np.ndarray]:
+        def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
             _write(parameters, flat)
-            loss = mean_loss(moving(batch), target)
+            loss = mean_loss(moving(images), target)
             gradients = torch.autograd.grad(loss, parameters)
-            told = distributed.average(torch.cat([loss.detach().view(1), *[gradient.flatten() for gradient in gradients]]))
-            return float(told[0]), told[1:].cpu().numpy().astype(np.float64)
+            mean = distributed.average(torch.cat([loss.detach().view(1), *[gradient.flatten() for gradient in gradients]]))
+            return float(mean[0]), mean[1:].cpu().numpy().astype(np.float64)
 
-        with torch.no_grad():
-            logits = moving(batch)
-            loss_sum += float(mean_loss(logits, target)) * len(index)
-            errors += int(count_errors(logits, target))
         now = torch.cat([parameter.detach().flatten() for parameter in parameters]).cpu().numpy().astype(np.float64)
-        found = minimize(objective, now, jac=True, method="CG", options={"maxiter": config.cg_line_searches})
+        found = minimize(objective, now, jac=True, method="CG", options={"maxiter": self.config.cg_line_searches})
         _write(parameters, found.x)
-    return loss_sum, errors
+
+    def metrics(self, cases: int) -> dict[str, float]:
+        """Return the same without a rate, for there is none."""
+        return {name: value for name, value in super().metrics(cases).items() if name != "learning_rate"}
+
+
+def _inputs(net: nn.Sequential) -> int:
+    """Return how many inputs a feed-forward net has."""
+    return next(layer.in_features for layer in net if isinstance(layer, nn.Linear))
 
 
 def _write(parameters: list[nn.Parameter], flat: np.ndarray) -> None:

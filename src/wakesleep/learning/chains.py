@@ -13,24 +13,38 @@ the running mean of the weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from wakesleep.compute import ops, precision
+from wakesleep.compute import precision
 from wakesleep.compute.ops import Product, RowSum, accumulation_dtype
-from wakesleep.learning import averaging
+from wakesleep.learning import loop
+from wakesleep.learning.cd import CDState
 from wakesleep.learning.configs import CDConfig, straight_line
 from wakesleep.learning.configs import ChainsConfig as ChainsConfig
 from wakesleep.learning.momentum import Gradients, apply_update
-from wakesleep.learning.records import Pass, State, check_finite, velocities
+from wakesleep.learning.records import Pass
+from wakesleep.learning.state import RunningMean
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import pick, softmax_columns
 from wakesleep.sampling.gibbs import random_hidden, restarted
 from wakesleep.sources import cases as rows
 from wakesleep.sources.cases import one_hot
+from wakesleep.sources.minibatches import Resident, Source
+
+
+@dataclass
+class MemoryState(CDState):
+    """What the memory's last epochs need to go on after one; their chains are (pool, M, hidden)."""
+
+    chain_labels: Tensor | None = None
+    """The labels that the chains hold, (pool, M)."""
+    mean: RunningMean | None = None
+    """The running mean of the weights."""
 
 
 def epochs(
@@ -42,7 +56,7 @@ def epochs(
     rng: torch.Generator,
     classes: Tensor | None = None,
     weights: Tensor | None = None,
-    state: State,
+    state: CDState | Mapping[str, Any],
     stage: str = "memory",
     dtype: torch.dtype | None = None,
 ) -> Iterator[Pass]:
@@ -56,7 +70,7 @@ def epochs(
         rng: where all random choices come from.
         classes: labels (N,) by which minibatches are balanced.
         weights: how often each case is shown, relative to the others (N,).
-        state: the state of the last record of `cd.epochs`, or of this loop.
+        state: that of the last record of `cd.epochs`, or of this loop.
         stage: the name the records carry.
         dtype: the precision of products, as in `cd.epochs`.
 
@@ -66,90 +80,98 @@ def epochs(
     Raises:
         DivergedError: a weight is NaN or infinite after a pass.
     """
-    first, many = memory.passes - config.passes(memory), config.passes(memory)
-    if "chains" not in state:
-        state = {**state, **_start(rbm, cases, config, memory, rng, classes, weights, dtype)}
-    error = torch.zeros((), device=rbm.weight.device)
-    turns = torch.arange(config.pool, device=rbm.weight.device)
-    horizon = config.average * (len(cases) / memory.batch_size)
-    for epoch in range(int(state["epoch"]), memory.passes):
-        error.zero_()
-        rate = straight_line(config.learning_rate, config.final_learning_rate, epoch - first, many)
-        if config.average and state["updates"]:
-            averaging.swap(rbm, state)
-        coarse = precision.low_precision_copy(rbm, dtype)
-        plain = partial(_step, rbm, coarse, cases, config, memory, rate, state, rng, error)
-        step = ops.of(rbm.weight).replay(plain, rng, len(cases) // memory.batch_size)
-        with ops.of(rbm.weight).learning(), torch.inference_mode():
-            for turn, index in enumerate(torch.split(rows.order(classes, len(cases), rng, weights), memory.batch_size)):
-                place = turn % config.pool
-                step(index, turns[place : place + 1])
-                if config.average:
-                    averaging.after_update(rbm, state, horizon)
-        check_finite(dict(rbm.named_parameters()), rate)
-        if config.average:
-            averaging.catch_up(rbm, state, horizon)
-            averaging.swap(rbm, state)
-        state = {**state, "epoch": epoch + 1}
-        reconstructed = max(memory.batch_size - config.count(memory), 1) / memory.batch_size * len(cases)
-        metrics = {"learning_rate": rate, "reconstruction_error": float(error) / (reconstructed * rbm.visible.size)}
-        yield Pass(stage, epoch + 1, memory.passes, len(cases), metrics, state)
+    source = Resident(cases, classes=classes, weights=weights)
+    yield from learn(rbm, source, config=config, memory=memory, rng=rng, state=state, stage=stage, dtype=dtype)
 
 
-def _start(
+def learn(
     rbm: RBM,
-    cases: Tensor,
+    source: Source,
+    *,
     config: ChainsConfig,
     memory: CDConfig,
     rng: torch.Generator,
-    classes: Tensor | None,
-    weights: Tensor | None,
-    dtype: torch.dtype | None,
-) -> State:
-    """Return chains (pool, M, hidden) at random, the labels (pool, M) that they hold, and running means where the weights are.
+    state: CDState | Mapping[str, Any],
+    stage: str = "memory",
+    dtype: torch.dtype | None = None,
+) -> Iterator[Pass]:
+    """Train the memory on any source of cases (n, visible): `epochs`, for cases that were looked at already."""
+    state = MemoryState.from_tensors(state.to_tensors() if isinstance(state, CDState) else state)
+    algorithm = MemoryWithChains(rbm, config, memory, state, rng, dtype)
+    yield from loop.run(algorithm, source, epochs=memory.passes, batch_size=memory.batch_size, rng=rng, stage=stage, mean_epochs=config.average)
+
+
+def start(
+    rbm: RBM, cases: Resident, config: ChainsConfig, memory: CDConfig, state: MemoryState, rng: torch.Generator, dtype: torch.dtype | None
+) -> None:
+    """Fill chains (pool, M, hidden) with random states, and the labels (pool, M) that they hold, in place.
 
     All chains of the pool together hold labels in the proportions of the cases shown, and those of one turn nearly: others would teach that
     some classes are rarer than they are.
     """
     count = config.count(memory)
     states = random_hidden(rbm, config.pool * count, rng).to(dtype or rbm.weight.dtype)
-    state: State = {"updates": 0, "averaged": 0, "chains": states.view(config.pool, count, -1)}
-    labels = cases[:, softmax_columns(rbm.visible)[0]].argmax(1)
-    shown = labels if weights is None else labels[rows.order(classes, len(cases), rng, weights)]
-    state["held"] = rows.labels_in_proportion(shown, len(states)).view(count, config.pool).t().contiguous()
-    return state | (averaging.start(rbm) if config.average else {})
+    state.chains = states.view(config.pool, count, -1)
+    assert isinstance(cases.cases, Tensor)
+    labels = cases.cases[:, softmax_columns(rbm.visible)[0]].argmax(1)
+    shown = labels if cases.weights is None else labels[rows.order(cases.classes, len(cases), rng, cases.weights)]
+    state.chain_labels = rows.labels_in_proportion(shown, len(states)).view(count, config.pool).t().contiguous()
 
 
-def _step(
-    rbm: RBM,
-    coarse: RBM,
-    cases: Tensor,
-    config: ChainsConfig,
-    memory: CDConfig,
-    rate: float,
-    state: State,
-    rng: torch.Generator,
-    error: Tensor,
-    index: Tensor,
-    turn: Tensor,
-) -> None:
-    """Learn from the minibatch of the cases `index` (n,), in place, with the chains number `turn` (1,) of the pool, which move on.
+class MemoryWithChains(loop.Algorithm):
+    """The memory's last epochs, for `loop.run`."""
 
-    What reconstructions got wrong is added to `error`, a scalar.
-    """
-    n = len(index)
-    pool = state["chains"][:, :n]
-    chains = restarted(coarse, pool.index_select(0, turn)[0], config.restart, rng)
-    held = state["held"][:, :n].index_select(0, turn)[0]
-    data = rows.gather(cases, index, coarse.weight.new_empty(n, coarse.visible.size))
-    gradients, reconstructed, after = phases(coarse, data, chains, held, label_weight=config.label_weight, memory=memory, rng=rng)
-    pool.index_copy_(0, turn, after.unsqueeze(0))
-    momentum = memory.momentum_at(state["epoch"])
-    decay = {"weight": memory.weight_decay}
-    apply_update(rbm, gradients, velocities(state), rate=rate, momentum=momentum, decay=decay, copy=coarse)
-    first = n - len(chains)
-    wrong = (data[:first] - reconstructed[:first]).to(accumulation_dtype(data.dtype)).flatten()
-    error += wrong.dot(wrong)
+    def __init__(
+        self, rbm: RBM, config: ChainsConfig, memory: CDConfig, state: MemoryState, rng: torch.Generator, dtype: torch.dtype | None
+    ) -> None:
+        self.net, self.config, self.memory, self.state, self.rng, self.dtype = rbm, config, memory, state, rng, dtype
+        self.copy = precision.low_precision_copy(rbm, dtype)
+        self.error = torch.zeros((), device=rbm.weight.device)
+        self.turn = torch.zeros(1, dtype=torch.int64, device=rbm.weight.device)
+        self.epoch, self.rate, self.reconstructed = 0, 0.0, 0
+        if config.average and state.mean is None:
+            state.mean = RunningMean.start(rbm)
+
+    def begin_epoch(self, epoch: int) -> tuple[float, ...]:
+        """Return the rate: it falls in a straight line over the epochs that have chains."""
+        many = self.config.passes(self.memory)
+        done = epoch - (self.memory.passes - many)
+        self.epoch, self.rate = epoch, straight_line(self.config.learning_rate, self.config.final_learning_rate, done, many)
+        precision.sync(self.copy, self.net)
+        self.error.zero_()
+        self.turn.zero_()
+        return self.rate, self.memory.momentum_at(epoch)
+
+    def begin_chunk(self, cases: Resident) -> None:
+        """Start the chains before the first minibatch, with labels in the proportions of these cases."""
+        if self.state.chains is None:
+            start(self.net, cases, self.config, self.memory, self.state, self.rng, self.dtype)
+
+    def step(self, cases: Resident, *batch: Tensor) -> None:
+        """Learn from the cases `index` (n,); the chains of the pool whose turn it is move on."""
+        (index,) = batch
+        assert self.state.chains is not None
+        assert self.state.chain_labels is not None
+        n = len(index)
+        pool = self.state.chains[:, :n]
+        chains = restarted(self.copy, pool.index_select(0, self.turn)[0], self.config.restart, self.rng)
+        held = self.state.chain_labels[:, :n].index_select(0, self.turn)[0]
+        data = cases.gather(index, self.copy.weight.new_empty(n, self.copy.visible.size))
+        weight = self.config.label_weight
+        gradients, model, after = phases(self.copy, data, chains, held, label_weight=weight, memory=self.memory, rng=self.rng)
+        pool.index_copy_(0, self.turn, after.unsqueeze(0))
+        self.turn.add_(1).remainder_(self.config.pool)
+        decay, momentum = {"weight": self.memory.weight_decay}, self.memory.momentum_at(self.epoch)
+        apply_update(self.net, gradients, self.state.velocity, rate=self.rate, momentum=momentum, decay=decay, copy=self.copy)
+        first = n - len(chains)
+        wrong = (data[:first] - model[:first]).to(accumulation_dtype(data.dtype)).flatten()
+        self.error += wrong.dot(wrong)
+
+    def metrics(self, cases: int) -> dict[str, float]:
+        """Return the rate, and the mean squared error of the reconstructions a visible unit."""
+        each = self.memory.batch_size
+        reconstructed = max(each - self.config.count(self.memory), 1) / each * cases
+        return {"learning_rate": self.rate, "reconstruction_error": float(self.error) / (reconstructed * self.net.visible.size)}
 
 
 def phases(

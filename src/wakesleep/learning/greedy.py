@@ -5,9 +5,8 @@ Source: Hinton, Osindero & Teh (2006), sections 4 and 6.1. Each added layer can 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,13 +15,18 @@ from torch.nn.functional import one_hot
 
 from wakesleep.foundation.errors import DataError
 from wakesleep.learning import cd, chains, inputs
+from wakesleep.learning.cd import CDState
+from wakesleep.learning.chains import MemoryState
 from wakesleep.learning.configs import GreedyConfig as GreedyConfig
-from wakesleep.learning.records import Pass, State
+from wakesleep.learning.records import Pass
+from wakesleep.learning.state import State
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
 from wakesleep.model.units import softmax_columns
 from wakesleep.sources import cases as rows
 from wakesleep.sources.cases import UNLABELLED
+from wakesleep.sources.minibatches import Resident, Source, Streamed
+from wakesleep.sources.shards import Shards
 
 
 def features(dbn: DBN, images: Tensor, layers: int) -> Tensor:
@@ -54,15 +58,23 @@ def memory_cases(dbn: DBN, images: Tensor, labels: Tensor | None) -> Tensor:
     return torch.cat([rows.as_probs(below), one_hot(labels, dbn.labels).to(torch.float32)], 1)
 
 
+@dataclass
+class GreedyState(State):
+    """Where greedy pretraining stands: the layer that learns, and the state of its own loop (None: before its first epoch)."""
+
+    layer: int = 0
+    inner: MemoryState | None = None
+
+
 def epochs(
     dbn: DBN,
-    images: Tensor,
+    images: Tensor | Shards,
     labels: Tensor | None = None,
     *,
     config: GreedyConfig,
     rng: torch.Generator,
     weights: Tensor | None = None,
-    state: State | None = None,
+    state: GreedyState | Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
     checked: bool = False,
 ) -> Iterator[Pass]:
@@ -71,53 +83,72 @@ def epochs(
     Directed layers learn from all cases; a memory with labels from those whose label is known, not UNLABELLED.
     `weights` (N,) say how often each case is shown, relative to the others.
     `dtype` is the precision of products and `checked` says that the cases were looked at already, as in `cd.epochs`.
+    Images may be `Shards` on the disk, which bring their labels: memory stays bounded. Base rates then come from the first chunk, and what
+    the layers below make of a case is computed again in each epoch: a product a layer more, against Gibbs steps of three to five.
 
     Yields:
         A `Pass` after each pass of each layer, its stage "layer 1", "layer 2", ... or "memory". Its state goes on where it was.
 
     Raises:
-        DataError: before the first pass, cases, labels or weights that do not fit, or a label group without labels.
+        DataError: cases, labels or weights that do not fit, or a label group without labels; before the first pass where they are not shards.
         DivergedError: NaN or infinite weights.
     """
-    images, labels, weights = inputs.for_stack(dbn, images, labels, weights, rng=rng, checked=checked)
-    first, inner = (0, None) if state is None else (int(state["layer"]), state["inner"])
-    for layer in range(first, dbn.depth):
-        rbm, cases, classes, shares = work(dbn, images, labels, weights, layer)
-        if inner is None:
-            _set_base_rates(rbm, cases, shares)
-        top = layer == dbn.depth - 1
-        given: Any = {"rng": rng, "classes": classes, "weights": shares, "state": inner, "dtype": dtype}
-        if top:
-            records = memory_epochs(rbm, cases, config, **given)
+    if not isinstance(images, Shards):
+        images, labels, weights = inputs.for_stack(dbn, images, labels, weights, rng=rng, checked=checked)
+    state = GreedyState.read(state) or GreedyState()
+    inner = state.inner
+    for layer in range(state.layer, dbn.depth):
+        source = _source(dbn, images, labels, weights, layer, rng, fresh=inner is None)
+        if layer == dbn.depth - 1:
+            records = memory_epochs(dbn.memory, source, config, rng=rng, state=inner, dtype=dtype)
         else:
-            records = cd.epochs(rbm, cases, config=config.layer, checked=True, stage=f"layer {layer + 1}", **given)
+            records = cd.learn(dbn.rbm(layer), source, config.layer, rng, inner, f"layer {layer + 1}", dtype)
         for record in records:
-            yield record._replace(state={"layer": layer, "inner": record.state})
+            yield record._replace(state=GreedyState(layer, record.state))
         inner = None
+
+
+def _source(
+    dbn: DBN, images: Tensor | Shards, labels: Tensor | None, weights: Tensor | None, layer: int, rng: torch.Generator, fresh: bool
+) -> Source:
+    """Return what the RBM of `layer` learns from; where it is `fresh`, its visible biases start at the base rates of the first cases."""
+
+    def prepare(images: Tensor, labels: Tensor | None, weights: Tensor | None = None) -> Resident:
+        nonlocal fresh
+        rbm, cases = work(dbn, images, labels, weights, layer)
+        if fresh:
+            _init_visible_bias(rbm, cases)
+            fresh = False
+        return cases
+
+    def prepare_chunk(images: Tensor, labels: Tensor | None) -> Resident:
+        images, labels, _ = inputs.for_stack(dbn, images, labels, None, rng=rng)
+        return prepare(images, labels)
+
+    if isinstance(images, Shards):
+        return Streamed(images, dbn.memory.weight.device, prepare_chunk)
+    return prepare(images, labels, weights)
 
 
 def memory_epochs(
     memory: RBM,
-    cases: Tensor,
+    source: Source,
     config: GreedyConfig,
     *,
     rng: torch.Generator,
-    classes: Tensor | None = None,
-    weights: Tensor | None = None,
-    state: State | None = None,
+    state: MemoryState | Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
 ) -> Iterator[Pass]:
-    """Train the memory on `cases` (N, visible), in place: `cd.epochs`, then, where it holds labels, `chains.epochs`, as `config` says."""
-    given: Any = {"rng": rng, "classes": classes, "weights": weights, "stage": "memory", "dtype": dtype}
+    """Train the memory, in place: CD, then, where it holds labels, `chains.learn`, as `config` says."""
     alone = config.memory.passes - (chained_passes(config) if softmax_columns(memory.visible) else 0)
-    done = 0 if state is None else int(state["epoch"])
-    if done < alone:
-        for record in islice(cd.epochs(memory, cases, config=config.memory, state=state, checked=True, **given), alone - done):
-            state = record.state
+    now: CDState | None = MemoryState.read(state)
+    if now is None or now.epoch < alone:
+        for record in cd.learn(memory, source, config.memory, rng, now, "memory", dtype, epochs=alone):
+            now = record.state
             yield record
     if alone < config.memory.passes:
-        state = cd.start(memory, config.memory, rng) if state is None else state
-        yield from chains.epochs(memory, cases, config=config.chains, memory=config.memory, state=state, **given)
+        now = cd.start(memory, config.memory, rng) if now is None else now
+        yield from chains.learn(memory, source, config=config.chains, memory=config.memory, rng=rng, state=now, dtype=dtype)
 
 
 def chained_passes(config: GreedyConfig) -> int:
@@ -134,13 +165,13 @@ def chunk(
     rng: torch.Generator,
     layers: Sequence[int] | None = None,
     weights: Tensor | None = None,
-    state: State | None = None,
+    states: Mapping[int, CDState] | None = None,
     dtype: torch.dtype | None = None,
     checked: bool = False,
-) -> State:
+) -> dict[int, CDState]:
     """Give each of `layers` (by default all, from the pixels up) one pass over a chunk of a set that is too large to hold, in place.
 
-    The layers below a layer are taken as they are now. Hand the state that comes back to the next call: momentum and chains live on.
+    The layers below a layer are taken as they are now. Hand the states, by layer, that come back to the next call: momentum and chains live on.
     Rate and momentum are those of a first pass, and the memory learns as in its first passes, without `config.chains`, for nobody knows which
     chunk is the last; chunks of a torch DataLoader do well.
 
@@ -151,34 +182,34 @@ def chunk(
     layers = range(dbn.depth) if layers is None else layers
     fit = inputs.for_stack if dbn.depth - 1 in layers else inputs.for_net
     images, labels, weights = fit(dbn, images, labels, weights, rng=rng, checked=checked)
-    state = {} if state is None else state
+    states = {} if states is None else dict(states)
     for layer in layers:
-        rbm, cases, classes, shares = work(dbn, images, labels, weights, layer)
+        rbm, cases = work(dbn, images, labels, weights, layer)
         each = replace(config.memory if layer == dbn.depth - 1 else config.layer, passes=1)
-        before = state.get(f"layer {layer}")
+        before = states.get(layer)
         if before is None:
-            _set_base_rates(rbm, cases, shares)
-        inner = None if before is None else {**before, "epoch": 0}
-        (record,) = cd.epochs(rbm, cases, config=each, rng=rng, classes=classes, weights=shares, state=inner, dtype=dtype, checked=True)
-        state = {**state, f"layer {layer}": record.state}
-    return state
+            _init_visible_bias(rbm, cases)
+        state = None if before is None else replace(before, epoch=0)
+        (record,) = cd.learn(rbm, cases, each, rng, state, "chunk", dtype)
+        states[layer] = record.state
+    return states
 
 
-def work(
-    dbn: DBN, images: Tensor, labels: Tensor | None, weights: Tensor | None, layer: int
-) -> tuple[RBM, Tensor, Tensor | None, Tensor | None]:
-    """Return the RBM of `layer`, its cases, the classes that balance its minibatches, and the cases' weights."""
-    if layer < dbn.depth - 1:
-        return dbn.rbm(layer), features(dbn, images, layer), None if labels is None else labels - UNLABELLED, weights
-    if dbn.labels and labels is not None and bool((labels == UNLABELLED).any()):
+def work(dbn: DBN, images: Tensor, labels: Tensor | None, weights: Tensor | None, layer: int) -> tuple[RBM, Resident]:
+    """Return the RBM of `layer` and its cases: images seen through the layers below, for the memory those with a label, beside it."""
+    if layer == dbn.depth - 1 and dbn.labels and labels is not None and bool((labels == UNLABELLED).any()):
         known = labels != UNLABELLED
         images, labels, weights = images[known], labels[known], None if weights is None else weights[known]
-    return dbn.memory, memory_cases(dbn, images, labels), None if labels is None else labels - UNLABELLED, weights
+    cases = memory_cases(dbn, images, labels) if layer == dbn.depth - 1 else features(dbn, images, layer)
+    classes = None if labels is None else labels - UNLABELLED
+    return dbn.rbm(layer), Resident(cases, labels, classes=classes, weights=weights)
 
 
-def _set_base_rates(rbm: RBM, cases: Tensor, weights: Tensor | None) -> None:
+def _init_visible_bias(rbm: RBM, source: Resident) -> None:
     """Start the visible biases at the base rates of the cases, each counted as its weight says."""
+    cases, weights = source.cases, source.weights
+    assert isinstance(cases, Tensor)
     if weights is not None:
         shares = (weights * (len(weights) / weights.sum())).to(cases.device, torch.float32)
         cases = rows.as_probs(cases) * shares[:, None]
-    cd.set_base_rates(rbm, cases)
+    cd.init_visible_bias(rbm, cases)

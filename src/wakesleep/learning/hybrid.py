@@ -10,23 +10,22 @@ Generate Images"; for a single RBM: Larochelle & Bengio (2008), "Classification 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from wakesleep.compute import ops
 from wakesleep.compute.ops import Dense, Product, accumulation_dtype
 from wakesleep.foundation.errors import DataError
 from wakesleep.learning import inputs, up_down
 from wakesleep.learning.configs import HybridConfig as HybridConfig
-from wakesleep.learning.momentum import Gradients
-from wakesleep.learning.records import Pass, State
-from wakesleep.learning.up_down import UNLABELLED, Teach
+from wakesleep.learning.momentum import Gradients, weighted_sum
+from wakesleep.learning.records import Pass
+from wakesleep.learning.up_down import UNLABELLED, UpDownState
 from wakesleep.model.dbn import DBN
 from wakesleep.model.units import Bernoulli
+from wakesleep.sources.minibatches import Resident
 
 
 def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Gradients, Tensor]:
@@ -73,30 +72,44 @@ def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Gradients,
     return gradients, log_probs
 
 
-def _step(
-    dbn: DBN,
-    coarse: DBN,
-    teach: Teach,
-    config: HybridConfig,
-    epoch: int,
-    state: State,
-    rng: torch.Generator,
-    loss: Tensor,
-    errors: Tensor,
-    index: Tensor,
-    turn: Tensor,
-) -> None:
-    """Follow what a minibatch teaches both ways, in place, and add its cross-entropy and its errors to `loss` and `errors`, scalars."""
-    batch, target, taught = teach(index, turn)
-    assert target is not None
-    generative = (up_down.gradients(taught), 1.0)
-    if config.alternate:
-        up_down.update(dbn, [generative], config.updown, epoch, state, coarse)
-    seen = Bernoulli(batch.shape[1]).sample(batch, rng) if config.sample_pixels else batch
-    told, log_probs = discriminative(coarse, seen, target)
-    up_down.update(dbn, [*([] if config.alternate else [generative]), (told, config.weight)], config.updown, epoch, state, coarse)
-    loss += torch.nn.functional.nll_loss(log_probs, target, ignore_index=UNLABELLED, reduction="sum")
-    errors += ((log_probs.argmax(1) != target) & (target != UNLABELLED)).sum()
+class Hybrid(up_down.UpDown):
+    """Contrastive wake-sleep and backpropagation of a deep belief net, for `loop.run`."""
+
+    def __init__(self, dbn: DBN, config: HybridConfig, state: UpDownState, rng: torch.Generator, dtype: torch.dtype | None) -> None:
+        super().__init__(dbn, config.updown, state, rng, dtype)
+        self.hybrid, self.pixels = config, Bernoulli(dbn.sizes[0])
+        self.loss, self.errors, self.labelled = (torch.zeros((), device=self.error.device) for _ in range(3))
+
+    def begin_epoch(self, epoch: int) -> tuple[float, ...]:
+        """Return rate and Gibbs steps of the epoch."""
+        for total in (self.loss, self.errors, self.labelled):
+            total.zero_()
+        return super().begin_epoch(epoch)
+
+    def step(self, cases: Resident, *batch: Tensor) -> None:
+        """Follow both gradients of the cases `index` (n,), by their sum or in turn; sum cross-entropy and errors of those with a label."""
+        images, labels, phases = self.run_phases(cases, batch[0])
+        assert labels is not None
+        generative = up_down.gradients(phases)
+        if self.hybrid.alternate:
+            self.update(generative)
+            generative = {}
+        seen = self.pixels.sample(images, self.rng) if self.hybrid.sample_pixels else images
+        told, log_probs = discriminative(self.copy, seen, labels)
+        self.update(weighted_sum((generative, 1.0), (told, self.hybrid.weight)))
+        self.loss += torch.nn.functional.nll_loss(log_probs, labels, ignore_index=UNLABELLED, reduction="sum")
+        self.errors += ((log_probs.argmax(1) != labels) & (labels != UNLABELLED)).sum()
+        self.labelled += (labels != UNLABELLED).sum()
+
+    def metrics(self, cases: int) -> dict[str, float]:
+        """Return cross-entropy and errors over the labelled cases, Gibbs steps and rate."""
+        labelled = max(float(self.labelled), 1.0)
+        return {
+            "cross_entropy": float(self.loss) / labelled,
+            "train_error_percent": 100 * float(self.errors) / labelled,
+            "gibbs_steps": float(self.config.steps_at(self.epoch)),
+            "learning_rate": self.config.rate(self.epoch),
+        }
 
 
 def epochs(
@@ -107,7 +120,7 @@ def epochs(
     config: HybridConfig,
     rng: torch.Generator,
     weights: Tensor | None = None,
-    state: State | None = None,
+    state: UpDownState | Mapping[str, Any] | None = None,
     stage: str = "hybrid",
     dtype: torch.dtype | None = None,
     checked: bool = False,
@@ -128,27 +141,6 @@ def epochs(
     images, known, weights = inputs.for_memory(dbn, images, labels, weights, rng=rng, checked=checked)
     if known is None or not bool((known != UNLABELLED).any()):
         raise DataError("the hybrid learns from labels too, and none of these cases has one; give labels, or use contrastive wake-sleep")
-    updown, labelled = config.updown, int((known != UNLABELLED).sum())
     dbn.untie()
-    state = up_down.start(dbn, updown, rng, dtype) if state is None else state
-    loss, errors = torch.zeros((), device=images.device), torch.zeros((), device=images.device)
-    for epoch in range(int(state["epoch"]), updown.passes):
-        loss.zero_()
-        errors.zero_()
-        coarse = up_down.begin_pass(dbn, known, updown, epoch, state, dtype)
-        settled: dict[str, Any] = {"steps": updown.steps_at(epoch), "config": updown, "rng": rng, "state": state}
-        teach = partial(up_down.minibatch, coarse, images, known, complete=labelled == len(known), **settled)
-        plain = partial(_step, dbn, coarse, teach, config, epoch, state, rng, loss, errors)
-        step = ops.of(dbn.memory.weight).replay(plain, rng, len(images) // updown.batch_size)
-        with ops.of(dbn.memory.weight).learning(), torch.inference_mode():
-            for index, turn in up_down.turns(images, known, config=updown, rng=rng, weights=weights):
-                step(index, turn)
-                up_down.average(dbn, updown, state, len(images))
-        state = up_down.end_pass(dbn, updown, epoch, state, len(images))
-        metrics = {
-            "cross_entropy": float(loss) / labelled,
-            "train_error_percent": 100 * float(errors) / labelled,
-            "gibbs_steps": float(updown.steps_at(epoch)),
-            "learning_rate": updown.rate(epoch),
-        }
-        yield Pass(stage, epoch + 1, updown.passes, len(images), metrics, state)
+    algorithm = Hybrid(dbn, config, UpDownState.read(state) or up_down.start(dbn, config.updown, rng, dtype), rng, dtype)
+    yield from up_down.run(algorithm, images, known, weights, stage)

@@ -1,4 +1,4 @@
-"""What a learning loop tells about a pass, and the checks every config shares."""
+"""What a learning loop tells of an epoch, and the check that its weights are finite."""
 
 from __future__ import annotations
 
@@ -10,29 +10,27 @@ from torch import Tensor, nn
 
 from wakesleep.foundation.errors import DivergedError
 
-State = dict[str, Any]
-"""All that a loop needs to go on: tensors, numbers and strings by name; `None` stands for a fresh start."""
-
 
 class Pass(NamedTuple):
-    """One pass over the cases, as a loop yields it."""
+    """One epoch, as a loop yields it."""
 
     stage: str
     """Which part of the work this was, e.g. "layer 1"."""
     epoch: int
-    """How many passes of the stage are done, from 1."""
+    """How many epochs of the stage are done, from 1."""
     epochs: int
-    """How many passes the stage has."""
+    """How many epochs the stage has."""
     cases: int
-    """How many cases were seen in this pass."""
+    """How many cases were seen in this epoch."""
     metrics: dict[str, float]
     """What was measured on the way, with the units in the loop's docstring."""
-    state: State
-    """Hand this to the same loop, with the same net, to go on after this pass."""
+    state: Any
+    """Hand this, or what its `to_tensors` returns, to the same loop with the same net to go on after this epoch. Its tensors are those that
+    the loop goes on changing: save them before the next record is asked for."""
 
 
 def check_finite(parameters: Mapping[str, Tensor], rate: float) -> None:
-    """Raise DivergedError where a parameter holds NaN or infinity, once a pass; either shows in the sum, which makes no copy."""
+    """Raise DivergedError where a parameter holds NaN or infinity, once an epoch; either shows in the sum, which makes no copy."""
     for name, parameter in parameters.items():
         if not bool(parameter.sum().isfinite()):
             raise DivergedError(
@@ -41,17 +39,16 @@ def check_finite(parameters: Mapping[str, Tensor], rate: float) -> None:
             )
 
 
-def restore(optimizer: torch.optim.Optimizer, net: nn.Module, state: State) -> None:
-    """Give an optimizer of PyTorch's over `net` the velocities that `optimizer_state` returned; none are a fresh start."""
+OptimizerState = dict[str, dict[str, Any]]
+"""What an optimizer of PyTorch's knows of each parameter, by its name."""
+
+
+def restore(optimizer: torch.optim.Optimizer, net: nn.Module, state: OptimizerState) -> None:
+    """Give an optimizer over `net` what `optimizer_state` returned; nothing is a fresh start."""
     for name, parameter in net.named_parameters():
         optimizer.state[parameter].update(state.get(name, {}))
 
 
-def velocities(state: State) -> dict[str, Tensor]:
-    """Return the velocity of each parameter that has one, by its name."""
-    return {name.removeprefix("increment."): value for name, value in state.items() if name.startswith("increment.")}
-
-
-def optimizer_state(optimizer: torch.optim.Optimizer, net: nn.Module) -> State:
-    """Return what an optimizer knows of each parameter of `net`, by its name."""
+def optimizer_state(optimizer: torch.optim.Optimizer, net: nn.Module) -> OptimizerState:
+    """Return what an optimizer knows of each parameter of `net`."""
     return {name: dict(optimizer.state[parameter]) for name, parameter in net.named_parameters()}

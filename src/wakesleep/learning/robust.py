@@ -8,9 +8,9 @@ not, so that what generating first is worth beside them can be measured.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,13 @@ from wakesleep.compute import ops
 from wakesleep.compute.ops import accumulation_dtype
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_fields
-from wakesleep.learning import averaging, inputs
+from wakesleep.learning import inputs, loop
 from wakesleep.learning.configs import require, straight_line
-from wakesleep.learning.records import Pass, State, check_finite, optimizer_state, restore
+from wakesleep.learning.records import OptimizerState, Pass, optimizer_state, restore
+from wakesleep.learning.state import EpochState, RunningMean
 from wakesleep.sources import cases as rows
 
-Change = Callable[[Tensor, torch.Generator], Tensor]
+Augment = Callable[[Tensor, torch.Generator], Tensor]
 """What makes another picture of the same thing of each case: (N, pixels) -> (N, pixels)."""
 
 
@@ -81,13 +82,105 @@ class RobustConfig:
 
 
 MEAN_EVERY = 10
-"""Updates between two looks of the running mean: it costs as much memory traffic as an update of the weights."""
+"""Updates between two steps of the running mean: it costs as much memory traffic as an update of the weights."""
 
 
-def start(net: nn.Module) -> State:
-    """Return the state before the first pass: no velocity, and the mean where the weights are."""
-    with torch.no_grad():
-        return {"epoch": 0, "optimizer": {}, **averaging.start(net)}
+@dataclass
+class RobustState(EpochState):
+    """What this loop needs to go on after an epoch."""
+
+    optimizer: OptimizerState = field(default_factory=dict)
+    """What the optimizer knows of each parameter."""
+    mean: RunningMean | None = None
+    """The running mean of the weights."""
+
+
+def start(net: nn.Module, config: RobustConfig) -> RobustState:
+    """Return the state before the first epoch: no velocity, and the mean where the weights are."""
+    return RobustState(mean=RunningMean.start(net) if config.mean_passes else None)
+
+
+class Pictures:
+    """Labelled cases and, where there are some, cases without labels beside them: a source for `loop.run`, one chunk a pass.
+
+    A minibatch is (images, labels) or (images, labels, images without labels). A pass goes once through the larger set, and as often as it
+    takes through the smaller one; `augment` makes new pictures of each minibatch.
+    """
+
+    capturable = True
+
+    def __init__(self, images: Tensor, labels: Tensor, unlabelled: Tensor | None, augment: Augment | None, sample_pixels: bool) -> None:
+        self.images, self.labels, self.unlabelled = images, labels, unlabelled
+        self.augment, self.sample_pixels = augment, sample_pixels
+
+    def __len__(self) -> int:
+        """How many cases a pass has."""
+        return max(len(self.images), 0 if self.unlabelled is None else len(self.unlabelled))
+
+    def chunks(self, rng: torch.Generator) -> Iterator[Pictures]:
+        """Yield all cases at once."""
+        yield self
+
+    def minibatches(self, size: int, rng: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
+        """Yield the minibatches of one pass."""
+        known = torch.split(self._order(self.labels, len(self.images), rng), size)
+        if self.unlabelled is None:
+            for index in known:
+                yield self._pictures(self.images, index, rng), self.labels[index]
+            return
+        for index, other in zip(known, torch.split(self._order(None, len(self.unlabelled), rng), size), strict=True):
+            yield self._pictures(self.images, index, rng), self.labels[index], self._pictures(self.unlabelled, other, rng)
+
+    def _order(self, labels: Tensor | None, n: int, rng: torch.Generator) -> Tensor:
+        """Return the case numbers of a pass: one random order of n cases after the other, each balanced by class."""
+        return torch.cat([rows.order(labels, n, rng) for _ in range(-(-len(self) // n))])[: len(self)]
+
+    def _pictures(self, images: Tensor, index: Tensor, rng: torch.Generator) -> Tensor:
+        batch = rows.as_probs(images[index])
+        batch = batch if self.augment is None else self.augment(batch, rng)
+        return torch.rand(batch.shape, generator=rng, device=batch.device).lt(batch).float() if self.sample_pixels else batch
+
+
+class Robust(loop.Algorithm):
+    """Cross-entropy with dropout, max-norm and smoothness, for `loop.run`."""
+
+    differentiates = True
+
+    def __init__(self, net: nn.Sequential, config: RobustConfig, state: RobustState, rng: torch.Generator, dtype: torch.dtype | None) -> None:
+        self.net, self.config, self.state, self.rng, self.dtype = net, config, state, rng, dtype
+        self.sums = torch.zeros(4, device=next(net.parameters()).device)
+        """Cross-entropy, smoothness, errors and cases."""
+        self.optimizer = _optimizer(net, config)
+        restore(self.optimizer, net, state.optimizer)
+        self.epoch = 0
+
+    def begin_epoch(self, epoch: int) -> tuple[float, ...]:
+        """Return the rate of the epoch."""
+        self.epoch = epoch
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.rate(epoch)
+        self.sums.zero_()
+        return (self.config.rate(epoch),)
+
+    def step(self, cases: Pictures, *batch: Tensor) -> None:
+        """Descend the loss of a minibatch of `Pictures`."""
+        images, labels, *others = batch
+        with ops.of(images).mixed_precision(self.dtype):
+            losses = _losses(self.net, images, labels, others[0] if others else None, self.config, self.rng)
+        loss = losses[0] + self.config.smooth_weight * losses[1]
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        with torch.no_grad():
+            limit_norms(self.net, self.config.max_norm)
+            self.sums.add_(torch.cat([losses[:2] * len(labels), losses[2:], losses.new_full((1,), len(labels))]))
+
+    def metrics(self, cases: int) -> dict[str, float]:
+        """Return the means of the epoch; the optimizer's numbers go into the state."""
+        self.state.optimizer = optimizer_state(self.optimizer, self.net)
+        loss, smooth, errors, seen = self.sums.tolist()
+        found = {"cross_entropy": loss / seen, "train_error_percent": 100 * errors / seen, "learning_rate": self.config.rate(self.epoch)}
+        return found | ({"smoothness": smooth / seen} if self.config.smooth_radius else {})
 
 
 def epochs(
@@ -98,8 +191,8 @@ def epochs(
     config: RobustConfig,
     rng: torch.Generator,
     unlabelled: Tensor | None = None,
-    change: Change | None = None,
-    state: State | None = None,
+    change: Augment | None = None,
+    state: RobustState | Mapping[str, Any] | None = None,
     stage: str = "robust",
     dtype: torch.dtype | None = None,
     checked: bool = False,
@@ -125,120 +218,43 @@ def epochs(
     unlabelled = None if unlabelled is None else inputs.for_feed_forward(net, unlabelled, rng=rng, checked=checked)
     if unlabelled is not None and not config.smooth_radius:
         raise ConfigError("cases without labels came, and smooth_radius = 0 asks nothing of them; expected a radius, e.g. 2.0")
-    state = start(net) if state is None else state
-    for epoch in range(int(state["epoch"]), config.passes):
-        cases = max(len(images), 0 if unlabelled is None else len(unlabelled))
-        batches = _batches(images, labels, unlabelled, cases, config, rng, change)
-        with ops.of(images).learning():
-            sums = _pass(net, batches, cases, config, epoch, state, rng, dtype)
-        check_finite(dict(net.named_parameters()), config.rate(epoch))
-        state = {**state, "epoch": epoch + 1}
-        loss, smooth, errors, seen = sums.tolist()
-        metrics = {"cross_entropy": loss / seen, "train_error_percent": 100 * errors / seen, "learning_rate": config.rate(epoch)}
-        if config.smooth_radius:
-            metrics["smoothness"] = smooth / seen
-        yield Pass(stage, epoch + 1, config.passes, cases, metrics, state)
+    algorithm = Robust(net, config, RobustState.read(state) or start(net, config), rng, dtype)
+    source = Pictures(images, labels, unlabelled, change, config.sample_pixels)
+    yield from loop.run(
+        algorithm,
+        source,
+        epochs=config.passes,
+        batch_size=config.batch_size,
+        rng=rng,
+        stage=stage,
+        mean_epochs=config.mean_passes,
+        mean_every=MEAN_EVERY,
+    )
 
 
-Batch = tuple[Tensor, Tensor, Tensor | None]
-
-
-def _batches(
-    images: Tensor,
-    labels: Tensor,
-    unlabelled: Tensor | None,
-    cases: int,
-    config: RobustConfig,
-    rng: torch.Generator,
-    change: Change | None,
-) -> Iterator[Batch]:
-    """Yield the minibatches of a pass: labelled cases, their labels, and cases without (None: there are none)."""
-
-    def pictures(source: Tensor, index: Tensor) -> Tensor:
-        batch = rows.as_probs(source[index])
-        batch = batch if change is None else change(batch, rng)
-        return torch.rand(batch.shape, generator=rng, device=batch.device).lt(batch).float() if config.sample_pixels else batch
-
-    known = torch.split(_orders(labels, len(images), cases, rng), config.batch_size)
-    free = [None] * len(known) if unlabelled is None else torch.split(_orders(None, len(unlabelled), cases, rng), config.batch_size)
-    for index, other in zip(known, free, strict=True):
-        yield pictures(images, index), labels[index], None if other is None or unlabelled is None else pictures(unlabelled, other)
-
-
-def _orders(labels: Tensor | None, n: int, count: int, rng: torch.Generator) -> Tensor:
-    """Return `count` case numbers: one random order of n cases after the other, each balanced by class."""
-    return torch.cat([rows.order(labels, n, rng) for _ in range(-(-count // n))])[:count]
-
-
-def _pass(
-    net: nn.Sequential,
-    batches: Iterator[Batch],
-    cases: int,
-    config: RobustConfig,
-    epoch: int,
-    state: State,
-    rng: torch.Generator,
-    dtype: torch.dtype | None,
-) -> Tensor:
-    """Return cross-entropy, smoothness and errors, summed over a pass, and how many cases these are; what `state` holds moves in place."""
-    optimizer = _optimizer(net, config, epoch, state)
-    each = -(-cases // config.batch_size)
-    horizon = config.mean_passes * each
-    sums = torch.zeros(4, device=next(net.parameters()).device)
-    with torch.no_grad():
-        averaging.swap(net, state)
-
-    def learn(images: Tensor, labels: Tensor, others: Tensor | None = None) -> None:
-        with ops.of(images).mixed_precision(dtype):
-            losses = _losses(net, images, labels, others, config, rng)
-        loss = losses[0] + config.smooth_weight * losses[1]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        with torch.no_grad():
-            limit_norms(net, config.max_norm)
-            sums.add_(torch.cat([losses[:2] * len(labels), losses[2:], losses.new_full((1,), len(labels))]))
-
-    step = ops.of(sums).replay(learn, rng, cases // config.batch_size)
-    for number, (images, labels, others) in enumerate(batches, 1):
-        step(images, labels, *([] if others is None else [others]))
-        waiting = number % MEAN_EVERY or MEAN_EVERY
-        if (config.mean_passes and waiting == MEAN_EVERY) or number == each:
-            with torch.no_grad():
-                averaging.accumulate(net, state, averaging.share(waiting, epoch * each + number, horizon) if config.mean_passes else 1.0)
-    with torch.no_grad():
-        averaging.swap(net, state)
-    state["optimizer"] = optimizer_state(optimizer, net)
-    return sums
-
-
-def _optimizer(net: nn.Module, config: RobustConfig, epoch: int, state: State) -> torch.optim.Optimizer:
-    """Return the optimizer of a pass, its velocities those of `state`."""
-    rate, parameters = config.rate(epoch), list(net.parameters())
-    optimizer: torch.optim.Optimizer
+def _optimizer(net: nn.Module, config: RobustConfig) -> torch.optim.Optimizer:
+    """Return the optimizer that the config asks for."""
+    parameters = list(net.parameters())
     if config.optimizer == "adam":
-        captured = ops.of(parameters[0]).capturable
-        optimizer = torch.optim.Adam(parameters, lr=rate, betas=(config.momentum, 0.999), fused=True, capturable=captured)
-    else:
-        optimizer = torch.optim.SGD(parameters, lr=rate, momentum=config.momentum, fused=True)
-    restore(optimizer, net, state["optimizer"])
-    return optimizer
+        capturable = ops.of(parameters[0]).capturable
+        return torch.optim.Adam(parameters, lr=config.learning_rate, betas=(config.momentum, 0.999), fused=True, capturable=capturable)
+    return torch.optim.SGD(parameters, lr=config.learning_rate, momentum=config.momentum, fused=True)
 
 
 def _losses(net: nn.Sequential, images: Tensor, labels: Tensor, others: Tensor | None, config: RobustConfig, rng: torch.Generator) -> Tensor:
     """Return the cross-entropy and the smoothness of a minibatch, nats a case, and its number of errors, (3,)."""
     if not config.smooth_radius:
-        logits, smooth = finely(dropped(net, images, config.dropout_visible, config.dropout_hidden, rng)), images.new_zeros(())
+        logits, smooth = to_float32(forward_with_dropout(net, images, config.dropout_visible, config.dropout_hidden, rng)), images.new_zeros(())
     else:
         free = images if others is None else others
         answer, moved = adversarial(net, free, config.smooth_radius, rng)
-        logits = finely(dropped(net, torch.cat([images, moved]), config.dropout_visible, config.dropout_hidden, rng))
+        logits = to_float32(forward_with_dropout(net, torch.cat([images, moved]), config.dropout_visible, config.dropout_hidden, rng))
         logits, there = logits[: len(images)], logits[len(images) :]
         smooth = divergence(answer, there)
     return torch.stack([cross_entropy(logits, labels), smooth, (logits.detach().argmax(1) != labels).sum().to(logits.dtype)])
 
 
-def dropped(net: nn.Sequential, images: Tensor, visible: float, hidden: float, rng: torch.Generator) -> Tensor:
+def forward_with_dropout(net: nn.Sequential, images: Tensor, visible: float, hidden: float, rng: torch.Generator) -> Tensor:
     """Return the logits of `images` (N, pixels) with a share `visible` of pixels and `hidden` of every hidden layer's units left out.
 
     What stays is divided by the share that stays, so that the net without dropout is the mean of those with it, to first order
@@ -269,16 +285,16 @@ def adversarial(net: nn.Sequential, images: Tensor, radius: float, rng: torch.Ge
     Hessian (Miyato et al. 2018, section 3.3). `probe` is as large as it is because products may be coarse.
     """
     # not under no_grad: PyTorch before 2.10 would keep the weights that it casts there, which no gradient reaches, for later products
-    answer = log_softmax(finely(net(images).detach()), 1)
+    answer = log_softmax(to_float32(net(images).detach()), 1)
     towards = torch.randn(images.shape, generator=rng, device=images.device, dtype=images.dtype)
     towards = towards.div_(towards.norm(dim=1, keepdim=True)).requires_grad_()
     with torch.enable_grad():
-        apart = divergence(answer, finely(net(images + probe * towards)))
+        apart = divergence(answer, to_float32(net(images + probe * towards)))
         (gradient,) = torch.autograd.grad(apart, towards)
     return answer, images + radius * gradient / gradient.norm(dim=1, keepdim=True).clamp_(min=1e-20)
 
 
-def finely(logits: Tensor) -> Tensor:
+def to_float32(logits: Tensor) -> Tensor:
     """Return logits in the precision in which probabilities are worth computing."""
     return logits.to(accumulation_dtype(logits.dtype))
 

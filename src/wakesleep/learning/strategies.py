@@ -6,8 +6,9 @@ Source: Hinton's "To recognize shapes, first learn to generate images" (2006), t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +16,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from wakesleep.compute import ops
 from wakesleep.foundation.values import check_fields
-from wakesleep.learning import inputs
+from wakesleep.learning import inputs, loop
 from wakesleep.learning.configs import require, straight_line
-from wakesleep.learning.records import Pass, State, check_finite, optimizer_state, restore
+from wakesleep.learning.records import OptimizerState, Pass, optimizer_state, restore
+from wakesleep.learning.state import EpochState
 from wakesleep.sources import cases as rows
+from wakesleep.sources.minibatches import Resident
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,46 @@ class EvolutionConfig:
         return straight_line(self.learning_rate, self.final_learning_rate, epoch, self.passes)
 
 
+@dataclass
+class OptimizedState(EpochState):
+    """What a loop with an optimizer of PyTorch's needs to go on after an epoch."""
+
+    optimizer: OptimizerState = field(default_factory=dict)
+    back: dict[str, Tensor] = field(default_factory=dict)
+    """Of an autoencoder: the parameters of the layer that gives the input back."""
+
+
+class Evolution(loop.Algorithm):
+    """Perturbations of weights that are kept as far as they helped, for `loop.run`."""
+
+    def __init__(self, net: nn.Sequential, config: EvolutionConfig, state: OptimizedState, rng: torch.Generator) -> None:
+        self.net, self.config, self.state, self.rng, self.epoch = net, config, state, rng, 0
+        self.optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate, fused=True)
+        restore(self.optimizer, net, state.optimizer)
+        self.loss = torch.zeros((), device=next(net.parameters()).device)
+
+    def begin_epoch(self, epoch: int) -> tuple[float, ...]:
+        """Return the rate of the epoch."""
+        self.epoch = epoch
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.rate(epoch)
+        self.loss.zero_()
+        return (self.config.rate(epoch),)
+
+    def step(self, cases: Resident, *batch: Tensor) -> None:
+        """Let a population of as many perturbed nets as there are cases see the cases `index` (n,)."""
+        (index,) = batch
+        assert isinstance(cases.cases, Tensor)
+        assert cases.labels is not None
+        self.loss += perturb(self.net, rows.as_probs(cases.cases[index]), cases.labels[index], self.config.sigma, self.rng) * len(index)
+        self.optimizer.step()
+
+    def metrics(self, cases: int) -> dict[str, float]:
+        """Return cross-entropy and rate; the optimizer's numbers go into the state."""
+        self.state.optimizer = optimizer_state(self.optimizer, self.net)
+        return {"cross_entropy": float(self.loss) / cases, "learning_rate": self.config.rate(self.epoch)}
+
+
 def evolve(
     net: nn.Sequential,
     images: Tensor,
@@ -56,7 +99,7 @@ def evolve(
     *,
     config: EvolutionConfig,
     rng: torch.Generator,
-    state: State | None = None,
+    state: OptimizedState | Mapping[str, Any] | None = None,
     stage: str = "evolution",
 ) -> Iterator[Pass]:
     """Train `net` on `images` (N, pixels) with `labels` (N,) by perturbing its weights, in place, yielding a record after each pass.
@@ -70,18 +113,9 @@ def evolve(
     """
     images = inputs.for_feed_forward(net, images, rng=rng)
     labels = rows.as_labels(labels, len(images), inputs.outputs(net)).to(images.device)
-    state = {"epoch": 0, "optimizer": {}} if state is None else state
-    for epoch in range(int(state["epoch"]), config.passes):
-        optimizer = torch.optim.Adam(net.parameters(), lr=config.rate(epoch), fused=True)
-        restore(optimizer, net, state["optimizer"])
-        loss = torch.zeros((), device=images.device)
-        for index in torch.split(rows.order(labels, len(images), rng), config.batch_size):
-            loss += perturb(net, rows.as_probs(images[index]), labels[index], config.sigma, rng) * len(index)
-            optimizer.step()
-        check_finite(dict(net.named_parameters()), config.rate(epoch))
-        state = {"epoch": epoch + 1, "optimizer": optimizer_state(optimizer, net)}
-        metrics = {"cross_entropy": float(loss) / len(images), "learning_rate": config.rate(epoch)}
-        yield Pass(stage, epoch + 1, config.passes, len(images), metrics, state)
+    algorithm = Evolution(net, config, OptimizedState.read(state) or OptimizedState(), rng)
+    source = Resident(images, labels, classes=labels)
+    yield from loop.run(algorithm, source, epochs=config.passes, batch_size=config.batch_size, rng=rng, stage=stage, replays=False)
 
 
 @torch.no_grad()
@@ -134,13 +168,53 @@ class AutoencoderConfig:
         require(self.learning_rate > 0, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.001")
 
 
+class Autoencoder(loop.Algorithm):
+    """One layer and the one that gives its input back, which begins as its mirror image, for `loop.run`."""
+
+    differentiates = True
+
+    def __init__(self, layer: nn.Linear, config: AutoencoderConfig, state: OptimizedState, dtype: torch.dtype | None) -> None:
+        self.config, self.state, self.dtype = config, state, dtype
+        self.back = nn.utils.skip_init(nn.Linear, layer.out_features, layer.in_features, device=layer.weight.device)  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            self.back.weight.copy_(state.back.get("weight", layer.weight.t()))
+            self.back.bias.copy_(state.back.get("bias", torch.zeros_like(self.back.bias)))
+        self.net = nn.Sequential(layer, nn.Sigmoid(), self.back)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=config.learning_rate, fused=True)
+        restore(self.optimizer, self.net, state.optimizer)
+        self.loss = torch.zeros((), device=layer.weight.device)
+
+    def begin_epoch(self, epoch: int) -> tuple[float, ...]:
+        """Return the rate."""
+        self.loss.zero_()
+        return (self.config.learning_rate,)
+
+    def step(self, cases: Resident, *batch: Tensor) -> None:
+        """Descend the cross-entropy of the reconstructions of the cases `index` (n,)."""
+        assert isinstance(cases.cases, Tensor)
+        images = cases.cases[batch[0]]
+        with ops.of(images).mixed_precision(self.dtype):
+            logits = self.net(images)
+        loss = binary_cross_entropy_with_logits(logits.float(), images, reduction="none").sum(1).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.loss += loss.detach() * len(images)
+
+    def metrics(self, cases: int) -> dict[str, float]:
+        """Return the cross-entropy; weights and the optimizer's numbers go into the state."""
+        self.state.back = dict(self.back.state_dict())
+        self.state.optimizer = optimizer_state(self.optimizer, self.net)
+        return {"reconstruction_cross_entropy": float(self.loss) / cases}
+
+
 def autoencode(
     net: nn.Sequential,
     images: Tensor,
     *,
     config: AutoencoderConfig,
     rng: torch.Generator,
-    state: State | None = None,
+    state: OptimizedState | Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
 ) -> Iterator[Pass]:
     """Train every hidden layer of `net`, from the pixels up and in place, so that a linear layer above it gives its input back.
@@ -152,43 +226,20 @@ def autoencode(
 
     Raises:
         DataError: cases that do not fit.
+        DivergedError: NaN or infinite weights.
     """
     images = inputs.for_feed_forward(net, images, rng=rng)
     layers = [layer for layer in net if isinstance(layer, nn.Linear)][:-1]
-    below, done = rows.as_probs(images), 0 if state is None else int(state["epoch"])
+    below, state = rows.as_probs(images), OptimizedState.read(state) or OptimizedState()
+    done = state.epoch
     for depth, layer in enumerate(layers):
         first = done - depth * config.passes
         if first < config.passes:
-            for record in _autoencode(layer, below, config, rng, state if first > 0 else None, dtype):
+            algorithm = Autoencoder(layer, config, replace(state, epoch=first) if first > 0 else OptimizedState(), dtype)
+            for record in loop.run(
+                algorithm, Resident(below), epochs=config.passes, batch_size=config.batch_size, rng=rng, stage="autoencoder", replays=False
+            ):
                 number = depth * config.passes + record.epoch
-                yield record._replace(epoch=number, epochs=len(layers) * config.passes, state={**record.state, "epoch": number})
+                yield record._replace(epoch=number, epochs=len(layers) * config.passes, state=replace(record.state, epoch=number))
         with torch.no_grad():
             below = torch.cat([torch.sigmoid(layer(chunk)) for chunk in rows.chunks(below)])
-
-
-def _autoencode(
-    layer: nn.Linear, below: Tensor, config: AutoencoderConfig, rng: torch.Generator, state: State | None, dtype: torch.dtype | None
-) -> Iterator[Pass]:
-    """Train one layer and the one that gives its input back, which begins as its mirror image; `state` goes on after a pass of this layer."""
-    back = nn.utils.skip_init(nn.Linear, layer.out_features, layer.in_features, device=below.device)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        back.weight.copy_(layer.weight.t() if state is None else state["back"]["weight"])
-        back.bias.copy_(torch.zeros_like(back.bias) if state is None else state["back"]["bias"])
-    both = nn.Sequential(layer, nn.Sigmoid(), back)
-    optimizer = torch.optim.Adam(both.parameters(), lr=config.learning_rate, fused=True)
-    restore(optimizer, both, {} if state is None else state["optimizer"])
-    for epoch in range(0 if state is None else int(state["epoch"]) % config.passes, config.passes):
-        loss_sum = torch.zeros((), device=below.device)
-        for index in torch.split(rows.order(None, len(below), rng), config.batch_size):
-            batch = below[index]
-            with ops.of(batch).mixed_precision(dtype):
-                logits = both(batch)
-            loss = binary_cross_entropy_with_logits(logits.float(), batch, reduction="none").sum(1).mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            loss_sum += loss.detach() * len(index)
-        check_finite(dict(both.named_parameters()), config.learning_rate)
-        metrics = {"reconstruction_cross_entropy": float(loss_sum) / len(below)}
-        state = {"back": dict(back.state_dict()), "optimizer": optimizer_state(optimizer, both)}
-        yield Pass("autoencoder", epoch + 1, config.passes, len(below), metrics, state)

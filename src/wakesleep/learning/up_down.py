@@ -9,38 +9,40 @@ Nothing has to reach equilibrium: the dream starts from the data. Source: Hinton
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from wakesleep.compute import ops, precision
 from wakesleep.compute.ops import Product, RowSum, accumulation_dtype
-from wakesleep.learning import averaging, inputs
+from wakesleep.learning import inputs, loop
 from wakesleep.learning.configs import UpDownConfig as UpDownConfig
-from wakesleep.learning.momentum import Gradients, apply_update, weighted_sum
-from wakesleep.learning.records import Pass, State, check_finite, velocities
+from wakesleep.learning.momentum import Gradients, apply_update
+from wakesleep.learning.records import Pass
+from wakesleep.learning.state import EpochState, RunningMean
 from wakesleep.model.dbn import DBN
 from wakesleep.model.units import pick
 from wakesleep.sampling.gibbs import random_hidden, restarted
 from wakesleep.sources import cases as rows
 from wakesleep.sources.cases import one_hot
+from wakesleep.sources.minibatches import Resident
 
 UNLABELLED = rows.UNLABELLED
 """The label of a case whose label nobody knows; it is inferred, not clamped."""
-UNDECIDED = -2
+UNASSIGNED = -2
 """The label of a persistent chain before the first minibatch."""
 
 
 class Phases(NamedTuple):
-    """What one minibatch of N cases has to teach: pairs (left, right) of N rows whose products left'right / N are gradients of weights."""
+    """States and errors of one minibatch of N cases: pairs (left, right) of N rows whose products left'right / N are gradients of weights."""
 
     wake: list[tuple[Tensor, Tensor]]
-    """A pair a generative layer: what it got wrong below (N, below), the states above (N, above)."""
+    """A pair a generative layer: its error below (N, below), the states above (N, above)."""
     sleep: list[tuple[Tensor, Tensor]]
-    """A pair a recognition layer: the dreamt states below (N, below), what it got wrong above (N, above)."""
+    """A pair a recognition layer: the states of the fantasy below (N, below), its error above (N, above)."""
     memory: tuple[Tensor, Tensor]
     """Visible (2N, visible) and hidden (2N, hidden) units, the N negative cases below with the sign of the hidden ones turned."""
     top: Tensor
@@ -80,57 +82,113 @@ def phases(
     The last M negative cases go on from `chains`, top states (M, hidden), where these are given; the others start at the up-pass. Chains hold
     the labels `held` (M,), UNLABELLED where free. `complete` says that all labels are known.
     """
-    memory, pen, n = dbn.memory, dbn.sizes[-2], len(images)
-    visible, hidden = (memory.weight.new_empty(2 * n, units.size) for units in (memory.visible, memory.hidden))
-    (seen, dreamt), (positive, negative) = torch.split(visible, n), torch.split(hidden, n)
-    awake = dbn.up(images, rng)
-    seen[:, :pen] = awake[-1]
-    heard = dbn.top_input(awake[-1])
-    if dbn.labels:
-        seen[:, pen:] = label_states(dbn, heard, labels, rng, complete)
-        memory.hidden.mean(torch.addmm(heard, seen[:, pen:], memory.weight[pen:], out=positive), out=positive)
-    else:
-        memory.hidden.mean(heard, out=positive)
+    penultimate, n = dbn.sizes[-2], len(images)
+    visible, hidden = (dbn.memory.weight.new_empty(2 * n, units.size) for units in (dbn.memory.visible, dbn.memory.hidden))
+    (data, model), (positive, negative) = torch.split(visible, n), torch.split(hidden, n)
 
-    if dbn.labels and config.label_first:
-        redrawn = label_states(dbn, heard, None, rng)
-        top = memory.hidden.sample(memory.hidden.mean(heard.addmm_(redrawn, memory.weight[pen:]), out=heard), rng)
-    else:
-        top = memory.hidden.sample(positive, rng)
-    fixed = None
+    wake_states = dbn.up(images, rng)
+    data[:, :penultimate] = wake_states[-1]
+    top = _positive_phase(dbn, data, labels, config=config, rng=rng, complete=complete, out=positive)
     if chains is not None:
         top[n - len(chains) :] = chains
-        if held is not None and dbn.labels:
-            fixed = one_hot(held.clamp(min=0), dbn.labels, top.dtype)
-    for _ in range(steps):
-        memory.sample_visible(top, rng, out=dreamt, soft=not config.sample_labels)
-        if fixed is not None and held is not None:
-            free = dreamt[n - len(held) :, dbn.label_columns]
-            free.copy_(torch.where((held == UNLABELLED).unsqueeze(1), free, fixed))
-        memory.sample_hidden(dreamt, rng, probs=negative, out=top)
+    _negative_phase(dbn, top, steps=steps, config=config, rng=rng, held=None if chains is None else held, model=model, probs=negative)
+    sleep_states = dbn.down(model[:, :penultimate], rng)
 
-    asleep = dbn.down(dreamt[:, :pen], rng)
-    wake = [(below - layer.probs(above), above) for layer, below, above in zip(dbn.generative, awake[:-1], awake[1:], strict=True)]
-    sleep = [(below, above - layer.probs(below)) for layer, below, above in zip(dbn.recognition, asleep[:-1], asleep[1:], strict=True)]
+    wake = [(below - layer.probs(above), above) for layer, below, above in zip(dbn.generative, wake_states[:-1], wake_states[1:], strict=True)]
+    sleep = [
+        (below, above - layer.probs(below)) for layer, below, above in zip(dbn.recognition, sleep_states[:-1], sleep_states[1:], strict=True)
+    ]
     negative.neg_()
     return Phases(wake, sleep, (visible, hidden), top)
 
 
-def start(dbn: DBN, config: UpDownConfig, rng: torch.Generator, dtype: torch.dtype | None = None) -> State:
-    """Untie the net's weights and return the state before the first pass: still increments, running means, chains (of `dtype`) at random."""
+def _positive_phase(
+    dbn: DBN, data: Tensor, labels: Tensor | None, *, config: UpDownConfig, rng: torch.Generator, complete: bool, out: Tensor
+) -> Tensor:
+    """Put labels beside the penultimate states of `data` (N, visible), write E[top | data] to `out`, and return top states to start from.
+
+    With `config.label_first` these are drawn with a label that is drawn anew: they cannot leak the label to their own reconstruction.
+    """
+    memory, penultimate = dbn.memory, dbn.sizes[-2]
+    total_input = dbn.top_input(data[:, :penultimate])
+    if dbn.labels:
+        data[:, penultimate:] = label_states(dbn, total_input, labels, rng, complete)
+        memory.hidden.mean(torch.addmm(total_input, data[:, penultimate:], memory.weight[penultimate:], out=out), out=out)
+    else:
+        memory.hidden.mean(total_input, out=out)
+    if not (dbn.labels and config.label_first):
+        return memory.hidden.sample(out, rng)
+    redrawn = label_states(dbn, total_input, None, rng)
+    return memory.hidden.sample(memory.hidden.mean(total_input.addmm_(redrawn, memory.weight[penultimate:]), out=total_input), rng)
+
+
+def _negative_phase(
+    dbn: DBN, top: Tensor, *, steps: int, config: UpDownConfig, rng: torch.Generator, held: Tensor | None, model: Tensor, probs: Tensor
+) -> None:
+    """K Gibbs steps of the memory from top states (N, top), in place; visible states go to `model`, E[top | model] to `probs`.
+
+    The last M chains hold the labels `held` (M,), where these are known.
+    """
+    fixed = one_hot(held.clamp(min=0), dbn.labels, top.dtype) if held is not None and dbn.labels else None
+    for _ in range(steps):
+        dbn.memory.sample_visible(top, rng, out=model, soft=not config.sample_labels)
+        if fixed is not None and held is not None:
+            free = model[len(model) - len(held) :, dbn.label_columns]
+            free.copy_(torch.where((held == UNLABELLED).unsqueeze(1), free, fixed))
+        dbn.memory.sample_hidden(model, rng, probs=probs, out=top)
+
+
+def gradients(phases: Phases) -> Gradients:
+    """Return the gradients that the phases give, by the name of the parameter: the wake rule, contrastive divergence, the sleep rule.
+
+    generative  dW = (below - p(below | above))' above     memory  dW = <v h'>_data - <v h'>_model
+    recognition dW = below' (above - q(above | below))
+    """
+    visible, hidden = phases.memory
+    n = len(phases.top)
+    difference = torch.empty_like(visible[:n], dtype=accumulation_dtype(visible.dtype))
+    found: Gradients = {
+        "memory.weight": [Product(visible, hidden, 1 / n)],
+        "memory.visible_bias": [RowSum(torch.sub(visible[:n], visible[n:], out=difference), 1 / n)],
+        "memory.hidden_bias": [RowSum(hidden, 1 / n)],
+    }
+    for depth, ((generative_error, above), (below, recognition_error)) in enumerate(zip(phases.wake, phases.sleep, strict=True)):
+        found[f"generative.{depth}.weight"] = [Product(generative_error, above, 1 / n)]
+        found[f"recognition.{depth}.weight"] = [Product(below, recognition_error, 1 / n)]
+        found[f"generative.{depth}.bias"] = [RowSum(generative_error, 1 / n)]
+        found[f"recognition.{depth}.bias"] = [RowSum(recognition_error, 1 / n)]
+    return found
+
+
+@dataclass
+class UpDownState(EpochState):
+    """What contrastive wake-sleep needs to go on after an epoch."""
+
+    velocity: dict[str, Tensor] = field(default_factory=dict)
+    """Of each parameter, by its name."""
+    mean: RunningMean | None = None
+    """The running mean of the weights."""
+    chains: Tensor | None = None
+    """Persistent chains: top states (pool, M, hidden)."""
+    chain_labels: Tensor | None = None
+    """The labels that the chains hold, (M,)."""
+
+
+def start(dbn: DBN, config: UpDownConfig, rng: torch.Generator, dtype: torch.dtype | None = None) -> UpDownState:
+    """Untie the net's weights and return the state before the first epoch: no velocity, running means, chains (of `dtype`) at random."""
     dbn.untie()
-    state: State = {"epoch": 0} | {f"increment.{name}": torch.zeros_like(parameter) for name, parameter in dbn.named_parameters()}
+    state = UpDownState(velocity={name: torch.zeros_like(parameter) for name, parameter in dbn.named_parameters()})
     if config.average:
-        state |= averaging.start(dbn)
+        state.mean = RunningMean.start(dbn)
     if count := round(config.persistent * config.batch_size):
-        pool = config.chain_pool * count
-        state["chains"] = random_hidden(dbn.memory, pool, rng).to(dtype or dbn.memory.weight.dtype).view(config.chain_pool, count, -1)
+        chains = random_hidden(dbn.memory, config.chain_pool * count, rng).to(dtype or dbn.memory.weight.dtype)
+        state.chains = chains.view(config.chain_pool, count, -1)
         if dbn.labels and config.hold_labels:
-            state["held"] = torch.full((count,), UNDECIDED, device=rng.device)
+            state.chain_labels = torch.full((count,), UNASSIGNED, device=rng.device)
     return state
 
 
-def restart(dbn: DBN, chains: Tensor, config: UpDownConfig, rng: torch.Generator) -> None:
+def reset_chains(dbn: DBN, chains: Tensor, config: UpDownConfig, rng: torch.Generator) -> None:
     """Let some of the persistent chains, top states (M, hidden), start again from random states, in place."""
     chains.copy_(restarted(dbn.memory, chains, config.restart, rng))
 
@@ -138,144 +196,83 @@ def restart(dbn: DBN, chains: Tensor, config: UpDownConfig, rng: torch.Generator
 def labels_to_hold(labels: Tensor | None, count: int, device: torch.device) -> Tensor:
     """Return the labels that `count` chains will hold, (count,), in the proportions of `labels` (N,).
 
-    Others would whisper to the label weights that some classes are rarer than they are.
+    Other proportions would teach the label weights that some classes are rarer than they are.
     """
     if labels is None:
         return torch.full((count,), UNLABELLED, device=device)
     return rows.labels_in_proportion(labels, count)
 
 
-def gradients(taught: Phases) -> Gradients:
-    """Return the gradients that the phases give, by the name of the parameter."""
-    visible, hidden = taught.memory
-    n = len(taught.top)
-    scale = 1 / n
-    missed = torch.empty_like(visible[:n], dtype=accumulation_dtype(visible.dtype))
-    found: Gradients = {
-        "memory.weight": [Product(visible, hidden, scale)],
-        "memory.visible_bias": [RowSum(torch.sub(visible[:n], visible[n:], out=missed), scale)],
-        "memory.hidden_bias": [RowSum(hidden, scale)],
-    }
-    for depth, ((error, above), (below, lapse)) in enumerate(zip(taught.wake, taught.sleep, strict=True)):
-        found[f"generative.{depth}.weight"] = [Product(error, above, scale)]
-        found[f"recognition.{depth}.weight"] = [Product(below, lapse, scale)]
-        found[f"generative.{depth}.bias"] = [RowSum(error, scale)]
-        found[f"recognition.{depth}.bias"] = [RowSum(lapse, scale)]
-    return found
+class UpDown(loop.Algorithm):
+    """Contrastive wake-sleep of a deep belief net, for `loop.run`."""
 
+    def __init__(self, dbn: DBN, config: UpDownConfig, state: UpDownState, rng: torch.Generator, dtype: torch.dtype | None) -> None:
+        self.net, self.config, self.state, self.rng = dbn, config, state, rng
+        self.copy = precision.low_precision_copy(dbn, dtype)
+        self.error = torch.zeros((), device=dbn.memory.weight.device)
+        self.chain_index = torch.zeros(1, dtype=torch.int64, device=dbn.memory.weight.device)
+        self.epoch, self.complete = 0, False
 
-def update(
-    dbn: DBN, weighted: Sequence[tuple[Gradients, float]], config: UpDownConfig, epoch: int, state: State, coarse: DBN | None = None
-) -> None:
-    """Move all weights and biases up the weighted sum of gradients, and those of the copy of lower precision along with them."""
-    decay, total = {"memory.weight": config.weight_decay}, weighted_sum(*weighted)
-    apply_update(dbn, total, velocities(state), rate=config.rate(epoch), momentum=config.momentum, decay=decay, copy=coarse)
+    def begin_epoch(self, epoch: int) -> tuple[float, ...]:
+        """Return rate and Gibbs steps of the epoch."""
+        self.epoch = epoch
+        precision.sync(self.copy, self.net)
+        self.error.zero_()
+        self.chain_index.zero_()
+        return self.config.rate(epoch), self.config.steps_at(epoch)
 
+    def begin_chunk(self, cases: Resident) -> None:
+        """Look whether all labels are known, and give chains that hold labels theirs before the first minibatch."""
+        self.complete = cases.labels is not None and not bool((cases.labels == UNLABELLED).any())
+        held = self.state.chain_labels
+        if held is not None and bool((held == UNASSIGNED).any()):
+            self.state.chain_labels = labels_to_hold(cases.labels, len(held), held.device)
 
-def turns(
-    images: Tensor, labels: Tensor | None, *, config: UpDownConfig, rng: torch.Generator, weights: Tensor | None = None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the minibatches of a pass: the numbers of the cases (n,), and of the chains in the pool whose turn it is (1,)."""
-    classes = None if labels is None else labels - UNLABELLED
-    pool = torch.arange(config.chain_pool, device=rng.device)
-    for turn, index in enumerate(torch.split(rows.order(classes, len(images), rng, weights), config.batch_size)):
-        place = turn % config.chain_pool
-        yield index, pool[place : place + 1]
+    def run_phases(self, cases: Resident, index: Tensor) -> tuple[Tensor, Tensor | None, Phases]:
+        """Return the cases `index` (n,), their labels and their phases; the persistent chains whose turn it is move on."""
+        images = cases.gather(index, self.copy.memory.weight.new_empty(len(index), self.copy.sizes[0]))
+        labels = None if cases.labels is None else cases.labels[index]
+        chains, held = None, self.state.chain_labels
+        if self.state.chains is not None:
+            pool = self.state.chains[:, : len(index)]
+            chains = pool.index_select(0, self.chain_index)[0]
+            reset_chains(self.copy, chains, self.config, self.rng)
+        found = phases(
+            self.copy,
+            images,
+            labels,
+            steps=self.config.steps_at(self.epoch),
+            config=self.config,
+            rng=self.rng,
+            chains=chains,
+            held=None if held is None else held[: len(index)],
+            complete=self.complete,
+        )
+        if chains is not None:
+            pool.index_copy_(0, self.chain_index, found.top[len(found.top) - len(chains) :].unsqueeze(0))
+            self.chain_index.add_(1).remainder_(self.config.chain_pool)
+        return images, labels, found
 
+    def update(self, gradients: Gradients) -> None:
+        """Move all weights and biases up the gradients, and those of the low-precision copy with them."""
+        decay, rate = {"memory.weight": self.config.weight_decay}, self.config.rate(self.epoch)
+        apply_update(self.net, gradients, self.state.velocity, rate=rate, momentum=self.config.momentum, decay=decay, copy=self.copy)
 
-def minibatch(
-    dbn: DBN,
-    images: Tensor,
-    labels: Tensor | None,
-    index: Tensor,
-    turn: Tensor,
-    *,
-    steps: int,
-    config: UpDownConfig,
-    rng: torch.Generator,
-    state: State,
-    complete: bool,
-) -> tuple[Tensor, Tensor | None, Phases]:
-    """Return the cases `index` (n,) of `images`, their labels, and what contrastive wake-sleep has to teach; the caller moves the weights.
+    def step(self, cases: Resident, *batch: Tensor) -> None:
+        """Learn from the cases `index` (n,); sum the squared error of the lowest generative layer in the wake phase."""
+        _, _, found = self.run_phases(cases, batch[0])
+        self.update(gradients(found))
+        if found.wake:
+            error = found.wake[0][0]
+            each = error.to(accumulation_dtype(error.dtype)).flatten()
+            self.error += each.dot(each)
 
-    The persistent chains number `turn` (1,) of `state` move on.
-    """
-    batch = rows.gather(images, index, dbn.memory.weight.new_empty(len(index), dbn.sizes[0]))
-    known = None if labels is None else labels[index]
-    chains, held = None, state["held"][: len(index)] if "held" in state else None
-    if "chains" in state:
-        pool = state["chains"][:, : len(index)]
-        chains = pool.index_select(0, turn)[0]
-        restart(dbn, chains, config, rng)
-    taught = phases(dbn, batch, known, steps=steps, config=config, rng=rng, chains=chains, held=held, complete=complete)
-    if chains is not None:
-        pool.index_copy_(0, turn, taught.top[len(taught.top) - len(chains) :].unsqueeze(0))
-    return batch, known, taught
-
-
-Teach = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None, Phases]]
-"""`minibatch`, once everything but its last two tensors is settled."""
-
-
-def begin_pass(dbn: DBN, labels: Tensor | None, config: UpDownConfig, epoch: int, state: State, dtype: torch.dtype | None) -> DBN:
-    """Put the weights that learn back into the net, where it holds their running mean, and return its twin for products.
-
-    Before the first pass, chains that hold labels get theirs.
-    """
-    if "held" in state and bool((state["held"] == UNDECIDED).any()):
-        state["held"] = labels_to_hold(labels, len(state["held"]), state["held"].device)
-    if config.average and epoch:
-        averaging.swap(dbn, state)
-    return precision.low_precision_copy(dbn, dtype)
-
-
-def end_pass(dbn: DBN, config: UpDownConfig, epoch: int, state: State, cases: int) -> State:
-    """Check the weights, leave the net at their running mean, and return the state to go on from.
-
-    Raises:
-        DivergedError: NaN or infinite weights.
-    """
-    check_finite(dict(dbn.named_parameters()), config.rate(epoch))
-    if config.average:
-        averaging.catch_up(dbn, state, config.average * cases / config.batch_size)
-        averaging.swap(dbn, state)
-    return {**state, "epoch": epoch + 1}
-
-
-def average(dbn: DBN, config: UpDownConfig, state: State, cases: int) -> None:
-    """After an update: now and then let the running means follow."""
-    if config.average:
-        averaging.after_update(dbn, state, config.average * cases / config.batch_size)
-
-
-def all_known(labels: Tensor | None) -> bool:
-    """Return whether labels (N,) are there and all known."""
-    return labels is not None and not bool((labels == UNLABELLED).any())
-
-
-def squared_error(taught: Phases) -> Tensor:
-    """Return the summed squared error of the lowest generative layer in the wake phase, a scalar."""
-    missed = taught.wake[0][0]
-    each = missed.to(accumulation_dtype(missed.dtype)).flatten()
-    return each.dot(each)
-
-
-def _step(
-    dbn: DBN,
-    coarse: DBN,
-    teach: Teach,
-    config: UpDownConfig,
-    epoch: int,
-    state: State,
-    error: Tensor,
-    index: Tensor,
-    turn: Tensor,
-) -> None:
-    """Follow what a minibatch teaches, in place, and add the wake phase's squared error to `error`, a scalar."""
-    _, _, taught = teach(index, turn)
-    update(dbn, [(gradients(taught), 1.0)], config, epoch, state, coarse)
-    if taught.wake:
-        error += squared_error(taught)
+    def metrics(self, cases: int) -> dict[str, float]:
+        """Return Gibbs steps, rate and the mean squared error a pixel of the lowest generative layer."""
+        found = {"gibbs_steps": float(self.config.steps_at(self.epoch)), "learning_rate": self.config.rate(self.epoch)}
+        if self.net.recognition:
+            found["reconstruction_error"] = float(self.error) / (cases * self.net.sizes[0])
+        return found
 
 
 def epochs(
@@ -286,7 +283,7 @@ def epochs(
     config: UpDownConfig,
     rng: torch.Generator,
     weights: Tensor | None = None,
-    state: State | None = None,
+    state: UpDownState | Mapping[str, Any] | None = None,
     stage: str = "updown",
     dtype: torch.dtype | None = None,
     checked: bool = False,
@@ -306,20 +303,20 @@ def epochs(
     """
     images, labels, weights = inputs.for_memory(dbn, images, labels, weights, rng=rng, checked=checked)
     dbn.untie()
-    state = start(dbn, config, rng, dtype) if state is None else state
-    error, known = torch.zeros((), device=images.device), all_known(labels)
-    for epoch in range(int(state["epoch"]), config.passes):
-        error.zero_()
-        coarse = begin_pass(dbn, labels, config, epoch, state, dtype)
-        teach = partial(minibatch, coarse, images, labels, steps=config.steps_at(epoch), config=config, rng=rng, state=state, complete=known)
-        plain = partial(_step, dbn, coarse, teach, config, epoch, state, error)
-        step = ops.of(dbn.memory.weight).replay(plain, rng, len(images) // config.batch_size)
-        with ops.of(dbn.memory.weight).learning(), torch.inference_mode():
-            for index, turn in turns(images, labels, config=config, rng=rng, weights=weights):
-                step(index, turn)
-                average(dbn, config, state, len(images))
-        state = end_pass(dbn, config, epoch, state, len(images))
-        metrics = {"gibbs_steps": float(config.steps_at(epoch)), "learning_rate": config.rate(epoch)}
-        if dbn.recognition:
-            metrics["reconstruction_error"] = float(error) / (len(images) * dbn.sizes[0])
-        yield Pass(stage, epoch + 1, config.passes, len(images), metrics, state)
+    algorithm = UpDown(dbn, config, UpDownState.read(state) or start(dbn, config, rng, dtype), rng, dtype)
+    yield from run(algorithm, images, labels, weights, stage)
+
+
+def run(algorithm: UpDown, images: Tensor, labels: Tensor | None, weights: Tensor | None, stage: str) -> Iterator[Pass]:
+    """Let the loop go over cases that were looked at already, minibatches balanced by class."""
+    config = algorithm.config
+    source = Resident(images, labels, classes=None if labels is None else labels - UNLABELLED, weights=weights)
+    yield from loop.run(
+        algorithm,
+        source,
+        epochs=config.passes,
+        batch_size=config.batch_size,
+        rng=algorithm.rng,
+        stage=stage,
+        mean_epochs=config.average,
+    )

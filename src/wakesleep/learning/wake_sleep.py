@@ -10,20 +10,23 @@ data. Source: Hinton, Dayan, Frey & Neal (1995).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from wakesleep.compute.ops import Dense
 from wakesleep.foundation.values import check_fields
+from wakesleep.learning import loop
 from wakesleep.learning.configs import require, straight_line
 from wakesleep.learning.momentum import Gradients, apply_update
-from wakesleep.learning.records import Pass, State, check_finite, velocities
+from wakesleep.learning.records import Pass
+from wakesleep.learning.state import EpochState
 from wakesleep.model.helmholtz import Helmholtz
 from wakesleep.sources import cases as rows
+from wakesleep.sources.minibatches import Resident
 
 
 @dataclass(frozen=True)
@@ -54,44 +57,78 @@ class WakeSleepConfig:
         return straight_line(self.learning_rate, self.final_learning_rate, epoch, self.passes)
 
 
-class Lesson(NamedTuple):
-    """What a minibatch teaches: gradients by the name of the parameter, means over N cases or dreams."""
+@dataclass
+class WakeSleepState(EpochState):
+    """What wake-sleep needs to go on after an epoch."""
 
-    wake: dict[str, Tensor]
-    """Of the generative weights, their biases and the top biases: the gradient of log p(states of an up-pass)."""
-    sleep: dict[str, Tensor]
-    """Of the recognition weights and biases: the gradient of log q(states above | states below) under dreams."""
+    velocity: dict[str, Tensor] = field(default_factory=dict)
+    """Of each parameter, by its name."""
 
 
-def lesson(net: Helmholtz, images: Tensor, rng: torch.Generator) -> Lesson:
-    """Return the wake and sleep gradients for images (N, pixels) in [0, 1] and as many dreams."""
-    awake, asleep = net.up(images, rng), net.dream(len(images), rng)
-    wake = {"top_bias": (awake[-1] - torch.sigmoid(net.top_bias)).mean(0)}
-    sleep = {}
-    for depth, (down, up) in enumerate(zip(net.generative, net.recognition, strict=True)):
-        wake[f"generative.{depth}.weight"], wake[f"generative.{depth}.bias"] = down.delta_rule(awake[depth + 1], awake[depth])
-        sleep[f"recognition.{depth}.weight"], sleep[f"recognition.{depth}.bias"] = up.delta_rule(asleep[depth], asleep[depth + 1])
-    return Lesson(wake, sleep)
+def wake_gradients(net: Helmholtz, images: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
+    """Return the gradients of log p(states of an up-pass) for images (N, pixels) in [0, 1], means over cases, by parameter.
+
+    dW of a generative layer = above'(below - p(below | above)) / N; of the top biases: top states less their probability.
+    """
+    states = net.up(images, rng)
+    found = {"top_bias": (states[-1] - torch.sigmoid(net.top_bias)).mean(0)}
+    for depth, layer in enumerate(net.generative):
+        found[f"generative.{depth}.weight"], found[f"generative.{depth}.bias"] = layer.delta_rule(states[depth + 1], states[depth])
+    return found
+
+
+def sleep_gradients(net: Helmholtz, count: int, rng: torch.Generator) -> dict[str, Tensor]:
+    """Return the gradients of log q(states above | states below) under `count` dreams, means over dreams, by parameter.
+
+    dW of a recognition layer = below'(above - q(above | below)) / N.
+    """
+    states = net.dream(count, rng)
+    found = {}
+    for depth, layer in enumerate(net.recognition):
+        found[f"recognition.{depth}.weight"], found[f"recognition.{depth}.bias"] = layer.delta_rule(states[depth], states[depth + 1])
+    return found
+
+
+class WakeSleep(loop.Algorithm):
+    """Wake-sleep of a Helmholtz machine, for `loop.run`."""
+
+    def __init__(self, net: Helmholtz, config: WakeSleepConfig, state: WakeSleepState, rng: torch.Generator) -> None:
+        self.net, self.config, self.state, self.rng, self.rate = net, config, state, rng, 0.0
+
+    def begin_epoch(self, epoch: int) -> tuple[float, ...]:
+        """Return the rate of the epoch."""
+        self.rate = self.config.rate(epoch)
+        return (self.rate,)
+
+    def step(self, cases: Resident, *batch: Tensor) -> None:
+        """Learn from the cases `index` (n,) and as many dreams."""
+        images = cases.gather(batch[0], self.net.top_bias.new_empty(len(batch[0]), self.net.sizes[0]))
+        wake = wake_gradients(self.net, images, self.rng)
+        found = wake | sleep_gradients(self.net, len(images), self.rng)
+        gradients: Gradients = {name: [Dense(value, 1.0)] for name, value in found.items()}
+        apply_update(self.net, gradients, self.state.velocity, rate=self.rate, momentum=self.config.momentum)
+
+    def metrics(self, cases: int) -> dict[str, float]:
+        """Return the rate."""
+        return {"learning_rate": self.rate}
 
 
 def epochs(
-    net: Helmholtz, images: Tensor, *, config: WakeSleepConfig, rng: torch.Generator, state: State | None = None, stage: str = "wake-sleep"
+    net: Helmholtz,
+    images: Tensor,
+    *,
+    config: WakeSleepConfig,
+    rng: torch.Generator,
+    state: WakeSleepState | Mapping[str, Any] | None = None,
+    stage: str = "wake-sleep",
 ) -> Iterator[Pass]:
-    """Train `net` on `images` (N, pixels), in place, yielding a record after each pass with the metric `learning_rate`.
+    """Train `net` on `images` (N, pixels), in place, yielding a record after each epoch with the metric `learning_rate`.
 
     Raises:
         DataError: cases that do not fit.
         DivergedError: NaN or infinite weights.
     """
     images = rows.as_cases(images, net.sizes[0], net.top_bias, rng=rng)
-    parameters = dict(net.named_parameters())
-    if state is None:
-        state = {"epoch": 0} | {f"increment.{name}": torch.zeros_like(parameter) for name, parameter in parameters.items()}
-    for epoch in range(int(state["epoch"]), config.passes):
-        for index in torch.split(rows.order(None, len(images), rng), config.batch_size):
-            taught = lesson(net, rows.as_probs(images[index]), rng)
-            gradients: Gradients = {name: [Dense(value, 1.0)] for name, value in (taught.wake | taught.sleep).items()}
-            apply_update(net, gradients, velocities(state), rate=config.rate(epoch), momentum=config.momentum)
-        check_finite(parameters, config.rate(epoch))
-        state = {**state, "epoch": epoch + 1}
-        yield Pass(stage, epoch + 1, config.passes, len(images), {"learning_rate": config.rate(epoch)}, state)
+    still = WakeSleepState(velocity={name: torch.zeros_like(parameter) for name, parameter in net.named_parameters()})
+    algorithm = WakeSleep(net, config, WakeSleepState.read(state) or still, rng)
+    yield from loop.run(algorithm, Resident(images), epochs=config.passes, batch_size=config.batch_size, rng=rng, stage=stage)

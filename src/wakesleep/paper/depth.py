@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,8 @@ from wakesleep import checkpoint
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import likelihood
 from wakesleep.learning import backprop, greedy
-from wakesleep.learning.greedy import GreedyConfig
-from wakesleep.learning.records import Pass, State
+from wakesleep.learning.greedy import GreedyConfig, GreedyState
+from wakesleep.learning.records import Pass
 from wakesleep.model.dbn import DBN
 from wakesleep.paper.pretraining import parts_of
 from wakesleep.paper.results import Row, row
@@ -100,8 +101,8 @@ def _stack(bench: Bench, sizes: tuple[int, ...], seed: int, images: Tensor) -> D
             take_layers(dbn, below.net, top)
         return dbn
 
-    def loop(dbn: DBN, rng: torch.Generator, state: State | None) -> Iterator[Pass]:
-        from_top = {"layer": top, "inner": None} if state is None else state
+    def loop(dbn: DBN, rng: torch.Generator, state: Any) -> Iterator[Pass]:
+        from_top = GreedyState(top) if state is None else state
         return greedy.epochs(dbn, images, config=config, rng=rng, state=from_top, dtype=bench.dtype)
 
     return learn(

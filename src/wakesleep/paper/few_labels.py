@@ -25,7 +25,7 @@ from wakesleep.foundation.rng import generator
 from wakesleep.judging import classify
 from wakesleep.learning import backprop, cd, greedy
 from wakesleep.learning.backprop import BackpropConfig
-from wakesleep.learning.records import Pass, State
+from wakesleep.learning.records import Pass
 from wakesleep.model.dbn import DBN
 from wakesleep.paper.results import Row
 from wakesleep.paper.runs import Bench, Done, fine_tune, learn, row_of, take_layers
@@ -128,7 +128,7 @@ def _spread(bench: Bench, count: int, seed: int, images: Tensor, labels: Tensor,
     config = replace(bench.config.backprop, passes=bench.passes(SPREAD_PASSES), learning_rate=bench.config.backprop.learning_rate / 2)
     known = _known(labels, chosen)
 
-    def loop(net: nn.Sequential, rng: torch.Generator, state: State | None) -> Iterator[Pass]:
+    def loop(net: nn.Sequential, rng: torch.Generator, state: Any) -> Iterator[Pass]:
         probs = spread(neighbours(bench, first, images), known)
         guessed = torch.where(known == UNLABELLED, probs.argmax(1), known)
         return backprop.epochs(
@@ -214,7 +214,7 @@ WAYS: dict[str, Callable[..., Done[nn.Sequential] | Done[DBN]]] = {
 
 
 def together(
-    dbn: DBN, images: Tensor, known: Tensor, config: cd.CDConfig, passes: int, rng: torch.Generator, state: State | None, dtype: torch.dtype
+    dbn: DBN, images: Tensor, known: Tensor, config: cd.CDConfig, passes: int, rng: torch.Generator, state: Any, dtype: torch.dtype
 ) -> Iterator[Pass]:
     """Train the label memory on labelled and unlabelled cases together, in place: unknown labels are drawn anew before each pass.
 
@@ -236,7 +236,7 @@ def together(
                 labels[unknown] = torch.multinomial(probs, 1, generator=rng)[:, 0]
         cases = torch.cat([as_probs(features[shown]), nn.functional.one_hot(labels, dbn.labels).float()], 1)
         if epoch == 0:
-            cd.set_base_rates(dbn.memory, cases)
+            cd.init_visible_bias(dbn.memory, cases)
         record = next(cd.epochs(dbn.memory, cases, config=each, rng=rng, classes=labels, state=inner, stage="memory", dtype=dtype))
         inner = record.state
         yield record._replace(state={"epoch": epoch + 1, "inner": inner})

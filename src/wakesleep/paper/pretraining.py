@@ -12,7 +12,7 @@ from wakesleep import checkpoint
 from wakesleep.data import Split, hold_out
 from wakesleep.learning import backprop, robust
 from wakesleep.learning.backprop import BackpropConfig
-from wakesleep.learning.robust import Change, RobustConfig
+from wakesleep.learning.robust import Augment, RobustConfig
 from wakesleep.model.dbn import DBN
 from wakesleep.paper import mnist
 from wakesleep.paper.results import Row
@@ -64,7 +64,7 @@ def robust_net(
     *,
     all_cases: bool,
     generated_first: bool = True,
-    change: Change | None = None,
+    change: Augment | None = None,
     how: object = None,
 ) -> Done[nn.Sequential]:
     """Return the finished run of a net fine-tuned by `robust`, from pretrained or random weights; `how` describes `change` in the settings."""

@@ -32,13 +32,13 @@ from wakesleep.learning import backprop
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.hybrid import HybridConfig
-from wakesleep.learning.records import Pass, State
+from wakesleep.learning.records import Pass
 from wakesleep.model.dbn import DBN
 from wakesleep.paper.results import Row, row
 from wakesleep.settings import TrainConfig
 
 Module = TypeVar("Module", bound=nn.Module)
-Loop = Callable[[Module, torch.Generator, State | None], Iterator[Pass]]
+Loop = Callable[[Module, torch.Generator, Any], Iterator[Pass]]
 LogProbs = Callable[[Module, Tensor], Tensor]
 
 
@@ -182,7 +182,7 @@ def _work(
     (here / "checkpoint.safetensors").unlink(missing_ok=True)
 
 
-def _go_on(here: Path, net: nn.Module, rng: torch.Generator, device: torch.device) -> tuple[list[dict[str, Any]], State | None, State]:
+def _go_on(here: Path, net: nn.Module, rng: torch.Generator, device: torch.device) -> tuple[list[dict[str, Any]], Any, dict[str, Any]]:
     """Return lines, state and best weights of the last saved pass, net and generator put back to it; nothing where there is none."""
     path = here / "checkpoint.safetensors"
     if not path.exists():

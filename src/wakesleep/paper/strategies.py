@@ -17,7 +17,7 @@ from wakesleep.judging import classify
 from wakesleep.learning import backprop, greedy, robust, strategies
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.greedy import GreedyConfig
-from wakesleep.learning.records import Pass, State
+from wakesleep.learning.records import Pass
 from wakesleep.learning.robust import RobustConfig
 from wakesleep.learning.strategies import AutoencoderConfig, EvolutionConfig
 from wakesleep.model.dbn import DBN
@@ -79,7 +79,7 @@ def _denial(bench: Bench, seed: int) -> list[Done[Any]]:
     assert labels is not None
     config = replace(bench.config.random, passes=bench.passes(BUDGET), sample_pixels=False)
 
-    def loop(net: nn.Sequential, rng: torch.Generator, state: State | None) -> Iterator[Pass]:
+    def loop(net: nn.Sequential, rng: torch.Generator, state: Any) -> Iterator[Pass]:
         features = _through(net[:-1], train.images)
         return backprop.epochs(nn.Sequential(net[-1]), features, labels, config=config, rng=rng, state=state, stage="denial")
 

@@ -1,0 +1,109 @@
+"""What a loop needs to go on after an epoch, as typed data that can be saved as tensors and plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self, get_args, get_type_hints
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class State:
+    """Data that can be written to a file and read again: tensors, numbers and strings, in dictionaries by name and in other states."""
+
+    def to_tensors(self) -> dict[str, Any]:
+        """Return the fields that are not None by their names, states and dictionaries within as dictionaries."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value.to_tensors() if isinstance(value, State) else value for name, value in found.items() if value is not None}
+
+    @classmethod
+    def from_tensors(cls, values: Mapping[str, Any]) -> Self:
+        """Return the state that `to_tensors` described; a field that is missing gets its default."""
+        kinds = get_type_hints(cls)
+        given = {}
+        for field in fields(cls):
+            if field.name in values:
+                value, state = values[field.name], _state_class(kinds[field.name])
+                given[field.name] = state.from_tensors(value) if state and isinstance(value, Mapping) else value
+        return cls(**given)
+
+    @classmethod
+    def read(cls, state: Self | Mapping[str, Any] | None) -> Self | None:
+        """Return a state that may have come as what `to_tensors` returned."""
+        return cls.from_tensors(state) if isinstance(state, Mapping) else state
+
+
+def _state_class(kind: Any) -> type[State] | None:
+    """Return the kind of State in an annotation such as `RunningMean | None`, or None."""
+    return next((each for each in (kind, *get_args(kind)) if isinstance(each, type) and issubclass(each, State)), None)
+
+
+@dataclass
+class EpochState(State):
+    """A state of a loop between two epochs.
+
+    Its tensors are those that the loop goes on changing in place: save them, or take a `copy.deepcopy`, before the next epoch.
+    """
+
+    epoch: int = 0
+    """How many epochs are done."""
+
+
+EVERY = 5
+"""Updates between two steps of the running mean: weights hardly move meanwhile, and reading them all costs."""
+
+
+@dataclass
+class RunningMean(State):
+    """A running mean of the weights, which follows the learning at a distance: the noise of sampling is in the last steps, not in their mean.
+
+    Between epochs the net holds the mean, which is what anyone should look at, test or save; while it learns, the weights that
+    learn are put back. Source: Polyak & Juditsky (1992), "Acceleration of stochastic approximation by averaging".
+    """
+
+    mean: dict[str, Tensor]
+    """Of each parameter, by its name; or, while the net holds the mean, the weights that learn."""
+    updates: int = 0
+    """How many updates there were."""
+    averaged: int = 0
+    """How many of them the mean has taken in."""
+
+    @classmethod
+    def start(cls, net: nn.Module) -> RunningMean:
+        """Return the mean before the first update: it is where the weights are."""
+        return cls({name: parameter.detach().clone() for name, parameter in net.named_parameters()})
+
+    def after_update(self, net: nn.Module, horizon: float, every: int = EVERY) -> None:
+        """Count an update, and let the mean take in the last `every` once there are that many."""
+        self.updates += 1
+        if self.updates - self.averaged == every:
+            self.catch_up(net, horizon)
+
+    @torch.no_grad()
+    def catch_up(self, net: nn.Module, horizon: float) -> None:
+        """Let the mean take in the updates since it last did, if any; it looks back over `horizon` updates (see `share`)."""
+        waiting = self.updates - self.averaged
+        if waiting:
+            for name, parameter in net.named_parameters():
+                self.mean[name].lerp_(parameter, share(waiting, self.updates, horizon))
+            self.averaged = self.updates
+
+    @torch.no_grad()
+    def swap(self, net: nn.Module) -> None:
+        """Exchange weights and mean, in place."""
+        for name, parameter in net.named_parameters():
+            kept = parameter.detach().clone()
+            parameter.copy_(self.mean[name])
+            self.mean[name].copy_(kept)
+
+
+def share(waiting: int, done: int, horizon: float) -> float:
+    """Return how far the mean goes towards the weights when the last `waiting` of `done` updates are taken in, in (0, 1].
+
+    All updates weigh alike until there are `horizon` of them, and the weights before the first not at all; then the mean looks
+    back that far.
+    """
+    return waiting / min(done, max(horizon, waiting))
