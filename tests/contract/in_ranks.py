@@ -43,7 +43,14 @@ def learn() -> dict[str, torch.Tensor]:
     cd.pick = up_down.pick = first
     up_down.random_hidden = lambda rbm, count, rng: torch.full((count, rbm.hidden.size), 0.5)
     begin = cd.start
-    cd.start = lambda *arguments: {name: value.fill_(0.5) if name == "chains" else value for name, value in begin(*arguments).items()}
+
+    def with_mean_chains(*arguments: Any) -> cd.CDState:
+        state = begin(*arguments)
+        if state.chains is not None:
+            state.chains.fill_(0.5)
+        return state
+
+    cd.start = with_mean_chains
     rng = generator(1)
     images = distributed.share((torch.rand(100, 64, generator=rng) * 255).to(torch.uint8))
     labels = distributed.share(torch.arange(100) % 10)

@@ -90,7 +90,7 @@ def test_facade_is_the_core_loop(bits: np.ndarray) -> None:
     )
     *_, last = cd.epochs(rbm, torch.from_numpy(bits), config=config, rng=rng)
     np.testing.assert_allclose(estimator.components_, rbm.weight.t().numpy(), rtol=1e-9)
-    np.testing.assert_array_equal(estimator.h_samples_, last.state["chains"].numpy())
+    np.testing.assert_array_equal(estimator.h_samples_, last.state.chains.numpy())
 
 
 def test_the_digits_example_comes_out_at_least_as_good() -> None:
@@ -138,7 +138,7 @@ def test_partial_fit_goes_on_and_returns_self(bits: np.ndarray) -> None:
         before = rbm.score(bits) if before is None else before
     assert rbm.n_iter_ == 160
     assert rbm.score(bits) > before + 1
-    assert not np.allclose(rbm._state["increment.weight"], 0), "momentum lives on between chunks"
+    assert not np.allclose(rbm._state.velocity["weight"], 0), "momentum lives on between chunks"
 
 
 def test_warm_start_goes_on(bits: np.ndarray) -> None:

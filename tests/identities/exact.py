@@ -13,6 +13,28 @@ TIGHT = {"rtol": 1e-10, "atol": 1e-10}
 SIGMAS = 5.0  # a true identity fails less than once in a million looks
 
 
+def form(gradients):
+    """Return each gradient of `learning.momentum.Gradients`, a sum of terms, written out, by the name of its parameter."""
+
+    def one(term):
+        if hasattr(term, "left"):
+            return term.scale * (term.left.t() @ term.right)
+        return term.scale * (term.rows.sum(0) if hasattr(term, "rows") else term.value)
+
+    return {name: sum(one(term) for term in terms) for name, terms in gradients.items()}
+
+
+def assert_same_state(one, other):
+    """Check that two states of a loop, or what their `to_tensors` returned, hold the same names, numbers and tensors, to the bit."""
+    one, other = (state if isinstance(state, dict) else state.to_tensors() for state in (one, other))
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        if isinstance(value, dict):
+            assert_same_state(value, other[name])
+        else:
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(other[name])), name
+
+
 def small_rbm(visible, hidden, seed=0, scale=1.0):
     """Return a float64 RBM whose weights and biases are all away from zero."""
     rng = generator(seed)

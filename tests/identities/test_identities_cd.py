@@ -9,6 +9,7 @@ from exact import (
     differentiable,
     draw,
     expected_statistics,
+    form,
     given_hidden,
     given_visible,
     index_of,
@@ -31,7 +32,7 @@ LABEL = slice(3, 6)
 def fill(rbm, data, config, seed=1, chains=None):
     contrast = Contrast(rbm, len(data), config)
     contrast.visible[: len(data)] = data
-    contrast.fill(rbm, config, generator(seed), chains)
+    contrast.run_phases(rbm, config, generator(seed), chains)
     return contrast
 
 
@@ -52,7 +53,7 @@ def test_gradient_is_autograd_of_the_free_energy_difference(visible, label_first
     assert torch.equal(contrast.visible[:64], data)
     moving = differentiable(rbm)
     (moving.free_energy(contrast.visible[64:].detach()) - moving.free_energy(data)).mean().backward()
-    for name, gradient in contrast.gradient()._asdict().items():
+    for name, gradient in form(contrast.gradients()).items():
         torch.testing.assert_close(gradient, getattr(moving, name).grad, rtol=1e-12, atol=1e-14)
 
 
@@ -61,7 +62,7 @@ def test_gradient_is_positive_minus_negative_statistics():
     contrast = fill(rbm, some_cases(rbm), CDConfig())
     data, model = contrast.visible.chunk(2)
     positive, negative = (rbm.statistics(rows, rbm.hidden_probs(rows)) for rows in (data, model))
-    for ours, plus, minus in zip(contrast.gradient(), positive, negative, strict=True):
+    for ours, plus, minus in zip(form(contrast.gradients()).values(), positive, negative, strict=True):
         torch.testing.assert_close(ours, plus - minus, **TIGHT)
 
 
@@ -88,7 +89,7 @@ def assert_gradient(contrast, expected):
         v[:n] - v[n:],
         h[:n] + h[n:],
     )
-    for samples, exact, ours in zip(per_case, expected, contrast.gradient(), strict=True):
+    for samples, exact, ours in zip(per_case, expected, form(contrast.gradients()).values(), strict=True):
         torch.testing.assert_close(ours, samples.mean(0), **TIGHT)
         assert_mean(samples, exact)
 
@@ -169,7 +170,7 @@ def test_drawn_labels_have_the_exact_conditional():
     pixels, wrong = torch.tensor([1.0, 0.0], dtype=torch.float64), torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     contrast = Contrast(rbm, n, CDConfig())
     contrast.visible[:n] = torch.cat([pixels, wrong])
-    total_input = contrast._draw_labels(rbm, rbm.hidden_input(contrast.visible[:n]), generator(4))
+    total_input = cd.draw_labels(contrast, rbm, rbm.hidden_input(contrast.visible[:n]), generator(4))
     each = (pixels @ rbm.weight[:2] + rbm.hidden_bias) + rbm.weight[columns]
     distance, label = torch.cdist(total_input, each, compute_mode="donot_use_mm_for_euclid_dist").min(1)
     assert float(distance.max()) < 1e-9
@@ -224,20 +225,20 @@ def test_chains_persist_and_move():
     rbm = small_rbm(5, 4)
     config = CDConfig(persistent=True, batch_size=30)
     state = cd.start(rbm, config, generator(0))
-    chains, before = state["chains"], state["chains"].clone()
+    chains, before = state.chains, state.chains.clone()
     assert chains.shape == (30, 4)
     assert bool(((chains == 0) | (chains == 1)).all())
     contrast = Contrast(rbm, 20, config)
     contrast.visible[:20] = some_cases(rbm, 20)
     cd.update(rbm, contrast, config, 0, state, generator(1))
-    assert state["chains"] is chains
+    assert state.chains is chains
     assert not torch.equal(chains[:20], before[:20])
     assert torch.equal(chains[20:], before[20:]), "a short last minibatch leaves the other chains where they are"
     assert bool(((chains == 0) | (chains == 1)).all())
 
 
 def test_no_chains_without_pcd():
-    assert "chains" not in cd.start(small_rbm(3, 2), CDConfig(), generator(0))
+    assert cd.start(small_rbm(3, 2), CDConfig(), generator(0)).chains is None
 
 
 @pytest.mark.parametrize("config", [CDConfig(), CDConfig(label_first=False), CDConfig(persistent=True, batch_size=40)], ids=str)
@@ -246,16 +247,16 @@ def test_update_moves_the_weights_by_the_gradient_it_measured(config):
     data = some_cases(rbm, 40)
     state = cd.start(rbm, config, generator(0))
     for name in ("weight", "visible_bias", "hidden_bias"):
-        state[f"increment.{name}"].normal_(generator=generator(3))
-    before = {name: (p.clone(), state[f"increment.{name}"].clone()) for name, p in rbm.named_parameters()}
+        state.velocity[name].normal_(generator=generator(3))
+    before = {name: (p.clone(), state.velocity[name].clone()) for name, p in rbm.named_parameters()}
     contrast = Contrast(rbm, 40, config)
     contrast.visible[:40] = data
     cd.update(rbm, contrast, config, 0, state, generator(4))
-    for name, gradient in contrast.gradient()._asdict().items():
-        parameter, increment = before[name]
+    for name, gradient in form(contrast.gradients()).items():
+        parameter, velocity = before[name]
         decay = config.weight_decay if name == "weight" else 0.0
-        expected = 0.5 * increment + 0.1 * (gradient - decay * parameter)
-        torch.testing.assert_close(state[f"increment.{name}"], expected, **TIGHT)
+        expected = 0.5 * velocity + 0.1 * (gradient - decay * parameter)
+        torch.testing.assert_close(state.velocity[name], expected, **TIGHT)
         torch.testing.assert_close(getattr(rbm, name), parameter + expected, **TIGHT)
 
 
@@ -263,7 +264,7 @@ def test_sparsity_adds_the_cross_entropys_gradient():
     rbm = small_rbm(5, 4)
     config = CDConfig(sparsity_cost=0.3, sparsity_target=0.2, weight_decay=0.0, momentum=0.0, initial_momentum=0.0, learning_rate=1.0)
     data = some_cases(rbm, 40)
-    plain = fill(rbm, data, config, seed=4).gradient()
+    plain = form(fill(rbm, data, config, seed=4).gradients())
     before = {name: parameter.clone() for name, parameter in rbm.named_parameters()}
     running = 0.9 * 0.2 + 0.1 * rbm.hidden_probs(data).mean(0)
     state = cd.start(rbm, config, generator(0))
@@ -271,10 +272,10 @@ def test_sparsity_adds_the_cross_entropys_gradient():
     contrast.visible[:40] = data
     cd.update(rbm, contrast, config, 0, state, generator(4))
     push = 0.3 * (0.2 - running)
-    torch.testing.assert_close(state["activity"], running, **TIGHT)
-    torch.testing.assert_close(rbm.hidden_bias - before["hidden_bias"], plain.hidden_bias + push, **TIGHT)
-    torch.testing.assert_close(rbm.visible_bias - before["visible_bias"], plain.visible_bias, **TIGHT)
-    torch.testing.assert_close(rbm.weight - before["weight"], plain.weight + torch.outer(data.mean(0), push), **TIGHT)
+    torch.testing.assert_close(state.activity, running, **TIGHT)
+    torch.testing.assert_close(rbm.hidden_bias - before["hidden_bias"], plain["hidden_bias"] + push, **TIGHT)
+    torch.testing.assert_close(rbm.visible_bias - before["visible_bias"], plain["visible_bias"], **TIGHT)
+    torch.testing.assert_close(rbm.weight - before["weight"], plain["weight"] + torch.outer(data.mean(0), push), **TIGHT)
 
 
 def test_rates_and_momenta_of_each_pass():
@@ -299,7 +300,7 @@ def test_centring_measures_the_statistics_from_the_means(persistent: bool) -> No
         moves[on] = [now - then for now, then in zip(rbm.parameters(), before.parameters(), strict=True)], state
     (weight, visible, hidden), _ = moves[False]
     (weight_c, visible_c, hidden_c), state = moves[True]
-    m, h = state["visible_mean"], state["hidden_mean"]
+    m, h = state.visible_mean, state.hidden_mean
     assert not torch.allclose(m, torch.zeros_like(m))
     torch.testing.assert_close(weight_c, weight - torch.outer(m, hidden) - torch.outer(visible, h), **TIGHT)
     torch.testing.assert_close(visible_c + weight_c @ h, visible, **TIGHT)
@@ -315,5 +316,5 @@ def test_centring_follows_the_means_of_the_data() -> None:
     config = CDConfig(passes=40, batch_size=20, centred=True, learning_rate=1e-9, final_learning_rate=1e-9)
     cases = draw_states(400)
     *_, record = cd.epochs(rbm, cases.float(), config=config, rng=generator(0))
-    torch.testing.assert_close(record.state["visible_mean"], cases.mean(0), rtol=0, atol=0.05)
-    torch.testing.assert_close(record.state["hidden_mean"], rbm.hidden_probs(cases).mean(0), rtol=0, atol=0.05)
+    torch.testing.assert_close(record.state.visible_mean, cases.mean(0), rtol=0, atol=0.05)
+    torch.testing.assert_close(record.state.hidden_mean, rbm.hidden_probs(cases).mean(0), rtol=0, atol=0.05)

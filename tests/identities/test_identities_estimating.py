@@ -10,7 +10,7 @@ from wakesleep.judging import meanfield
 from wakesleep.judging.pseudo import pseudo_log_likelihood
 from wakesleep.learning import cd, greedy
 from wakesleep.learning.cd import CDConfig
-from wakesleep.learning.greedy import GreedyConfig
+from wakesleep.learning.greedy import GreedyConfig, GreedyState
 from wakesleep.model.dbn import DBN
 from wakesleep.sampling import missing
 from wakesleep.sources import cases as rows
@@ -95,14 +95,14 @@ def test_a_chunk_that_is_the_whole_set_is_a_first_pass():
     config = GreedyConfig(layer, layer)
     whole, chunked = (DBN((6, 5, 4), labels=3, rng=generator(1)) for _ in range(2))
     list(greedy.epochs(whole, images, labels, config=config, rng=generator(2)))
-    state = greedy.chunk(chunked, images, labels, config=config, rng=generator(2))
+    states = greedy.chunk(chunked, images, labels, config=config, rng=generator(2))
     for ours, theirs in zip(chunked.parameters(), whole.parameters(), strict=True):
         assert torch.equal(ours, theirs)
-    velocity = state["layer 0"]["increment.weight"].clone()
+    velocity = states[0].velocity["weight"].clone()
     biases = chunked.generative[0].bias.clone()
-    again = greedy.chunk(chunked, images[:10], labels[:10], config=config, rng=generator(3), layers=[0], state=state)
-    assert again["layer 1"] is state["layer 1"]
-    assert not torch.equal(again["layer 0"]["increment.weight"], velocity)
+    again = greedy.chunk(chunked, images[:10], labels[:10], config=config, rng=generator(3), layers=[0], states=states)
+    assert again[1] is states[1]
+    assert not torch.equal(again[0].velocity["weight"], velocity)
     assert float((chunked.generative[0].bias - biases).abs().max()) < 0.1, "base rates are set once"
 
 
@@ -116,7 +116,7 @@ def test_directed_layers_learn_from_unlabelled_cases_and_the_memory_does_not():
     nets = []
     for cases in (images, other):
         dbn = DBN((6, 5, 4), labels=3, rng=generator(1))
-        state = {"layer": 1, "inner": None}
+        state = GreedyState(layer=1)
         list(greedy.epochs(dbn, cases, labels, config=config, rng=generator(2), state=state))
         nets.append(dbn)
     assert torch.equal(nets[0].memory.weight, nets[1].memory.weight)

@@ -4,10 +4,9 @@ from copy import deepcopy
 
 import pytest
 import torch
-from exact import TIGHT
+from exact import TIGHT, form
 from test_identities_up_down import small_net, some_images, some_labels
 
-from wakesleep.compute.reference import gradient
 from wakesleep.foundation.errors import ConfigError, DataError, DivergedError
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import classify
@@ -41,7 +40,7 @@ def test_the_gradient_is_autograd_of_log_p_of_the_label(sizes, unlabelled):
     torch.testing.assert_close(log_probs, exact.detach(), **TIGHT)
     known = labels != UNLABELLED
     (exact[known].gather(1, labels[known].unsqueeze(1)).mean()).backward()
-    found = {name: sum(map(gradient, terms)) for name, terms in told.items()}
+    found = form(told)
     expected = {name: parameter.grad for name, parameter in moving.named_parameters() if parameter.grad is not None}
     assert set(found) == set(expected)
     for name, exact_gradient in expected.items():
@@ -51,11 +50,11 @@ def test_the_gradient_is_autograd_of_log_p_of_the_label(sizes, unlabelled):
 def hand_step(dbn, state, weighted, config):
     """Hinton's rule, written out, for the parameters that the (gradients, weight) pairs name."""
     for name, parameter in dbn.named_parameters():
-        terms = [weight * gradient(term) for gradients, weight in weighted for term in gradients.get(name, [])]
-        if terms:
+        gradients = [weight * form(found)[name] for found, weight in weighted if name in found]
+        if gradients:
             decay = config.weight_decay if name == "memory.weight" else 0.0
-            velocity = state[f"increment.{name}"]
-            velocity.copy_(config.momentum * velocity + config.learning_rate * (sum(terms) - decay * parameter))
+            velocity = state.velocity[name]
+            velocity.copy_(config.momentum * velocity + config.learning_rate * (sum(gradients) - decay * parameter))
             parameter.add_(velocity)
 
 

@@ -29,7 +29,7 @@ def test_pcd_learns_the_distribution_of_bars_and_stripes():
     cases = bars_and_stripes()
     assert len(cases) == 14
     rbm = RBM(9, 12, rng=generator(0))
-    cd.set_base_rates(rbm, cases)
+    cd.init_visible_bias(rbm, cases)
     weight = rbm.weight.clone()
     rbm.weight.zero_()
     base = float(mean_log_likelihood(rbm, cases))
@@ -73,7 +73,7 @@ def test_sparsity_moves_activity_to_its_target():
 def test_base_rates_are_smoothed_log_odds(kind):
     cases = torch.tensor([[1, 0, 1], [1, 0, 0], [1, 0, 1]], dtype=torch.float32)
     rbm = RBM(3, 2, rng=generator(0))
-    cd.set_base_rates(rbm, cases if kind == torch.float32 else (cases * 255).to(torch.uint8))
+    cd.init_visible_bias(rbm, cases if kind == torch.float32 else (cases * 255).to(torch.uint8))
     p = torch.tensor([4 / 5, 1 / 5, 3 / 5])
     torch.testing.assert_close(rbm.visible_bias.detach(), torch.log(p / (1 - p)))
     assert not rbm.hidden_bias.any()
@@ -118,7 +118,7 @@ def test_greedy_touches_one_layer_at_a_time_and_starts_each_at_its_base_rates():
     stages = []
     for record in greedy.epochs(dbn, images, torch.arange(40) % 3, config=config, rng=generator(2)):
         stages.append((record.stage, record.epoch))
-        now = record.state["layer"]
+        now = record.state.layer
         for layer, group in enumerate(groups):
             same = [torch.equal(p, q) for p, q in zip(group, before[layer], strict=True)]
             assert not same[1] if layer == now else all(same)  # its visible biases move, in the memory to the base rates alone
@@ -136,7 +136,7 @@ def test_label_columns_start_at_the_logarithms_of_their_shares():
     labels = torch.tensor([0] * 17 + [1] * 2 + [2])
     cases = torch.cat([torch.rand(20, 4, generator=generator(0)).round(), torch.eye(3)[labels]], 1)
     rbm = RBM(Groups((Bernoulli(4), Softmax(3))), 5, rng=generator(1), weight_std=0.0)
-    cd.set_base_rates(rbm, cases)
+    cd.init_visible_bias(rbm, cases)
     every = states(rbm.visible).float()
     p = torch.softmax(-rbm.free_energy(every), 0)
     torch.testing.assert_close(p @ every, torch.cat([(cases[:, :4].sum(0) + 1) / 22, torch.tensor([18.0, 3.0, 2.0]) / 23]))
@@ -144,7 +144,7 @@ def test_label_columns_start_at_the_logarithms_of_their_shares():
 
 def test_values_beyond_the_range_leave_base_rates_finite():
     rbm = RBM(3, 2, rng=generator(0))
-    cd.set_base_rates(rbm, torch.tensor([[3.0, -2.0, 0.5], [2.0, -1.0, 0.5]]))
+    cd.init_visible_bias(rbm, torch.tensor([[3.0, -2.0, 0.5], [2.0, -1.0, 0.5]]))
     torch.testing.assert_close(rbm.visible_bias.detach(), torch.logit(torch.tensor([3 / 4, 1 / 4, 1 / 2])))
 
 

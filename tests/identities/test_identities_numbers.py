@@ -116,7 +116,7 @@ def test_pseudo_likelihood_is_the_sum_of_the_conditionals(visible):
 @pytest.mark.parametrize("hidden", [Softmax(3), Groups((Bernoulli(2), Softmax(3)))], ids=str)
 def test_chains_start_at_states_of_the_units(hidden):
     rbm = small_rbm(4, hidden)
-    starts = [gibbs.random_hidden(rbm, 3000, generator(0)), cd.start(rbm, CDConfig(persistent=True, batch_size=3000), generator(1))["chains"]]
+    starts = [gibbs.random_hidden(rbm, 3000, generator(0)), cd.start(rbm, CDConfig(persistent=True, batch_size=3000), generator(1)).chains]
     for start in starts:
         assert bool((start[:, -3:].sum(1) == 1).all())
         assert float((start[:, -3:].mean(0) - 1 / 3).abs().max()) < 5 * (2 / 9 / 3000) ** 0.5

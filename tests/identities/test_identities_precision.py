@@ -55,7 +55,7 @@ def test_an_rbm_learns_as_well_with_coarse_products() -> None:
         rbm = RBM(30, 20, rng=generator(4))
         *_, last = cd.epochs(rbm, cases, config=CDConfig(passes=30, batch_size=20), rng=generator(5), dtype=dtype)
         errors[dtype] = last.metrics["reconstruction_error"]
-        assert rbm.weight.dtype == last.state["increment.weight"].dtype == torch.float32
+        assert rbm.weight.dtype == last.state.velocity["weight"].dtype == torch.float32
         assert not torch.equal(rbm.weight, rbm.weight.bfloat16().float()), "the weights themselves are not coarse"
     assert errors[torch.bfloat16] < 0.02
     assert errors[torch.bfloat16] == pytest.approx(errors[torch.float32], abs=0.005)

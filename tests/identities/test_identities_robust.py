@@ -49,7 +49,7 @@ def test_dropout_leaves_the_mean_input_of_a_unit_as_it_is(share):
     net, image = nn.Sequential(nn.Linear(6, 2)), torch.rand(1, 6, generator=generator(3))
     with torch.no_grad():
         net[0].weight.normal_(generator=generator(5))
-    draws = robust.dropped(net, image.expand(40_000, 6), share, 0.0, generator(4)).detach()
+    draws = robust.forward_with_dropout(net, image.expand(40_000, 6), share, 0.0, generator(4)).detach()
     error = draws.std(0) / len(draws) ** 0.5
     assert bool(((draws.mean(0) - net(image)[0]).abs() < 4 * error).all())
     assert float(draws.std()) > 0.05
@@ -61,7 +61,7 @@ def test_dropout_leaves_out_the_share_it_says_in_every_hidden_layer_and_none_of_
     for layer in (net[2], net[4]):
         layer.register_forward_pre_hook(lambda module, given: seen.append(float((given[0] == 0).float().mean())))
     net[0].register_forward_pre_hook(lambda module, given: seen.append(float((given[0] == 0).float().mean())))
-    robust.dropped(net, torch.ones(1, 6), 0.0, 0.3, generator(0))
+    robust.forward_with_dropout(net, torch.ones(1, 6), 0.0, 0.3, generator(0))
     assert seen[0] == 0.0
     assert seen[1:] == pytest.approx([0.3, 0.3], abs=0.05)
 
@@ -133,7 +133,7 @@ def test_between_passes_the_net_holds_the_running_mean():
     first = some_net()
     kept = records[-1].state
     for name, weight in dict(last.named_parameters()).items():
-        torch.testing.assert_close(kept[f"mean.{name}"], weight)  # the weights that learn wait in the state
+        torch.testing.assert_close(kept.mean.mean[name], weight)  # the weights that learn wait in the state
         torch.testing.assert_close(dict(mean.named_parameters())[name], weight)  # one look of weight 1 in ten updates of this pass
     assert distance(mean, first) > 0.01
 
@@ -150,7 +150,7 @@ def test_until_its_horizon_the_running_mean_is_that_of_all_updates_and_forgets_t
     images, labels = some_cases(26)
     config = RobustConfig(passes=passes, batch_size=2, mean_passes=mean_passes, learning_rate=0.3, final_learning_rate=0.3)
     *_, record = robust.epochs(net, images, labels, config=config, rng=generator(2), change=note)
-    seen.append({name: record.state[f"mean.{name}"] for name in seen[0]})  # after the last update
+    seen.append({name: record.state.mean.mean[name] for name in seen[0]})  # after the last update
     looks = [(done, since) for number in range(passes) for done, since in ((13 * number + 10, 10), (13 * number + 13, 3))]
     for name, weight in net.named_parameters():
         mean = torch.zeros_like(weight)

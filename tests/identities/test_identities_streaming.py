@@ -1,6 +1,7 @@
 """Cases that stay on the disk: every one comes once a pass, ranks read parts of their own, and learning is what it is in memory."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -140,8 +141,8 @@ def test_streaming_is_greedy_learning_by_chunks(tmp_path):
             for chunk in shards.chunks(rng):
                 cases = greedy.memory_cases(by_hand, *chunk) if layer else chunk.images
                 if state is None:
-                    cd.set_base_rates(rbm, cases)
-                state = None if state is None else {**state, "epoch": epoch}
+                    cd.init_visible_bias(rbm, cases)
+                state = None if state is None else replace(state, epoch=epoch)
                 given = {"rng": rng, "classes": chunk.labels + 1, "state": state}
                 if epoch == 2:
                     record = next(chains.epochs(rbm, cases, config=EACH.chains, memory=EACH.memory, **given))
@@ -174,7 +175,7 @@ def test_fine_tuning_by_chunks_is_backpropagation_and_goes_on_where_it_was(tmp_p
     rng, state = generator(3), backprop.start(nets[1])
     for epoch in range(3):
         for images, labels in shards.chunks(rng):
-            state = next(backprop.epochs(nets[1], images, labels, config=config, rng=rng, state={**state, "epoch": epoch})).state
+            state = next(backprop.epochs(nets[1], images, labels, config=config, rng=rng, state=replace(state, epoch=epoch))).state
     rng = generator(3)
     stopped = streaming.fine_tune(nets[2], shards, config=config, rng=rng)
     state = next(stopped).state

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from exact import SIGMAS, assert_frequencies, draw, expected_statistics, index_of, joint, labelled, small_rbm, states
+from exact import SIGMAS, assert_frequencies, draw, expected_statistics, form, index_of, joint, labelled, small_rbm, states
 
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
@@ -35,7 +35,7 @@ def test_the_negative_phase_leaves_the_law_of_every_temperature_as_it_is(visible
     contrast, before = Contrast(rbm, COUNT, TEMPERED), chains.clone()
     contrast.data.copy_(every[draw(torch.full((len(every),), 1 / len(every)), COUNT, 9)])
     data = contrast.data.clone()
-    contrast.fill(rbm, replace(TEMPERED, gibbs_steps=steps), generator(7), chains)
+    contrast.run_phases(rbm, replace(TEMPERED, gibbs_steps=steps), generator(7), chains)
     for p, replicas in zip(law, chains, strict=True):
         assert_frequencies(index_of(replicas, every), p)
     assert not torch.equal(chains, before)
@@ -43,7 +43,7 @@ def test_the_negative_phase_leaves_the_law_of_every_temperature_as_it_is(visible
     expected = expected_statistics(rbm, torch.bincount(index_of(data, every), minlength=len(every)).double() / COUNT)
     model = expected_statistics(rbm, law[-1])
     spread = 0.5 / COUNT**0.5
-    for found, one, other in zip(contrast.gradient(), expected, model, strict=True):
+    for found, one, other in zip(form(contrast.gradients()).values(), expected, model, strict=True):
         assert float((found - (one - other)).abs().max()) < SIGMAS * spread
 
 
@@ -63,7 +63,7 @@ def test_tempered_chains_cross_where_plain_ones_stay():
         first = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
         chains = first.repeat(500, 1) if temperatures == 1 else first.repeat(temperatures, 500, 1)
         for update in range(60):
-            contrast.fill(rbm, config, generator(update), chains)
+            contrast.run_phases(rbm, config, generator(update), chains)
         crossed[temperatures] = float((contrast.model[:, 3:].sum(1) > contrast.model[:, :3].sum(1)).float().mean())
     assert crossed[1] < 0.1
     assert abs(crossed[10] - 0.5) < SIGMAS * 0.5 / 500**0.5
@@ -80,16 +80,16 @@ def learned(config, passes, *, state=None, rng=None, rbm=None):
 def test_it_learns_stops_and_goes_on_as_if_nothing_had_been(dtype):
     config = CDConfig(persistent=True, temperatures=3, batch_size=5, gibbs_steps=2)
     whole, state, _ = learned(config, 4)
-    assert state["chains"].shape == (3, 5, 5)
+    assert state.chains.shape == (3, 5, 5)
     rbm, state, rng = learned(config, 2)
     again, _, _ = learned(config, 4, state=state, rng=rng, rbm=rbm)
     for one, other in zip(whole.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)
-    assert bool(((state["chains"] == 0) | (state["chains"] == 1)).all())
+    assert bool(((state.chains == 0) | (state.chains == 1)).all())
     record = next(
         cd.epochs(RBM(5, 4, rng=generator(1)), torch.rand(20, 5, generator=generator(4)), config=config, rng=generator(2), dtype=dtype)
     )
-    assert record.state["chains"].dtype == (dtype or torch.float32)
+    assert record.state.chains.dtype == (dtype or torch.float32)
 
 
 def test_temperatures_are_those_of_persistent_chains():

@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from itertools import islice, pairwise
 
 import pytest
@@ -10,6 +11,7 @@ from exact import (
     TIGHT,
     assert_frequencies,
     assert_mean,
+    assert_same_state,
     chance,
     differentiable,
     draw,
@@ -27,7 +29,7 @@ from torch.nn.functional import one_hot, softplus
 from wakesleep.foundation.errors import ConfigError, DataError, DivergedError
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import classify
-from wakesleep.learning import averaging, greedy, up_down
+from wakesleep.learning import greedy, loop, up_down
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.up_down import UNLABELLED, UpDownConfig
@@ -98,6 +100,13 @@ def seen(dbn, image, label):
 
 def outer(left, right):
     return left[:, :, None] * right[:, None, :]
+
+
+def update(dbn, taught, config, epoch, state):
+    """Learn what a minibatch taught, as the loop does in that epoch."""
+    algorithm = up_down.UpDown(dbn, config, state, generator(0), None)
+    algorithm.begin_epoch(epoch)
+    algorithm.update(up_down.gradients(taught))
 
 
 def split(taught):
@@ -341,7 +350,7 @@ def test_free_chains_among_those_that_hold_labels_stay_free():
 def test_chains_restart_by_chance():
     dbn, config = small_net((3, 2, 2, 64), labels=3), UpDownConfig(restart=0.1)
     chains = torch.ones(5000, 64, dtype=torch.float64)
-    up_down.restart(dbn, chains, config, generator(3))
+    up_down.reset_chains(dbn, chains, config, generator(3))
     fresh = (chains == 0).any(1)
     assert 400 < int(fresh.sum()) < 600
     assert 0.48 < float(chains[fresh].mean()) < 0.52
@@ -414,13 +423,14 @@ def test_untying_changes_nothing_until_the_first_update():
     assert not dbn.tied
     storages = [parameter.data_ptr() for parameter in dbn.parameters()]
     assert len(set(storages)) == len(storages) == 2 * 4 + 3
-    assert state.pop("chains").shape == (10, 20, 4), "a fifth of a minibatch persists, ten for each that moves"
-    assert torch.equal(state.pop("held"), torch.full((20,), up_down.UNDECIDED))
-    assert all(torch.equal(state.pop(f"mean.{name}"), parameter) for name, parameter in dbn.named_parameters())
-    assert set(state) == {"epoch"} | {f"increment.{name}" for name, _ in dbn.named_parameters()}
-    assert all(not bool(value.any()) for name, value in state.items() if name != "epoch")
+    assert state.chains.shape == (10, 20, 4), "a fifth of a minibatch persists, ten for each that moves"
+    assert torch.equal(state.chain_labels, torch.full((20,), up_down.UNASSIGNED))
+    assert all(torch.equal(state.mean.mean[name], parameter) for name, parameter in dbn.named_parameters())
+    assert set(state.velocity) == set(state.mean.mean) == {name for name, _ in dbn.named_parameters()}
+    assert not any(bool(value.any()) for value in state.velocity.values())
+    assert (state.epoch, state.mean.updates, state.mean.averaged) == (0, 0, 0)
     taught = up_down.phases(dbn, images, some_labels(), steps=1, config=UpDownConfig(), rng=generator(4))
-    up_down.update(dbn, [(up_down.gradients(taught), 1.0)], UpDownConfig(), 0, state)
+    update(dbn, taught, UpDownConfig(), 0, state)
     for up, down in zip(dbn.recognition, dbn.generative, strict=True):
         assert float((up.weight - down.weight).abs().min()) > 0
 
@@ -483,14 +493,14 @@ def test_two_updates_follow_hintons_rule(labels):
             state_below, lapse = taught.sleep[depth]
             gradient[f"generative.{depth}.weight"], gradient[f"generative.{depth}.bias"] = error.t() @ state_above / 64, error.mean(0)
             gradient[f"recognition.{depth}.weight"], gradient[f"recognition.{depth}.bias"] = state_below.t() @ lapse / 64, lapse.mean(0)
-        up_down.update(dbn, [(up_down.gradients(taught), 1.0)], config, epoch, state)
+        update(dbn, taught, config, epoch, state)
         assert set(gradient) == set(expected)
         for name, parameter in dbn.named_parameters():
             decay = 0.03 if name == "memory.weight" else 0.0
             velocity[name] = 0.7 * velocity[name] + rate * (gradient[name] - decay * expected[name])
             expected[name] = expected[name] + velocity[name]
             torch.testing.assert_close(parameter.detach(), expected[name], **TIGHT)
-            torch.testing.assert_close(state[f"increment.{name}"], velocity[name], **TIGHT)
+            torch.testing.assert_close(state.velocity[name], velocity[name], **TIGHT)
 
 
 @pytest.mark.parametrize("persistent", [0.0, 0.75])
@@ -500,28 +510,28 @@ def test_the_loop_is_phases_and_update_of_each_minibatch(labels, persistent):
     config = UpDownConfig(passes=1, batch_size=56, gibbs_steps=(2,), persistent=persistent, restart=0.3, average=0, chain_pool=2)
     hand, rng, error = deepcopy(dbn), generator(5), 0.0
     state = up_down.start(hand, config, rng)
-    chains = state.get("chains")
+    chains = state.chains
     order = up_down.rows.order(None if labels is None else labels + 1, 140, rng)
     held = None if labels is None else up_down.labels_to_hold(labels, 42, labels.device)
     for turn, index in enumerate(order.split(56)):
         known, count = None if labels is None else labels[index], min(42, len(index))
         going_on = None
         if persistent:
-            up_down.restart(hand, chains[turn % 2, :count], config, rng)
+            up_down.reset_chains(hand, chains[turn % 2, :count], config, rng)
             going_on = chains[turn % 2, :count].clone()
         holds = None if held is None or not persistent else held[:count]
         taught = up_down.phases(hand, images[index], known, steps=2, config=config, rng=rng, chains=going_on, held=holds)
         if persistent:
             chains[turn % 2, :count] = taught.top[-count:]
-        up_down.update(hand, [(up_down.gradients(taught), 1.0)], config, 0, state)
+        update(hand, taught, config, 0, state)
         error += float(taught.wake[0][0].square().sum())
     (record,) = up_down.epochs(dbn, images, labels, config=config, rng=generator(5))
     assert all(torch.equal(a, b) for a, b in zip(dbn.parameters(), hand.parameters(), strict=True))
     assert record[:4] == ("updown", 1, 1, 140)
     assert record.metrics["gibbs_steps"] == 2
     assert record.metrics["reconstruction_error"] == pytest.approx(error / 420, rel=1e-5)
-    assert ("chains" in record.state) == bool(persistent)
-    assert not persistent or torch.equal(record.state["chains"], chains)
+    assert (record.state.chains is not None) == bool(persistent)
+    assert not persistent or torch.equal(record.state.chains, chains)
 
 
 @pytest.mark.parametrize(("average", "weights"), [(1.0, (1, 1 / 2, 1 / 2, 1 / 2)), (4.0, (1, 1 / 2, 1 / 3, 1 / 4))])
@@ -536,7 +546,7 @@ def test_between_passes_the_net_is_the_running_mean_of_the_weights_that_learn(av
         apply_update(net, *args, **kwargs)
         taken.append([parameter.clone() for parameter in net.parameters()])
 
-    monkeypatch.setattr(averaging, "EVERY", 1)
+    monkeypatch.setattr(loop, "run", partial(loop.run, mean_every=1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(up_down, "apply_update", spy)
         list(up_down.epochs(plain, images, labels, config=still, rng=generator(5)))
@@ -621,7 +631,7 @@ def test_every_kind_of_labels_learns_with_an_odd_last_batch(sizes, kind, persist
     records = train(dbn, some_images(23, dtype=torch.float32), labels, config)
     assert [record.epoch for record in records] == [1, 2]
     assert ("reconstruction_error" in records[0].metrics) == (len(sizes) > 2)
-    assert ("chains" in records[-1].state) == (persistent > 0)
+    assert (records[-1].state.chains is not None) == (persistent > 0)
     assert all(not torch.equal(old, new) for old, new in zip(before, dbn.parameters(), strict=True))
 
 
@@ -637,11 +647,11 @@ def test_chains_persist_and_a_short_batch_moves_only_its_own():
     dbn = small_net(dtype=torch.float32)
     config = UpDownConfig(passes=1, batch_size=30, persistent=1.0, gibbs_steps=(1,), hold_labels=False, restart=0.0, chain_pool=1)
     state = up_down.start(dbn, config, generator(0))
-    before = state["chains"][0].clone()
+    before = state.chains[0].clone()
     assert before.shape == (30, 3)
     assert bool(((before == 0) | (before == 1)).all())
     (record,) = train(dbn, some_images(20, dtype=torch.float32), config=config, state=state)
-    chains = record.state["chains"][0]
+    chains = record.state.chains[0]
     assert not torch.equal(chains[:20], before[:20])
     assert torch.equal(chains[20:], before[20:])
     assert bool(((chains == 0) | (chains == 1)).all())
@@ -662,9 +672,7 @@ def test_resuming_is_never_having_stopped(persistent):
     assert [r.epoch for r in records] == [3, 4]
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
     assert records[-1].metrics == last.metrics
-    assert set(last.state) == set(records[-1].state)
-    for name, value in last.state.items():
-        assert torch.equal(torch.as_tensor(value), torch.as_tensor(records[-1].state[name])), name
+    assert_same_state(last.state, records[-1].state)
 
 
 @pytest.mark.parametrize("labels", [0, 2])

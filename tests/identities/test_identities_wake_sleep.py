@@ -5,7 +5,7 @@ from itertools import islice, pairwise
 
 import pytest
 import torch
-from exact import TIGHT, assert_frequencies, assert_mean, chance, differentiable, index_of, states
+from exact import TIGHT, assert_frequencies, assert_mean, assert_same_state, chance, differentiable, index_of, states
 
 from wakesleep.foundation.errors import ConfigError, DivergedError
 from wakesleep.foundation.rng import generator
@@ -96,22 +96,27 @@ def gradients(net, objective):
     return {name: parameter.grad for name, parameter in moving.named_parameters() if parameter.grad is not None}
 
 
+def both_gradients(net, images, rng):
+    """What a wake phase of the images and a sleep phase of as many dreams find."""
+    return wake_sleep.wake_gradients(net, images, rng), wake_sleep.sleep_gradients(net, len(images), rng)
+
+
 @pytest.mark.parametrize("sizes", [(3, 2), (4, 3, 2, 3)], ids=str)
-def test_a_lesson_is_autograd_of_the_two_log_probabilities(sizes):
+def test_the_gradients_are_autograd_of_the_two_log_probabilities(sizes):
     net, images, rng = small_machine(sizes), some_images(pixels=sizes[0]), generator(5)
     awake, asleep = net.up(images, rng), net.dream(64, rng)
-    lesson = wake_sleep.lesson(net, images, generator(5))
+    wake, sleep = both_gradients(net, images, generator(5))
     for ours, exact in (
-        (lesson.wake, gradients(net, lambda moving: moving.log_joint(awake).mean())),
-        (lesson.sleep, gradients(net, lambda moving: moving.log_recognition(asleep).mean())),
+        (wake, gradients(net, lambda moving: moving.log_joint(awake).mean())),
+        (sleep, gradients(net, lambda moving: moving.log_recognition(asleep).mean())),
     ):
         assert set(ours) == set(exact)
         for name, gradient in exact.items():
             torch.testing.assert_close(ours[name], gradient, **TIGHT)
-    assert set(lesson.wake) | set(lesson.sleep) == {name for name, _ in net.named_parameters()}
+    assert set(wake) | set(sleep) == {name for name, _ in net.named_parameters()}
 
 
-def test_expected_lessons():
+def test_expected_gradients():
     net = small_machine()
     case, hidden, whole = every(3)[5:6], every(4), layers_of(net, every(7))
     up = layers_of(net, torch.cat([case.expand(16, -1), hidden], 1))
@@ -119,9 +124,9 @@ def test_expected_lessons():
     exact = gradients(net, lambda moving: (q * moving.log_joint(up)).sum())
     exact |= gradients(net, lambda moving: (p * moving.log_recognition(whole)).sum())
     rng = generator(6)
-    lessons = [wake_sleep.lesson(net, case.repeat(200, 1), rng) for _ in range(500)]
+    found = [both_gradients(net, case.repeat(200, 1), rng) for _ in range(500)]
     for name, expected in exact.items():
-        assert_mean(torch.stack([{**lesson.wake, **lesson.sleep}[name] for lesson in lessons]), expected)
+        assert_mean(torch.stack([(wake | sleep)[name] for wake, sleep in found]), expected)
 
 
 def test_two_passes_follow_hintons_rule():
@@ -132,9 +137,9 @@ def test_two_passes_follow_hintons_rule():
     records = list(wake_sleep.epochs(net, images, config=config, rng=generator(7)))
     for rate in (0.4, 0.2):
         order = wake_sleep.rows.order(None, 12, rng)
-        lesson = wake_sleep.lesson(hand, images[order], rng)
+        wake, sleep = both_gradients(hand, images[order], rng)
         for name, parameter in hand.named_parameters():
-            velocity[name] = 0.7 * velocity[name] + rate * {**lesson.wake, **lesson.sleep}[name]
+            velocity[name] = 0.7 * velocity[name] + rate * (wake | sleep)[name]
             parameter.add_(velocity[name])
     for name, parameter in net.named_parameters():
         torch.testing.assert_close(parameter.detach(), hand.get_parameter(name).detach(), rtol=1e-4, atol=1e-5)
@@ -171,8 +176,7 @@ def test_resuming_is_never_having_stopped():
     records = list(wake_sleep.epochs(resumed, images, config=config, rng=again, state=deepcopy(record.state)))
     assert [r.epoch for r in records] == [3, 4]
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
-    for name, value in last.state.items():
-        assert torch.equal(torch.as_tensor(value), torch.as_tensor(records[-1].state[name])), name
+    assert_same_state(last.state, records[-1].state)
 
 
 def test_uint8_pixels_are_the_same_cases():

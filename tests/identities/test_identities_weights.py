@@ -6,7 +6,8 @@ import torch
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd, greedy, hybrid, up_down
 from wakesleep.learning.cd import CDConfig
-from wakesleep.learning.greedy import GreedyConfig
+from wakesleep.learning.chains import MemoryState
+from wakesleep.learning.greedy import GreedyConfig, GreedyState
 from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.up_down import UpDownConfig
 from wakesleep.model.dbn import DBN
@@ -32,7 +33,9 @@ def test_a_case_of_no_weight_teaches_nothing(loop):
         spoiled[:SPOILED] = noise
         net = DBN((6, 5, 4), labels=3, rng=generator(1))
         net.generative[0].bias.copy_(torch.ones(6))
-        state = {"layer": 0, "inner": cd.start(net.rbm(0), LAYER, generator(0))} if loop == "memory" else None  # no base rates of all cases
+        state = None
+        if loop == "memory":  # no base rates of all cases
+            state = GreedyState(0, MemoryState.from_tensors(cd.start(net.rbm(0), LAYER, generator(0)).to_tensors()))
         list(LOOPS[loop](net, spoiled, labels, weights=weights, rng=generator(2), state=state))
         nets.append(net)
     for ours, theirs in zip(nets[0].recognition[0].parameters(), nets[1].recognition[0].parameters(), strict=True):
