@@ -1,18 +1,28 @@
 """A loop that was left after a pass goes on as if it had never stopped, to the last bit; and no loop touches the global generator."""
 
+import json
 from copy import deepcopy
+from functools import partial
 from itertools import islice
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from wakesleep import checkpoint
 from wakesleep.foundation.rng import generator
-from wakesleep.learning import backprop, cd, greedy
+from wakesleep.learning import backprop, cd, greedy, hybrid, robust, strategies, up_down, wake_sleep
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.chains import ChainsConfig
 from wakesleep.learning.greedy import GreedyConfig
+from wakesleep.learning.hybrid import HybridConfig
+from wakesleep.learning.robust import RobustConfig
+from wakesleep.learning.strategies import AutoencoderConfig, EvolutionConfig
+from wakesleep.learning.up_down import UpDownConfig
+from wakesleep.learning.wake_sleep import WakeSleepConfig
 from wakesleep.model.dbn import DBN
+from wakesleep.model.helmholtz import Helmholtz
 from wakesleep.model.rbm import RBM
 from wakesleep.sampling import dreams
 
@@ -52,27 +62,71 @@ def make_backprop(**options):
     )
 
 
+def make_up_down(learn):
+    return (
+        lambda: DBN((6, 5, 4, 7), labels=3, rng=generator(0)),
+        lambda net, rng, state: learn(net, CASES, LABELS, rng=rng, state=state),
+    )
+
+
+UPDOWN = UpDownConfig(passes=4, batch_size=20, gibbs_steps=(1, 2), persistent=0.5, chain_pool=2, average=2.0)
+
+
+def make_wake_sleep():
+    config = WakeSleepConfig(passes=4, batch_size=20)
+    return lambda: Helmholtz((6, 5, 4), rng=generator(0)), lambda net, rng, state: wake_sleep.epochs(
+        net, CASES, config=config, rng=rng, state=state
+    )
+
+
+def make_feed_forward(learn):
+    return lambda: backprop.random_classifier((6, 5, 4, 3), rng=generator(0)), lambda net, rng, state: learn(net, rng=rng, state=state)
+
+
+def make_robust(optimizer):
+    config = RobustConfig(passes=4, batch_size=4, optimizer=optimizer, learning_rate=0.01, dropout_hidden=0.3, smooth_radius=0.5)
+    return make_feed_forward(partial(robust.epochs, images=CASES, labels=LABELS, config=config))
+
+
 LOOPS = {
     "cd": make_cd(),
     "pcd": make_cd(persistent=True),
+    "tempered": make_cd(persistent=True, temperatures=3),
+    "centred": make_cd(centred=True),
+    "without momentum": make_cd(momentum=0.0, initial_momentum=0.0),
     "sparse": make_cd(sparsity_cost=0.1),
     "greedy": make_greedy(0),
     "greedy with labels": make_greedy(3),
     "memory with chains": make_chains(),
     "sgd": make_backprop(),
     "conjugate gradient": make_backprop(method="cg"),
+    "up-down": make_up_down(partial(up_down.epochs, config=UPDOWN)),
+    "hybrid": make_up_down(partial(hybrid.epochs, config=HybridConfig(UPDOWN))),
+    "wake-sleep": make_wake_sleep(),
+    "robust sgd": make_robust("sgd"),
+    "robust adam": make_robust("adam"),
+    "evolution": make_feed_forward(partial(strategies.evolve, images=CASES, labels=LABELS, config=EvolutionConfig(passes=4, batch_size=20))),
+    "autoencoder": make_feed_forward(partial(strategies.autoencode, images=CASES, config=AutoencoderConfig(passes=2, batch_size=20))),
 }
 
 
+def through_a_file(state, folder):
+    """Return what a file knows of a state."""
+    tensors, values = checkpoint.flatten(state.to_tensors())
+    save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, folder / "state.safetensors")
+    return checkpoint.unflatten(load_file(folder / "state.safetensors"), json.loads(json.dumps(values)))
+
+
+@pytest.mark.parametrize("kept", ["as a copy", "in a file"])
 @pytest.mark.parametrize("left_after", [1, 2, 3, 4])
 @pytest.mark.parametrize("loop", LOOPS)
-def test_resuming_is_bit_identical(loop, left_after):
+def test_resuming_is_bit_identical(loop, left_after, kept, tmp_path):
     make, epochs = LOOPS[loop]
     whole, rng = make(), generator(1)
     records = [(record.stage, record.epoch, record.metrics) for record in epochs(whole, rng, None)]
     part, second_rng = make(), generator(1)
     first = list(islice(epochs(part, second_rng, None), left_after))
-    state = deepcopy(first[-1].state)
+    state = deepcopy(first[-1].state) if kept == "as a copy" else through_a_file(first[-1].state, tmp_path)
     saved, standing = deepcopy(part), second_rng.get_state()
     later_rng = torch.Generator()
     later_rng.set_state(standing)

@@ -9,6 +9,8 @@ from typing import Any, Self, get_args, get_type_hints
 import torch
 from torch import Tensor, nn
 
+from wakesleep.foundation.errors import CheckpointError
+
 
 @dataclass
 class State:
@@ -21,8 +23,18 @@ class State:
 
     @classmethod
     def from_tensors(cls, values: Mapping[str, Any]) -> Self:
-        """Return the state that `to_tensors` described; a field that is missing gets its default."""
+        """Return the state that `to_tensors` described; a field that is missing gets its default.
+
+        Raises:
+            CheckpointError: names that this kind of state does not have.
+        """
         kinds = get_type_hints(cls)
+        unknown = sorted(set(values) - set(kinds))
+        if unknown:
+            raise CheckpointError(
+                f"a state of learning with {', '.join(unknown)} came, and {cls.__name__} has {', '.join(sorted(kinds))}; "
+                "expected one saved by this version of wakesleep and by the same loop: start again from the weights"
+            )
         given = {}
         for field in fields(cls):
             if field.name in values:
