@@ -65,7 +65,7 @@ class Adding(loop.Algorithm):
         self.done += 1
         self.net.weight += self.done if self.done <= self.last else torch.nan
 
-    def metrics(self, cases):
+    def end_epoch(self, cases):
         return {"cases": float(cases)}
 
 

@@ -202,6 +202,7 @@ class Backprop(loop.Algorithm):
     """Stochastic gradient descent with momentum, for `loop.run`."""
 
     differentiates = True
+    net: nn.Sequential
 
     def __init__(
         self, net: nn.Sequential, config: BackpropConfig, state: BackpropState, rng: torch.Generator, dtype: torch.dtype | None
@@ -253,7 +254,7 @@ class Backprop(loop.Algorithm):
         self.loss.add_(loss.detach() * len(index))
         self.errors.add_(count_errors(outputs.detach(), target))
 
-    def metrics(self, cases: int) -> dict[str, float]:
+    def end_epoch(self, cases: int) -> dict[str, float]:
         """Return cross-entropy and errors, or the squared error of real targets; and the rate."""
         found = {"cross_entropy": float(self.loss) / cases, "train_error_percent": 100 * int(self.errors) / cases}
         if self.real:
@@ -292,9 +293,9 @@ class ConjugateGradient(Backprop):
         found = minimize(objective, now, jac=True, method="CG", options={"maxiter": self.config.cg_line_searches})
         _write(parameters, found.x)
 
-    def metrics(self, cases: int) -> dict[str, float]:
+    def end_epoch(self, cases: int) -> dict[str, float]:
         """Return the same without a rate, for there is none."""
-        return {name: value for name, value in super().metrics(cases).items() if name != "learning_rate"}
+        return {name: value for name, value in super().end_epoch(cases).items() if name != "learning_rate"}
 
 
 def _inputs(net: nn.Sequential) -> int:

@@ -239,6 +239,8 @@ def add_sparsity_gradient(contrast: Contrast, config: CDConfig, state: CDState) 
 class ContrastiveDivergence(loop.Algorithm):
     """CD or PCD of one RBM, for `loop.run`."""
 
+    net: RBM
+
     def __init__(self, rbm: RBM, config: CDConfig, state: CDState, rng: torch.Generator, copy: RBM) -> None:
         self.net, self.config, self.state, self.rng, self.copy = rbm, config, state, rng, copy
         self.contrasts: dict[int, Contrast] = {}
@@ -262,7 +264,7 @@ class ContrastiveDivergence(loop.Algorithm):
         if not self.config.persistent:
             self.error += contrast.squared_error()
 
-    def metrics(self, cases: int) -> dict[str, float]:
+    def end_epoch(self, cases: int) -> dict[str, float]:
         """Return the rate and, but for PCD, the mean squared error of reconstructions a visible unit."""
         found = {"learning_rate": self.config.rate(self.epoch)}
         if not self.config.persistent:

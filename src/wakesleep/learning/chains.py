@@ -121,6 +121,8 @@ def start(
 class MemoryWithChains(loop.Algorithm):
     """The memory's last epochs, for `loop.run`."""
 
+    net: RBM
+
     def __init__(
         self, rbm: RBM, config: ChainsConfig, memory: CDConfig, state: MemoryState, rng: torch.Generator, dtype: torch.dtype | None
     ) -> None:
@@ -167,7 +169,7 @@ class MemoryWithChains(loop.Algorithm):
         wrong = (data[:first] - model[:first]).to(accumulation_dtype(data.dtype)).flatten()
         self.error += wrong.dot(wrong)
 
-    def metrics(self, cases: int) -> dict[str, float]:
+    def end_epoch(self, cases: int) -> dict[str, float]:
         """Return the rate, and the mean squared error of the reconstructions a visible unit."""
         each = self.memory.batch_size
         reconstructed = max(each - self.config.count(self.memory), 1) / each * cases

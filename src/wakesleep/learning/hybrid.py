@@ -101,7 +101,7 @@ class Hybrid(up_down.UpDown):
         self.errors += ((log_probs.argmax(1) != labels) & (labels != UNLABELLED)).sum()
         self.labelled += (labels != UNLABELLED).sum()
 
-    def metrics(self, cases: int) -> dict[str, float]:
+    def end_epoch(self, cases: int) -> dict[str, float]:
         """Return cross-entropy and errors over the labelled cases, Gibbs steps and rate."""
         labelled = max(float(self.labelled), 1.0)
         return {

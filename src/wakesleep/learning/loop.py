@@ -7,9 +7,11 @@ meet in `momentum.apply_update`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +22,7 @@ from wakesleep.learning.state import EVERY, RunningMean
 from wakesleep.sources.minibatches import Source
 
 
-class Algorithm(Protocol):
+class Algorithm(ABC):
     """What the loop asks of an algorithm; an object holds the settings, the state and the sums of one call of `epochs`."""
 
     differentiates: bool = False
@@ -30,21 +32,20 @@ class Algorithm(Protocol):
     state: Any
     """Its `EpochState`."""
 
+    @abstractmethod
     def begin_epoch(self, epoch: int) -> tuple[float, ...]:
         """Set what holds for this epoch (from 0), put sums to zero, and return the numbers that steps use: rate first."""
-        ...
 
-    def begin_chunk(self, cases: Any) -> None:
+    def begin_chunk(self, cases: Any) -> None:  # noqa: B027
         """Do what has to be done once a chunk of cases is there; by default nothing."""
-        return
 
+    @abstractmethod
     def step(self, cases: Any, *batch: Tensor) -> None:
         """Learn from a minibatch of the chunk `cases`, in place, and add what is measured to the sums."""
-        ...
 
-    def metrics(self, cases: int) -> dict[str, float]:
-        """Return what was measured in this epoch, which had that many cases."""
-        ...
+    @abstractmethod
+    def end_epoch(self, cases: int) -> dict[str, float]:
+        """Write what is kept elsewhere to the state, and return what was measured in this epoch, which had that many cases."""
 
 
 def run(
@@ -78,16 +79,16 @@ def run(
     net, operations = algorithm.net, ops.of(next(algorithm.net.parameters()))
     mean: RunningMean | None = algorithm.state.mean if mean_epochs else None
     horizon = mean_epochs * (len(source) / batch_size)
-    captured: tuple[Any, ...] = ()
+    captured: tuple[Any, ...] = (None, ())
     for epoch in range(int(algorithm.state.epoch), epochs):
         if mean is not None and mean.updates:
             mean.swap(net)
         numbers, seen = algorithm.begin_epoch(epoch), 0
         for cases in source.chunks(rng):
             algorithm.begin_chunk(cases)
-            if captured != (id(cases), numbers):  # a captured step holds both
-                captured = id(cases), numbers
-                step = _on(algorithm, cases)
+            if captured[0] is not cases or captured[1] != numbers:  # a captured step holds both
+                captured = cases, numbers
+                step: ops.Step = partial(algorithm.step, cases)
                 if replays and cases.capturable:
                     step = operations.replay(step, rng, len(cases) // batch_size)
             with operations.learning(), torch.inference_mode(not algorithm.differentiates):
@@ -100,10 +101,6 @@ def run(
         if mean is not None:
             mean.catch_up(net, horizon)
             mean.swap(net)
+        metrics = algorithm.end_epoch(seen)
         algorithm.state = replace(algorithm.state, epoch=epoch + 1)
-        yield Pass(stage, epoch + 1, epochs, seen, algorithm.metrics(seen), algorithm.state)
-
-
-def _on(algorithm: Algorithm, cases: Any) -> ops.Step:
-    """Return the algorithm's step on a chunk."""
-    return lambda *batch: algorithm.step(cases, *batch)
+        yield Pass(stage, epoch + 1, epochs, seen, metrics, algorithm.state)

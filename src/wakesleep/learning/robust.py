@@ -145,6 +145,7 @@ class Robust(loop.Algorithm):
     """Cross-entropy with dropout, max-norm and smoothness, for `loop.run`."""
 
     differentiates = True
+    net: nn.Sequential
 
     def __init__(self, net: nn.Sequential, config: RobustConfig, state: RobustState, rng: torch.Generator, dtype: torch.dtype | None) -> None:
         self.net, self.config, self.state, self.rng, self.dtype = net, config, state, rng, dtype
@@ -175,7 +176,7 @@ class Robust(loop.Algorithm):
             limit_norms(self.net, self.config.max_norm)
             self.sums.add_(torch.cat([losses[:2] * len(labels), losses[2:], losses.new_full((1,), len(labels))]))
 
-    def metrics(self, cases: int) -> dict[str, float]:
+    def end_epoch(self, cases: int) -> dict[str, float]:
         """Return the means of the epoch; the optimizer's numbers go into the state."""
         self.state.optimizer = optimizer_state(self.optimizer, self.net)
         loss, smooth, errors, seen = self.sums.tolist()

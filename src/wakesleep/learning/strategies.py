@@ -64,6 +64,8 @@ class OptimizedState(EpochState):
 class Evolution(loop.Algorithm):
     """Perturbations of weights that are kept as far as they helped, for `loop.run`."""
 
+    net: nn.Sequential
+
     def __init__(self, net: nn.Sequential, config: EvolutionConfig, state: OptimizedState, rng: torch.Generator) -> None:
         self.net, self.config, self.state, self.rng, self.epoch = net, config, state, rng, 0
         self.optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate, fused=True)
@@ -86,7 +88,7 @@ class Evolution(loop.Algorithm):
         self.loss += perturb(self.net, rows.as_probs(cases.cases[index]), cases.labels[index], self.config.sigma, self.rng) * len(index)
         self.optimizer.step()
 
-    def metrics(self, cases: int) -> dict[str, float]:
+    def end_epoch(self, cases: int) -> dict[str, float]:
         """Return cross-entropy and rate; the optimizer's numbers go into the state."""
         self.state.optimizer = optimizer_state(self.optimizer, self.net)
         return {"cross_entropy": float(self.loss) / cases, "learning_rate": self.config.rate(self.epoch)}
@@ -172,6 +174,7 @@ class Autoencoder(loop.Algorithm):
     """One layer and the one that gives its input back, which begins as its mirror image, for `loop.run`."""
 
     differentiates = True
+    net: nn.Sequential
 
     def __init__(self, layer: nn.Linear, config: AutoencoderConfig, state: OptimizedState, dtype: torch.dtype | None) -> None:
         self.config, self.state, self.dtype = config, state, dtype
@@ -201,7 +204,7 @@ class Autoencoder(loop.Algorithm):
         self.optimizer.step()
         self.loss += loss.detach() * len(images)
 
-    def metrics(self, cases: int) -> dict[str, float]:
+    def end_epoch(self, cases: int) -> dict[str, float]:
         """Return the cross-entropy; weights and the optimizer's numbers go into the state."""
         self.state.back = dict(self.back.state_dict())
         self.state.optimizer = optimizer_state(self.optimizer, self.net)

@@ -206,6 +206,8 @@ def labels_to_hold(labels: Tensor | None, count: int, device: torch.device) -> T
 class UpDown(loop.Algorithm):
     """Contrastive wake-sleep of a deep belief net, for `loop.run`."""
 
+    net: DBN
+
     def __init__(self, dbn: DBN, config: UpDownConfig, state: UpDownState, rng: torch.Generator, dtype: torch.dtype | None) -> None:
         self.net, self.config, self.state, self.rng = dbn, config, state, rng
         self.copy = precision.low_precision_copy(dbn, dtype)
@@ -267,7 +269,7 @@ class UpDown(loop.Algorithm):
             each = error.to(accumulation_dtype(error.dtype)).flatten()
             self.error += each.dot(each)
 
-    def metrics(self, cases: int) -> dict[str, float]:
+    def end_epoch(self, cases: int) -> dict[str, float]:
         """Return Gibbs steps, rate and the mean squared error a pixel of the lowest generative layer."""
         found = {"gibbs_steps": float(self.config.steps_at(self.epoch)), "learning_rate": self.config.rate(self.epoch)}
         if self.net.recognition:

@@ -92,6 +92,8 @@ def sleep_gradients(net: Helmholtz, count: int, rng: torch.Generator) -> dict[st
 class WakeSleep(loop.Algorithm):
     """Wake-sleep of a Helmholtz machine, for `loop.run`."""
 
+    net: Helmholtz
+
     def __init__(self, net: Helmholtz, config: WakeSleepConfig, state: WakeSleepState, rng: torch.Generator) -> None:
         self.net, self.config, self.state, self.rng, self.rate = net, config, state, rng, 0.0
 
@@ -108,7 +110,7 @@ class WakeSleep(loop.Algorithm):
         gradients: Gradients = {name: [Dense(value, 1.0)] for name, value in found.items()}
         apply_update(self.net, gradients, self.state.velocity, rate=self.rate, momentum=self.config.momentum)
 
-    def metrics(self, cases: int) -> dict[str, float]:
+    def end_epoch(self, cases: int) -> dict[str, float]:
         """Return the rate."""
         return {"learning_rate": self.rate}
 
