@@ -138,7 +138,7 @@ def test_partial_fit_goes_on_and_returns_self(bits: np.ndarray) -> None:
         before = rbm.score(bits) if before is None else before
     assert rbm.n_iter_ == 160
     assert rbm.score(bits) > before + 1
-    assert not np.allclose(rbm._state.velocity["weight"], 0), "momentum lives on between chunks"
+    assert not np.allclose(rbm._state["velocity/weight"], 0), "momentum lives on between chunks"
 
 
 def test_warm_start_goes_on(bits: np.ndarray) -> None:

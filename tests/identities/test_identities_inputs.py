@@ -11,6 +11,7 @@ from wakesleep.judging import ais, bound, exact, insight, likelihood, meanfield,
 from wakesleep.learning import backprop, cd, greedy, hybrid, robust, strategies, up_down, wake_sleep
 from wakesleep.learning.configs import BackpropConfig, CDConfig, GreedyConfig, HybridConfig, UpDownConfig
 from wakesleep.learning.robust import RobustConfig
+from wakesleep.learning.state import State
 from wakesleep.learning.strategies import AutoencoderConfig, EvolutionConfig
 from wakesleep.learning.wake_sleep import WakeSleepConfig
 from wakesleep.sampling import dreams, missing
@@ -145,6 +146,8 @@ def _tensors(value):
         yield value
     elif isinstance(value, float):
         yield torch.tensor(value)
+    elif isinstance(value, State):
+        yield from _tensors(value.to_tensors())
     elif isinstance(value, dict):
         for inner in value.values():
             yield from _tensors(inner)

@@ -180,7 +180,7 @@ def test_metrics_over_chunks_are_those_of_all_cases():
 def test_a_memory_that_streams_keeps_one_running_mean_over_an_epoch():
     """The mean takes in what was learned from all chunks; each chunk goes on from the weights that learn."""
     cases = torch.cat([torch.rand(50, 6, generator=generator(1)).round(), torch.eye(3)[LABELS]], 1)
-    memory, config = CDConfig(passes=2, batch_size=10), ChainsConfig(share=1.0, pool=2, average=1.0)
+    memory, config = CDConfig(passes=2, batch_size=10), ChainsConfig(share=1.0, pool=2, average=2.0)
     plain, averaged = (DBN((6, 5), labels=3, rng=generator(0)).memory for _ in range(2))
     for rbm, each in ((plain, replace(config, average=0.0)), (averaged, config)):
         state = cd.start(rbm, memory, generator(2))

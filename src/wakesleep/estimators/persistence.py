@@ -16,15 +16,21 @@ from wakesleep import checkpoint
 from wakesleep.estimators.shared import Array
 from wakesleep.foundation.errors import CheckpointError
 from wakesleep.foundation.rng import generator
-from wakesleep.learning.backprop import feed_forward
+from wakesleep.learning.backprop import BackpropState, feed_forward
+from wakesleep.learning.cd import CDState
+from wakesleep.learning.chains import MemoryState
+from wakesleep.learning.state import State
+from wakesleep.learning.up_down import UpDownState
 from wakesleep.model.dbn import DBN
 
 Estimator = TypeVar("Estimator")
-NET, TENSOR = "wakesleep net", "wakesleep tensor"
+NET, TENSOR, STATE = "wakesleep net", "wakesleep tensor", "wakesleep state"
+STATES = {kind.__name__: kind for kind in (CDState, MemoryState, BackpropState, UpDownState)}
+"""States of loops that an estimator goes on with."""
 
 
 def to_plain(value: Any) -> Any:
-    """Return `value` with nets and tensors as numpy arrays on the CPU, in dictionaries too."""
+    """Return `value` with nets, states and tensors as numpy arrays on the CPU, in dictionaries too."""
     if isinstance(value, DBN):
         tensors = {name: tensor.cpu().numpy() for name, tensor in checkpoint.dbn_tensors(value).items()}
         return {NET: {**checkpoint.dbn_header(value), "tensors": tensors}}
@@ -32,6 +38,8 @@ def to_plain(value: Any) -> Any:
         return {NET: {"feed_forward": net_sizes(value), "tensors": {name: tensor.cpu().numpy() for name, tensor in value.state_dict().items()}}}
     if isinstance(value, Tensor):
         return {TENSOR: value.detach().cpu().numpy()}
+    if isinstance(value, State):
+        return {STATE: type(value).__name__, "fields": to_plain(value.to_tensors())}
     return {name: to_plain(inner) for name, inner in value.items()} if isinstance(value, dict) else value
 
 
@@ -41,6 +49,8 @@ def from_plain(value: Any) -> Any:
         return value
     if TENSOR in value:
         return torch.tensor(value[TENSOR])
+    if STATE in value:
+        return STATES[value[STATE]].from_tensors(from_plain(value["fields"]))
     if NET not in value:
         return {name: from_plain(inner) for name, inner in value.items()}
     plain = value[NET]

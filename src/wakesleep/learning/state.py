@@ -39,13 +39,20 @@ class State:
         for field in fields(cls):
             if field.name in values:
                 value, state = values[field.name], _state_class(kinds[field.name])
-                given[field.name] = state.from_tensors(value) if state and isinstance(value, Mapping) else value
+                given[field.name] = state.from_tensors(value) if state and isinstance(value, Mapping) else _own(value)
         return cls(**given)
 
     @classmethod
     def read(cls, state: Self | Mapping[str, Any] | None) -> Self | None:
         """Return a state that may have come as what `to_tensors` returned."""
         return cls.from_tensors(state) if isinstance(state, Mapping) else state
+
+
+def _own(value: Any) -> Any:
+    """Return copies of the tensors in a value of a state: those in a file's memory lie anywhere, and products differ by where they lie."""
+    if isinstance(value, Mapping):
+        return {name: _own(inner) for name, inner in value.items()}
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def _state_class(kind: Any) -> type[State] | None:
