@@ -255,7 +255,7 @@ def train(place: Path, rbm: RBM, config: CDConfig, draw: Any, options: Options, 
 
 def features(rbm: RBM, cases: Tensor, rng: torch.Generator) -> Tensor:
     """Return hidden states drawn given `cases`, (N, hidden), bool: the data of the next RBM."""
-    return torch.cat([rbm.hidden.sample(rbm.hidden_probs(chunk), rng).bool() for chunk in chunks(cases)])
+    return torch.cat([rbm.sample_hidden(chunk, rng).bool() for chunk in chunks(cases)])
 
 
 def mirror(first: RBM, hidden: int, rng: torch.Generator) -> RBM:

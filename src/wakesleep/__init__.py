@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from wakesleep import checkpoint as checkpoint
+    from wakesleep import units as units
     from wakesleep.checkpoint import load as load
     from wakesleep.checkpoint import load_model as load_model
     from wakesleep.data import Preparation as Preparation
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from wakesleep.learning.robust import RobustConfig as RobustConfig
     from wakesleep.learning.up_down import UpDownConfig as UpDownConfig
     from wakesleep.learning.wake_sleep import WakeSleepConfig as WakeSleepConfig
-    from wakesleep.model import units as units
     from wakesleep.model.dbn import DBN as DBN
     from wakesleep.model.helmholtz import Helmholtz as Helmholtz
     from wakesleep.model.rbm import RBM as RBM
@@ -112,7 +112,7 @@ _WHERE = {
     "DBNRegressor": ("estimators", "DBNRegressor"),
     "DBNTransformer": ("estimators", "DBNTransformer"),
     "make_dbn_pipeline": ("estimators", "make_dbn_pipeline"),
-    "units": ("model.units", None),
+    "units": ("units", None),
 }
 __all__ = ["__version__", *sorted(_WHERE)]
 

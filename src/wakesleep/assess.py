@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,9 +22,9 @@ from wakesleep.data import Dataset, Split, some
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
-from wakesleep.judging import ais, classify, exact, likelihood
+from wakesleep.judging import ais, classify, likelihood
 from wakesleep.judging.ais import Annealing
-from wakesleep.judging.likelihood import LogZ, Score
+from wakesleep.judging.likelihood import LogZ, Score, Traces
 from wakesleep.learning import greedy
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
@@ -157,25 +157,25 @@ def _log_partition(folder: Path, dbn: DBN, train: Split, depth: int, plan: Plan,
         return LogZ(sides[0], sides[1], kept["exact"])
     place.parent.mkdir(parents=True, exist_ok=True)
     cases = _cases(dbn, train, depth, plan)
-    base, rng = ais.base_rates(rbm, cases), generator(plan.seed, device)
+    base, rng = ais.base_model(rbm, cases), generator(plan.seed, device)
     traces = _read(place, rng, device)
-    forward = traces.get("forward")
-    if "reverse" not in traces:
-        for forward in _forward(rbm, base, plan, rng, forward):  # noqa: B020 - the chains are what moves on
-            _keep(place, {"forward": forward}, rng)
-            say(f"depth {depth}, forward: {forward.step:,} of {len(forward.betas):,} temperatures")
-    assert forward is not None
-    estimate, back = ais.estimate(rbm, base, forward), None
-    if plan.reverse_steps:
-        backward = traces.get("reverse")
-        if backward is None:
-            samples = likelihood.model_samples(rbm, cases, plan.chains, steps=plan.reverse_steps, rng=rng)
-            backward = ais.begin_reverse(forward.betas, samples)
-        for backward in ais.anneal(rbm, base, backward, rng=rng):  # noqa: B020 - the chains are what moves on
-            _keep(place, {"forward": forward, "reverse": backward}, rng)
-            say(f"depth {depth}, reverse: {backward.step:,} of {len(backward.betas):,} temperatures")
-        back = ais.estimate(rbm, base, backward)
-    found = LogZ(estimate, back, exact.log_partition(rbm) if likelihood.small_enough(rbm) else None)
+    for traces in likelihood.both_ways(  # noqa: B020 - the chains are what moves on
+        rbm,
+        base,
+        cases,
+        rng=rng,
+        chains=plan.chains,
+        target_error=plan.target_error,
+        limit=plan.limit,
+        betas=ais.published_betas() if plan.published else None,
+        reverse_steps=plan.reverse_steps,
+        state=traces,
+    ):
+        _keep(place, traces, rng)
+        way, now = ("forward", traces.forward) if traces.reverse is None else ("reverse", traces.reverse)
+        say(f"depth {depth}, {way}: {now.step:,} of {len(now.betas):,} temperatures")
+    assert traces is not None
+    found = likelihood.from_traces(rbm, base, traces)
     files.write_json(place.with_suffix(".json"), found.as_json())
     return found
 
@@ -185,28 +185,23 @@ def _estimate(kept: dict[str, Any]) -> ais.Estimate:
     return ais.Estimate(**{**kept, "low": -math.inf if kept["low"] is None else kept["low"]})
 
 
-def _forward(rbm: RBM, base: Tensor, plan: Plan, rng: torch.Generator, state: Annealing | None) -> Iterator[Annealing]:
-    """Anneal forward, by search or through the published betas, from where it stood."""
-    if not plan.published:
-        yield from ais.search(rbm, base, rng=rng, chains=plan.chains, target_error=plan.target_error, limit=plan.limit, state=state)
-        return
-    yield from ais.anneal(rbm, base, state or ais.begin(rbm, base, ais.published_betas(), plan.chains, rng), rng=rng)
-
-
-def _keep(place: Path, traces: dict[str, Annealing], rng: torch.Generator) -> None:
-    tensors = {f"{name}/{part}": tensor for name, trace in traces.items() for part, tensor in trace._asdict().items()}
+def _keep(place: Path, traces: Traces, rng: torch.Generator) -> None:
+    there = {name: trace for name, trace in traces._asdict().items() if trace is not None}
+    tensors = {f"{name}/{part}": tensor for name, trace in there.items() for part, tensor in trace._asdict().items()}
     checkpoint.save_tensors(place.with_suffix(".safetensors"), {**tensors, "rng": rng.get_state()}, {}, "annealing")
 
 
-def _read(place: Path, rng: torch.Generator, device: torch.device) -> dict[str, Annealing]:
-    """Return the traces kept so far, and set `rng` to where it stood."""
+def _read(place: Path, rng: torch.Generator, device: torch.device) -> Traces | None:
+    """Return the traces kept so far, if any, and set `rng` to where it stood."""
     path = place.with_suffix(".safetensors")
     if not path.exists():
-        return {}
+        return None
     tensors, _ = checkpoint.load_tensors(path, "annealing")
     rng.set_state(tensors.pop("rng"))
     parts = checkpoint.unflatten(tensors, {})
-    return {
-        name: Annealing(part["betas"], part["steps"], part["log_weights"].to(device), part["visible"].to(device))
-        for name, part in parts.items()
-    }
+    return Traces(
+        **{
+            name: Annealing(part["betas"], part["steps"], part["log_weights"].to(device), part["visible"].to(device))
+            for name, part in parts.items()
+        }
+    )

@@ -49,7 +49,7 @@ def test_recognize_answers_as_the_library_does(client: TestClient, mind: Mind, d
     torch.testing.assert_close(torch.tensor([answer["probs"]]), expected.exp(), rtol=0, atol=1e-5)
     assert answer["label"] == int(expected.argmax())
     assert answer["name"] == mind.classes[answer["label"]]
-    seen = torch.stack([row[0] for row in dreams.through(mind.dbn, picture)])
+    seen = torch.stack([row[0] for row in dreams.reconstruct_per_layer(mind.dbn, picture)])
     torch.testing.assert_close(torch.tensor(answer["seen"]) / 255, seen, rtol=0, atol=0.003)
     said = inside.evidence(mind.dbn, mind.dbn.up(picture)[-1], answer["label"], answer["runner_up"])[0]
     torch.testing.assert_close(torch.tensor(answer["evidence"]), said, rtol=0, atol=6e-4)

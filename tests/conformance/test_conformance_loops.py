@@ -7,6 +7,7 @@ import torch
 from backends import made, some
 from torch import Tensor
 
+from wakesleep import units
 from wakesleep.compute import cpu_kernels, ops, random_bits
 from wakesleep.compute.cpu import CPU
 from wakesleep.compute.reference import Reference
@@ -18,7 +19,6 @@ from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.robust import RobustConfig
 from wakesleep.learning.up_down import UpDownConfig
-from wakesleep.model import units
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
 
@@ -97,7 +97,7 @@ def no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for kind in (Reference, CPU):
         monkeypatch.setattr(kind, "sample_bernoulli", mean_itself)
-    monkeypatch.setattr(units.Softmax, "sample", mean_itself)
+    monkeypatch.setattr(units.Categorical, "sample_from_mean", mean_itself)
 
 
 def learned(name: str, backend: str, dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
@@ -166,7 +166,7 @@ def decided(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def sure_machine(labels: int, options: dict) -> list[Tensor]:
-    visible = units.Groups((units.Bernoulli(9), units.Softmax(labels))) if labels else 12
+    visible = units.Groups(features=units.Bernoulli(9), label=units.Categorical(labels)) if labels else 12
     rbm = decided(RBM(visible, 8, rng=generator(0)))
     cases = (some(40, rbm.visible.size, seed=5) > 0).to(torch.uint8) * 255
     if labels:

@@ -11,6 +11,7 @@ import torch
 from stand_in import Machine
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from wakesleep import units
 from wakesleep.compute import cuda_graphs, distributed, precision
 from wakesleep.compute.cpu import CPU
 from wakesleep.compute.cuda import CUDA
@@ -24,12 +25,11 @@ from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.robust import RobustConfig
 from wakesleep.learning.up_down import UpDownConfig
-from wakesleep.model import units
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
-from wakesleep.model.units import Softmax
 from wakesleep.sources import cases
 from wakesleep.sources.minibatches import Resident
+from wakesleep.units import Categorical
 
 
 @pytest.fixture
@@ -289,7 +289,7 @@ def test_no_minibatch_waits_for_the_device(name, dtype, monkeypatch: pytest.Monk
         return run
 
     def label_states(dbn, total_input, labels, rng, complete=False):  # the real one looks for labels, on a CPU alone
-        drawn = units.pick(torch.softmax(dbn.memory.group_scores(total_input, dbn.label_columns), 1), rng)
+        drawn = units.sample_categorical(torch.softmax(dbn.memory.group_scores(total_input, dbn.label_columns), 1), rng)
         known = drawn if labels is None else labels if complete else torch.where(labels == -1, drawn, labels)
         return cases.one_hot(known, dbn.labels, dbn.memory.weight.dtype)
 
@@ -322,7 +322,7 @@ def test_one_hot_is_pytorchs() -> None:
 
 
 def test_columns_of_groups_lie_side_by_side() -> None:
-    groups = units.Groups((units.Bernoulli(2), Softmax(3), units.Bernoulli(1)))
+    groups = units.Groups(features=units.Bernoulli(2), label=Categorical(3), features2=units.Bernoulli(1))
     assert groups.slices == [slice(0, 2), slice(2, 5), slice(5, 6)]
     assert all(a.stop == b.start for a, b in pairwise(groups.slices))
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from wakesleep import units
 from wakesleep.compute import distributed
 from wakesleep.compute.cpu import CPU
 from wakesleep.foundation.rng import generator
@@ -23,7 +24,6 @@ from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.up_down import UpDownConfig
-from wakesleep.model import units
 from wakesleep.model.dbn import DBN
 from wakesleep.sources import cases
 
@@ -39,8 +39,8 @@ def first(probs: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
 def learn() -> dict[str, torch.Tensor]:
     """Return the weights after two passes of each algorithm over 100 cases in minibatches of 20."""
     cases.order = lambda labels, n, rng, weights=None: torch.arange(n)
-    CPU.sample_bernoulli = units.Softmax.sample = certain
-    cd.pick = up_down.pick = first
+    CPU.sample_bernoulli = units.Categorical.sample_from_mean = certain
+    cd.sample_categorical = up_down.sample_categorical = first
     up_down.random_hidden = lambda rbm, count, rng: torch.full((count, rbm.hidden.size), 0.5)
     begin = cd.start
 

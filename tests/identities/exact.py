@@ -7,7 +7,7 @@ import torch
 
 from wakesleep.foundation.rng import generator
 from wakesleep.model.rbm import RBM, Statistics
-from wakesleep.model.units import Bernoulli, Groups, Softmax
+from wakesleep.units import Bernoulli, Categorical, Groups
 
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
 SIGMAS = 5.0  # a true identity fails less than once in a million looks
@@ -46,7 +46,7 @@ def small_rbm(visible, hidden, seed=0, scale=1.0):
 
 def labelled(pixels=3, labels=3):
     """Return a visible layer of `pixels` binary units and a softmax of `labels`."""
-    return Groups((Bernoulli(pixels), Softmax(labels)))
+    return Groups(features=Bernoulli(pixels), label=Categorical(labels))
 
 
 def states(units):
@@ -54,7 +54,7 @@ def states(units):
     if isinstance(units, Groups):
         rows = [torch.cat(parts) for parts in product(*(states(part) for part in units.parts))]
         return torch.stack(rows)
-    if isinstance(units, Softmax):
+    if isinstance(units, Categorical):
         return torch.eye(units.size, dtype=torch.float64)
     return torch.tensor(list(product([0.0, 1.0], repeat=units.size)), dtype=torch.float64)
 
@@ -108,7 +108,7 @@ def chance(units, mean, state):
     if isinstance(units, Groups):
         parts = zip(units.parts, units.slices, strict=True)
         return torch.stack([chance(part, mean[:, columns], state[:, columns]) for part, columns in parts]).prod(0)
-    if isinstance(units, Softmax):
+    if isinstance(units, Categorical):
         return mean @ state.t()
     mean, state = mean[:, None, :], state[None, :, :]
     return torch.where(state == 1, mean, 1 - mean).prod(-1)

@@ -24,7 +24,7 @@ from exact import (
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd
 from wakesleep.learning.cd import CDConfig, Contrast
-from wakesleep.model.units import Bernoulli, Groups, Softmax
+from wakesleep.units import Bernoulli, Categorical, Groups
 
 LABEL = slice(3, 6)
 
@@ -127,7 +127,7 @@ def test_expected_update_with_visible_probabilities(visible):
 
 
 def test_several_label_groups_are_redrawn_in_turn():
-    rbm = small_rbm(Groups((Softmax(2), Bernoulli(1), Softmax(3))), 3, scale=1.5)
+    rbm = small_rbm(Groups(label=Categorical(2), features=Bernoulli(1), label2=Categorical(3)), 3, scale=1.5)
     start = torch.zeros(12, dtype=torch.float64)
     start[7] = 1
     moved = start @ relabel(rbm, slice(0, 2)) @ relabel(rbm, slice(3, 6)) @ kernel(rbm)
@@ -142,7 +142,7 @@ def plain_scores(rbm, total_input, columns):
     return torch.stack(scores, 1) + rbm.visible_bias[columns]
 
 
-@pytest.mark.parametrize("hidden", [1, 2, 3, 4, 5, 6, 7, 8, Softmax(3), labelled(2, 3)], ids=str)
+@pytest.mark.parametrize("hidden", [1, 2, 3, 4, 5, 6, 7, 8, Categorical(3), labelled(2, 3)], ids=str)
 def test_group_scores_three_ways(hidden):
     rbm = small_rbm(labelled(3, 4), hidden, scale=2.0)
     pixels = states(Bernoulli(3))

@@ -10,7 +10,7 @@ from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import classify
 from wakesleep.model.dbn import DBN
-from wakesleep.model.units import Bernoulli
+from wakesleep.units import Bernoulli
 
 SINGLE = {"rtol": 1e-5, "atol": 1e-5}
 

@@ -9,7 +9,7 @@ from exact import assert_frequencies, chance, index_of, states
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
 from wakesleep.model.dbn import DBN
-from wakesleep.model.units import Bernoulli
+from wakesleep.units import Bernoulli
 
 
 def net(sizes=(6, 5, 4, 7), labels=3, seed=0):
@@ -130,7 +130,7 @@ def test_label_columns_and_depth():
     assert dbn.memory.visible.size == 7
     assert list(range(7))[dbn.label_columns] == [4, 5, 6]
     assert DBN((4, 3), rng=generator(0)).depth == 1
-    assert DBN((4, 3), rng=generator(0)).memory.visible == Bernoulli(4)
+    assert DBN((4, 3), rng=generator(0)).memory.visible.spec() == Bernoulli(4).spec()
 
 
 @pytest.mark.parametrize(("sizes", "labels", "named"), [((5,), 0, "5"), ((5, 0), 0, "0"), ((5, 4), 1, "1"), ((5, 4), -2, "-2")])

@@ -6,7 +6,7 @@ from exact import TIGHT, assert_frequencies, chance, index_of, states
 
 from wakesleep.foundation.rng import generator
 from wakesleep.model.directed import DirectedLayer
-from wakesleep.model.units import Bernoulli, Groups, Softmax
+from wakesleep.units import Bernoulli, Categorical, Groups
 
 
 def layer(units, inputs, downward, seed=0):
@@ -22,7 +22,7 @@ def log_prob(units, total_input, target):
 
 
 @pytest.mark.parametrize("downward", [False, True], ids=["up", "down"])
-@pytest.mark.parametrize("units", [Bernoulli(3), Softmax(4), Groups((Bernoulli(2), Softmax(3)))], ids=str)
+@pytest.mark.parametrize("units", [Bernoulli(3), Categorical(4), Groups(features=Bernoulli(2), label=Categorical(3))], ids=str)
 def test_delta_rule_is_the_gradient_of_log_probability(units, downward):
     net = layer(units, 4, downward)
     rng = generator(1)

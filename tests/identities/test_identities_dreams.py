@@ -60,7 +60,7 @@ def test_free_labels_have_the_memorys_law():
 
 def test_a_dream_is_one_down_pass_from_the_memory(random_net):
     dream = dreams.dream(random_net, rng=generator(5), count=4, steps=3)
-    again = dreams.show(random_net, dream.chains, generator(6))
+    again = dreams.decode(random_net, dream.chains, generator(6))
     below = random_net.generative[1].sample(dream.chains.visible[:, :5], generator(6))
     torch.testing.assert_close(again.pixels, random_net.generative[0].probs(below))
 
@@ -134,9 +134,9 @@ def test_sweeps_of_inpainting_by_hand(random_net):
     for _ in range(2):
         picture = torch.where(known, images, torch.bernoulli(pixels, generator=rng))
         visible = torch.cat([random_net.up(picture, rng)[-1], label], 1)
-        chains = run(memory, memory.hidden.sample(memory.hidden_probs(visible), rng), 2, rng)
+        chains = run(memory, memory.sample_hidden(visible, rng), 2, rng)
         label = chains.visible[:, random_net.label_columns]
-        pixels = dreams.show(random_net, chains, rng).pixels
+        pixels = dreams.decode(random_net, chains, rng).pixels
     expected = torch.where(known, images, pixels)
     torch.testing.assert_close(dreams.inpaint(random_net, images, known, rng=generator(9), sweeps=2, steps=2), expected)
 
@@ -145,8 +145,8 @@ def test_imagining_starts_from_the_picture_and_the_wanted_label(random_net):
     memory, images, labels = random_net.memory, torch.rand(40, 8, generator=generator(8)), torch.arange(40) % 3
     rng = generator(9)
     visible = torch.cat([random_net.up(images, rng)[-1], torch.eye(3)[labels]], 1)
-    hidden = memory.hidden.sample(memory.hidden_probs(visible), rng)
-    expected = dreams.show(random_net, run(memory, hidden, 1, rng, dreams.label_clamp(random_net, labels, 40)), rng).pixels
+    hidden = memory.sample_hidden(visible, rng)
+    expected = dreams.decode(random_net, run(memory, hidden, 1, rng, dreams.label_clamp(random_net, labels, 40)), rng).pixels
     torch.testing.assert_close(dreams.imagine(random_net, images, labels, rng=generator(9), steps=1), expected)
 
 
@@ -193,3 +193,11 @@ def test_a_net_of_one_layer_dreams_in_probabilities():
     dbn = DBN((8, 5), rng=generator(0))
     pixels = dreams.dream(dbn, rng=generator(0), count=4, steps=2).pixels
     assert bool(((pixels > 0) & (pixels < 1)).all())
+
+
+def test_names_of_older_versions_warn():
+    for old, new in dreams.RENAMED.items():
+        with pytest.warns(DeprecationWarning, match=new):
+            assert getattr(dreams, old) is getattr(dreams, new)
+    with pytest.raises(AttributeError, match="nightmare"):
+        _ = dreams.nightmare

@@ -66,7 +66,7 @@ EYES = {
     "meanfield": lambda cases: meanfield.score(dbn(), cases),
     "codes": lambda cases: insight.codes(dbn(), cases),
     "reconstruct": lambda cases: dreams.reconstruct(dbn(), cases),
-    "through": lambda cases: dreams.through(dbn(), cases)[0],
+    "through": lambda cases: dreams.reconstruct_per_layer(dbn(), cases)[0],
     "imagine": lambda cases: dreams.imagine(dbn(), cases, torch.zeros(12, dtype=torch.int64), rng=rng(), steps=1),
     "base rates": lambda cases: ais.base_rates(ws.RBM(6, 4, rng=rng()), cases),
     "model samples": lambda cases: likelihood.model_samples(ws.RBM(6, 4, rng=rng()), cases, 3, steps=1, rng=rng()),

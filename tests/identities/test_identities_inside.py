@@ -90,12 +90,12 @@ def test_what_is_not_there_is_refused(call):
 def test_through_each_layer_and_down_again():
     dbn = net((6, 5, 4, 7))
     images = torch.rand(3, 6, generator=generator(1)).double()
-    first, second, whole = dreams.through(dbn, images)
+    first, second, whole = dreams.reconstruct_per_layer(dbn, images)
     up = dbn.up(images)
     torch.testing.assert_close(first, dbn.generative[0].probs(up[1]), **TIGHT)
     torch.testing.assert_close(second, dbn.down(up[2])[0], **TIGHT)
     torch.testing.assert_close(whole, dreams.reconstruct(dbn, images), **TIGHT)
-    assert len(dreams.through(net((6, 5)), images)) == 1
+    assert len(dreams.reconstruct_per_layer(net((6, 5)), images)) == 1
 
 
 def tempered(rbm, temperature):

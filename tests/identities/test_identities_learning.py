@@ -14,7 +14,7 @@ from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.records import check_finite
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
-from wakesleep.model.units import Bernoulli, Groups, Softmax
+from wakesleep.units import Bernoulli, Categorical, Groups
 
 
 def bars_and_stripes():
@@ -47,7 +47,7 @@ def test_pcd_learns_the_distribution_of_bars_and_stripes():
 def test_cd_with_labels_learns_what_goes_with_which():
     pictures = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0], [1.0, 0.0, 1.0, 0.0]])
     cases = torch.cat([pictures, torch.eye(3)], 1).repeat(20, 1)
-    rbm = RBM(Groups((Bernoulli(4), Softmax(3))), 8, rng=generator(0))
+    rbm = RBM(Groups(features=Bernoulli(4), label=Categorical(3)), 8, rng=generator(0))
     before = float(mean_log_likelihood(rbm, cases))
     errors = [r.metrics["reconstruction_error"] for r in cd.epochs(rbm, cases, config=CDConfig(passes=150, batch_size=20), rng=generator(1))]
     assert before < -3.5
@@ -135,7 +135,7 @@ def test_label_columns_start_at_the_logarithms_of_their_shares():
     """Of a machine whose weights are 0, the labels are then as frequent as in the cases: 17, 2 and 1 of 20, one more of each."""
     labels = torch.tensor([0] * 17 + [1] * 2 + [2])
     cases = torch.cat([torch.rand(20, 4, generator=generator(0)).round(), torch.eye(3)[labels]], 1)
-    rbm = RBM(Groups((Bernoulli(4), Softmax(3))), 5, rng=generator(1), weight_std=0.0)
+    rbm = RBM(Groups(features=Bernoulli(4), label=Categorical(3)), 5, rng=generator(1), weight_std=0.0)
     cd.init_visible_bias(rbm, cases)
     every = states(rbm.visible).float()
     p = torch.softmax(-rbm.free_energy(every), 0)
@@ -153,7 +153,7 @@ def test_values_beyond_the_range_leave_base_rates_finite():
     [(0, False), (0, True), (3, False), (3, True)],
 )
 def test_divergence_of_cd_is_told_with_advice(labels, persistent):
-    visible = Groups((Bernoulli(4), Softmax(labels))) if labels else 4
+    visible = Groups(features=Bernoulli(4), label=Categorical(labels)) if labels else 4
     cases = torch.rand(40, 4, generator=generator(0))
     if labels:
         cases = torch.cat([cases, torch.eye(labels)[torch.arange(40) % labels]], 1)
@@ -237,5 +237,5 @@ def test_sixteen_random_bits_favour_no_probability():
     ]  # how many of the 65536 numbers lie below
     assert set(below) == {0.0, 1.0}
     assert abs(sum(below) / 3000 - 0.3) < 0.03
-    states = Bernoulli(4096).sample(torch.tensor([0.0, 1.0]).repeat(2048), generator(1))
+    states = Bernoulli(4096).sample_from_mean(torch.tensor([0.0, 1.0]).repeat(2048), generator(1))
     assert torch.equal(states, torch.tensor([0.0, 1.0]).repeat(2048))

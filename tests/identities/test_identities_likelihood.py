@@ -27,12 +27,19 @@ from exact import (
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import ais, exact, likelihood
-from wakesleep.judging.bound import lower_bound, marginal_free_energy
+from wakesleep.judging.bound import lower_bound
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
-from wakesleep.model.units import Bernoulli, Groups, Softmax
+from wakesleep.units import Bernoulli, Categorical, Groups
 
-LAYERS = [(5, 4), (4, 7), (labelled(), 6), (labelled(), 2), (4, Softmax(3)), (Groups((Softmax(3), Bernoulli(2), Softmax(2))), 8)]
+LAYERS = [
+    (5, 4),
+    (4, 7),
+    (labelled(), 6),
+    (labelled(), 2),
+    (4, Categorical(3)),
+    (Groups(label=Categorical(3), features=Bernoulli(2), label2=Categorical(2)), 8),
+]
 
 
 @pytest.mark.parametrize(("visible", "hidden"), LAYERS)
@@ -50,7 +57,7 @@ def test_inputs_too_large_for_products_take_the_slow_way_to_the_same_sum() -> No
 
 @pytest.mark.parametrize("safe", [0.0, 60.0])
 def test_the_fast_and_the_slow_way_agree_on_many_units(safe: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    rbm = small_rbm(Groups((Bernoulli(211), Softmax(10))), 9, scale=0.5)
+    rbm = small_rbm(Groups(features=Bernoulli(211), label=Categorical(10)), 9, scale=0.5)
     fast = exact.log_partition(rbm)
     monkeypatch.setattr(exact, "SAFE", safe)  # 0: no products at all; 60: many logarithms
     assert exact.log_partition(rbm) == pytest.approx(fast, rel=1e-12)
@@ -81,7 +88,7 @@ def test_a_machine_too_large_to_list_is_refused_and_ais_named() -> None:
         exact.log_partition(RBM(30, 26, rng=generator(0)))
 
 
-@pytest.mark.parametrize(("visible", "hidden"), [(6, 5), (labelled(), 5), (5, Softmax(4))])
+@pytest.mark.parametrize(("visible", "hidden"), [(6, 5), (labelled(), 5), (5, Categorical(4))])
 @pytest.mark.parametrize("count", [3, 40])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_mean_ais_weight_is_exact_in_both_directions(visible, hidden, count: int, reverse: bool) -> None:
@@ -232,7 +239,7 @@ def test_the_bound_lies_below_the_exact_likelihood_by_the_divergence_of_q(labels
     q = dbn.recognition[0].probs(v.double())
     log_q = torch.log(q) @ h.t() + torch.log1p(-q) @ (1 - h).t()
     p = dbn.generative[0].probs(h)
-    log_joint = v.double() @ torch.log(p).t() + (1 - v.double()) @ torch.log1p(-p).t() - marginal_free_energy(dbn, h) - log_z(dbn.memory)
+    log_joint = v.double() @ torch.log(p).t() + (1 - v.double()) @ torch.log1p(-p).t() - dbn.memory_free_energy(h) - log_z(dbn.memory)
     expected = (log_q.exp() * (log_joint - log_q)).sum(1)
     assert bool((expected <= exact_p + 1e-9).all())
     assert bool(((found.bound - expected).abs() < SIGMAS * found.error + 1e-9).all())

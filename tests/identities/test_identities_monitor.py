@@ -9,7 +9,7 @@ from exact import joint, labelled, log_z, small_rbm, states
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
 from wakesleep.judging import monitor
-from wakesleep.model.units import Softmax
+from wakesleep.units import Categorical
 
 
 def test_the_gap_is_that_of_exact_log_likelihoods() -> None:
@@ -57,4 +57,4 @@ def test_measure_says_what_can_be_had() -> None:
     assert full["free_energy_gap"] == 0.0
     assert full["update_ratio"] == pytest.approx(1.0)
     with pytest.raises(ConfigError, match="binary"):
-        monitor.pseudo_log_likelihood(small_rbm(Softmax(4), 3).float(), cases, generator(0))
+        monitor.pseudo_log_likelihood(small_rbm(Categorical(4), 3).float(), cases, generator(0))

@@ -18,8 +18,8 @@ from wakesleep.learning import cd
 from wakesleep.learning.configs import CDConfig
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
-from wakesleep.model.units import Bernoulli, Groups, Softmax
 from wakesleep.sampling import dreams, gibbs, missing
+from wakesleep.units import Bernoulli, Categorical, Groups
 
 NAN = float("nan")
 
@@ -70,7 +70,7 @@ def test_the_mean_of_inpainting_a_net_of_one_layer_is_that_of_the_model(label):
 
 @pytest.mark.parametrize("size", [-140.0, 140.0])
 def test_softmax_groups_with_large_biases_neither_vanish_nor_overflow(size):
-    visible = Groups(tuple(Softmax(3) for _ in range(8)))
+    visible = Groups(**{f"site{n}": Categorical(3) for n in range(8)})
     rbm = RBM(visible, 4, rng=generator(0)).double()
     rbm.weight.mul_(10)
     rbm.visible_bias.fill_(size)
@@ -88,13 +88,17 @@ def test_shifts_of_any_size_are_differences_of_softplus(size, dtype):
     rows = (torch.rand(3, 32, generator=rng, dtype=torch.float64) * 2 - 1) * size
     rows[0, 0] = size
     expected = (softplus(total[:, None] + rows, threshold=700) - softplus(total[:, None], threshold=700)).sum(2)
-    found = Bernoulli(32).log_partition_shifts(total.to(dtype), rows.to(dtype))
+    found = Bernoulli(32).log_partition_delta(total.to(dtype), rows.to(dtype))
     torch.testing.assert_close(
         found.double(), expected, rtol=1e-5 if dtype == torch.float32 else 1e-8, atol=1e-3 if dtype == torch.float32 else 1e-7
     )
 
 
-@pytest.mark.parametrize("visible", [Bernoulli(4), labelled(3, 3), Softmax(4), Groups((Softmax(3), Bernoulli(2), Softmax(2)))], ids=str)
+@pytest.mark.parametrize(
+    "visible",
+    [Bernoulli(4), labelled(3, 3), Categorical(4), Groups(label=Categorical(3), features=Bernoulli(2), label2=Categorical(2))],
+    ids=str,
+)
 def test_pseudo_likelihood_is_the_sum_of_the_conditionals(visible):
     rbm = small_rbm(visible, 3)
     v, p = states(visible), joint(rbm).sum(1)
@@ -103,7 +107,7 @@ def test_pseudo_likelihood_is_the_sum_of_the_conditionals(visible):
     units = []
     for part, end in zip(parts, ends, strict=True):
         columns = range(end - part.size, end)
-        units += [list(columns)] if isinstance(part, Softmax) else [[column] for column in columns]
+        units += [list(columns)] if isinstance(part, Categorical) else [[column] for column in columns]
     expected = torch.zeros(len(v), dtype=torch.float64)
     for unit in units:
         rest = [column for column in range(visible.size) if column not in unit]
@@ -113,7 +117,7 @@ def test_pseudo_likelihood_is_the_sum_of_the_conditionals(visible):
     torch.testing.assert_close(pseudo.pseudo_log_likelihood(rbm, v), expected, **TIGHT)
 
 
-@pytest.mark.parametrize("hidden", [Softmax(3), Groups((Bernoulli(2), Softmax(3)))], ids=str)
+@pytest.mark.parametrize("hidden", [Categorical(3), Groups(features=Bernoulli(2), label=Categorical(3))], ids=str)
 def test_chains_start_at_states_of_the_units(hidden):
     rbm = small_rbm(4, hidden)
     starts = [gibbs.random_hidden(rbm, 3000, generator(0)), cd.start(rbm, CDConfig(persistent=True, batch_size=3000), generator(1)).chains]
@@ -134,7 +138,7 @@ def test_missing_labels_begin_as_labels_and_one_known_in_part_is_refused():
     assert float((cases[:1500, 2:].mean(0) - torch.tensor([2 / 3, 1 / 3, 0])).abs().max()) < 5 * (2 / 9 / 1500) ** 0.5
     assert not bool(known[:1500, 2:].any())
     cases[0, 2:] = torch.tensor([0.0, NAN, NAN])
-    with pytest.raises(DataError, match="1 of 3000 cases know the softmax group of columns 2 to 4 in part"):
+    with pytest.raises(DataError, match=r"label, columns 2 to 4: 1 of 3000 cases.*in part"):
         missing.begin(cases, generator(0), rbm.visible)
 
 
@@ -143,7 +147,7 @@ def test_a_likelihood_is_that_of_states():
     assert float(exact.log_likelihood(rbm, states(rbm.visible)).exp().sum()) == pytest.approx(1)
     grey, none, two = (states(rbm.visible)[:2].clone() for _ in range(3))
     grey[1, 0], none[1, 2:], two[1, 2:] = 0.5, 0, torch.tensor([1.0, 1.0, 0.0])
-    for cases, message in ((grey, "a value of 0.5"), (none, "1 of 2 cases.*columns 2 to 4 .case 1 has 0"), (two, "case 1 has 2")):
+    for cases, message in ((grey, "a value of 0.5"), (none, "label, columns 2 to 4: 1 of 2 cases.*.case 1 has 0"), (two, "case 1 has 2")):
         with pytest.raises(DataError, match=message):
             exact.log_likelihood(rbm, cases)
     X = np.array([[0.0, 1.0, 1.0], [1.0, 0.0, 1.0]])

@@ -12,7 +12,7 @@ from wakesleep.learning import backprop, cd
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.model.rbm import RBM
-from wakesleep.model.units import Bernoulli
+from wakesleep.units import Bernoulli
 
 CPU = torch.device("cpu")
 
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 def test_a_coarse_mean_is_sampled_with_its_own_chance() -> None:
     chances = torch.tensor([0.0, 0.0001, 0.01, 0.25, 0.5, 0.75, 0.99609375, 1.0], dtype=torch.bfloat16)
     n = 400_000
-    states = Bernoulli(8).sample(chances.expand(n, -1), generator(1), out=torch.empty(n, 8, dtype=torch.bfloat16))
+    states = Bernoulli(8).sample_from_mean(chances.expand(n, -1), generator(1), out=torch.empty(n, 8, dtype=torch.bfloat16))
     assert states.dtype == torch.bfloat16
     found, exact = states.double().mean(0), chances.double()
     assert set(states.unique().tolist()) == {0.0, 1.0}
@@ -29,7 +29,7 @@ def test_a_coarse_mean_is_sampled_with_its_own_chance() -> None:
 
 
 def test_coarse_samples_of_neighbours_are_independent() -> None:
-    states = Bernoulli(8).sample(torch.full((100_000, 8), 0.5, dtype=torch.bfloat16), generator(2)).double()
+    states = Bernoulli(8).sample_from_mean(torch.full((100_000, 8), 0.5, dtype=torch.bfloat16), generator(2)).double()
     correlation = torch.corrcoef(states.t()) - torch.eye(8, dtype=torch.float64)
     assert float(correlation.abs().max()) < 5 / 100_000**0.5
 

@@ -1,5 +1,7 @@
 """The RBM against full enumeration: energies, partition functions, conditionals, likelihood gradient."""
 
+import json
+
 import pytest
 import torch
 from exact import (
@@ -18,22 +20,23 @@ from exact import (
     states,
 )
 
+from wakesleep import units as units_module
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
 from wakesleep.model.rbm import RBM
-from wakesleep.model.units import Bernoulli, Groups, Softmax, as_units, from_kinds, softmax_columns
+from wakesleep.units import Bernoulli, Categorical, Groups, as_units, from_spec
 
 SIDES = {
     "bernoulli": (4, 3),
     "with a label": (labelled(3, 3), 4),
-    "two softmaxes": (Groups((Softmax(2), Bernoulli(2), Softmax(3))), 3),
-    "softmax hidden": (4, Softmax(5)),
+    "two softmaxes": (Groups(label=Categorical(2), features=Bernoulli(2), label2=Categorical(3)), 3),
+    "softmax hidden": (4, Categorical(5)),
 }
 UNITS = {
     "bernoulli": Bernoulli(5),
-    "softmax": Softmax(5),
-    "groups": Groups((Bernoulli(3), Softmax(4))),
-    "softmax first": Groups((Softmax(3), Bernoulli(2), Softmax(2))),
+    "softmax": Categorical(5),
+    "groups": Groups(features=Bernoulli(3), label=Categorical(4)),
+    "softmax first": Groups(label=Categorical(3), features=Bernoulli(2), label2=Categorical(2)),
 }
 
 
@@ -117,6 +120,7 @@ def test_statistics_of_a_weighted_list_of_states(rbm):
 def test_log_partition_mean_and_sample_of_units(units):
     rng = generator(1)
     x = torch.randn(6, units.size, generator=rng, dtype=torch.float64) * 2
+    many = x[:1].expand(40_000, -1).contiguous()
     every = states(units)
     scores = x @ every.t()
     torch.testing.assert_close(units.log_partition(x), torch.logsumexp(scores, 1), **TIGHT)
@@ -125,11 +129,10 @@ def test_log_partition_mean_and_sample_of_units(units):
     into = torch.empty_like(x)
     assert torch.equal(units.mean(x, out=into), mean)
     assert torch.equal(units.mean(x.clone(), out=x), mean)
-    many = mean[:1].expand(40_000, -1).contiguous()
     drawn = units.sample(many, rng)
     torch.testing.assert_close(drawn.mean(0), mean[0], rtol=0, atol=5 * 0.5 / 200)
     assert bool(((drawn == 0) | (drawn == 1)).all())
-    for columns in softmax_columns(units) or ([slice(None)] if isinstance(units, Softmax) else []):
+    for columns in units.one_hot_columns or ([slice(None)] if isinstance(units, Categorical) else []):
         assert bool((drawn[:, columns].sum(1) == 1).all())
 
 
@@ -151,7 +154,7 @@ def test_group_scores_are_log_conditionals_of_a_label():
 
 def test_extreme_inputs_stay_finite():
     x = torch.tensor([[-2e4, 2e4, 0.0, 500.0]])
-    for units in (Bernoulli(4), Softmax(4), Groups((Bernoulli(2), Softmax(2)))):
+    for units in (Bernoulli(4), Categorical(4), Groups(features=Bernoulli(2), label=Categorical(2))):
         assert bool(torch.isfinite(units.log_partition(x)).all())
         assert bool(torch.isfinite(units.mean(x)).all())
 
@@ -166,15 +169,42 @@ def test_initial_weights_are_small_and_biases_zero():
 
 
 @pytest.mark.parametrize("units", UNITS.values(), ids=UNITS)
-def test_kinds_round_trip(units):
-    assert from_kinds(units.kinds) == units
+def test_spec_round_trip(units):
+    again = from_spec(json.loads(json.dumps(units.spec())))
+    assert again.spec() == units.spec()
+    assert type(again) is type(units)
 
 
-def test_bad_kinds_name_the_value():
-    with pytest.raises(ConfigError, match="gaussian"):
-        from_kinds([("gaussian", 3)])
-    with pytest.raises(ConfigError, match="size 0"):
+def test_bad_specs_name_the_value():
+    with pytest.raises(ConfigError, match=r"'Gamma'.*Bernoulli.*register"):
+        from_spec({"family": "Gamma", "size": 3})
+    with pytest.raises(ConfigError, match="colour"):
+        from_spec({"family": "Bernoulli", "size": 3, "colour": 4})
+    with pytest.raises(ConfigError, match="units = 0"):
         as_units(0)
+
+
+OLD = {"softmax": "Softmax", "delta": "log_partition_shifts", "hidden": "draw_hidden", "visible": "draw_visible"}
+
+
+def test_names_of_older_versions_warn():
+    with pytest.warns(DeprecationWarning, match="Categorical"):
+        assert getattr(units_module, OLD["softmax"]) is Categorical
+    with pytest.warns(DeprecationWarning, match="names"):
+        old = Groups([Bernoulli(2), Categorical(3)])
+    assert old.slices == [slice(0, 2), slice(2, 5)]
+    with pytest.warns(DeprecationWarning, match="spec"):
+        assert old.kinds == [("bernoulli", 2), ("softmax", 3)]
+    with pytest.warns(DeprecationWarning, match="from_spec"):
+        assert units_module.from_kinds([("bernoulli", 2), ("softmax", 3)]).spec() == old.spec()
+    x, rows = torch.randn(3, 5, generator=generator(0)), torch.randn(2, 5, generator=generator(1))
+    with pytest.warns(DeprecationWarning, match="log_partition_delta"):
+        assert torch.equal(getattr(old, OLD["delta"])(x, rows), old.log_partition_delta(x, rows))
+    rbm = RBM(3, 2, rng=generator(0))
+    with pytest.warns(DeprecationWarning, match="sample_hidden"):
+        assert torch.equal(getattr(rbm, OLD["hidden"])(torch.ones(4, 3), generator(1)), rbm.sample_hidden(torch.ones(4, 3), generator(1)))
+    with pytest.warns(DeprecationWarning, match="sample_visible"):
+        assert torch.equal(getattr(rbm, OLD["visible"])(torch.ones(4, 2), generator(1)), rbm.sample_visible(torch.ones(4, 2), generator(1)))
 
 
 @pytest.mark.parametrize("size", [0.1, 4.9, 5.1, 19.9])
@@ -182,7 +212,7 @@ def test_bad_kinds_name_the_value():
 def test_units_that_share_a_logarithm_stay_within_float32(size, sign):
     """All units on and all shifts of one sign: a product of too many factors would overflow or vanish."""
     inputs, shifts = torch.full((3, 64), 30.0), torch.full((2, 64), size * sign)
-    told = Bernoulli(64).log_partition_shifts(inputs, shifts)
+    told = Bernoulli(64).log_partition_delta(inputs, shifts)
     x, w = inputs.double()[:, None], shifts.double()
     exact = (torch.nn.functional.softplus(x + w) - torch.nn.functional.softplus(x)).sum(2)
     torch.testing.assert_close(told.double(), exact, rtol=1e-5, atol=1e-5)

@@ -11,8 +11,8 @@ from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd
 from wakesleep.learning.cd import CDConfig, Contrast
 from wakesleep.model.rbm import RBM
-from wakesleep.model.units import Bernoulli
 from wakesleep.sampling import tempering
+from wakesleep.units import Bernoulli
 
 COUNT = 20_000
 TEMPERED = CDConfig(persistent=True, temperatures=4, batch_size=COUNT)

@@ -34,8 +34,8 @@ from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.up_down import UNLABELLED, UpDownConfig
 from wakesleep.model.dbn import DBN
-from wakesleep.model.units import Bernoulli
 from wakesleep.sampling import dreams
+from wakesleep.units import Bernoulli
 
 SAMPLED = UpDownConfig(sample_labels=True)
 IMAGE = torch.tensor([[0.9, 0.0, 0.4]], dtype=torch.float64)

@@ -85,9 +85,9 @@ def test_models_take_sizes_from_numpy_and_pytorch(number):
     assert ws.DBN((number, 4), labels=number, rng=rng).memory.weight.shape == (12, 4)
     assert ws.DBN(np.array([6, 5, 4]), rng=rng).sizes == (6, 5, 4)
     assert ws.Helmholtz((number, 4), rng=rng).sizes == (6, 4)
-    for units in (ws.units.Bernoulli(number), ws.units.Softmax(number)):
+    for units in (ws.units.Bernoulli(number), ws.units.Categorical(number)):
         assert type(units.size) is int
-        assert json.dumps(units.kinds)
+        assert json.dumps(units.spec())
 
 
 @pytest.mark.parametrize("wrong", ["6", 6.0, None, True, [6], np.ones(6), torch.ones(6)], ids=str)
@@ -100,7 +100,7 @@ def test_models_refuse_what_is_no_size(wrong):
         lambda: ws.DBN((4, 3), labels=wrong, rng=rng),
         lambda: ws.Helmholtz((4, wrong), rng=rng),
         lambda: ws.units.Bernoulli(wrong),
-        lambda: ws.units.Softmax(wrong),
+        lambda: ws.units.Categorical(wrong),
     ]
     for make in makers:
         with pytest.raises(ConfigError, match="expected"):

@@ -12,7 +12,7 @@ from wakesleep.foundation.rng import generator
 from wakesleep.learning import wake_sleep
 from wakesleep.learning.wake_sleep import WakeSleepConfig
 from wakesleep.model.helmholtz import Helmholtz
-from wakesleep.model.units import Bernoulli
+from wakesleep.units import Bernoulli
 
 
 def every(size):

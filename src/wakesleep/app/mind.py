@@ -122,7 +122,7 @@ def recognize(mind: Mind, picture: Tensor) -> dict[str, Any]:
     up = dbn.up(picture)
     heard = dbn.top_input(up[-1])
     known = torch.log_softmax(classify.memory_label_scores(dbn, up[-1]), 1) if dbn.labels else _by_net(mind, picture)
-    answer: dict[str, Any] = {"picture": whole(picture[0]), "seen": [whole(seen[0]) for seen in dreams.through(dbn, picture)]}
+    answer: dict[str, Any] = {"picture": whole(picture[0]), "seen": [whole(seen[0]) for seen in dreams.reconstruct_per_layer(dbn, picture)]}
     if known is not None:
         best = known[0].topk(2)
         label, other = best.indices.tolist()
@@ -177,7 +177,7 @@ def _settle(mind: Mind, hidden: Tensor, held: Tensor | None, steps: int, rng: to
         chains = gibbs.run(mind.dbn.memory, hidden, min(SLICE, steps - done), rng, clamp, temperature)
         hidden = chains.hidden
         yield
-    shown = dreams.show(mind.dbn, chains, rng)
+    shown = dreams.decode(mind.dbn, chains, rng)
     return {"pictures": [whole(row) for row in shown.pixels], "labels": None if shown.labels is None else shown.labels.tolist()}
 
 
@@ -197,19 +197,19 @@ def imagine(mind: Mind, picture: Tensor, *, held: Held, count: int, steps: int, 
 
 def first_shares(mind: Mind, pictures: Tensor) -> Tensor:
     """Return what the network takes pictures (N, pixels) for, as label shares (N, labels) to begin with."""
-    return classify.log_probs(mind.dbn, pictures).exp() if mind.dbn.labels else dreams.undecided(mind.dbn, len(pictures))
+    return classify.log_probs(mind.dbn, pictures).exp() if mind.dbn.labels else dreams.uniform_labels(mind.dbn, len(pictures))
 
 
 def fill(mind: Mind, picture: Tensor, known: Tensor, *, held: Held, count: int, sweeps: int, seed: int, temperature: float) -> Asked:
     """Fill in what is not known (pixels,) of a picture."""
     rng, images = generator(seed), picture.repeat(count, 1)
     given = shares(mind, held, count)
-    clamp, labels = clamp_of(mind, given), dreams.undecided(mind.dbn, count) if given is None else given
+    clamp, labels = clamp_of(mind, given), dreams.uniform_labels(mind.dbn, count) if given is None else given
     canvas = torch.where(known, images, torch.rand(images.shape, generator=rng))
     for _ in range(sweeps):
         chains = dreams.fill_step(mind.dbn, canvas, labels, rng=rng, clamp=clamp, temperature=temperature)
         labels = chains.visible[:, mind.dbn.label_columns]
-        canvas = torch.where(known, images, dreams.show(mind.dbn, chains, rng).pixels)
+        canvas = torch.where(known, images, dreams.decode(mind.dbn, chains, rng).pixels)
         yield
     return {"pictures": [whole(row) for row in canvas], "labels": labels.argmax(1).tolist() if mind.dbn.labels else None}
 

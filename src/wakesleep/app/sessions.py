@@ -125,7 +125,7 @@ def begin(now: Mind, message: Start) -> Dream:
     held = torch.eye(dbn.labels) if message.held == "all" else mind.shares(now, message.held, 1)
     count = 1 if held is None else len(held)
     mind.clamp_of(now, held)  # refuses what cannot be held
-    labels = dreams.undecided(dbn, count) if held is None else held
+    labels = dreams.uniform_labels(dbn, count) if held is None else held
     if message.picture is None:
         if message.known is not None:
             raise ConfigError("filling in starts from a picture; send one with what is known of it")

@@ -31,6 +31,7 @@ from wakesleep.model.dbn import DBN
 from wakesleep.sampling import dreams, missing
 from wakesleep.settings import preset
 from wakesleep.sources.cases import UNLABELLED
+from wakesleep.units import Bernoulli
 
 _DIGITS = preset("digits")
 NO_CHAINS = ChainsConfig(share=0.0)
@@ -142,7 +143,7 @@ class DBNEstimator(BaseEstimator):
         draws = [dreams.inpaint(self.dbn_, images, known, rng=rng, sweeps=n_sweeps, checked=True) for _ in range(DRAWS if how == "mean" else 1)]
         filled = torch.stack(draws).mean(0)
         if how == "sample":
-            filled = self.dbn_.memory.hidden.sample(filled, rng)
+            filled = Bernoulli(filled.shape[1]).sample_from_mean(filled, rng)
         return np.where(np.isnan(X), shared.from_range(self, filled.cpu().numpy()), X)
 
     def save(self, path: Any) -> None:

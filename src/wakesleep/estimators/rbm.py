@@ -27,9 +27,9 @@ from wakesleep.learning.cd import CDConfig, CDState
 from wakesleep.learning.configs import require
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
-from wakesleep.model.units import Bernoulli
 from wakesleep.sampling import gibbs, missing
 from wakesleep.sources import cases as rows
+from wakesleep.units import Bernoulli
 
 
 class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -210,7 +210,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         rbm = self._machine()
         visible = torch.from_numpy(np.asarray(v.toarray() if hasattr(v, "toarray") else v, dtype=self.components_.dtype))
         rng = shared.fresh_rng(self.random_state_)
-        hidden = rbm.hidden.sample(rbm.hidden_probs(visible), rng)
+        hidden = rbm.sample_hidden(visible, rng)
         return gibbs.gibbs_step(rbm, hidden, rng).visible.numpy().astype(bool)
 
     def sample(self, n_samples: int = 1, *, random_state: Any = None, n_gibbs_steps: int = 1000) -> Array:

@@ -2,7 +2,10 @@
 
 Between the base-rate model (beta = 0: independent visible units) and the RBM (beta = 1) lie
 
-    p_beta(v) ~ exp((1 - beta) base'v + beta a'v) prod_j (1 + exp(beta (vW + b)_j))
+    p_beta(v) ~ exp((1 - beta) base'v + beta a'v - U_beta(v) + Gamma(beta (vW + b)))
+
+with the visible units' potential U_beta on its way from the base's to the machine's (0 for binary units) and the hidden units'
+log-partition Gamma (for binary units the sum of softplus).
 
 Forward, chains begin in the base-rate model and are moved by one Gibbs step at each beta; the mean of their weights
 w = prod_k p_k(v_k) / p_k-1(v_k) estimates Z / Z_base without bias, so that its logarithm errs low (and log-likelihoods too high). In
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import NamedTuple
 
 import torch
@@ -24,8 +28,9 @@ from wakesleep.compute.ops import affine
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_arguments
 from wakesleep.model.rbm import RBM
-from wakesleep.model.units import Bernoulli, biases_of_means
+from wakesleep.sampling.tempering import Independent, as_independent
 from wakesleep.sources import cases as rows
+from wakesleep.units import Context
 
 
 class Annealing(NamedTuple):
@@ -79,16 +84,20 @@ def published_betas() -> Tensor:
     return torch.cat([piece.double() for piece in pieces]).clamp_(0.0, 1.0)
 
 
-def base_rates(rbm: RBM, cases: Tensor) -> Tensor:
-    """Return the visible biases (visible,) of the model of independent units that fits `cases` (N, visible): log p/(1-p), log p in a softmax.
+def base_model(rbm: RBM, cases: Tensor) -> Independent:
+    """Return the model of independent visible units that fits `cases` (N, visible): AIS starts there.
 
-    One case on and one off are added (in a group, one case of each of its units), so that a unit that is never on keeps a finite bias.
+    Families whose bias would be infinite for a unit that is never on add one case on and one off, see `Units.match`.
     """
-    cases = rows.as_cases(cases, rbm.visible.size, rbm.weight)
-    total = torch.zeros(rbm.visible.size, dtype=torch.float64, device=rbm.weight.device)
-    for chunk in rows.chunks(cases):
-        total += chunk.sum(0)
-    return biases_of_means(rbm.visible, (total + 1) / (len(cases) + 2)).to(rbm.weight.dtype)
+    cases = rows.as_cases(cases, rbm.visible.size, rbm.weight, limits=rbm.visible.limits)
+    mean, variance = rows.moments(cases)
+    units = deepcopy(rbm.visible)
+    return Independent(units, units.match(mean, variance, cases=len(cases)).to(rbm.weight.dtype))
+
+
+def base_rates(rbm: RBM, cases: Tensor) -> Tensor:
+    """Return the biases (visible,) of `base_model`: of binary units log p/(1-p), of a categorical site log p."""
+    return base_model(rbm, cases).bias
 
 
 def check_betas(betas: Tensor) -> None:
@@ -109,16 +118,18 @@ def check_chains(chains: int) -> None:
 
 
 @check_arguments
-def begin(rbm: RBM, base: Tensor, betas: Tensor, chains: int, rng: torch.Generator) -> Annealing:
-    """Return `chains` chains in the base-rate model with biases `base` (visible,), before their way through `betas` (K,).
+def begin(rbm: RBM, base: Tensor | Independent, betas: Tensor, chains: int, rng: torch.Generator, context: Context | None = None) -> Annealing:
+    """Return `chains` chains in the base-rate model, or that with biases `base` (visible,), before their way through `betas` (K,).
+
+    The `context`, here and below, is that of every chain, (1, ...): log Z is that of such cases.
 
     Raises:
         ConfigError: fewer than two chains, or betas that do not rise from 0 to 1.
     """
     check_chains(chains)
     check_betas(betas)
-    mean = rbm.visible.mean(base.expand(chains, -1).contiguous())
-    return _start(betas.double().cpu(), rbm.visible.sample(mean, rng))
+    base = as_independent(rbm, base)
+    return _start(betas.double().cpu(), base.units.sample(base.bias.expand(chains, -1).contiguous(), rng, context=context))
 
 
 def begin_reverse(betas: Tensor, visible: Tensor) -> Annealing:
@@ -143,53 +154,79 @@ class _Path:
     vW + b is formed once a step and serves both the weight at the next beta and the Gibbs step there.
     """
 
-    def __init__(self, rbm: RBM, base: Tensor, chains: int) -> None:
-        self.rbm, self.base = rbm, base
-        self.direction = rbm.visible_bias - base
+    def __init__(self, rbm: RBM, base: Tensor | Independent, chains: int, context: Context | None = None) -> None:
+        base = as_independent(rbm, base)
+        base = Independent(base.units, base.bias.to(rbm.weight.dtype))
+        self.rbm, self.base, self.context = rbm, base, context
+        self.direction = rbm.visible_bias - base.bias
         self.total = rbm.weight.new_empty(chains, rbm.hidden.size)
-        self.probs, self.gain, self.hidden = (torch.empty_like(self.total) for _ in range(3))
+        self.scaled, self.gain, self.hidden = (torch.empty_like(self.total) for _ in range(3))
         self.input = rbm.weight.new_empty(chains, rbm.visible.size)
+        self.binary = rbm.hidden.n_bernoulli == rbm.hidden.size
         self.steepest = float((rbm.weight.abs().sum(0) + rbm.hidden_bias.abs()).max())
-        """No hidden input is larger in size."""
+        """No input of a hidden unit is larger in size where visible states are at most 1."""
+        self.own_path = rbm.visible.interpolate(base.units, 0.0) is not rbm.visible
+        """Whether the visible units have parameters that change on the way."""
 
     def log_ratio(self, visible: Tensor, now: float, then: float) -> Tensor:
-        """Return log p_then(v) - log p_now(v), unnormalised, (N,), float64; leaves vW + b in `total`, E[h | v] at `then` in `probs`."""
-        units = self.rbm.hidden
-        total = self.rbm.hidden_input(visible, out=self.total)
-        scaled = torch.mul(total, then, out=self.probs)
+        """Return log p_then(v) - log p_now(v), unnormalised, (N,), float64; leaves vW + b in `total`, `then` (vW + b) in `scaled`."""
+        units, visible_units = self.rbm.hidden, self.rbm.visible
+        total = self.rbm.hidden_input(visible, out=self.total, context=self.context)
+        scaled = torch.mul(total, then, out=self.scaled)
         change = then - now
-        if isinstance(units, Bernoulli) and abs(change) * self.steepest < 2:
+        if self.binary and visible_units.limits == (0.0, 1.0) and abs(change) * self.steepest < 2:
             # softplus(then x) - softplus(now x) = -log(1 + p (exp(-change x) - 1)), p = sigm(then x): nothing cancels
-            units.mean(scaled, out=self.probs)
-            gain = torch.mul(total, -change, out=self.gain).expm1_().mul_(self.probs).log1p_().sum(1).double().neg_()
+            self._mean()
+            gain = torch.mul(total, -change, out=self.gain).expm1_().mul_(self.scaled).log1p_().sum(1).double().neg_()
         else:
             gain = units.log_partition(scaled.double()) - units.log_partition(total.double() * now)
-            units.mean(scaled, out=self.probs)
+            if self.binary:
+                self._mean()
+        if self.own_path:
+            after, before = (visible_units.interpolate(self.base.units, beta).potential(visible.double(), self.context) for beta in (then, now))
+            gain -= after - before
         return gain + change * (visible @ self.direction).double()
 
+    def _mean(self) -> None:
+        """Turn what is in `scaled` into the mean of binary hidden units."""
+        self.rbm.hidden.mean(self.scaled, out=self.scaled)
+
     def step(self, beta: float, rng: torch.Generator, out: Tensor) -> None:
-        """Write to `out` the chains moved by one Gibbs step of p_beta; `probs` holds E[h | v] at beta."""
+        """Write to `out` the chains moved by one Gibbs step of p_beta; `scaled` is as `log_ratio` left it."""
         rbm = self.rbm
-        hidden = rbm.hidden.sample(self.probs, rng, out=self.hidden)
-        bias = torch.lerp(self.base, rbm.visible_bias, beta)
-        mean = affine(hidden.mul_(beta), rbm.weight.t(), bias, out=self.input)
-        rbm.visible.sample(rbm.visible.mean(mean, out=mean), rng, out=out)
+        if self.binary:
+            hidden = rbm.hidden.sample_from_mean(self.scaled, rng, out=self.hidden)
+        else:
+            hidden = rbm.hidden.sample(self.scaled, rng, out=self.hidden)
+        bias = torch.lerp(self.base.bias, rbm.visible_bias, beta)
+        total = affine(hidden.mul_(beta), rbm.weight.t(), bias, out=self.input)
+        units = rbm.visible.interpolate(self.base.units, beta) if self.own_path else rbm.visible
+        units.mean_and_sample(total, rng, context=self.context, mean=total, out=out)
 
 
 @check_arguments
-def anneal(rbm: RBM, base: Tensor, chains: Annealing, *, rng: torch.Generator, every: int = 0) -> Iterator[Annealing]:
+def anneal(
+    rbm: RBM,
+    base: Tensor | Independent,
+    chains: Annealing,
+    *,
+    rng: torch.Generator,
+    every: int = 0,
+    context: Context | None = None,
+) -> Iterator[Annealing]:
     """Move chains to the end of their betas, yielding where they stand every `every` betas (0: fifty times) and at the end.
 
     Args:
         rbm: the machine whose log Z is sought.
-        base: biases of the base-rate model, (visible,).
+        base: the base-rate model, or its biases (visible,).
         chains: from `begin`, `begin_reverse`, or what an earlier call yielded (`rng` must stand where it stood then).
         rng: where all random choices come from.
         every: how often to record and yield.
+        context: of all chains.
     """
     way = chains.betas.tolist()
     every = every or max(1, len(way) // 50)
-    path = _Path(rbm, base.to(rbm.weight.dtype), len(chains.visible))
+    path = _Path(rbm, base, len(chains.visible), context)
     visible, log_weights = chains.visible.to(rbm.weight.dtype).clone(), chains.log_weights[-1].clone()
     for step in range(chains.step, len(way)):
         log_weights += path.log_ratio(visible, way[step - 1], way[step])
@@ -204,24 +241,26 @@ def anneal(rbm: RBM, base: Tensor, chains: Annealing, *, rng: torch.Generator, e
 @check_arguments
 def search(
     rbm: RBM,
-    base: Tensor,
+    base: Tensor | Independent,
     *,
     rng: torch.Generator,
     chains: int = 100,
     target_error: float = 0.1,
     limit: int = 20_000,
     state: Annealing | None = None,
+    context: Context | None = None,
 ) -> Iterator[Annealing]:
     """Anneal, first through 1,000 even betas, then through as many as `spread` says, until log Z's error is on target.
 
     Args:
         rbm: the machine whose log Z is sought.
-        base: biases of the base-rate model, (visible,).
+        base: the base-rate model, or its biases (visible,).
         rng: where all random choices come from.
         chains: how many chains run side by side.
         target_error: wanted standard error of log Z, nats.
         limit: most betas of one round; where they do not reach the target, the last round's own error says so.
         state: what an earlier call yielded, to go on after it (`rng` must stand where it stood then).
+        context: of all chains.
 
     Yields:
         Annealing: the round in progress; it is a new one where `step` falls back. The last one counts: `estimate` reads it.
@@ -232,13 +271,13 @@ def search(
     if not target_error > 0 or limit < 2:
         raise ConfigError(f"a target error of {target_error} nats within {limit} betas: expected a number above 0, and at least 2 betas")
     if state is None:
-        state = begin(rbm, base, torch.linspace(0, 1, min(1001, limit), dtype=torch.float64), chains, rng)
+        state = begin(rbm, base, torch.linspace(0, 1, min(1001, limit), dtype=torch.float64), chains, rng, context)
     while True:
-        for state in anneal(rbm, base, state, rng=rng):  # noqa: B020 - the state is what moves on
+        for state in anneal(rbm, base, state, rng=rng, context=context):  # noqa: B020 - the state is what moves on
             yield state
-        if estimate(rbm, base, state).standard_error <= target_error or len(state.betas) >= 0.9 * limit:
+        if estimate(rbm, base, state, context).standard_error <= target_error or len(state.betas) >= 0.9 * limit:
             return
-        state = begin(rbm, base, spread(state, chains, 0.8 * target_error, limit), chains, rng)
+        state = begin(rbm, base, spread(state, chains, 0.8 * target_error, limit), chains, rng, context)
 
 
 @check_arguments
@@ -260,7 +299,7 @@ def spread(earlier: Annealing, chains: int, target_error: float, limit: int) -> 
     return torch.cat([*rising, torch.ones(1, dtype=torch.float64)])
 
 
-def estimate(rbm: RBM, base: Tensor, chains: Annealing) -> Estimate:
+def estimate(rbm: RBM, base: Tensor | Independent, chains: Annealing, context: Context | None = None) -> Estimate:
     """Return log Z with its interval from chains that have gone the whole way: log Z_base + log mean weight, or - in reverse.
 
     Raises:
@@ -269,8 +308,10 @@ def estimate(rbm: RBM, base: Tensor, chains: Annealing) -> Estimate:
     if chains.step < len(chains.betas):
         raise ConfigError(f"the chains stand at beta {chains.step} of {len(chains.betas)}: go on with ais.anneal before reading log Z")
     n, log_weights = len(chains.visible), chains.log_weights[-1]
-    still = torch.zeros(1, rbm.hidden.size, dtype=torch.float64, device=base.device)
-    log_base = float(rbm.visible.log_partition(base.double()[None]) + rbm.hidden.log_partition(still))
+    base = as_independent(rbm, base)
+    still = torch.zeros(1, rbm.hidden.size, dtype=torch.float64, device=base.bias.device)
+    own = None if context is None else context.rows(slice(0, 1))
+    log_base = float(base.units.log_partition(base.bias.double()[None], own) + rbm.hidden.log_partition(still))
     largest = float(log_weights.max())
     weights = torch.exp(log_weights - largest)
     mean, error = float(weights.mean()), float(weights.std()) / math.sqrt(n)

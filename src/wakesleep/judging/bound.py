@@ -10,6 +10,7 @@ Hinton, Osindero & Teh (2006), section 4; Salakhutdinov & Murray (2008), section
 from __future__ import annotations
 
 import math
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -35,21 +36,16 @@ class Bound(NamedTuple):
 
 
 def marginal_free_energy(dbn: DBN, features: Tensor) -> Tensor:
-    """Return the memory's free energy of penultimate states (N, features) with the labels summed out, (N,), nats."""
-    memory = dbn.memory
-    if not dbn.labels:
-        return memory.free_energy(features)
-    pen = dbn.sizes[-2]
-    total = dbn.top_input(features)
-    scores = memory.group_scores(total, dbn.label_columns)
-    return -(features @ memory.visible_bias[:pen] + memory.hidden.log_partition(total) + torch.logsumexp(scores, 1))
+    """Return `DBN.memory_free_energy`, which replaces this."""
+    warnings.warn("bound.marginal_free_energy is DBN.memory_free_energy now", DeprecationWarning, stacklevel=2)
+    return dbn.memory_free_energy(features)
 
 
 def _top_free_energy(dbn: DBN, top: RBM, depth: int, features: Tensor, labels: Tensor | None) -> Tensor:
     if depth < dbn.depth:
         return top.free_energy(features)
     if labels is None:
-        return marginal_free_energy(dbn, features)
+        return dbn.memory_free_energy(features)
     return top.free_energy(torch.cat([features, one_hot(labels, dbn.labels).to(features.dtype)], 1))
 
 
@@ -104,13 +100,13 @@ def _one_sample(dbn: DBN, top: RBM, depth: int, cases: Tensor, labels: Tensor | 
     smooth = torch.zeros(len(cases), dtype=torch.float64, device=cases.device)
     raw, below = torch.zeros_like(smooth), cases
     for up, down in zip(dbn.recognition[: depth - 1], dbn.generative[: depth - 1], strict=True):
-        heard = up.total_input(below)
-        mean, partition = up.units.mean(heard), up.units.log_partition(heard)
-        above = up.units.sample(mean, rng)
-        told = down.total_input(above)
-        log_p = (below * told).sum(1) - down.units.log_partition(told)
-        smooth += log_p + partition - (heard * mean).sum(1)
-        raw += log_p + partition - (heard * above).sum(1)
+        up_input = up.total_input(below)
+        partition = up.units.log_partition(up_input)
+        mean, above = up.units.mean_and_sample(up_input, rng)
+        down_input = down.total_input(above)
+        log_p = (below * down_input).sum(1) - down.units.log_partition(down_input)
+        smooth += log_p + partition - (up_input * mean).sum(1)
+        raw += log_p + partition - (up_input * above).sum(1)
         below = above
     free_energy = _top_free_energy(dbn, top, depth, below, labels)
     return smooth - free_energy, raw - free_energy

@@ -16,7 +16,9 @@ from wakesleep.judging.ais import Annealing, Estimate
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
 from wakesleep.sampling import gibbs
+from wakesleep.sampling.tempering import Independent
 from wakesleep.sources import cases as rows
+from wakesleep.units import Context
 
 log = logging.getLogger(__name__)
 
@@ -66,23 +68,22 @@ class LogZ(NamedTuple):
         return {**found, "exact": self.exact, "disagreement": self.disagreement}
 
 
-def small_enough(rbm: RBM) -> bool:
+def small_enough(rbm: RBM, context: Context | None = None) -> bool:
     """Return whether log Z can be had exactly in seconds: a side of at most 2^20 states."""
-    sides = (rbm.visible, rbm.hidden)
-    return any({kind for kind, _ in side.kinds} <= {"bernoulli", "softmax"} and exact.states(side) <= 2**20 for side in sides)
+    return min(exact.count_states(rbm.visible, context), exact.count_states(rbm.hidden)) <= 2**20
 
 
 @check_arguments
-def model_samples(rbm: RBM, cases: Tensor, chains: int, *, steps: int, rng: torch.Generator) -> Tensor:
+def model_samples(rbm: RBM, cases: Tensor, chains: int, *, steps: int, rng: torch.Generator, context: Context | None = None) -> Tensor:
     """Return states (chains, visible) that stand in for samples of the model: Gibbs chains that began at random `cases` (N, visible).
 
     Reverse AIS is a bound only as far as these are samples; the more steps, the better they are.
     """
-    cases = rows.as_cases(cases, rbm.visible.size, rbm.weight, rng=rng)
+    cases = rows.as_cases(cases, rbm.visible.size, rbm.weight, rng=rng, limits=rbm.visible.limits)
     place = torch.randint(len(cases), (chains,), generator=rng, device=rng.device)
     start = rows.as_probs(cases[place]).to(rbm.weight.dtype)
-    hidden = rbm.hidden.sample(rbm.hidden_probs(start), rng)
-    return gibbs.run(rbm, hidden, steps, rng).visible
+    hidden = rbm.sample_hidden(start, rng, context=context)
+    return gibbs.run(rbm, hidden, steps, rng, context=context).visible
 
 
 @check_arguments
@@ -96,6 +97,7 @@ def log_partition(
     limit: int = 20_000,
     betas: Tensor | None = None,
     reverse_steps: int = 1000,
+    context: Context | None = None,
 ) -> LogZ:
     """Return log Z of `rbm` by AIS both ways, and exactly where that takes seconds.
 
@@ -108,33 +110,69 @@ def log_partition(
         limit: most betas.
         betas: a fixed way, (K,), e.g. `ais.published_betas()`.
         reverse_steps: Gibbs steps from cases to the states that the reverse direction begins with; 0 leaves it out.
+        context: of the cases whose log Z is sought, (1, ...); those of `cases` have it.
 
     Raises:
         ConfigError: betas that do not rise from 0 to 1, fewer than two chains.
         DataError: cases that do not fit the machine, NaN, or values out of range.
     """
-    base = ais.base_rates(rbm, cases)
-    begun = None if betas is None else ais.begin(rbm, base, betas, chains, rng)
-    way = (
-        ais.search(rbm, base, rng=rng, chains=chains, target_error=target_error, limit=limit)
-        if begun is None
-        else ais.anneal(rbm, base, begun, rng=rng)
-    )
-    found = _last(way)
-    forward, reverse = ais.estimate(rbm, base, found), None
+    base = ais.base_model(rbm, cases)
+    given: dict[str, Any] = {"chains": chains, "target_error": target_error, "limit": limit, "betas": betas}
+    *_, traces = both_ways(rbm, base, cases, rng=rng, reverse_steps=reverse_steps, context=context, **given)
+    found = from_traces(rbm, base, traces, context)
+    if found.disagreement:
+        log.warning(found.disagreement)
+    return found
+
+
+class Traces(NamedTuple):
+    """Where the chains of both directions stand; the reverse ones begin when the forward ones have arrived."""
+
+    forward: Annealing
+    reverse: Annealing | None = None
+
+
+def both_ways(
+    rbm: RBM,
+    base: Independent,
+    cases: Tensor,
+    *,
+    rng: torch.Generator,
+    chains: int,
+    target_error: float,
+    limit: int,
+    betas: Tensor | None,
+    reverse_steps: int,
+    context: Context | None = None,
+    state: Traces | None = None,
+) -> Iterator[Traces]:
+    """Anneal forward and, unless `reverse_steps` is 0, back, yielding where the chains stand; arguments as in `log_partition`.
+
+    `state` is what an earlier call yielded, to go on after it (`rng` must stand where it stood then).
+    """
+    forward, reverse = (None, None) if state is None else state
+    if reverse is None:
+        if betas is None:
+            way = ais.search(rbm, base, rng=rng, chains=chains, target_error=target_error, limit=limit, state=forward, context=context)
+        else:
+            begun = forward or ais.begin(rbm, base, betas, chains, rng, context)
+            way = ais.anneal(rbm, base, begun, rng=rng, context=context)
+        for forward in way:
+            yield Traces(forward)
+    assert forward is not None
     if reverse_steps:
-        samples = model_samples(rbm, cases, chains, steps=reverse_steps, rng=rng)
-        rising = found.betas
-        reverse = ais.estimate(rbm, base, _last(ais.anneal(rbm, base, ais.begin_reverse(rising, samples), rng=rng)))
-    both = LogZ(forward, reverse, exact.log_partition(rbm) if small_enough(rbm) else None)
-    if both.disagreement:
-        log.warning(both.disagreement)
-    return both
+        if reverse is None:
+            samples = model_samples(rbm, cases, chains, steps=reverse_steps, rng=rng, context=context)
+            reverse = ais.begin_reverse(forward.betas, samples)
+        for reverse in ais.anneal(rbm, base, reverse, rng=rng, context=context):  # noqa: B020
+            yield Traces(forward, reverse)
 
 
-def _last(way: Iterator[Annealing]) -> Annealing:
-    *_, last = way
-    return last
+def from_traces(rbm: RBM, base: Independent, traces: Traces, context: Context | None = None) -> LogZ:
+    """Return log Z from chains that have arrived, and exactly where that takes seconds."""
+    forward = ais.estimate(rbm, base, traces.forward, context)
+    reverse = None if traces.reverse is None else ais.estimate(rbm, base, traces.reverse, context)
+    return LogZ(forward, reverse, exact.log_partition(rbm, context) if small_enough(rbm, context) else None)
 
 
 class Score(NamedTuple):

@@ -8,9 +8,7 @@ one hidden layer it is exactly log p(v) + log Z = -F(v). Source of the bound: Hi
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from wakesleep.model.dbn import DBN
 from wakesleep.sources import cases as rows
@@ -27,18 +25,10 @@ def score(dbn: DBN, images: Tensor, *, checked: bool = False) -> Tensor:
     weight = dbn.memory.weight
     images = images if checked else rows.as_probs(rows.as_cases(images, dbn.sizes[0], weight)).to(weight.dtype)
     layers = dbn.up(images)
-    total = -_memory_free_energy(dbn, layers[-1])
+    total = -dbn.memory_free_energy(layers[-1])
     for generative, recognition, below, above in zip(dbn.generative, dbn.recognition, layers[:-1], layers[1:], strict=True):
-        heard = generative.total_input(above)
-        total += (below * heard - softplus(heard)).sum(1)
-        logit = recognition.total_input(below)
-        total += (softplus(logit) - above * logit).sum(1)  # the entropy of Bernoulli units
+        down_input = generative.total_input(above)
+        total += (below * down_input).sum(1) - generative.units.log_partition(down_input)
+        up_input = recognition.total_input(below)
+        total += recognition.units.log_partition(up_input) - (above * up_input).sum(1)  # the entropy of the units above
     return total
-
-
-def _memory_free_energy(dbn: DBN, features: Tensor) -> Tensor:
-    """Return F of penultimate activities (N, features), any label group summed out: (N,), nats."""
-    memory, pen = dbn.memory, dbn.sizes[-2]
-    total_input = dbn.top_input(features)
-    free_energy = -features @ memory.visible_bias[:pen] - memory.hidden.log_partition(total_input)
-    return free_energy - torch.logsumexp(memory.group_scores(total_input, dbn.label_columns), 1) if dbn.labels else free_energy

@@ -10,11 +10,9 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
-from wakesleep.foundation.errors import ConfigError
+from wakesleep.judging import pseudo
 from wakesleep.model.rbm import RBM
-from wakesleep.model.units import Bernoulli, columns_of
 from wakesleep.sources.cases import as_probs, draw_binary
 
 CASES = 500
@@ -55,17 +53,7 @@ def pseudo_log_likelihood(rbm: RBM, cases: Tensor, rng: torch.Generator) -> floa
     Raises:
         ConfigError: the visible side has no binary units.
     """
-    columns = [unit for part in columns_of(rbm.visible, Bernoulli) for unit in range(part.start, part.stop)]
-    if not columns:
-        raise ConfigError(f"visible units {rbm.visible.kinds}: the pseudo-likelihood here is that of binary units")
-    visible = draw_binary(cases, rng)
-    every = torch.tensor(columns, device=visible.device)
-    unit = every[torch.randint(len(every), (len(visible),), generator=rng, device=rng.device)]
-    change = 1 - 2 * visible.gather(1, unit[:, None]).squeeze(1)
-    total = rbm.hidden_input(visible)
-    turned = total + change[:, None] * rbm.weight[unit]
-    rise = -change * rbm.visible_bias[unit] - rbm.hidden.log_partition(turned) + rbm.hidden.log_partition(total)
-    return float(logsigmoid(rise).mean())
+    return float(pseudo.of_random_unit(rbm, draw_binary(cases, rng), rng).mean())
 
 
 def silent_units(stage: str, metrics: Mapping[str, float]) -> str | None:
@@ -95,6 +83,6 @@ def measure(
         found["free_energy_gap"] = free_energy_gap(rbm, training, validation)
     if increment is not None:
         found["update_ratio"] = update_ratio(increment, rbm.weight)
-    if columns_of(rbm.visible, Bernoulli):
+    if pseudo.two_states(rbm.visible):
         found["pseudo_log_likelihood"] = pseudo_log_likelihood(rbm, held_out, rng)
     return found

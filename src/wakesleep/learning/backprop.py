@@ -24,10 +24,10 @@ from wakesleep.learning.configs import BackpropConfig as BackpropConfig
 from wakesleep.learning.records import Pass
 from wakesleep.learning.state import EpochState
 from wakesleep.model.dbn import DBN
-from wakesleep.model.units import Bernoulli
 from wakesleep.sources import cases as rows
 from wakesleep.sources.minibatches import Resident, Source, Streamed
 from wakesleep.sources.shards import Shards
+from wakesleep.units import Bernoulli
 
 
 def feed_forward(sizes: Sequence[int], device: torch.device | str = "cpu") -> nn.Sequential:
@@ -242,7 +242,7 @@ class Backprop(loop.Algorithm):
         images, target = cases.gather(index, self.buffers[0, : len(index)]), cases.labels[index]
         self.real = target.is_floating_point()
         if self.config.sample_pixels:
-            images = self.pixels.sample(images, self.rng, out=self.buffers[1, : len(index)])
+            images = self.pixels.sample_from_mean(images, self.rng, out=self.buffers[1, : len(index)])
         with ops.of(images).mixed_precision(self.dtype):
             outputs = self.net(images)
         outputs = outputs.to(accumulation_dtype(outputs.dtype))

@@ -16,18 +16,21 @@ import torch
 from torch import Tensor
 
 from wakesleep.compute import distributed, precision
-from wakesleep.compute.ops import Product, RowSum, accumulation_dtype
+from wakesleep.compute.ops import Dense, Product, RowSum, accumulation_dtype
 from wakesleep.learning import loop
 from wakesleep.learning.configs import CDConfig as CDConfig
 from wakesleep.learning.momentum import Gradients, apply_update
 from wakesleep.learning.records import Pass
 from wakesleep.learning.state import EpochState
 from wakesleep.model.rbm import RBM
-from wakesleep.model.units import biases_of_means, pick, softmax_columns
 from wakesleep.sampling import tempering
 from wakesleep.sampling.gibbs import random_hidden
 from wakesleep.sources import cases as rows
 from wakesleep.sources.minibatches import Resident, Source
+from wakesleep.units import Context, sample_categorical
+
+OWN_RATE = 0.1
+"""The learning rate of the units' own parameters, a precision for one, over that of the weights: they act on each state of a unit."""
 
 
 @dataclass
@@ -56,7 +59,7 @@ class Contrast:
 
     def __init__(self, rbm: RBM, size: int, config: CDConfig) -> None:
         self.size = size
-        self.label_columns = softmax_columns(rbm.visible) if config.label_first else []
+        self.label_columns = rbm.visible.one_hot_columns if config.label_first else []
         self.visible = rbm.weight.new_empty(2 * size, rbm.visible.size)
         self.hidden = rbm.weight.new_empty(2 * size, rbm.hidden.size)
         self.data, self.model = torch.split(self.visible, size)
@@ -64,6 +67,13 @@ class Contrast:
         self.difference = torch.empty_like(self.data, dtype=accumulation_dtype(self.data.dtype))
         self.states = rbm.weight.new_empty(size, rbm.hidden.size)
         self.scratch_probs = rbm.weight.new_empty(size, rbm.visible.size)
+        self.context: Context | None = None
+        """That of the data; the negative phase has the same."""
+        self.bias_scale: Tensor | None = None
+        """By what the hidden biases are multiplied in each row, (2N, 1)."""
+        self.own: Gradients = {}
+        """The gradients of the units' own parameters."""
+        self.learns_units = any(True for units in (rbm.visible, rbm.hidden) for _ in units.parameters())
 
     def run_phases(self, rbm: RBM, config: CDConfig, rng: torch.Generator, chains: Tensor | None) -> None:
         """Run the positive and the negative phase for the cases in the first N rows of `visible`; moves `chains` on, in place.
@@ -76,6 +86,8 @@ class Contrast:
             go_on_from_chains(self, rbm, config, rng, chains)
         else:
             go_on_from_replicas(self, rbm, config, rng, chains)
+        if self.learns_units:
+            self.own = own_gradients(self, rbm, config)
         self.negative.neg_()
         if self.data.dtype == self.difference.dtype:
             torch.sub(self.data, self.model, out=self.difference)
@@ -88,7 +100,7 @@ class Contrast:
         return {
             "weight": [Product(self.visible, self.hidden, scale)],
             "visible_bias": [RowSum(self.difference, scale)],
-            "hidden_bias": [RowSum(self.hidden, scale)],
+            "hidden_bias": [RowSum(self.hidden if self.bias_scale is None else self.hidden * self.bias_scale, scale)],
         }
 
     def squared_error(self) -> Tensor:
@@ -104,20 +116,20 @@ def start_at_data(contrast: Contrast, rbm: RBM, config: CDConfig, rng: torch.Gen
     """
     c = contrast
     if c.label_columns:
-        rbm.hidden_input(c.data, out=c.positive)
+        rbm.hidden_input(c.data, out=c.positive, context=c.context)
         redrawn = draw_labels(c, rbm, c.negative.copy_(c.positive), rng)
-        hidden = rbm.hidden.sample(rbm.hidden.mean(redrawn, out=redrawn), rng, out=c.states)
+        _, hidden = rbm.hidden.mean_and_sample(redrawn, rng, mean=redrawn, out=c.states)
         rbm.hidden.mean(c.positive, out=c.positive)
     else:
-        hidden = rbm.sample_hidden(c.data, rng, probs=c.positive, out=c.states)
+        hidden = rbm.sample_hidden(c.data, rng, probs=c.positive, out=c.states, context=c.context)
     for step in range(config.gibbs_steps):
         if config.sample_visible:
-            rbm.sample_visible(hidden, rng, probs=c.scratch_probs, out=c.model)
+            rbm.sample_visible(hidden, rng, probs=c.scratch_probs, out=c.model, context=c.context)
         else:
-            rbm.visible_probs(hidden, out=c.model)
+            rbm.visible_probs(hidden, out=c.model, context=c.context)
         if step < config.gibbs_steps - 1:
-            rbm.sample_hidden(c.model, rng, probs=c.negative, out=hidden)
-    rbm.hidden_probs(c.model, out=c.negative)
+            rbm.sample_hidden(c.model, rng, probs=c.negative, out=hidden, context=c.context)
+    rbm.hidden_probs(c.model, out=c.negative, context=c.context)
 
 
 def go_on_from_chains(contrast: Contrast, rbm: RBM, config: CDConfig, rng: torch.Generator, chains: Tensor) -> None:
@@ -125,10 +137,14 @@ def go_on_from_chains(contrast: Contrast, rbm: RBM, config: CDConfig, rng: torch
     c, hidden = contrast, chains[: contrast.size]
     for step in range(config.gibbs_steps):
         if step:
-            rbm.sample_hidden(c.model, rng, probs=c.negative, out=hidden)
-        rbm.sample_visible(hidden, rng, probs=c.scratch_probs, out=c.model)
-    rbm.hidden_probs(c.visible, out=c.hidden)  # data and chains have not met: one product for both reads the weights once
-    rbm.hidden.sample(c.negative, rng, out=hidden)
+            rbm.sample_hidden(c.model, rng, probs=c.negative, out=hidden, context=c.context)
+        rbm.sample_visible(hidden, rng, probs=c.scratch_probs, out=c.model, context=c.context)
+    both = None if c.context is None else c.context.repeat(2)
+    rbm.hidden_probs(c.visible, out=c.hidden, context=both)  # data and chains have not met: one product for both reads the weights once
+    if rbm.hidden.settled_by_mean:
+        rbm.hidden.sample_from_mean(c.negative, rng, out=hidden)
+    else:
+        rbm.sample_hidden(c.model, rng, out=hidden, context=c.context)
 
 
 def go_on_from_replicas(contrast: Contrast, rbm: RBM, config: CDConfig, rng: torch.Generator, replicas: Tensor) -> None:
@@ -136,12 +152,27 @@ def go_on_from_replicas(contrast: Contrast, rbm: RBM, config: CDConfig, rng: tor
     visible = replicas[:, : contrast.size]
     betas = torch.linspace(0, 1, config.temperatures, dtype=replicas.dtype, device=replicas.device)
     for _ in range(config.gibbs_steps):
-        visible = tempering.move(rbm, rbm.visible_bias, betas, visible, rng)
+        visible = tempering.move(rbm, rbm.visible_bias, betas, visible, rng, context=contrast.context)
         for parity in (0, 1):
-            tempering.swap(rbm, rbm.visible_bias, betas, visible, rng, parity)
+            tempering.swap(rbm, rbm.visible_bias, betas, visible, rng, parity, contrast.context)
     replicas[:, : contrast.size] = visible
     contrast.model.copy_(visible[-1])
-    rbm.hidden_probs(contrast.visible, out=contrast.hidden)
+    both = None if contrast.context is None else contrast.context.repeat(2)
+    rbm.hidden_probs(contrast.visible, out=contrast.hidden, context=both)
+
+
+def own_gradients(contrast: Contrast, rbm: RBM, config: CDConfig) -> Gradients:
+    """Return the gradients of the units' own parameters: their sufficient statistics T over the data less under the model.
+
+    The model's are those of sampled states, or, where means stand for visible states, E[T | h] of the hidden states they were made from.
+    """
+    c = contrast
+    sampled = config.sample_visible or config.persistent
+    model = rbm.visible.statistics(c.model) if sampled else rbm.visible.moments(rbm.visible_input(c.states), c.context)
+    found = {f"visible.{name}": g for name, g in rbm.visible.parameter_gradients(rbm.visible.statistics(c.data).mean(0), model.mean(0)).items()}
+    data, model = (rbm.hidden.moments(rbm.hidden_input(states, context=c.context)).mean(0) for states in (c.data, c.model))
+    found |= {f"hidden.{name}": gradient for name, gradient in rbm.hidden.parameter_gradients(data, model).items()}
+    return {name: [Dense(gradient, 1.0)] for name, gradient in found.items()}
 
 
 def draw_labels(contrast: Contrast, rbm: RBM, total_input: Tensor, rng: torch.Generator) -> Tensor:
@@ -150,23 +181,23 @@ def draw_labels(contrast: Contrast, rbm: RBM, total_input: Tensor, rng: torch.Ge
         weight = rbm.weight[columns]
         total_input.addmm_(contrast.data[:, columns], weight, alpha=-1.0)
         probs = torch.softmax(rbm.group_scores(total_input, columns), 1)
-        total_input += weight[pick(probs, rng)]
+        total_input += weight[sample_categorical(probs, rng)]
     return total_input
 
 
 def init_visible_bias(rbm: RBM, cases: Tensor) -> None:
-    """Start the visible biases at log p_i / (1 - p_i), in a softmax group at log p_i, p_i the mean of unit i over the cases.
+    """Start the visible units as the independent model that fits the cases: biases, and a family's own parameters (`Units.match`).
 
-    One case on and one case off are added (in a group, one case of each of its units), so that a pixel that is never on gets a finite bias;
-    means beyond [0, 1] count as 0 or 1.
+    The bias of a binary unit is log p_i / (1 - p_i), p_i its mean, one case on and one off added, so that a pixel that is never on gets a
+    finite bias.
     Source: Hinton (2010), section 8.1.
     """
-    total = torch.zeros(rbm.visible.size, dtype=torch.float64, device=cases.device)
-    for chunk in rows.chunks(cases):
-        total += chunk.sum(0)
-    count = len(cases) * distributed.ranks()
-    p = (distributed.total(total).clamp(0, count) + 1) / (count + 2)
-    rbm.visible_bias.copy_(biases_of_means(rbm.visible, p))
+    (mean, variance), ranks = rows.moments(cases), distributed.ranks()
+    if ranks > 1:
+        square = distributed.total(variance + mean.square()) / ranks
+        mean = distributed.total(mean) / ranks
+        variance = square - mean.square()
+    rbm.visible_bias.copy_(rbm.visible.match(mean, variance, cases=len(cases) * ranks))
 
 
 def start(rbm: RBM, config: CDConfig, rng: torch.Generator) -> CDState:
@@ -181,7 +212,7 @@ def start(rbm: RBM, config: CDConfig, rng: torch.Generator) -> CDState:
     if config.persistent:
         state.chains = random_hidden(rbm, config.temperatures * config.batch_size, rng)
         if config.temperatures > 1:
-            replicas = rbm.visible.sample(rbm.visible_probs(state.chains), rng)
+            replicas = rbm.sample_visible(state.chains, rng)
             state.chains = replicas.view(config.temperatures, config.batch_size, -1)
     if config.sparsity_cost:
         state.activity = torch.full_like(rbm.hidden_bias, config.sparsity_target, dtype=accumulation_dtype(rbm.hidden_bias.dtype))
@@ -206,6 +237,8 @@ def update(rbm: RBM, contrast: Contrast, config: CDConfig, epoch: int, state: CD
     decay = {"weight": config.weight_decay}
     rate, momentum = config.rate(epoch), config.momentum_at(epoch)
     apply_update(rbm, contrast.gradients(), state.velocity, rate=rate, momentum=momentum, decay=decay, copy=copy)
+    if contrast.own:
+        apply_update(rbm, contrast.own, state.velocity, rate=OWN_RATE * rate, momentum=momentum, copy=copy)
     if config.centred:  # the biases that learn are a + W h_mean and b + v_mean W: what the weights' move added to them is taken back
         assert state.visible_mean is not None
         assert state.hidden_mean is not None
@@ -260,6 +293,8 @@ class ContrastiveDivergence(loop.Algorithm):
             self.contrasts[len(index)] = Contrast(self.copy, len(index), self.config)
         contrast = self.contrasts[len(index)]
         cases.gather(index, contrast.data)
+        contrast.context = cases.context_of(index)
+        contrast.bias_scale = None if contrast.context is None else self.net.visible.bias_scale(contrast.context.repeat(2))
         update(self.net, contrast, self.config, self.epoch, self.state, self.rng, self.copy)
         if not self.config.persistent:
             self.error += contrast.squared_error()
@@ -280,6 +315,7 @@ def epochs(
     rng: torch.Generator,
     classes: Tensor | None = None,
     weights: Tensor | None = None,
+    context: Context | None = None,
     state: CDState | Mapping[str, Any] | None = None,
     stage: str = "cd",
     dtype: torch.dtype | None = None,
@@ -294,6 +330,7 @@ def epochs(
         rng: where all random choices come from; its device is the RBM's.
         classes: labels (N,) by which minibatches are balanced; without them the order is plain random.
         weights: how often each case is shown, relative to the others (N,); by default once a pass.
+        context: what is fixed of each case besides its states, such as its count or which sites are absent (N, ...).
         state: the `state` of an earlier record, to go on after it (`rng` must stand where it stood then).
         stage: the name the records carry.
         dtype: the precision of products, e.g. torch.bfloat16 (`compute.select.pick_precision("auto", device)` says whether it pays);
@@ -309,10 +346,12 @@ def epochs(
         DivergedError: a weight is NaN or infinite after a pass.
     """
     if not checked:
-        cases = rows.as_cases(cases, rbm.visible.size, rbm.weight, rng=rng)
+        cases = rows.as_cases(cases, rbm.visible.size, rbm.weight, rng=rng, limits=rbm.visible.limits)
+        if rbm.visible.limits is None and isinstance(cases, Tensor):
+            rbm.visible.validate(cases)
         classes = None if classes is None else rows.as_labels(classes, len(cases), None)
         weights = rows.as_weights(weights, len(cases))
-    yield from learn(rbm, Resident(cases, classes=classes, weights=weights), config, rng, state, stage, dtype)
+    yield from learn(rbm, Resident(cases, classes=classes, weights=weights, context=context), config, rng, state, stage, dtype)
 
 
 def learn(

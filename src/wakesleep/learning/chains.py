@@ -30,11 +30,11 @@ from wakesleep.learning.momentum import Gradients, apply_update
 from wakesleep.learning.records import Pass
 from wakesleep.learning.state import RunningMean
 from wakesleep.model.rbm import RBM
-from wakesleep.model.units import pick, softmax_columns
 from wakesleep.sampling.gibbs import random_hidden, restarted
 from wakesleep.sources import cases as rows
 from wakesleep.sources.cases import one_hot
 from wakesleep.sources.minibatches import Resident, Source
+from wakesleep.units import sample_categorical
 
 
 @dataclass
@@ -113,7 +113,7 @@ def start(
     states = random_hidden(rbm, config.pool * count, rng).to(dtype or rbm.weight.dtype)
     state.chains = states.view(config.pool, count, -1)
     assert isinstance(cases.cases, Tensor)
-    labels = cases.cases[:, softmax_columns(rbm.visible)[0]].argmax(1)
+    labels = cases.cases[:, rbm.visible.one_hot_columns[0]].argmax(1)
     shown = labels if cases.weights is None else labels[rows.order(cases.classes, len(cases), rng, cases.weights)]
     state.chain_labels = rows.labels_in_proportion(shown, len(states)).view(count, config.pool).t().contiguous()
 
@@ -185,21 +185,21 @@ def phases(
     begun with the label drawn from p(label | the other visible units).
     """
     n, first = len(data), len(data) - len(chains)
-    columns = softmax_columns(rbm.visible)[0]
+    columns = rbm.visible.one_hot_columns[0]
     visible, hidden = (rbm.weight.new_empty(3 * n, units.size) for units in (rbm.visible, rbm.hidden))
     visible[:n], model = data, visible[n : 2 * n]
     positive, negative = hidden[:n], hidden[n : 2 * n]
     heard = rbm.hidden_input(data)
     rbm.hidden.mean(heard, out=positive)
     begin, change = _other_labels(rbm, data, heard, columns, rng)
-    states = rbm.hidden.sample(begin, rng)
+    states = rbm.hidden.sample_from_mean(begin, rng)
     states[first:] = chains
     for _ in range(memory.gibbs_steps):
         rbm.visible_probs(states, out=model)
         drawn = model if memory.sample_visible else model[first:]
-        drawn.copy_(rbm.visible.sample(drawn.clone(), rng))
+        drawn.copy_(rbm.visible.sample_from_mean(drawn.clone(), rng))
         model[first:, columns] = one_hot(held, change.shape[1], model.dtype)
-        states = rbm.hidden.sample(rbm.hidden_probs(model, out=negative), rng)
+        states = rbm.sample_hidden(model, rng, probs=negative)
     missed = torch.sub(data.to(accumulation_dtype(data.dtype)), model)
     negative.neg_()
     positive += label_weight * (positive - begin)  # x (h - h')', exactly 0 where the label that is drawn is the right one
@@ -218,6 +218,6 @@ def _other_labels(rbm: RBM, data: Tensor, heard: Tensor, columns: slice, rng: to
     """Return E[h | x, y'] (N, hidden), in place of the hidden units' input `heard`, for y' drawn from p(y | x); and y - y', (N, labels)."""
     weight = rbm.weight[columns]
     heard.addmm_(data[:, columns], weight, alpha=-1.0)
-    drawn = pick(torch.softmax(rbm.group_scores(heard, columns), 1), rng)
+    drawn = sample_categorical(torch.softmax(rbm.group_scores(heard, columns), 1), rng)
     heard += weight[drawn]
     return rbm.hidden.mean(heard, out=heard), data[:, columns] - one_hot(drawn, len(weight), data.dtype)

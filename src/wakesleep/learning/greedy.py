@@ -22,7 +22,6 @@ from wakesleep.learning.records import Pass
 from wakesleep.learning.state import State
 from wakesleep.model.dbn import DBN
 from wakesleep.model.rbm import RBM
-from wakesleep.model.units import softmax_columns
 from wakesleep.sources import cases as rows
 from wakesleep.sources.cases import UNLABELLED
 from wakesleep.sources.minibatches import Resident, Source, Streamed
@@ -140,7 +139,7 @@ def memory_epochs(
     dtype: torch.dtype | None = None,
 ) -> Iterator[Pass]:
     """Train the memory, in place: CD, then, where it holds labels, `chains.learn`, as `config` says."""
-    alone = config.memory.passes - (chained_passes(config) if softmax_columns(memory.visible) else 0)
+    alone = config.memory.passes - (chained_passes(config) if memory.visible.one_hot_columns else 0)
     now: CDState | None = MemoryState.read(state)
     if now is None or now.epoch < alone:
         for record in cd.learn(memory, source, config.memory, rng, now, "memory", dtype, epochs=alone):

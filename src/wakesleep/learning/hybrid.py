@@ -24,8 +24,8 @@ from wakesleep.learning.momentum import Gradients, weighted_sum
 from wakesleep.learning.records import Pass
 from wakesleep.learning.up_down import UNLABELLED, UpDownState
 from wakesleep.model.dbn import DBN
-from wakesleep.model.units import Bernoulli
 from wakesleep.sources.minibatches import Resident
+from wakesleep.units import Bernoulli
 
 
 def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Gradients, Tensor]:
@@ -94,7 +94,7 @@ class Hybrid(up_down.UpDown):
         if self.hybrid.alternate:
             self.update(generative)
             generative = {}
-        seen = self.pixels.sample(images, self.rng) if self.hybrid.sample_pixels else images
+        seen = self.pixels.sample_from_mean(images, self.rng) if self.hybrid.sample_pixels else images
         told, log_probs = discriminative(self.copy, seen, labels)
         self.update(weighted_sum((generative, 1.0), (told, self.hybrid.weight)))
         self.loss += torch.nn.functional.nll_loss(log_probs, labels, ignore_index=UNLABELLED, reduction="sum")

@@ -24,11 +24,11 @@ from wakesleep.learning.momentum import Gradients, apply_update
 from wakesleep.learning.records import Pass
 from wakesleep.learning.state import EpochState, RunningMean
 from wakesleep.model.dbn import DBN
-from wakesleep.model.units import pick
 from wakesleep.sampling.gibbs import random_hidden, restarted
 from wakesleep.sources import cases as rows
 from wakesleep.sources.cases import one_hot
 from wakesleep.sources.minibatches import Resident
+from wakesleep.units import sample_categorical
 
 UNLABELLED = rows.UNLABELLED
 """The label of a case whose label nobody knows; it is inferred, not clamped."""
@@ -59,7 +59,7 @@ def label_states(dbn: DBN, total_input: Tensor, labels: Tensor | None, rng: torc
     dtype = dbn.memory.weight.dtype
     if labels is not None and (complete or (ops.of(labels).synchronous and not bool((labels == UNLABELLED).any()))):
         return one_hot(labels, dbn.labels, dtype)
-    drawn = pick(torch.softmax(dbn.memory.group_scores(total_input, dbn.label_columns), 1), rng)
+    drawn = sample_categorical(torch.softmax(dbn.memory.group_scores(total_input, dbn.label_columns), 1), rng)
     if labels is not None:
         drawn = torch.where(labels == UNLABELLED, drawn, labels)
     return one_hot(drawn, dbn.labels, dtype)
@@ -117,9 +117,10 @@ def _positive_phase(
     else:
         memory.hidden.mean(total_input, out=out)
     if not (dbn.labels and config.label_first):
-        return memory.hidden.sample(out, rng)
+        return memory.hidden.sample_from_mean(out, rng)
     redrawn = label_states(dbn, total_input, None, rng)
-    return memory.hidden.sample(memory.hidden.mean(total_input.addmm_(redrawn, memory.weight[penultimate:]), out=total_input), rng)
+    total_input.addmm_(redrawn, memory.weight[penultimate:])
+    return memory.hidden.mean_and_sample(total_input, rng, mean=total_input)[1]
 
 
 def _negative_phase(
@@ -131,7 +132,7 @@ def _negative_phase(
     """
     fixed = one_hot(held.clamp(min=0), dbn.labels, top.dtype) if held is not None and dbn.labels else None
     for _ in range(steps):
-        dbn.memory.sample_visible(top, rng, out=model, soft=not config.sample_labels)
+        dbn.memory.sample_visible(top, rng, out=model, at_mean=() if config.sample_labels else ("label",))
         if fixed is not None and held is not None:
             free = model[len(model) - len(held) :, dbn.label_columns]
             free.copy_(torch.where((held == UNLABELLED).unsqueeze(1), free, fixed))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +13,15 @@ from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_arguments
 from wakesleep.model.directed import DirectedLayer
 from wakesleep.model.rbm import RBM
-from wakesleep.model.units import Bernoulli, Groups, Softmax
+from wakesleep.units import Bernoulli, Categorical, Groups
 
 
 class DBN(nn.Module):
     """Recognition and generative pathways of directed layers, and an associative memory: an RBM that may hold labels.
 
-    `sizes` runs from the pixels to the top, e.g. (784, 500, 500, 2000); with `labels=10` the memory joins a softmax of 10 to its 500
-    visible units: 510 <-> 2000. Each layer has a recognition and a generative bias; the weights of the two pathways start tied (one
-    matrix read both ways) and `untie` gives each its own. Source: Hinton, Osindero & Teh (2006), figure 1.
+    `sizes` runs from the pixels to the top, e.g. (784, 500, 500, 2000); with `labels=10` the memory's visible units are
+    Groups(features=Bernoulli(500), label=Categorical(10)): 510 <-> 2000. Each layer has a recognition and a generative bias; the weights of
+    the two pathways start tied (one matrix read both ways) and `untie` gives each its own. Source: Hinton, Osindero & Teh (2006), figure 1.
 
     Raises:
         ConfigError: fewer than two layers, a size below 1, or a single label.
@@ -42,7 +42,7 @@ class DBN(nn.Module):
             self.recognition.append(DirectedLayer(pair.hidden, pair.weight, pair.hidden_bias))
             self.generative.append(DirectedLayer(pair.visible, pair.weight, pair.visible_bias, downward=True))
         features = Bernoulli(self.sizes[-2])
-        visible = Groups((features, Softmax(self.labels))) if self.labels else features
+        visible = Groups(features=features, label=Categorical(self.labels)) if self.labels else features
         self.memory = RBM(visible, self.sizes[-1], rng=rng, weight_std=weight_std)
 
     @property
@@ -99,7 +99,29 @@ class DBN(nn.Module):
         """Return what the memory's top units hear from penultimate activities (N, features) alone, no label on: (N, top)."""
         return affine(features, self.memory.weight[: self.sizes[-2]], self.memory.hidden_bias)
 
+    def memory_free_energy(self, features: Tensor) -> Tensor:
+        """Return the memory's free energy of penultimate activities (N, features), any label summed out: (N,), nats."""
+        memory = self.memory
+        if not self.labels:
+            return memory.free_energy(features)
+        total_input = self.top_input(features)
+        scores = memory.group_scores(total_input, self.label_columns)
+        bias = memory.visible_bias[: self.label_columns.start]
+        return -(features @ bias + memory.hidden.log_partition(total_input) + torch.logsumexp(scores, 1))
+
     @property
     def label_columns(self) -> slice:
         """The memory's visible columns that hold the label."""
         return slice(self.sizes[-2], self.sizes[-2] + self.labels)
+
+    def spec(self) -> dict[str, Any]:
+        """Return what is needed to build a net like this one, as JSON can hold it."""
+        return {"class": "DBN", "sizes": list(self.sizes), "labels": self.labels, "tied": self.tied}
+
+    @classmethod
+    def from_spec(cls, spec: dict[str, Any]) -> DBN:
+        """Return a net like the one that `spec` described, its parameters yet to be filled."""
+        dbn = cls(spec["sizes"], labels=spec["labels"], rng=torch.Generator())
+        if not spec["tied"]:
+            dbn.untie()
+        return dbn

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wakesleep.compute.ops import affine
 from wakesleep.model.layers import conditional_mean, sample_conditional
-from wakesleep.model.units import Units
+from wakesleep.units import Units
 
 
 class Delta(NamedTuple):
@@ -25,6 +25,8 @@ class DirectedLayer(nn.Module):
     `weight` is kept in the recognition direction, (below, above). A generative layer reads it `downward`, transposed: this is how the
     two pathways of a deep belief net can share one matrix until they are untied.
     """
+
+    units: Units
 
     def __init__(self, units: Units, weight: nn.Parameter, bias: nn.Parameter, *, downward: bool = False) -> None:
         super().__init__()

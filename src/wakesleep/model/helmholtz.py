@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_arguments
 from wakesleep.model.directed import DirectedLayer
 from wakesleep.model.rbm import check_spread
-from wakesleep.model.units import Bernoulli
+from wakesleep.units import Bernoulli
 
 
 class Helmholtz(nn.Module):
@@ -50,8 +50,7 @@ class Helmholtz(nn.Module):
 
     def dream(self, count: int, rng: torch.Generator) -> list[Tensor]:
         """Return states of `count` dreams, one (N, units) a layer, from the pixels to the top, which is drawn from its biases."""
-        top = Bernoulli(self.sizes[-1])
-        layers = [top.sample(torch.sigmoid(self.top_bias).expand(count, -1), rng, out=self.top_bias.new_empty(count, self.sizes[-1]))]
+        layers = [self.recognition[-1].units.sample(self.top_bias.expand(count, -1).contiguous(), rng)]
         for layer in reversed(self.generative):
             layers.append(layer.sample(layers[-1], rng))
         return layers[::-1]
@@ -67,6 +66,15 @@ class Helmholtz(nn.Module):
         """Return log q(hidden layers | pixels) of binary states, one (N, units) a layer from the pixels up: (N,), nats a case."""
         terms = zip(self.recognition, layers[:-1], layers[1:], strict=True)
         return torch.stack([_log_prob(layer.total_input(below), above) for layer, below, above in terms]).sum(0)
+
+    def spec(self) -> dict[str, Any]:
+        """Return what is needed to build a machine like this one, as JSON can hold it."""
+        return {"class": "Helmholtz", "sizes": list(self.sizes)}
+
+    @classmethod
+    def from_spec(cls, spec: dict[str, Any]) -> Helmholtz:
+        """Return a machine like the one that `spec` described, its parameters yet to be filled."""
+        return cls(spec["sizes"], rng=torch.Generator())
 
 
 def _log_prob(total_input: Tensor, states: Tensor) -> Tensor:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+
 import torch
 from torch import Tensor
 
 from wakesleep.compute import ops
-from wakesleep.model.units import Bernoulli, Groups, Softmax, Units
+from wakesleep.units import Groups, Units
 
 
 def conditional_mean(units: Units, states: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:
     """Return E[units | states] = mean(s W + b), (N, to), for states (N, from), weight (from, to) and bias (to,); to `out` where given."""
     try:
-        if n_bernoulli := _n_bernoulli(units):
+        if n_bernoulli := units.n_bernoulli:
             mean = states.new_empty(len(states), units.size) if out is None else out
             ops.of(weight).bernoulli_layer(states, weight, bias, n_bernoulli, mean=mean)
-            return _finish(units, mean)
+            for _, part, columns in _other_parts(units):
+                part.mean(mean[..., columns], out=mean[..., columns])
+            return mean
         total_input = ops.of(weight).affine(states, weight, bias, out)
     except ops.MISFITS:
         ops.require_fit(states, weight)
@@ -31,47 +35,50 @@ def sample_conditional(
     rng: torch.Generator,
     mean: Tensor | None = None,
     out: Tensor | None = None,
-    soft: bool = False,
+    at_mean: Collection[str] = (),
 ) -> Tensor:
-    """Return states of the units drawn from E[units | states], (N, to), which is left in `mean` where given.
+    """Return states of the units drawn from p(units | states), (N, to), to `out` where given; E[units | states] is left in `mean` where given.
 
-    `soft` leaves softmax groups at their probabilities.
+    Groups whose names are in `at_mean` are left at their mean.
     """
     if not isinstance(states, Tensor):
         ops.require_fit(states, weight)
-    n_bernoulli = _n_bernoulli(units)
-    if n_bernoulli:
+    try:
+        if not units.n_bernoulli or (isinstance(units, Groups) and units.names[0] in at_mean):
+            total_input = ops.of(weight).affine(states, weight, bias, mean)
+            return _sample_parts(units, total_input, rng, out, at_mean)
         sample = states.new_empty(len(states), units.size) if out is None else out
-        try:
-            ops.of(weight).bernoulli_layer(states, weight, bias, n_bernoulli, mean=mean, sample=sample, rng=rng)
-        except ops.MISFITS:
-            ops.require_fit(states, weight)
-            raise
-        if mean is not None:
-            _finish(units, mean)
-        return _finish(units, sample, None if soft else rng)
-    probs = conditional_mean(units, states, weight, bias, out=mean)
-    if not (soft and isinstance(units, Groups)):
-        return units.sample(probs, rng, out=out)
-    sample = torch.empty_like(probs) if out is None else out
-    for part, columns in zip(units.parts, units.slices, strict=True):
-        if isinstance(part, Softmax):
-            sample[..., columns] = probs[..., columns]
+        ops.of(weight).bernoulli_layer(states, weight, bias, units.n_bernoulli, mean=mean, sample=sample, rng=rng)
+    except ops.MISFITS:
+        ops.require_fit(states, weight)
+        raise
+    for name, part, columns in _other_parts(units):
+        total_input = sample[..., columns].clone()
+        means = total_input if mean is None else mean[..., columns]
+        if name in at_mean:
+            sample[..., columns] = part.mean(total_input, out=means)
         else:
-            part.sample(probs[..., columns], rng, out=sample[..., columns])
+            part.mean_and_sample(total_input, rng, mean=means, out=sample[..., columns])
     return sample
 
 
-def _n_bernoulli(units: Units) -> int:
-    """Return how many of the first columns are binary units."""
-    first = units.parts[0] if isinstance(units, Groups) else units
-    return first.size if isinstance(first, Bernoulli) else 0
+def _sample_parts(units: Units, total_input: Tensor, rng: torch.Generator, out: Tensor | None, at_mean: Collection[str]) -> Tensor:
+    """Return states given total inputs (N, to), in whose place means are left."""
+    if not (at_mean and isinstance(units, Groups)):
+        return units.mean_and_sample(total_input, rng, mean=total_input, out=out)[1]
+    sample = torch.empty_like(total_input) if out is None else out
+    for name, part, columns in zip(units.names, units.parts, units.slices, strict=True):
+        here = total_input[..., columns]
+        if name in at_mean:
+            sample[..., columns] = part.mean(here, out=here)
+        else:
+            part.mean_and_sample(here, rng, mean=here, out=sample[..., columns])
+    return sample
 
 
-def _finish(units: Units, values: Tensor, rng: torch.Generator | None = None) -> Tensor:
-    """Turn the total inputs of all parts but the first (N, units), in place, into means, or, with `rng`, into states."""
-    for part, columns in list(zip(units.parts, units.slices, strict=True))[1:] if isinstance(units, Groups) else []:
-        group = values[..., columns]
-        mean = part.mean(group)
-        group.copy_(mean if rng is None else part.sample(mean, rng))
-    return values
+def _other_parts(units: Units) -> Iterator[tuple[str, Units, slice]]:
+    """Yield the parts of a layer, with names and columns, that `bernoulli_layer` leaves at their total input."""
+    if isinstance(units, Groups):
+        for name, part, columns in zip(units.names, units.parts, units.slices, strict=True):
+            if columns.stop > units.n_bernoulli:
+                yield name, part, columns

@@ -1,12 +1,13 @@
-"""Generation: let the memory settle, with the label clamped or free, then one generative down-pass shows what it thinks of.
+"""Generation: let the memory settle, with the label clamped or free, then one generative down-pass.
 
 Source: Hinton, Osindero & Teh (2006), section 7 ("looking into the mind of a neural network").
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +18,16 @@ from wakesleep.foundation.values import check_arguments
 from wakesleep.model.dbn import DBN
 from wakesleep.sampling.gibbs import Chains, Clamp, Sampler, random_hidden, run
 from wakesleep.sources import cases as rows
+
+RENAMED = {"show": "decode", "through": "reconstruct_per_layer", "undecided": "uniform_labels"}
+
+
+def __getattr__(name: str) -> Any:
+    """Return what older versions called by another name, with a warning."""
+    if name not in RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"dreams.{name} is called {RENAMED[name]} now", DeprecationWarning, stacklevel=2)
+    return globals()[RENAMED[name]]
 
 
 class Dream(NamedTuple):
@@ -49,7 +60,7 @@ def label_clamp(dbn: DBN, labels: Tensor, count: int) -> Clamp:
 def label_mixture(dbn: DBN, shares: Tensor) -> Clamp:
     """Return the clamp that holds the memory's label units at `shares` (N, labels), e.g. a half each for a 4 and a 9.
 
-    The energy is linear in the label, so that shares s_y make the top units hear b + pen W + sum_y s_y W_y: the memory is asked for
+    The energy is linear in the label, so that shares s_y make the top units hear b + penultimate W + sum_y s_y W_y: the memory is asked for
     what two labels agree on, p(v, h) ~ prod_y p(v, h | y)^s_y.
 
     Raises:
@@ -68,8 +79,8 @@ def label_mixture(dbn: DBN, shares: Tensor) -> Clamp:
     return Clamp(mask, values)
 
 
-def show(dbn: DBN, chains: Chains, rng: torch.Generator) -> Dream:
-    """Return the chains' thought as pictures: one down-pass of sampled features to pixel probabilities."""
+def decode(dbn: DBN, chains: Chains, rng: torch.Generator) -> Dream:
+    """Return the chains as pictures: one down-pass of the sampled features to pixel probabilities."""
     labels = chains.visible[:, dbn.label_columns].argmax(1) if dbn.labels else None
     if not dbn.generative:  # the memory stands on the pixels themselves
         return Dream(dbn.memory.visible_probs(chains.hidden)[:, : dbn.sizes[-2]], labels, chains)
@@ -91,7 +102,7 @@ def dream(
     if count < 1:
         raise ConfigError(f"{count} dreams: expected at least 1")
     clamp = label_clamp(dbn, labels, count) if labels is not None else None
-    return show(dbn, sampler(dbn.memory, random_hidden(dbn.memory, count, rng), steps, rng, clamp), rng)
+    return decode(dbn, sampler(dbn.memory, random_hidden(dbn.memory, count, rng), steps, rng, clamp), rng)
 
 
 @check_arguments
@@ -118,20 +129,20 @@ def frames(
     for done in range(0, steps, every):
         chains = sampler(dbn.memory, hidden, min(every, steps - done), rng, clamp)
         hidden = chains.hidden
-        yield show(dbn, chains, rng)
+        yield decode(dbn, chains, rng)
 
 
 def activities(dbn: DBN, chains: Chains, rng: torch.Generator) -> list[Tensor]:
     """Return what every layer does in a dream, pixels first: probabilities (N, pixels), states (N, units) up to the top, labels last if any."""
-    pen = chains.visible[:, : dbn.sizes[-2]]
-    layers = [*dbn.down(pen, rng), chains.hidden]
+    penultimate = chains.visible[:, : dbn.sizes[-2]]
+    layers = [*dbn.down(penultimate, rng), chains.hidden]
     return [*layers, chains.visible[:, dbn.label_columns]] if dbn.labels else layers
 
 
 def reconstruct(dbn: DBN, images: Tensor) -> Tensor:
     """Return what the net sees in `images` (N, pixels in [0, 1]): up, once through the memory, and down, all in probabilities."""
-    pen = dbn.up(_pictures(dbn, images))[-1]
-    total = dbn.top_input(pen)
+    penultimate = dbn.up(_pictures(dbn, images))[-1]
+    total = dbn.top_input(penultimate)
     if dbn.labels:
         total += dbn.memory.weight[dbn.label_columns].mean(0)
     again = dbn.memory.visible_probs(dbn.memory.hidden.mean(total))[:, : dbn.sizes[-2]]
@@ -144,7 +155,7 @@ def imagine(dbn: DBN, images: Tensor, labels: Tensor, *, rng: torch.Generator, s
     images = _pictures(dbn, images)
     clamp = label_clamp(dbn, labels, len(images))
     hidden = top_states(dbn, images, clamp.values[:, dbn.label_columns], rng)
-    return show(dbn, run(dbn.memory, hidden, steps, rng, clamp), rng).pixels
+    return decode(dbn, run(dbn.memory, hidden, steps, rng, clamp), rng).pixels
 
 
 def _pictures(dbn: DBN, images: Tensor, *, missing: bool = False) -> Tensor:
@@ -156,10 +167,10 @@ def _pictures(dbn: DBN, images: Tensor, *, missing: bool = False) -> Tensor:
 def top_states(dbn: DBN, images: Tensor, shares: Tensor, rng: torch.Generator) -> Tensor:
     """Return top states (N, top) drawn where an up-pass of `images` (N, pixels in [0, 1]) and label shares (N, labels) lead."""
     visible = torch.cat([dbn.up(images, rng)[-1], shares], 1)
-    return dbn.memory.hidden.sample(dbn.memory.hidden_probs(visible), rng)
+    return dbn.memory.sample_hidden(visible, rng)
 
 
-def through(dbn: DBN, images: Tensor) -> list[Tensor]:
+def reconstruct_per_layer(dbn: DBN, images: Tensor) -> list[Tensor]:
     """Return `images` (N, pixels in [0, 1]) as each layer in turn knows them: up to it and down again, in probabilities, (N, pixels) each.
 
     The last of them has gone through the memory, see `reconstruct`.
@@ -204,17 +215,17 @@ def inpaint(
     known = torch.as_tensor(known, device=images.device).to(torch.bool) & ~images.isnan()
     clamp = label_clamp(dbn, labels, len(images)) if labels is not None else None
     start = torch.rand(images.shape, generator=rng, device=images.device, dtype=images.dtype)
-    shares = clamp.values[:, dbn.label_columns] if clamp else undecided(dbn, len(images))
+    shares = clamp.values[:, dbn.label_columns] if clamp else uniform_labels(dbn, len(images))
     if not dbn.generative:  # the memory stands on the pixels: its own chain, with the known ones clamped
         hidden = top_states(dbn, torch.where(known, images, start), shares, rng)
         clamp = _with_pixels(dbn, images, known, clamp)
-        return torch.where(known, images, show(dbn, run(dbn.memory, hidden, sweeps * steps, rng, clamp), rng).pixels)
+        return torch.where(known, images, decode(dbn, run(dbn.memory, hidden, sweeps * steps, rng, clamp), rng).pixels)
     pixels = start
     for _ in range(sweeps):
         picture = torch.where(known, images, torch.bernoulli(pixels, generator=rng))
         chains = fill_step(dbn, picture, shares, rng=rng, clamp=clamp, steps=steps)
         shares = chains.visible[:, dbn.label_columns]
-        pixels = show(dbn, chains, rng).pixels
+        pixels = decode(dbn, chains, rng).pixels
     return torch.where(known, images, pixels)
 
 
@@ -226,7 +237,7 @@ def _with_pixels(dbn: DBN, images: Tensor, known: Tensor, clamp: Clamp | None) -
     return Clamp(mask, torch.cat([images.nan_to_num(), label.values[:, pixels:]], 1))
 
 
-def undecided(dbn: DBN, count: int) -> Tensor:
+def uniform_labels(dbn: DBN, count: int) -> Tensor:
     """Return label shares of `count` chains that favour no label, (count, labels)."""
     return dbn.memory.weight.new_full((count, dbn.labels), 1 / max(dbn.labels, 1))
 

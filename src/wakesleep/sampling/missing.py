@@ -6,54 +6,43 @@ samples of p(unknown | known), and what follows from a case is averaged over the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_arguments
 from wakesleep.model.rbm import RBM
-from wakesleep.model.units import Softmax, Units, columns_of
-from wakesleep.sampling.gibbs import Clamp, gibbs_step
-from wakesleep.sources import cases as rows
+from wakesleep.sampling.gibbs import Clamp, gibbs_step, random_hidden, run
+from wakesleep.units import Bernoulli, Context, Groups, Units
 
 CHUNK = 2000
 
 
 def begin(cases: Tensor, rng: torch.Generator, units: Units | None = None) -> Tensor:
-    """Fill NaN in `cases` (N, D), in place, with draws from each column's mean (1/2 where nothing is known); return what is known (N, D).
+    """Fill NaN in `cases` (N, D), in place, with draws from what is known of each column; return what is known (N, D).
 
-    `units` say which columns are softmax groups, of which one unit is drawn; by default all are binary.
+    How they are drawn is for the `units` to say, see `Units.fill`; by default all are binary.
 
     Raises:
-        DataError: a softmax group that is known in part.
+        DataError: a categorical site that is known in part.
     """
     known = ~torch.isnan(cases)
-    means = torch.nan_to_num(torch.nanmean(cases, 0), nan=0.5)
-    cases.copy_(torch.where(known, cases, torch.empty_like(cases).uniform_(generator=rng).lt_(means)))
-    for columns in columns_of(units, Softmax) if units is not None else []:
-        group, whole = cases[:, columns], known[:, columns].all(1)
-        partly = known[:, columns].any(1) & ~whole
-        if bool(partly.any()):
-            raise DataError(
-                f"{int(partly.sum())} of {len(cases)} cases know the softmax group of columns {columns.start} to {columns.stop - 1} in part; "
-                "give all of its columns, or NaN in each"
-            )
-        shares = means[columns] if bool(whole.any()) else torch.ones_like(means[columns])
-        drawn = Softmax(group.shape[1]).sample((shares / shares.sum()).expand_as(group).contiguous(), rng)
-        group.copy_(torch.where(whole[:, None], group, drawn))
+    (units or Bernoulli(cases.shape[1])).fill(cases, known, rng)
     return known
 
 
-def refill(rbm: RBM, cases: Tensor, known: Tensor, rng: torch.Generator, steps: int = 1) -> None:
+def refill(rbm: RBM, cases: Tensor, known: Tensor, rng: torch.Generator, steps: int = 1, context: Context | None = None) -> None:
     """Move what is not `known` (N, D) of `cases` (N, visible units), in place, `steps` Gibbs steps on with the rest clamped."""
     for start in range(0, len(cases), CHUNK):
-        part, clamp = cases[start : start + CHUNK], known[start : start + CHUNK]
+        rows = slice(start, start + CHUNK)
+        part, clamp, own = cases[rows], Clamp(known[rows], cases[rows]), None if context is None else context.rows(rows)
         visible = part
         for _ in range(steps):
-            hidden = rbm.hidden.sample(rbm.hidden_probs(visible), rng)
-            visible = gibbs_step(rbm, hidden, rng, Clamp(clamp, part)).visible
+            hidden = rbm.sample_hidden(visible, rng, context=own)
+            visible = gibbs_step(rbm, hidden, rng, clamp, context=own).visible
         part.copy_(visible)
 
 
@@ -77,12 +66,12 @@ def impute(rbm: RBM, cases: Tensor, rng: torch.Generator, *, steps: int = 100, m
 
     Raises:
         ConfigError: steps below 2.
-        DataError: cases that do not fit the machine, values out of range, a softmax group that is known in part.
+        DataError: cases that do not fit the machine, values out of range, a categorical site that is known in part.
     """
     if steps < 2:
         raise ConfigError(f"{steps} Gibbs steps: expected at least 2")
     if not checked:
-        cases = rows.as_probs(rows.as_cases(cases, rbm.visible.size, rbm.weight, rng=rng, missing=True)).to(rbm.weight.dtype)
+        cases = rbm.as_cases(cases, rng=rng, missing=True)
     filled = cases.clone()
     known = begin(filled, rng, rbm.visible)
     refill(rbm, filled, known, rng, steps // 2)
@@ -90,5 +79,27 @@ def impute(rbm: RBM, cases: Tensor, rng: torch.Generator, *, steps: int = 100, m
     for _ in range(steps - steps // 2):
         refill(rbm, filled, known, rng)
         if mean:
-            total += rbm.visible_probs(rbm.hidden.sample(rbm.hidden_probs(filled), rng))
+            total += rbm.visible_probs(rbm.sample_hidden(filled, rng))
     return torch.where(known, filled, total / (steps - steps // 2)) if mean else filled
+
+
+@check_arguments
+def recall(rbm: RBM, known: Mapping[str, Tensor], rng: torch.Generator, *, steps: int = 100, mean: bool = True) -> dict[str, Tensor]:
+    """Return all visible groups by name, those that are not `known` after `steps` Gibbs steps: E[v | known], or states where not `mean`.
+
+    `known` holds states (N, columns of the group) of some groups. The mean is that of p(v | h) over the second half of the steps.
+
+    Raises:
+        ConfigError: a layer without named groups, no such group, steps below 2.
+        DataError: nothing known, or states of another shape.
+    """
+    if steps < 2:
+        raise ConfigError(f"{steps} Gibbs steps: expected at least 2")
+    clamp = Clamp.of_groups(rbm, known)
+    chains = run(rbm, random_hidden(rbm, len(clamp.values), rng), steps // 2, rng, clamp)
+    total = torch.zeros_like(chains.visible)
+    for _ in range(steps - steps // 2):
+        total += rbm.visible_probs(chains.hidden)
+        chains = run(rbm, chains.hidden, 1, rng, clamp)
+    groups = cast(Groups, rbm.visible)
+    return groups.split(clamp.put(total / (steps - steps // 2)) if mean else chains.visible)

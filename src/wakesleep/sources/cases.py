@@ -69,11 +69,19 @@ def draw_binary(cases: Tensor, rng: torch.Generator) -> Tensor:
     return torch.rand(probs.shape, generator=rng, device=rng.device).to(probs.device).lt_(probs)
 
 
-def as_cases(cases: Any, width: int, like: Tensor, *, rng: torch.Generator | None = None, missing: bool = False) -> Any:
+def as_cases(
+    cases: Any,
+    width: int,
+    like: Tensor,
+    *,
+    rng: torch.Generator | None = None,
+    missing: bool = False,
+    limits: tuple[float, float] | None = (0.0, 1.0),
+) -> Any:
     """Return cases (N, width) as a tensor, or as the `Rows` that came, once they are seen to be fit for a model with the parameter `like`.
 
-    uint8 are pixels from 0 to 255; all other kinds of numbers must lie in [0, 1]. Arrays of NumPy, and whatever it makes an array of, go to
-    the model's device; tensors must be there, and `rng` too.
+    uint8 are pixels from 0 to 255; all other kinds of numbers must lie in [0, 1], unless `limits` is None. Arrays of
+    NumPy, and whatever it makes an array of, go to the model's device; tensors must be there, and `rng` too.
 
     Raises:
         DataError: another shape or device, no cases, numbers that are not real, NaN (unless `missing`), infinity, or values out of range.
@@ -89,7 +97,7 @@ def as_cases(cases: Any, width: int, like: Tensor, *, rng: torch.Generator | Non
         raise DataError(f"cases of shape {shape} came to a model of {width} visible units; expected (N, {width}), at least one case{cure}")
     if some.device != like.device:
         raise DataError(f"cases on {some.device} came to a model on {like.device}; move them: cases.to({str(like.device)!r})")
-    _check_values(cases, missing)
+    _check_values(cases, missing, limits is not None)
     return cases
 
 
@@ -117,8 +125,8 @@ def from_array(values: object, what: str, like: Tensor | None = None) -> Tensor:
     return tensor.to(like.device, like.dtype if tensor.is_floating_point() else None)
 
 
-def _check_values(cases: Any, missing: bool) -> None:
-    """Raise DataError unless cases (N, D) hold pixels, uint8 from 0 to 255, or numbers in [0, 1]; NaN pass where `missing`."""
+def _check_values(cases: Any, missing: bool, limited: bool = True) -> None:
+    """Raise DataError unless cases (N, D) hold pixels, uint8, or numbers (in [0, 1] where `limited`); NaN pass where `missing`."""
     if cases.dtype == torch.bool:
         return
     if cases.dtype.is_complex:
@@ -134,7 +142,7 @@ def _check_values(cases: Any, missing: bool) -> None:
     if cases.dtype == torch.uint8:
         if high == 1:  # read as 0 to 255, binary cases would be all but black
             raise DataError("cases are uint8 but run from 0 to 1; uint8 means pixels from 0 to 255: give binary cases as cases.bool()")
-    elif low < -SLACK or high > 1 + SLACK:
+    elif limited and (low < -SLACK or high > 1 + SLACK):
         cure = "divide by 255" if low >= 0 and high <= 255 else "scale them with (cases - cases.min()) / (cases.max() - cases.min())"
         raise DataError(f"cases run from {low:.7g} to {high:.7g}; expected [0, 1], or uint8 for 0 to 255: {cure}")
 
@@ -196,6 +204,15 @@ def chunks(cases: Tensor | Rows, size: int = 2000) -> Iterator[Tensor]:
     """Yield `cases` in consecutive pieces of at most `size` rows, as probabilities, so that memory stays flat."""
     for start in range(0, len(cases), size):
         yield as_probs(cases[start : start + size])
+
+
+def moments(cases: Tensor | Rows) -> tuple[Tensor, Tensor]:
+    """Return the mean and the variance of each column of `cases` (N, D) as probabilities or numbers: (D,) each, float64."""
+    total = square = torch.zeros((), dtype=torch.float64)
+    for chunk in chunks(cases):
+        total, square = total.to(chunk.device) + chunk.sum(0).double(), square.to(chunk.device) + chunk.double().square().sum(0)
+    mean = total / len(cases)
+    return mean, (square / len(cases) - mean.square()).clamp(min=0)
 
 
 def order(labels: Tensor | None, n: int, rng: torch.Generator, weights: Tensor | None = None) -> Tensor:

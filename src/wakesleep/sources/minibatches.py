@@ -11,6 +11,7 @@ from torch import Tensor
 from wakesleep.compute import distributed
 from wakesleep.sources import cases as rows
 from wakesleep.sources.cases import Rows
+from wakesleep.sources.context import Context
 from wakesleep.sources.shards import Shards
 
 
@@ -45,13 +46,19 @@ class Resident:
     """Cases (N, D) that the device holds, with labels (N,) where there are some: one chunk a pass.
 
     Minibatches are the numbers of their cases, (n,). They are balanced by `classes` (N,), and `weights` (N,) say how often a case
-    is shown, relative to the others.
+    is shown, relative to the others. The `context` is what units take for fixed of each case, (N, ...).
     """
 
     def __init__(
-        self, cases: Tensor | Rows, labels: Tensor | None = None, *, classes: Tensor | None = None, weights: Tensor | None = None
+        self,
+        cases: Tensor | Rows,
+        labels: Tensor | None = None,
+        *,
+        classes: Tensor | None = None,
+        weights: Tensor | None = None,
+        context: Context | None = None,
     ) -> None:
-        self.cases, self.labels, self.classes, self.weights = cases, labels, classes, weights
+        self.cases, self.labels, self.classes, self.weights, self.context = cases, labels, classes, weights, context
         self.capturable = isinstance(cases, Tensor)
 
     def __len__(self) -> int:
@@ -66,6 +73,10 @@ class Resident:
         """Yield the numbers of the cases of each minibatch, (n,)."""
         for index in torch.split(rows.order(self.classes, len(self), rng, self.weights), size):
             yield (index,)
+
+    def context_of(self, index: Tensor) -> Context | None:
+        """Return the context of the cases `index` (n,)."""
+        return None if self.context is None else self.context.rows(index)
 
     def gather(self, index: Tensor, out: Tensor) -> Tensor:
         """Write the cases `index` (n,) to `out` (n, D), as probabilities."""
