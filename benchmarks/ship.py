@@ -76,13 +76,13 @@ def ship(options: Options, command: str) -> dict[str, Any]:
         "date": datetime.now(UTC).date().isoformat(),
     }
     header = {name: value for name, value in model.header.items() if name in ("shape", "classes", "ink_field", "preparation", "seed")}
-    header |= {"data_path": about["data_path"] if about["data_path"] in KNOWN else "", "card": card, "dbn": checkpoint.dbn_header(model.dbn)}
-    tensors = {f"dbn/{name}": tensor.half() for name, tensor in checkpoint.dbn_tensors(model.dbn).items()}
-    size = sum(tensor.numel() * 2 for tensor in tensors.values())
+    header |= {"data_path": about["data_path"] if about["data_path"] in KNOWN else "", "card": card}
+    rounded = model.dbn.half()
+    size = sum(tensor.numel() * 2 for tensor in checkpoint.model_tensors(rounded).values())
     if size > MOST_BYTES:
         raise CheckpointError(f"{size:,} bytes of weights; at most {MOST_BYTES:,} ship with the package: take a smaller net")
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.save_tensors(options.out, tensors, {**header, "net_classes": None}, "model")
+    checkpoint.save_model(options.out, rounded, None, header)
     options.out.chmod(0o644)
     options.out.with_name("MODEL.md").write_text(_words(card, model.dbn.sizes, model.dbn.labels, size), encoding="utf-8")
     return card

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wakesleep import units as units
     from wakesleep.checkpoint import load as load
     from wakesleep.checkpoint import load_model as load_model
+    from wakesleep.checkpoint import save as save
     from wakesleep.data import Preparation as Preparation
     from wakesleep.data import distort as distort
     from wakesleep.data import load as load_data  # noqa: F401
@@ -78,6 +79,7 @@ _WHERE = {
     "bound": ("judging.bound", None),
     "ais": ("judging.ais", None),
     "load": ("checkpoint", "load"),
+    "save": ("checkpoint", "save"),
     "load_model": ("checkpoint", "load_model"),
     "load_data": ("data", "load"),
     "PictureOptions": ("foundation.options", "PictureOptions"),

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -250,7 +250,7 @@ def resume(folder: Path, dataset: Dataset, device: torch.device) -> Job:
     mine = f"rank-{distributed.rank()}/"
     tensors |= {name.removeprefix(mine): tensor for name, tensor in tensors.items() if name.startswith(mine)}
     parts = checkpoint.unflatten({name: tensor.to(device) for name, tensor in tensors.items()}, header["values"])
-    job.dbn = checkpoint.build_dbn(parts["dbn"], header["dbn"], path).to(device)
+    job.dbn = cast(DBN, checkpoint.build(checkpoint.specs(header, tensors, path).get("dbn", {}), parts["dbn"], path).to(device))
     for name, net_tensors in parts.get("net", {}).items():
         job.nets[name] = backprop.feed_forward((*job.dbn.sizes, len(dataset.classes)), device)
         checkpoint.fill(job.nets[name], net_tensors, [], path)
@@ -266,7 +266,7 @@ def resume(folder: Path, dataset: Dataset, device: torch.device) -> Job:
 def _save(job: Job) -> None:
     """Write the checkpoint: nets, state of the stage, generator, and how far the metrics go."""
     tensors, values = checkpoint.flatten({"state": job.state} if job.state is not None else {})
-    tensors |= {f"dbn/{name}": tensor for name, tensor in checkpoint.dbn_tensors(job.dbn).items()}
+    tensors |= {f"dbn/{name}": tensor for name, tensor in checkpoint.model_tensors(job.dbn).items()}
     for name, net in job.nets.items():
         tensors |= {f"net/{name}/{inner}": tensor for inner, tensor in net.state_dict().items()}
     if job.rng is not None and job.state is not None:
@@ -278,12 +278,13 @@ def _save(job: Job) -> None:
         return
     header = {"values": values, "position": job.position, "lines": job.lines, "seconds": job.seconds, **_header(job)}
     header["ranks"] = distributed.ranks()
+    models: dict[str, nn.Module] = {"dbn": job.dbn} | ({"net": job.nets["backprop"]} if "backprop" in job.nets else {})
+    header["models"] = {name: checkpoint.model_spec(model) for name, model in models.items()}
     checkpoint.save_tensors(job.folder / "checkpoint.safetensors", tensors, header, "checkpoint")
 
 
 def _header(job: Job) -> dict[str, Any]:
     return {
-        "dbn": checkpoint.dbn_header(job.dbn),
         "shape": list(job.dataset.shape),
         "classes": list(job.dataset.classes),
         "preparation": prepared(job.dataset).as_json(),

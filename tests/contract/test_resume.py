@@ -156,7 +156,7 @@ def test_a_damaged_checkpoint_is_refused_in_words(damage: str, tmp_path: Path, d
         case "garbage":
             path.write_bytes(os.urandom(5000))
         case "header":
-            rewrite(tensors, dbn={"sizes": [3, 3]})
+            rewrite(tensors, models={"dbn": {"class": "DBN", "sizes": [3, 3]}})
         case "shape":
             rewrite({**tensors, "dbn/memory.weight": torch.zeros(2, 2)})
         case "missing":

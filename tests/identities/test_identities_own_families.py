@@ -275,6 +275,15 @@ def test_missing_values_are_filled_in():
     assert bool(filled.isfinite().all())
 
 
+def test_save_and_load(case, tmp_path):
+    rbm, context = case
+    ws.save(rbm, tmp_path / "own.safetensors")
+    again = ws.load(tmp_path / "own.safetensors")
+    assert again.spec() == rbm.spec()
+    data = samples(rbm, context, 20)
+    assert torch.equal(again.free_energy(data, context), rbm.free_energy(data, context))
+
+
 def test_own_units_stand_beside_bernoulli_ones():
     rbm = RBM(Groups(bits=Bernoulli(3), levels=Gaussian(2)), 4, rng=generator(0))
     visible = rbm.sample_visible(rbm.sample_hidden(torch.rand(50, 5, generator=generator(1)), generator(2)), generator(3))

@@ -32,10 +32,9 @@ STATES = {kind.__name__: kind for kind in (CDState, MemoryState, BackpropState, 
 def to_plain(value: Any) -> Any:
     """Return `value` with nets, states and tensors as numpy arrays on the CPU, in dictionaries too."""
     if isinstance(value, DBN):
-        tensors = {name: tensor.cpu().numpy() for name, tensor in checkpoint.dbn_tensors(value).items()}
-        return {NET: {**checkpoint.dbn_header(value), "tensors": tensors}}
+        return {NET: {**value.spec(), "tensors": _arrays(checkpoint.model_tensors(value))}}
     if isinstance(value, nn.Sequential):
-        return {NET: {"feed_forward": net_sizes(value), "tensors": {name: tensor.cpu().numpy() for name, tensor in value.state_dict().items()}}}
+        return {NET: {"feed_forward": checkpoint.net_sizes(value), "tensors": _arrays(value.state_dict())}}
     if isinstance(value, Tensor):
         return {TENSOR: value.detach().cpu().numpy()}
     if isinstance(value, State):
@@ -56,16 +55,16 @@ def from_plain(value: Any) -> Any:
     plain = value[NET]
     tensors = {name: torch.tensor(array) for name, array in plain["tensors"].items()}
     if "feed_forward" not in plain:
-        return checkpoint.build_dbn(tensors, plain, Path("a pickled estimator"))
+        spec = {"class": "DBN", **{name: plain[name] for name in ("sizes", "labels", "tied")}}
+        return checkpoint.build(spec, tensors, Path("a pickled estimator"))
     net = feed_forward(plain["feed_forward"])
     net.load_state_dict(tensors)
     return net
 
 
-def net_sizes(net: nn.Sequential) -> list[int]:
-    """Return the layer sizes of a feed-forward net, inputs first."""
-    linear = [layer for layer in net if isinstance(layer, nn.Linear)]
-    return [linear[0].in_features, *(layer.out_features for layer in linear)]
+def _arrays(tensors: dict[str, Tensor]) -> dict[str, Array]:
+    """Return tensors as arrays on the CPU."""
+    return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
 
 
 def save(estimator: Any, path: Path | str) -> None:

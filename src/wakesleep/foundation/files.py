@@ -21,8 +21,8 @@ from typing import Any
 
 from wakesleep.foundation.errors import CheckpointError
 
-FORMAT = 1
-"""Version of the files of runs and models; a reader refuses newer ones."""
+FORMAT = 2
+"""Version of the files of runs and models; a reader refuses newer ones. 1: version 0.1, which describes a deep belief net alone."""
 HOST = re.sub(r"[^A-Za-z0-9]+", "-", platform.node())
 ABANDONED_AFTER = 24 * 3600.0
 """Seconds after which a temporary file of a writer on another machine counts as abandoned: whether that writer lives cannot be seen."""

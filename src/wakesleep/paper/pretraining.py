@@ -45,7 +45,7 @@ def pretrained(bench: Bench, seed: int, part: str) -> DBN:
     """Return the greedily pretrained net of a seed, from the first cases ("pretrain-50k") or all ("pretrain-60k")."""
     options = _options(bench, (part,))
     mnist.run(options.folder, seed, part, options, bench.dataset, bench.command, bench.config)
-    return checkpoint.load(options.folder / f"seed-{seed}-{part}", bench.device)
+    return checkpoint.load_model(options.folder / f"seed-{seed}-{part}", bench.device).dbn
 
 
 def parts_of(bench: Bench, all_cases: bool) -> tuple[Split, Split | None]:

@@ -195,7 +195,7 @@ def _go_on(here: Path, net: nn.Module, rng: torch.Generator, device: torch.devic
 
 
 def _tensors(net: nn.Module) -> dict[str, Tensor]:
-    return checkpoint.dbn_tensors(net) if isinstance(net, DBN) else dict(net.state_dict())
+    return checkpoint.model_tensors(net)
 
 
 def _score(net: Module, log_probs: LogProbs[Module], split: Split, device: torch.device) -> list[Any]:
