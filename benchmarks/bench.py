@@ -1,4 +1,4 @@
-"""How fast this machine trains, against rivals and against the bare matrix products.
+"""How fast this machine trains, against baselines and against the bare matrix products.
 
 python -m benchmarks.bench --smoke
 """
@@ -19,7 +19,7 @@ import numpy as np
 import tyro
 
 from benchmarks import bench_measure, bench_quality
-from wakesleep.commands import shared
+from wakesleep.cli import shared
 from wakesleep.compute.select import pick_device, pick_precision
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
@@ -27,13 +27,13 @@ from wakesleep.paper import results
 
 
 @dataclass(frozen=True)
-class Bench:
-    """Measure cases per second, the share of what bare matrix products allow, and memory: wakesleep and its rivals, taking turns."""
+class BenchOptions:
+    """Measure cases per second, the share of what bare matrix products allow, and memory: wakesleep and its baselines, taking turns."""
 
     threads: int = 0
     """CPU threads of every contestant; 0 takes as many as there are processors this process may use."""
     rounds: int = 5
-    """Passes that each contestant makes of each piece of work; the median counts."""
+    """Epochs that each contestant makes of each piece of work; the median counts."""
     batches: tuple[int, ...] = (10, 100, 1000)
     """Sizes of minibatches of the single machine; figures are those at 100."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -46,7 +46,7 @@ class Bench:
     data_folder: Path | None = None
     """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
     growth: bool = False
-    """Measure, too, how the cost of a pass grows with cases (to a million), units (to 4096), Gibbs steps and layers: minutes more."""
+    """Measure, too, how the cost of an epoch grows with cases (to a million), units (to 4096), Gibbs steps and layers: minutes more."""
     quality: bool = False
     """Measure, too, how well each contestant learns by CD-1 and PCD, outside the clock: the reconstruction error and log-likelihood of machines
     it trained, on cases none has seen. Minutes more."""
@@ -64,7 +64,7 @@ class Bench:
 
 def main(argv: list[str]) -> int:
     """Measure, save and print; return the exit status."""
-    args = tyro.cli(Bench, description=Bench.__doc__, args=argv)
+    args = tyro.cli(BenchOptions, description=BenchOptions.__doc__, args=argv)
     command = shlex.join(["python", "-m", "benchmarks.bench", *argv])
     shared.check_threads(args.threads)
     if args.rounds < 1:
@@ -77,10 +77,10 @@ def main(argv: list[str]) -> int:
         shared.tell_unused(args, {"machine": "without --out"})
     if not re.fullmatch("[a-z0-9-]*", args.machine):
         raise ConfigError(f"--machine {args.machine!r}: expected small letters, digits and dashes, e.g. laptop-2")
-    size = bench_measure.Plan(threads=args.threads or processors(), rounds=args.rounds, batches=args.batches)
+    size = bench_measure.BenchPlan(threads=args.threads or processors(), rounds=args.rounds, batches=args.batches)
     plan = bench_measure.SMOKE if args.smoke else size
-    coarse = args.precision != "float32" and str(pick_precision(args.precision, pick_device("cpu"))) == "torch.bfloat16"
-    dtypes = ["float32", "bfloat16"] if coarse else ["float32"]
+    reduced = args.precision != "float32" and str(pick_precision(args.precision, pick_device("cpu"))) == "torch.bfloat16"
+    dtypes = ["float32", "bfloat16"] if reduced else ["float32"]
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     with ExitStack() as stack:
         data = None
@@ -98,7 +98,7 @@ def main(argv: list[str]) -> int:
         about |= dict.fromkeys(("rbms", "learnergy"), "skipped: no --peers, the Python of an environment that holds them")
     grown = bench_measure.growth(plan, dtypes[-1], tell) if args.growth else None
     rows = bench_measure.rows(cells, about, plan, command) + (bench_measure.growth_rows(grown, plan, command) if grown else [])
-    notes = {"command": command, "threads": plan.threads, "seeds": [0], "passes": plan.quality_passes, "held_out": plan.held_out}
+    notes = {"command": command, "threads": plan.threads, "seeds": [0], "passes": plan.quality_epochs, "held_out": plan.held_out}
     rows += bench_quality.rows(judged, dtypes[-1], notes)
     rows = [{**row, "load_before": load, "data": args.data} for row in rows]
     if args.out is not None:

@@ -1,6 +1,6 @@
-"""How fast: wakesleep, its rivals and the bare matrix products in one process tree, on the same cases, threads and batch, taking turns.
+"""How fast: wakesleep, its baselines and the bare matrix products in one process tree, on the same cases, threads and batch, taking turns.
 
-Each contestant is a process of its own (`bench_worker.py`) that waits while another works. A round asks every contestant for one pass; a
+Each contestant is a process of its own (`bench_worker.py`) that waits while another works. A round asks every contestant for one epoch; a
 figure is the median over the rounds, a ratio the median of the rounds' ratios, so that a machine that slows down slows both sides. The
 *bound* is what the same matrix products cost PyTorch with nothing around them; where its other library, oneDNN, makes float32 products faster
 and ours are made by it, these products alone take part as well (`onednn`).
@@ -28,7 +28,7 @@ from wakesleep.paper import results
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchPlan:
     """What is measured, and at which size."""
 
     threads: int
@@ -44,9 +44,9 @@ class Plan:
     streamed: int = 40_000
     """Cases on the disk: more than are in memory at once."""
     scale: int = 100
-    """Minibatches in a pass, at a batch of 100: enough that a pass takes some tenths of a second."""
-    quality_passes: int = 10
-    """Passes of a machine that is judged."""
+    """Minibatches in an epoch, at a batch of 100: enough that an epoch takes some tenths of a second."""
+    quality_epochs: int = 10
+    """Epochs of a machine that is judged."""
     held_out: int = 2_000
     """Cases that no machine sees: one half chooses rates, the other judges."""
     temperatures: tuple[int, int] = (300, 3_000)
@@ -57,7 +57,7 @@ class Plan:
     growth_layers: tuple[int, ...] = (1, 2, 3, 4)
 
 
-SMOKE = Plan(
+SMOKE = BenchPlan(
     threads=1,
     rounds=2,
     batches=(10, 100),
@@ -69,7 +69,7 @@ SMOKE = Plan(
     betas=5,
     streamed=300,
     scale=1,
-    quality_passes=2,
+    quality_epochs=2,
     held_out=20,
     temperatures=(10, 50),
     growth_cases=(10, 100, 1000),
@@ -88,7 +88,7 @@ class Contestant(NamedTuple):
     python: str
 
     def can(self, work: str) -> bool:
-        """Return whether it does that kind of work: scikit-learn knows PCD alone, learnergy has none, rivals have no deep belief net."""
+        """Return whether it does that kind of work: scikit-learn knows PCD alone, learnergy has none, baselines have no deep belief net."""
         if self.name == "streaming" or work == "streaming":
             return work == "streaming" and self.name in ("streaming", "wakesleep")
         if self.name == "plain":
@@ -99,7 +99,7 @@ class Contestant(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """One figure of the table: who did what, and the seconds of a pass in each round."""
+    """One figure of the table: who did what, and the seconds of an epoch in each round."""
 
     work: str
     batch: int
@@ -153,17 +153,17 @@ def _workers(contestants: Sequence[Contestant]) -> Iterator[list[Worker]]:
 
 
 def contestants(dtypes: Sequence[str], peers: Path | None) -> list[Contestant]:
-    """Return who takes part: ours, also without our kernels, and the bound in each precision, scikit-learn, and the rivals of `peers`."""
+    """Return who takes part: ours, also without our kernels, and the bound in each precision, scikit-learn, and the baselines of `peers`."""
     here = sys.executable
     own = [Contestant(name, dtype, here) for dtype in dtypes for name in ("wakesleep", "bound")]
     own += [Contestant("plain", dtype, here) for dtype in dtypes if cpu_kernels.are_built()]
     own += [Contestant("onednn", "float32", here)] if cpu.onednn_pays() else []
     own += [Contestant("streaming", dtypes[-1], here)]
-    rivals = [] if peers is None else [Contestant(name, "float32", str(peers)) for name in ("rbms", "learnergy")]
-    return [*own, Contestant("scikit-learn", "float32", here), *rivals]
+    baselines = [] if peers is None else [Contestant(name, "float32", str(peers)) for name in ("rbms", "learnergy")]
+    return [*own, Contestant("scikit-learn", "float32", here), *baselines]
 
 
-def requests(plan: Plan, data: Path | None, folder: Path) -> Iterator[dict[str, Any]]:
+def requests(plan: BenchPlan, data: Path | None, folder: Path) -> Iterator[dict[str, Any]]:
     """Yield every piece of work, as all contestants are asked for it."""
     common = {"threads": plan.threads, "visible": plan.visible, "hidden": plan.hidden, "sizes": plan.sizes, "labels": plan.labels}
     common |= {"data": str(data) if data else ""}
@@ -181,7 +181,7 @@ def requests(plan: Plan, data: Path | None, folder: Path) -> Iterator[dict[str, 
     yield {**common, "work": "streaming", "batch": batch, "cases": plan.streamed, "data": "", "folder": str(folder)}
 
 
-def measure(plan: Plan, who: Sequence[Contestant], data: Path | None, tell: Callable[[str], None]) -> tuple[list[Cell], dict[str, str]]:
+def measure(plan: BenchPlan, who: Sequence[Contestant], data: Path | None, tell: Callable[[str], None]) -> tuple[list[Cell], dict[str, str]]:
     """Return the cells, and by name the version of who was measured or the reason why not; `tell` hears of each piece of work."""
     with tempfile.TemporaryDirectory() as folder:
         return take_turns(who, requests(plan, data, Path(folder)), plan.rounds, tell)
@@ -218,7 +218,7 @@ def take_turns(
     return cells, about
 
 
-def quality(plan: Plan, who: Sequence[Contestant], data: Path | None, tell: Callable[[str], None]) -> tuple[list[Judged], dict[str, str]]:
+def quality(plan: BenchPlan, who: Sequence[Contestant], data: Path | None, tell: Callable[[str], None]) -> tuple[list[Judged], dict[str, str]]:
     """Return how well each contestant learns by CD-1 and PCD at batch 100, outside any clock, and by name why one does not."""
     judged, about = [], dict[str, str]()
     learners = [one for one in who if one.name not in (*PRODUCTS, "plain", "streaming")]
@@ -227,7 +227,7 @@ def quality(plan: Plan, who: Sequence[Contestant], data: Path | None, tell: Call
         wanted = (one for one in requests(plan, data, Path(folder)) if one["work"] in ("cd1", "pcd") and one["batch"] == 100)
         for request in wanted:
             ask = [(worker.who.name, worker.who.dtype, worker.ask) for worker in present if worker.who.can(request["work"])]
-            asked = {**request, "passes": plan.quality_passes}
+            asked = {**request, "passes": plan.quality_epochs}
             size: dict[str, Any] = {"held_out": plan.held_out, "limits": plan.temperatures}
             for found in bench_quality.measure(ask, asked, **size, folder=Path(folder), tell=tell):
                 if isinstance(found, Judged):
@@ -242,7 +242,7 @@ def ratios(slower: Cell, faster: Cell) -> list[float]:
     return [a / b for a, b in zip(slower.seconds, faster.seconds, strict=True)]
 
 
-def rows(cells: Sequence[Cell], about: dict[str, str], plan: Plan, command: str) -> list[results.Row]:
+def rows(cells: Sequence[Cell], about: dict[str, str], plan: BenchPlan, command: str) -> list[results.Row]:
     """Return all figures as rows: every cell in the table "bench", the ratios that settle arguments in "speed"."""
     by_key = {cell.key: cell for cell in cells}
     notes: dict[str, Any] = {"command": command, "threads": plan.threads, "versions": about, "seeds": [0]}
@@ -272,7 +272,7 @@ Key = tuple[str, int, str, str]
 
 
 def headlines(default: str) -> list[tuple[str, str, Key, Key]]:
-    """Return the ratios that matter: name, metric, who is compared with whom. A rival is compared on the same work: scikit-learn has PCD."""
+    """Return the ratios that matter: name, metric, who is compared with whom. A baseline is compared on the same work: scikit-learn has PCD."""
     ours: Key = ("cd1", 100, "wakesleep", "float32")
     coarse: Key = ("cd1", 100, "wakesleep", default)
     found: list[tuple[str, str, Key, Key]] = [
@@ -303,8 +303,8 @@ Growth = dict[str, dict[int, list[float]]]
 """By what grows, and by its size: a figure a round."""
 
 
-def growth(plan: Plan, dtype: str, tell: Callable[[str], None]) -> Growth:
-    """Return the seconds of a pass of ours, by what grows: "cases", "units" and "K" by CD, "layers" by contrastive wake-sleep.
+def growth(plan: BenchPlan, dtype: str, tell: Callable[[str], None]) -> Growth:
+    """Return the seconds of an epoch of ours, by what grows: "cases", "units" and "K" by CD, "layers" by contrastive wake-sleep.
 
     Sizes take turns as contestants do. Under "streamed" stands the peak of memory, GB, by cases on the disk.
     """
@@ -332,7 +332,7 @@ def growth(plan: Plan, dtype: str, tell: Callable[[str], None]) -> Growth:
     return found
 
 
-def small_chunk(plan: Plan) -> int:
+def small_chunk(plan: BenchPlan) -> int:
     """Return the cases of a streamed chunk of which even the smallest set on the disk has more than the sixteen in memory: 20."""
     return plan.growth_cases[1] // 20
 
@@ -355,7 +355,7 @@ def _answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
     return said
 
 
-def growth_rows(found: Growth, plan: Plan, command: str) -> list[results.Row]:
+def growth_rows(found: Growth, plan: BenchPlan, command: str) -> list[results.Row]:
     """Return growth as rows: seconds of each pass in the table "growth", and what they come to in "speed".
 
     The departure from linear is the largest relative one from that line through the origin, seconds = c cases, which makes it smallest; it is
@@ -422,7 +422,7 @@ def draw(path: Path, cells: Sequence[Cell]) -> Path:
 
 
 def draw_growth(path: Path, grown: Growth) -> Path:
-    """Write how a pass grows with each thing that grows, a dashed line through its last point where it is to be linear; return the path."""
+    """Write how an epoch grows with each thing that grows, a dashed line through its last point where it is to be linear; return the path."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(15, 3.6), dpi=120, layout="constrained")
@@ -444,7 +444,7 @@ def draw_growth(path: Path, grown: Growth) -> Path:
 
 
 def _write(path: Path, figure: Any) -> Path:
-    from wakesleep.checkpoint import write_atomically
+    from wakesleep.runs.checkpoint import write_atomically
 
     write_atomically(path, lambda temporary: figure.savefig(temporary, format=path.suffix[1:]))
     return path

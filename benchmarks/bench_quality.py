@@ -1,7 +1,7 @@
 """How well the contestants of the bench learn: machines trained by each, outside the clock, judged by one measure on cases none has seen.
 
 Every contestant trains machines by CD-1 or PCD in minibatches of 100 and hands over weights and biases. Twice: *searched*, with neither
-momentum nor decay at the rate that suits it best, and *as timed*, with what the clock saw. Passes and cases are the same always. One half of
+momentum nor decay at the rate that suits it best, and *as timed*, with what the clock saw. Epochs and cases are the same always. One half of
 the held-out cases chooses the rate, the other half judges.
 """
 
@@ -17,21 +17,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wakesleep.evaluation import likelihood
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
-from wakesleep.judging import likelihood
-from wakesleep.model.rbm import RBM
+from wakesleep.models.rbm import RBM
 from wakesleep.paper import results
-from wakesleep.sources.cases import draw_binary
+from wakesleep.sources.arrays import draw_binary
 
 RATES = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
-"""Where a rate is sought, for all alike: as far up as a gradient divided by its norm may want, and down to where ten passes teach little."""
+"""Where a rate is sought, for all alike: as far up as a gradient divided by its norm may want, and down to where ten epochs teach little."""
 START = 0.1
 PLAIN: dict[str, float] = {"momentum": 0.0, "weight_decay": 0.0}
 """What a searched machine is trained with beside its rate. A machine as timed gets no settings: it is trained as the contestant is timed."""
 
 
-class Score(NamedTuple):
+class QualityScore(NamedTuple):
     """How good a machine is on cases that no one has seen."""
 
     reconstruction_error: float
@@ -49,7 +49,7 @@ class Judged(NamedTuple):
     name: str
     dtype: str
     trained: str
-    score: Score
+    score: QualityScore
     notes: dict[str, Any]
 
 
@@ -70,7 +70,7 @@ def split(data: Path | None, cases: int, visible: int, held_out: int) -> tuple[T
     return torch.from_numpy(pixels), draw_binary(torch.from_numpy(others), generator(0))
 
 
-def judge(weights: Path, seen: Tensor, held_out: Tensor, limit: int) -> Score:
+def judge(weights: Path, seen: Tensor, held_out: Tensor, limit: int) -> QualityScore:
     """Return how good the machine in a .npz file is on binary cases `held_out` (N, visible).
 
     log Z is found by annealed importance sampling between the base rates of `seen` and the machine, both ways, within `limit` temperatures;
@@ -89,7 +89,7 @@ def judge(weights: Path, seen: Tensor, held_out: Tensor, limit: int) -> Score:
     ends = [one.log_z + sign * 3 * one.standard_error for one in (forward, backward) for sign in (-1, 1)]
     mean = float(-rbm.free_energy(held_out).double().mean())
     middle = mean - (forward.log_z + backward.log_z) / 2
-    return Score(error, (mean - max(ends), middle, mean - min(ends)), backward.log_z - forward.log_z)
+    return QualityScore(error, (mean - max(ends), middle, mean - min(ends)), backward.log_z - forward.log_z)
 
 
 def climb(score: Callable[[float], float]) -> tuple[float, dict[float, float]]:
@@ -180,7 +180,7 @@ def measure(
 
 
 def rows(judged: Sequence[Judged], default: str, notes: dict[str, Any]) -> list[results.Row]:
-    """Return all figures as rows: each machine in the table "bench", and ours against the rivals' in "speed", like against like."""
+    """Return all figures as rows: each machine in the table "bench", and ours against the baselines' in "speed", like against like."""
     found = []
     for one in judged:
         name = f"{one.work}-batch-100-{one.name}-{one.dtype}{_suffix(one.trained)}"
@@ -188,9 +188,9 @@ def rows(judged: Sequence[Judged], default: str, notes: dict[str, Any]) -> list[
         found.append(results.row("bench", name, "reconstruction_error", [one.score.reconstruction_error], **own))
         found.append(results.row("bench", name, "log_likelihood", one.score.log_likelihood, **own))
     by_key = {one[:4]: one for one in judged}
-    for rival, short, work in (("scikit-learn", "sklearn", "pcd"), ("rbms", "rbms", "cd1"), ("learnergy", "learnergy", "cd1")):
+    for baseline, short, work in (("scikit-learn", "sklearn", "pcd"), ("rbms", "rbms", "cd1"), ("learnergy", "learnergy", "cd1")):
         for trained in ("searched", "as timed"):
-            ours, theirs = by_key.get((work, "wakesleep", default, trained)), by_key.get((work, rival, "float32", trained))
+            ours, theirs = by_key.get((work, "wakesleep", default, trained)), by_key.get((work, baseline, "float32", trained))
             if ours is not None and theirs is not None:
                 found += _against(f"against-{short}{_suffix(trained)}", ours, theirs, {**notes, "trained": trained})
     return found

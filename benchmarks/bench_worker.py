@@ -1,14 +1,14 @@
-"""One contestant of `python -m benchmarks.bench`: a process that answers requests, a line of JSON each, with the seconds of one pass.
+"""One contestant of `python -m benchmarks.bench`: a process that answers requests, a line of JSON each, with the seconds of one epoch.
 
-It is run as a file, by whatever Python holds the contestant, so at its top it needs nothing but torch and NumPy: a rival's environment has
+It is run as a file, by whatever Python holds the contestant, so at its top it needs nothing but torch and NumPy: a baseline's environment has
 no wakesleep.
 
     request: {"work": "cd1", "dtype": "float32", "batch": 100, "cases": 10000, "threads": 2, "data": "pixels.npy", "device": "cpu", ...}
     answer:  {"seconds": 0.31, "peak_memory_gb": 0.42} or {"error": "why not"}
 
-A pass of training moves on from where the last one ended, so the first pass of each piece of work, which is thrown away, also warms up.
+An epoch of training moves on from where the last one ended, so the first epoch of each piece of work, which is thrown away, also warms up.
 
-    request: {"work": "cd1", ..., "passes": 10, "rate": 0.1, "momentum": 0.0, "weight_decay": 0.0, "hand_over": "weights.npz"}
+    request: {"work": "cd1", ..., "epochs": 10, "rate": 0.1, "momentum": 0.0, "weight_decay": 0.0, "hand_over": "weights.npz"}
 
 trains one machine anew, outside any clock, and hands its weights over to be judged. Without rate, momentum and decay it trains as it is timed.
 """
@@ -29,14 +29,14 @@ import torch
 from torch import Tensor
 
 Request = dict[str, Any]
-Pass = Callable[[], object]
-"""One pass over the cases, as many as the request says under "passes", or one batch of dreams."""
+Epoch = Callable[[], object]
+"""One epoch over the cases, as many as the request says under "epochs", or one batch of dreams."""
 
 
 class Machine(NamedTuple):
-    """What a contestant has made ready: its pass, and of one RBM its weights (visible, hidden), visible and hidden biases, as they are."""
+    """What a contestant has made ready: its epoch, and of one RBM its weights (visible, hidden), visible and hidden biases, as they are."""
 
-    one_pass: Pass
+    one_epoch: Epoch
     weights: Callable[[], tuple[Any, Any, Any]] | None = None
 
 
@@ -62,7 +62,7 @@ def device_of(request: Request) -> torch.device:
 
 
 def probabilities(request: Request) -> np.ndarray:
-    """Return the cases as float32 in [0, 1], which is what the rivals take."""
+    """Return the cases as float32 in [0, 1], which is what the baselines take."""
     return pixels(request).astype(np.float32) / 255
 
 
@@ -72,24 +72,24 @@ def _plain(request: Request, **names: str) -> dict[str, Any]:
 
 
 def ours(request: Request) -> Machine:
-    """Return a pass of wakesleep."""
+    """Return an epoch of wakesleep."""
+    from wakesleep.evaluation import ais
     from wakesleep.foundation.rng import generator
-    from wakesleep.judging import ais
     from wakesleep.learning import backprop, cd, up_down
     from wakesleep.learning.backprop import BackpropConfig
     from wakesleep.learning.cd import CDConfig
     from wakesleep.learning.up_down import UpDownConfig
-    from wakesleep.model.dbn import DBN
-    from wakesleep.model.rbm import RBM
-    from wakesleep.sampling import dreams
+    from wakesleep.models.dbn import DBN
+    from wakesleep.models.rbm import RBM
+    from wakesleep.samplers import dreams
 
     work, batch, dtype, device = request["work"], request["batch"], getattr(torch, request["dtype"]), device_of(request)
     rng = generator(0, device)
-    endless: dict[str, Any] = {"passes": 10**6, "batch_size": batch}
+    endless: dict[str, Any] = {"epochs": 10**6, "batch_size": batch}
     if work == "ais":
         machine = RBM(request["visible"], request["hidden"], rng=rng)
         base, betas = torch.zeros(request["visible"], device=device), torch.linspace(0, 1, request["steps"], dtype=torch.float64)
-        return Machine(lambda: list(ais.anneal(machine, base, ais.begin(machine, base, betas, batch, rng), rng=rng)))
+        return Machine(lambda: list(ais.anneal(machine, base, ais.init_forward(machine, base, betas, batch, rng), rng=rng)))
     if work in GIBBS or work in ("cd", "streaming"):
         rbm = RBM(request["visible"], request["hidden"], rng=rng)
         asked = {**(PCD if work == "pcd" else {}), **request}
@@ -120,7 +120,7 @@ def ours(request: Request) -> Machine:
 
 
 def plain(request: Request) -> Machine:
-    """Return a pass of wakesleep without its compiled kernels."""
+    """Return an epoch of wakesleep without its compiled kernels."""
     from wakesleep.compute import ops
 
     ops.use_backend("torch")
@@ -128,17 +128,17 @@ def plain(request: Request) -> Machine:
 
 
 def streaming(request: Request) -> Machine:
-    """Return a pass of wakesleep over cases that stay on the disk."""
+    """Return an epoch of wakesleep over cases that stay on the disk."""
     from wakesleep.foundation.rng import generator
     from wakesleep.learning import streaming
     from wakesleep.learning.cd import CDConfig
     from wakesleep.learning.greedy import GreedyConfig
-    from wakesleep.model.dbn import DBN
+    from wakesleep.models.dbn import DBN
     from wakesleep.sources.shards import Shards
 
     rng = generator(0)
     dbn = DBN((request["visible"], request["hidden"]), rng=rng)
-    config = GreedyConfig(memory=CDConfig(passes=10**6, batch_size=request["batch"]))
+    config = GreedyConfig(memory=CDConfig(epochs=10**6, batch_size=request["batch"]))
     shards = Shards([_file(request)], **_plain(request, chunk="chunk"))
     records = streaming.epochs(dbn, shards, config=config, rng=rng, dtype=getattr(torch, request["dtype"]))
     return Machine(lambda: next(records))
@@ -156,17 +156,17 @@ def _file(request: Request) -> Path:
 
 
 def scikit_learn(request: Request) -> Machine:
-    """Return a pass of scikit-learn's BernoulliRBM, which is PCD with one Gibbs step, in float32 because its input is."""
+    """Return an epoch of scikit-learn's BernoulliRBM, which is PCD with one Gibbs step, in float32 because its input is."""
     from sklearn.neural_network import BernoulliRBM
 
     cases = probabilities(request)
-    passes, plain = request.get("passes", 1), _plain(request, learning_rate="rate")
-    rbm = BernoulliRBM(request["hidden"], batch_size=request["batch"], n_iter=passes, random_state=0, **plain)
+    epochs, plain = request.get("passes", 1), _plain(request, learning_rate="rate")
+    rbm = BernoulliRBM(request["hidden"], batch_size=request["batch"], n_iter=epochs, random_state=0, **plain)
     return Machine(lambda: rbm.fit(cases), lambda: (rbm.components_.T, rbm.intercept_visible_, rbm.intercept_hidden_))
 
 
 def rbms(request: Request) -> Machine:
-    """Return a pass of the inner loop of rbms.training.pcd.train, without its progress bar and without the file it writes at every update."""
+    """Return an epoch of the inner loop of rbms.training.pcd.train, without its progress bar and without the file it writes at every update."""
     from rbms.bernoulli_bernoulli.classes import BBRBM  # type: ignore[import-not-found,unused-ignore]
     from rbms.training.pcd import fit_batch_pcd  # type: ignore[import-not-found,unused-ignore]
 
@@ -181,7 +181,7 @@ def rbms(request: Request) -> Machine:
     optimizer = torch.optim.SGD(params.parameters(), lr=request.get("rate", 0.01), maximize=True, **plain)
     kept = {"chains": params.init_chains(batch)}
 
-    def one_pass() -> None:
+    def one_epoch() -> None:
         with torch.no_grad():
             for index in torch.split(torch.randperm(len(cases), device=device), batch):
                 data = cases[index], each[index]
@@ -192,15 +192,15 @@ def rbms(request: Request) -> Machine:
                 )
                 optimizer.step()
 
-    def passes() -> None:
+    def epochs() -> None:
         for _ in range(request.get("passes", 1)):
-            one_pass()
+            one_epoch()
 
-    return Machine(passes, lambda: (params.weight_matrix, params.vbias, params.hbias))
+    return Machine(epochs, lambda: (params.weight_matrix, params.vbias, params.hbias))
 
 
 def learnergy(request: Request) -> Machine:
-    """Return a pass of learnergy's RBM.fit, with its own loader."""
+    """Return an epoch of learnergy's RBM.fit, with its own loader."""
     import logging
 
     from learnergy.models.bernoulli import RBM  # type: ignore[import-not-found,unused-ignore]
@@ -214,7 +214,7 @@ def learnergy(request: Request) -> Machine:
 
 
 def bound(request: Request) -> Machine:
-    """Return the same matrix products as ours makes in a pass, PyTorch's own way, nothing around them, into memory that is already there."""
+    """Return the same matrix products as ours makes in an epoch, PyTorch's own way, nothing around them, into memory that is already there."""
     return _products_alone(request, lambda left, right, out: torch.mm(left, right, out=out))
 
 
@@ -230,12 +230,12 @@ def _products_alone(request: Request, multiply: Callable[[Tensor, Tensor, Tensor
     made = [[one.to(device_of(request)) for one in product(dtype, *shape)] for shape in products(request)]
     times = 1 if request["work"] in ("dreaming", "ais") else -(-request["cases"] // batch)
 
-    def one_pass() -> None:
+    def one_epoch() -> None:
         for _ in range(times):
             for left, right, out in made:
                 multiply(left, right, out)
 
-    return Machine(one_pass)
+    return Machine(one_epoch)
 
 
 Shape = tuple[str, int, int, int]
@@ -332,8 +332,8 @@ def _wait(request: Request) -> None:
         torch.cuda.synchronize(device_of(request))
 
 
-def answer(name: str, request: Request, ready: dict[str, Pass]) -> dict[str, Any]:
-    """Do one pass of what is asked for, and one more before it where it is asked for the first time."""
+def answer(name: str, request: Request, ready: dict[str, Epoch]) -> dict[str, Any]:
+    """Do one epoch of what is asked for, and one more before it where it is asked for the first time."""
     torch.set_num_threads(request["threads"])
     key = json.dumps(request, sort_keys=True)
     if key not in ready:
@@ -341,7 +341,7 @@ def answer(name: str, request: Request, ready: dict[str, Pass]) -> dict[str, Any
         if name == "streaming":
             _file(request)  # making it is not what is measured
         _forget_peak()
-        ready[key] = CONTESTANTS[name](request).one_pass
+        ready[key] = CONTESTANTS[name](request).one_epoch
         ready[key]()
     _wait(request)
     began = time.perf_counter()
@@ -354,7 +354,7 @@ def hand_over(name: str, request: Request) -> dict[str, Any]:
     """Train a machine anew and write its weights to the .npz file of the request, as float32."""
     torch.set_num_threads(request["threads"])
     machine = CONTESTANTS[name](request)
-    machine.one_pass()
+    machine.one_epoch()
     assert machine.weights is not None
     weight, visible_bias, hidden_bias = (
         np.asarray(part.detach().cpu() if isinstance(part, Tensor) else part, np.float32) for part in machine.weights()
@@ -365,8 +365,8 @@ def hand_over(name: str, request: Request) -> dict[str, Any]:
 
 def main(name: str) -> None:
     """Answer until nothing more is asked."""
-    out, sys.stdout = sys.stdout, sys.stderr  # what a rival prints is not an answer
-    ready: dict[str, Pass] = {}
+    out, sys.stdout = sys.stdout, sys.stderr  # what a baseline prints is not an answer
+    ready: dict[str, Epoch] = {}
     for line in sys.stdin:
         request = json.loads(line)
         try:
@@ -374,7 +374,7 @@ def main(name: str) -> None:
                 said = {"version": version(name)}
             else:
                 said = hand_over(name, request) if "hand_over" in request else answer(name, request, ready)
-        except Exception as error:  # whatever a rival meets is its answer
+        except Exception as error:  # whatever a baseline meets is its answer
             said = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(said), file=out, flush=True)
 

@@ -1,4 +1,4 @@
-"""What it costs: minutes and memory of finished runs, and how the time of a pass grows with the number of cases.
+"""What it costs: minutes and memory of finished runs, and how the time of an epoch grows with the number of cases.
 
     wakesleep train --data mnist --stages pretrain backprop --out runs/recipe
     wakesleep train --out runs/digits
@@ -21,31 +21,31 @@ from typing import Any
 import torch
 import tyro
 
-from wakesleep import checkpoint
 from wakesleep.compute.select import pick_precision
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd, up_down
 from wakesleep.learning.cd import CDConfig
-from wakesleep.model.dbn import DBN
-from wakesleep.model.rbm import RBM
+from wakesleep.models.dbn import DBN
+from wakesleep.models.rbm import RBM
 from wakesleep.paper import results
-from wakesleep.settings import preset
+from wakesleep.runs import checkpoint
+from wakesleep.runs.settings import preset
 
 
 @dataclass(frozen=True)
-class Options:
-    """Turn finished runs into rows of results/costs.json, and measure how a pass grows with the cases."""
+class CostsMeasureOptions:
+    """Turn finished runs into rows of results/costs.json, and measure how an epoch grows with the cases."""
 
     recipe: Path | None = None
-    """A finished run of the whole recipe on MNIST: 30 passes a layer and 30 of backpropagation."""
+    """A finished run of the whole recipe on MNIST: 30 epochs a layer and 30 of backpropagation."""
     digits: Path | None = None
     """A finished run of what `make train` does."""
     updown: bool = True
-    """Measure a pass of contrastive wake-sleep over 50,000 cases at K = 3, 784-500-500-2000 with 10 labels."""
+    """Measure an epoch of contrastive wake-sleep over 50,000 cases at K = 3, 784-500-500-2000 with 10 labels."""
     growth: bool = True
-    """Measure a pass of CD-1 on 10,000 and on 60,000 cases."""
+    """Measure an epoch of CD-1 on 10,000 and on 60,000 cases."""
     repeats: int = 5
-    """Measured passes of each size; the median counts."""
+    """Measured epochs of each size; the median counts."""
     out: Path = Path("results/costs.json")
     """Where the rows go."""
 
@@ -73,28 +73,28 @@ def run_rows(folder: Path, table: str, name: str, reported: str) -> list[results
 
 
 def seconds_a_case(cases: int, repeats: int) -> float:
-    """Return the median seconds a case of a pass of CD-1, 784-500, batch 100, on random pixels."""
+    """Return the median seconds a case of an epoch of CD-1, 784-500, batch 100, on random pixels."""
     rng = generator(0)
     pixels = torch.randint(0, 256, (cases, 784), generator=rng, dtype=torch.uint8)
     seconds, began = [], 0.0
-    for number, _ in enumerate(cd.epochs(RBM(784, 500, rng=rng), pixels, config=CDConfig(passes=repeats + 1), rng=rng)):
+    for number, _ in enumerate(cd.epochs(RBM(784, 500, rng=rng), pixels, config=CDConfig(epochs=repeats + 1), rng=rng)):
         now = time.perf_counter()
-        if number:  # the first pass warms up
+        if number:  # the first epoch warms up
             seconds.append(now - began)
         began = now
     return statistics.median(seconds) / cases
 
 
 def updown_seconds(cases: int, repeats: int, precision: str) -> list[float]:
-    """Return the seconds of each of `repeats` passes of contrastive wake-sleep at K = 3, settings as for MNIST, on random pixels."""
+    """Return the seconds of each of `repeats` epochs of contrastive wake-sleep at K = 3, settings as for MNIST, on random pixels."""
     rng, device = generator(0), torch.device("cpu")
     pixels = torch.randint(0, 256, (cases, 784), generator=rng, dtype=torch.uint8)
     labels = torch.arange(cases) % 10
-    config = replace(preset("mnist").updown, passes=repeats + 1, gibbs_steps=(3,))
+    config = replace(preset("mnist").updown, epochs=repeats + 1, gibbs_steps=(3,))
     dbn, seconds, began = DBN((784, 500, 500, 2000), labels=10, rng=rng), [], 0.0
     for number, _ in enumerate(up_down.epochs(dbn, pixels, labels, config=config, rng=rng, dtype=pick_precision(precision, device))):
         now = time.perf_counter()
-        if number:  # the first pass warms up
+        if number:  # the first epoch warms up
             seconds.append(now - began)
         began = now
     return seconds
@@ -102,7 +102,7 @@ def updown_seconds(cases: int, repeats: int, precision: str) -> list[float]:
 
 def main(argv: list[str]) -> None:
     """Collect the rows and save them."""
-    options = tyro.cli(Options, description=__doc__, args=argv)
+    options = tyro.cli(CostsMeasureOptions, description=__doc__, args=argv)
     rows: list[results.Row] = []
     if options.recipe is not None:
         rows += run_rows(options.recipe, "mnist", "recipe-2-cores", "a week (2006)")

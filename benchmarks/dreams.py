@@ -19,16 +19,16 @@ import tyro
 from tyro.conf import Positional
 
 from benchmarks import judge
-from wakesleep import checkpoint
 from wakesleep.data import load
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
 from wakesleep.paper import results
-from wakesleep.sampling import dreams
+from wakesleep.runs import checkpoint
+from wakesleep.samplers import dreams
 
 
 @dataclass(frozen=True)
-class Options:
+class DreamsMeasureOptions:
     """Judge the label-clamped dreams of a run."""
 
     run: Positional[Path]
@@ -45,8 +45,8 @@ class Options:
     """Gibbs iterations from random top states."""
     judge: Path = Path("runs/judge.safetensors")
     """The judge; trained and kept here if it is not there."""
-    judge_passes: int = 5
-    """Passes over the training pictures the judge learns by."""
+    judge_epochs: int = 5
+    """Epochs over the training pictures the judge learns by."""
     seed: int = 0
     """Seed of the dreams."""
     out: Path | None = Path("results/dreams.json")
@@ -55,7 +55,7 @@ class Options:
 
 def main(argv: list[str]) -> None:
     """Dream, judge, and save the rows."""
-    options = tyro.cli(Options, description=__doc__, args=argv)
+    options = tyro.cli(DreamsMeasureOptions, description=__doc__, args=argv)
     model = checkpoint.load_model(options.run)
     if not model.dbn.labels:
         raise ConfigError(f"{options.run} holds no labels, so none can be clamped; train with a label memory")
@@ -63,7 +63,7 @@ def main(argv: list[str]) -> None:
     assert dataset.train.labels is not None
     assert dataset.test is not None
     options.judge.parent.mkdir(parents=True, exist_ok=True)
-    net = judge.get(options.judge, dataset.train.images, dataset.train.labels, dataset.shape, passes=options.judge_passes)
+    net = judge.get(options.judge, dataset.train.images, dataset.train.labels, dataset.shape, epochs=options.judge_epochs)
     clamped = torch.arange(model.dbn.labels).repeat_interleave(options.count)
     began = time.perf_counter()
     dreamt = dreams.dream(model.dbn, labels=clamped, steps=options.steps, rng=generator(options.seed)).pixels

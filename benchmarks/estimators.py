@@ -36,10 +36,10 @@ from threadpoolctl import threadpool_limits
 
 from wakesleep.data import load
 from wakesleep.estimators import BernoulliRBM, DBNClassifier, DBNRegressor, make_dbn_pipeline
+from wakesleep.evaluation.pseudo import pseudo_log_likelihood
 from wakesleep.foundation.rng import generator
-from wakesleep.judging.pseudo import pseudo_log_likelihood
 from wakesleep.learning import cd
-from wakesleep.model.rbm import RBM
+from wakesleep.models.rbm import RBM
 from wakesleep.paper import results
 
 Scores = dict[str, list[float]]
@@ -50,15 +50,15 @@ Found = Iterator[tuple[str, str, list[float], dict[str, Any]]]
 
 
 @dataclass(frozen=True)
-class Options:
+class EstimatorsMeasureOptions:
     """Measure the estimators and save the rows."""
 
     parts: tuple[str, ...] = ("speed", "overhead", "digits", "few", "tables")
     """speed, overhead, digits, few, few-mnist, tables."""
     cases: int = 60_000
     """Cases of the speed comparison, 784 pixels each."""
-    passes: int = 2
-    """Passes of the speed comparison; scores are compared after them."""
+    epochs: int = 2
+    """Epochs of the speed comparison; scores are compared after them."""
     repeats: int = 3
     """Turns each side takes; the fastest counts, for other work on the machine can only slow a turn down."""
     splits: int = 10
@@ -66,7 +66,7 @@ class Options:
     threads: int = 1
     """Threads both sides are pinned to."""
     quick: bool = False
-    """Nets of a few units and passes: a check that everything runs, no figures."""
+    """Nets of a few units and epochs: a check that everything runs, no figures."""
     out: Path = Path("results/estimators.json")
     """Where the rows go."""
 
@@ -96,11 +96,11 @@ def seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def speed(options: Options) -> Found:
+def speed(options: EstimatorsMeasureOptions) -> Found:
     """Yield how many times faster `fit` is than scikit-learn's, same work, and how much better the score is, nats a case."""
     X, hidden = pixels(options.cases), 20 if options.quick else 500
     for batch in (100, 10):
-        settings: dict[str, Any] = {"n_components": hidden, "batch_size": batch, "n_iter": options.passes, "random_state": 0}
+        settings: dict[str, Any] = {"n_components": hidden, "batch_size": batch, "n_iter": options.epochs, "random_state": 0}
         contestants = {
             "scikit-learn": neural_network.BernoulliRBM(**settings),
             "": BernoulliRBM(**settings),
@@ -118,10 +118,10 @@ def speed(options: Options) -> Found:
             yield f"fit-batch-{batch}{name}", "pseudo_likelihood_gain_nats", [pseudo_likelihood(contestants[name], test) - base], notes
 
 
-def overhead(options: Options) -> Found:
+def overhead(options: EstimatorsMeasureOptions) -> Found:
     """Yield how much longer `fit` takes than the core's loop, percent, at batch 100."""
     X, hidden = pixels(options.cases), 20 if options.quick else 500
-    estimator = BernoulliRBM(hidden, batch_size=100, n_iter=options.passes, random_state=0)
+    estimator = BernoulliRBM(hidden, batch_size=100, n_iter=options.epochs, random_state=0)
     cases, config = torch.from_numpy(X), estimator._config()
 
     def core() -> None:
@@ -136,19 +136,21 @@ def overhead(options: Options) -> Found:
     yield "facade-overhead", "percent", [100 * (facade / loop - 1)], {"seconds_fit": round(facade, 3), "seconds_core": round(loop, 3)}
 
 
-def nets(options: Options) -> dict[str, Any]:
+def nets(options: EstimatorsMeasureOptions) -> dict[str, Any]:
     """Return settings that make nets small where only the run is to be checked."""
     return {"hidden_layer_sizes": (10, 10), "n_iter": 1, "fine_tune_n_iter": 1} if options.quick else {}
 
 
-def digits(options: Options) -> Found:
+def digits(options: EstimatorsMeasureOptions) -> Found:
     """Yield the accuracy on held-out digits, percent, of four classifiers at their defaults."""
     X, y = datasets.load_digits(return_X_y=True)
-    rivals = {"svc-rbf": SVC(), "mlp": MLPClassifier(random_state=0), "logistic-regression": LogisticRegression()}
-    yield from compare("digits", X / 16, y, {"dbn": DBNClassifier(**nets(options), random_state=0), **rivals}, options)
+    baselines = {"svc-rbf": SVC(), "mlp": MLPClassifier(random_state=0), "logistic-regression": LogisticRegression()}
+    yield from compare("digits", X / 16, y, {"dbn": DBNClassifier(**nets(options), random_state=0), **baselines}, options)
 
 
-def compare(name: str, X: np.ndarray, y: np.ndarray, contestants: dict[str, Any], options: Options, metric: str = "accuracy_percent") -> Found:
+def compare(
+    name: str, X: np.ndarray, y: np.ndarray, contestants: dict[str, Any], options: EstimatorsMeasureOptions, metric: str = "accuracy_percent"
+) -> Found:
     """Yield each contestant's score on the held-out quarters, 100 times what `score` says (accuracy or R^2)."""
     scores: Scores = {which: [] for which in contestants}
     for split in range(options.splits):
@@ -163,7 +165,7 @@ def compare(name: str, X: np.ndarray, y: np.ndarray, contestants: dict[str, Any]
 def few_labels(
     name: str, X: np.ndarray, y: np.ndarray, X_test: np.ndarray, y_test: np.ndarray, net: DBNClassifier, spreading: Any, seed: int
 ) -> Iterator[tuple[str, float]]:
-    """Yield accuracies, percent, with the labels of a tenth of the cases: of the net with and without the other cases, and of its rivals."""
+    """Yield accuracies, percent, with the labels of a tenth of the cases: of the net with and without the other cases, and of its baselines."""
     labelled, _ = train_test_split(np.arange(len(y)), train_size=0.1, random_state=seed, stratify=y)
     few = np.full(len(y), -1)
     few[labelled] = y[labelled]
@@ -179,7 +181,7 @@ def few_labels(
         yield f"few-labels-{name}-{which}", 100 * fit().score(X_test, y_test)
 
 
-def few(options: Options) -> Found:
+def few(options: EstimatorsMeasureOptions) -> Found:
     """Yield what the unlabelled cases are worth on the digits, a tenth of the labels kept."""
     X, y = datasets.load_digits(return_X_y=True)
     scores: Scores = {}
@@ -191,7 +193,7 @@ def few(options: Options) -> Found:
     yield from ((which, "accuracy_percent", values, {}) for which, values in scores.items())
 
 
-def few_mnist(options: Options) -> Found:
+def few_mnist(options: EstimatorsMeasureOptions) -> Found:
     """Yield the same on MNIST, one seed, 6,000 labels of 60,000."""
     data = load("mnist", download=False)
     assert data.test is not None
@@ -211,8 +213,8 @@ def few_mnist(options: Options) -> Found:
         yield which, "accuracy_percent", [value], {}
 
 
-def tables(options: Options) -> Found:
-    """Yield accuracy and 100 R^2 on tables of real numbers that scikit-learn ships, the net at its defaults among plain rivals."""
+def tables(options: EstimatorsMeasureOptions) -> Found:
+    """Yield accuracy and 100 R^2 on tables of real numbers that scikit-learn ships, the net at its defaults among plain baselines."""
     small = nets(options)
     net = DBNClassifier(**small, random_state=0)
     classifiers = {
@@ -236,7 +238,7 @@ def tables(options: Options) -> Found:
     yield from compare("table-diabetes", X, y, regressors, options, metric="r2_percent")
 
 
-PARTS: dict[str, Callable[[Options], Found]] = {
+PARTS: dict[str, Callable[[EstimatorsMeasureOptions], Found]] = {
     "speed": speed,
     "overhead": overhead,
     "digits": digits,
@@ -267,7 +269,7 @@ def measure(table: str, parts: Sequence[Callable[[], Found]], *, out: Path, comm
 
 def main(argv: list[str]) -> None:
     """Measure the parts asked for and save their rows as they come."""
-    options = tyro.cli(Options, description=__doc__, args=argv)
+    options = tyro.cli(EstimatorsMeasureOptions, description=__doc__, args=argv)
     command = shlex.join(["python", "-m", "benchmarks.estimators", *argv])
     parts = [partial(PARTS[part], options) for part in options.parts]
     measured = measure("sklearn", parts, out=options.out, command=command, threads=options.threads)

@@ -70,7 +70,7 @@ STRANGE: list[Any] = [
 
 
 @dataclass(frozen=True)
-class Options:
+class FuzzMeasureOptions:
     """Throw random bytes at a server for some minutes."""
 
     seconds: float = 600.0
@@ -185,7 +185,7 @@ def serves(server: Server) -> bool:
 
 def main(argv: list[str]) -> None:
     """Throw, look whether it still serves, and save what was found."""
-    options = tyro.cli(Options, description=__doc__, args=argv)
+    options = tyro.cli(FuzzMeasureOptions, description=__doc__, args=argv)
     logging.getLogger("websockets.client").setLevel(logging.CRITICAL)  # hanging up on purpose is no news
     with browsing.serving() as server:
         assert serves(server)

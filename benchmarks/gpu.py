@@ -27,48 +27,48 @@ from benchmarks import bench_measure
 from benchmarks.bench_measure import Contestant
 from wakesleep.compute import cuda_graphs, machine, select
 from wakesleep.data import Split, hold_out, load
+from wakesleep.evaluation import classify
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator, stream
-from wakesleep.judging import classify
 from wakesleep.learning import cd, greedy, up_down
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
-from wakesleep.learning.records import Pass
+from wakesleep.learning.records import EpochResult
 from wakesleep.learning.up_down import UpDownConfig
-from wakesleep.model.dbn import DBN
-from wakesleep.model.rbm import RBM
+from wakesleep.models.dbn import DBN
+from wakesleep.models.rbm import RBM
 from wakesleep.paper import results
-from wakesleep.settings import preset
+from wakesleep.runs.settings import preset
 
 REPORTED = {"greedy": "2.49 (2006)", "updown-50k": "1.39 (2006)", "updown": "1.25 (2006)"}
 """Test errors of the recipe's stages in 2006, %."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class GpuPlan:
     """How much is measured, and of which net."""
 
     rounds: int = 10
-    """Measured passes of CD-1."""
+    """Measured epochs of CD-1."""
     turns: int = 5
-    """Rounds against the rivals."""
+    """Rounds against the baselines."""
     contested: int = 20_000
-    """Cases of each of their passes."""
+    """Cases of each of their epochs."""
     hidden: int = 500
     """Hidden units of the single machine."""
     sizes: tuple[int, ...] = (784, 500, 500, 2000)
     """The deep net, from the pixels up."""
     greedy: int = 50
-    """Passes a layer of the recipe."""
+    """Epochs a layer of the recipe."""
     updown: int = 300
-    """Passes of contrastive wake-sleep on the cases that are not held out, K = 3, 6, 10 for a third of them each."""
+    """Epochs of contrastive wake-sleep on the cases that are not held out, K = 3, 6, 10 for a third of them each."""
     more: int = 59
-    """Further passes on all cases."""
+    """Further epochs on all cases."""
     held_out: int = 10_000
     """The last training cases, which the recipe's first two stages do not see."""
 
 
-SMOKE = Plan(rounds=2, turns=2, hidden=16, sizes=(64, 16, 16, 32), greedy=1, updown=2, more=1, held_out=100)
+SMOKE = GpuPlan(rounds=2, turns=2, hidden=16, sizes=(64, 16, 16, 32), greedy=1, updown=2, more=1, held_out=100)
 """The same in seconds, on random pixels: it shows that everything works, and its figures mean nothing."""
 
 
@@ -76,7 +76,7 @@ SMOKE = Plan(rounds=2, turns=2, hidden=16, sizes=(64, 16, 16, 32), greedy=1, upd
 class Work:
     """What all parts share: the plan, the cases, where and in which precision to learn, seeds, and where rows go."""
 
-    plan: Plan
+    plan: GpuPlan
     train: Split
     test: Split
     device: torch.device
@@ -91,8 +91,8 @@ class Work:
         self.keep(results.row("speed", name, metric, values, **{"seeds": self.seeds[:1], **self.notes, **notes}))
 
 
-def seconds(records: Iterator[Pass]) -> list[float]:
-    """Return the seconds of each pass but the first, which warms up; a record holds numbers, so what it tells of is done."""
+def seconds(records: Iterator[EpochResult]) -> list[float]:
+    """Return the seconds of each epoch but the first, which warms up; a record holds numbers, so what it tells of is done."""
     found, began = [], 0.0
     for number, _ in enumerate(records):
         now = time.perf_counter()
@@ -104,7 +104,7 @@ def seconds(records: Iterator[Pass]) -> list[float]:
 
 def cd1(work: Work) -> None:
     """Cases per second of CD-1, batch 100, captured and plain, in float32 (TF32 products) and bfloat16; the fastest captured one counts."""
-    config, cases = CDConfig(passes=work.plan.rounds + 1, initial_momentum_passes=0), work.train.images
+    config, cases = CDConfig(epochs=work.plan.rounds + 1, initial_momentum_epochs=0), work.train.images
     rates: dict[tuple[str, str], list[float]] = {}
     for dtype in ("float32", "bfloat16"):
         for way in ("plain", "captured"):
@@ -132,10 +132,10 @@ def recipe(work: Work) -> None:
     dbn = DBN(plan.sizes, labels=10, rng=stream(seed, "init", work.device))
     most, _ = hold_out(work.train, plan.held_out)
     before = preset("mnist").greedy
-    layers = GreedyConfig(replace(before.layer, passes=plan.greedy), replace(before.memory, passes=plan.greedy))
-    long = UpDownConfig(passes=plan.updown, gibbs_steps=(3, 6, 10), learning_rate=0.015, persistent=0.0, weight_decay=0.0)
-    more = replace(long, passes=plan.more, gibbs_steps=(10,), learning_rate=long.rate(plan.updown * 3 // 4))
-    stages: list[tuple[str, Callable[[torch.Generator], Iterator[Pass]]]] = [
+    layers = GreedyConfig(replace(before.layer, epochs=plan.greedy), replace(before.memory, epochs=plan.greedy))
+    long = UpDownConfig(epochs=plan.updown, gibbs_steps=(3, 6, 10), learning_rate=0.015, persistent=0.0, weight_decay=0.0)
+    more = replace(long, epochs=plan.more, gibbs_steps=(10,), learning_rate=long.learning_rate_at(plan.updown * 3 // 4))
+    stages: list[tuple[str, Callable[[torch.Generator], Iterator[EpochResult]]]] = [
         ("greedy", lambda rng: greedy.epochs(dbn, most.images, most.labels, config=layers, rng=rng, dtype=work.dtype)),
         ("updown-50k", lambda rng: up_down.epochs(dbn, most.images, most.labels, config=long, rng=rng, dtype=work.dtype)),
         ("updown", lambda rng: up_down.epochs(dbn, work.train.images, work.train.labels, config=more, rng=rng, dtype=work.dtype)),
@@ -155,9 +155,9 @@ def recipe(work: Work) -> None:
 
 
 def peers(work: Work) -> None:
-    """Cases per second of ours over those of each rival on the same GPU, CD-1, batch 100, in rounds; the fastest rival counts."""
-    rivals = [] if work.peers is None else [Contestant(name, "float32", str(work.peers)) for name in ("rbms", "learnergy")]
-    if not rivals:
+    """Cases per second of ours over those of each baseline on the same GPU, CD-1, batch 100, in rounds; the fastest baseline counts."""
+    baselines = [] if work.peers is None else [Contestant(name, "float32", str(work.peers)) for name in ("rbms", "learnergy")]
+    if not baselines:
         print("rbms and learnergy: skipped: no --peers, the Python of an environment that holds them", flush=True)
         return
     ours = [Contestant("wakesleep", dtype, sys.executable) for dtype in ("float32", "bfloat16")]
@@ -167,16 +167,16 @@ def peers(work: Work) -> None:
         np.save(data, cases.cpu().numpy())
         request = {"work": "cd1", "batch": 100, "cases": len(cases), "visible": cases.shape[1], "hidden": work.plan.hidden}
         request |= {"threads": torch.get_num_threads(), "data": str(data), "device": str(work.device)}
-        cells, about = bench_measure.take_turns([*ours, *rivals], [request], work.plan.turns, lambda asked: None)
+        cells, about = bench_measure.take_turns([*ours, *baselines], [request], work.plan.turns, lambda asked: None)
     for name, said in about.items():
         print(f"{name}: {said}", flush=True)
     by_time = sorted(cells, key=lambda cell: statistics.median(cell.seconds))
     best = next(cell for cell in by_time if cell.who.name == "wakesleep")
-    found = {cell.who.name: bench_measure.ratios(cell, best) for cell in by_time if cell.who in rivals}
+    found = {cell.who.name: bench_measure.ratios(cell, best) for cell in by_time if cell.who in baselines}
     for name, ratios in found.items():
         work.save(f"gpu-against-{name}", "speedup", ratios, precision=best.who.dtype, versions=about)
     if found:
-        name = min(found, key=lambda rival: statistics.median(found[rival]))
+        name = min(found, key=lambda baseline: statistics.median(found[baseline]))
         work.save("gpu-against-peers", "speedup", found[name], precision=best.who.dtype, versions=about, compared=name)
 
 
@@ -236,7 +236,7 @@ def main(argv: list[str]) -> None:
     command = shlex.join(["python", "-m", "benchmarks.gpu", *argv])
     notes = {"command": command, "device": machine.describe(device), "versions": machine.versions()}
     dtype: torch.dtype = getattr(torch, args.precision)
-    work = Work(SMOKE if args.smoke else Plan(), train, test, device, dtype, tuple(args.seeds), args.peers, keep, notes)
+    work = Work(SMOKE if args.smoke else GpuPlan(), train, test, device, dtype, tuple(args.seeds), args.peers, keep, notes)
     for part in args.parts:
         DO[part](work)
 

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wakesleep import checkpoint
 from wakesleep.data import Split
 from wakesleep.foundation.rng import generator
-from wakesleep.sources import cases as rows
+from wakesleep.runs import checkpoint
+from wakesleep.sources import arrays
 
 
 def convolutional(shape: tuple[int, int], classes: int) -> nn.Sequential:
@@ -30,17 +30,17 @@ def convolutional(shape: tuple[int, int], classes: int) -> nn.Sequential:
     )
 
 
-def train(net: nn.Sequential, images: Tensor, labels: Tensor, *, passes: int, rng: torch.Generator, rate: float = 2e-3) -> Iterator[int]:
-    """Train `net` with Adam on images (N, pixels) and labels (N,), the rate falling to nothing, yielding the number of each pass."""
+def train(net: nn.Sequential, images: Tensor, labels: Tensor, *, epochs: int, rng: torch.Generator, rate: float = 2e-3) -> Iterator[int]:
+    """Train `net` with Adam on images (N, pixels) and labels (N,), the rate falling to nothing, yielding the number of each epoch."""
     optimizer = torch.optim.Adam(net.parameters(), lr=rate)
-    steps = passes * -(-len(images) // 100)
+    steps = epochs * -(-len(images) // 100)
     falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
     with torch.random.fork_rng(devices=[]):  # dropout draws from the global generator
         torch.manual_seed(int(torch.randint(2**31, (), generator=rng)))
-        for number in range(passes):
+        for number in range(epochs):
             net.train()
-            for index in torch.split(rows.order(labels, len(images), rng), 100):
-                loss = nn.functional.cross_entropy(net(rows.as_probs(images[index])), labels[index])
+            for index in torch.split(arrays.order(labels, len(images), rng), 100):
+                loss = nn.functional.cross_entropy(net(arrays.as_probs(images[index])), labels[index])
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
@@ -49,7 +49,7 @@ def train(net: nn.Sequential, images: Tensor, labels: Tensor, *, passes: int, rn
     net.eval()
 
 
-def get(path: Path, images: Tensor, labels: Tensor, shape: tuple[int, int], *, passes: int = 5, seed: int = 0) -> nn.Sequential:
+def get(path: Path, images: Tensor, labels: Tensor, shape: tuple[int, int], *, epochs: int = 5, seed: int = 0) -> nn.Sequential:
     """Return the judge saved at `path`, trained first if it is not there."""
     rng = generator(seed)
     with torch.random.fork_rng(devices=[]):
@@ -58,8 +58,8 @@ def get(path: Path, images: Tensor, labels: Tensor, shape: tuple[int, int], *, p
     if path.exists():
         checkpoint.fill(net, checkpoint.load_tensors(path, "judge")[0], [], path)
     else:
-        for number in train(net, images, labels, passes=passes, rng=rng):
-            print(f"judge {number}/{passes}", flush=True)
+        for number in train(net, images, labels, epochs=epochs, rng=rng):
+            print(f"judge {number}/{epochs}", flush=True)
         checkpoint.save_tensors(path, dict(net.state_dict()), {"seed": seed}, "judge")
     return net.eval()
 
@@ -67,7 +67,7 @@ def get(path: Path, images: Tensor, labels: Tensor, shape: tuple[int, int], *, p
 def says(net: nn.Sequential, images: Tensor) -> Tensor:
     """Return the label the judge sees in each image (N, pixels), (N,)."""
     with torch.inference_mode():
-        return torch.cat([net(chunk).argmax(1) for chunk in rows.chunks(images, 1000)])
+        return torch.cat([net(chunk).argmax(1) for chunk in arrays.chunks(images, 1000)])
 
 
 def spread(images: Tensor, labels: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ def spread(images: Tensor, labels: Tensor) -> Tensor:
 def nearest(images: Tensor, seen: Tensor) -> Tensor:
     """Return the Euclidean distance of each image (N, pixels) in [0, 1] to the nearest of `seen` (M, pixels), (N,)."""
     best = torch.full((len(images),), torch.inf)
-    for chunk in rows.chunks(seen, 5000):
+    for chunk in arrays.chunks(seen, 5000):
         best = torch.minimum(best, torch.cdist(images, chunk).min(1).values)
     return best
 
@@ -92,7 +92,7 @@ def judge_dreams(net: nn.Sequential, dreamt: Tensor, clamped: Tensor, train_imag
     assert test.labels is not None
     test_images, test_labels, classes = test.images, test.labels, range(int(clamped.max()) + 1)
     real = torch.cat([torch.nonzero(test_labels == label).flatten()[: int((clamped == label).sum())] for label in classes])
-    pictures, named = rows.as_probs(test_images[real]), test_labels[real]
+    pictures, named = arrays.as_probs(test_images[real]), test_labels[real]
     agree = (says(net, dreamt) == clamped).float()
     return {
         "agreement_percent": round(100 * float(agree.mean()), 2),

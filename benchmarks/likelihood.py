@@ -3,7 +3,7 @@
     python -m benchmarks.likelihood --parts against-exact exact-seconds layers
     python -m benchmarks.likelihood --parts rbm dbn published-seconds --mat randomly_binarized_mnist.mat --folder runs/likelihood
 
-Training is resumable: a pass at most is lost. Every choice was made on the last 10,000 training columns, held out (`--hold-out 10000`); the
+Training is resumable: an epoch at most is lost. Every choice was made on the last 10,000 training columns, held out (`--hold-out 10000`); the
 figures train on all of them. Test columns choose nothing.
 """
 
@@ -23,30 +23,30 @@ import torch
 import tyro
 from torch import Tensor
 
-from wakesleep import checkpoint
 from wakesleep.compute.select import pick_precision
 from wakesleep.data import load
+from wakesleep.evaluation import ais, exact, likelihood, monitor
+from wakesleep.evaluation.likelihood import LogZ
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
-from wakesleep.judging import ais, exact, likelihood, monitor
-from wakesleep.judging.likelihood import LogZ
 from wakesleep.learning import cd, greedy
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
-from wakesleep.model.dbn import DBN
-from wakesleep.model.rbm import RBM
+from wakesleep.models.dbn import DBN
+from wakesleep.models.rbm import RBM
 from wakesleep.paper import results
-from wakesleep.sources.cases import as_probs, chunks, draw_binary
+from wakesleep.runs import checkpoint
+from wakesleep.sources.arrays import as_probs, chunks, draw_binary
 
 PARTS = ("against-exact", "exact-seconds", "monitors", "layers", "rbm", "dbn", "published-seconds")
 
 
 @dataclass(frozen=True)
-class Options:
+class LikelihoodMeasureOptions:
     """Measure the figures of likelihood; resumable."""
 
     parts: tuple[str, ...] = PARTS
-    """What to measure: against-exact, exact-seconds, monitors (their share of a pass), layers (of a stack on digits), rbm, dbn (on the rbm),
+    """What to measure: against-exact, exact-seconds, monitors (their share of an epoch), layers (of a stack on digits), rbm, dbn (on the rbm),
     and published-seconds (of the rbm where it is there, else of random weights)."""
     mat: Path = Path("randomly_binarized_mnist.mat")
     """Binarised MNIST: x_trn (784, 60000) and x_tst (784, 10000), each column a digit in column-major order."""
@@ -64,7 +64,7 @@ class Options:
     """Hidden units of the second RBM of the deep belief net."""
     rbm: CDConfig = field(
         default_factory=lambda: CDConfig(
-            passes=400,
+            epochs=400,
             learning_rate=0.06,
             final_learning_rate=2e-4,
             momentum=0.0,
@@ -77,7 +77,7 @@ class Options:
     """How the RBM learns."""
     dbn: CDConfig = field(
         default_factory=lambda: CDConfig(
-            passes=100,
+            epochs=100,
             learning_rate=0.02,
             final_learning_rate=2e-4,
             momentum=0.0,
@@ -88,10 +88,10 @@ class Options:
         )
     )
     """How the second RBM learns."""
-    layer_passes: int = 100
-    """Passes a layer of the stack on digits."""
+    layer_epochs: int = 100
+    """Epochs a layer of the stack on digits."""
     average: float = 0.9
-    """The weights that count are a running mean over passes with this decay: it takes out the noise of sampling."""
+    """The weights that count are a running mean over epochs with this decay: it takes out the noise of sampling."""
     machines: int = 50
     """How many of the list of small RBMs to compare with exact log Z."""
     target_error: float = 0.1
@@ -142,14 +142,14 @@ def machines() -> Iterator[tuple[str, RBM, Tensor]]:
     for number, hidden in enumerate((12, 13, 14, 15, 16, 17, 18, 19, 20, 20)):
         rng = generator(100 + number)
         cases, rbm = draw_binary(pixels, rng), RBM(64, hidden, rng=rng)
-        config = CDConfig(passes=30, batch_size=20, persistent=number % 2 == 1, learning_rate=0.05, momentum=0.5)
+        config = CDConfig(epochs=30, batch_size=20, persistent=number % 2 == 1, learning_rate=0.05, momentum=0.5)
         cd.init_visible_bias(rbm, cases)
         for _ in cd.epochs(rbm, cases, config=config, rng=rng):
             pass
         yield f"digits 64x{hidden} {'PCD' if config.persistent else 'CD-1'}", rbm, cases
 
 
-def against_exact(options: Options) -> list[dict[str, Any]]:
+def against_exact(options: LikelihoodMeasureOptions) -> list[dict[str, Any]]:
     """Return for each small RBM of the list its exact log Z, the AIS estimate, and whether the interval of three standard errors holds it."""
     found = []
     for number, (name, rbm, cases) in enumerate(machines()):
@@ -184,19 +184,19 @@ def published_seconds(rbm: RBM, cases: Tensor, seed: int, betas: Tensor) -> tupl
     """Return seconds of the published schedule with 100 chains, and what it found."""
     base, rng = ais.base_rates(rbm, cases), generator(seed)
     began = time.perf_counter()
-    *_, chains = ais.anneal(rbm, base, ais.begin(rbm, base, betas, 100, rng), rng=rng)
+    *_, chains = ais.anneal(rbm, base, ais.init_forward(rbm, base, betas, 100, rng), rng=rng)
     return time.perf_counter() - began, ais.estimate(rbm, base, chains)
 
 
 # Does another layer help?
 
 
-def layers(seeds: tuple[int, ...], passes: int = 100, sizes: tuple[int, ...] = (64, 100, 100, 100)) -> dict[int, list[likelihood.Score]]:
+def layers(seeds: tuple[int, ...], epochs: int = 100, sizes: tuple[int, ...] = (64, 100, 100, 100)) -> dict[int, list[likelihood.Score]]:
     """Return the scores of each depth of a stack on binarised digits, a score a seed, each RBM trained by PCD on the one below."""
     found: dict[int, list[likelihood.Score]] = {depth: [] for depth in range(1, len(sizes))}
     dataset = load("digits")
     assert dataset.test is not None
-    layer = CDConfig(passes=passes, batch_size=20, learning_rate=0.05, final_learning_rate=5e-4, momentum=0.5, persistent=True)
+    layer = CDConfig(epochs=epochs, batch_size=20, learning_rate=0.05, final_learning_rate=5e-4, momentum=0.5, persistent=True)
     for seed in seeds:
         rng = generator(seed)
         cases, test = draw_binary(dataset.train.images, rng), draw_binary(dataset.test.images, rng)
@@ -212,22 +212,22 @@ def layers(seeds: tuple[int, ...], passes: int = 100, sizes: tuple[int, ...] = (
 
 
 def monitor_percent(visible: int, hidden: int, cases: int = 50_000, part: int = 10) -> float:
-    """Return what the monitors cost, in % of the processor time of a pass of CD-1 over `cases` (timed on one of `part` parts of them)."""
+    """Return what the monitors cost, in % of the processor time of an epoch of CD-1 over `cases` (timed on one of `part` parts of them)."""
     rng = generator(0)
     rbm, some = RBM(visible, hidden, rng=rng), torch.rand(cases // part, visible, generator=rng)
     dtype, began = pick_precision("auto", rbm.weight.device), time.process_time()
-    *_, record = cd.epochs(rbm, some, config=CDConfig(passes=1), rng=rng, dtype=dtype)
-    a_pass, began = part * (time.process_time() - began), time.process_time()
+    *_, record = cd.epochs(rbm, some, config=CDConfig(epochs=1), rng=rng, dtype=dtype)
+    per_epoch, began = part * (time.process_time() - began), time.process_time()
     count = min(monitor.CASES, len(some) // 2)
     monitor.measure(rbm, some[:count], some[-count:], rng=rng, increment=record.state.velocity["weight"])
-    return 100 * (time.process_time() - began) / a_pass
+    return 100 * (time.process_time() - began) / per_epoch
 
 
 # Density models of binarised MNIST
 
 
-def train(place: Path, rbm: RBM, config: CDConfig, draw: Any, options: Options, stage: str) -> RBM:
-    """Train `rbm` (in place) on what `draw(rng)` returns anew before each pass, and return its weights' running mean; goes on after a stop."""
+def train(place: Path, rbm: RBM, config: CDConfig, draw: Any, options: LikelihoodMeasureOptions, stage: str) -> RBM:
+    """Train `rbm` (in place) on what `draw(rng)` returns anew before each epoch, and return its weights' running mean; goes on after a stop."""
     rng, state = generator(options.seed), None
     mean = {name: parameter.clone() for name, parameter in rbm.named_parameters()}
     if place.exists():
@@ -237,7 +237,7 @@ def train(place: Path, rbm: RBM, config: CDConfig, draw: Any, options: Options, 
         rng.set_state(parts["rng"])
         mean, state = parts["mean"], parts["state"]
     dtype = pick_precision(options.precision, rbm.weight.device)
-    if state is None or state["epoch"] < config.passes:
+    if state is None or state["epoch"] < config.epochs:
         cases = draw(rng)
         began = time.perf_counter()
         for record in cd.epochs(rbm, cases, config=config, rng=rng, state=state, stage=stage, dtype=dtype):
@@ -282,7 +282,7 @@ def stack(first: RBM, top: RBM | None) -> DBN:
 
 
 def score_rows(
-    name: str, metric: str, reported: str, dbn: DBN, cases: Tensor, scored: Tensor, options: Options, command: str
+    name: str, metric: str, reported: str, dbn: DBN, cases: Tensor, scored: Tensor, options: LikelihoodMeasureOptions, command: str
 ) -> list[results.Row]:
     """Return the rows of one net: its score with log Z at the upper end of its interval, and every other reading beside it."""
     rng, below = generator(options.seed), cases[:20_000].float()
@@ -311,7 +311,7 @@ DENSITIES = {"rbm": ("rbm-500", "log_likelihood", "-86.3"), "dbn": ("dbn-500-200
 """The rows of each net: their name, their metric, and the figure reported elsewhere."""
 
 
-def density_models(options: Options, command: str) -> list[results.Row]:
+def density_models(options: LikelihoodMeasureOptions, command: str) -> list[results.Row]:
     """Train what is asked for and not trained yet, and return the rows."""
     cases, test = read_mat(options.mat)
     if options.hold_out:
@@ -340,7 +340,7 @@ def density_models(options: Options, command: str) -> list[results.Row]:
     return rows
 
 
-def keep(rows: list[results.Row], options: Options) -> None:
+def keep(rows: list[results.Row], options: LikelihoodMeasureOptions) -> None:
     """Save rows as they come, for the next net takes minutes; what was scored on held-out columns is printed only."""
     if options.out is not None and not options.hold_out:
         results.save(options.out, rows)
@@ -348,7 +348,7 @@ def keep(rows: list[results.Row], options: Options) -> None:
 
 def main(argv: list[str]) -> None:
     """Measure what is asked for and save the rows."""
-    options = tyro.cli(Options, description=__doc__, args=argv)
+    options = tyro.cli(LikelihoodMeasureOptions, description=__doc__, args=argv)
     command = shlex.join(["python", "-m", "benchmarks.likelihood", *argv])
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -365,7 +365,7 @@ def main(argv: list[str]) -> None:
             shares = [monitor_percent(visible, hidden) for _ in range(3)]
             rows.append(results.row("likelihood", f"monitors-{visible}-{hidden}", "percent_of_a_pass", shares, seeds=(0,), command=command))
     if "layers" in options.parts:
-        for depth, scores in layers((1, 2, 3), options.layer_passes).items():
+        for depth, scores in layers((1, 2, 3), options.layer_epochs).items():
             readings = [{**score._asdict(), "log_z": score.log_z.as_json()} for score in scores]
             tight = [score.importance_weighted + score.conservative - score.mean for score in scores]  # log Z at its upper end too
             name, bounds = f"digits-stack-depth-{depth}", [score.conservative for score in scores]

@@ -34,7 +34,7 @@ PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
 @dataclass(frozen=True)
-class Options:
+class PageMeasureOptions:
     """Measure the page in a browser, and take its pictures."""
 
     run: Positional[Path | None] = None
@@ -168,7 +168,7 @@ def starting(browser: Browser, words: list[str], times: int) -> tuple[list[float
     return whole, imports
 
 
-def measure(browser: Browser, options: Options, command: str) -> list[results.Row]:
+def measure(browser: Browser, options: PageMeasureOptions, command: str) -> list[results.Row]:
     """Return all rows."""
     words = [] if options.run is None else [str(options.run)]
     rows = []
@@ -238,7 +238,7 @@ def take_movie(browser: Browser, url: str, path: Path, frames: int = 40) -> None
 
 def main(argv: list[str]) -> None:
     """Measure, save, and take pictures."""
-    options = tyro.cli(Options, description=__doc__, args=argv)
+    options = tyro.cli(PageMeasureOptions, description=__doc__, args=argv)
     with sync_playwright() as playwright:
         browser = browsing.launch(playwright)
         if options.figures:

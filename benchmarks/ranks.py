@@ -27,12 +27,12 @@ from wakesleep.compute import distributed
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd
 from wakesleep.learning.cd import CDConfig
-from wakesleep.model.rbm import RBM
+from wakesleep.models.rbm import RBM
 from wakesleep.paper import results
 
 
 @dataclass(frozen=True)
-class Options:
+class RanksMeasureOptions:
     """Measure ranks against threads."""
 
     ranks: int = 2
@@ -40,9 +40,9 @@ class Options:
     batches: tuple[int, ...] = (100, 200, 500, 1000)
     """Global batch sizes."""
     cases: int = 20_000
-    """Cases in a pass."""
-    passes: int = 3
-    """Measured passes a round; their median is the round's."""
+    """Cases in an epoch."""
+    epochs: int = 3
+    """Measured epochs a round; their median is the round's."""
     rounds: int = 3
     """How often the two settings take turns."""
     hidden: int = 500
@@ -53,24 +53,24 @@ class Options:
     """Where the rows go; None only prints."""
 
 
-def seconds(options: Options) -> dict[int, float]:
-    """Return the median seconds of a pass for each batch size, as this rank sees it: all ranks finish together."""
+def seconds(options: RanksMeasureOptions) -> dict[int, float]:
+    """Return the median seconds of an epoch for each batch size, as this rank sees it: all ranks finish together."""
     torch.set_num_threads(options.threads)
-    distributed.join(torch.device("cpu"))
+    distributed.setup(torch.device("cpu"))
     rng = generator(distributed.rank())
     pixels = torch.randint(0, 256, (options.cases, 784), generator=generator(0), dtype=torch.uint8)
     found = {}
     for batch in options.batches:
-        config = CDConfig(passes=options.passes + 1, batch_size=distributed.part_of_batch(batch))
+        config = CDConfig(epochs=options.epochs + 1, batch_size=distributed.part_of_batch(batch))
         records = cd.epochs(RBM(784, options.hidden, rng=generator(0)), distributed.share(pixels), config=config, rng=rng)
-        next(records)  # the first pass warms up
+        next(records)  # the first epoch warms up
         times = [time.perf_counter()]
         times += [time.perf_counter() for _ in records]
         found[batch] = statistics.median(after - before for before, after in pairwise(times))
     return found
 
 
-def launch(options: Options, argv: list[str], count: int) -> dict[int, float]:
+def launch(options: RanksMeasureOptions, argv: list[str], count: int) -> dict[int, float]:
     """Return what `count` ranks measure, with as many threads together as there are ranks."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)] if count > 1 else []
     threads = options.ranks // count
@@ -82,12 +82,12 @@ def launch(options: Options, argv: list[str], count: int) -> dict[int, float]:
 
 def main(argv: list[str]) -> None:
     """Measure and save, or be measured."""
-    options = tyro.cli(Options, description=__doc__, args=argv)
+    options = tyro.cli(RanksMeasureOptions, description=__doc__, args=argv)
     if options.threads:
         found = seconds(options)
         if distributed.rank() == 0:
             print(json.dumps(found), flush=True)
-        distributed.leave()
+        distributed.shutdown()
         return
     one, many = [], []
     for _ in range(options.rounds):

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: resumed runs end with the same bits, and a kill loses at most one pass.
+"""SIGKILL at random moments: resumed runs end with the same bits, and a kill loses at most one epoch.
 
     python -m benchmarks.reliability --kills 10
 
@@ -20,16 +20,16 @@ from pathlib import Path
 
 import tyro
 
-from wakesleep import checkpoint
 from wakesleep.paper import results
+from wakesleep.runs import checkpoint
 
 RUN = (
-    "--hidden 100 200 --validation 200 --greedy.layer.passes 40 --greedy.memory.passes 40 --backprop.passes 20 --random.passes 20 --threads 1"
+    "--hidden 100 200 --validation 200 --greedy.layer.epochs 40 --greedy.memory.epochs 40 --backprop.epochs 20 --random.epochs 20 --threads 1"
 ).split()
 
 
 @dataclass(frozen=True)
-class Options:
+class ReliabilityMeasureOptions:
     """Kill a run of the digits at random moments and compare."""
 
     kills: int = 10
@@ -65,7 +65,7 @@ def trial(folder: Path, whole: Path, after: float) -> bool:
 
 def main(argv: list[str]) -> None:
     """Run the trials and save the row."""
-    options = tyro.cli(Options, description=__doc__, args=argv)
+    options = tyro.cli(ReliabilityMeasureOptions, description=__doc__, args=argv)
     began, moments = time.perf_counter(), random.Random(options.seed)
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as name:

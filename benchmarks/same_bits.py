@@ -32,7 +32,7 @@ def train(folder: Path, data: Path, threads: int) -> tuple[str, str]:
     """Train in a fresh process; return the SHA-256 of the final model's tensors, and the precision it learned with."""
     call = [sys.executable, "-m", "wakesleep", "train", "--out", str(folder), "--data", str(data)]
     call += ["--hidden", "500", "300", "--validation", "0", "--precision", "auto"]
-    call += ["--stages", "pretrain", "backprop", "--greedy.layer.passes", "2", "--greedy.memory.passes", "2", "--backprop.passes", "2"]
+    call += ["--stages", "pretrain", "backprop", "--greedy.layer.epochs", "2", "--greedy.memory.epochs", "2", "--backprop.epochs", "2"]
     subprocess.run(call, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
     from safetensors.numpy import load_file
 

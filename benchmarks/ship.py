@@ -19,11 +19,12 @@ import torch
 import tyro
 from tyro.conf import Positional
 
-from wakesleep import checkpoint, data, recipe
+from wakesleep import data
 from wakesleep.app.mind import SHIPPED
 from wakesleep.data import KNOWN
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.paper import results
+from wakesleep.runs import checkpoint, training
 
 MOST_BYTES = 5_000_000
 MOST_CHANGE = 0.0005
@@ -31,7 +32,7 @@ MOST_CHANGE = 0.0005
 
 
 @dataclass(frozen=True)
-class Options:
+class ShipMeasureOptions:
     """Turn a finished run into the model file that ships with the package."""
 
     run: Positional[Path]
@@ -42,7 +43,7 @@ class Options:
     """Where mnist and fashion-mnist lie, as in wakesleep train."""
 
 
-def ship(options: Options, command: str) -> dict[str, Any]:
+def ship(options: ShipMeasureOptions, command: str) -> dict[str, Any]:
     """Write the file and its card; return the card.
 
     Raises:
@@ -53,10 +54,10 @@ def ship(options: Options, command: str) -> dict[str, Any]:
     about, config = checkpoint.read_json(options.run / "provenance.json"), checkpoint.read_json(options.run / "config.json")
     dataset = data.load(about["data_path"], folder=options.data_folder)
     tested = dataset.test or dataset.train
-    before = recipe.evaluate(model.dbn, None, tested, dataset.name, "free-energy")
+    before = training.evaluate(model.dbn, None, tested, dataset.name, "free-energy")
     half = {name: tensor.half() for name, tensor in model.dbn.state_dict().items()}
     model.dbn.load_state_dict(half)  # rounded, and again single precision
-    after = recipe.evaluate(model.dbn, None, tested, dataset.name, "free-energy")
+    after = training.evaluate(model.dbn, None, tested, dataset.name, "free-energy")
     if abs(after["test_errors"] - before["test_errors"]) > max(1, MOST_CHANGE * len(tested)):
         raise ConfigError(f"half precision changes the errors from {before['test_errors']} to {after['test_errors']}; ship single precision")
     card = {
@@ -114,7 +115,7 @@ It knows pictures like those it learned from, and nothing else: whatever it is s
 
 def main(argv: list[str]) -> None:
     """Ship a run's model."""
-    options = tyro.cli(Options, description=__doc__, args=argv)
+    options = tyro.cli(ShipMeasureOptions, description=__doc__, args=argv)
     torch.set_grad_enabled(False)
     card = ship(options, shlex.join(["python", "-m", "benchmarks.ship", *argv]))
     print(f"{options.out}  {card['test_errors']} errors on {card['test_cases']:,} test cases ({card['test_errors_before_rounding']} before)")

@@ -34,7 +34,7 @@ AGAINST = (
     ("our default against rbms", "against-rbms", "speedup", "times"),
     ("our default against learnergy", "against-learnergy", "speedup", "times"),
 )
-"""The rivals, on whichever machine."""
+"""The baselines, on whichever machine."""
 LABELLED = {
     "-supervised": "random weights",
     "-pretrained": "pretrained on all pictures",
@@ -64,13 +64,13 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("the same net from random weights (50k)", "backprop-random", "validation_errors", "validation errors of 10,000"),
             ("", "backprop-random", "test_error_percent", "test error, %"),
             ("three of those together", "combined-3", "test_error_percent", "test error, %"),
-            ("the same from pictures bent anew in every pass", "distorted", "test_error_percent", "test error, %"),
+            ("the same from pictures bent anew in every epoch", "distorted", "test_error_percent", "test error, %"),
             ("100 labels, all pictures", "labels-100", "test_accuracy_percent", "test accuracy, %"),
             ("contrastive wake-sleep (50k)", "updown-50k", "test_error_percent", "test error, %"),
             ("the same, then on all 60k", "updown-60k", "test_error_percent", "test error, %"),
             ("hybrid: contrastive wake-sleep and backpropagation (60k)", "hybrid", "test_error_percent", "test error, %"),
             ("", "hybrid", "dream_agreement_percent", "its dreams that carry the clamped label, %"),
-            ("whole recipe, 30 passes a layer + 30, on 2 cores", "recipe-2-cores", "minutes", "minutes"),
+            ("whole recipe, 30 epochs a layer + 30, on 2 cores", "recipe-2-cores", "minutes", "minutes"),
             ("", "recipe-2-cores", "peak_memory_gb", "peak memory, GB"),
         ],
     ),
@@ -85,12 +85,12 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("", "conjugate-50k", "test_error_percent", "test error, %"),
             ("three of those together", "combined-3", "test_error_percent", "test error, %"),
             ("greedy pretraining only, label free energies (50k)", "greedy", "test_error_percent", "test error, %"),
-            ("the same, 100 passes a layer instead of 30", "greedy-long", "test_error_percent", "test error, %"),
+            ("the same, 100 epochs a layer instead of 30", "greedy-long", "test_error_percent", "test error, %"),
             ("contrastive wake-sleep from there (60k)", "updown-60k", "test_error_percent", "test error, %"),
             ("hybrid (60k)", "hybrid", "test_error_percent", "test error, %"),
             ("three of those together", "hybrid-60k-combined-3", "test_error_percent", "test error, %"),
             ("pretrained, wider, smoothness and dropout, no pixel's place known (60k)", "dropout", "test_error_percent", "test error, %"),
-            ("pretrained, pictures bent anew in every pass (60k)", "distorted", "test_error_percent", "test error, %"),
+            ("pretrained, pictures bent anew in every epoch (60k)", "distorted", "test_error_percent", "test error, %"),
         ],
     ),
     "strategies": (
@@ -136,11 +136,11 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
         [
             (words if metric == "minutes" else "", f"cost-{part}", metric, unit)
             for words, part in (
-                ("greedy pretraining, 30 passes a layer", "pretrain-50k"),
-                ("backpropagation from there, 30 passes", "backprop-50k"),
-                ("backpropagation from random weights, 30 passes", "random-50k"),
-                ("contrastive wake-sleep, 60 passes", "updown-50k"),
-                ("hybrid, 30 passes over all 60,000", "hybrid-60k"),
+                ("greedy pretraining, 30 epochs a layer", "pretrain-50k"),
+                ("backpropagation from there, 30 epochs", "backprop-50k"),
+                ("backpropagation from random weights, 30 epochs", "random-50k"),
+                ("contrastive wake-sleep, 60 epochs", "updown-50k"),
+                ("hybrid, 30 epochs over all 60,000", "hybrid-60k"),
             )
             for metric, unit in (
                 ("minutes", "minutes"),
@@ -173,7 +173,7 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("each kernel asked for from Python", "gpu-cd1-float32-plain", "cases_per_second", "cases a second"),
             ("against rbms", "gpu-against-rbms", "speedup", "times"),
             ("against learnergy", "gpu-against-learnergy", "speedup", "times"),
-            ("as in 2006, but 50 passes a layer", "gpu-recipe-greedy", "minutes", "minutes so far"),
+            ("as in 2006, but 50 epochs a layer", "gpu-recipe-greedy", "minutes", "minutes so far"),
             ("", "gpu-recipe-greedy", "test_error_percent", "test error, %"),
             ("then 300 of contrastive wake-sleep on 50,000 cases", "gpu-recipe-updown-50k", "minutes", "minutes so far"),
             ("", "gpu-recipe-updown-50k", "test_error_percent", "test error, %"),
@@ -186,7 +186,7 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
         [
             ("AIS against exact log Z, 50 small RBMs", "ais-against-exact", "hits_of_50", "inside 3 standard errors"),
             ("exact log Z, 20 hidden x 784 visible", "exact-20x784", "seconds", "seconds"),
-            ("monitors, beside a pass of CD-1 over 50,000 cases, 784-500", "monitors-784-500", "percent_of_a_pass", "% of its time"),
+            ("monitors, beside an epoch of CD-1 over 50,000 cases, 784-500", "monitors-784-500", "percent_of_a_pass", "% of its time"),
             ("the same, 500-2000", "monitors-500-2000", "percent_of_a_pass", "% of its time"),
         ],
     ),
@@ -235,8 +235,8 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
     "updown": (
         (Path("results/mnist.json"), Path("results/dreams.json"), Path("results/costs.json")),
         [
-            ("greedy pretraining only, 30 passes a layer (50k)", "greedy", "test_error_percent", "test error, %"),
-            ("greedy pretraining only, 100 passes a layer (50k)", "greedy-long", "validation_errors", "validation errors of 10,000"),
+            ("greedy pretraining only, 30 epochs a layer (50k)", "greedy", "test_error_percent", "test error, %"),
+            ("greedy pretraining only, 100 epochs a layer (50k)", "greedy-long", "validation_errors", "validation errors of 10,000"),
             ("", "greedy-long", "test_error_percent", "test error, %"),
             ("contrastive wake-sleep from there (50k)", "updown-50k", "validation_errors", "validation errors of 10,000"),
             ("", "updown-50k", "test_error_percent", "test error, %"),
@@ -245,7 +245,7 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("", "hybrid", "dream_agreement_percent", "dreams that carry the clamped label, %"),
             ("label-clamped dreams of the net that ships, an earlier one", "clamped-label", "agreement_percent", "carry the label, %"),
             ("", "clamped-label", "spread_over_real_digits", "distance between two, over that of real digits"),
-            ("a pass over 50,000 cases at K = 3, on 2 cores", "updown-k3-50k-2-cores", "seconds", "seconds"),
+            ("an epoch over 50,000 cases at K = 3, on 2 cores", "updown-k3-50k-2-cores", "seconds", "seconds"),
         ],
     ),
     "speed": (
@@ -253,16 +253,16 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
         [
             ("CD-1, 784-500, batch 100, float32", "cd1-float32", "fraction_of_bound", "times PyTorch's products alone"),
             ("the same", "cd1-float32", "fraction_of_onednn", "fraction of oneDNN's products alone"),
-            ("the same in bfloat16, before kernels by hand", "cd1-reduced-without-kernels", "speedup_over_float32", "times float32"),
+            ("the same in bfloat16, before custom kernels", "cd1-reduced-without-kernels", "speedup_over_float32", "times float32"),
             *AGAINST,
             *[
                 (
                     words if how == "" else "the same, as timed",
-                    f"against-{rival}{how}",
+                    f"against-{baseline}{how}",
                     "log_likelihood_gain_nats",
                     "nats a case that ours is better",
                 )
-                for words, rival in (
+                for words, baseline in (
                     ("PCD against scikit-learn, each at its best rate", "sklearn"),
                     ("CD-1 against rbms, each at its best rate", "rbms"),
                     ("CD-1 against learnergy, each at its best rate", "learnergy"),
@@ -273,9 +273,14 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("the same", "updown-k3", "fraction_of_onednn", "fraction of oneDNN's products alone"),
             ("the same in bfloat16", "updown-k3-reduced", "fraction_of_bound", "fraction of the bound in bfloat16"),
             ("40,000 cases from the disk", "streaming", "cost_ratio_to_resident", "times the cost of cases in memory"),
-            ("a pass of CD-1, a thousand to a million cases", "growth-cases", "largest_departure_from_linear_percent", "% off a straight line"),
+            (
+                "an epoch of CD-1, a thousand to a million cases",
+                "growth-cases",
+                "largest_departure_from_linear_percent",
+                "% off a straight line",
+            ),
             ("memory when streaming, ten times the cases", "streaming-memory", "peak_memory_ratio_of_10x_cases", "times"),
-            ("the whole recipe, 30 passes a layer + 30", "recipe-2-cores", "minutes", "minutes"),
+            ("the whole recipe, 30 epochs a layer + 30", "recipe-2-cores", "minutes", "minutes"),
             ("", "recipe-2-cores", "validation_errors", "validation errors of 10,000"),
             ("", "recipe-2-cores", "test_error_percent", "test error, %"),
             ("two ranks of one thread, batch 1000", "gloo-2-ranks-batch-1000", "ratio_to_one_process", "times two threads"),
@@ -286,9 +291,19 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
         [
             ("CD-1, 784-500, batch 100, float32", "cd1-float32", "fraction_of_bound", "times PyTorch's products alone"),
             ("the same in bfloat16", "cd1-reduced", "speedup_over_float32", "times float32"),
-            ("kernels by hand against the plain way, bfloat16", "cd1-by-hand", "speedup_over_plain", "times the plain way"),
-            ("the same in float32", "cd1-float32-by-hand", "speedup_over_plain", "times the plain way"),
-            ("the same, contrastive wake-sleep, K = 3, bfloat16", "updown-k3-by-hand", "speedup_over_plain", "times the plain way"),
+            (
+                "custom kernels against the reference implementation, bfloat16",
+                "cd1-by-hand",
+                "speedup_over_plain",
+                "times the reference implementation",
+            ),
+            ("the same in float32", "cd1-float32-by-hand", "speedup_over_plain", "times the reference implementation"),
+            (
+                "the same, contrastive wake-sleep, K = 3, bfloat16",
+                "updown-k3-by-hand",
+                "speedup_over_plain",
+                "times the reference implementation",
+            ),
             *AGAINST,
             ("contrastive wake-sleep, K = 3, float32", "updown-k3", "fraction_of_bound", "times PyTorch's products alone"),
             ("the same in bfloat16", "updown-k3-reduced", "fraction_of_bound", "fraction of the bound in bfloat16"),
@@ -338,26 +353,26 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
         (Path("results/estimators.json"),),
         [
             (f"{words}, {name.replace('-', ' ')}", f"table-{name}-{which}", metric, unit)
-            for name, metric, unit, rivals in (
+            for name, metric, unit, baselines in (
                 ("breast-cancer", "accuracy_percent", "correct, %", CLASSIFIERS),
                 ("wine", "accuracy_percent", "correct, %", CLASSIFIERS),
                 ("iris", "accuracy_percent", "correct, %", CLASSIFIERS),
                 ("diabetes", "r2_percent", "100 R^2", REGRESSORS),
             )
-            for words, which in (("the net", "dbn"), ('the net, `numbers="bins"`', "dbn-bins"), *rivals)
+            for words, which in (("the net", "dbn"), ('the net, `numbers="bins"`', "dbn-bins"), *baselines)
         ],
     ),
     "defaults-tables": (
         (Path("results/defaults-tables.json"),),
         [
             (f"{words}, {name.replace('-', ' ')}", f"{name}{which}", "test_accuracy_percent", "correct, %")
-            for name, rivals in (
+            for name, baselines in (
                 ("make-classification", (*STANDARD, ("`HistGradientBoostingClassifier`", "-gradient-boosting"))),
                 ("breast-cancer", STANDARD),
                 ("digits", STANDARD),
                 ("breast-cancer-29-labels", FEW),
             )
-            for words, which in (("`DBNClassifier`", ""), *rivals)
+            for words, which in (("`DBNClassifier`", ""), *baselines)
         ],
     ),
     "defaults-times": (

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from wakesleep import plots
 from wakesleep.paper.depth import DEPTHS
 from wakesleep.paper.few_labels import COUNTS, NAMES
+from wakesleep.runs import plots
 
 Rows = Iterable[dict[str, Any]]
 Curves = dict[str, tuple[list[float], list[float]]]
@@ -38,7 +38,7 @@ MEASURES = {"validation_errors": "validation errors", "test_bound": "bound on lo
 
 
 def strategies(rows: Rows, at: int) -> Curves:
-    """Return validation errors of each strategy after each pass, against passes (`at` = 0) or minutes (1)."""
+    """Return validation errors of each strategy after each epoch, against epochs (`at` = 0) or minutes (1)."""
     found = [row for row in rows if row["row"].startswith("strategy-") and row["metric"] == "validation_errors" and row.get("curve")]
     return {row["row"].removeprefix("strategy-"): ([step[at] for step in row["curve"]], [step[2] for step in row["curve"]]) for row in found}
 

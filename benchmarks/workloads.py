@@ -71,7 +71,7 @@ def _cd(size: Size, **settings: Any) -> Iterator[Unit]:
 
 
 def _epochs(kind: type, count: int = FOR_EVER) -> dict[str, Any]:
-    """Return the argument that says how many epochs a config has: it is called `passes` in older versions."""
+    """Return the argument that says how many epochs a config has: it is called `epochs` in older versions."""
     fields = kind.__dataclass_fields__  # type: ignore[attr-defined]
     return {"epochs" if "epochs" in fields else "passes": count}
 
@@ -145,7 +145,7 @@ def robust(size: Size) -> Iterator[Unit]:
     """Backpropagation with dropout, a limit on norms and virtual adversarial smoothness."""
     images, labels = cases(size)
     net = ws.backprop.classifier(_net(size), size.labels, rng=ws.generator(seed=1))
-    config = ws.RobustConfig(batch_size=size.batch, dropout_visible=0.2, dropout_hidden=0.5, max_norm=4.0, smooth_radius=1.0)
+    config = ws.RobustConfig(batch_size=size.batch, dropout_visible=0.2, dropout_hidden=0.5, max_norm=4.0, vat_epsilon=1.0)
     config = replace(config, **_epochs(ws.RobustConfig))
     records = ws.robust.epochs(net, images, labels, config=config, rng=ws.generator(seed=2), unlabelled=images)
     yield from _learning(net, records, size)
@@ -170,14 +170,14 @@ def inpainting(size: Size) -> Iterator[Unit]:
 
 def annealing(size: Size) -> Iterator[Unit]:
     """Annealed importance sampling of log Z, 100 chains."""
-    from wakesleep.judging import ais
+    from wakesleep.evaluation import ais
 
     images, _ = cases(size)
     rbm = ws.RBM(size.sizes[0], size.sizes[1], rng=ws.generator(seed=1))
     base, rng = ais.base_rates(rbm, images), ws.generator(seed=2)
     betas = torch.linspace(0, 1, 10 * size.minibatches)
     for _ in range(FOR_EVER):
-        *_, chains = ais.anneal(rbm, base, ais.begin(rbm, base, betas, 100, rng), rng=rng)
+        *_, chains = ais.anneal(rbm, base, ais.init_forward(rbm, base, betas, 100, rng), rng=rng)
         yield [torch.tensor(ais.estimate(rbm, base, chains).log_z)], len(betas)
 
 

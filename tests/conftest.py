@@ -15,8 +15,8 @@ if not torch.cuda.is_available():  # before anything imports Triton: kernels are
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from helpers import real_folder, small_config
-from wakesleep import recipe
 from wakesleep.data import Dataset, load
+from wakesleep.runs import training
 
 
 def pytest_configure() -> None:
@@ -32,8 +32,8 @@ def digits() -> Dataset:
 def run_folder(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Path:
     """A finished run; tests read it and never write into it."""
     folder = tmp_path_factory.mktemp("runs") / "digits"
-    job = recipe.start(folder, small_config(), digits, torch.device("cpu"), "a test")
-    list(recipe.train(job))
+    job = training.new_run(folder, small_config(), digits, torch.device("cpu"), "a test")
+    list(training.train(job))
     return folder
 
 

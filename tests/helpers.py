@@ -11,18 +11,18 @@ import pytest
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
-from wakesleep.settings import TrainConfig
+from wakesleep.runs.settings import TrainConfig
 
 
 def small_config(**changes: object) -> TrainConfig:
     """A net that learns the digits in about a second."""
-    layer = CDConfig(passes=6, batch_size=20)
-    tune = BackpropConfig(passes=4, batch_size=20, learning_rate=0.05, sample_pixels=False)
+    layer = CDConfig(epochs=6, batch_size=20)
+    tune = BackpropConfig(epochs=4, batch_size=20, learning_rate=0.05, sample_pixels=False)
     settings = {"hidden": (48, 64), "validation": 100, "greedy": GreedyConfig(layer, layer), "backprop": tune, "random": tune, **changes}
     return TrainConfig(**settings)  # type: ignore[arg-type]
 
 
-SMALL_PASSES = "--greedy.layer.passes 6 --greedy.memory.passes 6 --updown.passes 2 --backprop.passes 4 --random.passes 4"
+SMALL_PASSES = "--greedy.layer.epochs 6 --greedy.memory.epochs 6 --updown.epochs 2 --backprop.epochs 4 --random.epochs 4"
 SMALL_ARGUMENTS = f"--hidden 48 64 --validation 100 {SMALL_PASSES}".split()
 """The same on the command line."""
 

@@ -16,14 +16,14 @@ import torch
 import tyro
 
 from benchmarks import dreams
-from wakesleep import checkpoint, recipe
 from wakesleep.data import load
 from wakesleep.paper import results
-from wakesleep.settings import preset
+from wakesleep.runs import checkpoint, training
+from wakesleep.runs.settings import preset
 
 
 @dataclass(frozen=True)
-class Options:
+class GreedyDreamsMeasureOptions:
     """Pretrain on MNIST at default settings, then judge the label-clamped dreams."""
 
     seed: int = 0
@@ -36,12 +36,12 @@ class Options:
 
 def main(argv: list[str]) -> None:
     """Train, dream, judge, and save the rows."""
-    options = tyro.cli(Options, description=__doc__, args=argv)
+    options = tyro.cli(GreedyDreamsMeasureOptions, description=__doc__, args=argv)
     run = options.folder / f"seed-{options.seed}"
     command = shlex.join(["python", "-m", "benchmarks.defaults.greedy_dreams", *argv])
     if not (run / "model.safetensors").exists():
         config = replace(preset("mnist"), stages=("pretrain",), seed=options.seed)
-        for record in recipe.train(recipe.start(run, config, load("mnist"), torch.device("cpu"), command)):
+        for record in training.train(training.new_run(run, config, load("mnist"), torch.device("cpu"), command)):
             print(record.stage, record.epoch, record.metrics, flush=True)
     (found,) = checkpoint.read_json(run / "evaluation.json")["rows"]
     minutes = checkpoint.read_json(run / "provenance.json")["minutes"]["pretrain"]

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wakesleep import recipe, report
 from wakesleep.data import Dataset, load
 from wakesleep.paper import results
-from wakesleep.settings import suited
+from wakesleep.runs import report, training
+from wakesleep.runs.settings import suited
 
 SETS = ((60, 28), (300, 28), (300, 8), (700, 28), (5000, 28))
 """Cases and pixels of a side: digits, those of 28 x 28 enlarged, all of them again where there are too few."""
@@ -42,10 +42,10 @@ def own_set(folder: Path, cases: int, side: int) -> Dataset:
 def measure(folder: Path, dataset: Dataset) -> tuple[float, float]:
     """Return the seconds that a run announces and those it takes."""
     config = suited(len(dataset.train), tested=dataset.test is not None)
-    job = recipe.start(folder, config, dataset, torch.device("cpu"), "a measurement")
+    job = training.new_run(folder, config, dataset, torch.device("cpu"), "a measurement")
     announced = 60 * sum(report.minutes(job).values())
     began = time.perf_counter()
-    for _ in recipe.train(job):
+    for _ in training.train(job):
         pass
     return announced, time.perf_counter() - began
 

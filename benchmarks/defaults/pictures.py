@@ -21,19 +21,19 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks import judge
-from wakesleep import checkpoint
 from wakesleep.data import load
 from wakesleep.foundation.rng import generator
 from wakesleep.paper import results
-from wakesleep.sampling import dreams
-from wakesleep.sources.cases import as_probs
+from wakesleep.runs import checkpoint
+from wakesleep.samplers import dreams
+from wakesleep.sources.arrays import as_probs
 
 SHOWN = 28
 """Side of a picture, pixels."""
 
 
 @dataclass(frozen=True)
-class Options:
+class PicturesMeasureOptions:
     """Train on a folder of pictures, count errors on the others, judge the dreams."""
 
     seeds: tuple[int, ...] = (1, 2, 3)
@@ -70,7 +70,7 @@ def _picture(ink: Tensor) -> Image.Image:
 
 def main(argv: list[str]) -> None:
     """Draw, train, judge, and save the rows."""
-    options = tyro.cli(Options, description=__doc__, args=argv)
+    options = tyro.cli(PicturesMeasureOptions, description=__doc__, args=argv)
     errors: dict[str, list[float]] = {}
     agree, minutes = [], 0.0
     for seed in options.seeds:
@@ -101,7 +101,7 @@ def agreement(run: Path, judged_by: Path, count: int = 100) -> float:
     other = load(str(model.header["data_path"])).test
     assert other is not None
     assert other.labels is not None
-    net = judge.get(judged_by, other.images, other.labels, tuple(model.header["shape"]), passes=30)
+    net = judge.get(judged_by, other.images, other.labels, tuple(model.header["shape"]), epochs=30)
     clamped = torch.arange(model.dbn.labels).repeat_interleave(count)
     dreamt = dreams.dream(model.dbn, labels=clamped, steps=1000, rng=generator(0)).pixels
     return round(100 * float((judge.says(net, dreamt) == clamped).float().mean()), 2)

@@ -44,7 +44,7 @@ Split = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Options:
+class TablesMeasureOptions:
     """Measure the defaults and save the rows."""
 
     parts: tuple[str, ...] = ("accuracy", "early", "few", "times")
@@ -54,7 +54,7 @@ class Options:
     seeds: int = 10
     """Splits; five of make_classification, whose seed also draws the cases."""
     quick: bool = False
-    """Nets of a few units, one pass, one seed: a check that everything runs, no figures."""
+    """Nets of a few units, one epoch, one seed: a check that everything runs, no figures."""
     out: Path = Path("results/defaults-tables.json")
     """Where the rows go."""
 
@@ -97,13 +97,13 @@ def table(folder: Path, name: str, train: int) -> Split:
     return X[:train], y[:train], X[train:], y[train:]
 
 
-def some(parts: Split, options: Options) -> Split:
+def some(parts: Split, options: TablesMeasureOptions) -> Split:
     """Return a split as it is, or a few cases of it where only the run is to be checked."""
     X, y, X_test, y_test = parts
     return (X[:200], y[:200], X_test[:50], y_test[:50]) if options.quick else parts
 
 
-def net(options: Options, seed: int, **settings: Any) -> DBNClassifier:
+def net(options: TablesMeasureOptions, seed: int, **settings: Any) -> DBNClassifier:
     """Return the classifier at its defaults, or a toy where only the run is to be checked."""
     small: dict[str, Any] = {"hidden_layer_sizes": (10, 10), "n_iter": 1, "fine_tune_n_iter": 1} if options.quick else {}
     return DBNClassifier(**small, **settings, random_state=seed)
@@ -113,19 +113,19 @@ KINDS = {"make-classification": (made, 5), "breast-cancer": (breast_cancer, 10),
 """How the cases of a row are drawn and split by a seed, and how many seeds at most."""
 
 
-def seeds_of(name: str, options: Options) -> range:
+def seeds_of(name: str, options: TablesMeasureOptions) -> range:
     """Return the seeds of a row."""
     return range(1 if options.quick else min(KINDS[name][1], options.seeds))
 
 
-def accuracy(options: Options) -> Found:
-    """Yield accuracy on test cases, percent, of the net and of rivals behind a StandardScaler."""
+def accuracy(options: TablesMeasureOptions) -> Found:
+    """Yield accuracy on test cases, percent, of the net and of baselines behind a StandardScaler."""
     for name, (draw, _) in KINDS.items():
         found: dict[str, list[float]] = {}
         for seed in seeds_of(name, options):
             X, y, X_test, y_test = some(draw(seed), options)
-            rivals = {"-logistic-regression": LogisticRegression(max_iter=2000), "-svc": SVC(), "-mlp": MLPClassifier(random_state=seed)}
-            scaled = {which: make_pipeline(StandardScaler(), rival) for which, rival in rivals.items()}
+            baselines = {"-logistic-regression": LogisticRegression(max_iter=2000), "-svc": SVC(), "-mlp": MLPClassifier(random_state=seed)}
+            scaled = {which: make_pipeline(StandardScaler(), baseline) for which, baseline in baselines.items()}
             if name == "make-classification":
                 scaled["-gradient-boosting"] = HistGradientBoostingClassifier(random_state=seed)
             for which, estimator in {"": net(options, seed), **scaled}.items():
@@ -134,7 +134,7 @@ def accuracy(options: Options) -> Found:
             yield name + which, "test_accuracy_percent", values, {}
 
 
-def early(options: Options) -> Found:
+def early(options: TablesMeasureOptions) -> Found:
     """Yield accuracy on test cases, percent, of the net with `early_stopping=True`, on the splits of `accuracy`."""
     for name, (draw, _) in KINDS.items():
         values = []
@@ -144,7 +144,7 @@ def early(options: Options) -> Found:
         yield name + "-early-stopping", "test_accuracy_percent", values, {}
 
 
-def few(options: Options) -> Found:
+def few(options: TablesMeasureOptions) -> Found:
     """Yield accuracy, percent, with 29 labels of breast cancer, drawn stratified by the seed of the split, and the rest unlabelled."""
     found: dict[str, list[float]] = {}
     for seed in range(1 if options.quick else options.seeds):
@@ -164,7 +164,7 @@ def few(options: Options) -> Found:
         yield "breast-cancer-29-labels" + which, "test_accuracy_percent", values, {}
 
 
-def times(options: Options) -> Found:
+def times(options: TablesMeasureOptions) -> Found:
     """Yield how many times MLPClassifier's time the classifier's fit takes, both at their defaults: a row a set, and the median of all."""
     sets = {
         "digits": digits(0),
@@ -197,7 +197,7 @@ PARTS = {"accuracy": accuracy, "early": early, "few": few, "times": times}
 
 def main(argv: list[str]) -> None:
     """Measure the parts asked for and save their rows as they come."""
-    options = tyro.cli(Options, description=__doc__, args=argv)
+    options = tyro.cli(TablesMeasureOptions, description=__doc__, args=argv)
     command = shlex.join(["python", "-m", "benchmarks.defaults.tables", *argv])
     parts = [partial(PARTS[part], options) for part in options.parts]
     for _ in measure("defaults", parts, out=options.out, command=command, threads=1):  # it prints them

@@ -11,11 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from wakesleep import checkpoint as checkpoint
     from wakesleep import units as units
-    from wakesleep.checkpoint import load as load
-    from wakesleep.checkpoint import load_model as load_model
-    from wakesleep.checkpoint import save as save
     from wakesleep.data import Preparation as Preparation
     from wakesleep.data import distort as distort
     from wakesleep.data import load as load_data  # noqa: F401
@@ -25,20 +21,19 @@ if TYPE_CHECKING:
     from wakesleep.estimators import DBNTransformer as DBNTransformer
     from wakesleep.estimators import export as export
     from wakesleep.estimators import make_dbn_pipeline as make_dbn_pipeline
+    from wakesleep.evaluation import ais as ais
+    from wakesleep.evaluation import bound as bound
+    from wakesleep.evaluation import classify as classify
+    from wakesleep.evaluation import ensemble as ensemble
+    from wakesleep.evaluation import exact as exact
+    from wakesleep.evaluation import interpretation as interpretation
+    from wakesleep.evaluation import likelihood as likelihood
+    from wakesleep.evaluation import meanfield as meanfield
+    from wakesleep.evaluation import monitor as monitor
+    from wakesleep.evaluation import pseudo as pseudo
     from wakesleep.foundation.errors import WakesleepError as WakesleepError
     from wakesleep.foundation.options import PictureOptions as PictureOptions
     from wakesleep.foundation.rng import generator as generator
-    from wakesleep.judging import ais as ais
-    from wakesleep.judging import bound as bound
-    from wakesleep.judging import classify as classify
-    from wakesleep.judging import ensemble as ensemble
-    from wakesleep.judging import exact as exact
-    from wakesleep.judging import inside as inside
-    from wakesleep.judging import insight as insight
-    from wakesleep.judging import likelihood as likelihood
-    from wakesleep.judging import meanfield as meanfield
-    from wakesleep.judging import monitor as monitor
-    from wakesleep.judging import pseudo as pseudo
     from wakesleep.learning import backprop as backprop
     from wakesleep.learning import cd as cd
     from wakesleep.learning import greedy as greedy
@@ -55,32 +50,35 @@ if TYPE_CHECKING:
     from wakesleep.learning.robust import RobustConfig as RobustConfig
     from wakesleep.learning.up_down import UpDownConfig as UpDownConfig
     from wakesleep.learning.wake_sleep import WakeSleepConfig as WakeSleepConfig
-    from wakesleep.model.dbn import DBN as DBN
-    from wakesleep.model.helmholtz import Helmholtz as Helmholtz
-    from wakesleep.model.rbm import RBM as RBM
-    from wakesleep.sampling import dreams as dreams
-    from wakesleep.sampling import gibbs as gibbs
-    from wakesleep.sampling import missing as missing
-    from wakesleep.sampling import tempering as tempering
+    from wakesleep.models.dbn import DBN as DBN
+    from wakesleep.models.helmholtz import Helmholtz as Helmholtz
+    from wakesleep.models.rbm import RBM as RBM
+    from wakesleep.runs import checkpoint as checkpoint
+    from wakesleep.runs.checkpoint import load as load
+    from wakesleep.runs.checkpoint import load_model as load_model
+    from wakesleep.runs.checkpoint import save as save
+    from wakesleep.samplers import dreams as dreams
+    from wakesleep.samplers import gibbs as gibbs
+    from wakesleep.samplers import missing as missing
+    from wakesleep.samplers import tempering as tempering
 
 _WHERE = {
-    "checkpoint": ("checkpoint", None),
+    "checkpoint": ("runs.checkpoint", None),
     "streaming": ("learning.streaming", None),
     "export": ("estimators.export", None),
-    "tempering": ("sampling.tempering", None),
-    "missing": ("sampling.missing", None),
-    "pseudo": ("judging.pseudo", None),
-    "monitor": ("judging.monitor", None),
-    "meanfield": ("judging.meanfield", None),
-    "likelihood": ("judging.likelihood", None),
-    "insight": ("judging.insight", None),
-    "inside": ("judging.inside", None),
-    "exact": ("judging.exact", None),
-    "bound": ("judging.bound", None),
-    "ais": ("judging.ais", None),
-    "load": ("checkpoint", "load"),
-    "save": ("checkpoint", "save"),
-    "load_model": ("checkpoint", "load_model"),
+    "tempering": ("samplers.tempering", None),
+    "missing": ("samplers.missing", None),
+    "pseudo": ("evaluation.pseudo", None),
+    "monitor": ("evaluation.monitor", None),
+    "meanfield": ("evaluation.meanfield", None),
+    "likelihood": ("evaluation.likelihood", None),
+    "interpretation": ("evaluation.interpretation", None),
+    "exact": ("evaluation.exact", None),
+    "bound": ("evaluation.bound", None),
+    "ais": ("evaluation.ais", None),
+    "load": ("runs.checkpoint", "load"),
+    "save": ("runs.checkpoint", "save"),
+    "load_model": ("runs.checkpoint", "load_model"),
     "load_data": ("data", "load"),
     "PictureOptions": ("foundation.options", "PictureOptions"),
     "Preparation": ("data", "Preparation"),
@@ -89,15 +87,15 @@ _WHERE = {
     "BackpropConfig": ("learning.backprop", "BackpropConfig"),
     "CDConfig": ("learning.cd", "CDConfig"),
     "GreedyConfig": ("learning.greedy", "GreedyConfig"),
-    "DBN": ("model.dbn", "DBN"),
-    "RBM": ("model.rbm", "RBM"),
+    "DBN": ("models.dbn", "DBN"),
+    "RBM": ("models.rbm", "RBM"),
     "backprop": ("learning.backprop", None),
     "cd": ("learning.cd", None),
     "greedy": ("learning.greedy", None),
-    "ensemble": ("judging.ensemble", None),
-    "classify": ("judging.classify", None),
-    "dreams": ("sampling.dreams", None),
-    "gibbs": ("sampling.gibbs", None),
+    "ensemble": ("evaluation.ensemble", None),
+    "classify": ("evaluation.classify", None),
+    "dreams": ("samplers.dreams", None),
+    "gibbs": ("samplers.gibbs", None),
     "HybridConfig": ("learning.hybrid", "HybridConfig"),
     "hybrid": ("learning.hybrid", None),
     "RobustConfig": ("learning.robust", "RobustConfig"),
@@ -108,7 +106,7 @@ _WHERE = {
     "up_down": ("learning.up_down", None),
     "WakeSleepConfig": ("learning.wake_sleep", "WakeSleepConfig"),
     "wake_sleep": ("learning.wake_sleep", None),
-    "Helmholtz": ("model.helmholtz", "Helmholtz"),
+    "Helmholtz": ("models.helmholtz", "Helmholtz"),
     "BernoulliRBM": ("estimators", "BernoulliRBM"),
     "DBNClassifier": ("estimators", "DBNClassifier"),
     "DBNRegressor": ("estimators", "DBNRegressor"),
@@ -116,10 +114,16 @@ _WHERE = {
     "make_dbn_pipeline": ("estimators", "make_dbn_pipeline"),
     "units": ("units", None),
 }
+_RENAMED = {"inside": "interpretation", "insight": "interpretation"}
 __all__ = ["__version__", *sorted(_WHERE)]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        from wakesleep.foundation import renamed
+
+        renamed.warn(f"wakesleep.{name}", f"wakesleep.{_RENAMED[name]}")
+        name = _RENAMED[name]
     if name not in _WHERE:
         raise AttributeError(f"module 'wakesleep' has no attribute {name!r}; it has {', '.join(sorted(_WHERE))}")
     module, attribute = _WHERE[name]

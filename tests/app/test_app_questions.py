@@ -12,15 +12,15 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from helpers import small_config
-from wakesleep import recipe
 from wakesleep.app import questions
 from wakesleep.app.mind import Mind, load_mind
 from wakesleep.app.server import create_app
 from wakesleep.app.service import Service
 from wakesleep.data import Dataset, load, read_picture
+from wakesleep.evaluation import classify, interpretation
 from wakesleep.foundation.options import PictureOptions
-from wakesleep.judging import classify, inside
-from wakesleep.sampling import dreams
+from wakesleep.runs import training
+from wakesleep.samplers import dreams
 
 
 def pixels_of(digits: Dataset, number: int = 0) -> list[int]:
@@ -51,7 +51,7 @@ def test_recognize_answers_as_the_library_does(client: TestClient, mind: Mind, d
     assert answer["name"] == mind.classes[answer["label"]]
     seen = torch.stack([row[0] for row in dreams.reconstruct_per_layer(mind.dbn, picture)])
     torch.testing.assert_close(torch.tensor(answer["seen"]) / 255, seen, rtol=0, atol=0.003)
-    said = inside.evidence(mind.dbn, mind.dbn.up(picture)[-1], answer["label"], answer["runner_up"])[0]
+    said = interpretation.evidence(mind.dbn, mind.dbn.up(picture)[-1], answer["label"], answer["runner_up"])[0]
     torch.testing.assert_close(torch.tensor(answer["evidence"]), said, rtol=0, atol=6e-4)
     assert [len(layer) for layer in answer["activities"]] == list(mind.dbn.sizes[1:])
 
@@ -98,7 +98,7 @@ def test_fields_and_units_tell_of_the_weights(client: TestClient, mind: Mind) ->
     torch.testing.assert_close(rows / 127, weight / weight.abs().amax(1, keepdim=True), rtol=0, atol=0.006)
     top = len(mind.dbn.sizes) - 1
     unit = client.get(f"/api/units/{top}/1").json()
-    torch.testing.assert_close(torch.tensor(unit["labels"]), inside.label_weights(mind.dbn, 1), rtol=0, atol=6e-4)
+    torch.testing.assert_close(torch.tensor(unit["labels"]), interpretation.label_weights(mind.dbn, 1), rtol=0, atol=6e-4)
     assert client.get("/api/units/1/0").json()["labels"] is None
 
 
@@ -181,7 +181,7 @@ def test_files_and_drawings_suit_a_network_that_learned_from_files(tmp_path, dig
             Image.fromarray(grey).save(tmp_path / "pages" / str(label) / f"{number}.png")
     own = load(tmp_path / "pages", how=PictureOptions(polarity=polarity))
     config = small_config(hidden=(30,), stages=("pretrain",), validation=0)
-    list(recipe.train(recipe.start(tmp_path / "run", config, own, torch.device("cpu"), "a test")))
+    list(training.train(training.new_run(tmp_path / "run", config, own, torch.device("cpu"), "a test")))
     learned = load_mind(tmp_path / "run")
     with TestClient(create_app(Service(learned, run=tmp_path / "run")), base_url="http://localhost") as client:
         right = {"file": 0, "drawing": 0}

@@ -15,8 +15,7 @@ import pytest
 
 from benchmarks import browser as browsing
 from helpers import heeds_ctrl_c
-from wakesleep.cli import main
-from wakesleep.commands import serve
+from wakesleep.cli import main, serve
 
 
 def test_a_run_is_served_on_loopback_and_ctrl_c_ends_it(run_folder: Path) -> None:
@@ -65,7 +64,7 @@ def test_beyond_this_machine_it_warns(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def test_by_default_only_this_machine_reaches_it() -> None:
-    assert serve.Serve().host == "127.0.0.1"
+    assert serve.ServeOptions().host == "127.0.0.1"
     with contextlib.closing(serve.listen("127.0.0.1", 0)) as listening:
         assert listening.getsockname()[0] == "127.0.0.1"
         assert listening.proto == socket.IPPROTO_TCP, "or asyncio leaves Nagle's algorithm on, and each answer waits 40 ms"

@@ -24,7 +24,7 @@ from wakesleep.app.server import create_app
 from wakesleep.app.service import Service
 from wakesleep.data import Dataset
 from wakesleep.foundation.rng import generator
-from wakesleep.sampling import gibbs
+from wakesleep.samplers import gibbs
 
 
 def limited(mind: Mind, **limits: float) -> TestClient:

@@ -14,22 +14,22 @@ from fastapi.testclient import TestClient
 
 from benchmarks import ship
 from helpers import small_config
-from wakesleep import checkpoint, recipe
 from wakesleep.app import mind, watch
 from wakesleep.app.server import create_app
 from wakesleep.app.service import Service
 from wakesleep.data import Dataset
+from wakesleep.evaluation import classify
 from wakesleep.foundation.errors import CheckpointError
-from wakesleep.judging import classify
+from wakesleep.runs import checkpoint, training
 
 
 def test_the_page_follows_a_run_that_learns(tmp_path: Path, digits: Dataset) -> None:
-    job = recipe.start(tmp_path / "run", small_config(stages=("pretrain",)), digits, torch.device("cpu"), "a test")
+    job = training.new_run(tmp_path / "run", small_config(stages=("pretrain",)), digits, torch.device("cpu"), "a test")
     service = Service(mind.load_mind(tmp_path / "run"), run=tmp_path / "run")
     before = service.mind.dbn.recognition[0].weight.clone()  # the first layer learns first
     with TestClient(create_app(service), base_url="http://localhost") as client, connect(client) as socket:
         assert client.get("/api/run").json()["finished"] is False
-        records = recipe.train(job)
+        records = training.train(job)
         for _ in range(8):
             next(records)
         told = socket.receive_json()
@@ -58,7 +58,7 @@ def test_a_line_half_written_is_left_for_the_next_look(run_folder: Path, tmp_pat
 
 def test_a_shipped_model_is_half_as_large_and_answers_alike(run_folder: Path, digits: Dataset, tmp_path: Path) -> None:
     out = tmp_path / "model.safetensors"
-    card = ship.ship(ship.Options(run_folder, out), "a command")
+    card = ship.ship(ship.ShipMeasureOptions(run_folder, out), "a command")
     loaded = mind.load_mind(out)
     tensors, header = checkpoint.load_tensors(out, "model")
     assert all(tensor.dtype == torch.float16 for tensor in tensors.values())
@@ -76,7 +76,7 @@ def test_a_shipped_model_is_half_as_large_and_answers_alike(run_folder: Path, di
 def test_what_would_be_too_large_is_not_shipped(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ship, "MOST_BYTES", 1000)
     with pytest.raises(CheckpointError, match="smaller net"):
-        ship.ship(ship.Options(run_folder, tmp_path / "model.safetensors"), "a command")
+        ship.ship(ship.ShipMeasureOptions(run_folder, tmp_path / "model.safetensors"), "a command")
     assert not list(tmp_path.iterdir())
 
 

@@ -19,7 +19,7 @@ pytest.importorskip("playwright", reason="no browser tests: Playwright's Python 
 
 from benchmarks import browser as browsing
 from wakesleep.app.mind import load_mind
-from wakesleep.judging import classify
+from wakesleep.evaluation import classify
 
 pytestmark = pytest.mark.slow
 
@@ -365,7 +365,7 @@ def test_a_run_is_watched(browser, run_folder) -> None:
 def test_a_run_is_watched_while_it_learns(browser, tmp_path: Path) -> None:
     """Another process trains; curves grow, filters form, dreams go on, and the page says so when it is finished."""
     run = tmp_path / "run"
-    words = f"--stages pretrain --hidden 80 --greedy.memory.passes 250 --threads 1 --out {run}".split()
+    words = f"--stages pretrain --hidden 80 --greedy.memory.epochs 250 --threads 1 --out {run}".split()
     trainer = subprocess.Popen([sys.executable, "-m", "wakesleep", "train", *words], stdout=subprocess.DEVNULL)
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     try:
@@ -377,10 +377,10 @@ def test_a_run_is_watched_while_it_learns(browser, tmp_path: Path) -> None:
             until(page, "document.querySelector('#run-state').textContent.startsWith('It is learning: ')")
             page.wait_for_selector("#curves svg")
             page.wait_for_selector("#run-dreams canvas")
-            passes = "Math.max(0, ...[...document.querySelectorAll('#curves svg text:last-of-type')].map((text) => Number(text.textContent)))"
-            before, filters = page.evaluate(passes), page.evaluate("document.querySelector('#run-fields').toDataURL()")
+            epochs = "Math.max(0, ...[...document.querySelectorAll('#curves svg text:last-of-type')].map((text) => Number(text.textContent)))"
+            before, filters = page.evaluate(epochs), page.evaluate("document.querySelector('#run-fields').toDataURL()")
             state = page.text_content("#run-state")
-            until(page, f"{passes} > {before + 5}", timeout=30_000)
+            until(page, f"{epochs} > {before + 5}", timeout=30_000)
             assert trainer.poll() is None, "it had ended before the page was looked at"
             until(page, f"document.querySelector('#run-state').textContent != {json.dumps(state)}")  # words and curves come one after the other
             until(page, f"document.querySelector('#run-fields').toDataURL() != {json.dumps(filters)}")

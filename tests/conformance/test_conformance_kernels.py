@@ -21,7 +21,7 @@ from wakesleep.compute.ops import Product, RowSum
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd
 from wakesleep.learning.cd import CDConfig
-from wakesleep.model.rbm import RBM
+from wakesleep.models.rbm import RBM
 
 there = pytest.mark.skipif(not cpu_kernels.are_built(), reason="no C compiler that knows OpenMP")
 amx = pytest.mark.skipif(not cpu_kernels.are_built() or not cpu_kernels.amx_is_there(), reason="no AMX")
@@ -240,7 +240,7 @@ def test_free_energy_can_be_differentiated_whichever_library_multiplies(monkeypa
 def learn_a_little() -> Tensor:
     rbm, rng = RBM(200, 120, rng=generator(0)), generator(1)
     pixels = torch.randint(256, (300, 200), generator=rng, dtype=torch.uint8)
-    list(cd.epochs(rbm, pixels, config=CDConfig(passes=1, batch_size=150), rng=rng, dtype=torch.bfloat16))
+    list(cd.epochs(rbm, pixels, config=CDConfig(epochs=1, batch_size=150), rng=rng, dtype=torch.bfloat16))
     return rbm.weight
 
 
@@ -283,7 +283,7 @@ def test_small_nets_ask_for_no_compiler(monkeypatch) -> None:
     assert not found._amx_supports(some(100, 100, dtype=torch.bfloat16), some(100, 100, dtype=torch.bfloat16))
     with ops.backend("auto"):
         rbm, rng = RBM(30, 20, rng=generator(0)), generator(1)
-        list(cd.epochs(rbm, torch.rand(40, 30, generator=rng), config=CDConfig(passes=1, batch_size=20), rng=rng, dtype=torch.bfloat16))
+        list(cd.epochs(rbm, torch.rand(40, 30, generator=rng), config=CDConfig(epochs=1, batch_size=20), rng=rng, dtype=torch.bfloat16))
 
 
 # ------------------------------------------------------------------------------------------------- how they are built

@@ -19,17 +19,17 @@ from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.robust import RobustConfig
 from wakesleep.learning.up_down import UpDownConfig
-from wakesleep.model.dbn import DBN
-from wakesleep.model.rbm import RBM
+from wakesleep.models.dbn import DBN
+from wakesleep.models.rbm import RBM
 
 PIXELS = torch.randint(256, (120, 40), generator=generator(6), dtype=torch.uint8)
 LABELS = torch.arange(120) % 5
-UP_DOWN = UpDownConfig(passes=2, batch_size=30, gibbs_steps=(2,), persistent=0.0, average=0.0, learning_rate=0.05)
+UP_DOWN = UpDownConfig(epochs=2, batch_size=30, gibbs_steps=(2,), persistent=0.0, average=0.0, learning_rate=0.05)
 
 
 def machine(dtype: torch.dtype | None, **options: object) -> list[Tensor]:
     rbm, rng = RBM(40, 30, rng=generator(0)), generator(1)
-    config = CDConfig(**{"passes": 2, "batch_size": 30, **options})
+    config = CDConfig(**{"epochs": 2, "batch_size": 30, **options})
     *_, last = cd.epochs(rbm, PIXELS, config=config, rng=rng, dtype=dtype)
     return (
         [*rbm.parameters(), torch.tensor(last.metrics["reconstruction_error"])]
@@ -43,7 +43,7 @@ def net() -> DBN:
 
 
 def stack(dtype: torch.dtype | None) -> list[Tensor]:
-    dbn, layer = net(), CDConfig(passes=2, batch_size=30)
+    dbn, layer = net(), CDConfig(epochs=2, batch_size=30)
     list(greedy.epochs(dbn, PIXELS, LABELS, config=GreedyConfig(layer, layer), rng=generator(1), dtype=dtype))
     return list(dbn.parameters())
 
@@ -62,13 +62,13 @@ def together(dtype: torch.dtype | None, **options: object) -> list[Tensor]:
 
 def classifier(dtype: torch.dtype | None) -> list[Tensor]:
     model = backprop.random_classifier((40, 30, 5), rng=generator(0))
-    list(backprop.epochs(model, PIXELS, LABELS, config=BackpropConfig(passes=2, batch_size=30), rng=generator(1), dtype=dtype))
+    list(backprop.epochs(model, PIXELS, LABELS, config=BackpropConfig(epochs=2, batch_size=30), rng=generator(1), dtype=dtype))
     return list(model.parameters())
 
 
 def with_dropout(dtype: torch.dtype | None) -> list[Tensor]:
     model = backprop.random_classifier((40, 30, 5), rng=generator(0))
-    list(robust.epochs(model, PIXELS, LABELS, config=RobustConfig(passes=2, batch_size=30), rng=generator(1), dtype=dtype))
+    list(robust.epochs(model, PIXELS, LABELS, config=RobustConfig(epochs=2, batch_size=30), rng=generator(1), dtype=dtype))
     return list(model.parameters())
 
 
@@ -146,7 +146,7 @@ def test_with_chance_every_backend_learns_as_well() -> None:
     for name in ("reference", "torch", "auto"):
         rbm = RBM(30, 20, rng=generator(4))
         with ops.backend(name):
-            *_, last = cd.epochs(rbm, cases, config=CDConfig(passes=30, batch_size=20), rng=generator(5))
+            *_, last = cd.epochs(rbm, cases, config=CDConfig(epochs=30, batch_size=20), rng=generator(5))
         errors[name] = last.metrics["reconstruction_error"]
     assert max(errors.values()) < 0.03
     assert max(errors.values()) - min(errors.values()) < 0.01
@@ -171,14 +171,14 @@ def sure_machine(labels: int, options: dict) -> list[Tensor]:
     cases = (some(40, rbm.visible.size, seed=5) > 0).to(torch.uint8) * 255
     if labels:
         cases[:, 9:] = (torch.arange(40)[:, None] % labels == torch.arange(labels)).to(torch.uint8) * 255
-    list(cd.epochs(rbm, cases, config=CDConfig(passes=1, batch_size=20, **options), rng=generator(1)))
+    list(cd.epochs(rbm, cases, config=CDConfig(epochs=1, batch_size=20, **options), rng=generator(1)))
     return list(rbm.parameters())
 
 
 def sure_net() -> list[Tensor]:
     dbn = decided(DBN((12, 8, 6, 9), labels=3, rng=generator(0)))
     cases = (some(40, 12, seed=5) > 0).to(torch.uint8) * 255
-    config = UpDownConfig(passes=1, batch_size=20, gibbs_steps=(2,), persistent=0.0, average=0.0)
+    config = UpDownConfig(epochs=1, batch_size=20, gibbs_steps=(2,), persistent=0.0, average=0.0)
     list(up_down.epochs(dbn, cases, torch.arange(40) % 3, config=config, rng=generator(1)))
     return list(dbn.parameters())
 

@@ -25,9 +25,9 @@ from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.robust import RobustConfig
 from wakesleep.learning.up_down import UpDownConfig
-from wakesleep.model.dbn import DBN
-from wakesleep.model.rbm import RBM
-from wakesleep.sources import cases
+from wakesleep.models.dbn import DBN
+from wakesleep.models.rbm import RBM
+from wakesleep.sources import arrays
 from wakesleep.sources.minibatches import Resident
 from wakesleep.units import Categorical
 
@@ -85,7 +85,7 @@ def test_a_capture_needs_a_gpu_one_rank_and_enough_minibatches(monkeypatch: pyte
 
 
 def cd_loop(**options):
-    config = CDConfig(**{"passes": 8, "batch_size": 20, "initial_momentum_passes": 2, **options})
+    config = CDConfig(**{"epochs": 8, "batch_size": 20, "initial_momentum_epochs": 2, **options})
     return (
         lambda device: RBM(12, 8, rng=generator(0, device)),
         lambda net, rng, state, dtype: cd.epochs(net, CASES.to(rng.device), config=config, rng=rng, state=state, dtype=dtype),
@@ -93,7 +93,7 @@ def cd_loop(**options):
 
 
 def greedy_loop():
-    config = GreedyConfig(CDConfig(passes=2, batch_size=20), CDConfig(passes=2, batch_size=20, sample_visible=True))
+    config = GreedyConfig(CDConfig(epochs=2, batch_size=20), CDConfig(epochs=2, batch_size=20, sample_visible=True))
     return (
         lambda device: DBN((12, 8, 9), labels=3, rng=generator(0, device)),
         lambda net, rng, state, dtype: greedy.epochs(
@@ -102,7 +102,7 @@ def greedy_loop():
     )
 
 
-UP_DOWN = UpDownConfig(passes=4, batch_size=20, learning_rate=0.1, gibbs_steps=(1, 2), chain_pool=3, restart=0.2)
+UP_DOWN = UpDownConfig(epochs=4, batch_size=20, learning_rate=0.1, gibbs_steps=(1, 2), chain_pool=3, restart=0.2)
 
 
 def up_down_loop(labels, config=UP_DOWN):
@@ -124,7 +124,7 @@ def hybrid_loop(labels, **options):
 
 
 def backprop_loop(**options):
-    config = BackpropConfig(passes=4, batch_size=20, **options)
+    config = BackpropConfig(epochs=4, batch_size=20, **options)
     return (
         lambda device: backprop.random_classifier((12, 8, 3), rng=generator(0, device)),
         lambda net, rng, state, dtype: backprop.epochs(
@@ -134,7 +134,7 @@ def backprop_loop(**options):
 
 
 def robust_loop(unlabelled=None, **options):
-    config = RobustConfig(**{"passes": 4, "batch_size": 20, **options})
+    config = RobustConfig(**{"epochs": 4, "batch_size": 20, **options})
 
     def epochs(net, rng, state, dtype):
         free = None if unlabelled is None else unlabelled.to(rng.device)
@@ -155,16 +155,16 @@ LOOPS = {
     "up-down": (up_down_loop(LABELS), 4),
     "up-down, some labels": (up_down_loop(SOME_LABELS), 4),
     "up-down, no labels": (up_down_loop(None), 4),
-    "up-down as published": (up_down_loop(LABELS, UpDownConfig(passes=4, batch_size=20, persistent=0.0, average=0.0)), 4),
+    "up-down as published": (up_down_loop(LABELS, UpDownConfig(epochs=4, batch_size=20, persistent=0.0, average=0.0)), 4),
     "hybrid": (hybrid_loop(LABELS), 4),
     "hybrid in turns": (hybrid_loop(SOME_LABELS, alternate=True), 4),
     "sgd": (backprop_loop(), 4),
     "sgd of intensities": (backprop_loop(sample_pixels=False, weight_decay=0.01), 4),
     "dropout": (robust_loop(sample_pixels=True, dropout_visible=0.1, dropout_hidden=0.3, max_norm=1.0), 4),
-    "smoothness": (robust_loop(smooth_radius=0.5), 4),
-    "smoothness of other cases, by Adam": (robust_loop(CASES[:160], smooth_radius=0.5, optimizer="adam", learning_rate=0.01), 4),
+    "smoothness": (robust_loop(vat_epsilon=0.5), 4),
+    "smoothness of other cases, by Adam": (robust_loop(CASES[:160], vat_epsilon=0.5, optimizer="adam", learning_rate=0.01), 4),
 }
-"""Each loop, and how often it is captured: whenever a pass has other numbers."""
+"""Each loop, and how often it is captured: whenever an epoch has other numbers."""
 TYPES = [None, torch.bfloat16]
 
 
@@ -191,7 +191,7 @@ def test_a_captured_loop_ends_where_the_plain_one_does(name, dtype, machine: Mac
     assert torch.equal(there, stands)
     assert len(machine.graphs) == captures
     short, full = machine.told.count("plain on main"), machine.told.count("plain on side")
-    # ten full minibatches a pass and one of ten; of the memory's cases in "greedy" 180 have a label: nine full ones and none besides
+    # ten full minibatches an epoch and one of ten; of the memory's cases in "greedy" 180 have a label: nine full ones and none besides
     assert (short, full) == (len(records) - 2 * (name == "greedy"), cuda_graphs.WARM_UP * captures)
     assert machine.told.count("replay") == 10 * len(records) - full - 2 * (name == "greedy")
 
@@ -236,11 +236,11 @@ def test_sparse_cases_are_never_captured(machine: Machine) -> None:
             return N
 
         def __getitem__(self, index):
-            return cases.as_probs(CASES[index])
+            return arrays.as_probs(CASES[index])
 
-    list(cd.epochs(RBM(12, 8, rng=generator(0)), Rows(), config=CDConfig(passes=1, batch_size=20), rng=generator(1)))
+    list(cd.epochs(RBM(12, 8, rng=generator(0)), Rows(), config=CDConfig(epochs=1, batch_size=20), rng=generator(1)))
     assert machine.told == [], "no step was handed over for capture"
-    list(cd.epochs(RBM(12, 8, rng=generator(0)), CASES, config=CDConfig(passes=1, batch_size=20), rng=generator(1)))
+    list(cd.epochs(RBM(12, 8, rng=generator(0)), CASES, config=CDConfig(epochs=1, batch_size=20), rng=generator(1)))
     assert "replay" in machine.told
 
 
@@ -291,7 +291,7 @@ def test_no_minibatch_waits_for_the_device(name, dtype, monkeypatch: pytest.Monk
     def label_states(dbn, total_input, labels, rng, complete=False):  # the real one looks for labels, on a CPU alone
         drawn = units.sample_categorical(torch.softmax(dbn.memory.group_scores(total_input, dbn.label_columns), 1), rng)
         known = drawn if labels is None else labels if complete else torch.where(labels == -1, drawn, labels)
-        return cases.one_hot(known, dbn.labels, dbn.memory.weight.dtype)
+        return arrays.one_hot(known, dbn.labels, dbn.memory.weight.dtype)
 
     monkeypatch.setattr(Reference, "replay", watched)
     monkeypatch.setattr(CPU, "log_partition_delta", Fused.log_partition_delta)  # a processor looks at the weights' size
@@ -309,7 +309,7 @@ def test_known_labels_are_not_looked_at_again() -> None:
     before = rng.get_state()
     assert torch.equal(up_down.label_states(net, heard, torch.tensor([0, 2, 1, 2]), rng, complete=True).argmax(1), torch.tensor([0, 2, 1, 2]))
     assert torch.equal(rng.get_state(), before)
-    algorithm = up_down.UpDown(net, UpDownConfig(), up_down.start(net, UpDownConfig(), rng), rng, None)
+    algorithm = up_down.UpDown(net, UpDownConfig(), up_down.init_state(net, UpDownConfig(), rng), rng, None)
     for labels, known in ((LABELS, True), (SOME_LABELS, False), (None, False)):
         algorithm.begin_chunk(Resident(CASES, labels))
         assert algorithm.complete == known
@@ -317,8 +317,8 @@ def test_known_labels_are_not_looked_at_again() -> None:
 
 def test_one_hot_is_pytorchs() -> None:
     for labels in (LABELS, LABELS.view(2, -1)):
-        assert torch.equal(cases.one_hot(labels, 4), torch.nn.functional.one_hot(labels, 4).float())
-    assert cases.one_hot(LABELS, 4, torch.float64).dtype == torch.float64
+        assert torch.equal(arrays.one_hot(labels, 4), torch.nn.functional.one_hot(labels, 4).float())
+    assert arrays.one_hot(LABELS, 4, torch.float64).dtype == torch.float64
 
 
 def test_columns_of_groups_lie_side_by_side() -> None:

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from helpers import small_config
-from wakesleep import cli, recipe, report
-from wakesleep.commands import shared
+from wakesleep import cli
+from wakesleep.cli import shared
 from wakesleep.compute import cpu, ops, select
 from wakesleep.compute.select import Processor
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.runs import report, training
 
 ZEN = Processor("AuthenticAMD", frozenset(("avx2", "avx512f", "avx512_bf16")))
 RAPIDS = Processor("GenuineIntel", frozenset(("avx2", "avx512f", "avx512_bf16", "amx_bf16")))
@@ -96,8 +97,8 @@ def test_onednn_is_taken_where_it_is_there_and_the_processor_gains_by_it(monkeyp
 
 def test_an_option_chooses_the_backend_of_one_call(run_folder, monkeypatch, capsys):
     monkeypatch.delenv("WAKESLEEP_BACKEND", raising=False)
-    seen, real = [], recipe.score
-    monkeypatch.setattr(recipe, "score", lambda *given: seen.append(select.backend()) or real(*given))
+    seen, real = [], training.score
+    monkeypatch.setattr(training, "score", lambda *given: seen.append(select.backend()) or real(*given))
     for name in select.BACKENDS:
         assert cli.main(["evaluate", str(run_folder), "--backend", name]) == 0
     assert cli.main(["evaluate", str(run_folder)]) == 0
@@ -111,7 +112,7 @@ def test_an_option_chooses_the_backend_of_one_call(run_folder, monkeypatch, caps
 def test_a_run_says_and_stores_its_backend_and_goes_on_with_it(tmp_path, digits, monkeypatch):
     monkeypatch.delenv("WAKESLEEP_BACKEND", raising=False)
     with ops.backend("reference"):
-        job = recipe.start(tmp_path / "run", small_config(), digits, torch.device("cpu"), "a test")
+        job = training.new_run(tmp_path / "run", small_config(), digits, torch.device("cpu"), "a test")
         assert any("backend reference" in line for line in report.announce(job))
     stored = json.loads((tmp_path / "run" / "provenance.json").read_text())["backend"]
     with ops.backend(None):

@@ -24,8 +24,8 @@ from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.up_down import UpDownConfig
-from wakesleep.model.dbn import DBN
-from wakesleep.sources import cases
+from wakesleep.models.dbn import DBN
+from wakesleep.sources import arrays
 
 
 def certain(self: object, mean: torch.Tensor, rng: torch.Generator, out: torch.Tensor | None = None) -> torch.Tensor:
@@ -37,12 +37,12 @@ def first(probs: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
 
 
 def learn() -> dict[str, torch.Tensor]:
-    """Return the weights after two passes of each algorithm over 100 cases in minibatches of 20."""
-    cases.order = lambda labels, n, rng, weights=None: torch.arange(n)
+    """Return the weights after two epochs of each algorithm over 100 cases in minibatches of 20."""
+    arrays.order = lambda labels, n, rng, weights=None: torch.arange(n)
     CPU.sample_bernoulli = units.Categorical.sample_from_mean = certain
     cd.sample_categorical = up_down.sample_categorical = first
     up_down.random_hidden = lambda rbm, count, rng: torch.full((count, rbm.hidden.size), 0.5)
-    begin = cd.start
+    begin = cd.init_state
 
     def with_mean_chains(*arguments: Any) -> cd.CDState:
         state = begin(*arguments)
@@ -50,13 +50,13 @@ def learn() -> dict[str, torch.Tensor]:
             state.chains.fill_(0.5)
         return state
 
-    cd.start = with_mean_chains
+    cd.init_state = with_mean_chains
     rng = generator(1)
     images = distributed.share((torch.rand(100, 64, generator=rng) * 255).to(torch.uint8))
     labels = distributed.share(torch.arange(100) % 10)
     size = distributed.part_of_batch(20)
-    each = CDConfig(passes=2, batch_size=size, sparsity_cost=0.01)
-    centred = CDConfig(passes=2, batch_size=size, centred=True)
+    each = CDConfig(epochs=2, batch_size=size, sparsity_cost=0.01)
+    centred = CDConfig(epochs=2, batch_size=size, centred=True)
     found: dict[str, torch.Tensor] = {}
 
     def keep(name: str, net: torch.nn.Module) -> None:
@@ -69,20 +69,20 @@ def learn() -> dict[str, torch.Tensor]:
     list(greedy.epochs(other, images, labels, config=GreedyConfig(centred, centred), rng=rng, dtype=None))
     keep("centred", other)
     net = backprop.classifier(dbn, 10, rng=rng)
-    list(backprop.epochs(net, images, labels, config=BackpropConfig(passes=2, batch_size=size, sample_pixels=False), rng=rng))
+    list(backprop.epochs(net, images, labels, config=BackpropConfig(epochs=2, batch_size=size, sample_pixels=False), rng=rng))
     keep("sgd", net)
     net = backprop.random_classifier((64, 24, 10), rng=generator(1))
-    once = BackpropConfig(passes=1, method="cg", cg_batch_size=5 * size, cg_top_passes=0)  # more line searches would magnify rounding
+    once = BackpropConfig(epochs=1, method="cg", cg_batch_size=5 * size, cg_top_epochs=0)  # more line searches would magnify rounding
     list(backprop.epochs(net, images, labels, config=once, rng=rng))
     keep("cg", net)
-    updown = UpDownConfig(passes=2, batch_size=size, gibbs_steps=(2,), persistent=0.0, learning_rate=0.05)
+    updown = UpDownConfig(epochs=2, batch_size=size, gibbs_steps=(2,), persistent=0.0, learning_rate=0.05)
     list(up_down.epochs(dbn, images, labels, config=updown, rng=rng))
     keep("updown", dbn)
     list(hybrid.epochs(dbn, images, labels, config=HybridConfig(updown, sample_pixels=False), rng=rng))
     keep("hybrid", dbn)
 
-    chained = CDConfig(passes=2, batch_size=size, persistent=True)
-    pool = UpDownConfig(passes=2, batch_size=size, gibbs_steps=(2,), persistent=0.2, chain_pool=2, hold_labels=False, restart=0.0)
+    chained = CDConfig(epochs=2, batch_size=size, persistent=True)
+    pool = UpDownConfig(epochs=2, batch_size=size, gibbs_steps=(2,), persistent=0.2, chain_pool=2, hold_labels=False, restart=0.0)
     net = DBN((64, 24, 32), labels=10, rng=generator(1))
     list(greedy.epochs(net, images, labels, config=GreedyConfig(chained, chained), rng=rng))
     list(up_down.epochs(net, images, labels, config=replace(pool, learning_rate=0.05, average=0.5), rng=rng))
@@ -95,13 +95,13 @@ def learn() -> dict[str, torch.Tensor]:
     list(up_down.epochs(net, images, labels, config=updown, **coarse))
     keep("coarse-updown", net)
     forward = backprop.random_classifier((64, 24, 10), rng=generator(1))
-    list(backprop.epochs(forward, images, labels, config=BackpropConfig(passes=2, batch_size=size, sample_pixels=False), **coarse))
+    list(backprop.epochs(forward, images, labels, config=BackpropConfig(epochs=2, batch_size=size, sample_pixels=False), **coarse))
     keep("coarse-sgd", forward)
     return found
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    distributed.join(torch.device("cpu"))
+    distributed.setup(torch.device("cpu"))
     save_file({name: tensor.contiguous() for name, tensor in learn().items()}, Path(sys.argv[1]) / f"rank-{distributed.rank()}.safetensors")
-    distributed.leave()
+    distributed.shutdown()

@@ -14,34 +14,34 @@ import torch
 from torch import distributed as dist
 
 from helpers import small_config
-from wakesleep import recipe
 from wakesleep.compute import distributed
 from wakesleep.data import load
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.up_down import UpDownConfig
+from wakesleep.runs import training
 
 CPU = torch.device("cpu")
 
 
 def main(out: Path) -> None:
     digits = load("digits")
-    layer = CDConfig(passes=2, batch_size=200, persistent=True)
-    updown = UpDownConfig(passes=3, batch_size=200, gibbs_steps=(1,), persistent=0.5, chain_pool=2, average=1.0)
+    layer = CDConfig(epochs=2, batch_size=200, persistent=True)
+    updown = UpDownConfig(epochs=3, batch_size=200, gibbs_steps=(1,), persistent=0.5, chain_pool=2, average=1.0)
     config = small_config(stages=("pretrain", "updown"), greedy=GreedyConfig(layer, layer), updown=updown, precision="bfloat16")
-    list(recipe.train(recipe.start(out / "whole", config, digits, CPU, "a test")))
-    records = recipe.train(recipe.start(out / "parts", config, digits, CPU, "a test"))
+    list(training.train(training.new_run(out / "whole", config, digits, CPU, "a test")))
+    records = training.train(training.new_run(out / "parts", config, digits, CPU, "a test"))
     while next(records).stage != "updown":
         pass
     records.close()
     dist.barrier()  # the first rank has saved
     if distributed.rank() == 0:
         shutil.copy(out / "parts/checkpoint.safetensors", out / "stopped.safetensors")
-    list(recipe.train(recipe.resume(out / "parts", digits, CPU)))
+    list(training.train(training.resume_run(out / "parts", digits, CPU)))
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    distributed.join(CPU)
+    distributed.setup(CPU)
     main(Path(sys.argv[1]))
-    distributed.leave()
+    distributed.shutdown()

@@ -23,10 +23,10 @@ def refuse(*_: object) -> int:
 
 
 def main(plan: str, out: Path) -> None:
-    device = distributed.join(torch.device("cpu"))
+    device = distributed.setup(torch.device("cpu"))
     rank, ranks = distributed.rank(), distributed.ranks()
     last = rank == ranks - 1
-    distributed.total(torch.zeros(1))  # gloo opens sockets of its own
+    distributed.all_reduce_sum(torch.zeros(1))  # gloo opens sockets of its own
     before = len(os.listdir("/proc/self/fd"))
     if plan == "refused" and last:
         shared_memory._opened = refuse
@@ -51,17 +51,17 @@ def main(plan: str, out: Path) -> None:
             time.sleep(0.5 * (rank == 0))  # one writes to whom is gone, the other one waits for it
         mine = torch.arange(1000.0) * (rank + 1) + step
         try:
-            mean = distributed.average_written(1000, mine, lambda page, mine=mine: page.copy_(mine))
+            mean = distributed.all_reduce_mean_written(1000, mine, lambda page, mine=mine: page.copy_(mine))
         except RuntimeError as error:
             told["error"] = str(error)
             break
         wrong += not torch.allclose(mean, torch.arange(1000.0) * (ranks + 1) / 2 + step)
     if plan != "dies":
         few = torch.tensor([[float(rank), 1.0]], device=device)
-        wrong += distributed.average(few) is not few or few.tolist() != [[(ranks - 1) / 2, 1.0]]
+        wrong += distributed.all_reduce_mean(few) is not few or few.tolist() != [[(ranks - 1) / 2, 1.0]]
     (out / f"{rank}.json").write_text(json.dumps({**told, "wrong": wrong}))
     if plan != "dies":
-        distributed.leave()
+        distributed.shutdown()
 
 
 if __name__ == "__main__":

@@ -22,17 +22,17 @@ from benchmarks import bench_measure as bench
 from benchmarks import bench_quality, bench_worker
 from benchmarks.bench import main
 from benchmarks.bench_measure import Cell, Contestant
-from benchmarks.bench_quality import Judged, Score
+from benchmarks.bench_quality import Judged, QualityScore
 from wakesleep.compute import cpu, cpu_kernels, ops, select
+from wakesleep.evaluation import exact
+from wakesleep.evaluation.ais import Estimate
+from wakesleep.evaluation.likelihood import LogZ
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
-from wakesleep.judging import exact
-from wakesleep.judging.ais import Estimate
-from wakesleep.judging.likelihood import LogZ
 from wakesleep.learning import cd, streaming
 from wakesleep.learning.cd import CDConfig
-from wakesleep.model.rbm import RBM
-from wakesleep.sources.cases import draw_binary
+from wakesleep.models.rbm import RBM
+from wakesleep.sources.arrays import draw_binary
 from wakesleep.sources.shards import Shards
 
 REQUEST = {"threads": 1, "visible": 64, "hidden": 16, "sizes": (64, 16, 16, 32), "labels": 10, "steps": 3, "batch": 10, "cases": 30}
@@ -92,7 +92,7 @@ def test_the_smoke_sized_bench_measures_everyone_and_tells_who_was_skipped(tmp_p
             likelihood = rows["bench", f"{who}-float32{trained}", "log_likelihood"]
             assert likelihood["low"] <= likelihood["value"] <= likelihood["high"] < 0
             assert ("rate" in likelihood) == ("rates_tried" in likelihood) == (trained == "")
-    assert rows["speed", "against-sklearn", "log_likelihood_gain_nats"]["passes"] == bench.SMOKE.quality_passes
+    assert rows["speed", "against-sklearn", "log_likelihood_gain_nats"]["passes"] == bench.SMOKE.quality_epochs
     assert ("speed", "against-sklearn-as-timed", "reconstruction_error_ratio") in rows
     assert rows["speed", "growth-cases", "largest_departure_from_linear_percent"]["value"] >= 0
     assert rows["speed", "streaming-memory", "peak_memory_ratio_of_10x_cases"]["value"] > 0.5 or sys.platform != "linux"
@@ -165,9 +165,9 @@ def test_the_bound_makes_the_products_that_the_work_makes(work: str) -> None:
     aten = torch.ops.aten
     counted = []
     for make in (bench_worker.ours, bench_worker.bound):
-        one_pass = make(request).one_pass
+        one_epoch = make(request).one_epoch
         with FlopCounterMode(display=False, custom_mapping={aten.addmm_: add_product}) as counter:
-            one_pass()
+            one_epoch()
         counted.append(counter.get_total_flops())
     ours, bound = counted
     assert bound <= ours, "a bound that does more than the work is none"
@@ -220,7 +220,7 @@ def test_growth_makes_many_passes_of_little_work_and_streams_more_than_memory_ho
         return {n: [{"seconds": 6.0, "peak_memory_gb": 0.5}] for n in requests}
 
     monkeypatch.setattr(bench, "_in_turns", in_turns)
-    plan = bench.Plan(threads=1, rounds=3)
+    plan = bench.BenchPlan(threads=1, rounds=3)
     found = bench.growth(plan, "float32", lambda _: None)
     assert [rounds for rounds, _ in asked] == [5, 5, 5, 5, 1]
     cases, units, steps, _, streamed = [requests for _, requests in asked]
@@ -315,11 +315,11 @@ def test_the_machine_that_is_judged_is_that_of_the_best_rate(tmp_path: Path, mon
         small_machine(Path(request["hand_over"]), request.get("rate", 9.0))
         return {"error": "diverged"} if request.get("rate") == 0.3 else {}
 
-    def judge(weights: Path, seen: Tensor, cases: Tensor, limit: int) -> Score:
+    def judge(weights: Path, seen: Tensor, cases: Tensor, limit: int) -> QualityScore:
         with np.load(weights) as found:
             size = float(np.abs(found["weight"]).max())
         judged.append((round(size, 6), cases, limit))
-        return Score(0.1, (-size, size, 2 * size), 0.0)
+        return QualityScore(0.1, (-size, size, 2 * size), 0.0)
 
     judged: list[tuple[float, Tensor, int]] = []
     monkeypatch.setattr(bench_quality, "judge", judge)
@@ -389,7 +389,7 @@ def test_contestants_hand_over_what_so_many_passes_at_that_rate_made(tmp_path: P
         np.testing.assert_array_equal(found["hidden_bias"], theirs.intercept_hidden_)
     bench_worker.hand_over("wakesleep", request)
     plain = CDConfig(
-        passes=9, batch_size=10, learning_rate=0.05, final_learning_rate=0.05, momentum=0, initial_momentum=0, weight_decay=0, persistent=True
+        epochs=9, batch_size=10, learning_rate=0.05, final_learning_rate=0.05, momentum=0, initial_momentum=0, weight_decay=0, persistent=True
     )
     rng = generator(0)
     rbm = RBM(64, 16, rng=rng)
@@ -403,7 +403,7 @@ def test_contestants_hand_over_what_so_many_passes_at_that_rate_made(tmp_path: P
 
 def test_rivals_are_compared_on_the_same_work_and_like_with_like() -> None:
     judged = [
-        Judged("pcd", name, dtype, trained, Score(error, (nats - 1.0, nats, nats + 2.0), differ), {"rate": rate} if rate else {})
+        Judged("pcd", name, dtype, trained, QualityScore(error, (nats - 1.0, nats, nats + 2.0), differ), {"rate": rate} if rate else {})
         for name, dtype, trained, error, nats, differ, rate in (
             ("wakesleep", "float32", "searched", 0.9, -90.0, 0.0, 0.1),
             ("wakesleep", "bfloat16", "searched", 0.1, -100.0, 0.5, 0.03),

@@ -18,12 +18,12 @@ import torch
 from PIL import Image
 
 from helpers import SMALL_ARGUMENTS, heeds_ctrl_c
-from wakesleep import checkpoint, figures
 from wakesleep.cli import main
 from wakesleep.data import Dataset
+from wakesleep.evaluation import ensemble
 from wakesleep.foundation.rng import generator
-from wakesleep.judging import ensemble
 from wakesleep.learning import backprop
+from wakesleep.runs import checkpoint, figures
 
 COMMANDS = ("train", "finetune", "evaluate", "dream", "recognize", "likelihood", "plot", "advise", "reproduce", "serve", "data")
 
@@ -221,7 +221,7 @@ def test_a_picture_that_cannot_be_read_stops_no_others(run_folder: Path, tmp_pat
 
 def test_finetune_starts_from_a_run_and_leaves_it_alone(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = (run_folder / "model.safetensors").read_bytes()
-    result = answer(capsys, "finetune", run_folder, "--out", tmp_path / "fine", "--backprop.passes", 2, "--json")
+    result = answer(capsys, "finetune", run_folder, "--out", tmp_path / "fine", "--backprop.epochs", 2, "--json")
     assert [row["method"] for row in result["rows"]] == ["free-energy", "backprop"]
     recorded = json.loads((run_folder / "evaluation.json").read_text())["rows"]
     assert result["rows"][0] == recorded[0]
@@ -233,17 +233,17 @@ def test_several_runs_and_stochastic_up_passes_are_averaged(
 ) -> None:
     assert digits.test is not None
     assert digits.test.labels is not None
-    answer(capsys, "finetune", run_folder, "--out", tmp_path / "other", "--backprop.passes", 1, "--seed", 5, "--json")
+    answer(capsys, "finetune", run_folder, "--out", tmp_path / "other", "--backprop.epochs", 1, "--seed", 5, "--json")
     models = [checkpoint.load_model(folder) for folder in (run_folder, tmp_path / "other")]
     for how in ("probs", "log-probs"):
         found = answer(capsys, "evaluate", run_folder, tmp_path / "other", "--average", how, "--json")
-        opinions = [backprop.log_probs(model.net, digits.test.images) for model in models if model.net is not None]
-        loss = float(torch.nn.functional.nll_loss(ensemble.average(opinions, how), digits.test.labels))
+        predictions = [backprop.log_probs(model.net, digits.test.images) for model in models if model.net is not None]
+        loss = float(torch.nn.functional.nll_loss(ensemble.average(predictions, how), digits.test.labels))
         assert found["cross_entropy_nats"] == pytest.approx(loss, rel=1e-5)
         assert found["method"] == f"backprop, mean of 2 ({how})"
     found = answer(capsys, "evaluate", run_folder, "--up-passes", 3, "--seed", 4, "--json")
-    passes = ensemble.up_passes(models[0].dbn, digits.test.images, count=3, rng=generator(4))
-    assert found["cross_entropy_nats"] == pytest.approx(float(torch.nn.functional.nll_loss(passes, digits.test.labels)), rel=1e-5)
+    epochs = ensemble.up_passes(models[0].dbn, digits.test.images, count=3, rng=generator(4))
+    assert found["cross_entropy_nats"] == pytest.approx(float(torch.nn.functional.nll_loss(epochs, digits.test.labels)), rel=1e-5)
     assert call("evaluate", run_folder, "--method", "backprop", "--up-passes", 3) == 1
     assert "--method free-energy" in capsys.readouterr().err
 
@@ -257,7 +257,7 @@ def test_a_run_is_not_gone_on_with_by_data_of_another_kind(run_folder: Path, tmp
 
 
 def test_finetune_by_the_hybrid(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("--hybrid.updown.passes", 2, "--hybrid.updown.gibbs-steps", 1, "--hybrid.updown.batch-size", 20, "--hybrid.weight", 5)
+    words = ("--hybrid.updown.epochs", 2, "--hybrid.updown.gibbs-steps", 1, "--hybrid.updown.batch-size", 20, "--hybrid.weight", 5)
     answer(capsys, "finetune", run_folder, "--method", "hybrid", "--out", tmp_path / "both", *words, "--json")
     lines = checkpoint.read_metrics(tmp_path / "both")
     assert [(line["stage"], line["epoch"]) for line in lines] == [("hybrid", 1), ("hybrid", 2)]
@@ -269,10 +269,10 @@ def test_finetune_by_the_hybrid(run_folder: Path, tmp_path: Path, capsys: pytest
 
 
 def test_finetune_by_contrastive_wake_sleep_unties_the_net(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("finetune", run_folder, "--method", "updown", "--out", tmp_path / "up", "--updown.passes", 2, "--updown.gibbs-steps", 1)
+    words = ("finetune", run_folder, "--method", "updown", "--out", tmp_path / "up", "--updown.epochs", 2, "--updown.gibbs-steps", 1)
     assert [row["method"] for row in answer(capsys, *words, "--json")["rows"]] == ["free-energy"]
     assert call("dream", tmp_path / "up", "--steps", 3, "--out", tmp_path / "d.png") == 0
-    assert call("finetune", tmp_path / "up", "--out", tmp_path / "tuned", "--backprop.passes", 1) == 0
+    assert call("finetune", tmp_path / "up", "--out", tmp_path / "tuned", "--backprop.epochs", 1) == 0
     with pytest.raises(SystemExit):
         call("finetune", run_folder, "--method", "updown", "--out", tmp_path / "k", "--updown.gibbs-steps", 0)
     assert "K >= 1" in capsys.readouterr().err
@@ -286,7 +286,7 @@ def test_data_describes_a_set(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_own_unlabelled_pictures_are_learned_without_a_label_memory(tmp_path: Path, digits, capsys: pytest.CaptureFixture[str]) -> None:
     np.save(tmp_path / "own.npy", digits.train.images[:200].numpy())
-    words = ("train", "--data", tmp_path / "own.npy", "--out", tmp_path / "run", "--hidden", 16, "--greedy.memory.passes", 2, "--validation", 0)
+    words = ("train", "--data", tmp_path / "own.npy", "--out", tmp_path / "run", "--hidden", 16, "--greedy.memory.epochs", 2, "--validation", 0)
     assert call(*words) == 1
     assert "no labels" in capsys.readouterr().err
     assert call(*words, "--no-label-memory", "--stages", "pretrain") == 0
@@ -300,7 +300,7 @@ def test_own_pictures_sorted_by_class_are_held_out_by_class(tmp_path: Path, digi
         for number, picture in enumerate(digits.train.images[digits.train.labels == label][:30]):
             pixels = (picture.reshape(8, 8).numpy() * 255).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / "own" / f"class {label}" / f"{number}.png")
-    small = ["--hidden", 24, 32, "--greedy.layer.passes", 3, "--greedy.memory.passes", 3, "--backprop.passes", 30, "--random.passes", 1]
+    small = ["--hidden", 24, 32, "--greedy.layer.epochs", 3, "--greedy.memory.epochs", 3, "--backprop.epochs", 30, "--random.epochs", 1]
     batches = ["--greedy.layer.batch-size", 10, "--greedy.memory.batch-size", 10, "--backprop.batch-size", 10]
     result = answer(capsys, "train", "--data", tmp_path / "own", "--out", tmp_path / "run", *small, *batches, "--json")
     assert result["part"] == "validation"
@@ -432,8 +432,8 @@ def _strict(text: str) -> object:
         "dream RUN --steps 2 --count 2 --tempering 2",
         "likelihood RUN --binarise round --cases 3 --chains 2 --limit 5 --reverse-steps 1",
         "plot RUN --what fields --out figures",
-        "finetune RUN --out fine --backprop.passes 1",
-        "train --stages pretrain --hidden 4 --greedy.memory.passes 1",
+        "finetune RUN --out fine --backprop.epochs 1",
+        "train --stages pretrain --hidden 4 --greedy.memory.epochs 1",
         "advise --minutes 0.001 --cases 100 --repeats 1 --shapes 4 5",
     ],
 )
@@ -462,7 +462,7 @@ def test_wrong_calls_exit_with_2(words: list[str], capsys: pytest.CaptureFixture
 
 
 def _training(folder: Path, *more: str) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "wakesleep", "train", "--out", str(folder), *SMALL_ARGUMENTS, "--greedy.layer.passes", "400", *more]
+    words = [sys.executable, "-m", "wakesleep", "train", "--out", str(folder), *SMALL_ARGUMENTS, "--greedy.layer.epochs", "400", *more]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heeds_ctrl_c)
 
@@ -495,16 +495,16 @@ def test_importing_the_package_is_light() -> None:
 
 
 def test_threads_are_those_asked_for_or_as_many_as_before_when_a_run_goes_on(monkeypatch):
-    from wakesleep.commands import shared
+    from wakesleep.cli import shared
 
     now = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        shared.meet(0, "cpu")
+        shared.setup(0, "cpu")
         assert torch.get_num_threads() == 3
-        shared.meet(0, "cpu", "cpu: 2 threads")
+        shared.setup(0, "cpu", "cpu: 2 threads")
         assert torch.get_num_threads() == 2
-        shared.meet(3, "cpu", "cpu: 2 threads")
+        shared.setup(3, "cpu", "cpu: 2 threads")
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(now)

@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 
 from benchmarks import ranks
 from helpers import SMALL_ARGUMENTS
-from wakesleep import checkpoint
 from wakesleep.cli import main
 from wakesleep.compute import distributed, shared_memory
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.runs import checkpoint
 
 TOLERANCE = 2e-5
 """Largest difference of a weight, as a part of the largest weight or of 1: float32 sums in another order leave about half of it."""
@@ -130,12 +130,12 @@ def test_a_rank_that_dies_is_started_again_and_the_run_ends_with_the_same_bits(w
 
 def test_without_torchrun_nothing_happens() -> None:
     cases = torch.arange(6.0)
-    assert distributed.join(torch.device("cpu")) == torch.device("cpu")
+    assert distributed.setup(torch.device("cpu")) == torch.device("cpu")
     assert (distributed.ranks(), distributed.rank()) == (1, 0)
-    for same in (distributed.share, distributed.average, distributed.total):
+    for same in (distributed.share, distributed.all_reduce_mean, distributed.all_reduce_sum):
         assert same(cases) is cases
     assert distributed.part_of_batch(7) == 7
-    assert distributed.first_rank_says(0.5) == 0.5
+    assert distributed.broadcast_scalar(0.5) == 0.5
 
 
 def test_ranks_share_cases_evenly_and_refuse_a_batch_they_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,9 +151,9 @@ def test_ranks_share_cases_evenly_and_refuse_a_batch_they_cannot(monkeypatch: py
 
 def test_a_run_of_two_ranks_is_not_resumed_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits, capsys) -> None:
     from helpers import small_config
-    from wakesleep import recipe
+    from wakesleep.runs import training
 
-    records = recipe.train(recipe.start(tmp_path / "run", small_config(), digits, torch.device("cpu"), "a test"))
+    records = training.train(training.new_run(tmp_path / "run", small_config(), digits, torch.device("cpu"), "a test"))
     next(records)
     records.close()
     tensors, header = checkpoint.load_tensors(tmp_path / "run/checkpoint.safetensors", "checkpoint")
@@ -164,7 +164,7 @@ def test_a_run_of_two_ranks_is_not_resumed_by_one(tmp_path: Path, monkeypatch: p
 
 def test_ranks_are_measured_against_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", ENVIRONMENT)
-    ranks.main(f"--batches 20 --cases 40 --passes 2 --rounds 1 --hidden 8 --out {tmp_path / 'ranks.json'}".split())
+    ranks.main(f"--batches 20 --cases 40 --epochs 2 --rounds 1 --hidden 8 --out {tmp_path / 'ranks.json'}".split())
     rows = {(row["row"], row["metric"]): row for row in json.loads((tmp_path / "ranks.json").read_text())}
     assert rows["gloo-2-ranks-batch-20", "ratio_to_one_process"]["value"] > 0
     assert rows["gloo-2-ranks-batch-20", "cases_per_second"]["threads"] == 2

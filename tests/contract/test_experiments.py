@@ -12,16 +12,16 @@ import torch
 
 from benchmarks import costs, docs_tables, dreams, judge, reliability, shown
 from helpers import small_config
-from wakesleep import checkpoint
 from wakesleep.data import Dataset
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.up_down import UpDownConfig
 from wakesleep.paper import mnist, results
+from wakesleep.runs import checkpoint
 
 FIELDS = "table row metric value low high seeds reported command device threads minutes date commit".split()
-SHORT = UpDownConfig(passes=4, batch_size=20, gibbs_steps=(1, 2))
+SHORT = UpDownConfig(epochs=4, batch_size=20, gibbs_steps=(1, 2))
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Path:
     """All parts of the experiment, on the digits and small."""
     folder = tmp_path_factory.mktemp("figures")
     base = small_config(updown=SHORT, hybrid=HybridConfig(SHORT))
-    options = mnist.Options(folder=folder, data="digits")
+    options = mnist.MnistTablesOptions(folder=folder, data="digits")
     for part in mnist.PARTS:
         mnist.run(folder, 1, part, options, digits, "a test", base)
     return folder
@@ -44,9 +44,9 @@ def test_every_part_of_the_mnist_experiment_runs_and_is_collected(figures: Path)
         assert list(row)[: len(FIELDS)] == FIELDS
         assert 0 <= row["value"] < 60, row
     config = json.loads((figures / "seed-1-updown-60k" / "config.json").read_text())
-    assert (config["validation"], config["updown"]["passes"], config["updown"]["gibbs_steps"]) == (0, 4, [3])
+    assert (config["validation"], config["updown"]["epochs"], config["updown"]["gibbs_steps"]) == (0, 4, [3])
     short, long = (json.loads((figures / f"seed-1-{part}" / "config.json").read_text())["greedy"] for part in ("pretrain-50k", "long-50k"))
-    assert [long[each]["passes"] * 30 // mnist.LONG for each in ("layer", "memory")] == [short[each]["passes"] for each in ("layer", "memory")]
+    assert [long[each]["epochs"] * 30 // mnist.LONG for each in ("layer", "memory")] == [short[each]["epochs"] for each in ("layer", "memory")]
     before = json.loads((figures / "seed-1-updown-60k" / "provenance.json").read_text())
     mnist.main(["--folder", str(figures), "--data", "digits", "--seeds", "1", "--out", str(figures / "out.json")])
     assert len(json.loads((figures / "out.json").read_text())) == 7, "finished parts are read, not run again"
@@ -56,11 +56,11 @@ def test_every_part_of_the_mnist_experiment_runs_and_is_collected(figures: Path)
 def test_nets_of_several_seeds_are_asked_together(figures: Path, digits: Dataset) -> None:
     base = small_config(updown=SHORT, hybrid=HybridConfig(SHORT))
     for part in ("pretrain-60k", "backprop-60k"):
-        mnist.run(figures, 2, part, mnist.Options(data="digits"), digits, "a test", base)
+        mnist.run(figures, 2, part, mnist.MnistTablesOptions(data="digits"), digits, "a test", base)
     (both,) = (mnist.combine(figures, "backprop-60k", (1, 2), digits, "a test"),)
     alone = [mnist.combine(figures, "backprop-60k", (seed,), digits, "a test") for seed in (1, 2)]
     expected = {row["value"]: row["log_probs_averaged"] for row in alone}
-    assert all(probs == log_probs for probs, log_probs in expected.items()), "one net has one opinion"
+    assert all(probs == log_probs for probs, log_probs in expected.items()), "one net has one prediction"
     assert (both["row"], both["metric"], both["seeds"]) == ("combined-2", "test_error_percent", [1, 2])
     assert both["value"] <= max(expected) + 1
 
@@ -71,7 +71,7 @@ def test_the_first_three_are_asked_together_and_all_where_there_are_more(digits:
     monkeypatch.setattr(mnist, "combine", lambda folder, part, seeds, *more: (part, seeds))
 
     def together(*seeds: int) -> list[object]:
-        return mnist.measure(mnist.Options(seeds, parts=("pretrain-60k", "backprop-60k")), digits, "a test")
+        return mnist.measure(mnist.MnistTablesOptions(seeds, parts=("pretrain-60k", "backprop-60k")), digits, "a test")
 
     assert together(4) == []
     assert together(4, 2) == [("backprop-60k", (4, 2))]
@@ -92,7 +92,7 @@ def test_a_row_of_nets_asked_together_says_where_they_learned(figures: Path, dig
 
 def test_dreams_are_judged(figures: Path, tmp_path: Path) -> None:
     out = tmp_path / "dreams.json"
-    words = f"--count 5 --steps 20 --judge {tmp_path / 'judge.safetensors'} --judge-passes 2 --out {out}".split()
+    words = f"--count 5 --steps 20 --judge {tmp_path / 'judge.safetensors'} --judge-epochs 2 --out {out}".split()
     for _ in range(2):  # the judge is trained the first time and read the second
         dreams.main([str(figures / "seed-1-hybrid-60k"), *words])
     rows = {row["metric"]: row for row in json.loads(out.read_text())}
@@ -108,15 +108,15 @@ def test_the_judge_measures_what_it_says(digits: Dataset) -> None:
     torch.testing.assert_close(judge.nearest(torch.tensor([[1.0, 2.0]]), points), torch.tensor([1.0]))
     net = judge.convolutional((8, 8), 10)
     assert digits.train.labels is not None
-    assert list(judge.train(net, digits.train.images[:200], digits.train.labels[:200], passes=1, rng=generator(0))) == [1]
+    assert list(judge.train(net, digits.train.images[:200], digits.train.labels[:200], epochs=1, rng=generator(0))) == [1]
     assert judge.says(net, digits.train.images[:7]).shape == (7,)
 
 
 def test_a_model_without_labels_has_no_clamped_dreams(tmp_path: Path, digits: Dataset) -> None:
-    from wakesleep import recipe
+    from wakesleep.runs import training
 
     config = small_config(label_memory=False, stages=("pretrain",), hidden=(10, 10))
-    list(recipe.train(recipe.start(tmp_path / "run", config, digits, torch.device("cpu"), "a test")))
+    list(training.train(training.new_run(tmp_path / "run", config, digits, torch.device("cpu"), "a test")))
     with pytest.raises(ConfigError, match="no labels"):
         dreams.main([str(tmp_path / "run"), "--out", "None"])
 
@@ -135,8 +135,8 @@ def test_costs_are_read_from_runs(run_folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    passes = "--greedy.layer.passes 4 --greedy.memory.passes 4 --updown.passes 3 --backprop.passes 2 --random.passes 2"
-    monkeypatch.setattr(reliability, "RUN", f"--hidden 20 30 --validation 100 {passes} --threads 1".split())
+    epochs = "--greedy.layer.epochs 4 --greedy.memory.epochs 4 --updown.epochs 3 --backprop.epochs 2 --random.epochs 2"
+    monkeypatch.setattr(reliability, "RUN", f"--hidden 20 30 --validation 100 {epochs} --threads 1".split())
     reliability.main(["--kills", "1", "--out", str(tmp_path / "kills.json")])
     (row,) = json.loads((tmp_path / "kills.json").read_text())
     assert (row["row"], row["metric"], row["value"]) == ("sigkill-resume", "identical_of_1", 1)
@@ -148,7 +148,7 @@ def test_every_part_of_the_estimators_experiment_runs(part: str, count: int, tmp
     estimators = importlib.import_module("benchmarks.estimators")
     if part == "few-mnist":
         request.getfixturevalue("real_mnist")
-    words = f"--parts {part} --quick --cases 300 --passes 1 --repeats 1 --splits 1 --out {tmp_path / 'rows.json'}"
+    words = f"--parts {part} --quick --cases 300 --epochs 1 --repeats 1 --splits 1 --out {tmp_path / 'rows.json'}"
     estimators.main(words.split())
     rows = json.loads((tmp_path / "rows.json").read_text())
     assert len(rows) == count

@@ -17,10 +17,10 @@ import pytest
 import torch
 
 from helpers import small_config
-from wakesleep import checkpoint, recipe
 from wakesleep.cli import main
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError
+from wakesleep.runs import checkpoint, training
 
 CPU = torch.device("cpu")
 
@@ -30,8 +30,8 @@ def call(*words: object) -> int:
 
 
 def stopped(folder: Path, digits, stage: str) -> Path:
-    """A run that was stopped after a pass of `stage`."""
-    records = recipe.train(recipe.start(folder, small_config(), digits, CPU, "a test"))
+    """A run that was stopped after an epoch of `stage`."""
+    records = training.train(training.new_run(folder, small_config(), digits, CPU, "a test"))
     while next(records).stage != stage:
         pass
     records.close()
@@ -66,7 +66,7 @@ def test_a_torn_last_line_of_metrics_is_left_out(torn: str, tmp_path: Path, digi
     folder = stopped(tmp_path / "run", digits, "layer 1")
     with (folder / "metrics.jsonl").open("a") as file:
         file.write(torn)
-    list(recipe.train(recipe.resume(folder, digits, CPU)))
+    list(training.train(training.resume_run(folder, digits, CPU)))
     assert [line["stage"] for line in files.read_metrics(folder)] == [line["stage"] for line in files.read_metrics(run_folder)]
 
 
@@ -74,10 +74,10 @@ def test_a_line_of_metrics_that_the_system_lost_is_not_counted_on(tmp_path: Path
     folder = stopped(tmp_path / "run", digits, "memory")
     lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
     (folder / "metrics.jsonl").write_text("".join(lines[:-2]))
-    records = recipe.train(recipe.resume(folder, digits, CPU))
+    records = training.train(training.resume_run(folder, digits, CPU))
     next(records)
     records.close()
-    assert recipe.resume(folder, digits, CPU).lines == len(files.read_metrics(folder)) == len(lines) - 1
+    assert training.resume_run(folder, digits, CPU).lines == len(files.read_metrics(folder)) == len(lines) - 1
 
 
 def test_a_damaged_line_within_is_named(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_json_holds_no_number_that_json_does_not_know(tmp_path: Path) -> None:
 
 
 def test_the_likelihood_is_json_where_an_interval_has_no_end(run_folder: Path, tmp_path: Path, capsys, monkeypatch) -> None:
-    from wakesleep.judging import ais
+    from wakesleep.evaluation import ais
 
     shutil.copytree(run_folder, tmp_path / "run")
     real = ais.estimate
@@ -186,7 +186,7 @@ def test_the_likelihood_is_json_where_an_interval_has_no_end(run_folder: Path, t
 
 
 def test_the_model_is_saved_before_its_pictures_and_a_run_killed_between_goes_on(tmp_path: Path, digits, monkeypatch, run_folder: Path) -> None:
-    from wakesleep import figures
+    from wakesleep.runs import figures
 
     folder, said = stopped(tmp_path / "run", digits, "random"), []
     with monkeypatch.context() as patch:
@@ -196,10 +196,10 @@ def test_the_model_is_saved_before_its_pictures_and_a_run_killed_between_goes_on
 
         patch.setattr(figures, "draw_run", killed)
         with pytest.raises(KeyboardInterrupt):
-            list(recipe.train(recipe.resume(folder, digits, CPU)))
+            list(training.train(training.resume_run(folder, digits, CPU)))
     saved = (folder / "model.safetensors").read_bytes()
     assert saved == (run_folder / "model.safetensors").read_bytes()
-    list(recipe.train(recipe.resume(folder, digits, CPU), said.append))
+    list(training.train(training.resume_run(folder, digits, CPU), said.append))
     assert (folder / "model.safetensors").read_bytes() == saved
     assert (folder / "figures" / "dreams.png").exists()
     assert not (folder / "checkpoint.safetensors").exists()

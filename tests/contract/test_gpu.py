@@ -61,10 +61,10 @@ def test_the_recipe_is_that_of_2006(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     gpu.main(["--smoke", "--parts", "recipe", "--out", str(out)])
     assert [row["value"] for row in json.loads(out.read_text()) if row["metric"] == "minutes"] == [1, 2, 3]
     assert [cases for cases, _ in asked] == [200, 200, 300]
-    plan = gpu.Plan()
+    plan = gpu.GpuPlan()
     assert (plan.sizes, plan.greedy, plan.updown, plan.more, plan.held_out) == ((784, 500, 500, 2000), 50, 300, 59, 10_000)
     (_, layers), (_, long), (_, more) = asked
-    assert (layers.layer.passes, layers.memory.passes, long.passes, more.passes) == (1, 1, 2, 1)
+    assert (layers.layer.epochs, layers.memory.epochs, long.epochs, more.epochs) == (1, 1, 2, 1)
     assert (long.gibbs_steps, more.gibbs_steps, long.persistent) == ((3, 6, 10), (10,), 0)
     assert more.learning_rate < long.learning_rate
 

@@ -13,11 +13,11 @@ import torch
 from sklearn.datasets import load_iris
 
 import wakesleep as ws
-from wakesleep import checkpoint
 from wakesleep.data import load
 from wakesleep.data.preparation import from_header
 from wakesleep.data.sets import Dataset
 from wakesleep.foundation.errors import CheckpointError, ConfigError
+from wakesleep.runs import checkpoint
 from wakesleep.units import Bernoulli, Categorical, Groups, Units, register
 
 OLD = Path(__file__).parents[1] / "data_files"

@@ -13,9 +13,9 @@ import pytest
 
 from helpers import small_config
 from wakesleep import cli
-from wakesleep.commands import finetune, shared
+from wakesleep.cli import finetune, shared
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.settings import TrainConfig, preset, read_config
+from wakesleep.runs.settings import TrainConfig, preset, read_config
 
 
 def parsed(*words: object):
@@ -63,13 +63,13 @@ def _stopped(folder: Path, run_folder: Path) -> Path:
 def test_a_resumed_run_refuses_other_settings_and_names_them(tmp_path: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = parsed("train", "--resume", run_folder)
     assert own.config == read_config(run_folder)
-    assert call("train", "--resume", run_folder, "--greedy.layer.passes", 9, "--hidden", 5, 6) == 1
+    assert call("train", "--resume", run_folder, "--greedy.layer.epochs", 9, "--hidden", 5, 6) == 1
     error = capsys.readouterr().err
-    assert "--greedy.layer.passes 9 (the run has 6)" in error
+    assert "--greedy.layer.epochs 9 (the run has 6)" in error
     assert "--hidden (5, 6) (the run has (48, 64))" in error
     assert call("train", "--resume", run_folder, "--out", tmp_path / "other") == 1
     assert "--out" in capsys.readouterr().err
-    assert call("train", "--resume", run_folder, "--greedy.layer.passes", 6) == 1  # as it is: only that the run is finished is refused
+    assert call("train", "--resume", run_folder, "--greedy.layer.epochs", 6) == 1  # as it is: only that the run is finished is refused
     assert "is finished" in capsys.readouterr().err
 
 
@@ -114,8 +114,8 @@ def test_numbers_of_threads_that_cannot_be_had_are_refused(
         ("evaluate RUN --average log-probs", "--average has no effect on one run"),
         ("recognize RUN digit.png --steps 3", "--steps has no effect without --imagine"),
         ("plot RUN --what fields --out here --cases 20", "--cases has no effect without the map"),
-        ("finetune RUN --method backprop --updown.passes 3 --backprop.passes 0 --out new", "--updown.passes has no effect"),
-        ("finetune RUN --backprop.cg-top-passes 3 --backprop.passes 0 --out new", "--backprop.cg-top-passes has no effect"),
+        ("finetune RUN --method backprop --updown.epochs 3 --backprop.epochs 0 --out new", "--updown.epochs has no effect"),
+        ("finetune RUN --backprop.cg-top-epochs 3 --backprop.epochs 0 --out new", "--backprop.cg-top-epochs has no effect"),
     ],
 )
 def test_an_option_without_effect_is_said_to_have_none(
@@ -136,7 +136,7 @@ def test_the_overview_has_a_line_for_every_command(capsys: pytest.CaptureFixture
     for name in cli.COMMANDS:
         assert sum(line.startswith(f"  {name} ") for line in lines) == 1
     assert max(map(len, lines)) <= 80
-    files = {path.stem for path in Path(cli.__file__).with_name("commands").glob("*.py")} - {"__init__", "shared"}
+    files = {path.stem for path in Path(cli.__file__).parent.glob("*.py")} - {"__init__", "shared"}
     assert set(cli.COMMANDS) == files
 
 

@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 from helpers import small_config
-from wakesleep import checkpoint, figures, recipe
 from wakesleep.cli import main
 from wakesleep.data import DataError, Dataset, from_header, load, match_classes
-from wakesleep.judging import monitor
+from wakesleep.evaluation import monitor
 from wakesleep.learning.backprop import BackpropConfig
+from wakesleep.runs import checkpoint, figures, training
 
 CPU = torch.device("cpu")
 
@@ -65,7 +65,7 @@ def test_another_set_is_judged_by_the_names_of_its_classes(run_folder: Path, thr
 
 def test_every_command_matches_classes_or_refuses(run_folder: Path, threes: Path, tmp_path: Path, digits, capsys) -> None:
     tuned = answer(
-        capsys, "finetune", run_folder, "--data", threes, "--validation", 0, "--backprop.passes", 1, "--out", tmp_path / "t", "--json"
+        capsys, "finetune", run_folder, "--data", threes, "--validation", 0, "--backprop.epochs", 1, "--out", tmp_path / "t", "--json"
     )
     assert checkpoint.load_model(tmp_path / "t").header["classes"] == list("0123456789")
     assert tuned["rows"][0]["train_error_percent"] < 40
@@ -78,22 +78,22 @@ def test_every_command_matches_classes_or_refuses(run_folder: Path, threes: Path
 def test_runs_with_other_classes_are_put_in_order_or_refused(run_folder: Path, tmp_path: Path, digits: Dataset, capsys) -> None:
     config = small_config(stages=("pretrain",))
     backwards = replace(digits, classes=digits.classes[::-1], train=replace(digits.train, labels=9 - digits.train.labels), test=None)
-    list(recipe.train(recipe.start(tmp_path / "back", config, backwards, CPU, "a test")))
+    list(training.train(training.new_run(tmp_path / "back", config, backwards, CPU, "a test")))
     alone = answer(capsys, "evaluate", tmp_path / "back", "--data", "digits", "--json")
     assert alone["test_error_percent"] < 60  # chance is 90
     twice = answer(capsys, "evaluate", run_folder, tmp_path / "back", "--method", "free-energy", "--json")
     assert twice["test_error_percent"] < 40
     fewer = replace(digits, classes=(*digits.classes[:9], "ten"))
-    list(recipe.train(recipe.start(tmp_path / "other", config, fewer, CPU, "a test")))
+    list(training.train(training.new_run(tmp_path / "other", config, fewer, CPU, "a test")))
     assert "must know the same" in refusal(capsys, "evaluate", run_folder, tmp_path / "other")
 
 
 def test_a_run_goes_on_with_the_same_names_alone(tmp_path: Path, digits: Dataset) -> None:
-    job = recipe.start(tmp_path / "run", small_config(stages=("pretrain",)), digits, CPU, "a test")
-    next(recipe.train(job))
+    job = training.new_run(tmp_path / "run", small_config(stages=("pretrain",)), digits, CPU, "a test")
+    next(training.train(job))
     with pytest.raises(DataError, match=r"cases of the classes ten; .*run knows 0, 1"):
-        recipe.resume(tmp_path / "run", replace(digits, classes=(*digits.classes[:9], "ten")), CPU)
-    assert recipe.resume(tmp_path / "run", digits, CPU).lines == 1
+        training.resume_run(tmp_path / "run", replace(digits, classes=(*digits.classes[:9], "ten")), CPU)
+    assert training.resume_run(tmp_path / "run", digits, CPU).lines == 1
 
 
 @pytest.mark.parametrize("validation", [50, 0])
@@ -103,11 +103,11 @@ def test_figures_of_a_set_without_test_cases_are_called_what_they_are(
     place = torch.argsort(digits.train.labels[:300], stable=True)
     own = load(saved(tmp_path / "mnist.npz", digits.train.images[:300][place], digits.train.labels[:300][place]))  # sorted by class
     assert not own.published
-    config = small_config(stages=("pretrain", "backprop"), validation=validation, backprop=BackpropConfig(passes=15, batch_size=20))
-    job = recipe.start(tmp_path / "run", config, own, CPU, "a test")
+    config = small_config(stages=("pretrain", "backprop"), validation=validation, backprop=BackpropConfig(epochs=15, batch_size=20))
+    job = training.new_run(tmp_path / "run", config, own, CPU, "a test")
     if validation:  # a name is no identity: the last ones would be nines alone
         assert job.validation.labels.bincount(minlength=10).min() >= 3
-    list(recipe.train(job))
+    list(training.train(job))
     part = "validation" if validation else "train"
     found = answer(capsys, "evaluate", tmp_path / "run", "--json")
     assert found in checkpoint.read_json(tmp_path / "run/evaluation.json")["rows"]
@@ -128,7 +128,7 @@ def test_figures_of_a_set_without_test_cases_are_called_what_they_are(
     assert drawn == [validation or 300]
 
 
-SHAPES = ["--hidden", 40, "--greedy.memory.passes", 30, "--greedy.memory.batch-size", 10, "--stages", "pretrain", "--validation", 0]
+SHAPES = ["--hidden", 40, "--greedy.memory.epochs", 30, "--greedy.memory.batch-size", 10, "--stages", "pretrain", "--validation", 0]
 
 
 @pytest.fixture(scope="session")
@@ -172,10 +172,10 @@ def test_runs_that_prepare_pictures_otherwise_are_averaged_each_with_its_own(pag
 
 def test_a_stopped_run_and_a_finetuned_one_prepare_pictures_as_the_first(pages: Path, tmp_path: Path, capsys) -> None:
     own = load(pages)
-    job = recipe.start(tmp_path / "run", small_config(stages=("pretrain",), validation=0), own, CPU, "a test")
-    next(recipe.train(job))
+    job = training.new_run(tmp_path / "run", small_config(stages=("pretrain",), validation=0), own, CPU, "a test")
+    next(training.train(job))
     assert call("train", "--resume", tmp_path / "run") == 0
-    assert call("finetune", tmp_path / "run", "--backprop.passes", 1, "--out", tmp_path / "fine") == 0
+    assert call("finetune", tmp_path / "run", "--backprop.epochs", 1, "--out", tmp_path / "fine") == 0
     records = [checkpoint.load_model(tmp_path / name).header["preparation"] for name in ("run", "fine")]
     assert records[0] == records[1] == own.preparation.as_json()
 
@@ -193,12 +193,14 @@ def test_a_model_of_an_earlier_version_still_learns_and_reads_as_it_did(pages: P
 
 
 def test_a_run_that_goes_on_keeps_its_preparation(pages: Path, tmp_path: Path, threes: Path, run_folder: Path, capsys) -> None:
-    job = recipe.start(tmp_path / "run", small_config(stages=("pretrain",), validation=0), load(pages), CPU, "a test")
-    next(recipe.train(job))
+    job = training.new_run(tmp_path / "run", small_config(stages=("pretrain",), validation=0), load(pages), CPU, "a test")
+    next(training.train(job))
     assert "--polarity keep" in refusal(capsys, "train", "--resume", tmp_path / "run", "--polarity", "keep")
     other = load(threes, how=from_header(checkpoint.load_model(run_folder).header))
-    job = recipe.start(tmp_path / "fine", small_config(stages=("pretrain",), validation=0), match_classes(other, "0123456789"), CPU, "a test")
-    next(recipe.train(job))
+    job = training.new_run(
+        tmp_path / "fine", small_config(stages=("pretrain",), validation=0), match_classes(other, "0123456789"), CPU, "a test"
+    )
+    next(training.train(job))
     assert call("train", "--resume", tmp_path / "fine") == 0
     assert checkpoint.load_model(tmp_path / "fine").header["classes"] == list("0123456789")
 
@@ -210,8 +212,8 @@ def test_figures_and_monitors_of_a_set_sorted_by_class_show_all_classes(tmp_path
     for name in ("draw_reconstructions", "draw_activity", "draw_histograms", "draw_map"):
         monkeypatch.setattr(figures, name, lambda path, dbn, cases, *_, name=name, **__: shown.update({name: cases}) or path)
     monkeypatch.setattr(monitor, "measure", lambda rbm, cases, *_, **__: shown.update({f"watched {rbm.visible.size}": cases}) or {})
-    job = recipe.start(tmp_path / "run", small_config(stages=("pretrain",), validation=0), own, CPU, "a test")
-    list(recipe.train(job))
+    job = training.new_run(tmp_path / "run", small_config(stages=("pretrain",), validation=0), own, CPU, "a test")
+    list(training.train(job))
     assert call("plot", tmp_path / "run", "--what", "activity", "histograms", "map", "--cases", 50) == 0
     first, watched = (shown.pop(f"watched {size}") for size in (64, 48 + 10))
     assert (watched[:, 48:].sum(0) > 0).all()  # the labels that the memory sees

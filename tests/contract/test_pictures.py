@@ -9,13 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from wakesleep import figures, plots
-from wakesleep.cli import main
-from wakesleep.commands import plot
+from wakesleep.cli import main, plot
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError
 from wakesleep.foundation.rng import generator
-from wakesleep.model.dbn import DBN
+from wakesleep.models.dbn import DBN
+from wakesleep.runs import figures, plots
 
 
 @pytest.mark.parametrize("sizes", [(64, 24, 32), (784, 500, 500, 2000), (12, 3)], ids=str)
@@ -127,9 +126,9 @@ def test_plot_overwrites_no_picture_unasked(run_folder: Path, tmp_path: Path, wh
 
 def test_plot_of_everything_keeps_the_dreams_of_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "dreams.png").write_bytes(b"a picture")
-    assert plot.asked(plot.Plot(tmp_path), tmp_path) == tuple(name for name in plot.ALL if name != "dreams")
+    assert plot.asked(plot.PlotOptions(tmp_path), tmp_path) == tuple(name for name in plot.ALL if name != "dreams")
     assert "dreams.png exists and is kept" in capsys.readouterr().err
-    assert plot.asked(plot.Plot(tmp_path, overwrite=True), tmp_path) == plot.ALL
+    assert plot.asked(plot.PlotOptions(tmp_path, overwrite=True), tmp_path) == plot.ALL
 
 
 def test_places_and_pictures_that_cannot_be_are_refused_in_words(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,7 @@ def test_commands_run(page: Path, workplace: Path, capsys: pytest.CaptureFixture
     for line in lines:
         words = shlex.split(line, comments=True)
         if words[:3] == ["python", "-m", "benchmarks.bench"]:  # run by test_bench.py
-            assert tyro.cli(bench.Bench, args=words[3:])
+            assert tyro.cli(bench.BenchOptions, args=words[3:])
         if words[:1] != ["wakesleep"]:
             continue
         if "--resume" in words and not Path(words[words.index("--resume") + 1]).exists():

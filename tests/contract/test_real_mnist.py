@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from helpers import real_folder
-from wakesleep import recipe
 from wakesleep.data import Dataset, Split, load
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
-from wakesleep.settings import preset
+from wakesleep.runs import training
+from wakesleep.runs.settings import preset
 
 
 @pytest.mark.real_data
@@ -32,10 +32,10 @@ def test_the_real_sets_are_whole(name: str) -> None:
 def test_a_small_net_learns_mnist_both_ways(tmp_path: Path, real_mnist: Dataset) -> None:
     few = Split(real_mnist.train.images[:6000], real_mnist.train.labels[:6000])
     part = replace(real_mnist, train=few)
-    layer, tune = CDConfig(passes=4), BackpropConfig(passes=6)
+    layer, tune = CDConfig(epochs=4), BackpropConfig(epochs=6)
     base = replace(preset("mnist"), hidden=(150, 300), validation=1000, greedy=GreedyConfig(layer, layer), backprop=tune)
     config = replace(base, stages=("pretrain", "backprop"))
-    list(recipe.train(recipe.start(tmp_path / "run", config, part, torch.device("cpu"), "a test")))
+    list(training.train(training.new_run(tmp_path / "run", config, part, torch.device("cpu"), "a test")))
     rows = json.loads((tmp_path / "run/evaluation.json").read_text())["rows"]
     errors = {row["method"]: row["test_error_percent"] for row in rows}
     assert errors["free-energy"] < 15  # a linear classifier on as many cases has about 12

@@ -11,19 +11,19 @@ import torch
 
 from benchmarks import tables_figures as figures
 from wakesleep.cli import main
-from wakesleep.commands.reproduce import NAMES
+from wakesleep.cli.reproduce import NAMES
 from wakesleep.compute.machine import describe
 from wakesleep.compute.select import pick_device
 from wakesleep.data import Dataset, Split
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop
 from wakesleep.learning.cd import CDConfig
-from wakesleep.model.dbn import DBN
+from wakesleep.models.dbn import DBN
 from wakesleep.paper import costs, few_labels, pretraining, results, runs
-from wakesleep.paper.runs import Bench, Done, learn, toy
+from wakesleep.paper.runs import Done, TableSetup, learn, toy
 from wakesleep.paper.tables import TABLES
-from wakesleep.settings import preset
-from wakesleep.sources.cases import UNLABELLED
+from wakesleep.runs.settings import preset
+from wakesleep.sources.arrays import UNLABELLED
 
 EXPECTED = {
     "strategies": {"strategy-evolution", "strategy-denial-hand-made", "strategy-generation", "strategy-procrastination-k-means"},
@@ -42,8 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("reproduce")
 
 
-def bench(folder: Path, dataset: Dataset) -> Bench:
-    return Bench(dataset, folder, (1,), replace(toy(preset("digits")), precision="float32"), torch.device("cpu"), "a test", smoke=True)
+def bench(folder: Path, dataset: Dataset) -> TableSetup:
+    return TableSetup(dataset, folder, (1,), replace(toy(preset("digits")), precision="float32"), torch.device("cpu"), "a test", smoke=True)
 
 
 @pytest.mark.parametrize("table", NAMES)
@@ -107,10 +107,10 @@ def test_pretraining_keeps_to_the_precision_of_the_table(precision: str, tmp_pat
     assert config["precision"] == precision
 
 
-def plain(bench: Bench, passes: int = 4, validation: Split | None = None, stop_at: int = 0) -> runs.Done:
-    """A small net on the digits, stopped by an error after `stop_at` passes."""
+def plain(bench: TableSetup, epochs: int = 4, validation: Split | None = None, stop_at: int = 0) -> runs.Done:
+    """A small net on the digits, stopped by an error after `stop_at` epochs."""
     images, labels = bench.dataset.train.images, bench.dataset.train.labels
-    config = replace(bench.config.backprop, passes=passes)
+    config = replace(bench.config.backprop, epochs=epochs)
 
     def loop(net, rng, state):  # type: ignore[no-untyped-def]
         for record in backprop.epochs(net, images, labels, config=config, rng=rng, state=state):
@@ -123,9 +123,9 @@ def plain(bench: Bench, passes: int = 4, validation: Split | None = None, stop_a
 
 
 def test_the_robust_net_is_wider_and_lies_apart(tmp_path: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Bench] = []
+    seen: list[TableSetup] = []
 
-    def done(bench: Bench, *given: object, **more: object) -> Done:
+    def done(bench: TableSetup, *given: object, **more: object) -> Done:
         seen.append(bench)
         return Done(torch.nn.Sequential(), "", [], 1.0, {"test_error_percent": 1.0})
 
@@ -145,15 +145,15 @@ def test_a_stopped_run_loses_a_pass_at_most_and_ends_the_same(tmp_path: Path, di
     (checkpoint,) = (tmp_path / "stopped").glob("*/checkpoint.safetensors")
     again = plain(bench(tmp_path / "stopped", digits), validation=held_out)
     assert not checkpoint.exists()
-    assert [line["cross_entropy"] for line in again.passes] == [line["cross_entropy"] for line in whole.passes]
+    assert [line["cross_entropy"] for line in again.epochs] == [line["cross_entropy"] for line in whole.epochs]
     assert all(torch.equal(one, other) for one, other in zip(whole.net.parameters(), again.net.parameters(), strict=True))
     assert again.errors == whole.errors
 
 
 def test_the_pass_with_the_fewest_validation_errors_is_kept(tmp_path: Path, digits: Dataset) -> None:
     held_out = Split(digits.train.images[:100], digits.train.labels[:100])
-    done = plain(bench(tmp_path, digits), passes=8, validation=held_out)
-    assert done.errors["validation_errors"] == min(line["validation_errors"] for line in done.passes)
+    done = plain(bench(tmp_path, digits), epochs=8, validation=held_out)
+    assert done.errors["validation_errors"] == min(line["validation_errors"] for line in done.epochs)
     found = backprop.log_probs(done.net, held_out.images).argmax(1)
     assert int((found != held_out.labels).sum()) == done.errors["validation_errors"]
 
@@ -162,7 +162,7 @@ def test_other_settings_are_another_run_and_test_labels_change_no_weight(tmp_pat
     assert digits.test is not None
     assert digits.test.labels is not None
     done = plain(bench(tmp_path, digits))
-    other = plain(bench(tmp_path, digits), passes=3)
+    other = plain(bench(tmp_path, digits), epochs=3)
     assert done.digest != other.digest
     shuffled = replace(digits, test=Split(digits.test.images, digits.test.labels.flip(0)))
     blind = plain(bench(tmp_path / "blind", shuffled))
@@ -188,7 +188,7 @@ def test_labels_run_along_the_graph_to_their_neighbours() -> None:
 
 @pytest.mark.parametrize("known", [20, 300])
 def test_the_memory_learns_from_a_few_labels_and_from_all(known: int, digits: Dataset) -> None:
-    """Unknown labels are drawn before each pass; where none is unknown, nothing is asked."""
+    """Unknown labels are drawn before each epoch; where none is unknown, nothing is asked."""
     images, given = digits.train.images[:300], digits.train.labels
     assert given is not None
     labels = torch.full((300,), UNLABELLED).index_copy_(0, torch.arange(known), given[:known])
@@ -200,7 +200,7 @@ def test_the_memory_learns_from_a_few_labels_and_from_all(known: int, digits: Da
 
 
 def test_choices_of_labels_are_balanced_and_differ(digits: Dataset) -> None:
-    from wakesleep.sources.cases import order
+    from wakesleep.sources.arrays import order
 
     labels = digits.train.labels
     assert labels is not None

@@ -17,13 +17,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from helpers import SMALL_ARGUMENTS, small_config
-from wakesleep import checkpoint, recipe, report
 from wakesleep.data import load
 from wakesleep.foundation.errors import CheckpointError, ConfigError, DivergedError
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.up_down import UpDownConfig
+from wakesleep.runs import checkpoint, report, training
 
 CPU = torch.device("cpu")
 
@@ -35,50 +35,50 @@ def without_times(folder: Path) -> list[dict]:
 
 def test_a_run_stopped_after_every_pass_equals_one_that_was_not(tmp_path: Path, run_folder: Path, digits) -> None:
     folder = tmp_path / "run"
-    job = recipe.start(folder, small_config(), digits, CPU, "a test")
-    passes = 0
+    job = training.new_run(folder, small_config(), digits, CPU, "a test")
+    epochs = 0
     while True:
-        records = recipe.train(job)
+        records = training.train(job)
         if next(records, None) is None:
             break
         records.close()
-        passes += 1
-        job = recipe.resume(folder, digits, CPU)
-    assert passes == 20
+        epochs += 1
+        job = training.resume_run(folder, digits, CPU)
+    assert epochs == 20
     assert (folder / "model.safetensors").read_bytes() == (run_folder / "model.safetensors").read_bytes()
     assert without_times(folder) == without_times(run_folder)
     assert json.loads((folder / "evaluation.json").read_text()) == json.loads((run_folder / "evaluation.json").read_text())
 
 
 def test_persistent_chains_and_sparsity_resume_too(tmp_path: Path, digits) -> None:
-    layer = CDConfig(passes=3, batch_size=50, persistent=True, sparsity_cost=0.1, gibbs_steps=2)
+    layer = CDConfig(epochs=3, batch_size=50, persistent=True, sparsity_cost=0.1, gibbs_steps=2)
     config = small_config(hidden=(20, 30), stages=("pretrain",), greedy=GreedyConfig(layer, layer))
-    whole = recipe.start(tmp_path / "whole", config, digits, CPU, "a test")
-    list(recipe.train(whole))
-    parts = recipe.start(tmp_path / "parts", config, digits, CPU, "a test")
+    whole = training.new_run(tmp_path / "whole", config, digits, CPU, "a test")
+    list(training.train(whole))
+    parts = training.new_run(tmp_path / "parts", config, digits, CPU, "a test")
     for _ in range(4):
-        records = recipe.train(parts)
+        records = training.train(parts)
         next(records)
         records.close()
-        parts = recipe.resume(tmp_path / "parts", digits, CPU)
-    list(recipe.train(parts))
+        parts = training.resume_run(tmp_path / "parts", digits, CPU)
+    list(training.train(parts))
     assert (tmp_path / "parts/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
 
 
 def test_contrastive_wake_sleep_and_the_hybrid_resume_too_and_stay_untied(tmp_path: Path, digits) -> None:
-    updown = UpDownConfig(passes=3, batch_size=20, gibbs_steps=(1, 2), persistent=0.5)
+    updown = UpDownConfig(epochs=3, batch_size=20, gibbs_steps=(1, 2), persistent=0.5)
     config = small_config(stages=("pretrain", "updown", "hybrid"), updown=updown, hybrid=HybridConfig(updown), precision="bfloat16")
-    whole = recipe.start(tmp_path / "whole", config, digits, CPU, "a test")
-    list(recipe.train(whole))
-    parts = recipe.start(tmp_path / "parts", config, digits, CPU, "a test")
+    whole = training.new_run(tmp_path / "whole", config, digits, CPU, "a test")
+    list(training.train(whole))
+    parts = training.new_run(tmp_path / "parts", config, digits, CPU, "a test")
     for done in range(18):
-        records = recipe.train(parts)
+        records = training.train(parts)
         next(records)
         records.close()
-        parts = recipe.resume(tmp_path / "parts", digits, CPU)
-        assert sum(report.passes_done(parts).values()) == done + 1
-        assert sum(line.startswith("passes: ") for line in report.announce(parts)) == 1
-    list(recipe.train(parts))
+        parts = training.resume_run(tmp_path / "parts", digits, CPU)
+        assert sum(report.epochs_done(parts).values()) == done + 1
+        assert sum(line.startswith("epochs: ") for line in report.announce(parts)) == 1
+    list(training.train(parts))
     same = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts")]
     assert same[0] == same[1]
     model = checkpoint.load(tmp_path / "whole")
@@ -87,25 +87,25 @@ def test_contrastive_wake_sleep_and_the_hybrid_resume_too_and_stay_untied(tmp_pa
     lines = checkpoint.read_metrics(tmp_path / "whole")
     errors = [line["validation_errors"] for line in lines if line["stage"] == "hybrid"]
     assert errors[about["hybrid_pass"] - 1] == min(errors)
-    assert "updown_pass" not in about  # a hundred validation cases pick no pass of contrastive wake-sleep
+    assert "updown_pass" not in about  # a hundred validation cases pick no epoch of contrastive wake-sleep
 
 
 def test_conjugate_gradient_resumes_too(tmp_path: Path, digits) -> None:
-    tune = replace(small_config().backprop, method="cg", passes=3, cg_top_passes=1, cg_batch_size=400)
+    tune = replace(small_config().backprop, method="cg", epochs=3, cg_top_epochs=1, cg_batch_size=400)
     config = small_config(stages=("pretrain", "backprop"), backprop=tune)
-    list(recipe.train(recipe.start(tmp_path / "whole", config, digits, CPU, "a test")))
-    records = recipe.train(recipe.start(tmp_path / "parts", config, digits, CPU, "a test"))
+    list(training.train(training.new_run(tmp_path / "whole", config, digits, CPU, "a test")))
+    records = training.train(training.new_run(tmp_path / "parts", config, digits, CPU, "a test"))
     while next(records).stage != "backprop":
         pass
     records.close()
-    list(recipe.train(recipe.resume(tmp_path / "parts", digits, CPU)))
+    list(training.train(training.resume_run(tmp_path / "parts", digits, CPU)))
     assert (tmp_path / "parts/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
     errors = [line["train_error_percent"] for line in checkpoint.read_metrics(tmp_path / "whole") if line["stage"] == "backprop"]
     assert errors[-1] < errors[0]
 
 
 def test_sigkill_at_random_moments_changes_nothing(tmp_path: Path, digits) -> None:
-    more = ["--greedy.layer.passes", "150", "--greedy.memory.passes", "20"]
+    more = ["--greedy.layer.epochs", "150", "--greedy.memory.epochs", "20"]
     train = [sys.executable, "-m", "wakesleep", "train"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     reference = [*train, "--out", str(tmp_path / "whole"), "--threads", "1", *SMALL_ARGUMENTS, *more]
@@ -132,7 +132,7 @@ def test_sigkill_at_random_moments_changes_nothing(tmp_path: Path, digits) -> No
 
 
 def _half_done(folder: Path, digits) -> Path:
-    records = recipe.train(recipe.start(folder, small_config(), digits, CPU, "a test"))
+    records = training.train(training.new_run(folder, small_config(), digits, CPU, "a test"))
     next(records)
     records.close()
     return folder / "checkpoint.safetensors"
@@ -166,7 +166,7 @@ def test_a_damaged_checkpoint_is_refused_in_words(damage: str, tmp_path: Path, d
         case "gone":
             path.unlink()
     with pytest.raises(CheckpointError, match=r"checkpoint|wakesleep"):
-        recipe.resume(tmp_path / "run", digits, CPU)
+        training.resume_run(tmp_path / "run", digits, CPU)
     with pytest.raises(CheckpointError):
         checkpoint.load_model(tmp_path / "run")
 
@@ -174,38 +174,38 @@ def test_a_damaged_checkpoint_is_refused_in_words(damage: str, tmp_path: Path, d
 def test_other_data_or_damaged_settings_are_refused(tmp_path: Path, digits) -> None:
     _half_done(tmp_path / "run", digits)
     with pytest.raises(CheckpointError, match="other data"):
-        recipe.resume(tmp_path / "run", replace(digits, checksum="0" * 64), CPU)
+        training.resume_run(tmp_path / "run", replace(digits, checksum="0" * 64), CPU)
     settings = json.loads((tmp_path / "run/config.json").read_text())
     (tmp_path / "run/config.json").write_text(json.dumps({**settings, "hidden": "many"}))
     with pytest.raises((CheckpointError, ConfigError)):
-        recipe.resume(tmp_path / "run", digits, CPU)
+        training.resume_run(tmp_path / "run", digits, CPU)
     (tmp_path / "run/config.json").write_text(json.dumps({**settings, "format": 99}))
     with pytest.raises(CheckpointError, match="newer"):
-        recipe.resume(tmp_path / "run", digits, CPU)
+        training.resume_run(tmp_path / "run", digits, CPU)
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, digits, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _half_done(tmp_path / "run", digits)
     before = path.read_bytes()
-    job = recipe.resume(tmp_path / "run", digits, CPU)
+    job = training.resume_run(tmp_path / "run", digits, CPU)
 
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(CheckpointError, match="space"):
-        list(recipe.train(job))
+        list(training.train(job))
     monkeypatch.undo()
     assert path.read_bytes() == before
     assert not [name for name in path.parent.iterdir() if name.suffix == ".tmp"]
-    list(recipe.train(recipe.resume(tmp_path / "run", digits, CPU)))
+    list(training.train(training.resume_run(tmp_path / "run", digits, CPU)))
 
 
 def test_a_diverging_run_stops_with_advice_and_keeps_its_last_pass(tmp_path: Path, digits) -> None:
-    wild = CDConfig(passes=2, batch_size=20, learning_rate=1e30, final_learning_rate=1e30)
-    job = recipe.start(tmp_path / "run", small_config(greedy=GreedyConfig(wild, wild)), digits, CPU, "a test")
+    wild = CDConfig(epochs=2, batch_size=20, learning_rate=1e30, final_learning_rate=1e30)
+    job = training.new_run(tmp_path / "run", small_config(greedy=GreedyConfig(wild, wild)), digits, CPU, "a test")
     with pytest.raises(DivergedError, match="learning rate"):
-        list(recipe.train(job))
+        list(training.train(job))
     assert all(bool(tensor.isfinite().all()) for tensor in checkpoint.load(tmp_path / "run").state_dict().values())
 
 
@@ -222,7 +222,7 @@ def test_tied_and_untied_models_come_back_as_they_were(tmp_path: Path, run_folde
 
 def test_the_label_memory_can_be_left_out(tmp_path: Path) -> None:
     config = small_config(label_memory=False, stages=("pretrain", "backprop"))
-    list(recipe.train(recipe.start(tmp_path / "run", config, load("digits"), CPU, "a test")))
+    list(training.train(training.new_run(tmp_path / "run", config, load("digits"), CPU, "a test")))
     rows = json.loads((tmp_path / "run/evaluation.json").read_text())["rows"]
     assert [row["method"] for row in rows] == ["backprop"]
     assert rows[0]["test_error_percent"] < 35

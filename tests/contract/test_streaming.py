@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from helpers import small_config
-from wakesleep import checkpoint, recipe, report
 from wakesleep.cli import main
 from wakesleep.compute import distributed
 from wakesleep.data import load, on_disk
@@ -22,12 +21,13 @@ from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
-from wakesleep.settings import preset
+from wakesleep.runs import checkpoint, report, training
+from wakesleep.runs.settings import preset
 
 CPU = torch.device("cpu")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-SMALL = "--hidden 32 48 --chunk 50 --threads 1 --precision float32 --greedy.layer.passes 3 --greedy.memory.passes 3 --backprop.passes 3"
+SMALL = "--hidden 32 48 --chunk 50 --threads 1 --precision float32 --greedy.layer.epochs 3 --greedy.memory.epochs 3 --backprop.epochs 3"
 SMALL = f"{SMALL} --greedy.layer.batch-size 20 --greedy.memory.batch-size 20 --backprop.batch-size 20 --greedy.memory.persistent".split()
 STAGES = [("layer 1", n) for n in (1, 2, 3)] + [("memory", n) for n in (1, 2, 3)] + [("backprop", n) for n in (1, 2, 3)]
 
@@ -73,7 +73,7 @@ def test_a_streamed_run_is_a_run_like_any_other(whole: Path, shards: Path, capsy
     assert lines[8]["cross_entropy"] < lines[6]["cross_entropy"]
     assert {"free_energy_gap", "pseudo_log_likelihood"} <= set(lines[0])
     assert lines[5]["validation_errors"] < 200  # of 299, 270 by chance
-    assert not any("validation_errors" in line for line in lines[6:]), "the cases that test the net pick no pass of it"
+    assert not any("validation_errors" in line for line in lines[6:]), "the cases that test the net pick no epoch of it"
     written = json.loads((whole / "evaluation.json").read_text())
     assert written["part"] == "test"
     assert main(["evaluate", str(whole), "--json"]) == 0
@@ -93,14 +93,14 @@ def test_a_streamed_run_is_a_run_like_any_other(whole: Path, shards: Path, capsy
 
 def test_every_stage_sees_all_cases_and_not_only_those_in_memory(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(on_disk, "SAMPLE", 60)
-    once = CDConfig(passes=1, batch_size=100)
-    tune = BackpropConfig(passes=1, batch_size=100)
+    once = CDConfig(epochs=1, batch_size=100)
+    tune = BackpropConfig(epochs=1, batch_size=100)
     config = small_config(validation=0, stages=("pretrain", "backprop", "random"), greedy=GreedyConfig(once, once), backprop=tune, random=tune)
-    job = recipe.start(tmp_path / "run", config, load(shards), CPU, "a test")
+    job = training.new_run(tmp_path / "run", config, load(shards), CPU, "a test")
     assert len(job.train) == 50  # ten of each file, less the last one, all of which is held out
-    assert report.plan(job)["layer 1"] == 5 * 1498 * 64 * 48  # what a bar counts: five products a case
+    assert report.work_per_epoch(job)["layer 1"] == 5 * 1498 * 64 * 48  # what a bar counts: five products a case
     assert "1,498 training cases, 299 held out" in next(report.announce(job))
-    assert [(record.stage, record.cases) for record in recipe.train(job)] == [
+    assert [(record.stage, record.cases) for record in training.train(job)] == [
         (stage, 1498) for stage in ("layer 1", "memory", "backprop", "random")
     ]
 
@@ -148,11 +148,11 @@ def test_what_does_not_stream_is_refused_in_words(shards: Path, tmp_path: Path, 
         ({"chunk": 0}, ConfigError, "chunk = 0"),
     ):
         with pytest.raises(error, match=said):
-            recipe.start(tmp_path / "run", small_config(**{"validation": 0, "stages": ("pretrain",), **changes}), data, CPU, "a test")
+            training.new_run(tmp_path / "run", small_config(**{"validation": 0, "stages": ("pretrain",), **changes}), data, CPU, "a test")
     monkeypatch.setattr(distributed, "ranks", lambda: 5)
     monkeypatch.setattr(distributed, "rank", lambda: 0)
     with pytest.raises(DataError, match=r"0 whole chunks of 4096 cases in 6 files for 5 ranks.*--chunk 68"):
-        recipe.start(tmp_path / "run", config, data, CPU, "a test")
+        training.new_run(tmp_path / "run", config, data, CPU, "a test")
     assert not (tmp_path / "run").exists()
 
 
@@ -164,15 +164,15 @@ def test_without_labels_it_learns_to_generate_and_other_data_are_not_gone_on_wit
     words = ["train", "--data", str(own), "--out", str(tmp_path / "run"), *SMALL]
     assert main(words) == 1
     assert "use --stages pretrain --no-label-memory" in capsys.readouterr().err
-    job = recipe.start(
+    job = training.new_run(
         tmp_path / "stopped", small_config(validation=0, stages=("pretrain",), label_memory=False), load(own), CPU, "a test", data_path=str(own)
     )
-    next(recipe.train(job))
+    next(training.train(job))
     assert main([*words, "--stages", "pretrain", "--no-label-memory"]) == 0
     assert checkpoint.load(tmp_path / "run").labels == 0
     np.save(own / "images-5.npy", np.load(own / "images-4.npy"))
     with pytest.raises(CheckpointError, match="other data"):
-        recipe.resume(tmp_path / "stopped", load(own), CPU)
+        training.resume_run(tmp_path / "stopped", load(own), CPU)
 
 
 def test_what_is_done_by_itself_with_shards_streams(shards: Path, tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from wakesleep import cli, recipe, report
+from wakesleep import cli
 from wakesleep.data import distort, load
-from wakesleep.judging import monitor
-from wakesleep.settings import preset, suited
+from wakesleep.evaluation import monitor
+from wakesleep.runs import report, training
+from wakesleep.runs.settings import preset, suited
 
 
 def call(*words: object) -> int:
@@ -28,11 +29,11 @@ def test_known_sets_have_the_settings_of_their_numbers_of_cases() -> None:
 def test_every_set_has_enough_updates_and_no_set_too_many_passes(cases: int) -> None:
     config = suited(cases)
     layer = config.greedy.layer
-    updates = layer.passes * -(-cases // layer.batch_size)
+    updates = layer.epochs * -(-cases // layer.batch_size)
     assert updates >= min(3000, 300 * -(-cases // 20))
-    assert 30 <= layer.passes <= 300
-    assert config.backprop.passes >= 20
-    assert config.backprop.passes == config.random.passes, "the rival has as many"
+    assert 30 <= layer.epochs <= 300
+    assert config.backprop.epochs >= 20
+    assert config.backprop.epochs == config.random.epochs, "the baseline has as many"
 
 
 def test_of_a_small_set_with_test_cases_all_are_learned_from() -> None:
@@ -44,7 +45,7 @@ def test_of_a_small_set_with_test_cases_all_are_learned_from() -> None:
 def test_a_set_of_ones_own_is_trained_with_settings_for_its_cases_and_they_are_said(tmp_path: Path, capsys, digits) -> None:
     images, labels = digits.train.images[:60].numpy(), digits.train.labels[:60].numpy()
     np.savez(tmp_path / "few.npz", images=images, labels=labels)
-    few = ["--greedy.layer.passes", 1, "--greedy.memory.passes", 1]
+    few = ["--greedy.layer.epochs", 1, "--greedy.memory.epochs", 1]
     assert call("train", "--data", tmp_path / "few.npz", "--out", tmp_path / "run", *few, "--stages", "pretrain") == 0
     said = capsys.readouterr().out
     assert "64-200-200-500" in said
@@ -62,7 +63,7 @@ def test_dead_and_saturated_units_are_told_of_in_words() -> None:
 
 
 def test_a_run_warns_of_them_after_the_first_passes(tmp_path: Path, capsys, digits) -> None:
-    few = ["--greedy.layer.passes", 4, "--greedy.memory.passes", 1, "--hidden", 200, 20, "--stages", "pretrain"]
+    few = ["--greedy.layer.epochs", 4, "--greedy.memory.epochs", 1, "--hidden", 200, 20, "--stages", "pretrain"]
     wild = ["--greedy.layer.learning-rate", 5, "--greedy.layer.final-learning-rate", 5]
     assert call("train", "--out", tmp_path / "run", *few, *wild) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -82,7 +83,7 @@ def test_the_time_that_is_announced_is_that_of_a_run_however_small(
     images[:, 3:9, 3:9] = 1
     np.savez(tmp_path / "own.npz", images=images, labels=labels)
     dataset = load(tmp_path / "own.npz")
-    job = recipe.start(tmp_path / "run", suited(cases), dataset, torch.device("cpu"), "a test")
+    job = training.new_run(tmp_path / "run", suited(cases), dataset, torch.device("cpu"), "a test")
     announced = 60 * sum(report.minutes(job).values())
     assert taken / 1.5 < announced < taken * 1.5
     assert "then errors and figures (about" in "".join(report.announce(job))
@@ -117,7 +118,7 @@ def test_chance_is_not_told_of(found: dict[str, Any]) -> None:
 
 def test_evaluate_repeats_it_beside_its_answer(tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"
-    few = ["--greedy.layer.passes", 0, "--greedy.memory.passes", 0, "--hidden", 20, "--backprop.passes", 1, "--random.passes", 3]
+    few = ["--greedy.layer.epochs", 0, "--greedy.memory.epochs", 0, "--hidden", 20, "--backprop.epochs", 1, "--random.epochs", 3]
     rates = ["--random.learning-rate", 0.2]
     assert call("train", "--out", run, "--stages", "pretrain", "backprop", "random", *few, *rates) == 0
     assert "warning: pretraining did not help" in capsys.readouterr().out
@@ -133,7 +134,7 @@ def test_evaluate_repeats_it_beside_its_answer(tmp_path: Path, capsys) -> None:
 
 def test_few_validation_cases_do_not_pick_the_pass_of_contrastive_wake_sleep(tmp_path: Path, monkeypatch, digits) -> None:
     np.savez(tmp_path / "few.npz", images=digits.train.images[:60].numpy(), labels=digits.train.labels[:60].numpy())
-    few = ["--hidden", 20, "--greedy.layer.passes", 1, "--greedy.memory.passes", 1, "--updown.passes", 3, "--updown.batch-size", 50]
+    few = ["--hidden", 20, "--greedy.layer.epochs", 1, "--greedy.memory.epochs", 1, "--updown.epochs", 3, "--updown.batch-size", 50]
 
     def picked(name: str) -> object:
         run = tmp_path / name
@@ -143,7 +144,7 @@ def test_few_validation_cases_do_not_pick_the_pass_of_contrastive_wake_sleep(tmp
         return json.loads((run / "provenance.json").read_text()).get("updown_pass")
 
     assert picked("few") is None
-    monkeypatch.setattr(recipe, "PICKING", 1)
+    monkeypatch.setattr(training, "PICKING", 1)
     assert picked("enough") is not None
 
 
@@ -151,8 +152,8 @@ def test_few_validation_cases_do_not_pick_the_pass_of_contrastive_wake_sleep(tmp
 def test_few_pictures_are_shown_in_nine_places_in_as_many_updates(cases: int) -> None:
     config = suited(cases, shape=(28, 21))
     assert config.shifted
-    assert 1500 <= config.greedy.layer.passes * 9 * cases / 20 <= 1.1 * 86_520 / 20
-    assert config.backprop.passes == config.random.passes >= 5
+    assert 1500 <= config.greedy.layer.epochs * 9 * cases / 20 <= 1.1 * 86_520 / 20
+    assert config.backprop.epochs == config.random.epochs >= 5
 
 
 def test_tables_tiny_pictures_many_cases_and_known_sets_are_shown_as_they_are() -> None:
@@ -176,11 +177,11 @@ def test_a_run_on_few_pictures_shows_them_in_nine_places_and_says_so(tmp_path: P
     images[labels == 1, 5:9, 3:12] = 255
     images[labels == 0, 3:12, 5:9] = 255
     np.savez(tmp_path / "few.npz", images=images, labels=labels)
-    few = ["--greedy.layer.passes", 1, "--greedy.memory.passes", 1, "--hidden", 20, "--stages", "pretrain"]
+    few = ["--greedy.layer.epochs", 1, "--greedy.memory.epochs", 1, "--hidden", 20, "--stages", "pretrain"]
     assert call("train", "--data", tmp_path / "few.npz", "--out", tmp_path / "run", *few) == 0
     said = capsys.readouterr().out
     assert "20 training cases, 4 held out" in said
     assert "each is shown in nine places" in said
-    assert recipe.read_config(tmp_path / "run").shifted
+    assert training.read_config(tmp_path / "run").shifted
     assert call("train", "--data", tmp_path / "few.npz", "--out", tmp_path / "plain", *few, "--no-shifted") == 0
     assert "nine places" not in capsys.readouterr().out

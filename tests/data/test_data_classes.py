@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from wakesleep import recipe
 from wakesleep.data import DataError, Dataset, load, match_classes
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.settings import TrainConfig
+from wakesleep.runs import training
+from wakesleep.runs.settings import TrainConfig
 
 IMAGES = np.arange(6 * 4, dtype=np.uint8).reshape(6, 2, 2)
 
@@ -96,7 +96,7 @@ def test_one_class_is_too_few_to_tell_apart(tmp_path):
     for number in range(3):
         picture(tmp_path / "set" / "cat" / f"{number}.png")
     with pytest.raises(ConfigError, match="only one class was found in set, cat:"):
-        recipe.start(tmp_path / "run", TrainConfig(validation=0), load(tmp_path / "set"), torch.device("cpu"), "a test")
+        training.new_run(tmp_path / "run", TrainConfig(validation=0), load(tmp_path / "set"), torch.device("cpu"), "a test")
     assert not (tmp_path / "run").exists()
 
 

@@ -63,9 +63,9 @@ def test_every_case_is_bent_in_its_own_way_and_the_same_seed_bends_alike() -> No
 
 
 def test_smoother_bending_is_smoother() -> None:
-    def roughness(smooth: float) -> float:
+    def roughness(sigma: float) -> float:
         ramp = torch.linspace(0, 1, 41).expand(41, 41).reshape(1, -1).expand(50, -1)
-        how = Distortion(0.0, 0.0, 0.0, 0.0, bend=10.0 * smooth, smooth=smooth)  # the same size of displacement
+        how = Distortion(0.0, 0.0, 0.0, 0.0, alpha=10.0 * sigma, sigma=sigma)  # the same size of displacement
         made = distort(ramp, (41, 41), generator(4), how).view(-1, 41, 41)[:, 10:-10, 10:-10]
         return float(made.diff(dim=1).std() / made.std(0).mean())
 
@@ -75,7 +75,7 @@ def test_smoother_bending_is_smoother() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"\(2, 10\).*8 x 8"):
         distort(torch.zeros(2, 10), (8, 8), generator(0))
-    with pytest.raises(ConfigError, match="stretch"):
-        Distortion(stretch=1.0)
-    with pytest.raises(ConfigError, match="smooth"):
-        Distortion(smooth=0.0)
+    with pytest.raises(ConfigError, match="scale"):
+        Distortion(scale=1.0)
+    with pytest.raises(ConfigError, match="sigma"):
+        Distortion(sigma=0.0)

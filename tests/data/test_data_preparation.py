@@ -13,7 +13,7 @@ from wakesleep.data import DataError, Preparation, from_header, ink_field, load,
 from wakesleep.data.preparation import before, settle, votes
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.options import RAW, PictureOptions
-from wakesleep.sources.cases import as_probs
+from wakesleep.sources.arrays import as_probs
 
 
 def enlarged(digits, count, side=28, dark=True):

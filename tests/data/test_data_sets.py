@@ -14,7 +14,7 @@ from PIL import Image
 import wakesleep.data.sets as sets
 from wakesleep.data import KNOWN, DataError, Dataset, Split, describe, hold_out, load
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.sources.cases import as_probs
+from wakesleep.sources.arrays import as_probs
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (6, 3, 4), np.uint8)

@@ -8,7 +8,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from wakesleep.estimators import BernoulliRBM, DBNClassifier, DBNRegressor, DBNTransformer
 
 STOCHASTIC = (
-    "a pass shows cases in minibatches of a random order and draws states at random, so that repeated cases and weighted ones meet other "
+    "an epoch shows cases in minibatches of a random order and draws states at random, so that repeated cases and weighted ones meet other "
     "random numbers; they agree in expectation only (test_identities_orders.py)"
 )
 EQUIVALENCE = {

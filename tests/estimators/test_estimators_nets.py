@@ -29,17 +29,17 @@ def test_defaults_are_in_one_place() -> None:
     assert DBNClassifier()._tuning(DEFAULTS.updown, once=False, cases=100) == DEFAULTS.updown
 
 
-@pytest.mark.parametrize(("cases", "passes", "batch"), [(100, 30, 20), (1500, 30, 20), (2000, 23, 20), (4000, 12, 20), (60_000, 10, 50)])
-def test_passes_and_minibatches_follow_the_number_of_cases(cases: int, passes: int, batch: int) -> None:
+@pytest.mark.parametrize(("cases", "epochs", "batch"), [(100, 30, 20), (1500, 30, 20), (2000, 23, 20), (4000, 12, 20), (60_000, 10, 50)])
+def test_passes_and_minibatches_follow_the_number_of_cases(cases: int, epochs: int, batch: int) -> None:
     net = DBNClassifier()
     net.sample_visible_ = False
     config = net._greedy_config(cases).layer
-    assert (config.passes, config.batch_size) == (passes, batch)
-    assert (net._backprop_config(False, cases).passes, net._backprop_config(False, cases).batch_size) == (20, batch)
+    assert (config.epochs, config.batch_size) == (epochs, batch)
+    assert (net._backprop_config(False, cases).epochs, net._backprop_config(False, cases).batch_size) == (20, batch)
     net.set_params(n_iter=7, batch_size=8, fine_tune_n_iter=9)
     config = net._greedy_config(cases).layer
-    assert (config.passes, config.batch_size) == (7, 8)
-    assert (net._backprop_config(False, cases).passes, net._backprop_config(False, cases).batch_size) == (9, 8)
+    assert (config.epochs, config.batch_size) == (7, 8)
+    assert (net._backprop_config(False, cases).epochs, net._backprop_config(False, cases).batch_size) == (9, 8)
 
 
 @pytest.mark.parametrize(("fine_tune", "bar"), [("backprop", 0.93), ("updown", 0.85), ("hybrid", 0.9), (None, 0.85)])
@@ -127,7 +127,7 @@ def test_a_case_of_no_weight_is_as_good_as_absent(digits: tuple[np.ndarray, ...]
 
 
 def test_a_memory_that_few_labels_teach_learns_as_long_as_others() -> None:
-    """It had an update a pass, thirty in all, and told 58 to 66 % of other cases' classes, by these draws of labels."""
+    """It had an update an epoch, thirty in all, and told 58 to 66 % of other cases' classes, by these draws of labels."""
     X, y = load_breast_cancer(return_X_y=True)
     settings = {"hidden_layer_sizes": (30,), "fine_tune": None, "unlabeled": -1, "random_state": 0}
     scores = []
@@ -172,7 +172,7 @@ def test_partial_fit_learns_from_chunks(digits: tuple[np.ndarray, ...]) -> None:
     assert net.score(X_test, y_test) > 0.85
     before = net.fit(X, y).predict_proba(X_test)
     net.partial_fit(X[:100], y[:100])
-    assert not np.array_equal(before, net.predict_proba(X_test)), "after fit, a pass of backpropagation"
+    assert not np.array_equal(before, net.predict_proba(X_test)), "after fit, an epoch of backpropagation"
     untied = DBNClassifier(**SMALL, fine_tune="updown", fine_tune_n_iter=1).fit(X, y)
     assert untied.partial_fit(X[:100], y[:100]).n_iter_ == 18
 
@@ -256,7 +256,7 @@ def test_values_out_of_range_are_scaled_or_refused() -> None:
 )
 def test_parameters_that_cannot_work_are_refused(digits: tuple[np.ndarray, ...], wrong: dict[str, object]) -> None:
     X, _, y, _ = digits
-    with pytest.raises(ConfigError, match=next(iter(wrong)).replace("n_iter", "passes")):
+    with pytest.raises(ConfigError, match=next(iter(wrong)).replace("n_iter", "epochs")):
         DBNClassifier(**wrong).fit(X, y)
 
 
@@ -264,5 +264,5 @@ def test_verbose_shows_a_bar(digits: tuple[np.ndarray, ...], capsys: pytest.Capt
     X, _, y, _ = digits
     DBNClassifier((10,), n_iter=2, fine_tune_n_iter=2, verbose=2, random_state=0).fit(X, y)
     err = capsys.readouterr().err
-    assert "DBNClassifier, memory, pass 2 of 2" in err
+    assert "DBNClassifier, memory, epoch 2 of 2" in err
     assert "backprop" in err

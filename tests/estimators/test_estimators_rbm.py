@@ -24,7 +24,7 @@ from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd
 from wakesleep.learning.cd import CDConfig
-from wakesleep.model.rbm import RBM
+from wakesleep.models.rbm import RBM
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_facade_is_the_core_loop(bits: np.ndarray) -> None:
     rbm = RBM(12, 8, rng=generator(0)).double()
     rbm.weight.copy_(torch.from_numpy(weight.T))
     config = CDConfig(
-        passes=3,
+        epochs=3,
         batch_size=20,
         persistent=True,
         momentum=0.4,
@@ -207,7 +207,7 @@ def test_extras_reach_the_core_with_its_defaults() -> None:
 
 
 def test_log_likelihood_is_exact_for_small_machines_and_close_by_ais(bits: np.ndarray) -> None:
-    pytest.importorskip("wakesleep.judging.likelihood")
+    pytest.importorskip("wakesleep.evaluation.likelihood")
     rbm = fitted(bits)
     every = np.array(list(itertools.product([0.0, 1.0], repeat=12)))
     assert abs(logsumexp(rbm.log_likelihood(every))) < 1e-6, "probabilities sum to one"

@@ -172,7 +172,7 @@ def test_a_net_that_learned_from_centred_values_takes_them_as_they_are(missing: 
 
 
 def test_early_stopping_waits_while_the_net_says_the_same_of_all() -> None:
-    """Accuracy stands still at the share of the largest class for many passes, in which the likelihood gets better."""
+    """Accuracy stands still at the share of the largest class for many epochs, in which the likelihood gets better."""
     X, y = make_classification(900, 12, n_informative=8, n_classes=3, weights=[0.6, 0.3], random_state=0)
     net = DBNClassifier((20, 30), n_iter=2, fine_tune_n_iter=60, fine_tune_learning_rate=0.05, n_iter_no_change=3, random_state=0)
     accuracy = net.set_params(early_stopping=True).fit(X, y).score(X, y)

@@ -6,7 +6,7 @@ from itertools import product
 import torch
 
 from wakesleep.foundation.rng import generator
-from wakesleep.model.rbm import RBM, Statistics
+from wakesleep.models.rbm import RBM, Statistics
 from wakesleep.units import Bernoulli, Categorical, Groups
 
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}

@@ -10,8 +10,8 @@ from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop
 from wakesleep.learning.backprop import BackpropConfig
-from wakesleep.model.dbn import DBN
-from wakesleep.sources import cases as rows
+from wakesleep.models.dbn import DBN
+from wakesleep.sources import arrays
 
 
 def net(labels=3, seed=0):
@@ -48,8 +48,8 @@ def test_classifier_is_the_stack_by_hand(start, labels):
         return
     model = backprop.classifier(dbn, 3, rng=generator(0), start=start, weight_std=0.02)
     images, _ = problem()
-    pen = dbn.up(images)[-1]
-    top = pen @ dbn.memory.weight[:4] + dbn.memory.hidden_bias
+    penultimate = dbn.up(images)[-1]
+    top = penultimate @ dbn.memory.weight[:4] + dbn.memory.hidden_bias
     if labels:
         top = top + dbn.memory.weight[4:].sum(0) / 3
     if start == "memory":
@@ -111,12 +111,12 @@ def test_sgd_is_momentum_descent_by_hand():
     images, labels = problem(40)
     model = small_net()
     settings = {"learning_rate": 0.5, "final_learning_rate": 0.1, "momentum": 0.8, "weight_decay": 0.01}
-    config = BackpropConfig(passes=2, batch_size=20, sample_pixels=False, **settings)
+    config = BackpropConfig(epochs=2, batch_size=20, sample_pixels=False, **settings)
     rng = generator(5)
-    index = torch.cat([rows.order(labels, 40, rng) for _ in range(2)]).split(20)
+    index = torch.cat([arrays.order(labels, 40, rng) for _ in range(2)]).split(20)
     expected = by_hand(model, [(images[part], labels[part]) for part in index], [0.5, 0.5, 0.1, 0.1], 0.8, 0.01)
     for record in backprop.epochs(model, images, labels, config=config, rng=generator(5)):
-        assert record.metrics["learning_rate"] == pytest.approx(config.rate(record.epoch - 1))
+        assert record.metrics["learning_rate"] == pytest.approx(config.learning_rate_at(record.epoch - 1))
     for layer, (weight, bias) in zip(model[::2], expected, strict=True):
         torch.testing.assert_close(layer.weight.detach().double(), weight, rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(layer.bias.detach().double(), bias, rtol=1e-4, atol=1e-6)
@@ -125,7 +125,7 @@ def test_sgd_is_momentum_descent_by_hand():
 def test_record_of_a_pass_that_moves_nothing():
     images, labels = problem()
     model = small_net()
-    config = BackpropConfig(passes=1, batch_size=32, learning_rate=1e-30, final_learning_rate=0.0, sample_pixels=False)
+    config = BackpropConfig(epochs=1, batch_size=32, learning_rate=1e-30, final_learning_rate=0.0, sample_pixels=False)
     (record,) = backprop.epochs(model, images, labels, config=config, rng=generator(0))
     assert record.metrics["cross_entropy"] == pytest.approx(loss_of(model, images, labels), rel=1e-5)
     wrong = int((model(images).argmax(1) != labels).sum())
@@ -136,7 +136,7 @@ def test_record_of_a_pass_that_moves_nothing():
 def test_sgd_learns():
     images, labels = problem(300)
     model = small_net()
-    config = BackpropConfig(passes=60, batch_size=20, learning_rate=0.3, final_learning_rate=0.05, sample_pixels=False)
+    config = BackpropConfig(epochs=60, batch_size=20, learning_rate=0.3, final_learning_rate=0.05, sample_pixels=False)
     last = list(backprop.epochs(model, images, labels, config=config, rng=generator(0)))[-1]
     assert last.metrics["train_error_percent"] < 10
 
@@ -145,11 +145,11 @@ def test_sampled_pixels_are_binary_and_keep_their_means():
     images, labels = problem(50)
     model, seen = small_net(), []
     model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
-    config = BackpropConfig(passes=400, batch_size=50, learning_rate=1e-30, final_learning_rate=0.0, sample_pixels=True)
+    config = BackpropConfig(epochs=400, batch_size=50, learning_rate=1e-30, final_learning_rate=0.0, sample_pixels=True)
     list(backprop.epochs(model, images, labels, config=config, rng=generator(0)))
     shown = torch.stack(seen)
     assert set(shown.unique().tolist()) == {0.0, 1.0}
-    assert not torch.equal(shown[0].sort(0).values, shown[1].sort(0).values)  # drawn anew in every pass
+    assert not torch.equal(shown[0].sort(0).values, shown[1].sort(0).values)  # drawn anew in every epoch
     spread = (images * (1 - images)).mean(0).div(400 * 50).sqrt()
     assert bool(((shown.mean((0, 1)) - images.mean(0)).abs() < 5 * spread).all())
 
@@ -157,7 +157,7 @@ def test_sampled_pixels_are_binary_and_keep_their_means():
 def test_conjugate_gradient_lowers_the_loss_and_spares_the_features_at_first():
     images, labels = problem(100)
     model = small_net()
-    config = BackpropConfig(passes=5, method="cg", cg_batch_size=50, cg_top_passes=2)
+    config = BackpropConfig(epochs=5, method="cg", cg_batch_size=50, cg_top_epochs=2)
     losses, features = [loss_of(model, images, labels)], deepcopy(model[:-1].state_dict())
     top = model[-1].weight.detach().clone()
     for record in backprop.epochs(model, images, labels, config=config, rng=generator(0)):
@@ -175,7 +175,7 @@ def test_one_batch_of_conjugate_gradient_never_climbs():
     model = small_net()
     before = loss_of(model, images, labels)
     for _ in backprop.epochs(
-        model, images, labels, config=BackpropConfig(passes=8, method="cg", cg_batch_size=50, cg_top_passes=0), rng=generator(0)
+        model, images, labels, config=BackpropConfig(epochs=8, method="cg", cg_batch_size=50, cg_top_epochs=0), rng=generator(0)
     ):
         after = loss_of(model, images, labels)
         assert after < before
@@ -208,7 +208,7 @@ def test_real_targets_one_update_by_hand():
     by_hand = deepcopy(model)
     loss = 0.5 * ((by_hand(images) - targets) ** 2).sum() / 60
     loss.backward()
-    config = BackpropConfig(passes=1, batch_size=60, learning_rate=0.3, sample_pixels=False)
+    config = BackpropConfig(epochs=1, batch_size=60, learning_rate=0.3, sample_pixels=False)
     record = next(backprop.epochs(model, images, targets, config=config, rng=generator(0)))
     assert record.metrics.keys() == {"squared_error", "learning_rate"}
     assert abs(record.metrics["squared_error"] - float(loss.detach())) < 1e-5
@@ -219,7 +219,7 @@ def test_real_targets_one_update_by_hand():
 @pytest.mark.parametrize("method", ["sgd", "cg"])
 def test_real_targets_are_learned(method):
     model, (images, targets) = small_net(), regression_problem()
-    config = BackpropConfig(passes=100, method=method, batch_size=10, learning_rate=0.2, sample_pixels=False, cg_top_passes=0)
+    config = BackpropConfig(epochs=100, method=method, batch_size=10, learning_rate=0.2, sample_pixels=False, cg_top_epochs=0)
     *_, last = backprop.epochs(model, images, targets, config=config, rng=generator(0))
     assert last.metrics["squared_error"] < 0.2 * float(0.5 * (targets - targets.mean(0)).square().sum(1).mean())
 
@@ -231,7 +231,7 @@ def test_real_targets_of_another_shape_are_refused():
 
 
 def test_a_case_of_no_weight_teaches_nothing():
-    (images, labels), config = problem(), BackpropConfig(passes=2, batch_size=10, sample_pixels=False)
+    (images, labels), config = problem(), BackpropConfig(epochs=2, batch_size=10, sample_pixels=False)
     weights = (torch.arange(60) < 40).float()
     spoiled = labels.clone()
     spoiled[40:] = (labels[40:] + 1) % 3

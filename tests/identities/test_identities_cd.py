@@ -224,7 +224,7 @@ def test_the_negative_phase_of_pcd_starts_at_the_chains_not_at_the_data(steps):
 def test_chains_persist_and_move():
     rbm = small_rbm(5, 4)
     config = CDConfig(persistent=True, batch_size=30)
-    state = cd.start(rbm, config, generator(0))
+    state = cd.init_state(rbm, config, generator(0))
     chains, before = state.chains, state.chains.clone()
     assert chains.shape == (30, 4)
     assert bool(((chains == 0) | (chains == 1)).all())
@@ -238,14 +238,14 @@ def test_chains_persist_and_move():
 
 
 def test_no_chains_without_pcd():
-    assert cd.start(small_rbm(3, 2), CDConfig(), generator(0)).chains is None
+    assert cd.init_state(small_rbm(3, 2), CDConfig(), generator(0)).chains is None
 
 
 @pytest.mark.parametrize("config", [CDConfig(), CDConfig(label_first=False), CDConfig(persistent=True, batch_size=40)], ids=str)
 def test_update_moves_the_weights_by_the_gradient_it_measured(config):
     rbm = small_rbm(labelled(3, 3), 4)
     data = some_cases(rbm, 40)
-    state = cd.start(rbm, config, generator(0))
+    state = cd.init_state(rbm, config, generator(0))
     for name in ("weight", "visible_bias", "hidden_bias"):
         state.velocity[name].normal_(generator=generator(3))
     before = {name: (p.clone(), state.velocity[name].clone()) for name, p in rbm.named_parameters()}
@@ -267,7 +267,7 @@ def test_sparsity_adds_the_cross_entropys_gradient():
     plain = form(fill(rbm, data, config, seed=4).gradients())
     before = {name: parameter.clone() for name, parameter in rbm.named_parameters()}
     running = 0.9 * 0.2 + 0.1 * rbm.hidden_probs(data).mean(0)
-    state = cd.start(rbm, config, generator(0))
+    state = cd.init_state(rbm, config, generator(0))
     contrast = Contrast(rbm, 40, config)
     contrast.visible[:40] = data
     cd.update(rbm, contrast, config, 0, state, generator(4))
@@ -279,10 +279,10 @@ def test_sparsity_adds_the_cross_entropys_gradient():
 
 
 def test_rates_and_momenta_of_each_pass():
-    config = CDConfig(passes=5, learning_rate=0.1, final_learning_rate=0.02, initial_momentum_passes=2)
-    assert [round(config.rate(epoch), 10) for epoch in range(5)] == [0.1, 0.08, 0.06, 0.04, 0.02]
+    config = CDConfig(epochs=5, learning_rate=0.1, final_learning_rate=0.02, initial_momentum_epochs=2)
+    assert [round(config.learning_rate_at(epoch), 10) for epoch in range(5)] == [0.1, 0.08, 0.06, 0.04, 0.02]
     assert [config.momentum_at(epoch) for epoch in range(4)] == [0.5, 0.5, 0.9, 0.9]
-    assert CDConfig(passes=1).rate(0) == 0.1
+    assert CDConfig(epochs=1).learning_rate_at(0) == 0.1
 
 
 @pytest.mark.parametrize("persistent", [False, True])
@@ -294,7 +294,7 @@ def test_centring_measures_the_statistics_from_the_means(persistent: bool) -> No
     for rbm, on in ((plain, False), (centred, True)):
         config = CDConfig(learning_rate=0.1, initial_momentum=0.0, weight_decay=0.0, persistent=persistent, centred=on)
         rng = generator(3)
-        state, contrast = cd.start(rbm, config, rng), Contrast(rbm, 100, config)
+        state, contrast = cd.init_state(rbm, config, rng), Contrast(rbm, 100, config)
         contrast.visible[:100] = draw_states(100)
         cd.update(rbm, contrast, config, 0, state, rng)
         moves[on] = [now - then for now, then in zip(rbm.parameters(), before.parameters(), strict=True)], state
@@ -313,7 +313,7 @@ def draw_states(count: int) -> torch.Tensor:
 
 def test_centring_follows_the_means_of_the_data() -> None:
     rbm = small_rbm(6, 4)
-    config = CDConfig(passes=40, batch_size=20, centred=True, learning_rate=1e-9, final_learning_rate=1e-9)
+    config = CDConfig(epochs=40, batch_size=20, centred=True, learning_rate=1e-9, final_learning_rate=1e-9)
     cases = draw_states(400)
     *_, record = cd.epochs(rbm, cases.float(), config=config, rng=generator(0))
     torch.testing.assert_close(record.state.visible_mean, cases.mean(0), rtol=0, atol=0.05)

@@ -1,4 +1,4 @@
-"""The memory's last passes: what each gradient is by exact sums, which labels chains hold, and that nothing before them changes."""
+"""The memory's last epochs: what each gradient is by exact sums, which labels chains hold, and that nothing before them changes."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -13,12 +13,12 @@ from wakesleep.learning import chains, greedy
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.chains import ChainsConfig
 from wakesleep.learning.greedy import GreedyConfig
-from wakesleep.model.dbn import DBN
-from wakesleep.settings import TrainConfig, from_json, to_json
+from wakesleep.models.dbn import DBN
+from wakesleep.runs.settings import TrainConfig, from_json, to_json
 
 CASES = torch.randint(256, (60, 6), generator=generator(100), dtype=torch.uint8)
 LABELS = torch.arange(60) % 3
-MEMORY = CDConfig(passes=6, batch_size=20)
+MEMORY = CDConfig(epochs=6, batch_size=20)
 
 
 def a_memory(seed=3):
@@ -29,7 +29,7 @@ def test_the_label_gradient_is_that_of_log_p_label_given_the_rest():
     memory, many = a_memory(), 40_000
     seen = torch.cat([(torch.rand(3, 4, generator=generator(1)) < 0.5).float(), torch.eye(3)], 1)
     data, held = seen.repeat(many, 1), torch.tensor([0])
-    given = {"held": held, "memory": MEMORY}
+    given = {"chain_labels": held, "memory": MEMORY}
     states = torch.zeros(1, 3)
     with_labels, without = (
         chains.phases(memory, data.clone(), states, label_weight=weight, rng=generator(2), **given)[0] for weight in (1.0, 0.0)
@@ -60,7 +60,7 @@ def test_chains_have_the_law_of_the_memory_given_their_label():
 def test_chains_hold_labels_in_the_proportions_of_the_cases(weighted):
     labels = torch.tensor([0] * 30 + [1] * 20 + [2] * 10)
     weights = torch.tensor([1.0] * 30 + [1.5] * 20 + [3.0] * 10) if weighted else None
-    config = GreedyConfig(MEMORY, replace(MEMORY, passes=1), ChainsConfig(share=1.0, persistent=0.3, pool=10))
+    config = GreedyConfig(MEMORY, replace(MEMORY, epochs=1), ChainsConfig(share=1.0, persistent=0.3, pool=10))
     (record,) = greedy.epochs(DBN((6, 5), labels=3, rng=generator(0)), CASES, labels, config=config, rng=generator(1), weights=weights)
     held = record.state.inner.chain_labels
     assert held.shape == (10, 6)
@@ -74,7 +74,7 @@ def test_only_the_last_passes_of_a_memory_with_labels_change():
     for labels, first in ((3, 4), (0, 6)):
         told = []
         for extra in (ChainsConfig(), ChainsConfig(share=0.0)):
-            config = GreedyConfig(replace(MEMORY, passes=2), MEMORY, extra)
+            config = GreedyConfig(replace(MEMORY, epochs=2), MEMORY, extra)
             net = DBN((6, 5, 7), labels=labels, rng=generator(0))
             records = greedy.epochs(net, CASES, LABELS if labels else None, config=config, rng=generator(1), dtype=None)
             told.append([(record.stage, record.epoch, record.metrics["reconstruction_error"]) for record in records])
@@ -85,8 +85,8 @@ def test_only_the_last_passes_of_a_memory_with_labels_change():
 
 @pytest.mark.parametrize("options", [{"persistent": True}, {"centred": True}, {"sparsity_cost": 0.1}], ids=str)
 def test_a_memory_with_rules_of_its_own_keeps_them_to_the_end(options):
-    assert ChainsConfig().passes(replace(MEMORY, **options)) == 0
-    assert ChainsConfig().passes(MEMORY) == 2
+    assert ChainsConfig().epochs(replace(MEMORY, **options)) == 0
+    assert ChainsConfig().epochs(MEMORY) == 2
 
 
 @pytest.mark.parametrize(

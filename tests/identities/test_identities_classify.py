@@ -6,10 +6,10 @@ import pytest
 import torch
 from exact import TIGHT, joint, states
 
+from wakesleep.evaluation import classify
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
-from wakesleep.judging import classify
-from wakesleep.model.dbn import DBN
+from wakesleep.models.dbn import DBN
 from wakesleep.units import Bernoulli
 
 SINGLE = {"rtol": 1e-5, "atol": 1e-5}
@@ -50,19 +50,19 @@ def test_one_layer_gives_the_exact_posterior_of_the_joint(labels):
 def test_deeper_net_gives_the_memorys_posterior_of_the_penultimate_probabilities(labels):
     dbn = net((6, 5, 4, 6), labels, seed=1)
     images = torch.rand(12, 6, generator=generator(2))
-    pen = images
+    penultimate = images
     for layer in dbn.recognition:
-        pen = torch.sigmoid(pen @ layer.weight + layer.bias)
+        penultimate = torch.sigmoid(penultimate @ layer.weight + layer.bias)
     log_probs = classify.log_probs(dbn, images)
-    torch.testing.assert_close(log_probs.exp(), exact_label_probs(dbn, pen).float(), **SINGLE)
+    torch.testing.assert_close(log_probs.exp(), exact_label_probs(dbn, penultimate).float(), **SINGLE)
     torch.testing.assert_close(log_probs.exp().sum(1), torch.ones(12))
 
 
 def test_scores_in_float64():
     dbn = net((6, 5, 6), 3).double()
-    pen = torch.rand(7, 5, generator=generator(3), dtype=torch.float64)
-    scores = classify.memory_label_scores(dbn, pen)
-    torch.testing.assert_close(torch.softmax(scores, 1), exact_label_probs(dbn, pen), **TIGHT)
+    penultimate = torch.rand(7, 5, generator=generator(3), dtype=torch.float64)
+    scores = classify.memory_label_scores(dbn, penultimate)
+    torch.testing.assert_close(torch.softmax(scores, 1), exact_label_probs(dbn, penultimate), **TIGHT)
 
 
 def test_stochastic_pass_averages_over_sampled_features():

@@ -1,4 +1,4 @@
-"""The deep belief net: which weights are shared, and what the passes compute."""
+"""The deep belief net: which weights are shared, and what the epochs compute."""
 
 from copy import deepcopy
 
@@ -8,7 +8,7 @@ from exact import assert_frequencies, chance, index_of, states
 
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
-from wakesleep.model.dbn import DBN
+from wakesleep.models.dbn import DBN
 from wakesleep.units import Bernoulli
 
 
@@ -36,17 +36,17 @@ def test_parameters_of_the_papers_net():
 
 def test_an_untied_net_starts_as_the_tied_one_and_then_goes_its_own_way():
     dbn = net()
-    images, pen = torch.rand(8, 6, generator=generator(1)), torch.rand(8, 4, generator=generator(2))
-    before = dbn.up(images) + dbn.down(pen) + dbn.up(images, generator(3)) + dbn.down(pen, generator(3))
+    images, penultimate = torch.rand(8, 6, generator=generator(1)), torch.rand(8, 4, generator=generator(2))
+    before = dbn.up(images) + dbn.down(penultimate) + dbn.up(images, generator(3)) + dbn.down(penultimate, generator(3))
     dbn.untie()
-    after = dbn.up(images) + dbn.down(pen) + dbn.up(images, generator(3)) + dbn.down(pen, generator(3))
+    after = dbn.up(images) + dbn.down(penultimate) + dbn.up(images, generator(3)) + dbn.down(penultimate, generator(3))
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     for layer in dbn.recognition:
         layer.weight.add_(1.0)
-    assert all(torch.equal(a, b) for a, b in zip(dbn.down(pen), before[3:6], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(dbn.down(penultimate), before[3:6], strict=True))
     assert not torch.equal(dbn.up(images)[1], before[1])
     dbn.untie()
-    assert all(torch.equal(a, b) for a, b in zip(dbn.down(pen), before[3:6], strict=True)), "a second untie must not copy again"
+    assert all(torch.equal(a, b) for a, b in zip(dbn.down(penultimate), before[3:6], strict=True)), "a second untie must not copy again"
 
 
 def test_layers_as_rbms_share_storage():
@@ -98,30 +98,30 @@ def test_passes_by_hand(untied):
         dbn.untie()
         for layer in dbn.generative:
             layer.weight.add_(0.3)
-    images, pen = torch.rand(8, 6, generator=generator(1)), torch.rand(8, 4, generator=generator(2))
+    images, penultimate = torch.rand(8, 6, generator=generator(1)), torch.rand(8, 4, generator=generator(2))
     first = torch.sigmoid(images @ dbn.recognition[0].weight + dbn.recognition[0].bias)
     second = torch.sigmoid(first @ dbn.recognition[1].weight + dbn.recognition[1].bias)
     for ours, theirs in zip(dbn.up(images), (images, first, second), strict=True):
         torch.testing.assert_close(ours, theirs)
-    middle = torch.sigmoid(pen @ dbn.generative[1].weight.t() + dbn.generative[1].bias)
+    middle = torch.sigmoid(penultimate @ dbn.generative[1].weight.t() + dbn.generative[1].bias)
     below = torch.sigmoid(middle @ dbn.generative[0].weight.t() + dbn.generative[0].bias)
-    for ours, theirs in zip(dbn.down(pen), (below, middle, pen), strict=True):
+    for ours, theirs in zip(dbn.down(penultimate), (below, middle, penultimate), strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
 def test_sampled_passes_have_the_conditional_law():
     dbn = net((3, 3, 2, 2), labels=0)
     image = torch.tensor([[1.0, 0.0, 1.0]])
-    hid, pen = dbn.up(image.expand(60_000, -1), generator(1))[1:]
+    hid, penultimate = dbn.up(image.expand(60_000, -1), generator(1))[1:]
     every, above = states(Bernoulli(3)), states(Bernoulli(2))
     first = chance(Bernoulli(3), dbn.recognition[0].probs(image).double(), every)
     second = chance(Bernoulli(2), dbn.recognition[1].probs(every.float()).double(), above)
     law = first.t() * second
-    assert_frequencies(index_of(hid, every) * 4 + index_of(pen, above), law.flatten())
-    pixels, hid, pen = dbn.down(torch.ones(60_000, 2), generator(2))
+    assert_frequencies(index_of(hid, every) * 4 + index_of(penultimate, above), law.flatten())
+    pixels, hid, penultimate = dbn.down(torch.ones(60_000, 2), generator(2))
     assert_frequencies(index_of(hid, every), chance(Bernoulli(3), dbn.generative[1].probs(torch.ones(1, 2)).double(), every)[0])
     torch.testing.assert_close(pixels, dbn.generative[0].probs(hid))
-    assert bool((pen == 1).all())
+    assert bool((penultimate == 1).all())
 
 
 def test_label_columns_and_depth():

@@ -5,7 +5,7 @@ import torch
 from exact import TIGHT, assert_frequencies, chance, index_of, states
 
 from wakesleep.foundation.rng import generator
-from wakesleep.model.directed import DirectedLayer
+from wakesleep.models.directed import DirectedLayer
 from wakesleep.units import Bernoulli, Categorical, Groups
 
 

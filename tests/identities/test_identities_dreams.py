@@ -11,9 +11,9 @@ from wakesleep.foundation.rng import generator
 from wakesleep.learning import greedy
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
-from wakesleep.model.dbn import DBN
-from wakesleep.sampling import dreams
-from wakesleep.sampling.gibbs import run
+from wakesleep.models.dbn import DBN
+from wakesleep.samplers import dreams
+from wakesleep.samplers.gibbs import run
 
 PATTERNS = torch.tensor([[1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]])
 
@@ -23,8 +23,8 @@ def trained():
     """A net that has seen two patterns with their labels, and nothing else."""
     dbn = DBN((8, 6, 10), labels=2, rng=generator(0))
     # decay keeps weights small, so that chains can cross from one pattern to the other
-    below = CDConfig(passes=20, batch_size=20, final_learning_rate=0.05, weight_decay=0.01)
-    memory = CDConfig(passes=100, batch_size=40, final_learning_rate=0.01, weight_decay=0.01, gibbs_steps=3, momentum=0.5)
+    below = CDConfig(epochs=20, batch_size=20, final_learning_rate=0.05, weight_decay=0.01)
+    memory = CDConfig(epochs=100, batch_size=40, final_learning_rate=0.01, weight_decay=0.01, gibbs_steps=3, momentum=0.5)
     config = GreedyConfig(below, memory)
     list(greedy.epochs(dbn, PATTERNS.repeat(40, 1), torch.arange(80) % 2, config=config, rng=generator(1)))
     return dbn
@@ -153,8 +153,8 @@ def test_imagining_starts_from_the_picture_and_the_wanted_label(random_net):
 def test_reconstruction(trained, random_net):
     assert float((dreams.reconstruct(trained, PATTERNS) - PATTERNS).abs().mean()) < 0.15
     images = torch.rand(3, 8, generator=generator(8))
-    pen = random_net.up(images)[-1]
-    even = torch.cat([pen, torch.full((3, 3), 1 / 3)], 1)
+    penultimate = random_net.up(images)[-1]
+    even = torch.cat([penultimate, torch.full((3, 3), 1 / 3)], 1)
     top = random_net.memory.hidden_probs(even)
     expected = random_net.down(random_net.memory.visible_probs(top)[:, :5])[0]
     torch.testing.assert_close(dreams.reconstruct(random_net, images), expected)

@@ -1,4 +1,4 @@
-"""Averages of opinions against their formulas, and stochastic up-passes against enumeration of the recognition pathway."""
+"""Averages of predictions against their formulas, and stochastic up-passes against enumeration of the recognition pathway."""
 
 from itertools import product
 
@@ -6,9 +6,9 @@ import pytest
 import torch
 from test_identities_up_down import small_net, some_images
 
+from wakesleep.evaluation import classify, ensemble
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
-from wakesleep.judging import classify, ensemble
 
 THREE = [torch.log_softmax(torch.randn(5, 4, generator=generator(seed)) * 3, 1) for seed in range(3)]
 

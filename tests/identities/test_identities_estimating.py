@@ -4,16 +4,16 @@ import pytest
 import torch
 from exact import TIGHT, assert_frequencies, draw, index_of, joint, labelled, small_rbm, states
 
+from wakesleep.evaluation import meanfield
+from wakesleep.evaluation.pseudo import pseudo_log_likelihood
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
-from wakesleep.judging import meanfield
-from wakesleep.judging.pseudo import pseudo_log_likelihood
 from wakesleep.learning import cd, greedy
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig, GreedyState
-from wakesleep.model.dbn import DBN
-from wakesleep.sampling import missing
-from wakesleep.sources import cases as rows
+from wakesleep.models.dbn import DBN
+from wakesleep.samplers import missing
+from wakesleep.sources import arrays
 
 
 def test_pseudo_likelihood_is_the_product_of_conditionals():
@@ -81,7 +81,7 @@ def test_imputed_means_are_the_models():
 def test_beginning_fills_from_the_columns_means():
     cases = torch.tensor([[1.0, torch.nan, 0.0]]).repeat(20_000, 1)
     cases[:10_000:4, 0] = torch.nan
-    known = missing.begin(cases, generator(0))
+    known = missing.init_missing(cases, generator(0))
     assert not torch.isnan(cases).any()
     assert bool((cases[:, 0] == 1).all())
     assert abs(float(cases[:, 1].mean()) - 0.5) < 0.02, "nothing known: even chances"
@@ -91,7 +91,7 @@ def test_beginning_fills_from_the_columns_means():
 def test_a_chunk_that_is_the_whole_set_is_a_first_pass():
     images = torch.rand(60, 6, generator=generator(0))
     labels = torch.arange(60) % 3
-    layer = CDConfig(passes=1, batch_size=10)
+    layer = CDConfig(epochs=1, batch_size=10)
     config = GreedyConfig(layer, layer)
     whole, chunked = (DBN((6, 5, 4), labels=3, rng=generator(1)) for _ in range(2))
     list(greedy.epochs(whole, images, labels, config=config, rng=generator(2)))
@@ -108,10 +108,10 @@ def test_a_chunk_that_is_the_whole_set_is_a_first_pass():
 
 def test_directed_layers_learn_from_unlabelled_cases_and_the_memory_does_not():
     images = torch.rand(60, 6, generator=generator(0))
-    labels = torch.where(torch.arange(60) < 30, torch.arange(60) % 3, rows.UNLABELLED)
+    labels = torch.where(torch.arange(60) < 30, torch.arange(60) % 3, arrays.UNLABELLED)
     other = images.clone()
     other[30:] = torch.rand(30, 6, generator=generator(5))
-    layer = CDConfig(passes=2, batch_size=10)
+    layer = CDConfig(epochs=2, batch_size=10)
     config = GreedyConfig(layer, layer)
     nets = []
     for cases in (images, other):
@@ -139,7 +139,7 @@ def test_rows_teach_what_a_tensor_does():
             return self.tensor[index]
 
     images = torch.rand(25, 5, generator=generator(0))
-    config = CDConfig(passes=2, batch_size=10)
+    config = CDConfig(epochs=2, batch_size=10)
     weights = []
     for cases in (images, Listed(images)):
         rbm = small_rbm(5, 4).float()

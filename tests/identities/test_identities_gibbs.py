@@ -6,7 +6,7 @@ from exact import TIGHT, assert_frequencies, chance, draw, index_of, joint, labe
 
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
-from wakesleep.sampling.gibbs import Clamp, gibbs_step, random_hidden, run
+from wakesleep.samplers.gibbs import Clamp, gibbs_step, random_hidden, run
 
 MANY = 200_000
 

@@ -7,9 +7,9 @@ import torch
 from exact import TIGHT, form
 from test_identities_up_down import small_net, some_images, some_labels
 
+from wakesleep.evaluation import classify
 from wakesleep.foundation.errors import ConfigError, DataError, DivergedError
 from wakesleep.foundation.rng import generator
-from wakesleep.judging import classify
 from wakesleep.learning import hybrid, up_down
 from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.up_down import UNLABELLED, UpDownConfig
@@ -22,9 +22,9 @@ def log_p(dbn, images):
     layer = images
     for step in dbn.recognition:
         layer = torch.sigmoid(layer @ step.weight + step.bias)
-    pen = dbn.sizes[-2]
-    total = dbn.memory.hidden_bias + layer @ dbn.memory.weight[:pen]
-    scores = torch.nn.functional.softplus(total[:, None, :] + dbn.memory.weight[pen:]).sum(2) + dbn.memory.visible_bias[pen:]
+    penultimate = dbn.sizes[-2]
+    total = dbn.memory.hidden_bias + layer @ dbn.memory.weight[:penultimate]
+    scores = torch.nn.functional.softplus(total[:, None, :] + dbn.memory.weight[penultimate:]).sum(2) + dbn.memory.visible_bias[penultimate:]
     return torch.log_softmax(scores, 1)
 
 
@@ -60,12 +60,12 @@ def hand_step(dbn, state, weighted, config):
 
 @pytest.mark.parametrize("alternate", [False, True])
 def test_one_update_is_the_weighted_sum_or_the_two_in_turn(alternate):
-    updown = UpDownConfig(passes=1, batch_size=64, learning_rate=0.3, gibbs_steps=(3,), persistent=0.0, average=0)
+    updown = UpDownConfig(epochs=1, batch_size=64, learning_rate=0.3, gibbs_steps=(3,), persistent=0.0, average=0)
     config = HybridConfig(updown, 2.5, alternate, sample_pixels=False)
     dbn, images, labels = small_net((5, 4, 3, 4), 2), some_images(pixels=5), some_labels()
     hand, rng = deepcopy(dbn), generator(4)
-    state = up_down.start(hand, updown, rng)
-    index = up_down.rows.order(labels + 1, 64, rng)
+    state = up_down.init_state(hand, updown, rng)
+    index = up_down.arrays.order(labels + 1, 64, rng)
     generative = up_down.gradients(up_down.phases(hand, images[index], labels[index], steps=3, config=updown, rng=rng))
     if alternate:
         hand_step(hand, state, [(generative, 1.0)], updown)
@@ -80,7 +80,7 @@ def test_one_update_is_the_weighted_sum_or_the_two_in_turn(alternate):
 
 
 def test_without_weight_the_hybrid_is_contrastive_wake_sleep():
-    updown = UpDownConfig(passes=2, batch_size=20)
+    updown = UpDownConfig(epochs=2, batch_size=20)
     plain, both = small_net((5, 4, 3, 4), 2), small_net((5, 4, 3, 4), 2)
     images, labels = some_images(pixels=5), some_labels()
     list(up_down.epochs(plain, images, labels, config=updown, rng=generator(1)))
@@ -94,7 +94,7 @@ def test_it_learns_to_recognise_and_counts_labelled_cases_only():
     images = (some_images(200, 6, dtype=torch.float32) > 0.5).float()
     labels = images[:, 0].long()  # the first pixel tells
     labels[::2] = UNLABELLED
-    config = HybridConfig(UpDownConfig(passes=30, batch_size=20, learning_rate=0.03, final_learning_rate=0.01, persistent=0.0))
+    config = HybridConfig(UpDownConfig(epochs=30, batch_size=20, learning_rate=0.03, final_learning_rate=0.01, persistent=0.0))
     records = list(hybrid.epochs(dbn, images, labels, config=config, rng=generator(2)))
     assert records[-1].metrics["cross_entropy"] < 0.3 * records[0].metrics["cross_entropy"]
     assert records[-1].metrics["train_error_percent"] < 5
@@ -102,7 +102,7 @@ def test_it_learns_to_recognise_and_counts_labelled_cases_only():
 
 
 def test_resuming_is_never_having_stopped():
-    config = HybridConfig(UpDownConfig(passes=4, batch_size=20, persistent=0.5))
+    config = HybridConfig(UpDownConfig(epochs=4, batch_size=20, persistent=0.5))
     images, labels = some_images(64, 5, dtype=torch.float32), some_labels()
     whole, parted = (small_net((5, 4, 3, 4), 2, dtype=torch.float32) for _ in range(2))
     list(hybrid.epochs(whole, images, labels, config=config, rng=generator(3)))
@@ -122,6 +122,6 @@ def test_what_cannot_work_is_refused():
         next(hybrid.epochs(dbn, images, torch.full((64,), UNLABELLED), config=HybridConfig(), rng=rng))
     with pytest.raises(DataError, match="holds none"):
         next(hybrid.epochs(small_net((5, 4, 3, 4), 0), images, some_labels(), config=HybridConfig(), rng=rng))
-    wild = HybridConfig(UpDownConfig(passes=3, batch_size=8, learning_rate=1e30), weight=1e5)
+    wild = HybridConfig(UpDownConfig(epochs=3, batch_size=8, learning_rate=1e30), weight=1e5)
     with pytest.raises(DivergedError, match="Try a third"):
         list(hybrid.epochs(small_net((5, 4, 3, 4), 2, dtype=torch.float32), images.float(), some_labels(), config=wild, rng=rng))

@@ -1,26 +1,26 @@
-"""Every loop, and everything that looks at cases, takes and refuses the same cases and labels, before the first pass."""
+"""Every loop, and everything that looks at cases, takes and refuses the same cases and labels, before the first epoch."""
 
 import numpy as np
 import pytest
 import torch
 
 import wakesleep as ws
+from wakesleep.evaluation import ais, bound, exact, interpretation, likelihood, meanfield, pseudo
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
-from wakesleep.judging import ais, bound, exact, insight, likelihood, meanfield, pseudo
 from wakesleep.learning import backprop, cd, greedy, hybrid, robust, strategies, up_down, wake_sleep
 from wakesleep.learning.configs import BackpropConfig, CDConfig, GreedyConfig, HybridConfig, UpDownConfig
 from wakesleep.learning.robust import RobustConfig
 from wakesleep.learning.state import State
 from wakesleep.learning.strategies import AutoencoderConfig, EvolutionConfig
 from wakesleep.learning.wake_sleep import WakeSleepConfig
-from wakesleep.sampling import dreams, missing
-from wakesleep.sources.cases import UNLABELLED
+from wakesleep.samplers import dreams, missing
+from wakesleep.sources.arrays import UNLABELLED
 
 CASES = torch.rand(12, 6, generator=generator(3))
 LABELS = torch.arange(12) % 3
-ONE = CDConfig(passes=1, batch_size=5)
-UPDOWN = UpDownConfig(passes=1, batch_size=5, gibbs_steps=(1,))
+ONE = CDConfig(epochs=1, batch_size=5)
+UPDOWN = UpDownConfig(epochs=1, batch_size=5, gibbs_steps=(1,))
 
 
 def dbn():
@@ -42,20 +42,20 @@ LABELLED = {
     "hybrid": lambda cases, labels: hybrid.epochs(dbn(), cases, labels, config=HybridConfig(UPDOWN), rng=rng()),
 }
 FULLY_LABELLED = {
-    "backprop": lambda cases, labels: backprop.epochs(net(), cases, labels, config=BackpropConfig(passes=1), rng=rng()),
+    "backprop": lambda cases, labels: backprop.epochs(net(), cases, labels, config=BackpropConfig(epochs=1), rng=rng()),
     "conjugate gradient": lambda cases, labels: backprop.epochs(
-        net(), cases, labels, config=BackpropConfig(passes=1, method="cg", sample_pixels=False), rng=rng()
+        net(), cases, labels, config=BackpropConfig(epochs=1, method="cg", sample_pixels=False), rng=rng()
     ),
-    "robust": lambda cases, labels: robust.epochs(net(), cases, labels, config=RobustConfig(passes=1), rng=rng()),
-    "evolution": lambda cases, labels: strategies.evolve(net(), cases, labels, config=EvolutionConfig(passes=1), rng=rng()),
+    "robust": lambda cases, labels: robust.epochs(net(), cases, labels, config=RobustConfig(epochs=1), rng=rng()),
+    "evolution": lambda cases, labels: strategies.evolve(net(), cases, labels, config=EvolutionConfig(epochs=1), rng=rng()),
     "cd": lambda cases, labels: cd.epochs(ws.RBM(6, 4, rng=rng()), cases, classes=labels, config=ONE, rng=rng()),
 }
 LOOPS = {**LABELLED, **FULLY_LABELLED}
 WITHOUT_LABELS = {
-    "wake-sleep": lambda cases: wake_sleep.epochs(ws.Helmholtz((6, 4), rng=rng()), cases, config=WakeSleepConfig(passes=1), rng=rng()),
-    "autoencoder": lambda cases: strategies.autoencode(net(), cases, config=AutoencoderConfig(passes=1), rng=rng()),
+    "wake-sleep": lambda cases: wake_sleep.epochs(ws.Helmholtz((6, 4), rng=rng()), cases, config=WakeSleepConfig(epochs=1), rng=rng()),
+    "autoencoder": lambda cases: strategies.autoencode(net(), cases, config=AutoencoderConfig(epochs=1), rng=rng()),
     "robust, unlabelled": lambda cases: robust.epochs(
-        net(), CASES, LABELS, unlabelled=cases, config=RobustConfig(passes=1, smooth_radius=1.0), rng=rng()
+        net(), CASES, LABELS, unlabelled=cases, config=RobustConfig(epochs=1, vat_epsilon=1.0), rng=rng()
     ),
 }
 EYES = {
@@ -64,7 +64,7 @@ EYES = {
     "up_passes": lambda cases: ws.ensemble.up_passes(dbn(), cases, count=2, rng=rng()),
     "backprop.log_probs": lambda cases: backprop.log_probs(net(), cases),
     "meanfield": lambda cases: meanfield.score(dbn(), cases),
-    "codes": lambda cases: insight.codes(dbn(), cases),
+    "codes": lambda cases: interpretation.codes(dbn(), cases),
     "reconstruct": lambda cases: dreams.reconstruct(dbn(), cases),
     "through": lambda cases: dreams.reconstruct_per_layer(dbn(), cases)[0],
     "imagine": lambda cases: dreams.imagine(dbn(), cases, torch.zeros(12, dtype=torch.int64), rng=rng(), steps=1),
@@ -205,7 +205,7 @@ def test_weights_that_are_none_are_refused(weights):
         lambda: greedy.epochs(dbn(), CASES, LABELS, weights=weights, config=GreedyConfig(ONE, ONE), rng=rng()),
         lambda: up_down.epochs(dbn(), CASES, LABELS, weights=weights, config=UPDOWN, rng=rng()),
         lambda: hybrid.epochs(dbn(), CASES, LABELS, weights=weights, config=HybridConfig(UPDOWN), rng=rng()),
-        lambda: backprop.epochs(net(), CASES, LABELS, weights=weights, config=BackpropConfig(passes=1), rng=rng()),
+        lambda: backprop.epochs(net(), CASES, LABELS, weights=weights, config=BackpropConfig(epochs=1), rng=rng()),
     ]
     for loop in loops:
         with pytest.raises(DataError, match="weights of"):
@@ -232,7 +232,7 @@ def test_targets_that_are_not_finite_are_refused():
     targets = torch.zeros(12, 3)
     targets[1, 1] = float("nan")
     with pytest.raises(DataError, match="1 of 36 targets are NaN or infinite"):
-        next(backprop.epochs(net(), CASES, targets, config=BackpropConfig(passes=1), rng=rng()))
+        next(backprop.epochs(net(), CASES, targets, config=BackpropConfig(epochs=1), rng=rng()))
 
 
 def test_holes_to_fill_may_be_nan_and_everything_else_not():

@@ -12,8 +12,8 @@ from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.records import check_finite
-from wakesleep.model.dbn import DBN
-from wakesleep.model.rbm import RBM
+from wakesleep.models.dbn import DBN
+from wakesleep.models.rbm import RBM
 from wakesleep.units import Bernoulli, Categorical, Groups
 
 
@@ -35,7 +35,7 @@ def test_pcd_learns_the_distribution_of_bars_and_stripes():
     base = float(mean_log_likelihood(rbm, cases))
     rbm.weight.copy_(weight)
     config = CDConfig(
-        passes=400, batch_size=70, learning_rate=0.1, final_learning_rate=0.01, persistent=True, gibbs_steps=2, weight_decay=1e-4, momentum=0.5
+        epochs=400, batch_size=70, learning_rate=0.1, final_learning_rate=0.01, persistent=True, gibbs_steps=2, weight_decay=1e-4, momentum=0.5
     )
     for record in cd.epochs(rbm, cases.repeat(20, 1), config=config, rng=generator(1)):
         assert "reconstruction_error" not in record.metrics
@@ -49,7 +49,7 @@ def test_cd_with_labels_learns_what_goes_with_which():
     cases = torch.cat([pictures, torch.eye(3)], 1).repeat(20, 1)
     rbm = RBM(Groups(features=Bernoulli(4), label=Categorical(3)), 8, rng=generator(0))
     before = float(mean_log_likelihood(rbm, cases))
-    errors = [r.metrics["reconstruction_error"] for r in cd.epochs(rbm, cases, config=CDConfig(passes=150, batch_size=20), rng=generator(1))]
+    errors = [r.metrics["reconstruction_error"] for r in cd.epochs(rbm, cases, config=CDConfig(epochs=150, batch_size=20), rng=generator(1))]
     assert before < -3.5
     assert float(mean_log_likelihood(rbm, cases)) > -1.5
     assert errors[-1] < 0.3 * errors[0]
@@ -58,7 +58,7 @@ def test_cd_with_labels_learns_what_goes_with_which():
 def mean_activity(cost):
     cases = torch.rand(200, 8, generator=generator(0)).round()
     rbm = RBM(8, 6, rng=generator(1))
-    config = CDConfig(passes=100, batch_size=50, sparsity_cost=cost, sparsity_target=0.15, initial_momentum=0.0, momentum=0.0)
+    config = CDConfig(epochs=100, batch_size=50, sparsity_cost=cost, sparsity_target=0.15, initial_momentum=0.0, momentum=0.0)
     list(cd.epochs(rbm, cases, config=config, rng=generator(2)))
     return rbm.hidden_probs(cases).mean(0)
 
@@ -83,7 +83,7 @@ def test_base_rates_are_smoothed_log_odds(kind):
 def test_weights_count_in_the_base_rates(by):
     """Weights 3, 1, 2, 2 begin where the cases repeated so often begin, but for as many added cases; no rate, so biases stay there."""
     cases, weights = (torch.rand(4, 6, generator=generator(0)) * 255).to(torch.uint8), torch.tensor([3.0, 1.0, 2.0, 2.0], dtype=torch.float64)
-    config = GreedyConfig(*2 * [CDConfig(passes=0 if by == "set" else 1, batch_size=4, learning_rate=1e-9, final_learning_rate=1e-9)])
+    config = GreedyConfig(*2 * [CDConfig(epochs=0 if by == "set" else 1, batch_size=4, learning_rate=1e-9, final_learning_rate=1e-9)])
     dbn, rng = DBN((6, 5, 4), rng=generator(1)), generator(2)
     if by == "set":
         list(greedy.epochs(dbn, cases, config=config, rng=rng, weights=weights))
@@ -113,7 +113,7 @@ def test_greedy_touches_one_layer_at_a_time_and_starts_each_at_its_base_rates():
     images = torch.rand(40, 6, generator=generator(0)).round()
     dbn = DBN((6, 5, 4, 7), labels=3, rng=generator(1))
     groups = [list(dbn.rbm(layer).parameters()) for layer in range(3)]
-    config = GreedyConfig(CDConfig(passes=2, batch_size=20), CDConfig(passes=1, batch_size=20, learning_rate=1e-12, final_learning_rate=1e-12))
+    config = GreedyConfig(CDConfig(epochs=2, batch_size=20), CDConfig(epochs=1, batch_size=20, learning_rate=1e-12, final_learning_rate=1e-12))
     before = [[p.clone() for p in group] for group in groups]
     stages = []
     for record in greedy.epochs(dbn, images, torch.arange(40) % 3, config=config, rng=generator(2)):
@@ -158,7 +158,7 @@ def test_divergence_of_cd_is_told_with_advice(labels, persistent):
     if labels:
         cases = torch.cat([cases, torch.eye(labels)[torch.arange(40) % labels]], 1)
     rate = 1e30
-    config = CDConfig(passes=20, batch_size=10, learning_rate=rate, final_learning_rate=rate, persistent=persistent)
+    config = CDConfig(epochs=20, batch_size=10, learning_rate=rate, final_learning_rate=rate, persistent=persistent)
     with pytest.raises(DivergedError, match=r"learning rate .* Try a third"):
         list(cd.epochs(RBM(visible, 3, rng=generator(1)), cases, config=config, rng=generator(2)))
 
@@ -166,7 +166,7 @@ def test_divergence_of_cd_is_told_with_advice(labels, persistent):
 def test_divergence_of_backprop_is_told_with_advice():
     images = torch.rand(40, 4, generator=generator(0))
     rate = 1e39
-    config = BackpropConfig(passes=20, batch_size=10, learning_rate=rate, final_learning_rate=rate, sample_pixels=False)
+    config = BackpropConfig(epochs=20, batch_size=10, learning_rate=rate, final_learning_rate=rate, sample_pixels=False)
     net = backprop.random_classifier((4, 3, 2), rng=generator(1))
     with pytest.raises(DivergedError, match=r"learning rate .* Try a third"):
         list(backprop.epochs(net, images, torch.arange(40) % 2, config=config, rng=generator(2)))
@@ -192,7 +192,7 @@ def test_one_weight_that_is_not_finite_is_enough(value):
 
 NAN = float("nan")
 BAD_CD = [
-    *[("passes", value) for value in (-1,)],
+    *[("epochs", value) for value in (-1,)],
     *[("batch_size", value) for value in (0, -5)],
     *[(name, value) for name in ("learning_rate", "final_learning_rate") for value in (0, -0.1, NAN)],
     *[(name, value) for name in ("momentum", "initial_momentum") for value in (-0.1, 1, 1.5, NAN)],
@@ -201,7 +201,7 @@ BAD_CD = [
     *[("sparsity_target", value) for value in (0, 1, -0.2, NAN)],
 ]
 BAD_BACKPROP = [
-    ("passes", -1),
+    ("epochs", -1),
     ("method", "adam"),
     ("batch_size", 0),
     *[("learning_rate", value) for value in (0, -0.1, NAN)],
@@ -210,7 +210,7 @@ BAD_BACKPROP = [
     *[("weight_decay", value) for value in (-1e-4, NAN)],
     ("cg_batch_size", 0),
     ("cg_line_searches", 0),
-    ("cg_top_passes", -1),
+    ("cg_top_epochs", -1),
 ]
 
 
@@ -226,7 +226,7 @@ def test_each_bad_setting_is_refused_by_name_and_value(config, name, value):
 @pytest.mark.parametrize("config", [CDConfig, BackpropConfig])
 def test_defaults_and_edges_are_good(config):
     config()
-    config(passes=0, momentum=0, weight_decay=0, batch_size=1)
+    config(epochs=0, momentum=0, weight_decay=0, batch_size=1)
 
 
 def test_sixteen_random_bits_favour_no_probability():

@@ -24,12 +24,12 @@ from exact import (
     states,
 )
 
+from wakesleep.evaluation import ais, exact, likelihood
+from wakesleep.evaluation.bound import lower_bound
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
-from wakesleep.judging import ais, exact, likelihood
-from wakesleep.judging.bound import lower_bound
-from wakesleep.model.dbn import DBN
-from wakesleep.model.rbm import RBM
+from wakesleep.models.dbn import DBN
+from wakesleep.models.rbm import RBM
 from wakesleep.units import Bernoulli, Categorical, Groups
 
 LAYERS = [
@@ -95,7 +95,7 @@ def test_mean_ais_weight_is_exact_in_both_directions(visible, hidden, count: int
     rbm = small_rbm(visible, hidden, scale=0.8)
     base = torch.linspace(-0.5, 0.5, rbm.visible.size, dtype=torch.float64)
     rng, betas = generator(1), torch.linspace(0, 1, count).double()
-    start = ais.begin_reverse(betas, exact.sample(rbm, 20_000, rng)) if reverse else ais.begin(rbm, base, betas, 20_000, rng)
+    start = ais.init_reverse(betas, exact.sample(rbm, 20_000, rng)) if reverse else ais.init_forward(rbm, base, betas, 20_000, rng)
     *_, found = ais.anneal(rbm, base, start, rng=rng)
     still = rbm.hidden.log_partition(torch.zeros(1, rbm.hidden.size, dtype=torch.float64))
     log_base = rbm.visible.log_partition(base[None]) + still
@@ -127,7 +127,7 @@ def test_stopped_annealing_goes_on_to_the_same_weights(reverse: bool) -> None:
     rbm = small_rbm(6, 5)
     base, betas = torch.zeros(6, dtype=torch.float64), torch.linspace(0, 1, 101).double()
     rng = generator(4)
-    start = ais.begin_reverse(betas, exact.sample(rbm, 10, rng)) if reverse else ais.begin(rbm, base, betas, 10, rng)
+    start = ais.init_reverse(betas, exact.sample(rbm, 10, rng)) if reverse else ais.init_forward(rbm, base, betas, 10, rng)
     before = rng.get_state()
     *_, whole = ais.anneal(rbm, base, start, rng=rng, every=10)
     rng.set_state(before)
@@ -172,18 +172,18 @@ def test_published_betas_are_the_published_ones() -> None:
 def test_betas_that_do_not_rise_from_0_to_1_are_refused(betas: list[float]) -> None:
     rbm = small_rbm(3, 2)
     with pytest.raises(ConfigError, match="begins with 0 and ends with 1"):
-        ais.begin(rbm, torch.zeros(3).double(), torch.tensor(betas), 10, generator(0))
+        ais.init_forward(rbm, torch.zeros(3).double(), torch.tensor(betas), 10, generator(0))
 
 
 def test_one_chain_and_unfinished_chains_are_refused() -> None:
     rbm = small_rbm(3, 2)
     base, betas = torch.zeros(3).double(), torch.linspace(0, 1, 5)
     with pytest.raises(ConfigError, match="at least 2"):
-        ais.begin(rbm, base, betas, 1, generator(0))
+        ais.init_forward(rbm, base, betas, 1, generator(0))
     with pytest.raises(ConfigError, match="at least 2"):
-        ais.begin_reverse(betas, torch.zeros(1, 3))
+        ais.init_reverse(betas, torch.zeros(1, 3))
     with pytest.raises(ConfigError, match="go on"):
-        ais.estimate(rbm, base, ais.begin(rbm, base, betas, 2, generator(0)))
+        ais.estimate(rbm, base, ais.init_forward(rbm, base, betas, 2, generator(0)))
 
 
 def test_base_rates_are_the_log_odds_of_the_cases() -> None:

@@ -10,7 +10,6 @@ from exact import assert_same_state
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from wakesleep import checkpoint
 from wakesleep.foundation.errors import CheckpointError, DivergedError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop, cd, chains, greedy, loop, robust, strategies, up_down, wake_sleep
@@ -18,8 +17,9 @@ from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig, CDState
 from wakesleep.learning.chains import ChainsConfig, MemoryState
 from wakesleep.learning.state import EpochState, RunningMean, State
-from wakesleep.model.dbn import DBN
-from wakesleep.model.rbm import RBM
+from wakesleep.models.dbn import DBN
+from wakesleep.models.rbm import RBM
+from wakesleep.runs import checkpoint
 from wakesleep.sources.minibatches import Resident, Streamed
 
 CASES = torch.randint(256, (50, 6), generator=generator(100), dtype=torch.uint8)
@@ -134,14 +134,14 @@ def learn_cd(config):
 
 
 def learn_chains(net, source, rng):
-    memory = CDConfig(passes=3, batch_size=20)
-    state = cd.start(net.memory, memory, rng)
+    memory = CDConfig(epochs=3, batch_size=20)
+    state = cd.init_state(net.memory, memory, rng)
     return chains.learn(net.memory, source, config=ChainsConfig(share=1.0, pool=2), memory=memory, rng=rng, state=state)
 
 
 @pytest.mark.parametrize(
     "learn",
-    [learn_cd(CDConfig(passes=3, batch_size=20)), learn_cd(CDConfig(passes=3, batch_size=20, persistent=True)), learn_chains],
+    [learn_cd(CDConfig(epochs=3, batch_size=20)), learn_cd(CDConfig(epochs=3, batch_size=20, persistent=True)), learn_chains],
     ids=["cd", "pcd", "chains"],
 )
 def test_one_chunk_of_a_stream_is_the_cases_in_memory(learn):
@@ -157,7 +157,7 @@ def test_one_chunk_of_a_stream_is_the_cases_in_memory(learn):
 
 @pytest.mark.parametrize("method", ["sgd", "cg"])
 def test_one_chunk_of_a_stream_is_what_backpropagation_has_in_memory(method, monkeypatch):
-    config = BackpropConfig(passes=3, batch_size=20, method=method, cg_batch_size=25)
+    config = BackpropConfig(epochs=3, batch_size=20, method=method, cg_batch_size=25)
     nets = [backprop.random_classifier((6, 5, 3), rng=generator(0)) for _ in range(2)]
     monkeypatch.setattr(backprop, "Shards", Chunks)
     told = []
@@ -169,7 +169,7 @@ def test_one_chunk_of_a_stream_is_what_backpropagation_has_in_memory(method, mon
 
 def test_metrics_over_chunks_are_those_of_all_cases():
     """Weights that hardly move reconstruct every case alike, whatever its chunk; chunks of 30 and 20 count by their cases."""
-    config = CDConfig(passes=1, batch_size=10, learning_rate=1e-12, final_learning_rate=1e-12, gibbs_steps=1)
+    config = CDConfig(epochs=1, batch_size=10, learning_rate=1e-12, final_learning_rate=1e-12, gibbs_steps=1)
     rbm = RBM(6, 1, rng=generator(0), weight_std=0.0)
     (record,) = cd.learn(rbm, streamed(30), config, generator(1), None, "cd", None)
     expected = (CASES.double() / 255 - 0.5).square().mean()
@@ -180,10 +180,10 @@ def test_metrics_over_chunks_are_those_of_all_cases():
 def test_a_memory_that_streams_keeps_one_running_mean_over_an_epoch():
     """The mean takes in what was learned from all chunks; each chunk goes on from the weights that learn."""
     cases = torch.cat([torch.rand(50, 6, generator=generator(1)).round(), torch.eye(3)[LABELS]], 1)
-    memory, config = CDConfig(passes=2, batch_size=10), ChainsConfig(share=1.0, pool=2, average=2.0)
+    memory, config = CDConfig(epochs=2, batch_size=10), ChainsConfig(share=1.0, pool=2, average=2.0)
     plain, averaged = (DBN((6, 5), labels=3, rng=generator(0)).memory for _ in range(2))
     for rbm, each in ((plain, replace(config, average=0.0)), (averaged, config)):
-        state = cd.start(rbm, memory, generator(2))
+        state = cd.init_state(rbm, memory, generator(2))
         *_, record = chains.learn(rbm, streamed(20, cases), config=each, memory=memory, rng=generator(3), state=state)
     assert (record.state.mean.updates, record.state.mean.averaged) == (10, 10)
     for name, learns in plain.named_parameters():

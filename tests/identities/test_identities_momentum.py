@@ -170,7 +170,7 @@ def test_the_mean_over_ranks_is_written_at_once(monkeypatch):
         sent.append(count)
         return flat / 2
 
-    monkeypatch.setattr(distributed, "average_written", average_written)
+    monkeypatch.setattr(distributed, "all_reduce_mean_written", average_written)
     monkeypatch.setattr(distributed, "ranks", lambda: 2)
     net = torch.nn.Module()
     net.w, net.b = (torch.nn.Parameter(torch.zeros(shape, dtype=torch.float64), requires_grad=False) for shape in ((5, 3), (3,)))

@@ -6,9 +6,9 @@ import pytest
 import torch
 from exact import joint, labelled, log_z, small_rbm, states
 
+from wakesleep.evaluation import monitor
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
-from wakesleep.judging import monitor
 from wakesleep.units import Categorical
 
 

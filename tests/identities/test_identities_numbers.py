@@ -9,16 +9,16 @@ from exact import TIGHT, differentiable, joint, labelled, log_z, mean_log_likeli
 from torch.nn.functional import one_hot, softplus
 
 from wakesleep.estimators import BernoulliRBM
+from wakesleep.evaluation import exact, pseudo
+from wakesleep.evaluation.ais import Estimate
+from wakesleep.evaluation.likelihood import LogZ
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
-from wakesleep.judging import exact, pseudo
-from wakesleep.judging.ais import Estimate
-from wakesleep.judging.likelihood import LogZ
 from wakesleep.learning import cd
 from wakesleep.learning.configs import CDConfig
-from wakesleep.model.dbn import DBN
-from wakesleep.model.rbm import RBM
-from wakesleep.sampling import dreams, gibbs, missing
+from wakesleep.models.dbn import DBN
+from wakesleep.models.rbm import RBM
+from wakesleep.samplers import dreams, gibbs, missing
 from wakesleep.units import Bernoulli, Categorical, Groups
 
 NAN = float("nan")
@@ -120,7 +120,7 @@ def test_pseudo_likelihood_is_the_sum_of_the_conditionals(visible):
 @pytest.mark.parametrize("hidden", [Categorical(3), Groups(features=Bernoulli(2), label=Categorical(3))], ids=str)
 def test_chains_start_at_states_of_the_units(hidden):
     rbm = small_rbm(4, hidden)
-    starts = [gibbs.random_hidden(rbm, 3000, generator(0)), cd.start(rbm, CDConfig(persistent=True, batch_size=3000), generator(1)).chains]
+    starts = [gibbs.random_hidden(rbm, 3000, generator(0)), cd.init_state(rbm, CDConfig(persistent=True, batch_size=3000), generator(1)).chains]
     for start in starts:
         assert bool((start[:, -3:].sum(1) == 1).all())
         assert float((start[:, -3:].mean(0) - 1 / 3).abs().max()) < 5 * (2 / 9 / 3000) ** 0.5
@@ -133,13 +133,13 @@ def test_missing_labels_begin_as_labels_and_one_known_in_part_is_refused():
     label = one_hot(torch.tensor([0, 0, 1]).repeat(1000), 3).double()
     cases = torch.cat([torch.zeros(3000, 2, dtype=torch.float64), label], 1)
     cases[:1500, 2:] = NAN
-    known = missing.begin(cases, generator(0), rbm.visible)
+    known = missing.init_missing(cases, generator(0), rbm.visible)
     assert bool((cases[:, 2:].sum(1) == 1).all())
     assert float((cases[:1500, 2:].mean(0) - torch.tensor([2 / 3, 1 / 3, 0])).abs().max()) < 5 * (2 / 9 / 1500) ** 0.5
     assert not bool(known[:1500, 2:].any())
     cases[0, 2:] = torch.tensor([0.0, NAN, NAN])
     with pytest.raises(DataError, match=r"label, columns 2 to 4: 1 of 3000 cases.*in part"):
-        missing.begin(cases, generator(0), rbm.visible)
+        missing.init_missing(cases, generator(0), rbm.visible)
 
 
 def test_a_likelihood_is_that_of_states():

@@ -11,14 +11,14 @@ from exact import SIGMAS, TIGHT, assert_frequencies, assert_mean, index_of
 from families import Gaussian, Multinomial, Spin
 
 import wakesleep as ws
+from wakesleep.evaluation import ais, exact, likelihood
+from wakesleep.evaluation.pseudo import pseudo_log_likelihood
 from wakesleep.foundation.rng import generator
-from wakesleep.judging import ais, exact, likelihood
-from wakesleep.judging.pseudo import pseudo_log_likelihood
 from wakesleep.learning import cd
-from wakesleep.model.rbm import RBM
-from wakesleep.sampling import tempering
-from wakesleep.sampling.gibbs import Clamp, random_hidden, run
-from wakesleep.sampling.missing import impute
+from wakesleep.models.rbm import RBM
+from wakesleep.samplers import tempering
+from wakesleep.samplers.gibbs import Clamp, random_hidden, run
+from wakesleep.samplers.missing import impute
 from wakesleep.units import Bernoulli, Categorical, Context, Groups
 
 MASK = torch.tensor([[True, False, True, True, True]])
@@ -125,7 +125,11 @@ def test_weights_of_annealing_have_the_ratio_of_z_for_mean(case, reverse):
     base = ais.base_model(rbm, data)
     betas = torch.linspace(0, 1, 12)
     count = 20_000
-    begun = ais.begin_reverse(betas, samples(rbm, context, count, 5)) if reverse else ais.begin(rbm, base, betas, count, generator(6), context)
+    begun = (
+        ais.init_reverse(betas, samples(rbm, context, count, 5))
+        if reverse
+        else ais.init_forward(rbm, base, betas, count, generator(6), context)
+    )
     *_, last = ais.anneal(rbm, base, begun, rng=generator(7), context=context)
     found, known = ais.estimate(rbm, base, last, context), exact.log_partition(rbm, context)
     assert found.low < known < found.high
@@ -170,7 +174,7 @@ def test_contrastive_divergence_learns_what_the_data_have(case, persistent):
         ws.cd.init_visible_bias(rbm, data)
     independent, best = (float(exact.log_likelihood(model, data, context).mean()) for model in (rbm, teacher))
     config = ws.CDConfig(
-        passes=15, batch_size=50, learning_rate=0.05, final_learning_rate=0.005, gibbs_steps=2, persistent=persistent, sample_visible=True
+        epochs=15, batch_size=50, learning_rate=0.05, final_learning_rate=0.005, gibbs_steps=2, persistent=persistent, sample_visible=True
     )
     list(ws.cd.epochs(rbm, data, config=config, rng=generator(2), context=context))
     learned = float(exact.log_likelihood(rbm, data, context).mean())
@@ -204,7 +208,7 @@ def test_a_machine_that_the_data_came_from_has_nothing_to_learn(case, persistent
 def test_precisions_learn_from_data_of_another_scale():
     data = 0.5 * torch.randn(1000, 2, generator=generator(0)) + 1
     rbm = RBM(Gaussian(2), 2, rng=generator(1), weight_std=0.01)
-    config = ws.CDConfig(passes=40, batch_size=50, learning_rate=0.1, final_learning_rate=0.01)
+    config = ws.CDConfig(epochs=40, batch_size=50, learning_rate=0.1, final_learning_rate=0.01)
     for _ in ws.cd.epochs(rbm, data, config=config, rng=generator(2)):
         pass
     noise = (-rbm.visible.rho / 2).exp()
@@ -218,7 +222,7 @@ def test_cases_of_many_counts_learn_together():
     words = Multinomial(3).sample(topic, rng, context=Context(count=count))
     assert torch.equal(words.sum(1), count)
     rbm = RBM(Multinomial(3), 2, rng=rng, weight_std=0.1)
-    config = ws.CDConfig(passes=30, batch_size=50, learning_rate=0.03, momentum=0.5, sample_visible=True)
+    config = ws.CDConfig(epochs=30, batch_size=50, learning_rate=0.03, momentum=0.5, sample_visible=True)
     list(ws.cd.epochs(rbm, words, config=config, rng=rng, context=Context(count=count)))
     chains = run(rbm, random_hidden(rbm, 400, rng), 50, rng, context=Context(count=torch.tensor([8.0])))
     assert torch.equal(chains.visible.sum(1), torch.full((400,), 8.0))
@@ -232,7 +236,7 @@ def test_absent_sites_teach_nothing():
     rbm = RBM(Groups(spins=Spin(3), label=Categorical(2)), 3, rng=generator(0))
     before = deepcopy(rbm)
     data = rbm.visible.sample(torch.zeros(200, 5), generator(1), context=Context(mask=mask))
-    config = ws.CDConfig(passes=3, batch_size=20, learning_rate=0.1, weight_decay=0.0)
+    config = ws.CDConfig(epochs=3, batch_size=20, learning_rate=0.1, weight_decay=0.0)
     list(ws.cd.epochs(rbm, data, config=config, rng=generator(2), context=Context(mask=mask)))
     assert torch.equal(rbm.weight[1], before.weight[1])
     assert rbm.visible_bias[1] == before.visible_bias[1]

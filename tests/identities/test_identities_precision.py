@@ -11,7 +11,7 @@ from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop, cd
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
-from wakesleep.model.rbm import RBM
+from wakesleep.models.rbm import RBM
 from wakesleep.units import Bernoulli
 
 CPU = torch.device("cpu")
@@ -53,7 +53,7 @@ def test_an_rbm_learns_as_well_with_coarse_products() -> None:
     errors = {}
     for dtype in (torch.float32, torch.bfloat16):
         rbm = RBM(30, 20, rng=generator(4))
-        *_, last = cd.epochs(rbm, cases, config=CDConfig(passes=30, batch_size=20), rng=generator(5), dtype=dtype)
+        *_, last = cd.epochs(rbm, cases, config=CDConfig(epochs=30, batch_size=20), rng=generator(5), dtype=dtype)
         errors[dtype] = last.metrics["reconstruction_error"]
         assert rbm.weight.dtype == last.state.velocity["weight"].dtype == torch.float32
         assert not torch.equal(rbm.weight, rbm.weight.bfloat16().float()), "the weights themselves are not coarse"
@@ -63,7 +63,7 @@ def test_an_rbm_learns_as_well_with_coarse_products() -> None:
 
 def test_the_first_coarse_update_is_the_fine_one_but_for_rounding() -> None:
     cases = torch.rand(100, 40, generator=generator(6)).repeat(40, 1)  # so many that the two streams of random numbers hardly matter
-    config, moves = CDConfig(passes=1, batch_size=4000, weight_decay=0.0), []
+    config, moves = CDConfig(epochs=1, batch_size=4000, weight_decay=0.0), []
     for dtype in (torch.float32, torch.bfloat16):
         rbm = RBM(40, 30, rng=generator(7))
         before = rbm.weight.clone()
@@ -78,7 +78,7 @@ def test_backpropagation_with_coarse_products_keeps_fine_weights() -> None:
     images, labels = torch.rand(200, 10, generator=rng), torch.arange(200) % 2
     images[:, 0] = labels.float()
     net = backprop.random_classifier((10, 8, 2), rng=rng)
-    config = BackpropConfig(passes=30, batch_size=20, sample_pixels=False)
+    config = BackpropConfig(epochs=30, batch_size=20, sample_pixels=False)
     *_, last = backprop.epochs(net, images, labels, config=config, rng=rng, dtype=torch.bfloat16)
     assert last.metrics["train_error_percent"] < 5
     assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}

@@ -23,7 +23,7 @@ from exact import (
 from wakesleep import units as units_module
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
-from wakesleep.model.rbm import RBM
+from wakesleep.models.rbm import RBM
 from wakesleep.units import Bernoulli, Categorical, Groups, as_units, from_spec
 
 SIDES = {

@@ -1,4 +1,4 @@
-"""A loop that was left after a pass goes on as if it had never stopped, to the last bit; and no loop touches the global generator."""
+"""A loop that was left after an epoch goes on as if it had never stopped, to the last bit; and no loop touches the global generator."""
 
 import json
 from copy import deepcopy
@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from wakesleep import checkpoint
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop, cd, greedy, hybrid, robust, strategies, up_down, wake_sleep
 from wakesleep.learning.backprop import BackpropConfig
@@ -21,23 +20,24 @@ from wakesleep.learning.robust import RobustConfig
 from wakesleep.learning.strategies import AutoencoderConfig, EvolutionConfig
 from wakesleep.learning.up_down import UpDownConfig
 from wakesleep.learning.wake_sleep import WakeSleepConfig
-from wakesleep.model.dbn import DBN
-from wakesleep.model.helmholtz import Helmholtz
-from wakesleep.model.rbm import RBM
-from wakesleep.sampling import dreams
+from wakesleep.models.dbn import DBN
+from wakesleep.models.helmholtz import Helmholtz
+from wakesleep.models.rbm import RBM
+from wakesleep.runs import checkpoint
+from wakesleep.samplers import dreams
 
 CASES = torch.randint(256, (50, 6), generator=generator(100), dtype=torch.uint8)
 LABELS = torch.arange(50) % 3
 
 
 def make_cd(**options):
-    config = CDConfig(passes=4, batch_size=20, final_learning_rate=0.02, initial_momentum_passes=1, **options)
+    config = CDConfig(epochs=4, batch_size=20, final_learning_rate=0.02, initial_momentum_epochs=1, **options)
     return lambda: RBM(6, 5, rng=generator(0)), lambda net, rng, state: cd.epochs(net, CASES, config=config, rng=rng, state=state)
 
 
 def make_greedy(labels):
-    layer = CDConfig(passes=2, batch_size=20, final_learning_rate=0.02)
-    config = GreedyConfig(layer, CDConfig(passes=2, batch_size=20, persistent=True))
+    layer = CDConfig(epochs=2, batch_size=20, final_learning_rate=0.02)
+    config = GreedyConfig(layer, CDConfig(epochs=2, batch_size=20, persistent=True))
     given = LABELS if labels else None
     return (
         lambda: DBN((6, 5, 4, 7), labels=labels, rng=generator(0)),
@@ -46,8 +46,8 @@ def make_greedy(labels):
 
 
 def make_chains():
-    layer = CDConfig(passes=0)
-    config = GreedyConfig(layer, CDConfig(passes=4, batch_size=20), ChainsConfig(share=0.75, pool=2))
+    layer = CDConfig(epochs=0)
+    config = GreedyConfig(layer, CDConfig(epochs=4, batch_size=20), ChainsConfig(share=0.75, pool=2))
     return (
         lambda: DBN((6, 5, 7), labels=3, rng=generator(0)),
         lambda net, rng, state: greedy.epochs(net, CASES, LABELS, config=config, rng=rng, state=state),
@@ -55,7 +55,7 @@ def make_chains():
 
 
 def make_backprop(**options):
-    config = BackpropConfig(passes=4, batch_size=20, cg_top_passes=2, cg_batch_size=25, **options)
+    config = BackpropConfig(epochs=4, batch_size=20, cg_top_epochs=2, cg_batch_size=25, **options)
     return (
         lambda: backprop.random_classifier((6, 5, 3), rng=generator(0)),
         lambda net, rng, state: backprop.epochs(net, CASES, LABELS, config=config, rng=rng, state=state),
@@ -69,11 +69,11 @@ def make_up_down(learn):
     )
 
 
-UPDOWN = UpDownConfig(passes=4, batch_size=20, gibbs_steps=(1, 2), persistent=0.5, chain_pool=2, average=2.0)
+UPDOWN = UpDownConfig(epochs=4, batch_size=20, gibbs_steps=(1, 2), persistent=0.5, chain_pool=2, average=2.0)
 
 
 def make_wake_sleep():
-    config = WakeSleepConfig(passes=4, batch_size=20)
+    config = WakeSleepConfig(epochs=4, batch_size=20)
     return lambda: Helmholtz((6, 5, 4), rng=generator(0)), lambda net, rng, state: wake_sleep.epochs(
         net, CASES, config=config, rng=rng, state=state
     )
@@ -84,7 +84,7 @@ def make_feed_forward(learn):
 
 
 def make_robust(optimizer):
-    config = RobustConfig(passes=4, batch_size=4, optimizer=optimizer, learning_rate=0.01, dropout_hidden=0.3, smooth_radius=0.5)
+    config = RobustConfig(epochs=4, batch_size=4, optimizer=optimizer, learning_rate=0.01, dropout_hidden=0.3, vat_epsilon=0.5)
     return make_feed_forward(partial(robust.epochs, images=CASES, labels=LABELS, config=config))
 
 
@@ -105,8 +105,8 @@ LOOPS = {
     "wake-sleep": make_wake_sleep(),
     "robust sgd": make_robust("sgd"),
     "robust adam": make_robust("adam"),
-    "evolution": make_feed_forward(partial(strategies.evolve, images=CASES, labels=LABELS, config=EvolutionConfig(passes=4, batch_size=20))),
-    "autoencoder": make_feed_forward(partial(strategies.autoencode, images=CASES, config=AutoencoderConfig(passes=2, batch_size=20))),
+    "evolution": make_feed_forward(partial(strategies.evolve, images=CASES, labels=LABELS, config=EvolutionConfig(epochs=4, batch_size=20))),
+    "autoencoder": make_feed_forward(partial(strategies.autoencode, images=CASES, config=AutoencoderConfig(epochs=2, batch_size=20))),
 }
 
 

@@ -12,7 +12,7 @@ from wakesleep.learning import backprop, robust
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.robust import RobustConfig
 
-PLAIN = RobustConfig(passes=3, batch_size=10, learning_rate=0.1, mean_passes=0)
+PLAIN = RobustConfig(epochs=3, batch_size=10, learning_rate=0.1, mean_epochs=0)
 
 
 def some_net(seed=0, sizes=(6, 5, 4, 3)):
@@ -38,7 +38,7 @@ def distance(one, other):
 def test_with_nothing_asked_it_is_backpropagation():
     net, records = learned(PLAIN)
     plain = some_net()
-    config = BackpropConfig(passes=3, batch_size=10, learning_rate=0.1, sample_pixels=False)
+    config = BackpropConfig(epochs=3, batch_size=10, learning_rate=0.1, sample_pixels=False)
     expected = list(backprop.epochs(plain, *some_cases(), config=config, rng=generator(2)))
     assert distance(net, plain) < 1e-6
     assert records[-1].metrics["cross_entropy"] == pytest.approx(expected[-1].metrics["cross_entropy"], rel=1e-5)
@@ -109,9 +109,9 @@ def test_smoothness_makes_a_net_smoother_around_cases_without_labels():
         answer, moved = robust.adversarial(net, free, 0.5, generator(1))
         return float(robust.divergence(answer, net(moved)).detach())
 
-    config = RobustConfig(passes=20, batch_size=10, smooth_radius=0.5, smooth_weight=5.0)
+    config = RobustConfig(epochs=20, batch_size=10, vat_epsilon=0.5, smooth_weight=5.0)
     rough, smooth = some_net(), some_net()
-    list(robust.epochs(rough, images[:6], labels[:6], config=RobustConfig(passes=400, batch_size=10), rng=generator(0)))
+    list(robust.epochs(rough, images[:6], labels[:6], config=RobustConfig(epochs=400, batch_size=10), rng=generator(0)))
     records = list(robust.epochs(smooth, images[:6], labels[:6], config=config, rng=generator(0), unlabelled=free))
     assert records[0].cases == 200
     assert roughness(smooth) < roughness(rough) / 2
@@ -121,26 +121,26 @@ def test_smoothness_makes_a_net_smoother_around_cases_without_labels():
 def test_smoothness_is_asked_of_cases_without_labels_where_there_are_some(unlabelled, monkeypatch):
     asked, real = [], robust.adversarial
     monkeypatch.setattr(robust, "adversarial", lambda net, images, *given: asked.append(images) or real(net, images, *given))
-    learned(RobustConfig(passes=1, batch_size=10, smooth_radius=0.5), unlabelled=unlabelled)
+    learned(RobustConfig(epochs=1, batch_size=10, vat_epsilon=0.5), unlabelled=unlabelled)
     source = some_cases()[0] if unlabelled is None else unlabelled
     assert torch.equal(torch.cat(asked).sort(0).values, source.sort(0).values)
 
 
 def test_between_passes_the_net_holds_the_running_mean():
-    config = RobustConfig(passes=1, batch_size=4, mean_passes=1.0, learning_rate=0.3)
+    config = RobustConfig(epochs=1, batch_size=4, mean_epochs=1.0, learning_rate=0.3)
     mean, records = learned(config)
-    last, _ = learned(RobustConfig(passes=1, batch_size=4, mean_passes=0, learning_rate=0.3))
+    last, _ = learned(RobustConfig(epochs=1, batch_size=4, mean_epochs=0, learning_rate=0.3))
     first = some_net()
     kept = records[-1].state
     for name, weight in dict(last.named_parameters()).items():
         torch.testing.assert_close(kept.mean.mean[name], weight)  # the weights that learn wait in the state
-        torch.testing.assert_close(dict(mean.named_parameters())[name], weight)  # one look of weight 1 in ten updates of this pass
+        torch.testing.assert_close(dict(mean.named_parameters())[name], weight)  # one look of weight 1 in ten updates of this epoch
     assert distance(mean, first) > 0.01
 
 
-@pytest.mark.parametrize(("passes", "mean_passes"), [(1, 1.0), (1, 4.0), (2, 4.0), (3, 1.0)])
-def test_until_its_horizon_the_running_mean_is_that_of_all_updates_and_forgets_the_first_weights(passes, mean_passes):
-    """13 updates a pass, looked at after the 10th and the 13th, each look counting as many updates as came since the last."""
+@pytest.mark.parametrize(("epochs", "mean_epochs"), [(1, 1.0), (1, 4.0), (2, 4.0), (3, 1.0)])
+def test_until_its_horizon_the_running_mean_is_that_of_all_updates_and_forgets_the_first_weights(epochs, mean_epochs):
+    """13 updates an epoch, looked at after the 10th and the 13th, each look counting as many updates as came since the last."""
     seen, net = [], some_net()
 
     def note(batch, rng):
@@ -148,21 +148,21 @@ def test_until_its_horizon_the_running_mean_is_that_of_all_updates_and_forgets_t
         return batch
 
     images, labels = some_cases(26)
-    config = RobustConfig(passes=passes, batch_size=2, mean_passes=mean_passes, learning_rate=0.3, final_learning_rate=0.3)
+    config = RobustConfig(epochs=epochs, batch_size=2, mean_epochs=mean_epochs, learning_rate=0.3, final_learning_rate=0.3)
     *_, record = robust.epochs(net, images, labels, config=config, rng=generator(2), change=note)
     seen.append({name: record.state.mean.mean[name] for name in seen[0]})  # after the last update
-    looks = [(done, since) for number in range(passes) for done, since in ((13 * number + 10, 10), (13 * number + 13, 3))]
+    looks = [(done, since) for number in range(epochs) for done, since in ((13 * number + 10, 10), (13 * number + 13, 3))]
     for name, weight in net.named_parameters():
         mean = torch.zeros_like(weight)
         for done, since in looks:
-            mean = torch.lerp(mean, seen[done][name], since / min(done, 13 * mean_passes))
+            mean = torch.lerp(mean, seen[done][name], since / min(done, 13 * mean_epochs))
         torch.testing.assert_close(weight.detach(), mean.detach(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_stopped_run_goes_on_as_if_nothing_had_been(optimizer):
     config = RobustConfig(
-        passes=4, batch_size=8, optimizer=optimizer, learning_rate=0.01, dropout_hidden=0.3, smooth_radius=0.5, sample_pixels=True
+        epochs=4, batch_size=8, optimizer=optimizer, learning_rate=0.01, dropout_hidden=0.3, vat_epsilon=0.5, sample_pixels=True
     )
     whole, _ = learned(config)
     net, rng = some_net(), generator(2)
@@ -182,16 +182,16 @@ def test_pictures_are_changed_anew_in_every_pass():
         seen.append(images.clone())
         return images + torch.rand(images.shape, generator=rng)
 
-    learned(RobustConfig(passes=2, batch_size=40), change=change)
+    learned(RobustConfig(epochs=2, batch_size=40), change=change)
     assert len(seen) == 2
     assert {float(image.sum()) for image in seen[0]} == {float(image.sum()) for image in seen[1]}
 
 
 def test_what_cannot_work_is_refused():
-    with pytest.raises(ConfigError, match="smooth_radius"):
+    with pytest.raises(ConfigError, match="vat_epsilon"):
         learned(PLAIN, unlabelled=torch.rand(5, 6))
     with pytest.raises(DataError, match="expected 0 to 2"):
         list(robust.epochs(some_net(), torch.rand(2, 6), torch.tensor([0, 3]), config=PLAIN, rng=generator(0)))
-    for wrong in ({"dropout_hidden": 1.0}, {"optimizer": "lbfgs"}, {"max_norm": -1.0}, {"passes": -1}, {"batch_size": 0}, {"momentum": 1.0}):
+    for wrong in ({"dropout_hidden": 1.0}, {"optimizer": "lbfgs"}, {"max_norm": -1.0}, {"epochs": -1}, {"batch_size": 0}, {"momentum": 1.0}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             RobustConfig(**wrong)

@@ -1,4 +1,4 @@
-"""Evolution's estimate against the gradient it stands for, and that the rivals learn."""
+"""Evolution's estimate against the gradient it stands for, and that the baselines learn."""
 
 from copy import deepcopy
 
@@ -37,7 +37,7 @@ def test_the_population_finds_the_gradient():
 
 def test_evolution_learns_and_goes_on_where_it_was_stopped():
     images, labels = two_kinds()
-    config = EvolutionConfig(passes=30, batch_size=50, learning_rate=0.05)
+    config = EvolutionConfig(epochs=30, batch_size=50, learning_rate=0.05)
     net = backprop.random_classifier((6, 5, 2), rng=generator(0))
     records = list(strategies.evolve(net, images, labels, config=config, rng=generator(3)))
     assert records[-1].metrics["cross_entropy"] < 0.2 < records[0].metrics["cross_entropy"]
@@ -55,7 +55,7 @@ def test_autoencoders_learn_to_copy_layer_by_layer_and_leave_the_last_layer_alon
     images, _ = two_kinds()
     net = backprop.random_classifier((6, 5, 4, 2), rng=generator(0), gain=1.0)
     before = [parameter.detach().clone() for parameter in net.parameters()]
-    config = AutoencoderConfig(passes=20, batch_size=20, learning_rate=0.01)
+    config = AutoencoderConfig(epochs=20, batch_size=20, learning_rate=0.01)
     records = list(strategies.autoencode(net, images, config=config, rng=generator(1)))
     assert [record.epoch for record in records] == list(range(1, 41))
     for layer in (records[:20], records[20:]):
@@ -67,7 +67,7 @@ def test_autoencoders_learn_to_copy_layer_by_layer_and_leave_the_last_layer_alon
 @pytest.mark.parametrize("stop", [3, 5, 7])
 def test_autoencoders_go_on_where_they_were_stopped(stop):
     images, _ = two_kinds()
-    config = AutoencoderConfig(passes=5, batch_size=20, learning_rate=0.01)
+    config = AutoencoderConfig(epochs=5, batch_size=20, learning_rate=0.01)
     whole, again = (backprop.random_classifier((6, 5, 4, 2), rng=generator(0), gain=1.0) for _ in range(2))
     list(strategies.autoencode(whole, images, config=config, rng=generator(1)))
     rng = generator(1)

@@ -1,4 +1,4 @@
-"""Cases that stay on the disk: every one comes once a pass, ranks read parts of their own, and learning is what it is in memory."""
+"""Cases that stay on the disk: every one comes once an epoch, ranks read parts of their own, and learning is what it is in memory."""
 
 import threading
 from dataclasses import replace
@@ -15,10 +15,10 @@ from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.chains import ChainsConfig
 from wakesleep.learning.greedy import GreedyConfig
-from wakesleep.model.dbn import DBN
+from wakesleep.models.dbn import DBN
 from wakesleep.sources.shards import Chunk, Shards
 
-EACH = GreedyConfig(CDConfig(passes=2, batch_size=5, final_learning_rate=0.01), CDConfig(passes=3, batch_size=5, initial_momentum_passes=1))
+EACH = GreedyConfig(CDConfig(epochs=2, batch_size=5, final_learning_rate=0.01), CDConfig(epochs=3, batch_size=5, initial_momentum_epochs=1))
 
 
 def saved(folder, *sizes):
@@ -36,7 +36,7 @@ def saved(folder, *sizes):
 
 
 def kept(shards, rng):
-    """Return copies of the chunks of a pass: each holds only until the next is asked for."""
+    """Return copies of the chunks of an epoch: each holds only until the next is asked for."""
     return [Chunk(chunk.images.clone(), None if chunk.labels is None else chunk.labels.clone()) for chunk in shards.chunks(rng)]
 
 
@@ -96,7 +96,7 @@ def test_a_chunk_stays_as_it_is_while_the_next_one_is_read(tmp_path, monkeypatch
 def test_ranks_read_parts_of_their_own_of_one_size(tmp_path, monkeypatch):
     images, labels = saved(tmp_path, 10, 21)
     monkeypatch.setattr(distributed, "ranks", lambda: 2)
-    monkeypatch.setattr(distributed, "first_rank_says", lambda value: 5.0)
+    monkeypatch.setattr(distributed, "broadcast_scalar", lambda value: 5.0)
     seen = []
     for rank in range(2):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
@@ -129,17 +129,17 @@ def test_pictures_of_rows_and_columns_come_as_rows_of_pixels_whatever_their_byte
 def test_streaming_is_greedy_learning_by_chunks(tmp_path):
     images, labels = saved(tmp_path, 10, 15)
     streamed, by_hand = small_net(), small_net()
-    config = replace(EACH, chains=ChainsConfig(pool=1, average=0.0))  # turns of the pool and running means go over all chunks of a pass
+    config = replace(EACH, chains=ChainsConfig(pool=1, average=0.0))  # turns of the pool and running means go over all chunks of an epoch
     records = list(greedy.epochs(streamed, Shards(images, labels, chunk=4, join=2), config=config, rng=generator(3)))
-    assert all(record.metrics["learning_rate"] == pytest.approx(EACH.layer.rate(record.epoch - 1)) for record in records[:2])
+    assert all(record.metrics["learning_rate"] == pytest.approx(EACH.layer.learning_rate_at(record.epoch - 1)) for record in records[:2])
     assert [(record.stage, record.epoch, record.cases) for record in records] == [
         *[("layer 1", epoch, 25) for epoch in (1, 2)],
         *[("memory", epoch, 25) for epoch in (1, 2, 3)],
     ]
     rng, shards, errors = generator(3), Shards(images, labels, chunk=4, join=2), []
-    for layer, passes in enumerate((2, 3)):  # the last pass of the memory has chains
+    for layer, epochs in enumerate((2, 3)):  # the last epoch of the memory has chains
         rbm, state = by_hand.rbm(layer), None
-        for epoch in range(passes):
+        for epoch in range(epochs):
             for chunk in shards.chunks(rng):
                 cases = greedy.memory_cases(by_hand, *chunk) if layer else chunk.images
                 if state is None:
@@ -170,11 +170,11 @@ def test_streaming_goes_on_where_it_was(tmp_path):
 
 
 def test_fine_tuning_by_chunks_is_backpropagation_and_goes_on_where_it_was(tmp_path):
-    shards, config = Shards(*saved(tmp_path, 10, 15), chunk=4, join=2), BackpropConfig(passes=3, batch_size=5, learning_rate=0.1)
+    shards, config = Shards(*saved(tmp_path, 10, 15), chunk=4, join=2), BackpropConfig(epochs=3, batch_size=5, learning_rate=0.1)
     nets = [backprop.random_classifier((6, 4, 3), rng=generator(0)) for _ in range(3)]
     records = list(streaming.fine_tune(nets[0], shards, config=config, rng=generator(3), stage="random"))
     assert [(record.stage, record.epoch, record.cases) for record in records] == [("random", epoch, 25) for epoch in (1, 2, 3)]
-    rng, state = generator(3), backprop.start(nets[1])
+    rng, state = generator(3), backprop.init_state(nets[1])
     for epoch in range(3):
         for images, labels in shards.chunks(rng):
             state = next(backprop.epochs(nets[1], images, labels, config=config, rng=rng, state=replace(state, epoch=epoch))).state

@@ -10,8 +10,8 @@ from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd
 from wakesleep.learning.cd import CDConfig, Contrast
-from wakesleep.model.rbm import RBM
-from wakesleep.sampling import tempering
+from wakesleep.models.rbm import RBM
+from wakesleep.samplers import tempering
 from wakesleep.units import Bernoulli
 
 COUNT = 20_000
@@ -69,10 +69,10 @@ def test_tempered_chains_cross_where_plain_ones_stay():
     assert abs(crossed[10] - 0.5) < SIGMAS * 0.5 / 500**0.5
 
 
-def learned(config, passes, *, state=None, rng=None, rbm=None):
+def learned(config, epochs, *, state=None, rng=None, rbm=None):
     rbm, rng = rbm or RBM(5, 4, rng=generator(1)), rng or generator(2)
     cases = torch.rand(23, 5, generator=generator(3)).round()
-    records = list(cd.epochs(rbm, cases, config=replace(config, passes=passes), rng=rng, state=state))
+    records = list(cd.epochs(rbm, cases, config=replace(config, epochs=epochs), rng=rng, state=state))
     return rbm, records[-1].state, rng
 
 

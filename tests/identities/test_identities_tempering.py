@@ -6,13 +6,13 @@ import pytest
 import torch
 from exact import SIGMAS, TIGHT, assert_frequencies, draw, index_of, joint, labelled, small_rbm, states
 
+from wakesleep.evaluation import exact
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
-from wakesleep.judging import exact
-from wakesleep.model.rbm import RBM
-from wakesleep.sampling import gibbs
-from wakesleep.sampling.gibbs import Clamp
-from wakesleep.sampling.tempering import Replicas, Tempered, log_probs, step
+from wakesleep.models.rbm import RBM
+from wakesleep.samplers import gibbs
+from wakesleep.samplers.gibbs import Clamp
+from wakesleep.samplers.tempering import Replicas, Tempered, log_probs, step
 
 BETAS = torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64)
 

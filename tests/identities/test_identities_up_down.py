@@ -26,15 +26,15 @@ from exact import (
 )
 from torch.nn.functional import one_hot, softplus
 
+from wakesleep.evaluation import classify
 from wakesleep.foundation.errors import ConfigError, DataError, DivergedError
 from wakesleep.foundation.rng import generator
-from wakesleep.judging import classify
 from wakesleep.learning import greedy, loop, up_down
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.up_down import UNLABELLED, UpDownConfig
-from wakesleep.model.dbn import DBN
-from wakesleep.sampling import dreams
+from wakesleep.models.dbn import DBN
+from wakesleep.samplers import dreams
 from wakesleep.units import Bernoulli
 
 SAMPLED = UpDownConfig(sample_labels=True)
@@ -169,7 +169,7 @@ def test_the_memorys_pair_is_autograd_of_the_free_energy_difference(labels, samp
 def test_expected_wake_gradients(labels):
     dbn = small_net(labels=labels)
     taught = up_down.phases(dbn, IMAGE.repeat(N, 1), None, steps=1, config=UpDownConfig(), rng=generator(1))
-    (hid, pen), (pair,) = recognised(dbn, IMAGE)
+    (hid, penultimate), (pair,) = recognised(dbn, IMAGE)
     h, p = every(2), every(2)
     wrong = [IMAGE - below(dbn.generative[0], h), h[:, None, :] - below(dbn.generative[1], p)[None]]
     exact = [torch.einsum("a,ai,aj->ij", hid, wrong[0], h), torch.einsum("ab,abi,bj->ij", pair, wrong[1], p)]
@@ -177,7 +177,7 @@ def test_expected_wake_gradients(labels):
     for (left, right), weight, exact_bias in zip(taught.wake, exact, bias, strict=True):
         assert_mean(outer(left, right), weight)
         assert_mean(left, exact_bias)
-    assert_frequencies(index_of(split(taught)[0][:, :2], p), pen)
+    assert_frequencies(index_of(split(taught)[0][:, :2], p), penultimate)
 
 
 @pytest.mark.parametrize(("labels", "label"), [(0, None), (2, None), (2, 1)])
@@ -224,8 +224,8 @@ def test_expected_negative_statistics_and_sleep_gradients(labels, label_first, s
     assert_frequencies(index_of(visible, states(dbn.memory.visible)), law)
     assert_frequencies(index_of(taught.top, states(dbn.memory.hidden)), law @ given_visible(dbn.memory))
 
-    pen, p, h = law.reshape(4, -1).sum(1), every(2), every(2)
-    pair = pen[:, None] * chance(Bernoulli(2), below(dbn.generative[1], p), h)
+    penultimate, p, h = law.reshape(4, -1).sum(1), every(2), every(2)
+    pair = penultimate[:, None] * chance(Bernoulli(2), below(dbn.generative[1], p), h)
     pixels = below(dbn.generative[0], h)
     lapse = [h - above(dbn.recognition[0], pixels), p[:, None, :] - above(dbn.recognition[1], h)[None]]
     exact = [torch.einsum("b,bi,bj->ij", pair.sum(0), pixels, lapse[0]), torch.einsum("ab,bi,abj->ij", pair, h, lapse[1])]
@@ -247,11 +247,11 @@ def test_the_expectations_tell_label_first_and_the_steps_apart():
 
 def published_kernel(dbn):
     """Chance of top -> top' of the published listing: features drawn, label probabilities in place of a drawn label."""
-    memory, pen = dbn.memory, dbn.sizes[-2]
-    h, features = states(memory.hidden), every(pen)
-    p = chance(Bernoulli(pen), torch.sigmoid(h @ memory.weight[:pen].t() + memory.visible_bias[:pen]), features)
-    label = torch.softmax(h @ memory.weight[pen:].t() + memory.visible_bias[pen:], 1)
-    heard = (features @ memory.weight[:pen])[None] + (label @ memory.weight[pen:])[:, None] + memory.hidden_bias
+    memory, penultimate = dbn.memory, dbn.sizes[-2]
+    h, features = states(memory.hidden), every(penultimate)
+    p = chance(Bernoulli(penultimate), torch.sigmoid(h @ memory.weight[:penultimate].t() + memory.visible_bias[:penultimate]), features)
+    label = torch.softmax(h @ memory.weight[penultimate:].t() + memory.visible_bias[penultimate:], 1)
+    heard = (features @ memory.weight[:penultimate])[None] + (label @ memory.weight[penultimate:])[:, None] + memory.hidden_bias
     back = torch.stack([chance(memory.hidden, torch.sigmoid(rows), h) for rows in heard])
     return torch.einsum("hp,hpt->ht", p, back)
 
@@ -330,7 +330,7 @@ def test_chains_that_hold_a_label_sample_the_memory_given_it():
     given_label = p[:, 1] / p[:, 1].sum()
     chains = states(dbn.memory.hidden)[draw(given_label.sum(0), N, 6)]
     held = torch.ones(N, dtype=torch.long)
-    taught = up_down.phases(dbn, some_images(N), some_labels(N, 3), steps=2, config=SAMPLED, rng=generator(7), chains=chains, held=held)
+    taught = up_down.phases(dbn, some_images(N), some_labels(N, 3), steps=2, config=SAMPLED, rng=generator(7), chains=chains, chain_labels=held)
     negative = split(taught)[2]
     assert torch.equal(negative[:, 2:], one_hot(held, 3).double())
     assert_frequencies(index_of(negative[:, :2], every(2)), given_label.sum(1))
@@ -341,7 +341,7 @@ def test_free_chains_among_those_that_hold_labels_stay_free():
     dbn = memory_net()
     chains = states(dbn.memory.hidden)[6:7].repeat(2 * N, 1)
     held = torch.tensor([UNLABELLED, 2]).repeat_interleave(N)
-    taught = up_down.phases(dbn, some_images(2 * N), None, steps=1, config=SAMPLED, rng=generator(8), chains=chains, held=held)
+    taught = up_down.phases(dbn, some_images(2 * N), None, steps=1, config=SAMPLED, rng=generator(8), chains=chains, chain_labels=held)
     negative = split(taught)[2]
     assert_frequencies(index_of(negative[:N], states(dbn.memory.visible)), given_hidden(dbn.memory)[6])
     assert torch.equal(negative[N:, 2:], torch.eye(3, dtype=torch.float64)[[2]].expand(N, -1))
@@ -417,7 +417,7 @@ def test_untying_changes_nothing_until_the_first_update():
     assert dbn.tied
     images, features = some_images(pixels=5), every(3)
     before = [*dbn.up(images, generator(1)), *dbn.down(features, generator(2)), *dbn.up(images), *dbn.down(features)]
-    state = up_down.start(dbn, UpDownConfig(), generator(3))
+    state = up_down.init_state(dbn, UpDownConfig(), generator(3))
     after = [*dbn.up(images, generator(1)), *dbn.down(features, generator(2)), *dbn.up(images), *dbn.down(features)]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert not dbn.tied
@@ -476,8 +476,8 @@ def test_the_wake_phase_listens_to_recognition_and_the_dream_to_generation():
 @pytest.mark.parametrize("labels", [0, 2])
 def test_two_updates_follow_hintons_rule(labels):
     dbn, images = small_net((5, 4, 3, 4), labels), some_images(pixels=5)
-    config = UpDownConfig(passes=5, learning_rate=0.5, final_learning_rate=0.1, momentum=0.7, weight_decay=0.03)
-    state = up_down.start(dbn, config, generator(0))
+    config = UpDownConfig(epochs=5, learning_rate=0.5, final_learning_rate=0.1, momentum=0.7, weight_decay=0.03)
+    state = up_down.init_state(dbn, config, generator(0))
     velocity = {name: torch.zeros_like(parameter) for name, parameter in dbn.named_parameters()}
     expected = {name: parameter.clone() for name, parameter in dbn.named_parameters()}
     for epoch, rate in ((0, 0.5), (3, 0.2)):
@@ -507,11 +507,11 @@ def test_two_updates_follow_hintons_rule(labels):
 @pytest.mark.parametrize("labels", [None, some_labels(140, 3) - 1], ids=["none", "mixed"])
 def test_the_loop_is_phases_and_update_of_each_minibatch(labels, persistent):
     dbn, images = small_net(dtype=torch.float32), some_images(140, dtype=torch.float32)
-    config = UpDownConfig(passes=1, batch_size=56, gibbs_steps=(2,), persistent=persistent, restart=0.3, average=0, chain_pool=2)
+    config = UpDownConfig(epochs=1, batch_size=56, gibbs_steps=(2,), persistent=persistent, restart=0.3, average=0, chain_pool=2)
     hand, rng, error = deepcopy(dbn), generator(5), 0.0
-    state = up_down.start(hand, config, rng)
+    state = up_down.init_state(hand, config, rng)
     chains = state.chains
-    order = up_down.rows.order(None if labels is None else labels + 1, 140, rng)
+    order = up_down.arrays.order(None if labels is None else labels + 1, 140, rng)
     held = None if labels is None else up_down.labels_to_hold(labels, 42, labels.device)
     for turn, index in enumerate(order.split(56)):
         known, count = None if labels is None else labels[index], min(42, len(index))
@@ -520,7 +520,7 @@ def test_the_loop_is_phases_and_update_of_each_minibatch(labels, persistent):
             up_down.reset_chains(hand, chains[turn % 2, :count], config, rng)
             going_on = chains[turn % 2, :count].clone()
         holds = None if held is None or not persistent else held[:count]
-        taught = up_down.phases(hand, images[index], known, steps=2, config=config, rng=rng, chains=going_on, held=holds)
+        taught = up_down.phases(hand, images[index], known, steps=2, config=config, rng=rng, chains=going_on, chain_labels=holds)
         if persistent:
             chains[turn % 2, :count] = taught.top[-count:]
         update(hand, taught, config, 0, state)
@@ -538,7 +538,7 @@ def test_the_loop_is_phases_and_update_of_each_minibatch(labels, persistent):
 def test_between_passes_the_net_is_the_running_mean_of_the_weights_that_learn(average, weights, monkeypatch):
     plain, dbn = small_net(dtype=torch.float32), small_net(dtype=torch.float32)
     images, labels = some_images(16, dtype=torch.float32), some_labels(16)
-    still = UpDownConfig(passes=2, batch_size=8, gibbs_steps=(1,), persistent=0.5, average=0)
+    still = UpDownConfig(epochs=2, batch_size=8, gibbs_steps=(1,), persistent=0.5, average=0)
     taken: list[list[torch.Tensor]] = []
     apply_update = up_down.apply_update
 
@@ -565,18 +565,18 @@ def test_between_passes_the_net_is_the_running_mean_of_the_weights_that_learn(av
 
 
 def test_steps_of_the_memory_in_equal_shares_of_the_passes():
-    published = UpDownConfig(passes=300, gibbs_steps=(3, 6, 10))
+    published = UpDownConfig(epochs=300, gibbs_steps=(3, 6, 10))
     assert [published.steps_at(epoch) for epoch in range(300)] == [3] * 100 + [6] * 100 + [10] * 100
-    assert [replace(published, passes=6).steps_at(epoch) for epoch in range(6)] == [3, 3, 6, 6, 10, 10]
-    assert replace(published, passes=1).steps_at(0) == 3
-    assert replace(published, passes=0).steps_at(0) == 3
-    assert {UpDownConfig(passes=9, gibbs_steps=(4,)).steps_at(epoch) for epoch in range(9)} == {4}
+    assert [replace(published, epochs=6).steps_at(epoch) for epoch in range(6)] == [3, 3, 6, 6, 10, 10]
+    assert replace(published, epochs=1).steps_at(0) == 3
+    assert replace(published, epochs=0).steps_at(0) == 3
+    assert {UpDownConfig(epochs=9, gibbs_steps=(4,)).steps_at(epoch) for epoch in range(9)} == {4}
 
 
 def test_rates_run_in_a_straight_line():
-    config = UpDownConfig(passes=5, learning_rate=0.1, final_learning_rate=0.02)
-    assert [round(config.rate(epoch), 10) for epoch in range(5)] == [0.1, 0.08, 0.06, 0.04, 0.02]
-    assert UpDownConfig(passes=1, learning_rate=0.1).rate(0) == 0.1
+    config = UpDownConfig(epochs=5, learning_rate=0.1, final_learning_rate=0.02)
+    assert [round(config.learning_rate_at(epoch), 10) for epoch in range(5)] == [0.1, 0.08, 0.06, 0.04, 0.02]
+    assert UpDownConfig(epochs=1, learning_rate=0.1).learning_rate_at(0) == 0.1
 
 
 @pytest.mark.parametrize(
@@ -588,7 +588,7 @@ def test_rates_run_in_a_straight_line():
         *[("weight_decay", bad) for bad in (-1e-4, float("nan"))],
         *[("batch_size", bad) for bad in (0, -3)],
         *[("persistent", bad) for bad in (-0.1, 1.1, float("nan"))],
-        ("passes", -1),
+        ("epochs", -1),
     ],
 )
 def test_settings_that_cannot_work_are_refused_by_value(name, value):
@@ -597,7 +597,7 @@ def test_settings_that_cannot_work_are_refused_by_value(name, value):
     assert f"{name} = {value}" in str(refusal.value)
 
 
-QUICK = UpDownConfig(passes=2, batch_size=10, gibbs_steps=(1,))
+QUICK = UpDownConfig(epochs=2, batch_size=10, gibbs_steps=(1,))
 
 
 def train(dbn, images, labels=None, config=QUICK, seed=0, state=None):
@@ -627,7 +627,7 @@ def test_every_kind_of_labels_learns_with_an_odd_last_batch(sizes, kind, persist
     dbn = small_net(sizes, labels=0 if kind == "none" else 2, scale=0.3, dtype=torch.float32)
     labels = {"all unlabelled": torch.full((23,), UNLABELLED), "mixed": some_labels(23, 3) - 1}.get(kind)
     before = [parameter.clone() for parameter in dbn.parameters()]
-    config = UpDownConfig(passes=2, batch_size=10, gibbs_steps=(1,), persistent=persistent)
+    config = UpDownConfig(epochs=2, batch_size=10, gibbs_steps=(1,), persistent=persistent)
     records = train(dbn, some_images(23, dtype=torch.float32), labels, config)
     assert [record.epoch for record in records] == [1, 2]
     assert ("reconstruction_error" in records[0].metrics) == (len(sizes) > 2)
@@ -645,8 +645,8 @@ def test_uint8_pixels_are_the_same_cases():
 
 def test_chains_persist_and_a_short_batch_moves_only_its_own():
     dbn = small_net(dtype=torch.float32)
-    config = UpDownConfig(passes=1, batch_size=30, persistent=1.0, gibbs_steps=(1,), hold_labels=False, restart=0.0, chain_pool=1)
-    state = up_down.start(dbn, config, generator(0))
+    config = UpDownConfig(epochs=1, batch_size=30, persistent=1.0, gibbs_steps=(1,), hold_labels=False, restart=0.0, chain_pool=1)
+    state = up_down.init_state(dbn, config, generator(0))
     before = state.chains[0].clone()
     assert before.shape == (30, 3)
     assert bool(((before == 0) | (before == 1)).all())
@@ -659,7 +659,7 @@ def test_chains_persist_and_a_short_batch_moves_only_its_own():
 
 @pytest.mark.parametrize("persistent", [0.0, 0.5, 1.0])
 def test_resuming_is_never_having_stopped(persistent):
-    config = UpDownConfig(passes=4, batch_size=10, gibbs_steps=(1, 2), persistent=persistent)
+    config = UpDownConfig(epochs=4, batch_size=10, gibbs_steps=(1, 2), persistent=persistent)
     images, labels = some_images(23, dtype=torch.float32), some_labels(23, 3) - 1
     whole = small_net((3, 2, 2, 3), scale=0.5, dtype=torch.float32)
     part, rng = deepcopy(whole), generator(6)
@@ -678,7 +678,7 @@ def test_resuming_is_never_having_stopped(persistent):
 @pytest.mark.parametrize("labels", [0, 2])
 def test_divergence_is_noticed(labels):
     dbn = small_net(labels=labels, dtype=torch.float32)
-    config = UpDownConfig(passes=3, batch_size=10, learning_rate=1e30, final_learning_rate=1e30, gibbs_steps=(1,))
+    config = UpDownConfig(epochs=3, batch_size=10, learning_rate=1e30, final_learning_rate=1e30, gibbs_steps=(1,))
     with pytest.raises(DivergedError, match=r"learning rate \(1e\+30\)"):
         train(dbn, some_images(40, dtype=torch.float32), some_labels(40) if labels else None, config)
 
@@ -696,13 +696,15 @@ def bars_and_stripes(side=3):
 
 def log_likelihood(dbn, cases):
     """Return exact mean log p(cases) of the generative model, memory and one directed layer, nats."""
-    dbn, pen = deepcopy(dbn).double(), every(dbn.sizes[1])
+    dbn, penultimate = deepcopy(dbn).double(), every(dbn.sizes[1])
     if dbn.labels:
         group = torch.eye(dbn.labels, dtype=torch.float64)
-        free = torch.stack([-dbn.memory.free_energy(torch.cat([pen, one.expand(len(pen), -1)], 1)) for one in group]).logsumexp(0)
+        free = torch.stack([-dbn.memory.free_energy(torch.cat([penultimate, one.expand(len(penultimate), -1)], 1)) for one in group]).logsumexp(
+            0
+        )
     else:
-        free = -dbn.memory.free_energy(pen)
-    heard = pen @ dbn.generative[0].weight.t() + dbn.generative[0].bias
+        free = -dbn.memory.free_energy(penultimate)
+    heard = penultimate @ dbn.generative[0].weight.t() + dbn.generative[0].bias
     log_pixels = cases.double() @ heard.t() - softplus(heard).sum(1)
     return float(torch.logsumexp(log_pixels + torch.log_softmax(free, 0), 1).mean())
 
@@ -714,11 +716,11 @@ def test_up_down_raises_the_exact_log_likelihood(seed, labelled):
     cases, labels = patterns.repeat(20, 1), kinds.repeat(20) if labelled else None
     rng = generator(seed)
     dbn = DBN((9, 8, 12), labels=2 if labelled else 0, rng=rng)
-    pretraining = GreedyConfig(CDConfig(passes=20, batch_size=28), CDConfig(passes=20, batch_size=28))
+    pretraining = GreedyConfig(CDConfig(epochs=20, batch_size=28), CDConfig(epochs=20, batch_size=28))
     for _ in greedy.epochs(dbn, cases, labels, config=pretraining, rng=rng):
         pass
     before = log_likelihood(dbn, patterns)
-    config = UpDownConfig(passes=60, batch_size=28, learning_rate=0.05, final_learning_rate=0.01, gibbs_steps=(3,), sample_labels=True)
+    config = UpDownConfig(epochs=60, batch_size=28, learning_rate=0.05, final_learning_rate=0.01, gibbs_steps=(3,), sample_labels=True)
     for _ in up_down.epochs(dbn, cases, labels, config=config, rng=rng):
         pass
     after = log_likelihood(dbn, patterns)

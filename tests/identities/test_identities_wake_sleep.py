@@ -11,7 +11,7 @@ from wakesleep.foundation.errors import ConfigError, DivergedError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import wake_sleep
 from wakesleep.learning.wake_sleep import WakeSleepConfig
-from wakesleep.model.helmholtz import Helmholtz
+from wakesleep.models.helmholtz import Helmholtz
 from wakesleep.units import Bernoulli
 
 
@@ -131,12 +131,12 @@ def test_expected_gradients():
 
 def test_two_passes_follow_hintons_rule():
     net, images = small_machine(dtype=torch.float32), some_images(12, dtype=torch.float32)
-    config = WakeSleepConfig(passes=2, batch_size=12, learning_rate=0.4, final_learning_rate=0.2, momentum=0.7)
+    config = WakeSleepConfig(epochs=2, batch_size=12, learning_rate=0.4, final_learning_rate=0.2, momentum=0.7)
     hand, rng = deepcopy(net), generator(7)
     velocity = {name: torch.zeros_like(parameter) for name, parameter in hand.named_parameters()}
     records = list(wake_sleep.epochs(net, images, config=config, rng=generator(7)))
     for rate in (0.4, 0.2):
-        order = wake_sleep.rows.order(None, 12, rng)
+        order = wake_sleep.arrays.order(None, 12, rng)
         wake, sleep = both_gradients(hand, images[order], rng)
         for name, parameter in hand.named_parameters():
             velocity[name] = 0.7 * velocity[name] + rate * (wake | sleep)[name]
@@ -157,7 +157,7 @@ def test_wake_sleep_raises_the_exact_log_likelihood():
     patterns, rng = bars_and_stripes(), generator(0)
     net = Helmholtz((9, 8, 4), rng=rng)
     before = log_likelihood(net, patterns)
-    config = WakeSleepConfig(passes=100, batch_size=20, learning_rate=0.1, final_learning_rate=0.1)
+    config = WakeSleepConfig(epochs=100, batch_size=20, learning_rate=0.1, final_learning_rate=0.1)
     for _ in wake_sleep.epochs(net, patterns.repeat(20, 1), config=config, rng=rng):
         pass
     after = log_likelihood(net, patterns)
@@ -166,7 +166,7 @@ def test_wake_sleep_raises_the_exact_log_likelihood():
 
 
 def test_resuming_is_never_having_stopped():
-    config = WakeSleepConfig(passes=4, batch_size=10)
+    config = WakeSleepConfig(epochs=4, batch_size=10)
     whole, images = small_machine(dtype=torch.float32), some_images(23, dtype=torch.float32)
     part, rng, again = deepcopy(whole), generator(8), generator(0)
     (*_, last) = wake_sleep.epochs(whole, images, config=config, rng=generator(8))
@@ -183,7 +183,7 @@ def test_uint8_pixels_are_the_same_cases():
     shades = torch.randint(256, (20, 3), generator=generator(1), dtype=torch.uint8)
     nets = [small_machine(dtype=torch.float32) for _ in range(2)]
     for net, images in zip(nets, (shades, shades.float() / 255), strict=True):
-        list(wake_sleep.epochs(net, images, config=WakeSleepConfig(passes=1), rng=generator(0)))
+        list(wake_sleep.epochs(net, images, config=WakeSleepConfig(epochs=1), rng=generator(0)))
     assert all(torch.equal(a, b) for a, b in zip(*(net.parameters() for net in nets), strict=True))
 
 
@@ -193,7 +193,7 @@ def test_uint8_pixels_are_the_same_cases():
         *[(rate, bad) for rate in ("learning_rate", "final_learning_rate") for bad in (0, -0.1, float("nan"), float("inf"))],
         *[("momentum", bad) for bad in (1, 1.5, -0.1, float("nan"))],
         *[("batch_size", bad) for bad in (0, -3)],
-        ("passes", -1),
+        ("epochs", -1),
     ],
 )
 def test_settings_that_cannot_work_are_refused_by_value(name, value):
@@ -209,9 +209,9 @@ def test_sizes_that_cannot_work_are_refused(sizes):
 
 
 def test_rates_run_in_a_straight_line():
-    config = WakeSleepConfig(passes=5, learning_rate=0.1, final_learning_rate=0.02)
-    assert [round(config.rate(epoch), 10) for epoch in range(5)] == [0.1, 0.08, 0.06, 0.04, 0.02]
-    assert WakeSleepConfig(passes=1, learning_rate=0.1).rate(0) == 0.1
+    config = WakeSleepConfig(epochs=5, learning_rate=0.1, final_learning_rate=0.02)
+    assert [round(config.learning_rate_at(epoch), 10) for epoch in range(5)] == [0.1, 0.08, 0.06, 0.04, 0.02]
+    assert WakeSleepConfig(epochs=1, learning_rate=0.1).learning_rate_at(0) == 0.1
 
 
 def test_recognition_and_generation_have_weights_of_their_own():
@@ -224,6 +224,6 @@ def test_recognition_and_generation_have_weights_of_their_own():
 
 def test_divergence_is_noticed():
     net, images = small_machine((6, 6, 6), dtype=torch.float32), some_images(40, 6, dtype=torch.float32)
-    config = WakeSleepConfig(passes=3, batch_size=1, learning_rate=1e38, final_learning_rate=1e38, momentum=0.9)
+    config = WakeSleepConfig(epochs=3, batch_size=1, learning_rate=1e38, final_learning_rate=1e38, momentum=0.9)
     with pytest.raises(DivergedError, match="learning rate"):
         list(wake_sleep.epochs(net, images, config=config, rng=generator(0)))

@@ -14,7 +14,7 @@ from wakesleep.data import Dataset, load, match_classes, some
 from wakesleep.data.pictures import Grey
 from wakesleep.foundation.errors import WakesleepError
 from wakesleep.foundation.rng import generator
-from wakesleep.sources.cases import as_probs
+from wakesleep.sources.arrays import as_probs
 
 if TYPE_CHECKING:
     from wakesleep.app.mind import Mind

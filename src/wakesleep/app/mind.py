@@ -14,16 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.app.frames import as_bytes
-from wakesleep.checkpoint import load_model
 from wakesleep.data import Preparation, for_own_set, from_header
+from wakesleep.evaluation import classify, interpretation
 from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
 from wakesleep.foundation.options import PictureOptions
 from wakesleep.foundation.rng import generator
-from wakesleep.judging import classify, inside
 from wakesleep.learning import backprop
-from wakesleep.model.dbn import DBN
-from wakesleep.sampling import dreams, gibbs
-from wakesleep.sampling.gibbs import Clamp
+from wakesleep.models.dbn import DBN
+from wakesleep.runs.checkpoint import load_model
+from wakesleep.samplers import dreams, gibbs
+from wakesleep.samplers.gibbs import Clamp
 
 SHIPPED = Path(__file__).parent / "model" / "model.safetensors"
 SLICE = 10
@@ -135,7 +135,7 @@ def recognize(mind: Mind, picture: Tensor) -> dict[str, Any]:
         }
         if dbn.labels:
             heard = heard + dbn.memory.weight[dbn.label_columns.start + label]
-            answer["evidence"] = [round(nats, 3) for nats in inside.evidence(dbn, up[-1], label, other)[0].tolist()]
+            answer["evidence"] = [round(nats, 3) for nats in interpretation.evidence(dbn, up[-1], label, other)[0].tolist()]
     answer["activities"] = [whole(layer[0]) for layer in [*up[1:], dbn.memory.hidden.mean(heard)]]
     return answer
 
@@ -222,8 +222,8 @@ def fields(mind: Mind, layer: int, start: int, count: int) -> bytes:
 
 def unit(mind: Mind, layer: int, number: int) -> dict[str, Any]:
     """Return what one unit prefers, what it contributes, and for a top unit how it is tied to the labels (nats)."""
-    added = inside.contributes(mind.dbn, layer, number)
-    tied = inside.label_weights(mind.dbn, number) if layer == mind.dbn.depth and mind.dbn.labels else None
+    added = interpretation.projective_field(mind.dbn, layer, number)
+    tied = interpretation.label_weights(mind.dbn, number) if layer == mind.dbn.depth and mind.dbn.labels else None
     return {
         "layer": layer,
         "unit": number,
@@ -236,7 +236,7 @@ def unit(mind: Mind, layer: int, number: int) -> dict[str, Any]:
 
 def _preferences(mind: Mind, layer: int) -> Tensor:
     if layer not in mind.fields:
-        mind.fields[layer] = inside.prefers(mind.dbn, layer)
+        mind.fields[layer] = interpretation.receptive_fields(mind.dbn, layer)
     return mind.fields[layer]
 
 

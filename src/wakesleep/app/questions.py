@@ -14,11 +14,11 @@ import torch
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from wakesleep import plots
 from wakesleep.app import mind, watch
 from wakesleep.app.service import Service
 from wakesleep.app.sessions import Held, Pixels, Temperature
 from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.runs import plots
 
 router = APIRouter(prefix="/api")
 Seed = Annotated[int, Field(ge=0, lt=2**53)]

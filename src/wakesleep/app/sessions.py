@@ -15,8 +15,8 @@ from wakesleep.app import frames, mind
 from wakesleep.app.mind import Mind
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
-from wakesleep.model.dbn import DBN
-from wakesleep.sampling import dreams, gibbs
+from wakesleep.models.dbn import DBN
+from wakesleep.samplers import dreams, gibbs
 
 FRAMES_PER_SECOND = 60
 FASTEST = 200

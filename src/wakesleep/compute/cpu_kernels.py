@@ -118,9 +118,9 @@ def amx_is_there() -> bool:
 @cache
 def library() -> ctypes.CDLL:
     """Return what was built, with the types of its functions; `are_built()` says whether there is anything."""
-    found = _build()
-    assert found is not None
-    library = ctypes.CDLL(str(found))
+    built = _build()
+    assert built is not None
+    library = ctypes.CDLL(str(built))
     at, size, number, threads = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
     library.weight_update.argtypes = (at, at, at, at, size, number, number, number, threads)
     for bias_update in (library.bias_update_float32, library.bias_update_bfloat16):
@@ -145,9 +145,9 @@ def _build() -> Path | None:
         import pooch
 
         compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or ""]
-        told = "\n".join([*(source.read_text(encoding="utf-8") for source in SOURCES), *compiler, *FLAGS, _machine()])
+        contents = "\n".join([*(source.read_text(encoding="utf-8") for source in SOURCES), *compiler, *FLAGS, _machine()])
         folder = Path(pooch.os_cache("wakesleep")) / "kernels"
-        path = folder / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.so"
+        path = folder / f"{hashlib.sha256(contents.encode()).hexdigest()[:32]}.so"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists() and _is_private(folder):
             with tempfile.TemporaryDirectory(dir=folder) as inner:  # other processes see all of it or nothing
@@ -172,8 +172,8 @@ def _is_private(path: Path) -> bool:
     """Return whether a file or folder is no link, belongs to this user, and nobody else can write to it."""
     if not hasattr(os, "getuid"):  # Windows keeps a user's cache to the user
         return True
-    about = path.lstat()
-    return about.st_uid == os.getuid() and not about.st_mode & 0o022 and not stat.S_ISLNK(about.st_mode)
+    status = path.lstat()
+    return status.st_uid == os.getuid() and not status.st_mode & 0o022 and not stat.S_ISLNK(status.st_mode)
 
 
 def _machine() -> str:

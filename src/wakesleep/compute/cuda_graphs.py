@@ -26,7 +26,7 @@ def replayed(step: Step, rng: torch.Generator, minibatches: int) -> Step:
     """Return what does the same as `step`, captured where `captures` says so; `minibatches` is how many of the full size will come.
 
     The first minibatches run plainly on the capture's own stream: they are real ones, so nothing has to be undone. Then `step` is captured
-    for tensors of their shapes and replayed. Tensors of another shape, as the last minibatch of a pass may have, run plainly. All that the
+    for tensors of their shapes and replayed. Tensors of another shape, as the last minibatch of an epoch may have, run plainly. All that the
     step draws comes from `rng`.
     """
     if not captures(rng, minibatches):

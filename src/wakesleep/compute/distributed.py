@@ -25,7 +25,7 @@ PATIENCE = timedelta(minutes=30)
 """How long a rank waits for the others: evaluation on one rank may take minutes, and a rank that died is told of by torchrun at once."""
 
 
-def join(device: torch.device) -> torch.device:
+def setup(device: torch.device) -> torch.device:
     """Meet the other ranks where torchrun started several, and return this rank's device: a GPU each where `device` is "cuda"."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ and not dist.is_initialized():
         if device.type == "cuda":
@@ -51,14 +51,14 @@ def _fresh_store(agents: Any, rank: int) -> Any:
     while True:
         port = int(agents.get("wakesleep/port"))
         try:
-            found = dist.TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=5))  # type: ignore[attr-defined]
+            store = dist.TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=5))  # type: ignore[attr-defined]
         except dist.DistError:
             continue
-        found.set_timeout(PATIENCE)
-        return found
+        store.set_timeout(PATIENCE)
+        return store
 
 
-def leave() -> None:
+def shutdown() -> None:
     """Part from the other ranks, once all are done: one that is gone early takes gloo's threads of the others with it."""
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
@@ -104,22 +104,22 @@ def part_of_batch(size: int) -> int:
     return size // ranks()
 
 
-def total(tensor: Tensor) -> Tensor:
+def all_reduce_sum(tensor: Tensor) -> Tensor:
     """Sum `tensor` over the ranks, in place, and return it; every rank gets the same bits."""
     if ranks() > 1:
         dist.all_reduce(tensor)
     return tensor
 
 
-def average(tensor: Tensor) -> Tensor:
+def all_reduce_mean(tensor: Tensor) -> Tensor:
     """Average `tensor` over the ranks, in place, and return it; every rank gets the same bits."""
     if pages := _shared(tensor.numel(), tensor):
         pages.own().copy_(tensor.flatten())
         return tensor.copy_(pages.mean().view_as(tensor))
-    return total(tensor).div_(ranks()) if ranks() > 1 else tensor
+    return all_reduce_sum(tensor).div_(ranks()) if ranks() > 1 else tensor
 
 
-def average_written(count: int, like: Tensor, write: Callable[[Tensor], object]) -> Tensor:
+def all_reduce_mean_written(count: int, like: Tensor, write: Callable[[Tensor], object]) -> Tensor:
     """Return the mean over the ranks of what `write` puts into a flat tensor (count,) of the type of `like`, in one message.
 
     Every rank gets the same bits. On one machine it is written where the other ranks read it, and not copied.
@@ -129,14 +129,14 @@ def average_written(count: int, like: Tensor, write: Callable[[Tensor], object])
         return pages.mean()
     flat = like.new_empty(count)
     write(flat)
-    return average(flat)
+    return all_reduce_mean(flat)
 
 
-def average_all(tensors: Sequence[Tensor]) -> None:
+def all_reduce_mean_of_each(tensors: Sequence[Tensor]) -> None:
     """Average tensors of one type over the ranks, in place, in one message: what a message costs beside its bytes is paid once."""
     if ranks() > 1:
         sizes = [tensor.numel() for tensor in tensors]
-        flat = average_written(sum(sizes), tensors[0], lambda page: torch.cat([tensor.flatten() for tensor in tensors], out=page))
+        flat = all_reduce_mean_written(sum(sizes), tensors[0], lambda page: torch.cat([tensor.flatten() for tensor in tensors], out=page))
         for tensor, piece in zip(tensors, torch.split(flat, sizes), strict=True):
             tensor.copy_(piece.view_as(tensor))
 
@@ -150,20 +150,20 @@ def mean_of_each(metrics: dict[str, float], device: torch.device) -> dict[str, f
     """Return metrics, each the mean over the ranks, whose shares of the cases are of one size."""
     if ranks() == 1:
         return metrics
-    found = average(torch.tensor([float(value) for value in metrics.values()], dtype=torch.float64, device=device))
-    return dict(zip(metrics, found.tolist(), strict=True))
+    means = all_reduce_mean(torch.tensor([float(value) for value in metrics.values()], dtype=torch.float64, device=device))
+    return dict(zip(metrics, means.tolist(), strict=True))
 
 
-def first_rank_says(value: float) -> float:
+def broadcast_scalar(value: float) -> float:
     """Return the value of the first rank: what is measured or chosen by one must hold for all."""
     if ranks() == 1:
         return value
-    told = torch.tensor([value], dtype=torch.float64, device=_device())
-    dist.broadcast(told, 0)
-    return float(told)
+    tensor = torch.tensor([value], dtype=torch.float64, device=_device())
+    dist.broadcast(tensor, 0)
+    return float(tensor)
 
 
-def agree(*nets: nn.Module) -> None:
+def broadcast_parameters(*nets: nn.Module) -> None:
     """Give every rank the first one's weights, in place."""
     if ranks() > 1:
         for net in nets:
@@ -175,10 +175,10 @@ def gather(tensor: Tensor) -> list[Tensor]:
     """Return every rank's `tensor`, in the order of ranks; all have one shape."""
     if ranks() == 1:
         return [tensor]
-    here = tensor.to(_device()).contiguous().view(torch.uint8)  # bytes travel whatever their type
-    found = [torch.empty_like(here) for _ in range(ranks())]
-    dist.all_gather(found, here)
-    return [there.view(tensor.dtype) for there in found]
+    own = tensor.to(_device()).contiguous().view(torch.uint8)  # bytes travel whatever their type
+    gathered = [torch.empty_like(own) for _ in range(ranks())]
+    dist.all_gather(gathered, own)
+    return [other.view(tensor.dtype) for other in gathered]
 
 
 def _device() -> torch.device:

@@ -32,13 +32,13 @@ def peak_memory_gb() -> float | None:
 
 def versions() -> dict[str, str]:
     """Return the versions that may change a result, for provenance."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in ("wakesleep", "torch", "numpy", "scipy", "scikit-learn", "safetensors"):
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed
 
 
 @cache

@@ -37,8 +37,8 @@ def processor() -> Processor:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return Processor("", frozenset())
-    found = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    return Processor(found.get("vendor_id", ""), frozenset(found.get("flags", found.get("Features", "")).split()))
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return Processor(fields.get("vendor_id", ""), frozenset(fields.get("flags", fields.get("Features", "")).split()))
 
 
 def backend() -> str:

@@ -52,7 +52,7 @@ class Pages:
         except BrokenPipeError:
             alive = False
         if not alive:
-            raise RuntimeError("another rank is gone; torchrun --max-restarts N starts all of them again, from the last finished pass")
+            raise RuntimeError("another rank is gone; torchrun --max-restarts N starts all of them again, from the last finished epoch")
 
 
 @cache
@@ -70,14 +70,14 @@ def pages(count: int) -> Pages | None:
     own = _memory(size) if rank == 0 else 0
     pipes = [os.pipe() for _ in range(ranks)]
     handles = torch.tensor([os.getpid(), own, *[into for _, into in pipes]])
-    told = [torch.empty_like(handles) for _ in range(ranks)]
-    dist.all_gather(told, handles)
+    gathered = [torch.empty_like(handles) for _ in range(ranks)]
+    dist.all_gather(gathered, handles)
     others = [other for other in range(ranks) if other != rank]
     memory, outbound = None, []
     try:
-        if shared := int(told[0][1]):
-            memory = _mapped(int(told[0][0]), shared, size)
-            outbound = [_opened(int(told[other][0]), int(told[other][2 + rank]), os.O_WRONLY) for other in others]
+        if shared := int(gathered[0][1]):
+            memory = _mapped(int(gathered[0][0]), shared, size)
+            outbound = [_opened(int(gathered[other][0]), int(gathered[other][2 + rank]), os.O_WRONLY) for other in others]
     except OSError:  # another user's process, or one whose /proc is not ours
         memory = None
     everywhere = torch.tensor(memory is not None, dtype=torch.int32)
@@ -109,11 +109,11 @@ def _memory(size: int) -> int:
 
 def _mapped(process: int, handle: int, size: int) -> mmap.mmap:
     """Return the memory behind a handle of another process."""
-    here = _opened(process, handle, os.O_RDWR)
+    descriptor = _opened(process, handle, os.O_RDWR)
     try:
-        return mmap.mmap(here, size)
+        return mmap.mmap(descriptor, size)
     finally:
-        os.close(here)
+        os.close(descriptor)
 
 
 def _opened(process: int, handle: int, flags: int) -> int:

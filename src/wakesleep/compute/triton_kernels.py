@@ -88,11 +88,11 @@ def _weight_update(  # type: ignore[no-untyped-def]
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
     product = _product(left, right, row, column, below, cases, above, left_column, left_row, right_row, right_column, ROWS, COLUMNS, INNER)
-    place, inside = row * weight_row + column * weight_column, (row < below) & (column < above)
-    now = tl.load(weight + place, mask=inside)
-    change = momentum * tl.load(velocity + place, mask=inside) + factor * product - decayed * now
-    tl.store(velocity + place, change, mask=inside)
-    tl.store(weight + place, now + change, mask=inside)
+    offset, inside = row * weight_row + column * weight_column, (row < below) & (column < above)
+    now = tl.load(weight + offset, mask=inside)
+    change = momentum * tl.load(velocity + offset, mask=inside) + factor * product - decayed * now
+    tl.store(velocity + offset, change, mask=inside)
+    tl.store(weight + offset, now + change, mask=inside)
 
 
 def weight_update(weight: Tensor, velocity: Tensor, left: Tensor, right: Tensor, *, momentum: float, factor: float, decayed: float) -> None:
@@ -159,8 +159,8 @@ def _log_partition_delta(  # type: ignore[no-untyped-def]
         column = start + tl.arange(0, COLUMNS)
         inside = column < size
         x = tl.load(total_input + case * total_input_row + column * total_input_column, mask=inside, other=0.0)[None, :]
-        place = shifts + row[:, None] * shifts_row + column[None, :] * shifts_column
-        moved = x + tl.load(place, mask=(row[:, None] < rows) & inside[None, :], other=0.0).to(tl.float32)
+        offset = shifts + row[:, None] * shifts_row + column[None, :] * shifts_column
+        moved = x + tl.load(offset, mask=(row[:, None] < rows) & inside[None, :], other=0.0).to(tl.float32)
         now = tl.maximum(x, 0.0) + tl.log(1.0 + tl.exp(-tl.abs(x)))
         then = tl.maximum(moved, 0.0) + tl.log(1.0 + tl.exp(-tl.abs(moved)))
         total += tl.sum(tl.where(inside[None, :], then - now, 0.0), 1)

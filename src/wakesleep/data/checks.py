@@ -1,4 +1,4 @@
-"""What every case and label must satisfy before a network sees it; a refusal says what came, what was expected, and the cure."""
+"""What every case and label must satisfy before a network sees it; a refusal says what came, what was expected, and the fix."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ def image_rows(images: object) -> Array:
         return np.require(array, np.uint8, ["C", "W"])
     slack = 1e-6  # resampling and float32 division overshoot by about a rounding error
     if low < -slack or high > 1 + slack:
-        cure = "divide by 255" if low >= 0 and 1 < high <= 255 else "scale with (X - X.min()) / (X.max() - X.min())"
-        raise DataError(f"pixels run from {low:.7g} to {high:.7g}; expected [0, 1], or uint8 for 0..255: {cure}")
+        fix = "divide by 255" if low >= 0 and 1 < high <= 255 else "scale with (X - X.min()) / (X.max() - X.min())"
+        raise DataError(f"pixels run from {low:.7g} to {high:.7g}; expected [0, 1], or uint8 for 0..255: {fix}")
     cases = np.require(array, np.float32, ["C", "W"])
     return cases.clip(0, 1) if low < 0 or high > 1 else cases
 

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from wakesleep.foundation import renamed
 from wakesleep.foundation.errors import ConfigError
 
 
+@renamed.fields(turn="rotation", stretch="scale", bend="alpha", smooth="sigma")
 @dataclass(frozen=True)
 class Distortion:
     """How far a picture may be taken from where it was: each case draws its own, evenly between nothing and these bounds.
@@ -24,20 +26,20 @@ class Distortion:
 
     shift: float = 1.0
     """Pixels up, down and sideways."""
-    turn: float = 10.0
+    rotation: float = 10.0
     """Degrees either way; beyond 30 a 6 begins to be a 9."""
-    stretch: float = 0.1
+    scale: float = 0.1
     """Share by which height and width each grow or shrink."""
     shear: float = 0.1
     """Pixels sideways for each pixel up: how much the writing slants."""
-    bend: float = 34.0
+    alpha: float = 34.0
     """Size of the elastic displacements before they are smoothed, in pixels."""
-    smooth: float = 4.0
+    sigma: float = 4.0
     """Standard deviation of the Gaussian that smooths them, in pixels: small ones crumple, large ones only shift."""
 
     def __post_init__(self) -> None:
-        if not all(0 <= value < math.inf for value in vars(self).values()) or self.smooth == 0 or self.stretch >= 1:
-            raise ConfigError(f"{self}: expected numbers of 0 and more, smooth above 0 and stretch below 1")
+        if not all(0 <= value < math.inf for value in vars(self).values()) or self.sigma == 0 or self.scale >= 1:
+            raise ConfigError(f"{self}: expected numbers of 0 and more, sigma above 0 and scale below 1")
 
 
 def shifted(images: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -54,14 +56,14 @@ def shifted(images: Tensor, shape: tuple[int, int]) -> Tensor:
 
 def translations(pixels: float = 2.0) -> Distortion:
     """Return what only moves pictures."""
-    return Distortion(shift=pixels, turn=0.0, stretch=0.0, shear=0.0, bend=0.0)
+    return Distortion(shift=pixels, rotation=0.0, scale=0.0, shear=0.0, alpha=0.0)
 
 
 def distort(images: Tensor, shape: tuple[int, int], rng: torch.Generator, how: Distortion | None = None) -> Tensor:
     """Return a new picture of each of `images` (N, rows * columns) in [0, 1], each distorted in a way of its own, same shape.
 
     Every pixel takes its value from the place A p + d(p) of the old picture, between pixels by bilinear interpolation and 0 outside: A the
-    case's affine map about the middle, d its field of displacements, uniform in [-bend, bend] and smoothed by a Gaussian.
+    case's affine map about the middle, d its field of displacements, uniform in [-alpha, alpha] and smoothed by a Gaussian.
 
     Raises:
         ConfigError: pictures of another size than `shape`.
@@ -75,7 +77,7 @@ def distort(images: Tensor, shape: tuple[int, int], rng: torch.Generator, how: D
     places = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1).view(-1, 2)
     matrix, shift = _affine(len(images), how, rng)
     places = torch.baddbmm(shift[:, None], places.expand(len(images), -1, -1), matrix.transpose(1, 2))
-    if how.bend:
+    if how.alpha:
         places = places + _elastic(len(images), shape, how, rng)
     half = torch.tensor([width / 2, height / 2], device=images.device)  # grid_sample counts from -1 to 1 between the outer edges
     grid = (places / half).view(-1, height, width, 2)
@@ -89,26 +91,26 @@ def _even(shape: tuple[int, ...], bound: float, rng: torch.Generator) -> Tensor:
 
 
 def _affine(count: int, how: Distortion, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return a matrix (count, 2, 2) and a shift (count, 2), in pixels, for each case: rotation times slant times stretch."""
-    turn, slant = _even((count,), math.radians(how.turn), rng), _even((count,), how.shear, rng)
-    stretch = 1 + _even((count, 2), how.stretch, rng)
-    cos, sin = turn.cos(), turn.sin()
-    rotation = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
+    """Return a matrix (count, 2, 2) and a shift (count, 2), in pixels, for each case: rotation times slant times scale."""
+    rotation, slant = _even((count,), math.radians(how.rotation), rng), _even((count,), how.shear, rng)
+    scale = 1 + _even((count, 2), how.scale, rng)
+    cos, sin = rotation.cos(), rotation.sin()
+    rotated = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
     sheared = torch.eye(2, device=rng.device).repeat(count, 1, 1)
     sheared[:, 0, 1] = slant
-    return rotation @ sheared * stretch[:, None], _even((count, 2), how.shift, rng)
+    return rotated @ sheared * scale[:, None], _even((count, 2), how.shift, rng)
 
 
 def _elastic(count: int, shape: tuple[int, int], how: Distortion, rng: torch.Generator) -> Tensor:
     """Return a smooth field of displacements for each case, (count, rows * columns, 2), in pixels."""
-    field = _even((count, 2, *shape), how.bend, rng)
-    down, across = (_gaussian(size, how.smooth, rng.device) for size in shape)
+    field = _even((count, 2, *shape), how.alpha, rng)
+    down, across = (_gaussian(size, how.sigma, rng.device) for size in shape)
     return (down @ field @ across).flatten(2).transpose(1, 2)
 
 
-def _gaussian(size: int, smooth: float, device: torch.device) -> Tensor:
+def _gaussian(size: int, sigma: float, device: torch.device) -> Tensor:
     """Return the matrix (size, size) that smooths along one side of a picture; its kernel sums to 1, outside is 0."""
     place = torch.arange(size, device=device)
-    reach = torch.arange(-3 * math.ceil(smooth), 3 * math.ceil(smooth) + 1, device=device)
-    kernel = torch.exp(-0.5 * ((place[:, None] - place[None]) / smooth) ** 2)
-    return kernel / torch.exp(-0.5 * (reach / smooth) ** 2).sum()
+    reach = torch.arange(-3 * math.ceil(sigma), 3 * math.ceil(sigma) + 1, device=device)
+    kernel = torch.exp(-0.5 * ((place[:, None] - place[None]) / sigma) ** 2)
+    return kernel / torch.exp(-0.5 * (reach / sigma) ** 2).sum()

@@ -152,7 +152,7 @@ def stays_on_disk(name: str) -> bool:
 
 
 def hold_out(split: Split, n: int) -> tuple[Split, Split]:
-    """Hold out the last n cases for validation, as the paper's last 10,000 training images pick the pass.
+    """Hold out the last n cases for validation, as the paper's last 10,000 training images pick the epoch.
 
     Returns:
         The first N - n cases and the last n, as views.
@@ -304,8 +304,8 @@ def _without_cases(train: Split, names: tuple[str, ...]) -> list[str]:
     """Return a note of the classes that no training case is of; labels that are counted from 1 leave out the first."""
     counts = _counts(train, names) or []
     absent = [name for name, count in zip(names, counts, strict=False) if not count]
-    cure = "number the labels 0, 1, 2, ... to be rid of them: np.unique(labels, return_inverse=True)[1]"
-    return [f"no training case is of the classes {_listed(absent)}, which the net learns to tell all the same; {cure}"] if absent else []
+    fix = "number the labels 0, 1, 2, ... to be rid of them: np.unique(labels, return_inverse=True)[1]"
+    return [f"no training case is of the classes {_listed(absent)}, which the net learns to tell all the same; {fix}"] if absent else []
 
 
 def _prepare(

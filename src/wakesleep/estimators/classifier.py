@@ -17,27 +17,27 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from wakesleep import checkpoint
 from wakesleep.estimators import shared
 from wakesleep.estimators.dbn import DEFAULTS, LAYER
 from wakesleep.estimators.export import Affine, LabelProbs
 from wakesleep.estimators.shared import Array
-from wakesleep.estimators.tuned import Score, TunedEstimator, net_outputs
+from wakesleep.estimators.tuned import Scorer, TunedEstimator, net_outputs
+from wakesleep.evaluation import classify
 from wakesleep.foundation.errors import DataError
-from wakesleep.judging import classify
 from wakesleep.learning import backprop, hybrid, up_down
 from wakesleep.learning.configs import UpDownConfig, require
-from wakesleep.learning.records import Pass
-from wakesleep.model.dbn import DBN
-from wakesleep.sampling import dreams
-from wakesleep.sources.cases import UNLABELLED
+from wakesleep.learning.records import EpochResult
+from wakesleep.models.dbn import DBN
+from wakesleep.runs import checkpoint
+from wakesleep.samplers import dreams
+from wakesleep.sources.arrays import UNLABELLED
 
 PLATEAU, LEARNED = 0.8, 0.25
 """Shares of the errors that the most frequent class makes: above the first a net has not begun to learn, below the second it has learned."""
 MOST_UPDATES = 5000
 """Updates of backpropagation up to which a net that has not begun to learn goes on: some seconds."""
 MOST_PASSES = 300
-"""Passes of a memory that few labels teach, at most: with 20 labels of breast cancer 600 are no better (90 % of validation cases right), and
+"""Epochs of a memory that few labels teach, at most: with 20 labels of breast cancer 600 are no better (90 % of validation cases right), and
 30 leave it at 83 %, at times with one answer for all."""
 
 
@@ -52,24 +52,24 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         hidden_layer_sizes: units of each hidden layer, from the visible units up; the last one is the top of the memory.
         fine_tune: "backprop", from the pretrained weights; "updown", contrastive wake-sleep: a better generative model, also from unlabelled
             cases; "hybrid", both at once on the same weights; None, pretraining alone.
-        fine_tune_n_iter: passes of fine-tuning; None: 20 of backprop, 40 where it sees bits drawn anew, and 30 of updown and of hybrid.
-        fine_tune_learning_rate: rate of fine-tuning in the first pass; None: the method's own.
+        fine_tune_n_iter: epochs of fine-tuning; None: 20 of backprop, 40 where it sees bits drawn anew, and 30 of updown and of hybrid.
+        fine_tune_learning_rate: rate of fine-tuning in the first epoch; None: the method's own.
         sample_visible: backpropagation sees each visible unit as a binary state drawn anew with its value as probability, so that it overfits
             less; right for bits and for ink on paper, fatal for real numbers. "auto" does so where the draws would have no more noise than the
             values have variance.
         early_stopping: hold cases out, stop fine-tuning when neither accuracy nor likelihood on them gets better, let the rate fall in a few
-            last passes, and keep the best of all.
+            last epochs, and keep the best of all.
         validation_fraction: part of the labelled cases that is held out, from pretraining too.
-        n_iter_no_change: passes without a better score after which fine-tuning stops, and passes in which the rate then falls.
+        n_iter_no_change: epochs without a better score after which fine-tuning stops, and epochs in which the rate then falls.
         unlabeled: the value of y that marks a case whose class nobody knows, e.g. -1 as elsewhere in scikit-learn; directed layers learn from
             these cases too, and so does "updown". np.nan or pandas' NA: all missing values of y, None too. None: every value is a class.
         class_weight: weights of the classes, which multiply `sample_weight`: a dictionary, or "balanced", N / (classes x cases of the class).
-        n_iter: passes over the cases for each layer of pretraining; "auto": 30, beyond 1,500 cases as many as show 45,000, at least 10; a
+        n_iter: epochs over the cases for each layer of pretraining; "auto": 30, beyond 1,500 cases as many as show 45,000, at least 10; a
             memory that is to tell the classes (fine_tune=None) from few labels makes as many updates as if all cases had one, in up to 300.
         batch_size: cases in a minibatch, of pretraining and of fine-tuning; "auto": 20, and 50 for more than 5,000 cases.
-        learning_rate: rate of pretraining in the first pass.
-        final_learning_rate: rate of pretraining in the last pass, reached in a straight line.
-        momentum: momentum of pretraining after its first passes.
+        learning_rate: rate of pretraining in the first epoch.
+        final_learning_rate: rate of pretraining in the last epoch, reached in a straight line.
+        momentum: momentum of pretraining after its first epochs.
         weight_decay: L2 penalty on the weights in pretraining.
         n_gibbs_steps: K, the Gibbs steps of the negative phase.
         persistent: persistent chains (PCD) in pretraining instead of chains that start at the data (CD).
@@ -78,22 +78,22 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         scale: "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, outliers left out, if any value lies outside
             [0, 1], skewed ones by asinh first, and clips what comes later; "warn" uses values as they are; None refuses values outside [0, 1].
         missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible units, drawn anew from the first layer after
-            each of its passes, and averages predictions over ten fillings by the whole net.
+            each of its epochs, and averages predictions over ten fillings by the whole net.
         warm_start: let `fit` go on where the last one ended: with fine-tuning where there is any, else with pretraining.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0".
         precision: of matrix products: "float32", "bfloat16", or "auto", which follows from the processor.
-        verbose: 1 shows a progress bar, 2 adds a line a pass.
+        verbose: 1 shows a progress bar, 2 adds a line an epoch.
         random_state: seed, RandomState or None.
 
     Attributes:
         classes_: the classes, in the order of the columns of `predict_proba`.
         net_: the fine-tuned feed-forward net, a `torch.nn.Sequential`, after "backprop".
         sample_visible_: whether backpropagation saw values as bits drawn anew.
-        validation_scores_: accuracy on the held-out cases, one a pass, and `best_validation_score_`, with early stopping; of the last
-            passes where backpropagation was repeated, as it is while a net tells classes hardly better than by the most frequent one.
+        validation_scores_: accuracy on the held-out cases, one an epoch, and `best_validation_score_`, with early stopping; of the last
+            epochs where backpropagation was repeated, as it is while a net tells classes hardly better than by the most frequent one.
         dbn_: the generative model, a `wakesleep.DBN`, for everything the core can do with it.
-        n_iter_: passes done in all stages.
-        history_: a dictionary a pass: stage, pass and what was measured.
+        n_iter_: epochs done in all stages.
+        history_: a dictionary an epoch: stage, pass and what was measured.
         scaler_: the MinMaxScaler in use, or None.
         outlier_columns_: the numbers of the columns in which outliers were clipped.
         skewed_columns_: the numbers of the columns mapped by asinh((x - centre) / spread) before `scaler_`, (K,).
@@ -173,7 +173,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         """Learn to generate the cases X (N, D) with their classes y (N,), then fine-tune; `sample_weight` (N,) says how often each is shown.
 
         Raises:
-            DataError: values out of range, NaN, a single class (each with its cure). ConfigError: parameters that cannot work.
+            DataError: values out of range, NaN, a single class (each with its fix). ConfigError: parameters that cannot work.
         """
         self._check_method()
         source = shared.random_source(self.random_state)
@@ -195,8 +195,8 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         if not goes_on:
             self._pretrain(images, known, targets, weights, rng)
         elif self.fine_tune is None:
-            for _ in range(self._passes(len(images))):
-                self._pass_over_chunk(images, known, targets, weights, rng)
+            for _ in range(self._epochs(len(images))):
+                self._epoch_over_chunk(images, known, targets, weights, rng)
         else:
             images = self._fill(images, known, rng)
         self._labels_seen = True
@@ -210,10 +210,10 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         Later calls name the same classes, or none. From a chunk without labels the directed layers learn.
         The range of the columns grows with what comes; after `fit` or `load` it stays, and a RangeWarning says when
         a chunk lies outside.
-        A new estimator learns to generate: each layer gets one pass. With `fine_tune="backprop"` a feed-forward net beside it gets one pass of
-        backpropagation, at the first rate, and tells the classes; it begins from random weights, or, where chunks without labels came
+        A new estimator learns to generate: each layer gets one epoch. With `fine_tune="backprop"` a feed-forward net beside it gets one epoch
+        of backpropagation, at the first rate, and tells the classes; it begins from random weights, or, where chunks without labels came
         before, from the layers as they are. Otherwise the memory's label free energies tell them, which learn real numbers badly.
-        After `fit`, a call is one pass of its last stage: `fit` on a first part begins a stream with a net that is pretrained.
+        After `fit`, a call is one epoch of its last stage: `fit` on a first part begins a stream with a net that is pretrained.
         """
         self._check_method()
         first = not shared.is_fitted(self)
@@ -234,7 +234,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         labelled = bool((labels != UNLABELLED).any())
         self._labels_seen |= labelled
         if self.dbn_.tied and (self._streams or not hasattr(self, "net_")):
-            self._pass_over_chunk(images, known, targets, weights, rng)
+            self._epoch_over_chunk(images, known, targets, weights, rng)
         if first and labelled and self.fine_tune == "backprop":  # nothing is pretrained, and weights near zero learn late
             self.net_ = backprop.random_classifier((*self.dbn_.sizes, len(self.classes_)), rng=rng)
         begins = self._streams and labelled and self.fine_tune == "backprop"
@@ -292,15 +292,15 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         self._labels_seen = False
 
     def _memory_passes(self, cases: int, labels: Tensor | None) -> int:
-        """Return how many passes the memory is pretrained for: where it is to tell classes that few cases name, more than the layers.
+        """Return how many epochs the memory is pretrained for: where it is to tell classes that few cases name, more than the layers.
 
-        It learns from these cases alone, and gets as many updates as if the class of every case were known, in at most 300 passes.
+        It learns from these cases alone, and gets as many updates as if the class of every case were known, in at most 300 epochs.
         """
-        passes = self._passes(cases)
+        epochs = self._epochs(cases)
         if self.n_iter != "auto" or self.fine_tune is not None or labels is None:
-            return passes
+            return epochs
         named = int((labels != UNLABELLED).sum())
-        return max(passes, min(MOST_PASSES, passes * cases // max(named, 1)))
+        return max(epochs, min(MOST_PASSES, epochs * cases // max(named, 1)))
 
     def _set_nets(self, model: checkpoint.Model, tensors: dict[str, Tensor]) -> None:
         super()._set_nets(model, tensors)
@@ -411,7 +411,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         labels: Tensor,
         weights: Tensor | None,
         rng: torch.Generator,
-        score: Score | None,
+        score: Scorer | None,
         once: bool = False,
     ) -> None:
         """Hand the pretrained net to the way of fine-tuning that was asked for."""
@@ -431,24 +431,24 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
                 if not once:
                     self._insist(images, labels, weights, rng, score)
 
-    def _insist(self, images: Tensor, labels: Tensor, weights: Tensor | None, rng: torch.Generator, score: Score | None) -> None:
+    def _insist(self, images: Tensor, labels: Tensor, weights: Tensor | None, rng: torch.Generator, score: Scorer | None) -> None:
         """Repeat backpropagation where the net is hardly better than the most frequent class; warn where it stays so.
 
-        A deep net of sigmoids may rest on that plateau for hundreds of updates, and a small set has few a pass. Nothing is repeated where
-        `fine_tune_n_iter` says how many passes are wanted. What held-out cases say (`score`) is heeded once the net has left the plateau:
-        there every pass is as good as the last, and the best of them no step on the way.
+        A deep net of sigmoids may rest on that plateau for hundreds of updates, and a small set has few an epoch. Nothing is repeated where
+        `fine_tune_n_iter` says how many epochs are wanted. What held-out cases say (`score`) is heeded once the net has left the plateau:
+        there every epoch is as good as the last, and the best of them no step on the way.
         """
         shown = torch.bincount(labels.cpu(), weights, minlength=len(self.classes_))
         at_chance = 100 * (1 - float(shown.max() / shown.sum()))
 
         def share() -> float:
-            """Return the share of the errors of the most frequent class that the last pass of learning had."""
+            """Return the share of the errors of the most frequent class that the last epoch of learning had."""
             return float(self.history_[-1].get("train_error_percent", 0.0)) / at_chance if at_chance else 0.0
 
         if share() <= PLATEAU:
             return
-        passes = self._backprop_config(False, len(images)).passes
-        updates = passes * -(-len(images) // self._batch(len(images)))
+        epochs = self._backprop_config(False, len(images)).epochs
+        updates = epochs * -(-len(images) // self._batch(len(images)))
         rounds = 0 if self.fine_tune_n_iter is not None else max(0, MOST_UPDATES // updates - 1)
         repeats = rounds > 0
         while rounds and share() > LEARNED:
@@ -459,7 +459,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         if share() > PLATEAU:
             warnings.warn(
                 f"the net has hardly learned: {self.history_[-1]['train_error_percent']:.1f} % of the training cases are wrong, and naming "
-                f"the most frequent class gets {at_chance:.1f} % wrong. Try one layer (hidden_layer_sizes=(200,)), more passes "
+                f"the most frequent class gets {at_chance:.1f} % wrong. Try one layer (hidden_layer_sizes=(200,)), more epochs "
                 "(fine_tune_n_iter) or another rate (fine_tune_learning_rate); or the columns say nothing of the classes",
                 ConvergenceWarning,
                 stacklevel=3,
@@ -467,18 +467,20 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
 
     def _wake_sleep(
         self, images: Tensor, labels: Tensor, weights: Tensor | None, rng: torch.Generator
-    ) -> Callable[[UpDownConfig], Iterator[Pass]]:
+    ) -> Callable[[UpDownConfig], Iterator[EpochResult]]:
         """Return the loop of contrastive wake-sleep over these cases, once it is told its settings."""
         settings: dict[str, Any] = {"rng": rng, "weights": weights, "dtype": self._dtype(), "checked": True}
         return lambda config: up_down.epochs(self.dbn_, images, labels, config=config, **settings)
 
-    def _hybrid(self, images: Tensor, labels: Tensor, weights: Tensor | None, rng: torch.Generator) -> Callable[[UpDownConfig], Iterator[Pass]]:
+    def _hybrid(
+        self, images: Tensor, labels: Tensor, weights: Tensor | None, rng: torch.Generator
+    ) -> Callable[[UpDownConfig], Iterator[EpochResult]]:
         """Return the loop of the hybrid over these cases, once it is told its settings."""
         own = replace(DEFAULTS.hybrid, sample_pixels=self.sample_visible_)
         settings: dict[str, Any] = {"rng": rng, "weights": weights, "dtype": self._dtype(), "checked": True}
         return lambda config: hybrid.epochs(self.dbn_, images, labels, config=replace(own, updown=config), **settings)
 
-    def _accuracy(self, X: Array, labels: Array) -> Score | None:
+    def _accuracy(self, X: Array, labels: Array) -> Scorer | None:
         """Return a function that tells accuracy and mean log p(class) of held-out cases as the net stands, None where there are none."""
         if not len(labels):
             return None
@@ -494,9 +496,9 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
     def _recognition_layers(self) -> list[nn.Module]:
         if hasattr(self, "net_"):
             return [*self._net_layers(), nn.Softmax(1)]
-        memory, pen = self.dbn_.memory, self.dbn_.sizes[-2]
-        total_input = Affine(memory.weight[:pen], memory.hidden_bias)
-        return [*super()._recognition_layers()[:-2], LabelProbs(total_input, memory.weight[pen:], memory.visible_bias[pen:])]
+        memory, penultimate = self.dbn_.memory, self.dbn_.sizes[-2]
+        total_input = Affine(memory.weight[:penultimate], memory.hidden_bias)
+        return [*super()._recognition_layers()[:-2], LabelProbs(total_input, memory.weight[penultimate:], memory.visible_bias[penultimate:])]
 
 
 def is_missing(label: Any) -> bool:

@@ -13,48 +13,48 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from wakesleep import checkpoint
 from wakesleep.compute.precision import low_precision_copy
 from wakesleep.compute.select import pick_device, pick_precision
 from wakesleep.estimators import persistence, shared
 from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
+from wakesleep.evaluation import meanfield
 from wakesleep.foundation.rng import generator
-from wakesleep.judging import meanfield
 from wakesleep.learning import greedy
 from wakesleep.learning.cd import CDConfig, CDState
 from wakesleep.learning.chains import ChainsConfig
 from wakesleep.learning.configs import require
 from wakesleep.learning.greedy import GreedyConfig
-from wakesleep.learning.records import Pass
-from wakesleep.model.dbn import DBN
-from wakesleep.sampling import dreams, missing
-from wakesleep.settings import preset
-from wakesleep.sources.cases import UNLABELLED
+from wakesleep.learning.records import EpochResult
+from wakesleep.models.dbn import DBN
+from wakesleep.runs import checkpoint
+from wakesleep.runs.settings import preset
+from wakesleep.samplers import dreams, missing
+from wakesleep.sources.arrays import UNLABELLED
 from wakesleep.units import Bernoulli
 
 _DIGITS = preset("digits")
 NO_CHAINS = ChainsConfig(share=0.0)
 """Of the memory: predictions come from the net fine-tuned from it, or from features, and chains take time."""
-LAYER = replace(_DIGITS.greedy.layer, passes=30)
+LAYER = replace(_DIGITS.greedy.layer, epochs=30)
 DEFAULTS = replace(
     _DIGITS,
     hidden=(200, 300),
     greedy=GreedyConfig(LAYER, LAYER, chains=NO_CHAINS),
-    backprop=replace(_DIGITS.backprop, passes=20, learning_rate=0.3),
+    backprop=replace(_DIGITS.backprop, epochs=20, learning_rate=0.3),
 )
-"""Where defaults come from: the settings of `make train` for small sets, with fewer passes and units, and the rate of backpropagation that
+"""Where defaults come from: the settings of `make train` for small sets, with fewer epochs and units, and the rate of backpropagation that
 centred values allow; chosen on parts of the training cases of six sets (docs/scikit-learn.md)."""
 SHOWN = 45_000
-"""Cases that pretraining of a layer shows at most, unless ten passes show more."""
+"""Cases that pretraining of a layer shows at most, unless ten epochs show more."""
 Function = Callable[[DBN, nn.Sequential | None, Tensor], Tensor]
 """What a prediction does: net, the net fine-tuned from it, images (N, D) -> (N, ...)."""
 DRAWS, SWEEPS = 10, 20
 """Over how many fillings of missing values a prediction is averaged, and sweeps of the net to each."""
 
 
-def passes_for(cases: int, most: int, shown: int, least: int) -> int:
-    """Return how many passes over `cases` cases show `shown` of them, at most `most` and at least `least`."""
+def epochs_for(cases: int, most: int, shown: int, least: int) -> int:
+    """Return how many epochs over `cases` cases show `shown` of them, at most `most` and at least `least`."""
     return max(least, min(most, -(-shown // max(cases, 1))))
 
 
@@ -159,13 +159,13 @@ class DBNEstimator(BaseEstimator):
     def _device(self) -> torch.device:
         return self.dbn_.memory.weight.device
 
-    def _passes(self, cases: int) -> int:
-        """Return how many passes over that many cases each layer is pretrained for."""
-        return passes_for(cases, LAYER.passes, SHOWN, 10) if self.n_iter == "auto" else self.n_iter
+    def _epochs(self, cases: int) -> int:
+        """Return how many epochs over that many cases each layer is pretrained for."""
+        return epochs_for(cases, LAYER.epochs, SHOWN, 10) if self.n_iter == "auto" else self.n_iter
 
     def _memory_passes(self, cases: int, labels: Tensor | None) -> int:
-        """Return how many passes the memory is pretrained for."""
-        return self._passes(cases)
+        """Return how many epochs the memory is pretrained for."""
+        return self._epochs(cases)
 
     def _batch(self, cases: int) -> int:
         """Return how many of that many cases make a minibatch."""
@@ -179,7 +179,7 @@ class DBNEstimator(BaseEstimator):
     def _greedy_config(self, cases: int = 0) -> GreedyConfig:
         """Return the settings of pretraining on that many cases, the same for all layers."""
         layer = CDConfig(
-            passes=self._passes(cases),
+            epochs=self._epochs(cases),
             batch_size=self._batch(cases),
             learning_rate=self.learning_rate,
             final_learning_rate=self.final_learning_rate,
@@ -241,25 +241,25 @@ class DBNEstimator(BaseEstimator):
         if not np.isnan(np.sum(X)):
             return shared.tensor(X, self._device).to(dtype), None
         images = torch.tensor(X, dtype=dtype, device=self._device)
-        return images, missing.begin(images, rng)
+        return images, missing.init_missing(images, rng)
 
     def _pretrain(self, images: Tensor, known: Tensor | None, labels: Tensor | None, weights: Tensor | None, rng: torch.Generator) -> None:
-        """Let the core pretrain layer by layer; missing pixels are drawn anew after each pass of the first layer."""
+        """Let the core pretrain layer by layer; missing pixels are drawn anew after each epoch of the first layer."""
         config = self._greedy_config(len(images))
-        config = replace(config, memory=replace(config.memory, passes=self._memory_passes(len(images), labels)))
-        passes = self._layer_by_layer(images, known, labels, weights, rng, config)
-        for record in self._watch(passes, config.layer.passes * (self.dbn_.depth - 1) + config.memory.passes):
+        config = replace(config, memory=replace(config.memory, epochs=self._memory_passes(len(images), labels)))
+        epochs = self._layer_by_layer(images, known, labels, weights, rng, config)
+        for record in self._watch(epochs, config.layer.epochs * (self.dbn_.depth - 1) + config.memory.epochs):
             self._chunks[record.state.layer] = record.state.inner
 
     def _layer_by_layer(
         self, images: Tensor, known: Tensor | None, labels: Tensor | None, weights: Tensor | None, rng: torch.Generator, config: GreedyConfig
-    ) -> Iterator[Pass]:
-        """Yield the passes of pretraining; where values are missing, each pass of the first layer sees what was drawn after the last."""
+    ) -> Iterator[EpochResult]:
+        """Yield the epochs of pretraining; where values are missing, each epoch of the first layer sees what was drawn after the last."""
         settings: dict[str, Any] = {"config": config, "rng": rng, "weights": weights, "dtype": self._dtype(), "checked": True}
         state: Any = None
         if known is not None:
             first = config.layer if self.dbn_.depth > 1 else config.memory
-            for _ in range(first.passes):
+            for _ in range(first.epochs):
                 record = next(greedy.epochs(self.dbn_, images, labels, state=state, **settings))
                 state = record.state
                 yield record
@@ -285,17 +285,17 @@ class DBNEstimator(BaseEstimator):
         filled = dreams.inpaint(self.dbn_, images, known, rng=rng, sweeps=SWEEPS, checked=True)
         return torch.where(known, images, torch.bernoulli(filled, generator=rng))
 
-    def _watch(self, passes: Iterator[Pass], total: int) -> Iterator[Pass]:
+    def _watch(self, epochs: Iterator[EpochResult], total: int) -> Iterator[EpochResult]:
         """Yield the records of a loop, count and note them."""
-        for record in shared.watch(passes, total, self.verbose, type(self).__name__):
+        for record in shared.watch(epochs, total, self.verbose, type(self).__name__):
             self.n_iter_ += 1
             self.history_.append({"stage": record.stage, "pass": record.epoch, **record.metrics})
             yield record
 
-    def _pass_over_chunk(
+    def _epoch_over_chunk(
         self, images: Tensor, known: Tensor | None, labels: Tensor | None, weights: Tensor | None, rng: torch.Generator
     ) -> None:
-        """Give each layer one pass over a chunk; momentum and chains live on between chunks."""
+        """Give each layer one epoch over a chunk; momentum and chains live on between chunks."""
         config = self._greedy_config()
         layer, memory = (replace(each, initial_momentum=each.momentum) for each in (config.layer, config.memory))
         config = replace(config, layer=layer, memory=memory)
@@ -370,11 +370,11 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
     Args:
         hidden_layer_sizes: units of each hidden layer, from the visible units up.
         layer: which hidden layer's activities are the features, from 1; None: the top one.
-        n_iter: passes over the cases for each layer of pretraining; "auto": 30, beyond 1,500 cases as many as show 45,000, at least 10.
+        n_iter: epochs over the cases for each layer of pretraining; "auto": 30, beyond 1,500 cases as many as show 45,000, at least 10.
         batch_size: cases in a minibatch, of pretraining and of fine-tuning; "auto": 20, and 50 for more than 5,000 cases.
-        learning_rate: rate of pretraining in the first pass.
-        final_learning_rate: rate of pretraining in the last pass, reached in a straight line.
-        momentum: momentum of pretraining after its first passes.
+        learning_rate: rate of pretraining in the first epoch.
+        final_learning_rate: rate of pretraining in the last epoch, reached in a straight line.
+        momentum: momentum of pretraining after its first epochs.
         weight_decay: L2 penalty on the weights in pretraining.
         n_gibbs_steps: K, the Gibbs steps of the negative phase.
         persistent: persistent chains (PCD) in pretraining instead of chains that start at the data (CD).
@@ -383,17 +383,17 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
         scale: "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, outliers left out, if any value lies outside
             [0, 1], skewed ones by asinh first, and clips what comes later; "warn" uses values as they are; None refuses values outside [0, 1].
         missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible units, drawn anew from the first layer after
-            each of its passes, and averages predictions over ten fillings by the whole net.
+            each of its epochs, and averages predictions over ten fillings by the whole net.
         warm_start: let `fit` go on where the last one ended: with fine-tuning where there is any, else with pretraining.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0".
         precision: of matrix products: "float32", "bfloat16", or "auto", which follows from the processor.
-        verbose: 1 shows a progress bar, 2 adds a line a pass.
+        verbose: 1 shows a progress bar, 2 adds a line an epoch.
         random_state: seed, RandomState or None.
 
     Attributes:
         dbn_: the generative model, a `wakesleep.DBN`, for everything the core can do with it.
-        n_iter_: passes done in all stages.
-        history_: a dictionary a pass: stage, pass and what was measured.
+        n_iter_: epochs done in all stages.
+        history_: a dictionary an epoch: stage, pass and what was measured.
         scaler_: the MinMaxScaler in use, or None.
         outlier_columns_: the numbers of the columns in which outliers were clipped.
         skewed_columns_: the numbers of the columns mapped by asinh((x - centre) / spread) before `scaler_`, (K,).
@@ -401,7 +401,7 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
         n_features_in_: D, and `feature_names_in_` where X had names.
 
     Raises:
-        ConfigError: from `fit`, parameters that cannot work. DataError: values outside [0, 1] or NaN that are not allowed, with the cure.
+        ConfigError: from `fit`, parameters that cannot work. DataError: values outside [0, 1] or NaN that are not allowed, with the fix.
 
     >>> import numpy as np
     >>> X = np.eye(6)
@@ -456,7 +456,7 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
 
     @shared.all_or_nothing
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> DBNTransformer:
-        """Learn from X (N, D), layer by layer, `n_iter` passes each; `sample_weight` (N,) says how often each case is shown."""
+        """Learn from X (N, D), layer by layer, `n_iter` epochs each; `sample_weight` (N,) says how often each case is shown."""
         source = shared.random_source(self.random_state)
         goes_on = self.warm_start and shared.is_fitted(self)
         X = shared.check_cases(self, X, reset=not goes_on, sparse=True)
@@ -468,15 +468,15 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
         rng = shared.fresh_rng(source, self._device)
         images, known = self._images(shared.take(X, taking_part), rng)
         if goes_on:
-            for _ in range(self._passes(len(images))):
-                self._pass_over_chunk(images, known, None, weights, rng)
+            for _ in range(self._epochs(len(images))):
+                self._epoch_over_chunk(images, known, None, weights, rng)
         else:
             self._pretrain(images, known, None, weights, rng)
         return self
 
     @shared.all_or_nothing
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> DBNTransformer:
-        """Learn from a chunk X (N, D) of a larger set: one pass of each layer, on the activities of those below as they are now.
+        """Learn from a chunk X (N, D) of a larger set: one epoch of each layer, on the activities of those below as they are now.
 
         The rate is `learning_rate`, for nobody knows which chunk is the last; momentum and chains live on between calls.
         The range of the columns grows with what comes; after `fit` or `load` it stays, and a RangeWarning says when
@@ -488,7 +488,7 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
         taking_part, weights = shared.check_weights(sample_weight, X)
         rng = shared.fresh_rng(self._source, self._device)
         images, known = self._images(shared.take(X, taking_part), rng)
-        self._pass_over_chunk(images, known, None, weights, rng)
+        self._epoch_over_chunk(images, known, None, weights, rng)
         return self
 
     def transform(self, X: Any) -> Array:

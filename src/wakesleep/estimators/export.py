@@ -79,9 +79,9 @@ class LabelProbs(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return p(label | features), (N, labels)."""
-        heard = self.total_input(features)
-        heard = heard.unsqueeze(1)  # not [:, None, :]: up to PyTorch 2.7 a slice bounds the number of cases of an exported program
-        score = nn.functional.softplus(heard + self.label_weight) - nn.functional.softplus(heard)
+        total_input = self.total_input(features)
+        total_input = total_input.unsqueeze(1)  # not [:, None, :]: up to PyTorch 2.7 a slice bounds the number of cases of an exported program
+        score = nn.functional.softplus(total_input + self.label_weight) - nn.functional.softplus(total_input)
         return torch.softmax(score.sum(-1) + self.label_bias, 1)
 
 

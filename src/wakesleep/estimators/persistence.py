@@ -12,7 +12,6 @@ import torch
 from sklearn.preprocessing import MinMaxScaler
 from torch import Tensor, nn
 
-from wakesleep import checkpoint
 from wakesleep.estimators.shared import Array
 from wakesleep.foundation.errors import CheckpointError
 from wakesleep.foundation.rng import generator
@@ -21,7 +20,8 @@ from wakesleep.learning.cd import CDState
 from wakesleep.learning.chains import MemoryState
 from wakesleep.learning.state import State
 from wakesleep.learning.up_down import UpDownState
-from wakesleep.model.dbn import DBN
+from wakesleep.models.dbn import DBN
+from wakesleep.runs import checkpoint
 
 Estimator = TypeVar("Estimator")
 NET, TENSOR, STATE = "wakesleep net", "wakesleep tensor", "wakesleep state"

@@ -14,21 +14,21 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from wakesleep import checkpoint
 from wakesleep.compute.precision import low_precision_copy
 from wakesleep.compute.select import pick_device, pick_precision
 from wakesleep.estimators import persistence, shared
 from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
-from wakesleep.judging import likelihood
-from wakesleep.judging.pseudo import pseudo_log_likelihood
+from wakesleep.evaluation import likelihood
+from wakesleep.evaluation.pseudo import pseudo_log_likelihood
 from wakesleep.learning import cd
 from wakesleep.learning.cd import CDConfig, CDState
 from wakesleep.learning.configs import require
-from wakesleep.model.dbn import DBN
-from wakesleep.model.rbm import RBM
-from wakesleep.sampling import gibbs, missing
-from wakesleep.sources import cases as rows
+from wakesleep.models.dbn import DBN
+from wakesleep.models.rbm import RBM
+from wakesleep.runs import checkpoint
+from wakesleep.samplers import gibbs, missing
+from wakesleep.sources import arrays
 from wakesleep.units import Bernoulli
 
 
@@ -43,14 +43,14 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     Args:
         n_components: hidden units.
-        learning_rate: rate of the first pass, and of `partial_fit`.
+        learning_rate: rate of the first epoch, and of `partial_fit`.
         batch_size: cases in a minibatch, and persistent chains.
-        n_iter: passes over the cases.
-        verbose: 1 shows a progress bar, 2 adds a line a pass.
+        n_iter: epochs over the cases.
+        verbose: 1 shows a progress bar, 2 adds a line an epoch.
         random_state: seed, RandomState or None.
         persistent: chains go on from where the last update left them (PCD); False starts them at the data (CD).
         n_gibbs_steps: K, the Gibbs steps of the negative phase.
-        final_learning_rate: rate of the last pass, reached in a straight line; None: `learning_rate`.
+        final_learning_rate: rate of the last epoch, reached in a straight line; None: `learning_rate`.
         momentum: part of the last step that is added to the next.
         weight_decay: L2 penalty on the weights.
         sparsity_target: wanted mean activity of a hidden unit; only used with a sparsity cost.
@@ -58,7 +58,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         scale: "warn" uses values outside [0, 1] as they are, as scikit-learn does, and says so; "auto" maps columns to [0, 1] by the smallest
             and largest value seen in fit, outliers left out, skewed columns by asinh first, if any value lies outside; None refuses them.
         missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible units, drawn anew from the model after each
-            pass, and averages what `transform` and `score_samples` say over twenty fillings.
+            epoch, and averages what `transform` and `score_samples` say over twenty fillings.
         warm_start: let `fit` go on where the last one ended.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0".
         precision: of matrix products: "float32" (that of the cases), "bfloat16", or "auto", which follows from the processor; weights
@@ -69,7 +69,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         intercept_hidden_: b, biases of the hidden units, (n_components,).
         intercept_visible_: a, biases of the visible units, (D,).
         h_samples_: hidden states of the persistent chains, (batch_size, n_components).
-        n_iter_: passes done.
+        n_iter_: epochs done.
         scaler_: the MinMaxScaler in use, or None.
         outlier_columns_: the numbers of the columns in which outliers were clipped.
         skewed_columns_: the numbers of the columns mapped by asinh((x - centre) / spread) before `scaler_`, (K,).
@@ -127,7 +127,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     @shared.all_or_nothing
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> BernoulliRBM:
-        """Learn from X (N, D), dense or sparse, in `n_iter` passes; `sample_weight` (N,) says how often each case is shown."""
+        """Learn from X (N, D), dense or sparse, in `n_iter` epochs; `sample_weight` (N,) says how often each case is shown."""
         source = shared.random_source(self.random_state)
         goes_on = self.warm_start and shared.is_fitted(self)
         X = shared.check_cases(self, X, reset=not goes_on, sparse=True)
@@ -140,7 +140,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     @shared.all_or_nothing
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> BernoulliRBM:
-        """Learn from a chunk X (N, D) of a larger set in one pass, and go on from where the last call or `fit` ended.
+        """Learn from a chunk X (N, D) of a larger set in one epoch, and go on from where the last call or `fit` ended.
 
         Chains, momentum and the running activities live on between calls; the rate is `learning_rate`, for nobody knows which chunk is
         the last. With `scale="auto"` the range of the columns grows with what comes; after `fit` or `load` it stays, and a RangeWarning says
@@ -154,7 +154,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         else:
             self._check_goes_on()
             shared.widen_range(self, X)
-        self._learn(X, sample_weight, replace(self._config(), passes=1), self.random_state_)
+        self._learn(X, sample_weight, replace(self._config(), epochs=1), self.random_state_)
         return self
 
     def transform(self, X: Any) -> Array:
@@ -198,7 +198,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         rbm = self._machine(pick_device(self.device))
         rng = shared.fresh_rng(shared.random_source(random_state), rbm.weight.device)
         cases = self._cases(X, rbm, rng)[0][:]
-        rows.require_binary(cases)
+        arrays.require_binary(cases)
         found = likelihood.log_partition(rbm, cases, rng=rng)
         log_z = found.forward.log_z if found.exact is None else found.exact
         log_p: Array = (-rbm.free_energy(cases) - log_z).cpu().numpy()
@@ -244,7 +244,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def _config(self) -> CDConfig:
         """Return the settings of the learning loop."""
         return CDConfig(
-            passes=self.n_iter,
+            epochs=self.n_iter,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             final_learning_rate=self.learning_rate if self.final_learning_rate is None else self.final_learning_rate,
@@ -284,23 +284,23 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         )
 
     def _learn(self, X: Array, sample_weight: Any, config: CDConfig, source: np.random.RandomState) -> None:
-        """Let the core's loop go `config.passes` over X."""
+        """Let the core's loop go `config.epochs` over X."""
         taking_part, weights = shared.check_weights(sample_weight, X)
         device = pick_device(self.device)
         rng, rbm = shared.fresh_rng(source, device), self._machine(device)
         cases, known = self._cases(shared.take(X, taking_part), rbm, rng)
         dtype = rbm.weight.dtype if self.precision == "float32" else pick_precision(self.precision, device)
-        state = cd.start(low_precision_copy(rbm, dtype), config, rng)
+        state = cd.init_state(low_precision_copy(rbm, dtype), config, rng)
         tensors, _ = checkpoint.flatten(state.to_tensors())
         for name, array in self._state.items():
             if name in tensors and tensors[name].shape == array.shape:  # other shapes: batch_size was changed, so chains start anew
                 tensors[name].copy_(torch.tensor(array))
-        passes = cd.epochs(rbm, cases, config=config, rng=rng, weights=weights, state=state, dtype=dtype, checked=True)
-        for record in shared.watch(passes, config.passes, self.verbose, type(self).__name__):
+        epochs = cd.epochs(rbm, cases, config=config, rng=rng, weights=weights, state=state, dtype=dtype, checked=True)
+        for record in shared.watch(epochs, config.epochs, self.verbose, type(self).__name__):
             state = record.state
             if known is not None and isinstance(cases, Tensor):
                 missing.refill(rbm, cases, known, rng)
-        self.n_iter_ += config.passes
+        self.n_iter_ += config.epochs
         self._keep(rbm, state)
 
     def _keep(self, rbm: RBM, state: CDState) -> None:
@@ -316,11 +316,11 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     def _machine(self, device: torch.device | str = "cpu") -> RBM:
         """Return the core's machine; on the CPU it stands on this estimator's own arrays."""
-        arrays = (self.components_.T, self.intercept_visible_, self.intercept_hidden_)
-        parameters = [shared.parameter(array, device) for array in arrays]
-        return RBM.sharing(Bernoulli(arrays[0].shape[0]), Bernoulli(arrays[0].shape[1]), *parameters)
+        stored = (self.components_.T, self.intercept_visible_, self.intercept_hidden_)
+        parameters = [shared.parameter(array, device) for array in stored]
+        return RBM.sharing(Bernoulli(stored[0].shape[0]), Bernoulli(stored[0].shape[1]), *parameters)
 
-    def _cases(self, X: Array, rbm: RBM, rng: torch.Generator) -> tuple[Tensor | rows.Rows, Tensor | None]:
+    def _cases(self, X: Array, rbm: RBM, rng: torch.Generator) -> tuple[Tensor | arrays.Rows, Tensor | None]:
         """Return X in range and on the device, and what of it is known, None where all is."""
         dtype, device = rbm.weight.dtype, rbm.weight.device
         X = shared.to_range(self, X)
@@ -331,7 +331,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         if self.missing == "error" or not bool(np.isnan(X).any()):
             return shared.tensor(X, device).to(dtype), None
         cases = torch.tensor(X, dtype=dtype, device=device)
-        return cases, missing.begin(cases, rng)
+        return cases, missing.init_missing(cases, rng)
 
     def _mean_over_missing(self, rbm: RBM, X: Array, function: Callable[[Tensor], Tensor]) -> Array:
         """Return `function` of the cases X, a chunk at a time, averaged over draws of the missing values."""

@@ -12,14 +12,14 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from wakesleep import checkpoint
 from wakesleep.estimators import shared
 from wakesleep.estimators.dbn import DEFAULTS, LAYER
 from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
-from wakesleep.estimators.tuned import Score, TunedEstimator, net_outputs
+from wakesleep.estimators.tuned import Scorer, TunedEstimator, net_outputs
 from wakesleep.foundation.errors import DataError
 from wakesleep.learning import backprop
+from wakesleep.runs import checkpoint
 
 HIDDEN, RATE = (100,), 0.03
 """One layer of 100 units does as well on parts of four tables' training cases as (300, 600), in a third of the time. Squared errors add up
@@ -35,19 +35,19 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
     Args:
         hidden_layer_sizes: units of each hidden layer, from the visible units up.
         fine_tune: "backprop", through the whole net; None, the readout alone, from features as they are.
-        fine_tune_n_iter: passes of fine-tuning; None: 80.
-        fine_tune_learning_rate: rate of fine-tuning in the first pass; None: 0.03, for wide layers diverge at more.
+        fine_tune_n_iter: epochs of fine-tuning; None: 80.
+        fine_tune_learning_rate: rate of fine-tuning in the first epoch; None: 0.03, for wide layers diverge at more.
         sample_visible: backpropagation sees each visible unit as a binary state drawn anew with its value as probability, so that it overfits
             less; "auto" does so where the draws would have no more noise than the values have variance.
         early_stopping: hold cases out, stop fine-tuning when the error on them no longer gets smaller, let the rate fall in a few last
-            passes, and keep the best of all.
+            epochs, and keep the best of all.
         validation_fraction: part of the cases that is held out, from pretraining too.
-        n_iter_no_change: passes without a better score after which fine-tuning stops, and passes in which the rate then falls.
-        n_iter: passes over the cases for each layer of pretraining; "auto": 30, beyond 1,500 cases as many as show 45,000, at least 10.
+        n_iter_no_change: epochs without a better score after which fine-tuning stops, and epochs in which the rate then falls.
+        n_iter: epochs over the cases for each layer of pretraining; "auto": 30, beyond 1,500 cases as many as show 45,000, at least 10.
         batch_size: cases in a minibatch, of pretraining and of fine-tuning.
-        learning_rate: rate of pretraining in the first pass.
-        final_learning_rate: rate of pretraining in the last pass, reached in a straight line.
-        momentum: momentum of pretraining after its first passes.
+        learning_rate: rate of pretraining in the first epoch.
+        final_learning_rate: rate of pretraining in the last epoch, reached in a straight line.
+        momentum: momentum of pretraining after its first epochs.
         weight_decay: L2 penalty on the weights in pretraining.
         n_gibbs_steps: K, the Gibbs steps of the negative phase.
         persistent: persistent chains (PCD) in pretraining instead of chains that start at the data (CD).
@@ -56,21 +56,21 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         scale: "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, outliers left out, if any value lies outside
             [0, 1], skewed ones by asinh first, and clips what comes later; "warn" uses values as they are; None refuses values outside [0, 1].
         missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible units, drawn anew from the first layer after
-            each of its passes, and averages predictions over ten fillings by the whole net.
+            each of its epochs, and averages predictions over ten fillings by the whole net.
         warm_start: let `fit` go on where the last one ended: with fine-tuning where there is any, else with pretraining.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0".
         precision: of matrix products: "float32", "bfloat16", or "auto", which follows from the processor.
-        verbose: 1 shows a progress bar, 2 adds a line a pass.
+        verbose: 1 shows a progress bar, 2 adds a line an epoch.
         random_state: seed, RandomState or None.
 
     Attributes:
         net_: the fine-tuned feed-forward net, a `torch.nn.Sequential`; its outputs are y, standardised.
         target_mean_: the mean of y that standardises it, (outputs,), and `target_scale_` its standard deviation.
         sample_visible_: whether backpropagation saw values as bits drawn anew.
-        validation_scores_: minus the mean squared error on the held-out cases, y standardised, one a pass, with early stopping.
+        validation_scores_: minus the mean squared error on the held-out cases, y standardised, one an epoch, with early stopping.
         dbn_: the generative model, a `wakesleep.DBN`, for everything the core can do with it.
-        n_iter_: passes done in all stages.
-        history_: a dictionary a pass: stage, pass and what was measured.
+        n_iter_: epochs done in all stages.
+        history_: a dictionary an epoch: stage, pass and what was measured.
         scaler_: the MinMaxScaler in use, or None.
         outlier_columns_: the numbers of the columns in which outliers were clipped.
         skewed_columns_: the numbers of the columns mapped by asinh((x - centre) / spread) before `scaler_`, (K,).
@@ -86,8 +86,8 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
     target_mean_: Array
     target_scale_: Array
     _target_variance: Array
-    _backprop_defaults = replace(DEFAULTS.backprop, learning_rate=RATE, passes=80)
-    _passes_drawn = 80
+    _backprop_defaults = replace(DEFAULTS.backprop, learning_rate=RATE, epochs=80)
+    _epochs_drawn = 80
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         """Learn to generate the cases X (N, D), then to predict y (N,) or (N, outputs), which is standardised inside.
 
         Raises:
-            DataError: values out of range or NaN (each with its cure). ConfigError: parameters that cannot work.
+            DataError: values out of range or NaN (each with its fix). ConfigError: parameters that cannot work.
         """
         shared.check_choice("fine_tune", self.fine_tune, ("backprop", None))
         source = shared.random_source(self.random_state)
@@ -189,7 +189,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
 
         The range of the columns grows with what comes; after `fit` or `load` it stays, and a RangeWarning says when
         a chunk lies outside.
-        A new estimator gives each layer one pass and then, features as they are, the linear readout one. After `fit`, a call is one pass
+        A new estimator gives each layer one epoch and then, features as they are, the linear readout one. After `fit`, a call is one epoch
         of backpropagation through the whole net (of the readout, with `fine_tune=None`).
         """
         shared.check_choice("fine_tune", self.fine_tune, ("backprop", None))
@@ -206,7 +206,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         images, known = self._images(X, rng)
         targets = self._targets(y)
         if self._streams:
-            self._pass_over_chunk(images, known, None, weights, rng)
+            self._epoch_over_chunk(images, known, None, weights, rng)
             fresh = backprop.classifier(self.dbn_, targets.shape[1], rng=rng, start="small")
             self.net_ = fresh if first else nn.Sequential(*list(fresh)[:-1], self.net_[-1])
         if self._streams or self.fine_tune is None:
@@ -273,7 +273,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
             features = self.net_[:-1](images)
         self._backprop(nn.Sequential(self.net_[-1]), features.clone(), targets, weights, rng, **how)
 
-    def _minus_squared_error(self, X: Array, y: Array) -> Score | None:
+    def _minus_squared_error(self, X: Array, y: Array) -> Scorer | None:
         """Return a function that tells minus the mean squared error on held-out cases, y standardised; None where there are none."""
         if not len(y):
             return None

@@ -21,7 +21,7 @@ from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.foundation.values import as_kind
 from wakesleep.learning.configs import require
-from wakesleep.learning.records import Pass
+from wakesleep.learning.records import EpochResult
 
 Array = NDArray[Any]
 Range = tuple[Array, Array]
@@ -353,7 +353,7 @@ def random_source(random_state: Any) -> np.random.RandomState:
 def check_weights(sample_weight: Any, X: Array) -> tuple[Array, Tensor | None]:
     """Return which cases take part (N,), those of weight above zero, and their weights, None where all are equal.
 
-    Only the proportions of the weights count: a pass shows as many cases as take part, each in proportion to its weight.
+    Only the proportions of the weights count: an epoch shows as many cases as take part, each in proportion to its weight.
 
     Raises:
         ValueError: negative weights, all weights zero, or another number than cases (scikit-learn's own message).
@@ -375,21 +375,21 @@ def take(X: Array, chosen: Array) -> Array:
     return X if everyone else X[chosen]
 
 
-def watch(passes: Iterator[Pass], total: int, verbose: int, name: str) -> Iterator[Pass]:
-    """Yield the records of a loop, with a progress bar (`verbose=1`) and a line a pass (`verbose=2`) on standard error."""
+def watch(epochs: Iterator[EpochResult], total: int, verbose: int, name: str) -> Iterator[EpochResult]:
+    """Yield the records of a loop, with a progress bar (`verbose=1`) and a line an epoch (`verbose=2`) on standard error."""
     if not verbose:
-        yield from passes
+        yield from epochs
         return
     from tqdm.auto import tqdm
 
-    with tqdm(total=total, desc=name, unit="pass") as bar:
-        for record in passes:
+    with tqdm(total=total, desc=name, unit="epoch") as bar:
+        for record in epochs:
             told = ", ".join(f"{key} {value:.4g}" for key, value in record.metrics.items())
             bar.set_description(f"{name}, {record.stage}")
             bar.set_postfix_str(told)
             bar.update()
             if verbose > 1:
-                bar.write(f"{name}, {record.stage}, pass {record.epoch} of {record.epochs}: {told}", file=sys.stderr)
+                bar.write(f"{name}, {record.stage}, epoch {record.epoch} of {record.epochs}: {told}", file=sys.stderr)
             yield record
 
 

@@ -14,7 +14,6 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
-from wakesleep import checkpoint
 from wakesleep.estimators import shared
 from wakesleep.estimators.dbn import DEFAULTS, DBNEstimator
 from wakesleep.estimators.export import Affine
@@ -23,11 +22,12 @@ from wakesleep.foundation.errors import DataError
 from wakesleep.learning import backprop
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.configs import UpDownConfig, require
-from wakesleep.learning.records import Pass
-from wakesleep.sources import cases as rows
+from wakesleep.learning.records import EpochResult
+from wakesleep.runs import checkpoint
+from wakesleep.sources import arrays
 
 Settings = TypeVar("Settings", BackpropConfig, UpDownConfig)
-Score = Callable[[], tuple[float, float]]
+Scorer = Callable[[], tuple[float, float]]
 """What held-out cases say of the net as it stands: the score, and a likelihood; more is better."""
 Best = tuple[tuple[float, float], dict[str, Tensor]]
 """The best score so far, and the weights it was reached with."""
@@ -37,7 +37,7 @@ def column_sums(images: Tensor) -> Tensor:
     """Return how many cases images (N, D) are, the sum of each column and that of its squares, float64, (3, D): sums of chunks add up."""
     sums = torch.zeros(3, images.shape[1], dtype=torch.float64, device=images.device)
     sums[0] = len(images)
-    for chunk in rows.chunks(images):
+    for chunk in arrays.chunks(images):
         sums[1] += chunk.sum(0, dtype=torch.float64)
         sums[2] += chunk.double().square().sum(0)
     return sums
@@ -87,7 +87,7 @@ class Centred(nn.Module):
             linear.weight.div_(self.scale)
             linear.bias.sub_(linear.weight @ self.mean)
 
-    def given_back(self, linear: nn.Linear, score: Score) -> Score:
+    def given_back(self, linear: nn.Linear, score: Scorer) -> Scorer:
         """Return `score` of the net with `linear` as it is outside learning."""
 
         def scored() -> tuple[float, float]:
@@ -103,7 +103,7 @@ class TunedEstimator(DBNEstimator):
     """What classifier and regressor share: parameters of fine-tuning, a part held out to stop early, and the loop that heeds it."""
 
     _backprop_defaults = DEFAULTS.backprop
-    _passes_drawn = 40
+    _epochs_drawn = 40
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class TunedEstimator(DBNEstimator):
         shared.check_choice("sample_visible", self.sample_visible, ("auto", True, False))
         self.sample_visible_ = shared.suits_drawing(self, X) if self.sample_visible == "auto" else bool(self.sample_visible)
         if self.verbose:
-            seen = "as bits drawn anew in each pass" if self.sample_visible_ else "as they are"
+            seen = "as bits drawn anew in each epoch" if self.sample_visible_ else "as they are"
             print(f"{type(self).__name__}: backpropagation sees values {seen}", file=sys.stderr)
 
     def _count_chunk(self, images: Tensor) -> None:
@@ -157,15 +157,15 @@ class TunedEstimator(DBNEstimator):
         self._tuned = self._sums = None
 
     def _tuning(self, config: Any, once: bool, cases: int) -> Any:
-        """Return a loop's settings with what this estimator says of them; `once`: one pass at the first rate."""
-        given = {"passes": self.fine_tune_n_iter, "learning_rate": self.fine_tune_learning_rate, "batch_size": self._batch(cases)}
+        """Return a loop's settings with what this estimator says of them; `once`: one epoch at the first rate."""
+        given = {"epochs": self.fine_tune_n_iter, "learning_rate": self.fine_tune_learning_rate, "batch_size": self._batch(cases)}
         config = replace(config, **{name: value for name, value in given.items() if value is not None})
-        return replace(config, passes=1) if once else config
+        return replace(config, epochs=1) if once else config
 
     def _backprop_config(self, once: bool, cases: int) -> BackpropConfig:
         """Return the settings of backpropagation on that many cases."""
         own = replace(self._backprop_defaults, sample_pixels=self.sample_visible_)
-        own = replace(own, passes=self._passes_drawn) if self.sample_visible_ else own  # each pass shows other bits
+        own = replace(own, epochs=self._epochs_drawn) if self.sample_visible_ else own  # each epoch shows other bits
         return self._tuning(own, once, cases)  # type: ignore[no-any-return]
 
     def _backprop(
@@ -176,17 +176,17 @@ class TunedEstimator(DBNEstimator):
         weights: Tensor | None,
         rng: torch.Generator,
         *,
-        score: Score | None = None,
+        score: Scorer | None = None,
         once: bool = False,
     ) -> None:
-        """Let the core's backpropagation move `net`; `once`: one pass over a chunk, and the momentum lives on."""
+        """Let the core's backpropagation move `net`; `once`: one epoch over a chunk, and the momentum lives on."""
         config = self._backprop_config(once, len(images))
         config = config if net is self.net_ else replace(config, sample_pixels=False)  # features are no pixels
         images = images.clamp(0, 1) if config.sample_pixels and self.scale == "warn" else images
         state = replace(self._tuned, epoch=0) if once and self._tuned else None
         settings: dict[str, Any] = {"rng": rng, "weights": weights, "state": state, "dtype": self._dtype(), "checked": True}
 
-        def loop(learner: nn.Sequential) -> Callable[[BackpropConfig], Iterator[Pass]]:
+        def loop(learner: nn.Sequential) -> Callable[[BackpropConfig], Iterator[EpochResult]]:
             return lambda config: backprop.epochs(learner, images, targets, config=config, **settings)
 
         if net is not self.net_ or config.sample_pixels:
@@ -202,35 +202,37 @@ class TunedEstimator(DBNEstimator):
         finally:
             centred.give_back(first)
 
-    def _tune(self, module: nn.Module, learn: Callable[[Settings], Iterator[Pass]], config: Settings, score: Score | None) -> None:
-        """Exhaust a loop that moves `module`; with a `score` of held-out cases, stop when it no longer gets better, and keep the best pass.
+    def _tune(self, module: nn.Module, learn: Callable[[Settings], Iterator[EpochResult]], config: Settings, score: Scorer | None) -> None:
+        """Exhaust a loop that moves `module`; with a `score` of held-out cases, stop when it no longer gets better, and keep the best epoch.
 
-        A high rate leaves the weights wandering, so what follows the stop are as many passes as were waited for, in which the rate falls
+        A high rate leaves the weights wandering, so what follows the stop are as many epochs as were waited for, in which the rate falls
         from where it stood to its last value.
         """
         if score is None:
-            for record in self._watch(learn(config), config.passes):
+            for record in self._watch(learn(config), config.epochs):
                 self._tuned = record.state
             return
         self.validation_scores_: list[float] = []
-        best = self._until_no_better(module, learn(config), config.passes, score, ((-math.inf, -math.inf), {}))
+        best = self._until_no_better(module, learn(config), config.epochs, score, ((-math.inf, -math.inf), {}))
         done = len(self.validation_scores_)
-        if done < config.passes:
+        if done < config.epochs:
             module.load_state_dict(best[1])
-            falling = replace(config, passes=self.n_iter_no_change, learning_rate=config.rate(done - 1))
-            best = self._until_no_better(module, learn(falling), falling.passes, score, best, stops=False)
+            falling = replace(config, epochs=self.n_iter_no_change, learning_rate=config.learning_rate_at(done - 1))
+            best = self._until_no_better(module, learn(falling), falling.epochs, score, best, stops=False)
         if best[1]:
             module.load_state_dict(best[1])
             self.best_validation_score_ = best[0][0]
 
-    def _until_no_better(self, module: nn.Module, passes: Iterator[Pass], total: int, score: Score, best: Best, *, stops: bool = True) -> Best:
-        """Go on until neither the score nor the likelihood of held-out cases got better for `n_iter_no_change` passes; return the best pass.
+    def _until_no_better(
+        self, module: nn.Module, epochs: Iterator[EpochResult], total: int, score: Scorer, best: Best, *, stops: bool = True
+    ) -> Best:
+        """Go on until neither the score nor the likelihood of held-out cases got better for `n_iter_no_change` epochs; return the best epoch.
 
         The likelihood goes on getting better where the share of right answers stands still, as it does while a net still says the same of
-        all cases. Of passes of the same score the last is the best: few held-out cases tell few apart, and its rate is the lowest.
+        all cases. Of epochs of the same score the last is the best: few held-out cases tell few apart, and its rate is the lowest.
         """
         highest, since = list(best[0]), 0
-        for record in self._watch(passes, total):
+        for record in self._watch(epochs, total):
             self._tuned = record.state
             found = score()
             self.validation_scores_.append(found[0])

@@ -1,11 +1,11 @@
 """The one family of errors a user of wakesleep has to know.
 
-Every refusal the library makes on purpose is a `WakesleepError`. Its message says what came, what was expected, and the cure.
+Every refusal the library makes on purpose is a `WakesleepError`. Its message says what came, what was expected, and the fix.
 """
 
 
 class WakesleepError(Exception):
-    """Anything wakesleep refuses to do, with the cure in its message."""
+    """Anything wakesleep refuses to do, with the fix in its message."""
 
 
 class ConfigError(WakesleepError, ValueError):

@@ -112,8 +112,8 @@ def _unwritten(path: Path, error: Exception) -> CheckpointError:
         return CheckpointError(f"{path} could not be written: the folder {path.parent} does not exist; make it, or choose another")
     said = (error.strerror if isinstance(error, OSError) else None) or error  # the rest names the temporary file
     full = not isinstance(error, OSError) or error.errno in (errno.ENOSPC, errno.EDQUOT, None)
-    cure = "free some space or choose another folder" if full else "choose another folder"
-    return CheckpointError(f"{path} could not be written ({said}); {cure}. What was saved before is untouched")
+    fix = "free some space or choose another folder" if full else "choose another folder"
+    return CheckpointError(f"{path} could not be written ({said}); {fix}. What was saved before is untouched")
 
 
 def remove_abandoned(folder: Path) -> None:
@@ -171,11 +171,11 @@ def read_text(path: Path, expected: str) -> str:
         raise unreadable(path, error, expected) from error
 
 
-def unreadable(path: Path, error: Exception, cure: str) -> CheckpointError:
-    """Return the error that says why `path` cannot be read: a file that is damaged wants another cure than one without permission."""
+def unreadable(path: Path, error: Exception, fix: str) -> CheckpointError:
+    """Return the error that says why `path` cannot be read: a file that is damaged wants another fix than one without permission."""
     if isinstance(error, PermissionError):
         return CheckpointError(f"{path} may not be read by this user ({error.strerror}); ask its owner for permission, or: chmod a+r")
-    return CheckpointError(f"{path} cannot be read ({error}); {cure}")
+    return CheckpointError(f"{path} cannot be read ({error}); {fix}")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run folder's metrics, a pass each; none where there are none yet.
+    """Return the lines of a run folder's metrics, an epoch each; none where there are none yet.
 
     A last line that its writer did not finish is left out.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -18,13 +18,14 @@ from torch.nn.functional import cross_entropy
 
 from wakesleep.compute import distributed, ops
 from wakesleep.compute.ops import accumulation_dtype
+from wakesleep.foundation import renamed
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.learning import inputs, loop
 from wakesleep.learning.configs import BackpropConfig as BackpropConfig
-from wakesleep.learning.records import Pass
+from wakesleep.learning.records import EpochResult
 from wakesleep.learning.state import EpochState
-from wakesleep.model.dbn import DBN
-from wakesleep.sources import cases as rows
+from wakesleep.models.dbn import DBN
+from wakesleep.sources import arrays
 from wakesleep.sources.minibatches import Resident, Source, Streamed
 from wakesleep.sources.shards import Shards
 from wakesleep.units import Bernoulli
@@ -53,18 +54,18 @@ def classifier(
         raise ConfigError(f"the memory holds {dbn.labels} labels, not {classes}; start the label layer small instead: start='small'")
     net = feed_forward((*dbn.sizes, classes), dbn.memory.weight.device)
     linear = [layer for layer in net if isinstance(layer, nn.Linear)]
-    pen, memory = dbn.sizes[-2], dbn.memory
+    penultimate, memory = dbn.sizes[-2], dbn.memory
     with torch.no_grad():
         for layer, up in zip(linear, dbn.recognition, strict=False):
             layer.weight.copy_(up.weight.t())
             layer.bias.copy_(up.bias)
-        linear[-2].weight.copy_(memory.weight[:pen].t())
+        linear[-2].weight.copy_(memory.weight[:penultimate].t())
         linear[-2].bias.copy_(memory.hidden_bias)
         if dbn.labels:
-            linear[-2].bias.add_(memory.weight[pen:].mean(0))
+            linear[-2].bias.add_(memory.weight[penultimate:].mean(0))
         if start == "memory":
-            linear[-1].weight.copy_(memory.weight[pen:])
-            linear[-1].bias.copy_(memory.visible_bias[pen:])
+            linear[-1].weight.copy_(memory.weight[penultimate:])
+            linear[-1].bias.copy_(memory.visible_bias[penultimate:])
         else:
             linear[-1].weight.normal_(0.0, weight_std, generator=rng)
             linear[-1].bias.zero_()
@@ -75,7 +76,7 @@ def random_classifier(sizes: Sequence[int], *, rng: torch.Generator, gain: float
     """Return the same net from random weights, given a fair start: weights N(0, gain^2 2/(in+out)), every unit centred.
 
     A gain of 4 undoes the logistic unit's slope of 1/4 (Glorot & Bengio 2010); biases cancel the mean activity of 1/2 below, without
-    which deep logistic nets sit at chance for many passes. The label layer has a gain of 1.
+    which deep logistic nets sit at chance for many epochs. The label layer has a gain of 1.
     """
     net = feed_forward(sizes, rng.device)
     linear = [layer for layer in net if isinstance(layer, nn.Linear)]
@@ -98,7 +99,7 @@ def log_probs(net: nn.Module, images: Tensor, checked: bool = False) -> Tensor:
         images = inputs.for_feed_forward(net, images, checked=checked)
     dtype = next(net.parameters()).dtype
     with torch.inference_mode():
-        return torch.cat([torch.log_softmax(net(chunk.to(dtype)), 1) for chunk in rows.chunks(images)])
+        return torch.cat([torch.log_softmax(net(chunk.to(dtype)), 1) for chunk in arrays.chunks(images)])
 
 
 @dataclass
@@ -109,7 +110,7 @@ class BackpropState(EpochState):
     """Of each parameter, by its name."""
 
 
-def start(net: nn.Module) -> BackpropState:
+def init_state(net: nn.Module) -> BackpropState:
     """Return the state before the first epoch: no velocity."""
     return BackpropState(velocity={name: torch.zeros_like(parameter) for name, parameter in net.named_parameters()})
 
@@ -126,8 +127,8 @@ def epochs(
     stage: str = "backprop",
     dtype: torch.dtype | None = None,
     checked: bool = False,
-) -> Iterator[Pass]:
-    """Fine-tune `net` on `images` (N, pixels) with `labels` (N,), in place, yielding a record after each pass.
+) -> Iterator[EpochResult]:
+    """Fine-tune `net` on `images` (N, pixels) with `labels` (N,), in place, yielding a record after each epoch.
 
     Targets of a floating type, (N, outputs), are numbers to predict: the loss is then half their squared error, summed over outputs.
     `weights` (N,) say how often each case is shown, relative to the others.
@@ -136,7 +137,7 @@ def epochs(
     `checked` says that the cases were looked at already, as in `cd.epochs`: inputs may then be any numbers but with `sample_pixels`.
 
     Yields:
-        Pass, with metrics `cross_entropy` (nats a case, mean over the pass as it went) and `train_error_percent` (likewise), or
+        EpochResult, with metrics `cross_entropy` (nats a case, mean over the epoch as it went) and `train_error_percent` (likewise), or
         `squared_error` (half the squared error a case), and, for SGD, `learning_rate`.
 
     Raises:
@@ -148,18 +149,18 @@ def epochs(
         if labels is None:
             raise DataError("the cases came without labels, which backpropagation needs; give labels (N,), or targets (N, outputs)")
         images, labels = checked_cases(net, images, labels, config, rng=rng, checked=checked)
-        shown = rows.as_weights(weights, len(images))
+        shown = arrays.as_weights(weights, len(images))
         return Resident(images, labels, classes=None if labels.is_floating_point() else labels, weights=shown)
 
     device = next(net.parameters()).device
     source: Source = Streamed(images, device, prepare) if isinstance(images, Shards) else prepare(images, labels)
-    state = BackpropState.read(state) or start(net)
+    state = BackpropState.read(state) or init_state(net)
     if config.method == "sgd":
         algorithm: Backprop = Backprop(net, config, state, rng, dtype)
-        yield from loop.run(algorithm, source, epochs=config.passes, batch_size=config.batch_size, rng=rng, stage=stage)
+        yield from loop.run(algorithm, source, epochs=config.epochs, batch_size=config.batch_size, rng=rng, stage=stage)
     else:
         algorithm = ConjugateGradient(net, config, state, rng, dtype)
-        yield from loop.run(algorithm, source, epochs=config.passes, batch_size=config.cg_batch_size, rng=rng, stage=stage, replays=False)
+        yield from loop.run(algorithm, source, epochs=config.epochs, batch_size=config.cg_batch_size, rng=rng, stage=stage, replays=False)
 
 
 def checked_cases(
@@ -176,9 +177,9 @@ def checked_cases(
 
 def _as_targets(labels: Tensor, cases: int, outputs: int) -> Tensor:
     """Return labels as int64 (N,), or real targets as float32 (N, outputs), once they are seen to fit the net."""
-    labels = rows.from_array(labels, "labels or targets")
+    labels = arrays.from_array(labels, "labels or targets")
     if labels.ndim != 2 or not labels.is_floating_point():
-        return rows.as_labels(labels, cases, outputs)
+        return arrays.as_labels(labels, cases, outputs)
     if labels.shape != (cases, outputs):
         raise DataError(f"targets of shape {tuple(labels.shape)} for {cases} cases; expected ({cases}, {outputs}), a column an output")
     if not bool(labels.isfinite().all()):
@@ -230,10 +231,10 @@ class Backprop(loop.Algorithm):
         """Return the rate of the epoch."""
         self.epoch = epoch
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.rate(epoch)
+            group["lr"] = self.config.learning_rate_at(epoch)
         self.loss.zero_()
         self.errors.zero_()
-        return (self.config.rate(epoch),)
+        return (self.config.learning_rate_at(epoch),)
 
     def step(self, cases: Resident, *batch: Tensor) -> None:
         """Descend the mean loss of the cases `index` (n,); sum loss and errors."""
@@ -249,7 +250,7 @@ class Backprop(loop.Algorithm):
         loss = mean_loss(outputs, target)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        distributed.average_all([parameter.grad for parameter in self.net.parameters() if parameter.grad is not None])
+        distributed.all_reduce_mean_of_each([parameter.grad for parameter in self.net.parameters() if parameter.grad is not None])
         self.optimizer.step()
         self.loss.add_(loss.detach() * len(index))
         self.errors.add_(count_errors(outputs.detach(), target))
@@ -259,7 +260,7 @@ class Backprop(loop.Algorithm):
         found = {"cross_entropy": float(self.loss) / cases, "train_error_percent": 100 * int(self.errors) / cases}
         if self.real:
             found = {"squared_error": float(self.loss) / cases}
-        return found | {"learning_rate": self.config.rate(self.epoch)}
+        return found | {"learning_rate": self.config.learning_rate_at(self.epoch)}
 
 
 class ConjugateGradient(Backprop):
@@ -271,10 +272,10 @@ class ConjugateGradient(Backprop):
 
         (index,) = batch
         assert cases.labels is not None
-        top_only = self.epoch < self.config.cg_top_passes
+        top_only = self.epoch < self.config.cg_top_epochs
         below, moving = (self.net[:-1], self.net[-1:]) if top_only else (self.net[:0], self.net)
         parameters = list(moving.parameters())
-        images, target = rows.as_probs(rows.take(cases.cases, index)), cases.labels[index]
+        images, target = arrays.as_probs(arrays.take(cases.cases, index)), cases.labels[index]
         self.real = target.is_floating_point()
         with torch.no_grad():
             images = below(images)
@@ -286,12 +287,12 @@ class ConjugateGradient(Backprop):
             _write(parameters, flat)
             loss = mean_loss(moving(images), target)
             gradients = torch.autograd.grad(loss, parameters)
-            mean = distributed.average(torch.cat([loss.detach().view(1), *[gradient.flatten() for gradient in gradients]]))
+            mean = distributed.all_reduce_mean(torch.cat([loss.detach().view(1), *[gradient.flatten() for gradient in gradients]]))
             return float(mean[0]), mean[1:].cpu().numpy().astype(np.float64)
 
         now = torch.cat([parameter.detach().flatten() for parameter in parameters]).cpu().numpy().astype(np.float64)
-        found = minimize(objective, now, jac=True, method="CG", options={"maxiter": self.config.cg_line_searches})
-        _write(parameters, found.x)
+        result = minimize(objective, now, jac=True, method="CG", options={"maxiter": self.config.cg_line_searches})
+        _write(parameters, result.x)
 
     def end_epoch(self, cases: int) -> dict[str, float]:
         """Return the same without a rate, for there is none."""
@@ -307,3 +308,7 @@ def _write(parameters: list[nn.Parameter], flat: np.ndarray) -> None:
     """Copy a flat vector back into the parameters."""
     with torch.no_grad():
         torch.nn.utils.vector_to_parameters(torch.from_numpy(flat).to(parameters[0]), parameters)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed.attributes(__name__, start="init_state")

@@ -10,22 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from wakesleep.compute import distributed, precision
 from wakesleep.compute.ops import Dense, Product, RowSum, accumulation_dtype
+from wakesleep.foundation import renamed
 from wakesleep.learning import loop
 from wakesleep.learning.configs import CDConfig as CDConfig
 from wakesleep.learning.momentum import Gradients, apply_update
-from wakesleep.learning.records import Pass
+from wakesleep.learning.records import EpochResult
 from wakesleep.learning.state import EpochState
-from wakesleep.model.rbm import RBM
-from wakesleep.sampling import tempering
-from wakesleep.sampling.gibbs import random_hidden
-from wakesleep.sources import cases as rows
+from wakesleep.models.rbm import RBM
+from wakesleep.samplers import tempering
+from wakesleep.samplers.gibbs import random_hidden
+from wakesleep.sources import arrays
 from wakesleep.sources.minibatches import Resident, Source
 from wakesleep.units import Context, sample_categorical
 
@@ -192,15 +193,15 @@ def init_visible_bias(rbm: RBM, cases: Tensor) -> None:
     finite bias.
     Source: Hinton (2010), section 8.1.
     """
-    (mean, variance), ranks = rows.moments(cases), distributed.ranks()
+    (mean, variance), ranks = arrays.moments(cases), distributed.ranks()
     if ranks > 1:
-        square = distributed.total(variance + mean.square()) / ranks
-        mean = distributed.total(mean) / ranks
+        square = distributed.all_reduce_sum(variance + mean.square()) / ranks
+        mean = distributed.all_reduce_sum(mean) / ranks
         variance = square - mean.square()
     rbm.visible_bias.copy_(rbm.visible.match(mean, variance, cases=len(cases) * ranks))
 
 
-def start(rbm: RBM, config: CDConfig, rng: torch.Generator) -> CDState:
+def init_state(rbm: RBM, config: CDConfig, rng: torch.Generator) -> CDState:
     """Return the state before the first epoch: no velocity, and chains at random where CD is persistent.
 
     Velocities are float32 or better, whatever the precision of `rbm`; chains have that precision. Without momentum (or centring) there
@@ -235,7 +236,7 @@ def update(rbm: RBM, contrast: Contrast, config: CDConfig, epoch: int, state: CD
     if config.centred:
         centre(contrast, state)
     decay = {"weight": config.weight_decay}
-    rate, momentum = config.rate(epoch), config.momentum_at(epoch)
+    rate, momentum = config.learning_rate_at(epoch), config.momentum_at(epoch)
     apply_update(rbm, contrast.gradients(), state.velocity, rate=rate, momentum=momentum, decay=decay, copy=copy)
     if contrast.own:
         apply_update(rbm, contrast.own, state.velocity, rate=OWN_RATE * rate, momentum=momentum, copy=copy)
@@ -256,7 +257,7 @@ def centre(contrast: Contrast, state: CDState) -> None:
     assert state.visible_mean is not None
     assert state.hidden_mean is not None
     for states, mean in ((contrast.visible, state.visible_mean), (contrast.hidden, state.hidden_mean)):
-        mean.lerp_(distributed.average(states[:n].mean(0, dtype=mean.dtype)), 0.01)
+        mean.lerp_(distributed.all_reduce_mean(states[:n].mean(0, dtype=mean.dtype)), 0.01)
     contrast.visible -= state.visible_mean
     contrast.hidden[:n] -= state.hidden_mean
     contrast.hidden[n:] += state.hidden_mean
@@ -284,7 +285,7 @@ class ContrastiveDivergence(loop.Algorithm):
         """Return rate and momentum of the epoch."""
         self.epoch = epoch
         self.error.zero_()
-        return self.config.rate(epoch), self.config.momentum_at(epoch)
+        return self.config.learning_rate_at(epoch), self.config.momentum_at(epoch)
 
     def step(self, cases: Resident, *batch: Tensor) -> None:
         """Learn from the cases `index` (n,)."""
@@ -301,7 +302,7 @@ class ContrastiveDivergence(loop.Algorithm):
 
     def end_epoch(self, cases: int) -> dict[str, float]:
         """Return the rate and, but for PCD, the mean squared error of reconstructions a visible unit."""
-        found = {"learning_rate": self.config.rate(self.epoch)}
+        found = {"learning_rate": self.config.learning_rate_at(self.epoch)}
         if not self.config.persistent:
             found["reconstruction_error"] = float(self.error) / (cases * self.net.visible.size)
         return found
@@ -309,7 +310,7 @@ class ContrastiveDivergence(loop.Algorithm):
 
 def epochs(
     rbm: RBM,
-    cases: Tensor | rows.Rows,
+    cases: Tensor | arrays.Rows,
     *,
     config: CDConfig,
     rng: torch.Generator,
@@ -320,16 +321,16 @@ def epochs(
     stage: str = "cd",
     dtype: torch.dtype | None = None,
     checked: bool = False,
-) -> Iterator[Pass]:
-    """Train `rbm` on `cases` (N, visible; uint8 pixels or floats in [0, 1]), yielding a record after each pass.
+) -> Iterator[EpochResult]:
+    """Train `rbm` on `cases` (N, visible; uint8 pixels or floats in [0, 1]), yielding a record after each epoch.
 
     Args:
         rbm: the machine that learns, in place.
         cases: data on the RBM's device, or `Rows` that put them there.
-        config: rates, passes and kind of negative phase.
+        config: rates, epochs and kind of negative phase.
         rng: where all random choices come from; its device is the RBM's.
         classes: labels (N,) by which minibatches are balanced; without them the order is plain random.
-        weights: how often each case is shown, relative to the others (N,); by default once a pass.
+        weights: how often each case is shown, relative to the others (N,); by default once an epoch.
         context: what is fixed of each case besides its states, such as its count or which sites are absent (N, ...).
         state: the `state` of an earlier record, to go on after it (`rng` must stand where it stood then).
         stage: the name the records carry.
@@ -338,19 +339,19 @@ def epochs(
         checked: cases, classes and weights were looked at already: leave that out.
 
     Yields:
-        Pass, with metrics `reconstruction_error` (mean squared error a pixel; not for PCD, and not to be trusted as a measure of the
+        EpochResult, with metrics `reconstruction_error` (mean squared error a pixel; not for PCD, and not to be trusted as a measure of the
         model) and `learning_rate`.
 
     Raises:
         DataError: cases, classes or weights that do not fit the machine or each other, NaN, or values out of range.
-        DivergedError: a weight is NaN or infinite after a pass.
+        DivergedError: a weight is NaN or infinite after an epoch.
     """
     if not checked:
-        cases = rows.as_cases(cases, rbm.visible.size, rbm.weight, rng=rng, limits=rbm.visible.limits)
+        cases = arrays.as_cases(cases, rbm.visible.size, rbm.weight, rng=rng, limits=rbm.visible.limits)
         if rbm.visible.limits is None and isinstance(cases, Tensor):
             rbm.visible.validate(cases)
-        classes = None if classes is None else rows.as_labels(classes, len(cases), None)
-        weights = rows.as_weights(weights, len(cases))
+        classes = None if classes is None else arrays.as_labels(classes, len(cases), None)
+        weights = arrays.as_weights(weights, len(cases))
     yield from learn(rbm, Resident(cases, classes=classes, weights=weights, context=context), config, rng, state, stage, dtype)
 
 
@@ -363,15 +364,19 @@ def learn(
     stage: str,
     dtype: torch.dtype | None,
     epochs: int | None = None,
-) -> Iterator[Pass]:
+) -> Iterator[EpochResult]:
     """Train `rbm` on any source of cases (n, visible), in place: `epochs`, for cases that were looked at already.
 
     `epochs` says how many of the config's epochs are done here, by default all.
     """
     copy = precision.low_precision_copy(rbm, dtype)
-    state = CDState.read(state) or start(copy, config, rng)
+    state = CDState.read(state) or init_state(copy, config, rng)
     algorithm = ContrastiveDivergence(rbm, config, state, rng, copy)
     for record in loop.run(
-        algorithm, source, epochs=config.passes if epochs is None else epochs, batch_size=config.batch_size, rng=rng, stage=stage
+        algorithm, source, epochs=config.epochs if epochs is None else epochs, batch_size=config.batch_size, rng=rng, stage=stage
     ):
-        yield record._replace(epochs=config.passes)
+        yield record._replace(epochs=config.epochs)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed.attributes(__name__, start="init_state")

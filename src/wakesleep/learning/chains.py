@@ -1,4 +1,4 @@
-"""The last passes of a memory: persistent chains that hold labels teach it what to dream of, and recognition stays as it was.
+"""The last epochs of a memory: persistent chains that hold labels teach it what to dream of, and recognition stays as it was.
 
 Three gradients at once, for visible units x and a softmax group of labels y:
 
@@ -24,15 +24,15 @@ from wakesleep.compute import precision
 from wakesleep.compute.ops import Product, RowSum, accumulation_dtype
 from wakesleep.learning import loop
 from wakesleep.learning.cd import CDState
-from wakesleep.learning.configs import CDConfig, straight_line
+from wakesleep.learning.configs import CDConfig, linear_schedule
 from wakesleep.learning.configs import ChainsConfig as ChainsConfig
 from wakesleep.learning.momentum import Gradients, apply_update
-from wakesleep.learning.records import Pass
+from wakesleep.learning.records import EpochResult
 from wakesleep.learning.state import RunningMean
-from wakesleep.model.rbm import RBM
-from wakesleep.sampling.gibbs import random_hidden, restarted
-from wakesleep.sources import cases as rows
-from wakesleep.sources.cases import one_hot
+from wakesleep.models.rbm import RBM
+from wakesleep.samplers.gibbs import random_hidden, restarted
+from wakesleep.sources import arrays
+from wakesleep.sources.arrays import one_hot
 from wakesleep.sources.minibatches import Resident, Source
 from wakesleep.units import sample_categorical
 
@@ -59,14 +59,14 @@ def epochs(
     state: CDState | Mapping[str, Any],
     stage: str = "memory",
     dtype: torch.dtype | None = None,
-) -> Iterator[Pass]:
-    """Train `rbm`, one of whose visible groups is a softmax of labels, on `cases` (N, visible) for its last passes, in place.
+) -> Iterator[EpochResult]:
+    """Train `rbm`, one of whose visible groups is a softmax of labels, on `cases` (N, visible) for its last epochs, in place.
 
     Args:
         rbm: the memory.
         cases: as `greedy.memory_cases` gives them; they are not looked at again.
-        config: the chains, and which of the passes have them.
-        memory: everything else: passes in all, batch size, momentum, decay, Gibbs steps.
+        config: the chains, and which of the epochs have them.
+        memory: everything else: epochs in all, batch size, momentum, decay, Gibbs steps.
         rng: where all random choices come from.
         classes: labels (N,) by which minibatches are balanced.
         weights: how often each case is shown, relative to the others (N,).
@@ -75,10 +75,10 @@ def epochs(
         dtype: the precision of products, as in `cd.epochs`.
 
     Yields:
-        Pass, with metrics `reconstruction_error` (mean squared error a visible unit of the reconstructions) and `learning_rate`.
+        EpochResult, with metrics `reconstruction_error` (mean squared error a visible unit of the reconstructions) and `learning_rate`.
 
     Raises:
-        DivergedError: a weight is NaN or infinite after a pass.
+        DivergedError: a weight is NaN or infinite after an epoch.
     """
     source = Resident(cases, classes=classes, weights=weights)
     yield from learn(rbm, source, config=config, memory=memory, rng=rng, state=state, stage=stage, dtype=dtype)
@@ -94,14 +94,14 @@ def learn(
     state: CDState | Mapping[str, Any],
     stage: str = "memory",
     dtype: torch.dtype | None = None,
-) -> Iterator[Pass]:
+) -> Iterator[EpochResult]:
     """Train the memory on any source of cases (n, visible): `epochs`, for cases that were looked at already."""
     state = MemoryState.from_tensors(state.to_tensors() if isinstance(state, CDState) else state)
     algorithm = MemoryWithChains(rbm, config, memory, state, rng, dtype)
-    yield from loop.run(algorithm, source, epochs=memory.passes, batch_size=memory.batch_size, rng=rng, stage=stage, mean_epochs=config.average)
+    yield from loop.run(algorithm, source, epochs=memory.epochs, batch_size=memory.batch_size, rng=rng, stage=stage, mean_epochs=config.average)
 
 
-def start(
+def init_chains(
     rbm: RBM, cases: Resident, config: ChainsConfig, memory: CDConfig, state: MemoryState, rng: torch.Generator, dtype: torch.dtype | None
 ) -> None:
     """Fill chains (pool, M, hidden) with random states, and the labels (pool, M) that they hold, in place.
@@ -114,8 +114,8 @@ def start(
     state.chains = states.view(config.pool, count, -1)
     assert isinstance(cases.cases, Tensor)
     labels = cases.cases[:, rbm.visible.one_hot_columns[0]].argmax(1)
-    shown = labels if cases.weights is None else labels[rows.order(cases.classes, len(cases), rng, cases.weights)]
-    state.chain_labels = rows.labels_in_proportion(shown, len(states)).view(count, config.pool).t().contiguous()
+    shown = labels if cases.weights is None else labels[arrays.order(cases.classes, len(cases), rng, cases.weights)]
+    state.chain_labels = arrays.labels_in_proportion(shown, len(states)).view(count, config.pool).t().contiguous()
 
 
 class MemoryWithChains(loop.Algorithm):
@@ -136,9 +136,9 @@ class MemoryWithChains(loop.Algorithm):
 
     def begin_epoch(self, epoch: int) -> tuple[float, ...]:
         """Return the rate: it falls in a straight line over the epochs that have chains."""
-        many = self.config.passes(self.memory)
-        done = epoch - (self.memory.passes - many)
-        self.epoch, self.rate = epoch, straight_line(self.config.learning_rate, self.config.final_learning_rate, done, many)
+        many = self.config.epochs(self.memory)
+        done = epoch - (self.memory.epochs - many)
+        self.epoch, self.rate = epoch, linear_schedule(self.config.learning_rate, self.config.final_learning_rate, done, many)
         precision.sync(self.copy, self.net)
         self.error.zero_()
         self.turn.zero_()
@@ -147,7 +147,7 @@ class MemoryWithChains(loop.Algorithm):
     def begin_chunk(self, cases: Resident) -> None:
         """Start the chains before the first minibatch, with labels in the proportions of these cases."""
         if self.state.chains is None:
-            start(self.net, cases, self.config, self.memory, self.state, self.rng, self.dtype)
+            init_chains(self.net, cases, self.config, self.memory, self.state, self.rng, self.dtype)
 
     def step(self, cases: Resident, *batch: Tensor) -> None:
         """Learn from the cases `index` (n,); the chains of the pool whose turn it is move on."""
@@ -157,10 +157,10 @@ class MemoryWithChains(loop.Algorithm):
         n = len(index)
         pool = self.state.chains[:, :n]
         chains = restarted(self.copy, pool.index_select(0, self.turn)[0], self.config.restart, self.rng)
-        held = self.state.chain_labels[:, :n].index_select(0, self.turn)[0]
+        chain_labels = self.state.chain_labels[:, :n].index_select(0, self.turn)[0]
         data = cases.gather(index, self.copy.weight.new_empty(n, self.copy.visible.size))
         weight = self.config.label_weight
-        gradients, model, after = phases(self.copy, data, chains, held, label_weight=weight, memory=self.memory, rng=self.rng)
+        gradients, model, after = phases(self.copy, data, chains, chain_labels, label_weight=weight, memory=self.memory, rng=self.rng)
         pool.index_copy_(0, self.turn, after.unsqueeze(0))
         self.turn.add_(1).remainder_(self.config.pool)
         decay, momentum = {"weight": self.memory.weight_decay}, self.memory.momentum_at(self.epoch)
@@ -177,7 +177,7 @@ class MemoryWithChains(loop.Algorithm):
 
 
 def phases(
-    rbm: RBM, data: Tensor, chains: Tensor, held: Tensor, *, label_weight: float, memory: CDConfig, rng: torch.Generator
+    rbm: RBM, data: Tensor, chains: Tensor, chain_labels: Tensor, *, label_weight: float, memory: CDConfig, rng: torch.Generator
 ) -> tuple[Gradients, Tensor, Tensor]:
     """Return the gradients of the cases `data` (N, visible) beside M persistent chains, the negative cases, and the chains moved on.
 
@@ -189,16 +189,16 @@ def phases(
     visible, hidden = (rbm.weight.new_empty(3 * n, units.size) for units in (rbm.visible, rbm.hidden))
     visible[:n], model = data, visible[n : 2 * n]
     positive, negative = hidden[:n], hidden[n : 2 * n]
-    heard = rbm.hidden_input(data)
-    rbm.hidden.mean(heard, out=positive)
-    begin, change = _other_labels(rbm, data, heard, columns, rng)
+    total_input = rbm.hidden_input(data)
+    rbm.hidden.mean(total_input, out=positive)
+    begin, change = _other_labels(rbm, data, total_input, columns, rng)
     states = rbm.hidden.sample_from_mean(begin, rng)
     states[first:] = chains
     for _ in range(memory.gibbs_steps):
         rbm.visible_probs(states, out=model)
-        drawn = model if memory.sample_visible else model[first:]
-        drawn.copy_(rbm.visible.sample_from_mean(drawn.clone(), rng))
-        model[first:, columns] = one_hot(held, change.shape[1], model.dtype)
+        sampled = model if memory.sample_visible else model[first:]
+        sampled.copy_(rbm.visible.sample_from_mean(sampled.clone(), rng))
+        model[first:, columns] = one_hot(chain_labels, change.shape[1], model.dtype)
         states = rbm.sample_hidden(model, rng, probs=negative)
     missed = torch.sub(data.to(accumulation_dtype(data.dtype)), model)
     negative.neg_()
@@ -214,10 +214,10 @@ def phases(
     return gradients, model, states[first:]
 
 
-def _other_labels(rbm: RBM, data: Tensor, heard: Tensor, columns: slice, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+def _other_labels(rbm: RBM, data: Tensor, total_input: Tensor, columns: slice, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return E[h | x, y'] (N, hidden), in place of the hidden units' input `heard`, for y' drawn from p(y | x); and y - y', (N, labels)."""
     weight = rbm.weight[columns]
-    heard.addmm_(data[:, columns], weight, alpha=-1.0)
-    drawn = sample_categorical(torch.softmax(rbm.group_scores(heard, columns), 1), rng)
-    heard += weight[drawn]
-    return rbm.hidden.mean(heard, out=heard), data[:, columns] - one_hot(drawn, len(weight), data.dtype)
+    total_input.addmm_(data[:, columns], weight, alpha=-1.0)
+    sampled = sample_categorical(torch.softmax(rbm.group_scores(total_input, columns), 1), rng)
+    total_input += weight[sampled]
+    return rbm.hidden.mean(total_input, out=total_input), data[:, columns] - one_hot(sampled, len(weight), data.dtype)

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from wakesleep.foundation import renamed
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_fields
 
@@ -19,29 +20,30 @@ def require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def straight_line(first: float, last: float, epoch: int, passes: int) -> float:
-    """Return the rate of pass `epoch` (from 0) on the straight line from `first` in the first of `passes` to `last` in the last."""
-    return first + (last - first) * (epoch / max(passes - 1, 1))
+def linear_schedule(first: float, last: float, epoch: int, epochs: int) -> float:
+    """Return the rate of epoch `epoch` (from 0) on the straight line from `first` in the first of `epochs` to `last` in the last."""
+    return first + (last - first) * (epoch / max(epochs - 1, 1))
 
 
+@renamed.fields(passes="epochs", initial_momentum_passes="initial_momentum_epochs", rate="learning_rate_at")
 @dataclass(frozen=True)
 class CDConfig:
     """How one RBM learns. Defaults: Hinton's MATLAB code and practical guide (2010), where a reason does not say otherwise."""
 
-    passes: int = 30
-    """Passes over the cases; 30 a layer in Hinton, Osindero & Teh (2006)."""
+    epochs: int = 30
+    """Epochs over the cases; 30 a layer in Hinton, Osindero & Teh (2006)."""
     batch_size: int = 100
     """Cases in a minibatch: ten of each of ten classes."""
     learning_rate: float = 0.1
-    """Rate in the first pass; right for pixels in [0, 1] and binary hidden units."""
+    """Rate in the first epoch; right for pixels in [0, 1] and binary hidden units."""
     final_learning_rate: float = 0.1
-    """Rate in the last pass, reached in a straight line: a falling rate averages the noise of sampling away."""
+    """Rate in the last epoch, reached in a straight line: a falling rate averages the noise of sampling away."""
     momentum: float = 0.9
     """Momentum once learning has settled."""
     initial_momentum: float = 0.5
-    """Momentum of the first passes, while the weights still make large moves."""
-    initial_momentum_passes: int = 5
-    """How many passes use the initial momentum."""
+    """Momentum of the first epochs, while the weights still make large moves."""
+    initial_momentum_epochs: int = 5
+    """How many epochs use the initial momentum."""
     weight_decay: float = 2e-4
     """L2 penalty, on weights only: it keeps hidden units from getting stuck."""
     gibbs_steps: int = 1
@@ -56,10 +58,10 @@ class CDConfig:
     """Sample reconstructed visible units instead of using their probabilities; needed where a distribution is claimed."""
     label_first: bool = True
     """Begin the negative phase by drawing the label from p(label | the other visible units), the hidden units summed out: the same
-    model and an exact Gibbs step, but the hidden units can no longer whisper the right label to their own reconstruction."""
+    model and an exact Gibbs step, but the hidden units can no longer leak the label to their own reconstruction."""
     centred: bool = False
     """Measure both layers from their running means, which takes the common part out of the weights' gradient: a better density model for
-    the same passes (Montavon & Muller 2012). The model itself is the same."""
+    the same epochs (Montavon & Muller 2012). The model itself is the same."""
     sparsity_target: float = 0.1
     """Wanted mean activity of a hidden unit; only used with a sparsity cost."""
     sparsity_cost: float = 0.0
@@ -67,7 +69,7 @@ class CDConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
+        require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
         require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1")
         require(0 < self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected a number above 0")
@@ -83,31 +85,32 @@ class CDConfig:
         require(0 < self.sparsity_target < 1, f"sparsity_target = {self.sparsity_target}: expected a number in (0, 1)")
         require(self.sparsity_cost >= 0, f"sparsity_cost = {self.sparsity_cost}: expected 0 or more")
 
-    def rate(self, epoch: int) -> float:
-        """Return the learning rate of pass `epoch` (from 0)."""
-        return straight_line(self.learning_rate, self.final_learning_rate, epoch, self.passes)
+    def learning_rate_at(self, epoch: int) -> float:
+        """Return the learning rate of epoch `epoch` (from 0)."""
+        return linear_schedule(self.learning_rate, self.final_learning_rate, epoch, self.epochs)
 
     def momentum_at(self, epoch: int) -> float:
-        """Return the momentum of pass `epoch` (from 0)."""
-        return self.initial_momentum if epoch < self.initial_momentum_passes else self.momentum
+        """Return the momentum of epoch `epoch` (from 0)."""
+        return self.initial_momentum if epoch < self.initial_momentum_epochs else self.momentum
 
 
+@renamed.fields(passes="epochs")
 @dataclass(frozen=True)
 class ChainsConfig:
-    """How a memory learns in its last passes. What is not said here is as in its CDConfig: batch, momentum, decay, Gibbs steps."""
+    """How a memory learns in its last epochs. What is not said here is as in its CDConfig: batch, momentum, decay, Gibbs steps."""
 
     share: float = 1 / 3
-    """Share of the memory's passes that have chains, the last ones: of ten such passes on MNIST dreams need two, and recognition five.
+    """Share of the memory's epochs that have chains, the last ones: of ten such epochs on MNIST dreams need two, and recognition five.
     0: none."""
     learning_rate: float = 0.01
-    """Rate in the first of these passes. A case whose label is drawn wrong weighs `label_weight` / batch size: minibatches of 100 bear 0.03,
+    """Rate in the first of these epochs. A case whose label is drawn wrong weighs `label_weight` / batch size: minibatches of 100 bear 0.03,
     of 20 at times not."""
     final_learning_rate: float = 0.001
-    """Rate in the last pass, reached in a straight line: chains that persist are noisy, and follow weights that move slowly."""
+    """Rate in the last epoch, reached in a straight line: chains that persist are noisy, and follow weights that move slowly."""
     persistent: float = 0.3
     """Share of the negative cases that go on from the chains; the others are contrastive divergence, which keeps recognition good."""
     pool: int = 5
-    """Persistent chains kept for each that moves in an update; they take turns. With 30 each goes too few steps in ten passes: of MNIST's
+    """Persistent chains kept for each that moves in an update; they take turns. With 30 each goes too few steps in ten epochs: of MNIST's
     dreams after 1,000 steps 92 % carry their label instead of 98."""
     restart: float = 0.003
     """Chance, at each move, that a chain starts again from random hidden states: dreams start there, so what lies on the way from there
@@ -116,22 +119,22 @@ class ChainsConfig:
     """Weight of the gradient of log p(label | the other visible units). It is zero for a case whose drawn label is right, so nearly all
     are. With 0 the chains double the memory's errors on MNIST."""
     average: float = 1.0
-    """Length in passes of the running mean of the weights, which is the model; 0: no mean."""
+    """Length in epochs of the running mean of the weights, which is the model; 0: no mean."""
 
     def __post_init__(self) -> None:
         check_fields(self)
-        require(0 <= self.share <= 1, f"share = {self.share}: expected a share of the passes in [0, 1]")
+        require(0 <= self.share <= 1, f"share = {self.share}: expected a share of the epochs in [0, 1]")
         require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.03")
         require(0 < self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected a number above 0")
         require(0 < self.persistent <= 1, f"persistent = {self.persistent}: expected a share of the negative cases above 0 and up to 1")
         require(self.pool >= 1, f"pool = {self.pool}: expected at least 1")
         require(0 <= self.restart <= 1, f"restart = {self.restart}: expected a chance in [0, 1]")
         require(0 <= self.label_weight < math.inf, f"label_weight = {self.label_weight}: expected 0 or more")
-        require(0 <= self.average < math.inf, f"average = {self.average}: expected a number of passes, 0 for none")
+        require(0 <= self.average < math.inf, f"average = {self.average}: expected a number of epochs, 0 for none")
 
-    def passes(self, memory: CDConfig) -> int:
-        """Return how many of the memory's passes have chains; none where it is persistent, centred or sparse from the start."""
-        return 0 if memory.persistent or memory.centred or memory.sparsity_cost else round(self.share * memory.passes)
+    def epochs(self, memory: CDConfig) -> int:
+        """Return how many of the memory's epochs have chains; none where it is persistent, centred or sparse from the start."""
+        return 0 if memory.persistent or memory.centred or memory.sparsity_cost else round(self.share * memory.epochs)
 
     def count(self, memory: CDConfig) -> int:
         """Return how many negative cases of a minibatch are chains, at least one."""
@@ -147,32 +150,33 @@ class GreedyConfig:
     memory: CDConfig = field(default_factory=CDConfig)
     """How the associative memory learns; it carries the labels, so it is worth more care."""
     chains: ChainsConfig = field(default_factory=ChainsConfig)
-    """How its last passes learn, with persistent chains that hold labels, so that it dreams of what a label means.
+    """How its last epochs learn, with persistent chains that hold labels, so that it dreams of what a label means.
     Contrastive divergence alone leaves a memory that recognises but dreams of one blob whatever the label."""
 
     def __post_init__(self) -> None:
         check_fields(self)
 
 
+@renamed.fields(passes="epochs", rate="learning_rate_at")
 @dataclass(frozen=True)
 class UpDownConfig:
     """How the whole net learns, once its layers are pretrained."""
 
-    passes: int = 60
-    """Passes over the cases; 300 in 2006. A running mean of the weights and a falling rate do much of what long training does."""
+    epochs: int = 60
+    """Epochs over the cases; 300 in 2006. A running mean of the weights and a falling rate do much of what long training does."""
     batch_size: int = 100
     """Cases in a minibatch."""
     learning_rate: float = 0.01
-    """Rate of the first pass, for directed layers and memory alike; the published rates are not known. Higher ones undo what the greedy stage
+    """Rate of the first epoch, for directed layers and memory alike; the published rates are not known. Higher ones undo what the greedy stage
     learned before they mend the memory's dreams."""
     final_learning_rate: float = 0.0001
-    """Rate of the last pass, reached in a straight line."""
+    """Rate of the last epoch, reached in a straight line."""
     momentum: float = 0.9
     """Momentum of all weights."""
     weight_decay: float = 2e-4
     """L2 penalty on the memory's weights; directed layers have none, for their delta rules do not run away."""
     gibbs_steps: tuple[int, ...] = (3, 3, 5)
-    """K, the Gibbs steps of the memory, in equal shares of the passes; 3, 6, 10 for a hundred passes each in 2006. Chains that persist need
+    """K, the Gibbs steps of the memory, in equal shares of the epochs; 3, 6, 10 for a hundred epochs each in 2006. Chains that persist need
     fewer."""
     sample_labels: bool = False
     """Draw the label in each Gibbs step instead of using its probabilities. The published listing uses probabilities, which is quieter but
@@ -193,11 +197,11 @@ class UpDownConfig:
     from there must be unlearned too."""
 
     average: float = 1.0
-    """Length in passes of the running mean of the weights, which is the model: chains that persist make the last steps noisy. 0: no mean."""
+    """Length in epochs of the running mean of the weights, which is the model: chains that persist make the last steps noisy. 0: no mean."""
 
     def __post_init__(self) -> None:
         check_fields(self)
-        require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
+        require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
         require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.02")
         require(0 < self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected a number above 0")
@@ -205,26 +209,26 @@ class UpDownConfig:
         require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
         require(0 <= self.persistent <= 1, f"persistent = {self.persistent}: expected a share in [0, 1]")
         require(self.chain_pool >= 1, f"chain_pool = {self.chain_pool}: expected at least 1")
-        require(0 <= self.average < math.inf, f"average = {self.average}: expected a number of passes, 0 for none")
+        require(0 <= self.average < math.inf, f"average = {self.average}: expected a number of epochs, 0 for none")
         require(0 <= self.restart <= 1, f"restart = {self.restart}: expected a chance in [0, 1]")
         steps = self.gibbs_steps
-        require(len(steps) > 0 and min(steps) >= 1, f"gibbs_steps = {steps}: expected K >= 1 in each share of the passes, e.g. (3, 6, 10)")
+        require(len(steps) > 0 and min(steps) >= 1, f"gibbs_steps = {steps}: expected K >= 1 in each share of the epochs, e.g. (3, 6, 10)")
 
-    def rate(self, epoch: int) -> float:
-        """Return the learning rate of pass `epoch` (from 0)."""
-        return straight_line(self.learning_rate, self.final_learning_rate, epoch, self.passes)
+    def learning_rate_at(self, epoch: int) -> float:
+        """Return the learning rate of epoch `epoch` (from 0)."""
+        return linear_schedule(self.learning_rate, self.final_learning_rate, epoch, self.epochs)
 
     def steps_at(self, epoch: int) -> int:
-        """Return K in pass `epoch` (from 0)."""
-        return self.gibbs_steps[min(epoch * len(self.gibbs_steps) // max(self.passes, 1), len(self.gibbs_steps) - 1)]
+        """Return K in epoch `epoch` (from 0)."""
+        return self.gibbs_steps[min(epoch * len(self.gibbs_steps) // max(self.epochs, 1), len(self.gibbs_steps) - 1)]
 
 
 @dataclass(frozen=True)
 class HybridConfig:
     """How the two aims are joined."""
 
-    updown: UpDownConfig = field(default_factory=lambda: UpDownConfig(passes=30, gibbs_steps=(3,)))
-    """Contrastive wake-sleep: passes, rates, Gibbs steps."""
+    updown: UpDownConfig = field(default_factory=lambda: UpDownConfig(epochs=30, gibbs_steps=(3,)))
+    """Contrastive wake-sleep: epochs, rates, Gibbs steps."""
     weight: float = 20.0
     """What a nat of log p(label | image) counts against a nat of the generative model: the rates that suit contrastive wake-sleep are some
     twenty times too small for backpropagation."""
@@ -238,37 +242,38 @@ class HybridConfig:
         require(0 <= self.weight < math.inf, f"weight = {self.weight}: expected 0 (contrastive wake-sleep alone) or more, e.g. 10")
 
 
+@renamed.fields(passes="epochs", cg_top_passes="cg_top_epochs", rate="learning_rate_at")
 @dataclass(frozen=True)
 class BackpropConfig:
     """How the feed-forward net is fine-tuned."""
 
-    passes: int = 30
-    """Passes over the labelled cases."""
+    epochs: int = 30
+    """Epochs over the labelled cases."""
     method: Literal["sgd", "cg"] = "sgd"
     """Stochastic gradient descent, or conjugate gradient as in the 2006 code (slower; no rate to choose)."""
     batch_size: int = 100
     """Cases in a minibatch of SGD."""
     learning_rate: float = 0.2
-    """Rate of SGD in the first pass: large steps find flatter places; 0.02 ended with a third more validation errors on MNIST."""
+    """Rate of SGD in the first epoch: large steps find flatter places; 0.02 ended with a third more validation errors on MNIST."""
     final_learning_rate: float = 0.001
-    """Rate of SGD in the last pass, reached in a straight line: the last passes average, they do not wander."""
+    """Rate of SGD in the last epoch, reached in a straight line: the last epochs average, they do not wander."""
     momentum: float = 0.9
     """Momentum of SGD."""
     weight_decay: float = 0.0
     """L2 penalty on weights; the 2006 code has none."""
     sample_pixels: bool = True
-    """SGD sees each pixel as a binary state drawn anew with its intensity as probability, as the generative model means it: each pass shows
+    """SGD sees each pixel as a binary state drawn anew with its intensity as probability, as the generative model means it: each epoch shows
     other pictures, so the net overfits less. Conjugate gradient and recognition see intensities."""
     cg_batch_size: int = 1000
     """Cases in a minibatch of conjugate gradient: large, because a line search trusts its gradient."""
     cg_line_searches: int = 3
     """Line searches a minibatch of conjugate gradient."""
-    cg_top_passes: int = 5
-    """First passes of conjugate gradient in which only the label layer moves, so that its noise does not spoil the features."""
+    cg_top_epochs: int = 5
+    """First epochs of conjugate gradient in which only the label layer moves, so that its noise does not spoil the features."""
 
     def __post_init__(self) -> None:
         check_fields(self)
-        require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
+        require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
         require(self.method in ("sgd", "cg"), f"method = {self.method!r}: expected 'sgd' or 'cg'")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
         require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1")
@@ -277,8 +282,8 @@ class BackpropConfig:
         require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
         require(self.cg_batch_size >= 1, f"cg_batch_size = {self.cg_batch_size}: expected at least 1")
         require(self.cg_line_searches >= 1, f"cg_line_searches = {self.cg_line_searches}: expected at least 1")
-        require(self.cg_top_passes >= 0, f"cg_top_passes = {self.cg_top_passes}: expected 0 or more")
+        require(self.cg_top_epochs >= 0, f"cg_top_epochs = {self.cg_top_epochs}: expected 0 or more")
 
-    def rate(self, epoch: int) -> float:
-        """Return the learning rate of pass `epoch` (from 0)."""
-        return straight_line(self.learning_rate, self.final_learning_rate, epoch, self.passes)
+    def learning_rate_at(self, epoch: int) -> float:
+        """Return the learning rate of epoch `epoch` (from 0)."""
+        return linear_schedule(self.learning_rate, self.final_learning_rate, epoch, self.epochs)

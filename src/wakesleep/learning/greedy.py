@@ -18,12 +18,12 @@ from wakesleep.learning import cd, chains, inputs
 from wakesleep.learning.cd import CDState
 from wakesleep.learning.chains import MemoryState
 from wakesleep.learning.configs import GreedyConfig as GreedyConfig
-from wakesleep.learning.records import Pass
+from wakesleep.learning.records import EpochResult
 from wakesleep.learning.state import State
-from wakesleep.model.dbn import DBN
-from wakesleep.model.rbm import RBM
-from wakesleep.sources import cases as rows
-from wakesleep.sources.cases import UNLABELLED
+from wakesleep.models.dbn import DBN
+from wakesleep.models.rbm import RBM
+from wakesleep.sources import arrays
+from wakesleep.sources.arrays import UNLABELLED
 from wakesleep.sources.minibatches import Resident, Source, Streamed
 from wakesleep.sources.shards import Shards
 
@@ -34,7 +34,7 @@ def features(dbn: DBN, images: Tensor, layers: int) -> Tensor:
         return images
     below = torch.empty(len(images), dbn.sizes[layers], device=images.device)
     start = 0
-    for chunk in rows.chunks(images):
+    for chunk in arrays.chunks(images):
         for layer in dbn.recognition[:layers]:
             chunk = layer.probs(chunk)
         below[start : start + len(chunk)] = chunk
@@ -53,8 +53,8 @@ def memory_cases(dbn: DBN, images: Tensor, labels: Tensor | None) -> Tensor:
         return below
     if labels is None:
         raise DataError(f"the memory holds {dbn.labels} labels but the cases came without any; give labels, or build DBN(..., labels=0)")
-    labels = rows.as_labels(labels, len(images), dbn.labels)
-    return torch.cat([rows.as_probs(below), one_hot(labels, dbn.labels).to(torch.float32)], 1)
+    labels = arrays.as_labels(labels, len(images), dbn.labels)
+    return torch.cat([arrays.as_probs(below), one_hot(labels, dbn.labels).to(torch.float32)], 1)
 
 
 @dataclass
@@ -76,7 +76,7 @@ def epochs(
     state: GreedyState | Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
     checked: bool = False,
-) -> Iterator[Pass]:
+) -> Iterator[EpochResult]:
     """Pretrain `dbn` on `images` (N, pixels) and, where it has a label group, `labels` (N,), from the pixels up, in place.
 
     Directed layers learn from all cases; a memory with labels from those whose label is known, not UNLABELLED.
@@ -86,10 +86,10 @@ def epochs(
     the layers below make of a case is computed again in each epoch: a product a layer more, against Gibbs steps of three to five.
 
     Yields:
-        A `Pass` after each pass of each layer, its stage "layer 1", "layer 2", ... or "memory". Its state goes on where it was.
+        A `EpochResult` after each epoch of each layer, its stage "layer 1", "layer 2", ... or "memory". Its state goes on where it was.
 
     Raises:
-        DataError: cases, labels or weights that do not fit, or a label group without labels; before the first pass where they are not shards.
+        DataError: cases, labels or weights that do not fit, or a label group without labels; before the first epoch where they are not shards.
         DivergedError: NaN or infinite weights.
     """
     if not isinstance(images, Shards):
@@ -114,7 +114,7 @@ def _source(
 
     def prepare(images: Tensor, labels: Tensor | None, weights: Tensor | None = None) -> Resident:
         nonlocal fresh
-        rbm, cases = work(dbn, images, labels, weights, layer)
+        rbm, cases = layer_and_source(dbn, images, labels, weights, layer)
         if fresh:
             _init_visible_bias(rbm, cases)
             fresh = False
@@ -137,22 +137,22 @@ def memory_epochs(
     rng: torch.Generator,
     state: MemoryState | Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
-) -> Iterator[Pass]:
+) -> Iterator[EpochResult]:
     """Train the memory, in place: CD, then, where it holds labels, `chains.learn`, as `config` says."""
-    alone = config.memory.passes - (chained_passes(config) if memory.visible.one_hot_columns else 0)
+    alone = config.memory.epochs - (chained_epochs(config) if memory.visible.one_hot_columns else 0)
     now: CDState | None = MemoryState.read(state)
     if now is None or now.epoch < alone:
         for record in cd.learn(memory, source, config.memory, rng, now, "memory", dtype, epochs=alone):
             now = record.state
             yield record
-    if alone < config.memory.passes:
-        now = cd.start(memory, config.memory, rng) if now is None else now
+    if alone < config.memory.epochs:
+        now = cd.init_state(memory, config.memory, rng) if now is None else now
         yield from chains.learn(memory, source, config=config.chains, memory=config.memory, rng=rng, state=now, dtype=dtype)
 
 
-def chained_passes(config: GreedyConfig) -> int:
-    """Return how many passes of a memory that holds labels have persistent chains."""
-    return config.chains.passes(config.memory)
+def chained_epochs(config: GreedyConfig) -> int:
+    """Return how many epochs of a memory that holds labels have persistent chains."""
+    return config.chains.epochs(config.memory)
 
 
 def chunk(
@@ -168,10 +168,10 @@ def chunk(
     dtype: torch.dtype | None = None,
     checked: bool = False,
 ) -> dict[int, CDState]:
-    """Give each of `layers` (by default all, from the pixels up) one pass over a chunk of a set that is too large to hold, in place.
+    """Give each of `layers` (by default all, from the pixels up) one epoch over a chunk of a set that is too large to hold, in place.
 
     The layers below a layer are taken as they are now. Hand the states, by layer, that come back to the next call: momentum and chains live on.
-    Rate and momentum are those of a first pass, and the memory learns as in its first passes, without `config.chains`, for nobody knows which
+    Rate and momentum are those of a first epoch, and the memory learns as in its first epochs, without `config.chains`, for nobody knows which
     chunk is the last; chunks of a torch DataLoader do well.
 
     Raises:
@@ -183,8 +183,8 @@ def chunk(
     images, labels, weights = fit(dbn, images, labels, weights, rng=rng, checked=checked)
     states = {} if states is None else dict(states)
     for layer in layers:
-        rbm, cases = work(dbn, images, labels, weights, layer)
-        each = replace(config.memory if layer == dbn.depth - 1 else config.layer, passes=1)
+        rbm, cases = layer_and_source(dbn, images, labels, weights, layer)
+        each = replace(config.memory if layer == dbn.depth - 1 else config.layer, epochs=1)
         before = states.get(layer)
         if before is None:
             _init_visible_bias(rbm, cases)
@@ -194,7 +194,7 @@ def chunk(
     return states
 
 
-def work(dbn: DBN, images: Tensor, labels: Tensor | None, weights: Tensor | None, layer: int) -> tuple[RBM, Resident]:
+def layer_and_source(dbn: DBN, images: Tensor, labels: Tensor | None, weights: Tensor | None, layer: int) -> tuple[RBM, Resident]:
     """Return the RBM of `layer` and its cases: images seen through the layers below, for the memory those with a label, beside it."""
     if layer == dbn.depth - 1 and dbn.labels and labels is not None and bool((labels == UNLABELLED).any()):
         known = labels != UNLABELLED
@@ -210,5 +210,5 @@ def _init_visible_bias(rbm: RBM, source: Resident) -> None:
     assert isinstance(cases, Tensor)
     if weights is not None:
         shares = (weights * (len(weights) / weights.sum())).to(cases.device, torch.float32)
-        cases = rows.as_probs(cases) * shares[:, None]
+        cases = arrays.as_probs(cases) * shares[:, None]
     cd.init_visible_bias(rbm, cases)

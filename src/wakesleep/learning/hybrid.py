@@ -21,9 +21,9 @@ from wakesleep.foundation.errors import DataError
 from wakesleep.learning import inputs, up_down
 from wakesleep.learning.configs import HybridConfig as HybridConfig
 from wakesleep.learning.momentum import Gradients, weighted_sum
-from wakesleep.learning.records import Pass
+from wakesleep.learning.records import EpochResult
 from wakesleep.learning.up_down import UNLABELLED, UpDownState
-from wakesleep.model.dbn import DBN
+from wakesleep.models.dbn import DBN
 from wakesleep.sources.minibatches import Resident
 from wakesleep.units import Bernoulli
 
@@ -36,7 +36,7 @@ def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Gradients,
 
         d log p(t) / dx_j = sum_y (1[y = t] - p_y) sigm(x_j + L_yj)     d log p(t) / dL_yj = (1[y = t] - p_y) sigm(x_j + L_yj)
     """
-    memory, pen, n = dbn.memory, dbn.sizes[-2], len(images)
+    memory, penultimate, n = dbn.memory, dbn.sizes[-2], len(images)
     layers = dbn.up(images)
     total_input = dbn.top_input(layers[-1])
     log_probs = torch.log_softmax(memory.group_scores(total_input, dbn.label_columns), 1)
@@ -51,18 +51,18 @@ def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Gradients,
     delta = torch.zeros_like(total_input)
     weight_gradient = torch.empty_like(memory.weight, dtype=missing.dtype)
     on = torch.empty_like(total_input)
-    for label, row in enumerate(memory.weight[pen:].to(missing.dtype)):
+    for label, row in enumerate(memory.weight[penultimate:].to(missing.dtype)):
         torch.sigmoid(torch.add(total_input, row, out=on), out=on)
         delta.addcmul_(on, missing[:, label : label + 1])
-        torch.mv(on.t(), missing[:, label] / n, out=weight_gradient[pen + label])
+        torch.mv(on.t(), missing[:, label] / n, out=weight_gradient[penultimate + label])
     visible_gradient = torch.zeros_like(memory.visible_bias, dtype=missing.dtype)
-    visible_gradient[pen:] = missing.mean(0)
+    visible_gradient[penultimate:] = missing.mean(0)
 
     gradients: Gradients = {"memory.hidden_bias": [Dense(delta.mean(0), 1.0)], "memory.visible_bias": [Dense(visible_gradient, 1.0)]}
     delta = delta.to(memory.weight.dtype)
-    torch.div(layers[-1].t() @ delta, n, out=weight_gradient[:pen])
+    torch.div(layers[-1].t() @ delta, n, out=weight_gradient[:penultimate])
     gradients["memory.weight"] = [Dense(weight_gradient, 1.0)]
-    delta = delta @ memory.weight[:pen].t()
+    delta = delta @ memory.weight[:penultimate].t()
     for depth in range(len(dbn.recognition) - 1, -1, -1):
         delta = delta * layers[depth + 1] * (1 - layers[depth + 1])
         gradients[f"recognition.{depth}.weight"] = [Product(layers[depth], delta, 1 / n)]
@@ -95,8 +95,8 @@ class Hybrid(up_down.UpDown):
             self.update(generative)
             generative = {}
         seen = self.pixels.sample_from_mean(images, self.rng) if self.hybrid.sample_pixels else images
-        told, log_probs = discriminative(self.copy, seen, labels)
-        self.update(weighted_sum((generative, 1.0), (told, self.hybrid.weight)))
+        label_gradients, log_probs = discriminative(self.copy, seen, labels)
+        self.update(weighted_sum((generative, 1.0), (label_gradients, self.hybrid.weight)))
         self.loss += torch.nn.functional.nll_loss(log_probs, labels, ignore_index=UNLABELLED, reduction="sum")
         self.errors += ((log_probs.argmax(1) != labels) & (labels != UNLABELLED)).sum()
         self.labelled += (labels != UNLABELLED).sum()
@@ -108,7 +108,7 @@ class Hybrid(up_down.UpDown):
             "cross_entropy": float(self.loss) / labelled,
             "train_error_percent": 100 * float(self.errors) / labelled,
             "gibbs_steps": float(self.config.steps_at(self.epoch)),
-            "learning_rate": self.config.rate(self.epoch),
+            "learning_rate": self.config.learning_rate_at(self.epoch),
         }
 
 
@@ -124,14 +124,14 @@ def epochs(
     stage: str = "hybrid",
     dtype: torch.dtype | None = None,
     checked: bool = False,
-) -> Iterator[Pass]:
+) -> Iterator[EpochResult]:
     """Fine-tune `dbn` both ways on `images` (N, pixels) and labels (N,), UNLABELLED where unknown, in place; its weights are untied.
 
     `weights` (N,) say how often each case is shown, relative to the others. `dtype` is the precision of products, and
     `checked` says that the cases were looked at already, as in `cd.epochs`.
 
     Yields:
-        Pass, with metrics `cross_entropy` (nats a labelled case, mean over the pass as it went), `train_error_percent` (likewise),
+        EpochResult, with metrics `cross_entropy` (nats a labelled case, mean over the epoch as it went), `train_error_percent` (likewise),
         `gibbs_steps` and `learning_rate`.
 
     Raises:
@@ -142,5 +142,5 @@ def epochs(
     if known is None or not bool((known != UNLABELLED).any()):
         raise DataError("the hybrid learns from labels too, and none of these cases has one; give labels, or use contrastive wake-sleep")
     dbn.untie()
-    algorithm = Hybrid(dbn, config, UpDownState.read(state) or up_down.start(dbn, config.updown, rng, dtype), rng, dtype)
+    algorithm = Hybrid(dbn, config, UpDownState.read(state) or up_down.init_state(dbn, config.updown, rng, dtype), rng, dtype)
     yield from up_down.run(algorithm, images, known, weights, stage)

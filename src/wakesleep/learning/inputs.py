@@ -1,4 +1,4 @@
-"""What every loop asks of its cases, labels and weights, once, before its first pass."""
+"""What every loop asks of its cases, labels and weights, once, before its first epoch."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from wakesleep.compute import distributed
 from wakesleep.foundation.errors import DataError
-from wakesleep.model.dbn import DBN
-from wakesleep.sources import cases as rows
-from wakesleep.sources.cases import UNLABELLED
+from wakesleep.models.dbn import DBN
+from wakesleep.sources import arrays
+from wakesleep.sources.arrays import UNLABELLED
 
 
 def for_net(
@@ -25,10 +25,10 @@ def for_net(
         DataError: cases, labels or weights that do not fit; labels the memory does not hold.
     """
     if not checked:
-        images = rows.as_cases(images, dbn.sizes[0], dbn.memory.weight, rng=rng)
-        weights = rows.as_weights(weights, len(images))
+        images = arrays.as_cases(images, dbn.sizes[0], dbn.memory.weight, rng=rng)
+        weights = arrays.as_weights(weights, len(images))
     if labels is not None:
-        labels = rows.as_labels(labels, len(images), dbn.labels or None, lowest=UNLABELLED).to(dbn.memory.weight.device)
+        labels = arrays.as_labels(labels, len(images), dbn.labels or None, lowest=UNLABELLED).to(dbn.memory.weight.device)
     return images, labels, weights
 
 
@@ -68,7 +68,7 @@ def for_stack(
 def for_feed_forward(net: nn.Sequential, images: Any, *, rng: torch.Generator | None = None, checked: bool = False) -> Any:
     """Return images (N, inputs) once they are seen to fit a feed-forward net; with `checked` they were looked at already."""
     first = next(layer for layer in net if isinstance(layer, nn.Linear))
-    return images if checked else rows.as_cases(images, first.in_features, first.weight, rng=rng)
+    return images if checked else arrays.as_cases(images, first.in_features, first.weight, rng=rng)
 
 
 def outputs(net: nn.Sequential) -> int:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.compute import ops
-from wakesleep.learning.records import Pass, check_finite
+from wakesleep.learning.records import EpochResult, check_finite
 from wakesleep.learning.state import EVERY, RunningMean
 from wakesleep.sources.minibatches import Source
 
@@ -59,7 +59,7 @@ def run(
     mean_epochs: float = 0.0,
     mean_every: int = EVERY,
     replays: bool = True,
-) -> Iterator[Pass]:
+) -> Iterator[EpochResult]:
     """Do what is left of `epochs`, yielding a record after each; between epochs the net holds the running mean, where there is one.
 
     Args:
@@ -103,4 +103,4 @@ def run(
             mean.swap(net)
         metrics = algorithm.end_epoch(seen)
         algorithm.state = replace(algorithm.state, epoch=epoch + 1)
-        yield Pass(stage, epoch + 1, epochs, seen, metrics, algorithm.state)
+        yield EpochResult(stage, epoch + 1, epochs, seen, metrics, algorithm.state)

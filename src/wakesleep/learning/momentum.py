@@ -73,7 +73,7 @@ def mean_over_ranks(net: nn.Module, gradients: Gradients) -> Gradients:
         for (name, parameter), piece in zip(parameters.items(), torch.split(flat, sizes), strict=True):
             ops.of(parameter).sum_terms(gradients[name], piece.view_as(parameter))
 
-    mean = torch.split(distributed.average_written(sum(sizes), next(iter(parameters.values())), write), sizes)
+    mean = torch.split(distributed.all_reduce_mean_written(sum(sizes), next(iter(parameters.values())), write), sizes)
     return {name: [Dense(piece.view_as(parameter), 1.0)] for (name, parameter), piece in zip(parameters.items(), mean, strict=True)}
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from wakesleep.foundation import renamed
 from wakesleep.foundation.errors import DivergedError
 
 
-class Pass(NamedTuple):
+class EpochResult(NamedTuple):
     """One epoch, as a loop yields it."""
 
     stage: str
@@ -35,7 +36,7 @@ def check_finite(parameters: Mapping[str, Tensor], rate: float) -> None:
         if not bool(parameter.sum().isfinite()):
             raise DivergedError(
                 f"the {name} went to NaN or infinity; the learning rate ({rate:g}) is too high for these data. "
-                "Try a third of it, and see that the cases lie in [0, 1]; the last saved pass is still good"
+                "Try a third of it, and see that the cases lie in [0, 1]; the last saved epoch is still good"
             )
 
 
@@ -43,7 +44,7 @@ OptimizerState = dict[str, dict[str, Any]]
 """What an optimizer of PyTorch's knows of each parameter, by its name."""
 
 
-def restore(optimizer: torch.optim.Optimizer, net: nn.Module, state: OptimizerState) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, net: nn.Module, state: OptimizerState) -> None:
     """Give an optimizer over `net` what `optimizer_state` returned; nothing is a fresh start."""
     for name, parameter in net.named_parameters():
         optimizer.state[parameter].update(state.get(name, {}))
@@ -52,3 +53,7 @@ def restore(optimizer: torch.optim.Optimizer, net: nn.Module, state: OptimizerSt
 def optimizer_state(optimizer: torch.optim.Optimizer, net: nn.Module) -> OptimizerState:
     """Return what an optimizer knows of each parameter of `net`."""
     return {name: dict(optimizer.state[parameter]) for name, parameter in net.named_parameters()}
+
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed.attributes(__name__, Pass="EpochResult")

@@ -1,6 +1,6 @@
 """Backpropagation that is held to more than its labels: what came after 2006 to keep a net from learning them by heart.
 
-Dropout and max-norm (Srivastava et al. 2014), a running mean of the weights, cases that are changed anew in every pass, and smoothness
+Dropout and max-norm (Srivastava et al. 2014), a running mean of the weights, cases that are changed anew in every epoch, and smoothness
 around cases without labels (virtual adversarial training: Miyato et al. 2018). The net is any feed-forward one of `backprop`: pretrained or
 not, so that what generating first is worth beside them can be measured.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,46 +18,48 @@ from torch.nn.functional import cross_entropy, log_softmax
 
 from wakesleep.compute import ops
 from wakesleep.compute.ops import accumulation_dtype
+from wakesleep.foundation import renamed
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_fields
 from wakesleep.learning import inputs, loop
-from wakesleep.learning.configs import require, straight_line
-from wakesleep.learning.records import OptimizerState, Pass, optimizer_state, restore
+from wakesleep.learning.configs import linear_schedule, require
+from wakesleep.learning.records import EpochResult, OptimizerState, optimizer_state, restore_optimizer
 from wakesleep.learning.state import EpochState, RunningMean
-from wakesleep.sources import cases as rows
+from wakesleep.sources import arrays
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 """What makes another picture of the same thing of each case: (N, pixels) -> (N, pixels)."""
 
 
+@renamed.fields(passes="epochs", mean_passes="mean_epochs", smooth_radius="vat_epsilon", rate="learning_rate_at")
 @dataclass(frozen=True)
 class RobustConfig:
     """How the net is fine-tuned against overfitting."""
 
-    passes: int = 100
-    """Passes over the labelled cases, or over those without labels where there are some."""
+    epochs: int = 100
+    """Epochs over the labelled cases, or over those without labels where there are some."""
     batch_size: int = 100
     """Cases in a minibatch; as many without labels beside them where there are some."""
     optimizer: Literal["sgd", "adam"] = "sgd"
     """Stochastic gradient descent with momentum, or Adam (whose first decay is `momentum`)."""
     learning_rate: float = 0.2
-    """Rate in the first pass."""
+    """Rate in the first epoch."""
     final_learning_rate: float = 0.001
-    """Rate in the last pass, reached in a straight line."""
+    """Rate in the last epoch, reached in a straight line."""
     momentum: float = 0.9
     """Momentum."""
     sample_pixels: bool = False
-    """Draw each pixel as a binary state with its intensity as probability, anew in every pass."""
+    """Draw each pixel as a binary state with its intensity as probability, anew in every epoch."""
     dropout_visible: float = 0.0
     """Share of the pixels that are left out of each case; what stays is scaled up, so that recognition needs no other weights."""
     dropout_hidden: float = 0.0
     """Share of the units of each hidden layer that are left out."""
     max_norm: float = 0.0
     """Length that the incoming weights of a unit may have at most; 0 lets them grow."""
-    mean_passes: float = 1.0
-    """How many passes the running mean of the weights looks back, all updates weighing alike until there are as many; between passes the net
+    mean_epochs: float = 1.0
+    """How many epochs the running mean of the weights looks back, all updates weighing alike until there are as many; between epochs the net
     holds the mean. 0 takes the weights themselves."""
-    smooth_radius: float = 0.0
+    vat_epsilon: float = 0.0
     """Euclidean distance in pixels' units around each case within which the answer should not change, in the direction where it changes
     most; 0 leaves this out."""
     smooth_weight: float = 1.0
@@ -65,7 +67,7 @@ class RobustConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
+        require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
         require(self.optimizer in ("sgd", "adam"), f"optimizer = {self.optimizer!r}: expected 'sgd' or 'adam'")
         require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1")
@@ -73,12 +75,12 @@ class RobustConfig:
         require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
         for name in ("dropout_visible", "dropout_hidden"):
             require(0 <= getattr(self, name) < 1, f"{name} = {getattr(self, name)}: expected a share in [0, 1)")
-        for name in ("max_norm", "mean_passes", "smooth_radius", "smooth_weight"):
+        for name in ("max_norm", "mean_epochs", "vat_epsilon", "smooth_weight"):
             require(0 <= getattr(self, name) < math.inf, f"{name} = {getattr(self, name)}: expected 0 or more")
 
-    def rate(self, epoch: int) -> float:
-        """Return the learning rate of pass `epoch` (from 0)."""
-        return straight_line(self.learning_rate, self.final_learning_rate, epoch, self.passes)
+    def learning_rate_at(self, epoch: int) -> float:
+        """Return the learning rate of epoch `epoch` (from 0)."""
+        return linear_schedule(self.learning_rate, self.final_learning_rate, epoch, self.epochs)
 
 
 MEAN_EVERY = 10
@@ -95,15 +97,15 @@ class RobustState(EpochState):
     """The running mean of the weights."""
 
 
-def start(net: nn.Module, config: RobustConfig) -> RobustState:
+def init_state(net: nn.Module, config: RobustConfig) -> RobustState:
     """Return the state before the first epoch: no velocity, and the mean where the weights are."""
-    return RobustState(mean=RunningMean.start(net) if config.mean_passes else None)
+    return RobustState(mean=RunningMean.start(net) if config.mean_epochs else None)
 
 
 class Pictures:
-    """Labelled cases and, where there are some, cases without labels beside them: a source for `loop.run`, one chunk a pass.
+    """Labelled cases and, where there are some, cases without labels beside them: a source for `loop.run`, one chunk an epoch.
 
-    A minibatch is (images, labels) or (images, labels, images without labels). A pass goes once through the larger set, and as often as it
+    A minibatch is (images, labels) or (images, labels, images without labels). An epoch goes once through the larger set, and as often as it
     takes through the smaller one; `augment` makes new pictures of each minibatch.
     """
 
@@ -114,7 +116,7 @@ class Pictures:
         self.augment, self.sample_pixels = augment, sample_pixels
 
     def __len__(self) -> int:
-        """How many cases a pass has."""
+        """How many cases an epoch has."""
         return max(len(self.images), 0 if self.unlabelled is None else len(self.unlabelled))
 
     def chunks(self, rng: torch.Generator) -> Iterator[Pictures]:
@@ -122,7 +124,7 @@ class Pictures:
         yield self
 
     def minibatches(self, size: int, rng: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
-        """Yield the minibatches of one pass."""
+        """Yield the minibatches of one epoch."""
         known = torch.split(self._order(self.labels, len(self.images), rng), size)
         if self.unlabelled is None:
             for index in known:
@@ -132,11 +134,11 @@ class Pictures:
             yield self._pictures(self.images, index, rng), self.labels[index], self._pictures(self.unlabelled, other, rng)
 
     def _order(self, labels: Tensor | None, n: int, rng: torch.Generator) -> Tensor:
-        """Return the case numbers of a pass: one random order of n cases after the other, each balanced by class."""
-        return torch.cat([rows.order(labels, n, rng) for _ in range(-(-len(self) // n))])[: len(self)]
+        """Return the case numbers of an epoch: one random order of n cases after the other, each balanced by class."""
+        return torch.cat([arrays.order(labels, n, rng) for _ in range(-(-len(self) // n))])[: len(self)]
 
     def _pictures(self, images: Tensor, index: Tensor, rng: torch.Generator) -> Tensor:
-        batch = rows.as_probs(images[index])
+        batch = arrays.as_probs(images[index])
         batch = batch if self.augment is None else self.augment(batch, rng)
         return torch.rand(batch.shape, generator=rng, device=batch.device).lt(batch).float() if self.sample_pixels else batch
 
@@ -152,16 +154,16 @@ class Robust(loop.Algorithm):
         self.sums = torch.zeros(4, device=next(net.parameters()).device)
         """Cross-entropy, smoothness, errors and cases."""
         self.optimizer = _optimizer(net, config)
-        restore(self.optimizer, net, state.optimizer)
+        restore_optimizer(self.optimizer, net, state.optimizer)
         self.epoch = 0
 
     def begin_epoch(self, epoch: int) -> tuple[float, ...]:
         """Return the rate of the epoch."""
         self.epoch = epoch
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.rate(epoch)
+            group["lr"] = self.config.learning_rate_at(epoch)
         self.sums.zero_()
-        return (self.config.rate(epoch),)
+        return (self.config.learning_rate_at(epoch),)
 
     def step(self, cases: Pictures, *batch: Tensor) -> None:
         """Descend the loss of a minibatch of `Pictures`."""
@@ -180,8 +182,12 @@ class Robust(loop.Algorithm):
         """Return the means of the epoch; the optimizer's numbers go into the state."""
         self.state.optimizer = optimizer_state(self.optimizer, self.net)
         loss, smooth, errors, seen = self.sums.tolist()
-        found = {"cross_entropy": loss / seen, "train_error_percent": 100 * errors / seen, "learning_rate": self.config.rate(self.epoch)}
-        return found | ({"smoothness": smooth / seen} if self.config.smooth_radius else {})
+        found = {
+            "cross_entropy": loss / seen,
+            "train_error_percent": 100 * errors / seen,
+            "learning_rate": self.config.learning_rate_at(self.epoch),
+        }
+        return found | ({"smoothness": smooth / seen} if self.config.vat_epsilon else {})
 
 
 def epochs(
@@ -197,16 +203,16 @@ def epochs(
     stage: str = "robust",
     dtype: torch.dtype | None = None,
     checked: bool = False,
-) -> Iterator[Pass]:
-    """Fine-tune `net` on `images` (N, pixels) with `labels` (N,), in place, yielding a record after each pass.
+) -> Iterator[EpochResult]:
+    """Fine-tune `net` on `images` (N, pixels) with `labels` (N,), in place, yielding a record after each epoch.
 
     The loss is the cross-entropy of the labelled cases + smooth_weight * smoothness of the cases of `unlabelled` (M, pixels), or of the
-    labelled ones where there are none. A pass goes once through the larger set, and as often as it takes through the smaller one.
+    labelled ones where there are none. An epoch goes once through the larger set, and as often as it takes through the smaller one.
     `change` makes new pictures of each minibatch; `dtype` is the precision of products, and `checked` says that the cases were looked at
     already, as in `cd.epochs`.
 
     Yields:
-        Pass, with metrics `cross_entropy` and `smoothness` (nats a case, means over the pass as it went), `train_error_percent`, and
+        EpochResult, with metrics `cross_entropy` and `smoothness` (nats a case, means over the epoch as it went), `train_error_percent`, and
         `learning_rate`.
 
     Raises:
@@ -215,20 +221,20 @@ def epochs(
         DivergedError: NaN or infinite weights.
     """
     images = inputs.for_feed_forward(net, images, rng=rng, checked=checked)
-    labels = rows.as_labels(labels, len(images), inputs.outputs(net)).to(images.device)
+    labels = arrays.as_labels(labels, len(images), inputs.outputs(net)).to(images.device)
     unlabelled = None if unlabelled is None else inputs.for_feed_forward(net, unlabelled, rng=rng, checked=checked)
-    if unlabelled is not None and not config.smooth_radius:
-        raise ConfigError("cases without labels came, and smooth_radius = 0 asks nothing of them; expected a radius, e.g. 2.0")
-    algorithm = Robust(net, config, RobustState.read(state) or start(net, config), rng, dtype)
+    if unlabelled is not None and not config.vat_epsilon:
+        raise ConfigError("cases without labels came, and vat_epsilon = 0 asks nothing of them; expected a radius, e.g. 2.0")
+    algorithm = Robust(net, config, RobustState.read(state) or init_state(net, config), rng, dtype)
     source = Pictures(images, labels, unlabelled, change, config.sample_pixels)
     yield from loop.run(
         algorithm,
         source,
-        epochs=config.passes,
+        epochs=config.epochs,
         batch_size=config.batch_size,
         rng=rng,
         stage=stage,
-        mean_epochs=config.mean_passes,
+        mean_epochs=config.mean_epochs,
         mean_every=MEAN_EVERY,
     )
 
@@ -244,11 +250,11 @@ def _optimizer(net: nn.Module, config: RobustConfig) -> torch.optim.Optimizer:
 
 def _losses(net: nn.Sequential, images: Tensor, labels: Tensor, others: Tensor | None, config: RobustConfig, rng: torch.Generator) -> Tensor:
     """Return the cross-entropy and the smoothness of a minibatch, nats a case, and its number of errors, (3,)."""
-    if not config.smooth_radius:
+    if not config.vat_epsilon:
         logits, smooth = to_float32(forward_with_dropout(net, images, config.dropout_visible, config.dropout_hidden, rng)), images.new_zeros(())
     else:
         free = images if others is None else others
-        answer, moved = adversarial(net, free, config.smooth_radius, rng)
+        answer, moved = adversarial(net, free, config.vat_epsilon, rng)
         logits = to_float32(forward_with_dropout(net, torch.cat([images, moved]), config.dropout_visible, config.dropout_hidden, rng))
         logits, there = logits[: len(images)], logits[len(images) :]
         smooth = divergence(answer, there)
@@ -283,7 +289,7 @@ def adversarial(net: nn.Sequential, images: Tensor, radius: float, rng: torch.Ge
     """Return log p(label | image) of `images` (N, pixels), and the images moved by `radius` where that changes it most, both without gradient.
 
     The direction is the gradient of KL(p(. | v) || p(. | v + probe * u)) by a random unit vector u: one step of the power method on its
-    Hessian (Miyato et al. 2018, section 3.3). `probe` is as large as it is because products may be coarse.
+    Hessian (Miyato et al. 2018, section 3.3). `probe` is as large as it is because products may be of low precision.
     """
     # not under no_grad: PyTorch before 2.10 would keep the weights that it casts there, which no gradient reaches, for later products
     answer = log_softmax(to_float32(net(images).detach()), 1)
@@ -303,3 +309,7 @@ def to_float32(logits: Tensor) -> Tensor:
 def divergence(answer: Tensor, logits: Tensor) -> Tensor:
     """Return the mean over cases of KL(answer || softmax(logits)), nats; `answer` are log-probabilities (N, labels) without gradient."""
     return (answer.exp() * (answer - log_softmax(logits, 1))).sum(1).mean()
+
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed.attributes(__name__, start="init_state")

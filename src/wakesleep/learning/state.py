@@ -18,8 +18,8 @@ class State:
 
     def to_tensors(self) -> dict[str, Any]:
         """Return the fields that are not None by their names, states and dictionaries within as dictionaries."""
-        found = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value.to_tensors() if isinstance(value, State) else value for name, value in found.items() if value is not None}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value.to_tensors() if isinstance(value, State) else value for name, value in values.items() if value is not None}
 
     @classmethod
     def from_tensors(cls, values: Mapping[str, Any]) -> Self:

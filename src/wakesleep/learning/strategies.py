@@ -1,4 +1,4 @@
-"""The rivals of generating first: evolution, which asks only whether a change helped, and the autoencoder, which only wants to copy.
+"""The baselines of generating first: evolution, which asks only whether a change helped, and the autoencoder, which only wants to copy.
 
 Source: Hinton's "To recognize shapes, first learn to generate images" (2006), the five strategies for learning many layers.
 """
@@ -15,41 +15,43 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from wakesleep.compute import ops
+from wakesleep.foundation import renamed
 from wakesleep.foundation.values import check_fields
 from wakesleep.learning import inputs, loop
-from wakesleep.learning.configs import require, straight_line
-from wakesleep.learning.records import OptimizerState, Pass, optimizer_state, restore
+from wakesleep.learning.configs import linear_schedule, require
+from wakesleep.learning.records import EpochResult, OptimizerState, optimizer_state, restore_optimizer
 from wakesleep.learning.state import EpochState
-from wakesleep.sources import cases as rows
+from wakesleep.sources import arrays
 from wakesleep.sources.minibatches import Resident
 
 
+@renamed.fields(passes="epochs", rate="learning_rate_at")
 @dataclass(frozen=True)
 class EvolutionConfig:
     """How weights are perturbed and moved."""
 
-    passes: int = 30
-    """Passes over the cases; each case is looked at twice, with a perturbation and with its mirror image."""
+    epochs: int = 30
+    """Epochs over the cases; each case is looked at twice, with a perturbation and with its mirror image."""
     batch_size: int = 1000
     """Cases of an update, and size of the population: every case tries a perturbation of its own."""
     sigma: float = 0.03
     """Standard deviation of a perturbation of a weight, relative to 1 / sqrt(weights that come in): small beside the weights."""
     learning_rate: float = 0.01
-    """Rate of Adam in the first pass: it is its scale-free steps that make perturbations learn at all."""
+    """Rate of Adam in the first epoch: it is its scale-free steps that make perturbations learn at all."""
     final_learning_rate: float = 0.0005
-    """Rate in the last pass, reached in a straight line."""
+    """Rate in the last epoch, reached in a straight line."""
 
     def __post_init__(self) -> None:
         check_fields(self)
-        require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
+        require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
         for name in ("sigma", "learning_rate"):
             require(0 < getattr(self, name) < math.inf, f"{name} = {getattr(self, name)}: expected a number above 0")
         require(0 <= self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected 0 or more")
 
-    def rate(self, epoch: int) -> float:
-        """Return the learning rate of pass `epoch` (from 0)."""
-        return straight_line(self.learning_rate, self.final_learning_rate, epoch, self.passes)
+    def learning_rate_at(self, epoch: int) -> float:
+        """Return the learning rate of epoch `epoch` (from 0)."""
+        return linear_schedule(self.learning_rate, self.final_learning_rate, epoch, self.epochs)
 
 
 @dataclass
@@ -69,29 +71,29 @@ class Evolution(loop.Algorithm):
     def __init__(self, net: nn.Sequential, config: EvolutionConfig, state: OptimizedState, rng: torch.Generator) -> None:
         self.net, self.config, self.state, self.rng, self.epoch = net, config, state, rng, 0
         self.optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate, fused=True)
-        restore(self.optimizer, net, state.optimizer)
+        restore_optimizer(self.optimizer, net, state.optimizer)
         self.loss = torch.zeros((), device=next(net.parameters()).device)
 
     def begin_epoch(self, epoch: int) -> tuple[float, ...]:
         """Return the rate of the epoch."""
         self.epoch = epoch
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.rate(epoch)
+            group["lr"] = self.config.learning_rate_at(epoch)
         self.loss.zero_()
-        return (self.config.rate(epoch),)
+        return (self.config.learning_rate_at(epoch),)
 
     def step(self, cases: Resident, *batch: Tensor) -> None:
         """Let a population of as many perturbed nets as there are cases see the cases `index` (n,)."""
         (index,) = batch
         assert isinstance(cases.cases, Tensor)
         assert cases.labels is not None
-        self.loss += perturb(self.net, rows.as_probs(cases.cases[index]), cases.labels[index], self.config.sigma, self.rng) * len(index)
+        self.loss += perturb(self.net, arrays.as_probs(cases.cases[index]), cases.labels[index], self.config.sigma, self.rng) * len(index)
         self.optimizer.step()
 
     def end_epoch(self, cases: int) -> dict[str, float]:
         """Return cross-entropy and rate; the optimizer's numbers go into the state."""
         self.state.optimizer = optimizer_state(self.optimizer, self.net)
-        return {"cross_entropy": float(self.loss) / cases, "learning_rate": self.config.rate(self.epoch)}
+        return {"cross_entropy": float(self.loss) / cases, "learning_rate": self.config.learning_rate_at(self.epoch)}
 
 
 def evolve(
@@ -103,21 +105,21 @@ def evolve(
     rng: torch.Generator,
     state: OptimizedState | Mapping[str, Any] | None = None,
     stage: str = "evolution",
-) -> Iterator[Pass]:
-    """Train `net` on `images` (N, pixels) with `labels` (N,) by perturbing its weights, in place, yielding a record after each pass.
+) -> Iterator[EpochResult]:
+    """Train `net` on `images` (N, pixels) with `labels` (N,) by perturbing its weights, in place, yielding a record after each epoch.
 
     Yields:
-        Pass, with metrics `cross_entropy` (nats a case, of the perturbed nets) and `learning_rate`.
+        EpochResult, with metrics `cross_entropy` (nats a case, of the perturbed nets) and `learning_rate`.
 
     Raises:
         DataError: cases or labels that do not fit.
         DivergedError: NaN or infinite weights.
     """
     images = inputs.for_feed_forward(net, images, rng=rng)
-    labels = rows.as_labels(labels, len(images), inputs.outputs(net)).to(images.device)
+    labels = arrays.as_labels(labels, len(images), inputs.outputs(net)).to(images.device)
     algorithm = Evolution(net, config, OptimizedState.read(state) or OptimizedState(), rng)
     source = Resident(images, labels, classes=labels)
-    yield from loop.run(algorithm, source, epochs=config.passes, batch_size=config.batch_size, rng=rng, stage=stage, replays=False)
+    yield from loop.run(algorithm, source, epochs=config.epochs, batch_size=config.batch_size, rng=rng, stage=stage, replays=False)
 
 
 @torch.no_grad()
@@ -152,12 +154,13 @@ def perturb(net: nn.Sequential, images: Tensor, labels: Tensor, sigma: float, rn
     return losses.mean()
 
 
+@renamed.fields(passes="epochs")
 @dataclass(frozen=True)
 class AutoencoderConfig:
     """How each layer learns to copy what is below it."""
 
-    passes: int = 5
-    """Passes a layer."""
+    epochs: int = 5
+    """Epochs a layer."""
     batch_size: int = 100
     """Cases in a minibatch."""
     learning_rate: float = 0.001
@@ -165,7 +168,7 @@ class AutoencoderConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
+        require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
         require(self.learning_rate > 0, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.001")
 
@@ -184,7 +187,7 @@ class Autoencoder(loop.Algorithm):
             self.back.bias.copy_(state.back.get("bias", torch.zeros_like(self.back.bias)))
         self.net = nn.Sequential(layer, nn.Sigmoid(), self.back)
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=config.learning_rate, fused=True)
-        restore(self.optimizer, self.net, state.optimizer)
+        restore_optimizer(self.optimizer, self.net, state.optimizer)
         self.loss = torch.zeros((), device=layer.weight.device)
 
     def begin_epoch(self, epoch: int) -> tuple[float, ...]:
@@ -219,13 +222,13 @@ def autoencode(
     rng: torch.Generator,
     state: OptimizedState | Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
-) -> Iterator[Pass]:
+) -> Iterator[EpochResult]:
     """Train every hidden layer of `net`, from the pixels up and in place, so that a linear layer above it gives its input back.
 
     The same net that `backprop` fine-tunes; the last layer is left alone.
 
     Yields:
-        Pass, with metric `reconstruction_cross_entropy`, nats a case.
+        EpochResult, with metric `reconstruction_cross_entropy`, nats a case.
 
     Raises:
         DataError: cases that do not fit.
@@ -233,16 +236,16 @@ def autoencode(
     """
     images = inputs.for_feed_forward(net, images, rng=rng)
     layers = [layer for layer in net if isinstance(layer, nn.Linear)][:-1]
-    below, state = rows.as_probs(images), OptimizedState.read(state) or OptimizedState()
+    below, state = arrays.as_probs(images), OptimizedState.read(state) or OptimizedState()
     done = state.epoch
     for depth, layer in enumerate(layers):
-        first = done - depth * config.passes
-        if first < config.passes:
+        first = done - depth * config.epochs
+        if first < config.epochs:
             algorithm = Autoencoder(layer, config, replace(state, epoch=first) if first > 0 else OptimizedState(), dtype)
             for record in loop.run(
-                algorithm, Resident(below), epochs=config.passes, batch_size=config.batch_size, rng=rng, stage="autoencoder", replays=False
+                algorithm, Resident(below), epochs=config.epochs, batch_size=config.batch_size, rng=rng, stage="autoencoder", replays=False
             ):
-                number = depth * config.passes + record.epoch
-                yield record._replace(epoch=number, epochs=len(layers) * config.passes, state=replace(record.state, epoch=number))
+                number = depth * config.epochs + record.epoch
+                yield record._replace(epoch=number, epochs=len(layers) * config.epochs, state=replace(record.state, epoch=number))
         with torch.no_grad():
-            below = torch.cat([torch.sigmoid(layer(chunk)) for chunk in rows.chunks(below)])
+            below = torch.cat([torch.sigmoid(layer(chunk)) for chunk in arrays.chunks(below)])

@@ -1,7 +1,7 @@
-"""Learning from cases that no memory holds: each pass streams through the files, and what lies below a layer is computed on the way.
+"""Learning from cases that no memory holds: each epoch streams through the files, and what lies below a layer is computed on the way.
 
 `greedy.epochs` and `backprop.epochs` take `Shards` as they take tensors; these are their former names. Contrastive wake-sleep does not
-stream: its chains and running means count in passes.
+stream: its chains and running means count in epochs.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 from torch import nn
 
 from wakesleep.learning import backprop, greedy
-from wakesleep.learning.records import Pass
-from wakesleep.model.dbn import DBN
+from wakesleep.learning.records import EpochResult
+from wakesleep.models.dbn import DBN
 from wakesleep.sources.shards import Shards
 
 
-def epochs(dbn: DBN, shards: Shards, **settings: Any) -> Iterator[Pass]:
+def epochs(dbn: DBN, shards: Shards, **settings: Any) -> Iterator[EpochResult]:
     """Return `greedy.epochs` of the cases of `shards`."""
     return greedy.epochs(dbn, shards, **settings)
 
 
-def fine_tune(net: nn.Sequential, shards: Shards, **settings: Any) -> Iterator[Pass]:
+def fine_tune(net: nn.Sequential, shards: Shards, **settings: Any) -> Iterator[EpochResult]:
     """Return `backprop.epochs` of the labelled cases of `shards`."""
     return backprop.epochs(net, shards, **settings)

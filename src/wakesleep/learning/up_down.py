@@ -11,26 +11,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from wakesleep.compute import ops, precision
 from wakesleep.compute.ops import Product, RowSum, accumulation_dtype
+from wakesleep.foundation import renamed
 from wakesleep.learning import inputs, loop
 from wakesleep.learning.configs import UpDownConfig as UpDownConfig
 from wakesleep.learning.momentum import Gradients, apply_update
-from wakesleep.learning.records import Pass
+from wakesleep.learning.records import EpochResult
 from wakesleep.learning.state import EpochState, RunningMean
-from wakesleep.model.dbn import DBN
-from wakesleep.sampling.gibbs import random_hidden, restarted
-from wakesleep.sources import cases as rows
-from wakesleep.sources.cases import one_hot
+from wakesleep.models.dbn import DBN
+from wakesleep.samplers.gibbs import random_hidden, restarted
+from wakesleep.sources import arrays
+from wakesleep.sources.arrays import one_hot
 from wakesleep.sources.minibatches import Resident
 from wakesleep.units import sample_categorical
 
-UNLABELLED = rows.UNLABELLED
+UNLABELLED = arrays.UNLABELLED
 """The label of a case whose label nobody knows; it is inferred, not clamped."""
 UNASSIGNED = -2
 """The label of a persistent chain before the first minibatch."""
@@ -52,17 +53,17 @@ class Phases(NamedTuple):
 def label_states(dbn: DBN, total_input: Tensor, labels: Tensor | None, rng: torch.Generator, complete: bool = False) -> Tensor:
     """Return the memory's label units: the label clamped where it is known, (N, labels).
 
-    Where it is not (`labels` None or UNLABELLED), it is drawn from p(label | features), the top units summed out, given what these hear from
-    the features, `total_input` (N, top): with the top units drawn after it, an exact sample of what the memory makes of the case.
+    Where it is not (`labels` None or UNLABELLED), it is drawn from p(label | features), the top units summed out, given their input from the
+    features, `total_input` (N, top): with the top units drawn after it, an exact sample of what the memory makes of the case.
     `complete` says that all labels are known. Where it is not said, a CPU looks, which saves the drawing; a GPU would have to be waited for.
     """
     dtype = dbn.memory.weight.dtype
     if labels is not None and (complete or (ops.of(labels).synchronous and not bool((labels == UNLABELLED).any()))):
         return one_hot(labels, dbn.labels, dtype)
-    drawn = sample_categorical(torch.softmax(dbn.memory.group_scores(total_input, dbn.label_columns), 1), rng)
+    sampled = sample_categorical(torch.softmax(dbn.memory.group_scores(total_input, dbn.label_columns), 1), rng)
     if labels is not None:
-        drawn = torch.where(labels == UNLABELLED, drawn, labels)
-    return one_hot(drawn, dbn.labels, dtype)
+        sampled = torch.where(labels == UNLABELLED, sampled, labels)
+    return one_hot(sampled, dbn.labels, dtype)
 
 
 def phases(
@@ -74,10 +75,10 @@ def phases(
     config: UpDownConfig,
     rng: torch.Generator,
     chains: Tensor | None = None,
-    held: Tensor | None = None,
+    chain_labels: Tensor | None = None,
     complete: bool = False,
 ) -> Phases:
-    """Return what a minibatch teaches: images (N, pixels) in [0, 1], labels (N,) or None, K = `steps`.
+    """Return the phases of a minibatch: images (N, pixels) in [0, 1], labels (N,) or None, K = `steps`.
 
     The last M negative cases go on from `chains`, top states (M, hidden), where these are given; the others start at the up-pass. Chains hold
     the labels `held` (M,), UNLABELLED where free. `complete` says that all labels are known.
@@ -91,7 +92,9 @@ def phases(
     top = _positive_phase(dbn, data, labels, config=config, rng=rng, complete=complete, out=positive)
     if chains is not None:
         top[n - len(chains) :] = chains
-    _negative_phase(dbn, top, steps=steps, config=config, rng=rng, held=None if chains is None else held, model=model, probs=negative)
+    _negative_phase(
+        dbn, top, steps=steps, config=config, rng=rng, chain_labels=None if chains is None else chain_labels, model=model, probs=negative
+    )
     sleep_states = dbn.down(model[:, :penultimate], rng)
 
     wake = [(below - layer.probs(above), above) for layer, below, above in zip(dbn.generative, wake_states[:-1], wake_states[1:], strict=True)]
@@ -124,18 +127,18 @@ def _positive_phase(
 
 
 def _negative_phase(
-    dbn: DBN, top: Tensor, *, steps: int, config: UpDownConfig, rng: torch.Generator, held: Tensor | None, model: Tensor, probs: Tensor
+    dbn: DBN, top: Tensor, *, steps: int, config: UpDownConfig, rng: torch.Generator, chain_labels: Tensor | None, model: Tensor, probs: Tensor
 ) -> None:
     """K Gibbs steps of the memory from top states (N, top), in place; visible states go to `model`, E[top | model] to `probs`.
 
     The last M chains hold the labels `held` (M,), where these are known.
     """
-    fixed = one_hot(held.clamp(min=0), dbn.labels, top.dtype) if held is not None and dbn.labels else None
+    fixed = one_hot(chain_labels.clamp(min=0), dbn.labels, top.dtype) if chain_labels is not None and dbn.labels else None
     for _ in range(steps):
         dbn.memory.sample_visible(top, rng, out=model, at_mean=() if config.sample_labels else ("label",))
-        if fixed is not None and held is not None:
-            free = model[len(model) - len(held) :, dbn.label_columns]
-            free.copy_(torch.where((held == UNLABELLED).unsqueeze(1), free, fixed))
+        if fixed is not None and chain_labels is not None:
+            free = model[len(model) - len(chain_labels) :, dbn.label_columns]
+            free.copy_(torch.where((chain_labels == UNLABELLED).unsqueeze(1), free, fixed))
         dbn.memory.sample_hidden(model, rng, probs=probs, out=top)
 
 
@@ -148,17 +151,17 @@ def gradients(phases: Phases) -> Gradients:
     visible, hidden = phases.memory
     n = len(phases.top)
     difference = torch.empty_like(visible[:n], dtype=accumulation_dtype(visible.dtype))
-    found: Gradients = {
+    terms: Gradients = {
         "memory.weight": [Product(visible, hidden, 1 / n)],
         "memory.visible_bias": [RowSum(torch.sub(visible[:n], visible[n:], out=difference), 1 / n)],
         "memory.hidden_bias": [RowSum(hidden, 1 / n)],
     }
     for depth, ((generative_error, above), (below, recognition_error)) in enumerate(zip(phases.wake, phases.sleep, strict=True)):
-        found[f"generative.{depth}.weight"] = [Product(generative_error, above, 1 / n)]
-        found[f"recognition.{depth}.weight"] = [Product(below, recognition_error, 1 / n)]
-        found[f"generative.{depth}.bias"] = [RowSum(generative_error, 1 / n)]
-        found[f"recognition.{depth}.bias"] = [RowSum(recognition_error, 1 / n)]
-    return found
+        terms[f"generative.{depth}.weight"] = [Product(generative_error, above, 1 / n)]
+        terms[f"recognition.{depth}.weight"] = [Product(below, recognition_error, 1 / n)]
+        terms[f"generative.{depth}.bias"] = [RowSum(generative_error, 1 / n)]
+        terms[f"recognition.{depth}.bias"] = [RowSum(recognition_error, 1 / n)]
+    return terms
 
 
 @dataclass
@@ -175,7 +178,7 @@ class UpDownState(EpochState):
     """The labels that the chains hold, (M,)."""
 
 
-def start(dbn: DBN, config: UpDownConfig, rng: torch.Generator, dtype: torch.dtype | None = None) -> UpDownState:
+def init_state(dbn: DBN, config: UpDownConfig, rng: torch.Generator, dtype: torch.dtype | None = None) -> UpDownState:
     """Untie the net's weights and return the state before the first epoch: no velocity, running means, chains (of `dtype`) at random."""
     dbn.untie()
     state = UpDownState(velocity={name: torch.zeros_like(parameter) for name, parameter in dbn.named_parameters()})
@@ -201,7 +204,7 @@ def labels_to_hold(labels: Tensor | None, count: int, device: torch.device) -> T
     """
     if labels is None:
         return torch.full((count,), UNLABELLED, device=device)
-    return rows.labels_in_proportion(labels, count)
+    return arrays.labels_in_proportion(labels, count)
 
 
 class UpDown(loop.Algorithm):
@@ -222,25 +225,25 @@ class UpDown(loop.Algorithm):
         precision.sync(self.copy, self.net)
         self.error.zero_()
         self.chain_index.zero_()
-        return self.config.rate(epoch), self.config.steps_at(epoch)
+        return self.config.learning_rate_at(epoch), self.config.steps_at(epoch)
 
     def begin_chunk(self, cases: Resident) -> None:
         """Look whether all labels are known, and give chains that hold labels theirs before the first minibatch."""
         self.complete = cases.labels is not None and not bool((cases.labels == UNLABELLED).any())
-        held = self.state.chain_labels
-        if held is not None and bool((held == UNASSIGNED).any()):
-            self.state.chain_labels = labels_to_hold(cases.labels, len(held), held.device)
+        chain_labels = self.state.chain_labels
+        if chain_labels is not None and bool((chain_labels == UNASSIGNED).any()):
+            self.state.chain_labels = labels_to_hold(cases.labels, len(chain_labels), chain_labels.device)
 
     def run_phases(self, cases: Resident, index: Tensor) -> tuple[Tensor, Tensor | None, Phases]:
         """Return the cases `index` (n,), their labels and their phases; the persistent chains whose turn it is move on."""
         images = cases.gather(index, self.copy.memory.weight.new_empty(len(index), self.copy.sizes[0]))
         labels = None if cases.labels is None else cases.labels[index]
-        chains, held = None, self.state.chain_labels
+        chains, chain_labels = None, self.state.chain_labels
         if self.state.chains is not None:
             pool = self.state.chains[:, : len(index)]
             chains = pool.index_select(0, self.chain_index)[0]
             reset_chains(self.copy, chains, self.config, self.rng)
-        found = phases(
+        result = phases(
             self.copy,
             images,
             labels,
@@ -248,31 +251,31 @@ class UpDown(loop.Algorithm):
             config=self.config,
             rng=self.rng,
             chains=chains,
-            held=None if held is None else held[: len(index)],
+            chain_labels=None if chain_labels is None else chain_labels[: len(index)],
             complete=self.complete,
         )
         if chains is not None:
-            pool.index_copy_(0, self.chain_index, found.top[len(found.top) - len(chains) :].unsqueeze(0))
+            pool.index_copy_(0, self.chain_index, result.top[len(result.top) - len(chains) :].unsqueeze(0))
             self.chain_index.add_(1).remainder_(self.config.chain_pool)
-        return images, labels, found
+        return images, labels, result
 
     def update(self, gradients: Gradients) -> None:
         """Move all weights and biases up the gradients, and those of the low-precision copy with them."""
-        decay, rate = {"memory.weight": self.config.weight_decay}, self.config.rate(self.epoch)
+        decay, rate = {"memory.weight": self.config.weight_decay}, self.config.learning_rate_at(self.epoch)
         apply_update(self.net, gradients, self.state.velocity, rate=rate, momentum=self.config.momentum, decay=decay, copy=self.copy)
 
     def step(self, cases: Resident, *batch: Tensor) -> None:
         """Learn from the cases `index` (n,); sum the squared error of the lowest generative layer in the wake phase."""
-        _, _, found = self.run_phases(cases, batch[0])
-        self.update(gradients(found))
-        if found.wake:
-            error = found.wake[0][0]
+        _, _, result = self.run_phases(cases, batch[0])
+        self.update(gradients(result))
+        if result.wake:
+            error = result.wake[0][0]
             each = error.to(accumulation_dtype(error.dtype)).flatten()
             self.error += each.dot(each)
 
     def end_epoch(self, cases: int) -> dict[str, float]:
         """Return Gibbs steps, rate and the mean squared error a pixel of the lowest generative layer."""
-        found = {"gibbs_steps": float(self.config.steps_at(self.epoch)), "learning_rate": self.config.rate(self.epoch)}
+        found = {"gibbs_steps": float(self.config.steps_at(self.epoch)), "learning_rate": self.config.learning_rate_at(self.epoch)}
         if self.net.recognition:
             found["reconstruction_error"] = float(self.error) / (cases * self.net.sizes[0])
         return found
@@ -290,14 +293,14 @@ def epochs(
     stage: str = "updown",
     dtype: torch.dtype | None = None,
     checked: bool = False,
-) -> Iterator[Pass]:
+) -> Iterator[EpochResult]:
     """Fine-tune `dbn` generatively on `images` (N, pixels) and labels (N,), UNLABELLED where unknown, in place; its weights are untied.
 
     `weights` (N,) say how often each case is shown, relative to the others.
     `dtype` is the precision of products and `checked` says that the cases were looked at already, as in `cd.epochs`.
 
     Yields:
-        Pass, with metrics `gibbs_steps`, `learning_rate` and `reconstruction_error`: the mean squared error a pixel of the lowest
+        EpochResult, with metrics `gibbs_steps`, `learning_rate` and `reconstruction_error`: the mean squared error a pixel of the lowest
         generative layer in the wake phase.
 
     Raises:
@@ -306,20 +309,24 @@ def epochs(
     """
     images, labels, weights = inputs.for_memory(dbn, images, labels, weights, rng=rng, checked=checked)
     dbn.untie()
-    algorithm = UpDown(dbn, config, UpDownState.read(state) or start(dbn, config, rng, dtype), rng, dtype)
+    algorithm = UpDown(dbn, config, UpDownState.read(state) or init_state(dbn, config, rng, dtype), rng, dtype)
     yield from run(algorithm, images, labels, weights, stage)
 
 
-def run(algorithm: UpDown, images: Tensor, labels: Tensor | None, weights: Tensor | None, stage: str) -> Iterator[Pass]:
+def run(algorithm: UpDown, images: Tensor, labels: Tensor | None, weights: Tensor | None, stage: str) -> Iterator[EpochResult]:
     """Let the loop go over cases that were looked at already, minibatches balanced by class."""
     config = algorithm.config
     source = Resident(images, labels, classes=None if labels is None else labels - UNLABELLED, weights=weights)
     yield from loop.run(
         algorithm,
         source,
-        epochs=config.passes,
+        epochs=config.epochs,
         batch_size=config.batch_size,
         rng=algorithm.rng,
         stage=stage,
         mean_epochs=config.average,
     )
+
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed.attributes(__name__, start="init_state")

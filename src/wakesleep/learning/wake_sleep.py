@@ -18,43 +18,45 @@ import torch
 from torch import Tensor
 
 from wakesleep.compute.ops import Dense
+from wakesleep.foundation import renamed
 from wakesleep.foundation.values import check_fields
 from wakesleep.learning import loop
-from wakesleep.learning.configs import require, straight_line
+from wakesleep.learning.configs import linear_schedule, require
 from wakesleep.learning.momentum import Gradients, apply_update
-from wakesleep.learning.records import Pass
+from wakesleep.learning.records import EpochResult
 from wakesleep.learning.state import EpochState
-from wakesleep.model.helmholtz import Helmholtz
-from wakesleep.sources import cases as rows
+from wakesleep.models.helmholtz import Helmholtz
+from wakesleep.sources import arrays
 from wakesleep.sources.minibatches import Resident
 
 
+@renamed.fields(passes="epochs", rate="learning_rate_at")
 @dataclass(frozen=True)
 class WakeSleepConfig:
     """How a Helmholtz machine learns."""
 
-    passes: int = 100
-    """Passes over the cases."""
+    epochs: int = 100
+    """Epochs over the cases."""
     batch_size: int = 20
     """Cases in a minibatch, and dreams in a sleep phase."""
     learning_rate: float = 0.05
-    """Rate of the first pass."""
+    """Rate of the first epoch."""
     final_learning_rate: float = 0.005
-    """Rate of the last pass, reached in a straight line."""
+    """Rate of the last epoch, reached in a straight line."""
     momentum: float = 0.5
     """Momentum of all weights."""
 
     def __post_init__(self) -> None:
         check_fields(self)
-        require(self.passes >= 0, f"passes = {self.passes}: expected 0 or more")
+        require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
         require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.05")
         require(0 < self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected a number above 0")
         require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
 
-    def rate(self, epoch: int) -> float:
-        """Return the learning rate of pass `epoch` (from 0)."""
-        return straight_line(self.learning_rate, self.final_learning_rate, epoch, self.passes)
+    def learning_rate_at(self, epoch: int) -> float:
+        """Return the learning rate of epoch `epoch` (from 0)."""
+        return linear_schedule(self.learning_rate, self.final_learning_rate, epoch, self.epochs)
 
 
 @dataclass
@@ -71,10 +73,10 @@ def wake_gradients(net: Helmholtz, images: Tensor, rng: torch.Generator) -> dict
     dW of a generative layer = above'(below - p(below | above)) / N; of the top biases: top states less their probability.
     """
     states = net.up(images, rng)
-    found = {"top_bias": (states[-1] - torch.sigmoid(net.top_bias)).mean(0)}
+    gradients = {"top_bias": (states[-1] - torch.sigmoid(net.top_bias)).mean(0)}
     for depth, layer in enumerate(net.generative):
-        found[f"generative.{depth}.weight"], found[f"generative.{depth}.bias"] = layer.delta_rule(states[depth + 1], states[depth])
-    return found
+        gradients[f"generative.{depth}.weight"], gradients[f"generative.{depth}.bias"] = layer.delta_rule(states[depth + 1], states[depth])
+    return gradients
 
 
 def sleep_gradients(net: Helmholtz, count: int, rng: torch.Generator) -> dict[str, Tensor]:
@@ -83,10 +85,10 @@ def sleep_gradients(net: Helmholtz, count: int, rng: torch.Generator) -> dict[st
     dW of a recognition layer = below'(above - q(above | below)) / N.
     """
     states = net.dream(count, rng)
-    found = {}
+    gradients = {}
     for depth, layer in enumerate(net.recognition):
-        found[f"recognition.{depth}.weight"], found[f"recognition.{depth}.bias"] = layer.delta_rule(states[depth], states[depth + 1])
-    return found
+        gradients[f"recognition.{depth}.weight"], gradients[f"recognition.{depth}.bias"] = layer.delta_rule(states[depth], states[depth + 1])
+    return gradients
 
 
 class WakeSleep(loop.Algorithm):
@@ -99,15 +101,15 @@ class WakeSleep(loop.Algorithm):
 
     def begin_epoch(self, epoch: int) -> tuple[float, ...]:
         """Return the rate of the epoch."""
-        self.rate = self.config.rate(epoch)
+        self.rate = self.config.learning_rate_at(epoch)
         return (self.rate,)
 
     def step(self, cases: Resident, *batch: Tensor) -> None:
         """Learn from the cases `index` (n,) and as many dreams."""
         images = cases.gather(batch[0], self.net.top_bias.new_empty(len(batch[0]), self.net.sizes[0]))
         wake = wake_gradients(self.net, images, self.rng)
-        found = wake | sleep_gradients(self.net, len(images), self.rng)
-        gradients: Gradients = {name: [Dense(value, 1.0)] for name, value in found.items()}
+        both = wake | sleep_gradients(self.net, len(images), self.rng)
+        gradients: Gradients = {name: [Dense(value, 1.0)] for name, value in both.items()}
         apply_update(self.net, gradients, self.state.velocity, rate=self.rate, momentum=self.config.momentum)
 
     def end_epoch(self, cases: int) -> dict[str, float]:
@@ -123,14 +125,14 @@ def epochs(
     rng: torch.Generator,
     state: WakeSleepState | Mapping[str, Any] | None = None,
     stage: str = "wake-sleep",
-) -> Iterator[Pass]:
+) -> Iterator[EpochResult]:
     """Train `net` on `images` (N, pixels), in place, yielding a record after each epoch with the metric `learning_rate`.
 
     Raises:
         DataError: cases that do not fit.
         DivergedError: NaN or infinite weights.
     """
-    images = rows.as_cases(images, net.sizes[0], net.top_bias, rng=rng)
+    images = arrays.as_cases(images, net.sizes[0], net.top_bias, rng=rng)
     still = WakeSleepState(velocity={name: torch.zeros_like(parameter) for name, parameter in net.named_parameters()})
     algorithm = WakeSleep(net, config, WakeSleepState.read(state) or still, rng)
-    yield from loop.run(algorithm, Resident(images), epochs=config.passes, batch_size=config.batch_size, rng=rng, stage=stage)
+    yield from loop.run(algorithm, Resident(images), epochs=config.epochs, batch_size=config.batch_size, rng=rng, stage=stage)

@@ -8,14 +8,14 @@ from dataclasses import replace
 from wakesleep.data import load
 from wakesleep.paper import few_labels, pretraining
 from wakesleep.paper.results import Row
-from wakesleep.paper.runs import Bench
+from wakesleep.paper.runs import TableSetup
 
 TABLE = "another"
 
 
-def rows(bench: Bench) -> Iterator[Row]:
+def rows(setup: TableSetup) -> Iterator[Row]:
     """Yield the rows of pretraining against none and of few labels on the other set; in a smoke run on the same one."""
-    other = bench if bench.smoke else replace(bench, dataset=load("fashion-mnist", folder=bench.data_folder))
+    other = setup if setup.smoke else replace(setup, dataset=load("fashion-mnist", folder=setup.data_folder))
     yield from pretraining.mnist_rows(other, ("pretrain-50k", "pretrain-60k", "backprop-50k", "backprop-60k", "random-50k"))
     yield from pretraining.conjugate(other)
     yield from few_labels.rows(other)

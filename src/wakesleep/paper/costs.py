@@ -1,4 +1,4 @@
-"""What it costs: minutes, passes, multiplications and cases per second of each part, beside a week on a 3 GHz machine."""
+"""What it costs: minutes, epochs, multiplications and cases per second of each part, beside a week on a 3 GHz machine."""
 
 from __future__ import annotations
 
@@ -8,49 +8,49 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from wakesleep import checkpoint
 from wakesleep.paper.pretraining import pretrained
 from wakesleep.paper.results import Row, row
-from wakesleep.paper.runs import Bench
+from wakesleep.paper.runs import TableSetup
+from wakesleep.runs import checkpoint
 
 TABLE = "costs"
 PARTS = ("pretrain-50k", "backprop-50k", "random-50k", "updown-50k", "hybrid-60k")
 
 
-def rows(bench: Bench) -> Iterator[Row]:
+def rows(setup: TableSetup) -> Iterator[Row]:
     """Yield the cost of each part of the first seed that is there; pretraining is done if it is not."""
-    seed = bench.seeds[0]
-    pretrained(bench, seed, PARTS[0])
+    seed = setup.seeds[0]
+    pretrained(setup, seed, PARTS[0])
     for part in PARTS:
-        here = bench.folder / bench.dataset.name / f"seed-{seed}-{part}"
+        here = setup.folder / setup.dataset.name / f"seed-{seed}-{part}"
         if (here / "model.safetensors").exists():
-            yield from _of_run(bench, part, seed, checkpoint.read_metrics(here), checkpoint.read_json(here / "provenance.json"))
-    for result in sorted(bench.folder.glob(f"{bench.dataset.name}-*-seed-{seed}-*/result.json")):
+            yield from _of_run(setup, part, seed, checkpoint.read_metrics(here), checkpoint.read_json(here / "provenance.json"))
+    for result in sorted(setup.folder.glob(f"{setup.dataset.name}-*-seed-{seed}-*/result.json")):
         found = json.loads(result.read_text(encoding="utf-8"))
-        name = result.parent.name.removeprefix(f"{bench.dataset.name}-").rsplit("-seed-", 1)[0]
+        name = result.parent.name.removeprefix(f"{setup.dataset.name}-").rsplit("-seed-", 1)[0]
         for metric, value in (("minutes", found["minutes"]), ("passes", len(found["passes"]))):
-            yield _row(bench, name, metric, value, seed)
+            yield _row(setup, name, metric, value, seed)
 
 
-def _of_run(bench: Bench, part: str, seed: int, lines: list[dict[str, Any]], about: dict[str, Any]) -> Iterator[Row]:
-    """Yield minutes, passes, cases per second (median pass) and multiplications of one run folder."""
-    sizes = (bench.dataset.train.images.shape[1], *bench.config.hidden)
-    labels, cases = len(bench.dataset.classes), len(bench.dataset.train)
-    cases -= 0 if part.endswith("60k") else int(bench.config.validation)
+def _of_run(setup: TableSetup, part: str, seed: int, lines: list[dict[str, Any]], about: dict[str, Any]) -> Iterator[Row]:
+    """Yield minutes, epochs, cases per second (median pass) and multiplications of one run folder."""
+    sizes = (setup.dataset.train.images.shape[1], *setup.config.hidden)
+    labels, cases = len(setup.dataset.classes), len(setup.dataset.train)
+    cases -= 0 if part.endswith("60k") else int(setup.config.validation)
     total = sum(cases * multiplications(line["stage"], sizes, labels) for line in lines)
     speed = statistics.median(line["cases_per_second"] for line in lines)
     figures = {"minutes": sum(about["minutes"].values()), "passes": len(lines), "cases_per_second": speed, "tera_multiplications": total / 1e12}
     for metric, value in figures.items():
-        yield _row(bench, part, metric, value, seed)
+        yield _row(setup, part, metric, value, seed)
 
 
-def _row(bench: Bench, name: str, metric: str, value: float, seed: int) -> Row:
+def _row(setup: TableSetup, name: str, metric: str, value: float, seed: int) -> Row:
     reported = "a week (2006)" if (name, metric) == ("updown-50k", "minutes") else ""
-    return row(bench.dataset.name, f"cost-{name}", metric, [value], seeds=(seed,), reported=reported, command=bench.command, **bench.where)
+    return row(setup.dataset.name, f"cost-{name}", metric, [value], seeds=(seed,), reported=reported, command=setup.command, **setup.where)
 
 
 def multiplications(stage: str, sizes: Sequence[int], labels: int, gibbs_steps: int = 3) -> float:
-    """Return the multiplications that the products of one case take in one pass of a stage.
+    """Return the multiplications that the products of one case take in one epoch of a stage.
 
     CD-1: up, down, up and two products of statistics. Backpropagation: forward, weights' gradients, and back to every layer but the first.
     Contrastive wake-sleep: up, down, twice as many to predict each from the other, their statistics, and the memory's 2 K + 1 products.

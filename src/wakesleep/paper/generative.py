@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from wakesleep.paper.pretraining import mnist_rows
 from wakesleep.paper.results import Row
-from wakesleep.paper.runs import Bench
+from wakesleep.paper.runs import TableSetup
 
 TABLE = "generative"
 
 
-def rows(bench: Bench) -> Iterator[Row]:
+def rows(setup: TableSetup) -> Iterator[Row]:
     """Yield the rows of the generative model by itself, asked for the label by its free energies."""
-    yield from mnist_rows(bench, ("pretrain-50k", "long-50k", "updown-50k", "updown-60k", "hybrid-60k"))
+    yield from mnist_rows(setup, ("pretrain-50k", "long-50k", "updown-50k", "updown-60k", "hybrid-60k"))

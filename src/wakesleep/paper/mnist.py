@@ -3,7 +3,7 @@
     python -m wakesleep.paper.mnist --seeds 1 2 3 --folder runs/mnist-figures
 
 Each seed and part makes a run folder, which goes on where it was stopped. The 50k runs learn from the first 50,000 training cases, and the
-last 10,000 pick the pass of fine-tuning; the 60k runs learn from all and keep the last pass. Test images choose nothing.
+last 10,000 pick the epoch of fine-tuning; the 60k runs learn from all and keep the last epoch. Test images choose nothing.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any, NamedTuple
 import torch
 import tyro
 
-from wakesleep import checkpoint, recipe
 from wakesleep.compute.select import pick_device
 from wakesleep.data import Dataset, load
-from wakesleep.judging import classify, ensemble
+from wakesleep.evaluation import classify, ensemble
 from wakesleep.learning import backprop
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.paper import results
-from wakesleep.settings import Precision, StageName, TrainConfig, preset
+from wakesleep.runs import checkpoint, training
+from wakesleep.runs.settings import Precision, StageName, TrainConfig, preset
 
 
 class Part(NamedTuple):
@@ -73,7 +73,7 @@ COMBINED = ("backprop-50k", "backprop-60k", "hybrid-60k")
 
 
 @dataclass(frozen=True)
-class Options:
+class MnistTablesOptions:
     """Measure the figures on MNIST; resumable."""
 
     seeds: tuple[int, ...] = (1, 2, 3)
@@ -98,14 +98,14 @@ PUBLISHED: dict[str, Any] = {"persistent": 0.0, "gibbs_steps": (3,), "learning_r
 """The negative phase as published: every chain starts at the up-pass. It recognises better than with chains that persist, and dreams worse.
 Without decay, because the net fits its training labels no better than its validation labels."""
 LONG = 100
-"""Passes a layer before contrastive wake-sleep, which changes features little: what the greedy stage has not learned stays unlearned."""
+"""Epochs a layer before contrastive wake-sleep, which changes features little: what the greedy stage has not learned stays unlearned."""
 FEW = 8
-"""Passes over all 60,000 cases, once the passes over 50,000 are done."""
+"""Epochs over all 60,000 cases, once the epochs over 50,000 are done."""
 
 
 def longer(greedy: GreedyConfig) -> GreedyConfig:
-    """Return the settings of a greedy stage with 100 passes a layer where they have 30."""
-    layer, memory = (replace(each, passes=LONG * each.passes // 30) for each in (greedy.layer, greedy.memory))
+    """Return the settings of a greedy stage with 100 epochs a layer where they have 30."""
+    layer, memory = (replace(each, epochs=LONG * each.epochs // 30) for each in (greedy.layer, greedy.memory))
     return replace(greedy, layer=layer, memory=memory)
 
 
@@ -118,25 +118,27 @@ def settings(part: str, seed: int, base: TrainConfig) -> TrainConfig:
         config = replace(config, updown=replace(base.updown, **PUBLISHED))
     if part == "updown-60k":
         before = config.updown
-        low, few = before.rate(before.passes * 3 // 4), min(FEW, before.passes)
-        config = replace(config, updown=replace(before, passes=few, learning_rate=low, gibbs_steps=before.gibbs_steps[-1:]))
+        low, few = before.learning_rate_at(before.epochs * 3 // 4), min(FEW, before.epochs)
+        config = replace(config, updown=replace(before, epochs=few, learning_rate=low, gibbs_steps=before.gibbs_steps[-1:]))
     return config
 
 
-def run(folder: Path, seed: int, part: str, options: Options, dataset: Dataset, command: str, base: TrainConfig | None = None) -> None:
-    """Do one part of one seed, or what is left of it, printing a line a pass; `base` replaces the settings that suit the data."""
+def run(
+    folder: Path, seed: int, part: str, options: MnistTablesOptions, dataset: Dataset, command: str, base: TrainConfig | None = None
+) -> None:
+    """Do one part of one seed, or what is left of it, printing a line an epoch; `base` replaces the settings that suit the data."""
     here, device = folder / f"seed-{seed}-{part}", pick_device(options.device)
     if (here / "model.safetensors").exists():
         return
     if (here / "checkpoint.safetensors").exists():
-        job = recipe.resume(here, dataset, device)
+        job = training.resume_run(here, dataset, device)
     else:
         after = PARTS[part].after
         dbn = checkpoint.load(folder / f"seed-{seed}-{after}", device) if after else None
-        job = recipe.start(
+        job = training.new_run(
             here, settings(part, seed, replace(base or preset(options.data), precision=options.precision)), dataset, device, command, dbn=dbn
         )
-    for record in recipe.train(job):
+    for record in training.train(job):
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())
         print(f"{here.name}  {record.stage} {record.epoch}/{record.epochs}  {numbers}", flush=True)
 
@@ -173,22 +175,22 @@ def _where(about: dict[str, Any]) -> dict[str, str]:
 def combine(folder: Path, part: str, seeds: tuple[int, ...], dataset: Dataset, command: str) -> results.Row:
     """Return the row of the nets of all seeds combined: probabilities averaged, with the average of log-probabilities beside it."""
     assert dataset.test is not None
-    opinions, minutes, about = [], 0.0, {}
+    predictions, minutes, about = [], 0.0, {}
     for seed in seeds:
         here = folder / f"seed-{seed}-{part}"
         model = checkpoint.load_model(here)
-        images, labels = recipe.cases_for(model.dbn, dataset.test, dataset.name)
-        opinions.append(classify.log_probs(model.dbn, images) if model.net is None else backprop.log_probs(model.net, images))
+        images, labels = training.cases_for(model.dbn, dataset.test, dataset.name)
+        predictions.append(classify.log_probs(model.dbn, images) if model.net is None else backprop.log_probs(model.net, images))
         about = checkpoint.read_json(here / "provenance.json")
         minutes += sum(about["minutes"].values())
-    errors = {how: recipe.score(ensemble.average(opinions, how), labels, dataset.name, how)["test_error_percent"] for how in HOW}
+    errors = {how: training.score(ensemble.average(predictions, how), labels, dataset.name, how)["test_error_percent"] for how in HOW}
     name = f"combined-{len(seeds)}" if part == "backprop-60k" else f"{part}-combined-{len(seeds)}"
     notes = {"minutes": round(minutes, 2), "data_checksum": dataset.checksum, "log_probs_averaged": errors["log-probs"], **_where(about)}
     reported = "1.10" if dataset.name == "mnist" and part.startswith("backprop") else ""
     return results.row(dataset.name, name, "test_error_percent", [errors["probs"]], seeds=seeds, reported=reported, command=command, **notes)
 
 
-def measure(options: Options, dataset: Dataset, command: str, base: TrainConfig | None = None) -> list[results.Row]:
+def measure(options: MnistTablesOptions, dataset: Dataset, command: str, base: TrainConfig | None = None) -> list[results.Row]:
     """Do the runs that are asked for, or what is left of them, and return their rows; `base` replaces the settings that suit the data."""
     for part in options.parts:
         for seed in options.seeds:
@@ -201,7 +203,7 @@ def measure(options: Options, dataset: Dataset, command: str, base: TrainConfig 
 
 def main(argv: list[str]) -> None:
     """Do the runs that are asked for, then collect their rows."""
-    options = tyro.cli(Options, description=__doc__, args=argv)
+    options = tyro.cli(MnistTablesOptions, description=__doc__, args=argv)
     command = shlex.join(["python", "-m", "wakesleep.paper.mnist", *argv])
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from wakesleep.checkpoint import write_json
+from wakesleep.runs.checkpoint import write_json
 
 Row = dict[str, Any]
 

@@ -1,8 +1,8 @@
-"""Runs that are done once: each has a folder named by its settings, goes on after its last pass, and is read when it is finished.
+"""Runs that are done once: each has a folder named by its settings, goes on after its last epoch, and is read when it is finished.
 
 FOLDER/NAME-seed-S-DIGEST/key.json                the settings the digest is of
-FOLDER/NAME-seed-S-DIGEST/checkpoint.safetensors  while it runs: everything needed to go on after the last pass
-FOLDER/NAME-seed-S-DIGEST/result.json             when it is done: a line a pass, minutes, errors
+FOLDER/NAME-seed-S-DIGEST/checkpoint.safetensors  while it runs: everything needed to go on after the last epoch
+FOLDER/NAME-seed-S-DIGEST/result.json             when it is done: a line an epoch, minutes, errors
 FOLDER/NAME-seed-S-DIGEST/net.safetensors         its weights
 """
 
@@ -22,28 +22,28 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from wakesleep import checkpoint
 from wakesleep.compute.machine import describe
 from wakesleep.compute.select import pick_precision
 from wakesleep.data import Dataset, Split
+from wakesleep.evaluation import classify
 from wakesleep.foundation.rng import stream
-from wakesleep.judging import classify
 from wakesleep.learning import backprop
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.hybrid import HybridConfig
-from wakesleep.learning.records import Pass
-from wakesleep.model.dbn import DBN
+from wakesleep.learning.records import EpochResult
+from wakesleep.models.dbn import DBN
 from wakesleep.paper.results import Row, row
-from wakesleep.settings import TrainConfig
+from wakesleep.runs import checkpoint
+from wakesleep.runs.settings import TrainConfig
 
 Module = TypeVar("Module", bound=nn.Module)
-Loop = Callable[[Module, torch.Generator, Any], Iterator[Pass]]
+Loop = Callable[[Module, torch.Generator, Any], Iterator[EpochResult]]
 LogProbs = Callable[[Module, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Bench:
+class TableSetup:
     """What every table works with."""
 
     dataset: Dataset
@@ -51,7 +51,7 @@ class Bench:
     """Where finished and unfinished runs lie."""
     seeds: tuple[int, ...]
     config: TrainConfig
-    """Sizes, passes and rates of the recipe; of toy size in a smoke run."""
+    """Sizes, epochs and rates of the recipe; of toy size in a smoke run."""
     device: torch.device
     command: str
     data_folder: Path | None = None
@@ -69,8 +69,8 @@ class Bench:
         """What a row says of its device where that is not the processor, which it says by itself."""
         return {} if str(self.device).startswith("cpu") else {"device": describe(self.device)}
 
-    def passes(self, count: int) -> int:
-        """Return how many passes to make where the table asks for `count`: two in a smoke run."""
+    def epochs(self, count: int) -> int:
+        """Return how many epochs to make where the table asks for `count`: two in a smoke run."""
         return min(count, 2) if self.smoke else count
 
 
@@ -81,18 +81,18 @@ class Done(Generic[Module]):
     net: Module
     digest: str
     """What its settings are called; part of the settings of a run that starts from it."""
-    passes: list[dict[str, Any]]
-    """What each pass measured, with its `seconds`."""
+    epochs: list[dict[str, Any]]
+    """What each epoch measured, with its `seconds`."""
     minutes: float
     """Time spent learning."""
     errors: dict[str, float]
-    """`test_error_percent`, and `validation_errors` of the pass that was kept, where they were asked for."""
+    """`test_error_percent`, and `validation_errors` of the epoch that was kept, where they were asked for."""
 
 
 def toy(config: TrainConfig) -> TrainConfig:
     """Return the settings of the digits made so small that every table runs in seconds; 300 cases are held out."""
-    layer = replace(config.greedy.layer, passes=2)
-    updown = replace(config.updown, passes=4, gibbs_steps=(1, 2))
+    layer = replace(config.greedy.layer, epochs=2)
+    updown = replace(config.updown, epochs=4, gibbs_steps=(1, 2))
     return replace(
         config,
         hidden=(32, 32, 64),
@@ -100,8 +100,8 @@ def toy(config: TrainConfig) -> TrainConfig:
         greedy=GreedyConfig(layer, layer),
         updown=updown,
         hybrid=HybridConfig(updown),
-        backprop=replace(config.backprop, passes=2),
-        random=replace(config.random, passes=2),
+        backprop=replace(config.backprop, epochs=2),
+        random=replace(config.random, epochs=2),
     )
 
 
@@ -111,7 +111,7 @@ def digest(key: dict[str, Any]) -> str:
 
 
 def learn(
-    bench: Bench,
+    setup: TableSetup,
     name: str,
     seed: int,
     settings: Any,
@@ -121,29 +121,29 @@ def learn(
     log_probs: LogProbs[Module] | None = None,
     validation: Split | None = None,
 ) -> Done[Module]:
-    """Return the run of these settings, finished: read it, go on with it, or do it from the start, printing a line a pass.
+    """Return the run of these settings, finished: read it, go on with it, or do it from the start, printing a line an epoch.
 
-    With `validation` cases the pass with the fewest errors there is kept (and among equals the surer one), else the last. Test cases are
+    With `validation` cases the epoch with the fewest errors there is kept (and among equals the surer one), else the last. Test cases are
     looked at once, when the run is over, and only here, so that they can choose nothing.
     """
     plain = json.loads(json.dumps(settings, default=dataclasses.asdict))
     held_out = 0 if validation is None else len(validation)
-    key = {"run": name, "seed": seed, "data": bench.dataset.checksum, "held_out": held_out, "precision": str(bench.dtype), "settings": plain}
-    here = bench.folder / f"{name}-seed-{seed}-{digest(key)}"
-    rng = stream(seed, name, bench.device)
+    key = {"run": name, "seed": seed, "data": setup.dataset.checksum, "held_out": held_out, "precision": str(setup.dtype), "settings": plain}
+    here = setup.folder / f"{name}-seed-{seed}-{digest(key)}"
+    rng = stream(seed, name, setup.device)
     net = make(rng)
     if not (here / "result.json").exists():
         here.mkdir(parents=True, exist_ok=True)
         checkpoint.write_json(here / "key.json", key)
-        _work(bench, here, net, rng, loop, log_probs, validation)
+        _work(setup, here, net, rng, loop, log_probs, validation)
     tensors, _ = checkpoint.load_tensors(here / "net.safetensors", "net")
-    checkpoint.fill(net, {at: tensor.to(bench.device) for at, tensor in tensors.items()}, [], here)
+    checkpoint.fill(net, {at: tensor.to(setup.device) for at, tensor in tensors.items()}, [], here)
     found = checkpoint.read_json(here / "result.json")
     return Done(net, digest(key), found["passes"], found["minutes"], found["errors"])
 
 
 def _work(
-    bench: Bench,
+    setup: TableSetup,
     here: Path,
     net: Module,
     rng: torch.Generator,
@@ -151,13 +151,13 @@ def _work(
     log_probs: LogProbs[Module] | None,
     validation: Split | None,
 ) -> None:
-    """Do what is left of a run, saving after each pass; then write its weights and its result."""
-    lines, state, best = _go_on(here, net, rng, bench.device)
+    """Do what is left of a run, saving after each epoch; then write its weights and its result."""
+    lines, state, best = _go_on(here, net, rng, setup.device)
     began = time.perf_counter()
     for record in loop(net, rng, state):
         line = {"stage": record.stage, "epoch": record.epoch, **record.metrics, "seconds": round(time.perf_counter() - began, 3)}
         if log_probs is not None and validation is not None:
-            score = _score(net, log_probs, validation, bench.device)
+            score = _score(net, log_probs, validation, setup.device)
             line |= dict(zip(("validation_errors", "validation_cross_entropy"), score, strict=True))
             if not best or score <= best["score"]:
                 best = {"score": score, "net": {at: tensor.detach().clone() for at, tensor in _tensors(net).items()}}
@@ -172,9 +172,9 @@ def _work(
     if best:
         checkpoint.fill(net, best["net"], [], here)
         errors["validation_errors"] = best["score"][0]
-    tested = bench.dataset.test
+    tested = setup.dataset.test
     if log_probs is not None and tested is not None:
-        wrong, loss = _score(net, log_probs, tested, bench.device)
+        wrong, loss = _score(net, log_probs, tested, setup.device)
         errors |= {"test_error_percent": 100 * wrong / len(tested), "test_cross_entropy": loss}
     checkpoint.save_tensors(here / "net.safetensors", _tensors(net), {}, "net")
     minutes = round(sum(line["seconds"] for line in lines) / 60, 3)
@@ -183,7 +183,7 @@ def _work(
 
 
 def _go_on(here: Path, net: nn.Module, rng: torch.Generator, device: torch.device) -> tuple[list[dict[str, Any]], Any, dict[str, Any]]:
-    """Return lines, state and best weights of the last saved pass, net and generator put back to it; nothing where there is none."""
+    """Return lines, state and best weights of the last saved epoch, net and generator put back to it; nothing where there is none."""
     path = here / "checkpoint.safetensors"
     if not path.exists():
         return [], None, {}
@@ -205,7 +205,7 @@ def _score(net: Module, log_probs: LogProbs[Module], split: Split, device: torch
 
 
 def fine_tune(
-    bench: Bench,
+    setup: TableSetup,
     name: str,
     seed: int,
     config: BackpropConfig,
@@ -220,9 +220,9 @@ def fine_tune(
     """
     labels = cases.labels
     assert labels is not None
-    settings: dict[str, Any] = {"config": config, "dtype": bench.dtype, "checked": True}
+    settings: dict[str, Any] = {"config": config, "dtype": setup.dtype, "checked": True}
     return learn(
-        bench,
+        setup,
         name,
         seed,
         {"backprop": config, **made},
@@ -239,18 +239,18 @@ def take_layers(dbn: DBN, below: DBN, count: int) -> None:
         dbn.rbm(layer).load_state_dict(below.rbm(layer).state_dict())
 
 
-def collect(bench: Bench, name: str, done: list[Done[Any]], reported: str = "", **notes: Any) -> list[Row]:
+def collect(setup: TableSetup, name: str, done: list[Done[Any]], reported: str = "", **notes: Any) -> list[Row]:
     """Return the rows of finished runs, one a seed: test errors, and validation errors where there are some."""
     found = []
     for metric, said in (("test_error_percent", reported), ("validation_errors", "")):
         values = [run.errors[metric] for run in done if metric in run.errors]
         if values:
-            found.append(row_of(bench, name, metric, values, done, seeds=bench.seeds, reported=said, **notes))
+            found.append(row_of(setup, name, metric, values, done, seeds=setup.seeds, reported=said, **notes))
     return found
 
 
-def row_of(bench: Bench, name: str, metric: str, values: list[float], done: Sequence[Done[Any]], **notes: Any) -> Row:
+def row_of(setup: TableSetup, name: str, metric: str, values: list[float], done: Sequence[Done[Any]], **notes: Any) -> Row:
     """Return the row of finished runs, one a seed, with the median of their minutes: a run that was disturbed says nothing of the others."""
-    minutes, precision = round(statistics.median(run.minutes for run in done), 2), str(bench.dtype).removeprefix("torch.")
-    notes = {"minutes": minutes, "each": values, "precision": precision, **bench.where, **notes}
-    return row(bench.dataset.name, name, metric, values, command=bench.command, **notes)
+    minutes, precision = round(statistics.median(run.minutes for run in done), 2), str(setup.dtype).removeprefix("torch.")
+    notes = {"minutes": minutes, "each": values, "precision": precision, **setup.where, **notes}
+    return row(setup.dataset.name, name, metric, values, command=setup.command, **notes)

@@ -1,4 +1,4 @@
-"""Sources of minibatches: a pass of a source is one or more chunks in memory, and a chunk is split into minibatches at random."""
+"""Sources of minibatches: an epoch of a source is one or more chunks in memory, and a chunk is split into minibatches at random."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from wakesleep.compute import distributed
-from wakesleep.sources import cases as rows
-from wakesleep.sources.cases import Rows
+from wakesleep.sources import arrays
+from wakesleep.sources.arrays import Rows
 from wakesleep.sources.context import Context
 from wakesleep.sources.shards import Shards
 
@@ -26,7 +26,7 @@ class Chunk(Protocol):
         ...
 
     def minibatches(self, size: int, rng: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
-        """Yield the minibatches of one pass, of `size` cases each (the last may be smaller): what an algorithm's step takes."""
+        """Yield the minibatches of one epoch, of `size` cases each (the last may be smaller): what an algorithm's step takes."""
         ...
 
 
@@ -34,16 +34,16 @@ class Source(Protocol):
     """What a loop learns from."""
 
     def __len__(self) -> int:
-        """How many cases a pass has."""
+        """How many cases an epoch has."""
         ...
 
     def chunks(self, rng: torch.Generator) -> Iterator[Any]:
-        """Yield the chunks of one pass; each holds until the next is asked for."""
+        """Yield the chunks of one epoch; each holds until the next is asked for."""
         ...
 
 
 class Resident:
-    """Cases (N, D) that the device holds, with labels (N,) where there are some: one chunk a pass.
+    """Cases (N, D) that the device holds, with labels (N,) where there are some: one chunk an epoch.
 
     Minibatches are the numbers of their cases, (n,). They are balanced by `classes` (N,), and `weights` (N,) say how often a case
     is shown, relative to the others. The `context` is what units take for fixed of each case, (N, ...).
@@ -71,7 +71,7 @@ class Resident:
 
     def minibatches(self, size: int, rng: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
         """Yield the numbers of the cases of each minibatch, (n,)."""
-        for index in torch.split(rows.order(self.classes, len(self), rng, self.weights), size):
+        for index in torch.split(arrays.order(self.classes, len(self), rng, self.weights), size):
             yield (index,)
 
     def context_of(self, index: Tensor) -> Context | None:
@@ -80,7 +80,7 @@ class Resident:
 
     def gather(self, index: Tensor, out: Tensor) -> Tensor:
         """Write the cases `index` (n,) to `out` (n, D), as probabilities."""
-        return rows.gather(self.cases, index, out)
+        return arrays.gather(self.cases, index, out)
 
 
 class Streamed:
@@ -93,7 +93,7 @@ class Streamed:
         self.shards, self.device, self.prepare = shards, device, prepare
 
     def __len__(self) -> int:
-        """How many cases this rank sees in a pass."""
+        """How many cases this rank sees in an epoch."""
         return len(self.shards) // distributed.ranks()
 
     def chunks(self, rng: torch.Generator) -> Iterator[Resident]:

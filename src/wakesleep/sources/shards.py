@@ -1,6 +1,6 @@
 """Cases too many to hold: .npy files that stay on the disk, read a chunk at a time while the last one is learned from.
 
-A pass takes chunks of consecutive cases in random order and joins a few of them, so that disks read long runs and minibatches, drawn at
+An epoch takes chunks of consecutive cases in random order and joins a few of them, so that disks read long runs and minibatches, drawn at
 random from what is in memory, still mix cases from all over. Two arrays hold what is joined, in turn, so memory does not grow with the cases.
 Several ranks read chunks of their own.
 """
@@ -39,7 +39,7 @@ class Files(NamedTuple):
     images: Sequence[Source]
     labels: Sequence[Source] | None = None
     spare: int = 0
-    """The last cases of the last files, which no pass reads: held out."""
+    """The last cases of the last files, which no epoch reads: held out."""
 
 
 class Shards:
@@ -71,15 +71,15 @@ class Shards:
             )
 
     def __len__(self) -> int:
-        """How many cases all ranks see in a pass."""
+        """How many cases all ranks see in an epoch."""
         return sum(stop - start for _, start, stop in self.places)
 
     def chunks(self, rng: torch.Generator) -> Iterator[Chunk]:
-        """Yield the joined chunks of one pass of this rank, in random order, the next of which is read meanwhile; all ranks get as many.
+        """Yield the joined chunks of one epoch of this rank, in random order, the next of which is read meanwhile; all ranks get as many.
 
         A chunk holds until the next one is asked for: then its memory is read into anew. Who keeps it longer takes a copy.
         """
-        seed = distributed.first_rank_says(float(torch.randint(2**31, (), generator=rng, device=rng.device)))  # the ranks' order is one
+        seed = distributed.broadcast_scalar(float(torch.randint(2**31, (), generator=rng, device=rng.device)))  # the ranks' order is one
         mine = permutation(len(self.places), generator(int(seed)))[distributed.rank() :: distributed.ranks()].tolist()
         together = [[self.places[place] for place in mine[start : start + self.join]] for start in range(0, len(mine), self.join)]
         windows = [self._window(together) for _ in range(2)]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.values import plain, whole
-from wakesleep.sources.cases import SLACK
+from wakesleep.sources.arrays import SLACK
 from wakesleep.sources.context import Context
 
 Family = TypeVar("Family", bound="Units")

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from wakesleep.compute import ops
-from wakesleep.sources.cases import require_binary
+from wakesleep.sources.arrays import require_binary
 from wakesleep.sources.context import Context
 from wakesleep.units.base import Atom, Units, present, register
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wakesleep.compute.ops import accumulation_dtype
 from wakesleep.foundation.errors import DataError
-from wakesleep.sources.cases import require_binary
+from wakesleep.sources.arrays import require_binary
 from wakesleep.sources.context import Context
 from wakesleep.units.base import Atom, Units, present, register
 

@@ -1,0 +1,37 @@
+"""wakesleep data: find, check and describe a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from wakesleep.foundation import files
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Find, check and describe a data set; mnist and fashion-mnist are fetched if they are not on this machine."""
+
+    name: Positional[str] = "digits"
+    """digits, mnist, fashion-mnist, or the path of your own."""
+    data_folder: Path | None = None
+    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
+    offline: bool = False
+    """Never download: say what is missing instead."""
+    json: bool = False
+    """Print the description as JSON."""
+
+
+def run(args: DataOptions, command: str) -> int:
+    """Do it; return the exit status."""
+    from wakesleep.data import describe, load_arrays
+
+    about = describe(load_arrays(args.name, folder=args.data_folder, download=not args.offline))
+    if args.json:
+        print(files.to_json(about))
+    else:
+        for name, value in about.items():
+            print(f"{name:>16}  {value}")
+    return 0

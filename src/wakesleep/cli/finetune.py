@@ -1,0 +1,104 @@
+"""wakesleep finetune: go on from a finished run, in a folder of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from tyro.conf import Positional
+
+from wakesleep.cli import shared
+from wakesleep.foundation.options import Backend
+from wakesleep.learning.configs import BackpropConfig, HybridConfig, UpDownConfig
+from wakesleep.runs.settings import Precision, TrainConfig, read_config
+
+USUAL = ("run", "method", "out", "data", "validation", "seed", "device", "threads", "json")
+"""The options that --help explains; --help-all explains all."""
+
+
+@dataclass(frozen=True)
+class FinetuneOptions:
+    """Train the network of a run further, into a run folder of its own. Settings are by default those of the run."""
+
+    run: Positional[Path]
+    """The run folder to start from; it stays as it is."""
+    method: Literal["updown", "hybrid", "backprop"] = "backprop"
+    """updown: contrastive wake-sleep, a better generative model; hybrid: that and backpropagation on the same weights, a model that
+    recognises best and still dreams; backprop: a feed-forward net from the recognition weights."""
+    out: Path | None = None
+    """The run folder to make; by default RUN-METHOD."""
+    data: str | None = None
+    """What to learn; by default what the run learned from."""
+    data_folder: Path | None = None
+    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
+    validation: float = 10_000
+    """How many training cases (or, below 1, which part of them) pick the epoch; 0 keeps the last epoch."""
+    seed: int = 0
+    """Seed of every random choice."""
+    device: str = "auto"
+    """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
+    backend: Backend | None = None
+    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the machine has, with kernels
+    compiled where they pay; torch: what PyTorch brings, nothing is compiled; reference: the plain formulas, slowly."""
+    threads: int = 0
+    """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or OMP_NUM_THREADS)."""
+    tensorboard: bool = False
+    """Also write what is measured of each epoch to RUN/tensorboard (needs the package tensorboard); look with: tensorboard --logdir RUN."""
+    json: bool = False
+    """Print the evaluation as JSON instead of a table."""
+    precision: Precision = "auto"
+    """Of matrix products while learning; auto takes bfloat16 where the processor is fast at it."""
+    updown: UpDownConfig = field(default_factory=UpDownConfig)
+    """Contrastive wake-sleep, with --method updown."""
+    hybrid: HybridConfig = field(default_factory=HybridConfig)
+    """Contrastive wake-sleep and backpropagation together, with --method hybrid."""
+    backprop: BackpropConfig = field(default_factory=BackpropConfig)
+    """Backpropagation, with --method backprop."""
+
+
+def suited(args: FinetuneOptions) -> FinetuneOptions:
+    """Return the defaults of a call: the settings of the run it starts from."""
+    own = read_config(args.run)
+    return FinetuneOptions(
+        run=tyro.MISSING,
+        validation=own.validation,
+        seed=own.seed,
+        precision=own.precision,
+        updown=own.updown,
+        hybrid=own.hybrid,
+        backprop=own.backprop,
+    )
+
+
+def run(args: FinetuneOptions, command: str) -> int:
+    """Do it; return the exit status."""
+    from wakesleep.runs import training
+    from wakesleep.runs.checkpoint import load_model
+
+    own = read_config(args.run)
+    config = settings(args, own)
+    shared.tell_unused_settings(config, own)
+    device = shared.setup(args.threads, args.device)
+    model = load_model(args.run, device)
+    shared.tell_unfinished(args.run, model)
+    name = args.data or str(model.header.get("data_path", "digits"))
+    out = args.out or shared.free_folder(args.run.with_name(f"{args.run.name}-{args.method}"))
+    dataset = shared.set_for(model, args.data, args.data_folder)
+    job = training.new_run(out, config, dataset, device, command, data_path=name, dbn=model.dbn)
+    return shared.run_job(job, as_json=args.json, tensorboard=args.tensorboard)
+
+
+def settings(args: FinetuneOptions, own: TrainConfig) -> TrainConfig:
+    """Return the settings of the new run: those of the run it starts from, `own`, with what the call says."""
+    return replace(
+        own,
+        stages=(args.method,),
+        validation=args.validation,
+        seed=args.seed,
+        precision=args.precision,
+        updown=args.updown,
+        hybrid=args.hybrid,
+        backprop=args.backprop,
+    )

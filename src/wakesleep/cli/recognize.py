@@ -1,0 +1,190 @@
+"""wakesleep recognize: what do these pictures show?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tyro.conf import Positional
+
+from wakesleep.cli import shared
+from wakesleep.foundation import files
+from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.foundation.options import Backend
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wakesleep.runs.checkpoint import Model
+
+TOGETHER = 256
+"""Pictures that are recognised at once."""
+
+
+@dataclass(frozen=True)
+class RecognizeOptions:
+    """Say what ordinary picture files show: of one the probability of every label, of several a line each."""
+
+    run: Positional[Path]
+    """A run folder or a model file."""
+    pictures: Positional[tuple[Path, ...]] = ()
+    """Picture files of any size, or folders of them; they are prepared as the pictures were from which the run learned. Of a folder with a
+    folder for each class, the share that is right is counted too."""
+    imagine: Path | None = None
+    """Also write this picture: the image as the net gets it, what it sees in it, and five times what it imagines in its place."""
+    steps: int = 10
+    """Gibbs steps of the memory for what it imagines; few stay near the image, many wander off."""
+    seed: int = 0
+    """Seed of what it imagines."""
+    device: str = "auto"
+    """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
+    backend: Backend | None = None
+    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the machine has, with kernels
+    compiled where they pay; torch: what PyTorch brings, nothing is compiled; reference: the plain formulas, slowly."""
+    overwrite: bool = False
+    """Replace the picture where it exists."""
+    json: bool = False
+    """Print the label and all probabilities as JSON; of several pictures under "pictures", each with its path."""
+
+
+class Found(NamedTuple):
+    """A picture file, and the class that its folder says it shows."""
+
+    path: Path
+    true: str | None = None
+
+
+def run(args: RecognizeOptions, command: str) -> int:
+    """Do it; return the exit status: 1 where a picture could not be read."""
+    if not args.pictures:
+        raise ConfigError(f"no picture came; expected picture files, or folders of them: wakesleep recognize {args.run} PICTURE")
+    one = len(args.pictures) == 1 and not args.pictures[0].is_dir()
+    if args.imagine is None:
+        shared.tell_unused(args, dict.fromkeys(("steps", "seed", "overwrite"), "without --imagine"))
+    else:
+        if not one:
+            raise ConfigError("--imagine is for one picture: name one")
+        shared.refuse_place(args.imagine, args.overwrite)
+    model = shared.model(args.run, args.device)
+    shared.refuse_other_scale(model)
+    return _one(args, model) if one else _several(args, model)
+
+
+def _one(args: RecognizeOptions, model: Model) -> int:
+    """Say the probability of every label of one picture."""
+    from wakesleep.data import from_header
+
+    [path] = args.pictures
+    picture = from_header(model.header).read(path).to(model.dbn.memory.weight.device)
+    probs = _probs(model, picture)[0]
+    label = max(probs, key=lambda name: probs[name])
+    if args.imagine is not None:
+        _draw_imagined(args, args.imagine, model, picture, label, f"{path.name}: {label} ({probs[label]:.1%})")
+    if args.json:
+        print(files.to_json({"label": label, "probabilities": probs, "method": _method(model)}))
+        return 0
+    print(f"{path}: {label}")
+    for name, prob in probs.items():
+        print(f"  {name:>12}  {prob:7.2%}  {'#' * round(40 * prob)}")
+    if args.imagine is not None:
+        print(f"imagined: {args.imagine}")
+    return 0
+
+
+def _several(args: RecognizeOptions, model: Model) -> int:
+    """Say the label of each of several pictures, and how many are right where their folders tell."""
+    classes = [str(name) for name in model.header["classes"]]
+    found = [one for path in args.pictures for one in (pictures_in(path, classes) if path.is_dir() else [Found(path)])]
+    rows: list[dict[str, Any]] = []
+    right = known = failed = 0
+    for one, outcome in _recognised(model, found):
+        if isinstance(outcome, DataError):
+            failed += 1
+            rows.append({"path": str(one.path), "error": str(outcome)})
+            shared.tell(str(outcome) if str(one.path) in str(outcome) else f"{one.path}: {outcome}")
+            continue
+        label = max(outcome, key=lambda name: outcome[name])
+        told = {} if one.true is None else {"true": one.true}
+        rows.append({"path": str(one.path), "label": label, **told, "probabilities": outcome})
+        known, right = known + (one.true is not None), right + (one.true == label)
+        if not args.json:
+            wrong = f"  wrong: {one.true}" if one.true not in (None, label) else ""
+            print(f"{one.path}: {label}  {outcome[label]:.1%}{wrong}", flush=True)
+    counted = {"n": known, "right": right, "right_percent": round(100 * right / known, 4)} if known else {}
+    if args.json:
+        print(files.to_json({"pictures": rows, "method": _method(model), **counted}))
+    elif known:
+        print(f"{right:,} of {known:,} right, {100 * right / known:.2f} %")
+    return 1 if failed else 0
+
+
+def pictures_in(folder: Path, classes: Sequence[str]) -> list[Found]:
+    """Return the pictures in a folder and in those within it, each with its class where a folder within is named as one of `classes`.
+
+    Raises:
+        DataError: there are none.
+    """
+    from wakesleep.data.pictures import SUFFIXES
+
+    inside = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file())
+    shown = [path for path in inside if not any(part.startswith(".") for part in path.parts)]
+    if not shown:
+        raise DataError(f"{folder} holds no pictures; expected files that end in {', '.join(sorted(SUFFIXES))}")
+    found = [Found(folder / path, path.parts[-2] if len(path.parts) > 1 and path.parts[-2] in classes else None) for path in shown]
+    other = sorted({one.path.parent.name for one in found if one.true is None and one.path.parent != folder})
+    if other and any(one.true is not None for one in found):
+        shared.tell(f"pictures in {shared.listed(other, 5)} are not counted: the run knows the classes {shared.listed(classes)}")
+    return found
+
+
+def _recognised(model: Model, found: Sequence[Found]) -> Iterator[tuple[Found, dict[str, float] | DataError]]:
+    """Yield each picture with the probability of every label, or with the reason why it cannot be read."""
+    import torch
+
+    from wakesleep.data import from_header
+
+    preparation, device = from_header(model.header), model.dbn.memory.weight.device
+    for start in range(0, len(found), TOGETHER):
+        outcomes: list[Any] = []
+        for one in found[start : start + TOGETHER]:
+            try:
+                outcomes.append(preparation.read(one.path))
+            except DataError as error:
+                outcomes.append(error)
+        cases = [case for case in outcomes if not isinstance(case, DataError)]
+        probs = iter(_probs(model, torch.cat(cases).to(device)) if cases else [])
+        for one, outcome in zip(found[start:], outcomes, strict=False):
+            yield one, outcome if isinstance(outcome, DataError) else next(probs)
+
+
+def _probs(model: Model, cases: Tensor) -> list[dict[str, float]]:
+    """Return p(label | picture) by name, for each of the cases (N, pixels)."""
+    from wakesleep.evaluation import classify
+    from wakesleep.learning import backprop
+
+    classes = [str(name) for name in model.header["classes"]]
+    log_probs = backprop.log_probs(model.net, cases) if model.net is not None else classify.log_probs(model.dbn, cases)
+    return [dict(zip(classes, row, strict=True)) for row in log_probs.exp().tolist()]
+
+
+def _method(model: Model) -> str:
+    return "backprop" if model.net is not None else "free-energy"
+
+
+def _draw_imagined(args: RecognizeOptions, path: Path, model: Model, picture: Tensor, label: str, title: str) -> None:
+    """Draw a picture as the net gets it, what it sees in it, and five times what it imagines with `label` in its place."""
+    import torch
+
+    from wakesleep.foundation.rng import generator
+    from wakesleep.runs import plots
+    from wakesleep.samplers import dreams
+
+    rng, seen = generator(args.seed, picture.device), [picture, dreams.reconstruct(model.dbn, picture)]
+    if model.dbn.labels:
+        clamped = torch.full((5,), [str(name) for name in model.header["classes"]].index(label), device=picture.device)
+        seen.append(dreams.imagine(model.dbn, picture.expand(5, -1), clamped, rng=rng, steps=args.steps))
+    names = ["as given", "as seen", *[f"imagined: {label}"] * (sum(map(len, seen)) - 2)]
+    shape: tuple[int, int] = tuple(model.header["shape"])
+    plots.save_tile(path, torch.cat(seen).cpu().numpy(), shape, len(names), below=names, title=title, height=112)

@@ -1,0 +1,353 @@
+"""What several commands do alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from wakesleep.foundation import files
+from wakesleep.foundation.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+    from wakesleep.data import Dataset, Split
+    from wakesleep.foundation.options import PictureOptions
+    from wakesleep.learning.records import EpochResult
+    from wakesleep.runs.checkpoint import Model
+    from wakesleep.runs.settings import TrainConfig
+    from wakesleep.runs.training import Job
+
+
+MOST_THREADS = 1024
+"""More than any machine gains from; the system refuses to start many more."""
+
+
+def load_set(name: str, folder: Path | None, how: PictureOptions | None = None) -> Dataset:
+    """Return the data set of that name or path, its pictures prepared as `how` says."""
+    from wakesleep.data import load
+
+    return load(name, folder=folder, how=how)
+
+
+def same_set(name: str, folder: Path | None, recorded: dict[str, Any]) -> Dataset:
+    """Return the data set of that name or path, prepared as a model's header or a run's provenance has `recorded` it for this very set."""
+    from wakesleep.data import for_own_set, load
+
+    return load(name, folder=folder, how=for_own_set(recorded), own=True)
+
+
+def set_for(model: Model, data: str | None, folder: Path | None) -> Dataset:
+    """Return the data set of that name or path, by default what the model learned from, as the model sees it.
+
+    Pictures are prepared as the model's own were, and classes are numbered as the model numbers them.
+    """
+    from wakesleep.data import from_header, load, match_classes
+
+    refuse_other_scale(model)
+    if data is None and "estimator" in model.header:
+        raise ConfigError("an estimator's file does not say what it learned from; name a data set with --data")
+    path = str(model.header.get("data_path", "digits"))
+    if data is None or data == path or str(Path(data).expanduser().resolve()) == path or "preparation" not in model.header:
+        dataset = same_set(data or path, folder, model.header)
+    else:
+        dataset = load(data, folder=folder, how=from_header(model.header))
+    classes = model.header.get("classes", ())
+    return match_classes(dataset, classes) if classes else dataset
+
+
+def is_own(model: Model, dataset: Dataset) -> bool:
+    """Return whether the model learned from this very set, so that cases other than its test cases are not new to it."""
+    return dataset.checksum == model.header.get("data_checksum") or dataset.origin == model.header.get("data_path")
+
+
+def held_out(path: Path, model: Model) -> float:
+    """Return how many training cases the run held out, or which part of them; 0 where nothing says so."""
+    from wakesleep.runs.settings import read_config
+
+    if "validation" in model.header:
+        return float(model.header["validation"])
+    return read_config(path).validation if (path / "config.json").is_file() else 0.0
+
+
+def cases_of(path: Path, model: Model, dataset: Dataset) -> tuple[str, Split]:
+    """Return the cases of a set that a model is judged by, and which part they are: "test", "validation" or "train".
+
+    All cases of a set that the model did not learn from are new to it.
+    """
+    from wakesleep.runs import training
+
+    if not is_own(model, dataset):
+        return "test", dataset.test or dataset.train
+    return training.tested(dataset, held_out(path, model))
+
+
+def model(path: Path, device: str) -> Model:
+    """Return the model of a run folder or model file; of a run that has not finished, say so."""
+    from wakesleep.compute.select import pick_device
+    from wakesleep.data.pictures import SUFFIXES
+    from wakesleep.runs.checkpoint import load_model
+
+    if path.suffix.lower() in SUFFIXES and path.is_file():
+        raise ConfigError(f"{path} is a picture, and RUN comes first, a run folder or a model file: wakesleep recognize RUN {path}")
+    found = load_model(path, pick_device(device))
+    tell_unfinished(path, found)
+    regressor = found.net is not None and not found.header["classes"]  # its net predicts numbers, no classes
+    return found._replace(net=None) if regressor else found
+
+
+def tell_unfinished(path: Path, model: Model) -> None:
+    """Say of the model of a run that has not finished that it is one, where it stands and how it goes on."""
+    if model.header.get("kind") == "checkpoint":
+        tell(f"{path} is unfinished: it stopped {_where(path, model.header)}, and this is its model as it stands; {go_on(path)}")
+
+
+def go_on(run: Path) -> str:
+    """Return in words how a run that was stopped goes on."""
+    return f"go on with: wakesleep train --resume {run}"
+
+
+def _where(run: Path, header: Mapping[str, Any]) -> str:
+    """Return in words at which stage a run stands, by its checkpoint's header, and after which epoch of it, by its metrics."""
+    from wakesleep.runs.settings import read_config
+
+    if not (run / "config.json").is_file():
+        return "before its end"
+    stages, position = read_config(run).stages, int(header.get("position", 0))
+    settled = files.read_metrics(run)[: int(header.get("lines", 0))]
+    last = (
+        f" (last saved epoch: {settled[-1]['stage']} {settled[-1]['epoch']}/{settled[-1]['epochs']})" if settled else ", before its first epoch"
+    )
+    return f"in stage {stages[position]}, {position + 1} of {len(stages)}{last}"
+
+
+def refuse_other_scale(model: Model) -> None:
+    """Raise ConfigError where the model is an estimator's that scales its columns, for pictures and data sets come without that scaling."""
+    estimator = model.header.get("estimator")
+    if isinstance(estimator, dict) and estimator.get("fitted", {}).get("scaler_") is not None:
+        kind = estimator.get("class", "the estimator")
+        raise ConfigError(
+            f"this model is a {kind} that scales its columns as those it was fitted on, which only its own methods do: "
+            f"wakesleep.{kind}.load(...) in Python; wakesleep dream shows what it generates"
+        )
+
+
+def free_folder(path: Path) -> Path:
+    """Return `path`, or path-2, path-3, ... where it exists."""
+    names = (path if number == 1 else path.with_name(f"{path.name}-{number}") for number in count(1))
+    return next(name for name in names if not name.exists())
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raise CheckpointError where `path` exists and may not be replaced."""
+    if path.exists() and not overwrite:
+        raise CheckpointError(f"{path} exists; choose another name, or say --overwrite")
+
+
+def refuse_place(path: Path, overwrite: bool) -> None:
+    """Refuse, before any work, a picture that cannot be written to `path`.
+
+    Raises:
+        CheckpointError: it exists and may not be replaced, or its folder does not exist.
+        ConfigError: its ending names no picture format.
+    """
+    from wakesleep.runs import plots
+
+    refuse_existing(path, overwrite)
+    plots.check_format(path)
+    if not path.parent.is_dir():
+        raise CheckpointError(f"{path} cannot be written: the folder {path.parent} does not exist; make it, or choose another")
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Return names in words, at most so many of them."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def tell(line: str) -> None:
+    """Say something beside the answer, on the error stream, so that what reads the answer is not disturbed."""
+    print(f"wakesleep: {line}", file=sys.stderr)
+
+
+def tell_unused(args: Any, unused: Mapping[str, str]) -> None:
+    """Say of each option in `unused` (name -> why) that is not at its default that it has no effect in this call."""
+    usual = {option.name: option.default for option in dataclasses.fields(args)}
+    for name, why in unused.items():
+        if getattr(args, name) != usual[name]:
+            tell(f"--{name.replace('_', '-')} has no effect {why}")
+
+
+def differences(asked: Any, usual: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Return the options in which two instances of one dataclass differ, by their names on the command line: (asked, usual)."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for option in dataclasses.fields(asked):
+        name, values = f"{prefix}{option.name.replace('_', '-')}", (getattr(asked, option.name), getattr(usual, option.name))
+        if dataclasses.is_dataclass(values[0]):
+            found |= differences(*values, f"{name}.")
+        elif values[0] != values[1]:
+            found[f"--{name}"] = values
+    return found
+
+
+OF_A_STAGE = {"greedy": "pretrain", "updown": "updown", "hybrid": "hybrid", "backprop": "backprop", "random": "random"}
+"""Which stage each group of settings belongs to."""
+OF_SGD = ("batch-size", "learning-rate", "final-learning-rate", "momentum", "weight-decay", "sample-pixels")
+
+
+def tell_unused_settings(asked: TrainConfig, usual: TrainConfig) -> None:
+    """Say which of the settings that differ from the usual ones have no effect in a run with the stages of `asked`."""
+    for option in differences(asked, usual):
+        group, _, rest = option.removeprefix("--").partition(".")
+        stage = OF_A_STAGE.get(group)
+        if stage is not None and stage not in asked.stages:
+            tell(f"{option} has no effect in this run, which has no stage {stage} ({' '.join(asked.stages)})")
+        elif group in ("backprop", "random"):
+            method = getattr(asked, group).method
+            if rest in OF_SGD if method == "cg" else rest.startswith("cg-"):
+                tell(f"{option} has no effect with --{group}.method {method}")
+
+
+def setup(threads: int, device: str, before: str = "") -> torch.device:
+    """Set the threads, meet the other ranks where torchrun started several, and return the device to work on.
+
+    Without a number of threads: that of the run that goes on, in `before`, its device in words, for sums in another order are other
+    numbers; else PyTorch's choice, which follows the processors this process may use and OMP_NUM_THREADS.
+    """
+    import torch
+
+    from wakesleep.compute import distributed
+    from wakesleep.compute.select import pick_device
+
+    set_threads(threads)
+    found = pick_device(device)
+    if not threads and found.type == "cpu" and (told := re.fullmatch(r"cpu: (\d+) threads", before)):
+        torch.set_num_threads(int(told[1]))
+    return distributed.setup(found)
+
+
+def keep_backend(asked: str | None, before: str) -> None:
+    """Let a run that goes on compute by its own backend, which `before` describes, where neither the call nor the environment names one."""
+    from wakesleep.compute import ops, select
+
+    if asked is None and not os.environ.get(select.VARIABLE):
+        ops.use_backend(select.recorded_backend(before))
+
+
+def set_threads(threads: int) -> None:
+    """Use that many CPU threads; 0 leaves the choice to PyTorch."""
+    check_threads(threads)
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def check_threads(threads: int) -> None:
+    """Raise ConfigError for a number of threads that cannot be had; say where it is more than there are processors."""
+    processors = os.cpu_count() or 1
+    if not 0 <= threads <= MOST_THREADS:
+        raise ConfigError(
+            f"--threads {threads}: expected 1 to {MOST_THREADS}, best no more than the {processors} processors of this machine; "
+            "0 leaves the choice to PyTorch"
+        )
+    if threads > processors:
+        tell(f"--threads {threads} on a machine with {processors} processors: they wait for each other")
+
+
+def run_job(job: Job, *, as_json: bool, tensorboard: bool = False) -> int:
+    """Drive a job to its end with a progress bar (plain lines in a pipe), then show its table."""
+    from tqdm import tqdm
+
+    from wakesleep.compute import distributed
+    from wakesleep.runs import report, training
+
+    if distributed.rank():  # the first one speaks
+        for _ in training.train(job):
+            pass
+        distributed.shutdown()
+        return 0
+    shown = sys.stderr if as_json else sys.stdout
+    for line in report.announce(job):
+        print(line, file=shown)
+    records = training.train(job, lambda line: tqdm.write(line, file=shown))
+    if tensorboard:
+        records = to_tensorboard(records, job.folder / "tensorboard")
+    try:
+        for line in _progress(records, job, shown):
+            print(line, file=shown, flush=True)
+    except KeyboardInterrupt:
+        print(f"\nstopped; every finished epoch is saved; {go_on(job.folder)}", file=sys.stderr)
+        return 130
+    distributed.shutdown()
+    result = files.read_json(job.folder / "evaluation.json") if job.dataset.train.labels is not None else {"rows": []}
+    if as_json:
+        print(files.to_json({"run": str(job.folder), **result}))
+        return 0
+    for line in report.table(job):
+        print(line)
+    return 0
+
+
+def to_tensorboard(records: Iterator[EpochResult], folder: Path) -> Iterator[EpochResult]:
+    """Hand records on, writing the metrics of each to `folder` as TensorBoard reads them.
+
+    Raises:
+        ConfigError: TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ConfigError("--tensorboard needs a package that is not here: pip install tensorboard") from error
+
+    def handed_on() -> Iterator[EpochResult]:
+        with SummaryWriter(str(folder)) as writer:
+            for record in records:
+                for name, value in record.metrics.items():
+                    writer.add_scalar(f"{record.stage}/{name}", value, record.epoch)
+                writer.flush()
+                yield record
+
+    return handed_on()
+
+
+def _progress(records: Iterator[EpochResult], job: Job, shown: TextIO) -> Iterator[str]:
+    """Show each epoch: on a terminal as a bar with rate and time left, in a pipe as a line that is yielded."""
+    from tqdm import tqdm
+
+    from wakesleep.evaluation import monitor
+    from wakesleep.runs import report
+
+    seconds = report.seconds_per_epoch(job)
+    done = sum(seconds.get(stage, 0.0) * epochs for stage, epochs in report.epochs_done(job).items())
+    total = sum(seconds[stage] * epochs for stage, epochs in report.epochs_planned(job).items())
+    form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+    with tqdm(total=total, initial=done, file=shown, disable=not shown.isatty(), bar_format=form, leave=False, smoothing=0.05) as bar:
+        for record in records:
+            rate = job.last_rate
+            bar.set_description_str(f"{record.stage} {record.epoch}/{record.epochs}")
+            bar.set_postfix_str(f"{rate:,.0f} cases/s")
+            bar.update(seconds[record.stage])
+            warning = monitor.silent_units(record.stage, record.metrics) if record.epoch == min(monitor.WATCHED, record.epochs) else None
+            if warning:
+                bar.clear()
+                yield f"warning: {warning}"
+            if not shown.isatty():
+                numbers = "  ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())
+                yield f"{record.stage} {record.epoch}/{record.epochs}  {rate:,.0f} cases/s  {numbers}"
+
+
+def say(as_json: bool) -> Callable[[str], None]:
+    """Return what shows progress: one line that is written over on a terminal, nothing in a pipe."""
+    shown = sys.stderr if as_json else sys.stdout
+
+    def show(line: str) -> None:
+        if shown.isatty():
+            print(f"\r{line:<78}", end="\r", file=shown, flush=True)
+
+    return show

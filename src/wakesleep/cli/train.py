@@ -1,0 +1,118 @@
+"""wakesleep train: the whole way in a run folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from wakesleep.cli import shared
+from wakesleep.foundation import files
+from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.options import Backend, PictureOptions
+from wakesleep.runs.settings import TrainConfig, preset, read_config
+from wakesleep.runs.settings import suited as by_number
+
+if TYPE_CHECKING:
+    from wakesleep.data import Dataset
+
+
+USUAL = ("data", "out", "resume", "hidden", "stages", "seed", "size", "polarity", "centre", "device", "threads", "json")
+"""The options that --help explains; --help-all explains all."""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Train a network on a data set: pretrain it layer by layer, fine-tune it, count its errors, let it dream; all in one run folder."""
+
+    data: str = "digits"
+    """What to learn: digits (embedded), mnist, fashion-mnist, or the path of a .npz, .npy, a folder of IDX files, or a folder of pictures
+    with a folder a class. A folder of images-*.npy, with labels-*.npy beside them, stays on the disk and is streamed from there."""
+    out: Path | None = None
+    """The run folder to make; by default runs/DATA (runs/DATA-2 where that exists). Nothing is ever overwritten."""
+    resume: Path | None = None
+    """Go on with this run folder after its last saved epoch, with its own settings; other settings are refused. Its data set may have moved
+    (--data), device and threads may change."""
+    data_folder: Path | None = None
+    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
+    device: str = "auto"
+    """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
+    backend: Backend | None = None
+    """What computes; by default what WAKESLEEP_BACKEND says, else auto; a run that goes on keeps its own. auto: the fastest the machine
+    has, with kernels compiled where they pay; torch: what PyTorch brings, nothing is compiled; reference: the plain formulas, slowly."""
+    threads: int = 0
+    """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or OMP_NUM_THREADS); a run that goes on keeps its
+    number, for sums in another order are other numbers."""
+    tensorboard: bool = False
+    """Also write what is measured of each epoch to RUN/tensorboard (needs the package tensorboard); look with: tensorboard --logdir RUN."""
+    json: bool = False
+    """Print the evaluation as JSON instead of a table."""
+    pictures: Annotated[PictureOptions, tyro.conf.arg(name="")] = field(default_factory=PictureOptions)
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+
+
+def suited(args: TrainOptions) -> TrainOptions:
+    """Return the defaults of a call: the settings that suit the data set it names, or those of the run it goes on with."""
+    if args.resume is None:
+        return TrainOptions(config=settings_for(args))
+    data = str(files.read_json(args.resume / "provenance.json").get("data_path", "digits"))
+    return TrainOptions(data=data, config=read_config(args.resume))
+
+
+_loaded: dict[tuple[str, Path | None, PictureOptions], Dataset] = {}
+"""The set that the defaults of a call were made for, until `run` takes it: a folder of pictures takes a while to read."""
+
+
+def settings_for(args: TrainOptions, dataset: Dataset | None = None) -> TrainConfig:
+    """Return the settings that suit the data set of a call; cases of one's own are counted."""
+    if args.data == "digits":
+        return preset(args.data)
+    from wakesleep.data import KNOWN, stays_on_disk
+
+    if args.data in KNOWN or stays_on_disk(args.data):
+        return preset(args.data)
+    if dataset is None:
+        dataset = shared.load_set(args.data, args.data_folder, args.pictures)
+        _loaded.clear()
+        _loaded[args.data, args.data_folder, args.pictures] = dataset
+    return by_number(len(dataset.train), tested=dataset.test is not None, shape=dataset.shape)
+
+
+def run(args: TrainOptions, command: str) -> int:
+    """Do it; return the exit status."""
+    from wakesleep.compute import distributed
+    from wakesleep.runs import training
+
+    stopped, about = args.resume, {}
+    if stopped is not None:
+        refuse_changes(args)
+    if args.out is not None and distributed.restarted() and (args.out / "checkpoint.safetensors").exists():
+        stopped = args.out  # a rank died, and torchrun started all of them again
+    if stopped is not None:
+        about = files.read_json(stopped / "provenance.json")
+        shared.keep_backend(args.backend, str(about.get("backend", "")))
+    device = shared.setup(args.threads, args.device, str(about.get("device", "")))
+    if stopped is not None:
+        job = training.resume_run(stopped, shared.same_set(args.data, args.data_folder, about), device)
+    else:
+        read = _loaded.pop((args.data, args.data_folder, args.pictures), None)
+        dataset = read or shared.load_set(args.data, args.data_folder, args.pictures)
+        shared.tell_unused_settings(args.config, settings_for(args, dataset))
+        job = training.new_run(
+            args.out or shared.free_folder(Path("runs") / dataset.name), args.config, dataset, device, command, data_path=args.data
+        )
+    return shared.run_job(job, as_json=args.json, tensorboard=args.tensorboard)
+
+
+def refuse_changes(args: TrainOptions) -> None:
+    """Raise ConfigError where the call asks for other settings than those of the run it goes on with."""
+    assert args.resume is not None
+    if args.out is not None and args.out.resolve() != args.resume.resolve():
+        raise ConfigError(f"--out {args.out} with --resume {args.resume}: a run goes on in its own folder; leave out --out")
+    own = read_config(args.resume)
+    changed = shared.differences(args.config, own) | shared.differences(args.pictures, PictureOptions())
+    if changed:
+        said = ", ".join(f"{option} {asked} (the run has {had})" for option, (asked, had) in changed.items())
+        raise ConfigError(f"{said}: a run that goes on keeps its settings; leave them out, or begin another run: wakesleep train --out FOLDER")

@@ -1,0 +1,330 @@
+"""Saving and loading: tensors in safetensors, everything else as JSON in the same file's header. No pickle, ever.
+
+A file holds models by name ("dbn", "net", or "model"), the tensors of each as NAME/TENSOR. Its header says of each model what `spec()`
+returns (class, units with their settings, named groups, sizes), and what the writer knows besides: class names, the shape of pictures, how
+cases were prepared. Files are written as `foundation.files` writes them: whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from wakesleep.data.preparation import Preparation
+from wakesleep.foundation.errors import CheckpointError, ConfigError, WakesleepError
+from wakesleep.foundation.files import FORMAT as FORMAT
+from wakesleep.foundation.files import read_json as read_json
+from wakesleep.foundation.files import read_metrics as read_metrics
+from wakesleep.foundation.files import remove_abandoned, unreadable
+from wakesleep.foundation.files import write_atomically as write_atomically
+from wakesleep.foundation.files import write_json as write_json
+from wakesleep.learning.backprop import feed_forward
+from wakesleep.learning.state import State
+from wakesleep.models.dbn import DBN
+from wakesleep.models.helmholtz import Helmholtz
+from wakesleep.models.rbm import RBM
+
+
+class Model(NamedTuple):
+    """What the model file of a run or of an estimator holds."""
+
+    dbn: DBN
+    """The generative model, and its recognition pathway."""
+    net: nn.Sequential | None
+    """The feed-forward net fine-tuned from it, where there is one."""
+    header: dict[str, Any]
+    """The rest: picture shape, class names, and whatever the writer noted."""
+
+
+class Specified(Protocol):
+    """A class of models that can be built from a spec."""
+
+    @classmethod
+    def from_spec(cls, spec: dict[str, Any]) -> nn.Module:
+        """Return a model like the one that `spec` described, its parameters yet to be filled."""
+        ...
+
+
+MODELS: dict[str, type[Specified]] = {"RBM": RBM, "DBN": DBN, "Helmholtz": Helmholtz}
+"""The classes that a spec may name, besides "FeedForward", the nets that `backprop.classifier` makes."""
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any], kind: str) -> None:
+    """Write tensors and a JSON header into one safetensors file, atomically."""
+    from safetensors.torch import save_file
+
+    plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    note = {"wakesleep": json.dumps({**header, "format": FORMAT, "kind": kind}, sort_keys=True)}
+    write_atomically(path, lambda temporary: save_file(plain, temporary, metadata=note))
+
+
+def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a file that `save_tensors` wrote: tensors on the CPU, and the header.
+
+    Raises:
+        CheckpointError: there is no such file, it may not be read, is damaged or not ours, or of a newer format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        path.open("rb").close()
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} does not exist; expected a wakesleep {kind} file (train one: wakesleep train)") from error
+    except OSError as error:
+        raise unreadable(path, error, f"expected a wakesleep {kind} file") from error
+    try:
+        with safe_open(path, framework="pt") as file:
+            note = file.metadata() or {}
+            header = json.loads(note.get("wakesleep", "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()} if header else {}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is damaged or no safetensors file ({error}); take an earlier copy or train again") from error
+    if not isinstance(header, dict) or "format" not in header:
+        raise CheckpointError(f"{path} was not written by wakesleep: it has no wakesleep header; give a {kind} file from a run folder")
+    if not isinstance(header["format"], int) or header["format"] > FORMAT:
+        raise CheckpointError(f"{path} has format {header['format']}; this wakesleep reads up to {FORMAT}; install a newer one")
+    if header.get("kind") != kind:
+        raise CheckpointError(f"{path} holds a {header.get('kind')}; expected a {kind} file")
+    return tensors, header
+
+
+def flatten(state: dict[str, Any], prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Split a nested state into its tensors and its plain values, both by dotted name."""
+    tensors: dict[str, Tensor] = {}
+    values: dict[str, Any] = {}
+    for name, value in state.items():
+        if isinstance(value, State):
+            value = value.to_tensors()
+        if isinstance(value, dict):
+            inner_tensors, inner_values = flatten(value, f"{prefix}{name}/")
+            tensors |= inner_tensors
+            values |= inner_values
+        elif isinstance(value, Tensor):
+            tensors[prefix + name] = value
+        else:
+            values[prefix + name] = value
+    return tensors, values
+
+
+def unflatten(tensors: dict[str, Tensor], values: dict[str, Any]) -> dict[str, Any]:
+    """Put a flattened state together again."""
+    state: dict[str, Any] = {}
+    for name, value in {**tensors, **values}.items():
+        *path, last = name.split("/")
+        inner = state
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[last] = value
+    return state
+
+
+def model_spec(model: nn.Module) -> dict[str, Any]:
+    """Return what is needed to build a model like this one, as JSON can hold it.
+
+    Raises:
+        ConfigError: a model of a class that no spec names.
+    """
+    if isinstance(model, nn.Sequential) and net_sizes(model) is not None:
+        return {"class": "FeedForward", "sizes": net_sizes(model)}
+    if type(model).__name__ not in MODELS:
+        raise ConfigError(
+            f"a model of the class {type(model).__name__}: expected one of {', '.join(MODELS)}, or a net that backprop.classifier made; an "
+            "estimator is saved by its own save(path), and anything else by torch.save(model.state_dict(), path)"
+        )
+    return cast(dict[str, Any], cast(Any, model).spec())
+
+
+def net_sizes(net: nn.Sequential) -> list[int] | None:
+    """Return the layer sizes of a net of the kind that `feed_forward` makes, inputs first; None of another kind."""
+    linear = [layer for layer in net if isinstance(layer, nn.Linear)]
+    if not linear or [type(layer) for layer in net] != ([nn.Linear, nn.Sigmoid] * len(linear))[:-1]:
+        return None
+    return [linear[0].in_features, *(layer.out_features for layer in linear)]
+
+
+def model_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return a model's tensors by name; tied weights once."""
+    tied = _tied(model)
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
+
+
+def _tied(model: nn.Module) -> set[str]:
+    """Return the names of tensors that are another tensor of the model as well."""
+    return {f"generative.{layer}.weight" for layer in range(len(model.generative))} if isinstance(model, DBN) and model.tied else set()
+
+
+def build(spec: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) -> nn.Module:
+    """Return the model that `spec` describes, filled with `tensors`: float64 where they are, else float32.
+
+    Raises:
+        CheckpointError: an unknown class of models or family of units, or tensors that do not fit the spec.
+    """
+    if not isinstance(spec, Mapping):
+        raise CheckpointError(f"{path} is damaged: a model is described by {spec!r}; expected a dictionary with its class")
+    name, values = spec.get("class"), dict(spec)
+    if name != "FeedForward" and name not in MODELS:
+        raise CheckpointError(
+            f"{path} holds a model of the class {name!r}, and this wakesleep knows {', '.join(MODELS)} and FeedForward: install a newer one"
+        )
+    try:
+        model = feed_forward(values["sizes"]) if name == "FeedForward" else MODELS[name].from_spec(values)
+        if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
+            model = model.double()
+        missing = [name for name in model_tensors(model) if name not in tensors]
+        fill(model, tensors, missing, path)
+    except ConfigError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    except (KeyError, TypeError, ValueError, RuntimeError, WakesleepError) as error:
+        raise CheckpointError(f"{path} is damaged: its tensors do not make the model its header describes ({error})") from error
+    return model
+
+
+def fill(module: nn.Module, tensors: dict[str, Tensor], missing: list[str], path: Path) -> None:
+    """Copy `tensors` into the module's own, in place, so that whatever shares them sees the change."""
+    own = module.state_dict()
+    unknown = [name for name in tensors if name not in own]
+    wrong = [name for name, tensor in tensors.items() if name in own and own[name].shape != tensor.shape]
+    if missing or unknown or wrong:
+        raise CheckpointError(f"{path}: missing {missing}, unknown {unknown}, of another shape {wrong}")
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
+
+
+def save_models(path: Path, models: Mapping[str, nn.Module | None], header: dict[str, Any]) -> None:
+    """Write models by name (None ones are left out) and notes as one model file."""
+    there = {name: model for name, model in models.items() if model is not None}
+    header = {name: value for name, value in header.items() if name not in ("dbn", "net_classes")}  # how version 0.1 said it
+    tensors = {f"{name}/{inner}": tensor for name, model in there.items() for inner, tensor in model_tensors(model).items()}
+    save_tensors(path, tensors, {**header, "models": {name: model_spec(model) for name, model in there.items()}}, "model")
+
+
+def save_model(path: Path, dbn: DBN, net: nn.Sequential | None, header: dict[str, Any]) -> None:
+    """Write a deep belief net, the net fine-tuned from it (or None) and notes as one model file."""
+    save_models(path, {"dbn": dbn, "net": net}, header)
+
+
+def save(
+    model: nn.Module,
+    path: Path | str,
+    *,
+    classes: Sequence[str] | None = None,
+    preparation: Preparation | None = None,
+    shape: tuple[int, int] | None = None,
+    **notes: Any,
+) -> None:
+    """Write any model (RBM, DBN, Helmholtz, a net of `backprop.classifier`) with all that is needed to use it; `load` reads it.
+
+    Args:
+        model: its tensors are saved in their precision, its units with their settings.
+        path: the file, .safetensors by custom.
+        classes: the names of the labels, in order.
+        preparation: what was done to pictures before the model saw them (`data.load(...).preparation`).
+        shape: (rows, columns) of a case, where it is a picture; that of `preparation` where one is given.
+        notes: whatever else is to be kept, as JSON can hold it.
+
+    Raises:
+        ConfigError: a model of another class.
+        CheckpointError: the file cannot be written.
+    """
+    header: dict[str, Any] = dict(notes)
+    if classes is not None:
+        header["classes"] = [str(name) for name in classes]
+    if preparation is not None:
+        header["preparation"] = preparation.as_json()
+    if shape is not None or preparation is not None:
+        header["shape"] = list(shape or cast(Preparation, preparation).shape)
+    try:
+        json.dumps(header)
+    except TypeError as error:
+        raise ConfigError(f"notes of a model file: {error}; expected what JSON can hold: numbers, words, lists, dictionaries") from error
+    spec = model_spec(model)
+    save_models(Path(path), {{"DBN": "dbn", "FeedForward": "net"}.get(spec["class"], "model"): model}, header)
+
+
+def read(path: Path | str, device: torch.device | str = "cpu") -> tuple[dict[str, nn.Module], dict[str, Any]]:
+    """Return the models of a run folder, finished or stopped on the way, or of a model file, by name, and its header.
+
+    Raises:
+        CheckpointError: nothing there, damaged, foreign, not to be read by this user, of a newer format or with classes unknown here.
+    """
+    file, kind = _model_file(Path(path))
+    tensors, header = load_tensors(file, kind)
+    models = {}
+    for name, spec in specs(header, tensors, file).items():
+        prefix = "net/backprop/" if kind == "checkpoint" and name == "net" else f"{name}/"  # the net from random weights is there too
+        own = {inner.removeprefix(prefix): tensor for inner, tensor in tensors.items() if inner.startswith(prefix)}
+        if own or name != "net":
+            models[name] = build(spec, own, file).to(device)
+    return models, header
+
+
+def specs(header: dict[str, Any], tensors: dict[str, Tensor], path: Path) -> dict[str, dict[str, Any]]:
+    """Return the specs of a file's models by name; of files of version 0.1, which have none, from what they say of the net."""
+    if isinstance(header.get("models"), dict) and header["models"]:
+        return cast(dict[str, dict[str, Any]], header["models"])
+    if not isinstance(header.get("dbn"), dict):
+        raise CheckpointError(f"{path} is damaged: its header describes no model")
+    found: dict[str, dict[str, Any]] = {"dbn": {"class": "DBN", **header["dbn"]}}
+    if any(name.startswith("net/") for name in tensors):
+        try:
+            outputs = int(header.get("net_classes") or len(header["classes"]))
+            found["net"] = {"class": "FeedForward", "sizes": [*header["dbn"]["sizes"], outputs]}
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} is damaged: its header says nothing of the net's classes") from error
+    return found
+
+
+def load_model(path: Path | str, device: torch.device | str = "cpu") -> Model:
+    """Read a run folder, finished or stopped on the way, or a model file of a deep belief net, which may be that of an estimator.
+
+    The header of what is returned names a picture's `shape` and the `classes` in any case: an estimator knows of no pictures, so its are
+    taken for square where they can be.
+
+    Raises:
+        CheckpointError: as `read`, or a file that holds no deep belief net.
+    """
+    models, header = read(path, device)
+    dbn, net = models.get("dbn"), models.get("net")
+    if not isinstance(dbn, DBN):
+        found = ", ".join(type(model).__name__ for model in models.values())
+        raise CheckpointError(f"{path} holds no deep belief net but {found}: wakesleep.load reads it")
+    header = {"shape": list(square(dbn.sizes[0]) or (1, dbn.sizes[0])), "classes": [str(label) for label in range(dbn.labels)], **header}
+    return Model(dbn, cast(nn.Sequential | None, net), header)
+
+
+def _model_file(path: Path) -> tuple[Path, str]:
+    """Return the file that holds the model of a run folder, or the model file `path` itself, and its kind."""
+    try:
+        if not path.is_dir():
+            return path, "model"
+        remove_abandoned(path)
+        if not (path / "model.safetensors").exists() and (path / "checkpoint.safetensors").exists():
+            return path / "checkpoint.safetensors", "checkpoint"  # a run that was stopped: the model as it stands
+    except OSError as error:
+        raise unreadable(path, error, "expected a run folder or a model file") from error
+    return path / "model.safetensors", "model"
+
+
+def square(pixels: int) -> tuple[int, int] | None:
+    """Return the rows and columns of a square picture with that many pixels; None where there is none."""
+    side = math.isqrt(pixels)
+    return (side, side) if side * side == pixels else None
+
+
+def load(path: Path | str, device: torch.device | str = "cpu") -> Any:
+    """Return the model of a file that `save` wrote, or the deep belief net of a run folder or an estimator's file.
+
+    `load_model` also brings the net fine-tuned from it, and `read` everything with the header.
+
+    Raises:
+        CheckpointError: as `read`.
+    """
+    models, _ = read(path, device)
+    return models["dbn"] if "dbn" in models else next(iter(models.values()))

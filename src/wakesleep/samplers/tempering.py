@@ -1,0 +1,200 @@
+"""Parallel tempering: chains at several temperatures trade places, so that what a cold chain cannot cross, a warm one walks around.
+
+Replicas of each chain follow p_beta(v) ~ exp(-beta F-like), the family that AIS uses, from independent units (beta = 0) to the RBM (beta = 1):
+
+    log p*_beta(v) = (1 - beta) base'v + beta a'v - U_beta(v) + Gamma(beta (vW + b))
+
+Gamma is the hidden units' log-partition; U_beta, the visible units' potential, goes from the base's to the machine's.
+
+After each Gibbs step neighbours swap with probability min(1, p_1(v2) p_2(v1) / (p_1(v1) p_2(v2))), which leaves the joint distribution as
+it is. All replicas of all chains are one matrix product. Sources: Desjardins et al. (2010); Cho, Raiko & Ilin (2010).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from wakesleep.compute.ops import accumulation_dtype
+from wakesleep.foundation.errors import ConfigError
+from wakesleep.models.rbm import RBM
+from wakesleep.samplers.gibbs import Chains, Clamp, check_steps
+from wakesleep.units import Context, Units
+
+
+class Independent(NamedTuple):
+    """A model of independent visible units, from which annealing and tempering start (beta = 0)."""
+
+    units: Units
+    """Their family, with its own parameters."""
+    bias: Tensor
+    """(visible,)."""
+
+
+def as_independent(rbm: RBM, base: Tensor | Independent) -> Independent:
+    """Return the model of independent units; biases alone (visible,) go with the machine's own visible units."""
+    return base if isinstance(base, Independent) else Independent(rbm.visible, base)
+
+
+class Replicas(NamedTuple):
+    """The state of N chains at R temperatures, and how often neighbours swapped."""
+
+    visible: Tensor
+    """(R, N, visible), coldest (beta = 1) last."""
+    accepted: Tensor
+    """How many swaps each pair of neighbours made, (R - 1,)."""
+    tried: Tensor
+    """How many it tried, (R - 1,)."""
+
+    @property
+    def swap_rates(self) -> Tensor:
+        """The part of the tried swaps that were made, (R - 1,); a rate near 0 is a wall: put more temperatures there."""
+        return self.accepted / self.tried.clamp(min=1)
+
+
+class Tempered:
+    """Parallel tempering with the interface of `gibbs.run`: hand it to a dream as its sampler, and read `swap_rates` afterwards.
+
+    `betas` (R,) rise to 1, by default ten from 0; at beta = 0 units are independent, with biases `base`, by default the RBM's own.
+    The replicas at other temperatures stay in it, so that a later call with as many chains goes on with them. Those at a clamp have their
+    clamped units put there.
+
+    Raises:
+        ConfigError: fewer than two betas, or betas that do not rise to 1 from 0 or above.
+    """
+
+    def __init__(self, betas: Tensor | None = None, base: Tensor | Independent | None = None) -> None:
+        self.betas = torch.linspace(0.0, 1.0, 10) if betas is None else betas
+        self.base, self.replicas = base, None
+        rising = self.betas.ndim == 1 and len(self.betas) >= 2 and bool((self.betas.diff() > 0).all())
+        if not rising or float(self.betas[0]) < 0 or float(self.betas[-1]) != 1.0:
+            raise ConfigError(f"betas {self.betas.tolist()}: expected at least two that rise to 1, none below 0, e.g. torch.linspace(0, 1, 10)")
+
+    replicas: Replicas | None
+
+    @property
+    def swap_rates(self) -> Tensor:
+        """The swap rates so far, (R - 1,), warmest pair first.
+
+        Raises:
+            ConfigError: nothing was sampled yet.
+        """
+        if self.replicas is None:
+            raise ConfigError("no swap was tried yet: sample with it first")
+        return self.replicas.swap_rates
+
+    def __call__(
+        self,
+        rbm: RBM,
+        hidden: Tensor,
+        steps: int,
+        rng: torch.Generator,
+        clamp: Clamp | None = None,
+        temperature: float = 1.0,
+        context: Context | None = None,
+    ) -> Chains:
+        """Return the chains at beta = 1 after `steps` steps from hidden states (N, hidden); all replicas begin there at first.
+
+        At another temperature the coldest replica has beta = 1 / temperature, and the others in proportion.
+        """
+        check_steps(steps, temperature)
+        visible = rbm.sample_visible(hidden, rng, context=context)
+        visible = visible if clamp is None else clamp.put(visible)
+        old = self.replicas
+        if old is None or old.visible.shape[1:] != visible.shape:
+            none = torch.zeros(len(self.betas) - 1, device=visible.device)
+            old = Replicas(visible.expand(len(self.betas), -1, -1).clone(), none, none)
+        old.visible[-1] = visible
+        base = rbm.visible_bias if self.base is None else self.base
+        betas = self.betas.to(rbm.weight.device, rbm.weight.dtype)
+        betas = betas if temperature == 1 else betas / temperature
+        for number in range(steps):
+            old = step(rbm, base, betas, old, rng, number % 2, clamp, context)
+        self.replicas = old
+        cold = old.visible[-1]
+        if temperature == 1:
+            return Chains(cold, rbm.sample_hidden(cold, rng, context=context))
+        total_input = rbm.hidden_input(cold, context=context) / temperature
+        return Chains(cold, rbm.hidden.sample(total_input, rng))
+
+
+def log_probs(rbm: RBM, base: Tensor | Independent, beta: Tensor, visible: Tensor, context: Context | None = None) -> Tensor:
+    """Return log p*_beta(v), unnormalised, of visible (R, N, visible) at betas (R,): (R, N), float32 or better, nats."""
+    base = as_independent(rbm, base)
+    flat = visible.flatten(0, 1)
+    context = None if context is None else context.repeat(len(visible))
+    scale = beta.repeat_interleave(visible.shape[1])[:, None]
+    total = scale * rbm.hidden_input(flat, context=context)
+    flat, scale, total = (tensor.to(accumulation_dtype(tensor.dtype)) for tensor in (flat, scale, total))
+    bias = (flat @ base.bias.to(flat.dtype)) * (1 - scale[:, 0]) + (flat @ rbm.visible_bias.to(flat.dtype)) * scale[:, 0]
+    potential = rbm.visible.interpolate(base.units, scale).potential(flat, context)
+    return (bias - potential + rbm.hidden.log_partition(total)).view(visible.shape[:2])
+
+
+def move(
+    rbm: RBM,
+    base: Tensor | Independent,
+    betas: Tensor,
+    visible: Tensor,
+    rng: torch.Generator,
+    clamp: Clamp | None = None,
+    context: Context | None = None,
+) -> Tensor:
+    """Return replicas (R, N, visible) moved by one Gibbs step each at their betas (R,)."""
+    base = as_independent(rbm, base)
+    count, chains, units = visible.shape
+    context = None if context is None else context.repeat(count)
+    flat, scale = visible.flatten(0, 1), betas.repeat_interleave(chains)[:, None]
+    hidden = rbm.hidden.sample(scale * rbm.hidden_input(flat, context=context), rng)
+    total = scale * (hidden @ rbm.weight.t() + rbm.visible_bias) + (1 - scale) * base.bias
+    moved = rbm.visible.interpolate(base.units, scale).sample(total, rng, context=context).view(count, chains, units)
+    return moved if clamp is None else clamp.put(moved)
+
+
+def swap(
+    rbm: RBM,
+    base: Tensor | Independent,
+    betas: Tensor,
+    visible: Tensor,
+    rng: torch.Generator,
+    parity: int,
+    context: Context | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Let the pairs (parity, parity + 1), (parity + 2, ...), ... of replicas (R, N, visible) trade places, in place.
+
+    Returns the number of the warmer of each pair (P,), and which chains swapped (P, N).
+    """
+    low = torch.arange(parity, len(visible) - 1, 2, device=visible.device)
+    if not len(low):
+        return low, torch.zeros(0, visible.shape[1], dtype=torch.bool, device=visible.device)
+    warm, cold = visible[low], visible[low + 1]
+    gain = log_probs(rbm, base, betas[low], cold, context) + log_probs(rbm, base, betas[low + 1], warm, context)
+    gain -= log_probs(rbm, base, betas[low], warm, context) + log_probs(rbm, base, betas[low + 1], cold, context)
+    swapped = torch.rand(gain.shape, generator=rng, device=rng.device, dtype=gain.dtype).log() < gain
+    visible[low] = torch.where(swapped[:, :, None], cold, warm)
+    visible[low + 1] = torch.where(swapped[:, :, None], warm, cold)
+    return low, swapped
+
+
+def step(
+    rbm: RBM,
+    base: Tensor | Independent,
+    betas: Tensor,
+    replicas: Replicas,
+    rng: torch.Generator,
+    parity: int = 0,
+    clamp: Clamp | None = None,
+    context: Context | None = None,
+) -> Replicas:
+    """Return the replicas after one Gibbs step each and one round of swaps between the pairs (parity, parity + 1), (parity + 2, ...), ...
+
+    `base` is the model at beta = 0, or its biases (visible,), `betas` (R,) rise to 1.
+    """
+    visible = move(rbm, base, betas, replicas.visible, rng, clamp, context)
+    low, swapped = swap(rbm, base, betas, visible, rng, parity, context)
+    accepted, tried = replicas.accepted.clone(), replicas.tried.clone()
+    accepted[low] += swapped.sum(1)
+    tried[low] += visible.shape[1]
+    return Replicas(visible, accepted, tried)
