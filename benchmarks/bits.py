@@ -56,7 +56,7 @@ def hashes() -> dict[str, str]:
 def _without_kernels() -> None:
     """Turn off compiled kernels where the version at hand has a switch instead of a backend."""
     try:
-        native: Any = importlib.import_module("wakesleep.foundation.native")
+        native: Any = importlib.import_module(".native", "wakesleep.foundation")
     except ImportError:
         return
     native.by_hand = os.environ["BITS_KERNELS"] == "1"

@@ -22,7 +22,7 @@ MODULES = [module.name for module in pkgutil.walk_packages(wakesleep.__path__, "
 SHORT: dict[str, list[str]] = {}
 for name in MODULES:
     SHORT.setdefault(name.rsplit(".", 1)[-1], []).append(name)
-VARIABLES = {"chains", "cases", "classifier", "data", "dbn", "export", "files", "likelihood", "plots", "rbm", "rows", "units"}
+VARIABLES = {"chains", "cases", "classifier", "data", "dbn", "export", "files", "likelihood", "plots", "rbm", "units"}
 """Names of modules that are also words or variables of a user's program: `cases.bool()`, `data.npz`."""
 RUN = re.compile(r"-m ((?:wakesleep|benchmarks)(?:\.\w+)*)")
 FULL = re.compile(r"(?<![\w./-])(?:wakesleep|ws)((?:\.[A-Za-z_]\w*)+)")

@@ -106,7 +106,7 @@ class DBNEstimator(BaseEstimator):
         """Return how typical each case of X (N, D) is for the net, nats up to a constant: (N,).
 
         It is the lower bound on log p(v) with means in place of samples, log Z left out: an order of cases, from outliers to the ordinary,
-        and no likelihood (`judging.meanfield`). Missing values are averaged over. Values outside the range of the data that came to `fit`
+        and no likelihood (`evaluation.meanfield`). Missing values are averaged over. Values outside the range of the data that came to `fit`
         are clipped to it first, so it does not tell such cases from those at its ends.
         """
         check_is_fitted(self)

@@ -96,7 +96,7 @@ class DBN(nn.Module):
         return layers[::-1]
 
     def top_input(self, features: Tensor) -> Tensor:
-        """Return what the memory's top units hear from penultimate activities (N, features) alone, no label on: (N, top)."""
+        """Return the total input of the memory's top units from penultimate activities (N, features) alone, no label on: (N, top)."""
         return affine(features, self.memory.weight[: self.sizes[-2]], self.memory.hidden_bias)
 
     def memory_free_energy(self, features: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ class Delta(NamedTuple):
 
 
 class DirectedLayer(nn.Module):
-    """Units that are picked given the layer they hear from: E[to | from] = mean(from W + b).
+    """Units that are sampled given the layer below or above: E[to | from] = mean(from W + b).
 
     `weight` is kept in the recognition direction, (below, above). A generative layer reads it `downward`, transposed: this is how the
     two pathways of a deep belief net can share one matrix until they are untied.
@@ -38,7 +38,7 @@ class DirectedLayer(nn.Module):
         return self.weight.t() if self.downward else self.weight
 
     def total_input(self, states: Tensor) -> Tensor:
-        """Return what the units hear, states W + b, (N, to)."""
+        """Return the units' total input, states W + b, (N, to)."""
         return affine(states, self.matrix, self.bias)
 
     def probs(self, states: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ def label_clamp(dbn: DBN, labels: Tensor, count: int) -> Clamp:
 def label_mixture(dbn: DBN, shares: Tensor) -> Clamp:
     """Return the clamp that holds the memory's label units at `shares` (N, labels), e.g. a half each for a 4 and a 9.
 
-    The energy is linear in the label, so that shares s_y make the top units hear b + penultimate W + sum_y s_y W_y: the memory is asked for
+    The energy is linear in the label, so that shares s_y make the top units' input b + penultimate W + sum_y s_y W_y: the memory is asked for
     what two labels agree on, p(v, h) ~ prod_y p(v, h | y)^s_y.
 
     Raises:
