@@ -54,6 +54,7 @@ format: $(VENV)/.test-ready
 tables: $(VENV)/.train-ready
 	$(BIN)/python -m benchmarks.docs_tables README.md docs/*.md
 	$(BIN)/python -m benchmarks.api docs/api.md
+	$(BIN)/python -m benchmarks.quotes docs/architecture.md
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"wakesleep needs Python 3.11 or newer, {sys.executable} is {sys.version.split()[0]}; try: make PYTHON=python3.12 ...")'
