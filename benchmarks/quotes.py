@@ -1,6 +1,6 @@
 """Source code quoted in the documentation: refresh every block between `<!-- source: NAME -->` and `<!-- end source -->`.
 
-    python -m benchmarks.quotes docs/architecture.md ...
+python -m benchmarks.quotes docs/architecture.md ...
 """
 
 from __future__ import annotations
