@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from wakesleep.learning import greedy as greedy
     from wakesleep.learning import hybrid as hybrid
     from wakesleep.learning import robust as robust
+    from wakesleep.learning import semi_supervised as semi_supervised
+    from wakesleep.learning import spreading as spreading
     from wakesleep.learning import strategies as strategies
     from wakesleep.learning import streaming as streaming
     from wakesleep.learning import up_down as up_down
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from wakesleep.learning.greedy import GreedyConfig as GreedyConfig
     from wakesleep.learning.hybrid import HybridConfig as HybridConfig
     from wakesleep.learning.robust import RobustConfig as RobustConfig
+    from wakesleep.learning.semi_supervised import SemiSupervisedConfig as SemiSupervisedConfig
     from wakesleep.learning.up_down import UpDownConfig as UpDownConfig
     from wakesleep.learning.wake_sleep import WakeSleepConfig as WakeSleepConfig
     from wakesleep.models.dbn import DBN as DBN
@@ -100,6 +103,9 @@ _WHERE = {
     "hybrid": ("learning.hybrid", None),
     "RobustConfig": ("learning.robust", "RobustConfig"),
     "robust": ("learning.robust", None),
+    "SemiSupervisedConfig": ("learning.semi_supervised", "SemiSupervisedConfig"),
+    "semi_supervised": ("learning.semi_supervised", None),
+    "spreading": ("learning.spreading", None),
     "strategies": ("learning.strategies", None),
     "distort": ("data.distort", None),
     "UpDownConfig": ("learning.up_down", "UpDownConfig"),

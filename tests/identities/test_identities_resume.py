@@ -10,13 +10,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from wakesleep.foundation.rng import generator
-from wakesleep.learning import backprop, cd, greedy, hybrid, robust, strategies, up_down, wake_sleep
+from wakesleep.learning import backprop, cd, greedy, hybrid, robust, semi_supervised, strategies, up_down, wake_sleep
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.chains import ChainsConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.robust import RobustConfig
+from wakesleep.learning.semi_supervised import SemiSupervisedConfig
 from wakesleep.learning.strategies import AutoencoderConfig, EvolutionConfig
 from wakesleep.learning.up_down import UpDownConfig
 from wakesleep.learning.wake_sleep import WakeSleepConfig
@@ -28,6 +29,7 @@ from wakesleep.samplers import dreams
 
 CASES = torch.randint(256, (50, 6), generator=generator(100), dtype=torch.uint8)
 LABELS = torch.arange(50) % 3
+FEW = torch.where(torch.arange(50) < 6, LABELS, -1)
 
 
 def make_cd(**options):
@@ -35,10 +37,10 @@ def make_cd(**options):
     return lambda: RBM(6, 5, rng=generator(0)), lambda net, rng, state: cd.epochs(net, CASES, config=config, rng=rng, state=state)
 
 
-def make_greedy(labels):
+def make_greedy(labels, given=LABELS):
     layer = CDConfig(epochs=2, batch_size=20, final_learning_rate=0.02)
     config = GreedyConfig(layer, CDConfig(epochs=2, batch_size=20, persistent=True))
-    given = LABELS if labels else None
+    given = given if labels else None
     return (
         lambda: DBN((6, 5, 4, 7), labels=labels, rng=generator(0)),
         lambda net, rng, state: greedy.epochs(net, CASES, given, config=config, rng=rng, state=state),
@@ -88,6 +90,9 @@ def make_robust(optimizer):
     return make_feed_forward(partial(robust.epochs, images=CASES, labels=LABELS, config=config))
 
 
+SEMI_SUPERVISED = SemiSupervisedConfig(epochs=4, batch_size=20, certainty=0.5, dropout_hidden=0.3)
+
+
 LOOPS = {
     "cd": make_cd(),
     "pcd": make_cd(persistent=True),
@@ -97,6 +102,7 @@ LOOPS = {
     "sparse": make_cd(sparsity_cost=0.1),
     "greedy": make_greedy(0),
     "greedy with labels": make_greedy(3),
+    "greedy with few labels": make_greedy(3, FEW),
     "memory with chains": make_chains(),
     "sgd": make_backprop(),
     "conjugate gradient": make_backprop(method="cg"),
@@ -105,6 +111,7 @@ LOOPS = {
     "wake-sleep": make_wake_sleep(),
     "robust sgd": make_robust("sgd"),
     "robust adam": make_robust("adam"),
+    "semi-supervised": make_feed_forward(partial(semi_supervised.epochs, images=CASES, labels=FEW, config=SEMI_SUPERVISED)),
     "evolution": make_feed_forward(partial(strategies.evolve, images=CASES, labels=LABELS, config=EvolutionConfig(epochs=4, batch_size=20))),
     "autoencoder": make_feed_forward(partial(strategies.autoencode, images=CASES, config=AutoencoderConfig(epochs=2, batch_size=20))),
 }

@@ -287,3 +287,52 @@ class BackpropConfig:
     def learning_rate_at(self, epoch: int) -> float:
         """Return the learning rate of epoch `epoch` (from 0)."""
         return linear_schedule(self.learning_rate, self.final_learning_rate, epoch, self.epochs)
+
+
+@dataclass(frozen=True)
+class SemiSupervisedConfig:
+    """How the net learns from labelled and unlabelled cases together."""
+
+    epochs: int = 15
+    """Epochs over all cases."""
+    batch_size: int = 100
+    """Labelled cases in a minibatch, and as many of all cases beside them."""
+    learning_rate: float = 0.05
+    """Rate of SGD in the first epoch."""
+    final_learning_rate: float = 0.0005
+    """Rate in the last epoch, reached in a straight line."""
+    momentum: float = 0.9
+    """Momentum."""
+    vat_epsilon_relative: float = 0.45
+    """Distance around each case within which the answer should not change, as a share of the median distance between nearest
+    neighbours: 2.0 on MNIST, 0.5 on the digits, where twice as much did as well."""
+    smooth_weight: float = 1.0
+    """Weight of smoothness."""
+    entropy_weight: float = 1.0
+    """Weight of the entropy of the answers: boundaries between classes should not cross where cases are dense."""
+    self_weight: float = 1.0
+    """Weight of the labels that the net gives itself."""
+    certainty: float = 0.95
+    """Probability from which on the net's own answer counts as a label; they are given anew before each epoch."""
+    dropout_visible: float = 0.0
+    """Share of the pixels that are left out of each case."""
+    dropout_hidden: float = 0.0
+    """Share of the units of each hidden layer that are left out."""
+    mean_epochs: float = 1.0
+    """How many epochs the running mean of the weights looks back, which is the model and gives the labels; 0: no mean."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
+        require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
+        require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1")
+        require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
+        require(0.5 <= self.certainty <= 1, f"certainty = {self.certainty}: expected a probability from 0.5 to 1")
+        for name in ("dropout_visible", "dropout_hidden"):
+            require(0 <= getattr(self, name) < 1, f"{name} = {getattr(self, name)}: expected a share in [0, 1)")
+        for name in ("final_learning_rate", "vat_epsilon_relative", "smooth_weight", "entropy_weight", "self_weight", "mean_epochs"):
+            require(0 <= getattr(self, name) < math.inf, f"{name} = {getattr(self, name)}: expected 0 or more")
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """Return the learning rate of epoch `epoch` (from 0)."""
+        return linear_schedule(self.learning_rate, self.final_learning_rate, epoch, self.epochs)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from wakesleep.foundation.errors import DataError
-from wakesleep.learning import cd, chains, inputs
+from wakesleep.learning import cd, chains, inputs, spreading
 from wakesleep.learning.cd import CDState
 from wakesleep.learning.chains import MemoryState
 from wakesleep.learning.configs import GreedyConfig as GreedyConfig
@@ -79,7 +79,8 @@ def epochs(
 ) -> Iterator[EpochResult]:
     """Pretrain `dbn` on `images` (N, pixels) and, where it has a label group, `labels` (N,), from the pixels up, in place.
 
-    Directed layers learn from all cases; a memory with labels from those whose label is known, not UNLABELLED.
+    Directed layers learn from all cases. Where labels are UNLABELLED, a memory that holds labels learns from those that spread among the
+    codes below it (`spreading`), the more often the surer they are; from shards, or without a layer below, it learns the labelled cases.
     `weights` (N,) say how often each case is shown, relative to the others.
     `dtype` is the precision of products and `checked` says that the cases were looked at already, as in `cd.epochs`.
     Images may be `Shards` on the disk, which bring their labels: memory stays bounded. Base rates then come from the first chunk, and what
@@ -126,6 +127,9 @@ def _source(
 
     if isinstance(images, Shards):
         return Streamed(images, dbn.memory.weight.device, prepare_chunk)
+    if layer and layer == dbn.depth - 1 and dbn.labels and labels is not None and bool((labels == UNLABELLED).any()):
+        found = spreading.spread_labels(arrays.as_probs(features(dbn, images, layer)), labels)
+        labels, weights = found.labels, found.weights if weights is None else found.weights * weights
     return prepare(images, labels, weights)
 
 
