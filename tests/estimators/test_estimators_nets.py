@@ -109,10 +109,33 @@ def test_unlabelled_cases_help(digits: tuple[np.ndarray, ...]) -> None:
         labelled, _ = train_test_split(np.arange(600), train_size=40, random_state=seed, stratify=y)
         few = np.full(600, -1)
         few[labelled] = y[labelled]
-        settings = {**SMALL, "n_iter": 30, "random_state": seed}
+        settings = {**SMALL, "n_iter": 30, "fine_tune_n_iter": 20, "random_state": seed}
         alone = DBNClassifier(**settings).fit(X[labelled], y[labelled]).score(X_test, y_test)
         gains.append(DBNClassifier(**settings, unlabeled=-1).fit(X, few).score(X_test, y_test) - alone)
     assert np.median(gains) > 0
+
+
+def test_a_net_that_learned_from_few_labels_goes_on(digits: tuple[np.ndarray, ...]) -> None:
+    """Epochs from labels that spread, then those from what the net says; what is held out picks one; a chunk is an epoch of backpropagation."""
+    X, X_test, y, y_test = digits
+    few = np.where(np.arange(600) < 60, y, -1)
+    net = DBNClassifier((48, 64), n_iter=5, fine_tune_n_iter=8, unlabeled=-1, early_stopping=True, validation_fraction=0.2, random_state=0)
+    net.fit(X, few)
+    assert [line["stage"] for line in net.history_[10:]] == ["backprop"] * 8 + ["semi-supervised"] * 8
+    assert len(net.validation_scores_) == 8
+    assert net.best_validation_score_ == max(net.validation_scores_)
+    assert net.score(X_test, y_test) > 0.6  # chance is 0.1
+    before = net.predict_proba(X_test)
+    net.partial_fit(X[:100], y[:100])
+    assert not np.array_equal(net.predict_proba(X_test), before)
+
+
+def test_weights_of_few_labelled_cases_are_heeded(digits: tuple[np.ndarray, ...]) -> None:
+    X, _, y, _ = digits
+    few, weight = np.where(np.arange(600) < 60, y, -1), np.where(y == 3, 20.0, 1.0)
+    settings = {"hidden_layer_sizes": (48, 64), "n_iter": 5, "fine_tune_n_iter": 4, "unlabeled": -1, "random_state": 0}
+    said = [DBNClassifier(**settings).fit(X, few, sample_weight=each).predict_proba(X)[:, 3].mean() for each in (None, weight)]
+    assert said[1] > said[0]
 
 
 @pytest.mark.parametrize("cls", [DBNClassifier, DBNRegressor, DBNTransformer])

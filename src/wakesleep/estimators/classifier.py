@@ -24,8 +24,8 @@ from wakesleep.estimators.shared import Array
 from wakesleep.estimators.tuned import Scorer, TunedEstimator, net_outputs
 from wakesleep.evaluation import classify
 from wakesleep.foundation.errors import DataError
-from wakesleep.learning import backprop, hybrid, up_down
-from wakesleep.learning.configs import UpDownConfig, require
+from wakesleep.learning import backprop, greedy, hybrid, semi_supervised, spreading, up_down
+from wakesleep.learning.configs import SemiSupervisedConfig, UpDownConfig, require
 from wakesleep.learning.records import EpochResult
 from wakesleep.models.dbn import DBN
 from wakesleep.runs import checkpoint
@@ -39,6 +39,8 @@ MOST_UPDATES = 5000
 MOST_PASSES = 300
 """Epochs of a memory that few labels teach, at most: with 20 labels of breast cancer 600 are no better (90 % of validation cases right), and
 30 leave it at 83 %, at times with one answer for all."""
+FEW_UPDATES, LEAST_FEW, MOST_FEW = 3000, 15, 100
+"""Updates from few labels that a net makes once it has learned those that spread; and what that may be in epochs."""
 
 
 class DBNClassifier(ClassifierMixin, TunedEstimator):
@@ -62,10 +64,13 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         validation_fraction: part of the labelled cases that is held out, from pretraining too.
         n_iter_no_change: epochs without a better score after which fine-tuning stops, and epochs in which the rate then falls.
         unlabeled: the value of y that marks a case whose class nobody knows, e.g. -1 as elsewhere in scikit-learn; directed layers learn from
-            these cases too, and so does "updown". np.nan or pandas' NA: all missing values of y, None too. None: every value is a class.
+            these cases too, and with two hidden layers or more the memory from labels that spread among codes, and fine-tuning from what the
+            net says of them (`fine_tune_n_iter` epochs from spread labels, as many after). np.nan or pandas' NA: all missing values of y,
+            None too. None: every value is a class.
         class_weight: weights of the classes, which multiply `sample_weight`: a dictionary, or "balanced", N / (classes x cases of the class).
         n_iter: epochs over the cases for each layer of pretraining; "auto": 30, beyond 1,500 cases as many as show 45,000, at least 10; a
-            memory that is to tell the classes (fine_tune=None) from few labels makes as many updates as if all cases had one, in up to 300.
+            memory without layers below that is to tell the classes (fine_tune=None) from few labels makes as many updates as if all cases
+            had one, in up to 300.
         batch_size: cases in a minibatch, of pretraining and of fine-tuning; "auto": 20, and 50 for more than 5,000 cases.
         learning_rate: rate of pretraining in the first epoch.
         final_learning_rate: rate of pretraining in the last epoch, reached in a straight line.
@@ -292,12 +297,13 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         self._labels_seen = False
 
     def _memory_passes(self, cases: int, labels: Tensor | None) -> int:
-        """Return how many epochs the memory is pretrained for: where it is to tell classes that few cases name, more than the layers.
+        """Return how many epochs the memory is pretrained for: where it is all there is and few cases have a class, more.
 
-        It learns from these cases alone, and gets as many updates as if the class of every case were known, in at most 300 epochs.
+        Without a layer below, it learns from these cases alone, and gets as many updates as if the class of every case were known, in at
+        most 300 epochs.
         """
         epochs = self._epochs(cases)
-        if self.n_iter != "auto" or self.fine_tune is not None or labels is None:
+        if self.n_iter != "auto" or self.fine_tune is not None or labels is None or len(self._hidden_sizes()) > 1:
             return epochs
         named = int((labels != UNLABELLED).sum())
         return max(epochs, min(MOST_PASSES, epochs * cases // max(named, 1)))
@@ -424,12 +430,30 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         elif self.fine_tune == "backprop":
             if not hasattr(self, "net_"):
                 self.net_ = backprop.classifier(self.dbn_, len(self.classes_), rng=rng)
+            if not once and self.dbn_.depth > 1 and bool(labelled.any()) and not bool(labelled.all()):
+                self._learn_from_few(images, labels, weights, rng, score)
+                return
             if not bool(labelled.all()):
                 images, labels, weights = images[labelled], labels[labelled], None if weights is None else weights[labelled.cpu()]
             if len(images):
                 self._backprop(self.net_, images, labels, weights, rng, score=score, once=once)
                 if not once:
                     self._insist(images, labels, weights, rng, score)
+
+    def _learn_from_few(self, images: Tensor, labels: Tensor, weights: Tensor | None, rng: torch.Generator, score: Scorer | None) -> None:
+        """Fine-tune by backpropagation where some classes are not known: from labels that spread, then from what the net says itself."""
+        found = spreading.spread_labels(greedy.features(self.dbn_, images, self.dbn_.depth - 1), labels)
+        shown = found.weights.cpu() if weights is None else found.weights.cpu() * weights
+        self._backprop(self.net_, images, found.labels, shown, rng)
+        self._insist(images, found.labels, shown, rng, None)
+        size = self._batch(len(images))
+        epochs = min(max(LEAST_FEW, -(-FEW_UPDATES * size // len(images))), MOST_FEW)
+        epochs = epochs if self.fine_tune_n_iter is None else self.fine_tune_n_iter
+        config = SemiSupervisedConfig(epochs=epochs, batch_size=size)
+        settings: dict[str, Any] = {"config": config, "rng": rng, "weights": weights, "dtype": self._dtype(), "checked": True}
+        records = semi_supervised.epochs(self.net_, images, labels, **settings)
+        self._tune(self.net_, lambda config: records, config, score, stops=False)
+        self._tuned = None  # backpropagation cannot go on with it
 
     def _insist(self, images: Tensor, labels: Tensor, weights: Tensor | None, rng: torch.Generator, score: Scorer | None) -> None:
         """Repeat backpropagation where the net is hardly better than the most frequent class; warn where it stays so.

@@ -21,12 +21,12 @@ from wakesleep.estimators.shared import Array
 from wakesleep.foundation.errors import DataError
 from wakesleep.learning import backprop
 from wakesleep.learning.backprop import BackpropConfig
-from wakesleep.learning.configs import UpDownConfig, require
+from wakesleep.learning.configs import SemiSupervisedConfig, UpDownConfig, require
 from wakesleep.learning.records import EpochResult
 from wakesleep.runs import checkpoint
 from wakesleep.sources import arrays
 
-Settings = TypeVar("Settings", BackpropConfig, UpDownConfig)
+Settings = TypeVar("Settings", BackpropConfig, SemiSupervisedConfig, UpDownConfig)
 Scorer = Callable[[], tuple[float, float]]
 """What held-out cases say of the net as it stands: the score, and a likelihood; more is better."""
 Best = tuple[tuple[float, float], dict[str, Tensor]]
@@ -202,7 +202,15 @@ class TunedEstimator(DBNEstimator):
         finally:
             centred.give_back(first)
 
-    def _tune(self, module: nn.Module, learn: Callable[[Settings], Iterator[EpochResult]], config: Settings, score: Scorer | None) -> None:
+    def _tune(
+        self,
+        module: nn.Module,
+        learn: Callable[[Settings], Iterator[EpochResult]],
+        config: Settings,
+        score: Scorer | None,
+        *,
+        stops: bool = True,
+    ) -> None:
         """Exhaust a loop that moves `module`; with a `score` of held-out cases, stop when it no longer gets better, and keep the best epoch.
 
         A high rate leaves the weights wandering, so what follows the stop are as many epochs as were waited for, in which the rate falls
@@ -213,7 +221,7 @@ class TunedEstimator(DBNEstimator):
                 self._tuned = record.state
             return
         self.validation_scores_: list[float] = []
-        best = self._until_no_better(module, learn(config), config.epochs, score, ((-math.inf, -math.inf), {}))
+        best = self._until_no_better(module, learn(config), config.epochs, score, ((-math.inf, -math.inf), {}), stops=stops)
         done = len(self.validation_scores_)
         if done < config.epochs:
             module.load_state_dict(best[1])
