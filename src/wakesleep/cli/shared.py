@@ -49,6 +49,7 @@ def set_for(model: Model, data: str | None, folder: Path | None) -> Dataset:
     Pictures are prepared as the model's own were, and classes are numbered as the model numbers them.
     """
     from wakesleep.data import from_header, load, match_classes
+    from wakesleep.data.unlabelled import without_unlabelled
 
     refuse_other_scale(model)
     if data is None and "estimator" in model.header:
@@ -59,7 +60,7 @@ def set_for(model: Model, data: str | None, folder: Path | None) -> Dataset:
     else:
         dataset = load(data, folder=folder, how=from_header(model.header))
     classes = model.header.get("classes", ())
-    return match_classes(dataset, classes) if classes else dataset
+    return match_classes(without_unlabelled(dataset), classes) if classes else dataset
 
 
 def is_own(model: Model, dataset: Dataset) -> bool:
@@ -195,7 +196,14 @@ def differences(asked: Any, usual: Any, prefix: str = "") -> dict[str, tuple[Any
     return found
 
 
-OF_A_STAGE = {"greedy": "pretrain", "updown": "updown", "hybrid": "hybrid", "backprop": "backprop", "random": "random"}
+OF_A_STAGE = {
+    "greedy": "pretrain",
+    "updown": "updown",
+    "hybrid": "hybrid",
+    "backprop": "backprop",
+    "semisupervised": "semisupervised",
+    "random": "random",
+}
 """Which stage each group of settings belongs to."""
 OF_SGD = ("batch-size", "learning-rate", "final-learning-rate", "momentum", "weight-decay", "sample-pixels")
 

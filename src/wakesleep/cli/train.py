@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -12,14 +12,14 @@ from wakesleep.cli import shared
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.options import Backend, PictureOptions
-from wakesleep.runs.settings import TrainConfig, preset, read_config
+from wakesleep.runs.settings import TrainConfig, for_few_labels, preset, read_config
 from wakesleep.runs.settings import suited as by_number
 
 if TYPE_CHECKING:
     from wakesleep.data import Dataset
 
 
-USUAL = ("data", "out", "resume", "hidden", "stages", "seed", "size", "polarity", "centre", "device", "threads", "json")
+USUAL = ("data", "labels_from", "out", "resume", "hidden", "stages", "seed", "size", "polarity", "centre", "device", "threads", "json")
 """The options that --help explains; --help-all explains all."""
 
 
@@ -30,6 +30,9 @@ class TrainOptions:
     data: str = "digits"
     """What to learn: digits (embedded), mnist, fashion-mnist, or the path of a .npz, .npy, a folder of IDX files, or a folder of pictures
     with a folder a class. A folder of images-*.npy, with labels-*.npy beside them, stays on the disk and is streamed from there."""
+    labels_from: Path | None = None
+    """File of labels for the training cases, in their order, where few are known: a .npy, or text with a label a line, -1 or nothing where it
+    is unknown. A folder of pictures may have a class called unlabelled instead. The net then learns from all cases."""
     out: Path | None = None
     """The run folder to make; by default runs/DATA (runs/DATA-2 where that exists). Nothing is ever overwritten."""
     resume: Path | None = None
@@ -61,23 +64,42 @@ def suited(args: TrainOptions) -> TrainOptions:
     return TrainOptions(data=data, config=read_config(args.resume))
 
 
-_loaded: dict[tuple[str, Path | None, PictureOptions], Dataset] = {}
+_loaded: dict[tuple[Any, ...], Dataset] = {}
 """The set that the defaults of a call were made for, until `run` takes it: a folder of pictures takes a while to read."""
 
 
 def settings_for(args: TrainOptions, dataset: Dataset | None = None) -> TrainConfig:
     """Return the settings that suit the data set of a call; cases of one's own are counted."""
-    if args.data == "digits":
+    if args.data == "digits" and args.labels_from is None:
         return preset(args.data)
     from wakesleep.data import KNOWN, stays_on_disk
 
-    if args.data in KNOWN or stays_on_disk(args.data):
+    if (args.data in KNOWN and args.labels_from is None) or stays_on_disk(args.data):
         return preset(args.data)
     if dataset is None:
-        dataset = shared.load_set(args.data, args.data_folder, args.pictures)
+        dataset = load(args)
         _loaded.clear()
-        _loaded[args.data, args.data_folder, args.pictures] = dataset
-    return by_number(len(dataset.train), tested=dataset.test is not None, shape=dataset.shape)
+        _loaded[_key(args)] = dataset
+    from wakesleep.data.unlabelled import has_unlabelled
+
+    found = preset(args.data) if args.data in KNOWN else by_number(len(dataset.train), tested=dataset.test is not None, shape=dataset.shape)
+    return for_few_labels(found, len(dataset.train)) if has_unlabelled(dataset.train) else found
+
+
+def load(args: TrainOptions) -> Dataset:
+    """Return the data set of a call, with its labels."""
+    return with_labels(shared.load_set(args.data, args.data_folder, args.pictures), args.labels_from)
+
+
+def with_labels(dataset: Dataset, path: Path | None) -> Dataset:
+    """Return a set with the labels of a file, where there is one, and without labels for the cases of a class called unlabelled."""
+    from wakesleep.data.unlabelled import labels_from, set_aside
+
+    return set_aside(dataset) if path is None else labels_from(dataset, path)
+
+
+def _key(args: TrainOptions) -> tuple[Any, ...]:
+    return args.data, args.data_folder, args.pictures, args.labels_from
 
 
 def run(args: TrainOptions, command: str) -> int:
@@ -95,13 +117,19 @@ def run(args: TrainOptions, command: str) -> int:
         shared.keep_backend(args.backend, str(about.get("backend", "")))
     device = shared.setup(args.threads, args.device, str(about.get("device", "")))
     if stopped is not None:
-        job = training.resume_run(stopped, shared.same_set(args.data, args.data_folder, about), device)
+        path = args.labels_from or (Path(about["labels_from"]) if about.get("labels_from") else None)
+        job = training.resume_run(stopped, with_labels(shared.same_set(args.data, args.data_folder, about), path), device)
     else:
-        read = _loaded.pop((args.data, args.data_folder, args.pictures), None)
-        dataset = read or shared.load_set(args.data, args.data_folder, args.pictures)
+        dataset = _loaded.pop(_key(args), None) or load(args)
         shared.tell_unused_settings(args.config, settings_for(args, dataset))
         job = training.new_run(
-            args.out or shared.free_folder(Path("runs") / dataset.name), args.config, dataset, device, command, data_path=args.data
+            args.out or shared.free_folder(Path("runs") / dataset.name),
+            args.config,
+            dataset,
+            device,
+            command,
+            data_path=args.data,
+            labels_from=args.labels_from,
         )
     return shared.run_job(job, as_json=args.json, tensorboard=args.tensorboard)
 

@@ -202,7 +202,9 @@ def match_classes(dataset: Dataset, classes: Sequence[str], whose: str = "the ru
     if dataset.files is not None and [names.index(name) for name in used] != [dataset.classes.index(name) for name in used]:
         raise DataError(f"{dataset.name} stays on the disk with its classes numbered otherwise than {whose} numbers them: save its labels anew")
     train, test = (
-        None if split is None else Split(split.images, None if split.labels is None else places[split.labels])
+        None
+        if split is None
+        else Split(split.images, None if split.labels is None else torch.where(split.labels < 0, split.labels, places[split.labels]))
         for split in (dataset.train, dataset.test)
     )
     assert train is not None
@@ -243,7 +245,8 @@ def _train_counts(dataset: Dataset) -> list[int] | None:
 def _counts(split: Split | None, classes: tuple[str, ...]) -> list[int] | None:
     if split is None or split.labels is None:
         return None
-    counts: list[int] = np.bincount(np.asarray(split.labels), minlength=len(classes)).tolist()
+    labels = np.asarray(split.labels)
+    counts: list[int] = np.bincount(labels[labels >= 0], minlength=len(classes)).tolist()
     return counts
 
 

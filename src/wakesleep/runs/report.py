@@ -31,6 +31,8 @@ def work_per_epoch(job: Job) -> dict[str, float]:
     for name in job.config.stages:
         if name in ("backprop", "random"):
             work[name] = 3 * cases * parameters
+        elif name == "semisupervised":  # labelled cases, all cases and those moved; and where to move them
+            work[name] = (3 * 3 + 4) * cases * parameters
         elif name in ("updown", "hybrid"):
             updown = job.config.updown if name == "updown" else job.config.hybrid.updown
             work[name] = cases * _up_down_work(parameters, sizes[-2] * sizes[-1], sum(updown.gibbs_steps) / len(updown.gibbs_steps))
@@ -43,9 +45,17 @@ def _up_down_work(parameters: int, memory: int, steps: float) -> float:
     return 6 * (parameters - memory) + (3 + 2 * steps) * memory
 
 
-UPDATE = {"layer": 0.15e-3, "memory": 0.6e-3, "updown": 0.4e-3, "hybrid": 0.55e-3, "backprop": 0.14e-3, "random": 0.14e-3}
+UPDATE = {
+    "layer": 0.15e-3,
+    "memory": 0.6e-3,
+    "updown": 0.4e-3,
+    "hybrid": 0.55e-3,
+    "backprop": 0.14e-3,
+    "random": 0.14e-3,
+    "semisupervised": 0.4e-3,
+}
 """Seconds that an update costs beside its products: of a layer's RBM, of the memory, and for each layer of weights elsewhere."""
-WRITTEN = {"layer": 1, "memory": 1, "updown": 4, "hybrid": 4, "backprop": 3.5, "random": 4}
+WRITTEN = {"layer": 1, "memory": 1, "updown": 4, "hybrid": 4, "backprop": 3.5, "semisupervised": 3.5, "random": 4}
 """How many times the net's weights are saved after an epoch: the nets so far, their momentum and the best epoch."""
 PASS, A_BYTE, CLOSING = 3e-3, 1 / 600e6, 1.5
 """Seconds of an epoch beside its updates, of saving a byte, and of drawing figures beside the dreams.

@@ -10,9 +10,18 @@ from typing import Any, Literal, get_args
 from wakesleep.foundation import files, renamed
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.values import check_fields
-from wakesleep.learning.configs import BackpropConfig, CDConfig, ChainsConfig, GreedyConfig, HybridConfig, UpDownConfig, require
+from wakesleep.learning.configs import (
+    BackpropConfig,
+    CDConfig,
+    ChainsConfig,
+    GreedyConfig,
+    HybridConfig,
+    SemiSupervisedConfig,
+    UpDownConfig,
+    require,
+)
 
-StageName = Literal["pretrain", "updown", "hybrid", "backprop", "random"]
+StageName = Literal["pretrain", "updown", "hybrid", "backprop", "semisupervised", "random"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -27,7 +36,8 @@ class TrainConfig:
     stages: tuple[StageName, ...] = ("pretrain", "backprop", "random")
     """What to do, in order: pretrain layer by layer; updown, contrastive wake-sleep from there (a better generative model, but each epoch
     costs several of pretraining); hybrid, contrastive wake-sleep and backpropagation at once on the same weights (the best recogniser that
-    still dreams); backprop, a feed-forward net by backpropagation from there; random, the same net from random weights to compare with."""
+    still dreams); backprop, a feed-forward net by backpropagation from there; semisupervised, that net from few
+    labels and what it says of all other cases; random, the same net from random weights to compare with."""
     validation: float = 10_000
     """How many of the last training cases (or, below 1, which part of them) are held out to pick the epoch of the fine-tuned net; 0 trains
     on all and keeps the last epoch. A set that stays on the disk holds out its last cases by itself: 0."""
@@ -50,6 +60,8 @@ class TrainConfig:
     """Contrastive wake-sleep and backpropagation together."""
     backprop: BackpropConfig = field(default_factory=BackpropConfig)
     """Backpropagation from the pretrained weights."""
+    semisupervised: SemiSupervisedConfig = field(default_factory=SemiSupervisedConfig)
+    """Few labels, many cases, after backpropagation."""
     random: BackpropConfig = field(default_factory=lambda: BackpropConfig(learning_rate=0.1))
     """Backpropagation from random weights: half the rate, for at 0.2 they stayed at chance on MNIST."""
 
@@ -72,6 +84,10 @@ def _check_stages(stages: tuple[StageName, ...]) -> None:
     unknown = [stage for stage in stages if stage not in known]
     require(not unknown, f"{said} {', '.join(known)}; {', '.join(map(repr, unknown))} is none of them")
     require(len(set(stages)) == len(stages), f"{said} each at most once")
+    require(
+        "semisupervised" not in stages or "backprop" in stages[: stages.index("semisupervised")],
+        f"{said} backprop before semisupervised, whose net goes on learning",
+    )
     before = [stage for stage in stages[: stages.index("pretrain")] if stage != "random"] if "pretrain" in stages else []
     require(not before, f"{said} pretrain before {' and '.join(before)}, which would start from weights that it then replaces")
 
@@ -135,6 +151,19 @@ def suited(cases: int, *, tested: bool = False, shape: tuple[int, int] = (1, 1))
     )
 
 
+def for_few_labels(config: TrainConfig, cases: int) -> TrainConfig:
+    """Return the settings that suit so many training cases where most have no label: what few there are is all learned from.
+
+    Backpropagation makes a tenth of its epochs, at half the rate, from labels that spread; then about 3,000 updates or 15 epochs follow.
+    """
+    tune = replace(config.backprop, epochs=max(3, config.backprop.epochs // 10), learning_rate=config.backprop.learning_rate / 2)
+    size = tune.batch_size
+    epochs = min(max(15, -(-3000 * size // max(cases, 1))), 100)
+    after = replace(config.semisupervised, epochs=epochs, batch_size=size)
+    stages: tuple[StageName, ...] = ("pretrain", "backprop", "semisupervised")
+    return replace(config, stages=stages, validation=0, shifted=False, backprop=tune, semisupervised=after)
+
+
 def for_this_rank(config: TrainConfig) -> TrainConfig:
     """Return the settings by which one of several ranks learns: its part of every minibatch of the stages to come.
 
@@ -175,6 +204,8 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
         plain = {**values, "hidden": tuple(values["hidden"]), "stages": tuple(values["stages"])}
         plain["greedy"] = _greedy(values["greedy"])
         plain |= {name: BackpropConfig(**values[name]) for name in ("backprop", "random")}
+        if "semisupervised" in values:
+            plain["semisupervised"] = SemiSupervisedConfig(**values["semisupervised"])
         if "updown" in values:
             plain["updown"] = _updown(values["updown"])
         if "hybrid" in values:

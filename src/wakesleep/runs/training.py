@@ -26,11 +26,12 @@ from torch import Tensor, nn
 from wakesleep.compute import distributed, machine, select
 from wakesleep.compute.select import pick_precision
 from wakesleep.data import KNOWN, Dataset, Split, distort, hold_out, match_classes, prepared, some
+from wakesleep.data.unlabelled import has_unlabelled, labelled
 from wakesleep.evaluation import classify, monitor
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.rng import generator, stream
-from wakesleep.learning import backprop, greedy, hybrid, up_down
+from wakesleep.learning import backprop, greedy, hybrid, semi_supervised, spreading, up_down
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.records import EpochResult
 from wakesleep.models.dbn import DBN
@@ -134,7 +135,7 @@ def _new_job(folder: Path, config: TrainConfig, dataset: Dataset, device: torch.
         )
     if "hybrid" in config.stages and not config.label_memory:
         raise ConfigError("the hybrid recognises by the labels of its memory: leave out --no-label-memory, or the stage hybrid")
-    whole = [stage for stage in config.stages if stage in ("updown", "hybrid")]
+    whole = [stage for stage in config.stages if stage in ("updown", "hybrid", "semisupervised")]
     if dataset.files is not None and whole:
         raise ConfigError(
             f"{dataset.name} stays on the disk, and {' and '.join(whole)} want all cases in memory: use --stages pretrain backprop; "
@@ -142,6 +143,8 @@ def _new_job(folder: Path, config: TrainConfig, dataset: Dataset, device: torch.
         )
     if dataset.files is not None and config.shifted:
         raise ConfigError(f"{dataset.name} stays on the disk, where its pictures cannot be shown in nine places: use --no-shifted")
+    if has_unlabelled(dataset.train):
+        _check_few_labels(dataset, config)
     train, validation = _parts(dataset, config.validation)
     if config.shifted:
         train = Split(distort.shifted(train.images, dataset.shape), None if train.labels is None else train.labels.repeat(9))
@@ -156,6 +159,16 @@ def _new_job(folder: Path, config: TrainConfig, dataset: Dataset, device: torch.
     return Job(folder, for_this_rank(config), dataset, _on(own, device), on_device, dbn, {}, about, shards=shards)
 
 
+def _check_few_labels(dataset: Dataset, config: TrainConfig) -> None:
+    """Raise ConfigError where settings do not suit a set most of whose cases have no label."""
+    if config.validation:
+        raise ConfigError(f"most cases of {dataset.name} have no label, and the few that have one are learned from: use --validation 0")
+    if config.shifted:
+        raise ConfigError(f"most cases of {dataset.name} have no label, and labels spread among cases as they are: use --no-shifted")
+    if distributed.ranks() > 1:
+        raise ConfigError(f"most cases of {dataset.name} have no label, which one process learns from; start it without torchrun")
+
+
 def new_run(
     folder: Path,
     config: TrainConfig,
@@ -164,11 +177,13 @@ def new_run(
     command: str,
     *,
     data_path: str | None = None,
+    labels_from: Path | None = None,
     dbn: DBN | None = None,
 ) -> Job:
     """Make a new run folder and the job that fills it, starting from `dbn` where one is given.
 
-    `data_path` is the name or path by which the data can be loaded again; by default the data set's name.
+    `data_path` is the name or path by which the data can be loaded again, by default the data set's name; `labels_from` is the file of its
+    labels where they came from one.
 
     Raises:
         CheckpointError: the folder exists and is not empty, or cannot be made.
@@ -183,6 +198,7 @@ def new_run(
     about = {
         "data": dataset.name,
         "data_path": _absolute(data_path or dataset.origin or dataset.name),
+        "labels_from": "" if labels_from is None else str(labels_from.expanduser().resolve()),
         "data_checksum": dataset.checksum,
         "preparation": prepared(dataset).as_json(),
         "seed": config.seed,
@@ -376,7 +392,7 @@ def _watched(job: Job, split: Split, layer: int) -> Tensor:
     A thirtieth of the training cases at most, so that watching costs little beside learning.
     """
     count = min(monitor.CASES, max(len(job.train) // 30, 20), len(job.train), len(job.validation or job.train))
-    images, labels = (seen := some(job.dataset, split, count)).images, seen.labels
+    images, labels = (seen := some(job.dataset, labelled(split), count)).images, seen.labels
     return greedy.memory_cases(job.dbn, images, labels) if layer == job.dbn.depth - 1 else greedy.features(job.dbn, images, layer)
 
 
@@ -394,10 +410,33 @@ def _fine_tune(name: str, make: Callable[[Job, torch.Generator], nn.Sequential])
         if job.shards is not None:
             yield from _keep_best(job, net, backprop.epochs(net, job.shards, **settings), None, state)
             return
-        records = backprop.epochs(net, job.train.images, job.train.labels, **settings)
+        if has_unlabelled(job.train):
+            images, labels, settings["weights"] = _known_or_spread(job) if name == "backprop" else (*_tensors(labelled(job.train)), None)
+        else:
+            images, labels = job.train.images, job.train.labels
+        records = backprop.epochs(net, images, labels, **settings)
         yield from _keep_best(job, net, records, lambda images: backprop.log_probs(net, images), state)
 
     return stage
+
+
+def _tensors(split: Split) -> tuple[Tensor, Tensor]:
+    assert split.labels is not None
+    return split.images, split.labels
+
+
+def _known_or_spread(job: Job) -> tuple[Tensor, Tensor, Tensor]:
+    """Return all cases, a label for each, known or spread among the codes below the memory, and how sure it is."""
+    images, labels = _tensors(job.train)
+    return images, *spreading.spread_labels(greedy.features(job.dbn, images, job.dbn.depth - 1), labels)
+
+
+def _semisupervised(job: Job, rng: torch.Generator, state: State | None) -> Iterator[Step]:
+    """The net that backpropagation left goes on with known labels and with what it says of all cases."""
+    net, inner = job.nets["backprop"], None if state is None else state["inner"]
+    settings: dict[str, Any] = {"config": job.config.semisupervised, "rng": rng, "state": inner, "stage": "semisupervised"}
+    records = semi_supervised.epochs(net, *_tensors(job.train), dtype=job.dtype, **settings)
+    yield from _keep_best(job, net, records, lambda images: backprop.log_probs(net, images), state)
 
 
 def _updown(job: Job, rng: torch.Generator, state: State | None) -> Iterator[Step]:
@@ -466,6 +505,7 @@ STAGES: dict[str, Callable[[Job, torch.Generator, State | None], Iterator[Step]]
     "updown": _updown,
     "hybrid": _hybrid,
     "backprop": _fine_tune("backprop", _pretrained_net),
+    "semisupervised": _semisupervised,
     "random": _fine_tune("random", _random_net),
 }
 
@@ -475,7 +515,7 @@ def tested(dataset: Dataset, validation: float) -> tuple[str, Split]:
     if dataset.test is not None:
         return "test", dataset.test
     held_out = _parts(dataset, validation)[1]
-    return ("train", dataset.train) if held_out is None else ("validation", held_out)
+    return ("train", labelled(dataset.train)) if held_out is None else ("validation", held_out)
 
 
 def evaluate(dbn: DBN, net: nn.Sequential | None, split: Split, name: str, method: str, part: str = "test") -> dict[str, Any]:
