@@ -38,8 +38,10 @@ AGAINST = (
 LABELLED = {
     "-supervised": "random weights",
     "-pretrained": "pretrained on all pictures",
-    "-memory": "label memory of all pictures",
-    "": "labels spread among the codes of all pictures",
+    "-memory": "label memory, from labels that spread",
+    "-memory-drawn": "label memory that draws unknown labels (as it was)",
+    "-spread": "labels spread among the codes of all pictures",
+    "": "labels that spread, then semi-supervised",
 }
 """Ways to learn from few labels, by what the row's name ends with."""
 
@@ -120,7 +122,7 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
     ),
     "few-labels": (
         (Path("results/mnist.json"),),
-        labels_table((100, 300, 1000, 3000, 10_000, 60_000), ("-supervised", "-pretrained", "-memory", "")),
+        labels_table((100, 300, 1000, 3000, 10_000, 60_000), ("-supervised", "-pretrained", "-memory-drawn", "-spread")),
     ),
     "geometry": (
         (Path("results/mnist.json"),),
@@ -162,7 +164,7 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("three of those together", "combined-3", "test_error_percent", "test error, %"),
             ("pretrained, conjugate gradient (50k)", "conjugate-50k", "validation_errors", "validation errors of 10,000"),
             ("", "conjugate-50k", "test_error_percent", "test error, %"),
-            *labels_table((100, 300, 1000, 3000, 10_000, 60_000), ("-supervised", "-pretrained", "-memory", "")),
+            *labels_table((100, 300, 1000, 3000, 10_000, 60_000), ("-supervised", "-pretrained", "-memory-drawn", "-spread")),
         ],
     ),
     "gpu": (

@@ -58,7 +58,7 @@ def few_labels(rows: Rows) -> Curves:
     values = {row["row"]: row["value"] for row in rows if row["metric"] == "test_accuracy_percent"}
     found: Curves = {}
     for way in NAMES:
-        points = [(count, values.get(f"labels-{count}" if way == "spread" else f"labels-{count}-{way}")) for count in COUNTS]
+        points = [(count, values.get(f"labels-{count}" if way == "semi-supervised" else f"labels-{count}-{way}")) for count in COUNTS]
         known = [(float(count), value) for count, value in points if value is not None]
         if known:
             found[way] = [count for count, _ in known], [value for _, value in known]

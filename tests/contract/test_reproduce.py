@@ -17,13 +17,10 @@ from wakesleep.compute.select import pick_device
 from wakesleep.data import Dataset, Split
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop
-from wakesleep.learning.cd import CDConfig
-from wakesleep.models.dbn import DBN
-from wakesleep.paper import costs, few_labels, pretraining, results, runs
+from wakesleep.paper import costs, pretraining, results, runs
 from wakesleep.paper.runs import Done, TableSetup, learn, toy
 from wakesleep.paper.tables import TABLES
 from wakesleep.runs.settings import preset
-from wakesleep.sources.arrays import UNLABELLED
 
 EXPECTED = {
     "strategies": {"strategy-evolution", "strategy-denial-hand-made", "strategy-generation", "strategy-procrastination-k-means"},
@@ -57,7 +54,17 @@ def test_every_table_runs(table: str, folder: Path, capsys: pytest.CaptureFixtur
         assert row["smoke"] is True
         assert row["command"].startswith(f"wakesleep reproduce {table} --smoke")
         assert "week" not in row["reported"] or (row["row"], row["metric"]) == ("cost-updown-50k", "minutes")
-        assert row["metric"].split("_")[-1] in ("bound", "reverse", "percent", "errors", "minutes", "passes", "second", "multiplications"), row
+        assert row["metric"].split("_")[-1] in (
+            "bound",
+            "reverse",
+            "percent",
+            "errors",
+            "minutes",
+            "passes",
+            "second",
+            "multiplications",
+            "weights",
+        ), row
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU to run the tables on")
@@ -170,35 +177,6 @@ def test_other_settings_are_another_run_and_test_labels_change_no_weight(tmp_pat
     assert blind.errors["test_error_percent"] != done.errors["test_error_percent"]
 
 
-def test_labels_run_along_the_graph_to_their_neighbours() -> None:
-    from scipy import sparse
-
-    links = [(0, 1), (1, 2), (3, 4), (4, 5)]  # two chains, a label at the end of each; case 6 has no neighbour
-    graph = sparse.lil_matrix((7, 7))
-    for one, other in links:
-        graph[one, other] = graph[other, one] = 1.0
-    known = torch.tensor([0, -1, -1, 1, -1, -1, -1])
-    probs = few_labels.spread(graph.tocsr(), known)
-    assert probs.argmax(1)[:6].tolist() == [0, 0, 0, 1, 1, 1]
-    sure = few_labels.certainty(probs)
-    assert sure[:6].tolist() == pytest.approx([1.0] * 6)
-    assert float(sure[6]) == 0.0
-    assert few_labels.certainty(torch.full((1, 10), 0.1)).item() == pytest.approx(0.0, abs=1e-6)
-
-
-@pytest.mark.parametrize("known", [20, 300])
-def test_the_memory_learns_from_a_few_labels_and_from_all(known: int, digits: Dataset) -> None:
-    """Unknown labels are drawn before each epoch; where none is unknown, nothing is asked."""
-    images, given = digits.train.images[:300], digits.train.labels
-    assert given is not None
-    labels = torch.full((300,), UNLABELLED).index_copy_(0, torch.arange(known), given[:known])
-    dbn = DBN((64, 20, 30), labels=10, rng=generator(0))
-    before = dbn.memory.weight.clone()
-    together = few_labels.together(dbn, images, labels, CDConfig(batch_size=20), 3, generator(1), None, torch.float32)
-    assert [record.cases for record in together] == [300, 300, 300]
-    assert not torch.equal(dbn.memory.weight, before)
-
-
 def test_choices_of_labels_are_balanced_and_differ(digits: Dataset) -> None:
     from wakesleep.sources.arrays import order
 
@@ -222,7 +200,7 @@ def test_plots_show_what_is_measured(tmp_path: Path) -> None:
         {"row": "labels-100-supervised", "metric": "test_accuracy_percent", "value": 76.0},
     ]
     assert figures.strategies(rows, 1) == {"evolution": ([0.1, 0.2], [900, 300])}
-    assert figures.few_labels(rows) == {"supervised": ([100.0], [76.0]), "spread": ([100.0, 1000.0], [95.0, 97.0])}
+    assert figures.few_labels(rows) == {"supervised": ([100.0], [76.0]), "semi-supervised": ([100.0, 1000.0], [95.0, 97.0])}
     (tmp_path / "mnist.json").write_text(json.dumps(rows))
     assert {path.name for path in figures.draw(tmp_path, tmp_path / "out")} == {"mnist-strategies.png", "mnist-few-labels.png"}
     assert all(path.stat().st_size > 5000 for path in (tmp_path / "out").iterdir())

@@ -20,7 +20,7 @@ def test_curves_follow_the_rows():
     ]
     assert figures.depth(rows, "validation_errors") == {"pretrained": ([1.0, 3.0], [150, 120]), "random weights": ([1.0], [180])}
     assert figures.depth(rows, "test_bound") == {"pretrained": ([1.0], [-100.0])}
-    assert figures.few_labels(rows) == {"supervised": ([1000.0], [89.0]), "spread": ([100.0], [94.0])}
+    assert figures.few_labels(rows) == {"supervised": ([1000.0], [89.0]), "semi-supervised": ([100.0], [94.0])}
     assert figures.strategies(rows, figures.AXES["passes"]) == {"evolution": ([1, 2], [9000, 5000])}
     assert figures.strategies(rows, figures.AXES["minutes"]) == {"evolution": ([0.5, 1.0], [9000, 5000])}
 

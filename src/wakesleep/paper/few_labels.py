@@ -2,31 +2,29 @@
 
 All training images may be used, a few of their labels only, drawn anew for each seed and balanced by class. `spread` lets
 the known labels run along a graph of neighbours among the codes that were learned without any, and the net learns from all cases, the
-more often the surer they are. No validation case is used:
-settings are fixed beforehand, those of spreading on another data set (docs/notes/few-labels.md).
+more often the surer they are; `memory` teaches the label memory so. `semi-supervised` goes on from there with the known labels and
+what the net says of all cases. No validation case is used: settings are fixed beforehand, on other data sets (docs/notes/few-labels.md).
 """
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from wakesleep.data import Split
 from wakesleep.evaluation import classify
 from wakesleep.foundation.rng import generator
-from wakesleep.learning import backprop, cd, greedy
+from wakesleep.learning import backprop, cd, greedy, semi_supervised, spreading
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.records import EpochResult
+from wakesleep.learning.semi_supervised import SemiSupervisedConfig
 from wakesleep.models.dbn import DBN
-from wakesleep.paper.results import Row
+from wakesleep.paper.results import Row, row
 from wakesleep.paper.runs import Done, TableSetup, fine_tune, learn, row_of, take_layers
 from wakesleep.runs import checkpoint
 from wakesleep.sources.arrays import UNLABELLED, as_probs, order
@@ -35,27 +33,33 @@ TABLE = "few-labels"
 COUNTS = (100, 300, 1000, 3000, 10_000, 60_000)
 REPORTED = {("supervised", 100): "76.02", ("supervised", 1000): "88.71", ("supervised", 10_000): "94.73"}
 REPORTED |= {("pretrained", 100): "81.70", ("pretrained", 1000): "93.65", ("pretrained", 10_000): "97.27"}
-NAMES = ("supervised", "pretrained", "memory", "spread")
+NAMES = ("supervised", "pretrained", "memory", "spread", "semi-supervised")
 SPREAD_EPOCHS = 6
-NEIGHBOURS = 10
-ALPHA = 0.99
-"""How much of a case's label comes from its neighbours at each step; the rest is what was known."""
+START_PASSES = 3
+"""Epochs from spread labels before the net gives itself some."""
+SEMI_SUPERVISED = SemiSupervisedConfig()
 MEMORY_EPOCHS = 10
 UPDATES = 1500
 """Minibatches that a net makes at least where labels are few; more change nothing once every label is learned."""
 
 
 def rows(setup: TableSetup, counts: tuple[int, ...] = COUNTS, ways: tuple[str, ...] = NAMES) -> Iterator[Row]:
-    """Yield a row of test accuracy for each count of labels and each way to learn from them."""
+    """Yield a row of test accuracy for each count of labels and each way to learn, then at how many counts the memory beats random weights."""
+    medians: dict[tuple[str, int], float] = {}
     for count in counts:
         if count > len(setup.dataset.train):
             continue
         for way in ways:
             done = [one(setup, way, count, seed) for seed in choices(setup, count)]
             values = [100 - run.errors["test_error_percent"] for run in done]
-            name = f"labels-{count}" if way == "spread" else f"labels-{count}-{way}"
+            name = f"labels-{count}" if way == "semi-supervised" else f"labels-{count}-{way}"
             reported = REPORTED.get((way, count), "") if setup.dataset.name == "mnist" else ""
-            yield row_of(setup, name, "test_accuracy_percent", values, done, seeds=choices(setup, count), reported=reported)
+            found = row_of(setup, name, "test_accuracy_percent", values, done, seeds=choices(setup, count), reported=reported)
+            medians[way, count] = found["value"]
+            yield found
+    above = [median > medians["supervised", count] for (way, count), median in medians.items() if way == "memory" and "supervised" in ways]
+    if above:
+        yield row(setup.dataset.name, "labels-memory", "counts_above_random_weights", [float(sum(above))], seeds=[1], command=setup.command)
 
 
 def choices(setup: TableSetup, count: int) -> tuple[int, ...]:
@@ -123,25 +127,52 @@ def _known(labels: Tensor, chosen: Tensor) -> Tensor:
     return torch.full_like(labels, UNLABELLED).index_copy_(0, chosen, labels[chosen])
 
 
-def _spread(setup: TableSetup, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor) -> Done[nn.Sequential]:
+def _spread_labels(setup: TableSetup, first: Done[DBN], images: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the label of each case, known or spread among codes, and its certainty, 1 for those that are known, (N,) each."""
+    return spreading.most_probable(spreading.spread(neighbours(setup, first, images), known), known)
+
+
+def _from_spread(setup: TableSetup, name: str, count: int, seed: int, images: Tensor, known: Tensor, epochs: int) -> Done[nn.Sequential]:
+    """Return the net that learned by backpropagation from labels spread among codes."""
     first = unlabelled_net(setup)
-    config = replace(setup.config.backprop, epochs=setup.epochs(SPREAD_EPOCHS), learning_rate=setup.config.backprop.learning_rate / 2)
-    known = _known(labels, chosen)
+    config = replace(setup.config.backprop, epochs=setup.epochs(epochs), learning_rate=setup.config.backprop.learning_rate / 2)
 
     def loop(net: nn.Sequential, rng: torch.Generator, state: Any) -> Iterator[EpochResult]:
-        probs = spread(neighbours(setup, first, images), known)
-        guessed = torch.where(known == UNLABELLED, probs.argmax(1), known)
-        return backprop.epochs(
-            net, images, guessed, config=config, rng=rng, weights=certainty(probs), state=state, stage="spread", dtype=setup.dtype
-        )
+        labels, weights = _spread_labels(setup, first, images, known)
+        return backprop.epochs(net, images, labels, config=config, rng=rng, weights=weights, state=state, stage="spread", dtype=setup.dtype)
 
     return learn(
         setup,
-        f"{setup.dataset.name}-spread-{count}",
+        f"{setup.dataset.name}-{name}-{count}",
         seed,
-        {"from": first.digest, "backprop": config, "neighbours": NEIGHBOURS, "alpha": ALPHA},
+        {"from": first.digest, "backprop": config, "neighbours": spreading.NEIGHBOURS, "alpha": spreading.ALPHA},
         make=lambda rng: backprop.classifier(first.net, len(setup.dataset.classes), rng=rng, start="small"),
         loop=loop,
+        log_probs=backprop.log_probs,
+    )
+
+
+def _spread(setup: TableSetup, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor) -> Done[nn.Sequential]:
+    return _from_spread(setup, "spread", count, seed, images, _known(labels, chosen), SPREAD_EPOCHS)
+
+
+def _semi_supervised(setup: TableSetup, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor) -> Done[nn.Sequential]:
+    known = _known(labels, chosen)
+    start = _from_spread(setup, "start", count, seed, images, known, START_PASSES)
+    config = replace(SEMI_SUPERVISED, epochs=setup.epochs(SEMI_SUPERVISED.epochs))
+
+    def make(rng: torch.Generator) -> nn.Sequential:
+        net = backprop.feed_forward((images.shape[1], *setup.config.hidden, len(setup.dataset.classes)), setup.device)
+        net.load_state_dict(start.net.state_dict())
+        return net
+
+    return learn(
+        setup,
+        f"{setup.dataset.name}-semi-supervised-{count}",
+        seed,
+        {"from": start.digest, "semi-supervised": config},
+        make=make,
+        loop=lambda net, rng, state: semi_supervised.epochs(net, images, known, config=config, rng=rng, state=state, dtype=setup.dtype),
         log_probs=backprop.log_probs,
     )
 
@@ -149,14 +180,11 @@ def _spread(setup: TableSetup, count: int, seed: int, images: Tensor, labels: Te
 def neighbours(setup: TableSetup, first: Done[DBN], images: Tensor) -> Any:
     """Return the symmetric graph (N, N) of nearest neighbours among the codes below the memory, by angle; made once, then read."""
     from scipy import sparse
-    from sklearn.neighbors import kneighbors_graph
-    from sklearn.preprocessing import normalize
 
-    path = setup.folder / f"{setup.dataset.name}-neighbours-{NEIGHBOURS}-{first.digest}.npz"
+    path = setup.folder / f"{setup.dataset.name}-neighbours-{spreading.NEIGHBOURS}-{first.digest}.npz"
     if not path.exists():
-        codes = as_probs(greedy.features(first.net, images, first.net.depth - 1))
-        graph = kneighbors_graph(normalize((codes - codes.mean(0)).cpu().numpy()), NEIGHBOURS)
-        checkpoint.write_atomically(path, lambda temporary: _save_graph(temporary, graph.maximum(graph.T)))
+        graph = spreading.neighbour_graph(as_probs(greedy.features(first.net, images, first.net.depth - 1)))
+        checkpoint.write_atomically(path, lambda temporary: _save_graph(temporary, graph))
     return sparse.load_npz(path)
 
 
@@ -167,40 +195,32 @@ def _save_graph(path: Path, graph: Any) -> None:
         sparse.save_npz(file, graph)
 
 
-def spread(graph: Any, known: Tensor) -> Tensor:
-    """Return p(label | case) (N, labels) where the known labels (N,; UNLABELLED is unknown) have run along the graph (Zhou et al. 2004)."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.semi_supervised import LabelSpreading
-
-    machine = LabelSpreading(kernel=lambda X, Y: graph, alpha=ALPHA, max_iter=50)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        machine.fit(np.arange(len(known))[:, None], known.cpu().numpy())
-    return torch.from_numpy(machine.label_distributions_).to(known.device)
-
-
-def certainty(probs: Tensor) -> Tensor:
-    """Return 1 - entropy / log(labels) of each case's p(label) (N, labels), (N,): 1 is sure; 0 knows nothing, or was not reached (all 0)."""
-    entropy = -torch.xlogy(probs, probs).sum(1)
-    return (probs.sum(1) - entropy / math.log(probs.shape[1])).clamp_(min=0.0)
-
-
 def _memory(setup: TableSetup, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor) -> Done[DBN]:
-    epochs, below = setup.epochs(MEMORY_EPOCHS), unlabelled_net(setup)
-    known, config = _known(labels, chosen), setup.config.greedy.memory
+    """Return the net whose label memory learned features with labels spread among them, the more often the surer they are."""
+    below, known = unlabelled_net(setup), _known(labels, chosen)
+    config = replace(setup.config.greedy.memory, epochs=setup.epochs(MEMORY_EPOCHS))
 
     def make(rng: torch.Generator) -> DBN:
         dbn = DBN(below.net.sizes, labels=len(setup.dataset.classes), rng=rng)
         take_layers(dbn, below.net, dbn.depth - 1)
         return dbn
 
+    def loop(dbn: DBN, rng: torch.Generator, state: Any) -> Iterator[EpochResult]:
+        guesses, weights = _spread_labels(setup, below, images, known)
+        cases = greedy.memory_cases(dbn, images, guesses)
+        if state is None:
+            cd.init_visible_bias(dbn.memory, cases)
+        return cd.epochs(
+            dbn.memory, cases, config=config, rng=rng, classes=guesses, weights=weights, state=state, stage="memory", dtype=setup.dtype
+        )
+
     return learn(
         setup,
         f"{setup.dataset.name}-memory-{count}",
         seed,
-        {"from": below.digest, "memory": config, "passes": epochs},
+        {"from": below.digest, "memory": config, "labels": "spread"},
         make=make,
-        loop=lambda dbn, rng, state: together(dbn, images, known, config, epochs, rng, state, setup.dtype),
+        loop=loop,
         log_probs=classify.log_probs,
     )
 
@@ -210,33 +230,5 @@ WAYS: dict[str, Callable[..., Done[nn.Sequential] | Done[DBN]]] = {
     "pretrained": _pretrained,
     "memory": _memory,
     "spread": _spread,
+    "semi-supervised": _semi_supervised,
 }
-
-
-def together(
-    dbn: DBN, images: Tensor, known: Tensor, config: cd.CDConfig, epochs: int, rng: torch.Generator, state: Any, dtype: torch.dtype
-) -> Iterator[EpochResult]:
-    """Train the label memory on labelled and unlabelled cases together, in place: unknown labels are drawn anew before each epoch.
-
-    p(label | features) is exact with the hidden units summed out, so a draw is one Gibbs step of what is missing. The first epoch has
-    nothing to draw from; it goes as often through the labelled cases alone as makes an epoch.
-    """
-    features, unknown = greedy.features(dbn, images, dbn.depth - 1), known == UNLABELLED
-    each = replace(config, epochs=epochs, initial_momentum_epochs=1)
-    inner = None if state is None else state["inner"]
-    for epoch in range(0 if state is None else int(state["epoch"]), epochs):
-        if epoch == 0:
-            few = (~unknown).nonzero()[:, 0]
-            shown = few.repeat(-(-len(known) // len(few)))[: len(known)]
-            labels = known[shown]
-        else:
-            shown, labels = torch.arange(len(known), device=known.device), known.clone()
-            if bool(unknown.any()):
-                probs = classify.log_probs(dbn, images[unknown]).exp()
-                labels[unknown] = torch.multinomial(probs, 1, generator=rng)[:, 0]
-        cases = torch.cat([as_probs(features[shown]), nn.functional.one_hot(labels, dbn.labels).float()], 1)
-        if epoch == 0:
-            cd.init_visible_bias(dbn.memory, cases)
-        record = next(cd.epochs(dbn.memory, cases, config=each, rng=rng, classes=labels, state=inner, stage="memory", dtype=dtype))
-        inner = record.state
-        yield record._replace(state={"epoch": epoch + 1, "inner": inner})
