@@ -21,6 +21,8 @@ CASES: dict[str, tuple[Units, Context | None]] = {
     "bernoulli, one absent": (Bernoulli(4), Context(mask=MASK)),
     "categorical": (Categorical(4), None),
     "categorical, absent": (Categorical(4), Context(mask=torch.zeros(1, 4, dtype=torch.bool))),
+    "three sites": (Categorical(2, sites=3), None),
+    "two sites, one absent": (Categorical(2, sites=2), Context(mask=torch.tensor([[True, True, False, False]]))),
     "groups": (Groups(features=Bernoulli(3), label=Categorical(4), more=2), None),
     "groups of groups": (Groups(inner=Groups(a=2, b=Categorical(3)), c=Categorical(2)), None),
     "gaussian": (Gaussian(4, LOG_PRECISION), None),

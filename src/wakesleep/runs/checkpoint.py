@@ -135,7 +135,7 @@ def model_spec(model: nn.Module) -> dict[str, Any]:
     if type(model).__name__ not in MODELS:
         raise ConfigError(
             f"a model of the class {type(model).__name__}: expected one of {', '.join(MODELS)}, or a net that backprop.classifier made; an "
-            "estimator is saved by its own save(path), and anything else by torch.save(model.state_dict(), path)"
+            "estimator is saved by its own save(path), and of anything else torch.save keeps the state_dict()"
         )
     return cast(dict[str, Any], cast(Any, model).spec())
 

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,10 @@ class Groups(Units):
         found = {name: as_units(part) for name, part in named.items()}
         super().__init__(sum(part.size for part in found.values()))
         self.names = tuple(found)
-        self.parts = cast(tuple[Units, ...], nn.ModuleList(found.values()))
+        self.parts = tuple(found.values())
+        self.members = nn.ModuleList(self.parts)
+        """The parts again: so that a model finds their parameters. A tuple is what steps go through faster."""
+        self._n_bernoulli = self.parts[0].n_bernoulli
         ends = accumulate(part.size for part in found.values())
         self.slices = [slice(end - part.size, end) for part, end in zip(found.values(), ends, strict=True)]
 
@@ -56,17 +59,18 @@ class Groups(Units):
 
     @property
     def one_hot_columns(self) -> list[slice]:
-        """The columns of each categorical site."""
+        """The columns of each part that is one categorical site."""
         found = []
         for part, at in zip(self.parts, self.slices, strict=True):
-            inner = [slice(0, part.size)] if isinstance(part, Categorical) else part.one_hot_columns
+            one_site = isinstance(part, Categorical) and part.sites == 1
+            inner = [slice(0, part.size)] if one_site else part.one_hot_columns
             found += [slice(at.start + columns.start, at.start + columns.stop) for columns in inner]
         return found
 
     @property
     def n_bernoulli(self) -> int:
         """Those of the first part."""
-        return self.parts[0].n_bernoulli
+        return self._n_bernoulli
 
     def columns(self, name: str) -> slice:
         """Return the columns of the part called `name`.
@@ -174,7 +178,7 @@ class Groups(Units):
         slots = [part.n_slots for part in self.parts]
         found: dict[str, Tensor] = {}
         for number, (part, of_data, of_model) in enumerate(zip(self.parts, torch.split(data, slots), torch.split(model, slots), strict=True)):
-            found |= {f"parts.{number}.{name}": gradient for name, gradient in part.parameter_gradients(of_data, of_model).items()}
+            found |= {f"members.{number}.{name}": gradient for name, gradient in part.parameter_gradients(of_data, of_model).items()}
         return found
 
     def match(self, mean: Tensor, variance: Tensor | None = None, *, cases: int | None = None) -> Tensor:
