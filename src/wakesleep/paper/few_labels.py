@@ -38,7 +38,8 @@ SPREAD_EPOCHS = 6
 START_PASSES = 3
 """Epochs from spread labels before the net gives itself some."""
 SEMI_SUPERVISED = SemiSupervisedConfig()
-MEMORY_EPOCHS = 10
+MEMORY_EPOCHS = 20
+"""Of these the first has the initial momentum; of ten, half with it, all labels were worth less than to random weights."""
 UPDATES = 1500
 """Minibatches that a net makes at least where labels are few; more change nothing once every label is learned."""
 
@@ -198,7 +199,7 @@ def _save_graph(path: Path, graph: Any) -> None:
 def _memory(setup: TableSetup, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor) -> Done[DBN]:
     """Return the net whose label memory learned features with labels spread among them, the more often the surer they are."""
     below, known = unlabelled_net(setup), _known(labels, chosen)
-    config = replace(setup.config.greedy.memory, epochs=setup.epochs(MEMORY_EPOCHS))
+    config = replace(setup.config.greedy.memory, epochs=setup.epochs(MEMORY_EPOCHS), initial_momentum_epochs=1)
 
     def make(rng: torch.Generator) -> DBN:
         dbn = DBN(below.net.sizes, labels=len(setup.dataset.classes), rng=rng)
