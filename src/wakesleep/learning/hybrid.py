@@ -41,22 +41,22 @@ def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Gradients,
     total_input = dbn.top_input(layers[-1])
     log_probs = torch.log_softmax(memory.group_scores(total_input, dbn.label_columns), 1)
 
-    missing = -log_probs.exp()
+    error = -log_probs.exp()
     known = labels != UNLABELLED
-    missing.scatter_add_(1, labels.clamp(min=0).unsqueeze(1), torch.ones_like(missing[:, :1]))
-    share = n / known.sum().clamp_(min=1).to(missing.dtype)  # below, sums over the labelled cases are divided by all n
-    missing *= (known * share).unsqueeze(1)
+    error.scatter_add_(1, labels.clamp(min=0).unsqueeze(1), torch.ones_like(error[:, :1]))
+    share = n / known.sum().clamp_(min=1).to(error.dtype)  # below, sums over the labelled cases are divided by all n
+    error *= (known * share).unsqueeze(1)
 
-    total_input = total_input.to(missing.dtype)
+    total_input = total_input.to(error.dtype)
     delta = torch.zeros_like(total_input)
-    weight_gradient = torch.empty_like(memory.weight, dtype=missing.dtype)
+    weight_gradient = torch.empty_like(memory.weight, dtype=error.dtype)
     on = torch.empty_like(total_input)
-    for label, row in enumerate(memory.weight[penultimate:].to(missing.dtype)):
+    for label, row in enumerate(memory.weight[penultimate:].to(error.dtype)):
         torch.sigmoid(torch.add(total_input, row, out=on), out=on)
-        delta.addcmul_(on, missing[:, label : label + 1])
-        torch.mv(on.t(), missing[:, label] / n, out=weight_gradient[penultimate + label])
-    visible_gradient = torch.zeros_like(memory.visible_bias, dtype=missing.dtype)
-    visible_gradient[penultimate:] = missing.mean(0)
+        delta.addcmul_(on, error[:, label : label + 1])
+        torch.mv(on.t(), error[:, label] / n, out=weight_gradient[penultimate + label])
+    visible_gradient = torch.zeros_like(memory.visible_bias, dtype=error.dtype)
+    visible_gradient[penultimate:] = error.mean(0)
 
     gradients: Gradients = {"memory.hidden_bias": [Dense(delta.mean(0), 1.0)], "memory.visible_bias": [Dense(visible_gradient, 1.0)]}
     delta = delta.to(memory.weight.dtype)
