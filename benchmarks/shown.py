@@ -122,7 +122,10 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
     ),
     "few-labels": (
         (Path("results/mnist.json"),),
-        labels_table((100, 300, 1000, 3000, 10_000, 60_000), ("-supervised", "-pretrained", "-memory-drawn", "-spread")),
+        [
+            *labels_table((100,), ("",)),
+            *labels_table((100, 300, 1000, 3000, 10_000, 60_000), ("-supervised", "-pretrained", "-memory", "-memory-drawn", "-spread")),
+        ],
     ),
     "geometry": (
         (Path("results/mnist.json"),),
