@@ -105,3 +105,4 @@ if __name__ == "__main__":
     distributed.setup(torch.device("cpu"))
     save_file({name: tensor.contiguous() for name, tensor in learn().items()}, Path(sys.argv[1]) / f"rank-{distributed.rank()}.safetensors")
     distributed.shutdown()
+    distributed.end_process(0)

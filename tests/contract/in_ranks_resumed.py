@@ -45,3 +45,4 @@ if __name__ == "__main__":
     distributed.setup(CPU)
     main(Path(sys.argv[1]))
     distributed.shutdown()
+    distributed.end_process(0)

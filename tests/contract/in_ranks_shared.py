@@ -62,6 +62,7 @@ def main(plan: str, out: Path) -> None:
     (out / f"{rank}.json").write_text(json.dumps({**told, "wrong": wrong}))
     if plan != "dies":
         distributed.shutdown()
+        distributed.end_process(0)
 
 
 if __name__ == "__main__":

@@ -168,3 +168,14 @@ def test_ranks_are_measured_against_threads(tmp_path: Path, monkeypatch: pytest.
     rows = {(row["row"], row["metric"]): row for row in json.loads((tmp_path / "ranks.json").read_text())}
     assert rows["gloo-2-ranks-batch-20", "ratio_to_one_process"]["value"] > 0
     assert rows["gloo-2-ranks-batch-20", "cases_per_second"]["threads"] == 2
+
+
+@pytest.mark.parametrize(("words", "status", "said"), [(["--version"], 0, "wakesleep "), (["nothing"], 1, "nothing")])
+def test_a_rank_ends_at_once_with_its_status_and_all_that_it_said(words: list[str], status: int, said: str) -> None:
+    environment = {**ENVIRONMENT, "TORCHELASTIC_RUN_ID": "one"}
+    code = "import atexit, runpy; atexit.register(print, 'finalized'); runpy.run_module('wakesleep', run_name='__main__')"
+    for env, ends in ((environment, False), (ENVIRONMENT, True)):
+        done = subprocess.run([sys.executable, "-c", code, *words], env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == status
+        assert said in done.stdout + done.stderr
+        assert ("finalized" in done.stdout) == ends

@@ -10,9 +10,10 @@ Source: synchronous data parallelism as in Goyal et al. (2017), "Accurate, large
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +65,17 @@ def shutdown() -> None:
         dist.barrier()
         dist.destroy_process_group()
         shared_memory.pages.cache_clear()
+
+
+def end_process(status: int) -> NoReturn:
+    """End this process at once, with what it has written flushed: a rank's last act.
+
+    Python's own finalization would come while gloo's threads may still let go of tensors, which asks for the interpreter that is going:
+    the process then aborts, "terminate called without an active exception" (pytorch/pytorch#179291).
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def ranks() -> int:
