@@ -302,12 +302,12 @@ class SemiSupervisedConfig:
     final_learning_rate: float = 0.0005
     """Rate in the last epoch, reached in a straight line."""
     momentum: float = 0.9
-    """Momentum."""
+    """Momentum of SGD, in all epochs."""
     vat_epsilon_relative: float = 0.45
     """Distance around each case within which the answer should not change, as a share of the median distance between nearest
     neighbours: 2.0 on MNIST, 0.5 on the digits, where twice as much did as well."""
     smooth_weight: float = 1.0
-    """Weight of smoothness."""
+    """Weight of smoothness beside the cross-entropy of the labelled cases."""
     entropy_weight: float = 1.0
     """Weight of the entropy of the answers: boundaries between classes should not cross where cases are dense."""
     self_weight: float = 1.0
