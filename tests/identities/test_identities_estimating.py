@@ -106,7 +106,8 @@ def test_a_chunk_that_is_the_whole_set_is_a_first_pass():
     assert float((chunked.generative[0].bias - biases).abs().max()) < 0.1, "base rates are set once"
 
 
-def test_directed_layers_learn_from_unlabelled_cases_and_the_memory_does_not():
+@pytest.mark.parametrize(("sizes", "learns"), [((6, 5, 4), True), ((6, 4), False)])
+def test_a_memory_learns_from_unlabelled_cases_where_labels_can_spread_among_codes(sizes, learns):
     images = torch.rand(60, 6, generator=generator(0))
     labels = torch.where(torch.arange(60) < 30, torch.arange(60) % 3, arrays.UNLABELLED)
     other = images.clone()
@@ -115,14 +116,15 @@ def test_directed_layers_learn_from_unlabelled_cases_and_the_memory_does_not():
     config = GreedyConfig(layer, layer)
     nets = []
     for cases in (images, other):
-        dbn = DBN((6, 5, 4), labels=3, rng=generator(1))
-        state = GreedyState(layer=1)
+        dbn = DBN(sizes, labels=3, rng=generator(1))
+        state = GreedyState(layer=dbn.depth - 1)
         list(greedy.epochs(dbn, cases, labels, config=config, rng=generator(2), state=state))
         nets.append(dbn)
-    assert torch.equal(nets[0].memory.weight, nets[1].memory.weight)
+    assert torch.equal(nets[0].memory.weight, nets[1].memory.weight) == (not learns)
     for cases, dbn in zip((images, other), nets, strict=True):
         next(greedy.epochs(dbn, cases, labels, config=config, rng=generator(2)))
-    assert not torch.equal(nets[0].recognition[0].weight, nets[1].recognition[0].weight)
+    for one, another in zip(nets[0].recognition, nets[1].recognition, strict=True):
+        assert not torch.equal(one.weight, another.weight), "directed layers learn from all cases"
 
 
 def test_rows_teach_what_a_tensor_does():
