@@ -85,6 +85,20 @@ def test_clamped_units_stay_and_the_others_have_their_conditional() -> None:
     assert_frequencies(index_of(found, every), given / given.sum())
 
 
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+@pytest.mark.parametrize("visible", [4, labelled(2, 3)], ids=["binary", "with labels"])
+def test_at_another_temperature_the_coldest_chain_has_the_energy_divided_by_it(visible, temperature: float) -> None:
+    rbm, n = small_rbm(visible, 3), 10_000
+    every, (v, h) = states(rbm.visible), (states(rbm.visible), states(rbm.hidden))
+    energy = -(v @ rbm.weight @ h.t() + (v @ rbm.visible_bias)[:, None] + h @ rbm.hidden_bias)
+    p = torch.softmax(-energy.flatten() / temperature, 0).view(energy.shape)
+    base = torch.linspace(-0.6, 0.6, rbm.visible.size, dtype=torch.float64)
+    for sampler in (Tempered(BETAS), Tempered(BETAS, base)):
+        found = sampler(rbm, torch.zeros(n, 3, dtype=torch.float64), 20, generator(3), temperature=temperature)
+        assert_frequencies(index_of(found.visible, every), p.sum(1))
+        assert_frequencies(index_of(found.hidden, h), p.sum(0))
+
+
 def test_replicas_go_on_in_the_next_call() -> None:
     rbm, sampler = small_rbm(4, 3), Tempered(BETAS)
     chains = sampler(rbm, torch.zeros(5, 3, dtype=torch.float64), 2, generator(0))

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wakesleep.compute.ops import accumulation_dtype
 from wakesleep.foundation.errors import ConfigError
@@ -97,9 +97,11 @@ class Tempered:
     ) -> Chains:
         """Return the chains at beta = 1 after `steps` steps from hidden states (N, hidden); all replicas begin there at first.
 
-        At another temperature the coldest replica has beta = 1 / temperature, and the others in proportion.
+        At another temperature all this is done with total inputs divided by it, as in `gibbs.run`: the coldest replica samples what that
+        samples, and the default base is the RBM's own biases divided by it.
         """
         check_steps(steps, temperature)
+        rbm = divided(rbm, temperature)
         visible = rbm.sample_visible(hidden, rng, context=context)
         visible = visible if clamp is None else clamp.put(visible)
         old = self.replicas
@@ -109,15 +111,21 @@ class Tempered:
         old.visible[-1] = visible
         base = rbm.visible_bias if self.base is None else self.base
         betas = self.betas.to(rbm.weight.device, rbm.weight.dtype)
-        betas = betas if temperature == 1 else betas / temperature
         for number in range(steps):
             old = step(rbm, base, betas, old, rng, number % 2, clamp, context)
         self.replicas = old
         cold = old.visible[-1]
-        if temperature == 1:
-            return Chains(cold, rbm.sample_hidden(cold, rng, context=context))
-        total_input = rbm.hidden_input(cold, context=context) / temperature
-        return Chains(cold, rbm.hidden.sample(total_input, rng))
+        return Chains(cold, rbm.sample_hidden(cold, rng, context=context))
+
+
+def divided(rbm: RBM, temperature: float) -> RBM:
+    """Return the machine with all total inputs divided by the temperature, so that its chains are `gibbs_step`'s at that temperature."""
+    if temperature == 1:
+        return rbm
+    weight, visible_bias, hidden_bias = (
+        nn.Parameter(p / temperature, requires_grad=False) for p in (rbm.weight, rbm.visible_bias, rbm.hidden_bias)
+    )
+    return RBM.sharing(rbm.visible, rbm.hidden, weight, visible_bias, hidden_bias)
 
 
 def log_probs(rbm: RBM, base: Tensor | Independent, beta: Tensor, visible: Tensor, context: Context | None = None) -> Tensor:
