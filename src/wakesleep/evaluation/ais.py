@@ -31,6 +31,7 @@ from wakesleep.foundation.values import check_arguments
 from wakesleep.models.rbm import RBM
 from wakesleep.samplers.tempering import Independent, as_independent
 from wakesleep.sources import arrays
+from wakesleep.sources.context import one_context
 from wakesleep.units import Context
 
 
@@ -131,7 +132,7 @@ def init_forward(
     """
     check_chains(chains)
     check_betas(betas)
-    base = as_independent(rbm, base)
+    base, context = as_independent(rbm, base), one_context(context)
     return _start(betas.double().cpu(), base.units.sample(base.bias.expand(chains, -1).contiguous(), rng, context=context))
 
 
@@ -158,7 +159,7 @@ class _Path:
     """
 
     def __init__(self, rbm: RBM, base: Tensor | Independent, chains: int, context: Context | None = None) -> None:
-        base = as_independent(rbm, base)
+        base, context = as_independent(rbm, base), one_context(context)
         base = Independent(base.units, base.bias.to(rbm.weight.dtype))
         self.rbm, self.base, self.context = rbm, base, context
         self.direction = rbm.visible_bias - base.bias
@@ -313,7 +314,7 @@ def estimate(rbm: RBM, base: Tensor | Independent, chains: Annealing, context: C
     n, log_weights = len(chains.visible), chains.log_weights[-1]
     base = as_independent(rbm, base)
     still = torch.zeros(1, rbm.hidden.size, dtype=torch.float64, device=base.bias.device)
-    own = None if context is None else context.rows(slice(0, 1))
+    own = one_context(context)
     log_base = float(base.units.log_partition(base.bias.double()[None], own) + rbm.hidden.log_partition(still))
     largest = float(log_weights.max())
     weights = torch.exp(log_weights - largest)

@@ -10,6 +10,7 @@ for a categorical site sum_j A_j B_j. Products of such factors share one logarit
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -20,6 +21,7 @@ from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_arguments
 from wakesleep.models.rbm import RBM, Statistics
 from wakesleep.sources import arrays
+from wakesleep.sources.context import check_context, one_context
 from wakesleep.units import Context, Units
 from wakesleep.units.base import product_states
 
@@ -108,7 +110,10 @@ def log_weights(rbm: RBM, context: Context | None = None) -> tuple[Side, Halves,
 
     Raises:
         ConfigError: neither side is small enough to list.
+        DataError: contexts that differ.
     """
+    context = one_context(context)
+    check_context(context, None, 1, rbm.visible.size)
     side, device = _side(rbm, context), rbm.weight.device
     lists = halves(side.listed, side.listed_context)
     lists = Halves(lists.first.to(device), lists.second.to(device), (lists.log_measure[0].to(device), lists.log_measure[1].to(device)))
@@ -147,6 +152,7 @@ def log_partition(rbm: RBM, context: Context | None = None) -> float:
 
     Raises:
         ConfigError: neither side has at most 2^25 states; the message names AIS.
+        DataError: contexts that differ.
     """
     return float(_log_z(rbm, context).detach())
 
@@ -188,16 +194,36 @@ def log_likelihood(rbm: RBM, cases: Tensor, context: Context | None = None) -> T
     """Return log p(v) = -F(v) - log Z of cases (N, visible), each a state of the visible units, (N,), nats per case, float64.
 
     Autograd passes through it: with `rbm.requires_grad_()`, its gradient by weights and biases is exact (and is itself not differentiable).
-    All cases have the `context`, (1, ...).
+    A `context` is that of each case, (N, ...), or one of all, (1, ...): log Z is worked out for each that differs.
 
     Raises:
         ConfigError: neither side is small enough to list.
-        DataError: cases that do not fit, or that are no states: values between 0 and 1, a categorical site without exactly one 1.
+        DataError: cases that do not fit, or that are no states: values between 0 and 1, a categorical site without exactly one 1, absent
+            columns that are not 0; a context that does not fit.
     """
-    cases = arrays.as_cases(cases, rbm.visible.size, rbm.weight, limits=rbm.visible.limits)
-    rbm.visible.validate(cases, states=True)
+    cases = _as_cases(rbm, cases, context, states=True)
     machine = _double(rbm)
-    return -torch.cat([machine.free_energy(chunk.double(), context) for chunk in arrays.chunks(cases)]) - _log_z(rbm, context)
+    log_z = _log_z(rbm, context) if context is None else rbm.weight.new_zeros(len(cases), dtype=torch.float64)
+    for own, index in [] if context is None else context.distinct(len(cases)):
+        log_z = log_z.index_add(0, index.to(log_z.device), _log_z(rbm, own).expand(len(index)))
+    free_energies = [machine.free_energy(chunk.double(), own) for chunk, own in _chunks(cases, context)]
+    return -torch.cat(free_energies) - log_z
+
+
+def _as_cases(rbm: RBM, cases: Tensor, context: Context | None, *, states: bool) -> Tensor:
+    """Return cases (N, visible) once they are seen to be data, or `states`, of the machine with that context."""
+    cases = arrays.as_cases(cases, rbm.visible.size, rbm.weight, limits=rbm.visible.limits)
+    check_context(context, cases, len(cases), rbm.visible.size)
+    rbm.visible.validate_present(cases, context, states=states)
+    return cases
+
+
+def _chunks(cases: Tensor, context: Context | None) -> Iterator[tuple[Tensor, Context | None]]:
+    """Yield consecutive pieces of the cases, each with its context."""
+    start = 0
+    for chunk in arrays.chunks(cases):
+        yield chunk, None if context is None else context.rows(slice(start, start + len(chunk)))
+        start += len(chunk)
 
 
 def model_statistics(rbm: RBM, context: Context | None = None) -> Statistics:
@@ -207,7 +233,9 @@ def model_statistics(rbm: RBM, context: Context | None = None) -> Statistics:
 
     Raises:
         ConfigError: neither side is small enough to list.
+        DataError: contexts that differ.
     """
+    context = one_context(context)
     side, lists, logs = log_weights(rbm, context)
     probs = torch.softmax(logs.flatten(), 0)
     kept = torch.nonzero(probs > 1e-12 / len(probs)).squeeze(1)
@@ -229,15 +257,19 @@ def model_statistics(rbm: RBM, context: Context | None = None) -> Statistics:
 def gradient(rbm: RBM, cases: Tensor, context: Context | None = None) -> Statistics:
     """Return the gradient of mean log p(v) over cases (N, visible), <v h'>_data - <v h'>_model and the same for the biases, float64.
 
+    A `context` is that of each case, (N, ...), or one of all, (1, ...).
+
     Raises:
         ConfigError: neither side is small enough to list.
-        DataError: cases that do not fit.
+        DataError: cases or a context that do not fit; absent columns that are not 0.
     """
-    cases = arrays.as_cases(cases, rbm.visible.size, rbm.weight, limits=rbm.visible.limits)
-    exact, model = _double(rbm), model_statistics(rbm, context)
+    cases = _as_cases(rbm, cases, context, states=False)
+    kinds = [(1.0, None)] if context is None else [(len(index) / len(cases), own) for own, index in context.distinct(len(cases))]
+    models = [[share * part for part in model_statistics(rbm, own)] for share, own in kinds]
+    exact, model = _double(rbm), [torch.stack(parts).sum(0) for parts in zip(*models, strict=True)]
     total = [torch.zeros_like(part) for part in model]
-    for chunk in arrays.chunks(cases):
-        data = exact.statistics(chunk.double(), exact.hidden_probs(chunk.double(), context=context), context)
+    for chunk, own in _chunks(cases, context):
+        data = exact.statistics(chunk.double(), exact.hidden_probs(chunk.double(), context=own), own)
         total = [so_far + part * len(chunk) for so_far, part in zip(total, data, strict=True)]
     return Statistics(*(so_far / len(cases) - part for so_far, part in zip(total, model, strict=True)))
 
@@ -246,9 +278,23 @@ def gradient(rbm: RBM, cases: Tensor, context: Context | None = None) -> Statist
 def sample(rbm: RBM, count: int, rng: torch.Generator, context: Context | None = None) -> Tensor:
     """Return `count` visible states drawn from the model itself, independently: (count, visible). What a sampler can be tested with.
 
+    A `context` is that of each state, (count, ...), or one of all, (1, ...).
+
     Raises:
         ConfigError: neither side is small enough to list.
+        DataError: a context that does not fit.
     """
+    check_context(context, None, count, rbm.visible.size)
+    if context is None:
+        return _sample(rbm, count, rng, None)
+    states = rbm.weight.new_empty(count, rbm.visible.size)
+    for own, index in context.distinct(count):
+        states[index.to(states.device)] = _sample(rbm, len(index), rng, own)
+    return states
+
+
+def _sample(rbm: RBM, count: int, rng: torch.Generator, context: Context | None) -> Tensor:
+    """Do it for states that all have the context, (1, ...)."""
     side, lists, logs = log_weights(rbm, context)
     cumulative = torch.softmax(logs.flatten(), 0).cumsum(0)
     uniform = torch.rand(count, generator=rng, device=rng.device, dtype=torch.float64) * cumulative[-1]

@@ -27,6 +27,7 @@ from wakesleep.models.rbm import RBM
 from wakesleep.samplers import tempering
 from wakesleep.samplers.gibbs import random_hidden
 from wakesleep.sources import arrays
+from wakesleep.sources.context import check_context
 from wakesleep.sources.minibatches import Resident, Source
 from wakesleep.units import Context, sample_categorical
 
@@ -352,6 +353,7 @@ def epochs(
             rbm.visible.validate(cases)
         classes = None if classes is None else arrays.as_labels(classes, len(cases), None)
         weights = arrays.as_weights(weights, len(cases))
+        check_context(context, cases, len(cases), rbm.visible.size)
     yield from learn(rbm, Resident(cases, classes=classes, weights=weights, context=context), config, rng, state, stage, dtype)
 
 

@@ -15,6 +15,7 @@ from wakesleep.foundation.values import check_arguments
 from wakesleep.models.layers import conditional_mean, sample_conditional
 from wakesleep.sources.arrays import as_cases, as_probs
 from wakesleep.units import Context, Groups, Units, as_units, from_spec
+from wakesleep.units.base import present
 
 
 def check_spread(weight_std: float) -> None:
@@ -137,12 +138,14 @@ class RBM(nn.Module):
         """Return E(v, h) = U(v) + U(h) - v'Wh - a'v - b'h of each pair, (N,), nats."""
         require_fit(visible, self.weight)
         require_fit(hidden, self.weight.t())
+        visible = present(visible, context)
         potentials = self.visible.potential(visible, context) + self.hidden.potential(hidden)
         terms = -(visible @ self.weight * hidden).sum(-1) - visible @ self.visible_bias - self._hidden_bias_term(hidden, context)
         return terms + potentials
 
     def free_energy(self, visible: Tensor, context: Context | None = None) -> Tensor:
         """Return F(v) = U(v) - a'v - Gamma(vW + b), so that p(v) = exp(-F(v)) / Z; (N,), nats per case. Gamma is the hidden units'."""
+        visible = present(visible, context)
         total_input = self.hidden_input(visible, context=context)
         return self.visible.potential(visible, context) - visible @ self.visible_bias - self.hidden.log_partition(total_input)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.values import plain, whole
-from wakesleep.sources.arrays import SLACK
+from wakesleep.sources.arrays import SLACK, as_probs
 from wakesleep.sources.context import Context
 
 Family = TypeVar("Family", bound="Units")
@@ -150,6 +150,17 @@ class Units(nn.Module):
             low, high = float(cases.min()), float(cases.max())
             if low < self.limits[0] - SLACK or high > self.limits[1] + SLACK:
                 raise DataError(f"cases run from {low:.7g} to {high:.7g}; {self} expects {self.limits[0]:g} to {self.limits[1]:g}")
+
+    def any_state(self) -> Tensor:
+        """Return a state of the layer, (size,): what stands for absent columns where the others are validated."""
+        return torch.zeros(self.size)
+
+    def validate_present(self, cases: Tensor, context: Context | None, *, states: bool = False) -> None:
+        """Do what `validate` does for the columns that are there."""
+        if context is not None and context.mask is not None:
+            cases = as_probs(cases) if cases.dtype == torch.uint8 else cases.to(torch.promote_types(cases.dtype, torch.float32))
+            cases = torch.where(context.mask != 0, cases, self.any_state().to(cases))
+        self.validate(cases, states=states)
 
     def fill(self, cases: Tensor, known: Tensor, rng: torch.Generator) -> None:
         """Put something in the place of what is not `known` (N, size) of `cases` (N, size), in place: here, each column's mean."""

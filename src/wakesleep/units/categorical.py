@@ -108,6 +108,10 @@ class Categorical(Units):
                     f"(case {first} has {int(on[first])}); give each site one 1, e.g. by torch.nn.functional.one_hot"
                 )
 
+    def any_state(self) -> Tensor:
+        """Return the first level of each site."""
+        return torch.eye(1, self.levels).repeat(1, self.sites)[0]
+
     def fill(self, cases: Tensor, known: Tensor, rng: torch.Generator) -> None:
         """Draw the sites that are not `known` (N, size) of `cases` by the shares of their levels, even where nothing is known, in place.
 

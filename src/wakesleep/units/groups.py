@@ -203,6 +203,10 @@ class Groups(Units):
             with _named(name, columns):
                 part.validate(cases[:, columns], states=states)
 
+    def any_state(self) -> Tensor:
+        """Return one of each part."""
+        return torch.cat([part.any_state() for part in self.parts])
+
     def fill(self, cases: Tensor, known: Tensor, rng: torch.Generator) -> None:
         """Put something in the place of what is not `known` (N, size) of `cases`, each part as it does, in place."""
         for name, part, columns in zip(self.names, self.parts, self.slices, strict=True):
