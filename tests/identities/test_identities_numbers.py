@@ -12,7 +12,7 @@ from wakesleep.estimators import BernoulliRBM
 from wakesleep.evaluation import exact, pseudo
 from wakesleep.evaluation.ais import Estimate
 from wakesleep.evaluation.likelihood import LogZ
-from wakesleep.foundation.errors import DataError
+from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd
 from wakesleep.learning.configs import CDConfig
@@ -115,6 +115,37 @@ def test_pseudo_likelihood_is_the_sum_of_the_conditionals(visible):
         expected += torch.log(p / (same * p).sum(1))
     torch.testing.assert_close(pseudo.pseudo_log_likelihood(rbm, v, checked=True), expected, **TIGHT)
     torch.testing.assert_close(pseudo.pseudo_log_likelihood(rbm, v), expected, **TIGHT)
+
+
+@pytest.mark.parametrize("none_or_two", [0.0, 1.0])
+def test_pseudo_likelihood_is_that_of_states(none_or_two):
+    rbm = small_rbm(Groups(x=Bernoulli(2), label=Categorical(3)), 3)
+    cases = states(rbm.visible)[:4].clone()
+    cases[2, 2:4] = none_or_two
+    cases[2, 4] = 0
+    with pytest.raises(DataError, match=r"columns 2 to 4 of 1 of 4 cases \(case 2 first\) are in none of their 3 states"):
+        pseudo.pseudo_log_likelihood(rbm, cases)
+
+
+def test_scores_of_several_sites_are_the_conditionals_of_each():
+    units = Groups(x=Bernoulli(2), tone=Categorical(3, sites=2))
+    rbm = small_rbm(units, 3)
+    x, site = states(Bernoulli(2)), torch.eye(3, dtype=torch.float64)
+    for case in (torch.cat([x[1], site[0], site[2]]), torch.cat([x[2], site[1], site[1]])):
+        found = rbm.score(case[None], "tone")[0]
+        for columns in (slice(2, 5), slice(5, 8)):
+            rows = case.repeat(3, 1)
+            rows[:, columns] = site
+            expected = torch.log_softmax(-rbm.free_energy(rows), 0)
+            torch.testing.assert_close(found[columns.start - 2 : columns.stop - 2], expected, **TIGHT)
+            torch.testing.assert_close(rbm.score(case[None], columns)[0], expected, **TIGHT)
+
+
+@pytest.mark.parametrize("group", ["x", slice(0, 5), slice(3, 8), slice(2, 4), slice(2, 2), slice(None)])
+def test_scores_of_other_columns_than_whole_sites_are_refused(group):
+    rbm = small_rbm(Groups(x=Bernoulli(2), tone=Categorical(3, sites=2)), 3)
+    with pytest.raises(ConfigError, match="categorical site"):
+        rbm.score(torch.zeros(1, 8, dtype=torch.float64), group)
 
 
 @pytest.mark.parametrize("hidden", [Categorical(3), Groups(features=Bernoulli(2), label=Categorical(3))], ids=str)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.models.rbm import RBM
 from wakesleep.units import Atom, Units
 
@@ -27,10 +27,11 @@ def pseudo_log_likelihood(rbm: RBM, visible: Tensor, *, checked: bool = False) -
 
     Raises:
         ConfigError: visible units with a continuum of states.
-        DataError: cases that do not fit the machine, NaN, or values out of range.
+        DataError: cases that do not fit the machine, NaN, values out of range, or a categorical site that is in none of its states.
     """
     if not checked:
         visible = rbm.as_cases(visible)
+        _require_states(rbm.visible, visible)
     total_input = rbm.hidden_input(visible)
     partition = rbm.hidden.log_partition(total_input)
     score = torch.zeros_like(partition)
@@ -40,6 +41,19 @@ def pseudo_log_likelihood(rbm: RBM, visible: Tensor, *, checked: bool = False) -
         else:
             score += _log_prob(rbm, visible, total_input, columns, atom)
     return score
+
+
+def _require_states(units: Units, visible: Tensor) -> None:
+    """Raise DataError unless all pieces of the layer of more than two states are in one of them in each case (N, visible)."""
+    for columns, atom in sites(units):
+        if atom.states.shape != (2, 1):
+            bad = ~(visible[:, None, columns] == atom.states.to(visible)).all(-1).any(1)
+            if bool(bad.any()):
+                first, count = int(bad.int().argmax()), len(atom.states)
+                raise DataError(
+                    f"columns {columns.start} to {columns.stop - 1} of {int(bad.sum())} of {len(visible)} cases (case {first} first) are in "
+                    f"none of their {count} states; give each categorical site one 1, else 0"
+                )
 
 
 def of_random_unit(rbm: RBM, visible: Tensor, rng: torch.Generator) -> Tensor:

@@ -159,10 +159,13 @@ class RBM(nn.Module):
         """Return the columns of the visible group of that name.
 
         Raises:
-            ConfigError: there are no groups, or none of that name.
+            ConfigError: there are no groups, none of that name, or a slice with steps.
         """
         if isinstance(group, slice):
-            return group
+            start, stop, step = group.indices(self.visible.size)
+            if step != 1:
+                raise ConfigError(f"columns {group}: expected consecutive ones, e.g. slice(0, 10)")
+            return slice(start, stop)
         if not isinstance(self.visible, Groups):
             raise ConfigError(f"a group called {group!r} of {self.visible}, which has no named groups: make it with units.Groups(name=...)")
         return self.visible.columns(group)
@@ -178,11 +181,26 @@ class RBM(nn.Module):
         return self.hidden.log_partition_delta(total_input, self.weight[columns]) + self.visible_bias[columns]
 
     def score(self, visible: Tensor, group: str | slice) -> Tensor:
-        """Return log p(column on | the other visible units) of a categorical group, (N, columns), nats; what stands there is not read."""
+        """Return log p(column on | all visible units outside its site) of a categorical group, (N, columns), nats.
+
+        Each site adds up to 1 over its levels; what stands in it is not read, what stands in the group's other sites is.
+
+        Raises:
+            ConfigError: no group of that name, or columns that are not one categorical site or several whole ones.
+        """
         columns = self.columns(group)
-        others = visible.clone()
-        others[:, columns] = 0
-        return torch.log_softmax(self.group_scores(self.hidden_input(others), columns), 1)
+        sites = [site for site in self.visible.site_columns if columns.start <= site.start and site.stop <= columns.stop]
+        if not sites or sum(site.stop - site.start for site in sites) != columns.stop - columns.start:
+            raise ConfigError(
+                f"a score of {group!r}, columns {columns.start} to {columns.stop - 1} of {self.visible}: expected one categorical site or "
+                "several, whole; binary units have hidden_input, visible_probs and pseudo.pseudo_log_likelihood"
+            )
+        found = []
+        for site in sites:
+            others = visible.clone()
+            others[:, site] = 0
+            found.append(torch.log_softmax(self.group_scores(self.hidden_input(others), site), 1))
+        return torch.cat(found, 1)
 
     def spec(self) -> dict[str, Any]:
         """Return what is needed to build a machine like this one, as JSON can hold it."""

@@ -56,6 +56,11 @@ class Units(nn.Module):
         return self.size
 
     @property
+    def site_columns(self) -> list[slice]:
+        """The columns of each categorical site."""
+        return []
+
+    @property
     def one_hot_columns(self) -> list[slice]:
         """The columns of each categorical site that stands beside other units."""
         return []

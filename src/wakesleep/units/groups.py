@@ -68,6 +68,15 @@ class Groups(Units):
         return found
 
     @property
+    def site_columns(self) -> list[slice]:
+        """The columns of each categorical site of all parts."""
+        return [
+            slice(at.start + site.start, at.start + site.stop)
+            for part, at in zip(self.parts, self.slices, strict=True)
+            for site in part.site_columns
+        ]
+
+    @property
     def n_bernoulli(self) -> int:
         """Those of the first part."""
         return self._n_bernoulli
