@@ -71,6 +71,14 @@ def test_a_run_on_few_labels_goes_on_where_it_was_stopped(tmp_path: Path, few: P
     assert (tmp_path / "parts/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
 
 
+def test_a_net_of_one_layer_learns_from_few_labels_too(tmp_path: Path, few: Path, digits: Dataset) -> None:
+    """Its codes are the pixels themselves."""
+    small = small_config(stages=("pretrain", "backprop", "semisupervised"), validation=0, hidden=(30,))
+    config = replace(small, semisupervised=SemiSupervisedConfig(epochs=1, batch_size=20), precision="float32")
+    *_, last = training.train(training.new_run(tmp_path / "run", config, labels_from(digits, few), CPU, "a test"))
+    assert last.stage == "semisupervised"
+
+
 def test_a_class_called_unlabelled_is_none(digits: Dataset) -> None:
     labels = few_of(digits)
     given = replace(digits, train=Split(digits.train.images, labels + 1), classes=("Unlabelled", *digits.classes))
@@ -88,8 +96,8 @@ def test_a_class_called_unlabelled_is_none(digits: Dataset) -> None:
 @pytest.mark.parametrize("kind", ["numbers", "floats", "words", "text"])
 def test_labels_of_every_kind_of_file_are_read(kind: str, tmp_path: Path, digits: Dataset) -> None:
     labels, path = few_of(digits), tmp_path / ("few.txt" if kind == "text" else "few.npy")
-    if kind == "text":
-        path.write_text("".join(f'"{label}"\n' for label in labels.tolist()))
+    if kind == "text":  # as spreadsheets write it
+        path.write_text("".join(f'"{label}"\n' for label in labels.tolist()), encoding="utf-8-sig")
     elif kind == "floats":
         np.save(path, np.where(labels < 0, np.nan, labels).astype(np.float64))
     else:

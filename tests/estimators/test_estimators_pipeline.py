@@ -156,3 +156,16 @@ def test_infinity_is_refused(people: pd.DataFrame, numbers: Any) -> None:
         TableColumns(numbers=numbers).fit(infinite)
     with pytest.raises(DataError, match="contains infinity: column 'income'"):
         TableColumns(numbers=numbers).fit(people).transform(infinite)
+
+
+def test_what_no_table_can_be_is_refused_in_words() -> None:
+    from scipy.sparse import csr_matrix
+
+    y = np.arange(40) % 2
+    with pytest.raises(DataError, match=r"a sparse matrix \(40, 3\) came"):
+        make_dbn_pipeline(DBNClassifier((8,))).fit(csr_matrix(np.eye(40, 3)), y)
+    with pytest.raises(DataError, match="column 'none' holds no value at all"):
+        make_dbn_pipeline(DBNClassifier((8,), missing="sample")).fit(pd.DataFrame({"a": np.arange(40.0), "none": [None] * 40}), y)
+    for n_bins in (0, 1, -3):
+        with pytest.raises(ConfigError, match=f"n_bins = {n_bins}: expected 2 or more"):
+            make_dbn_pipeline(DBNClassifier((8,)), numbers="bins", n_bins=n_bins).fit(np.random.RandomState(0).rand(40, 2), y)

@@ -26,6 +26,7 @@ COLUMNS = {
     "evenly spread": (RNG.rand(300, 8), False),
     "bell-shaped": (RNG.randn(300, 8), False),
     "integers": (RNG.randint(0, 16, (300, 8)).astype(float), False),
+    "one real column, seven of bits": (np.hstack([RNG.randn(300, 1), RNG.rand(300, 7) < 0.5]), False),
 }
 
 
@@ -43,6 +44,16 @@ def test_values_are_drawn_as_bits_where_the_columns_are_nearly_bits(name: str, c
     holes[::3, 1] = np.nan
     assert DBNClassifier((5,), n_iter=1, fine_tune_n_iter=1, missing="sample").fit(holes, y).sample_visible_ is drawn
     assert DBNRegressor((5,), n_iter=1, fine_tune_n_iter=1).fit(X, y.astype(float)).sample_visible_ is drawn
+
+
+def test_a_column_of_bits_does_not_take_the_real_ones_along() -> None:
+    """With one yes/no column beside it a real column was drawn as bits: 70 % right where 100 are."""
+    real = np.random.RandomState(0).randn(400, 1)
+    X, y = np.hstack([real, np.random.RandomState(1).rand(400, 1) < 0.5]), real[:, 0] > 0
+    net = DBNClassifier((20,), random_state=0).fit(X[:300], y[:300])
+    assert net.score(X[300:], y[300:]) > 0.95
+    stream = DBNClassifier((20,), random_state=0).partial_fit(X[:300], y[:300], classes=[False, True])
+    assert not stream.sample_visible_
 
 
 def test_one_outlier_does_not_flatten_its_column() -> None:

@@ -72,7 +72,7 @@ def run(args: EvaluateOptions, command: str) -> int:
     if args.json:
         print(files.to_json(result))
     else:
-        which = {"test": "test", "validation": "validation (they picked the epoch)", "train": "training (it has no test cases)"}[part]
+        which = {"test": "test", "validation": "validation (held out of the training set)", "train": "training (it has no test cases)"}[part]
         found = f"{result[f'{part}_errors']} errors, {result[f'{part}_error_percent']:.2f} %"
         print(f"{dataset.name}, {result[f'n_{part}']:,} {which} cases, {said}: {found}")
     if "backprop" in methods:

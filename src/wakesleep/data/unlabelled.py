@@ -84,10 +84,10 @@ def _read(path: Path, cases: int) -> list[str]:
         if path.suffix == ".npy":
             words = [_word(value) for value in np.load(path, allow_pickle=False).ravel().tolist()]
         else:
-            words = [line.strip().strip('"') for line in path.read_text(encoding="utf-8").splitlines()]
+            words = [line.strip().strip('"') for line in path.read_text(encoding="utf-8-sig").splitlines()]
             words = words[1:] if len(words) == cases + 1 else words
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}); expected a .npy, or a text file with a label a line") from error
+        raise DataError(f"{path} cannot be read ({error}); expected a .npy, or a text file in UTF-8 with a label a line") from error
     if len(words) != cases:
         raise DataError(
             f"{path} has {len(words)} labels for {cases} training cases; expected one a case, -1 or an empty line where it is unknown"

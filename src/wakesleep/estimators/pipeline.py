@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import make_column_selector
 from sklearn.pipeline import Pipeline
@@ -16,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from wakesleep.estimators.classifier import DBNClassifier
 from wakesleep.estimators.shared import Array, check_choice, column_range, column_skew, from_symmetric, random_source, to_symmetric
 from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.foundation.values import whole
 
 KINDS = ("object", "string", "category", "bool")
 """Types of the columns of a data frame that hold categories."""
@@ -127,6 +129,8 @@ class TableColumns(TransformerMixin, BaseEstimator):
     def fit(self, X: Any, y: Any = None) -> TableColumns:
         """Learn categories and ranges from the table X, a frame or an array (N, D)."""
         check_choice("numbers", self.numbers, ("minmax", "binary", "bins"))
+        if whole("n_bins", self.n_bins) < 2:
+            raise ConfigError(f"n_bins = {self.n_bins}: expected 2 or more")
         _check_table(X)
         self.frame_ = X.iloc[:0] if hasattr(X, "iloc") else None
         self.dtype_ = np.asarray(X).dtype
@@ -228,6 +232,8 @@ class TableColumns(TransformerMixin, BaseEstimator):
         missing = _missing(raw)
         if categories:
             seen = list(dict.fromkeys(np.asarray(raw, dtype=object)[~missing].tolist()))
+            if not seen:
+                raise DataError(f"column {name!r} holds no value at all; leave it out")
             with suppress(TypeError):  # kinds that have no order keep the one they came in
                 seen.sort()
             values = np.empty(len(seen), dtype=object)
@@ -274,7 +280,12 @@ class TableColumns(TransformerMixin, BaseEstimator):
 
 
 def _check_table(X: Any) -> None:
-    """Raise DataError unless X has rows and columns."""
+    """Raise DataError unless X is dense and has rows and columns."""
+    if bool(issparse(X)):
+        raise DataError(
+            f"a sparse matrix {np.shape(X)} came, and a table has columns of kinds: give it to the estimator itself, which takes sparse cases, "
+            "or X.toarray()"
+        )
     if len(np.shape(X)) != 2:
         raise DataError(f"X of shape {np.shape(X)} came; expected a table, a frame or an array (N, D)")
 

@@ -309,18 +309,24 @@ def dense(X: Any) -> Array:
     return X.toarray() if hasattr(X, "toarray") else X  # type: ignore[no-any-return]
 
 
+NO_NOISE = 1e-6
+"""Up to this much noise the values of a column are two, the ends of its range."""
+
+
 def suits_drawing(estimator: Any, X: Array) -> bool:
     """Return whether the values of X (N, D) may be drawn anew as bits, each with its value v in [0, 1] as probability.
 
-    The draws have the variance p(1 - p) in a column of mean p, of which E[v (1 - v)] is noise. In columns of two values there is none; in
-    pictures dominated by ink and paper little; in evenly spread real numbers two thirds. As much noise as signal is the limit.
+    The draws have the variance p(1 - p) in a column of mean p, of which E[v (1 - v)] is noise. In pictures dominated by ink and paper there is
+    little; in evenly spread real numbers it is two thirds. As much noise as signal is the limit. Columns of two values have no noise: a draw
+    leaves them as they are, so they say nothing about the others and do not count.
     """
     values = to_range(estimator, X[:: -(-X.shape[0] // 2000)])
     values = np.clip(dense(values), 0, 1)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Mean of empty slice|Degrees of freedom")
         noise, signal = np.nanmean(values * (1 - values), axis=0), np.nanvar(values, axis=0)
-    return bool(np.nansum(noise) <= np.nansum(signal))
+    drawn = ~(noise <= NO_NOISE)
+    return bool(np.nansum(noise[drawn]) <= np.nansum(signal[drawn]))
 
 
 def from_range(estimator: Any, cases: Array) -> Array:

@@ -53,7 +53,9 @@ def moments(sums: Tensor) -> dict[str, Tensor]:
 def noise_within_signal(sums: Tensor) -> bool:
     """Return what `shared.suits_drawing` says of cases in [0, 1], from their `column_sums` (3, D)."""
     mean, square = sums[1] / sums[0], sums[2] / sums[0]
-    return bool((mean - square).sum() <= (square - mean.square()).sum())
+    noise, signal = mean - square, square - mean.square()
+    drawn = noise > shared.NO_NOISE
+    return bool(noise[drawn].sum() <= signal[drawn].sum())
 
 
 class Centred(nn.Module):
@@ -263,7 +265,7 @@ class TunedEstimator(DBNEstimator):
         require(0 < self.validation_fraction < 1, f"validation_fraction = {self.validation_fraction}: expected a part in (0, 1)")
         require(self.n_iter_no_change >= 1, f"n_iter_no_change = {self.n_iter_no_change}: expected 1 or more")
         try:
-            held_out = train_test_split(cases, test_size=self.validation_fraction, stratify=stratify, random_state=source)[1]
+            held_out = train_test_split(cases, test_size=float(self.validation_fraction), stratify=stratify, random_state=source)[1]
         except ValueError as error:
             raise DataError(f"early_stopping cannot hold out {self.validation_fraction:g} of {len(cases)} cases: {error}") from error
         return np.sort(held_out)

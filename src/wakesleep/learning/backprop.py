@@ -210,7 +210,7 @@ class Backprop(loop.Algorithm):
     ) -> None:
         self.net, self.config, self.state, self.rng, self.dtype = net, config, state, rng, dtype
         device, inputs = next(net.parameters()).device, _inputs(net)
-        self.buffers = torch.empty(2, config.batch_size if config.method == "sgd" else 0, inputs, device=device)
+        self.buffers = torch.empty(2, 0, inputs, device=device)
         self.pixels, self.real = Bernoulli(inputs), False
         self.loss, self.errors = torch.zeros((), device=device), torch.zeros((), device=device)
         self.optimizer = self._optimizer()
@@ -240,6 +240,8 @@ class Backprop(loop.Algorithm):
         """Descend the mean loss of the cases `index` (n,); sum loss and errors."""
         (index,) = batch
         assert cases.labels is not None
+        if len(index) > self.buffers.shape[1]:
+            self.buffers = self.buffers.new_empty(2, len(index), self.buffers.shape[2])
         images, target = cases.gather(index, self.buffers[0, : len(index)]), cases.labels[index]
         self.real = target.is_floating_point()
         if self.config.sample_pixels:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wakesleep.sources.arrays import UNLABELLED
+from wakesleep.sources.arrays import UNLABELLED, as_probs
 
 NEIGHBOURS = 10
 ALPHA = 0.99
@@ -26,6 +26,7 @@ def neighbour_graph(codes: Tensor, neighbours: int = NEIGHBOURS) -> Any:
     from sklearn.neighbors import kneighbors_graph
     from sklearn.preprocessing import normalize
 
+    codes = as_probs(codes)  # of a net of one layer they are the pixels
     graph = kneighbors_graph(normalize((codes - codes.mean(0)).cpu().numpy()), min(neighbours, len(codes) - 1))
     return graph.maximum(graph.T)
 
