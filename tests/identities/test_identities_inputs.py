@@ -213,7 +213,7 @@ def test_weights_that_are_none_are_refused(weights):
 
 
 def test_a_generator_elsewhere_is_told():
-    class Elsewhere:
+    class Elsewhere(torch.Generator):
         device = torch.device("cuda")
 
     with pytest.raises(DataError, match="a generator on cuda came to a model on cpu"):

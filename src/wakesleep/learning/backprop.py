@@ -20,10 +20,11 @@ from wakesleep.compute import distributed, ops
 from wakesleep.compute.ops import accumulation_dtype
 from wakesleep.foundation import renamed
 from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.foundation.values import check_arguments
 from wakesleep.learning import inputs, loop
 from wakesleep.learning.configs import BackpropConfig as BackpropConfig
 from wakesleep.learning.records import EpochResult
-from wakesleep.learning.state import EpochState
+from wakesleep.learning.state import EpochState, check_fit
 from wakesleep.models.dbn import DBN
 from wakesleep.sources import arrays
 from wakesleep.sources.minibatches import Resident, Source, Streamed
@@ -39,6 +40,7 @@ def feed_forward(sizes: Sequence[int], device: torch.device | str = "cpu") -> nn
     return nn.Sequential(*layers[:-1])
 
 
+@check_arguments
 def classifier(
     dbn: DBN, classes: int, *, rng: torch.Generator, start: Literal["memory", "small"] = "memory", weight_std: float = 0.01
 ) -> nn.Sequential:
@@ -72,6 +74,7 @@ def classifier(
     return net
 
 
+@check_arguments
 def random_classifier(sizes: Sequence[int], *, rng: torch.Generator, gain: float = 4.0) -> nn.Sequential:
     """Return the same net from random weights, given a fair start: weights N(0, gain^2 2/(in+out)), every unit centred.
 
@@ -115,6 +118,7 @@ def init_state(net: nn.Module) -> BackpropState:
     return BackpropState(velocity={name: torch.zeros_like(parameter) for name, parameter in net.named_parameters()})
 
 
+@check_arguments
 def epochs(
     net: nn.Sequential,
     images: Tensor | Shards,
@@ -155,6 +159,7 @@ def epochs(
     device = next(net.parameters()).device
     source: Source = Streamed(images, device, prepare) if isinstance(images, Shards) else prepare(images, labels)
     state = BackpropState.read(state) or init_state(net)
+    check_fit(state, {"velocity": dict(net.named_parameters())}, "net")
     if config.method == "sgd":
         algorithm: Backprop = Backprop(net, config, state, rng, dtype)
         yield from loop.run(algorithm, source, epochs=config.epochs, batch_size=config.batch_size, rng=rng, stage=stage)

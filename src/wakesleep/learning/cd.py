@@ -9,7 +9,7 @@ Tieleman 2008), at several `temperatures` if asked (Desjardins et al. 2010). `ep
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,11 +18,12 @@ from torch import Tensor
 from wakesleep.compute import distributed, precision
 from wakesleep.compute.ops import Dense, Product, RowSum, accumulation_dtype
 from wakesleep.foundation import renamed
+from wakesleep.foundation.values import check_arguments
 from wakesleep.learning import loop
 from wakesleep.learning.configs import CDConfig as CDConfig
 from wakesleep.learning.momentum import Gradients, apply_update
 from wakesleep.learning.records import EpochResult
-from wakesleep.learning.state import EpochState
+from wakesleep.learning.state import EpochState, check_fit, misfits
 from wakesleep.models.rbm import RBM
 from wakesleep.samplers import tempering
 from wakesleep.samplers.gibbs import random_hidden
@@ -226,6 +227,37 @@ def init_state(rbm: RBM, config: CDConfig, rng: torch.Generator) -> CDState:
     return state
 
 
+def expected_state(rbm: RBM, config: CDConfig, state: CDState) -> dict[str, Any]:
+    """Return the shapes of what `init_state` makes, by field, for `misfits`.
+
+    A state may hold more chains than a minibatch has cases, and velocities that momentum 0 has no use for.
+    """
+    parameters = dict(rbm.named_parameters())
+    moves = config.momentum or config.initial_momentum or config.centred or state.velocity
+    hidden, visible = (rbm.hidden.size,), (rbm.visible.size,)
+    chains: tuple[int, ...] | None = None
+    if config.persistent:
+        held = 0 if state.chains is None or state.chains.ndim < 2 else state.chains.shape[-2]
+        count = max(config.batch_size, held)
+        chains = (config.temperatures, count, *visible) if config.temperatures > 1 else (count, *hidden)
+    return {
+        "velocity": parameters if moves else {},
+        "chains": chains,
+        "activity": hidden if config.sparsity_cost else None,
+        "visible_mean": visible if config.centred else None,
+        "hidden_mean": hidden if config.centred else None,
+    }
+
+
+def adapted_state(rbm: RBM, config: CDConfig, state: CDState, rng: torch.Generator) -> CDState:
+    """Return a state to go on from with other settings than it came from: what does not fit them starts anew."""
+    wrong = misfits(state, expected_state(rbm, config, state))
+    if not wrong:
+        return state
+    fresh = init_state(rbm, config, rng)
+    return replace(fresh, **{name: getattr(state, name) for name in fresh.to_tensors() if name not in wrong})
+
+
 def update(rbm: RBM, contrast: Contrast, config: CDConfig, epoch: int, state: CDState, rng: torch.Generator, copy: RBM | None = None) -> None:
     """One minibatch: run both phases, then move the weights and both biases up the gradient. The data are in contrast.visible[:N].
 
@@ -309,6 +341,7 @@ class ContrastiveDivergence(loop.Algorithm):
         return found
 
 
+@check_arguments
 def epochs(
     rbm: RBM,
     cases: Tensor | arrays.Rows,
@@ -372,7 +405,11 @@ def learn(
     `epochs` says how many of the config's epochs are done here, by default all.
     """
     copy = precision.low_precision_copy(rbm, dtype)
-    state = CDState.read(state) or init_state(copy, config, rng)
+    state = CDState.read(state)
+    if state is None:
+        state = init_state(copy, config, rng)
+    else:
+        check_fit(state, expected_state(rbm, config, state), type(rbm).__name__)
     algorithm = ContrastiveDivergence(rbm, config, state, rng, copy)
     for record in loop.run(
         algorithm, source, epochs=config.epochs if epochs is None else epochs, batch_size=config.batch_size, rng=rng, stage=stage

@@ -22,13 +22,14 @@ from torch import Tensor
 
 from wakesleep.compute import precision
 from wakesleep.compute.ops import Product, RowSum, accumulation_dtype
+from wakesleep.foundation.values import check_arguments
 from wakesleep.learning import loop
 from wakesleep.learning.cd import CDState
 from wakesleep.learning.configs import CDConfig, linear_schedule
 from wakesleep.learning.configs import ChainsConfig as ChainsConfig
 from wakesleep.learning.momentum import Gradients, apply_update
 from wakesleep.learning.records import EpochResult
-from wakesleep.learning.state import RunningMean
+from wakesleep.learning.state import RunningMean, check_fit
 from wakesleep.models.rbm import RBM
 from wakesleep.samplers.gibbs import random_hidden, restarted
 from wakesleep.sources import arrays
@@ -47,6 +48,7 @@ class MemoryState(CDState):
     """The running mean of the weights."""
 
 
+@check_arguments
 def epochs(
     rbm: RBM,
     cases: Tensor,
@@ -96,9 +98,22 @@ def learn(
     dtype: torch.dtype | None = None,
 ) -> Iterator[EpochResult]:
     """Train the memory on any source of cases (n, visible): `epochs`, for cases that were looked at already."""
-    state = MemoryState.from_tensors(state.to_tensors() if isinstance(state, CDState) else state)
+    state = MemoryState.from_tensors(state.to_tensors() if isinstance(state, CDState) else state or {})
+    check_fit(state, expected_state(rbm, config, memory, state), type(rbm).__name__)
     algorithm = MemoryWithChains(rbm, config, memory, state, rng, dtype)
     yield from loop.run(algorithm, source, epochs=memory.epochs, batch_size=memory.batch_size, rng=rng, stage=stage, mean_epochs=config.average)
+
+
+def expected_state(rbm: RBM, config: ChainsConfig, memory: CDConfig, state: MemoryState) -> dict[str, Any]:
+    """Return the shapes of what the state holds, by field, for `misfits`; before the first epoch there are no chains and no mean."""
+    started = state.chains is not None or state.chain_labels is not None
+    pool = (config.pool, config.count(memory))
+    return {
+        "velocity": dict(rbm.named_parameters()) if memory.momentum or memory.initial_momentum or state.velocity else {},
+        "chains": (*pool, rbm.hidden.size) if started else None,
+        "chain_labels": pool if started else None,
+        "mean": dict(rbm.named_parameters()) if config.average and state.mean is not None else None,
+    }
 
 
 def init_chains(

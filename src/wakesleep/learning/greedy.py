@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from wakesleep.foundation.errors import DataError
+from wakesleep.foundation.errors import CheckpointError, DataError
+from wakesleep.foundation.values import check_arguments
 from wakesleep.learning import cd, chains, inputs, spreading
 from wakesleep.learning.cd import CDState
 from wakesleep.learning.chains import MemoryState
@@ -65,6 +66,7 @@ class GreedyState(State):
     inner: MemoryState | None = None
 
 
+@check_arguments
 def epochs(
     dbn: DBN,
     images: Tensor | Shards,
@@ -96,6 +98,10 @@ def epochs(
     if not isinstance(images, Shards):
         images, labels, weights = inputs.for_stack(dbn, images, labels, weights, rng=rng, checked=checked)
     state = GreedyState.read(state) or GreedyState()
+    if not 0 <= state.layer < dbn.depth:
+        raise CheckpointError(
+            f"the state is of layer {state.layer}, and this net has layers 0 to {dbn.depth - 1}: give the net that the state came from"
+        )
     inner = state.inner
     for layer in range(state.layer, dbn.depth):
         source = _source(dbn, images, labels, weights, layer, rng, fresh=inner is None)
@@ -144,8 +150,8 @@ def memory_epochs(
 ) -> Iterator[EpochResult]:
     """Train the memory, in place: CD, then, where it holds labels, `chains.learn`, as `config` says."""
     alone = config.memory.epochs - (chained_epochs(config) if memory.visible.one_hot_columns else 0)
-    now: CDState | None = MemoryState.read(state)
-    if now is None or now.epoch < alone:
+    now: CDState | None = state if isinstance(state, CDState) else MemoryState.read(state)
+    if now is None or now.epoch < alone or alone == config.memory.epochs:
         for record in cd.learn(memory, source, config.memory, rng, now, "memory", dtype, epochs=alone):
             now = record.state
             yield record
@@ -159,6 +165,7 @@ def chained_epochs(config: GreedyConfig) -> int:
     return config.chains.epochs(config.memory)
 
 
+@check_arguments
 def chunk(
     dbn: DBN,
     images: Tensor,
@@ -192,7 +199,7 @@ def chunk(
         before = states.get(layer)
         if before is None:
             _init_visible_bias(rbm, cases)
-        state = None if before is None else replace(before, epoch=0)
+        state = None if before is None else replace(cd.adapted_state(rbm, each, before, rng), epoch=0)
         (record,) = cd.learn(rbm, cases, each, rng, state, "chunk", dtype)
         states[layer] = record.state
     return states

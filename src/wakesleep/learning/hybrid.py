@@ -18,6 +18,7 @@ from torch import Tensor
 
 from wakesleep.compute.ops import Dense, Product, accumulation_dtype
 from wakesleep.foundation.errors import DataError
+from wakesleep.foundation.values import check_arguments
 from wakesleep.learning import inputs, up_down
 from wakesleep.learning.configs import HybridConfig as HybridConfig
 from wakesleep.learning.momentum import Gradients, weighted_sum
@@ -112,6 +113,7 @@ class Hybrid(up_down.UpDown):
         }
 
 
+@check_arguments
 def epochs(
     dbn: DBN,
     images: Tensor,
@@ -141,6 +143,5 @@ def epochs(
     images, known, weights = inputs.for_memory(dbn, images, labels, weights, rng=rng, checked=checked)
     if known is None or not bool((known != UNLABELLED).any()):
         raise DataError("the hybrid learns from labels too, and none of these cases has one; give labels, or use contrastive wake-sleep")
-    dbn.untie()
-    algorithm = Hybrid(dbn, config, UpDownState.read(state) or up_down.init_state(dbn, config.updown, rng, dtype), rng, dtype)
+    algorithm = Hybrid(dbn, config, up_down.started(dbn, config.updown, state, rng, dtype), rng, dtype)
     yield from up_down.run(algorithm, images, known, weights, stage)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.foundation import renamed
-from wakesleep.foundation.errors import DivergedError
+from wakesleep.foundation.errors import CheckpointError, DivergedError
 
 
 class EpochResult(NamedTuple):
@@ -45,7 +45,20 @@ OptimizerState = dict[str, dict[str, Any]]
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, net: nn.Module, state: OptimizerState) -> None:
-    """Give an optimizer over `net` what `optimizer_state` returned; nothing is a fresh start."""
+    """Give an optimizer over `net` what `optimizer_state` returned; nothing is a fresh start.
+
+    Raises:
+        CheckpointError: it came from another net or another kind of optimizer.
+    """
+    own = dict(net.named_parameters())
+    wanted = {"momentum_buffer"} if isinstance(optimizer, torch.optim.SGD) else {"step", "exp_avg", "exp_avg_sq"}
+    for name, values in state.items():
+        shapes = {tuple(value.shape) for value in values.values() if isinstance(value, Tensor) and value.ndim}
+        if name not in own or set(values) - wanted or shapes - {tuple(own[name].shape)}:
+            raise CheckpointError(
+                f"the state's optimizer holds {', '.join(sorted(values))} of {name}, and this net and its settings have none such: go on with "
+                "the net and the settings that the state came from, or without a state: learning then starts anew from the weights"
+            )
     for name, parameter in net.named_parameters():
         optimizer.state[parameter].update(state.get(name, {}))
 

@@ -20,11 +20,11 @@ from wakesleep.compute import ops
 from wakesleep.compute.ops import accumulation_dtype
 from wakesleep.foundation import renamed
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.values import check_fields
+from wakesleep.foundation.values import check_arguments, check_fields
 from wakesleep.learning import inputs, loop
 from wakesleep.learning.configs import linear_schedule, require
 from wakesleep.learning.records import EpochResult, OptimizerState, optimizer_state, restore_optimizer
-from wakesleep.learning.state import EpochState, RunningMean
+from wakesleep.learning.state import EpochState, RunningMean, check_fit
 from wakesleep.sources import arrays
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
@@ -190,6 +190,7 @@ class Robust(loop.Algorithm):
         return found | ({"smoothness": smooth / seen} if self.config.vat_epsilon else {})
 
 
+@check_arguments
 def epochs(
     net: nn.Sequential,
     images: Tensor,
@@ -225,7 +226,9 @@ def epochs(
     unlabelled = None if unlabelled is None else inputs.for_feed_forward(net, unlabelled, rng=rng, checked=checked)
     if unlabelled is not None and not config.vat_epsilon:
         raise ConfigError("cases without labels came, and vat_epsilon = 0 asks nothing of them; expected a radius, e.g. 2.0")
-    algorithm = Robust(net, config, RobustState.read(state) or init_state(net, config), rng, dtype)
+    state = RobustState.read(state) or init_state(net, config)
+    check_fit(state, {"mean": dict(net.named_parameters()) if config.mean_epochs else None}, "net")
+    algorithm = Robust(net, config, state, rng, dtype)
     source = Pictures(images, labels, unlabelled, change, config.sample_pixels)
     yield from loop.run(
         algorithm,

@@ -24,10 +24,11 @@ from torch.nn.functional import cross_entropy, log_softmax
 
 from wakesleep.compute import ops
 from wakesleep.foundation.errors import DataError
+from wakesleep.foundation.values import check_arguments
 from wakesleep.learning import backprop, inputs, loop, robust
 from wakesleep.learning.configs import SemiSupervisedConfig as SemiSupervisedConfig
 from wakesleep.learning.records import EpochResult, OptimizerState, optimizer_state, restore_optimizer
-from wakesleep.learning.state import EpochState, RunningMean
+from wakesleep.learning.state import EpochState, RunningMean, check_fit
 from wakesleep.sources import arrays
 from wakesleep.sources.arrays import UNLABELLED
 
@@ -173,6 +174,7 @@ class SemiSupervised(loop.Algorithm):
         return found | {"labelled_percent": 100 * self.sure, "learning_rate": self.config.learning_rate_at(self.epoch)}
 
 
+@check_arguments
 def epochs(
     net: nn.Sequential,
     images: Tensor,
@@ -205,7 +207,9 @@ def epochs(
         raise DataError(f"none of {len(labels)} cases has a label; give some (others: {UNLABELLED})")
     fresh = SemiSupervisedState(mean=RunningMean.start(net) if config.mean_epochs else None)
     radius = config.vat_epsilon_relative * neighbour_distance(images)
-    algorithm = SemiSupervised(net, config, SemiSupervisedState.read(state) or fresh, rng, dtype, radius)
+    state = SemiSupervisedState.read(state) or fresh
+    check_fit(state, {"mean": dict(net.named_parameters()) if config.mean_epochs else None}, "net")
+    algorithm = SemiSupervised(net, config, state, rng, dtype, radius)
     yield from loop.run(
         algorithm,
         Cases(images, labels, arrays.as_weights(weights, len(images))),

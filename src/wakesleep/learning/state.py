@@ -44,8 +44,65 @@ class State:
 
     @classmethod
     def read(cls, state: Self | Mapping[str, Any] | None) -> Self | None:
-        """Return a state that may have come as what `to_tensors` returned."""
-        return cls.from_tensors(state) if isinstance(state, Mapping) else state
+        """Return a state that may have come as what `to_tensors` returned; None as it is.
+
+        Raises:
+            CheckpointError: a state of another loop, or something else, a record for one.
+        """
+        if isinstance(state, Mapping):
+            return cls.from_tensors(state)
+        if state is None or isinstance(state, cls):
+            return state
+        cure = ": give its `state`" if hasattr(state, "state") else "; without a state, learning starts anew"
+        raise CheckpointError(
+            f"state of type {type(state).__name__} came; expected the {cls.__name__} of the last record of this loop, or what its "
+            f"to_tensors returned{cure}"
+        )
+
+
+def misfits(state: State, expected: Mapping[str, Any]) -> dict[str, str]:
+    """Return in words what of a state is not as `expected` says, by field.
+
+    `expected` says of each field the shape of its tensor, the tensors of its dictionary by name (or of a running mean), or None: nothing.
+    """
+    found = {}
+    for name, wanted in expected.items():
+        value = getattr(state, name)
+        here, there = _shapes(value.mean if isinstance(value, RunningMean) else value), _shapes(wanted)
+        if here != there:
+            found[name] = f"{name} of {_in_words(here, there)} came, expected {_in_words(there, here)}"
+    return found
+
+
+def check_fit(state: State, expected: Mapping[str, Any], owner: str) -> None:
+    """See that a state is one that the settings and the net of this call can go on from.
+
+    Raises:
+        CheckpointError: it came from other settings or another net.
+    """
+    if found := misfits(state, expected):
+        raise CheckpointError(
+            f"the state is none of this {owner} and its settings: {'; '.join(found.values())}. Go on with the settings and the net that the "
+            "state came from, or without a state: learning then starts anew from the weights"
+        )
+
+
+def _shapes(value: Any) -> Any:
+    """Return the shape of a tensor, those of a dictionary's tensors by name, anything else as it is."""
+    if isinstance(value, Mapping):
+        return {name: _shapes(each) for name, each in value.items()}
+    return tuple(value.shape) if isinstance(value, Tensor) else value
+
+
+def _in_words(shapes: Any, others: Any) -> str:
+    """Return shapes in words; of dictionaries, one that differs from the `others`."""
+    if isinstance(shapes, Mapping) and isinstance(others, Mapping) and shapes and others:
+        names = sorted(set(shapes) | set(others))
+        name = next(each for each in names if shapes.get(each) != others.get(each))
+        return f"{name} {shapes[name]}" if name in shapes else f"no {name}"
+    if isinstance(shapes, Mapping):
+        return f"{len(shapes)} parameters" if shapes else "no parameters"
+    return "None" if shapes is None else f"shape {shapes}"
 
 
 def _own(value: Any) -> Any:

@@ -16,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from wakesleep.compute import ops
 from wakesleep.foundation import renamed
-from wakesleep.foundation.values import check_fields
+from wakesleep.foundation.values import check_arguments, check_fields
 from wakesleep.learning import inputs, loop
 from wakesleep.learning.configs import linear_schedule, require
 from wakesleep.learning.records import EpochResult, OptimizerState, optimizer_state, restore_optimizer
@@ -96,6 +96,7 @@ class Evolution(loop.Algorithm):
         return {"cross_entropy": float(self.loss) / cases, "learning_rate": self.config.learning_rate_at(self.epoch)}
 
 
+@check_arguments
 def evolve(
     net: nn.Sequential,
     images: Tensor,
@@ -214,6 +215,7 @@ class Autoencoder(loop.Algorithm):
         return {"reconstruction_cross_entropy": float(self.loss) / cases}
 
 
+@check_arguments
 def autoencode(
     net: nn.Sequential,
     images: Tensor,

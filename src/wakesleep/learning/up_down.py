@@ -19,11 +19,12 @@ from torch import Tensor
 from wakesleep.compute import ops, precision
 from wakesleep.compute.ops import Product, RowSum, accumulation_dtype
 from wakesleep.foundation import renamed
+from wakesleep.foundation.values import check_arguments
 from wakesleep.learning import inputs, loop
 from wakesleep.learning.configs import UpDownConfig as UpDownConfig
 from wakesleep.learning.momentum import Gradients, apply_update
 from wakesleep.learning.records import EpochResult
-from wakesleep.learning.state import EpochState, RunningMean
+from wakesleep.learning.state import EpochState, RunningMean, check_fit
 from wakesleep.models.dbn import DBN
 from wakesleep.samplers.gibbs import random_hidden, restarted
 from wakesleep.sources import arrays
@@ -192,6 +193,29 @@ def init_state(dbn: DBN, config: UpDownConfig, rng: torch.Generator, dtype: torc
     return state
 
 
+def started(
+    dbn: DBN, config: UpDownConfig, state: UpDownState | Mapping[str, Any] | None, rng: torch.Generator, dtype: torch.dtype | None
+) -> UpDownState:
+    """Return the state to go on from, once it is seen to fit net and settings, or that before the first epoch; unties the net's weights.
+
+    Raises:
+        CheckpointError: a state of other settings or another net.
+    """
+    state = UpDownState.read(state)
+    if state is None:
+        return init_state(dbn, config, rng, dtype)
+    dbn.untie()
+    parameters, count = dict(dbn.named_parameters()), round(config.persistent * config.batch_size)
+    expected = {
+        "velocity": parameters,
+        "mean": parameters if config.average else None,
+        "chains": (config.chain_pool, count, dbn.sizes[-1]) if count else None,
+        "chain_labels": (count,) if count and dbn.labels and config.hold_labels else None,
+    }
+    check_fit(state, expected, "net")
+    return state
+
+
 def reset_chains(dbn: DBN, chains: Tensor, config: UpDownConfig, rng: torch.Generator) -> None:
     """Let some of the persistent chains, top states (M, hidden), start again from random states, in place."""
     chains.copy_(restarted(dbn.memory, chains, config.restart, rng))
@@ -281,6 +305,7 @@ class UpDown(loop.Algorithm):
         return found
 
 
+@check_arguments
 def epochs(
     dbn: DBN,
     images: Tensor,
@@ -308,8 +333,7 @@ def epochs(
         DivergedError: NaN or infinite weights.
     """
     images, labels, weights = inputs.for_memory(dbn, images, labels, weights, rng=rng, checked=checked)
-    dbn.untie()
-    algorithm = UpDown(dbn, config, UpDownState.read(state) or init_state(dbn, config, rng, dtype), rng, dtype)
+    algorithm = UpDown(dbn, config, started(dbn, config, state, rng, dtype), rng, dtype)
     yield from run(algorithm, images, labels, weights, stage)
 
 

@@ -19,12 +19,12 @@ from torch import Tensor
 
 from wakesleep.compute.ops import Dense
 from wakesleep.foundation import renamed
-from wakesleep.foundation.values import check_fields
+from wakesleep.foundation.values import check_arguments, check_fields
 from wakesleep.learning import loop
 from wakesleep.learning.configs import linear_schedule, require
 from wakesleep.learning.momentum import Gradients, apply_update
 from wakesleep.learning.records import EpochResult
-from wakesleep.learning.state import EpochState
+from wakesleep.learning.state import EpochState, check_fit
 from wakesleep.models.helmholtz import Helmholtz
 from wakesleep.sources import arrays
 from wakesleep.sources.minibatches import Resident
@@ -117,6 +117,7 @@ class WakeSleep(loop.Algorithm):
         return {"learning_rate": self.rate}
 
 
+@check_arguments
 def epochs(
     net: Helmholtz,
     images: Tensor,
@@ -134,5 +135,7 @@ def epochs(
     """
     images = arrays.as_cases(images, net.sizes[0], net.top_bias, rng=rng)
     still = WakeSleepState(velocity={name: torch.zeros_like(parameter) for name, parameter in net.named_parameters()})
-    algorithm = WakeSleep(net, config, WakeSleepState.read(state) or still, rng)
+    state = WakeSleepState.read(state) or still
+    check_fit(state, {"velocity": still.velocity}, "machine")
+    algorithm = WakeSleep(net, config, state, rng)
     yield from loop.run(algorithm, Resident(images), epochs=config.epochs, batch_size=config.batch_size, rng=rng, stage=stage)
