@@ -7,11 +7,12 @@ import torch
 from exact import TIGHT, small_rbm, states
 from families import Multinomial
 
-from wakesleep.evaluation import ais, exact
+from wakesleep.evaluation import ais, exact, likelihood
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd
 from wakesleep.learning.configs import CDConfig
+from wakesleep.samplers import gibbs, missing
 from wakesleep.units import Bernoulli, Categorical, Context, Groups
 
 VISIBLE = Groups(x=Bernoulli(2), site=Categorical(3))
@@ -111,3 +112,47 @@ def test_a_context_of_another_shape_is_refused(context):
     for use in (exact.log_likelihood, exact.gradient, learn):
         with pytest.raises(DataError, match=r"a context's (mask|count) of shape"):
             use(rbm, cases, context)
+
+
+SITES = Groups(x=Bernoulli(2), site=Categorical(3, sites=2))
+TWO, NONE = [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]
+ADDS_UP = r"site, columns 2 to 7: 1 of 3 cases have a categorical site.*not add up to 1 \(case 1"
+
+
+def sites(second):
+    """Return three cases, the second of whose first site holds `second`."""
+    first = torch.eye(3, dtype=torch.float64)
+    first[1] = torch.tensor(second, dtype=torch.float64)
+    return torch.cat([torch.tensor([[0.0, 0.4]] * 3, dtype=torch.float64), first, torch.eye(3, dtype=torch.float64)], 1)
+
+
+USES = {
+    "cd": lambda rbm, cases: learn(rbm, cases, None),
+    "gradient": exact.gradient,
+    "base rates": ais.base_rates,
+    "log_partition": lambda rbm, cases: likelihood.log_partition(rbm, cases, rng=generator(0), chains=3, limit=5, reverse_steps=1),
+    "impute": lambda rbm, cases: missing.impute(rbm, cases, generator(0), steps=2),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_categorical_data_are_probabilities_of_each_site(use):
+    rbm = small_rbm(SITES, 3)
+    USES[use](rbm, sites([0.25, 0.25, 0.5]))
+    for second in (TWO, NONE):
+        with pytest.raises(DataError, match=ADDS_UP):
+            USES[use](rbm, sites(second))
+    pixels = (sites(NONE) * 255).to(torch.uint8)
+    with pytest.raises(DataError, match=ADDS_UP):
+        USES[use](rbm, pixels)
+
+
+@pytest.mark.parametrize("second", [TWO, NONE, [1.0, float("nan"), 0.0], [2.0, -1.0, 0.0]])
+def test_what_is_clamped_is_what_the_units_take(second):
+    rbm, states = small_rbm(SITES, 3), sites(second)[:, 2:]
+    for use in (lambda known: gibbs.Clamp.of_groups(rbm, known), lambda known: missing.recall(rbm, known, generator(0), steps=2)):
+        with pytest.raises(DataError):
+            use({"site": states})
+    pixels = (sites([0.0, 1.0, 0.0])[:, 2:] * 255).to(torch.uint8)
+    found = gibbs.Clamp.of_groups(rbm, {"site": pixels}).values[:, 2:]
+    torch.testing.assert_close(found, sites([0.0, 1.0, 0.0])[:, 2:], **TIGHT)

@@ -104,7 +104,7 @@ def test_samples_have_the_mean_the_variance_and_the_moments(case):
     assert_mean((samples - mean).square(), units.variance(x[:1], context)[0])
     assert_mean(units.statistics(samples), units.moments(x[:1], context)[0])
     assert units.statistics(samples).shape[1] == units.n_slots == units.moments(x[:1], context).shape[1]
-    units.validate(samples[:50], states=context is None)
+    units.validate_present(samples[:50], context, states=True)
 
 
 def test_samples_are_states_and_come_as_often_as_they_should(finite):

@@ -86,20 +86,20 @@ def published_betas() -> Tensor:
     return torch.cat([piece.double() for piece in pieces]).clamp_(0.0, 1.0)
 
 
-def base_model(rbm: RBM, cases: Tensor) -> Independent:
+def base_model(rbm: RBM, cases: Tensor, context: Context | None = None) -> Independent:
     """Return the model of independent visible units that fits `cases` (N, visible): AIS starts there.
 
     Families whose bias would be infinite for a unit that is never on add one case on and one off, see `Units.match`.
     """
-    cases = arrays.as_cases(cases, rbm.visible.size, rbm.weight, limits=rbm.visible.limits)
+    cases = rbm.check_cases(cases, context=context)
     mean, variance = arrays.moments(cases)
     units = deepcopy(rbm.visible)
     return Independent(units, units.match(mean, variance, cases=len(cases)).to(rbm.weight.dtype))
 
 
-def base_rates(rbm: RBM, cases: Tensor) -> Tensor:
+def base_rates(rbm: RBM, cases: Tensor, context: Context | None = None) -> Tensor:
     """Return the biases (visible,) of `base_model`: of binary units log p/(1-p), of a categorical site log p."""
-    return base_model(rbm, cases).bias
+    return base_model(rbm, cases, context).bias
 
 
 def check_betas(betas: Tensor) -> None:

@@ -201,21 +201,13 @@ def log_likelihood(rbm: RBM, cases: Tensor, context: Context | None = None) -> T
         DataError: cases that do not fit, or that are no states: values between 0 and 1, a categorical site without exactly one 1, absent
             columns that are not 0; a context that does not fit.
     """
-    cases = _as_cases(rbm, cases, context, states=True)
+    cases = rbm.check_cases(cases, context=context, states=True)
     machine = _double(rbm)
     log_z = _log_z(rbm, context) if context is None else rbm.weight.new_zeros(len(cases), dtype=torch.float64)
     for own, index in [] if context is None else context.distinct(len(cases)):
         log_z = log_z.index_add(0, index.to(log_z.device), _log_z(rbm, own).expand(len(index)))
     free_energies = [machine.free_energy(chunk.double(), own) for chunk, own in _chunks(cases, context)]
     return -torch.cat(free_energies) - log_z
-
-
-def _as_cases(rbm: RBM, cases: Tensor, context: Context | None, *, states: bool) -> Tensor:
-    """Return cases (N, visible) once they are seen to be data, or `states`, of the machine with that context."""
-    cases = arrays.as_cases(cases, rbm.visible.size, rbm.weight, limits=rbm.visible.limits)
-    check_context(context, cases, len(cases), rbm.visible.size)
-    rbm.visible.validate_present(cases, context, states=states)
-    return cases
 
 
 def _chunks(cases: Tensor, context: Context | None) -> Iterator[tuple[Tensor, Context | None]]:
@@ -263,7 +255,7 @@ def gradient(rbm: RBM, cases: Tensor, context: Context | None = None) -> Statist
         ConfigError: neither side is small enough to list.
         DataError: cases or a context that do not fit; absent columns that are not 0.
     """
-    cases = _as_cases(rbm, cases, context, states=False)
+    cases = rbm.check_cases(cases, context=context)
     kinds = [(1.0, None)] if context is None else [(len(index) / len(cases), own) for own, index in context.distinct(len(cases))]
     models = [[share * part for part in model_statistics(rbm, own)] for share, own in kinds]
     exact, model = _double(rbm), [torch.stack(parts).sum(0) for parts in zip(*models, strict=True)]

@@ -79,7 +79,7 @@ def model_samples(rbm: RBM, cases: Tensor, chains: int, *, steps: int, rng: torc
 
     Reverse AIS is a bound only as far as these are samples; the more steps, the better they are.
     """
-    cases = arrays.as_cases(cases, rbm.visible.size, rbm.weight, rng=rng, limits=rbm.visible.limits)
+    cases = rbm.check_cases(cases, rng=rng, context=context)
     chosen = torch.randint(len(cases), (chains,), generator=rng, device=rng.device)
     start = arrays.as_probs(cases[chosen]).to(rbm.weight.dtype)
     hidden = rbm.sample_hidden(start, rng, context=context)
@@ -116,7 +116,7 @@ def log_partition(
         ConfigError: betas that do not rise from 0 to 1, fewer than two chains.
         DataError: cases that do not fit the machine, NaN, or values out of range.
     """
-    base = ais.base_model(rbm, cases)
+    base = ais.base_model(rbm, cases, context)
     given: dict[str, Any] = {"chains": chains, "target_error": target_error, "limit": limit, "betas": betas}
     *_, traces = both_ways(rbm, base, cases, rng=rng, reverse_steps=reverse_steps, context=context, **given)
     annealed = from_traces(rbm, base, traces, context)

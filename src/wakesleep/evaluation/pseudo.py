@@ -51,7 +51,7 @@ def _require_states(units: Units, visible: Tensor) -> None:
             if bool(bad.any()):
                 first, count = int(bad.int().argmax()), len(atom.states)
                 raise DataError(
-                    f"columns {columns.start} to {columns.stop - 1} of {int(bad.sum())} of {len(visible)} cases (case {first} first) are in "
+                    f"columns {columns.start} to {columns.stop - 1}: {int(bad.sum())} of {len(visible)} cases (case {first} the first) are in "
                     f"none of their {count} states; give each categorical site one 1, else 0"
                 )
 

@@ -28,7 +28,6 @@ from wakesleep.models.rbm import RBM
 from wakesleep.samplers import tempering
 from wakesleep.samplers.gibbs import random_hidden
 from wakesleep.sources import arrays
-from wakesleep.sources.context import check_context
 from wakesleep.sources.minibatches import Resident, Source
 from wakesleep.units import Context, sample_categorical
 
@@ -381,12 +380,9 @@ def epochs(
         DivergedError: a weight is NaN or infinite after an epoch.
     """
     if not checked:
-        cases = arrays.as_cases(cases, rbm.visible.size, rbm.weight, rng=rng, limits=rbm.visible.limits)
-        if rbm.visible.limits is None and isinstance(cases, Tensor):
-            rbm.visible.validate(cases)
+        cases = rbm.check_cases(cases, rng=rng, context=context)
         classes = None if classes is None else arrays.as_labels(classes, len(cases), None)
         weights = arrays.as_weights(weights, len(cases))
-        check_context(context, cases, len(cases), rbm.visible.size)
     yield from learn(rbm, Resident(cases, classes=classes, weights=weights, context=context), config, rng, state, stage, dtype)
 
 

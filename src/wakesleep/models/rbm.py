@@ -14,6 +14,7 @@ from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_arguments
 from wakesleep.models.layers import conditional_mean, sample_conditional
 from wakesleep.sources.arrays import as_cases, as_probs
+from wakesleep.sources.context import check_context
 from wakesleep.units import Context, Groups, Units, as_units, from_spec
 from wakesleep.units.base import present
 
@@ -211,15 +212,40 @@ class RBM(nn.Module):
         """Return a machine like the one that `spec` described, its parameters yet to be filled."""
         return cls(from_spec(spec["visible"]), from_spec(spec["hidden"]), rng=torch.Generator())
 
+    def check_cases(
+        self, cases: Any, *, rng: torch.Generator | None = None, missing: bool = False, context: Context | None = None, states: bool = False
+    ) -> Any:
+        """Return cases (N, visible) as a tensor or the `Rows` that came, once they are seen to be data, or `states`, of the visible units.
+
+        NaN pass where `missing`. The `context` is that of each case, (N, ...), or one of all, (1, ...).
+
+        Raises:
+            DataError: another shape or device, no cases, NaN (unless `missing`), infinity, or values that the units do not take; a context
+                that does not fit, or absent columns that are not 0.
+        """
+        units = self.visible
+        cases = as_cases(cases, units.size, self.weight, rng=rng, missing=missing, limits=units.limits)
+        check_context(context, cases, len(cases), units.size)
+        if not states and units.limits is not None and not units.site_columns:
+            return cases  # what there is to see of them was seen
+        size = len(cases) if isinstance(cases, Tensor) else 2000
+        for rows in (slice(start, start + size) for start in range(0, len(cases), size)):
+            part = cases[rows]
+            if missing and part.is_floating_point():
+                unknown = torch.isnan(part)
+                for site in units.site_columns:  # one that is known in part is refused where it would be filled in
+                    unknown[:, site] |= unknown[:, site].any(1, keepdim=True)
+                part = torch.where(unknown, units.any_state().to(part), part)
+            units.validate_present(part, None if context is None else context.rows(rows), states=states)
+        return cases
+
     def as_cases(self, cases: Any, *, rng: torch.Generator | None = None, missing: bool = False) -> Tensor:
         """Return cases (N, visible) in the machine's type, once they are seen to be what its visible units take; NaN pass where `missing`.
 
         Raises:
             DataError: another shape or device, no cases, NaN (unless `missing`), infinity, or values that the units do not take.
         """
-        found = as_cases(cases, self.visible.size, self.weight, rng=rng, missing=missing, limits=self.visible.limits)
-        if self.visible.limits is None:
-            self.visible.validate(torch.nan_to_num(found, nan=0.0) if missing else found)
+        found = self.check_cases(cases, rng=rng, missing=missing)
         found = found if isinstance(found, Tensor) else found[0 : len(found)]
         return (as_probs(found) if self.visible.limits is not None or found.dtype == torch.uint8 else found).to(self.weight.dtype)
 

@@ -17,7 +17,8 @@ from torch import Tensor
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.values import check_arguments
 from wakesleep.models.rbm import RBM
-from wakesleep.units import Context, Units
+from wakesleep.sources import arrays
+from wakesleep.units import Context, Groups, Units
 
 
 class Chains(NamedTuple):
@@ -43,7 +44,7 @@ class Clamp(NamedTuple):
 
         Raises:
             ConfigError: no group of such a name.
-            DataError: none was given, or states of another shape.
+            DataError: none was given, states of another shape, or values that the group's units do not take.
         """
         if not known:
             raise DataError("no group to clamp was named; expected e.g. label=states (N, levels)")
@@ -55,7 +56,10 @@ class Clamp(NamedTuple):
             if states.shape != (count, columns.stop - columns.start):
                 expected = (count, columns.stop - columns.start)
                 raise DataError(f"states of shape {tuple(states.shape)} came for the group {name}; expected {expected}")
-            mask[columns], values[:, columns] = True, states.to(values)
+            part = rbm.visible.parts[rbm.visible.names.index(name)] if isinstance(rbm.visible, Groups) else rbm.visible
+            states = arrays.as_cases(states.to(values.device), part.size, values, limits=part.limits)
+            part.validate(states)
+            mask[columns], values[:, columns] = True, arrays.as_probs(states) if states.dtype == torch.uint8 else states.to(values)
         return cls(mask, values)
 
 

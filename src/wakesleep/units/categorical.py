@@ -12,7 +12,7 @@ from torch import Tensor
 from wakesleep.compute.ops import accumulation_dtype
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.values import whole
-from wakesleep.sources.arrays import require_binary
+from wakesleep.sources.arrays import as_probs, require_binary
 from wakesleep.sources.context import Context
 from wakesleep.units.base import Atom, Units, present, register
 
@@ -94,9 +94,10 @@ class Categorical(Units):
         return torch.log(p / p.sum()) if self.sites == 1 else torch.log(self._by_site(p) / self._by_site(p).sum(-1, keepdim=True)).flatten()
 
     def validate(self, cases: Tensor, *, states: bool = False) -> None:
-        """Raise DataError, with `states`, unless each site of each case has exactly one 1 and else 0."""
+        """Raise DataError unless each site of each case adds up to 1, with `states` unless it has exactly one 1 and else 0."""
         super().validate(cases)
         if not states:
+            self._validate_sums(cases)
             return
         require_binary(cases)
         for columns in self.site_columns:
@@ -107,6 +108,19 @@ class Categorical(Units):
                     f"{count} of {len(cases)} cases have another number of 1s than one among the {self.levels} levels of a categorical site "
                     f"(case {first} has {int(on[first])}); give each site one 1, e.g. by torch.nn.functional.one_hot"
                 )
+
+    def _validate_sums(self, cases: Tensor) -> None:
+        """Raise DataError unless each site of each case holds probabilities, up to rounding."""
+        slack = self.levels / 510 if cases.dtype == torch.uint8 else 1e-3
+        sums = as_probs(cases).view(len(cases), self.sites, self.levels).sum(-1)
+        bad = ((sums - 1).abs() > slack).any(1)
+        if bool(bad.any()):
+            first = int(bad.int().argmax())
+            found = [round(value, 4) for value in sums[first].tolist()]
+            raise DataError(
+                f"{int(bad.sum())} of {len(cases)} cases have a categorical site of {self.levels} levels that does not add up to 1 "
+                f"(case {first} has {found}); give each site one 1, e.g. by torch.nn.functional.one_hot, or probabilities"
+            )
 
     def any_state(self) -> Tensor:
         """Return the first level of each site."""
