@@ -168,6 +168,16 @@ def test_a_family_that_is_registered_later_is_read_then(tmp_path):
     del FAMILIES["Bold"]
 
 
+def test_a_subclass_that_is_not_registered_is_not_saved_as_its_parent(tmp_path):
+    class Steep(Bernoulli):
+        pass
+
+    for visible in (Steep(3), Groups(steep=Steep(2), label=Categorical(2))):
+        with pytest.raises(ConfigError, match=r"Steep.*Bernoulli.*register\(Steep\)"):
+            ws.save(ws.RBM(visible, 2, rng=ws.generator(0)), tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
 def test_other_models_are_no_deep_belief_nets(tmp_path):
     ws.save(MODELS["helmholtz"], tmp_path / "m")
     with pytest.raises(CheckpointError, match=r"Helmholtz.*wakesleep.load"):

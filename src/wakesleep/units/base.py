@@ -209,7 +209,17 @@ class Units(nn.Module):
         return {"size": self.size}
 
     def spec(self) -> dict[str, Any]:
-        """Return family and settings, as JSON can hold them: the way back is `units.from_spec`."""
+        """Return family and settings, as JSON can hold them: the way back is `units.from_spec`.
+
+        Raises:
+            ConfigError: a subclass of a registered family that is not registered itself, which would be read back as its parent.
+        """
+        if self.family and "family" not in type(self).__dict__:
+            own = type(self).__name__
+            raise ConfigError(
+                f"units of the class {own}, which inherits the name {self.family} and would be read back as that: make it known by "
+                f"wakesleep.units.register({own})"
+            )
         return {"family": self.family or type(self).__name__, **self.settings()}
 
     @classmethod
