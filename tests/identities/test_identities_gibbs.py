@@ -4,11 +4,14 @@ import pytest
 import torch
 from exact import TIGHT, assert_frequencies, chance, draw, index_of, joint, labelled, small_rbm, states
 
-from wakesleep.foundation.errors import ConfigError
+from wakesleep.evaluation import ais
+from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
+from wakesleep.samplers import gibbs, tempering
 from wakesleep.samplers.gibbs import Clamp, gibbs_step, random_hidden, run
 
 MANY = 200_000
+NAN = float("nan")
 
 
 def pair_index(rbm, chains):
@@ -98,3 +101,33 @@ def test_no_steps_is_refused(steps):
     rbm = small_rbm(2, 2)
     with pytest.raises(ConfigError, match=str(steps)):
         run(rbm, random_hidden(rbm, 1, generator(0)), steps, generator(0))
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, NAN, float("inf")])
+def test_a_temperature_is_a_number_above_0(temperature):
+    rbm, hidden = small_rbm(4, 3), torch.zeros(2, 3, dtype=torch.float64)
+    with pytest.raises(ConfigError, match="temperature"):
+        gibbs.gibbs_step(rbm, hidden, generator(0), temperature=temperature)
+
+
+NAN_STATES = torch.tensor([[0.0, NAN, 1.0]] * 2, dtype=torch.float64)
+NAN_CLAMP = gibbs.Clamp(torch.tensor([True, False, False, False]), torch.full((2, 4), NAN, dtype=torch.float64))
+BETAS = torch.linspace(0, 1, 3)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda rbm: gibbs.run(rbm, NAN_STATES, 1, generator(0)),
+        lambda rbm: gibbs.run(rbm, torch.zeros_like(NAN_STATES), 1, generator(0), NAN_CLAMP),
+        lambda rbm: tempering.Tempered()(rbm, NAN_STATES, 1, generator(0)),
+        lambda rbm: tempering.Tempered(base=rbm.visible_bias * NAN)(rbm, torch.zeros_like(NAN_STATES), 1, generator(0)),
+        lambda rbm: tempering.Tempered(base=rbm.visible_bias[:2])(rbm, torch.zeros_like(NAN_STATES), 1, generator(0)),
+        lambda rbm: ais.init_forward(rbm, rbm.visible_bias * NAN, BETAS, 3, generator(0)),
+        lambda rbm: ais.init_reverse(BETAS, NAN_CLAMP.values),
+    ],
+    ids=["run", "clamp", "tempered", "base", "base of another shape", "forward", "reverse"],
+)
+def test_chains_begin_with_finite_states(use):
+    with pytest.raises(DataError, match="finite"):
+        use(small_rbm(4, 3))

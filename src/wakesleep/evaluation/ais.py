@@ -29,7 +29,8 @@ from wakesleep.foundation import renamed
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_arguments
 from wakesleep.models.rbm import RBM
-from wakesleep.samplers.tempering import Independent, as_independent
+from wakesleep.samplers.gibbs import check_states
+from wakesleep.samplers.tempering import Independent, as_independent, check_base
 from wakesleep.sources import arrays
 from wakesleep.sources.context import one_context
 from wakesleep.units import Context
@@ -129,9 +130,11 @@ def init_forward(
 
     Raises:
         ConfigError: fewer than two chains, or betas that do not rise from 0 to 1.
+        DataError: NaN or infinite numbers.
     """
     check_chains(chains)
     check_betas(betas)
+    check_base(rbm, base)
     base, context = as_independent(rbm, base), one_context(context)
     return _start(betas.double().cpu(), base.units.sample(base.bias.expand(chains, -1).contiguous(), rng, context=context))
 
@@ -141,9 +144,11 @@ def init_reverse(betas: Tensor, visible: Tensor) -> Annealing:
 
     Raises:
         ConfigError: fewer than two chains, or betas that do not rise from 0 to 1.
+        DataError: NaN or infinite numbers.
     """
     check_chains(len(visible))
     check_betas(betas)
+    check_states(visible)
     return _start(betas.double().cpu().flip(0), visible.clone())
 
 
@@ -159,6 +164,7 @@ class _Path:
     """
 
     def __init__(self, rbm: RBM, base: Tensor | Independent, chains: int, context: Context | None = None) -> None:
+        check_base(rbm, base)
         base, context = as_independent(rbm, base), one_context(context)
         base = Independent(base.units, base.bias.to(rbm.weight.dtype))
         self.rbm, self.base, self.context = rbm, base, context

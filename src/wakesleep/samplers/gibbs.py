@@ -106,8 +106,12 @@ def gibbs_step(
     """Return the chains one step on: visible ~ p(v | hidden), clamped units put back, hidden ~ p(h | visible).
 
     At another temperature T total inputs are divided by T: for units without a potential, as binary ones are, the chain is that of
-    p(v, h) ~ exp(-E(v, h) / T), bolder above 1, more set in its ways below.
+    p(v, h) ~ exp(-E(v, h) / T), bolder above 1, more set in its ways below. States are taken as they are; `run` looks for NaN once.
+
+    Raises:
+        ConfigError: a temperature that is not above 0.
     """
+    check_temperature(temperature)
     visible = _sample(rbm.visible, rbm.visible_input(hidden), rng, temperature, context)
     if clamp is not None:
         visible = clamp.put(visible)
@@ -125,8 +129,22 @@ def check_steps(steps: int, temperature: float = 1.0) -> None:
     """Raise ConfigError unless there is at least one step, at a temperature above 0."""
     if steps < 1:
         raise ConfigError(f"{steps} Gibbs steps: expected at least 1")
+    check_temperature(temperature)
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise ConfigError unless the temperature is a number above 0."""
     if not 0 < temperature < math.inf:
         raise ConfigError(f"temperature {temperature}: expected a number above 0; 1 is the model's own")
+
+
+def check_states(states: Tensor, clamp: Clamp | None = None) -> None:
+    """Raise DataError where states, or what is clamped, are NaN or infinite: units given such inputs would be drawn as 0."""
+    bad = int((~torch.isfinite(states)).sum())
+    if bad:
+        raise DataError(f"{bad} of {states.numel()} states that chains begin with are NaN or infinite; fill them in (wakesleep.missing.impute)")
+    if clamp is not None and bool((clamp.mask & ~torch.isfinite(clamp.values)).any()):
+        raise DataError("NaN or infinite values of clamped units came; clamp only what is known")
 
 
 @check_arguments
@@ -143,8 +161,10 @@ def run(
 
     Raises:
         ConfigError: steps below 1, or a temperature that is not above 0.
+        DataError: hidden states or clamped values that are NaN or infinite.
     """
     check_steps(steps, temperature)
+    check_states(hidden, clamp)
     chains = gibbs_step(rbm, hidden, rng, clamp, temperature, context)
     for _ in range(steps - 1):
         chains = gibbs_step(rbm, chains.hidden, rng, clamp, temperature, context)

@@ -92,7 +92,7 @@ def recall(rbm: RBM, known: Mapping[str, Tensor], rng: torch.Generator, *, steps
 
     Raises:
         ConfigError: a layer without named groups, no such group, steps below 2.
-        DataError: nothing known, or states of another shape.
+        DataError: nothing known, states of another shape, or values that the group's units do not take.
     """
     if steps < 2:
         raise ConfigError(f"{steps} Gibbs steps: expected at least 2")
@@ -101,7 +101,7 @@ def recall(rbm: RBM, known: Mapping[str, Tensor], rng: torch.Generator, *, steps
     total = torch.zeros_like(chains.visible)
     for _ in range(steps - steps // 2):
         total += rbm.visible_probs(chains.hidden)
-        chains = run(rbm, chains.hidden, 1, rng, clamp)
+        chains = gibbs_step(rbm, chains.hidden, rng, clamp)
     groups = cast(Groups, rbm.visible)
     return groups.split(clamp.put(total / (steps - steps // 2)) if mean else chains.visible)
 

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.compute.ops import accumulation_dtype
-from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.models.rbm import RBM
-from wakesleep.samplers.gibbs import Chains, Clamp, check_steps
+from wakesleep.samplers.gibbs import Chains, Clamp, check_states, check_steps
 from wakesleep.units import Context, Units
 
 
@@ -36,6 +36,16 @@ class Independent(NamedTuple):
 def as_independent(rbm: RBM, base: Tensor | Independent) -> Independent:
     """Return the model of independent units; biases alone (visible,) go with the machine's own visible units."""
     return base if isinstance(base, Independent) else Independent(rbm.visible, base)
+
+
+def check_base(rbm: RBM, base: Tensor | Independent) -> None:
+    """Raise DataError unless the biases of the model of independent units are finite, one a visible unit."""
+    bias = base.bias if isinstance(base, Independent) else base
+    if tuple(bias.shape) != (rbm.visible.size,) or not bool(torch.isfinite(bias).all()):
+        raise DataError(
+            f"biases of shape {tuple(bias.shape)} of independent units: expected {rbm.visible.size} finite numbers, one a visible unit, e.g. "
+            "wakesleep.ais.base_rates(rbm, cases)"
+        )
 
 
 class Replicas(NamedTuple):
@@ -99,8 +109,13 @@ class Tempered:
 
         At another temperature all this is done with total inputs divided by it, as in `gibbs.run`: the coldest replica samples what that
         samples, and the default base is the RBM's own biases divided by it.
+
+        Raises:
+            ConfigError: steps below 1, or a temperature that is not above 0.
+            DataError: hidden states, clamped values or biases of the base that are NaN or infinite.
         """
         check_steps(steps, temperature)
+        check_states(hidden, clamp)
         rbm = divided(rbm, temperature)
         visible = rbm.sample_visible(hidden, rng, context=context)
         visible = visible if clamp is None else clamp.put(visible)
@@ -110,6 +125,7 @@ class Tempered:
             old = Replicas(visible.expand(len(self.betas), -1, -1).clone(), none, none)
         old.visible[-1] = visible
         base = rbm.visible_bias if self.base is None else self.base
+        check_base(rbm, base)
         betas = self.betas.to(rbm.weight.device, rbm.weight.dtype)
         for number in range(steps):
             old = step(rbm, base, betas, old, rng, number % 2, clamp, context)
