@@ -156,3 +156,11 @@ def test_what_is_clamped_is_what_the_units_take(second):
     pixels = (sites([0.0, 1.0, 0.0])[:, 2:] * 255).to(torch.uint8)
     found = gibbs.Clamp.of_groups(rbm, {"site": pixels}).values[:, 2:]
     torch.testing.assert_close(found, sites([0.0, 1.0, 0.0])[:, 2:], **TIGHT)
+
+
+def test_a_site_is_there_or_absent_as_a_whole():
+    rbm, context = small_rbm(VISIBLE, 3), Context(mask=torch.tensor([[True, True, True, True, False]]))
+    cases = torch.tensor([[0.0, 1, 1, 0, 0]], dtype=torch.float64)
+    for use in (exact.log_likelihood, exact.gradient, learn):
+        with pytest.raises(DataError, match=r"part of the categorical site of columns 2 to 4"):
+            use(rbm, cases, context)

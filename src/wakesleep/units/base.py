@@ -163,6 +163,13 @@ class Units(nn.Module):
     def validate_present(self, cases: Tensor, context: Context | None, *, states: bool = False) -> None:
         """Do what `validate` does for the columns that are there."""
         if context is not None and context.mask is not None:
+            for site in self.site_columns:
+                there = context.mask[:, site] != 0
+                if bool((there.any(1) & ~there.all(1)).any()):
+                    raise DataError(
+                        f"a context's mask has part of the categorical site of columns {site.start} to {site.stop - 1}; expected "
+                        "all of its columns, or none"
+                    )
             cases = as_probs(cases) if cases.dtype == torch.uint8 else cases.to(torch.promote_types(cases.dtype, torch.float32))
             cases = torch.where(context.mask != 0, cases, self.any_state().to(cases))
         self.validate(cases, states=states)
