@@ -64,12 +64,15 @@ def _without_kernels() -> None:
 
 def run(checkout: Path, kernels: bool) -> dict[str, str]:
     """Return the hashes of the wakesleep in `checkout`, with or without compiled kernels."""
-    paths = os.pathsep.join([str(checkout / "src"), str(Path(__file__).parents[1])])
+    paths = os.pathsep.join(
+        [str(checkout.resolve() / "src"), str(checkout.resolve())]
+    )  # each with its own workloads, for names of settings change
+    call = f"import json, runpy; print(json.dumps(runpy.run_path({str(Path(__file__).resolve())!r})['hashes']()))"
     backend = "auto" if kernels or not (checkout / "src/wakesleep/compute").is_dir() else "torch"
     environment = {**os.environ, "PYTHONPATH": paths, "WAKESLEEP_BACKEND": backend, "BITS_KERNELS": str(int(kernels)), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", "import json; from benchmarks import bits; print(json.dumps(bits.hashes()))"],
-        env=environment, check=True, stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-W", "ignore", "-c", call],
+        env=environment, cwd=checkout, check=True, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -44,11 +44,18 @@ class Worker:
     """A checkout's worker process for one workload."""
 
     def __init__(self, checkout: Path, name: str, dtype: str, threads: int) -> None:
-        paths = os.pathsep.join([str(checkout / "src"), str(Path(__file__).parents[1])])
-        call = f"from benchmarks import pairs; pairs.worker({name!r}, {dtype!r}, {threads})"
+        paths = os.pathsep.join(
+            [str(checkout.resolve() / "src"), str(checkout.resolve())]
+        )  # each with its own workloads, for names of settings change
+        call = f"import runpy; runpy.run_path({str(Path(__file__).resolve())!r})['worker']({name!r}, {dtype!r}, {threads})"
         environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", call], env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-W", "ignore", "-c", call],
+            env=environment,
+            cwd=checkout,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         self._read()
 
