@@ -188,3 +188,76 @@ def test_a_chunk_goes_on_after_pretraining_with_chains():
     states = {1: deepcopy(record.state.inner)}
     ws.greedy.chunk(net, CASES, LABELS, config=config, rng=ws.generator(1), layers=[1], states=states)
     assert issubclass(CheckpointError, WakesleepError)
+
+
+@pytest.mark.parametrize("seed", [1.5, "1", None, True, [1], 2**64], ids=repr)
+def test_a_seed_that_is_no_whole_number_is_refused_in_words(seed):
+    with pytest.raises(ConfigError, match=r"seed = .*expected a whole number"):
+        ws.generator(seed)
+
+
+@pytest.mark.parametrize("seed", [np.int64(1), np.uint8(1), torch.tensor(1), np.array(1)], ids=repr)
+def test_whole_numbers_of_any_library_are_seeds(seed):
+    assert torch.equal(ws.generator(seed).get_state(), ws.generator(1).get_state())
+
+
+@pytest.mark.parametrize("device", ["gpu", None, 0, "cuda:99"], ids=repr)
+def test_a_device_that_is_not_there_is_refused_in_words(device, tmp_path):
+    ws.save(machine(), tmp_path / "rbm.safetensors")
+    for act in (lambda: ws.generator(0, device), lambda: ws.load(tmp_path / "rbm.safetensors", device)):
+        with pytest.raises(ConfigError, match=r"device = .*expected 'cpu'"):
+            act()
+
+
+LOOK = {
+    "features": lambda cases: ws.greedy.features(dbn(), cases, 1),
+    "no layers": lambda cases: ws.greedy.features(dbn(), cases, 0),
+    "memory_cases": lambda cases: ws.greedy.memory_cases(dbn(), cases, LABELS),
+    "free_energy_gap": lambda cases: ws.monitor.free_energy_gap(machine(), CASES, cases),
+    "training cases": lambda cases: ws.monitor.free_energy_gap(machine(), cases, CASES),
+    "measure": lambda cases: ws.monitor.measure(machine(), cases, None, rng=ws.generator(0)),
+    "pseudo_log_likelihood": lambda cases: ws.monitor.pseudo_log_likelihood(machine(), cases, ws.generator(0)),
+}
+
+
+@pytest.mark.parametrize("look", LOOK)
+def test_what_looks_at_cases_checks_them_as_loops_do(look):
+    for wrong in (CASES.to(torch.uint8), CASES * 7, CASES - 2, CASES * float("nan"), CASES[:, :5], CASES[0], None):
+        with pytest.raises(ws.WakesleepError):
+            LOOK[look](wrong)
+    mended = [LOOK[look](cases) for cases in (CASES, CASES.numpy(), CASES.bool())]
+    assert str(mended[0]) == str(mended[1])
+
+
+@pytest.mark.parametrize("layers", [-1, 2, 1.5])
+def test_features_of_layers_that_the_net_has_not_are_refused(layers):
+    with pytest.raises(ConfigError, match="layers = "):
+        ws.greedy.features(dbn(), CASES, layers)
+
+
+NONSENSE = {
+    "start": lambda: ws.backprop.classifier(dbn(), 3, rng=ws.generator(0), start="x"),
+    "classes": lambda: ws.backprop.classifier(dbn(), 3.5, rng=ws.generator(0), start="small"),
+    "no classes": lambda: ws.backprop.classifier(dbn(), 0, rng=ws.generator(0), start="small"),
+    "one size": lambda: ws.backprop.random_classifier((5,), rng=ws.generator(0)),
+    "labels in a column": lambda: ws.classify.count_errors(LABELS, LABELS[:, None]),
+    "no generator": lambda: ws.gibbs.gibbs_step(machine(), CASES[:, :5], None),
+    "most confused": lambda: ws.interpretation.most_confused(torch.zeros(12, 3), LABELS, -1),
+    "names": lambda: ws.save(dbn(), "never written", classes=["x"]),
+    "a shape": lambda: ws.save(dbn(), "never written", shape=(9, 9)),
+    "no path": lambda: ws.save(dbn(), None),
+    "no path to load": lambda: ws.load(None),
+}
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+def test_what_cannot_be_meant_is_refused_in_words(what):
+    with pytest.raises(ws.WakesleepError):
+        NONSENSE[what]()
+
+
+def test_a_bound_of_one_sample_has_no_known_error():
+    bound = ws.bound.lower_bound(dbn(), CASES, 0.0, rng=ws.generator(0), samples=1)
+    assert bool(bound.error.isnan().all())
+    exact = ws.bound.lower_bound(ws.DBN((6, 4), rng=ws.generator(0)), CASES, 0.0, rng=ws.generator(0))
+    assert not bool(exact.error.any())

@@ -442,7 +442,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
 
     def _learn_from_few(self, images: Tensor, labels: Tensor, weights: Tensor | None, rng: torch.Generator, score: Scorer | None) -> None:
         """Fine-tune by backpropagation where some classes are not known: from labels that spread, then from what the net says itself."""
-        found = spreading.spread_labels(greedy.features(self.dbn_, images, self.dbn_.depth - 1), labels)
+        found = spreading.spread_labels(greedy.features(self.dbn_, images, self.dbn_.depth - 1, checked=True), labels)
         shown = found.weights.cpu() if weights is None else found.weights.cpu() * weights
         self._backprop(self.net_, images, found.labels, shown, rng)
         self._insist(images, found.labels, shown, rng, None)

@@ -273,7 +273,7 @@ class DBNEstimator(BaseEstimator):
             missing.refill(first, images, known, rng)
             return
         labelled = labels != UNLABELLED
-        cases = greedy.memory_cases(self.dbn_, images[labelled], labels[labelled])
+        cases = greedy.memory_cases(self.dbn_, images[labelled], labels[labelled], checked=True)
         mask = torch.cat([known[labelled], known.new_ones(len(cases), self.dbn_.labels)], 1)
         missing.refill(first, cases, mask, rng)
         images[labelled] = cases[:, : images.shape[1]]

@@ -32,7 +32,7 @@ class Bound(NamedTuple):
     importance_weighted: Tensor
     """log mean p/q over the samples: never looser in expectation, and tighter the more samples there are."""
     error: Tensor
-    """The standard error of `bound` from the choice of samples."""
+    """The standard error of `bound` from the choice of samples; 0 where the bound is exact, NaN of a single sample, which tells none."""
 
 
 def marginal_free_energy(dbn: DBN, features: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def lower_bound(
         chunk_labels = None if labels is None else labels[start : start + len(chunk)]
         draws = [_one_sample(dbn, top, depth, chunk.to(top.weight.dtype), chunk_labels, rng) for _ in range(1 if depth == 1 else samples)]
         expected, raw = (torch.stack(part) - log_z for part in zip(*draws, strict=True))
-        error = expected.std(0) / math.sqrt(len(draws)) if len(draws) > 1 else torch.zeros_like(expected[0])
+        error = expected.std(0) / math.sqrt(len(draws)) if len(draws) > 1 else torch.full_like(expected[0], 0.0 if depth == 1 else math.nan)
         bounds.append(Bound(expected.mean(0), torch.logsumexp(raw, 0) - math.log(len(draws)), error))
         start += len(chunk)
     return Bound(*(torch.cat(parts) for parts in zip(*bounds, strict=True)))

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import nll_loss
 
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.values import check_arguments
 from wakesleep.models.dbn import DBN
 from wakesleep.sources import arrays
 
@@ -27,6 +28,7 @@ def memory_label_scores(dbn: DBN, features: Tensor) -> Tensor:
     return dbn.memory.group_scores(dbn.top_input(features), dbn.label_columns)
 
 
+@check_arguments
 def log_probs(dbn: DBN, images: Tensor, rng: torch.Generator | None = None) -> Tensor:
     """Return log p(label | penultimate activities) of each image (N, pixels), (N, labels), nats.
 
@@ -49,7 +51,13 @@ def predict(dbn: DBN, images: Tensor) -> Tensor:
 
 
 def count_errors(predicted: Tensor, labels: Tensor) -> int:
-    """Return how many predictions (N,) differ from the labels (N,)."""
+    """Return how many predictions (N,) differ from the labels (N,).
+
+    Raises:
+        DataError: other shapes.
+    """
+    predicted = arrays.as_labels(predicted, len(predicted), None, lowest=arrays.UNLABELLED)
+    labels = arrays.as_labels(labels, len(predicted), None, lowest=arrays.UNLABELLED).to(predicted.device)
     return int((predicted != labels).sum())
 
 

@@ -15,7 +15,7 @@ from torch.nn.functional import softplus
 
 from wakesleep.foundation import renamed
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.values import check_arguments
+from wakesleep.foundation.values import check_arguments, whole
 from wakesleep.models.dbn import DBN
 from wakesleep.sources import arrays
 
@@ -97,7 +97,13 @@ def flat_map(points: Array, *, seed: int = 0) -> Array:
 
 @check_arguments
 def most_confused(log_probs: Tensor, labels: Tensor, count: int) -> Tensor:
-    """Return the `count` cases whose true label is least probable, as indices, worst first; `log_probs` (N, labels), `labels` (N,)."""
+    """Return the `count` cases whose true label is least probable, as indices, worst first; `log_probs` (N, labels), `labels` (N,).
+
+    Raises:
+        ConfigError: a count below 0.
+        DataError: labels that do not fit.
+    """
+    whole("count", count, least=0)
     labels = arrays.as_labels(labels, *log_probs.shape).to(log_probs.device)
     return torch.argsort(log_probs.gather(1, labels[:, None]).squeeze(1), stable=True)[:count]
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from wakesleep.evaluation import pseudo
+from wakesleep.foundation.values import check_arguments
 from wakesleep.models.rbm import RBM
 from wakesleep.sources.arrays import as_probs, draw_binary
 
@@ -25,11 +26,17 @@ WATCHED = 3
 """Epoch of a layer after which it is warned of them: by then weights have left where they began, and most of the time is still ahead."""
 
 
-def free_energy_gap(rbm: RBM, training: Tensor, validation: Tensor) -> float:
+@check_arguments
+def free_energy_gap(rbm: RBM, training: Tensor, validation: Tensor, *, checked: bool = False) -> float:
     """Return mean F(validation) - mean F(training), nats a case: near 0 at first; a gap that grows is the sign of overfitting.
 
-    Both are (N, visible), as many of each; log Z cancels.
+    Both are (N, visible), as many of each; log Z cancels. With `checked` their values were looked at already.
+
+    Raises:
+        DataError: cases that do not fit the machine.
     """
+    if not checked:
+        training, validation = rbm.as_cases(training), rbm.as_cases(validation)
     return float(rbm.free_energy(as_probs(validation)).mean() - rbm.free_energy(as_probs(training)).mean())
 
 
@@ -45,14 +52,18 @@ def activity(hidden_probs: Tensor) -> dict[str, float]:
     return {"hidden_activity": float(mean.mean()), "dead_units": float(dead), "saturated_units": float(saturated)}
 
 
-def pseudo_log_likelihood(rbm: RBM, cases: Tensor, rng: torch.Generator) -> float:
+@check_arguments
+def pseudo_log_likelihood(rbm: RBM, cases: Tensor, rng: torch.Generator, *, checked: bool = False) -> float:
     """Return mean log p(v_i | all other visible units) over cases (N, visible) and one random binary unit i of each, nats a unit.
 
     log p(v_i | rest) = log sigm(F(v with v_i turned over) - F(v)). Grey cases are first drawn as binary states. Needs no log Z.
 
     Raises:
         ConfigError: the visible side has no binary units.
+        DataError: cases that do not fit the machine.
     """
+    if not checked:
+        cases = rbm.as_cases(cases)
     return float(pseudo.of_random_unit(rbm, draw_binary(cases, rng), rng).mean())
 
 
@@ -70,19 +81,31 @@ def silent_units(stage: str, metrics: Mapping[str, float]) -> str | None:
     )
 
 
+@check_arguments
 def measure(
-    rbm: RBM, training: Tensor, validation: Tensor | None, *, rng: torch.Generator, increment: Tensor | None = None
+    rbm: RBM,
+    training: Tensor,
+    validation: Tensor | None,
+    *,
+    rng: torch.Generator,
+    increment: Tensor | None = None,
+    checked: bool = False,
 ) -> dict[str, float]:
     """Return all of it by name, from as many training as validation cases (N, visible), some hundred each; a key for each that can be had.
 
-    `increment` (visible, hidden) is the last change of the weights.
+    `increment` (visible, hidden) is the last change of the weights. With `checked` values of cases were looked at already.
+
+    Raises:
+        DataError: cases that do not fit the machine.
     """
+    if not checked:
+        training, validation = rbm.as_cases(training), None if validation is None else rbm.as_cases(validation)
     held_out = training if validation is None else validation
     measured = activity(rbm.hidden_probs(as_probs(held_out)))
     if validation is not None:
-        measured["free_energy_gap"] = free_energy_gap(rbm, training, validation)
+        measured["free_energy_gap"] = free_energy_gap(rbm, training, validation, checked=True)
     if increment is not None:
         measured["update_ratio"] = update_ratio(increment, rbm.weight)
     if pseudo.two_states(rbm.visible):
-        measured["pseudo_log_likelihood"] = pseudo_log_likelihood(rbm, held_out, rng)
+        measured["pseudo_log_likelihood"] = pseudo_log_likelihood(rbm, held_out, rng, checked=True)
     return measured

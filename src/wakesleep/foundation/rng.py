@@ -8,20 +8,37 @@ import torch
 from torch import Tensor
 
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.values import whole
 
 
 def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     """Return a fresh generator on `device`; the same seed gives the same stream on the same kind of device.
 
     Raises:
-        ConfigError: a seed of more than 64 bits.
+        ConfigError: a seed that is no whole number, or has more than 64 bits; a device that is not there.
+    """
+    seed, device = whole("seed", seed), known_device(device)
+    if not -(2**63) <= seed < 2**64:
+        raise ConfigError(f"seed = {seed}: expected a whole number of at most 64 bits, best from 0 to {2**32 - 1:,}")
+    return torch.Generator(device=device).manual_seed(seed)
+
+
+def known_device(device: torch.device | str) -> torch.device:
+    """Return a device once it is seen to be there.
+
+    Raises:
+        ConfigError: PyTorch knows no such device, or this machine has none.
     """
     try:
-        return torch.Generator(device=device).manual_seed(seed)
-    except (ValueError, RuntimeError, OverflowError) as error:
-        if not isinstance(seed, int) or -(2**63) <= seed < 2**64:
-            raise
-        raise ConfigError(f"seed = {seed}: expected a whole number of at most 64 bits, best from 0 to {2**32 - 1:,}") from error
+        found = torch.device(device) if isinstance(device, str | torch.device) else None
+    except RuntimeError:
+        found = None
+    if found is None:
+        raise ConfigError(f"device = {device!r}: expected 'cpu', 'cuda' or a torch.device")
+    count = torch.cuda.device_count() if found.type == "cuda" else 1
+    if count <= (found.index or 0):
+        raise ConfigError(f"device = {str(found)!r}: PyTorch can use {count} such devices here; expected 'cpu', or another number")
+    return found
 
 
 def stream(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Generator:

@@ -50,8 +50,10 @@ def classifier(
     labels. The top layer loses its label input; its bias takes up what an even guess would have sent.
 
     Raises:
-        ConfigError: `start="memory"` and the memory holds another number of labels than `classes`.
+        ConfigError: `start="memory"` and the memory holds another number of labels than `classes`, or none are asked for.
     """
+    if classes < 1:
+        raise ConfigError(f"classes = {classes}: expected at least 1, an output each")
     if start == "memory" and dbn.labels != classes:
         raise ConfigError(f"the memory holds {dbn.labels} labels, not {classes}; start the label layer small instead: start='small'")
     net = feed_forward((*dbn.sizes, classes), dbn.memory.weight.device)
@@ -81,6 +83,8 @@ def random_classifier(sizes: Sequence[int], *, rng: torch.Generator, gain: float
     A gain of 4 undoes the logistic unit's slope of 1/4 (Glorot & Bengio 2010); biases cancel the mean activity of 1/2 below, without
     which deep logistic nets sit at chance for many epochs. The label layer has a gain of 1.
     """
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise ConfigError(f"layer sizes {tuple(sizes)}: expected at least two, each at least 1, e.g. (784, 500, 10)")
     net = feed_forward(sizes, rng.device)
     linear = [layer for layer in net if isinstance(layer, nn.Linear)]
     with torch.no_grad():

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from wakesleep.foundation.errors import CheckpointError, DataError
+from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
 from wakesleep.foundation.values import check_arguments
 from wakesleep.learning import cd, chains, inputs, spreading
 from wakesleep.learning.cd import CDState
@@ -29,8 +29,20 @@ from wakesleep.sources.minibatches import Resident, Source, Streamed
 from wakesleep.sources.shards import Shards
 
 
-def features(dbn: DBN, images: Tensor, layers: int) -> Tensor:
-    """Return what `layers` recognition layers make of `images`, as probabilities (N, units); no layers: the images themselves."""
+@check_arguments
+def features(dbn: DBN, images: Tensor, layers: int, *, checked: bool = False) -> Tensor:
+    """Return what `layers` recognition layers make of `images`, as probabilities (N, units); no layers: the images themselves.
+
+    With `checked` the values of images were looked at already.
+
+    Raises:
+        ConfigError: another number of layers than 0 to those the net has below its memory.
+        DataError: images that do not fit the net.
+    """
+    if not 0 <= layers < dbn.depth:
+        raise ConfigError(f"layers = {layers}: expected 0 to {dbn.depth - 1}, the layers below the memory")
+    if not checked:
+        images = arrays.as_cases(images, dbn.sizes[0], dbn.memory.weight)
     if layers == 0:
         return images
     below = torch.empty(len(images), dbn.sizes[layers], device=images.device)
@@ -43,18 +55,21 @@ def features(dbn: DBN, images: Tensor, layers: int) -> Tensor:
     return below
 
 
-def memory_cases(dbn: DBN, images: Tensor, labels: Tensor | None) -> Tensor:
+@check_arguments
+def memory_cases(dbn: DBN, images: Tensor, labels: Tensor | None, *, checked: bool = False) -> Tensor:
     """Return the cases of the memory: the penultimate probabilities with, where the net has labels, the one-hot label beside them.
 
+    With `checked` the values of images were looked at already.
+
     Raises:
-        DataError: the net has a label group and no labels came, or labels outside 0..labels-1.
+        DataError: images that do not fit; the net has a label group and no labels came, or labels outside 0..labels-1.
     """
-    below = features(dbn, images, dbn.depth - 1)
+    below = features(dbn, images, dbn.depth - 1, checked=checked)
     if not dbn.labels:
         return below
     if labels is None:
         raise DataError(f"the memory holds {dbn.labels} labels but the cases came without any; give labels, or build DBN(..., labels=0)")
-    labels = arrays.as_labels(labels, len(images), dbn.labels)
+    labels = arrays.as_labels(labels, len(below), dbn.labels).to(below.device)
     return torch.cat([arrays.as_probs(below), one_hot(labels, dbn.labels).to(torch.float32)], 1)
 
 
@@ -134,7 +149,7 @@ def _source(
     if isinstance(images, Shards):
         return Streamed(images, dbn.memory.weight.device, prepare_chunk)
     if layer and layer == dbn.depth - 1 and dbn.labels and labels is not None and bool((labels == UNLABELLED).any()):
-        found = spreading.spread_labels(arrays.as_probs(features(dbn, images, layer)), labels)
+        found = spreading.spread_labels(arrays.as_probs(features(dbn, images, layer, checked=True)), labels)
         labels, weights = found.labels, found.weights if weights is None else found.weights * weights
     return prepare(images, labels, weights)
 
@@ -210,7 +225,8 @@ def layer_and_source(dbn: DBN, images: Tensor, labels: Tensor | None, weights: T
     if layer == dbn.depth - 1 and dbn.labels and labels is not None and bool((labels == UNLABELLED).any()):
         known = labels != UNLABELLED
         images, labels, weights = images[known], labels[known], None if weights is None else weights[known]
-    cases = memory_cases(dbn, images, labels) if layer == dbn.depth - 1 else features(dbn, images, layer)
+    memory = layer == dbn.depth - 1
+    cases = memory_cases(dbn, images, labels, checked=True) if memory else features(dbn, images, layer, checked=True)
     classes = None if labels is None else labels - UNLABELLED
     return dbn.rbm(layer), Resident(cases, labels, classes=classes, weights=weights)
 

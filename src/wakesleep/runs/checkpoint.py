@@ -24,6 +24,7 @@ from wakesleep.foundation.files import read_metrics as read_metrics
 from wakesleep.foundation.files import remove_abandoned, unreadable
 from wakesleep.foundation.files import write_atomically as write_atomically
 from wakesleep.foundation.files import write_json as write_json
+from wakesleep.foundation.rng import known_device
 from wakesleep.learning.backprop import feed_forward
 from wakesleep.learning.state import State
 from wakesleep.models.dbn import DBN
@@ -234,8 +235,15 @@ def save(
         CheckpointError: the file cannot be written.
     """
     header: dict[str, Any] = dict(notes)
+    if not isinstance(path, str | Path):
+        raise ConfigError(f"path = {path!r}: expected the name of a file")
+    labels, width = _labels_and_width(model)
     if classes is not None:
         header["classes"] = [str(name) for name in classes]
+        if labels and len(header["classes"]) != labels:
+            raise ConfigError(f"classes = {header['classes']} came for a model of {labels} labels; expected a name for each label")
+    if shape is not None and width is not None and math.prod(shape) != width:
+        raise ConfigError(f"shape = {tuple(shape)} came for a model of {width} pixels; expected rows and columns that make {width}")
     if preparation is not None:
         header["preparation"] = preparation.as_json()
     if shape is not None or preparation is not None:
@@ -248,12 +256,25 @@ def save(
     save_models(Path(path), {{"DBN": "dbn", "FeedForward": "net"}.get(spec["class"], "model"): model}, header)
 
 
+def _labels_and_width(model: nn.Module) -> tuple[int, int | None]:
+    """Return how many labels a model tells, 0 where it tells none, and how many pixels a case has, None where that is unknown."""
+    if isinstance(model, DBN):
+        return model.labels, model.sizes[0]
+    if isinstance(model, Helmholtz):
+        return 0, model.sizes[0]
+    linear = [layer for layer in model.children() if isinstance(layer, nn.Linear)] if isinstance(model, nn.Sequential) else []
+    return (linear[-1].out_features, linear[0].in_features) if linear else (0, None)
+
+
 def read(path: Path | str, device: torch.device | str = "cpu") -> tuple[dict[str, nn.Module], dict[str, Any]]:
     """Return the models of a run folder, finished or stopped on the way, or of a model file, by name, and its header.
 
     Raises:
         CheckpointError: nothing there, damaged, foreign, not to be read by this user, of a newer format or with classes unknown here.
     """
+    device = known_device(device)
+    if not isinstance(path, str | Path):
+        raise ConfigError(f"path = {path!r}: expected a file or a run folder")
     file, kind = _model_file(Path(path))
     tensors, header = load_tensors(file, kind)
     models = {}

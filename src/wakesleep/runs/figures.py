@@ -141,7 +141,7 @@ def draw_histograms(path: Path, dbn: DBN, images: Tensor, labels: Tensor | None,
         below = up.probs(below)
     memory = [("weights", dbn.memory.weight.cpu().numpy())]
     if labels is not None or not dbn.labels:
-        memory.append(("updates", 0.1 * _gradient(dbn.memory, greedy.memory_cases(dbn, images, labels), config, rng)))
+        memory.append(("updates", 0.1 * _gradient(dbn.memory, greedy.memory_cases(dbn, images, labels, checked=True), config, rng)))
     groups["memory"] = memory
     return plots.save_histograms(path, groups)
 

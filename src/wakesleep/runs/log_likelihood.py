@@ -129,9 +129,9 @@ def _cases(dbn: DBN, train: Split, depth: int, plan: LikelihoodConfig) -> Tensor
     device = dbn.memory.weight.device
     images = binary(train.images, plan.binarise, plan.seed).to(device)
     if depth == dbn.depth:
-        cases = greedy.memory_cases(dbn, images, None if train.labels is None else train.labels.to(device))
+        cases = greedy.memory_cases(dbn, images, None if train.labels is None else train.labels.to(device), checked=True)
     else:
-        cases = greedy.features(dbn, images, depth - 1)
+        cases = greedy.features(dbn, images, depth - 1, checked=True)
     rng = generator(plan.seed, device)
     return torch.cat([draw_binary(chunk, rng) for chunk in chunks(cases)]) if depth > 1 else cases
 

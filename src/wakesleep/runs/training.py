@@ -379,7 +379,7 @@ def _pretrain(job: Job, rng: torch.Generator, state: State | None) -> Iterator[S
             watched = {layer: (_watched(job, job.train, layer), None if job.validation is None else _watched(job, job.validation, layer))}
         increment = record.state.inner.velocity.get("weight")
         rng_here = stream(job.config.seed, f"monitor {record.stage}", job.device)  # the same draws in each epoch, so that epochs compare
-        record.metrics.update(monitor.measure(job.dbn.rbm(layer), *watched[layer], rng=rng_here, increment=increment))
+        record.metrics.update(monitor.measure(job.dbn.rbm(layer), *watched[layer], rng=rng_here, increment=increment, checked=True))
         if record.stage == "memory" and job.dbn.labels and job.validation is not None and job.validation.labels is not None:
             errors = classify.count_errors(classify.predict(job.dbn, job.validation.images), job.validation.labels)
             record.metrics["validation_errors"] = errors
@@ -393,7 +393,9 @@ def _watched(job: Job, split: Split, layer: int) -> Tensor:
     """
     count = min(monitor.CASES, max(len(job.train) // 30, 20), len(job.train), len(job.validation or job.train))
     images, labels = (seen := some(job.dataset, labelled(split), count)).images, seen.labels
-    return greedy.memory_cases(job.dbn, images, labels) if layer == job.dbn.depth - 1 else greedy.features(job.dbn, images, layer)
+    if layer == job.dbn.depth - 1:
+        return greedy.memory_cases(job.dbn, images, labels, checked=True)
+    return greedy.features(job.dbn, images, layer, checked=True)
 
 
 def _fine_tune(name: str, make: Callable[[Job, torch.Generator], nn.Sequential]) -> Callable[..., Iterator[Step]]:
@@ -428,7 +430,7 @@ def _tensors(split: Split) -> tuple[Tensor, Tensor]:
 def _known_or_spread(job: Job) -> tuple[Tensor, Tensor, Tensor]:
     """Return all cases, a label for each, known or spread among the codes below the memory, and how sure it is."""
     images, labels = _tensors(job.train)
-    return images, *spreading.spread_labels(greedy.features(job.dbn, images, job.dbn.depth - 1), labels)
+    return images, *spreading.spread_labels(greedy.features(job.dbn, images, job.dbn.depth - 1, checked=True), labels)
 
 
 def _semisupervised(job: Job, rng: torch.Generator, state: State | None) -> Iterator[Step]:

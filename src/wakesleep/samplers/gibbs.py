@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from wakesleep.foundation.errors import ConfigError, DataError
-from wakesleep.foundation.values import check_arguments
+from wakesleep.foundation.values import as_kind, check_arguments, whole
 from wakesleep.models.rbm import RBM
 from wakesleep.sources import arrays
 from wakesleep.units import Context, Groups, Units
@@ -83,6 +83,7 @@ class Sampler(Protocol):
 @check_arguments
 def random_hidden(rbm: RBM, count: int, rng: torch.Generator) -> Tensor:
     """Return `count` hidden states drawn without input, (count, hidden): the far end from which chains find their own way."""
+    whole("count", count, least=0)
     units = rbm.hidden
     if units.n_bernoulli == units.size:
         return rbm.weight.new_empty(count, units.size).bernoulli_(0.5, generator=rng)
@@ -109,9 +110,11 @@ def gibbs_step(
     p(v, h) ~ exp(-E(v, h) / T), bolder above 1, more set in its ways below. States are taken as they are; `run` looks for NaN once.
 
     Raises:
-        ConfigError: a temperature that is not above 0.
+        ConfigError: a temperature that is not above 0, or no generator: PyTorch's global one is never drawn from.
     """
     check_temperature(temperature)
+    if not isinstance(rng, torch.Generator):
+        as_kind("rng", rng, torch.Generator)
     visible = _sample(rbm.visible, rbm.visible_input(hidden), rng, temperature, context)
     if clamp is not None:
         visible = clamp.put(visible)
