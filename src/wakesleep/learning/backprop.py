@@ -219,7 +219,7 @@ class Backprop(loop.Algorithm):
     ) -> None:
         self.net, self.config, self.state, self.rng, self.dtype = net, config, state, rng, dtype
         device, inputs = next(net.parameters()).device, _inputs(net)
-        self.buffers = torch.empty(2, 0, inputs, device=device)
+        self.buffers = [torch.empty(0, inputs, device=device) for _ in range(2)]
         self.pixels, self.real = Bernoulli(inputs), False
         self.loss, self.errors = torch.zeros((), device=device), torch.zeros((), device=device)
         self.optimizer = self._optimizer()
@@ -249,12 +249,12 @@ class Backprop(loop.Algorithm):
         """Descend the mean loss of the cases `index` (n,); sum loss and errors."""
         (index,) = batch
         assert cases.labels is not None
-        if len(index) > self.buffers.shape[1]:
-            self.buffers = self.buffers.new_empty(2, len(index), self.buffers.shape[2])
-        images, target = cases.gather(index, self.buffers[0, : len(index)]), cases.labels[index]
+        if len(index) > len(self.buffers[0]):  # two tensors: where products lie in memory must not depend on how large the first minibatch was
+            self.buffers = [buffer.new_empty(len(index), buffer.shape[1]) for buffer in self.buffers]
+        images, target = cases.gather(index, self.buffers[0][: len(index)]), cases.labels[index]
         self.real = target.is_floating_point()
         if self.config.sample_pixels:
-            images = self.pixels.sample_from_mean(images, self.rng, out=self.buffers[1, : len(index)])
+            images = self.pixels.sample_from_mean(images, self.rng, out=self.buffers[1][: len(index)])
         with ops.of(images).mixed_precision(self.dtype):
             outputs = self.net(images)
         outputs = outputs.to(accumulation_dtype(outputs.dtype))
