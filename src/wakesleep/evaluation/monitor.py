@@ -62,7 +62,7 @@ def pseudo_log_likelihood(rbm: RBM, cases: Tensor, rng: torch.Generator, *, chec
         ConfigError: the visible side has no binary units.
         DataError: cases that do not fit the machine.
     """
-    if not checked:
+    if not checked and pseudo.two_states(rbm.visible):  # others are refused for their units
         cases = rbm.as_cases(cases)
     return float(pseudo.of_random_unit(rbm, draw_binary(cases, rng), rng).mean())
 

@@ -143,6 +143,8 @@ def check_temperature(temperature: float) -> None:
 
 def check_states(states: Tensor, clamp: Clamp | None = None) -> None:
     """Raise DataError where states, or what is clamped, are NaN or infinite: units given such inputs would be drawn as 0."""
+    if not isinstance(states, Tensor) or states.is_meta:
+        return  # the first product says in words that they do not fit
     bad = int((~torch.isfinite(states)).sum())
     if bad:
         raise DataError(f"{bad} of {states.numel()} states that chains begin with are NaN or infinite; fill them in (wakesleep.missing.impute)")
