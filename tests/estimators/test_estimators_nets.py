@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,7 @@ from sklearn.model_selection import train_test_split
 from wakesleep.estimators import DBNClassifier, DBNRegressor, DBNTransformer
 from wakesleep.estimators.dbn import DEFAULTS
 from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.runs.settings import preset
 
 SMALL = {"hidden_layer_sizes": (64, 128), "n_iter": 8, "random_state": 0}
 
@@ -22,7 +26,17 @@ def digits() -> tuple[np.ndarray, ...]:
     return tuple(train_test_split((X / 16).astype(np.float32), y, train_size=600, test_size=300, random_state=0, stratify=y))
 
 
-def test_defaults_are_in_one_place() -> None:
+def test_defaults_are_those_of_the_presets_and_the_same_in_all_estimators() -> None:
+    transformer, classifier, regressor = (inspect.signature(cls).parameters for cls in (DBNTransformer, DBNClassifier, DBNRegressor))
+    own = {"hidden_layer_sizes", "batch_size"}  # of regression, which was measured by itself
+    for one, other, apart in ((transformer, classifier, set()), (transformer, regressor, own), (classifier, regressor, own)):
+        shared = one.keys() & other.keys() - apart
+        assert {name: one[name].default for name in shared} == {name: other[name].default for name in shared}
+    config = preset("digits")
+    layer = {name: transformer[name].default for name in transformer.keys() & asdict(config.greedy.layer).keys() - own}
+    assert {"learning_rate", "final_learning_rate", "momentum", "weight_decay", "persistent", "sparsity_target", "sparsity_cost"} == set(layer)
+    assert layer == {name: asdict(config.greedy.layer)[name] for name in layer}
+    assert transformer["n_gibbs_steps"].default == config.greedy.layer.gibbs_steps
     for cls in (DBNTransformer, DBNClassifier, DBNRegressor):
         assert cls()._greedy_config() == DEFAULTS.greedy
         assert tuple(cls().hidden_layer_sizes) == ((100,) if cls is DBNRegressor else DEFAULTS.hidden)

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from wakesleep.estimators import shared
-from wakesleep.estimators.dbn import DEFAULTS, LAYER
+from wakesleep.estimators.dbn import DEFAULTS
 from wakesleep.estimators.export import Affine, LabelProbs
 from wakesleep.estimators.shared import Array
 from wakesleep.estimators.tuned import Scorer, TunedEstimator, net_outputs
@@ -114,7 +114,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
 
     def __init__(
         self,
-        hidden_layer_sizes: int | Sequence[int] = DEFAULTS.hidden,
+        hidden_layer_sizes: int | Sequence[int] = (200, 300),
         *,
         fine_tune: Literal["backprop", "updown", "hybrid"] | None = "backprop",
         fine_tune_n_iter: int | None = None,
@@ -127,14 +127,14 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,
         n_iter: int | Literal["auto"] = "auto",
         batch_size: int | Literal["auto"] = "auto",
-        learning_rate: float = LAYER.learning_rate,
-        final_learning_rate: float = LAYER.final_learning_rate,
-        momentum: float = LAYER.momentum,
-        weight_decay: float = LAYER.weight_decay,
-        n_gibbs_steps: int = LAYER.gibbs_steps,
-        persistent: bool = LAYER.persistent,
-        sparsity_target: float = LAYER.sparsity_target,
-        sparsity_cost: float = LAYER.sparsity_cost,
+        learning_rate: float = 0.1,
+        final_learning_rate: float = 0.01,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0002,
+        n_gibbs_steps: int = 1,
+        persistent: bool = False,
+        sparsity_target: float = 0.1,
+        sparsity_cost: float = 0.0,
         scale: Literal["auto", "warn"] | None = "auto",
         missing: Literal["error", "sample"] = "error",
         warm_start: bool = False,

@@ -109,7 +109,7 @@ class TunedEstimator(DBNEstimator):
 
     def __init__(
         self,
-        hidden_layer_sizes: int | Sequence[int] = DEFAULTS.hidden,
+        hidden_layer_sizes: int | Sequence[int] = (200, 300),
         *,
         fine_tune: Literal["backprop", "updown", "hybrid"] | None = "backprop",
         fine_tune_n_iter: int | None = None,
