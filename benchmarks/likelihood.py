@@ -9,6 +9,7 @@ figures train on all of them. Test columns choose nothing.
 
 from __future__ import annotations
 
+import copy
 import shlex
 import statistics
 import sys
@@ -32,10 +33,12 @@ from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd, greedy
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
+from wakesleep.learning.records import EpochResult
 from wakesleep.models.dbn import DBN
 from wakesleep.models.rbm import RBM
 from wakesleep.paper import results
 from wakesleep.runs import checkpoint
+from wakesleep.runs.progress import resumed, run
 from wakesleep.sources.arrays import as_probs, chunks, draw_binary
 
 PARTS = ("against-exact", "exact-seconds", "monitors", "layers", "rbm", "dbn", "published-seconds")
@@ -228,28 +231,24 @@ def monitor_percent(visible: int, hidden: int, cases: int = 50_000, part: int = 
 
 def train(place: Path, rbm: RBM, config: CDConfig, draw: Any, options: LikelihoodMeasureOptions, stage: str) -> RBM:
     """Train `rbm` (in place) on what `draw(rng)` returns anew before each epoch, and return its weights' running mean; goes on after a stop."""
-    rng, state = generator(options.seed), None
-    mean = {name: parameter.clone() for name, parameter in rbm.named_parameters()}
-    if place.exists():
-        tensors, header = checkpoint.load_tensors(place, "training")
-        parts = checkpoint.unflatten(tensors, header["values"])
-        checkpoint.fill(rbm, parts["rbm"], [], place)
-        rng.set_state(parts["rng"])
-        mean, state = parts["mean"], parts["state"]
-    dtype = pick_precision(options.precision, rbm.weight.device)
-    if state is None or state["epoch"] < config.epochs:
-        cases = draw(rng)
+    mean = copy.deepcopy(rbm)
+    models = {"rbm": rbm, "mean": mean}
+    progress = resumed(place, generator(options.seed), models, "training")
+    settings: dict[str, Any] = {"config": config, "stage": stage, "dtype": pick_precision(options.precision, rbm.weight.device)}
+
+    def records() -> Iterator[EpochResult]:
+        cases = draw(progress.rng)
+        for record in cd.epochs(rbm, cases, rng=progress.rng, state=progress.state, **settings):
+            for ours, learned in zip(mean.parameters(), rbm.parameters(), strict=True):
+                ours.lerp_(learned, max(1 - options.average, 1 / record.epoch))
+            yield record
+            cases.copy_(draw(progress.rng))
+
+    began = time.perf_counter()
+    for record in run(progress, records(), models, rbm):
+        print(f"{stage} {record.epoch}/{record.epochs}  {time.perf_counter() - began:.1f} s", flush=True)
         began = time.perf_counter()
-        for record in cd.epochs(rbm, cases, config=config, rng=rng, state=state, stage=stage, dtype=dtype):
-            for name, parameter in rbm.named_parameters():
-                mean[name].lerp_(parameter, max(1 - options.average, 1 / record.epoch))
-            named = {"rbm": dict(rbm.named_parameters()), "mean": mean, "state": record.state, "rng": rng.get_state()}
-            tensors, values = checkpoint.flatten(named)
-            checkpoint.save_tensors(place, tensors, {"values": values}, "training")
-            print(f"{stage} {record.epoch}/{record.epochs}  {time.perf_counter() - began:.1f} s", flush=True)
-            cases.copy_(draw(rng))
-            began = time.perf_counter()
-    checkpoint.fill(rbm, mean, [], place)
+    checkpoint.fill(rbm, dict(mean.named_parameters()), [], place)
     return rbm
 
 

@@ -78,9 +78,9 @@ def test_chains_and_running_means_of_ranks_are_saved_and_go_on_to_the_same_bits(
     assert (tmp_path / "parts/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
     tensors, header = checkpoint.load_tensors(tmp_path / "stopped.safetensors", "checkpoint")
     assert header["ranks"] == 2
-    chains = tensors["state/inner/chains"]
+    chains = tensors["state/chains"]
     assert chains.shape == (2, 50, 64)  # half of a rank's 100 cases, two of each
-    assert not torch.equal(chains, tensors["rank-1/state/inner/chains"]), "ranks dream dreams of their own"
+    assert not torch.equal(chains, tensors["rank-1/state/chains"]), "ranks dream dreams of their own"
     assert not torch.equal(tensors["rng"], tensors["rank-1/rng"])
     means = [name for name in tensors if "/mean/mean/" in name]
     assert means

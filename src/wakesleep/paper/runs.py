@@ -35,6 +35,7 @@ from wakesleep.learning.records import EpochResult
 from wakesleep.models.dbn import DBN
 from wakesleep.paper.results import Row, row
 from wakesleep.runs import checkpoint
+from wakesleep.runs.progress import resumed, run
 from wakesleep.runs.settings import TrainConfig
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -152,56 +153,47 @@ def _work(
     validation: Split | None,
 ) -> None:
     """Do what is left of a run, saving after each epoch; then write its weights and its result."""
-    lines, state, best = _go_on(here, net, rng, setup.device)
-    began = time.perf_counter()
-    for record in loop(net, rng, state):
-        line = {"stage": record.stage, "epoch": record.epoch, **record.metrics, "seconds": round(time.perf_counter() - began, 3)}
-        if log_probs is not None and validation is not None:
-            score = _score(net, log_probs, validation, setup.device)
-            line |= dict(zip(("validation_errors", "validation_cross_entropy"), score, strict=True))
-            if not best or score <= best["score"]:
-                best = {"score": score, "net": {at: tensor.detach().clone() for at, tensor in _tensors(net).items()}}
-        lines.append(line)
-        tensors, values = checkpoint.flatten({"state": record.state, "best": best})
-        tensors |= {f"net/{at}": tensor for at, tensor in _tensors(net).items()} | {"rng": rng.get_state()}
-        checkpoint.save_tensors(here / "checkpoint.safetensors", tensors, {"values": values, "lines": lines}, "checkpoint")
-        shown = "  ".join(f"{what} {value:.4g}" for what, value in line.items() if isinstance(value, float | int) and what != "epoch")
+    models = {"net": net}
+    progress = resumed(here / "checkpoint.safetensors", rng, models)
+    lines = progress.notes.setdefault("lines", [])
+    score = None
+    if log_probs is not None and validation is not None:
+        score = partial(_score, net, log_probs, validation, setup.device)
+
+    def note(record: EpochResult) -> None:
+        lines.append({"stage": record.stage, "epoch": record.epoch, **record.metrics})
+
+    records = _timed(loop(net, progress.rng, progress.state))
+    for record in run(progress, records, models, net, score=score, note=note):
+        numbers = ((what, value) for what, value in record.metrics.items() if isinstance(value, float | int))
+        shown = "  ".join(f"{what} {value:.4g}" for what, value in numbers)
         print(f"{here.name}  {record.stage} {record.epoch}/{record.epochs}  {shown}", flush=True)
-        began = time.perf_counter()
     errors: dict[str, float] = {}
-    if best:
-        checkpoint.fill(net, best["net"], [], here)
-        errors["validation_errors"] = best["score"][0]
+    if progress.best is not None:
+        errors["validation_errors"] = progress.best.score[0]
     tested = setup.dataset.test
     if log_probs is not None and tested is not None:
         wrong, loss = _score(net, log_probs, tested, setup.device)
         errors |= {"test_error_percent": 100 * wrong / len(tested), "test_cross_entropy": loss}
-    checkpoint.save_tensors(here / "net.safetensors", _tensors(net), {}, "net")
+    checkpoint.save_tensors(here / "net.safetensors", checkpoint.model_tensors(net), {}, "net")
     minutes = round(sum(line["seconds"] for line in lines) / 60, 3)
     checkpoint.write_json(here / "result.json", {"passes": lines, "minutes": minutes, "errors": errors})
     (here / "checkpoint.safetensors").unlink(missing_ok=True)
 
 
-def _go_on(here: Path, net: nn.Module, rng: torch.Generator, device: torch.device) -> tuple[list[dict[str, Any]], Any, dict[str, Any]]:
-    """Return lines, state and best weights of the last saved epoch, net and generator put back to it; nothing where there is none."""
-    path = here / "checkpoint.safetensors"
-    if not path.exists():
-        return [], None, {}
-    tensors, header = checkpoint.load_tensors(path, "checkpoint")
-    parts = checkpoint.unflatten({at: tensor.to(device) for at, tensor in tensors.items()}, header["values"])
-    checkpoint.fill(net, {at.removeprefix("net/"): tensor for at, tensor in tensors.items() if at.startswith("net/")}, [], path)
-    rng.set_state(tensors["rng"])
-    return header["lines"], parts["state"], parts.get("best", {})
+def _timed(records: Iterator[EpochResult]) -> Iterator[EpochResult]:
+    """Yield records with the `seconds` that the loop took for each, scoring and saving left out."""
+    began = time.perf_counter()
+    for record in records:
+        record.metrics["seconds"] = round(time.perf_counter() - began, 3)
+        yield record
+        began = time.perf_counter()
 
 
-def _tensors(net: nn.Module) -> dict[str, Tensor]:
-    return checkpoint.model_tensors(net)
-
-
-def _score(net: Module, log_probs: LogProbs[Module], split: Split, device: torch.device) -> list[Any]:
+def _score(net: Module, log_probs: LogProbs[Module], split: Split, device: torch.device) -> tuple[int, float]:
     """Return errors and cross-entropy (nats a case) on labelled cases."""
     assert split.labels is not None
-    return [*classify.errors_and_loss(log_probs(net, split.images.to(device)), split.labels.to(device))]
+    return classify.errors_and_loss(log_probs(net, split.images.to(device)), split.labels.to(device))
 
 
 def fine_tune(

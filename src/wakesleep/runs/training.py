@@ -17,8 +17,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,23 +33,18 @@ from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.rng import generator, stream
 from wakesleep.learning import backprop, greedy, hybrid, semi_supervised, spreading, up_down
-from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.records import EpochResult
 from wakesleep.models.dbn import DBN
-from wakesleep.runs import checkpoint
+from wakesleep.runs import checkpoint, progress
+from wakesleep.runs.progress import Progress
 from wakesleep.runs.settings import TrainConfig, for_this_rank, read_config, to_json
 from wakesleep.sources.arrays import order
 from wakesleep.sources.shards import Shards
 
-State = Any
-"""Where a stage stands: the state of its loop, or a dictionary of it and the best epoch so far."""
-Step = tuple[EpochResult, State]
 Say = Callable[[str], None]
 PICKING = 1000
 """Validation cases from which they pick the epoch of contrastive wake-sleep. A few dozen tell epochs apart by chance: they took the first
 one in 4 of 8 runs on 300 to 700 pictures, at the highest rate and before its chains had gone anywhere, whose dreams were one smudge."""
-OF_A_RANK = ("rng", "chains", "chain_labels", "activity")
-"""What differs between ranks in a state: their generators, and what they sampled."""
 
 
 @dataclass
@@ -65,9 +61,10 @@ class Job:
     about: dict[str, Any]
     position: int = 0
     """The stage that is being worked on."""
-    state: State | None = None
-    """Its state; None before its first epoch."""
-    rng: torch.Generator | None = None
+    progress: Progress = field(init=False, repr=False)
+    """Where it stands in that stage."""
+    began: float = 0.0
+    """When the epoch that is being worked on did, on the clock of `time.perf_counter`."""
     lines: int = 0
     """How many lines of metrics are settled."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -94,6 +91,18 @@ class Job:
     def dtype(self) -> torch.dtype:
         """The precision of matrix products."""
         return pick_precision(self.config.precision, self.device)
+
+
+class Stage(NamedTuple):
+    """What is left of a stage."""
+
+    net: nn.Module
+    """What it trains."""
+    records: Iterator[EpochResult]
+    log_probs: Callable[[Tensor], Tensor] | None = None
+    """log p(label | image) of images (N, pixels), (N, labels); None where the net tells no labels."""
+    pick: bool = True
+    """Whether validation cases say after which epoch the net is left; else it is the last."""
 
 
 def _on(split: Split, device: torch.device) -> Split:
@@ -225,8 +234,27 @@ def new_run(
         files.write_json(folder / "config.json", {"format": checkpoint.FORMAT, **to_json(config)})
         files.write_json(folder / "provenance.json", about)
         job.lock = _locked(folder)
-    _save(job)
+    job.progress = _at_the_beginning(job)
+    job.progress.notes = _notes(job)
+    job.progress.save(_models(job))
     return job
+
+
+def _at_the_beginning(job: Job) -> Progress:
+    """Return where the job stands before the first epoch of its stage."""
+    name, rank = job.config.stages[job.position], distributed.rank()
+    return Progress(job.folder / "checkpoint.safetensors", stream(job.config.seed, f"{name}/rank {rank}" if rank else name, job.device))
+
+
+def _models(job: Job) -> dict[str, nn.Module]:
+    return {"dbn": job.dbn, **{f"net/{name}": net for name, net in job.nets.items()}}
+
+
+def _notes(job: Job) -> dict[str, Any]:
+    """Return what a checkpoint says besides where the stage stands: how to build the models, and how far stages and metrics go."""
+    models: dict[str, nn.Module] = {"dbn": job.dbn} | ({"net": job.nets["backprop"]} if "backprop" in job.nets else {})
+    specs = {name: checkpoint.model_spec(model) for name, model in models.items()}
+    return {"position": job.position, "lines": job.lines, "seconds": job.seconds, "models": specs, **_header(job)}
 
 
 def _locked(folder: Path) -> files.Lock | None:
@@ -257,46 +285,21 @@ def resume_run(folder: Path, dataset: Dataset, device: torch.device) -> Job:
     lock = _locked(folder) if distributed.rank() == 0 else None
     files.remove_abandoned(folder)
     path = folder / "checkpoint.safetensors"
-    tensors, header = checkpoint.load_tensors(path, "checkpoint")
+    found, parts = progress.read(path, device)
+    header = found.notes
     dataset = match_classes(dataset, header["classes"], str(folder))
     job = _new_job(folder, config, dataset, device, about)
     job.lock = lock
     if header.get("ranks", 1) != distributed.ranks():
         raise CheckpointError(f"{folder} was left by {header.get('ranks', 1)} ranks, now there are {distributed.ranks()}; go on with as many")
-    mine = f"rank-{distributed.rank()}/"
-    tensors |= {name.removeprefix(mine): tensor for name, tensor in tensors.items() if name.startswith(mine)}
-    parts = checkpoint.unflatten({name: tensor.to(device) for name, tensor in tensors.items()}, header["values"])
-    job.dbn = cast(DBN, checkpoint.build(checkpoint.specs(header, tensors, path).get("dbn", {}), parts["dbn"], path).to(device))
+    job.dbn = cast(DBN, checkpoint.build(checkpoint.specs(header, {}, path).get("dbn", {}), parts.get("dbn", {}), path).to(device))
     for name, net_tensors in parts.get("net", {}).items():
         job.nets[name] = backprop.feed_forward((*job.dbn.sizes, len(dataset.classes)), device)
         checkpoint.fill(job.nets[name], net_tensors, [], path)
     job.position, job.lines = header["position"], header["lines"]
     job.seconds = dict(header["seconds"])
-    job.state = parts.get("state")
-    if "rng" in parts:
-        job.rng = generator(0, device)
-        job.rng.set_state(parts["rng"].cpu())
+    job.progress = _at_the_beginning(job) if found.state is None else found
     return job
-
-
-def _save(job: Job) -> None:
-    """Write the checkpoint: nets, state of the stage, generator, and how far the metrics go."""
-    tensors, values = checkpoint.flatten({"state": job.state} if job.state is not None else {})
-    tensors |= {f"dbn/{name}": tensor for name, tensor in checkpoint.model_tensors(job.dbn).items()}
-    for name, net in job.nets.items():
-        tensors |= {f"net/{name}/{inner}": tensor for inner, tensor in net.state_dict().items()}
-    if job.rng is not None and job.state is not None:
-        tensors["rng"] = job.rng.get_state()
-    if distributed.ranks() > 1:
-        for name in sorted(name for name in tensors if name.rpartition("/")[2] in OF_A_RANK):
-            tensors |= {f"rank-{number}/{name}": theirs for number, theirs in enumerate(distributed.gather(tensors[name])) if number}
-    if distributed.rank():
-        return
-    header = {"values": values, "position": job.position, "lines": job.lines, "seconds": job.seconds, **_header(job)}
-    header["ranks"] = distributed.ranks()
-    models: dict[str, nn.Module] = {"dbn": job.dbn} | ({"net": job.nets["backprop"]} if "backprop" in job.nets else {})
-    header["models"] = {name: checkpoint.model_spec(model) for name, model in models.items()}
-    checkpoint.save_tensors(job.folder / "checkpoint.safetensors", tensors, header, "checkpoint")
 
 
 def _header(job: Job) -> dict[str, Any]:
@@ -333,27 +336,41 @@ def _train(job: Job, say: Say) -> Iterator[EpochResult]:
     for position in range(job.position, len(job.config.stages)):
         name = job.config.stages[position]
         if position != job.position:
-            job.position, job.state, job.rng = position, None, None
-        if job.rng is None:
-            own = f"{name}/rank {distributed.rank()}" if distributed.rank() else name
-            job.rng = stream(job.config.seed, own, job.device)
+            job.position = position
+            job.progress = _at_the_beginning(job)
         distributed.broadcast_parameters(job.dbn, *job.nets.values())
-        began = time.perf_counter()
-        for record, state in STAGES[name](job, job.rng, job.state):
-            seconds = time.perf_counter() - began
-            job.last_rate = record.cases * distributed.ranks() / seconds
-            record.metrics.update(distributed.mean_of_each(record.metrics, job.device))
-            job.state, job.lines = state, job.lines + 1
-            job.seconds[name] = job.seconds.get(name, 0.0) + seconds
-            line = {"stage": record.stage, "epoch": record.epoch, "epochs": record.epochs, **record.metrics}
-            if distributed.rank() == 0:
-                timed = {**line, "seconds": round(seconds, 3), "cases_per_second": round(job.last_rate)}
-                files.append(metrics, files.to_json(timed) + "\n")
-            _save(job)
+        job.began = time.perf_counter()
+        stage = STAGES[name](job)
+        score, note = _validation_score(stage, job.validation), partial(_note, job, name)
+        for record in progress.run(job.progress, stage.records, _models(job), stage.net, score=score, pick=stage.pick, note=note):
             yield record
-            began = time.perf_counter()
+            job.began = time.perf_counter()
+        if job.progress.best is not None:
+            job.about[f"{name}_pass"] = job.progress.best.epoch
     if distributed.rank() == 0:
         _finish(job, say)
+
+
+def _validation_score(stage: Stage, validation: Split | None) -> Callable[[], tuple[int, float]] | None:
+    """Return what counts errors on validation cases and measures the cross-entropy; None without labelled ones, or of a net without labels."""
+    if stage.log_probs is None or validation is None or validation.labels is None:
+        return None
+    log_probs, images, labels = stage.log_probs, validation.images, validation.labels
+    return lambda: classify.errors_and_loss(log_probs(images), labels)
+
+
+def _note(job: Job, name: str, record: EpochResult) -> None:
+    """Take an epoch of the stage `name` into the job's times and metrics, before it is saved."""
+    seconds = time.perf_counter() - job.began
+    job.last_rate = record.cases * distributed.ranks() / seconds
+    record.metrics.update(distributed.mean_of_each(record.metrics, job.device))
+    job.lines += 1
+    job.seconds[name] = job.seconds.get(name, 0.0) + seconds
+    if distributed.rank() == 0:
+        line = {"stage": record.stage, "epoch": record.epoch, "epochs": record.epochs, **record.metrics}
+        timed = {**line, "seconds": round(seconds, 3), "cases_per_second": round(job.last_rate)}
+        files.append(job.folder / "metrics.jsonl", files.to_json(timed) + "\n")
+    job.progress.notes = _notes(job)
 
 
 def _keep_lines(path: Path, count: int) -> int:
@@ -367,12 +384,16 @@ def _keep_lines(path: Path, count: int) -> int:
     return kept.count("\n")
 
 
-def _pretrain(job: Job, rng: torch.Generator, state: State | None) -> Iterator[Step]:
-    """Greedy pretraining, watched; the memory's epochs also report how many validation cases its free energies get wrong."""
-    watched: dict[int, tuple[Tensor, Tensor | None]] = {}
-    settings: dict[str, Any] = {"config": job.config.greedy, "rng": rng, "state": state, "dtype": job.dtype}
+def _pretrain(job: Job) -> Stage:
+    """Greedy pretraining, watched."""
+    settings: dict[str, Any] = {"config": job.config.greedy, "rng": job.progress.rng, "state": job.progress.state, "dtype": job.dtype}
     images, labels = (job.train.images, job.train.labels) if job.shards is None else (job.shards, None)
-    records = greedy.epochs(job.dbn, images, labels, **settings)
+    return Stage(job.dbn, _watch(job, greedy.epochs(job.dbn, images, labels, **settings)))
+
+
+def _watch(job: Job, records: Iterator[EpochResult]) -> Iterator[EpochResult]:
+    """Yield the records of pretraining with what the monitors say; the memory's also how many validation cases its free energies get wrong."""
+    watched: dict[int, tuple[Tensor, Tensor | None]] = {}
     for record in records:
         layer = record.state.layer
         if layer not in watched:
@@ -383,7 +404,7 @@ def _pretrain(job: Job, rng: torch.Generator, state: State | None) -> Iterator[S
         if record.stage == "memory" and job.dbn.labels and job.validation is not None and job.validation.labels is not None:
             errors = classify.count_errors(classify.predict(job.dbn, job.validation.images), job.validation.labels)
             record.metrics["validation_errors"] = errors
-        yield record, record.state
+        yield record
 
 
 def _watched(job: Job, split: Split, layer: int) -> Tensor:
@@ -398,26 +419,24 @@ def _watched(job: Job, split: Split, layer: int) -> Tensor:
     return greedy.features(job.dbn, images, layer, checked=True)
 
 
-def _fine_tune(name: str, make: Callable[[Job, torch.Generator], nn.Sequential]) -> Callable[..., Iterator[Step]]:
+def _fine_tune(name: str, make: Callable[[Job, torch.Generator], nn.Sequential]) -> Callable[[Job], Stage]:
     """Return the stage that trains a feed-forward net."""
 
-    def stage(job: Job, rng: torch.Generator, state: State | None) -> Iterator[Step]:
-        config: BackpropConfig = getattr(job.config, name)
+    def stage(job: Job) -> Stage:
+        rng, state = job.progress.rng, job.progress.state
         if state is None:
             job.nets[name] = make(job, rng)
             distributed.broadcast_parameters(job.nets[name])
-        net, inner = job.nets[name], None if state is None else state["inner"]
+        net = job.nets[name]
         assert job.train.labels is not None
-        settings: dict[str, Any] = {"config": config, "rng": rng, "state": inner, "stage": name, "dtype": job.dtype}
+        settings: dict[str, Any] = {"config": getattr(job.config, name), "rng": rng, "state": state, "stage": name, "dtype": job.dtype}
         if job.shards is not None:
-            yield from _keep_best(job, net, backprop.epochs(net, job.shards, **settings), None, state)
-            return
+            return Stage(net, backprop.epochs(net, job.shards, **settings))
         if has_unlabelled(job.train):
             images, labels, settings["weights"] = _known_or_spread(job) if name == "backprop" else (*_tensors(labelled(job.train)), None)
         else:
             images, labels = job.train.images, job.train.labels
-        records = backprop.epochs(net, images, labels, **settings)
-        yield from _keep_best(job, net, records, lambda images: backprop.log_probs(net, images), state)
+        return Stage(net, backprop.epochs(net, images, labels, **settings), lambda images: backprop.log_probs(net, images))
 
     return stage
 
@@ -433,65 +452,29 @@ def _known_or_spread(job: Job) -> tuple[Tensor, Tensor, Tensor]:
     return images, *spreading.spread_labels(greedy.features(job.dbn, images, job.dbn.depth - 1, checked=True), labels)
 
 
-def _semisupervised(job: Job, rng: torch.Generator, state: State | None) -> Iterator[Step]:
+def _semisupervised(job: Job) -> Stage:
     """The net that backpropagation left goes on with known labels and with what it says of all cases."""
-    net, inner = job.nets["backprop"], None if state is None else state["inner"]
-    settings: dict[str, Any] = {"config": job.config.semisupervised, "rng": rng, "state": inner, "stage": "semisupervised"}
+    net, rng, state = job.nets["backprop"], job.progress.rng, job.progress.state
+    settings: dict[str, Any] = {"config": job.config.semisupervised, "rng": rng, "state": state, "stage": "semisupervised"}
     records = semi_supervised.epochs(net, *_tensors(job.train), dtype=job.dtype, **settings)
-    yield from _keep_best(job, net, records, lambda images: backprop.log_probs(net, images), state)
+    return Stage(net, records, lambda images: backprop.log_probs(net, images))
 
 
-def _updown(job: Job, rng: torch.Generator, state: State | None) -> Iterator[Step]:
+def _updown(job: Job) -> Stage:
     """Contrastive wake-sleep."""
-    inner = None if state is None else state["inner"]
     images, labels = job.train.images, job.train.labels if job.dbn.labels else None
-    records = up_down.epochs(job.dbn, images, labels, config=job.config.updown, rng=rng, state=inner, dtype=job.dtype)
-    score = (lambda images: classify.log_probs(job.dbn, images)) if job.dbn.labels else None
+    rng, state = job.progress.rng, job.progress.state
+    records = up_down.epochs(job.dbn, images, labels, config=job.config.updown, rng=rng, state=state, dtype=job.dtype)
+    log_probs = (lambda images: classify.log_probs(job.dbn, images)) if job.dbn.labels else None
     enough = job.validation is not None and len(job.validation) >= PICKING
-    yield from _keep_best(job, job.dbn, records, score, state, pick=enough)
+    return Stage(job.dbn, records, log_probs, enough)
 
 
-def _hybrid(job: Job, rng: torch.Generator, state: State | None) -> Iterator[Step]:
+def _hybrid(job: Job) -> Stage:
     """Contrastive wake-sleep and backpropagation on the same weights."""
-    inner = None if state is None else state["inner"]
-    assert job.train.labels is not None
-    config, dtype = job.config.hybrid, job.dtype
-    records = hybrid.epochs(job.dbn, job.train.images, job.train.labels, config=config, rng=rng, state=inner, dtype=dtype)
-    yield from _keep_best(job, job.dbn, records, lambda images: classify.log_probs(job.dbn, images), state)
-
-
-def _keep_best(
-    job: Job,
-    module: nn.Module,
-    records: Iterator[EpochResult],
-    log_probs: Callable[[Tensor], Tensor] | None,
-    state: State | None,
-    *,
-    pick: bool = True,
-) -> Iterator[Step]:
-    """Yield the epochs of a stage that trains `module`, each with its validation errors, and leave `module` at the best of them.
-
-    Fewer errors win, and among equals the surer net. Without validation cases, or unless they `pick`, the last epoch stays.
-    """
-    best: dict[str, Any] = {} if state is None else {key: state[key] for key in ("best", "score", "pass") if key in state}
-    stage = ""
-    for record in records:
-        stage = record.stage
-        if log_probs is not None and job.validation is not None and job.validation.labels is not None:
-            found = log_probs(job.validation.images)
-            errors, loss = classify.errors_and_loss(found, job.validation.labels)
-            record.metrics["validation_errors"], record.metrics["validation_cross_entropy"] = errors, loss
-            if pick and ("score" not in best or [errors, loss] <= best["score"]):
-                best = {"score": [errors, loss], "pass": record.epoch, "best": _copy(module)}
-        yield record, {"inner": record.state, **best}
-    if "best" in best:
-        with torch.no_grad():
-            module.load_state_dict(best["best"])
-        job.about[f"{stage or job.config.stages[job.position]}_pass"] = best["pass"]
-
-
-def _copy(net: nn.Module) -> dict[str, Tensor]:
-    return {key: value.detach().clone() for key, value in net.state_dict().items()}
+    rng, state = job.progress.rng, job.progress.state
+    records = hybrid.epochs(job.dbn, *_tensors(job.train), config=job.config.hybrid, rng=rng, state=state, dtype=job.dtype)
+    return Stage(job.dbn, records, lambda images: classify.log_probs(job.dbn, images))
 
 
 def _pretrained_net(job: Job, rng: torch.Generator) -> nn.Sequential:
@@ -502,7 +485,7 @@ def _random_net(job: Job, rng: torch.Generator) -> nn.Sequential:
     return backprop.random_classifier((*job.dbn.sizes, len(job.dataset.classes)), rng=rng)
 
 
-STAGES: dict[str, Callable[[Job, torch.Generator, State | None], Iterator[Step]]] = {
+STAGES: dict[str, Callable[[Job], Stage]] = {
     "pretrain": _pretrain,
     "updown": _updown,
     "hybrid": _hybrid,
