@@ -48,6 +48,9 @@ def test_a_run_stopped_after_every_pass_equals_one_that_was_not(tmp_path: Path, 
     assert (folder / "model.safetensors").read_bytes() == (run_folder / "model.safetensors").read_bytes()
     assert without_times(folder) == without_times(run_folder)
     assert json.loads((folder / "evaluation.json").read_text()) == json.loads((run_folder / "evaluation.json").read_text())
+    about, expected = (json.loads((place / "provenance.json").read_text()) for place in (folder, run_folder))
+    assert {"backprop_pass", "random_pass"} <= about.keys()
+    assert [about[name] for name in expected if name.endswith("_pass")] == [expected[name] for name in expected if name.endswith("_pass")]
 
 
 def test_persistent_chains_and_sparsity_resume_too(tmp_path: Path, digits) -> None:

@@ -254,7 +254,8 @@ def _notes(job: Job) -> dict[str, Any]:
     """Return what a checkpoint says besides where the stage stands: how to build the models, and how far stages and metrics go."""
     models: dict[str, nn.Module] = {"dbn": job.dbn} | ({"net": job.nets["backprop"]} if "backprop" in job.nets else {})
     specs = {name: checkpoint.model_spec(model) for name, model in models.items()}
-    return {"position": job.position, "lines": job.lines, "seconds": job.seconds, "models": specs, **_header(job)}
+    picked = {name: epoch for name, epoch in job.about.items() if name.endswith("_pass")}
+    return {"position": job.position, "lines": job.lines, "seconds": job.seconds, "picked": picked, "models": specs, **_header(job)}
 
 
 def _locked(folder: Path) -> files.Lock | None:
@@ -298,6 +299,7 @@ def resume_run(folder: Path, dataset: Dataset, device: torch.device) -> Job:
         checkpoint.fill(job.nets[name], net_tensors, [], path)
     job.position, job.lines = header["position"], header["lines"]
     job.seconds = dict(header["seconds"])
+    job.about |= header.get("picked", {})
     job.progress = _at_the_beginning(job) if found.state is None else found
     return job
 
