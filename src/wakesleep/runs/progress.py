@@ -128,12 +128,12 @@ def run(
 
     Args:
         progress: where the loop stands; changed in place.
-        records: the loop, begun at `progress.state` with `progress.rng`.
+        records: the loop, begun at the state of `progress` with its generator.
         models: all that is saved after each epoch, by name.
         net: which of them is picked.
         score: returns errors and cross-entropy (nats a case) of the net on validation cases; both join the record's metrics.
         pick: whether scores say which epoch is best.
-        note: called with each record before it is saved, e.g. to change `progress.notes`.
+        note: called with each record before it is saved, e.g. to change the notes of `progress`.
     """
     for record in records:
         progress.state = record.state
