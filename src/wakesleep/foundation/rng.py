@@ -29,15 +29,14 @@ def known_device(device: torch.device | str) -> torch.device:
     Raises:
         ConfigError: PyTorch knows no such device, or this machine has none.
     """
+    if not isinstance(device, str | torch.device):
+        raise ConfigError(f"device = {device!r} of type {type(device).__name__}: expected 'cpu', or another device of PyTorch's, by its name")
     try:
-        found = torch.device(device) if isinstance(device, str | torch.device) else None
-    except RuntimeError:
-        found = None
-    if found is None:
-        raise ConfigError(f"device = {device!r}: expected 'cpu', 'cuda' or a torch.device")
-    count = torch.cuda.device_count() if found.type == "cuda" else 1
-    if count <= (found.index or 0):
-        raise ConfigError(f"device = {str(found)!r}: PyTorch can use {count} such devices here; expected 'cpu', or another number")
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise ConfigError(f"device = {str(device)!r} cannot be used here ({reason}); expected 'cpu', or another device of PyTorch's") from error
     return found
 
 
