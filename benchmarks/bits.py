@@ -1,10 +1,12 @@
-"""Does a change leave every bit as it was? Two checkouts run the same workloads, and the SHA-256 of what each computes are compared.
+"""Does a change leave every bit as it was? Two checkouts run the same workloads, and the SHA-256 of
+what each computes are compared.
 
     python -m benchmarks.bits OLD NEW        paths of two checkouts (git worktrees)
 
-Each workload of `workloads.py` runs on one thread: for 50 minibatches on small nets without compiled kernels, or, with `--kernels`, for
-4 minibatches of the paper's net in float32 and bfloat16 with them. Exit status 1 where a hash differs. No hashes are kept: they hold for
-one machine and one release of PyTorch.
+Each workload of `workloads.py` runs on one thread: for 50 minibatches on small nets without
+compiled kernels, or, with `--kernels`, for 4 minibatches of the paper's net in float32 and bfloat16
+with them. Exit status 1 where a hash differs. No hashes are kept: they hold for one machine and one
+release of PyTorch.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ UNITS = 5
 
 
 def hashes() -> dict[str, str]:
-    """Return the SHA-256 of what each workload computes, with the wakesleep that is imported here; or the error it ends with."""
+    """Return the SHA-256 of what each workload computes, with the wakesleep that is imported here;
+    or the error it ends with.
+    """
     import torch
 
     from benchmarks.workloads import PAPER, SMALL, WORKLOADS
@@ -67,9 +71,18 @@ def run(checkout: Path, kernels: bool) -> dict[str, str]:
     paths = os.pathsep.join(
         [str(checkout.resolve() / "src"), str(checkout.resolve())]
     )  # each with its own workloads, for names of settings change
-    call = f"import json, runpy; print(json.dumps(runpy.run_path({str(Path(__file__).resolve())!r})['hashes']()))"
+    call = (
+        "import json, runpy; "
+        f"print(json.dumps(runpy.run_path({str(Path(__file__).resolve())!r})['hashes']()))"
+    )
     backend = "auto" if kernels or not (checkout / "src/wakesleep/compute").is_dir() else "torch"
-    environment = {**os.environ, "PYTHONPATH": paths, "WAKESLEEP_BACKEND": backend, "BITS_KERNELS": str(int(kernels)), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": paths,
+        "WAKESLEEP_BACKEND": backend,
+        "BITS_KERNELS": str(int(kernels)),
+        "OMP_NUM_THREADS": "1",
+    }
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", call],
         env=environment, cwd=checkout, check=True, stdout=subprocess.PIPE, text=True,
@@ -88,7 +101,10 @@ def main() -> int:
     old, new = run(args.old, args.kernels), run(args.new, args.kernels)
     differ = [name for name in new if old.get(name) != new[name]]
     for name in new:
-        print(f"{name:30} {'DIFFERS' if name in differ else 'equal':8} {old.get(name, 'absent')[:40]} {new[name][:40]}")
+        print(
+            f"{name:30} {'DIFFERS' if name in differ else 'equal':8} "
+            f"{old.get(name, 'absent')[:40]} {new[name][:40]}"
+        )
     return bool(differ)
 
 

@@ -1,6 +1,8 @@
-"""What tests and figures of the page share: a server of its own process, a browser, digits drawn with the mouse, the audit.
+"""What tests and figures of the page share: a server of its own process, a browser, digits drawn
+with the mouse, the audit.
 
-Needs Playwright's Python package and a Chromium on this machine (Debian's `chromium` will do); no browser is ever downloaded.
+Needs Playwright's Python package and a Chromium on this machine (Debian's `chromium` will do); no
+browser is ever downloaded.
 """
 
 from __future__ import annotations
@@ -22,14 +24,30 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page, Playwright
 
 ARGUMENTS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update "
     "--disable-sync --hide-scrollbars"
 ).split()
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DIGITS: dict[str, list[list[tuple[float, float]]]] = {
-    "0": [[(0.5, 0.18), (0.32, 0.3), (0.28, 0.55), (0.38, 0.78), (0.55, 0.8), (0.7, 0.62), (0.7, 0.35), (0.58, 0.2), (0.5, 0.18)]],
+    "0": [
+        [
+            (0.5, 0.18),
+            (0.32, 0.3),
+            (0.28, 0.55),
+            (0.38, 0.78),
+            (0.55, 0.8),
+            (0.7, 0.62),
+            (0.7, 0.35),
+            (0.58, 0.2),
+            (0.5, 0.18),
+        ]
+    ],
     "1": [[(0.52, 0.15), (0.5, 0.85)]],
-    "2": [[(0.32, 0.32), (0.42, 0.2), (0.6, 0.2), (0.67, 0.35), (0.55, 0.55), (0.33, 0.8)], [(0.33, 0.8), (0.72, 0.78)]],
+    "2": [
+        [(0.32, 0.32), (0.42, 0.2), (0.6, 0.2), (0.67, 0.35), (0.55, 0.55), (0.33, 0.8)],
+        [(0.33, 0.8), (0.72, 0.78)],
+    ],
     "4": [[(0.35, 0.2), (0.32, 0.5), (0.68, 0.5)], [(0.66, 0.2), (0.62, 0.85)]],
     "7": [[(0.28, 0.22), (0.72, 0.22)], [(0.72, 0.22), (0.58, 0.5), (0.46, 0.85)]],
 }
@@ -37,7 +55,9 @@ DIGITS: dict[str, list[list[tuple[float, float]]]] = {
 
 
 def find_browser() -> str | None:
-    """Return the path of a Chromium: what WAKESLEEP_BROWSER names, or the first that is installed."""
+    """Return the path of a Chromium: what WAKESLEEP_BROWSER names, or the first that is
+    installed.
+    """
     named = os.environ.get("WAKESLEEP_BROWSER")
     return named or next((found for name in NAMES if (found := shutil.which(name))), None)
 
@@ -50,7 +70,10 @@ def launch(playwright: Playwright) -> Browser:
     """
     path = find_browser()
     if path is None:
-        raise ConfigError("no browser was found; install one (apt-get install chromium), or name it in WAKESLEEP_BROWSER")
+        raise ConfigError(
+            "no browser was found; install one (apt-get install chromium), or name it in "
+            "WAKESLEEP_BROWSER"
+        )
     return playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
 
 
@@ -66,7 +89,9 @@ class Server:
     def memory_mb(self) -> float:
         """Return its resident memory now, MB; 0 where the system does not say."""
         with contextlib.suppress(OSError):
-            pages = int(Path(f"/proc/{self.process.pid}/statm").read_text(encoding="utf-8").split()[1])
+            pages = int(
+                Path(f"/proc/{self.process.pid}/statm").read_text(encoding="utf-8").split()[1]
+            )
             return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
         return 0.0
 
@@ -97,7 +122,11 @@ def start(*words: str, port: int = 0) -> Server:
         process.wait()
         process.stdout.close()
         raise ConfigError(f"the server did not start: {line.strip() or 'it said nothing'}")
-    return Server(process, next(word for word in line.split() if word.startswith("http://")), time.perf_counter() - began)
+    return Server(
+        process,
+        next(word for word in line.split() if word.startswith("http://")),
+        time.perf_counter() - began,
+    )
 
 
 @contextlib.contextmanager
@@ -123,7 +152,10 @@ def draw(page: Page, digit: str, pad: str = "#pad canvas", steps: int = 12) -> N
     box = page.locator(pad).bounding_box()
     assert box is not None
     for stroke in DIGITS[digit]:
-        (x, y), *rest = [(box["x"] + across * box["width"], box["y"] + down * box["height"]) for across, down in stroke]
+        (x, y), *rest = [
+            (box["x"] + across * box["width"], box["y"] + down * box["height"])
+            for across, down in stroke
+        ]
         page.mouse.move(x, y)
         page.mouse.down()
         for x, y in rest:
@@ -137,7 +169,8 @@ def audit(page: Page, impacts: Sequence[str] = ("serious", "critical")) -> list[
 
     found: dict[str, Any] = Axe().run(page).response
     return [
-        f"{violation['id']}: {violation['help']} at {', '.join(str(node['target'][0]) for node in violation['nodes'])}"
+        f"{violation['id']}: {violation['help']} at "
+        f"{', '.join(str(node['target'][0]) for node in violation['nodes'])}"
         for violation in found["violations"]
         if violation["impact"] in impacts
     ]

@@ -1,4 +1,5 @@
-"""What it costs: minutes and memory of finished runs, and how the time of an epoch grows with the number of cases.
+"""What it costs: minutes and memory of finished runs, and how the time of an epoch grows with the
+number of cases.
 
     wakesleep train --data mnist --stages pretrain backprop --out runs/recipe
     wakesleep train --out runs/digits
@@ -34,14 +35,18 @@ from wakesleep.runs.settings import preset
 
 @dataclass(frozen=True)
 class CostsMeasureOptions:
-    """Turn finished runs into rows of results/costs.json, and measure how an epoch grows with the cases."""
+    """Turn finished runs into rows of results/costs.json, and measure how an epoch grows with the
+    cases.
+    """
 
     recipe: Path | None = None
     """A finished run of the whole recipe on MNIST: 30 epochs a layer and 30 of backpropagation."""
     digits: Path | None = None
     """A finished run of what `make train` does."""
     updown: bool = True
-    """Measure an epoch of contrastive wake-sleep over 50,000 cases at K = 3, 784-500-500-2000 with 10 labels."""
+    """Measure an epoch of contrastive wake-sleep over 50,000 cases at K = 3, 784-500-500-2000 with
+    10 labels.
+    """
     growth: bool = True
     """Measure an epoch of CD-1 on 10,000 and on 60,000 cases."""
     repeats: int = 5
@@ -51,16 +56,29 @@ class CostsMeasureOptions:
 
 
 def run_rows(folder: Path, table: str, name: str, reported: str) -> list[results.Row]:
-    """Return minutes (from the first to the last word of the run), peak memory, and the errors of backpropagation, of a finished run."""
+    """Return minutes (from the first to the last word of the run), peak memory, and the errors of
+    backpropagation, of a finished run.
+    """
     about = checkpoint.read_json(folder / "provenance.json")
     took = datetime.fromisoformat(about["finished"]) - datetime.fromisoformat(about["started"])
     minutes = round(took.total_seconds() / 60, 2)
     threads = int(about["device"].split()[1]) if about["device"].startswith("cpu") else 0
-    notes: dict[str, Any] = {"seeds": [about["seed"]], "command": about["command"], "run_device": about["device"], "stages": about["minutes"]}
+    notes: dict[str, Any] = {
+        "seeds": [about["seed"]],
+        "command": about["command"],
+        "run_device": about["device"],
+        "stages": about["minutes"],
+    }
     notes |= {"threads": threads, "minutes": minutes}
-    tested = next(row for row in checkpoint.read_json(folder / "evaluation.json")["rows"] if row["method"] == "backprop")
+    tested = next(
+        row
+        for row in checkpoint.read_json(folder / "evaluation.json")["rows"]
+        if row["method"] == "backprop"
+    )
     picked = [
-        line["validation_errors"] for line in checkpoint.read_metrics(folder) if line["stage"] == "backprop" and "validation_errors" in line
+        line["validation_errors"]
+        for line in checkpoint.read_metrics(folder)
+        if line["stage"] == "backprop" and "validation_errors" in line
     ]
     rows = [
         results.row(table, name, "minutes", [minutes], reported=reported, **notes),
@@ -73,11 +91,15 @@ def run_rows(folder: Path, table: str, name: str, reported: str) -> list[results
 
 
 def seconds_a_case(cases: int, repeats: int) -> float:
-    """Return the median seconds a case of an epoch of CD-1, 784-500, batch 100, on random pixels."""
+    """Return the median seconds a case of an epoch of CD-1, 784-500, batch 100, on random
+    pixels.
+    """
     rng = generator(0)
     pixels = torch.randint(0, 256, (cases, 784), generator=rng, dtype=torch.uint8)
     seconds, began = [], 0.0
-    for number, _ in enumerate(cd.epochs(RBM(784, 500, rng=rng), pixels, config=CDConfig(epochs=repeats + 1), rng=rng)):
+    for number, _ in enumerate(
+        cd.epochs(RBM(784, 500, rng=rng), pixels, config=CDConfig(epochs=repeats + 1), rng=rng)
+    ):
         now = time.perf_counter()
         if number:  # the first epoch warms up
             seconds.append(now - began)
@@ -86,13 +108,19 @@ def seconds_a_case(cases: int, repeats: int) -> float:
 
 
 def updown_seconds(cases: int, repeats: int, precision: str) -> list[float]:
-    """Return the seconds of each of `repeats` epochs of contrastive wake-sleep at K = 3, settings as for MNIST, on random pixels."""
+    """Return the seconds of each of `repeats` epochs of contrastive wake-sleep at K = 3, settings
+    as for MNIST, on random pixels.
+    """
     rng, device = generator(0), torch.device("cpu")
     pixels = torch.randint(0, 256, (cases, 784), generator=rng, dtype=torch.uint8)
     labels = torch.arange(cases) % 10
     config = replace(preset("mnist").updown, epochs=repeats + 1, gibbs_steps=(3,))
     dbn, seconds, began = DBN((784, 500, 500, 2000), labels=10, rng=rng), [], 0.0
-    for number, _ in enumerate(up_down.epochs(dbn, pixels, labels, config=config, rng=rng, dtype=pick_precision(precision, device))):
+    for number, _ in enumerate(
+        up_down.epochs(
+            dbn, pixels, labels, config=config, rng=rng, dtype=pick_precision(precision, device)
+        )
+    ):
         now = time.perf_counter()
         if number:  # the first epoch warms up
             seconds.append(now - began)
@@ -110,17 +138,40 @@ def main(argv: list[str]) -> None:
         rows += run_rows(options.digits, "digits", "make-train", "")
     command = shlex.join(["python", "-m", "benchmarks.costs", *argv])
     if options.updown:
-        precision = "bfloat16" if pick_precision("auto", torch.device("cpu")) == torch.bfloat16 else "float32"
+        precision = (
+            "bfloat16"
+            if pick_precision("auto", torch.device("cpu")) == torch.bfloat16
+            else "float32"
+        )
         seconds = updown_seconds(50_000, options.repeats, precision)
         notes: dict[str, Any] = {
             "minutes": round(sum(seconds) / 60, 2),
             "precision": precision,
             "each": [round(second, 2) for second in seconds],
         }
-        rows.append(results.row("speed", "updown-k3-50k-2-cores", "seconds", seconds, seeds=[0], command=command, **notes))
+        rows.append(
+            results.row(
+                "speed",
+                "updown-k3-50k-2-cores",
+                "seconds",
+                seconds,
+                seeds=[0],
+                command=command,
+                **notes,
+            )
+        )
     if options.growth:
         ratio = seconds_a_case(60_000, options.repeats) / seconds_a_case(10_000, options.repeats)
-        rows.append(results.row("cost", "60k-over-10k-cases", "ratio_of_seconds_a_case", [ratio], seeds=[0], command=command))
+        rows.append(
+            results.row(
+                "cost",
+                "60k-over-10k-cases",
+                "ratio_of_seconds_a_case",
+                [ratio],
+                seeds=[0],
+                command=command,
+            )
+        )
     results.save(options.out, rows)
     for found in rows:
         print(found["table"], found["row"], found["metric"], found["value"])

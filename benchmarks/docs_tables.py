@@ -1,4 +1,5 @@
-"""The tables of README and docs, made from the rows under results/, so that text and data cannot differ.
+"""The tables of README and docs, made from the rows under results/, so that text and data cannot
+differ.
 
 `python -m benchmarks.docs_tables README.md docs/*.md` writes each table anew between its two marks.
 """
@@ -23,7 +24,11 @@ def render(name: str, root: Path) -> str:
         DataError: a row the table shows was never measured.
     """
     paths, lines_shown = shown.TABLES[name]
-    files = [json.loads((root / path).read_text(encoding="utf-8")) for path in paths if (root / path).exists()]
+    files = [
+        json.loads((root / path).read_text(encoding="utf-8"))
+        for path in paths
+        if (root / path).exists()
+    ]
     rows = {(found["row"], found["metric"]): found for file in files for found in file}
     timed = name in shown.TIMED
     head = ["what", "figure", "reported", "ours, median", "range", "seeds"] + ["minutes"] * timed
@@ -31,10 +36,26 @@ def render(name: str, root: Path) -> str:
     for words, which, metric, unit in lines_shown:
         found = rows.get((which, metric))
         if found is None:
-            raise DataError(f"{paths[0].parent} has no row {which} / {metric}; measure it first, see benchmarks/")
-        spread = f"{shown_as(found['low'])} to {shown_as(found['high'])}" if found["high"] > found["low"] else ""
-        cells = [words, unit, found["reported"], f"**{shown_as(found['value'])}**", spread, str(len(found["seeds"]))]
-        lines.append(f"| {' | '.join(cells + ['' if found['minutes'] is None else format(found['minutes'], '.3g')] * timed)} |")
+            raise DataError(
+                f"{paths[0].parent} has no row {which} / {metric}; measure it first, "
+                "see benchmarks/"
+            )
+        spread = (
+            (f"{shown_as(found['low'])} to {shown_as(found['high'])}")
+            if found["high"] > found["low"]
+            else ""
+        )
+        cells = [
+            words,
+            unit,
+            found["reported"],
+            f"**{shown_as(found['value'])}**",
+            spread,
+            str(len(found["seeds"])),
+        ]
+        if timed:
+            cells.append("" if found["minutes"] is None else format(found["minutes"], ".3g"))
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,9 +1,11 @@
-"""What dreams are worth: label-clamped dreams of a run, judged by a classifier that never saw the model.
+"""What dreams are worth: label-clamped dreams of a run, judged by a classifier that never saw the
+model.
 
     python -m benchmarks.dreams runs/mnist-figures/seed-1-updown-50k
 
-A hundred dreams a class from random top states, a thousand Gibbs iterations each. Do they carry the label that was clamped, do they differ
-from each other as real digits do, and are they more than copies of training images?
+A hundred dreams a class from random top states, a thousand Gibbs iterations each. Do they carry the
+label that was clamped, do they differ from each other as real digits do, and are they more than
+copies of training images?
 """
 
 from __future__ import annotations
@@ -58,25 +60,46 @@ def main(argv: list[str]) -> None:
     options = tyro.cli(DreamsMeasureOptions, description=__doc__, args=argv)
     model = checkpoint.load_model(options.run)
     if not model.dbn.labels:
-        raise ConfigError(f"{options.run} holds no labels, so none can be clamped; train with a label memory")
+        raise ConfigError(
+            f"{options.run} holds no labels, so none can be clamped; train with a label memory"
+        )
     dataset = load(str(model.header.get("data_path", "digits")))
     assert dataset.train.labels is not None
     assert dataset.test is not None
     options.judge.parent.mkdir(parents=True, exist_ok=True)
-    net = judge.get(options.judge, dataset.train.images, dataset.train.labels, dataset.shape, epochs=options.judge_epochs)
+    net = judge.get(
+        options.judge,
+        dataset.train.images,
+        dataset.train.labels,
+        dataset.shape,
+        epochs=options.judge_epochs,
+    )
     clamped = torch.arange(model.dbn.labels).repeat_interleave(options.count)
     began = time.perf_counter()
-    dreamt = dreams.dream(model.dbn, labels=clamped, steps=options.steps, rng=generator(options.seed)).pixels
+    dreamt = dreams.dream(
+        model.dbn, labels=clamped, steps=options.steps, rng=generator(options.seed)
+    ).pixels
     minutes = round((time.perf_counter() - began) / 60, 2)
     found = judge.judge_dreams(net, dreamt, clamped, dataset.train.images, dataset.test)
     print(found)
     if options.out is None:
         return
     command = shlex.join(["python", "-m", "benchmarks.dreams", *argv])
-    metrics = {options.agreement: found["agreement_percent"], "spread_over_real_digits": found["spread_over_real_digits"]}
+    metrics = {
+        options.agreement: found["agreement_percent"],
+        "spread_over_real_digits": found["spread_over_real_digits"],
+    }
     rows = [
         results.row(
-            options.table, options.row, metric, [value], seeds=[options.seed], command=command, minutes=minutes, steps=options.steps, **found
+            options.table,
+            options.row,
+            metric,
+            [value],
+            seeds=[options.seed],
+            command=command,
+            minutes=minutes,
+            steps=options.steps,
+            **found,
         )
         for metric, value in metrics.items()
         if options.table == "dreams" or metric == options.agreement

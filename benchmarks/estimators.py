@@ -1,9 +1,12 @@
-"""The estimators beside those that scikit-learn ships: speed of fit, digits, few labels, tables of numbers.
+"""The estimators beside those that scikit-learn ships: speed of fit, digits, few labels, tables of
+numbers.
 
     python -m benchmarks.estimators --parts speed overhead digits few tables
-    python -m benchmarks.estimators --parts few-mnist                          # needs MNIST; about an hour
+    python -m benchmarks.estimators --parts few-mnist                          # needs MNIST; about
+    an hour
 
-Run nothing else beside `speed` and `overhead`. Both sides of a comparison take turns in one process, pinned to the same threads.
+Run nothing else beside `speed` and `overhead`. Both sides of a comparison take turns in one
+process, pinned to the same threads.
 """
 
 from __future__ import annotations
@@ -60,7 +63,9 @@ class EstimatorsMeasureOptions:
     epochs: int = 2
     """Epochs of the speed comparison; scores are compared after them."""
     repeats: int = 3
-    """Turns each side takes; the fastest counts, for other work on the machine can only slow a turn down."""
+    """Turns each side takes; the fastest counts, for other work on the machine can only slow a turn
+    down.
+    """
     splits: int = 10
     """Random splits of digits and tables, a quarter held out; the median counts."""
     threads: int = 1
@@ -72,7 +77,9 @@ class EstimatorsMeasureOptions:
 
 
 def pixels(count: int) -> np.ndarray:
-    """Return MNIST's training pixels in [0, 1] where they are at hand, else random bits of the same share, (count, 784) float32."""
+    """Return MNIST's training pixels in [0, 1] where they are at hand, else random bits of the same
+    share, (count, 784) float32.
+    """
     try:
         images = load("mnist", download=False).train.images[:count].numpy()
         return (images / 255).astype(np.float32)
@@ -81,7 +88,9 @@ def pixels(count: int) -> np.ndarray:
 
 
 def pseudo_likelihood(estimator: Any, X: np.ndarray) -> float:
-    """Return the exact mean pseudo-log-likelihood of binary cases under either library's RBM, nats a case."""
+    """Return the exact mean pseudo-log-likelihood of binary cases under either library's RBM, nats
+    a case.
+    """
     rbm = RBM(X.shape[1], len(estimator.components_), rng=generator(0))
     rbm.weight.copy_(torch.from_numpy(np.ascontiguousarray(estimator.components_.T)))
     rbm.visible_bias.copy_(torch.from_numpy(estimator.intercept_visible_))
@@ -97,10 +106,17 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def speed(options: EstimatorsMeasureOptions) -> Found:
-    """Yield how many times faster `fit` is than scikit-learn's, same work, and how much better the score is, nats a case."""
+    """Yield how many times faster `fit` is than scikit-learn's, same work, and how much better the
+    score is, nats a case.
+    """
     X, hidden = pixels(options.cases), 20 if options.quick else 500
     for batch in (100, 10):
-        settings: dict[str, Any] = {"n_components": hidden, "batch_size": batch, "n_iter": options.epochs, "random_state": 0}
+        settings: dict[str, Any] = {
+            "n_components": hidden,
+            "batch_size": batch,
+            "n_iter": options.epochs,
+            "random_state": 0,
+        }
         contestants = {
             "scikit-learn": neural_network.BernoulliRBM(**settings),
             "": BernoulliRBM(**settings),
@@ -115,7 +131,12 @@ def speed(options: EstimatorsMeasureOptions) -> Found:
         for name, ours in took.items():
             notes = {"seconds_ours": round(ours, 3), "seconds_scikit_learn": round(theirs, 3)}
             yield f"fit-batch-{batch}{name}", "speedup", [theirs / ours], notes
-            yield f"fit-batch-{batch}{name}", "pseudo_likelihood_gain_nats", [pseudo_likelihood(contestants[name], test) - base], notes
+            yield (
+                f"fit-batch-{batch}{name}",
+                "pseudo_likelihood_gain_nats",
+                [pseudo_likelihood(contestants[name], test) - base],
+                notes,
+            )
 
 
 def overhead(options: EstimatorsMeasureOptions) -> Found:
@@ -133,29 +154,57 @@ def overhead(options: EstimatorsMeasureOptions) -> Found:
     facade, loop = float("inf"), float("inf")
     for _ in range(options.repeats + 1):
         facade, loop = min(facade, seconds(lambda: estimator.fit(X))), min(loop, seconds(core))
-    yield "facade-overhead", "percent", [100 * (facade / loop - 1)], {"seconds_fit": round(facade, 3), "seconds_core": round(loop, 3)}
+    yield (
+        "facade-overhead",
+        "percent",
+        [100 * (facade / loop - 1)],
+        {"seconds_fit": round(facade, 3), "seconds_core": round(loop, 3)},
+    )
 
 
 def nets(options: EstimatorsMeasureOptions) -> dict[str, Any]:
     """Return settings that make nets small where only the run is to be checked."""
-    return {"hidden_layer_sizes": (10, 10), "n_iter": 1, "fine_tune_n_iter": 1} if options.quick else {}
+    return (
+        {"hidden_layer_sizes": (10, 10), "n_iter": 1, "fine_tune_n_iter": 1}
+        if options.quick
+        else {}
+    )
 
 
 def digits(options: EstimatorsMeasureOptions) -> Found:
     """Yield the accuracy on held-out digits, percent, of four classifiers at their defaults."""
     X, y = datasets.load_digits(return_X_y=True)
-    baselines = {"svc-rbf": SVC(), "mlp": MLPClassifier(random_state=0), "logistic-regression": LogisticRegression()}
-    yield from compare("digits", X / 16, y, {"dbn": DBNClassifier(**nets(options), random_state=0), **baselines}, options)
+    baselines = {
+        "svc-rbf": SVC(),
+        "mlp": MLPClassifier(random_state=0),
+        "logistic-regression": LogisticRegression(),
+    }
+    yield from compare(
+        "digits",
+        X / 16,
+        y,
+        {"dbn": DBNClassifier(**nets(options), random_state=0), **baselines},
+        options,
+    )
 
 
 def compare(
-    name: str, X: np.ndarray, y: np.ndarray, contestants: dict[str, Any], options: EstimatorsMeasureOptions, metric: str = "accuracy_percent"
+    name: str,
+    X: np.ndarray,
+    y: np.ndarray,
+    contestants: dict[str, Any],
+    options: EstimatorsMeasureOptions,
+    metric: str = "accuracy_percent",
 ) -> Found:
-    """Yield each contestant's score on the held-out quarters, 100 times what `score` says (accuracy or R^2)."""
+    """Yield each contestant's score on the held-out quarters, 100 times what `score` says (accuracy
+    or R^2).
+    """
     scores: Scores = {which: [] for which in contestants}
     for split in range(options.splits):
         stratify = y if metric == "accuracy_percent" else None
-        X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.25, random_state=split, stratify=stratify)
+        X_train, X_test, y_train, y_test = train_test_split(
+            X, y, test_size=0.25, random_state=split, stratify=stratify
+        )
         for which, estimator in contestants.items():
             scores[which].append(100 * clone(estimator).fit(X_train, y_train).score(X_test, y_test))
     for which, values in scores.items():
@@ -163,9 +212,18 @@ def compare(
 
 
 def few_labels(
-    name: str, X: np.ndarray, y: np.ndarray, X_test: np.ndarray, y_test: np.ndarray, net: DBNClassifier, spreading: Any, seed: int
+    name: str,
+    X: np.ndarray,
+    y: np.ndarray,
+    X_test: np.ndarray,
+    y_test: np.ndarray,
+    net: DBNClassifier,
+    spreading: Any,
+    seed: int,
 ) -> Iterator[tuple[str, float]]:
-    """Yield accuracies, percent, with the labels of a tenth of the cases: of the net with and without the other cases, and of its baselines."""
+    """Yield accuracies, percent, with the labels of a tenth of the cases: of the net with and
+    without the other cases, and of its baselines.
+    """
     labelled, _ = train_test_split(np.arange(len(y)), train_size=0.1, random_state=seed, stratify=y)
     few = np.full(len(y), -1)
     few[labelled] = y[labelled]
@@ -188,7 +246,9 @@ def few(options: EstimatorsMeasureOptions) -> Found:
     net, spreading = DBNClassifier(**nets(options)), LabelSpreading(kernel="knn")
     for seed in range(options.splits):
         parts = train_test_split(X / 16, y, test_size=0.25, random_state=seed, stratify=y)
-        for which, value in few_labels("digits", parts[0], parts[2], parts[1], parts[3], net, spreading, seed):
+        for which, value in few_labels(
+            "digits", parts[0], parts[2], parts[1], parts[3], net, spreading, seed
+        ):
             scores.setdefault(which, []).append(value)
     yield from ((which, "accuracy_percent", values, {}) for which, values in scores.items())
 
@@ -197,9 +257,20 @@ def few_mnist(options: EstimatorsMeasureOptions) -> Found:
     """Yield the same on MNIST, one seed, 6,000 labels of 60,000."""
     data = load("mnist", download=False)
     assert data.test is not None
-    parts = [np.asarray(tensor) for part in (data.train, data.test) for tensor in (part.images, part.labels)]
+    parts = [
+        np.asarray(tensor)
+        for part in (data.train, data.test)
+        for tensor in (part.images, part.labels)
+    ]
     X, X_test = (np.divide(images, 255, dtype=np.float32) for images in parts[::2])
-    net = DBNClassifier((500, 500), n_iter=15, batch_size=100, fine_tune_n_iter=40, fine_tune_learning_rate=0.2, verbose=1)
+    net = DBNClassifier(
+        (500, 500),
+        n_iter=15,
+        batch_size=100,
+        fine_tune_n_iter=40,
+        fine_tune_learning_rate=0.2,
+        verbose=1,
+    )
     if options.quick:
         net, X, X_test, parts = (
             net.set_params(**nets(options)),
@@ -214,7 +285,9 @@ def few_mnist(options: EstimatorsMeasureOptions) -> Found:
 
 
 def tables(options: EstimatorsMeasureOptions) -> Found:
-    """Yield accuracy and 100 R^2 on tables of real numbers that scikit-learn ships, the net at its defaults among plain baselines."""
+    """Yield accuracy and 100 R^2 on tables of real numbers that scikit-learn ships, the net at its
+    defaults among plain baselines.
+    """
     small = nets(options)
     net = DBNClassifier(**small, random_state=0)
     classifiers = {
@@ -248,8 +321,12 @@ PARTS: dict[str, Callable[[EstimatorsMeasureOptions], Found]] = {
 }
 
 
-def measure(table: str, parts: Sequence[Callable[[], Found]], *, out: Path, command: str, threads: int) -> Iterator[list[results.Row]]:
-    """Yield the rows of each part as it is measured, on that many threads, saved to `out` and printed."""
+def measure(
+    table: str, parts: Sequence[Callable[[], Found]], *, out: Path, command: str, threads: int
+) -> Iterator[list[results.Row]]:
+    """Yield the rows of each part as it is measured, on that many threads, saved to `out` and
+    printed.
+    """
     torch.set_num_threads(threads)
     with warnings.catch_warnings(), threadpool_limits(threads):
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -258,12 +335,25 @@ def measure(table: str, parts: Sequence[Callable[[], Found]], *, out: Path, comm
             found = list(part())
             minutes = round((time.perf_counter() - began) / 60, 2)
             rows = [
-                results.row(table, name, metric, values, seeds=list(range(len(values))), command=command, minutes=minutes, **notes)
+                results.row(
+                    table,
+                    name,
+                    metric,
+                    values,
+                    seeds=list(range(len(values))),
+                    command=command,
+                    minutes=minutes,
+                    **notes,
+                )
                 for name, metric, values, notes in found
             ]
             results.save(out, rows)
             for row in rows:
-                print(f"{row['row']:45} {row['metric']:28} {row['value']:10.3f}   {row['low']:.3f} to {row['high']:.3f}", flush=True)
+                print(
+                    f"{row['row']:45} {row['metric']:28} {row['value']:10.3f}   {row['low']:.3f} "
+                    f"to {row['high']:.3f}",
+                    flush=True,
+                )
             yield rows
 
 
@@ -275,7 +365,10 @@ def main(argv: list[str]) -> None:
     measured = measure("sklearn", parts, out=options.out, command=command, threads=options.threads)
     for part, rows in zip(options.parts, measured, strict=True):
         if options.splits > 1:
-            print(f"{part}: {rows[0]['minutes']} minutes, median over {statistics.median(len(row['seeds']) for row in rows):g} seeds")
+            print(
+                f"{part}: {rows[0]['minutes']} minutes, median over "
+                f"{statistics.median(len(row['seeds']) for row in rows):g} seeds"
+            )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
     python -m benchmarks.fuzz --seconds 600
 
-Half of it is noise on the bare connection; half is nearly right: known paths with bodies of noise, JSON whose parts were swapped for
-something else, sockets that shake hands properly and then talk nonsense or hang up in the middle of a dream.
+Half of it is noise on the bare connection; half is nearly right: known paths with bodies of noise,
+JSON whose parts were swapped for something else, sockets that shake hands properly and then talk
+nonsense or hang up in the middle of a dream.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ from benchmarks import browser as browsing
 from benchmarks.browser import Server
 from wakesleep.paper import results
 
-PATHS = "/ /index.html /style.css /api.html /openapi.json /watch /api/model /api/examples /api/run /api/fields/1 /api/units/1/0".split()
+PATHS = (
+    "/ /index.html /style.css /api.html /openapi.json /watch /api/model /api/examples /api/run "
+    "/api/fields/1 /api/units/1/0"
+).split()
 ASKED: dict[str, dict[str, Any]] = {
     "recognize": {"pixels": [0] * 784},
     "dream": {"held": 3, "steps": 2, "count": 1},
@@ -89,27 +93,57 @@ def noise(rng: random.Random, most: int = 3000) -> bytes:
 
 def twisted(rng: random.Random, content: dict[str, Any]) -> Any:
     """Return JSON whose parts were dropped, or swapped for something strange."""
-    found = {name: rng.choice(STRANGE) if rng.random() < 0.4 else value for name, value in content.items() if rng.random() < 0.9}
-    return rng.choice([found, found, found, [found], rng.choice(STRANGE), {**found, "more": rng.choice(STRANGE)}])
+    found = {
+        name: rng.choice(STRANGE) if rng.random() < 0.4 else value
+        for name, value in content.items()
+        if rng.random() < 0.9
+    }
+    return rng.choice(
+        [found, found, found, [found], rng.choice(STRANGE), {**found, "more": rng.choice(STRANGE)}]
+    )
 
 
 def raw(rng: random.Random, host: str, port: int) -> str:
     """Send one request over a bare connection, more or less wrong; return the kind of answer."""
     with socket.create_connection((host, port), timeout=5) as connection:
         connection.settimeout(2)
-        path = rng.choice([*PATHS, *(f"/api/{name}" for name in ASKED), "/" + noise(rng, 200).decode("latin-1").replace(" ", "")])
+        path = rng.choice(
+            [
+                *PATHS,
+                *(f"/api/{name}" for name in ASKED),
+                "/" + noise(rng, 200).decode("latin-1").replace(" ", ""),
+            ]
+        )
         kind = rng.randrange(4)
         if kind == 0:
             content = noise(rng)
         else:
-            body = noise(rng) if kind == 1 else json.dumps(twisted(rng, rng.choice(list(ASKED.values())))).encode()
-            length = len(body) if rng.random() < 0.8 else rng.choice(["-1", "x", 10**12, len(body) // 2])
+            body = (
+                noise(rng)
+                if kind == 1
+                else json.dumps(twisted(rng, rng.choice(list(ASKED.values())))).encode()
+            )
+            length = (
+                len(body) if rng.random() < 0.8 else rng.choice(["-1", "x", 10**12, len(body) // 2])
+            )
             method = rng.choice(["GET", "POST", "POST", "POST", "PUT", "HEAD", "OPTIONS", "XYZ"])
-            head = [f"{method} {path} HTTP/1.1", f"Host: localhost:{port}", "Content-Type: application/json", f"Content-Length: {length}"]
+            head = [
+                f"{method} {path} HTTP/1.1",
+                f"Host: localhost:{port}",
+                "Content-Type: application/json",
+                f"Content-Length: {length}",
+            ]
             if rng.random() < 0.3:
-                head.append(f"{noise(rng, 30).decode('latin-1')}: {noise(rng, 300).decode('latin-1')}")
+                head.append(
+                    f"{noise(rng, 30).decode('latin-1')}: {noise(rng, 300).decode('latin-1')}"
+                )
             if rng.random() < 0.2:
-                head += ["Upgrade: websocket", "Connection: Upgrade", f"Origin: http://localhost:{port}", "Sec-WebSocket-Version: 13"]
+                head += [
+                    "Upgrade: websocket",
+                    "Connection: Upgrade",
+                    f"Origin: http://localhost:{port}",
+                    "Sec-WebSocket-Version: 13",
+                ]
             content = "\r\n".join([*head, "", ""]).encode("latin-1", "replace") + body
         connection.sendall(content)
         if rng.random() < 0.3:
@@ -139,7 +173,13 @@ def question(rng: random.Random, url: str) -> str:
 def talk(rng: random.Random, url: str) -> str:
     """Open a socket properly and talk nonsense, then hang up, politely or not."""
     own = url.rstrip("/")
-    with connect(own.replace("http", "ws") + "/watch", origin=Origin(own), open_timeout=10, close_timeout=1, max_size=None) as talking:
+    with connect(
+        own.replace("http", "ws") + "/watch",
+        origin=Origin(own),
+        open_timeout=10,
+        close_timeout=1,
+        max_size=None,
+    ) as talking:
         for _ in range(rng.randrange(1, 25)):
             kind = rng.randrange(4)
             if kind == 0:
@@ -164,7 +204,13 @@ def throw(server: Server, seconds: float, seed: int) -> Counter[str]:
     while time.perf_counter() < ends:
         try:
             kind = rng.randrange(3)
-            counts[raw(rng, host, port) if kind == 0 else question(rng, server.url) if kind == 1 else talk(rng, server.url)] += 1
+            counts[
+                raw(rng, host, port)
+                if kind == 0
+                else question(rng, server.url)
+                if kind == 1
+                else talk(rng, server.url)
+            ] += 1
         except (OSError, WebSocketException, EOFError) as error:
             counts[type(error).__name__] += 1
     return counts
@@ -174,7 +220,9 @@ def serves(server: Server) -> bool:
     """Return whether the server runs, answers a question, and streams a dream."""
     own = server.url.rstrip("/")
     body = json.dumps({"held": 3, "steps": 20}).encode()
-    request = urllib.request.Request(f"{server.url}api/dream", body, {"content-type": "application/json"})
+    request = urllib.request.Request(
+        f"{server.url}api/dream", body, {"content-type": "application/json"}
+    )
     with urllib.request.urlopen(request, timeout=20) as reply:
         dreamt = json.loads(reply.read())
     with connect(own.replace("http", "ws") + "/watch", origin=Origin(own)) as talking:
@@ -186,10 +234,12 @@ def serves(server: Server) -> bool:
 def main(argv: list[str]) -> None:
     """Throw, look whether it still serves, and save what was found."""
     options = tyro.cli(FuzzMeasureOptions, description=__doc__, args=argv)
-    logging.getLogger("websockets.client").setLevel(logging.CRITICAL)  # hanging up on purpose is no news
+    # hanging up on purpose is no news
+    logging.getLogger("websockets.client").setLevel(logging.CRITICAL)
     with browsing.serving() as server:
         assert serves(server)
-        with urllib.request.urlopen(f"{server.url}api/examples", timeout=60) as reply:  # what is loaded once and stays, is loaded
+        # what is loaded once and stays, is loaded
+        with urllib.request.urlopen(f"{server.url}api/examples", timeout=60) as reply:
             reply.read()
         throw(server, min(10.0, options.seconds / 4), options.seed + 1)
         before = server.memory_mb()
@@ -200,7 +250,9 @@ def main(argv: list[str]) -> None:
         command = shlex.join(["python", "-m", "benchmarks.fuzz", *argv])
         notes: dict[str, Any] = {"minutes": round(options.seconds / 60, 2), "answers": dict(counts)}
         rows = [
-            results.row("app", "fuzz", metric, [value], seeds=[options.seed], command=command, **notes)
+            results.row(
+                "app", "fuzz", metric, [value], seeds=[options.seed], command=command, **notes
+            )
             for metric, value in (
                 ("still_serving", float(served)),
                 ("memory_growth_mb", growth),

@@ -2,9 +2,10 @@
 
     python -m benchmarks.gpu --out results/speed.json
 
-cases per second of CD-1 with minibatches captured and plain, the whole recipe of 2006 in minutes with its test error, and rbms and
-learnergy on the same GPU (`--peers`, the Python that holds them). It needs PyTorch, NumPy, Pillow and the files of MNIST, nothing of what
-the command line and the page need. Run nothing else on that GPU.
+cases per second of CD-1 with minibatches captured and plain, the whole recipe of 2006 in minutes
+with its test error, and rbms and learnergy on the same GPU (`--peers`, the Python that holds them).
+It needs PyTorch, NumPy, Pillow and the files of MNIST, nothing of what the command line and the
+page need. Run nothing else on that GPU.
 """
 
 from __future__ import annotations
@@ -61,20 +62,28 @@ class GpuPlan:
     greedy: int = 50
     """Epochs a layer of the recipe."""
     updown: int = 300
-    """Epochs of contrastive wake-sleep on the cases that are not held out, K = 3, 6, 10 for a third of them each."""
+    """Epochs of contrastive wake-sleep on the cases that are not held out, K = 3, 6, 10 for a third
+    of them each.
+    """
     more: int = 59
     """Further epochs on all cases."""
     held_out: int = 10_000
     """The last training cases, which the recipe's first two stages do not see."""
 
 
-SMOKE = GpuPlan(rounds=2, turns=2, hidden=16, sizes=(64, 16, 16, 32), greedy=1, updown=2, more=1, held_out=100)
-"""The same in seconds, on random pixels: it shows that everything works, and its figures mean nothing."""
+SMOKE = GpuPlan(
+    rounds=2, turns=2, hidden=16, sizes=(64, 16, 16, 32), greedy=1, updown=2, more=1, held_out=100
+)
+"""The same in seconds, on random pixels: it shows that everything works, and its figures mean
+nothing.
+"""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What all parts share: the plan, the cases, where and in which precision to learn, seeds, and where rows go."""
+    """What all parts share: the plan, the cases, where and in which precision to learn, seeds, and
+    where rows go.
+    """
 
     plan: GpuPlan
     train: Split
@@ -88,11 +97,17 @@ class Work:
 
     def save(self, name: str, metric: str, values: Sequence[float], **notes: Any) -> None:
         """Keep a figure of the table "speed"."""
-        self.keep(results.row("speed", name, metric, values, **{"seeds": self.seeds[:1], **self.notes, **notes}))
+        self.keep(
+            results.row(
+                "speed", name, metric, values, **{"seeds": self.seeds[:1], **self.notes, **notes}
+            )
+        )
 
 
 def seconds(records: Iterator[EpochResult]) -> list[float]:
-    """Return the seconds of each epoch but the first, which warms up; a record holds numbers, so what it tells of is done."""
+    """Return the seconds of each epoch but the first, which warms up; a record holds numbers, so
+    what it tells of is done.
+    """
     found, began = [], 0.0
     for number, _ in enumerate(records):
         now = time.perf_counter()
@@ -103,8 +118,13 @@ def seconds(records: Iterator[EpochResult]) -> list[float]:
 
 
 def cd1(work: Work) -> None:
-    """Cases per second of CD-1, batch 100, captured and plain, in float32 (TF32 products) and bfloat16; the fastest captured one counts."""
-    config, cases = CDConfig(epochs=work.plan.rounds + 1, initial_momentum_epochs=0), work.train.images
+    """Cases per second of CD-1, batch 100, captured and plain, in float32 (TF32 products) and
+    bfloat16; the fastest captured one counts.
+    """
+    config, cases = (
+        CDConfig(epochs=work.plan.rounds + 1, initial_momentum_epochs=0),
+        work.train.images,
+    )
     rates: dict[tuple[str, str], list[float]] = {}
     for dtype in ("float32", "bfloat16"):
         for way in ("plain", "captured"):
@@ -113,32 +133,74 @@ def cd1(work: Work) -> None:
             enough = cuda_graphs.MIN_MINIBATCHES
             cuda_graphs.MIN_MINIBATCHES = enough if way == "captured" else sys.maxsize
             try:
-                took = seconds(cd.epochs(rbm, cases, config=config, rng=rng, classes=work.train.labels, dtype=getattr(torch, dtype)))
+                took = seconds(
+                    cd.epochs(
+                        rbm,
+                        cases,
+                        config=config,
+                        rng=rng,
+                        classes=work.train.labels,
+                        dtype=getattr(torch, dtype),
+                    )
+                )
             finally:
                 cuda_graphs.MIN_MINIBATCHES = enough
             rates[dtype, way] = [len(cases) / each for each in took]
-            work.save(f"gpu-cd1-{dtype}-{way}", "cases_per_second", rates[dtype, way], precision=dtype)
-    best = max(("float32", "bfloat16"), key=lambda dtype: statistics.median(rates[dtype, "captured"]))
+            work.save(
+                f"gpu-cd1-{dtype}-{way}", "cases_per_second", rates[dtype, way], precision=dtype
+            )
+    best = max(
+        ("float32", "bfloat16"), key=lambda dtype: statistics.median(rates[dtype, "captured"])
+    )
     work.save("gpu-cd1", "cases_per_second", rates[best, "captured"], precision=best)
 
 
 def recipe(work: Work) -> None:
-    """The recipe of Hinton, Osindero & Teh (2006): greedy pretraining, contrastive wake-sleep, and some more of it on all cases.
+    """The recipe of Hinton, Osindero & Teh (2006): greedy pretraining, contrastive wake-sleep, and
+    some more of it on all cases.
 
-    Settings are those of `wakesleep/paper/mnist.py`. Minutes are those of learning, from cases on the GPU to weights on the
-    GPU; test errors are counted between the stages and choose nothing.
+    Settings are those of `wakesleep/paper/mnist.py`. Minutes are those of learning, from cases on
+    the GPU to weights on the GPU; test errors are counted between the stages and choose nothing.
     """
     plan, seed = work.plan, work.seeds[0]
     dbn = DBN(plan.sizes, labels=10, rng=stream(seed, "init", work.device))
     most, _ = hold_out(work.train, plan.held_out)
     before = preset("mnist").greedy
-    layers = GreedyConfig(replace(before.layer, epochs=plan.greedy), replace(before.memory, epochs=plan.greedy))
-    long = UpDownConfig(epochs=plan.updown, gibbs_steps=(3, 6, 10), learning_rate=0.015, persistent=0.0, weight_decay=0.0)
-    more = replace(long, epochs=plan.more, gibbs_steps=(10,), learning_rate=long.learning_rate_at(plan.updown * 3 // 4))
+    layers = GreedyConfig(
+        replace(before.layer, epochs=plan.greedy), replace(before.memory, epochs=plan.greedy)
+    )
+    long = UpDownConfig(
+        epochs=plan.updown,
+        gibbs_steps=(3, 6, 10),
+        learning_rate=0.015,
+        persistent=0.0,
+        weight_decay=0.0,
+    )
+    more = replace(
+        long,
+        epochs=plan.more,
+        gibbs_steps=(10,),
+        learning_rate=long.learning_rate_at(plan.updown * 3 // 4),
+    )
     stages: list[tuple[str, Callable[[torch.Generator], Iterator[EpochResult]]]] = [
-        ("greedy", lambda rng: greedy.epochs(dbn, most.images, most.labels, config=layers, rng=rng, dtype=work.dtype)),
-        ("updown-50k", lambda rng: up_down.epochs(dbn, most.images, most.labels, config=long, rng=rng, dtype=work.dtype)),
-        ("updown", lambda rng: up_down.epochs(dbn, work.train.images, work.train.labels, config=more, rng=rng, dtype=work.dtype)),
+        (
+            "greedy",
+            lambda rng: greedy.epochs(
+                dbn, most.images, most.labels, config=layers, rng=rng, dtype=work.dtype
+            ),
+        ),
+        (
+            "updown-50k",
+            lambda rng: up_down.epochs(
+                dbn, most.images, most.labels, config=long, rng=rng, dtype=work.dtype
+            ),
+        ),
+        (
+            "updown",
+            lambda rng: up_down.epochs(
+                dbn, work.train.images, work.train.labels, config=more, rng=rng, dtype=work.dtype
+            ),
+        ),
     ]
     minutes: dict[str, float] = {}
     assert work.test.labels is not None
@@ -147,53 +209,129 @@ def recipe(work: Work) -> None:
         for _ in learn(stream(seed, name, work.device)):
             pass
         minutes[name] = (time.perf_counter() - began) / 60
-        wrong, _ = classify.errors_and_loss(classify.log_probs(dbn, work.test.images), work.test.labels)
-        notes = {"precision": str(work.dtype).removeprefix("torch."), "stages": {key: round(value, 3) for key, value in minutes.items()}}
-        told = {"reported": "a week (2006)" if name == "updown" else "", "minutes": round(sum(minutes.values()), 2), **notes}
+        wrong, _ = classify.errors_and_loss(
+            classify.log_probs(dbn, work.test.images), work.test.labels
+        )
+        notes = {
+            "precision": str(work.dtype).removeprefix("torch."),
+            "stages": {key: round(value, 3) for key, value in minutes.items()},
+        }
+        told = {
+            "reported": "a week (2006)" if name == "updown" else "",
+            "minutes": round(sum(minutes.values()), 2),
+            **notes,
+        }
         work.save(f"gpu-recipe-{name}", "minutes", [sum(minutes.values())], **told)
-        work.save(f"gpu-recipe-{name}", "test_error_percent", [100 * wrong / len(work.test)], **{**told, "reported": REPORTED[name]})
+        work.save(
+            f"gpu-recipe-{name}",
+            "test_error_percent",
+            [100 * wrong / len(work.test)],
+            **{**told, "reported": REPORTED[name]},
+        )
 
 
 def peers(work: Work) -> None:
-    """Cases per second of ours over those of each baseline on the same GPU, CD-1, batch 100, in rounds; the fastest baseline counts."""
-    baselines = [] if work.peers is None else [Contestant(name, "float32", str(work.peers)) for name in ("rbms", "learnergy")]
+    """Cases per second of ours over those of each baseline on the same GPU, CD-1, batch 100, in
+    rounds; the fastest baseline counts.
+    """
+    baselines = (
+        []
+        if work.peers is None
+        else [Contestant(name, "float32", str(work.peers)) for name in ("rbms", "learnergy")]
+    )
     if not baselines:
-        print("rbms and learnergy: skipped: no --peers, the Python of an environment that holds them", flush=True)
+        print(
+            "rbms and learnergy: skipped: no --peers, the Python of an environment that holds them",
+            flush=True,
+        )
         return
     ours = [Contestant("wakesleep", dtype, sys.executable) for dtype in ("float32", "bfloat16")]
     cases = work.train.images[: work.plan.contested]
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "pixels.npy"
         np.save(data, cases.cpu().numpy())
-        request = {"work": "cd1", "batch": 100, "cases": len(cases), "visible": cases.shape[1], "hidden": work.plan.hidden}
-        request |= {"threads": torch.get_num_threads(), "data": str(data), "device": str(work.device)}
-        cells, about = bench_measure.take_turns([*ours, *baselines], [request], work.plan.turns, lambda asked: None)
+        request = {
+            "work": "cd1",
+            "batch": 100,
+            "cases": len(cases),
+            "visible": cases.shape[1],
+            "hidden": work.plan.hidden,
+        }
+        request |= {
+            "threads": torch.get_num_threads(),
+            "data": str(data),
+            "device": str(work.device),
+        }
+        cells, about = bench_measure.take_turns(
+            [*ours, *baselines], [request], work.plan.turns, lambda asked: None
+        )
     for name, said in about.items():
         print(f"{name}: {said}", flush=True)
     by_time = sorted(cells, key=lambda cell: statistics.median(cell.seconds))
     best = next(cell for cell in by_time if cell.who.name == "wakesleep")
-    found = {cell.who.name: bench_measure.ratios(cell, best) for cell in by_time if cell.who in baselines}
+    found = {
+        cell.who.name: bench_measure.ratios(cell, best) for cell in by_time if cell.who in baselines
+    }
     for name, ratios in found.items():
-        work.save(f"gpu-against-{name}", "speedup", ratios, precision=best.who.dtype, versions=about)
+        work.save(
+            f"gpu-against-{name}", "speedup", ratios, precision=best.who.dtype, versions=about
+        )
     if found:
         name = min(found, key=lambda baseline: statistics.median(found[baseline]))
-        work.save("gpu-against-peers", "speedup", found[name], precision=best.who.dtype, versions=about, compared=name)
+        work.save(
+            "gpu-against-peers",
+            "speedup",
+            found[name],
+            precision=best.who.dtype,
+            versions=about,
+            compared=name,
+        )
 
 
 DO: dict[str, Callable[[Work], None]] = {"cd1": cd1, "recipe": recipe, "peers": peers}
 
 
 def options(argv: list[str]) -> argparse.Namespace:
-    """Return what was asked for; argparse, so that a machine with a GPU and little else can run this."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, help="where the rows go; results/speed.json, and with --smoke nowhere")
-    parser.add_argument("--parts", nargs="+", choices=list(DO), default=list(DO), help="what to measure, in this order")
+    """Return what was asked for; argparse, so that a machine with a GPU and little else can run
+    this.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument(
+        "--out", type=Path, help="where the rows go; results/speed.json, and with --smoke nowhere"
+    )
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=list(DO),
+        default=list(DO),
+        help="what to measure, in this order",
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[1], help="the first is taken")
-    parser.add_argument("--peers", type=Path, help="the Python of an environment that holds rbms and learnergy; without it they are skipped")
-    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="of the recipe's products")
+    parser.add_argument(
+        "--peers",
+        type=Path,
+        help="the Python of an environment that holds rbms and learnergy; without it "
+        "they are skipped",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="of the recipe's products",
+    )
     parser.add_argument("--device", default="auto", help="cuda, cuda:1, ...; auto takes the GPU")
-    parser.add_argument("--data-folder", type=Path, help="where mnist lies; otherwise the folder that WAKESLEEP_DATA names")
-    parser.add_argument("--smoke", action="store_true", help="see in seconds that everything works, on a CPU too; the figures mean nothing")
+    parser.add_argument(
+        "--data-folder",
+        type=Path,
+        help="where mnist lies; otherwise the folder that WAKESLEEP_DATA names",
+    )
+    parser.add_argument(
+        "--smoke",
+        action="store_true",
+        help="see in seconds that everything works, on a CPU too; the figures mean nothing",
+    )
     return parser.parse_args(argv)
 
 
@@ -208,7 +346,10 @@ def cases(args: argparse.Namespace, device: torch.device) -> tuple[Split, Split]
         mnist = load("mnist", folder=args.data_folder, download=False)
         assert mnist.test is not None
         found = [mnist.train, mnist.test]
-    train, test = [Split(split.images.to(device), None if split.labels is None else split.labels.to(device)) for split in found]
+    train, test = [
+        Split(split.images.to(device), None if split.labels is None else split.labels.to(device))
+        for split in found
+    ]
     return train, test
 
 
@@ -222,13 +363,18 @@ def main(argv: list[str]) -> None:
     device = select.pick_device(args.device)
     if device.type != "cuda" and not args.smoke:
         raise ConfigError(
-            f"these figures are a GPU's, and the device is {device}; run this where torch.cuda.is_available() says True, "
+            f"these figures are a GPU's, and the device is {device}; run this where "
+            "torch.cuda.is_available() says True, "
             "or see with --smoke that everything works"
         )
     out = args.out or (None if args.smoke else Path("results/speed.json"))
 
     def keep(found: results.Row) -> None:
-        print(f"{found['row']}: {found['metric'].replace('_', ' ')} {found['value']:g} ({found['low']:g} to {found['high']:g})", flush=True)
+        print(
+            f"{found['row']}: {found['metric'].replace('_', ' ')} {found['value']:g} "
+            f"({found['low']:g} to {found['high']:g})",
+            flush=True,
+        )
         if out is not None:
             results.save(out, [found])
 
@@ -236,7 +382,17 @@ def main(argv: list[str]) -> None:
     command = shlex.join(["python", "-m", "benchmarks.gpu", *argv])
     notes = {"command": command, "device": machine.describe(device), "versions": machine.versions()}
     dtype: torch.dtype = getattr(torch, args.precision)
-    work = Work(SMOKE if args.smoke else GpuPlan(), train, test, device, dtype, tuple(args.seeds), args.peers, keep, notes)
+    work = Work(
+        SMOKE if args.smoke else GpuPlan(),
+        train,
+        test,
+        device,
+        dtype,
+        tuple(args.seeds),
+        args.peers,
+        keep,
+        notes,
+    )
     for part in args.parts:
         DO[part](work)
 

@@ -3,7 +3,8 @@
     python -m benchmarks.page
     python -m benchmarks.page --no-figures --screenshot docs/page.png --gif docs/page.gif
 
-Run nothing else beside it: milliseconds are wall-clock time, and server and browser share the cores.
+Run nothing else beside it: milliseconds are wall-clock time, and server and browser share the
+cores.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ from benchmarks import browser as browsing
 from benchmarks.browser import DIGITS, Server
 from wakesleep.paper import results
 
-IMPORTS = "import time; began = time.perf_counter(); import uvicorn, wakesleep.cli, wakesleep.app.server; print(time.perf_counter() - began)"
+IMPORTS = (
+    "import time; began = time.perf_counter(); import uvicorn, wakesleep.cli, "
+    "wakesleep.app.server; print(time.perf_counter() - began)"
+)
 WIDE: ViewportSize = {"width": 1440, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 
@@ -58,13 +62,17 @@ class PageMeasureOptions:
 
 
 def latencies(page: Page, times: int) -> list[float]:
-    """Draw digits over and over; return the milliseconds from each movement of the pen to the answer in the page."""
+    """Draw digits over and over; return the milliseconds from each movement of the pen to the
+    answer in the page.
+    """
     for _ in range(times):
         for digit in DIGITS:
             page.click("#pad-clear")
             browsing.draw(page, digit)
             page.wait_for_timeout(150)
-    found: list[float] = page.evaluate("performance.getEntriesByName('stroke-to-answer').map((entry) => entry.duration)")
+    found: list[float] = page.evaluate(
+        "performance.getEntriesByName('stroke-to-answer').map((entry) => entry.duration)"
+    )
     return found
 
 
@@ -76,7 +84,9 @@ def steps_shown(page: Page) -> int:
 
 
 def fastest(page: Page, label: int) -> None:
-    """Let the page dream as fast as it goes: one Gibbs step a frame, the next as soon as the last is drawn."""
+    """Let the page dream as fast as it goes: one Gibbs step a frame, the next as soon as the last
+    is drawn.
+    """
     page.locator("#dream-labels input").nth(label).check()
     page.locator("#dream-speed").fill("10")
     page.wait_for_timeout(1000)
@@ -91,7 +101,9 @@ def frames_a_second(page: Page, label: int, seconds: float) -> float:
 
 
 def many_pages(browser: Browser, server: Server, count: int, seconds: float) -> dict[str, float]:
-    """Open many pages that dream; return the frames a second of the least and the best served, and the server's memory."""
+    """Open many pages that dream; return the frames a second of the least and the best served, and
+    the server's memory.
+    """
     alone = server.memory_mb()
     context = browser.new_context(viewport=WIDE)
     context.set_default_timeout(120_000)
@@ -111,7 +123,9 @@ def many_pages(browser: Browser, server: Server, count: int, seconds: float) -> 
 
 
 def weight_kb(browser: Browser, url: str) -> float:
-    """Return what a browser has to fetch before the page can be used, without what is said of the network, kB."""
+    """Return what a browser has to fetch before the page can be used, without what is said of the
+    network, kB.
+    """
     context = browser.new_context(viewport=WIDE)
     page = context.new_page()
     sizes: list[int] = []
@@ -133,17 +147,25 @@ def violations(browser: Browser, url: str) -> list[str]:
     found = []
     for colours in ("light", "dark"):
         for size in (WIDE, PHONE):
-            context = browser.new_context(viewport=size, color_scheme=colours, reduced_motion="reduce")
+            context = browser.new_context(
+                viewport=size, color_scheme=colours, reduced_motion="reduce"
+            )
             page = browsing.open_page(context, url)
             browsing.draw(page, "7")
             for screen in ("draw", "dream", "mix", "inside"):
                 page.click(f"#tab-{screen}")
                 page.wait_for_timeout(700)
-                found += [f"{screen}, {colours}, {size['width']}: {words}" for words in browsing.audit(page)]
+                found += [
+                    f"{screen}, {colours}, {size['width']}: {words}"
+                    for words in browsing.audit(page)
+                ]
             page.click("#open-tour")
             for step in range(5):
                 page.wait_for_timeout(500)
-                found += [f"tour {step + 1}, {colours}, {size['width']}: {words}" for words in browsing.audit(page)]
+                found += [
+                    f"tour {step + 1}, {colours}, {size['width']}: {words}"
+                    for words in browsing.audit(page)
+                ]
                 page.click("#tour-next")
             page.goto(f"{url}api.html")
             page.wait_for_selector("#operations article")
@@ -153,10 +175,14 @@ def violations(browser: Browser, url: str) -> list[str]:
 
 
 def starting(browser: Browser, words: list[str], times: int) -> tuple[list[float], list[float]]:
-    """Return, of each start, the seconds from the command to a page that can be used, and the seconds that imports alone take."""
+    """Return, of each start, the seconds from the command to a page that can be used, and the
+    seconds that imports alone take.
+    """
     whole, imports = [], []
     for _ in range(times):
-        told = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True).stdout
+        told = subprocess.run(
+            [sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True
+        ).stdout
         imports.append(float(told))
         context = browser.new_context(viewport=WIDE)
         began = time.perf_counter()
@@ -178,7 +204,12 @@ def measure(browser: Browser, options: PageMeasureOptions, command: str) -> list
 
     whole, imports = starting(browser, words, options.starts)
     note("start", "seconds", statistics.median(whole), all=[round(one, 3) for one in whole])
-    note("start", "import_seconds", statistics.median(imports), all=[round(one, 3) for one in imports])
+    note(
+        "start",
+        "import_seconds",
+        statistics.median(imports),
+        all=[round(one, 3) for one in imports],
+    )
     with browsing.serving(*words) as server:
         context = browser.new_context(viewport=WIDE)
         page = browsing.open_page(context, server.url)
@@ -223,13 +254,22 @@ def take_movie(browser: Browser, url: str, path: Path, frames: int = 40) -> None
     page.click("#dream-again")
     place = page.locator("#dream").bounding_box()
     assert place is not None
-    clip: FloatRect = {"x": place["x"] + 340, "y": place["y"] - 8, "width": place["width"] - 332, "height": 560}
+    clip: FloatRect = {
+        "x": place["x"] + 340,
+        "y": place["y"] - 8,
+        "width": place["width"] - 332,
+        "height": 560,
+    }
     shots = []
     for number in range(frames):
-        if number == frames // 3:  # the first steps one by one, then faster until the dreams have settled
+        # the first steps one by one, then faster until the dreams have settled
+        if number == frames // 3:
             page.locator("#dream-speed").fill("7")
         shots.append(Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB"))
-    small = [shot.resize((760, round(760 * shot.height / shot.width)), Image.Resampling.LANCZOS) for shot in shots]
+    small = [
+        shot.resize((760, round(760 * shot.height / shot.width)), Image.Resampling.LANCZOS)
+        for shot in shots
+    ]
     palette = small[-1].quantize(64)
     drawn = [shot.quantize(palette=palette, dither=Image.Dither.NONE) for shot in small]
     drawn[0].save(path, save_all=True, append_images=drawn[1:], duration=120, loop=0, optimize=True)

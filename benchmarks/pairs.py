@@ -1,10 +1,12 @@
 """Is a change slower? Two checkouts do the same work in turns on the same machine.
 
-    python -m benchmarks.pairs OLD NEW [--rounds 20] [--seconds 5] [--threads 2] [--dtype bfloat16] [--only CD-1 ...] [--json FILE]
+    python -m benchmarks.pairs OLD NEW [--rounds 20] [--seconds 5] [--threads 2] [--dtype bfloat16]
+    [--only CD-1 ...] [--json FILE]
 
-A worker process a checkout stays alive while a workload is timed, so that both are warm; they never run at the same time. In each round
-both work for the given seconds, in an order that alternates, and the ratio of their rates is one number. Printed are the median ratio of
-times, new over old, and its 95 % interval by the bootstrap: slower means that the lower end is above 1.05, in two runs.
+A worker process a checkout stays alive while a workload is timed, so that both are warm; they never
+run at the same time. In each round both work for the given seconds, in an order that alternates,
+and the ratio of their rates is one number. Printed are the median ratio of times, new over old, and
+its 95 % interval by the bootstrap: slower means that the lower end is above 1.05, in two runs.
 """
 
 from __future__ import annotations
@@ -24,13 +26,17 @@ TIMED = ("CD-1", "PCD", "up-down, K = 3", "backprop", "dreaming", "AIS")
 
 
 def worker(name: str, dtype: str, threads: int) -> None:
-    """Answer each line on standard input, a number of seconds, with the minibatches a second done in that time."""
+    """Answer each line on standard input, a number of seconds, with the minibatches a second done
+    in that time.
+    """
     import torch
 
     from benchmarks.workloads import PAPER, WORKLOADS
 
     torch.set_num_threads(threads)
-    work = WORKLOADS[name](replace(PAPER, dtype=None if dtype == "float32" else getattr(torch, dtype)))
+    work = WORKLOADS[name](
+        replace(PAPER, dtype=None if dtype == "float32" else getattr(torch, dtype))
+    )
     next(work)  # libraries set themselves up, and kernels are built
     print("ready", flush=True)
     for line in sys.stdin:
@@ -47,7 +53,10 @@ class Worker:
         paths = os.pathsep.join(
             [str(checkout.resolve() / "src"), str(checkout.resolve())]
         )  # each with its own workloads, for names of settings change
-        call = f"import runpy; runpy.run_path({str(Path(__file__).resolve())!r})['worker']({name!r}, {dtype!r}, {threads})"
+        call = (
+            f"import runpy; runpy.run_path({str(Path(__file__).resolve())!r})['worker']({name!r}, "
+            f"{dtype!r}, {threads})"
+        )
         environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", call],
@@ -82,7 +91,10 @@ class Worker:
 
 def compare(old: Path, new: Path, name: str, args: argparse.Namespace) -> dict[str, object]:
     """Return the median of the ratios of times, new over old, with its interval, and both rates."""
-    workers = Worker(old, name, args.dtype, args.threads), Worker(new, name, args.dtype, args.threads)
+    workers = (
+        Worker(old, name, args.dtype, args.threads),
+        Worker(new, name, args.dtype, args.threads),
+    )
     rates: list[tuple[float, float]] = []
     for number in range(args.rounds):
         first = number % 2
@@ -94,11 +106,13 @@ def compare(old: Path, new: Path, name: str, args: argparse.Namespace) -> dict[s
     ratios = [before / after for before, after in rates]
     low, high = interval(ratios)
     return {
-        "table": "architecture", "row": f"{name}, {args.dtype}", "metric": "time_over_before", "value": round(statistics.median(ratios), 4),
+        "table": "architecture", "row": f"{name}, {args.dtype}", "metric": "time_over_before",
+        "value": round(statistics.median(ratios), 4),
         "low": round(low, 4), "high": round(high, 4), "seeds": 1, "rounds": args.rounds,
         "old_per_second": round(statistics.median(before for before, _ in rates), 2),
         "new_per_second": round(statistics.median(after for _, after in rates), 2),
-        "command": f"python -m benchmarks.pairs OLD NEW --dtype {args.dtype} --threads {args.threads} --only {name!r}",
+        "command": f"python -m benchmarks.pairs OLD NEW --dtype {args.dtype} "
+                   f"--threads {args.threads} --only {name!r}",
         "device": "cpu", "threads": args.threads, "date": datetime.now(UTC).date().isoformat(),
     }  # fmt: skip
 

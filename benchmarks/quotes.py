@@ -1,4 +1,5 @@
-"""Source code quoted in the documentation: refresh every block between `<!-- source: NAME -->` and `<!-- end source -->`.
+"""Source code quoted in the documentation: refresh every block between `<!-- source: NAME -->` and
+`<!-- end source -->`.
 
 python -m benchmarks.quotes docs/architecture.md ...
 """

@@ -1,9 +1,10 @@
-"""What several ranks are worth on one machine: N ranks of one thread against one process of N threads, the same global batch.
+"""What several ranks are worth on one machine: N ranks of one thread against one process of N
+threads, the same global batch.
 
     python -m benchmarks.ranks
 
-The two settings take turns. A figure is the median over the rounds of (seconds of one process) / (seconds of N ranks): 1 says that ranks cost
-nothing. CD-1, 784-500, float32, random pixels.
+The two settings take turns. A figure is the median over the rounds of (seconds of one process) /
+(seconds of N ranks): 1 says that ranks cost nothing. CD-1, 784-500, float32, random pixels.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ class RanksMeasureOptions:
 
 
 def seconds(options: RanksMeasureOptions) -> dict[int, float]:
-    """Return the median seconds of an epoch for each batch size, as this rank sees it: all ranks finish together."""
+    """Return the median seconds of an epoch for each batch size, as this rank sees it: all ranks
+    finish together.
+    """
     torch.set_num_threads(options.threads)
     distributed.setup(torch.device("cpu"))
     rng = generator(distributed.rank())
@@ -62,7 +65,12 @@ def seconds(options: RanksMeasureOptions) -> dict[int, float]:
     found = {}
     for batch in options.batches:
         config = CDConfig(epochs=options.epochs + 1, batch_size=distributed.part_of_batch(batch))
-        records = cd.epochs(RBM(784, options.hidden, rng=generator(0)), distributed.share(pixels), config=config, rng=rng)
+        records = cd.epochs(
+            RBM(784, options.hidden, rng=generator(0)),
+            distributed.share(pixels),
+            config=config,
+            rng=rng,
+        )
         next(records)  # the first epoch warms up
         times = [time.perf_counter()]
         times += [time.perf_counter() for _ in records]
@@ -72,12 +80,21 @@ def seconds(options: RanksMeasureOptions) -> dict[int, float]:
 
 def launch(options: RanksMeasureOptions, argv: list[str], count: int) -> dict[int, float]:
     """Return what `count` ranks measure, with as many threads together as there are ranks."""
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)] if count > 1 else []
+    torchrun = (
+        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+        if count > 1
+        else []
+    )
     threads = options.ranks // count
     words = [sys.executable, *torchrun, "-m", "benchmarks.ranks", *argv, "--threads", str(threads)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    said = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
-    return {int(batch): float(value) for batch, value in json.loads(said.strip().splitlines()[-1]).items()}
+    said = subprocess.run(
+        words, check=True, stdout=subprocess.PIPE, text=True, env=environment
+    ).stdout
+    return {
+        int(batch): float(value)
+        for batch, value in json.loads(said.strip().splitlines()[-1]).items()
+    }
 
 
 def main(argv: list[str]) -> None:

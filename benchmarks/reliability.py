@@ -1,9 +1,11 @@
-"""SIGKILL at random moments: resumed runs end with the same bits, and a kill loses at most one epoch.
+"""SIGKILL at random moments: resumed runs end with the same bits, and a kill loses at most one
+epoch.
 
     python -m benchmarks.reliability --kills 10
 
-Each trial starts the same run, kills it at a moment drawn from its whole length, goes on with it, and compares the final model file byte
-by byte with that of a run that was never stopped. Times and moments differ from machine to machine; the bits must not.
+Each trial starts the same run, kills it at a moment drawn from its whole length, goes on with it,
+and compares the final model file byte by byte with that of a run that was never stopped. Times and
+moments differ from machine to machine; the bits must not.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from wakesleep.paper import results
 from wakesleep.runs import checkpoint
 
 RUN = (
-    "--hidden 100 200 --validation 200 --greedy.layer.epochs 40 --greedy.memory.epochs 40 --backprop.epochs 20 --random.epochs 20 --threads 1"
+    "--hidden 100 200 --validation 200 --greedy.layer.epochs 40 --greedy.memory.epochs 40 "
+    "--backprop.epochs 20 --random.epochs 20 --threads 1"
 ).split()
 
 
@@ -45,9 +48,14 @@ def _train(*words: str) -> list[str]:
 
 
 def trial(folder: Path, whole: Path, after: float) -> bool:
-    """Return whether a run killed `after` seconds, then resumed, equals the run in `whole`; prints what happened."""
-    process = subprocess.Popen(_train("--out", str(folder), *RUN), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not (folder / "checkpoint.safetensors").exists():  # until then there is no run to go on with
+    """Return whether a run killed `after` seconds, then resumed, equals the run in `whole`; prints
+    what happened.
+    """
+    process = subprocess.Popen(
+        _train("--out", str(folder), *RUN), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    # until then there is no run to go on with
+    while process.poll() is None and not (folder / "checkpoint.safetensors").exists():
         time.sleep(0.01)
     time.sleep(after)
     process.kill()
@@ -57,9 +65,15 @@ def trial(folder: Path, whole: Path, after: float) -> bool:
         saved = shown
     else:
         saved = checkpoint.load_tensors(folder / "checkpoint.safetensors", "checkpoint")[1]["lines"]
-        subprocess.run(_train("--resume", str(folder), "--threads", "1"), check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            _train("--resume", str(folder), "--threads", "1"), check=True, stdout=subprocess.DEVNULL
+        )
     same = (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
-    print(f"killed after {after:5.2f} s, {shown} passes shown, {saved} saved: {'identical' if same else 'DIFFERENT'}", flush=True)
+    print(
+        f"killed after {after:5.2f} s, {shown} passes shown, {saved} saved: "
+        f"{'identical' if same else 'DIFFERENT'}",
+        flush=True,
+    )
     return same and shown - saved <= 1
 
 
@@ -72,7 +86,10 @@ def main(argv: list[str]) -> None:
         whole = Path(name) / "whole"
         subprocess.run(_train("--out", str(whole), *RUN), check=True, capture_output=True)
         length = sum(line["seconds"] for line in checkpoint.read_metrics(whole)) * 1.2
-        same = sum(trial(Path(name) / f"trial-{number}", whole, moments.uniform(0, length)) for number in range(options.kills))
+        same = sum(
+            trial(Path(name) / f"trial-{number}", whole, moments.uniform(0, length))
+            for number in range(options.kills)
+        )
     command = shlex.join(["python", "-m", "benchmarks.reliability", *argv])
     minutes = round((time.perf_counter() - began) / 60, 2)
     found = results.row(

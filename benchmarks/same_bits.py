@@ -2,8 +2,9 @@
 
     python -m benchmarks.same_bits [--processes 10] [--neighbours 4] [--threads 2] [--json FILE]
 
-Fresh processes train the same small net by the command line, one after the other, half of them beside processes that spin. Printed is how
-many of the final models have the most frequent SHA-256, and with which precision each learned.
+Fresh processes train the same small net by the command line, one after the other, half of them
+beside processes that spin. Printed is how many of the final models have the most frequent SHA-256,
+and with which precision each learned.
 """
 
 from __future__ import annotations
@@ -29,11 +30,25 @@ def _spin() -> None:
 
 
 def train(folder: Path, data: Path, threads: int) -> tuple[str, str]:
-    """Train in a fresh process; return the SHA-256 of the final model's tensors, and the precision it learned with."""
+    """Train in a fresh process; return the SHA-256 of the final model's tensors, and the precision
+    it learned with.
+    """
     call = [sys.executable, "-m", "wakesleep", "train", "--out", str(folder), "--data", str(data)]
     call += ["--hidden", "500", "300", "--validation", "0", "--precision", "auto"]
-    call += ["--stages", "pretrain", "backprop", "--greedy.layer.epochs", "2", "--greedy.memory.epochs", "2", "--backprop.epochs", "2"]
-    subprocess.run(call, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
+    call += [
+        "--stages",
+        "pretrain",
+        "backprop",
+        "--greedy.layer.epochs",
+        "2",
+        "--greedy.memory.epochs",
+        "2",
+        "--backprop.epochs",
+        "2",
+    ]
+    subprocess.run(
+        call, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)}
+    )
     from safetensors.numpy import load_file
 
     digest = hashlib.sha256()
@@ -57,7 +72,10 @@ def main() -> int:
         images = (rng.random((10, 28, 28)) < 0.2)[labels] * rng.integers(128, 256, (1000, 28, 28))
         np.savez(data, images=images.astype(np.uint8), labels=labels)
         for number in range(args.processes):
-            spinning = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(args.neighbours * (number % 2))]
+            spinning = [
+                multiprocessing.Process(target=_spin, daemon=True)
+                for _ in range(args.neighbours * (number % 2))
+            ]
             for process in spinning:
                 process.start()
             found.append(train(Path(place) / str(number), data, args.threads))
@@ -69,8 +87,19 @@ def main() -> int:
         from wakesleep.paper import results
 
         notes = {"threads": args.threads, "minutes": round((time.perf_counter() - began) / 60, 2)}
-        command = f"python -m benchmarks.same_bits --processes {args.processes} --neighbours {args.neighbours} --threads {args.threads}"
-        row = results.row("architecture", "same-bits-when-busy", f"identical_of_{args.processes}", [most], seeds=[0], command=command, **notes)
+        command = (
+            f"python -m benchmarks.same_bits --processes {args.processes} --neighbours "
+            f"{args.neighbours} --threads {args.threads}"
+        )
+        row = results.row(
+            "architecture",
+            "same-bits-when-busy",
+            f"identical_of_{args.processes}",
+            [most],
+            seeds=[0],
+            command=command,
+            **notes,
+        )
         results.save(args.json, [row])
     print(f"{most} of {args.processes} identical")
     return int(most != args.processes)

@@ -1,9 +1,11 @@
-"""The model that ships with the package: a run's generative model at half precision, with a card that says where it comes from.
+"""The model that ships with the package: a run's generative model at half precision, with a card
+that says where it comes from.
 
     wakesleep train --data mnist --stages pretrain updown --out runs/mnist
     python -m benchmarks.ship runs/mnist
 
-The error is counted before and after; rounding that costs more than a few cases in ten thousand is refused.
+The error is counted before and after; rounding that costs more than a few cases in ten thousand is
+refused.
 """
 
 from __future__ import annotations
@@ -51,7 +53,10 @@ def ship(options: ShipMeasureOptions, command: str) -> dict[str, Any]:
         ConfigError: the model names no labels, or rounding changes its errors.
     """
     model = checkpoint.load_model(options.run)
-    about, config = checkpoint.read_json(options.run / "provenance.json"), checkpoint.read_json(options.run / "config.json")
+    about, config = (
+        checkpoint.read_json(options.run / "provenance.json"),
+        checkpoint.read_json(options.run / "config.json"),
+    )
     dataset = data.load(about["data_path"], folder=options.data_folder)
     tested = dataset.test or dataset.train
     before = training.evaluate(model.dbn, None, tested, dataset.name, "free-energy")
@@ -59,7 +64,10 @@ def ship(options: ShipMeasureOptions, command: str) -> dict[str, Any]:
     model.dbn.load_state_dict(half)  # rounded, and again single precision
     after = training.evaluate(model.dbn, None, tested, dataset.name, "free-energy")
     if abs(after["test_errors"] - before["test_errors"]) > max(1, MOST_CHANGE * len(tested)):
-        raise ConfigError(f"half precision changes the errors from {before['test_errors']} to {after['test_errors']}; ship single precision")
+        raise ConfigError(
+            f"half precision changes the errors from {before['test_errors']} to "
+            f"{after['test_errors']}; ship single precision"
+        )
     card = {
         "data": dataset.name,
         "data_checksum": dataset.checksum,
@@ -76,22 +84,33 @@ def ship(options: ShipMeasureOptions, command: str) -> dict[str, Any]:
         "shipped_with": _anywhere(command),
         "date": datetime.now(UTC).date().isoformat(),
     }
-    header = {name: value for name, value in model.header.items() if name in ("shape", "classes", "ink_field", "preparation", "seed")}
+    header = {
+        name: value
+        for name, value in model.header.items()
+        if name in ("shape", "classes", "ink_field", "preparation", "seed")
+    }
     header |= {"data_path": about["data_path"] if about["data_path"] in KNOWN else "", "card": card}
     rounded = model.dbn.half()
     size = sum(tensor.numel() * 2 for tensor in checkpoint.model_tensors(rounded).values())
     if size > MOST_BYTES:
-        raise CheckpointError(f"{size:,} bytes of weights; at most {MOST_BYTES:,} ship with the package: take a smaller net")
+        raise CheckpointError(
+            f"{size:,} bytes of weights; at most {MOST_BYTES:,} ship with the package: take "
+            "a smaller net"
+        )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save_model(options.out, rounded, None, header)
     options.out.chmod(0o644)
-    options.out.with_name("MODEL.md").write_text(_words(card, model.dbn.sizes, model.dbn.labels, size), encoding="utf-8")
+    options.out.with_name("MODEL.md").write_text(
+        _words(card, model.dbn.sizes, model.dbn.labels, size), encoding="utf-8"
+    )
     return card
 
 
 def _anywhere(command: str) -> str:
     """Return a command without the absolute paths of the machine it ran on."""
-    return shlex.join(f"runs/{Path(word).name}" if word.startswith("/") else word for word in shlex.split(command))
+    return shlex.join(
+        f"runs/{Path(word).name}" if word.startswith("/") else word for word in shlex.split(command)
+    )
 
 
 def _words(card: dict[str, Any], sizes: tuple[int, ...], labels: int, size: int) -> str:
@@ -99,17 +118,19 @@ def _words(card: dict[str, Any], sizes: tuple[int, ...], labels: int, size: int)
     net = "-".join(map(str, sizes)) + (f" with {labels} labels" if labels else "")
     return f"""# The model that ships with wakesleep
 
-A deep belief net, {net}, half-precision weights, {size / 1e6:.1f} MB. It was trained on {card["data"]} (sha256 {card["data_checksum"][:16]}...)
-with seed {card["seed"]} by
+A deep belief net, {net}, half-precision weights, {size / 1e6:.1f} MB. It was trained on
+{card["data"]} (sha256 {card["data_checksum"][:16]}...) with seed {card["seed"]} by
 
     {card["command"]}
 
-and makes {card["test_errors"]} errors on {card["test_cases"]:,} test cases, {card["test_error_percent"]:.2f} % ({card["method"]});
+and makes {card["test_errors"]} errors on {card["test_cases"]:,} test cases,
+{card["test_error_percent"]:.2f} % ({card["method"]});
 {card["test_errors_before_rounding"]} before its weights were rounded. Written by
 
     {card["shipped_with"]}
 
-It knows pictures like those it learned from, and nothing else: whatever it is shown, it sees one of its labels in it.
+It knows pictures like those it learned from, and nothing else: whatever it is shown, it sees one of
+its labels in it.
 """
 
 
@@ -118,7 +139,10 @@ def main(argv: list[str]) -> None:
     options = tyro.cli(ShipMeasureOptions, description=__doc__, args=argv)
     torch.set_grad_enabled(False)
     card = ship(options, shlex.join(["python", "-m", "benchmarks.ship", *argv]))
-    print(f"{options.out}  {card['test_errors']} errors on {card['test_cases']:,} test cases ({card['test_errors_before_rounding']} before)")
+    print(
+        f"{options.out}  {card['test_errors']} errors on {card['test_cases']:,} test cases "
+        f"({card['test_errors_before_rounding']} before)"
+    )
 
 
 if __name__ == "__main__":

@@ -1,17 +1,27 @@
-"""What the tables of README and docs show: for each, the files of its rows, and its lines in words, row, metric and unit."""
+"""What the tables of README and docs show: for each, the files of its rows, and its lines in words,
+row, metric and unit.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-STANDARD = (("`LogisticRegression`", "-logistic-regression"), ("`SVC`", "-svc"), ("`MLPClassifier`", "-mlp"))
+STANDARD = (
+    ("`LogisticRegression`", "-logistic-regression"),
+    ("`SVC`", "-svc"),
+    ("`MLPClassifier`", "-mlp"),
+)
 FEW = (
     ("the 29 alone", "-labelled-only"),
     ("`LogisticRegression` on the 29", "-logistic-regression"),
     ("`LabelSpreading`", "-label-spreading"),
 )
-CLASSIFIERS = (("`LogisticRegression`", "logistic-regression"), ("`SVC`", "svc-rbf"), ("`MLPClassifier`", "mlp"))
+CLASSIFIERS = (
+    ("`LogisticRegression`", "logistic-regression"),
+    ("`SVC`", "svc-rbf"),
+    ("`MLPClassifier`", "mlp"),
+)
 TIMED = {"tables", "strategies", "depth", "few-labels", "geometry", "another"}
 """Tables that show the minutes of each row."""
 REGRESSORS = (("`Ridge`", "ridge"), ("`SVR`", "svr-rbf"), ("`MLPRegressor`", "mlp"))
@@ -49,7 +59,12 @@ LABELLED = {
 def labels_table(counts: Sequence[int], ways: Sequence[str]) -> list[tuple[str, str, str, str]]:
     """Return the rows of test accuracy for each count of labels and each way to learn from them."""
     return [
-        (f"{count:,} labels: {LABELLED[way]}", f"labels-{count}{way}", "test_accuracy_percent", "test accuracy, %")
+        (
+            f"{count:,} labels: {LABELLED[way]}",
+            f"labels-{count}{way}",
+            "test_accuracy_percent",
+            "test accuracy, %",
+        )
         for count in counts
         for way in ways
     ]
@@ -59,40 +74,120 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
     "mnist": (
         (Path("results/mnist.json"), Path("results/costs.json")),
         [
-            ("greedy pretraining only, label free energies (50k)", "greedy", "test_error_percent", "test error, %"),
-            ("pretrained, then backpropagation (50k)", "backprop-50k", "validation_errors", "validation errors of 10,000"),
+            (
+                "greedy pretraining only, label free energies (50k)",
+                "greedy",
+                "test_error_percent",
+                "test error, %",
+            ),
+            (
+                "pretrained, then backpropagation (50k)",
+                "backprop-50k",
+                "validation_errors",
+                "validation errors of 10,000",
+            ),
             ("", "backprop-50k", "test_error_percent", "test error, %"),
             ("the same on all 60k", "backprop-60k", "test_error_percent", "test error, %"),
-            ("the same net from random weights (50k)", "backprop-random", "validation_errors", "validation errors of 10,000"),
+            (
+                "the same net from random weights (50k)",
+                "backprop-random",
+                "validation_errors",
+                "validation errors of 10,000",
+            ),
             ("", "backprop-random", "test_error_percent", "test error, %"),
             ("three of those together", "combined-3", "test_error_percent", "test error, %"),
-            ("the same from pictures bent anew in every epoch", "distorted", "test_error_percent", "test error, %"),
+            (
+                "the same from pictures bent anew in every epoch",
+                "distorted",
+                "test_error_percent",
+                "test error, %",
+            ),
             ("100 labels, all pictures", "labels-100", "test_accuracy_percent", "test accuracy, %"),
             ("contrastive wake-sleep (50k)", "updown-50k", "test_error_percent", "test error, %"),
             ("the same, then on all 60k", "updown-60k", "test_error_percent", "test error, %"),
-            ("hybrid: contrastive wake-sleep and backpropagation (60k)", "hybrid", "test_error_percent", "test error, %"),
+            (
+                "hybrid: contrastive wake-sleep and backpropagation (60k)",
+                "hybrid",
+                "test_error_percent",
+                "test error, %",
+            ),
             ("", "hybrid", "dream_agreement_percent", "its dreams that carry the clamped label, %"),
-            ("whole recipe, 30 epochs a layer + 30, on 2 cores", "recipe-2-cores", "minutes", "minutes"),
+            (
+                "whole recipe, 30 epochs a layer + 30, on 2 cores",
+                "recipe-2-cores",
+                "minutes",
+                "minutes",
+            ),
             ("", "recipe-2-cores", "peak_memory_gb", "peak memory, GB"),
         ],
     ),
     "tables": (
         (Path("results/mnist.json"),),
         [
-            ("random weights, backpropagation (50k)", "backprop-random", "validation_errors", "validation errors of 10,000"),
-            ("pretrained, backpropagation (50k)", "backprop-50k", "validation_errors", "validation errors of 10,000"),
+            (
+                "random weights, backpropagation (50k)",
+                "backprop-random",
+                "validation_errors",
+                "validation errors of 10,000",
+            ),
+            (
+                "pretrained, backpropagation (50k)",
+                "backprop-50k",
+                "validation_errors",
+                "validation errors of 10,000",
+            ),
             ("", "backprop-50k", "test_error_percent", "test error, %"),
-            ("pretrained, backpropagation (60k)", "backprop-60k", "test_error_percent", "test error, %"),
-            ("pretrained, conjugate gradient (50k)", "conjugate-50k", "validation_errors", "validation errors of 10,000"),
+            (
+                "pretrained, backpropagation (60k)",
+                "backprop-60k",
+                "test_error_percent",
+                "test error, %",
+            ),
+            (
+                "pretrained, conjugate gradient (50k)",
+                "conjugate-50k",
+                "validation_errors",
+                "validation errors of 10,000",
+            ),
             ("", "conjugate-50k", "test_error_percent", "test error, %"),
             ("three of those together", "combined-3", "test_error_percent", "test error, %"),
-            ("greedy pretraining only, label free energies (50k)", "greedy", "test_error_percent", "test error, %"),
-            ("the same, 100 epochs a layer instead of 30", "greedy-long", "test_error_percent", "test error, %"),
-            ("contrastive wake-sleep from there (60k)", "updown-60k", "test_error_percent", "test error, %"),
+            (
+                "greedy pretraining only, label free energies (50k)",
+                "greedy",
+                "test_error_percent",
+                "test error, %",
+            ),
+            (
+                "the same, 100 epochs a layer instead of 30",
+                "greedy-long",
+                "test_error_percent",
+                "test error, %",
+            ),
+            (
+                "contrastive wake-sleep from there (60k)",
+                "updown-60k",
+                "test_error_percent",
+                "test error, %",
+            ),
             ("hybrid (60k)", "hybrid", "test_error_percent", "test error, %"),
-            ("three of those together", "hybrid-60k-combined-3", "test_error_percent", "test error, %"),
-            ("pretrained, wider, smoothness and dropout, no pixel's place known (60k)", "dropout", "test_error_percent", "test error, %"),
-            ("pretrained, pictures bent anew in every epoch (60k)", "distorted", "test_error_percent", "test error, %"),
+            (
+                "three of those together",
+                "hybrid-60k-combined-3",
+                "test_error_percent",
+                "test error, %",
+            ),
+            (
+                "pretrained, wider, smoothness and dropout, no pixel's place known (60k)",
+                "dropout",
+                "test_error_percent",
+                "test error, %",
+            ),
+            (
+                "pretrained, pictures bent anew in every epoch (60k)",
+                "distorted",
+                "test_error_percent",
+                "test error, %",
+            ),
         ],
     ),
     "strategies": (
@@ -112,11 +207,26 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             found
             for layers in range(1, 5)
             for found in (
-                (f"{layers} x 500, pretrained", f"depth-{layers}", "validation_errors", "validation errors of 10,000"),
+                (
+                    f"{layers} x 500, pretrained",
+                    f"depth-{layers}",
+                    "validation_errors",
+                    "validation errors of 10,000",
+                ),
                 ("", f"depth-{layers}", "test_error_percent", "test error, %"),
-                (f"{layers} x 500, random weights", f"depth-{layers}-random", "validation_errors", "validation errors of 10,000"),
+                (
+                    f"{layers} x 500, random weights",
+                    f"depth-{layers}-random",
+                    "validation_errors",
+                    "validation errors of 10,000",
+                ),
                 ("", f"depth-{layers}-random", "test_error_percent", "test error, %"),
-                (f"the stack of {layers} as a model of binary pictures", f"depth-{layers}", "test_bound", "bound, nats"),
+                (
+                    f"the stack of {layers} as a model of binary pictures",
+                    f"depth-{layers}",
+                    "test_bound",
+                    "bound, nats",
+                ),
             )
         ],
     ),
@@ -124,16 +234,39 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
         (Path("results/mnist.json"),),
         [
             *labels_table((100,), ("",)),
-            *labels_table((100, 300, 1000, 3000, 10_000, 60_000), ("-supervised", "-pretrained", "-memory", "-memory-drawn", "-spread")),
+            *labels_table(
+                (100, 300, 1000, 3000, 10_000, 60_000),
+                ("-supervised", "-pretrained", "-memory", "-memory-drawn", "-spread"),
+            ),
         ],
     ),
     "geometry": (
         (Path("results/mnist.json"),),
         [
-            ("moved by up to two pixels, pretrained", "translated", "test_error_percent", "test error, %"),
-            ("the same from random weights", "translated-random", "test_error_percent", "test error, %"),
-            ("moved, turned, stretched and bent, pretrained", "distorted", "test_error_percent", "test error, %"),
-            ("the same from random weights", "distorted-random", "test_error_percent", "test error, %"),
+            (
+                "moved by up to two pixels, pretrained",
+                "translated",
+                "test_error_percent",
+                "test error, %",
+            ),
+            (
+                "the same from random weights",
+                "translated-random",
+                "test_error_percent",
+                "test error, %",
+            ),
+            (
+                "moved, turned, stretched and bent, pretrained",
+                "distorted",
+                "test_error_percent",
+                "test error, %",
+            ),
+            (
+                "the same from random weights",
+                "distorted-random",
+                "test_error_percent",
+                "test error, %",
+            ),
         ],
     ),
     "costs": (
@@ -157,30 +290,83 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
     "another": (
         (Path("results/fashion-mnist.json"),),
         [
-            ("greedy pretraining only, label free energies (50k)", "greedy", "test_error_percent", "test error, %"),
-            ("random weights, backpropagation (50k)", "backprop-random", "validation_errors", "validation errors of 10,000"),
+            (
+                "greedy pretraining only, label free energies (50k)",
+                "greedy",
+                "test_error_percent",
+                "test error, %",
+            ),
+            (
+                "random weights, backpropagation (50k)",
+                "backprop-random",
+                "validation_errors",
+                "validation errors of 10,000",
+            ),
             ("", "backprop-random", "test_error_percent", "test error, %"),
-            ("pretrained, backpropagation (50k)", "backprop-50k", "validation_errors", "validation errors of 10,000"),
+            (
+                "pretrained, backpropagation (50k)",
+                "backprop-50k",
+                "validation_errors",
+                "validation errors of 10,000",
+            ),
             ("", "backprop-50k", "test_error_percent", "test error, %"),
-            ("three of those together", "backprop-50k-combined-3", "test_error_percent", "test error, %"),
-            ("pretrained, backpropagation (60k)", "backprop-60k", "test_error_percent", "test error, %"),
+            (
+                "three of those together",
+                "backprop-50k-combined-3",
+                "test_error_percent",
+                "test error, %",
+            ),
+            (
+                "pretrained, backpropagation (60k)",
+                "backprop-60k",
+                "test_error_percent",
+                "test error, %",
+            ),
             ("three of those together", "combined-3", "test_error_percent", "test error, %"),
-            ("pretrained, conjugate gradient (50k)", "conjugate-50k", "validation_errors", "validation errors of 10,000"),
+            (
+                "pretrained, conjugate gradient (50k)",
+                "conjugate-50k",
+                "validation_errors",
+                "validation errors of 10,000",
+            ),
             ("", "conjugate-50k", "test_error_percent", "test error, %"),
-            *labels_table((100, 300, 1000, 3000, 10_000, 60_000), ("-supervised", "-pretrained", "-memory-drawn", "-spread")),
+            *labels_table(
+                (100, 300, 1000, 3000, 10_000, 60_000),
+                ("-supervised", "-pretrained", "-memory-drawn", "-spread"),
+            ),
         ],
     ),
     "gpu": (
         (Path("results/speed.json"),),
         [
-            ("CD-1, 784-500, batch 100, captured, our kernels", "gpu-cd1-float32-captured", "cases_per_second", "cases a second"),
-            ("the same in bfloat16", "gpu-cd1-bfloat16-captured", "cases_per_second", "cases a second"),
-            ("each kernel asked for from Python", "gpu-cd1-float32-plain", "cases_per_second", "cases a second"),
+            (
+                "CD-1, 784-500, batch 100, captured, our kernels",
+                "gpu-cd1-float32-captured",
+                "cases_per_second",
+                "cases a second",
+            ),
+            (
+                "the same in bfloat16",
+                "gpu-cd1-bfloat16-captured",
+                "cases_per_second",
+                "cases a second",
+            ),
+            (
+                "each kernel asked for from Python",
+                "gpu-cd1-float32-plain",
+                "cases_per_second",
+                "cases a second",
+            ),
             ("against rbms", "gpu-against-rbms", "speedup", "times"),
             ("against learnergy", "gpu-against-learnergy", "speedup", "times"),
             ("as in 2006, but 50 epochs a layer", "gpu-recipe-greedy", "minutes", "minutes so far"),
             ("", "gpu-recipe-greedy", "test_error_percent", "test error, %"),
-            ("then 300 of contrastive wake-sleep on 50,000 cases", "gpu-recipe-updown-50k", "minutes", "minutes so far"),
+            (
+                "then 300 of contrastive wake-sleep on 50,000 cases",
+                "gpu-recipe-updown-50k",
+                "minutes",
+                "minutes so far",
+            ),
             ("", "gpu-recipe-updown-50k", "test_error_percent", "test error, %"),
             ("then 59 on all 60,000", "gpu-recipe-updown", "minutes", "minutes so far"),
             ("", "gpu-recipe-updown", "test_error_percent", "test error, %"),
@@ -189,22 +375,62 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
     "likelihood": (
         (Path("results/likelihood.json"),),
         [
-            ("AIS against exact log Z, 50 small RBMs", "ais-against-exact", "hits_of_50", "inside 3 standard errors"),
+            (
+                "AIS against exact log Z, 50 small RBMs",
+                "ais-against-exact",
+                "hits_of_50",
+                "inside 3 standard errors",
+            ),
             ("exact log Z, 20 hidden x 784 visible", "exact-20x784", "seconds", "seconds"),
-            ("monitors, beside an epoch of CD-1 over 50,000 cases, 784-500", "monitors-784-500", "percent_of_a_pass", "% of its time"),
+            (
+                "monitors, beside an epoch of CD-1 over 50,000 cases, 784-500",
+                "monitors-784-500",
+                "percent_of_a_pass",
+                "% of its time",
+            ),
             ("the same, 500-2000", "monitors-500-2000", "percent_of_a_pass", "% of its time"),
         ],
     ),
     "density": (
         (Path("results/likelihood.json"),),
         [
-            ("the published 14,501 temperatures, 100 chains, 784-500", "ais-published-schedule", "seconds", "seconds"),
-            ("RBM of 500, binarised MNIST, log Z at + 3 s.e.", "rbm-500", "test_log_likelihood", "test, nats"),
-            ("the same, log Z from the reverse direction", "rbm-500", "test_log_likelihood_reverse", "test, nats"),
+            (
+                "the published 14,501 temperatures, 100 chains, 784-500",
+                "ais-published-schedule",
+                "seconds",
+                "seconds",
+            ),
+            (
+                "RBM of 500, binarised MNIST, log Z at + 3 s.e.",
+                "rbm-500",
+                "test_log_likelihood",
+                "test, nats",
+            ),
+            (
+                "the same, log Z from the reverse direction",
+                "rbm-500",
+                "test_log_likelihood_reverse",
+                "test, nats",
+            ),
             ("the same, training columns", "rbm-500", "train_log_likelihood", "training, nats"),
-            ("DBN 500-2000, variational bound, log Z at + 3 s.e.", "dbn-500-2000", "test_bound", "test, nats"),
-            ("the same, log Z from the reverse direction", "dbn-500-2000", "test_bound_reverse", "test, nats"),
-            ("the same, importance-weighted over 20 samples", "dbn-500-2000", "test_importance_weighted", "test, nats"),
+            (
+                "DBN 500-2000, variational bound, log Z at + 3 s.e.",
+                "dbn-500-2000",
+                "test_bound",
+                "test, nats",
+            ),
+            (
+                "the same, log Z from the reverse direction",
+                "dbn-500-2000",
+                "test_bound_reverse",
+                "test, nats",
+            ),
+            (
+                "the same, importance-weighted over 20 samples",
+                "dbn-500-2000",
+                "test_importance_weighted",
+                "test, nats",
+            ),
         ],
     ),
     "layers": (
@@ -212,17 +438,42 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
         [
             ("64-100, exact but for log Z", "digits-stack-depth-1", "test_bound", "test, nats"),
             ("64-100-100, variational bound", "digits-stack-depth-2", "test_bound", "test, nats"),
-            ("the same, importance-weighted over 50 samples", "digits-stack-depth-2", "test_importance_weighted", "test, nats"),
-            ("64-100-100-100, variational bound", "digits-stack-depth-3", "test_bound", "test, nats"),
-            ("the same, importance-weighted over 50 samples", "digits-stack-depth-3", "test_importance_weighted", "test, nats"),
+            (
+                "the same, importance-weighted over 50 samples",
+                "digits-stack-depth-2",
+                "test_importance_weighted",
+                "test, nats",
+            ),
+            (
+                "64-100-100-100, variational bound",
+                "digits-stack-depth-3",
+                "test_bound",
+                "test, nats",
+            ),
+            (
+                "the same, importance-weighted over 50 samples",
+                "digits-stack-depth-3",
+                "test_importance_weighted",
+                "test, nats",
+            ),
         ],
     ),
     "page": (
         (Path("results/app.json"),),
         [
-            ("movement of the pen to updated answer", "stroke-to-answer", "median_ms", "ms, median"),
+            (
+                "movement of the pen to updated answer",
+                "stroke-to-answer",
+                "median_ms",
+                "ms, median",
+            ),
             ("", "stroke-to-answer", "p99_ms", "ms, 99th percentile"),
-            ("dream of one memory, as fast as it goes", "dream-one", "frames_per_second", "frames a second"),
+            (
+                "dream of one memory, as fast as it goes",
+                "dream-one",
+                "frames_per_second",
+                "frames a second",
+            ),
             ("the ten labels together", "dream-ten", "frames_per_second", "frames a second"),
             ("20 pages open at once, all dreaming", "pages-20", "pages_served", "pages served"),
             ("", "pages-20", "least_frames_per_second", "frames a second, the page with least"),
@@ -240,25 +491,70 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
     "updown": (
         (Path("results/mnist.json"), Path("results/dreams.json"), Path("results/costs.json")),
         [
-            ("greedy pretraining only, 30 epochs a layer (50k)", "greedy", "test_error_percent", "test error, %"),
-            ("greedy pretraining only, 100 epochs a layer (50k)", "greedy-long", "validation_errors", "validation errors of 10,000"),
+            (
+                "greedy pretraining only, 30 epochs a layer (50k)",
+                "greedy",
+                "test_error_percent",
+                "test error, %",
+            ),
+            (
+                "greedy pretraining only, 100 epochs a layer (50k)",
+                "greedy-long",
+                "validation_errors",
+                "validation errors of 10,000",
+            ),
             ("", "greedy-long", "test_error_percent", "test error, %"),
-            ("contrastive wake-sleep from there (50k)", "updown-50k", "validation_errors", "validation errors of 10,000"),
+            (
+                "contrastive wake-sleep from there (50k)",
+                "updown-50k",
+                "validation_errors",
+                "validation errors of 10,000",
+            ),
             ("", "updown-50k", "test_error_percent", "test error, %"),
             ("the same, then on all 60k", "updown-60k", "test_error_percent", "test error, %"),
             ("hybrid from there (60k)", "hybrid", "test_error_percent", "test error, %"),
             ("", "hybrid", "dream_agreement_percent", "dreams that carry the clamped label, %"),
-            ("label-clamped dreams of the net that ships, an earlier one", "clamped-label", "agreement_percent", "carry the label, %"),
-            ("", "clamped-label", "spread_over_real_digits", "distance between two, over that of real digits"),
-            ("an epoch over 50,000 cases at K = 3, on 2 cores", "updown-k3-50k-2-cores", "seconds", "seconds"),
+            (
+                "label-clamped dreams of the net that ships, an earlier one",
+                "clamped-label",
+                "agreement_percent",
+                "carry the label, %",
+            ),
+            (
+                "",
+                "clamped-label",
+                "spread_over_real_digits",
+                "distance between two, over that of real digits",
+            ),
+            (
+                "an epoch over 50,000 cases at K = 3, on 2 cores",
+                "updown-k3-50k-2-cores",
+                "seconds",
+                "seconds",
+            ),
         ],
     ),
     "speed": (
         (Path("results/speed.json"), Path("results/ranks.json")),
         [
-            ("CD-1, 784-500, batch 100, float32", "cd1-float32", "fraction_of_bound", "times PyTorch's products alone"),
-            ("the same", "cd1-float32", "fraction_of_onednn", "fraction of oneDNN's products alone"),
-            ("the same in bfloat16, before custom kernels", "cd1-reduced-without-kernels", "speedup_over_float32", "times float32"),
+            (
+                "CD-1, 784-500, batch 100, float32",
+                "cd1-float32",
+                "fraction_of_bound",
+                "times PyTorch's products alone",
+            ),
+            (
+                "the same",
+                "cd1-float32",
+                "fraction_of_onednn",
+                "fraction of oneDNN's products alone",
+            ),
+            (
+                "the same in bfloat16, before custom kernels",
+                "cd1-reduced-without-kernels",
+                "speedup_over_float32",
+                "times float32",
+            ),
             *AGAINST,
             *[
                 (
@@ -274,27 +570,57 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
                 )
                 for how in ("", "-as-timed")
             ],
-            ("contrastive wake-sleep, K = 3, float32", "updown-k3", "fraction_of_bound", "times PyTorch's products alone"),
+            (
+                "contrastive wake-sleep, K = 3, float32",
+                "updown-k3",
+                "fraction_of_bound",
+                "times PyTorch's products alone",
+            ),
             ("the same", "updown-k3", "fraction_of_onednn", "fraction of oneDNN's products alone"),
-            ("the same in bfloat16", "updown-k3-reduced", "fraction_of_bound", "fraction of the bound in bfloat16"),
-            ("40,000 cases from the disk", "streaming", "cost_ratio_to_resident", "times the cost of cases in memory"),
+            (
+                "the same in bfloat16",
+                "updown-k3-reduced",
+                "fraction_of_bound",
+                "fraction of the bound in bfloat16",
+            ),
+            (
+                "40,000 cases from the disk",
+                "streaming",
+                "cost_ratio_to_resident",
+                "times the cost of cases in memory",
+            ),
             (
                 "an epoch of CD-1, a thousand to a million cases",
                 "growth-cases",
                 "largest_departure_from_linear_percent",
                 "% off a straight line",
             ),
-            ("memory when streaming, ten times the cases", "streaming-memory", "peak_memory_ratio_of_10x_cases", "times"),
+            (
+                "memory when streaming, ten times the cases",
+                "streaming-memory",
+                "peak_memory_ratio_of_10x_cases",
+                "times",
+            ),
             ("the whole recipe, 30 epochs a layer + 30", "recipe-2-cores", "minutes", "minutes"),
             ("", "recipe-2-cores", "validation_errors", "validation errors of 10,000"),
             ("", "recipe-2-cores", "test_error_percent", "test error, %"),
-            ("two ranks of one thread, batch 1000", "gloo-2-ranks-batch-1000", "ratio_to_one_process", "times two threads"),
+            (
+                "two ranks of one thread, batch 1000",
+                "gloo-2-ranks-batch-1000",
+                "ratio_to_one_process",
+                "times two threads",
+            ),
         ],
     ),
     "speed-amx": (
         (Path("results/speed-amx.json"),),
         [
-            ("CD-1, 784-500, batch 100, float32", "cd1-float32", "fraction_of_bound", "times PyTorch's products alone"),
+            (
+                "CD-1, 784-500, batch 100, float32",
+                "cd1-float32",
+                "fraction_of_bound",
+                "times PyTorch's products alone",
+            ),
             ("the same in bfloat16", "cd1-reduced", "speedup_over_float32", "times float32"),
             (
                 "custom kernels against the reference implementation, bfloat16",
@@ -302,7 +628,12 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
                 "speedup_over_plain",
                 "times the reference implementation",
             ),
-            ("the same in float32", "cd1-float32-by-hand", "speedup_over_plain", "times the reference implementation"),
+            (
+                "the same in float32",
+                "cd1-float32-by-hand",
+                "speedup_over_plain",
+                "times the reference implementation",
+            ),
             (
                 "the same, contrastive wake-sleep, K = 3, bfloat16",
                 "updown-k3-by-hand",
@@ -310,9 +641,24 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
                 "times the reference implementation",
             ),
             *AGAINST,
-            ("contrastive wake-sleep, K = 3, float32", "updown-k3", "fraction_of_bound", "times PyTorch's products alone"),
-            ("the same in bfloat16", "updown-k3-reduced", "fraction_of_bound", "fraction of the bound in bfloat16"),
-            ("40,000 cases from the disk", "streaming", "cost_ratio_to_resident", "times the cost of cases in memory"),
+            (
+                "contrastive wake-sleep, K = 3, float32",
+                "updown-k3",
+                "fraction_of_bound",
+                "times PyTorch's products alone",
+            ),
+            (
+                "the same in bfloat16",
+                "updown-k3-reduced",
+                "fraction_of_bound",
+                "fraction of the bound in bfloat16",
+            ),
+            (
+                "40,000 cases from the disk",
+                "streaming",
+                "cost_ratio_to_resident",
+                "times the cost of cases in memory",
+            ),
         ],
     ),
     "estimators-speed": (
@@ -324,11 +670,36 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
                 "speedup",
                 "times as fast as scikit-learn's",
             ),
-            ("", "fit-batch-100", "pseudo_likelihood_gain_nats", "score above scikit-learn's, nats a case"),
-            ('the same with `precision="auto"`', "fit-batch-100-auto-precision", "speedup", "times as fast as scikit-learn's"),
-            ("on one thread", "fit-batch-100-one-thread", "speedup", "times as fast as scikit-learn's"),
-            ("batches of 10, the default", "fit-batch-10", "speedup", "times as fast as scikit-learn's"),
-            ("", "fit-batch-10", "pseudo_likelihood_gain_nats", "score above scikit-learn's, nats a case"),
+            (
+                "",
+                "fit-batch-100",
+                "pseudo_likelihood_gain_nats",
+                "score above scikit-learn's, nats a case",
+            ),
+            (
+                'the same with `precision="auto"`',
+                "fit-batch-100-auto-precision",
+                "speedup",
+                "times as fast as scikit-learn's",
+            ),
+            (
+                "on one thread",
+                "fit-batch-100-one-thread",
+                "speedup",
+                "times as fast as scikit-learn's",
+            ),
+            (
+                "batches of 10, the default",
+                "fit-batch-10",
+                "speedup",
+                "times as fast as scikit-learn's",
+            ),
+            (
+                "",
+                "fit-batch-10",
+                "pseudo_likelihood_gain_nats",
+                "score above scikit-learn's, nats a case",
+            ),
             ("`fit` beside the core's own loop", "facade-overhead", "percent", "% longer"),
         ],
     ),
@@ -338,18 +709,48 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("`DBNClassifier`", "digits-dbn", "accuracy_percent", "correct, %"),
             ("`SVC`", "digits-svc-rbf", "accuracy_percent", "correct, %"),
             ("`MLPClassifier`", "digits-mlp", "accuracy_percent", "correct, %"),
-            ("`LogisticRegression`", "digits-logistic-regression", "accuracy_percent", "correct, %"),
+            (
+                "`LogisticRegression`",
+                "digits-logistic-regression",
+                "accuracy_percent",
+                "correct, %",
+            ),
         ],
     ),
     **{
         f"estimators-few-{name}": (
             (Path("results/estimators.json"),),
             [
-                ("the net, on the labelled tenth alone", f"few-labels-{name}-labelled-only", "accuracy_percent", "correct, %"),
-                ("the net, the other cases unlabelled", f"few-labels-{name}-semi-supervised", "accuracy_percent", "correct, %"),
-                ("`SelfTrainingClassifier` of the net", f"few-labels-{name}-self-training", "accuracy_percent", "correct, %"),
-                ("`SVC`, on the labelled tenth alone", f"few-labels-{name}-svc-labelled-only", "accuracy_percent", "correct, %"),
-                ("`LabelSpreading`", f"few-labels-{name}-label-spreading", "accuracy_percent", "correct, %"),
+                (
+                    "the net, on the labelled tenth alone",
+                    f"few-labels-{name}-labelled-only",
+                    "accuracy_percent",
+                    "correct, %",
+                ),
+                (
+                    "the net, the other cases unlabelled",
+                    f"few-labels-{name}-semi-supervised",
+                    "accuracy_percent",
+                    "correct, %",
+                ),
+                (
+                    "`SelfTrainingClassifier` of the net",
+                    f"few-labels-{name}-self-training",
+                    "accuracy_percent",
+                    "correct, %",
+                ),
+                (
+                    "`SVC`, on the labelled tenth alone",
+                    f"few-labels-{name}-svc-labelled-only",
+                    "accuracy_percent",
+                    "correct, %",
+                ),
+                (
+                    "`LabelSpreading`",
+                    f"few-labels-{name}-label-spreading",
+                    "accuracy_percent",
+                    "correct, %",
+                ),
             ],
         )
         for name in ("digits", "mnist")
@@ -364,15 +765,27 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
                 ("iris", "accuracy_percent", "correct, %", CLASSIFIERS),
                 ("diabetes", "r2_percent", "100 R^2", REGRESSORS),
             )
-            for words, which in (("the net", "dbn"), ('the net, `numbers="bins"`', "dbn-bins"), *baselines)
+            for words, which in (
+                ("the net", "dbn"),
+                ('the net, `numbers="bins"`', "dbn-bins"),
+                *baselines,
+            )
         ],
     ),
     "defaults-tables": (
         (Path("results/defaults-tables.json"),),
         [
-            (f"{words}, {name.replace('-', ' ')}", f"{name}{which}", "test_accuracy_percent", "correct, %")
+            (
+                f"{words}, {name.replace('-', ' ')}",
+                f"{name}{which}",
+                "test_accuracy_percent",
+                "correct, %",
+            )
             for name, baselines in (
-                ("make-classification", (*STANDARD, ("`HistGradientBoostingClassifier`", "-gradient-boosting"))),
+                (
+                    "make-classification",
+                    (*STANDARD, ("`HistGradientBoostingClassifier`", "-gradient-boosting")),
+                ),
                 ("breast-cancer", STANDARD),
                 ("digits", STANDARD),
                 ("breast-cancer-29-labels", FEW),
@@ -386,7 +799,12 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             line
             for name in ("digits", "six-views-pixels", "satellite", "letters")
             for line in (
-                (name.replace("-", " "), f"fit-seconds-over-mlp-{name}", "times", "times `MLPClassifier`'s time"),
+                (
+                    name.replace("-", " "),
+                    f"fit-seconds-over-mlp-{name}",
+                    "times",
+                    "times `MLPClassifier`'s time",
+                ),
                 ("", f"fit-{name}-ours", "test_accuracy_percent", "`DBNClassifier`, correct, %"),
                 ("", f"fit-{name}-mlp", "test_accuracy_percent", "`MLPClassifier`, correct, %"),
             )

@@ -1,4 +1,6 @@
-"""The tables' plots, from the rows under results/ and nothing else: `python -m benchmarks.tables_figures results docs/tables`."""
+"""The tables' plots, from the rows under results/ and nothing else: `python -m
+benchmarks.tables_figures results docs/tables`.
+"""
 
 from __future__ import annotations
 
@@ -24,23 +26,64 @@ def draw(results: Path, out: Path) -> list[Path]:
         path = results / f"{data}.json"
         rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
         for name, panels, x, logarithmic in (
-            ("strategies", {f"{data}: validation errors against {what}": strategies(rows, at) for what, at in AXES.items()}, "", "y"),
+            (
+                "strategies",
+                {
+                    f"{data}: validation errors against {what}": strategies(rows, at)
+                    for what, at in AXES.items()
+                },
+                "",
+                "y",
+            ),
             ("few-labels", {f"{data}: test accuracy, %, median": few_labels(rows)}, "labels", "x"),
-            ("depth", {f"{data}: {words}, median": depth(rows, metric) for metric, words in MEASURES.items()}, "hidden layers", ""),
+            (
+                "depth",
+                {
+                    f"{data}: {words}, median": depth(rows, metric)
+                    for metric, words in MEASURES.items()
+                },
+                "hidden layers",
+                "",
+            ),
         ):
             if any(panels.values()):
-                drawn.append(plots.save_panels(out / f"{data}-{name}.png", panels, x=x, columns=len(panels), logarithmic=logarithmic))
+                drawn.append(
+                    plots.save_panels(
+                        out / f"{data}-{name}.png",
+                        panels,
+                        x=x,
+                        columns=len(panels),
+                        logarithmic=logarithmic,
+                    )
+                )
     return drawn
 
 
 AXES = {"passes": 0, "minutes": 1}
-MEASURES = {"validation_errors": "validation errors", "test_bound": "bound on log p of test cases, nats"}
+MEASURES = {
+    "validation_errors": "validation errors",
+    "test_bound": "bound on log p of test cases, nats",
+}
 
 
 def strategies(rows: Rows, at: int) -> Curves:
-    """Return validation errors of each strategy after each epoch, against epochs (`at` = 0) or minutes (1)."""
-    found = [row for row in rows if row["row"].startswith("strategy-") and row["metric"] == "validation_errors" and row.get("curve")]
-    return {row["row"].removeprefix("strategy-"): ([step[at] for step in row["curve"]], [step[2] for step in row["curve"]]) for row in found}
+    """Return validation errors of each strategy after each epoch, against epochs (`at` = 0) or
+    minutes (1).
+    """
+    found = [
+        row
+        for row in rows
+        if row["row"].startswith("strategy-")
+        and row["metric"] == "validation_errors"
+        and row.get("curve")
+    ]
+    return {
+        row["row"].removeprefix("strategy-"): (
+            [step[at] for step in row["curve"]],
+            [step[2] for step in row["curve"]],
+        )
+        for row in found
+    }
 
 
 def depth(rows: Rows, metric: str) -> Curves:
@@ -48,7 +91,11 @@ def depth(rows: Rows, metric: str) -> Curves:
     values = {row["row"]: row["value"] for row in rows if row["metric"] == metric}
     found: Curves = {}
     for way, ending in (("pretrained", ""), ("random weights", "-random")):
-        if known := [(float(layers), values[f"depth-{layers}{ending}"]) for layers in DEPTHS if f"depth-{layers}{ending}" in values]:
+        if known := [
+            (float(layers), values[f"depth-{layers}{ending}"])
+            for layers in DEPTHS
+            if f"depth-{layers}{ending}" in values
+        ]:
             found[way] = [layers for layers, _ in known], [value for _, value in known]
     return found
 
@@ -58,7 +105,15 @@ def few_labels(rows: Rows) -> Curves:
     values = {row["row"]: row["value"] for row in rows if row["metric"] == "test_accuracy_percent"}
     found: Curves = {}
     for way in NAMES:
-        points = [(count, values.get(f"labels-{count}" if way == "semi-supervised" else f"labels-{count}-{way}")) for count in COUNTS]
+        points = [
+            (
+                count,
+                values.get(
+                    f"labels-{count}" if way == "semi-supervised" else f"labels-{count}-{way}"
+                ),
+            )
+            for count in COUNTS
+        ]
         known = [(float(count), value) for count, value in points if value is not None]
         if known:
             found[way] = [count for count, _ in known], [value for _, value in known]

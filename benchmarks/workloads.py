@@ -1,7 +1,9 @@
-"""What `bits.py` compares and `pairs.py` times: one short training or sampling job an algorithm, through the public interface only.
+"""What `bits.py` compares and `pairs.py` times: one short training or sampling job an algorithm,
+through the public interface only.
 
-Each workload is a generator that yields after each unit of work: the tensors that it has changed so far, and how many minibatches (or Gibbs
-steps) the unit took. All cases are drawn from a generator with a fixed seed, so that no data set is needed.
+Each workload is a generator that yields after each unit of work: the tensors that it has changed so
+far, and how many minibatches (or Gibbs steps) the unit took. All cases are drawn from a generator
+with a fixed seed, so that no data set is needed.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ FOR_EVER = 10**6
 
 
 def cases(size: Size, width: int | None = None) -> tuple[Tensor, Tensor]:
-    """Return uint8 cases (N, width) that resemble strokes (about a fifth of each case is bright) and balanced labels (N,)."""
+    """Return uint8 cases (N, width) that resemble strokes (about a fifth of each case is bright)
+    and balanced labels (N,).
+    """
     rng = torch.Generator().manual_seed(0)
     width = width or size.sizes[0]
     prototypes = torch.rand(size.labels, width, generator=rng) < 0.2
@@ -67,11 +71,19 @@ def _cd(size: Size, **settings: Any) -> Iterator[Unit]:
     images, labels = cases(size)
     rbm = ws.RBM(size.sizes[0], size.sizes[1], rng=ws.generator(seed=1))
     config = replace(ws.CDConfig(batch_size=size.batch), **_epochs(ws.CDConfig), **settings)
-    yield from _learning(rbm, ws.cd.epochs(rbm, images, config=config, rng=ws.generator(seed=2), classes=labels, dtype=size.dtype), size)
+    yield from _learning(
+        rbm,
+        ws.cd.epochs(
+            rbm, images, config=config, rng=ws.generator(seed=2), classes=labels, dtype=size.dtype
+        ),
+        size,
+    )
 
 
 def _epochs(kind: type, count: int = FOR_EVER) -> dict[str, Any]:
-    """Return the argument that says how many epochs a config has: it is called `epochs` in older versions."""
+    """Return the argument that says how many epochs a config has: it is called `epochs` in older
+    versions.
+    """
     fields = kind.__dataclass_fields__  # type: ignore[attr-defined]
     return {"epochs" if "epochs" in fields else "passes": count}
 
@@ -88,32 +100,64 @@ def pcd(size: Size) -> Iterator[Unit]:
 
 def centred(size: Size) -> Iterator[Unit]:
     """CD-3, centred, with a sparsity target and sampled visible units."""
-    yield from _cd(size, centred=True, sparsity_cost=0.01, gibbs_steps=3, sample_visible=True, learning_rate=0.01)
+    yield from _cd(
+        size,
+        centred=True,
+        sparsity_cost=0.01,
+        gibbs_steps=3,
+        sample_visible=True,
+        learning_rate=0.01,
+    )
 
 
 def greedy(size: Size) -> Iterator[Unit]:
-    """Greedy pretraining, an epoch a layer and three of the memory, the last of which has persistent chains that hold labels."""
+    """Greedy pretraining, an epoch a layer and three of the memory, the last of which has
+    persistent chains that hold labels.
+    """
     images, labels = cases(size)
     dbn = _net(size)
     layer = replace(ws.CDConfig(batch_size=size.batch), **_epochs(ws.CDConfig, 1))
     config = ws.GreedyConfig(layer, replace(layer, **_epochs(ws.CDConfig, 3)))
-    yield from _learning(dbn, ws.greedy.epochs(dbn, images, labels, config=config, rng=ws.generator(seed=2), dtype=size.dtype), size)
+    yield from _learning(
+        dbn,
+        ws.greedy.epochs(
+            dbn, images, labels, config=config, rng=ws.generator(seed=2), dtype=size.dtype
+        ),
+        size,
+    )
 
 
 def up_down(size: Size) -> Iterator[Unit]:
     """Contrastive wake-sleep, K = 3, a fifth of the chains persistent."""
     images, labels = cases(size)
     dbn = _net(size)
-    config = replace(ws.UpDownConfig(batch_size=size.batch, gibbs_steps=(3,)), **_epochs(ws.UpDownConfig))
-    yield from _learning(dbn, ws.up_down.epochs(dbn, images, labels, config=config, rng=ws.generator(seed=2), dtype=size.dtype), size)
+    config = replace(
+        ws.UpDownConfig(batch_size=size.batch, gibbs_steps=(3,)), **_epochs(ws.UpDownConfig)
+    )
+    yield from _learning(
+        dbn,
+        ws.up_down.epochs(
+            dbn, images, labels, config=config, rng=ws.generator(seed=2), dtype=size.dtype
+        ),
+        size,
+    )
 
 
 def hybrid(size: Size) -> Iterator[Unit]:
     """Contrastive wake-sleep and backpropagation on the same weights."""
     images, labels = cases(size)
     dbn = _net(size)
-    inner = replace(ws.UpDownConfig(batch_size=size.batch, gibbs_steps=(3,)), **_epochs(ws.UpDownConfig))
-    records = ws.hybrid.epochs(dbn, images, labels, config=ws.HybridConfig(inner), rng=ws.generator(seed=2), dtype=size.dtype)
+    inner = replace(
+        ws.UpDownConfig(batch_size=size.batch, gibbs_steps=(3,)), **_epochs(ws.UpDownConfig)
+    )
+    records = ws.hybrid.epochs(
+        dbn,
+        images,
+        labels,
+        config=ws.HybridConfig(inner),
+        rng=ws.generator(seed=2),
+        dtype=size.dtype,
+    )
     yield from _learning(dbn, records, size)
 
 
@@ -122,7 +166,9 @@ def wake_sleep(size: Size) -> Iterator[Unit]:
     images, _ = cases(size)
     net = ws.Helmholtz(size.sizes[:3], rng=ws.generator(seed=1))
     config = replace(ws.WakeSleepConfig(batch_size=size.batch), **_epochs(ws.WakeSleepConfig))
-    yield from _learning(net, ws.wake_sleep.epochs(net, images, config=config, rng=ws.generator(seed=2)), size)
+    yield from _learning(
+        net, ws.wake_sleep.epochs(net, images, config=config, rng=ws.generator(seed=2)), size
+    )
 
 
 def backprop(size: Size) -> Iterator[Unit]:
@@ -130,24 +176,42 @@ def backprop(size: Size) -> Iterator[Unit]:
     images, labels = cases(size)
     net = ws.backprop.classifier(_net(size), size.labels, rng=ws.generator(seed=1))
     config = replace(ws.BackpropConfig(batch_size=size.batch), **_epochs(ws.BackpropConfig))
-    yield from _learning(net, ws.backprop.epochs(net, images, labels, config=config, rng=ws.generator(seed=2), dtype=size.dtype), size)
+    yield from _learning(
+        net,
+        ws.backprop.epochs(
+            net, images, labels, config=config, rng=ws.generator(seed=2), dtype=size.dtype
+        ),
+        size,
+    )
 
 
 def conjugate_gradient(size: Size) -> Iterator[Unit]:
     """Backpropagation by conjugate gradients."""
     images, labels = cases(size)
     net = ws.backprop.classifier(_net(size), size.labels, rng=ws.generator(seed=1))
-    config = replace(ws.BackpropConfig(method="cg", cg_batch_size=size.cases), **_epochs(ws.BackpropConfig))
-    yield from _learning(net, ws.backprop.epochs(net, images, labels, config=config, rng=ws.generator(seed=2)), size)
+    config = replace(
+        ws.BackpropConfig(method="cg", cg_batch_size=size.cases), **_epochs(ws.BackpropConfig)
+    )
+    yield from _learning(
+        net, ws.backprop.epochs(net, images, labels, config=config, rng=ws.generator(seed=2)), size
+    )
 
 
 def robust(size: Size) -> Iterator[Unit]:
     """Backpropagation with dropout, a limit on norms and virtual adversarial smoothness."""
     images, labels = cases(size)
     net = ws.backprop.classifier(_net(size), size.labels, rng=ws.generator(seed=1))
-    config = ws.RobustConfig(batch_size=size.batch, dropout_visible=0.2, dropout_hidden=0.5, max_norm=4.0, vat_epsilon=1.0)
+    config = ws.RobustConfig(
+        batch_size=size.batch,
+        dropout_visible=0.2,
+        dropout_hidden=0.5,
+        max_norm=4.0,
+        vat_epsilon=1.0,
+    )
     config = replace(config, **_epochs(ws.RobustConfig))
-    records = ws.robust.epochs(net, images, labels, config=config, rng=ws.generator(seed=2), unlabelled=images)
+    records = ws.robust.epochs(
+        net, images, labels, config=config, rng=ws.generator(seed=2), unlabelled=images
+    )
     yield from _learning(net, records, size)
 
 
@@ -156,7 +220,10 @@ def dreaming(size: Size) -> Iterator[Unit]:
     dbn, rng = _net(size), ws.generator(seed=2)
     labels = torch.arange(size.batch) % size.labels
     for _ in range(FOR_EVER):
-        yield [ws.dreams.dream(dbn, labels=labels, steps=size.minibatches, rng=rng).pixels], size.minibatches
+        yield (
+            [ws.dreams.dream(dbn, labels=labels, steps=size.minibatches, rng=rng).pixels],
+            size.minibatches,
+        )
 
 
 def inpainting(size: Size) -> Iterator[Unit]:
@@ -165,7 +232,10 @@ def inpainting(size: Size) -> Iterator[Unit]:
     images = cases(size)[0][: size.batch].float() / 255
     known = torch.arange(size.sizes[0]) < size.sizes[0] // 2
     for _ in range(FOR_EVER):
-        yield [ws.dreams.inpaint(dbn, images, known, rng=rng, sweeps=size.minibatches)], size.minibatches
+        yield (
+            [ws.dreams.inpaint(dbn, images, known, rng=rng, sweeps=size.minibatches)],
+            size.minibatches,
+        )
 
 
 def annealing(size: Size) -> Iterator[Unit]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("SCIPY_ARRAY_API", "1")  # before anything imports SciPy: scikit-learn skips one of its checks without it
+# before anything imports SciPy: scikit-learn skips one of its checks without it
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
 from pathlib import Path
 
 import pytest
 import torch
 
-if not torch.cuda.is_available():  # before anything imports Triton: kernels are then run by its interpreter
+# before anything imports Triton: kernels are then run by its interpreter
+if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from helpers import real_folder, small_config

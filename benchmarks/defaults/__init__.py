@@ -1,1 +1,3 @@
-"""Are the defaults good? A file a topic, each run as a module: `python -m benchmarks.defaults.pictures`."""
+"""Are the defaults good? A file a topic, each run as a module: `python -m
+benchmarks.defaults.pictures`.
+"""

@@ -1,8 +1,10 @@
-"""Does the greedy stage alone dream? MNIST at default settings, pretrained and nothing else; its dreams go to the judge.
+"""Does the greedy stage alone dream? MNIST at default settings, pretrained and nothing else; its
+dreams go to the judge.
 
     python -m benchmarks.defaults.greedy_dreams
 
-A hundred dreams a class, as in `benchmarks.dreams`; beside them the test errors by label free energies.
+A hundred dreams a class, as in `benchmarks.dreams`; beside them the test errors by label free
+energies.
 """
 
 from __future__ import annotations
@@ -41,14 +43,36 @@ def main(argv: list[str]) -> None:
     command = shlex.join(["python", "-m", "benchmarks.defaults.greedy_dreams", *argv])
     if not (run / "model.safetensors").exists():
         config = replace(preset("mnist"), stages=("pretrain",), seed=options.seed)
-        for record in training.train(training.new_run(run, config, load("mnist"), torch.device("cpu"), command)):
+        for record in training.train(
+            training.new_run(run, config, load("mnist"), torch.device("cpu"), command)
+        ):
             print(record.stage, record.epoch, record.metrics, flush=True)
     (found,) = checkpoint.read_json(run / "evaluation.json")["rows"]
     minutes = checkpoint.read_json(run / "provenance.json")["minutes"]["pretrain"]
     about = {"seeds": [options.seed], "command": command, "minutes": minutes}
-    results.save(options.out, [results.row("defaults", "mnist-greedy", "test_error_percent", [found["test_error_percent"]], **about)])
+    results.save(
+        options.out,
+        [
+            results.row(
+                "defaults",
+                "mnist-greedy",
+                "test_error_percent",
+                [found["test_error_percent"]],
+                **about,
+            )
+        ],
+    )
     names = ["--table", "defaults", "--row", "mnist-greedy", "--agreement", "dreams_agree_percent"]
-    dreams.main([str(run), *names, "--judge", str(options.folder / "judge.safetensors"), "--out", str(options.out)])
+    dreams.main(
+        [
+            str(run),
+            *names,
+            "--judge",
+            str(options.folder / "judge.safetensors"),
+            "--out",
+            str(options.out),
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Seconds that a run takes against those it announces, for sets of 60 to 5,000 pictures and the embedded digits, at their own defaults.
+"""Seconds that a run takes against those it announces, for sets of 60 to 5,000 pictures and the
+embedded digits, at their own defaults.
 
 python -m benchmarks.defaults.minutes results/defaults-minutes.json
 
-Run nothing else beside it: what is measured is wall-clock time, from the announcement to the last picture.
+Run nothing else beside it: what is measured is wall-clock time, from the announcement to the last
+picture.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from wakesleep.runs import report, training
 from wakesleep.runs.settings import suited
 
 SETS = ((60, 28), (300, 28), (300, 8), (700, 28), (5000, 28))
-"""Cases and pixels of a side: digits, those of 28 x 28 enlarged, all of them again where there are too few."""
+"""Cases and pixels of a side: digits, those of 28 x 28 enlarged, all of them again where there are
+too few.
+"""
 
 
 def own_set(folder: Path, cases: int, side: int) -> Dataset:
@@ -32,10 +36,14 @@ def own_set(folder: Path, cases: int, side: int) -> Dataset:
     if side > 8:
         scale = side // 8
         around = (side - 8 * scale) // 2
-        images = np.pad(np.kron(images, np.ones((scale, scale))), ((0, 0), (around, around), (around, around)))
+        images = np.pad(
+            np.kron(images, np.ones((scale, scale))), ((0, 0), (around, around), (around, around))
+        )
     assert digits.train.labels is not None
     path = folder / f"{cases}-{side}.npz"
-    np.savez(path, images=(255 * images).astype(np.uint8), labels=digits.train.labels.numpy()[places])
+    np.savez(
+        path, images=(255 * images).astype(np.uint8), labels=digits.train.labels.numpy()[places]
+    )
     return load(path)
 
 
@@ -51,7 +59,9 @@ def measure(folder: Path, dataset: Dataset) -> tuple[float, float]:
 
 
 def main(path: Path) -> None:
-    """Measure every set, and put how far off the announcements are as a row into the file at `path`."""
+    """Measure every set, and put how far off the announcements are as a row into the file at
+    `path`.
+    """
     each: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for cases, side in (*SETS, (0, 0)):
@@ -65,7 +75,18 @@ def main(path: Path) -> None:
     minutes = round(sum(seconds["taken"] for seconds in each.values()) / 60, 1)
     results.save(
         path,
-        [results.row("defaults", "announced-time", "taken_over_announced", ratios, seeds=[0], command=command, minutes=minutes, each=each)],
+        [
+            results.row(
+                "defaults",
+                "announced-time",
+                "taken_over_announced",
+                ratios,
+                seeds=[0],
+                command=command,
+                minutes=minutes,
+                each=each,
+            )
+        ],
     )
 
 

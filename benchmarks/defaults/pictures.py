@@ -1,9 +1,11 @@
-"""Are the defaults good for a few hundred pictures of one's own? By the command line, as anybody would, at its default settings.
+"""Are the defaults good for a few hundred pictures of one's own? By the command line, as anybody
+would, at its default settings.
 
     python -m benchmarks.defaults.pictures --seeds 1 2 3
 
-scikit-learn's digits drawn dark on white at 28 x 28, 70 a class, drawn anew for each seed, to learn from, the others to test. Dreams are judged
-by a net trained on the pictures that were not learned from.
+scikit-learn's digits drawn dark on white at 28 x 28, 70 a class, drawn anew for each seed, to learn
+from, the others to test. Dreams are judged by a net trained on the pictures that were not learned
+from.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ class PicturesMeasureOptions:
 
 
 def draw(folder: Path, a_class: int, rng: torch.Generator) -> None:
-    """Write the digits as PNG files, dark on white, `a_class` of each class, at random, under train/ and the others under test/."""
+    """Write the digits as PNG files, dark on white, `a_class` of each class, at random, under
+    train/ and the others under test/.
+    """
     digits = load("digits")
     assert digits.train.labels is not None
     assert digits.test is not None
@@ -78,7 +82,18 @@ def main(argv: list[str]) -> None:
         if not pictures.exists():
             draw(pictures, options.a_class, generator(seed))
         if not (run / "model.safetensors").exists():
-            call = [sys.executable, "-m", "wakesleep", "train", "--data", str(pictures), "--out", str(run), "--seed", str(seed)]
+            call = [
+                sys.executable,
+                "-m",
+                "wakesleep",
+                "train",
+                "--data",
+                str(pictures),
+                "--out",
+                str(run),
+                "--seed",
+                str(seed),
+            ]
             subprocess.run(call, check=True)
         for found in checkpoint.read_json(run / "evaluation.json")["rows"]:
             errors.setdefault(found["method"], []).append(found["test_error_percent"])
@@ -88,15 +103,31 @@ def main(argv: list[str]) -> None:
     if options.out is None:
         return
     command = shlex.join(["python", "-m", "benchmarks.defaults.pictures", *argv])
-    about: dict[str, Any] = {"seeds": list(options.seeds), "command": command, "minutes": round(minutes, 2)}
+    about: dict[str, Any] = {
+        "seeds": list(options.seeds),
+        "command": command,
+        "minutes": round(minutes, 2),
+    }
     name = f"own-pictures-{10 * options.a_class}"
-    metrics = {"test_error_percent": errors["backprop"], "dreams_agree_percent": agree, "random_test_error_percent": errors["random"]}
+    metrics = {
+        "test_error_percent": errors["backprop"],
+        "dreams_agree_percent": agree,
+        "random_test_error_percent": errors["random"],
+    }
     metrics["free_energy_test_error_percent"] = errors["free-energy"]
-    results.save(options.out, [results.row("defaults", name, metric, values, **about) for metric, values in metrics.items()])
+    results.save(
+        options.out,
+        [
+            results.row("defaults", name, metric, values, **about)
+            for metric, values in metrics.items()
+        ],
+    )
 
 
 def agreement(run: Path, judged_by: Path, count: int = 100) -> float:
-    """Return which percentage of label-clamped dreams, `count` a class, carry their label by the word of a net trained on the other cases."""
+    """Return which percentage of label-clamped dreams, `count` a class, carry their label by the
+    word of a net trained on the other cases.
+    """
     model = checkpoint.load_model(run)
     other = load(str(model.header["data_path"])).test
     assert other is not None

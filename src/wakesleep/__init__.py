@@ -1,6 +1,7 @@
 """wakesleep: a network that first learns to generate images and then recognises them better for it.
 
-The names a user needs, loaded when first asked for, so that `import wakesleep` costs next to nothing.
+The names a user needs, loaded when first asked for, so that `import wakesleep` costs next to
+nothing.
 """
 
 from __future__ import annotations
@@ -131,7 +132,9 @@ def __getattr__(name: str) -> Any:
         renamed.warn(f"wakesleep.{name}", f"wakesleep.{_RENAMED[name]}")
         name = _RENAMED[name]
     if name not in _WHERE:
-        raise AttributeError(f"module 'wakesleep' has no attribute {name!r}; it has {', '.join(sorted(_WHERE))}")
+        raise AttributeError(
+            f"module 'wakesleep' has no attribute {name!r}; it has {', '.join(sorted(_WHERE))}"
+        )
     module, attribute = _WHERE[name]
     found = import_module(f"wakesleep.{module}")
     return getattr(found, attribute) if attribute else found

@@ -1,4 +1,6 @@
-"""A server in this process, on the model of the small run: fast, and of unusual size, so that nothing leans on 784-500-500-2000."""
+"""A server in this process, on the model of the small run: fast, and of unusual size, so that
+nothing leans on 784-500-500-2000.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("fastapi", reason="the page's packages are not installed: pip install 'wakesleep[app]'")
+pytest.importorskip(
+    "fastapi", reason="the page's packages are not installed: pip install 'wakesleep[app]'"
+)
 
 from fastapi.testclient import TestClient
 
@@ -31,5 +35,7 @@ def service(mind: Mind, run_folder: Path) -> Service:
 
 @pytest.fixture
 def client(service: Service) -> Iterator[TestClient]:
-    with TestClient(create_app(service), base_url="http://localhost", raise_server_exceptions=False) as client:
+    with TestClient(
+        create_app(service), base_url="http://localhost", raise_server_exceptions=False
+    ) as client:
         yield client

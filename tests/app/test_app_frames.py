@@ -24,7 +24,11 @@ def test_a_frame_comes_back_as_it_went(chains: int, units: int, step: int) -> No
 
 
 def test_states_take_a_bit_each() -> None:
-    layers = [torch.zeros(1, 784), *(torch.zeros(1, units, dtype=torch.bool) for units in (500, 500, 2000)), torch.zeros(1, 10)]
+    layers = [
+        torch.zeros(1, 784),
+        *(torch.zeros(1, units, dtype=torch.bool) for units in (500, 500, 2000)),
+        torch.zeros(1, 10),
+    ]
     assert len(frames.pack(layers, step=0, number=0)) < 1300
 
 

@@ -1,4 +1,6 @@
-"""Twenty seconds of random bytes at every endpoint leave the server serving; ten minutes of it are in results/app.json."""
+"""Twenty seconds of random bytes at every endpoint leave the server serving; ten minutes of it are
+in results/app.json.
+"""
 
 from __future__ import annotations
 

@@ -41,7 +41,9 @@ def test_the_model_says_what_it_is(client: TestClient, mind: Mind) -> None:
     assert about["run"] == "digits"
 
 
-def test_recognize_answers_as_the_library_does(client: TestClient, mind: Mind, digits: Dataset) -> None:
+def test_recognize_answers_as_the_library_does(
+    client: TestClient, mind: Mind, digits: Dataset
+) -> None:
     answer = client.post("/api/recognize", json={"pixels": pixels_of(digits)}).json()
     questions.Recognized.model_validate(answer, strict=True)
     picture = torch.tensor([pixels_of(digits)]) / 255
@@ -51,7 +53,9 @@ def test_recognize_answers_as_the_library_does(client: TestClient, mind: Mind, d
     assert answer["name"] == mind.classes[answer["label"]]
     seen = torch.stack([row[0] for row in dreams.reconstruct_per_layer(mind.dbn, picture)])
     torch.testing.assert_close(torch.tensor(answer["seen"]) / 255, seen, rtol=0, atol=0.003)
-    said = interpretation.evidence(mind.dbn, mind.dbn.up(picture)[-1], answer["label"], answer["runner_up"])[0]
+    said = interpretation.evidence(
+        mind.dbn, mind.dbn.up(picture)[-1], answer["label"], answer["runner_up"]
+    )[0]
     torch.testing.assert_close(torch.tensor(answer["evidence"]), said, rtol=0, atol=6e-4)
     assert [len(layer) for layer in answer["activities"]] == list(mind.dbn.sizes[1:])
 
@@ -59,32 +63,46 @@ def test_recognize_answers_as_the_library_does(client: TestClient, mind: Mind, d
 def test_a_picture_file_is_centred_as_the_network_learned(client: TestClient, mind: Mind) -> None:
     drawn = np.full((300, 200), 255, np.uint8)
     drawn[50:250, 20:45] = 0
-    answer = client.post("/api/recognize", json={"image": "data:image/png;base64," + png(drawn)}).json()
+    answer = client.post(
+        "/api/recognize", json={"image": "data:image/png;base64," + png(drawn)}
+    ).json()
     file = io.BytesIO(base64.b64decode(png(drawn)))
     expected = read_picture(file, mind.shape, field=mind.preparation.field)[0]
     torch.testing.assert_close(torch.tensor(answer["picture"]) / 255, expected, rtol=0, atol=0.003)
 
 
-def test_dreams_answer_with_the_label_that_was_held_and_repeat_with_the_seed(client: TestClient) -> None:
+def test_dreams_answer_with_the_label_that_was_held_and_repeat_with_the_seed(
+    client: TestClient,
+) -> None:
     asked = {"held": 3, "count": 2, "steps": 25, "seed": 5}
-    first, again, other = (client.post("/api/dream", json={**asked, "seed": seed}).json() for seed in (5, 5, 6))
+    first, again, other = (
+        client.post("/api/dream", json={**asked, "seed": seed}).json() for seed in (5, 5, 6)
+    )
     questions.Dreamed.model_validate(first, strict=True)
     assert first["labels"] == [3, 3]
     assert first == again
     assert first != other
-    assert client.post("/api/dream", json={"held": {"4": 0.5, "9": 0.5}, "steps": 5}).status_code == 200
+    assert (
+        client.post("/api/dream", json={"held": {"4": 0.5, "9": 0.5}, "steps": 5}).status_code
+        == 200
+    )
 
 
 def test_fill_keeps_what_is_known(client: TestClient, digits: Dataset) -> None:
     pixels, known = pixels_of(digits), [1] * 32 + [0] * 32
-    filled = client.post("/api/fill", json={"picture": {"pixels": pixels}, "known": known, "sweeps": 8, "count": 2}).json()
+    filled = client.post(
+        "/api/fill", json={"picture": {"pixels": pixels}, "known": known, "sweeps": 8, "count": 2}
+    ).json()
     for picture in filled["pictures"]:
         assert picture[:32] == pixels[:32]
         assert picture[32:] != pixels[32:]
 
 
 def test_imagine_starts_from_the_picture(client: TestClient, digits: Dataset) -> None:
-    answer = client.post("/api/imagine", json={"picture": {"pixels": pixels_of(digits)}, "steps": 1, "count": 20, "held": None}).json()
+    answer = client.post(
+        "/api/imagine",
+        json={"picture": {"pixels": pixels_of(digits)}, "steps": 1, "count": 20, "held": None},
+    ).json()
     near = (torch.tensor(answer["pictures"]) / 255).mean(0)
     far = torch.rand(64)
     picture = torch.tensor(pixels_of(digits)) / 255
@@ -94,19 +112,32 @@ def test_imagine_starts_from_the_picture(client: TestClient, digits: Dataset) ->
 def test_fields_and_units_tell_of_the_weights(client: TestClient, mind: Mind) -> None:
     content = client.get("/api/fields/1?start=3&count=2").content
     rows = torch.frombuffer(bytearray(content), dtype=torch.uint8).reshape(2, 64).float() - 128
-    weight = mind.dbn.recognition[0].weight[:, 3:5].t() if mind.dbn.recognition else mind.dbn.memory.weight[:64, 3:5].t()
-    torch.testing.assert_close(rows / 127, weight / weight.abs().amax(1, keepdim=True), rtol=0, atol=0.006)
+    weight = (
+        mind.dbn.recognition[0].weight[:, 3:5].t()
+        if mind.dbn.recognition
+        else mind.dbn.memory.weight[:64, 3:5].t()
+    )
+    torch.testing.assert_close(
+        rows / 127, weight / weight.abs().amax(1, keepdim=True), rtol=0, atol=0.006
+    )
     top = len(mind.dbn.sizes) - 1
     unit = client.get(f"/api/units/{top}/1").json()
-    torch.testing.assert_close(torch.tensor(unit["labels"]), interpretation.label_weights(mind.dbn, 1), rtol=0, atol=6e-4)
+    torch.testing.assert_close(
+        torch.tensor(unit["labels"]), interpretation.label_weights(mind.dbn, 1), rtol=0, atol=6e-4
+    )
     assert client.get("/api/units/1/0").json()["labels"] is None
 
 
 def test_examples_are_test_cases_of_what_was_learned(client: TestClient, digits: Dataset) -> None:
     found = client.get("/api/examples?count=5&seed=2").json()
     assert found["source"] == "digits, test cases"
-    known = {tuple(pixels_of(digits, number)): int(digits.test.labels[number]) for number in range(len(digits.test))}
-    assert [known[tuple(item["pixels"])] for item in found["items"]] == [item["label"] for item in found["items"]]
+    known = {
+        tuple(pixels_of(digits, number)): int(digits.test.labels[number])
+        for number in range(len(digits.test))
+    }
+    assert [known[tuple(item["pixels"])] for item in found["items"]] == [
+        item["label"] for item in found["items"]
+    ]
 
 
 def test_a_movie_has_the_frames_that_came(client: TestClient) -> None:
@@ -147,7 +178,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("path", "asked", "word"), BAD)
-def test_refusals_say_what_came_and_what_was_expected(client: TestClient, path: str, asked: dict, word: str) -> None:
+def test_refusals_say_what_came_and_what_was_expected(
+    client: TestClient, path: str, asked: dict, word: str
+) -> None:
     reply = client.post(f"/api/{path}", json=asked)
     assert reply.status_code == 422
     assert word in reply.json()["error"]
@@ -157,14 +190,22 @@ def test_a_bomb_is_refused_before_it_is_unpacked(client: TestClient) -> None:
     flat = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(flat, "PNG", optimize=True)
     assert flat.tell() < 200_000
-    reply = client.post("/api/recognize", json={"image": base64.b64encode(flat.getvalue()).decode()})
+    reply = client.post(
+        "/api/recognize", json={"image": base64.b64encode(flat.getvalue()).decode()}
+    )
     assert reply.status_code == 422
     assert "pixels" in reply.json()["error"]
 
 
 def test_every_operation_is_documented(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
-    assert {"/api/recognize", "/api/dream", "/api/imagine", "/api/fill", "/api/units/{layer}/{unit}"} <= set(paths)
+    assert {
+        "/api/recognize",
+        "/api/dream",
+        "/api/imagine",
+        "/api/fill",
+        "/api/units/{layer}/{unit}",
+    } <= set(paths)
     for methods in paths.values():
         for operation in methods.values():
             assert operation["summary"]
@@ -173,17 +214,27 @@ def test_every_operation_is_documented(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("polarity", ["auto", "keep"])
-def test_files_and_drawings_suit_a_network_that_learned_from_files(tmp_path, digits: Dataset, polarity: str) -> None:
+def test_files_and_drawings_suit_a_network_that_learned_from_files(
+    tmp_path, digits: Dataset, polarity: str
+) -> None:
     for label in (0, 1):
         (tmp_path / "pages" / str(label)).mkdir(parents=True)
         for number, image in enumerate(digits.train.images[digits.train.labels == label][:25]):
-            grey = np.kron(255 - image.reshape(8, 8).numpy() * 255, np.ones((2, 2))).astype(np.uint8)
+            grey = np.kron(255 - image.reshape(8, 8).numpy() * 255, np.ones((2, 2))).astype(
+                np.uint8
+            )
             Image.fromarray(grey).save(tmp_path / "pages" / str(label) / f"{number}.png")
     own = load(tmp_path / "pages", how=PictureOptions(polarity=polarity))
     config = small_config(hidden=(30,), stages=("pretrain",), validation=0)
-    list(training.train(training.new_run(tmp_path / "run", config, own, torch.device("cpu"), "a test")))
+    list(
+        training.train(
+            training.new_run(tmp_path / "run", config, own, torch.device("cpu"), "a test")
+        )
+    )
     learned = load_mind(tmp_path / "run")
-    with TestClient(create_app(Service(learned, run=tmp_path / "run")), base_url="http://localhost") as client:
+    with TestClient(
+        create_app(Service(learned, run=tmp_path / "run")), base_url="http://localhost"
+    ) as client:
         right = {"file": 0, "drawing": 0}
         for file in sorted((tmp_path / "pages").rglob("*.png")):
             pixels = np.asarray(Image.open(file))

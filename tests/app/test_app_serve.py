@@ -19,8 +19,19 @@ from wakesleep.cli import main, serve
 
 
 def test_a_run_is_served_on_loopback_and_ctrl_c_ends_it(run_folder: Path) -> None:
-    command = [sys.executable, "-m", "wakesleep", "serve", str(run_folder), "--no-open", "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeds_ctrl_c)
+    command = [
+        sys.executable,
+        "-m",
+        "wakesleep",
+        "serve",
+        str(run_folder),
+        "--no-open",
+        "--port",
+        "0",
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeds_ctrl_c
+    )
     line = process.stdout.readline()
     url = next(word for word in line.split() if word.startswith("http://localhost:"))
     with urllib.request.urlopen(f"{url}api/model") as reply:
@@ -37,20 +48,28 @@ def test_the_port_that_is_taken_is_named_with_the_cure(capsys: pytest.CaptureFix
     assert "--port 0" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["--port", "70000"], ["--host", "not.a.host.invalid"], ["/nowhere"]])
-def test_what_cannot_be_served_is_refused_in_words(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "words", [["--port", "70000"], ["--host", "not.a.host.invalid"], ["/nowhere"]]
+)
+def test_what_cannot_be_served_is_refused_in_words(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     port = [] if "--port" in words else ["--port", "0"]
     assert main(["serve", *words, "--no-open", *port]) == 1
     assert len(capsys.readouterr().err.split()) > 6
 
 
-def test_without_its_packages_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_its_packages_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert main(["serve", "--no-open", "--port", "0"]) == 1
     assert "pip install fastapi pydantic uvicorn websockets" in capsys.readouterr().err
 
 
-def test_beyond_this_machine_it_warns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_beyond_this_machine_it_warns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Nothing:
         def run(self, sockets: list[socket.socket]) -> None:
             for one in sockets:
@@ -67,7 +86,9 @@ def test_by_default_only_this_machine_reaches_it() -> None:
     assert serve.ServeOptions().host == "127.0.0.1"
     with contextlib.closing(serve.listen("127.0.0.1", 0)) as listening:
         assert listening.getsockname()[0] == "127.0.0.1"
-        assert listening.proto == socket.IPPROTO_TCP, "or asyncio leaves Nagle's algorithm on, and each answer waits 40 ms"
+        assert listening.proto == socket.IPPROTO_TCP, (
+            "or asyncio leaves Nagle's algorithm on, and each answer waits 40 ms"
+        )
 
 
 def test_a_server_that_does_not_start_says_so() -> None:

@@ -1,4 +1,6 @@
-"""The socket: frames as asked, never more than a page can take, and nothing left of a page that is gone."""
+"""The socket: frames as asked, never more than a page can take, and nothing left of a page that is
+gone.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def test_a_dream_streams_with_its_label_held(client: TestClient, mind: Mind) -> 
 
 def test_the_stream_is_the_librarys_own_chain(client: TestClient, mind: Mind) -> None:
     with connect(client) as socket:
-        socket.send_json({"type": "start", "held": None, "seed": 9, "speed": None, "temperature": 1.5})
+        socket.send_json(
+            {"type": "start", "held": None, "seed": 9, "speed": None, "temperature": 1.5}
+        )
         shown = [frame(socket) for _ in range(5)]
     rng = generator(9)
     hidden = gibbs.random_hidden(mind.dbn.memory, 1, rng)
@@ -85,7 +89,9 @@ def test_pause_step_and_a_change_of_label_on_the_way(client: TestClient) -> None
 def test_filling_in_keeps_what_is_known(client: TestClient, digits: Dataset) -> None:
     pixels = (digits.test.images[0] * 255).round().int().tolist()
     with connect(client) as socket:
-        socket.send_json({"type": "start", "picture": pixels, "known": [1] * 32 + [0] * 32, "speed": None})
+        socket.send_json(
+            {"type": "start", "picture": pixels, "known": [1] * 32 + [0] * 32, "speed": None}
+        )
         for _ in range(4):
             found = frame(socket)
             assert (found.layers[0][0][:32] * 255).round().astype(int).tolist() == pixels[:32]
@@ -108,8 +114,13 @@ def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "time", SimpleNamespace(perf_counter=lambda: 7.0))
 
 
-@pytest.mark.parametrize(("speed", "frames_a_second", "steps"), [(300, 60, 5), (60, 60, 1), (20, 20, 1), (0.5, 0.5, 1), (None, 200, 1)])
-def test_speed_is_steps_a_second(speed: float | None, frames_a_second: float, steps: int, mind: Mind, stopped_clock: None) -> None:
+@pytest.mark.parametrize(
+    ("speed", "frames_a_second", "steps"),
+    [(300, 60, 5), (60, 60, 1), (20, 20, 1), (0.5, 0.5, 1), (None, 200, 1)],
+)
+def test_speed_is_steps_a_second(
+    speed: float | None, frames_a_second: float, steps: int, mind: Mind, stopped_clock: None
+) -> None:
     sent: list[bytes] = []
     page = sessions.Session(lambda: mind, sent.append)
     page.handle(sessions.Start(type="start", speed=speed))
@@ -162,7 +173,9 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("text", MALFORMED)
-def test_malformed_messages_are_refused_in_words_and_the_page_goes_on(client: TestClient, text: str) -> None:
+def test_malformed_messages_are_refused_in_words_and_the_page_goes_on(
+    client: TestClient, text: str
+) -> None:
     with connect(client) as socket:
         socket.send_text(text)
         answer = socket.receive_json()
@@ -203,7 +216,9 @@ def test_too_many_messages_end_it(mind: Mind) -> None:
         assert "messages a second" in closed["reason"]
 
 
-def test_a_page_that_takes_nothing_of_what_it_asks_for_is_let_go(mind: Mind, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_that_takes_nothing_of_what_it_asks_for_is_let_go(
+    mind: Mind, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def stuck(*words: object) -> None:
         await asyncio.Event().wait()
 
@@ -224,7 +239,12 @@ def test_a_quiet_page_and_an_old_one_are_let_go(mind: Mind) -> None:
 
 
 def test_one_page_too_many_is_told_so(mind: Mind) -> None:
-    with limited(mind, sessions=2) as client, connect(client), connect(client), connect(client) as third:
+    with (
+        limited(mind, sessions=2) as client,
+        connect(client),
+        connect(client),
+        connect(client) as third,
+    ):
         closed = refused(third)
         assert closed["code"] == 1013
         assert "2 pages" in closed["reason"]
@@ -248,7 +268,9 @@ def test_nothing_is_left_of_a_page_that_is_gone(client: TestClient, service: Ser
 
 
 def test_twenty_pages_share_alike(mind: Mind) -> None:
-    """The worker itself, without sockets: of twenty dreamers as fast as they can, none gets less than half of another's turns."""
+    """The worker itself, without sockets: of twenty dreamers as fast as they can, none gets less
+    than half of another's turns.
+    """
     from wakesleep.app.worker import Worker
 
     worker, counts, enough = Worker(), [0] * 20, threading.Event()
@@ -282,7 +304,9 @@ def test_a_crowd_shares_the_frames_and_keeps_its_speed(mind: Mind, stopped_clock
     assert frames.unpack(sent[0]).step == 60 * 20 / sessions.ALL_TOGETHER
 
 
-def test_another_network_takes_over_and_the_dream_goes_on(client: TestClient, service: Service, run_folder: Path) -> None:
+def test_another_network_takes_over_and_the_dream_goes_on(
+    client: TestClient, service: Service, run_folder: Path
+) -> None:
     with connect(client) as socket:
         socket.send_json({"type": "start", "playing": False})
         frame(socket)

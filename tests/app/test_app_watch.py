@@ -24,10 +24,15 @@ from wakesleep.runs import checkpoint, training
 
 
 def test_the_page_follows_a_run_that_learns(tmp_path: Path, digits: Dataset) -> None:
-    job = training.new_run(tmp_path / "run", small_config(stages=("pretrain",)), digits, torch.device("cpu"), "a test")
+    job = training.new_run(
+        tmp_path / "run", small_config(stages=("pretrain",)), digits, torch.device("cpu"), "a test"
+    )
     service = Service(mind.load_mind(tmp_path / "run"), run=tmp_path / "run")
     before = service.mind.dbn.recognition[0].weight.clone()  # the first layer learns first
-    with TestClient(create_app(service), base_url="http://localhost") as client, connect(client) as socket:
+    with (
+        TestClient(create_app(service), base_url="http://localhost") as client,
+        connect(client) as socket,
+    ):
         assert client.get("/api/run").json()["finished"] is False
         records = training.train(job)
         for _ in range(8):
@@ -56,7 +61,9 @@ def test_a_line_half_written_is_left_for_the_next_look(run_folder: Path, tmp_pat
     assert watch.stamp(tmp_path / "run") is None
 
 
-def test_a_shipped_model_is_half_as_large_and_answers_alike(run_folder: Path, digits: Dataset, tmp_path: Path) -> None:
+def test_a_shipped_model_is_half_as_large_and_answers_alike(
+    run_folder: Path, digits: Dataset, tmp_path: Path
+) -> None:
     out = tmp_path / "model.safetensors"
     card = ship.ship(ship.ShipMeasureOptions(run_folder, out), "a command")
     loaded = mind.load_mind(out)
@@ -65,15 +72,22 @@ def test_a_shipped_model_is_half_as_large_and_answers_alike(run_folder: Path, di
     assert loaded.dbn.memory.weight.dtype == torch.float32
     assert header["card"] == loaded.card == card
     assert {"data", "command", "seed", "test_error_percent"} <= set(card)
-    errors = classify.count_errors(classify.predict(loaded.dbn, digits.test.images), digits.test.labels)
+    errors = classify.count_errors(
+        classify.predict(loaded.dbn, digits.test.images), digits.test.labels
+    )
     rows = json.loads((run_folder / "evaluation.json").read_text())["rows"]
     assert errors == card["test_errors"]
-    assert abs(errors - next(row["test_errors"] for row in rows if row["method"] == "free-energy")) <= 1
+    assert (
+        abs(errors - next(row["test_errors"] for row in rows if row["method"] == "free-energy"))
+        <= 1
+    )
     assert str(card["seed"]) in (tmp_path / "MODEL.md").read_text()
     assert not [word for word in json.dumps(header).split() if word.startswith('"/')]
 
 
-def test_what_would_be_too_large_is_not_shipped(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_would_be_too_large_is_not_shipped(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ship, "MOST_BYTES", 1000)
     with pytest.raises(CheckpointError, match="smaller net"):
         ship.ship(ship.ShipMeasureOptions(run_folder, tmp_path / "model.safetensors"), "a command")
@@ -83,11 +97,20 @@ def test_what_would_be_too_large_is_not_shipped(run_folder: Path, tmp_path: Path
 def test_the_model_that_ships_is_small_and_says_where_it_comes_from() -> None:
     assert mind.SHIPPED.stat().st_size <= 5_100_000
     shipped = mind.load_mind()
-    assert {"data", "data_checksum", "command", "seed", "test_error_percent", "test_cases"} <= set(shipped.card)
-    assert mind.SHIPPED.with_name("MODEL.md").read_text().count(shipped.card["command"].partition(" --")[2]) == 1
+    assert {"data", "data_checksum", "command", "seed", "test_error_percent", "test_cases"} <= set(
+        shipped.card
+    )
+    assert (
+        mind.SHIPPED.with_name("MODEL.md")
+        .read_text()
+        .count(shipped.card["command"].partition(" --")[2])
+        == 1
+    )
 
 
 def test_the_shipped_model_reaches_the_error_on_its_card(real_mnist: Dataset) -> None:
     shipped = mind.load_mind()
-    errors = classify.count_errors(classify.predict(shipped.dbn, real_mnist.test.images), real_mnist.test.labels)
+    errors = classify.count_errors(
+        classify.predict(shipped.dbn, real_mnist.test.images), real_mnist.test.labels
+    )
     assert abs(errors - shipped.card["test_errors"]) <= 2

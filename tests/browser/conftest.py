@@ -1,4 +1,6 @@
-"""A real browser and a server of its own process; skipped with the reason where there is none of either."""
+"""A real browser and a server of its own process; skipped with the reason where there is none of
+either.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ def browser() -> Iterator[object]:
     except ImportError as error:
         _missing(f"no browser tests: {error}")
     if browsing.find_browser() is None:
-        _missing("no browser tests: no Chromium is installed (apt-get install chromium), and WAKESLEEP_BROWSER names none")
+        _missing(
+            "no browser tests: no Chromium is installed (apt-get install chromium), and "
+            "WAKESLEEP_BROWSER names none"
+        )
     with sync_playwright() as playwright:
         found = browsing.launch(playwright)
         yield found
@@ -48,12 +53,24 @@ def context(browser) -> Iterator[object]:
 
 @pytest.fixture
 def page(context, server) -> Iterator[object]:
-    """The page, opened at Draw; whatever it says on the console or asks of others fails the test."""
+    """The page, opened at Draw; whatever it says on the console or asks of others fails the
+    test.
+    """
     from benchmarks import browser as browsing
 
     wrong: list[str] = []
-    context.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+    context.on(
+        "console",
+        lambda message: (
+            wrong.append(message.text) if message.type in ("error", "warning") else None
+        ),
+    )
     context.on("weberror", lambda error: wrong.append(str(error.error)))
-    context.on("request", lambda request: request.url.startswith((server.url, "data:", "blob:")) or wrong.append(request.url))
+    context.on(
+        "request",
+        lambda request: (
+            request.url.startswith((server.url, "data:", "blob:")) or wrong.append(request.url)
+        ),
+    )
     yield browsing.open_page(context, server.url)
     assert not wrong

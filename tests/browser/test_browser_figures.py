@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-pytest.importorskip("playwright", reason="no browser tests: Playwright's Python package is not installed")
+pytest.importorskip(
+    "playwright", reason="no browser tests: Playwright's Python package is not installed"
+)
 
 from benchmarks import browser as browsing
 from benchmarks import fuzz

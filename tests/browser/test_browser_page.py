@@ -15,7 +15,9 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-pytest.importorskip("playwright", reason="no browser tests: Playwright's Python package is not installed")
+pytest.importorskip(
+    "playwright", reason="no browser tests: Playwright's Python package is not installed"
+)
 
 from benchmarks import browser as browsing
 from wakesleep.app.mind import load_mind
@@ -25,7 +27,9 @@ pytestmark = pytest.mark.slow
 
 
 def until(page, condition: str, timeout: float = 10_000) -> None:
-    """Wait until a condition holds in the page. Playwright's own wait evaluates strings there, which the page's policy forbids."""
+    """Wait until a condition holds in the page. Playwright's own wait evaluates strings there,
+    which the page's policy forbids.
+    """
     deadline = time.perf_counter() + timeout / 1000
     while not page.evaluate(condition):
         assert time.perf_counter() < deadline, f"it never came to {condition}"
@@ -44,9 +48,13 @@ def answer(page) -> str:
 def shown(page, selector: str, background: int | None = None) -> torch.Tensor:
     """What a picture's canvas shows, as a case (1, 784) of ink in [0, 1]."""
     url = page.evaluate("(selector) => document.querySelector(selector).toDataURL()", selector)
-    grey = np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("L"), np.float32)
+    grey = np.asarray(
+        Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("L"), np.float32
+    )
     small = grey.reshape(28, grey.shape[0] // 28, 28, grey.shape[1] // 28).mean((1, 3))
-    low, high = (253, 25) if page.evaluate("document.documentElement.dataset.theme") == "day" else (10, 243)
+    low, high = (
+        (253, 25) if page.evaluate("document.documentElement.dataset.theme") == "day" else (10, 243)
+    )
     return torch.from_numpy((small - low) / (high - low)).clamp(0, 1).reshape(1, -1)
 
 
@@ -77,9 +85,11 @@ def test_a_picture_dropped_on_the_pad_is_read(page) -> None:
     drawn.save(file, "PNG")
     page.evaluate(
         """(content) => {
-            const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0)), data = new DataTransfer();
+            const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0));
+            const data = new DataTransfer();
             data.items.add(new File([bytes], "digit.png", { type: "image/png" }));
-            document.querySelector("#pad").dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+            const how = { dataTransfer: data, bubbles: true, cancelable: true };
+            document.querySelector("#pad").dispatchEvent(new DragEvent("drop", how));
         }""",
         base64.b64encode(file.getvalue()).decode(),
     )
@@ -87,7 +97,9 @@ def test_a_picture_dropped_on_the_pad_is_read(page) -> None:
 
 
 def test_a_file_that_is_no_picture_is_refused_in_words(page) -> None:
-    page.set_input_files("#pad-file", {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"not a picture"})
+    page.set_input_files(
+        "#pad-file", {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"not a picture"}
+    )
     page.wait_for_selector("#trouble:not([hidden])")
     assert "notes.txt is no picture" in page.text_content("#trouble")
 
@@ -166,7 +178,10 @@ def test_what_the_pointer_rubs_out_is_filled_in(page) -> None:
     page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 0.25 * box["height"], steps=12)
     page.mouse.up()
     page.wait_for_timeout(2500)
-    rubbed, filled = shown(page, "#rub").reshape(28, 28), shown(page, "#mix-pictures canvas").reshape(28, 28)
+    rubbed, filled = (
+        shown(page, "#rub").reshape(28, 28),
+        shown(page, "#mix-pictures canvas").reshape(28, 28),
+    )
     torch.testing.assert_close(filled[14:], drawn[14:], rtol=0, atol=0.08)
     assert float((rubbed - drawn)[4:10].abs().sum()) > 10, "nothing was rubbed out"
     assert float(filled[3:11].sum()) > 5, "nothing was filled in"
@@ -179,7 +194,11 @@ def test_a_drawing_let_go_and_two_labels_half_and_half(page) -> None:
     until(page, "document.querySelector('#mix-status').textContent.includes('steps')")
     page.locator("[name=mix-way][value=half]").check()
     page.wait_for_selector("#mix-labels:not([hidden])")
-    until(page, "[4, 9].every((label) => document.querySelectorAll('#mix-bars .bar')[label].lastChild.textContent === '50 %')")
+    until(
+        page,
+        "[4, 9].every((label) => document.querySelectorAll('#mix-bars "
+        ".bar')[label].lastChild.textContent === '50 %')",
+    )
 
 
 def test_a_unit_tells_what_it_is_for(page) -> None:
@@ -226,8 +245,13 @@ def test_a_finger_draws_too(browser, server) -> None:
     page = browsing.open_page(context, server.url)
     devices, box = context.new_cdp_session(page), page.locator("#pad canvas").bounding_box()
     for stroke in browsing.DIGITS["7"]:
-        places = [{"x": box["x"] + across * box["width"], "y": box["y"] + down * box["height"]} for across, down in stroke]
-        for kind, place in zip(["touchStart", *["touchMove"] * (len(places) - 1)], places, strict=True):
+        places = [
+            {"x": box["x"] + across * box["width"], "y": box["y"] + down * box["height"]}
+            for across, down in stroke
+        ]
+        for kind, place in zip(
+            ["touchStart", *["touchMove"] * (len(places) - 1)], places, strict=True
+        ):
             devices.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [place]})
         devices.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     assert answer(page) == "7"
@@ -237,7 +261,10 @@ def test_a_finger_draws_too(browser, server) -> None:
 
 def test_a_pen_draws_too(context, page) -> None:
     devices, box = context.new_cdp_session(page), page.locator("#pad canvas").bounding_box()
-    page.evaluate("document.querySelector('#pad').addEventListener('pointerdown', ({ pointerType }) => (window.drawnWith = pointerType))")
+    page.evaluate(
+        "document.querySelector('#pad').addEventListener('pointerdown', ({ pointerType }) => "
+        "(window.drawnWith = pointerType))"
+    )
     for stroke in browsing.DIGITS["7"]:
         kinds = ["mousePressed", *["mouseMoved"] * (len(stroke) - 1), "mouseReleased"]
         for kind, (across, down) in zip(kinds, [*stroke, stroke[-1]], strict=True):
@@ -260,7 +287,11 @@ def test_the_server_is_lost_and_comes_back(context) -> None:
         page.evaluate("document.querySelector('#dream-title').textContent = 'waiting'")
         server = browsing.start(port=port)
         page.wait_for_selector("#trouble[hidden]", state="attached", timeout=15_000)
-        until(page, "document.querySelector('#dream-title').textContent.includes('after')", timeout=15_000)
+        until(
+            page,
+            "document.querySelector('#dream-title').textContent.includes('after')",
+            timeout=15_000,
+        )
     finally:
         server.stop()
 
@@ -363,10 +394,16 @@ def test_a_run_is_watched(browser, run_folder) -> None:
 
 
 def test_a_run_is_watched_while_it_learns(browser, tmp_path: Path) -> None:
-    """Another process trains; curves grow, filters form, dreams go on, and the page says so when it is finished."""
+    """Another process trains; curves grow, filters form, dreams go on, and the page says so when it
+    is finished.
+    """
     run = tmp_path / "run"
-    words = f"--stages pretrain --hidden 80 --greedy.memory.epochs 250 --threads 1 --out {run}".split()
-    trainer = subprocess.Popen([sys.executable, "-m", "wakesleep", "train", *words], stdout=subprocess.DEVNULL)
+    words = (
+        f"--stages pretrain --hidden 80 --greedy.memory.epochs 250 --threads 1 --out {run}"
+    ).split()
+    trainer = subprocess.Popen(
+        [sys.executable, "-m", "wakesleep", "train", *words], stdout=subprocess.DEVNULL
+    )
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     try:
         while not (run / "checkpoint.safetensors").exists():
@@ -374,17 +411,34 @@ def test_a_run_is_watched_while_it_learns(browser, tmp_path: Path) -> None:
             time.sleep(0.05)
         with browsing.serving(str(run)) as server:
             page = browsing.open_page(context, server.url, "training")
-            until(page, "document.querySelector('#run-state').textContent.startsWith('It is learning: ')")
+            until(
+                page,
+                "document.querySelector('#run-state').textContent.startsWith('It is learning: ')",
+            )
             page.wait_for_selector("#curves svg")
             page.wait_for_selector("#run-dreams canvas")
-            epochs = "Math.max(0, ...[...document.querySelectorAll('#curves svg text:last-of-type')].map((text) => Number(text.textContent)))"
-            before, filters = page.evaluate(epochs), page.evaluate("document.querySelector('#run-fields').toDataURL()")
+            epochs = (
+                "Math.max(0, ...[...document.querySelectorAll('#curves svg "
+                "text:last-of-type')].map((text) => Number(text.textContent)))"
+            )
+            before, filters = (
+                page.evaluate(epochs),
+                page.evaluate("document.querySelector('#run-fields').toDataURL()"),
+            )
             state = page.text_content("#run-state")
             until(page, f"{epochs} > {before + 5}", timeout=30_000)
             assert trainer.poll() is None, "it had ended before the page was looked at"
-            until(page, f"document.querySelector('#run-state').textContent != {json.dumps(state)}")  # words and curves come one after the other
-            until(page, f"document.querySelector('#run-fields').toDataURL() != {json.dumps(filters)}")
-            until(page, "document.querySelector('#run-state').textContent.startsWith('It is finished')", timeout=240_000)
+            until(
+                page, f"document.querySelector('#run-state').textContent != {json.dumps(state)}"
+            )  # words and curves come one after the other
+            until(
+                page, f"document.querySelector('#run-fields').toDataURL() != {json.dumps(filters)}"
+            )
+            until(
+                page,
+                "document.querySelector('#run-state').textContent.startsWith('It is finished')",
+                timeout=240_000,
+            )
     finally:
         trainer.kill()
         trainer.wait()

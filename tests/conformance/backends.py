@@ -1,4 +1,6 @@
-"""Every backend that this machine can run, each with kernels taken for tensors of any size, and tensors of every layout."""
+"""Every backend that this machine can run, each with kernels taken for tensors of any size, and
+tensors of every layout.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,17 @@ from wakesleep.compute.ops import Operations
 from wakesleep.compute.reference import Reference
 from wakesleep.foundation.rng import generator
 
-NAMES = ("reference", "fused", "fused, unfused step", "cpu", "cpu, oneDNN", "cpu, kernels", "cpu, AMX", "cuda, interpreted", "cuda")
+NAMES = (
+    "reference",
+    "fused",
+    "fused, unfused step",
+    "cpu",
+    "cpu, oneDNN",
+    "cpu, kernels",
+    "cpu, AMX",
+    "cuda, interpreted",
+    "cuda",
+)
 FLOATS = (torch.float32, torch.float64, torch.bfloat16)
 CPU_KERNELS = ("weight_update", "bias_update", "bernoulli", "gather", "amx_layer", "amx_update")
 TRITON_KERNELS = ("layer", "weight_update", "bias_update", "gather", "log_partition_delta")
@@ -38,7 +50,9 @@ class Backend:
     asked: Counter[str] = field(default_factory=Counter)
 
     def tolerance(self, dtype: torch.dtype, sums: int = 1) -> dict[str, float]:
-        """Return how far results may be from those in float64 for sums of that many numbers of size 1."""
+        """Return how far results may be from those in float64 for sums of that many numbers of size
+        1.
+        """
         if dtype == torch.float64:
             return {"rtol": 1e-12, "atol": 1e-12 * sums}
         if dtype == torch.bfloat16:
@@ -54,7 +68,9 @@ def release(version: str) -> tuple[int, ...]:
 
 def why_not(name: str) -> str:
     """Return why a backend cannot run here; nothing where it can."""
-    if name == "cpu, oneDNN" and not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+    if name == "cpu, oneDNN" and not (
+        torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    ):
         return "this PyTorch has no oneDNN"
     if name in ("cpu, kernels", "cpu, AMX") and not cpu_kernels.are_built():
         return "no C compiler that knows OpenMP"
@@ -109,19 +125,24 @@ def _cuda(name: str, patch: pytest.MonkeyPatch) -> Backend:
         patch.setattr(cuda, "kernels_work", lambda: True)
         real = CUDA._kernels_support
 
-        def supports(self: CUDA, first: Tensor, *more: Tensor) -> bool:  # the interpreter multiplies no bfloat16
+        # the interpreter multiplies no bfloat16
+        def supports(self: CUDA, first: Tensor, *more: Tensor) -> bool:
             return not (more and first.dtype == torch.bfloat16) and real(self, first, *more)
 
         patch.setattr(CUDA, "_kernels_support", supports)
     return found
 
 
-def count(found: Backend, patch: pytest.MonkeyPatch, module: object, names: tuple[str, ...]) -> None:
+def count(
+    found: Backend, patch: pytest.MonkeyPatch, module: object, names: tuple[str, ...]
+) -> None:
     """Count what a module of kernels is asked for."""
     for name in names:
         real = getattr(module, name)
 
-        def counted(*given: object, name: str = name, real: object = real, **more: object) -> object:
+        def counted(
+            *given: object, name: str = name, real: object = real, **more: object
+        ) -> object:
             found.asked[name] += 1
             return real(*given, **more)  # type: ignore[operator]
 
@@ -133,7 +154,12 @@ LAYOUTS = ("rows", "columns", "slice", "gaps")
 
 
 def some(
-    *shape: int, seed: int = 0, dtype: torch.dtype = torch.float32, layout: str = "rows", device: str = "cpu", scale: float = 1.0
+    *shape: int,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    layout: str = "rows",
+    device: str = "cpu",
+    scale: float = 1.0,
 ) -> Tensor:
     """Return normal numbers of a shape, the same ones in every layout."""
     return laid(torch.randn(shape, generator=generator(seed)).mul_(scale).to(device, dtype), layout)
@@ -149,7 +175,9 @@ def laid(values: Tensor, layout: str) -> Tensor:
     else:
         *rows, columns = values.shape
         wide = values.new_full((*rows, 2 * columns + 9), 7.0)
-        inside = wide[..., 3 : columns + 3] if layout == "slice" else wide[..., 1 : 2 * columns + 1 : 2]
+        inside = (
+            wide[..., 3 : columns + 3] if layout == "slice" else wide[..., 1 : 2 * columns + 1 : 2]
+        )
     return inside.copy_(values)
 
 
@@ -159,7 +187,9 @@ def around(values: Tensor) -> Tensor:
 
 
 def is_untouched_around(values: Tensor) -> bool:
-    """Return whether all memory around a tensor of `laid` holds 7 still; the values become 7 by asking."""
+    """Return whether all memory around a tensor of `laid` holds 7 still; the values become 7 by
+    asking.
+    """
     base = around(values)
     values.fill_(7.0)
     return bool((base == 7.0).all())
@@ -167,12 +197,24 @@ def is_untouched_around(values: Tensor) -> bool:
 
 def terms_as(terms: list, dtype: torch.dtype) -> list:
     """Return terms of a gradient in another type."""
-    return [term._replace(**{name: value.to(dtype) for name, value in term._asdict().items() if isinstance(value, Tensor)}) for term in terms]
+    return [
+        term._replace(
+            **{
+                name: value.to(dtype)
+                for name, value in term._asdict().items()
+                if isinstance(value, Tensor)
+            }
+        )
+        for term in terms
+    ]
 
 
 def layouts(backend: Backend) -> Iterator[tuple[str, str]]:
     """Yield pairs of layouts: all of them, or two where each takes long."""
     for one in LAYOUTS:
         for other in LAYOUTS:
-            if backend.name != "cuda, interpreted" or (one, other) in (("rows", "columns"), ("gaps", "slice")):
+            if backend.name != "cuda, interpreted" or (one, other) in (
+                ("rows", "columns"),
+                ("gaps", "slice"),
+            ):
                 yield one, other

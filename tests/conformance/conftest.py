@@ -10,7 +10,9 @@ import torch
 
 
 @pytest.fixture(params=backends.NAMES)
-def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[backends.Backend]:
+def backend(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[backends.Backend]:
     """A backend whose kernels serve tensors of any size."""
     yield backends.made(request.param, monkeypatch)
     torch.set_num_threads(1)

@@ -12,7 +12,9 @@ from wakesleep.compute.reference import Reference
 
 
 class Machine:
-    """CUDA without a GPU: what is ordered during a capture is noted and not done, and a replay does it with what the tensors hold by then."""
+    """CUDA without a GPU: what is ordered during a capture is noted and not done, and a replay does
+    it with what the tensors hold by then.
+    """
 
     def __init__(self):
         self.told, self.capturing, self.on, self.graphs = [], None, "main", []
@@ -56,7 +58,12 @@ class Machine:
             yield
 
         self.cuda = SimpleNamespace(
-            Stream=Stream, CUDAGraph=Graph, stream=stream, graph=graph, device=device, current_stream=lambda device: Stream("main")
+            Stream=Stream,
+            CUDAGraph=Graph,
+            stream=stream,
+            graph=graph,
+            device=device,
+            current_stream=lambda device: Stream("main"),
         )
 
     def noting(self, step):
@@ -71,11 +78,19 @@ class Machine:
 
     @classmethod
     def stands_in(cls, monkeypatch: pytest.MonkeyPatch) -> Machine:
-        """Put a machine in CUDA's place, and let every loop that has enough minibatches be captured on it."""
+        """Put a machine in CUDA's place, and let every loop that has enough minibatches be captured
+        on it.
+        """
         found = cls()
         monkeypatch.setattr(cuda_graphs, "cuda", found.cuda)
-        monkeypatch.setattr(cuda_graphs, "captures", lambda rng, minibatches: minibatches > cuda_graphs.WARM_UP)
         monkeypatch.setattr(
-            Reference, "replay", lambda self, step, rng, minibatches: cuda_graphs.replayed(found.noting(step), rng, minibatches)
+            cuda_graphs, "captures", lambda rng, minibatches: minibatches > cuda_graphs.WARM_UP
+        )
+        monkeypatch.setattr(
+            Reference,
+            "replay",
+            lambda self, step, rng, minibatches: cuda_graphs.replayed(
+                found.noting(step), rng, minibatches
+            ),
         )
         return found

@@ -1,4 +1,6 @@
-"""C kernels: exact where they can be, for any number of threads, built safely and only when needed."""
+"""C kernels: exact where they can be, for any number of threads, built safely and only when
+needed.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,14 @@ from wakesleep.learning.cd import CDConfig
 from wakesleep.models.rbm import RBM
 
 there = pytest.mark.skipif(not cpu_kernels.are_built(), reason="no C compiler that knows OpenMP")
-amx = pytest.mark.skipif(not cpu_kernels.are_built() or not cpu_kernels.amx_is_there(), reason="no AMX")
+amx = pytest.mark.skipif(
+    not cpu_kernels.are_built() or not cpu_kernels.amx_is_there(), reason="no AMX"
+)
 TYPES = [torch.float32, torch.bfloat16]
 
 
-# ------------------------------------------------------------------------------------------------- exactly
+# -------------------------------------------------------------------------------------------------
+# exactly
 
 
 @there
@@ -48,9 +53,13 @@ def test_a_number_that_meets_its_threshold_is_not_below_it(dtype: torch.dtype) -
 @there
 def test_a_copy_is_rounded_as_pytorch_rounds() -> None:
     bits = torch.arange(2**16, dtype=torch.int32) << 16
-    weight = torch.cat([(bits | low).view(torch.float32) for low in (0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF)])
+    weight = torch.cat(
+        [(bits | low).view(torch.float32) for low in (0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF)]
+    )
     copy = torch.zeros_like(weight, dtype=torch.bfloat16)
-    cpu_kernels.weight_update(weight, torch.zeros_like(weight), copy.clone(), copy, momentum=0.0, factor=0.0, decayed=0.0)
+    cpu_kernels.weight_update(
+        weight, torch.zeros_like(weight), copy.clone(), copy, momentum=0.0, factor=0.0, decayed=0.0
+    )
     torch.testing.assert_close(copy, weight.bfloat16(), rtol=0, atol=0, equal_nan=True)
 
 
@@ -62,7 +71,10 @@ def test_pixels_are_those_without_the_kernel(dtype: torch.dtype, monkeypatch) ->
     index = torch.randint(90, (40,), generator=generator(5))
     index[:3] = torch.tensor([0, 89, 0])
     ours, plain = made("cpu, kernels", monkeypatch), CPU(kernels=False)
-    found = [each.gather(pixels, index, torch.full((40, 256), 9.0, dtype=dtype)) for each in (ours.ops, plain)]
+    found = [
+        each.gather(pixels, index, torch.full((40, 256), 9.0, dtype=dtype))
+        for each in (ours.ops, plain)
+    ]
     assert ours.asked["gather"] == 1
     assert torch.equal(*found)
     assert torch.equal(found[0], (pixels[index].double() / 255).float().to(dtype))
@@ -81,29 +93,62 @@ def test_a_row_that_is_not_there_is_refused(row: int, monkeypatch) -> None:
 @pytest.mark.parametrize("name", ["cpu, kernels", "cpu, AMX"])
 def test_the_number_of_threads_changes_nothing(name: str, monkeypatch) -> None:
     backend = made(name, monkeypatch)
-    pair = some(300, 784, seed=1, dtype=torch.bfloat16), some(300, 500, seed=2, dtype=torch.bfloat16)
-    weight, bias, pixels = some(784, 500, seed=3), some(500, seed=4), torch.randint(256, (90, 256), generator=generator(5), dtype=torch.uint8)
+    pair = (
+        some(300, 784, seed=1, dtype=torch.bfloat16),
+        some(300, 500, seed=2, dtype=torch.bfloat16),
+    )
+    weight, bias, pixels = (
+        some(784, 500, seed=3),
+        some(500, seed=4),
+        torch.randint(256, (90, 256), generator=generator(5), dtype=torch.uint8),
+    )
     found: list[list[Tensor]] = []
     for threads in (1, 2, 3, 8):
         torch.set_num_threads(threads)
         try:
-            moved, velocity, mean = weight.clone(), torch.ones_like(weight), torch.empty(300, 500, dtype=torch.bfloat16)
+            moved, velocity, mean = (
+                weight.clone(),
+                torch.ones_like(weight),
+                torch.empty(300, 500, dtype=torch.bfloat16),
+            )
             low, biases, still = weight.bfloat16(), bias.clone(), torch.ones_like(bias)
             if name == "cpu, AMX":
                 backend.ops.bernoulli_layer(pair[0], low.clone(), bias.bfloat16(), 300, mean=mean)
             else:
                 mean.fill_(0.5)
             if name == "cpu, AMX":
-                backend.ops.momentum_step(moved, velocity, [Product(*pair, 0.01)], rate=1.0, momentum=0.9, decay=0.1, copy=low)
+                backend.ops.momentum_step(
+                    moved,
+                    velocity,
+                    [Product(*pair, 0.01)],
+                    rate=1.0,
+                    momentum=0.9,
+                    decay=0.1,
+                    copy=low,
+                )
             else:
-                cpu_kernels.weight_update(moved, velocity, weight.bfloat16(), low, momentum=0.9, factor=0.01, decayed=0.001)
-            backend.ops.momentum_step(biases, still, [RowSum(pair[1], 0.01)], rate=1.0, momentum=0.9)
+                cpu_kernels.weight_update(
+                    moved,
+                    velocity,
+                    weight.bfloat16(),
+                    low,
+                    momentum=0.9,
+                    factor=0.01,
+                    decayed=0.001,
+                )
+            backend.ops.momentum_step(
+                biases, still, [RowSum(pair[1], 0.01)], rate=1.0, momentum=0.9
+            )
             states = backend.ops.sample_bernoulli(mean, generator(6))
             gathered = backend.ops.gather(pixels, torch.arange(90), torch.empty(90, 256))
         finally:
             torch.set_num_threads(1)
         found.append([mean, moved, velocity, low, biases, still, states, gathered])
-    assert all(torch.equal(one, other) for others in found[1:] for one, other in zip(found[0], others, strict=True))
+    assert all(
+        torch.equal(one, other)
+        for others in found[1:]
+        for one, other in zip(found[0], others, strict=True)
+    )
 
 
 AT_THE_EDGE = """
@@ -111,7 +156,8 @@ import ctypes, mmap, torch
 from wakesleep.compute import cpu_kernels as k
 page, kept = mmap.PAGESIZE, []
 
-def edge(*shape, dtype=torch.bfloat16, turned=False):  # a matrix whose last number is the last of its page, nothing readable behind it
+# a matrix whose last number is the last of its page, nothing readable behind it
+def edge(*shape, dtype=torch.bfloat16, turned=False):
     if turned:
         return edge(*shape[::-1], dtype=dtype).t()
     count = torch.Size(shape).numel()
@@ -120,7 +166,8 @@ def edge(*shape, dtype=torch.bfloat16, turned=False):  # a matrix whose last num
     begin = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     assert ctypes.CDLL(None, use_errno=True).mprotect(ctypes.c_void_p(begin + length), page, 0) == 0
     kept.append(memory)
-    return torch.frombuffer(memory, dtype=dtype, count=count, offset=length - count * dtype.itemsize).view(shape).fill_(1)
+    offset = length - count * dtype.itemsize
+    return torch.frombuffer(memory, dtype=dtype, count=count, offset=offset).view(shape).fill_(1)
 
 step = dict(momentum=0.5, factor=0.1)
 for rows, inner, columns in ((100, 784, 500), (7, 33, 45), (1, 5, 3), (16, 32, 32), (17, 1, 33)):
@@ -129,13 +176,17 @@ for rows, inner, columns in ((100, 784, 500), (7, 33, 45), (1, 5, 3), (16, 32, 3
     for dtype in (torch.float32, torch.bfloat16):
         biases = edge(columns, dtype=torch.float32), edge(columns, dtype=torch.float32)
         k.bias_update(*biases, edge(columns), edge(rows, columns, dtype=dtype), **step)
-        k.bernoulli(edge(rows, columns, dtype=dtype), edge(rows, columns, dtype=dtype), torch.tensor(5), torch.tensor(-32768.5))
-        k.gather(edge(rows, columns, dtype=torch.uint8), edge(3, dtype=torch.int64).zero_(), edge(3, columns, dtype=dtype))
+        states = edge(rows, columns, dtype=dtype), edge(rows, columns, dtype=dtype)
+        k.bernoulli(*states, torch.tensor(5), torch.tensor(-32768.5))
+        index = edge(3, dtype=torch.int64).zero_()
+        k.gather(edge(rows, columns, dtype=torch.uint8), index, edge(3, columns, dtype=dtype))
     if k.amx_is_there():
         for turned in ((False, False), (False, True), (True, False), (True, True)):
-            states, weight, bias = edge(rows, inner, turned=turned[0]), edge(inner, columns, turned=turned[1]), edge(columns)
-            k.amx_layer(states, weight, bias, columns // 2, edge(rows, columns))
-        k.amx_update(*fine, edge(inner, columns), edge(rows, inner), edge(rows, columns), decayed=0.0, **step)
+            states = edge(rows, inner, turned=turned[0])
+            weight = edge(inner, columns, turned=turned[1])
+            k.amx_layer(states, weight, edge(columns), columns // 2, edge(rows, columns))
+        k.amx_update(*fine, edge(inner, columns), edge(rows, inner), edge(rows, columns),
+                     decayed=0.0, **step)
 print("nothing else was touched")
 """
 
@@ -143,11 +194,14 @@ print("nothing else was touched")
 @there
 @pytest.mark.skipif(sys.platform != "linux", reason="it asks Linux to guard a page")
 def test_only_what_is_there_is_touched() -> None:
-    done = subprocess.run([sys.executable, "-c", AT_THE_EDGE], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", AT_THE_EDGE], capture_output=True, text=True, check=False
+    )
     assert done.stdout == "nothing else was touched\n", (done.returncode, done.stderr)
 
 
-# ------------------------------------------------------------------------------------------------- AMX
+# -------------------------------------------------------------------------------------------------
+# AMX
 
 
 @amx
@@ -155,19 +209,26 @@ def test_probabilities_are_as_exact_as_bfloat16_can_say() -> None:
     bias = torch.linspace(-100, 100, 20_001).bfloat16()
     bias[:4] = torch.tensor([float("inf"), -float("inf"), float("nan"), 0.0]).bfloat16()
     found = torch.empty(2, len(bias), dtype=torch.bfloat16)
-    cpu_kernels.amx_layer(torch.zeros(2, 3).bfloat16(), torch.ones(3, len(bias)).bfloat16(), bias, len(bias), found)
+    cpu_kernels.amx_layer(
+        torch.zeros(2, 3).bfloat16(), torch.ones(3, len(bias)).bfloat16(), bias, len(bias), found
+    )
     assert found[0, 0] == 1.0
     assert 0 <= found[0, 1] < 1e-36
     assert found[0, 2].isnan()
     assert found[0, 3] == 0.5
-    torch.testing.assert_close(found[0, 3:].double(), torch.sigmoid(bias[3:].double()), rtol=STEP + 1e-5, atol=1e-36)
+    torch.testing.assert_close(
+        found[0, 3:].double(), torch.sigmoid(bias[3:].double()), rtol=STEP + 1e-5, atol=1e-36
+    )
     assert torch.equal(found[0, 3:], found[1, 3:])
 
 
 @amx
 @pytest.mark.parametrize("layout", ["rows", "columns"])
 def test_what_is_no_number_stays_in_its_row(layout: str) -> None:
-    states, weight = some(40, 70, seed=1, dtype=torch.bfloat16), some(70, 50, seed=2, dtype=torch.bfloat16, layout=layout)
+    states, weight = (
+        some(40, 70, seed=1, dtype=torch.bfloat16),
+        some(70, 50, seed=2, dtype=torch.bfloat16, layout=layout),
+    )
     states[33, 69] = float("nan")
     means = torch.empty(40, 50, dtype=torch.bfloat16)
     cpu_kernels.amx_layer(states, weight, some(50, seed=3, dtype=torch.bfloat16), 50, means)
@@ -234,13 +295,18 @@ def test_free_energy_can_be_differentiated_whichever_library_multiplies(monkeypa
         torch.testing.assert_close(visible.grad, expected, rtol=1e-4, atol=1e-4)
 
 
-# ------------------------------------------------------------------------------------------------- never without need
+# -------------------------------------------------------------------------------------------------
+# never without need
 
 
 def learn_a_little() -> Tensor:
     rbm, rng = RBM(200, 120, rng=generator(0)), generator(1)
     pixels = torch.randint(256, (300, 200), generator=rng, dtype=torch.uint8)
-    list(cd.epochs(rbm, pixels, config=CDConfig(epochs=1, batch_size=150), rng=rng, dtype=torch.bfloat16))
+    list(
+        cd.epochs(
+            rbm, pixels, config=CDConfig(epochs=1, batch_size=150), rng=rng, dtype=torch.bfloat16
+        )
+    )
     return rbm.weight
 
 
@@ -253,7 +319,10 @@ def refuse(patch: pytest.MonkeyPatch) -> None:
 def test_large_nets_ask_for_kernels(monkeypatch) -> None:
     """So that the tests below can fail."""
     refuse(monkeypatch)
-    with ops.backend("auto"), pytest.raises(pytest.fail.Exception, match="a compiler was looked for"):
+    with (
+        ops.backend("auto"),
+        pytest.raises(pytest.fail.Exception, match="a compiler was looked for"),
+    ):
         learn_a_little()
 
 
@@ -267,12 +336,16 @@ def test_other_backends_ask_for_no_kernel_and_no_compiler(name: str, monkeypatch
 @pytest.mark.parametrize("name", ["torch", "reference"])
 def test_the_environment_says_no_as_well(name: str) -> None:
     code = (
-        "import torch; from wakesleep.compute import cpu_kernels, ops, select; cpu_kernels._build = lambda: 1 / 0; "
-        "found = ops.operations('cpu'); found.sample_bernoulli(torch.full((200, 200), 0.5), torch.Generator()); "
+        "import torch; from wakesleep.compute import cpu_kernels, ops, select; "
+        "cpu_kernels._build = lambda: 1 / 0; "
+        "found = ops.operations('cpu'); found.sample_bernoulli(torch.full((200, 200), 0.5), "
+        "torch.Generator()); "
         "print(select.backend(), type(found).__name__)"
     )
     environment = {**os.environ, "WAKESLEEP_BACKEND": name}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == [name, {"torch": "CPU", "reference": "Reference"}[name]]
 
 
@@ -280,20 +353,33 @@ def test_small_nets_ask_for_no_compiler(monkeypatch) -> None:
     refuse(monkeypatch)
     found = CPU(kernels=True)
     found.sample_bernoulli(torch.full((32, 511), 0.5), generator(0))
-    assert not found._amx_supports(some(100, 100, dtype=torch.bfloat16), some(100, 100, dtype=torch.bfloat16))
+    assert not found._amx_supports(
+        some(100, 100, dtype=torch.bfloat16), some(100, 100, dtype=torch.bfloat16)
+    )
     with ops.backend("auto"):
         rbm, rng = RBM(30, 20, rng=generator(0)), generator(1)
-        list(cd.epochs(rbm, torch.rand(40, 30, generator=rng), config=CDConfig(epochs=1, batch_size=20), rng=rng, dtype=torch.bfloat16))
+        list(
+            cd.epochs(
+                rbm,
+                torch.rand(40, 30, generator=rng),
+                config=CDConfig(epochs=1, batch_size=20),
+                rng=rng,
+                dtype=torch.bfloat16,
+            )
+        )
 
 
-# ------------------------------------------------------------------------------------------------- how they are built
+# -------------------------------------------------------------------------------------------------
+# how they are built
 
 
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     """A cache with nothing in it, and functions that have not been asked before."""
     monkeypatch.setattr(pooch, "os_cache", lambda name: str(tmp_path / name))
-    return SimpleNamespace(build=cpu_kernels._build.__wrapped__, folder=tmp_path / "wakesleep" / "kernels")
+    return SimpleNamespace(
+        build=cpu_kernels._build.__wrapped__, folder=tmp_path / "wakesleep" / "kernels"
+    )
 
 
 @pytest.mark.parametrize("compiler", ["false", "/nowhere/cc", "true", "true --not 'quoted"])
@@ -331,18 +417,29 @@ def test_they_are_built_once(fresh, monkeypatch) -> None:
         changed = fresh.folder.parent / source.name
         changed.write_text(source.read_text() + "/* changed */")
         with monkeypatch.context() as patch:
-            patch.setattr(cpu_kernels, "SOURCES", (*cpu_kernels.SOURCES[:number], changed, *cpu_kernels.SOURCES[number + 1 :]))
+            patch.setattr(
+                cpu_kernels,
+                "SOURCES",
+                (*cpu_kernels.SOURCES[:number], changed, *cpu_kernels.SOURCES[number + 1 :]),
+            )
             with pytest.raises(pytest.fail.Exception, match="built again"):
                 fresh.build()
 
 
-private = pytest.mark.skipif(not hasattr(os, "getuid"), reason="Windows keeps a user's cache to the user")
+private = pytest.mark.skipif(
+    not hasattr(os, "getuid"), reason="Windows keeps a user's cache to the user"
+)
 
 
 @pytest.fixture
 def quick(fresh, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A compiler that copies what was built before; `made` is where it wrote."""
-    built, fresh.made = cpu_kernels._build().read_bytes() if cpu_kernels.are_built() else pytest.skip("no C compiler that knows OpenMP"), []
+    built, fresh.made = (
+        cpu_kernels._build().read_bytes()
+        if cpu_kernels.are_built()
+        else pytest.skip("no C compiler that knows OpenMP"),
+        [],
+    )
 
     def compile(call, **more: object) -> None:
         path = Path(call[call.index("-o") + 1])
@@ -363,7 +460,9 @@ def test_folder_and_file_are_the_users_alone(quick) -> None:
         os.umask(before)
     assert (quick.folder.stat().st_mode & 0o777, found.stat().st_mode & 0o777) == (0o700, 0o700)
     (inside,) = quick.made
-    assert inside.parent.parent == found.parent, "it is made beside where it goes, so that a move puts all of it there at once"
+    assert inside.parent.parent == found.parent, (
+        "it is made beside where it goes, so that a move puts all of it there at once"
+    )
     assert inside != found
     assert list(quick.folder.iterdir()) == [found]
 
@@ -371,7 +470,9 @@ def test_folder_and_file_are_the_users_alone(quick) -> None:
 @private
 @pytest.mark.parametrize("mode", [0o770, 0o707, 0o720, 0o777])
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_nothing_is_built_in_or_loaded_from_a_folder_that_others_can_write_to(mode: int, when: str, quick) -> None:
+def test_nothing_is_built_in_or_loaded_from_a_folder_that_others_can_write_to(
+    mode: int, when: str, quick
+) -> None:
     if when == "after":
         quick.build()
     quick.folder.mkdir(parents=True, exist_ok=True)
@@ -422,10 +523,14 @@ def test_a_folder_that_is_a_link_is_not_taken(quick, tmp_path: Path) -> None:
     assert not quick.made
 
 
-@pytest.mark.skipif(not cpu_kernels.are_built() or platform.machine() != "x86_64", reason="for compilers of x86-64")
+@pytest.mark.skipif(
+    not cpu_kernels.are_built() or platform.machine() != "x86_64", reason="for compilers of x86-64"
+)
 def test_a_processor_without_amx_says_so_and_has_the_other_kernels(fresh, monkeypatch) -> None:
     plain = [flag for flag in cpu_kernels.FLAGS if not flag.startswith("-march")]
-    monkeypatch.setattr(cpu_kernels, "FLAGS", (*plain, "-march=x86-64", "-Wall", "-Wextra", "-Werror"))
+    monkeypatch.setattr(
+        cpu_kernels, "FLAGS", (*plain, "-march=x86-64", "-Wall", "-Wextra", "-Werror")
+    )
     built = fresh.build()
     monkeypatch.setattr(cpu_kernels, "_build", lambda: built)
     library = cpu_kernels.library.__wrapped__()
@@ -433,5 +538,7 @@ def test_a_processor_without_amx_says_so_and_has_the_other_kernels(fresh, monkey
     monkeypatch.setattr(cpu_kernels, "library", lambda: library)
     assert not cpu_kernels.amx_is_there.__wrapped__()
     states = torch.empty(3, 8)
-    cpu_kernels.bernoulli(torch.ones(3, 8), states, torch.ones((), dtype=torch.int64), torch.tensor(-32768.5))
+    cpu_kernels.bernoulli(
+        torch.ones(3, 8), states, torch.ones((), dtype=torch.int64), torch.tensor(-32768.5)
+    )
     assert bool((states == 1).all())

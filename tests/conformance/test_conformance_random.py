@@ -19,7 +19,9 @@ def words(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-def test_each_state_has_its_probability_and_neighbours_are_independent(dtype: torch.dtype, words: int, backend: Backend) -> None:
+def test_each_state_has_its_probability_and_neighbours_are_independent(
+    dtype: torch.dtype, words: int, backend: Backend
+) -> None:
     n, rng = 100_000, generator(1, backend.device)
     mean = CHANCES.to(backend.device, dtype).expand(n, -1).contiguous()
     states = backend.ops.sample_bernoulli(mean, rng)
@@ -32,21 +34,33 @@ def test_each_state_has_its_probability_and_neighbours_are_independent(dtype: to
     for apart in (1, 2, 3, 4):
         assert float((deviations[apart:] * deviations[:-apart]).mean(0).abs().max()) < 5.5 / n**0.5
     correlation = torch.corrcoef(deviations.t())
-    assert float((correlation - torch.eye(len(correlation), dtype=torch.float64, device=backend.device)).abs().max()) < 5.5 / n**0.5
+    assert (
+        float(
+            (correlation - torch.eye(len(correlation), dtype=torch.float64, device=backend.device))
+            .abs()
+            .max()
+        )
+        < 5.5 / n**0.5
+    )
     again = backend.ops.sample_bernoulli(mean, rng)
     assert not torch.equal(again, states)
 
 
 def test_the_generator_decides(words: int, backend: Backend) -> None:
     mean = torch.full((33, 777), 0.5, device=backend.device)
-    one, other, third = (backend.ops.sample_bernoulli(mean, generator(seed, backend.device)) for seed in (1, 1, 2))
+    one, other, third = (
+        backend.ops.sample_bernoulli(mean, generator(seed, backend.device)) for seed in (1, 1, 2)
+    )
     assert torch.equal(one, other)
     assert not torch.equal(one, third)
 
 
 def test_states_of_a_layer_have_its_probabilities(backend: Backend) -> None:
     bias = torch.linspace(-4, 4, 40, device=backend.device)
-    states, weight = torch.zeros(400, 4, device=backend.device), torch.zeros(4, 40, device=backend.device)
+    states, weight = (
+        torch.zeros(400, 4, device=backend.device),
+        torch.zeros(4, 40, device=backend.device),
+    )
     samples, rng = torch.empty(10, 400, 40, device=backend.device), generator(5, backend.device)
     for sample in samples:
         backend.ops.bernoulli_layer(states, weight, bias, 40, sample=sample, rng=rng)
@@ -55,7 +69,10 @@ def test_states_of_a_layer_have_its_probabilities(backend: Backend) -> None:
     assert float(((samples.mean((0, 1)) - p) / error).abs().max()) < 5
     deviations = (samples - p) / (p * (1 - p)).sqrt()
     pairs = [(deviations[:, 1:], deviations[:, :-1]), (deviations[:, :, 1:], deviations[:, :, :-1])]
-    pairs += [(deviations[:, 1:, 1:], deviations[:, :-1, :-1]), (deviations[:, 1:, :-1], deviations[:, :-1, 1:])]
+    pairs += [
+        (deviations[:, 1:, 1:], deviations[:, :-1, :-1]),
+        (deviations[:, 1:, :-1], deviations[:, :-1, 1:]),
+    ]
     for one, other in (*pairs, (deviations[1:], deviations[:-1])):
         assert abs(float((one * other).mean())) * one.numel() ** 0.5 < 5
 
@@ -65,13 +82,17 @@ def test_states_go_where_they_are_asked_for(layout: str, words: int, backend: Ba
     for dtype in FLOATS:
         mean = torch.rand(33, 77, generator=generator(1)).to(backend.device, dtype)
         out = some(33, 77, dtype=dtype, layout=layout, device=backend.device)
-        assert backend.ops.sample_bernoulli(laid(mean, layout), generator(2, backend.device), out) is out
+        assert (
+            backend.ops.sample_bernoulli(laid(mean, layout), generator(2, backend.device), out)
+            is out
+        )
         assert bool(((out == 0) | (out == 1)).all())
         assert abs(float((out - mean).mean())) < 5 / (33 * 77) ** 0.5
         assert is_untouched_around(out)
 
 
-# ------------------------------------------------------------------------------------------------- kernels of a processor, to the last bit
+# -------------------------------------------------------------------------------------------------
+# kernels of a processor, to the last bit
 
 
 def both(patch: pytest.MonkeyPatch) -> tuple[Backend, Backend]:
@@ -85,7 +106,9 @@ def both(patch: pytest.MonkeyPatch) -> tuple[Backend, Backend]:
 def test_states_of_a_kernel_are_those_without_it(shape, dtype, threads, monkeypatch) -> None:
     kernels, plain = both(monkeypatch)
     mean = torch.rand(shape, generator=generator(1)).to(dtype)
-    mean[0, :8] = torch.tensor([0.0, 1.0, 2.0**-17, 1 - 2.0**-9, 0.5, 2.0**-16, float("nan"), 0.25]).to(dtype)
+    mean[0, :8] = torch.tensor(
+        [0.0, 1.0, 2.0**-17, 1 - 2.0**-9, 0.5, 2.0**-16, float("nan"), 0.25]
+    ).to(dtype)
     source, other = generator(2), generator(2)
     torch.set_num_threads(threads)
     try:
@@ -104,11 +127,18 @@ def test_sure_states_are_never_otherwise(kind: str, monkeypatch) -> None:
     for _ in range(20):
         for sure in (0.0, 1.0):
             for dtype in (torch.float32, torch.bfloat16):
-                assert set(ops.sample_bernoulli(torch.full((100, 500), sure, dtype=dtype), rng).unique().tolist()) == {sure}
+                assert set(
+                    ops.sample_bernoulli(torch.full((100, 500), sure, dtype=dtype), rng)
+                    .unique()
+                    .tolist()
+                ) == {sure}
 
 
 def test_few_units_draw_a_float_each() -> None:
     few, many = torch.rand(1, cpu.MIN_UNITS - 1), torch.rand(1, cpu.MIN_UNITS)
     for mean, same in ((few, True), (many, False)):
         found = cpu.CPU(kernels=False).sample_bernoulli(mean, generator(1))
-        assert torch.equal(found, torch.empty_like(mean).uniform_(generator=generator(1)).lt_(mean)) == same
+        assert (
+            torch.equal(found, torch.empty_like(mean).uniform_(generator=generator(1)).lt_(mean))
+            == same
+        )

@@ -24,7 +24,13 @@ UNKNOWN = Processor("", frozenset())
 
 @pytest.mark.parametrize(
     ("machine", "bfloat16", "onednn"),
-    [(ZEN, True, True), (RAPIDS, True, False), (COOPER, False, False), (OLD, False, False), (UNKNOWN, False, False)],
+    [
+        (ZEN, True, True),
+        (RAPIDS, True, False),
+        (COOPER, False, False),
+        (OLD, False, False),
+        (UNKNOWN, False, False),
+    ],
 )
 def test_what_follows_from_a_processor(machine, bfloat16, onednn, monkeypatch):
     monkeypatch.setattr(select, "processor", lambda: machine)
@@ -34,7 +40,10 @@ def test_what_follows_from_a_processor(machine, bfloat16, onednn, monkeypatch):
 
 
 def test_the_processor_is_read_from_what_linux_says(monkeypatch, tmp_path):
-    (tmp_path / "cpuinfo").write_text("processor : 0\nvendor_id : AuthenticAMD\nflags : fpu avx2\n\nprocessor : 1\nvendor_id : AuthenticAMD\n")
+    (tmp_path / "cpuinfo").write_text(
+        "processor : 0\nvendor_id : AuthenticAMD\nflags : fpu avx2\n\nprocessor : 1\nvendor_id : "
+        "AuthenticAMD\n"
+    )
     monkeypatch.setattr(select, "Path", lambda name: tmp_path / "cpuinfo")
     assert select.processor.__wrapped__() == Processor("AuthenticAMD", frozenset(("fpu", "avx2")))
     monkeypatch.setattr(select, "Path", lambda name: tmp_path / "absent")
@@ -43,10 +52,14 @@ def test_the_processor_is_read_from_what_linux_says(monkeypatch, tmp_path):
 
 def test_an_unknown_backend_is_refused(monkeypatch):
     monkeypatch.setenv("WAKESLEEP_BACKEND", "fastest")
-    with pytest.raises(ConfigError, match="WAKESLEEP_BACKEND=fastest: expected one of auto, torch, reference"):
+    with pytest.raises(
+        ConfigError, match="WAKESLEEP_BACKEND=fastest: expected one of auto, torch, reference"
+    ):
         select.backend()
 
-    with pytest.raises(ConfigError, match="backend 'fastest': expected one of auto, torch, reference"):
+    with pytest.raises(
+        ConfigError, match="backend 'fastest': expected one of auto, torch, reference"
+    ):
         ops.use_backend("fastest")
 
 
@@ -69,7 +82,11 @@ def test_the_backend_that_was_set_goes_before_the_variable(monkeypatch):
 
 
 def test_each_device_has_its_operations():
-    for name, kinds in (("auto", ("CPU", "CUDA", "Fused")), ("torch", ("CPU", "CUDA", "Fused")), ("reference", ("Reference",) * 3)):
+    for name, kinds in (
+        ("auto", ("CPU", "CUDA", "Fused")),
+        ("torch", ("CPU", "CUDA", "Fused")),
+        ("reference", ("Reference",) * 3),
+    ):
         with ops.backend(name):
             found = [ops.operations(device) for device in ("cpu", "cuda", "mps")]
             assert tuple(type(each).__name__ for each in found) == kinds
@@ -98,7 +115,9 @@ def test_onednn_is_taken_where_it_is_there_and_the_processor_gains_by_it(monkeyp
 def test_an_option_chooses_the_backend_of_one_call(run_folder, monkeypatch, capsys):
     monkeypatch.delenv("WAKESLEEP_BACKEND", raising=False)
     seen, real = [], training.score
-    monkeypatch.setattr(training, "score", lambda *given: seen.append(select.backend()) or real(*given))
+    monkeypatch.setattr(
+        training, "score", lambda *given: seen.append(select.backend()) or real(*given)
+    )
     for name in select.BACKENDS:
         assert cli.main(["evaluate", str(run_folder), "--backend", name]) == 0
     assert cli.main(["evaluate", str(run_folder)]) == 0
@@ -112,7 +131,9 @@ def test_an_option_chooses_the_backend_of_one_call(run_folder, monkeypatch, caps
 def test_a_run_says_and_stores_its_backend_and_goes_on_with_it(tmp_path, digits, monkeypatch):
     monkeypatch.delenv("WAKESLEEP_BACKEND", raising=False)
     with ops.backend("reference"):
-        job = training.new_run(tmp_path / "run", small_config(), digits, torch.device("cpu"), "a test")
+        job = training.new_run(
+            tmp_path / "run", small_config(), digits, torch.device("cpu"), "a test"
+        )
         assert any("backend reference" in line for line in report.announce(job))
     stored = json.loads((tmp_path / "run" / "provenance.json").read_text())["backend"]
     with ops.backend(None):
@@ -129,10 +150,14 @@ def test_a_run_says_and_stores_its_backend_and_goes_on_with_it(tmp_path, digits,
         shared.keep_backend(None, "")
 
 
-HARDWARE = re.compile(r"\b(native|tiles|triton|onednn|mkldnn|amx|cuda|autocast|is_cuda|bfloat16|by_hand|ctypes)\b|device\.type|torch\._")
+HARDWARE = re.compile(
+    r"\b(native|tiles|triton|onednn|mkldnn|amx|cuda|autocast|is_cuda|bfloat16|by_hand|ctypes)\b|device\.type|torch\._"
+)
 SETTINGS = re.compile(
-    r'"auto", "float32", "bfloat16"|"bfloat16" if|bfloat16 adds it|auto takes|cpu, cuda, cuda:1|"auto" \(CUDA|"bfloat16", or "auto"|'
-    r"== torch\.bfloat16|torch\.bfloat16 \(`compute|about twice as fast|e\.g\. torch\.bfloat16|startswith\(\"cuda\"\)|auto, float32 or bfloat16"
+    r'"auto", "float32", "bfloat16"|"bfloat16" if|bfloat16 adds it|auto takes|cpu, cuda, '
+    r'cuda:1|"auto" \(CUDA|"bfloat16", or "auto"|'
+    r"== torch\.bfloat16|torch\.bfloat16 \(`compute|about twice as fast|e\.g\. "
+    r"torch\.bfloat16|startswith\(\"cuda\"\)|auto, float32 or bfloat16"
 )
 """Settings of device and precision, and their documentation."""
 

@@ -1,7 +1,9 @@
-"""Learn a little by every algorithm, with nothing left to chance, and save the weights: the same under torchrun as in one process.
+"""Learn a little by every algorithm, with nothing left to chance, and save the weights: the same
+under torchrun as in one process.
 
-Called by test_distributed.py as a script: in_ranks.py OUT. Cases come in their own order and states are replaced by their means, so that
-ranks which split a minibatch see together what one process sees alone.
+Called by test_distributed.py as a script: in_ranks.py OUT. Cases come in their own order and states
+are replaced by their means, so that ranks which split a minibatch see together what one process
+sees alone.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ from wakesleep.models.dbn import DBN
 from wakesleep.sources import arrays
 
 
-def certain(self: object, mean: torch.Tensor, rng: torch.Generator, out: torch.Tensor | None = None) -> torch.Tensor:
+def certain(
+    self: object, mean: torch.Tensor, rng: torch.Generator, out: torch.Tensor | None = None
+) -> torch.Tensor:
     return mean.clone() if out is None else out.copy_(mean)
 
 
@@ -60,32 +64,65 @@ def learn() -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = {}
 
     def keep(name: str, net: torch.nn.Module) -> None:
-        found.update({f"{name}.{key}": value.detach().clone() for key, value in net.state_dict().items()})
+        found.update(
+            {f"{name}.{key}": value.detach().clone() for key, value in net.state_dict().items()}
+        )
 
     dbn = DBN((64, 24, 32), labels=10, rng=rng)
     list(greedy.epochs(dbn, images, labels, config=GreedyConfig(each, each), rng=rng, dtype=None))
     keep("greedy", dbn)
     other = DBN((64, 24, 32), labels=10, rng=generator(1))
-    list(greedy.epochs(other, images, labels, config=GreedyConfig(centred, centred), rng=rng, dtype=None))
+    list(
+        greedy.epochs(
+            other, images, labels, config=GreedyConfig(centred, centred), rng=rng, dtype=None
+        )
+    )
     keep("centred", other)
     net = backprop.classifier(dbn, 10, rng=rng)
-    list(backprop.epochs(net, images, labels, config=BackpropConfig(epochs=2, batch_size=size, sample_pixels=False), rng=rng))
+    list(
+        backprop.epochs(
+            net,
+            images,
+            labels,
+            config=BackpropConfig(epochs=2, batch_size=size, sample_pixels=False),
+            rng=rng,
+        )
+    )
     keep("sgd", net)
     net = backprop.random_classifier((64, 24, 10), rng=generator(1))
-    once = BackpropConfig(epochs=1, method="cg", cg_batch_size=5 * size, cg_top_epochs=0)  # more line searches would magnify rounding
+    # more line searches would magnify rounding
+    once = BackpropConfig(epochs=1, method="cg", cg_batch_size=5 * size, cg_top_epochs=0)
     list(backprop.epochs(net, images, labels, config=once, rng=rng))
     keep("cg", net)
-    updown = UpDownConfig(epochs=2, batch_size=size, gibbs_steps=(2,), persistent=0.0, learning_rate=0.05)
+    updown = UpDownConfig(
+        epochs=2, batch_size=size, gibbs_steps=(2,), persistent=0.0, learning_rate=0.05
+    )
     list(up_down.epochs(dbn, images, labels, config=updown, rng=rng))
     keep("updown", dbn)
-    list(hybrid.epochs(dbn, images, labels, config=HybridConfig(updown, sample_pixels=False), rng=rng))
+    list(
+        hybrid.epochs(
+            dbn, images, labels, config=HybridConfig(updown, sample_pixels=False), rng=rng
+        )
+    )
     keep("hybrid", dbn)
 
     chained = CDConfig(epochs=2, batch_size=size, persistent=True)
-    pool = UpDownConfig(epochs=2, batch_size=size, gibbs_steps=(2,), persistent=0.2, chain_pool=2, hold_labels=False, restart=0.0)
+    pool = UpDownConfig(
+        epochs=2,
+        batch_size=size,
+        gibbs_steps=(2,),
+        persistent=0.2,
+        chain_pool=2,
+        hold_labels=False,
+        restart=0.0,
+    )
     net = DBN((64, 24, 32), labels=10, rng=generator(1))
     list(greedy.epochs(net, images, labels, config=GreedyConfig(chained, chained), rng=rng))
-    list(up_down.epochs(net, images, labels, config=replace(pool, learning_rate=0.05, average=0.5), rng=rng))
+    list(
+        up_down.epochs(
+            net, images, labels, config=replace(pool, learning_rate=0.05, average=0.5), rng=rng
+        )
+    )
     keep("chains", net)
 
     coarse: dict[str, Any] = {"rng": rng, "dtype": torch.bfloat16}
@@ -95,7 +132,15 @@ def learn() -> dict[str, torch.Tensor]:
     list(up_down.epochs(net, images, labels, config=updown, **coarse))
     keep("coarse-updown", net)
     forward = backprop.random_classifier((64, 24, 10), rng=generator(1))
-    list(backprop.epochs(forward, images, labels, config=BackpropConfig(epochs=2, batch_size=size, sample_pixels=False), **coarse))
+    list(
+        backprop.epochs(
+            forward,
+            images,
+            labels,
+            config=BackpropConfig(epochs=2, batch_size=size, sample_pixels=False),
+            **coarse,
+        )
+    )
     keep("coarse-sgd", forward)
     return found
 
@@ -103,6 +148,9 @@ def learn() -> dict[str, torch.Tensor]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     distributed.setup(torch.device("cpu"))
-    save_file({name: tensor.contiguous() for name, tensor in learn().items()}, Path(sys.argv[1]) / f"rank-{distributed.rank()}.safetensors")
+    save_file(
+        {name: tensor.contiguous() for name, tensor in learn().items()},
+        Path(sys.argv[1]) / f"rank-{distributed.rank()}.safetensors",
+    )
     distributed.shutdown()
     distributed.end_process(0)

@@ -1,7 +1,9 @@
-"""Train in ranks with persistent chains and running means of weights, without a stop and stopped in contrastive wake-sleep.
+"""Train in ranks with persistent chains and running means of weights, without a stop and stopped in
+contrastive wake-sleep.
 
-Called by test_distributed.py as a script under torchrun: in_ranks_resumed.py OUT. Leaves the run folders OUT/whole and OUT/parts, and what
-was saved when the second one was stopped, OUT/stopped.safetensors.
+Called by test_distributed.py as a script under torchrun: in_ranks_resumed.py OUT. Leaves the run
+folders OUT/whole and OUT/parts, and what was saved when the second one was stopped,
+OUT/stopped.safetensors.
 """
 
 from __future__ import annotations
@@ -27,8 +29,15 @@ CPU = torch.device("cpu")
 def main(out: Path) -> None:
     digits = load("digits")
     layer = CDConfig(epochs=2, batch_size=200, persistent=True)
-    updown = UpDownConfig(epochs=3, batch_size=200, gibbs_steps=(1,), persistent=0.5, chain_pool=2, average=1.0)
-    config = small_config(stages=("pretrain", "updown"), greedy=GreedyConfig(layer, layer), updown=updown, precision="bfloat16")
+    updown = UpDownConfig(
+        epochs=3, batch_size=200, gibbs_steps=(1,), persistent=0.5, chain_pool=2, average=1.0
+    )
+    config = small_config(
+        stages=("pretrain", "updown"),
+        greedy=GreedyConfig(layer, layer),
+        updown=updown,
+        precision="bfloat16",
+    )
     list(training.train(training.new_run(out / "whole", config, digits, CPU, "a test")))
     records = training.train(training.new_run(out / "parts", config, digits, CPU, "a test"))
     while next(records).stage != "updown":

@@ -1,7 +1,9 @@
-"""Average by the memory that ranks share, some of them late, and say what came of it as a line of JSON from each rank.
+"""Average by the memory that ranks share, some of them late, and say what came of it as a line of
+JSON from each rank.
 
-Called by test_distributed.py as a script under torchrun: in_ranks_shared.py PLAN, PLAN being "shared", "refused" (the last rank cannot open
-what the first one made), "full" (there is no room for it) or "dies" (the last rank does, in the midst).
+Called by test_distributed.py as a script under torchrun: in_ranks_shared.py PLAN, PLAN being
+"shared", "refused" (the last rank cannot open what the first one made), "full" (there is no room
+for it) or "dies" (the last rank does, in the midst).
 """
 
 from __future__ import annotations
@@ -31,10 +33,14 @@ def main(plan: str, out: Path) -> None:
     if plan == "refused" and last:
         shared_memory._opened = refuse
     if plan == "dies":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun stops the others at once, before they can tell what they saw
+        # torchrun stops the others at once, before they can tell what they saw
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if plan == "full" and rank == 0:
         os.posix_fallocate = refuse
-    told: dict[str, object] = {"shares": shared_memory.pages(1000) is not None, "handles": len(os.listdir("/proc/self/fd")) - before}
+    told: dict[str, object] = {
+        "shares": shared_memory.pages(1000) is not None,
+        "handles": len(os.listdir("/proc/self/fd")) - before,
+    }
 
     wrong, read = 0, shared_memory.Pages._wait
 
@@ -44,21 +50,26 @@ def main(plan: str, out: Path) -> None:
 
     shared_memory.Pages._wait = late
     for step in range(12):
-        time.sleep(0.02 * ((step + 1) % ranks == rank))  # nothing written yet; the others would read what stood there
+        # nothing written yet; the others would read what stood there
+        time.sleep(0.02 * ((step + 1) % ranks == rank))
         if plan == "dies" and step == 6:
             if last:
                 os._exit(1)
             time.sleep(0.5 * (rank == 0))  # one writes to whom is gone, the other one waits for it
         mine = torch.arange(1000.0) * (rank + 1) + step
         try:
-            mean = distributed.all_reduce_mean_written(1000, mine, lambda page, mine=mine: page.copy_(mine))
+            mean = distributed.all_reduce_mean_written(
+                1000, mine, lambda page, mine=mine: page.copy_(mine)
+            )
         except RuntimeError as error:
             told["error"] = str(error)
             break
         wrong += not torch.allclose(mean, torch.arange(1000.0) * (ranks + 1) / 2 + step)
     if plan != "dies":
         few = torch.tensor([[float(rank), 1.0]], device=device)
-        wrong += distributed.all_reduce_mean(few) is not few or few.tolist() != [[(ranks - 1) / 2, 1.0]]
+        wrong += distributed.all_reduce_mean(few) is not few or few.tolist() != [
+            [(ranks - 1) / 2, 1.0]
+        ]
     (out / f"{rank}.json").write_text(json.dumps({**told, "wrong": wrong}))
     if plan != "dies":
         distributed.shutdown()

@@ -14,7 +14,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 
 
 def test_the_page_is_up_to_date() -> None:
-    assert PAGE.read_text(encoding="utf-8") == api.reference(), "stale: python -m benchmarks.api docs/api.md"
+    assert PAGE.read_text(encoding="utf-8") == api.reference(), (
+        "stale: python -m benchmarks.api docs/api.md"
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in wakesleep.__all__ if not name.startswith("_")])
@@ -23,11 +25,15 @@ def test_every_public_name_is_there_and_explained(name: str) -> None:
     assert inspect.getdoc(getattr(wakesleep, name))
 
 
-@pytest.mark.parametrize("name", ["BernoulliRBM", "DBNTransformer", "DBNClassifier", "DBNRegressor"])
+@pytest.mark.parametrize(
+    "name", ["BernoulliRBM", "DBNTransformer", "DBNClassifier", "DBNRegressor"]
+)
 def test_every_parameter_and_method_of_an_estimator_is_explained(name: str) -> None:
     cls = getattr(wakesleep, name)
     for parameter in inspect.signature(cls).parameters:
-        assert f"\n    {parameter}: " in (inspect.getdoc(cls) or ""), f"{name}({parameter}) is not explained"
+        assert f"\n    {parameter}: " in (inspect.getdoc(cls) or ""), (
+            f"{name}({parameter}) is not explained"
+        )
     for key, method in inspect.getmembers(cls, inspect.isfunction):
         if not key.startswith("_") and method.__module__.startswith("wakesleep."):
             assert method.__doc__, f"{name}.{key} says nothing"

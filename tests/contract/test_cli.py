@@ -25,7 +25,19 @@ from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop
 from wakesleep.runs import checkpoint, figures
 
-COMMANDS = ("train", "finetune", "evaluate", "dream", "recognize", "likelihood", "plot", "advise", "reproduce", "serve", "data")
+COMMANDS = (
+    "train",
+    "finetune",
+    "evaluate",
+    "dream",
+    "recognize",
+    "likelihood",
+    "plot",
+    "advise",
+    "reproduce",
+    "serve",
+    "data",
+)
 
 
 def call(*words: object) -> int:
@@ -51,7 +63,9 @@ def test_help_explains_every_option(command: str, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("command", ["train", "finetune"])
-def test_a_long_help_explains_the_usual_options_and_names_the_rest(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_long_help_explains_the_usual_options_and_names_the_rest(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     shown = {}
     for asked in ("--help", "--help-all"):
         with pytest.raises(SystemExit) as stop:
@@ -64,7 +78,15 @@ def test_a_long_help_explains_the_usual_options_and_names_the_rest(command: str,
     explained, _, named = shown["--help"].out.partition("Further options")
     assert len(shown["--help"].out.splitlines()) < 100 < len(shown["--help-all"].out.splitlines())
     groups = {"": re.sub(r"\n  --[a-z.]+\(name\).*", "", named, flags=re.DOTALL)}
-    groups |= {found[1]: found[2] for found in re.finditer(r"--([a-z.]+)\(name\)(.*?)(?=\n  --|\Z)", named, re.DOTALL)}
+    groups |= {
+        found[1]: found[2]
+        for found in re.finditer(
+            r"--([a-z.]+)\(name\)(.*?)(?=\n "
+            r" --|\Z)",
+            named,
+            re.DOTALL,
+        )
+    }
     for flag in flags:
         prefix, dot, word = flag.rpartition(".")
         assert (
@@ -75,21 +97,58 @@ def test_a_long_help_explains_the_usual_options_and_names_the_rest(command: str,
     assert ("--hidden" in explained) == (command == "train")
 
 
-def test_train_writes_a_whole_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_writes_a_whole_run_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     result = answer(capsys, "train", "--out", tmp_path / "run", *SMALL_ARGUMENTS, "--json")
     assert [row["method"] for row in result["rows"]] == ["free-energy", "backprop", "random"]
     assert all(row["test_error_percent"] < 35 for row in result["rows"])
-    found = {path.relative_to(tmp_path / "run").as_posix() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    figures = {f"figures/{name}.png" for name in ("receptive_fields", "reconstructions", "dreams", "errors", "reconstruction_error")}
-    assert found == {"model.safetensors", "config.json", "provenance.json", "metrics.jsonl", "evaluation.json"} | figures
+    found = {
+        path.relative_to(tmp_path / "run").as_posix()
+        for path in (tmp_path / "run").rglob("*")
+        if path.is_file()
+    }
+    figures = {
+        f"figures/{name}.png"
+        for name in (
+            "receptive_fields",
+            "reconstructions",
+            "dreams",
+            "errors",
+            "reconstruction_error",
+        )
+    }
+    assert (
+        found
+        == {
+            "model.safetensors",
+            "config.json",
+            "provenance.json",
+            "metrics.jsonl",
+            "evaluation.json",
+        }
+        | figures
+    )
     about = json.loads((tmp_path / "run/provenance.json").read_text())
-    assert {"versions", "seed", "device", "command", "data_checksum", "minutes", "peak_memory_gb"} <= set(about)
+    assert {
+        "versions",
+        "seed",
+        "device",
+        "command",
+        "data_checksum",
+        "minutes",
+        "peak_memory_gb",
+    } <= set(about)
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
-    assert [line["stage"] for line in lines] == ["layer 1"] * 6 + ["memory"] * 6 + ["updown"] * 2 + ["backprop"] * 4 + ["random"] * 4
+    assert [line["stage"] for line in lines] == ["layer 1"] * 6 + ["memory"] * 6 + [
+        "updown"
+    ] * 2 + ["backprop"] * 4 + ["random"] * 4
     assert all(line["cases_per_second"] > 0 for line in lines)
 
 
-def test_train_prints_plain_lines_and_a_table_in_a_pipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_prints_plain_lines_and_a_table_in_a_pipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call("train", "--out", tmp_path / "run", *SMALL_ARGUMENTS) == 0
     text = capsys.readouterr().out
     assert "layer 1 6/6" in text
@@ -100,14 +159,18 @@ def test_train_prints_plain_lines_and_a_table_in_a_pipe(tmp_path: Path, capsys: 
     assert "dreams.png" in text
 
 
-def test_a_run_folder_that_exists_is_refused_and_left_alone(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_folder_that_exists_is_refused_and_left_alone(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = {path: path.stat().st_mtime_ns for path in run_folder.rglob("*")}
     assert call("train", "--out", run_folder, *SMALL_ARGUMENTS) == 1
     assert "exists" in capsys.readouterr().err
     assert before == {path: path.stat().st_mtime_ns for path in run_folder.rglob("*")}
 
 
-def test_evaluate_answers_with_the_promised_keys(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_answers_with_the_promised_keys(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     result = answer(capsys, "evaluate", run_folder, "--json")
     assert {"dataset", "n_test", "test_errors", "test_error_percent", "method"} <= set(result)
     assert (result["dataset"], result["n_test"], result["method"]) == ("digits", 355, "backprop")
@@ -116,22 +179,63 @@ def test_evaluate_answers_with_the_promised_keys(run_folder: Path, capsys: pytes
     assert answer(capsys, "evaluate", run_folder, "--method", "free-energy", "--json") in recorded
 
 
-def test_dream_clamps_a_label_and_never_overwrites(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dream_clamps_a_label_and_never_overwrites(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "dreams.png"
-    result = answer(capsys, "dream", run_folder, "--label", 7, "--count", 20, "--steps", 50, "--out", out, "--json")
+    result = answer(
+        capsys,
+        "dream",
+        run_folder,
+        "--label",
+        7,
+        "--count",
+        20,
+        "--steps",
+        50,
+        "--out",
+        out,
+        "--json",
+    )
     assert result["labels"] == ["7"] * 20
     first = out.read_bytes()
     with Image.open(out) as picture:
-        assert picture.size == (10 * (80 + 6) + 6, 2 * (80 + 6 + 18) + 6)  # each ten times enlarged, its label below
+        # each ten times enlarged, its label below
+        assert picture.size == (10 * (80 + 6) + 6, 2 * (80 + 6 + 18) + 6)
     assert call("dream", run_folder, "--out", out, "--steps", 5) == 1
     assert out.read_bytes() == first
-    free = answer(capsys, "dream", run_folder, "--out", out, "--count", 40, "--steps", 50, "--overwrite", "--json")
+    free = answer(
+        capsys,
+        "dream",
+        run_folder,
+        "--out",
+        out,
+        "--count",
+        40,
+        "--steps",
+        50,
+        "--overwrite",
+        "--json",
+    )
     assert len(set(free["labels"])) > 1
     assert out.read_bytes() != first
 
 
-def test_a_movie_shows_all_labels_settle_and_brain_shows_every_layer(run_folder: Path, tmp_path: Path, capsys) -> None:
-    result = answer(capsys, "dream", run_folder, "--movie", tmp_path / "m.gif", "--steps", 30, "--every", 5, "--json")
+def test_a_movie_shows_all_labels_settle_and_brain_shows_every_layer(
+    run_folder: Path, tmp_path: Path, capsys
+) -> None:
+    result = answer(
+        capsys,
+        "dream",
+        run_folder,
+        "--movie",
+        tmp_path / "m.gif",
+        "--steps",
+        30,
+        "--every",
+        5,
+        "--json",
+    )
     assert result["labels"] == [str(label) for label in range(10)]
     with Image.open(tmp_path / "m.gif") as film:
         assert film.n_frames == 6
@@ -169,11 +273,15 @@ def _folder_of_digits(folder: Path, digits: Dataset, *, each: int = 3) -> Path:
     for label in range(10):
         (folder / str(label)).mkdir(parents=True)
         for number, picture in enumerate(digits.test.images[digits.test.labels == label][:each]):
-            Image.fromarray((picture.reshape(8, 8).numpy() * 255).astype(np.uint8)).save(folder / str(label) / f"{number}.png")
+            Image.fromarray((picture.reshape(8, 8).numpy() * 255).astype(np.uint8)).save(
+                folder / str(label) / f"{number}.png"
+            )
     return folder
 
 
-def test_recognize_takes_files_and_folders_a_line_each(run_folder: Path, tmp_path: Path, digits, capsys: pytest.CaptureFixture[str]) -> None:
+def test_recognize_takes_files_and_folders_a_line_each(
+    run_folder: Path, tmp_path: Path, digits, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = _folder_of_digits(tmp_path / "digits", digits)
     some = [folder / "3" / "0.png", folder / "7" / "1.png"]
     singly = [answer(capsys, "recognize", run_folder, path, "--json") for path in some]
@@ -185,7 +293,11 @@ def test_recognize_takes_files_and_folders_a_line_each(run_folder: Path, tmp_pat
         assert row["probabilities"] == pytest.approx(alone["probabilities"], abs=1e-5)
     whole = answer(capsys, "recognize", run_folder, folder, "--json")
     right = sum(row["label"] == Path(row["path"]).parent.name for row in whole["pictures"])
-    assert (whole["n"], whole["right"], whole["right_percent"]) == (30, right, round(100 * right / 30, 4))
+    assert (whole["n"], whole["right"], whole["right_percent"]) == (
+        30,
+        right,
+        round(100 * right / 30, 4),
+    )
     assert right > 15
     assert call("recognize", run_folder, folder) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -194,7 +306,9 @@ def test_recognize_takes_files_and_folders_a_line_each(run_folder: Path, tmp_pat
     assert sum("wrong: " in line for line in lines) == 30 - right
 
 
-def test_a_picture_that_cannot_be_read_stops_no_others(run_folder: Path, tmp_path: Path, digits, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_picture_that_cannot_be_read_stops_no_others(
+    run_folder: Path, tmp_path: Path, digits, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = _folder_of_digits(tmp_path / "digits", digits, each=1)
     (folder / "0" / "torn.png").write_bytes(b"this is no picture")
     (folder / "0" / "._0.png").write_bytes(b"left by another system")
@@ -219,9 +333,13 @@ def test_a_picture_that_cannot_be_read_stops_no_others(run_folder: Path, tmp_pat
         assert reason in capsys.readouterr().err
 
 
-def test_finetune_starts_from_a_run_and_leaves_it_alone(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_finetune_starts_from_a_run_and_leaves_it_alone(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = (run_folder / "model.safetensors").read_bytes()
-    result = answer(capsys, "finetune", run_folder, "--out", tmp_path / "fine", "--backprop.epochs", 2, "--json")
+    result = answer(
+        capsys, "finetune", run_folder, "--out", tmp_path / "fine", "--backprop.epochs", 2, "--json"
+    )
     assert [row["method"] for row in result["rows"]] == ["free-energy", "backprop"]
     recorded = json.loads((run_folder / "evaluation.json").read_text())["rows"]
     assert result["rows"][0] == recorded[0]
@@ -233,48 +351,141 @@ def test_several_runs_and_stochastic_up_passes_are_averaged(
 ) -> None:
     assert digits.test is not None
     assert digits.test.labels is not None
-    answer(capsys, "finetune", run_folder, "--out", tmp_path / "other", "--backprop.epochs", 1, "--seed", 5, "--json")
+    answer(
+        capsys,
+        "finetune",
+        run_folder,
+        "--out",
+        tmp_path / "other",
+        "--backprop.epochs",
+        1,
+        "--seed",
+        5,
+        "--json",
+    )
     models = [checkpoint.load_model(folder) for folder in (run_folder, tmp_path / "other")]
     for how in ("probs", "log-probs"):
-        found = answer(capsys, "evaluate", run_folder, tmp_path / "other", "--average", how, "--json")
-        predictions = [backprop.log_probs(model.net, digits.test.images) for model in models if model.net is not None]
-        loss = float(torch.nn.functional.nll_loss(ensemble.average(predictions, how), digits.test.labels))
+        found = answer(
+            capsys, "evaluate", run_folder, tmp_path / "other", "--average", how, "--json"
+        )
+        predictions = [
+            backprop.log_probs(model.net, digits.test.images)
+            for model in models
+            if model.net is not None
+        ]
+        loss = float(
+            torch.nn.functional.nll_loss(ensemble.average(predictions, how), digits.test.labels)
+        )
         assert found["cross_entropy_nats"] == pytest.approx(loss, rel=1e-5)
         assert found["method"] == f"backprop, mean of 2 ({how})"
     found = answer(capsys, "evaluate", run_folder, "--up-passes", 3, "--seed", 4, "--json")
     epochs = ensemble.up_passes(models[0].dbn, digits.test.images, count=3, rng=generator(4))
-    assert found["cross_entropy_nats"] == pytest.approx(float(torch.nn.functional.nll_loss(epochs, digits.test.labels)), rel=1e-5)
+    assert found["cross_entropy_nats"] == pytest.approx(
+        float(torch.nn.functional.nll_loss(epochs, digits.test.labels)), rel=1e-5
+    )
     assert call("evaluate", run_folder, "--method", "backprop", "--up-passes", 3) == 1
     assert "--method free-energy" in capsys.readouterr().err
 
 
-def test_a_run_is_not_gone_on_with_by_data_of_another_kind(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    np.savez(tmp_path / "wide.npz", images=np.zeros((300, 5, 5), np.uint8), labels=np.arange(300) % 10)
+def test_a_run_is_not_gone_on_with_by_data_of_another_kind(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(
+        tmp_path / "wide.npz", images=np.zeros((300, 5, 5), np.uint8), labels=np.arange(300) % 10
+    )
     for method in ("updown", "hybrid", "backprop"):
-        assert call("finetune", run_folder, "--method", method, "--data", tmp_path / "wide.npz", "--out", tmp_path / "new") == 1
+        assert (
+            call(
+                "finetune",
+                run_folder,
+                "--method",
+                method,
+                "--data",
+                tmp_path / "wide.npz",
+                "--out",
+                tmp_path / "new",
+            )
+            == 1
+        )
         assert "give it data of the same kind" in capsys.readouterr().err
         assert not (tmp_path / "new").exists()
 
 
-def test_finetune_by_the_hybrid(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("--hybrid.updown.epochs", 2, "--hybrid.updown.gibbs-steps", 1, "--hybrid.updown.batch-size", 20, "--hybrid.weight", 5)
-    answer(capsys, "finetune", run_folder, "--method", "hybrid", "--out", tmp_path / "both", *words, "--json")
+def test_finetune_by_the_hybrid(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (
+        "--hybrid.updown.epochs",
+        2,
+        "--hybrid.updown.gibbs-steps",
+        1,
+        "--hybrid.updown.batch-size",
+        20,
+        "--hybrid.weight",
+        5,
+    )
+    answer(
+        capsys,
+        "finetune",
+        run_folder,
+        "--method",
+        "hybrid",
+        "--out",
+        tmp_path / "both",
+        *words,
+        "--json",
+    )
     lines = checkpoint.read_metrics(tmp_path / "both")
     assert [(line["stage"], line["epoch"]) for line in lines] == [("hybrid", 1), ("hybrid", 2)]
     assert {"cross_entropy", "train_error_percent", "validation_errors"} <= set(lines[0])
     assert not checkpoint.load(tmp_path / "both").tied
-    assert call("train", "--no-label-memory", "--stages", "pretrain", "hybrid", "--out", tmp_path / "none") == 1
+    assert (
+        call(
+            "train",
+            "--no-label-memory",
+            "--stages",
+            "pretrain",
+            "hybrid",
+            "--out",
+            tmp_path / "none",
+        )
+        == 1
+    )
     assert "labels of its memory" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
 
 
-def test_finetune_by_contrastive_wake_sleep_unties_the_net(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("finetune", run_folder, "--method", "updown", "--out", tmp_path / "up", "--updown.epochs", 2, "--updown.gibbs-steps", 1)
+def test_finetune_by_contrastive_wake_sleep_unties_the_net(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (
+        "finetune",
+        run_folder,
+        "--method",
+        "updown",
+        "--out",
+        tmp_path / "up",
+        "--updown.epochs",
+        2,
+        "--updown.gibbs-steps",
+        1,
+    )
     assert [row["method"] for row in answer(capsys, *words, "--json")["rows"]] == ["free-energy"]
     assert call("dream", tmp_path / "up", "--steps", 3, "--out", tmp_path / "d.png") == 0
-    assert call("finetune", tmp_path / "up", "--out", tmp_path / "tuned", "--backprop.epochs", 1) == 0
+    assert (
+        call("finetune", tmp_path / "up", "--out", tmp_path / "tuned", "--backprop.epochs", 1) == 0
+    )
     with pytest.raises(SystemExit):
-        call("finetune", run_folder, "--method", "updown", "--out", tmp_path / "k", "--updown.gibbs-steps", 0)
+        call(
+            "finetune",
+            run_folder,
+            "--method",
+            "updown",
+            "--out",
+            tmp_path / "k",
+            "--updown.gibbs-steps",
+            0,
+        )
     assert "K >= 1" in capsys.readouterr().err
     assert not (tmp_path / "k").exists()
 
@@ -284,57 +495,141 @@ def test_data_describes_a_set(capsys: pytest.CaptureFixture[str]) -> None:
     assert (about["n_train"], about["n_test"], about["shape"]) == (1442, 355, [8, 8])
 
 
-def test_own_unlabelled_pictures_are_learned_without_a_label_memory(tmp_path: Path, digits, capsys: pytest.CaptureFixture[str]) -> None:
+def test_own_unlabelled_pictures_are_learned_without_a_label_memory(
+    tmp_path: Path, digits, capsys: pytest.CaptureFixture[str]
+) -> None:
     np.save(tmp_path / "own.npy", digits.train.images[:200].numpy())
-    words = ("train", "--data", tmp_path / "own.npy", "--out", tmp_path / "run", "--hidden", 16, "--greedy.memory.epochs", 2, "--validation", 0)
+    words = (
+        "train",
+        "--data",
+        tmp_path / "own.npy",
+        "--out",
+        tmp_path / "run",
+        "--hidden",
+        16,
+        "--greedy.memory.epochs",
+        2,
+        "--validation",
+        0,
+    )
     assert call(*words) == 1
     assert "no labels" in capsys.readouterr().err
     assert call(*words, "--no-label-memory", "--stages", "pretrain") == 0
-    assert call("dream", tmp_path / "run", "--count", 4, "--steps", 5, "--out", tmp_path / "d.png") == 0
+    assert (
+        call("dream", tmp_path / "run", "--count", 4, "--steps", 5, "--out", tmp_path / "d.png")
+        == 0
+    )
     assert call("dream", tmp_path / "run", "--label", 3, "--out", tmp_path / "e.png") == 1
 
 
-def test_own_pictures_sorted_by_class_are_held_out_by_class(tmp_path: Path, digits, capsys: pytest.CaptureFixture[str]) -> None:
+def test_own_pictures_sorted_by_class_are_held_out_by_class(
+    tmp_path: Path, digits, capsys: pytest.CaptureFixture[str]
+) -> None:
     for label in range(3):
         (tmp_path / "own" / f"class {label}").mkdir(parents=True)
         for number, picture in enumerate(digits.train.images[digits.train.labels == label][:30]):
             pixels = (picture.reshape(8, 8).numpy() * 255).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / "own" / f"class {label}" / f"{number}.png")
-    small = ["--hidden", 24, 32, "--greedy.layer.epochs", 3, "--greedy.memory.epochs", 3, "--backprop.epochs", 30, "--random.epochs", 1]
-    batches = ["--greedy.layer.batch-size", 10, "--greedy.memory.batch-size", 10, "--backprop.batch-size", 10]
-    result = answer(capsys, "train", "--data", tmp_path / "own", "--out", tmp_path / "run", *small, *batches, "--json")
+    small = [
+        "--hidden",
+        24,
+        32,
+        "--greedy.layer.epochs",
+        3,
+        "--greedy.memory.epochs",
+        3,
+        "--backprop.epochs",
+        30,
+        "--random.epochs",
+        1,
+    ]
+    batches = [
+        "--greedy.layer.batch-size",
+        10,
+        "--greedy.memory.batch-size",
+        10,
+        "--backprop.batch-size",
+        10,
+    ]
+    result = answer(
+        capsys,
+        "train",
+        "--data",
+        tmp_path / "own",
+        "--out",
+        tmp_path / "run",
+        *small,
+        *batches,
+        "--json",
+    )
     assert result["part"] == "validation"
     tuned = next(row for row in result["rows"] if row["method"] == "backprop")
     assert tuned["n_validation"] == 15
     assert "n_test" not in tuned
     assert tuned["validation_error_percent"] <= 20
-    assert call("dream", tmp_path / "run", "--label", "class 1", "--count", 2, "--steps", 3, "--out", tmp_path / "d.png") == 0
+    assert (
+        call(
+            "dream",
+            tmp_path / "run",
+            "--label",
+            "class 1",
+            "--count",
+            2,
+            "--steps",
+            3,
+            "--out",
+            tmp_path / "d.png",
+        )
+        == 0
+    )
 
 
 def _refusals(tmp_path: Path, run_folder: Path) -> dict[str, tuple[list[object], str]]:
     (tmp_path / "no.png").write_bytes(b"this is no picture")
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "model.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}              ")
-    np.savez(tmp_path / "nan.npz", images=np.full((4, 9), np.nan, np.float32), labels=np.zeros(4, np.int64))
+    np.savez(
+        tmp_path / "nan.npz",
+        images=np.full((4, 9), np.nan, np.float32),
+        labels=np.zeros(4, np.int64),
+    )
     train = ["train", "--out", tmp_path / "new"]
     return {
         "unknown data": ([*train, "--data", "nosuch"], "no data set"),
         "NaN pixels": ([*train, "--data", tmp_path / "nan.npz"], "NaN"),
         "no network": (["data", "mnist", "--offline", "--data-folder", tmp_path], "WAKESLEEP_DATA"),
         "no run": (["evaluate", tmp_path / "nowhere"], "does not exist"),
-        "foreign model": (["dream", tmp_path / "foreign", "--out", tmp_path / "d.png"], "not written by wakesleep"),
+        "foreign model": (
+            ["dream", tmp_path / "foreign", "--out", tmp_path / "d.png"],
+            "not written by wakesleep",
+        ),
         "no picture": (["recognize", run_folder, tmp_path / "no.png"], "picture"),
-        "unknown label": (["dream", run_folder, "--label", "x", "--out", tmp_path / "d.png"], "this model knows"),
-        "no dreams": (["dream", run_folder, "--count", 0, "--out", tmp_path / "d.png"], "at least 1"),
-        "no steps": (["dream", run_folder, "--steps", 0, "--out", tmp_path / "d.png"], "at least 1"),
-        "no picture format": (["dream", run_folder, "--steps", 1, "--out", tmp_path / "d.xyz"], "picture format"),
+        "unknown label": (
+            ["dream", run_folder, "--label", "x", "--out", tmp_path / "d.png"],
+            "this model knows",
+        ),
+        "no dreams": (
+            ["dream", run_folder, "--count", 0, "--out", tmp_path / "d.png"],
+            "at least 1",
+        ),
+        "no steps": (
+            ["dream", run_folder, "--steps", 0, "--out", tmp_path / "d.png"],
+            "at least 1",
+        ),
+        "no picture format": (
+            ["dream", run_folder, "--steps", 1, "--out", tmp_path / "d.xyz"],
+            "picture format",
+        ),
         "unknown device": ([*train, "--device", "abacus"], "device"),
         "threads": ([*train, "--threads", -1], "--threads"),
         "too many held out": ([*train, "--validation", 2000], "2000"),
         "resume nothing": (["train", "--resume", tmp_path / "nowhere"], "run folder"),
         "resume a finished run": (["train", "--resume", run_folder], "finished"),
         "other data": (["evaluate", run_folder, "--data", tmp_path / "wide.npz"], "pixels"),
-        "diverges": ([*train, *SMALL_ARGUMENTS, "--greedy.layer.learning-rate", "1e30"], "learning rate"),
+        "diverges": (
+            [*train, *SMALL_ARGUMENTS, "--greedy.layer.learning-rate", "1e30"],
+            "learning rate",
+        ),
     }
 
 
@@ -361,11 +656,17 @@ def _refusals(tmp_path: Path, run_folder: Path) -> dict[str, tuple[list[object],
     ],
 )
 def test_refusals_are_sentences(
-    case: str, tmp_path: Path, run_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    case: str,
+    tmp_path: Path,
+    run_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WAKESLEEP_DATA", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    np.savez(tmp_path / "wide.npz", images=np.zeros((4, 100), np.float32), labels=np.array([0, 1, 0, 1]))
+    np.savez(
+        tmp_path / "wide.npz", images=np.zeros((4, 100), np.float32), labels=np.array([0, 1, 0, 1])
+    )
     words, expected = _refusals(tmp_path, run_folder)[case]
     assert call(*words) == 1
     error = capsys.readouterr().err
@@ -386,7 +687,10 @@ def test_refusals_are_sentences(
         ("recognize RUN digit.png --imagine d.txt", "names no picture format"),
         ("advise --out d.xyz", "names no picture format"),
         ("plot RUN --what", "--what: expected one or more of"),
-        ("plot RUN --what fields --out digit.png", "cannot be made (File exists); choose another folder"),
+        (
+            "plot RUN --what fields --out digit.png",
+            "cannot be made (File exists); choose another folder",
+        ),
         ("plot RUN --what map --seed -1", "--seed -1: expected a whole number from 0"),
         ("dream RUN --seed 99999999999999999999999", "expected a whole number from 0"),
         ("train --seed 4294967296", "expected a whole number from 0"),
@@ -396,7 +700,12 @@ def test_refusals_are_sentences(
     ],
 )
 def test_numbers_and_places_that_cannot_be_are_refused_before_the_work(
-    command: str, said: str, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str,
+    said: str,
+    run_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Image.new("L", (20, 20), 30).save("digit.png")
@@ -438,7 +747,11 @@ def _strict(text: str) -> object:
     ],
 )
 def test_every_json_answer_is_json_and_nothing_else(
-    command: str, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str,
+    run_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(run_folder, "run")  # likelihood writes into it
@@ -447,11 +760,21 @@ def test_every_json_answer_is_json_and_nothing_else(
     picture.save("digit.png")
     Path("torn.png").write_bytes(b"this is no picture")
     monkeypatch.setattr(figures, "DREAM_STEPS", 2)
-    assert call(*("run" if word == "RUN" else word for word in command.split()), "--json") == ("torn.png" in command)
+    assert call(*("run" if word == "RUN" else word for word in command.split()), "--json") == (
+        "torn.png" in command
+    )
     assert isinstance(_strict(capsys.readouterr().out), dict)
 
 
-@pytest.mark.parametrize("words", [["train", "--greedy.layer.gibbs-steps", "0"], ["train", "--backprop.learning-rate", "-1"], ["fly"], []])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--greedy.layer.gibbs-steps", "0"],
+        ["train", "--backprop.learning-rate", "-1"],
+        ["fly"],
+        [],
+    ],
+)
 def test_wrong_calls_exit_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     try:
         code = main(words)
@@ -462,9 +785,27 @@ def test_wrong_calls_exit_with_2(words: list[str], capsys: pytest.CaptureFixture
 
 
 def _training(folder: Path, *more: str) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "wakesleep", "train", "--out", str(folder), *SMALL_ARGUMENTS, "--greedy.layer.epochs", "400", *more]
+    words = [
+        sys.executable,
+        "-m",
+        "wakesleep",
+        "train",
+        "--out",
+        str(folder),
+        *SMALL_ARGUMENTS,
+        "--greedy.layer.epochs",
+        "400",
+        *more,
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heeds_ctrl_c)
+    return subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=heeds_ctrl_c,
+    )
 
 
 def _wait_for(condition, process: subprocess.Popen[str], seconds: float = 60) -> None:
@@ -489,8 +830,13 @@ def test_ctrl_c_leaves_a_usable_run(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_importing_the_package_is_light() -> None:
-    code = "import sys, wakesleep; print(sorted(m for m in ('torch', 'matplotlib', 'sklearn', 'scipy', 'pooch') if m in sys.modules))"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    code = (
+        "import sys, wakesleep; print(sorted(m for m in ('torch', 'matplotlib', 'sklearn', "
+        "'scipy', 'pooch') if m in sys.modules))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert shown.strip() == "[]"
 
 
@@ -510,29 +856,60 @@ def test_threads_are_those_asked_for_or_as_many_as_before_when_a_run_goes_on(mon
         torch.set_num_threads(now)
 
 
-def test_the_file_of_an_estimator_is_a_model(tmp_path: Path, digits, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_file_of_an_estimator_is_a_model(
+    tmp_path: Path, digits, capsys: pytest.CaptureFixture[str]
+) -> None:
     import wakesleep as ws
 
     images, labels = digits.train.images[:100].numpy(), digits.train.labels[:100].numpy()
     quick = {"random_state": 0, "n_iter": 1}
     fitted = {
-        "classifier": ws.DBNClassifier((12,), **quick).fit(images, np.array(["even", "odd"])[labels % 2]),
+        "classifier": ws.DBNClassifier((12,), **quick).fit(
+            images, np.array(["even", "odd"])[labels % 2]
+        ),
         "transformer": ws.DBNTransformer((12,), **quick).fit(images),
         "regressor": ws.DBNRegressor((12,), **quick).fit(images, labels / 9),
         "rbm": ws.BernoulliRBM(12, **quick).fit(images),
     }
-    Image.fromarray((digits.test.images[0].reshape(8, 8).numpy() * 255).astype(np.uint8)).resize((80, 80)).save(tmp_path / "digit.png")
+    Image.fromarray((digits.test.images[0].reshape(8, 8).numpy() * 255).astype(np.uint8)).resize(
+        (80, 80)
+    ).save(tmp_path / "digit.png")
     for name, estimator in fitted.items():
         path = tmp_path / f"{name}.safetensors"
         estimator.save(path)
         for more in ([], ["--brain"]):
-            assert call("dream", path, "--steps", 2, "--count", 3, "--overwrite", "--out", tmp_path / "d.png", *more) == 0
-        assert call("plot", path, "--data", "digits", "--what", "fields", "dreams", "--out", tmp_path / name) == (name == "classifier")
+            assert (
+                call(
+                    "dream",
+                    path,
+                    "--steps",
+                    2,
+                    "--count",
+                    3,
+                    "--overwrite",
+                    "--out",
+                    tmp_path / "d.png",
+                    *more,
+                )
+                == 0
+            )
+        assert call(
+            "plot", path, "--data", "digits", "--what", "fields", "dreams", "--out", tmp_path / name
+        ) == (name == "classifier")
         assert call("recognize", path, tmp_path / "digit.png") == (name != "classifier")
         assert call("evaluate", path) == 1
         assert "--data" in capsys.readouterr().err
     answered = answer(
-        capsys, "dream", tmp_path / "classifier.safetensors", "--label", "odd", "--steps", 2, "--out", tmp_path / "o.png", "--json"
+        capsys,
+        "dream",
+        tmp_path / "classifier.safetensors",
+        "--label",
+        "odd",
+        "--steps",
+        2,
+        "--out",
+        tmp_path / "o.png",
+        "--json",
     )
     assert set(answered["labels"]) == {"odd"}
     fitted["classifier"].fit(images * 3, labels).save(tmp_path / "scaled.safetensors")

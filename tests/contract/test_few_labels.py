@@ -1,4 +1,6 @@
-"""Runs on sets of which a few cases have a label: where labels come from, that a run goes on where it was stopped, and what is refused."""
+"""Runs on sets of which a few cases have a label: where labels come from, that a run goes on where
+it was stopped, and what is refused.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ from wakesleep.runs.settings import for_few_labels, from_json, preset, to_json
 from wakesleep.sources.arrays import order
 
 CPU = torch.device("cpu")
-EPOCHS = "--hidden 48 64 --greedy.layer.epochs 6 --greedy.memory.epochs 6 --backprop.epochs 3 --semisupervised.epochs 3".split()
+EPOCHS = (
+    "--hidden 48 64 --greedy.layer.epochs 6 --greedy.memory.epochs 6 --backprop.epochs 3 "
+    "--semisupervised.epochs 3"
+).split()
 
 
 def few_of(digits: Dataset, count: int = 60) -> torch.Tensor:
@@ -36,7 +41,10 @@ def few_of(digits: Dataset, count: int = 60) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Path:
     path = tmp_path_factory.mktemp("few") / "labels.csv"
-    path.write_text("label\n" + "".join("\n" if label < 0 else f"{label}\n" for label in few_of(digits).tolist()))
+    path.write_text(
+        "label\n"
+        + "".join("\n" if label < 0 else f"{label}\n" for label in few_of(digits).tolist())
+    )
     return path
 
 
@@ -48,15 +56,23 @@ def test_a_run_learns_from_a_file_of_few_labels(tmp_path: Path, few: Path, digit
     assert set(errors) == {"free-energy", "backprop"}
     assert max(errors.values()) < 30  # chance is 90, and 60 labels alone have 40
     assert "semisupervised" in shown.err
-    stages = [json.loads(line)["stage"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    stages = [
+        json.loads(line)["stage"] for line in (out / "metrics.jsonl").read_text().splitlines()
+    ]
     assert stages == ["layer 1"] * 6 + ["memory"] * 6 + ["backprop"] * 3 + ["semisupervised"] * 3
     assert main(["evaluate", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["test_error_percent"] == errors["backprop"]
 
 
-def test_a_run_on_few_labels_goes_on_where_it_was_stopped(tmp_path: Path, few: Path, digits, capsys) -> None:
-    small = small_config(stages=("pretrain", "backprop", "semisupervised"), validation=0, hidden=(20, 30))
-    config = replace(small, semisupervised=SemiSupervisedConfig(epochs=3, batch_size=20), precision="float32")
+def test_a_run_on_few_labels_goes_on_where_it_was_stopped(
+    tmp_path: Path, few: Path, digits, capsys
+) -> None:
+    small = small_config(
+        stages=("pretrain", "backprop", "semisupervised"), validation=0, hidden=(20, 30)
+    )
+    config = replace(
+        small, semisupervised=SemiSupervisedConfig(epochs=3, batch_size=20), precision="float32"
+    )
     dataset = labels_from(digits, few)
     list(training.train(training.new_run(tmp_path / "whole", config, dataset, CPU, "a test")))
     job = training.new_run(tmp_path / "parts", config, dataset, CPU, "a test", labels_from=few)
@@ -67,21 +83,37 @@ def test_a_run_on_few_labels_goes_on_where_it_was_stopped(tmp_path: Path, few: P
         records.close()
         job = training.resume_run(tmp_path / "parts", dataset, CPU)
     job.lock.close()
-    assert main(["train", "--resume", str(tmp_path / "parts")]) == 0, "the file of labels is found again"
-    assert (tmp_path / "parts/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+    assert main(["train", "--resume", str(tmp_path / "parts")]) == 0, (
+        "the file of labels is found again"
+    )
+    assert (tmp_path / "parts/model.safetensors").read_bytes() == (
+        tmp_path / "whole/model.safetensors"
+    ).read_bytes()
 
 
-def test_a_net_of_one_layer_learns_from_few_labels_too(tmp_path: Path, few: Path, digits: Dataset) -> None:
+def test_a_net_of_one_layer_learns_from_few_labels_too(
+    tmp_path: Path, few: Path, digits: Dataset
+) -> None:
     """Its codes are the pixels themselves."""
-    small = small_config(stages=("pretrain", "backprop", "semisupervised"), validation=0, hidden=(30,))
-    config = replace(small, semisupervised=SemiSupervisedConfig(epochs=1, batch_size=20), precision="float32")
-    *_, last = training.train(training.new_run(tmp_path / "run", config, labels_from(digits, few), CPU, "a test"))
+    small = small_config(
+        stages=("pretrain", "backprop", "semisupervised"), validation=0, hidden=(30,)
+    )
+    config = replace(
+        small, semisupervised=SemiSupervisedConfig(epochs=1, batch_size=20), precision="float32"
+    )
+    *_, last = training.train(
+        training.new_run(tmp_path / "run", config, labels_from(digits, few), CPU, "a test")
+    )
     assert last.stage == "semisupervised"
 
 
 def test_a_class_called_unlabelled_is_none(digits: Dataset) -> None:
     labels = few_of(digits)
-    given = replace(digits, train=Split(digits.train.images, labels + 1), classes=("Unlabelled", *digits.classes))
+    given = replace(
+        digits,
+        train=Split(digits.train.images, labels + 1),
+        classes=("Unlabelled", *digits.classes),
+    )
     assert digits.test is not None
     assert digits.test.labels is not None
     given = replace(given, test=Split(digits.test.images, digits.test.labels + 1))
@@ -101,7 +133,12 @@ def test_labels_of_every_kind_of_file_are_read(kind: str, tmp_path: Path, digits
     elif kind == "floats":
         np.save(path, np.where(labels < 0, np.nan, labels).astype(np.float64))
     else:
-        np.save(path, labels.numpy() if kind == "numbers" else np.where(labels < 0, "", labels.numpy().astype(str)))
+        np.save(
+            path,
+            labels.numpy()
+            if kind == "numbers"
+            else np.where(labels < 0, "", labels.numpy().astype(str)),
+        )
     found = labels_from(digits, path)
     assert torch.equal(found.train.labels, labels)
     assert found.checksum != digits.checksum
@@ -118,7 +155,9 @@ def test_labels_of_every_kind_of_file_are_read(kind: str, tmp_path: Path, digits
         ([""] * 1442, "labels of 0 class"),
     ],
 )
-def test_labels_that_do_not_fit_are_refused(lines: list[str], reason: str, tmp_path: Path, digits: Dataset) -> None:
+def test_labels_that_do_not_fit_are_refused(
+    lines: list[str], reason: str, tmp_path: Path, digits: Dataset
+) -> None:
     path = tmp_path / "few.csv"
     path.write_text("".join(f"{line}\n" for line in lines))
     with pytest.raises(DataError, match=reason):

@@ -52,22 +52,34 @@ def as_somebody_else() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("stage", ["layer 1", "backprop", "random"])
-def test_a_run_stopped_in_any_stage_is_a_model(stage: str, tmp_path: Path, digits, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_stopped_in_any_stage_is_a_model(
+    stage: str, tmp_path: Path, digits, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = stopped(tmp_path / "run", digits, stage)
     model = checkpoint.load_model(folder)
     assert (model.net is None) == (stage == "layer 1")
     assert call("evaluate", folder, "--json") == 0
-    assert json.loads(capsys.readouterr().out)["method"] == ("free-energy" if model.net is None else "backprop")
+    assert json.loads(capsys.readouterr().out)["method"] == (
+        "free-energy" if model.net is None else "backprop"
+    )
     assert call("dream", folder, "--steps", 2, "--count", 2, "--out", tmp_path / "d.png") == 0
 
 
-@pytest.mark.parametrize("torn", ['{"stage": "lay', '{"stage": "layer 1", "epoch": 2}', ""], ids=["half", "whole but for its end", "none"])
-def test_a_torn_last_line_of_metrics_is_left_out(torn: str, tmp_path: Path, digits, run_folder: Path) -> None:
+@pytest.mark.parametrize(
+    "torn",
+    ['{"stage": "lay', '{"stage": "layer 1", "epoch": 2}', ""],
+    ids=["half", "whole but for its end", "none"],
+)
+def test_a_torn_last_line_of_metrics_is_left_out(
+    torn: str, tmp_path: Path, digits, run_folder: Path
+) -> None:
     folder = stopped(tmp_path / "run", digits, "layer 1")
     with (folder / "metrics.jsonl").open("a") as file:
         file.write(torn)
     list(training.train(training.resume_run(folder, digits, CPU)))
-    assert [line["stage"] for line in files.read_metrics(folder)] == [line["stage"] for line in files.read_metrics(run_folder)]
+    assert [line["stage"] for line in files.read_metrics(folder)] == [
+        line["stage"] for line in files.read_metrics(run_folder)
+    ]
 
 
 def test_a_line_of_metrics_that_the_system_lost_is_not_counted_on(tmp_path: Path, digits) -> None:
@@ -77,7 +89,11 @@ def test_a_line_of_metrics_that_the_system_lost_is_not_counted_on(tmp_path: Path
     records = training.train(training.resume_run(folder, digits, CPU))
     next(records)
     records.close()
-    assert training.resume_run(folder, digits, CPU).lines == len(files.read_metrics(folder)) == len(lines) - 1
+    assert (
+        training.resume_run(folder, digits, CPU).lines
+        == len(files.read_metrics(folder))
+        == len(lines) - 1
+    )
 
 
 def test_a_damaged_line_within_is_named(tmp_path: Path) -> None:
@@ -87,7 +103,9 @@ def test_a_damaged_line_within_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
-def test_files_have_the_mode_that_the_umask_says(umask: int, tmp_path: Path, run_folder: Path) -> None:
+def test_files_have_the_mode_that_the_umask_says(
+    umask: int, tmp_path: Path, run_folder: Path
+) -> None:
     model = checkpoint.load_model(run_folder)
     before = os.umask(umask)
     try:
@@ -100,7 +118,9 @@ def test_files_have_the_mode_that_the_umask_says(umask: int, tmp_path: Path, run
 
 
 @pytest.mark.parametrize("locked", ["model.safetensors", "config.json", "."])
-def test_a_file_that_may_not_be_read_is_not_called_damaged(locked: str, tmp_path: Path, run_folder: Path) -> None:
+def test_a_file_that_may_not_be_read_is_not_called_damaged(
+    locked: str, tmp_path: Path, run_folder: Path
+) -> None:
     folder = tmp_path / "run"
     shutil.copytree(run_folder, folder)
     for place in (folder, *tmp_path.parents, tmp_path):
@@ -111,7 +131,9 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(locked: str, tmp_path
     (folder / locked).chmod(0o000)
     try:
         with as_somebody_else(), pytest.raises(CheckpointError) as refused:
-            checkpoint.read_json(folder / "config.json") if locked == "config.json" else checkpoint.load_model(folder)
+            checkpoint.read_json(
+                folder / "config.json"
+            ) if locked == "config.json" else checkpoint.load_model(folder)
     finally:
         (folder / locked).chmod(0o755)
     assert "may not be read" in str(refused.value)
@@ -119,7 +141,9 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(locked: str, tmp_path
     assert "train" not in str(refused.value)
 
 
-def test_what_a_killed_writer_left_is_removed_by_the_next_and_that_of_a_living_one_is_kept(tmp_path: Path) -> None:
+def test_what_a_killed_writer_left_is_removed_by_the_next_and_that_of_a_living_one_is_kept(
+    tmp_path: Path,
+) -> None:
     code = (
         "import os, sys\nfrom pathlib import Path\nfrom wakesleep.foundation import files\n"
         "files.write_atomically(Path(sys.argv[1]), lambda path: os._exit(9))"
@@ -148,15 +172,23 @@ def test_a_reader_of_a_run_removes_what_was_left_too(tmp_path: Path, run_folder:
 
 
 def test_json_holds_no_number_that_json_does_not_know(tmp_path: Path) -> None:
-    files.write_json(tmp_path / "a.json", {"low": -math.inf, "list": [1.5, math.nan], "pair": (math.inf,)})
+    files.write_json(
+        tmp_path / "a.json", {"low": -math.inf, "list": [1.5, math.nan], "pair": (math.inf,)}
+    )
 
     def refuse(name: str) -> None:
         raise AssertionError(name)
 
-    assert json.loads((tmp_path / "a.json").read_text(), parse_constant=refuse) == {"low": None, "list": [1.5, None], "pair": [None]}
+    assert json.loads((tmp_path / "a.json").read_text(), parse_constant=refuse) == {
+        "low": None,
+        "list": [1.5, None],
+        "pair": [None],
+    }
 
 
-def test_the_likelihood_is_json_where_an_interval_has_no_end(run_folder: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+def test_the_likelihood_is_json_where_an_interval_has_no_end(
+    run_folder: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
     from wakesleep.evaluation import ais
 
     shutil.copytree(run_folder, tmp_path / "run")
@@ -180,12 +212,16 @@ def test_the_likelihood_is_json_where_an_interval_has_no_end(run_folder: Path, t
     found = []
     for _ in range(2):  # the second reads what the first wrote
         assert call(*words) == 0
-        found.append(json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(name)))
+        found.append(
+            json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(name))
+        )
     assert found[0] == found[1]
     assert found[0]["depths"][0]["log_z"]["forward"]["low"] is None
 
 
-def test_the_model_is_saved_before_its_pictures_and_a_run_killed_between_goes_on(tmp_path: Path, digits, monkeypatch, run_folder: Path) -> None:
+def test_the_model_is_saved_before_its_pictures_and_a_run_killed_between_goes_on(
+    tmp_path: Path, digits, monkeypatch, run_folder: Path
+) -> None:
     from wakesleep.runs import figures
 
     folder, said = stopped(tmp_path / "run", digits, "random"), []
@@ -208,4 +244,9 @@ def test_the_model_is_saved_before_its_pictures_and_a_run_killed_between_goes_on
 
 
 def test_a_number_is_a_number_again(tmp_path: Path) -> None:
-    assert json.loads(files.to_json({"a": 0.1, "b": True, "c": None, "d": "x"})) == {"a": 0.1, "b": True, "c": None, "d": "x"}
+    assert json.loads(files.to_json({"a": 0.1, "b": True, "c": None, "d": "x"})) == {
+        "a": 0.1,
+        "b": True,
+        "c": None,
+        "d": "x",
+    }

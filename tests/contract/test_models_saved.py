@@ -1,4 +1,6 @@
-"""Any model goes to a file and back; files of version 0.1, made by that version, still load for use."""
+"""Any model goes to a file and back; files of version 0.1, made by that version, still load for
+use.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def models():
     untied.untie()
     untied.generative[0].weight += 1
     return {
-        "rbm": ws.RBM(Groups(image=Bernoulli(5), label=Categorical(3)), Groups(a=2, b=Categorical(2)), rng=rng),
+        "rbm": ws.RBM(
+            Groups(image=Bernoulli(5), label=Categorical(3)), Groups(a=2, b=Categorical(2)), rng=rng
+        ),
         "rbm in float64": ws.RBM(5, 4, rng=rng).double(),
         "dbn": ws.DBN((6, 5, 4), labels=3, rng=rng),
         "untied dbn": untied,
@@ -52,7 +56,9 @@ def test_any_model_goes_to_a_file_and_back(name, tmp_path):
     assert checkpoint.model_spec(again) == checkpoint.model_spec(model)
     ours, theirs = model.state_dict(), again.state_dict()
     assert list(ours) == list(theirs)
-    assert all(torch.equal(ours[key], theirs[key]) and ours[key].dtype == theirs[key].dtype for key in ours)
+    assert all(
+        torch.equal(ours[key], theirs[key]) and ours[key].dtype == theirs[key].dtype for key in ours
+    )
     _, header = checkpoint.read(path)
     assert header["classes"] == ["a", "b", "c"]
     assert header["learned_from"] == "nothing"
@@ -90,7 +96,10 @@ def test_what_was_done_to_pictures_is_kept_and_read(tmp_path, digits: Dataset):
 
 
 def test_a_model_of_another_class_is_refused(tmp_path):
-    for other in (torch.nn.Linear(2, 2), torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU(), torch.nn.Linear(2, 2))):
+    for other in (
+        torch.nn.Linear(2, 2),
+        torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU(), torch.nn.Linear(2, 2)),
+    ):
         with pytest.raises(ConfigError, match=r"RBM, DBN, Helmholtz.*state_dict"):
             ws.save(other, tmp_path / "m")
     with pytest.raises(ConfigError, match="JSON"):
@@ -123,11 +132,17 @@ def _with_header(path: Path, change) -> None:
 
 
 def _set_class(name):
-    return lambda header: {**header, "models": {"model": {**header["models"]["model"], "class": name}}}
+    return lambda header: {
+        **header,
+        "models": {"model": {**header["models"]["model"], "class": name}},
+    }
 
 
 def _set_family(name):
-    return lambda header: {**header, "models": {"model": {**header["models"]["model"], "hidden": {"family": name, "size": 4}}}}
+    return lambda header: {
+        **header,
+        "models": {"model": {**header["models"]["model"], "hidden": {"family": name, "size": 4}}},
+    }
 
 
 @pytest.mark.parametrize(
@@ -140,9 +155,21 @@ def _set_family(name):
         (_set_family("Categorical"), "damaged|levels"),
         (lambda header: {**header, "models": {}}, "describes no model"),
         (lambda header: {**header, "models": {"model": 5}}, "damaged"),
-        (lambda header: {name: value for name, value in header.items() if name != "models"}, "describes no model"),
+        (
+            lambda header: {name: value for name, value in header.items() if name != "models"},
+            "describes no model",
+        ),
     ],
-    ids=["newer", "unknown class", "another class", "unknown family", "another family", "none", "no spec", "no models"],
+    ids=[
+        "newer",
+        "unknown class",
+        "another class",
+        "unknown family",
+        "another family",
+        "none",
+        "no spec",
+        "no models",
+    ],
 )
 def test_specs_that_cannot_be_read_say_what_to_do(change, message, tmp_path):
     ws.save(ws.RBM(5, 3, rng=ws.generator(0)), tmp_path / "m")
@@ -202,8 +229,12 @@ def test_a_run_of_version_0_1_loads_for_use(digits: Dataset):
 def test_a_shipped_model_of_version_0_1_loads_for_use(digits: Dataset):
     model = ws.load_model(OLD / "shipped-0.1.safetensors")
     assert model.net is None
-    assert model.dbn.memory.weight.dtype == torch.float32, "shipped in half precision, used in single"
-    assert_close(ws.classify.log_probs(model.dbn, digits.train.images[0:1000:100]), "shipped_label_log_probs")
+    assert model.dbn.memory.weight.dtype == torch.float32, (
+        "shipped in half precision, used in single"
+    )
+    assert_close(
+        ws.classify.log_probs(model.dbn, digits.train.images[0:1000:100]), "shipped_label_log_probs"
+    )
     dream = ws.dreams.dream(model.dbn, labels=torch.tensor([3]), steps=2, rng=ws.generator(0))
     assert dream.pixels.shape == (1, 64)
 
@@ -223,4 +254,6 @@ def test_old_files_can_be_saved_as_new_ones(tmp_path, digits: Dataset):
     assert again.header["format"] == checkpoint.FORMAT
     assert "dbn" not in again.header
     cases = load("digits").train.images[0:1000:100]
-    assert torch.equal(ws.backprop.log_probs(again.net, cases), ws.backprop.log_probs(model.net, cases))
+    assert torch.equal(
+        ws.backprop.log_probs(again.net, cases), ws.backprop.log_probs(model.net, cases)
+    )

@@ -16,14 +16,32 @@ import wakesleep
 from wakesleep import cli
 
 ROOT = Path(__file__).parents[2]
-SOURCES = sorted([*(ROOT / "src" / "wakesleep").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
-PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if page.exists()]
+SOURCES = sorted(
+    [*(ROOT / "src" / "wakesleep").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+)
+PAGES = [
+    page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if page.exists()
+]
 MODULES = [module.name for module in pkgutil.walk_packages(wakesleep.__path__, "wakesleep.")]
 SHORT: dict[str, list[str]] = {}
 for name in MODULES:
     SHORT.setdefault(name.rsplit(".", 1)[-1], []).append(name)
-VARIABLES = {"chains", "cases", "classifier", "data", "dbn", "export", "files", "likelihood", "plots", "rbm", "units"}
-"""Names of modules that are also words or variables of a user's program: `cases.bool()`, `data.npz`."""
+VARIABLES = {
+    "chains",
+    "cases",
+    "classifier",
+    "data",
+    "dbn",
+    "export",
+    "files",
+    "likelihood",
+    "plots",
+    "rbm",
+    "units",
+}
+"""Names of modules that are also words or variables of a user's program: `cases.bool()`,
+`data.npz`.
+"""
 RUN = re.compile(r"-m ((?:wakesleep|benchmarks)(?:\.\w+)*)")
 FULL = re.compile(r"(?<![\w./-])(?:wakesleep|ws)((?:\.[A-Za-z_]\w*)+)")
 PART = re.compile(r"(?<![\w./-])([a-z_]+)\.([A-Za-z_]\w*)(?![\w/-])")
@@ -75,13 +93,25 @@ def is_module(name: str) -> bool:
 def strings(source: Path) -> list[str]:
     """Return the strings of a module: errors, docstrings, help."""
     tree = ast.parse(source.read_text(encoding="utf-8"))
-    return [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
 
 
 def missing_names(text: str, *, short: bool) -> list[str]:
     """Return the names of the package in `text` that are not there."""
-    lacking = [name for name in RUN.findall(text) if not name.endswith(("NAME", "TOPIC")) and not is_module(name)]
-    lacking += [f"wakesleep{path}" for path in FULL.findall(text) if path[1:] not in ENDINGS and not resolves(path[1:].split("."))]
+    lacking = [
+        name
+        for name in RUN.findall(text)
+        if not name.endswith(("NAME", "TOPIC")) and not is_module(name)
+    ]
+    lacking += [
+        f"wakesleep{path}"
+        for path in FULL.findall(text)
+        if path[1:] not in ENDINGS and not resolves(path[1:].split("."))
+    ]
     for module, name in PART.findall(text) if short else []:
         if module in SHORT and module not in VARIABLES and name not in ENDINGS:
             places = [place for place in SHORT[module] if resolves([*place.split(".")[1:], name])]
@@ -100,7 +130,9 @@ def test_names_on_pages_are_there(page: Path) -> None:
     assert not missing_names(page.read_text(encoding="utf-8"), short=True)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*.json")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "results").glob("*.json")), ids=lambda path: path.name
+)
 def test_the_commands_of_the_figures_can_be_called(path: Path) -> None:
     for command in {row["command"] for row in json.loads(path.read_text(encoding="utf-8"))}:
         words = shlex.split(command)
@@ -110,6 +142,12 @@ def test_the_commands_of_the_figures_can_be_called(path: Path) -> None:
 
 
 def test_a_name_that_is_not_there_is_found() -> None:
-    assert missing_names("estimate log Z by AIS (ais.log_partition)", short=True) == ["ais.log_partition"]
-    assert missing_names("see ws.nothing.here and wakesleep.cd.epochs", short=False) == ["wakesleep.nothing.here"]
-    assert missing_names("python -m benchmarks.nothing --seeds 1", short=False) == ["benchmarks.nothing"]
+    assert missing_names("estimate log Z by AIS (ais.log_partition)", short=True) == [
+        "ais.log_partition"
+    ]
+    assert missing_names("see ws.nothing.here and wakesleep.cd.epochs", short=False) == [
+        "wakesleep.nothing.here"
+    ]
+    assert missing_names("python -m benchmarks.nothing --seeds 1", short=False) == [
+        "benchmarks.nothing"
+    ]

@@ -1,4 +1,6 @@
-"""A loop that stops after any epoch and goes on ends as if it had not stopped, and leaves the net at the best of its epochs."""
+"""A loop that stops after any epoch and goes on ends as if it had not stopped, and leaves the net
+at the best of its epochs.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from wakesleep.runs.progress import Progress, read, resumed, run
 CPU = torch.device("cpu")
 EPOCHS = 5
 SCORES = [(3, 0.5), (1, 0.9), (1, 0.4), (1, 0.4), (2, 0.1)]
-"""Of each epoch. The fewest errors are 1; of those epochs the third and the fourth are equally sure, and the later one counts."""
+"""Of each epoch. The fewest errors are 1; of those epochs the third and the fourth are equally
+sure, and the later one counts.
+"""
 
 
 @dataclass
@@ -34,14 +38,18 @@ class WalkState(EpochState):
 
 def walk(net: nn.Linear, progress: Progress) -> Iterator[EpochResult]:
     """The weights go where the generator says, and on in that direction."""
-    state = WalkState.read(progress.state) or WalkState(velocity=torch.zeros(2, 3), chains=torch.zeros(4))
+    state = WalkState.read(progress.state) or WalkState(
+        velocity=torch.zeros(2, 3), chains=torch.zeros(4)
+    )
     assert state.velocity is not None
     while state.epoch < EPOCHS:
         state.velocity += torch.randn(2, 3, generator=progress.rng)
         with torch.no_grad():
             net.weight += state.velocity
         state.epoch += 1
-        yield EpochResult("walk", state.epoch, EPOCHS, 1, {"speed": float(state.velocity.norm())}, state)
+        yield EpochResult(
+            "walk", state.epoch, EPOCHS, 1, {"speed": float(state.velocity.norm())}, state
+        )
 
 
 def begin(path: Path) -> tuple[nn.Linear, Progress]:
@@ -52,7 +60,14 @@ def begin(path: Path) -> tuple[nn.Linear, Progress]:
     return net, resumed(path, generator(7), {"net": net})
 
 
-def go(net: nn.Linear, progress: Progress, seen: list[Tensor], *, scored: bool = True, pick: bool = True) -> Iterator[EpochResult]:
+def go(
+    net: nn.Linear,
+    progress: Progress,
+    seen: list[Tensor],
+    *,
+    scored: bool = True,
+    pick: bool = True,
+) -> Iterator[EpochResult]:
     """Run what is left; each epoch's weights are put to `seen`, and its speed to the notes."""
     speeds = progress.notes.setdefault("speeds", [])
 
@@ -65,7 +80,9 @@ def go(net: nn.Linear, progress: Progress, seen: list[Tensor], *, scored: bool =
 
 
 @pytest.mark.parametrize("stops", [{0}, {1}, {2}, {3}, {4}, {5}, {1, 2, 3, 4, 5}])
-def test_a_loop_stopped_after_any_epoch_goes_on_to_the_same_bits(stops: set[int], tmp_path: Path) -> None:
+def test_a_loop_stopped_after_any_epoch_goes_on_to_the_same_bits(
+    stops: set[int], tmp_path: Path
+) -> None:
     whole, progress = begin(tmp_path / "whole")
     records = [record.metrics for record in go(whole, progress, [])]
     found, path = [], tmp_path / "parts"
@@ -87,7 +104,10 @@ def test_a_loop_stopped_after_any_epoch_goes_on_to_the_same_bits(stops: set[int]
 def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
     (net, progress), seen = begin(tmp_path / "file"), []
     records = list(go(net, progress, seen))
-    assert [(line.metrics["validation_errors"], line.metrics["validation_cross_entropy"]) for line in records] == SCORES
+    assert [
+        (line.metrics["validation_errors"], line.metrics["validation_cross_entropy"])
+        for line in records
+    ] == SCORES
     assert progress.best is not None
     assert (progress.best.epoch, progress.best.score) == (4, [1, 0.4])
     assert torch.equal(net.weight, seen[3])
@@ -95,12 +115,16 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scored", [False, True])
-def test_where_nothing_is_scored_or_scores_do_not_pick_the_last_epoch_stays(scored: bool, tmp_path: Path) -> None:
+def test_where_nothing_is_scored_or_scores_do_not_pick_the_last_epoch_stays(
+    scored: bool, tmp_path: Path
+) -> None:
     (net, progress), seen = begin(tmp_path / "file"), []
     records = list(go(net, progress, seen, scored=scored, pick=False))
     assert progress.best is None
     assert torch.equal(net.weight, seen[-1])
-    assert [line.metrics.get("validation_errors") for line in records] == [errors if scored else None for errors, _ in SCORES]
+    assert [line.metrics.get("validation_errors") for line in records] == [
+        errors if scored else None for errors, _ in SCORES
+    ]
 
 
 def test_an_epoch_is_in_the_file_before_it_is_told(tmp_path: Path) -> None:
@@ -127,7 +151,9 @@ def test_the_state_and_best_epoch_of_earlier_files_of_a_run_are_read(tmp_path: P
     weights, state = {"weight": torch.ones(2, 3)}, WalkState(2, torch.ones(2, 3), torch.zeros(4))
     for number, best in enumerate(({}, {"score": [1, 0.5], "pass": 2, "best": weights})):
         path = tmp_path / str(number)
-        tensors, values = checkpoint.flatten({"state": {"inner": state, **best}, "rng": generator(1).get_state()})
+        tensors, values = checkpoint.flatten(
+            {"state": {"inner": state, **best}, "rng": generator(1).get_state()}
+        )
         checkpoint.save_tensors(path, tensors, {"values": values}, "checkpoint")
         found, _ = read(path, CPU)
         assert found.state["epoch"] == 2
@@ -142,14 +168,19 @@ def test_the_state_and_best_epoch_of_earlier_files_of_a_run_are_read(tmp_path: P
 def test_a_file_of_other_models_is_refused(tmp_path: Path) -> None:
     net, progress = begin(tmp_path / "file")
     next(go(net, progress, []))
-    for name, other, said in (("rbm", net, "holds no rbm"), ("net", nn.Linear(4, 2), "another shape")):
+    for name, other, said in (
+        ("rbm", net, "holds no rbm"),
+        ("net", nn.Linear(4, 2), "another shape"),
+    ):
         with pytest.raises(CheckpointError, match=said):
             resumed(tmp_path / "file", generator(0), {name: other})
     with pytest.raises(CheckpointError, match="expected a training file"):
         resumed(tmp_path / "file", generator(0), {"net": net}, "training")
 
 
-def test_each_rank_reads_its_own_generator_and_chains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_rank_reads_its_own_generator_and_chains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     net, progress = begin(tmp_path / "file")
     progress.state = WalkState(1, torch.ones(2, 3), torch.zeros(4))
     theirs = {torch.uint8: generator(9).get_state(), torch.float32: torch.ones(4)}

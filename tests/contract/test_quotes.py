@@ -18,9 +18,14 @@ def test_the_page_quotes_the_source_as_it_is() -> None:
 
 
 def test_a_block_becomes_the_source_of_what_it_names() -> None:
-    page = "Before.\n<!-- source: benchmarks.quotes.quoted -->\nstale\n<!-- end source -->\nAfter.\n"
+    page = (
+        "Before.\n<!-- source: benchmarks.quotes.quoted -->\nstale\n<!-- end source -->\nAfter.\n"
+    )
     found = quotes.quoted(page)
-    assert found.startswith("Before.\n<!-- source: benchmarks.quotes.quoted -->\n```python\ndef quoted(page: str) -> str:\n")
+    assert found.startswith(
+        "Before.\n<!-- source: benchmarks.quotes.quoted -->\n```python\ndef quoted(page: "
+        "str) -> str:\n"
+    )
     assert found.endswith("```\n<!-- end source -->\nAfter.\n")
     assert "stale" not in found
 
@@ -30,7 +35,9 @@ def test_a_name_that_is_not_there_is_an_error() -> None:
         quotes.source("wakesleep.learning.cd.nothing")
 
 
-@pytest.mark.parametrize("word", ["native", "triton", "mkldnn", "cuda", "ctypes", "bfloat16", "autocast"])
+@pytest.mark.parametrize(
+    "word", ["native", "triton", "mkldnn", "cuda", "ctypes", "bfloat16", "autocast"]
+)
 def test_the_rules_on_the_page_name_no_hardware(word: str) -> None:
     blocks = quotes.BLOCK.findall(PAGE.read_text(encoding="utf-8"))
     assert len(blocks) >= 6

@@ -22,15 +22,22 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
 
 
 @pytest.fixture
 def workplace(tmp_path: Path, run_folder: Path, digits, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a finished run called runs/digits, a picture of a digit and a small folder of shards."""
+    """A folder with a finished run called runs/digits, a picture of a digit and a small folder of
+    shards.
+    """
     shutil.copytree(run_folder, tmp_path / "runs" / "digits")
     (tmp_path / "FOLDER-OF-SHARDS").mkdir()
-    for part, array in (("images", digits.train.images[:200]), ("labels", digits.train.labels[:200])):
+    for part, array in (
+        ("images", digits.train.images[:200]),
+        ("labels", digits.train.labels[:200]),
+    ):
         np.save(tmp_path / "FOLDER-OF-SHARDS" / f"{part}-0.npy", array.numpy())
     pixels = (digits.test.images[0].reshape(8, 8).numpy() * 255).astype("uint8")
     Image.fromarray(pixels).resize((200, 200)).save(tmp_path / "digit.png")
@@ -48,7 +55,9 @@ def test_python_blocks_run(page: Path, workplace: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_run(page: Path, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = [line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
+    lines = [
+        line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()
+    ]
     for line in lines:
         words = shlex.split(line, comments=True)
         if words[:3] == ["python", "-m", "benchmarks.bench"]:  # run by test_bench.py
@@ -57,7 +66,8 @@ def test_commands_run(page: Path, workplace: Path, capsys: pytest.CaptureFixture
             continue
         if "--resume" in words and not Path(words[words.index("--resume") + 1]).exists():
             shutil.copytree("runs/digits", words[words.index("--resume") + 1])
-        if words[1] in ("train", "finetune", "serve") or "mnist" in words:  # minutes of work, or a download, or for ever: the call must parse
+        # minutes of work, or a download, or for ever: the call must parse
+        if words[1] in ("train", "finetune", "serve") or "mnist" in words:
             assert cli.parse(words[1:]).args is not None
         else:
             assert cli.main(words[1:]) == 0, f"{line}\n{capsys.readouterr().err}"
@@ -66,14 +76,20 @@ def test_commands_run(page: Path, workplace: Path, capsys: pytest.CaptureFixture
 def test_make_targets_named_in_the_pages_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
-        named = {word for block in blocks(page, "sh") for word in re.findall(r"^make ([a-z-]+)", block, re.MULTILINE)}
+        named = {
+            word
+            for block in blocks(page, "sh")
+            for word in re.findall(r"^make ([a-z-]+)", block, re.MULTILINE)
+        }
         assert named <= targets
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_tables_say_what_results_hold(page: Path) -> None:
     for found in docs_tables.MARK.finditer(page.read_text(encoding="utf-8")):
-        assert found[0] == f"{found[1]}{docs_tables.render(found[2], ROOT)}{found[3]}", f"stale table in {page.name}: make tables"
+        assert found[0] == f"{found[1]}{docs_tables.render(found[2], ROOT)}{found[3]}", (
+            f"stale table in {page.name}: make tables"
+        )
 
 
 def test_links_and_pictures_exist() -> None:

@@ -33,9 +33,19 @@ def test_a_small_net_learns_mnist_both_ways(tmp_path: Path, real_mnist: Dataset)
     few = Split(real_mnist.train.images[:6000], real_mnist.train.labels[:6000])
     part = replace(real_mnist, train=few)
     layer, tune = CDConfig(epochs=4), BackpropConfig(epochs=6)
-    base = replace(preset("mnist"), hidden=(150, 300), validation=1000, greedy=GreedyConfig(layer, layer), backprop=tune)
+    base = replace(
+        preset("mnist"),
+        hidden=(150, 300),
+        validation=1000,
+        greedy=GreedyConfig(layer, layer),
+        backprop=tune,
+    )
     config = replace(base, stages=("pretrain", "backprop"))
-    list(training.train(training.new_run(tmp_path / "run", config, part, torch.device("cpu"), "a test")))
+    list(
+        training.train(
+            training.new_run(tmp_path / "run", config, part, torch.device("cpu"), "a test")
+        )
+    )
     rows = json.loads((tmp_path / "run/evaluation.json").read_text())["rows"]
     errors = {row["method"]: row["test_error_percent"] for row in rows}
     assert errors["free-energy"] < 15  # a linear classifier on as many cases has about 12

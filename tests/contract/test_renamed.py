@@ -1,4 +1,6 @@
-"""Old names of version 0.1 work and warn once: of the package, of settings, on the command line, in files."""
+"""Old names of version 0.1 work and warn once: of the package, of settings, on the command line, in
+files.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,11 @@ def _nothing_was_warned_of() -> Iterator[None]:
 
 @pytest.mark.parametrize("old", ["inside", "insight"])
 def test_names_of_the_package_warn_once(old: str) -> None:
-    with pytest.warns(DeprecationWarning, match=rf"wakesleep\.{old} is now called wakesleep\.interpretation"):
+    with pytest.warns(
+        DeprecationWarning,
+        match=rf"wakesleep\.{old} is now called "
+        r"wakesleep\.interpretation",
+    ):
         assert getattr(ws, old) is ws.interpretation
     assert getattr(ws, old) is ws.interpretation  # a second warning would be an error here
 
@@ -45,7 +51,11 @@ def test_names_of_the_package_warn_once(old: str) -> None:
         (ws.missing, "begin", "init_missing"),
         (ws.ais, "begin", "init_forward"),
         (ws.ais, "begin_reverse", "init_reverse"),
-        *((loop, "start", "init_state") for loop in (ws.cd, ws.up_down, ws.wake_sleep, ws.backprop, ws.robust) if hasattr(loop, "init_state")),
+        *(
+            (loop, "start", "init_state")
+            for loop in (ws.cd, ws.up_down, ws.wake_sleep, ws.backprop, ws.robust)
+            if hasattr(loop, "init_state")
+        ),
     ],
 )
 def test_functions_are_found_by_their_old_names(module: Any, old: str, new: str) -> None:
@@ -59,7 +69,10 @@ CONFIGS: list[tuple[type, dict[str, str]]] = [
     (ws.CDConfig, {"passes": "epochs", "initial_momentum_passes": "initial_momentum_epochs"}),
     (ws.UpDownConfig, {"passes": "epochs"}),
     (ws.BackpropConfig, {"passes": "epochs", "cg_top_passes": "cg_top_epochs"}),
-    (ws.RobustConfig, {"passes": "epochs", "mean_passes": "mean_epochs", "smooth_radius": "vat_epsilon"}),
+    (
+        ws.RobustConfig,
+        {"passes": "epochs", "mean_passes": "mean_epochs", "smooth_radius": "vat_epsilon"},
+    ),
     (ws.WakeSleepConfig, {"passes": "epochs"}),
     (EvolutionConfig, {"passes": "epochs"}),
     (AutoencoderConfig, {"passes": "epochs"}),
@@ -67,10 +80,16 @@ CONFIGS: list[tuple[type, dict[str, str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "old", "new"), [(kind, *pair) for kind, names in CONFIGS for pair in names.items()])
+@pytest.mark.parametrize(
+    ("kind", "old", "new"), [(kind, *pair) for kind, names in CONFIGS for pair in names.items()]
+)
 def test_settings_are_made_and_read_by_their_old_names(kind: type, old: str, new: str) -> None:
     value = 0.25 if kind is Distortion else 3
-    with pytest.warns(DeprecationWarning, match=rf"{kind.__name__}\({old}=\.\.\.\) is now called {new}="):
+    with pytest.warns(
+        DeprecationWarning,
+        match=rf"{kind.__name__}\({old}=\.\.\.\) is now "
+        rf"called {new}=",
+    ):
         made = kind(**{old: value})
     assert made == kind(**{new: value})
     with pytest.warns(DeprecationWarning, match=f"{kind.__name__}.{old} is now called {new}"):
@@ -86,26 +105,50 @@ def test_methods_of_settings_have_their_old_names() -> None:
         assert ChainsConfig().passes(config) == ChainsConfig().epochs(config)  # type: ignore[attr-defined]
 
 
-def test_options_of_the_command_line_have_their_old_names(capsys: pytest.CaptureFixture[str]) -> None:
-    old = "--greedy.layer.passes 5 --greedy.memory.initial-momentum-passes=2 --hybrid.updown.passes 3 --backprop.cg_top_passes 4"
-    new = "--greedy.layer.epochs 5 --greedy.memory.initial-momentum-epochs=2 --hybrid.updown.epochs 3 --backprop.cg-top-epochs 4"
+def test_options_of_the_command_line_have_their_old_names(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    old = (
+        "--greedy.layer.passes 5 --greedy.memory.initial-momentum-passes=2 --hybrid.updown.passes "
+        "3 --backprop.cg_top_passes 4"
+    )
+    new = (
+        "--greedy.layer.epochs 5 --greedy.memory.initial-momentum-epochs=2 --hybrid.updown.epochs "
+        "3 --backprop.cg-top-epochs 4"
+    )
     expected = parse(["train", *new.split()]).args
     assert capsys.readouterr().err == ""
     assert parse(["train", *old.split()]).args == expected
     said = capsys.readouterr().err
     assert "wakesleep: --greedy.layer.passes is now called --greedy.layer.epochs" in said
     assert len(said.splitlines()) == 4
-    assert renamed.flags(["RUN", "--up-passes", "3", "passes"]) == ["RUN", "--up-passes", "3", "passes"]
+    assert renamed.flags(["RUN", "--up-passes", "3", "passes"]) == [
+        "RUN",
+        "--up-passes",
+        "3",
+        "passes",
+    ]
 
 
 def test_settings_of_old_runs_are_read(tmp_path: Path) -> None:
     back = {new: old for old, new in renamed.FIELDS.items()}
 
     def aged(values: Any) -> Any:
-        return {back.get(name, name): aged(value) for name, value in values.items()} if isinstance(values, dict) else values
+        return (
+            {back.get(name, name): aged(value) for name, value in values.items()}
+            if isinstance(values, dict)
+            else values
+        )
 
     config = settings.preset("mnist")
-    old = aged({name: value for name, value in settings.to_json(config).items() if name != "semisupervised"})  # which came later
+    # which came later
+    old = aged(
+        {
+            name: value
+            for name, value in settings.to_json(config).items()
+            if name != "semisupervised"
+        }
+    )
     assert old["greedy"]["layer"]["passes"] == config.greedy.layer.epochs
     assert "epochs" not in json.dumps(old)
     (tmp_path / "config.json").write_text(json.dumps({"format": 1, **old}), encoding="utf-8")

@@ -1,4 +1,6 @@
-"""Stopped and gone on with: the same numbers as if nothing had happened, and never a file that cannot be read."""
+"""Stopped and gone on with: the same numbers as if nothing had happened, and never a file that
+cannot be read.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +32,15 @@ CPU = torch.device("cpu")
 
 def without_times(folder: Path) -> list[dict]:
     """The metrics of a run, less what a clock wrote."""
-    return [{k: v for k, v in line.items() if k not in ("seconds", "cases_per_second")} for line in checkpoint.read_metrics(folder)]
+    return [
+        {k: v for k, v in line.items() if k not in ("seconds", "cases_per_second")}
+        for line in checkpoint.read_metrics(folder)
+    ]
 
 
-def test_a_run_stopped_after_every_pass_equals_one_that_was_not(tmp_path: Path, run_folder: Path, digits) -> None:
+def test_a_run_stopped_after_every_pass_equals_one_that_was_not(
+    tmp_path: Path, run_folder: Path, digits
+) -> None:
     folder = tmp_path / "run"
     job = training.new_run(folder, small_config(), digits, CPU, "a test")
     epochs = 0
@@ -45,12 +52,20 @@ def test_a_run_stopped_after_every_pass_equals_one_that_was_not(tmp_path: Path, 
         epochs += 1
         job = training.resume_run(folder, digits, CPU)
     assert epochs == 20
-    assert (folder / "model.safetensors").read_bytes() == (run_folder / "model.safetensors").read_bytes()
+    assert (folder / "model.safetensors").read_bytes() == (
+        run_folder / "model.safetensors"
+    ).read_bytes()
     assert without_times(folder) == without_times(run_folder)
-    assert json.loads((folder / "evaluation.json").read_text()) == json.loads((run_folder / "evaluation.json").read_text())
-    about, expected = (json.loads((place / "provenance.json").read_text()) for place in (folder, run_folder))
+    assert json.loads((folder / "evaluation.json").read_text()) == json.loads(
+        (run_folder / "evaluation.json").read_text()
+    )
+    about, expected = (
+        json.loads((place / "provenance.json").read_text()) for place in (folder, run_folder)
+    )
     assert {"backprop_pass", "random_pass"} <= about.keys()
-    assert [about[name] for name in expected if name.endswith("_pass")] == [expected[name] for name in expected if name.endswith("_pass")]
+    assert [about[name] for name in expected if name.endswith("_pass")] == [
+        expected[name] for name in expected if name.endswith("_pass")
+    ]
 
 
 def test_persistent_chains_and_sparsity_resume_too(tmp_path: Path, digits) -> None:
@@ -65,12 +80,21 @@ def test_persistent_chains_and_sparsity_resume_too(tmp_path: Path, digits) -> No
         records.close()
         parts = training.resume_run(tmp_path / "parts", digits, CPU)
     list(training.train(parts))
-    assert (tmp_path / "parts/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+    assert (tmp_path / "parts/model.safetensors").read_bytes() == (
+        tmp_path / "whole/model.safetensors"
+    ).read_bytes()
 
 
-def test_contrastive_wake_sleep_and_the_hybrid_resume_too_and_stay_untied(tmp_path: Path, digits) -> None:
+def test_contrastive_wake_sleep_and_the_hybrid_resume_too_and_stay_untied(
+    tmp_path: Path, digits
+) -> None:
     updown = UpDownConfig(epochs=3, batch_size=20, gibbs_steps=(1, 2), persistent=0.5)
-    config = small_config(stages=("pretrain", "updown", "hybrid"), updown=updown, hybrid=HybridConfig(updown), precision="bfloat16")
+    config = small_config(
+        stages=("pretrain", "updown", "hybrid"),
+        updown=updown,
+        hybrid=HybridConfig(updown),
+        precision="bfloat16",
+    )
     whole = training.new_run(tmp_path / "whole", config, digits, CPU, "a test")
     list(training.train(whole))
     parts = training.new_run(tmp_path / "parts", config, digits, CPU, "a test")
@@ -90,11 +114,14 @@ def test_contrastive_wake_sleep_and_the_hybrid_resume_too_and_stay_untied(tmp_pa
     lines = checkpoint.read_metrics(tmp_path / "whole")
     errors = [line["validation_errors"] for line in lines if line["stage"] == "hybrid"]
     assert errors[about["hybrid_pass"] - 1] == min(errors)
-    assert "updown_pass" not in about  # a hundred validation cases pick no epoch of contrastive wake-sleep
+    # a hundred validation cases pick no epoch of contrastive wake-sleep
+    assert "updown_pass" not in about
 
 
 def test_conjugate_gradient_resumes_too(tmp_path: Path, digits) -> None:
-    tune = replace(small_config().backprop, method="cg", epochs=3, cg_top_epochs=1, cg_batch_size=400)
+    tune = replace(
+        small_config().backprop, method="cg", epochs=3, cg_top_epochs=1, cg_batch_size=400
+    )
     config = small_config(stages=("pretrain", "backprop"), backprop=tune)
     list(training.train(training.new_run(tmp_path / "whole", config, digits, CPU, "a test")))
     records = training.train(training.new_run(tmp_path / "parts", config, digits, CPU, "a test"))
@@ -102,8 +129,14 @@ def test_conjugate_gradient_resumes_too(tmp_path: Path, digits) -> None:
         pass
     records.close()
     list(training.train(training.resume_run(tmp_path / "parts", digits, CPU)))
-    assert (tmp_path / "parts/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
-    errors = [line["train_error_percent"] for line in checkpoint.read_metrics(tmp_path / "whole") if line["stage"] == "backprop"]
+    assert (tmp_path / "parts/model.safetensors").read_bytes() == (
+        tmp_path / "whole/model.safetensors"
+    ).read_bytes()
+    errors = [
+        line["train_error_percent"]
+        for line in checkpoint.read_metrics(tmp_path / "whole")
+        if line["stage"] == "backprop"
+    ]
     assert errors[-1] < errors[0]
 
 
@@ -111,14 +144,26 @@ def test_sigkill_at_random_moments_changes_nothing(tmp_path: Path, digits) -> No
     more = ["--greedy.layer.epochs", "150", "--greedy.memory.epochs", "20"]
     train = [sys.executable, "-m", "wakesleep", "train"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    reference = [*train, "--out", str(tmp_path / "whole"), "--threads", "1", *SMALL_ARGUMENTS, *more]
+    reference = [
+        *train,
+        "--out",
+        str(tmp_path / "whole"),
+        "--threads",
+        "1",
+        *SMALL_ARGUMENTS,
+        *more,
+    ]
     subprocess.run(reference, check=True, capture_output=True, env=environment)
     folder = tmp_path / "killed"
     words, settled = [*train, "--out", str(folder), "--threads", "1", *SMALL_ARGUMENTS, *more], 0
     metrics, kills, moments = folder / "metrics.jsonl", 0, random.Random()
     for _ in range(3):
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
-        while process.poll() is None and not (metrics.exists() and len(metrics.read_text().splitlines()) > settled):
+        process = subprocess.Popen(
+            words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
+        )
+        while process.poll() is None and not (
+            metrics.exists() and len(metrics.read_text().splitlines()) > settled
+        ):
             time.sleep(0.01)
         time.sleep(moments.uniform(0, 0.6))
         process.kill()
@@ -130,7 +175,9 @@ def test_sigkill_at_random_moments_changes_nothing(tmp_path: Path, digits) -> No
         words = [*train, "--resume", str(folder), "--threads", "1"]
     assert kills >= 2
     subprocess.run(words, check=True, capture_output=True, env=environment)
-    assert (folder / "model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+    assert (folder / "model.safetensors").read_bytes() == (
+        tmp_path / "whole/model.safetensors"
+    ).read_bytes()
     assert without_times(folder) == without_times(tmp_path / "whole")
 
 
@@ -141,7 +188,9 @@ def _half_done(folder: Path, digits) -> Path:
     return folder / "checkpoint.safetensors"
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "header", "shape", "missing", "newer", "gone"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "empty", "garbage", "header", "shape", "missing", "newer", "gone"]
+)
 def test_a_damaged_checkpoint_is_refused_in_words(damage: str, tmp_path: Path, digits) -> None:
     path = _half_done(tmp_path / "run", digits)
     content = path.read_bytes()
@@ -163,7 +212,9 @@ def test_a_damaged_checkpoint_is_refused_in_words(damage: str, tmp_path: Path, d
         case "shape":
             rewrite({**tensors, "dbn/memory.weight": torch.zeros(2, 2)})
         case "missing":
-            rewrite({name: tensor for name, tensor in tensors.items() if name != "dbn/memory.weight"})
+            rewrite(
+                {name: tensor for name, tensor in tensors.items() if name != "dbn/memory.weight"}
+            )
         case "newer":
             rewrite(tensors, format=99)
         case "gone":
@@ -187,7 +238,9 @@ def test_other_data_or_damaged_settings_are_refused(tmp_path: Path, digits) -> N
         training.resume_run(tmp_path / "run", digits, CPU)
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, digits, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_last_checkpoint(
+    tmp_path: Path, digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = _half_done(tmp_path / "run", digits)
     before = path.read_bytes()
     job = training.resume_run(tmp_path / "run", digits, CPU)
@@ -206,10 +259,15 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, digits, monkeypa
 
 def test_a_diverging_run_stops_with_advice_and_keeps_its_last_pass(tmp_path: Path, digits) -> None:
     wild = CDConfig(epochs=2, batch_size=20, learning_rate=1e30, final_learning_rate=1e30)
-    job = training.new_run(tmp_path / "run", small_config(greedy=GreedyConfig(wild, wild)), digits, CPU, "a test")
+    job = training.new_run(
+        tmp_path / "run", small_config(greedy=GreedyConfig(wild, wild)), digits, CPU, "a test"
+    )
     with pytest.raises(DivergedError, match="learning rate"):
         list(training.train(job))
-    assert all(bool(tensor.isfinite().all()) for tensor in checkpoint.load(tmp_path / "run").state_dict().values())
+    assert all(
+        bool(tensor.isfinite().all())
+        for tensor in checkpoint.load(tmp_path / "run").state_dict().values()
+    )
 
 
 def test_tied_and_untied_models_come_back_as_they_were(tmp_path: Path, run_folder: Path) -> None:

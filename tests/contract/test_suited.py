@@ -1,4 +1,6 @@
-"""Settings follow from how many cases there are, and units that say nothing are told of while there is time."""
+"""Settings follow from how many cases there are, and units that say nothing are told of while there
+is time.
+"""
 
 import json
 from pathlib import Path
@@ -42,11 +44,25 @@ def test_of_a_small_set_with_test_cases_all_are_learned_from() -> None:
     assert suited(20_000, tested=True).validation == pytest.approx(1 / 6)
 
 
-def test_a_set_of_ones_own_is_trained_with_settings_for_its_cases_and_they_are_said(tmp_path: Path, capsys, digits) -> None:
+def test_a_set_of_ones_own_is_trained_with_settings_for_its_cases_and_they_are_said(
+    tmp_path: Path, capsys, digits
+) -> None:
     images, labels = digits.train.images[:60].numpy(), digits.train.labels[:60].numpy()
     np.savez(tmp_path / "few.npz", images=images, labels=labels)
     few = ["--greedy.layer.epochs", 1, "--greedy.memory.epochs", 1]
-    assert call("train", "--data", tmp_path / "few.npz", "--out", tmp_path / "run", *few, "--stages", "pretrain") == 0
+    assert (
+        call(
+            "train",
+            "--data",
+            tmp_path / "few.npz",
+            "--out",
+            tmp_path / "run",
+            *few,
+            "--stages",
+            "pretrain",
+        )
+        == 0
+    )
     said = capsys.readouterr().out
     assert "64-200-200-500" in said
     assert "pretrain 20 cases, 0.1 to 0.01" in said
@@ -59,15 +75,29 @@ def test_dead_and_saturated_units_are_told_of_in_words() -> None:
     assert said is not None
     assert said.startswith("layer 1: 74 % of its units are off and 5 % of its units are on")
     assert "--greedy.layer.learning-rate" in said
-    assert "--greedy.memory.learning-rate" in str(monitor.silent_units("memory", {"dead_units": 0.0, "saturated_units": 0.9}))
+    assert "--greedy.memory.learning-rate" in str(
+        monitor.silent_units("memory", {"dead_units": 0.0, "saturated_units": 0.9})
+    )
 
 
 def test_a_run_warns_of_them_after_the_first_passes(tmp_path: Path, capsys, digits) -> None:
-    few = ["--greedy.layer.epochs", 4, "--greedy.memory.epochs", 1, "--hidden", 200, 20, "--stages", "pretrain"]
+    few = [
+        "--greedy.layer.epochs",
+        4,
+        "--greedy.memory.epochs",
+        1,
+        "--hidden",
+        200,
+        20,
+        "--stages",
+        "pretrain",
+    ]
     wild = ["--greedy.layer.learning-rate", 5, "--greedy.layer.final-learning-rate", 5]
     assert call("train", "--out", tmp_path / "run", *few, *wild) == 0
     lines = capsys.readouterr().out.splitlines()
-    warned = next(number for number, line in enumerate(lines) if line.startswith("warning: layer 1:"))
+    warned = next(
+        number for number, line in enumerate(lines) if line.startswith("warning: layer 1:")
+    )
     assert lines[warned + 1].startswith("layer 1 3/4")
     assert call("train", "--out", tmp_path / "calm", *few) == 0
     assert "warning: layer" not in capsys.readouterr().out
@@ -77,7 +107,8 @@ def test_a_run_warns_of_them_after_the_first_passes(tmp_path: Path, capsys, digi
 def test_the_time_that_is_announced_is_that_of_a_run_however_small(
     tmp_path: Path, cases: int, taken: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # seconds that such runs took on the machine whose rate of products this is; their products alone were 0.9 to 8 s
+    # seconds that such runs took on the machine whose rate of products this is; their products
+    # alone were 0.9 to 8 s
     monkeypatch.setattr(report, "product_rate", lambda device, dtype: 1.18e11)
     images, labels = np.zeros((cases, 28, 28), np.float32), np.arange(cases) % 10
     images[:, 3:9, 3:9] = 1
@@ -90,13 +121,19 @@ def test_the_time_that_is_announced_is_that_of_a_run_however_small(
 
 
 def evaluation(part: str, cases: int, **errors: int) -> dict[str, Any]:
-    rows = [{"method": method, f"n_{part}": cases, f"{part}_errors": count} for method, count in errors.items()]
+    rows = [
+        {"method": method, f"n_{part}": cases, f"{part}_errors": count}
+        for method, count in errors.items()
+    ]
     return {"part": part, "rows": rows}
 
 
 def test_a_pretrained_net_that_random_weights_clearly_beat_is_told_of() -> None:
     (said,) = report.random_is_better(evaluation("validation", 15, backprop=5, random=1))
-    assert "of 15 validation cases the pretrained net gets 5 wrong and the same net from random weights 1" in said
+    assert (
+        "of 15 validation cases the pretrained net gets 5 wrong and the same net from "
+        "random weights 1"
+    ) in said
     assert "--size 16" in said
     assert report.random_is_better(evaluation("test", 1000, backprop=130, random=100))
 
@@ -118,9 +155,22 @@ def test_chance_is_not_told_of(found: dict[str, Any]) -> None:
 
 def test_evaluate_repeats_it_beside_its_answer(tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"
-    few = ["--greedy.layer.epochs", 0, "--greedy.memory.epochs", 0, "--hidden", 20, "--backprop.epochs", 1, "--random.epochs", 3]
+    few = [
+        "--greedy.layer.epochs",
+        0,
+        "--greedy.memory.epochs",
+        0,
+        "--hidden",
+        20,
+        "--backprop.epochs",
+        1,
+        "--random.epochs",
+        3,
+    ]
     rates = ["--random.learning-rate", 0.2]
-    assert call("train", "--out", run, "--stages", "pretrain", "backprop", "random", *few, *rates) == 0
+    assert (
+        call("train", "--out", run, "--stages", "pretrain", "backprop", "random", *few, *rates) == 0
+    )
     assert "warning: pretraining did not help" in capsys.readouterr().out
     assert call("evaluate", run) == 0
     assert "warning: pretraining did not help" in capsys.readouterr().err
@@ -132,15 +182,47 @@ def test_evaluate_repeats_it_beside_its_answer(tmp_path: Path, capsys) -> None:
     assert call("evaluate", run) == 0
 
 
-def test_few_validation_cases_do_not_pick_the_pass_of_contrastive_wake_sleep(tmp_path: Path, monkeypatch, digits) -> None:
-    np.savez(tmp_path / "few.npz", images=digits.train.images[:60].numpy(), labels=digits.train.labels[:60].numpy())
-    few = ["--hidden", 20, "--greedy.layer.epochs", 1, "--greedy.memory.epochs", 1, "--updown.epochs", 3, "--updown.batch-size", 50]
+def test_few_validation_cases_do_not_pick_the_pass_of_contrastive_wake_sleep(
+    tmp_path: Path, monkeypatch, digits
+) -> None:
+    np.savez(
+        tmp_path / "few.npz",
+        images=digits.train.images[:60].numpy(),
+        labels=digits.train.labels[:60].numpy(),
+    )
+    few = [
+        "--hidden",
+        20,
+        "--greedy.layer.epochs",
+        1,
+        "--greedy.memory.epochs",
+        1,
+        "--updown.epochs",
+        3,
+        "--updown.batch-size",
+        50,
+    ]
 
     def picked(name: str) -> object:
         run = tmp_path / name
-        assert call("train", "--data", tmp_path / "few.npz", "--out", run, "--stages", "pretrain", "updown", *few) == 0
+        assert (
+            call(
+                "train",
+                "--data",
+                tmp_path / "few.npz",
+                "--out",
+                run,
+                "--stages",
+                "pretrain",
+                "updown",
+                *few,
+            )
+            == 0
+        )
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        assert all("validation_errors" in line for line in lines if line["stage"] == "updown"), "they are shown all the same"
+        assert all("validation_errors" in line for line in lines if line["stage"] == "updown"), (
+            "they are shown all the same"
+        )
         return json.loads((run / "provenance.json").read_text()).get("updown_pass")
 
     assert picked("few") is None
@@ -157,7 +239,13 @@ def test_few_pictures_are_shown_in_nine_places_in_as_many_updates(cases: int) ->
 
 
 def test_tables_tiny_pictures_many_cases_and_known_sets_are_shown_as_they_are() -> None:
-    for config in (suited(300), suited(300, shape=(1, 784)), suited(300, shape=(8, 8)), suited(1200, shape=(28, 28)), preset("mnist")):
+    for config in (
+        suited(300),
+        suited(300, shape=(1, 784)),
+        suited(300, shape=(8, 8)),
+        suited(1200, shape=(28, 28)),
+        preset("mnist"),
+    ):
         assert not config.shifted
 
 
@@ -172,16 +260,38 @@ def test_shifted_pictures_are_moved_by_a_pixel_and_repeat_their_edge() -> None:
     assert torch.equal(down[0][0], places[0, 0])
 
 
-def test_a_run_on_few_pictures_shows_them_in_nine_places_and_says_so(tmp_path: Path, capsys) -> None:
+def test_a_run_on_few_pictures_shows_them_in_nine_places_and_says_so(
+    tmp_path: Path, capsys
+) -> None:
     images, labels = np.zeros((24, 16, 16), np.uint8), np.arange(24) % 2
     images[labels == 1, 5:9, 3:12] = 255
     images[labels == 0, 3:12, 5:9] = 255
     np.savez(tmp_path / "few.npz", images=images, labels=labels)
-    few = ["--greedy.layer.epochs", 1, "--greedy.memory.epochs", 1, "--hidden", 20, "--stages", "pretrain"]
+    few = [
+        "--greedy.layer.epochs",
+        1,
+        "--greedy.memory.epochs",
+        1,
+        "--hidden",
+        20,
+        "--stages",
+        "pretrain",
+    ]
     assert call("train", "--data", tmp_path / "few.npz", "--out", tmp_path / "run", *few) == 0
     said = capsys.readouterr().out
     assert "20 training cases, 4 held out" in said
     assert "each is shown in nine places" in said
     assert training.read_config(tmp_path / "run").shifted
-    assert call("train", "--data", tmp_path / "few.npz", "--out", tmp_path / "plain", *few, "--no-shifted") == 0
+    assert (
+        call(
+            "train",
+            "--data",
+            tmp_path / "few.npz",
+            "--out",
+            tmp_path / "plain",
+            *few,
+            "--no-shifted",
+        )
+        == 0
+    )
     assert "nine places" not in capsys.readouterr().out

@@ -82,7 +82,9 @@ class Mirror(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def mirror(monkeypatch, tmp_path):
-    """A function: behaviours -> mnist comes from those mirrors, in that order; the cache is an empty folder."""
+    """A function: behaviours -> mnist comes from those mirrors, in that order; the cache is an
+    empty folder.
+    """
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
     server.asked, server.over = [], threading.Event()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -94,8 +96,12 @@ def mirror(monkeypatch, tmp_path):
     base = f"http://127.0.0.1:{server.server_port}/"
 
     def offer(*behaviours):
-        urls = tuple("http://127.0.0.1:9/" if how == "refused" else f"{base}{how}/" for how in behaviours)
-        monkeypatch.setitem(fetching.SOURCES, "mnist", fetching.Source(urls, sums(small_set()), tuple("0123456789")))
+        urls = tuple(
+            "http://127.0.0.1:9/" if how == "refused" else f"{base}{how}/" for how in behaviours
+        )
+        monkeypatch.setitem(
+            fetching.SOURCES, "mnist", fetching.Source(urls, sums(small_set()), tuple("0123456789"))
+        )
         return server
 
     yield offer

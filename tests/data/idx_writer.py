@@ -16,7 +16,11 @@ FILES = {
 
 def idx_bytes(array):
     array = np.asarray(array, np.uint8)
-    return bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    return (
+        bytes((0, 0, 8, array.ndim))
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + array.tobytes()
+    )
 
 
 def small_set(seed=0, n=12):

@@ -47,13 +47,21 @@ def test_accepts_images():
     assert check_images(np.eye(3, dtype=bool)).tolist() == np.eye(3).tolist()
     assert check_images(np.eye(3, dtype=np.int64)).dtype == torch.float32
     assert check_images(np.eye(3, dtype=">f8")).dtype == torch.float32
-    assert check_images(torch.full((2, 2), 0.5, dtype=torch.bfloat16, requires_grad=True)).tolist() == [[0.5, 0.5]] * 2
+    assert (
+        check_images(torch.full((2, 2), 0.5, dtype=torch.bfloat16, requires_grad=True)).tolist()
+        == [[0.5, 0.5]] * 2
+    )
     over = check_images(np.array([[1 + 1e-7, -1e-9]]))
     assert over.min() == 0
     assert over.max() == 1
 
 
-@given(hnp.arrays(st.sampled_from(["f4", "f8", "i2", "u1", "?"]), hnp.array_shapes(max_dims=4, min_side=0, max_side=4)))
+@given(
+    hnp.arrays(
+        st.sampled_from(["f4", "f8", "i2", "u1", "?"]),
+        hnp.array_shapes(max_dims=4, min_side=0, max_side=4),
+    )
+)
 @settings(deadline=None)
 def test_images_come_out_sound_or_not_at_all(images):
     try:

@@ -81,7 +81,11 @@ def test_fewer_names_than_labels_are_refused(tmp_path):
 def test_a_published_set_is_known_by_how_it_was_loaded(tmp_path):
     np.savez(tmp_path / "digits.npz", images=IMAGES, labels=np.array([0, 0, 1, 1, 2, 2]))
     mine = load(tmp_path / "digits.npz")
-    assert (mine.name, mine.published, mine.origin) == ("digits", False, str(tmp_path / "digits.npz"))
+    assert (mine.name, mine.published, mine.origin) == (
+        "digits",
+        False,
+        str(tmp_path / "digits.npz"),
+    )
     assert load("digits").published
     assert not Dataset("mnist", mine.train, None, (2, 2), ("0",), "").published
     assert torch.equal(mine.train.labels, torch.tensor([0, 0, 1, 1, 2, 2]))
@@ -96,14 +100,24 @@ def test_one_class_is_too_few_to_tell_apart(tmp_path):
     for number in range(3):
         picture(tmp_path / "set" / "cat" / f"{number}.png")
     with pytest.raises(ConfigError, match="only one class was found in set, cat:"):
-        training.new_run(tmp_path / "run", TrainConfig(validation=0), load(tmp_path / "set"), torch.device("cpu"), "a test")
+        training.new_run(
+            tmp_path / "run",
+            TrainConfig(validation=0),
+            load(tmp_path / "set"),
+            torch.device("cpu"),
+            "a test",
+        )
     assert not (tmp_path / "run").exists()
 
 
 def test_pictures_without_class_folders_are_counted(tmp_path):
     for number in range(3):
         picture(tmp_path / "set" / f"{number}.png")
-    with pytest.raises(DataError, match=r"holds 3 pictures and no folders: .* each class needs one of its own"):
+    with pytest.raises(
+        DataError,
+        match=r"holds 3 pictures and no folders: .* each class needs "
+        r"one of its own",
+    ):
         load(tmp_path / "set")
 
 

@@ -12,7 +12,19 @@ from idx_writer import FILES, idx_bytes, packed, small_set, sums
 from wakesleep.data import DataError, FetchError, load
 from wakesleep.data import fetch as fetching
 
-BAD = ["broken", "gone", "portal", "refused", "stall", "trickle", "truncated", "half", "lies", "announces", "endless"]
+BAD = [
+    "broken",
+    "gone",
+    "portal",
+    "refused",
+    "stall",
+    "trickle",
+    "truncated",
+    "half",
+    "lies",
+    "announces",
+    "endless",
+]
 
 
 def quick(home):
@@ -43,7 +55,17 @@ def test_all_mirrors_bad_says_what_was_tried_and_the_cure(mirror, tmp_path):
     with pytest.raises(FetchError) as caught:
         quick(home)
     message = str(caught.value)
-    for word in ("/broken/", "500", "127.0.0.1:9", "/lies/", "sha256", "/half/", "WAKESLEEP_DATA", "folder", "digits"):
+    for word in (
+        "/broken/",
+        "500",
+        "127.0.0.1:9",
+        "/lies/",
+        "sha256",
+        "/half/",
+        "WAKESLEEP_DATA",
+        "folder",
+        "digits",
+    ):
         assert word in message
     assert not home.exists() or not list(home.iterdir())
 
@@ -99,12 +121,17 @@ def test_folder_comes_before_variable_before_cache(mirror, tmp_path, monkeypatch
 
 def test_files_right_in_the_folder_plain_and_with_dots(mirror, tmp_path):
     mirror()
-    plain = {FILES[part].replace("-idx", ".idx").removesuffix(".gz"): idx_bytes(array) for part, array in small_set().items()}
+    plain = {
+        FILES[part].replace("-idx", ".idx").removesuffix(".gz"): idx_bytes(array)
+        for part, array in small_set().items()
+    }
     lay(tmp_path / "flat", plain)
     assert len(load("mnist", folder=tmp_path / "flat").train) == 12
 
 
-def test_where_the_cache_is_matters_only_if_the_set_lies_nowhere_else(mirror, tmp_path, monkeypatch):
+def test_where_the_cache_is_matters_only_if_the_set_lies_nowhere_else(
+    mirror, tmp_path, monkeypatch
+):
     mirror("broken")
     lay(tmp_path / "flat", packed(small_set()))
     monkeypatch.setattr(fetching, "cache_folder", lambda: pytest.fail("asked for the cache"))
@@ -114,7 +141,10 @@ def test_where_the_cache_is_matters_only_if_the_set_lies_nowhere_else(mirror, tm
 def test_another_set_right_in_the_folder_is_passed_over(mirror, tmp_path):
     server = mirror("good")
     lay(tmp_path / "flat", packed(small_set(seed=2)))
-    assert (load("mnist", folder=tmp_path / "flat").train.images.reshape(-1, 4, 3).numpy() == small_set()["train-images"]).all()
+    assert (
+        load("mnist", folder=tmp_path / "flat").train.images.reshape(-1, 4, 3).numpy()
+        == small_set()["train-images"]
+    ).all()
     assert len(server.asked) == 4
 
 
@@ -159,7 +189,10 @@ def test_a_killed_download_leaves_no_file(mirror, tmp_path):
     )
     url = fetching.SOURCES["mnist"].mirrors[0]
     source = Path(fetching.__file__).parents[2]
-    child = subprocess.Popen([sys.executable, "-c", code, url, str(tmp_path / "home")], env={**os.environ, "PYTHONPATH": str(source)})
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, url, str(tmp_path / "home")],
+        env={**os.environ, "PYTHONPATH": str(source)},
+    )
     try:
         while not server.asked and child.poll() is None:
             time.sleep(0.02)
@@ -187,7 +220,9 @@ def test_downloads_at_the_same_time_do_no_harm(mirror, tmp_path):
     for thread in threads:
         thread.join()
     assert failures == []
-    assert {path.name: path.read_bytes() for path in (tmp_path / "home").iterdir()} == packed(small_set())
+    assert {path.name: path.read_bytes() for path in (tmp_path / "home").iterdir()} == packed(
+        small_set()
+    )
 
 
 def test_a_mirror_that_unpacks_still_gives_a_gz_file(mirror, tmp_path, monkeypatch):
@@ -213,9 +248,25 @@ def test_published_sums_are_whole():
 @pytest.mark.parametrize("real_data", ["mnist"], indirect=True)
 def test_real_mnist(real_data):
     mnist = load("mnist", folder=real_data, download=False)
-    assert (len(mnist.train), len(mnist.test), mnist.shape, len(mnist.classes)) == (60000, 10000, (28, 28), 10)
+    assert (len(mnist.train), len(mnist.test), mnist.shape, len(mnist.classes)) == (
+        60000,
+        10000,
+        (28, 28),
+        10,
+    )
     assert mnist.train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
-    assert np.bincount(mnist.test.labels.numpy()).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert np.bincount(mnist.test.labels.numpy()).tolist() == [
+        980,
+        1135,
+        1032,
+        1010,
+        982,
+        892,
+        958,
+        1028,
+        974,
+        1009,
+    ]
 
 
 @pytest.mark.real_data

@@ -71,7 +71,9 @@ def test_a_bomb_is_not_unpacked(monkeypatch):
         read_idx(bomb, 3)
     assert asked == [4, 12, 9]
     with pytest.raises(DataError, match="at most 1000"):
-        read_idx(gzip.compress(b"\0\0\x08\1" + struct.pack(">I", 1001) + bytes(1001)), 1, largest=1000)
+        read_idx(
+            gzip.compress(b"\0\0\x08\1" + struct.pack(">I", 1001) + bytes(1001)), 1, largest=1000
+        )
 
 
 @given(st.data(), st.booleans())
@@ -84,13 +86,15 @@ def test_damage_gives_the_right_array_or_a_data_error(data, use_gzip):
     elif kind == "extend":
         content += data.draw(st.binary(min_size=1, max_size=20))
     else:
-        last = len(content) if use_gzip else 16  # a plain body has no checksum: any flip there is another right array
+        # a plain body has no checksum: any flip there is another right array
+        last = len(content) if use_gzip else 16
         content[data.draw(st.integers(0, last - 1))] ^= 1 << data.draw(st.integers(0, 7))
     try:
         array, _ = read_idx(bytes(content), 3)
     except DataError:
         return
-    # What survives damage survives only in gzip's own fields (its time stamp, padding zeros), never in the array.
+    # What survives damage survives only in gzip's own fields (its time stamp, padding zeros), never
+    # in the array.
     assert use_gzip
     assert (array == ARRAY).all()
 
@@ -109,7 +113,12 @@ def test_noise_is_a_data_error_or_what_its_header_says(noise, dims):
 @pytest.mark.parametrize("dims", [1, 3])
 def test_wider_numbers(code, dtype, dims):
     array = ARRAY if dims == 3 else ARRAY.ravel()
-    found, _ = read_idx(bytes((0, 0, code, dims)) + struct.pack(f">{dims}I", *array.shape) + array.astype(dtype).tobytes(), dims)
+    found, _ = read_idx(
+        bytes((0, 0, code, dims))
+        + struct.pack(f">{dims}I", *array.shape)
+        + array.astype(dtype).tobytes(),
+        dims,
+    )
     assert (found == array).all()
     assert found.dtype == np.dtype(dtype).newbyteorder("=")
     assert found.flags.writeable
@@ -134,5 +143,10 @@ def test_find_idx_knows_the_usual_names(tmp_path):
         "else",
     ):
         (tmp_path / name).touch()
-    assert list(find_idx(tmp_path)) == ["train-images", "train-labels", "t10k-images", "t10k-labels"]
+    assert list(find_idx(tmp_path)) == [
+        "train-images",
+        "train-labels",
+        "t10k-images",
+        "t10k-labels",
+    ]
     assert find_idx(tmp_path / "nowhere") == {}

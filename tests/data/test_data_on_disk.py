@@ -1,4 +1,6 @@
-"""Sets that stay on the disk: what is trained on, what is held out, what is in memory, and what is refused."""
+"""Sets that stay on the disk: what is trained on, what is held out, what is in memory, and what is
+refused.
+"""
 
 import numpy as np
 import pytest
@@ -22,7 +24,9 @@ def saved(folder, labels=LABELS):
     return folder
 
 
-def test_a_sixth_at_the_end_is_held_out_and_the_first_cases_of_each_file_are_in_memory(tmp_path, monkeypatch):
+def test_a_sixth_at_the_end_is_held_out_and_the_first_cases_of_each_file_are_in_memory(
+    tmp_path, monkeypatch
+):
     own = load(saved(tmp_path))
     assert own.name == tmp_path.name
     assert own.files.spare == 4
@@ -87,7 +91,8 @@ def test_the_checksum_sees_lengths_labels_and_what_is_in_memory(tmp_path, monkey
     sums = {load(saved(tmp_path)).checksum}
     for change in ("first", "last", "label", "length"):
         images, labels = IMAGES.copy(), LABELS.copy()
-        images[{"first": 0, "last": 23}.get(change, 5)] ^= 1  # a case in the middle is not looked at
+        # a case in the middle is not looked at
+        images[{"first": 0, "last": 23}.get(change, 5)] ^= 1
         labels[10] = 0 if change == "label" else labels[10]
         with monkeypatch.context() as patch:
             patch.setattr("test_data_on_disk.IMAGES", images)
@@ -110,7 +115,11 @@ def test_sets_that_cannot_be_are_refused_in_words(tmp_path):
     with pytest.raises(DataError, match=r"missing labels-1\.npy; without images none"):
         load(tmp_path)
     np.save(labels, LABELS[:6])
-    with pytest.raises(DataError, match=r"labels-1\.npy holds int64 of shape \(6,\) for the 7 cases of .*images-1\.npy"):
+    with pytest.raises(
+        DataError,
+        match=r"labels-1\.npy holds int64 of shape \(6,\) for the 7 cases of "
+        r".*images-1\.npy",
+    ):
         load(tmp_path)
     np.save(labels, LABELS[:7] - 1)
     with pytest.raises(DataError, match="from -1"):
@@ -121,7 +130,11 @@ def test_sets_that_cannot_be_are_refused_in_words(tmp_path):
         load(tmp_path)
     (tmp_path / "labels-9.npy").unlink()
     np.save(tmp_path / "images-1.npy", IMAGES[:7, :2])
-    with pytest.raises(DataError, match=r"images-1\.npy holds uint8 of shape \(7, 2, 4\).*save them alike"):
+    with pytest.raises(
+        DataError,
+        match=r"images-1\.npy holds uint8 of shape \(7, 2, "
+        r"4\).*save them alike",
+    ):
         load(tmp_path)
     np.save(tmp_path / "images-1.npy", IMAGES[:7] // 128)
     np.save(tmp_path / "images-0.npy", IMAGES[:12] // 128)
@@ -141,9 +154,14 @@ def test_sets_that_cannot_be_are_refused_in_words(tmp_path):
 def test_a_sorted_set_is_refused_for_it_would_hold_out_one_class(tmp_path, ordered):
     labels = np.repeat(np.arange(3), 200)
     np.save(tmp_path / "images-0.npy", np.zeros((600, 4), np.uint8))
-    np.save(tmp_path / "labels-0.npy", labels if ordered else np.random.default_rng(0).permutation(labels))
+    np.save(
+        tmp_path / "labels-0.npy",
+        labels if ordered else np.random.default_rng(0).permutation(labels),
+    )
     if ordered:
-        with pytest.raises(DataError, match="none of them is of the classes 0, 1: the set is sorted"):
+        with pytest.raises(
+            DataError, match="none of them is of the classes 0, 1: the set is sorted"
+        ):
             load(tmp_path)
     else:
         assert len(load(tmp_path).test) == 100

@@ -50,7 +50,12 @@ def test_modes(mode):
 
 def test_deep_levels_are_scaled_not_cut():
     deep = np.array([[0, 257 * 100, 65535]], np.uint16)
-    for levels in (deep, deep.astype(np.int32), (deep / 65535).astype(np.float32), deep.astype(np.float32)):
+    for levels in (
+        deep,
+        deep.astype(np.int32),
+        (deep / 65535).astype(np.float32),
+        deep.astype(np.float32),
+    ):
         grey = pictures.grey_picture(saved(Image.fromarray(levels), "a.tif"))
         np.testing.assert_allclose(grey, [[0, 100 / 255, 1]], rtol=1e-6)
     with pytest.raises(DataError, match="grey levels run from -1"):
@@ -63,7 +68,9 @@ def test_more_modes():
     is_a_centred_bar(read_picture(saved(Image.fromarray(deep))))
     is_a_centred_bar(read_picture(saved(Image.fromarray(deep), "a.tif")))
     is_a_centred_bar(read_picture(saved(Image.fromarray(deep.astype(np.int32)), "a.tif")))
-    is_a_centred_bar(read_picture(saved(Image.fromarray(np.asarray(drawn()).astype(np.float32) / 255), "a.tif")))
+    is_a_centred_bar(
+        read_picture(saved(Image.fromarray(np.asarray(drawn()).astype(np.float32) / 255), "a.tif"))
+    )
 
 
 @pytest.mark.parametrize("ink", [0, 255])
@@ -88,7 +95,9 @@ def test_a_picture_already_right_is_kept():
     pixels = np.zeros((28, 28), np.uint8)
     pixels[3:9, 2:7] = 100
     case = read_picture(saved(Image.fromarray(pixels)))
-    assert torch.equal(case, torch.from_numpy(pixels.reshape(1, -1).astype(np.float32) / np.float32(255)))
+    assert torch.equal(
+        case, torch.from_numpy(pixels.reshape(1, -1).astype(np.float32) / np.float32(255))
+    )
     inverted = read_picture(saved(Image.fromarray(255 - pixels))).reshape(28, 28)
     assert inverted[3, 2] == 0  # bright border: inverted and centred
 
@@ -114,7 +123,8 @@ def test_no_picture(tmp_path):
     whole = saved(drawn()).getvalue()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "empty.png").touch()
-    drawn().save(tmp_path / "a.pcx")  # Pillow could, but it is not on the closed list that keeps EPS and Ghostscript out
+    # Pillow could, but it is not on the closed list that keeps EPS and Ghostscript out
+    drawn().save(tmp_path / "a.pcx")
     for name in ("a.png", "cut.png", "empty.png", "a.pcx", "nowhere.png", ""):
         with pytest.raises(DataError, match="cannot be read"):
             read_picture(tmp_path / name)
@@ -131,7 +141,12 @@ def test_bombs(monkeypatch):
 
 @pytest.mark.real_data
 def test_real_digits_survive_the_way_over_paper(real_data):
-    digits = load("mnist", folder=real_data, download=False).test.images[:100].reshape(-1, 28, 28).numpy()
+    digits = (
+        load("mnist", folder=real_data, download=False)
+        .test.images[:100]
+        .reshape(-1, 28, 28)
+        .numpy()
+    )
     errors = []
     for digit in digits:
         paper = Image.fromarray(255 - digit).resize((300, 300), Image.Resampling.BICUBIC)

@@ -1,4 +1,6 @@
-"""Pictures are prepared alike wherever they are used: by set for their polarity, and as recorded ever after."""
+"""Pictures are prepared alike wherever they are used: by set for their polarity, and as recorded
+ever after.
+"""
 
 import io
 import json
@@ -9,7 +11,18 @@ import torch
 from idx_writer import idx_bytes
 from PIL import Image
 
-from wakesleep.data import DataError, Preparation, from_header, ink_field, load, match_classes, preparation, prepared, read_picture, some
+from wakesleep.data import (
+    DataError,
+    Preparation,
+    from_header,
+    ink_field,
+    load,
+    match_classes,
+    preparation,
+    prepared,
+    read_picture,
+    some,
+)
 from wakesleep.data.preparation import before, settle, votes
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.options import RAW, PictureOptions
@@ -17,11 +30,15 @@ from wakesleep.sources.arrays import as_probs
 
 
 def enlarged(digits, count, side=28, dark=True):
-    """Digits of all classes, bytes (count, side, side), dark on white or the other way round, and their labels."""
+    """Digits of all classes, bytes (count, side, side), dark on white or the other way round, and
+    their labels.
+    """
     chosen = some(digits, digits.test, count)
     rows = []
     for image in chosen.images.reshape(-1, 8, 8).numpy():
-        grey = Image.fromarray((image * 255).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
+        grey = Image.fromarray((image * 255).astype(np.uint8)).resize(
+            (side, side), Image.Resampling.BICUBIC
+        )
         rows.append(255 - np.asarray(grey) if dark else np.asarray(grey))
     return np.stack(rows), chosen.labels.numpy()
 
@@ -34,7 +51,9 @@ def folder_of(path, images, labels):
     return sorted(path.rglob("*.png"))
 
 
-@pytest.mark.parametrize(("dark", "found"), [(True, "dark on light: turned round"), (False, "light on dark: kept")])
+@pytest.mark.parametrize(
+    ("dark", "found"), [(True, "dark on light: turned round"), (False, "light on dark: kept")]
+)
 def test_the_polarity_of_a_folder_is_found_and_said(tmp_path, digits, dark, found):
     images, labels = enlarged(digits, 40, dark=dark)
     folder_of(tmp_path, images, labels)
@@ -45,14 +64,22 @@ def test_the_polarity_of_a_folder_is_found_and_said(tmp_path, digits, dark, foun
     assert own.train.images[:, 0].float().mean() < 60  # the corner is paper
     kept = load(tmp_path, how=PictureOptions(polarity="keep"))
     assert torch.equal(kept.train.images, 255 - own.train.images if dark else own.train.images)
-    assert kept.found == (f"{'dark on light' if dark else 'light on dark'}: kept (--polarity keep)",)
+    assert kept.found == (
+        f"{'dark on light' if dark else 'light on dark'}: kept (--polarity keep)",
+    )
     inverted = load(tmp_path, how=PictureOptions(polarity="invert"))
     assert torch.equal(inverted.train.images, own.train.images if dark else 255 - own.train.images)
 
 
 @pytest.mark.parametrize("dark", [True, False])
 @pytest.mark.parametrize(
-    "options", [PictureOptions(), PictureOptions(size=14, centre=True), PictureOptions(polarity="keep"), PictureOptions(size=9)]
+    "options",
+    [
+        PictureOptions(),
+        PictureOptions(size=14, centre=True),
+        PictureOptions(polarity="keep"),
+        PictureOptions(size=9),
+    ],
 )
 def test_a_file_is_read_as_it_was_learned_from(tmp_path, digits, dark, options):
     files = folder_of(tmp_path, *enlarged(digits, 40, dark=dark))
@@ -74,7 +101,9 @@ def test_one_picture_of_the_other_polarity_follows_its_set(tmp_path, digits):
     assert own.preparation.inverted
     assert not own.preparation.unanimous
     odd = next(file for file in files if file.name == "003.png")
-    assert torch.equal(own.preparation.read(odd), as_probs(own.train.images[files.index(odd)][None]))
+    assert torch.equal(
+        own.preparation.read(odd), as_probs(own.train.images[files.index(odd)][None])
+    )
     assert own.preparation.read(odd)[0, 0] == 1  # turned round with its set: dark on light now
 
 
@@ -91,8 +120,12 @@ def test_a_picture_from_elsewhere_is_turned_to_look_like_the_set(tmp_path, digit
 
 
 @pytest.mark.parametrize("dark", [True, False])
-@pytest.mark.parametrize("options", [PictureOptions(), PictureOptions(centre=True), PictureOptions(polarity="keep")])
-def test_a_drawing_has_ink_as_large_and_as_bright_as_the_training_pictures(tmp_path, digits, dark, options):
+@pytest.mark.parametrize(
+    "options", [PictureOptions(), PictureOptions(centre=True), PictureOptions(polarity="keep")]
+)
+def test_a_drawing_has_ink_as_large_and_as_bright_as_the_training_pictures(
+    tmp_path, digits, dark, options
+):
     folder_of(tmp_path, *enlarged(digits, 40, dark=dark))
     own = load(tmp_path, how=options)
     pad = np.zeros((280, 280), np.uint8)
@@ -113,7 +146,10 @@ def test_a_drawing_has_ink_as_large_and_as_bright_as_the_training_pictures(tmp_p
 def test_photographs_are_neither_turned_nor_kept_large(tmp_path):
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (6, 6, 8), np.uint8)
-    photographs = [np.asarray(Image.fromarray(image).resize((640, 480), Image.Resampling.BICUBIC)) for image in small]
+    photographs = [
+        np.asarray(Image.fromarray(image).resize((640, 480), Image.Resampling.BICUBIC))
+        for image in small
+    ]
     files = folder_of(tmp_path, photographs, [0, 0, 0, 1, 1, 1])
     own = load(tmp_path)
     assert own.shape == (21, 28)
@@ -188,9 +224,13 @@ def test_arrays_are_scaled_where_a_size_was_chosen(tmp_path, digits):
     assert "pictures of 28 x 28 are scaled to 14 x 14" in own.found
     recorded = from_header(json.loads(json.dumps({"preparation": own.preparation.as_json()})))
     assert load(tmp_path / "own.npz", how=recorded, own=True).checksum == own.checksum
-    read = torch.cat([recorded.read(file) for file in folder_of(tmp_path / "files", images, np.zeros(40, int))])
+    read = torch.cat(
+        [recorded.read(file) for file in folder_of(tmp_path / "files", images, np.zeros(40, int))]
+    )
     assert torch.equal(read, as_probs(own.train.images))
-    wide = load(npz(tmp_path / "wide.npz", np.pad(images, ((0, 0), (1, 1), (1, 1))), labels), how=recorded)
+    wide = load(
+        npz(tmp_path / "wide.npz", np.pad(images, ((0, 0), (1, 1), (1, 1))), labels), how=recorded
+    )
     assert wide.shape == (30, 30)  # another size than either: whoever evaluates it refuses
 
 
@@ -204,16 +244,24 @@ def test_tables_are_left_alone(tmp_path):
 
 def test_arrays_are_transposed_where_that_is_said_and_other_sets_are_not(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (9, 5, 4), np.uint8)
-    for name, array in (("train-images-idx3-ubyte", images), ("train-labels-idx1-ubyte", np.arange(9) % 3)):
+    for name, array in (
+        ("train-images-idx3-ubyte", images),
+        ("train-labels-idx1-ubyte", np.arange(9) % 3),
+    ):
         (tmp_path / name).write_bytes(idx_bytes(array))
     own = load(tmp_path, how=PictureOptions(transpose=True))
     assert own.shape == (4, 5)
-    assert torch.equal(own.train.images.reshape(9, 4, 5), torch.from_numpy(images.transpose(0, 2, 1).copy()))
+    assert torch.equal(
+        own.train.images.reshape(9, 4, 5), torch.from_numpy(images.transpose(0, 2, 1).copy())
+    )
     assert load(tmp_path, how=own.preparation, own=True).checksum == own.checksum
     upright = npz(tmp_path / "upright.npz", images.transpose(0, 2, 1), np.arange(9) % 3)
     assert torch.equal(load(upright, how=own.preparation).train.images, own.train.images)
     with pytest.raises(ConfigError, match="upright"):
-        load(folder_of(tmp_path / "files", images, np.arange(9) % 3)[0].parents[1], how=PictureOptions(transpose=True))
+        load(
+            folder_of(tmp_path / "files", images, np.arange(9) % 3)[0].parents[1],
+            how=PictureOptions(transpose=True),
+        )
 
 
 def test_a_model_without_a_record_reads_as_before(digits):
@@ -221,7 +269,12 @@ def test_a_model_without_a_record_reads_as_before(digits):
     assert how == before((28, 28), 0.5)
     images, _ = enlarged(digits, 6)
     framed = [np.pad(image, 20, constant_values=255) for image in images]
-    for image in [*images, *(255 - image for image in images), *framed, *(255 - image for image in framed)]:
+    for image in [
+        *images,
+        *(255 - image for image in images),
+        *framed,
+        *(255 - image for image in framed),
+    ]:
         stream = io.BytesIO()
         Image.fromarray(image).save(stream, "PNG")
         stream.seek(0)
@@ -237,7 +290,15 @@ def test_published_sets_and_sets_made_by_hand_are_prepared_as_mnist_is(digits):
     assert prepared(by_hand) == digits.preparation
 
 
-@pytest.mark.parametrize("header", [{"preparation": {"paper": "dark"}}, {"preparation": {"shape": [2, 2], "newer": 1}}, {"preparation": 3}, {}])
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"preparation": {"paper": "dark"}},
+        {"preparation": {"shape": [2, 2], "newer": 1}},
+        {"preparation": 3},
+        {},
+    ],
+)
 def test_a_damaged_record_is_refused(header):
     with pytest.raises(CheckpointError, match="preparation"):
         from_header(header)
@@ -249,7 +310,12 @@ def test_blank_pictures_are_cases_of_a_set_and_no_questions(tmp_path, digits):
     files = folder_of(tmp_path, images, labels)
     for options in (PictureOptions(), PictureOptions(centre=True)):
         own = load(tmp_path, how=options)
-        assert own.train.images[files.index(next(file for file in files if file.name == "000.png"))].max() == 0
+        assert (
+            own.train.images[
+                files.index(next(file for file in files if file.name == "000.png"))
+            ].max()
+            == 0
+        )
     with pytest.raises(DataError, match="blank"):
         own.preparation.read(next(file for file in files if file.name == "000.png"))
 
@@ -262,7 +328,10 @@ def test_votes_and_what_they_settle():
     half[2, 5] = 255
     blank = np.full((5, 6), 7, np.uint8)
     assert settle(votes(np.stack([dark, dark, blank]))) == ("dark", True)
-    assert settle(votes(np.stack([light, light, light, dark]) / np.float32(255))) == ("light", False)
+    assert settle(votes(np.stack([light, light, light, dark]) / np.float32(255))) == (
+        "light",
+        False,
+    )
     assert settle(votes(np.stack([blank]))) == (None, False)
     assert settle(votes(np.stack([half, half, dark]))) == (None, False)
 
@@ -276,7 +345,9 @@ def test_options_that_cannot_be(options):
 def test_a_set_sorted_by_class_is_looked_at_all_over(tmp_path, digits):
     images, labels = enlarged(digits, 60)
     place = np.argsort(labels, kind="stable")
-    own = match_classes(load(npz(tmp_path / "sorted.npz", images[place], labels[place])), tuple("0123456789"))
+    own = match_classes(
+        load(npz(tmp_path / "sorted.npz", images[place], labels[place])), tuple("0123456789")
+    )
     assert len(some(own, own.train, 12).labels.unique()) >= 9
     assert torch.equal(some(digits, digits.train, 12).images, digits.train.images[:12])
     assert len(some(own, own.train, 100)) == 60
@@ -285,7 +356,9 @@ def test_a_set_sorted_by_class_is_looked_at_all_over(tmp_path, digits):
 
 def _warnings(path, images, labels=None):
     np.savez(path, images=images, labels=np.arange(len(images)) % 2 if labels is None else labels)
-    return [words for words in load(path).found if "warning" in words or "no training case" in words]
+    return [
+        words for words in load(path).found if "warning" in words or "no training case" in words
+    ]
 
 
 def test_doubtful_sets_are_warned_of(tmp_path):
@@ -293,9 +366,13 @@ def test_doubtful_sets_are_warned_of(tmp_path):
     stroke[:, 2:6, 3:5] = 255
     path = tmp_path / "own.npz"
     assert _warnings(path, stroke) == []
-    assert _warnings(path, blank) == ["warning: all 10 pictures are blank: there is nothing on them to learn"]
+    assert _warnings(path, blank) == [
+        "warning: all 10 pictures are blank: there is nothing on them to learn"
+    ]
     mixed = np.concatenate([stroke[:6], 255 - stroke[:4]])
-    assert _warnings(path, mixed)[0].startswith("warning: 4 pictures are dark on light and 6 light on dark")
+    assert _warnings(path, mixed)[0].startswith(
+        "warning: 4 pictures are dark on light and 6 light on dark"
+    )
     counted = _warnings(path, stroke, np.arange(10) % 3 + 1)
     assert len(counted) == 1
     assert counted[0].startswith("no training case is of the classes 0,")

@@ -33,21 +33,42 @@ def test_digits():
     assert digits.train.images.dtype == torch.float32
     assert digits.train.images.max() == 1
     assert digits.shape == (8, 8)
-    share = digits.test.labels.bincount() / (digits.test.labels.bincount() + digits.train.labels.bincount())
+    share = digits.test.labels.bincount() / (
+        digits.test.labels.bincount() + digits.train.labels.bincount()
+    )
     assert (share - 0.2).abs().max() < 0.01
     assert digits.checksum == load("digits").checksum
 
 
 def test_sklearn_is_imported_for_digits_alone():
-    code = "import sys, wakesleep.data; print([name for name in ('sklearn', 'pooch', 'requests') if name in sys.modules])"
+    code = (
+        "import sys, wakesleep.data; print([name for name in ('sklearn', 'pooch', 'requests') if "
+        "name in sys.modules])"
+    )
     source = str(Path(sets.__file__).parents[2])
-    out = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": source}, capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": source},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert out.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("keys", [("images", "labels", "test_images", "test_labels"), ("x_train", "y_train", "x_test", "y_test")])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("images", "labels", "test_images", "test_labels"),
+        ("x_train", "y_train", "x_test", "y_test"),
+    ],
+)
 def test_npz(tmp_path, keys):
-    own = load(saved(tmp_path, **dict(zip(keys, (IMAGES, LABELS, IMAGES[:2], np.array([3, 0])), strict=True))))
+    own = load(
+        saved(
+            tmp_path, **dict(zip(keys, (IMAGES, LABELS, IMAGES[:2], np.array([3, 0])), strict=True))
+        )
+    )
     assert own.name == "own"
     assert own.shape == (3, 4)
     assert own.classes == ("0", "1", "2", "3")  # the highest label is a test case's
@@ -73,8 +94,24 @@ def test_npz_without_test_part_as_text_and_float(tmp_path):
         ({"images": IMAGES, "labels": LABELS / 2}, "integers"),
         ({"images": IMAGES / 2, "labels": LABELS}, "divide by 255"),
         ({"images": IMAGES, "labels": LABELS, "test_images": IMAGES}, "only one of"),
-        ({"images": IMAGES, "labels": LABELS, "test_images": IMAGES[:, 1:], "test_labels": LABELS}, "store both alike"),
-        ({"images": IMAGES, "labels": LABELS, "test_images": IMAGES / 255, "test_labels": LABELS}, "store both alike"),
+        (
+            {
+                "images": IMAGES,
+                "labels": LABELS,
+                "test_images": IMAGES[:, 1:],
+                "test_labels": LABELS,
+            },
+            "store both alike",
+        ),
+        (
+            {
+                "images": IMAGES,
+                "labels": LABELS,
+                "test_images": IMAGES / 255,
+                "test_labels": LABELS,
+            },
+            "store both alike",
+        ),
         ({"images": np.array([None, {}]), "labels": LABELS}, "Python objects"),
         ({"images": IMAGES.astype("U"), "labels": LABELS}, "<U3"),
     ],
@@ -128,7 +165,11 @@ def test_nothing_there(tmp_path):
     for name in ("mnits", "", "x" * 5000, "\0", tmp_path / "nowhere.npz", "~nobody-here/a.npz"):
         with pytest.raises(DataError, match="digits, mnist, fashion-mnist"):
             load(name)
-    with pytest.raises(DataError, match=r"nor a path, for .*mnits does not exist; did you mean mnist\?"):
+    with pytest.raises(
+        DataError,
+        match=r"nor a path, for .*mnits does not exist; did "
+        r"you mean mnist\?",
+    ):
         load("mnits")
     with pytest.raises(DataError, match="did you mean fashion-mnist"):
         load("Fashion_MNIST")
@@ -166,14 +207,36 @@ def written(folder, names, arrays):
 
 def wide(array, code=12, dtype=">i4"):
     array = np.asarray(array)
-    return bytes((0, 0, code, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(dtype).tobytes()
+    return (
+        bytes((0, 0, code, array.ndim))
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + array.astype(dtype).tobytes()
+    )
 
 
 def test_qmnist_under_its_own_names(tmp_path):
     arrays = small_set()
-    labels = [wide(np.stack([arrays[part], arrays[part] + 5, arrays[part]], 1)) for part in ("train-labels", "t10k-labels")]
-    names = [f"qmnist-{part}-{rest}" for part in ("train", "test") for rest in ("images-idx3-ubyte", "labels-idx2-int")]
-    own = load(written(tmp_path / "q", names, [arrays["train-images"], labels[0], gzip.compress(idx_bytes(arrays["t10k-images"])), labels[1]]))
+    labels = [
+        wide(np.stack([arrays[part], arrays[part] + 5, arrays[part]], 1))
+        for part in ("train-labels", "t10k-labels")
+    ]
+    names = [
+        f"qmnist-{part}-{rest}"
+        for part in ("train", "test")
+        for rest in ("images-idx3-ubyte", "labels-idx2-int")
+    ]
+    own = load(
+        written(
+            tmp_path / "q",
+            names,
+            [
+                arrays["train-images"],
+                labels[0],
+                gzip.compress(idx_bytes(arrays["t10k-images"])),
+                labels[1],
+            ],
+        )
+    )
     assert own.train.labels.tolist() == arrays["train-labels"].tolist()
     assert own.test.labels.tolist() == arrays["t10k-labels"].tolist()
     assert (own.test.images.reshape(-1, 4, 3).numpy() == arrays["t10k-images"]).all()
@@ -181,10 +244,20 @@ def test_qmnist_under_its_own_names(tmp_path):
 
 def test_emnist_under_its_own_names(tmp_path):
     arrays = small_set()
-    names = [f"emnist-letters-{part}-{rest}" for part in ("train", "test") for rest in ("images-idx3-ubyte", "labels-idx1-ubyte")]
-    folder = written(tmp_path / "e", names, [content + (place % 2) for place, content in enumerate(arrays.values())])
+    names = [
+        f"emnist-letters-{part}-{rest}"
+        for part in ("train", "test")
+        for rest in ("images-idx3-ubyte", "labels-idx1-ubyte")
+    ]
+    folder = written(
+        tmp_path / "e",
+        names,
+        [content + (place % 2) for place, content in enumerate(arrays.values())],
+    )
     assert load(folder).classes == tuple(str(label) for label in range(11))
-    (folder / "emnist-letters-mapping.txt").write_text("".join(f"{label} {64 + label} {96 + label}\n" for label in range(1, 11)))
+    (folder / "emnist-letters-mapping.txt").write_text(
+        "".join(f"{label} {64 + label} {96 + label}\n" for label in range(1, 11))
+    )
     own = load(folder)
     assert own.classes == tuple("ABCDEFGHIJ")
     assert own.train.labels.tolist() == arrays["train-labels"].tolist()
@@ -200,7 +273,9 @@ def test_emnist_under_its_own_names(tmp_path):
 
 def test_kmnist_under_its_own_names(tmp_path):
     arrays = small_set()
-    parts = [f"kmnist-{part}-{kind}.npz" for part in ("train", "test") for kind in ("imgs", "labels")]
+    parts = [
+        f"kmnist-{part}-{kind}.npz" for part in ("train", "test") for kind in ("imgs", "labels")
+    ]
     for name, array in zip(parts, arrays.values(), strict=True):
         np.savez(tmp_path / name, array)
     own = load(tmp_path)
@@ -219,7 +294,9 @@ def test_kmnist_under_its_own_names(tmp_path):
 def test_idx_of_wider_numbers(tmp_path, code, dtype):
     pixels = IMAGES if code < 13 else IMAGES / 255
     names = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
-    own = load(written(tmp_path / "w", names, [wide(pixels, code, dtype), wide(LABELS, code, dtype)]))
+    own = load(
+        written(tmp_path / "w", names, [wide(pixels, code, dtype), wide(LABELS, code, dtype)])
+    )
     assert own.train.images.dtype == (torch.uint8 if code < 13 else torch.float32)
     np.testing.assert_allclose(as_probs(own.train.images), IMAGES.reshape(6, 12) / 255, atol=1e-6)
     assert own.train.labels.tolist() == LABELS.tolist()
@@ -266,7 +343,10 @@ def test_picture_folder_with_train_and_test(tmp_path):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("names", [("training", "testing"), ("Train", "Val"), ("train", "validation"), ("training", "test")])
+@pytest.mark.parametrize(
+    "names",
+    [("training", "testing"), ("Train", "Val"), ("train", "validation"), ("training", "test")],
+)
 def test_names_of_the_folders_of_parts(tmp_path, names):
     for part in names:
         for name in ("ant", "cat"):
@@ -338,7 +418,15 @@ def test_hold_out_takes_the_last():
 
 
 def test_describe_is_fit_for_json(tmp_path):
-    own = load(saved(tmp_path, images=IMAGES, labels=LABELS, test_images=IMAGES[:2], test_labels=np.array([3, 0])))
+    own = load(
+        saved(
+            tmp_path,
+            images=IMAGES,
+            labels=LABELS,
+            test_images=IMAGES[:2],
+            test_labels=np.array([3, 0]),
+        )
+    )
     said = json.loads(json.dumps(describe(own)))
     assert said["n_train"] == 6
     assert said["n_test"] == 2

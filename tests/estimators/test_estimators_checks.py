@@ -8,7 +8,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from wakesleep.estimators import BernoulliRBM, DBNClassifier, DBNRegressor, DBNTransformer
 
 STOCHASTIC = (
-    "an epoch shows cases in minibatches of a random order and draws states at random, so that repeated cases and weighted ones meet other "
+    "an epoch shows cases in minibatches of a random order and draws states at random, so that "
+    "repeated cases and weighted ones meet other "
     "random numbers; they agree in expectation only (test_identities_orders.py)"
 )
 EQUIVALENCE = {
@@ -23,7 +24,13 @@ ESTIMATORS = [
     DBNClassifier(**SMALL, fine_tune_n_iter=30),
     DBNClassifier((50,), n_iter=100, batch_size=10, learning_rate=0.3, fine_tune=None),
     DBNClassifier(
-        (20, 50), n_iter=100, batch_size=10, learning_rate=0.3, fine_tune="updown", fine_tune_n_iter=100, fine_tune_learning_rate=0.1
+        (20, 50),
+        n_iter=100,
+        batch_size=10,
+        learning_rate=0.3,
+        fine_tune="updown",
+        fine_tune_n_iter=100,
+        fine_tune_learning_rate=0.1,
     ),
     DBNRegressor((20,), n_iter=5, fine_tune_n_iter=100),
     DBNRegressor((50,), n_iter=30, fine_tune=None, fine_tune_n_iter=300),

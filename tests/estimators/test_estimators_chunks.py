@@ -1,4 +1,6 @@
-"""Data larger than memory: memory-mapped arrays are read where they lie, and chunks teach what the whole does."""
+"""Data larger than memory: memory-mapped arrays are read where they lie, and chunks teach what the
+whole does.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +21,27 @@ QUICK: dict[str, Any] = {"hidden_layer_sizes": (20, 30), "n_iter": 2, "random_st
 ESTIMATORS = {
     "rbm": (BernoulliRBM(12, n_iter=2, random_state=0), "transform", {(cd, "epochs")}),
     "transformer": (DBNTransformer(**QUICK), "transform", {(greedy, "epochs")}),
-    "classifier": (DBNClassifier(**QUICK, fine_tune_n_iter=2), "predict_proba", {(greedy, "epochs"), (backprop, "epochs")}),
-    "regressor": (DBNRegressor(**QUICK, fine_tune_n_iter=2), "predict", {(greedy, "epochs"), (backprop, "epochs")}),
+    "classifier": (
+        DBNClassifier(**QUICK, fine_tune_n_iter=2),
+        "predict_proba",
+        {(greedy, "epochs"), (backprop, "epochs")},
+    ),
+    "regressor": (
+        DBNRegressor(**QUICK, fine_tune_n_iter=2),
+        "predict",
+        {(greedy, "epochs"), (backprop, "epochs")},
+    ),
 }
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_a_memory_map_is_read_where_it_lies(name: str, weighted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loops are handed the file's own memory, no copy, and learn what they learn from an array."""
+def test_a_memory_map_is_read_where_it_lies(
+    name: str, weighted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loops are handed the file's own memory, no copy, and learn what they learn from an
+    array.
+    """
     estimator, method, loops = ESTIMATORS[name]
     np.save(tmp_path / "X.npy", X)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
@@ -52,7 +66,9 @@ def test_a_memory_map_is_read_where_it_lies(name: str, weighted: bool, tmp_path:
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_chunks_of_a_memory_map_teach(name: str, tmp_path: Path) -> None:
-    """Chunks straight from the file give what the same chunks of an array give; the model gets better with them."""
+    """Chunks straight from the file give what the same chunks of an array give; the model gets
+    better with them.
+    """
     estimator, method, _ = ESTIMATORS[name]
     np.save(tmp_path / "X.npy", X)
     results = []
@@ -69,5 +85,8 @@ def test_chunks_of_a_memory_map_teach(name: str, tmp_path: Path) -> None:
         assert learner.score(X, Y) > (0.3 if name == "classifier" else 0.0)
     else:
         once = type(estimator)(**estimator.get_params()).partial_fit(X[:200])
-        errors = [np.square(each.inverse_transform(each.transform(X)) - X).mean() for each in (once, learner)]
+        errors = [
+            np.square(each.inverse_transform(each.transform(X)) - X).mean()
+            for each in (once, learner)
+        ]
         assert errors[1] < errors[0]

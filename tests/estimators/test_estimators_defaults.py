@@ -14,12 +14,21 @@ from benchmarks.defaults import tables
     ("part", "rows"),
     [
         ("accuracy", {"make-classification", "breast-cancer", "digits"}),
-        ("early", {"make-classification-early-stopping", "breast-cancer-early-stopping", "digits-early-stopping"}),
+        (
+            "early",
+            {
+                "make-classification-early-stopping",
+                "breast-cancer-early-stopping",
+                "digits-early-stopping",
+            },
+        ),
         ("few", {"breast-cancer-29-labels"}),
     ],
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_every_part_of_the_defaults_experiment_runs(part: str, rows: set[str], tmp_path: Path) -> None:
+def test_every_part_of_the_defaults_experiment_runs(
+    part: str, rows: set[str], tmp_path: Path
+) -> None:
     tables.main(["--parts", part, "--quick", "--out", str(tmp_path / "rows.json")])
     found = {row["row"]: row for row in json.loads((tmp_path / "rows.json").read_text())}
     assert rows <= set(found)

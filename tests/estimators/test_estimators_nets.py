@@ -1,4 +1,6 @@
-"""Nets as estimators: what they learn, semi-supervised and weighted, in chunks, on and on, and with values missing."""
+"""Nets as estimators: what they learn, semi-supervised and weighted, in chunks, on and on, and with
+values missing.
+"""
 
 from __future__ import annotations
 
@@ -23,44 +25,91 @@ SMALL = {"hidden_layer_sizes": (64, 128), "n_iter": 8, "random_state": 0}
 def digits() -> tuple[np.ndarray, ...]:
     """X / 16 and the digits' names, (600 to learn, 300 to test)."""
     X, y = load_digits(return_X_y=True)
-    return tuple(train_test_split((X / 16).astype(np.float32), y, train_size=600, test_size=300, random_state=0, stratify=y))
+    return tuple(
+        train_test_split(
+            (X / 16).astype(np.float32),
+            y,
+            train_size=600,
+            test_size=300,
+            random_state=0,
+            stratify=y,
+        )
+    )
 
 
 def test_defaults_are_those_of_the_presets_and_the_same_in_all_estimators() -> None:
-    transformer, classifier, regressor = (inspect.signature(cls).parameters for cls in (DBNTransformer, DBNClassifier, DBNRegressor))
+    transformer, classifier, regressor = (
+        inspect.signature(cls).parameters for cls in (DBNTransformer, DBNClassifier, DBNRegressor)
+    )
     own = {"hidden_layer_sizes", "batch_size"}  # of regression, which was measured by itself
-    for one, other, apart in ((transformer, classifier, set()), (transformer, regressor, own), (classifier, regressor, own)):
+    for one, other, apart in (
+        (transformer, classifier, set()),
+        (transformer, regressor, own),
+        (classifier, regressor, own),
+    ):
         shared = one.keys() & other.keys() - apart
-        assert {name: one[name].default for name in shared} == {name: other[name].default for name in shared}
+        assert {name: one[name].default for name in shared} == {
+            name: other[name].default for name in shared
+        }
     config = preset("digits")
-    layer = {name: transformer[name].default for name in transformer.keys() & asdict(config.greedy.layer).keys() - own}
-    assert {"learning_rate", "final_learning_rate", "momentum", "weight_decay", "persistent", "sparsity_target", "sparsity_cost"} == set(layer)
+    layer = {
+        name: transformer[name].default
+        for name in transformer.keys() & asdict(config.greedy.layer).keys() - own
+    }
+    assert {
+        "learning_rate",
+        "final_learning_rate",
+        "momentum",
+        "weight_decay",
+        "persistent",
+        "sparsity_target",
+        "sparsity_cost",
+    } == set(layer)
     assert layer == {name: asdict(config.greedy.layer)[name] for name in layer}
     assert transformer["n_gibbs_steps"].default == config.greedy.layer.gibbs_steps
     for cls in (DBNTransformer, DBNClassifier, DBNRegressor):
         assert cls()._greedy_config() == DEFAULTS.greedy
-        assert tuple(cls().hidden_layer_sizes) == ((100,) if cls is DBNRegressor else DEFAULTS.hidden)
+        assert tuple(cls().hidden_layer_sizes) == (
+            (100,) if cls is DBNRegressor else DEFAULTS.hidden
+        )
     assert DBNClassifier()._tuning(DEFAULTS.updown, once=False, cases=100) == DEFAULTS.updown
 
 
-@pytest.mark.parametrize(("cases", "epochs", "batch"), [(100, 30, 20), (1500, 30, 20), (2000, 23, 20), (4000, 12, 20), (60_000, 10, 50)])
-def test_passes_and_minibatches_follow_the_number_of_cases(cases: int, epochs: int, batch: int) -> None:
+@pytest.mark.parametrize(
+    ("cases", "epochs", "batch"),
+    [(100, 30, 20), (1500, 30, 20), (2000, 23, 20), (4000, 12, 20), (60_000, 10, 50)],
+)
+def test_passes_and_minibatches_follow_the_number_of_cases(
+    cases: int, epochs: int, batch: int
+) -> None:
     net = DBNClassifier()
     net.sample_visible_ = False
     config = net._greedy_config(cases).layer
     assert (config.epochs, config.batch_size) == (epochs, batch)
-    assert (net._backprop_config(False, cases).epochs, net._backprop_config(False, cases).batch_size) == (20, batch)
+    assert (
+        net._backprop_config(False, cases).epochs,
+        net._backprop_config(False, cases).batch_size,
+    ) == (20, batch)
     net.set_params(n_iter=7, batch_size=8, fine_tune_n_iter=9)
     config = net._greedy_config(cases).layer
     assert (config.epochs, config.batch_size) == (7, 8)
-    assert (net._backprop_config(False, cases).epochs, net._backprop_config(False, cases).batch_size) == (9, 8)
+    assert (
+        net._backprop_config(False, cases).epochs,
+        net._backprop_config(False, cases).batch_size,
+    ) == (9, 8)
 
 
-@pytest.mark.parametrize(("fine_tune", "bar"), [("backprop", 0.93), ("updown", 0.85), ("hybrid", 0.9), (None, 0.85)])
-def test_classifier_learns_names_of_any_type(digits: tuple[np.ndarray, ...], fine_tune: str | None, bar: float) -> None:
+@pytest.mark.parametrize(
+    ("fine_tune", "bar"), [("backprop", 0.93), ("updown", 0.85), ("hybrid", 0.9), (None, 0.85)]
+)
+def test_classifier_learns_names_of_any_type(
+    digits: tuple[np.ndarray, ...], fine_tune: str | None, bar: float
+) -> None:
     X, X_test, y, y_test = digits
     names = np.array([f"digit {label}" for label in range(10)])
-    net = DBNClassifier(**{**SMALL, "n_iter": 20}, fine_tune=fine_tune, fine_tune_n_iter=30).fit(X, names[y])
+    net = DBNClassifier(**{**SMALL, "n_iter": 20}, fine_tune=fine_tune, fine_tune_n_iter=30).fit(
+        X, names[y]
+    )
     assert list(net.classes_) == list(names)
     assert net.score(X_test, names[y_test]) > bar
     probs = net.predict_proba(X_test)
@@ -77,7 +126,9 @@ def test_classifier_learns_names_of_any_type(digits: tuple[np.ndarray, ...], fin
 
 def test_dreams_of_a_class_look_like_it(digits: tuple[np.ndarray, ...]) -> None:
     X, _, y, _ = digits
-    net = DBNClassifier(hidden_layer_sizes=(100, 200), n_iter=40, fine_tune=None, random_state=0).fit(X, y)
+    net = DBNClassifier(
+        hidden_layer_sizes=(100, 200), n_iter=40, fine_tune=None, random_state=0
+    ).fit(X, y)
     centres = np.stack([X[y == label].mean(0) for label in range(10)])
     wanted = np.arange(200) % 10
     dreams = net.sample(label=wanted, random_state=0, n_gibbs_steps=200)
@@ -93,7 +144,9 @@ def test_ordinary_cases_score_above_noise(digits: tuple[np.ndarray, ...]) -> Non
 
 
 @pytest.mark.parametrize("layer", [1, 2, None])
-def test_features_of_any_depth_and_the_way_back(digits: tuple[np.ndarray, ...], layer: int | None) -> None:
+def test_features_of_any_depth_and_the_way_back(
+    digits: tuple[np.ndarray, ...], layer: int | None
+) -> None:
     X, X_test, _, _ = digits
     net = DBNTransformer(**SMALL, layer=layer).fit(X)
     H = net.transform(X_test)
@@ -106,7 +159,9 @@ def test_features_of_any_depth_and_the_way_back(digits: tuple[np.ndarray, ...], 
         net.set_params(layer=3).transform(X)
 
 
-def test_minus_one_is_a_class_unless_unlabelled_cases_are_asked_for(digits: tuple[np.ndarray, ...]) -> None:
+def test_minus_one_is_a_class_unless_unlabelled_cases_are_asked_for(
+    digits: tuple[np.ndarray, ...],
+) -> None:
     X, _, y, _ = digits
     few = np.where(np.arange(len(y)) < 60, y, -1)
     assert -1 in DBNClassifier(**{**SMALL, "n_iter": 1}, fine_tune_n_iter=1).fit(X, few).classes_
@@ -125,17 +180,31 @@ def test_unlabelled_cases_help(digits: tuple[np.ndarray, ...]) -> None:
         few[labelled] = y[labelled]
         settings = {**SMALL, "n_iter": 30, "fine_tune_n_iter": 20, "random_state": seed}
         alone = DBNClassifier(**settings).fit(X[labelled], y[labelled]).score(X_test, y_test)
-        gains.append(DBNClassifier(**settings, unlabeled=-1).fit(X, few).score(X_test, y_test) - alone)
+        gains.append(
+            DBNClassifier(**settings, unlabeled=-1).fit(X, few).score(X_test, y_test) - alone
+        )
     assert np.median(gains) > 0
 
 
 def test_a_net_that_learned_from_few_labels_goes_on(digits: tuple[np.ndarray, ...]) -> None:
-    """Epochs from labels that spread, then those from what the net says; what is held out picks one; a chunk is an epoch of backpropagation."""
+    """Epochs from labels that spread, then those from what the net says; what is held out picks
+    one; a chunk is an epoch of backpropagation.
+    """
     X, X_test, y, y_test = digits
     few = np.where(np.arange(600) < 60, y, -1)
-    net = DBNClassifier((48, 64), n_iter=5, fine_tune_n_iter=8, unlabeled=-1, early_stopping=True, validation_fraction=0.2, random_state=0)
+    net = DBNClassifier(
+        (48, 64),
+        n_iter=5,
+        fine_tune_n_iter=8,
+        unlabeled=-1,
+        early_stopping=True,
+        validation_fraction=0.2,
+        random_state=0,
+    )
     net.fit(X, few)
-    assert [line["stage"] for line in net.history_[10:]] == ["backprop"] * 8 + ["semi-supervised"] * 8
+    assert [line["stage"] for line in net.history_[10:]] == ["backprop"] * 8 + [
+        "semi-supervised"
+    ] * 8
     assert len(net.validation_scores_) == 8
     assert net.best_validation_score_ == max(net.validation_scores_)
     assert net.score(X_test, y_test) > 0.6  # chance is 0.1
@@ -147,24 +216,42 @@ def test_a_net_that_learned_from_few_labels_goes_on(digits: tuple[np.ndarray, ..
 def test_weights_of_few_labelled_cases_are_heeded(digits: tuple[np.ndarray, ...]) -> None:
     X, _, y, _ = digits
     few, weight = np.where(np.arange(600) < 60, y, -1), np.where(y == 3, 20.0, 1.0)
-    settings = {"hidden_layer_sizes": (48, 64), "n_iter": 5, "fine_tune_n_iter": 4, "unlabeled": -1, "random_state": 0}
-    said = [DBNClassifier(**settings).fit(X, few, sample_weight=each).predict_proba(X)[:, 3].mean() for each in (None, weight)]
+    settings = {
+        "hidden_layer_sizes": (48, 64),
+        "n_iter": 5,
+        "fine_tune_n_iter": 4,
+        "unlabeled": -1,
+        "random_state": 0,
+    }
+    said = [
+        DBNClassifier(**settings).fit(X, few, sample_weight=each).predict_proba(X)[:, 3].mean()
+        for each in (None, weight)
+    ]
     assert said[1] > said[0]
 
 
 @pytest.mark.parametrize("cls", [DBNClassifier, DBNRegressor, DBNTransformer])
-def test_a_case_of_no_weight_is_as_good_as_absent(digits: tuple[np.ndarray, ...], cls: type) -> None:
+def test_a_case_of_no_weight_is_as_good_as_absent(
+    digits: tuple[np.ndarray, ...], cls: type
+) -> None:
     X, X_test, y, _ = digits
     y = y.astype(float) if cls is DBNRegressor else y
     weight = (np.arange(600) < 400).astype(float) * 3
     settings = {**SMALL, "n_iter": 2} | ({} if cls is DBNTransformer else {"fine_tune_n_iter": 2})
-    weighted, without = cls(**settings).fit(X, y, sample_weight=weight), cls(**settings).fit(X[:400], y[:400])
+    weighted, without = (
+        cls(**settings).fit(X, y, sample_weight=weight),
+        cls(**settings).fit(X[:400], y[:400]),
+    )
     method = "transform" if cls is DBNTransformer else "predict"
-    np.testing.assert_array_equal(getattr(weighted, method)(X_test), getattr(without, method)(X_test))
+    np.testing.assert_array_equal(
+        getattr(weighted, method)(X_test), getattr(without, method)(X_test)
+    )
 
 
 def test_a_memory_that_few_labels_teach_learns_as_long_as_others() -> None:
-    """It had an update an epoch, thirty in all, and told 58 to 66 % of other cases' classes, by these draws of labels."""
+    """It had an update an epoch, thirty in all, and told 58 to 66 % of other cases' classes, by
+    these draws of labels.
+    """
     X, y = load_breast_cancer(return_X_y=True)
     settings = {"hidden_layer_sizes": (30,), "fine_tune": None, "unlabeled": -1, "random_state": 0}
     scores = []
@@ -176,16 +263,29 @@ def test_a_memory_that_few_labels_teach_learns_as_long_as_others() -> None:
     assert min(scores) > 0.75
     assert np.mean(scores) > 0.8
     assert [line["stage"] for line in net.history_] == ["memory"] * 300
-    assert DBNClassifier(**settings)._memory_passes(400, torch.from_numpy(np.where(np.arange(400) < 200, 0, -1))) == 60
-    assert DBNClassifier(**settings, n_iter=7)._memory_passes(400, torch.from_numpy(few)) == 7, "as it says"
-    assert DBNClassifier(unlabeled=-1)._memory_passes(400, torch.from_numpy(few)) == 30, "backpropagation follows"
+    assert (
+        DBNClassifier(**settings)._memory_passes(
+            400, torch.from_numpy(np.where(np.arange(400) < 200, 0, -1))
+        )
+        == 60
+    )
+    assert DBNClassifier(**settings, n_iter=7)._memory_passes(400, torch.from_numpy(few)) == 7, (
+        "as it says"
+    )
+    assert DBNClassifier(unlabeled=-1)._memory_passes(400, torch.from_numpy(few)) == 30, (
+        "backpropagation follows"
+    )
 
 
 def test_weights_move_the_classes_balance() -> None:
     rng = np.random.RandomState(0)
-    X, y = (rng.rand(400, 6) < 0.5).astype(float), np.arange(400) % 2  # nothing to see: only the classes' shares can be learned
+    # nothing to see: only the classes' shares can be learned
+    X, y = (rng.rand(400, 6) < 0.5).astype(float), np.arange(400) % 2
     net = DBNClassifier((10,), n_iter=5, fine_tune_n_iter=20, random_state=0)
-    shares = [net.fit(X, y, sample_weight=np.where(y == 1, weight, 1.0)).predict_proba(X)[:, 1].mean() for weight in (1.0, 4.0)]
+    shares = [
+        net.fit(X, y, sample_weight=np.where(y == 1, weight, 1.0)).predict_proba(X)[:, 1].mean()
+        for weight in (1.0, 4.0)
+    ]
     assert abs(shares[0] - 0.5) < 0.1
     assert abs(shares[1] - 0.8) < 0.1
 
@@ -209,7 +309,9 @@ def test_partial_fit_learns_from_chunks(digits: tuple[np.ndarray, ...]) -> None:
     assert net.score(X_test, y_test) > 0.85
     before = net.fit(X, y).predict_proba(X_test)
     net.partial_fit(X[:100], y[:100])
-    assert not np.array_equal(before, net.predict_proba(X_test)), "after fit, an epoch of backpropagation"
+    assert not np.array_equal(before, net.predict_proba(X_test)), (
+        "after fit, an epoch of backpropagation"
+    )
     untied = DBNClassifier(**SMALL, fine_tune="updown", fine_tune_n_iter=1).fit(X, y)
     assert untied.partial_fit(X[:100], y[:100]).n_iter_ == 18
 
@@ -229,11 +331,15 @@ def test_warm_start_goes_on_with_the_last_stage(digits: tuple[np.ndarray, ...]) 
 
 def test_early_stopping_keeps_the_best_pass(digits: tuple[np.ndarray, ...]) -> None:
     X, _, y, _ = digits
-    net = DBNClassifier(**SMALL, early_stopping=True, n_iter_no_change=3, fine_tune_n_iter=60).fit(X, y)
+    net = DBNClassifier(**SMALL, early_stopping=True, n_iter_no_change=3, fine_tune_n_iter=60).fit(
+        X, y
+    )
     scores = net.validation_scores_
     assert len(scores) < 60, "it stopped early"
     assert net.best_validation_score_ == max(scores)
-    regressor = DBNRegressor((32,), n_iter=2, early_stopping=True, n_iter_no_change=2, random_state=0).fit(X, X[:, :2])
+    regressor = DBNRegressor(
+        (32,), n_iter=2, early_stopping=True, n_iter_no_change=2, random_state=0
+    ).fit(X, X[:, :2])
     assert regressor.best_validation_score_ == max(regressor.validation_scores_)
     with pytest.raises(DataError, match="early_stopping cannot hold out"):
         net.fit(X[:12], y[:12])
@@ -265,7 +371,10 @@ def test_regressors_of_any_width_learn_at_the_default_rate(hidden: tuple[int, ..
 
 def test_missing_values_are_integrated_out(digits: tuple[np.ndarray, ...]) -> None:
     X, X_test, y, y_test = digits
-    holes, holes_test = (np.where(np.random.RandomState(1).rand(*each.shape) < 0.2, np.nan, each) for each in (X, X_test))
+    holes, holes_test = (
+        np.where(np.random.RandomState(1).rand(*each.shape) < 0.2, np.nan, each)
+        for each in (X, X_test)
+    )
     settings = {**SMALL, "n_iter": 20}
     with pytest.raises(DataError, match=r"NaN.*missing='sample'"):
         DBNClassifier(**settings).fit(holes, y)
@@ -275,7 +384,9 @@ def test_missing_values_are_integrated_out(digits: tuple[np.ndarray, ...]) -> No
     unknown = np.isnan(holes_test)
     np.testing.assert_array_equal(filled[~unknown], holes_test[~unknown])
     error = ((filled - X_test)[unknown] ** 2).mean()
-    assert error < 0.7 * ((np.broadcast_to(X.mean(0), X_test.shape) - X_test)[unknown] ** 2).mean(), "better than the columns' means"
+    assert (
+        error < 0.7 * ((np.broadcast_to(X.mean(0), X_test.shape) - X_test)[unknown] ** 2).mean()
+    ), "better than the columns' means"
     assert set(np.unique(net.impute(holes_test, random_state=0)[unknown])) <= {0.0, 1.0}
 
 
@@ -289,15 +400,26 @@ def test_values_out_of_range_are_scaled_or_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"hidden_layer_sizes": ()}, {"hidden_layer_sizes": (3, 0)}, {"n_iter": -1}, {"missing": "no"}, {"fine_tune": "sgd"}]
+    "wrong",
+    [
+        {"hidden_layer_sizes": ()},
+        {"hidden_layer_sizes": (3, 0)},
+        {"n_iter": -1},
+        {"missing": "no"},
+        {"fine_tune": "sgd"},
+    ],
 )
-def test_parameters_that_cannot_work_are_refused(digits: tuple[np.ndarray, ...], wrong: dict[str, object]) -> None:
+def test_parameters_that_cannot_work_are_refused(
+    digits: tuple[np.ndarray, ...], wrong: dict[str, object]
+) -> None:
     X, _, y, _ = digits
     with pytest.raises(ConfigError, match=next(iter(wrong)).replace("n_iter", "epochs")):
         DBNClassifier(**wrong).fit(X, y)
 
 
-def test_verbose_shows_a_bar(digits: tuple[np.ndarray, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_verbose_shows_a_bar(
+    digits: tuple[np.ndarray, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     X, _, y, _ = digits
     DBNClassifier((10,), n_iter=2, fine_tune_n_iter=2, verbose=2, random_state=0).fit(X, y)
     err = capsys.readouterr().err

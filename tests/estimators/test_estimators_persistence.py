@@ -1,4 +1,6 @@
-"""Estimators to files and back: pickle across processes, joblib, skops, safetensors, torch.export, ONNX."""
+"""Estimators to files and back: pickle across processes, joblib, skops, safetensors, torch.export,
+ONNX.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def fitted(request: pytest.FixtureRequest) -> tuple[object, str]:
 
 def same(fitted: tuple[object, str], again: object, **tolerance: float) -> None:
     estimator, method = fitted
-    np.testing.assert_allclose(getattr(again, method)(X), getattr(estimator, method)(X), **(tolerance or {"rtol": 1e-7}))
+    np.testing.assert_allclose(
+        getattr(again, method)(X), getattr(estimator, method)(X), **(tolerance or {"rtol": 1e-7})
+    )
 
 
 def test_pickle_and_joblib(fitted: tuple[object, str], tmp_path: Path) -> None:
@@ -50,23 +54,33 @@ def test_pickle_and_joblib(fitted: tuple[object, str], tmp_path: Path) -> None:
     joblib.dump(fitted[0], tmp_path / "net.joblib")
     again = joblib.load(tmp_path / "net.joblib", mmap_mode="r")
     same(fitted, again)
-    again.partial_fit(X, None if fitted[1] == "transform" else fitted[0].predict(X))  # goes on learning
+    # goes on learning
+    again.partial_fit(X, None if fitted[1] == "transform" else fitted[0].predict(X))
 
 
 def test_pickle_across_processes(fitted: tuple[object, str], tmp_path: Path) -> None:
     (tmp_path / "net.pickle").write_bytes(pickle.dumps(fitted[0]))
     np.save(tmp_path / "X.npy", X)
-    code = f"import pickle, numpy as np; e = pickle.load(open('net.pickle', 'rb')); np.save('out.npy', e.{fitted[1]}(np.load('X.npy')))"
+    code = (
+        "import pickle, numpy as np; e = pickle.load(open('net.pickle', 'rb')); "
+        f"np.save('out.npy', e.{fitted[1]}(np.load('X.npy')))"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
-    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), getattr(fitted[0], fitted[1])(X), rtol=1e-7)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "out.npy"), getattr(fitted[0], fitted[1])(X), rtol=1e-7
+    )
 
 
-def test_a_pickle_holds_plain_arrays_so_that_any_device_can_load_it(fitted: tuple[object, str]) -> None:
+def test_a_pickle_holds_plain_arrays_so_that_any_device_can_load_it(
+    fitted: tuple[object, str],
+) -> None:
     def kinds(value: object) -> set[type]:
         inner = value.values() if isinstance(value, dict) else ()
         return {type(value)}.union(*map(kinds, inner))
 
-    assert not any(issubclass(kind, torch.Tensor | torch.nn.Module) for kind in kinds(fitted[0].__getstate__()))
+    assert not any(
+        issubclass(kind, torch.Tensor | torch.nn.Module) for kind in kinds(fitted[0].__getstate__())
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU to learn on")
@@ -78,8 +92,15 @@ def test_what_learned_on_a_gpu_is_loaded_where_there_is_none(name: str, tmp_path
     np.save(tmp_path / "X.npy", X)
     load = "import pickle, numpy as np; e = pickle.load(open('net.pickle', 'rb')); e.device = 'cpu'"
     code = f"{load}; np.save('out.npy', e.{method}(np.load('X.npy')))"
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
-    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), getattr(learned, method)(X), rtol=1e-4, atol=1e-5)
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        check=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )
+    np.testing.assert_allclose(
+        np.load(tmp_path / "out.npy"), getattr(learned, method)(X), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_skops(fitted: tuple[object, str], tmp_path: Path) -> None:
@@ -103,7 +124,9 @@ def test_safetensors(fitted: tuple[object, str], tmp_path: Path) -> None:
         assert again.sample(2, label="digit 3", n_gibbs_steps=3).shape == (2, 64)
     assert ws.load(path).sizes[0] == 64, "the core reads the same file"
     other = DBNRegressor if not isinstance(estimator, DBNRegressor) else BernoulliRBM
-    with pytest.raises(CheckpointError, match=f"holds a {type(estimator).__name__}; expected a {other.__name__}"):
+    with pytest.raises(
+        CheckpointError, match=f"holds a {type(estimator).__name__}; expected a {other.__name__}"
+    ):
         other.load(path)
 
 
@@ -115,28 +138,45 @@ def test_a_run_is_no_estimator(run_folder: Path) -> None:
 def test_torch_export(fitted: tuple[object, str], tmp_path: Path) -> None:
     program = export.torch_program(fitted[0])
     torch.export.save(program, tmp_path / "net.pt2")
-    out = torch.export.load(tmp_path / "net.pt2").module()(torch.from_numpy(X.astype(np.float32))).numpy()
+    out = (
+        torch.export.load(tmp_path / "net.pt2")
+        .module()(torch.from_numpy(X.astype(np.float32)))
+        .numpy()
+    )
     expected = getattr(fitted[0], fitted[1])(X)
     np.testing.assert_allclose(out.reshape(expected.shape), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)
 def test_onnx_agrees_with_onnxruntime(fitted: tuple[object, str], tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     export.onnx(fitted[0], tmp_path / "net.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        tmp_path / "net.onnx", providers=["CPUExecutionProvider"]
+    )
     for count in (1, 300):
         (out,) = session.run(["output"], {"cases": X[:count].astype(np.float32)})
         expected = getattr(fitted[0], fitted[1])(X[:count])
-        assert abs(out.reshape(expected.shape) - expected).max() < 1e-5 * max(1.0, abs(expected).max())
+        assert abs(out.reshape(expected.shape) - expected).max() < 1e-5 * max(
+            1.0, abs(expected).max()
+        )
 
 
 def test_a_file_keeps_what_numpy_counted(tmp_path: Path) -> None:
     """A grid search sets numbers of NumPy's, which came back as the defaults."""
-    given = {"hidden_layer_sizes": np.array([20, 30]), "n_iter": np.int64(2), "learning_rate": np.float32(0.05), "scale": None}
+    given = {
+        "hidden_layer_sizes": np.array([20, 30]),
+        "n_iter": np.int64(2),
+        "learning_rate": np.float32(0.05),
+        "scale": None,
+    }
     net = DBNClassifier(**given, fine_tune_n_iter=1, class_weight={0: 2.0, 1: 1}, random_state=0)
-    net.fit(X / 16, Y % 2).set_params(batch_size=np.arange(10, 30)[5]).save(tmp_path / "net.safetensors")
+    net.fit(X / 16, Y % 2).set_params(batch_size=np.arange(10, 30)[5]).save(
+        tmp_path / "net.safetensors"
+    )
     again = DBNClassifier.load(tmp_path / "net.safetensors").get_params()
     kept = ("hidden_layer_sizes", "n_iter", "batch_size", "class_weight", "scale")
     assert [again[name] for name in kept] == [(20, 30), 2, 15, {0: 2.0, 1: 1}, None]
@@ -145,7 +185,9 @@ def test_a_file_keeps_what_numpy_counted(tmp_path: Path) -> None:
         net.set_params(verbose=object()).save(tmp_path / "net.safetensors")
 
 
-def test_a_file_says_what_the_command_line_needs_to_draw_dreams(fitted: tuple[object, str], tmp_path: Path) -> None:
+def test_a_file_says_what_the_command_line_needs_to_draw_dreams(
+    fitted: tuple[object, str], tmp_path: Path
+) -> None:
     fitted[0].save(tmp_path / "net.safetensors")
     header = ws.checkpoint.load_model(tmp_path / "net.safetensors").header
     assert header["shape"] == [8, 8]

@@ -1,4 +1,6 @@
-"""A net of sigmoids may rest where it says the same of all cases: fine-tuning goes on from there, or says that it did not help."""
+"""A net of sigmoids may rest where it says the same of all cases: fine-tuning goes on from there,
+or says that it did not help.
+"""
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ from wakesleep.estimators import DBNClassifier
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
-def test_easy_classes_without_a_linear_border_are_learned_at_the_defaults(early_stopping: bool) -> None:
+def test_easy_classes_without_a_linear_border_are_learned_at_the_defaults(
+    early_stopping: bool,
+) -> None:
     X, y = make_circles(600, noise=0.08, factor=0.5, random_state=1)
     net = DBNClassifier(early_stopping=early_stopping, random_state=1).fit(X[:400], y[:400])
     assert net.score(X[400:], y[400:]) > 0.9  # 20 epochs alone end at 0.49

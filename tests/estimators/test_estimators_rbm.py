@@ -40,8 +40,12 @@ def fitted(X: np.ndarray, **changes: object) -> BernoulliRBM:
 
 
 def test_takes_and_has_all_that_scikit_learns_does(bits: np.ndarray) -> None:
-    ours, theirs = (inspect.signature(cls).parameters for cls in (BernoulliRBM, neural_network.BernoulliRBM))
-    assert {name: ours[name].default for name in theirs} == {name: parameter.default for name, parameter in theirs.items()}
+    ours, theirs = (
+        inspect.signature(cls).parameters for cls in (BernoulliRBM, neural_network.BernoulliRBM)
+    )
+    assert {name: ours[name].default for name in theirs} == {
+        name: parameter.default for name, parameter in theirs.items()
+    }
     same = {"n_components": 8, "random_state": 0}
     mine, other = BernoulliRBM(**same).fit(bits), neural_network.BernoulliRBM(**same).fit(bits)
     for name, value in vars(other).items():
@@ -68,9 +72,15 @@ def test_transform_and_pseudo_likelihood_are_scikit_learns(bits: np.ndarray) -> 
 
 def test_facade_is_the_core_loop(bits: np.ndarray) -> None:
     """The same weights as the core's own loop, with the settings the facade says it hands on."""
-    estimator = BernoulliRBM(8, n_iter=3, batch_size=20, momentum=0.4, weight_decay=0.01, final_learning_rate=0.02, n_gibbs_steps=2).set_params(
-        random_state=7
-    )
+    estimator = BernoulliRBM(
+        8,
+        n_iter=3,
+        batch_size=20,
+        momentum=0.4,
+        weight_decay=0.01,
+        final_learning_rate=0.02,
+        n_gibbs_steps=2,
+    ).set_params(random_state=7)
     estimator.fit(bits)
     source = np.random.RandomState(7)
     weight = source.normal(0, 0.01, (8, 12))
@@ -94,21 +104,37 @@ def test_facade_is_the_core_loop(bits: np.ndarray) -> None:
 
 
 def test_the_digits_example_comes_out_at_least_as_good() -> None:
-    """scikit-learn's plot_rbm_logistic_classification, its data and settings: features and logistic regression against raw pixels.
+    """scikit-learn's plot_rbm_logistic_classification, its data and settings: features and logistic
+    regression against raw pixels.
 
-    Its tolerance of 1 lets scikit-learn 1.9 stop before it begins; 0.001 gives the 0.93 against 0.78 that its page shows. There the regression
-    still moves, and its scores differ by 0.01 from seed to seed. Of both features alike, settled at 0.0001 with the pixels' C they differ by
-    0.003 to 0.004 (12 seeds: ours 0.9353, theirs 0.9347), so that the mean of four seeds tells 0.005 apart.
+    Its tolerance of 1 lets scikit-learn 1.9 stop before it begins; 0.001 gives the 0.93 against
+    0.78 that its page shows. There the regression still moves, and its scores differ by 0.01 from
+    seed to seed. Of both features alike, settled at 0.0001 with the pixels' C they differ by 0.003
+    to 0.004 (12 seeds: ours 0.9353, theirs 0.9347), so that the mean of four seeds tells 0.005
+    apart.
     """
     images, y = load_digits(return_X_y=True)
-    images, shifts = images.reshape(-1, 8, 8).astype(np.float32), [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]
-    X = minmax_scale(np.concatenate([shift(images, (0, *by)) for by in shifts]).reshape(-1, 64), feature_range=(0, 1))
+    images, shifts = (
+        images.reshape(-1, 8, 8).astype(np.float32),
+        [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)],
+    )
+    X = minmax_scale(
+        np.concatenate([shift(images, (0, *by)) for by in shifts]).reshape(-1, 64),
+        feature_range=(0, 1),
+    )
     X, X_test, y, y_test = train_test_split(X, np.tile(y, 5), test_size=0.2, random_state=0)
     logistic = LogisticRegression(C=100.0, solver="newton-cg", tol=1e-4)
     raw = logistic.fit(X, y).score(X_test, y_test)
     settings = {"learning_rate": 0.06, "n_iter": 10, "n_components": 100}
     ours, theirs = (
-        np.mean([make_pipeline(rbm(**settings, random_state=seed), logistic).fit(X, y).score(X_test, y_test) for seed in range(4)])
+        np.mean(
+            [
+                make_pipeline(rbm(**settings, random_state=seed), logistic)
+                .fit(X, y)
+                .score(X_test, y_test)
+                for seed in range(4)
+            ]
+        )
         for rbm in (BernoulliRBM, neural_network.BernoulliRBM)
     )
     assert ours > raw + 0.1
@@ -126,7 +152,12 @@ def test_sparse_cases_teach_what_dense_ones_do(bits: np.ndarray, kind: type) -> 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_type_of_the_cases_is_kept(bits: np.ndarray, dtype: type) -> None:
     rbm = fitted(bits.astype(dtype))
-    assert rbm.components_.dtype == rbm.intercept_hidden_.dtype == rbm.transform(bits.astype(dtype)).dtype == dtype
+    assert (
+        rbm.components_.dtype
+        == rbm.intercept_hidden_.dtype
+        == rbm.transform(bits.astype(dtype)).dtype
+        == dtype
+    )
 
 
 def test_partial_fit_goes_on_and_returns_self(bits: np.ndarray) -> None:
@@ -147,7 +178,9 @@ def test_warm_start_goes_on(bits: np.ndarray) -> None:
     rbm.set_params(n_iter=0).fit(bits)
     np.testing.assert_array_equal(rbm.components_, first)
     assert rbm.set_params(n_iter=3).fit(bits).n_iter_ == 5
-    assert fitted(bits, n_iter=2).set_params(n_iter=3).fit(bits).n_iter_ == 3, "without warm_start fit starts afresh"
+    assert fitted(bits, n_iter=2).set_params(n_iter=3).fit(bits).n_iter_ == 3, (
+        "without warm_start fit starts afresh"
+    )
 
 
 def test_samples_and_their_way_back(bits: np.ndarray) -> None:
@@ -156,7 +189,9 @@ def test_samples_and_their_way_back(bits: np.ndarray) -> None:
     assert set(np.unique(samples)) == {0.0, 1.0}
     np.testing.assert_array_equal(samples, rbm.sample(200, random_state=1))
     halves = samples.reshape(200, 2, 6).mean(2)
-    assert (abs(halves[:, 0] - halves[:, 1]) > 0.6).mean() > 0.8, "samples look like one pattern or the other"
+    assert (abs(halves[:, 0] - halves[:, 1]) > 0.6).mean() > 0.8, (
+        "samples look like one pattern or the other"
+    )
     back = rbm.inverse_transform(rbm.transform(bits))
     assert abs(back - bits).mean() < 0.2
 
@@ -192,7 +227,14 @@ def test_missing_values_are_drawn_from_the_model(bits: np.ndarray) -> None:
 
 
 def test_parameters_that_cannot_work_are_refused(bits: np.ndarray) -> None:
-    for wrong in ({"learning_rate": 0}, {"batch_size": 0}, {"n_components": 0}, {"n_gibbs_steps": 0}, {"momentum": 1.0}, {"missing": "drop"}):
+    for wrong in (
+        {"learning_rate": 0},
+        {"batch_size": 0},
+        {"n_components": 0},
+        {"n_gibbs_steps": 0},
+        {"momentum": 1.0},
+        {"missing": "drop"},
+    ):
         with pytest.raises(ConfigError, match=next(iter(wrong)).replace("n_gibbs", "gibbs")):
             fitted(bits, **wrong)
 

@@ -1,4 +1,6 @@
-"""What is decided from the columns of a table: drawing of values, ranges with outliers, sparse columns, weights of classes."""
+"""What is decided from the columns of a table: drawing of values, ranges with outliers, sparse
+columns, weights of classes.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,24 @@ import torch
 from sklearn.datasets import load_digits, make_classification
 from sklearn.metrics import balanced_accuracy_score
 
-from wakesleep.estimators import BernoulliRBM, DBNClassifier, DBNRegressor, DBNTransformer, export, make_dbn_pipeline, shared
+from wakesleep.estimators import (
+    BernoulliRBM,
+    DBNClassifier,
+    DBNRegressor,
+    DBNTransformer,
+    export,
+    make_dbn_pipeline,
+    shared,
+)
 from wakesleep.estimators.tuned import Centred, column_sums, moments
 from wakesleep.foundation.errors import ConfigError, DataError
 
-QUICK: dict[str, Any] = {"hidden_layer_sizes": (20, 30), "n_iter": 2, "fine_tune_n_iter": 3, "random_state": 0}
+QUICK: dict[str, Any] = {
+    "hidden_layer_sizes": (20, 30),
+    "n_iter": 2,
+    "fine_tune_n_iter": 3,
+    "random_state": 0,
+}
 DIGITS, LABELS = load_digits(return_X_y=True)
 RNG = np.random.RandomState(0)
 COLUMNS = {
@@ -26,40 +41,67 @@ COLUMNS = {
     "evenly spread": (RNG.rand(300, 8), False),
     "bell-shaped": (RNG.randn(300, 8), False),
     "integers": (RNG.randint(0, 16, (300, 8)).astype(float), False),
-    "one real column, seven of bits": (np.hstack([RNG.randn(300, 1), RNG.rand(300, 7) < 0.5]), False),
+    "one real column, seven of bits": (
+        np.hstack([RNG.randn(300, 1), RNG.rand(300, 7) < 0.5]),
+        False,
+    ),
 }
 
 
 @pytest.mark.parametrize("name", COLUMNS)
-def test_values_are_drawn_as_bits_where_the_columns_are_nearly_bits(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Tossing a coin for real numbers made `DBNClassifier` say the majority class of every table."""
+def test_values_are_drawn_as_bits_where_the_columns_are_nearly_bits(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tossing a coin for real numbers made `DBNClassifier` say the majority class of every
+    table.
+    """
     X, drawn = COLUMNS[name]
     y = X[:, 0] > np.median(X[:, 0]) if name != "bits" else X[:, 0]
     y = y if len(np.unique(y)) > 1 else X[:, 0] > X[:, 0].min()
     net = DBNClassifier((5,), n_iter=1, fine_tune_n_iter=1, verbose=1, random_state=0).fit(X, y)
     assert net.sample_visible_ is drawn
     assert ("as bits drawn anew" if drawn else "as they are") in capsys.readouterr().err
-    assert DBNClassifier((5,), n_iter=1, fine_tune_n_iter=1, sample_visible=not drawn).fit(X, y).sample_visible_ is not drawn
+    assert (
+        DBNClassifier((5,), n_iter=1, fine_tune_n_iter=1, sample_visible=not drawn)
+        .fit(X, y)
+        .sample_visible_
+        is not drawn
+    )
     holes = X.copy()
     holes[::3, 1] = np.nan
-    assert DBNClassifier((5,), n_iter=1, fine_tune_n_iter=1, missing="sample").fit(holes, y).sample_visible_ is drawn
-    assert DBNRegressor((5,), n_iter=1, fine_tune_n_iter=1).fit(X, y.astype(float)).sample_visible_ is drawn
+    assert (
+        DBNClassifier((5,), n_iter=1, fine_tune_n_iter=1, missing="sample")
+        .fit(holes, y)
+        .sample_visible_
+        is drawn
+    )
+    assert (
+        DBNRegressor((5,), n_iter=1, fine_tune_n_iter=1).fit(X, y.astype(float)).sample_visible_
+        is drawn
+    )
 
 
 def test_a_column_of_bits_does_not_take_the_real_ones_along() -> None:
-    """With one yes/no column beside it a real column was drawn as bits: 70 % right where 100 are."""
+    """With one yes/no column beside it a real column was drawn as bits: 70 % right where 100
+    are.
+    """
     real = np.random.RandomState(0).randn(400, 1)
     X, y = np.hstack([real, np.random.RandomState(1).rand(400, 1) < 0.5]), real[:, 0] > 0
     net = DBNClassifier((20,), random_state=0).fit(X[:300], y[:300])
     assert net.score(X[300:], y[300:]) > 0.95
-    stream = DBNClassifier((20,), random_state=0).partial_fit(X[:300], y[:300], classes=[False, True])
+    stream = DBNClassifier((20,), random_state=0).partial_fit(
+        X[:300], y[:300], classes=[False, True]
+    )
     assert not stream.sample_visible_
 
 
 def test_one_outlier_does_not_flatten_its_column() -> None:
     X = np.random.RandomState(0).randn(500, 3)
     X[7, 0], X[8, 1] = 1e6, -1e6
-    for estimator in (DBNTransformer((5,), n_iter=1, random_state=0), BernoulliRBM(5, n_iter=1, scale="auto", random_state=0)):
+    for estimator in (
+        DBNTransformer((5,), n_iter=1, random_state=0),
+        BernoulliRBM(5, n_iter=1, scale="auto", random_state=0),
+    ):
         estimator.fit(X)
         assert list(estimator.outlier_columns_) == [0, 1]
         assert (shared.to_range(estimator, X).std(0) > 0.05).all()
@@ -70,7 +112,14 @@ def test_one_outlier_does_not_flatten_its_column() -> None:
         np.testing.assert_array_equal(estimator.impute(holes)[1:], X[1:])
 
 
-@pytest.mark.parametrize("values", [np.eye(300)[:, :4] * 255, np.random.RandomState(0).randint(0, 256, (300, 4)), np.full((300, 4), 7.0)])
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.eye(300)[:, :4] * 255,
+        np.random.RandomState(0).randint(0, 256, (300, 4)),
+        np.full((300, 4), 7.0),
+    ],
+)
 def test_columns_without_outliers_run_from_smallest_to_largest(values: np.ndarray) -> None:
     low, high = shared.column_range(values.astype(float))
     np.testing.assert_array_equal(low, values.min(0))
@@ -84,8 +133,12 @@ def test_an_outlier_among_many_zeros_is_one_too() -> None:
     assert 9000 <= shared.column_range(gains)[1][0] < 1e5
 
 
-def test_skewed_columns_keep_their_signal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A tenth of the cases lay beyond the fences, was clipped to one value, and all were told to be the majority."""
+def test_skewed_columns_keep_their_signal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A tenth of the cases lay beyond the fences, was clipped to one value, and all were told to be
+    the majority.
+    """
     rng = np.random.RandomState(0)
     X = np.hstack([rng.lognormal(0, 2, (1500, 3)), rng.randn(1500, 1)])
     y = X[:, 0] > 40
@@ -94,11 +147,15 @@ def test_skewed_columns_keep_their_signal(tmp_path: Path, capsys: pytest.Capture
     assert balanced_accuracy_score(y[1000:], net.predict(X[1000:])) > 0.9
     assert list(net.skewed_columns_) == [0, 1, 2]
     assert not len(net.outlier_columns_)
-    np.testing.assert_allclose(shared.from_range(net, shared.to_range(net, X[:1000])), X[:1000], rtol=1e-6)
+    np.testing.assert_allclose(
+        shared.from_range(net, shared.to_range(net, X[:1000])), X[:1000], rtol=1e-6
+    )
     net.save(tmp_path / "net.safetensors")
     again = DBNClassifier.load(tmp_path / "net.safetensors")
     np.testing.assert_allclose(again.predict_proba(X), net.predict_proba(X), rtol=1e-6)
-    np.testing.assert_allclose(export.recognition(net)(torch.from_numpy(X).float()), net.predict_proba(X), atol=1e-4)
+    np.testing.assert_allclose(
+        export.recognition(net)(torch.from_numpy(X).float()), net.predict_proba(X), atol=1e-4
+    )
     np.testing.assert_allclose(net.predict_proba(sp.csr_matrix(X)), net.predict_proba(X))
     pipe = make_dbn_pipeline(DBNTransformer((5,), n_iter=1, random_state=0)).fit(X)
     cases = pipe["columns"].transform(X)
@@ -129,12 +186,23 @@ def test_scale_and_choices_are_kept_in_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [sp.csr_matrix, sp.csc_array])
 def test_sparse_cases_teach_nets_what_dense_ones_do(cls: type, kind: type) -> None:
     X, y = (DIGITS[:200] > 8) * 16.0, LABELS[:200]
-    settings = {name: value for name, value in QUICK.items() if cls is not DBNTransformer or name != "fine_tune_n_iter"}
+    settings = {
+        name: value
+        for name, value in QUICK.items()
+        if cls is not DBNTransformer or name != "fine_tune_n_iter"
+    }
     method = "transform" if cls is DBNTransformer else "predict"
     for cases in (X, X / 16):
         dense, sparse = cls(**settings).fit(cases, y), cls(**settings).fit(kind(cases), y)
-        np.testing.assert_allclose(getattr(sparse, method)(kind(cases)), getattr(dense, method)(cases), rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(getattr(sparse, method)(cases), getattr(sparse, method)(kind(cases)))
+        np.testing.assert_allclose(
+            getattr(sparse, method)(kind(cases)),
+            getattr(dense, method)(cases),
+            rtol=1e-5,
+            atol=1e-6,
+        )
+        np.testing.assert_allclose(
+            getattr(sparse, method)(cases), getattr(sparse, method)(kind(cases))
+        )
         sparse.partial_fit(kind(cases), y)
         sparse.score_samples(kind(cases))
     with pytest.raises(DataError, match="negative"):
@@ -143,7 +211,10 @@ def test_sparse_cases_teach_nets_what_dense_ones_do(cls: type, kind: type) -> No
 
 def test_weights_of_classes_are_weights_of_their_cases() -> None:
     X, y = make_classification(400, 6, weights=[0.9], random_state=0)
-    plain, balanced = (DBNClassifier(**QUICK, class_weight=weight).fit(X, y).predict_proba(X)[:, 1].mean() for weight in (None, "balanced"))
+    plain, balanced = (
+        DBNClassifier(**QUICK, class_weight=weight).fit(X, y).predict_proba(X)[:, 1].mean()
+        for weight in (None, "balanced")
+    )
     assert balanced > plain + 0.1
     by_hand = DBNClassifier(**QUICK).fit(X, y, sample_weight=np.where(y, 3.0, 1.0))
     named = DBNClassifier(**QUICK, class_weight={0: 1, 1: 3}).fit(X, y)
@@ -157,7 +228,9 @@ def test_weights_of_classes_are_weights_of_their_cases() -> None:
 def test_a_single_layer_that_holds_the_labels_takes_missing_values() -> None:
     X, y = DIGITS[:600] / 16, LABELS[:600]
     holes = np.where(np.random.RandomState(1).rand(*X.shape) < 0.2, np.nan, X)
-    net = DBNClassifier((60,), n_iter=15, batch_size=20, fine_tune_n_iter=10, missing="sample", random_state=0).fit(holes, y)
+    net = DBNClassifier(
+        (60,), n_iter=15, batch_size=20, fine_tune_n_iter=10, missing="sample", random_state=0
+    ).fit(holes, y)
     assert net.score(holes, y) > 0.9
     unknown = np.isnan(holes)
     error = ((net.impute(holes, how="mean", random_state=0) - X)[unknown] ** 2).mean()
@@ -166,11 +239,15 @@ def test_a_single_layer_that_holds_the_labels_takes_missing_values() -> None:
 
 @pytest.mark.parametrize("missing", ["error", "sample"])
 def test_a_net_that_learned_from_centred_values_takes_them_as_they_are(missing: str) -> None:
-    """Backpropagation sees centred values; the net it leaves does not, nor does it lose what pretraining knew."""
+    """Backpropagation sees centred values; the net it leaves does not, nor does it lose what
+    pretraining knew.
+    """
     X, y = make_classification(300, 6, random_state=0)
     net = DBNClassifier(**{**QUICK, "fine_tune_n_iter": 0}, missing=missing).fit(X, y)
     pretrained = net.predict_proba(X)
-    tuned = DBNClassifier(**{**QUICK, "fine_tune_n_iter": 1, "fine_tune_learning_rate": 1e-12}, missing=missing).fit(X, y)
+    tuned = DBNClassifier(
+        **{**QUICK, "fine_tune_n_iter": 1, "fine_tune_learning_rate": 1e-12}, missing=missing
+    ).fit(X, y)
     np.testing.assert_allclose(tuned.predict_proba(X), pretrained, atol=1e-5)
     images = torch.from_numpy(shared.to_range(net, X)).float()
     centred = Centred(**moments(column_sums(images)))
@@ -183,9 +260,20 @@ def test_a_net_that_learned_from_centred_values_takes_them_as_they_are(missing: 
 
 
 def test_early_stopping_waits_while_the_net_says_the_same_of_all() -> None:
-    """Accuracy stands still at the share of the largest class for many epochs, in which the likelihood gets better."""
-    X, y = make_classification(900, 12, n_informative=8, n_classes=3, weights=[0.6, 0.3], random_state=0)
-    net = DBNClassifier((20, 30), n_iter=2, fine_tune_n_iter=60, fine_tune_learning_rate=0.05, n_iter_no_change=3, random_state=0)
+    """Accuracy stands still at the share of the largest class for many epochs, in which the
+    likelihood gets better.
+    """
+    X, y = make_classification(
+        900, 12, n_informative=8, n_classes=3, weights=[0.6, 0.3], random_state=0
+    )
+    net = DBNClassifier(
+        (20, 30),
+        n_iter=2,
+        fine_tune_n_iter=60,
+        fine_tune_learning_rate=0.05,
+        n_iter_no_change=3,
+        random_state=0,
+    )
     accuracy = net.set_params(early_stopping=True).fit(X, y).score(X, y)
     assert accuracy > np.bincount(y).max() / len(y) + 0.1
     assert net.best_validation_score_ == max(net.validation_scores_)
@@ -193,7 +281,14 @@ def test_early_stopping_waits_while_the_net_says_the_same_of_all() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("n_iter", "10"), ("batch_size", 10.5), ("learning_rate", None), ("hidden_layer_sizes", "20"), ("missing", None), ("class_weight", 3)],
+    [
+        ("n_iter", "10"),
+        ("batch_size", 10.5),
+        ("learning_rate", None),
+        ("hidden_layer_sizes", "20"),
+        ("missing", None),
+        ("class_weight", 3),
+    ],
 )
 def test_parameters_of_another_type_are_named(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"{name} = "):
@@ -201,8 +296,18 @@ def test_parameters_of_another_type_are_named(name: str, value: Any) -> None:
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
-    given = {"hidden_layer_sizes": np.array([20, 30]), "n_iter": np.int64(2), "batch_size": np.int32(20), "learning_rate": np.float32(0.2)}
+    given = {
+        "hidden_layer_sizes": np.array([20, 30]),
+        "n_iter": np.int64(2),
+        "batch_size": np.int32(20),
+        "learning_rate": np.float32(0.2),
+    }
     found = DBNClassifier(**{**QUICK, **given}).fit(DIGITS[:200], LABELS[:200])
-    plain = {"hidden_layer_sizes": (20, 30), "n_iter": 2, "batch_size": 20, "learning_rate": float(np.float32(0.2))}
+    plain = {
+        "hidden_layer_sizes": (20, 30),
+        "n_iter": 2,
+        "batch_size": 20,
+        "learning_rate": float(np.float32(0.2)),
+    }
     expected = DBNClassifier(**{**QUICK, **plain}).fit(DIGITS[:200], LABELS[:200])
     np.testing.assert_array_equal(found.predict_proba(DIGITS), expected.predict_proba(DIGITS))

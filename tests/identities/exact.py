@@ -14,7 +14,9 @@ SIGMAS = 5.0  # a true identity fails less than once in a million looks
 
 
 def form(gradients):
-    """Return each gradient of `learning.momentum.Gradients`, a sum of terms, written out, by the name of its parameter."""
+    """Return each gradient of `learning.momentum.Gradients`, a sum of terms, written out, by the
+    name of its parameter.
+    """
 
     def one(term):
         if hasattr(term, "left"):
@@ -25,8 +27,12 @@ def form(gradients):
 
 
 def assert_same_state(one, other):
-    """Check that two states of a loop, or what their `to_tensors` returned, hold the same names, numbers and tensors, to the bit."""
-    one, other = (state if isinstance(state, dict) else state.to_tensors() for state in (one, other))
+    """Check that two states of a loop, or what their `to_tensors` returned, hold the same names,
+    numbers and tensors, to the bit.
+    """
+    one, other = (
+        state if isinstance(state, dict) else state.to_tensors() for state in (one, other)
+    )
     assert one.keys() == other.keys()
     for name, value in one.items():
         if isinstance(value, dict):
@@ -94,7 +100,9 @@ def kernel(rbm):
 
 
 def relabel(rbm, columns):
-    """Return the chance of going v -> v' when the group `columns` is redrawn given all other visible units, out of the joint."""
+    """Return the chance of going v -> v' when the group `columns` is redrawn given all other
+    visible units, out of the joint.
+    """
     v, p = states(rbm.visible), joint(rbm).sum(1)
     rest = torch.ones(v.shape[1], dtype=torch.bool)
     rest[columns] = False
@@ -104,10 +112,14 @@ def relabel(rbm, columns):
 
 
 def chance(units, mean, state):
-    """Return p(state | mean) for every pair of rows, (means, states), by multiplying over the units."""
+    """Return p(state | mean) for every pair of rows, (means, states), by multiplying over the
+    units.
+    """
     if isinstance(units, Groups):
         parts = zip(units.parts, units.slices, strict=True)
-        return torch.stack([chance(part, mean[:, columns], state[:, columns]) for part, columns in parts]).prod(0)
+        return torch.stack(
+            [chance(part, mean[:, columns], state[:, columns]) for part, columns in parts]
+        ).prod(0)
     if isinstance(units, Categorical):
         return mean @ state.t()
     mean, state = mean[:, None, :], state[None, :, :]
@@ -139,14 +151,18 @@ def assert_frequencies(indices, p, sigmas=SIGMAS):
 
 
 def assert_mean(samples, expected, sigmas=SIGMAS):
-    """Check that the mean over the first axis of `samples` is `expected` within its standard error."""
+    """Check that the mean over the first axis of `samples` is `expected` within its standard
+    error.
+    """
     error = samples.std(0) / len(samples) ** 0.5
     z = (samples.mean(0) - expected).abs() / (error + 1e-12)
     assert float(z.max()) < sigmas, f"{float(z.max()):.1f} standard errors off"
 
 
 def expected_statistics(rbm, p):
-    """Return <v h'>, <v>, <h> where v has the distribution `p` (visible states,) and h its conditional probabilities."""
+    """Return <v h'>, <v>, <h> where v has the distribution `p` (visible states,) and h its
+    conditional probabilities.
+    """
     v = states(rbm.visible)
     h = given_visible(rbm) @ states(rbm.hidden)
     return Statistics(torch.einsum("a,ai,aj->ij", p, v, h), p @ v, p @ h)
@@ -154,7 +170,9 @@ def expected_statistics(rbm, p):
 
 def mean_log_likelihood(rbm, cases):
     """Return mean log p(v) of `cases` (N, visible), nats."""
-    return (-rbm.free_energy(cases)).mean() - torch.logsumexp(-rbm.free_energy(states(rbm.visible).to(cases.dtype)), 0)
+    return (-rbm.free_energy(cases)).mean() - torch.logsumexp(
+        -rbm.free_energy(states(rbm.visible).to(cases.dtype)), 0
+    )
 
 
 def differentiable(rbm):

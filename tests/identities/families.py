@@ -1,6 +1,8 @@
-"""Families of units that are defined here alone: what a user's own family has to bring, and proof that nothing under src must know of it.
+"""Families of units that are defined here alone: what a user's own family has to bring, and proof
+that nothing under src must know of it.
 
-Gaussian has a learned precision, Multinomial takes its count from each case, Spin takes a mask of absent sites.
+Gaussian has a learned precision, Multinomial takes its count from each case, Spin takes a mask of
+absent sites.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from wakesleep.units import Atom, Units, register
 
 @register
 class Gaussian(Units):
-    """U(s) = g s^2 / 2, Gamma(x) = sum x^2 / 2g + log(2 pi / g) / 2; the precision g = exp(rho) is learned by its logarithm."""
+    """U(s) = g s^2 / 2, Gamma(x) = sum x^2 / 2g + log(2 pi / g) / 2; the precision g = exp(rho) is
+    learned by its logarithm.
+    """
 
     def __init__(self, size: int, log_precision: torch.Tensor | None = None) -> None:
         super().__init__(size)
@@ -40,7 +44,11 @@ class Gaussian(Units):
         return (total_input.square() / (2 * g) + (2 * math.pi / g).log() / 2).sum(-1)
 
     def mean(self, total_input, *, context=None, out=None):
-        return torch.div(total_input, self.precision, out=out) if out is not None else total_input / self.precision
+        return (
+            torch.div(total_input, self.precision, out=out)
+            if out is not None
+            else total_input / self.precision
+        )
 
     def variance(self, total_input, context=None):
         return (1 / self.precision).expand_as(total_input)
@@ -90,7 +98,9 @@ class _Between(Gaussian):
 
 @register
 class Multinomial(Units):
-    """D draws among `size` words, D the context's count: U(s) = -log D! / prod s_k!, Gamma(x) = D logsumexp x; hidden biases count D times."""
+    """D draws among `size` words, D the context's count: U(s) = -log D! / prod s_k!, Gamma(x) = D
+    logsumexp x; hidden biases count D times.
+    """
 
     def log_partition(self, total_input, context=None):
         return _count(context) * torch.logsumexp(total_input, -1)
@@ -110,7 +120,10 @@ class Multinomial(Units):
         p, count = torch.softmax(total_input, -1), _count(context).expand(len(total_input))
         longest = int(count.max())
         words = torch.multinomial(p, longest, replacement=True, generator=rng)
-        drawn = nn.functional.one_hot(words, self.size).to(p) * (torch.arange(longest) < count[:, None])[:, :, None]
+        drawn = (
+            nn.functional.one_hot(words, self.size).to(p)
+            * (torch.arange(longest) < count[:, None])[:, :, None]
+        )
         states = drawn.sum(1)
         return states if out is None else out.copy_(states)
 
@@ -128,7 +141,9 @@ class Multinomial(Units):
 
     def atoms(self, context=None):
         count = int(_count(context)[0])
-        every = [state for state in product(range(count + 1), repeat=self.size) if sum(state) == count]
+        every = [
+            state for state in product(range(count + 1), repeat=self.size) if sum(state) == count
+        ]
         states = torch.tensor(every, dtype=torch.float64)
         return [Atom(states, -self.potential(states))]
 
@@ -141,7 +156,9 @@ def _count(context):
 
 @register
 class Spin(Units):
-    """-1 or 1, 0 where the context's mask says that the site is absent: U(s) = 0, Gamma(x) = sum log 2 cosh x over the sites that are there."""
+    """-1 or 1, 0 where the context's mask says that the site is absent: U(s) = 0, Gamma(x) = sum
+    log 2 cosh x over the sites that are there.
+    """
 
     def log_partition(self, total_input, context=None):
         return (torch.logaddexp(total_input, -total_input) * _there(total_input, context)).sum(-1)
@@ -153,7 +170,9 @@ class Spin(Units):
         return (1 - torch.tanh(total_input).square()) * _there(total_input, context)
 
     def sample(self, total_input, rng, *, context=None, out=None):
-        up = torch.rand(total_input.shape, generator=rng, dtype=total_input.dtype) < torch.sigmoid(2 * total_input)
+        up = torch.rand(total_input.shape, generator=rng, dtype=total_input.dtype) < torch.sigmoid(
+            2 * total_input
+        )
         return torch.mul(2 * up.to(total_input) - 1, _there(total_input, context), out=out)
 
     def match(self, mean, variance=None, *, cases=None):
@@ -161,10 +180,24 @@ class Spin(Units):
         return torch.atanh(mean)
 
     def atoms(self, context=None):
-        both, none = torch.tensor([[-1.0], [1.0]], dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
-        there = [True] * self.size if context is None or context.mask is None else context.mask[0].tolist()
-        return [Atom(both, torch.zeros(2).double()) if each else Atom(none, torch.zeros(1).double()) for each in there]
+        both, none = (
+            torch.tensor([[-1.0], [1.0]], dtype=torch.float64),
+            torch.zeros(1, 1, dtype=torch.float64),
+        )
+        there = (
+            [True] * self.size
+            if context is None or context.mask is None
+            else context.mask[0].tolist()
+        )
+        return [
+            Atom(both, torch.zeros(2).double()) if each else Atom(none, torch.zeros(1).double())
+            for each in there
+        ]
 
 
 def _there(values, context):
-    return torch.ones_like(values) if context is None or context.mask is None else context.mask.to(values)
+    return (
+        torch.ones_like(values)
+        if context is None or context.mask is None
+        else context.mask.to(values)
+    )

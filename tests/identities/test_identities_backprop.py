@@ -90,7 +90,10 @@ def test_random_classifier_centres_every_unit():
 
 def by_hand(model, batches, rates, momentum, decay):
     """Return the weights after SGD on `batches`, the gradients propagated by hand, in float64."""
-    weights = [(layer.weight.detach().double().clone(), layer.bias.detach().double().clone()) for layer in model[::2]]
+    weights = [
+        (layer.weight.detach().double().clone(), layer.bias.detach().double().clone())
+        for layer in model[::2]
+    ]
     velocity = [(torch.zeros_like(w), torch.zeros_like(b)) for w, b in weights]
     for (images, labels), rate in zip(batches, rates, strict=True):
         layers = [images.double()]
@@ -101,7 +104,10 @@ def by_hand(model, batches, rates, momentum, decay):
         for depth in reversed(range(len(weights))):
             (w, b), (dw, db) = weights[depth], velocity[depth]
             below = (error @ w) * layers[depth] * (1 - layers[depth])
-            velocity[depth] = (momentum * dw + error.t() @ layers[depth] + decay * w, momentum * db + error.sum(0))
+            velocity[depth] = (
+                momentum * dw + error.t() @ layers[depth] + decay * w,
+                momentum * db + error.sum(0),
+            )
             weights[depth] = (w - rate * velocity[depth][0], b - rate * velocity[depth][1])
             error = below
     return weights
@@ -110,13 +116,22 @@ def by_hand(model, batches, rates, momentum, decay):
 def test_sgd_is_momentum_descent_by_hand():
     images, labels = problem(40)
     model = small_net()
-    settings = {"learning_rate": 0.5, "final_learning_rate": 0.1, "momentum": 0.8, "weight_decay": 0.01}
+    settings = {
+        "learning_rate": 0.5,
+        "final_learning_rate": 0.1,
+        "momentum": 0.8,
+        "weight_decay": 0.01,
+    }
     config = BackpropConfig(epochs=2, batch_size=20, sample_pixels=False, **settings)
     rng = generator(5)
     index = torch.cat([arrays.order(labels, 40, rng) for _ in range(2)]).split(20)
-    expected = by_hand(model, [(images[part], labels[part]) for part in index], [0.5, 0.5, 0.1, 0.1], 0.8, 0.01)
+    expected = by_hand(
+        model, [(images[part], labels[part]) for part in index], [0.5, 0.5, 0.1, 0.1], 0.8, 0.01
+    )
     for record in backprop.epochs(model, images, labels, config=config, rng=generator(5)):
-        assert record.metrics["learning_rate"] == pytest.approx(config.learning_rate_at(record.epoch - 1))
+        assert record.metrics["learning_rate"] == pytest.approx(
+            config.learning_rate_at(record.epoch - 1)
+        )
     for layer, (weight, bias) in zip(model[::2], expected, strict=True):
         torch.testing.assert_close(layer.weight.detach().double(), weight, rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(layer.bias.detach().double(), bias, rtol=1e-4, atol=1e-6)
@@ -125,9 +140,13 @@ def test_sgd_is_momentum_descent_by_hand():
 def test_record_of_a_pass_that_moves_nothing():
     images, labels = problem()
     model = small_net()
-    config = BackpropConfig(epochs=1, batch_size=32, learning_rate=1e-30, final_learning_rate=0.0, sample_pixels=False)
+    config = BackpropConfig(
+        epochs=1, batch_size=32, learning_rate=1e-30, final_learning_rate=0.0, sample_pixels=False
+    )
     (record,) = backprop.epochs(model, images, labels, config=config, rng=generator(0))
-    assert record.metrics["cross_entropy"] == pytest.approx(loss_of(model, images, labels), rel=1e-5)
+    assert record.metrics["cross_entropy"] == pytest.approx(
+        loss_of(model, images, labels), rel=1e-5
+    )
     wrong = int((model(images).argmax(1) != labels).sum())
     assert record.metrics["train_error_percent"] == pytest.approx(100 * wrong / 60)
     assert (record.epoch, record.epochs, record.cases) == (1, 1, 60)
@@ -136,7 +155,9 @@ def test_record_of_a_pass_that_moves_nothing():
 def test_sgd_learns():
     images, labels = problem(300)
     model = small_net()
-    config = BackpropConfig(epochs=60, batch_size=20, learning_rate=0.3, final_learning_rate=0.05, sample_pixels=False)
+    config = BackpropConfig(
+        epochs=60, batch_size=20, learning_rate=0.3, final_learning_rate=0.05, sample_pixels=False
+    )
     last = list(backprop.epochs(model, images, labels, config=config, rng=generator(0)))[-1]
     assert last.metrics["train_error_percent"] < 10
 
@@ -145,11 +166,14 @@ def test_sampled_pixels_are_binary_and_keep_their_means():
     images, labels = problem(50)
     model, seen = small_net(), []
     model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
-    config = BackpropConfig(epochs=400, batch_size=50, learning_rate=1e-30, final_learning_rate=0.0, sample_pixels=True)
+    config = BackpropConfig(
+        epochs=400, batch_size=50, learning_rate=1e-30, final_learning_rate=0.0, sample_pixels=True
+    )
     list(backprop.epochs(model, images, labels, config=config, rng=generator(0)))
     shown = torch.stack(seen)
     assert set(shown.unique().tolist()) == {0.0, 1.0}
-    assert not torch.equal(shown[0].sort(0).values, shown[1].sort(0).values)  # drawn anew in every epoch
+    # drawn anew in every epoch
+    assert not torch.equal(shown[0].sort(0).values, shown[1].sort(0).values)
     spread = (images * (1 - images)).mean(0).div(400 * 50).sqrt()
     assert bool(((shown.mean((0, 1)) - images.mean(0)).abs() < 5 * spread).all())
 
@@ -162,7 +186,9 @@ def test_conjugate_gradient_lowers_the_loss_and_spares_the_features_at_first():
     top = model[-1].weight.detach().clone()
     for record in backprop.epochs(model, images, labels, config=config, rng=generator(0)):
         losses.append(loss_of(model, images, labels))
-        same = [torch.equal(features[name], value) for name, value in model[:-1].state_dict().items()]
+        same = [
+            torch.equal(features[name], value) for name, value in model[:-1].state_dict().items()
+        ]
         assert all(same) if record.epoch <= 2 else not any(same)
         if record.epoch == 1:
             assert not torch.equal(top, model[-1].weight)
@@ -175,7 +201,11 @@ def test_one_batch_of_conjugate_gradient_never_climbs():
     model = small_net()
     before = loss_of(model, images, labels)
     for _ in backprop.epochs(
-        model, images, labels, config=BackpropConfig(epochs=8, method="cg", cg_batch_size=50, cg_top_epochs=0), rng=generator(0)
+        model,
+        images,
+        labels,
+        config=BackpropConfig(epochs=8, method="cg", cg_batch_size=50, cg_top_epochs=0),
+        rng=generator(0),
     ):
         after = loss_of(model, images, labels)
         assert after < before
@@ -195,12 +225,18 @@ def test_one_batch_of_conjugate_gradient_never_climbs():
 def test_bad_labels_are_refused(labels, said):
     labels = torch.tensor(labels)
     with pytest.raises(DataError, match=said):
-        next(backprop.epochs(small_net(), torch.zeros(2, 6), labels, config=BackpropConfig(), rng=generator(0)))
+        next(
+            backprop.epochs(
+                small_net(), torch.zeros(2, 6), labels, config=BackpropConfig(), rng=generator(0)
+            )
+        )
 
 
 def regression_problem(count=60):
     images = torch.rand(count, 6, generator=generator(1))
-    return images, torch.stack([images[:, 0] - images[:, 3], images[:, 1] * images[:, 2], images.mean(1)], 1)
+    return images, torch.stack(
+        [images[:, 0] - images[:, 3], images[:, 1] * images[:, 2], images.mean(1)], 1
+    )
 
 
 def test_real_targets_one_update_by_hand():
@@ -219,24 +255,42 @@ def test_real_targets_one_update_by_hand():
 @pytest.mark.parametrize("method", ["sgd", "cg"])
 def test_real_targets_are_learned(method):
     model, (images, targets) = small_net(), regression_problem()
-    config = BackpropConfig(epochs=100, method=method, batch_size=10, learning_rate=0.2, sample_pixels=False, cg_top_epochs=0)
+    config = BackpropConfig(
+        epochs=100,
+        method=method,
+        batch_size=10,
+        learning_rate=0.2,
+        sample_pixels=False,
+        cg_top_epochs=0,
+    )
     *_, last = backprop.epochs(model, images, targets, config=config, rng=generator(0))
-    assert last.metrics["squared_error"] < 0.2 * float(0.5 * (targets - targets.mean(0)).square().sum(1).mean())
+    assert last.metrics["squared_error"] < 0.2 * float(
+        0.5 * (targets - targets.mean(0)).square().sum(1).mean()
+    )
 
 
 def test_real_targets_of_another_shape_are_refused():
     images, targets = regression_problem()
     with pytest.raises(DataError, match=r"\(60, 2\) for 60 cases; expected \(60, 3\)"):
-        next(backprop.epochs(small_net(), images, targets[:, :2], config=BackpropConfig(), rng=generator(0)))
+        next(
+            backprop.epochs(
+                small_net(), images, targets[:, :2], config=BackpropConfig(), rng=generator(0)
+            )
+        )
 
 
 def test_a_case_of_no_weight_teaches_nothing():
-    (images, labels), config = problem(), BackpropConfig(epochs=2, batch_size=10, sample_pixels=False)
+    (images, labels), config = (
+        problem(),
+        BackpropConfig(epochs=2, batch_size=10, sample_pixels=False),
+    )
     weights = (torch.arange(60) < 40).float()
     spoiled = labels.clone()
     spoiled[40:] = (labels[40:] + 1) % 3
     models = [small_net(), small_net()]
     for model, target in zip(models, (labels, spoiled), strict=True):
-        list(backprop.epochs(model, images, target, config=config, rng=generator(0), weights=weights))
+        list(
+            backprop.epochs(model, images, target, config=config, rng=generator(0), weights=weights)
+        )
     for ours, theirs in zip(models[0].parameters(), models[1].parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)

@@ -1,4 +1,6 @@
-"""Contrastive divergence: its statistics against autograd, its expectation and its laws against enumeration."""
+"""Contrastive divergence: its statistics against autograd, its expectation and its laws against
+enumeration.
+"""
 
 import pytest
 import torch
@@ -45,14 +47,20 @@ def some_cases(rbm, count=64, seed=2):
 @pytest.mark.parametrize("sample_visible", [False, True])
 @pytest.mark.parametrize("gibbs_steps", [1, 3])
 @pytest.mark.parametrize("visible", [5, labelled(3, 3)], ids=["bernoulli", "label"])
-def test_gradient_is_autograd_of_the_free_energy_difference(visible, label_first, sample_visible, gibbs_steps):
+def test_gradient_is_autograd_of_the_free_energy_difference(
+    visible, label_first, sample_visible, gibbs_steps
+):
     rbm = small_rbm(visible, 4)
-    config = CDConfig(label_first=label_first, sample_visible=sample_visible, gibbs_steps=gibbs_steps)
+    config = CDConfig(
+        label_first=label_first, sample_visible=sample_visible, gibbs_steps=gibbs_steps
+    )
     data = some_cases(rbm)
     contrast = fill(rbm, data, config)
     assert torch.equal(contrast.visible[:64], data)
     moving = differentiable(rbm)
-    (moving.free_energy(contrast.visible[64:].detach()) - moving.free_energy(data)).mean().backward()
+    (
+        moving.free_energy(contrast.visible[64:].detach()) - moving.free_energy(data)
+    ).mean().backward()
     for name, gradient in form(contrast.gradients()).items():
         torch.testing.assert_close(gradient, getattr(moving, name).grad, rtol=1e-12, atol=1e-14)
 
@@ -62,26 +70,39 @@ def test_gradient_is_positive_minus_negative_statistics():
     contrast = fill(rbm, some_cases(rbm), CDConfig())
     data, model = contrast.visible.chunk(2)
     positive, negative = (rbm.statistics(rows, rbm.hidden_probs(rows)) for rows in (data, model))
-    for ours, plus, minus in zip(form(contrast.gradients()).values(), positive, negative, strict=True):
+    for ours, plus, minus in zip(
+        form(contrast.gradients()).values(), positive, negative, strict=True
+    ):
         torch.testing.assert_close(ours, plus - minus, **TIGHT)
 
 
 def expected_cd(rbm, p, steps, label_first):
-    """The exact expectation of a CD-k update from data with the distribution `p` (visible states,), visible units sampled."""
+    """The exact expectation of a CD-k update from data with the distribution `p` (visible states,),
+    visible units sampled.
+    """
     moved = p @ relabel(rbm, LABEL) if label_first else p
     for _ in range(steps):
         moved = moved @ kernel(rbm)
-    return [plus - minus for plus, minus in zip(expected_statistics(rbm, p), expected_statistics(rbm, moved), strict=True)]
+    return [
+        plus - minus
+        for plus, minus in zip(
+            expected_statistics(rbm, p), expected_statistics(rbm, moved), strict=True
+        )
+    ]
 
 
 def wrong_labels(rbm):
-    """Return data in which each pattern of pixels comes once, with the label that fits it least: (visible states,)."""
+    """Return data in which each pattern of pixels comes once, with the label that fits it least:
+    (visible states,).
+    """
     p = joint(rbm).sum(1).reshape(-1, 3)
     return torch.zeros_like(p).scatter_(1, p.argmin(1, keepdim=True), 1 / len(p)).flatten()
 
 
 def assert_gradient(contrast, expected):
-    """Check the gradient and that it lies within the standard error (over cases) of the expected one."""
+    """Check the gradient and that it lies within the standard error (over cases) of the expected
+    one.
+    """
     n = contrast.size
     v, h = contrast.visible, contrast.hidden
     per_case = (
@@ -89,7 +110,9 @@ def assert_gradient(contrast, expected):
         v[:n] - v[n:],
         h[:n] + h[n:],
     )
-    for samples, exact, ours in zip(per_case, expected, form(contrast.gradients()).values(), strict=True):
+    for samples, exact, ours in zip(
+        per_case, expected, form(contrast.gradients()).values(), strict=True
+    ):
         torch.testing.assert_close(ours, samples.mean(0), **TIGHT)
         assert_mean(samples, exact)
 
@@ -106,7 +129,9 @@ def test_expected_update(steps, label_first):
 
 def test_expected_updates_tell_label_first_from_plain_cd():
     rbm = small_rbm(labelled(3, 3), 3, scale=1.5)
-    plain, first = (expected_cd(rbm, wrong_labels(rbm), 1, label_first)[0] for label_first in (False, True))
+    plain, first = (
+        expected_cd(rbm, wrong_labels(rbm), 1, label_first)[0] for label_first in (False, True)
+    )
     assert float((plain - first).abs().max()) > 0.05, "the two tests above could not fail"
 
 
@@ -127,7 +152,9 @@ def test_expected_update_with_visible_probabilities(visible):
 
 
 def test_several_label_groups_are_redrawn_in_turn():
-    rbm = small_rbm(Groups(label=Categorical(2), features=Bernoulli(1), label2=Categorical(3)), 3, scale=1.5)
+    rbm = small_rbm(
+        Groups(label=Categorical(2), features=Bernoulli(1), label2=Categorical(3)), 3, scale=1.5
+    )
     start = torch.zeros(12, dtype=torch.float64)
     start[7] = 1
     moved = start @ relabel(rbm, slice(0, 2)) @ relabel(rbm, slice(3, 6)) @ kernel(rbm)
@@ -142,7 +169,9 @@ def plain_scores(rbm, total_input, columns):
     return torch.stack(scores, 1) + rbm.visible_bias[columns]
 
 
-@pytest.mark.parametrize("hidden", [1, 2, 3, 4, 5, 6, 7, 8, Categorical(3), labelled(2, 3)], ids=str)
+@pytest.mark.parametrize(
+    "hidden", [1, 2, 3, 4, 5, 6, 7, 8, Categorical(3), labelled(2, 3)], ids=str
+)
 def test_group_scores_three_ways(hidden):
     rbm = small_rbm(labelled(3, 4), hidden, scale=2.0)
     pixels = states(Bernoulli(3))
@@ -167,12 +196,19 @@ def test_group_scores_hold_up_in_float32():
 def test_drawn_labels_have_the_exact_conditional():
     rbm = small_rbm(labelled(2, 3), 3, scale=1.5)
     columns, n = slice(2, 5), 50_000
-    pixels, wrong = torch.tensor([1.0, 0.0], dtype=torch.float64), torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    pixels, wrong = (
+        torch.tensor([1.0, 0.0], dtype=torch.float64),
+        torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64),
+    )
     contrast = Contrast(rbm, n, CDConfig())
     contrast.visible[:n] = torch.cat([pixels, wrong])
-    total_input = cd.draw_labels(contrast, rbm, rbm.hidden_input(contrast.visible[:n]), generator(4))
+    total_input = cd.draw_labels(
+        contrast, rbm, rbm.hidden_input(contrast.visible[:n]), generator(4)
+    )
     each = (pixels @ rbm.weight[:2] + rbm.hidden_bias) + rbm.weight[columns]
-    distance, label = torch.cdist(total_input, each, compute_mode="donot_use_mm_for_euclid_dist").min(1)
+    distance, label = torch.cdist(
+        total_input, each, compute_mode="donot_use_mm_for_euclid_dist"
+    ).min(1)
     assert float(distance.max()) < 1e-9
     p = joint(rbm).sum(1).reshape(4, 3)[2]
     assert_frequencies(label, p / p.sum())
@@ -189,7 +225,11 @@ def test_redrawing_the_label_leaves_the_model_alone():
 def test_data_from_the_model_come_back_as_the_model(label_first):
     rbm = small_rbm(labelled(3, 3), 3)
     p, n = joint(rbm).sum(1), 100_000
-    contrast = fill(rbm, states(rbm.visible)[draw(p, n, 5)], CDConfig(sample_visible=True, label_first=label_first))
+    contrast = fill(
+        rbm,
+        states(rbm.visible)[draw(p, n, 5)],
+        CDConfig(sample_visible=True, label_first=label_first),
+    )
     assert_frequencies(index_of(contrast.visible[n:], states(rbm.visible)), p)
 
 
@@ -197,7 +237,9 @@ def test_persistent_chains_from_the_model_give_the_models_statistics():
     rbm = small_rbm(labelled(3, 3), 3)
     p, n = joint(rbm), 100_000
     chains = states(rbm.hidden)[draw(p.sum(0), n, 6)]
-    contrast = fill(rbm, some_cases(rbm, n), CDConfig(persistent=True, gibbs_steps=2), chains=chains)
+    contrast = fill(
+        rbm, some_cases(rbm, n), CDConfig(persistent=True, gibbs_steps=2), chains=chains
+    )
     model = expected_statistics(rbm, p.sum(1))
     v, h = contrast.visible[n:], -contrast.hidden[n:]
     assert_mean(v[:, :, None] * h[:, None, :], model.weight)
@@ -213,7 +255,12 @@ def test_the_negative_phase_of_pcd_starts_at_the_chains_not_at_the_data(steps):
     rbm = small_rbm(4, 3, scale=1.5)
     n = 60_000
     chains = states(rbm.hidden)[6:7].repeat(n, 1)
-    contrast = fill(rbm, states(rbm.visible)[3:4].repeat(n, 1), CDConfig(persistent=True, gibbs_steps=steps), chains=chains)
+    contrast = fill(
+        rbm,
+        states(rbm.visible)[3:4].repeat(n, 1),
+        CDConfig(persistent=True, gibbs_steps=steps),
+        chains=chains,
+    )
     law = given_hidden(rbm)[6]
     for _ in range(steps - 1):
         law = law @ kernel(rbm)
@@ -233,7 +280,9 @@ def test_chains_persist_and_move():
     cd.update(rbm, contrast, config, 0, state, generator(1))
     assert state.chains is chains
     assert not torch.equal(chains[:20], before[:20])
-    assert torch.equal(chains[20:], before[20:]), "a short last minibatch leaves the other chains where they are"
+    assert torch.equal(chains[20:], before[20:]), (
+        "a short last minibatch leaves the other chains where they are"
+    )
     assert bool(((chains == 0) | (chains == 1)).all())
 
 
@@ -241,7 +290,11 @@ def test_no_chains_without_pcd():
     assert cd.init_state(small_rbm(3, 2), CDConfig(), generator(0)).chains is None
 
 
-@pytest.mark.parametrize("config", [CDConfig(), CDConfig(label_first=False), CDConfig(persistent=True, batch_size=40)], ids=str)
+@pytest.mark.parametrize(
+    "config",
+    [CDConfig(), CDConfig(label_first=False), CDConfig(persistent=True, batch_size=40)],
+    ids=str,
+)
 def test_update_moves_the_weights_by_the_gradient_it_measured(config):
     rbm = small_rbm(labelled(3, 3), 4)
     data = some_cases(rbm, 40)
@@ -262,7 +315,14 @@ def test_update_moves_the_weights_by_the_gradient_it_measured(config):
 
 def test_sparsity_adds_the_cross_entropys_gradient():
     rbm = small_rbm(5, 4)
-    config = CDConfig(sparsity_cost=0.3, sparsity_target=0.2, weight_decay=0.0, momentum=0.0, initial_momentum=0.0, learning_rate=1.0)
+    config = CDConfig(
+        sparsity_cost=0.3,
+        sparsity_target=0.2,
+        weight_decay=0.0,
+        momentum=0.0,
+        initial_momentum=0.0,
+        learning_rate=1.0,
+    )
     data = some_cases(rbm, 40)
     plain = form(fill(rbm, data, config, seed=4).gradients())
     before = {name: parameter.clone() for name, parameter in rbm.named_parameters()}
@@ -273,36 +333,63 @@ def test_sparsity_adds_the_cross_entropys_gradient():
     cd.update(rbm, contrast, config, 0, state, generator(4))
     push = 0.3 * (0.2 - running)
     torch.testing.assert_close(state.activity, running, **TIGHT)
-    torch.testing.assert_close(rbm.hidden_bias - before["hidden_bias"], plain["hidden_bias"] + push, **TIGHT)
-    torch.testing.assert_close(rbm.visible_bias - before["visible_bias"], plain["visible_bias"], **TIGHT)
-    torch.testing.assert_close(rbm.weight - before["weight"], plain["weight"] + torch.outer(data.mean(0), push), **TIGHT)
+    torch.testing.assert_close(
+        rbm.hidden_bias - before["hidden_bias"], plain["hidden_bias"] + push, **TIGHT
+    )
+    torch.testing.assert_close(
+        rbm.visible_bias - before["visible_bias"], plain["visible_bias"], **TIGHT
+    )
+    torch.testing.assert_close(
+        rbm.weight - before["weight"], plain["weight"] + torch.outer(data.mean(0), push), **TIGHT
+    )
 
 
 def test_rates_and_momenta_of_each_pass():
-    config = CDConfig(epochs=5, learning_rate=0.1, final_learning_rate=0.02, initial_momentum_epochs=2)
-    assert [round(config.learning_rate_at(epoch), 10) for epoch in range(5)] == [0.1, 0.08, 0.06, 0.04, 0.02]
+    config = CDConfig(
+        epochs=5, learning_rate=0.1, final_learning_rate=0.02, initial_momentum_epochs=2
+    )
+    assert [round(config.learning_rate_at(epoch), 10) for epoch in range(5)] == [
+        0.1,
+        0.08,
+        0.06,
+        0.04,
+        0.02,
+    ]
     assert [config.momentum_at(epoch) for epoch in range(4)] == [0.5, 0.5, 0.9, 0.9]
     assert CDConfig(epochs=1).learning_rate_at(0) == 0.1
 
 
 @pytest.mark.parametrize("persistent", [False, True])
 def test_centring_measures_the_statistics_from_the_means(persistent: bool) -> None:
-    """dW = rate <(v - m)(h - l)'> in data less model; a + W l and b + m W move as biases do without centring (Montavon & Muller 2012)."""
+    """dW = rate <(v - m)(h - l)'> in data less model; a + W l and b + m W move as biases do without
+    centring (Montavon & Muller 2012).
+    """
     plain, centred = small_rbm(6, 4), small_rbm(6, 4)
     before = small_rbm(6, 4)
     moves = {}
     for rbm, on in ((plain, False), (centred, True)):
-        config = CDConfig(learning_rate=0.1, initial_momentum=0.0, weight_decay=0.0, persistent=persistent, centred=on)
+        config = CDConfig(
+            learning_rate=0.1,
+            initial_momentum=0.0,
+            weight_decay=0.0,
+            persistent=persistent,
+            centred=on,
+        )
         rng = generator(3)
         state, contrast = cd.init_state(rbm, config, rng), Contrast(rbm, 100, config)
         contrast.visible[:100] = draw_states(100)
         cd.update(rbm, contrast, config, 0, state, rng)
-        moves[on] = [now - then for now, then in zip(rbm.parameters(), before.parameters(), strict=True)], state
+        moves[on] = (
+            [now - then for now, then in zip(rbm.parameters(), before.parameters(), strict=True)],
+            state,
+        )
     (weight, visible, hidden), _ = moves[False]
     (weight_c, visible_c, hidden_c), state = moves[True]
     m, h = state.visible_mean, state.hidden_mean
     assert not torch.allclose(m, torch.zeros_like(m))
-    torch.testing.assert_close(weight_c, weight - torch.outer(m, hidden) - torch.outer(visible, h), **TIGHT)
+    torch.testing.assert_close(
+        weight_c, weight - torch.outer(m, hidden) - torch.outer(visible, h), **TIGHT
+    )
     torch.testing.assert_close(visible_c + weight_c @ h, visible, **TIGHT)
     torch.testing.assert_close(hidden_c + m @ weight_c, hidden, **TIGHT)
 
@@ -313,8 +400,12 @@ def draw_states(count: int) -> torch.Tensor:
 
 def test_centring_follows_the_means_of_the_data() -> None:
     rbm = small_rbm(6, 4)
-    config = CDConfig(epochs=40, batch_size=20, centred=True, learning_rate=1e-9, final_learning_rate=1e-9)
+    config = CDConfig(
+        epochs=40, batch_size=20, centred=True, learning_rate=1e-9, final_learning_rate=1e-9
+    )
     cases = draw_states(400)
     *_, record = cd.epochs(rbm, cases.float(), config=config, rng=generator(0))
     torch.testing.assert_close(record.state.visible_mean, cases.mean(0), rtol=0, atol=0.05)
-    torch.testing.assert_close(record.state.hidden_mean, rbm.hidden_probs(cases).mean(0), rtol=0, atol=0.05)
+    torch.testing.assert_close(
+        record.state.hidden_mean, rbm.hidden_probs(cases).mean(0), rtol=0, atol=0.05
+    )

@@ -1,4 +1,6 @@
-"""The memory's last epochs: what each gradient is by exact sums, which labels chains hold, and that nothing before them changes."""
+"""The memory's last epochs: what each gradient is by exact sums, which labels chains hold, and that
+nothing before them changes.
+"""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -32,17 +34,26 @@ def test_the_label_gradient_is_that_of_log_p_label_given_the_rest():
     given = {"chain_labels": held, "memory": MEMORY}
     states = torch.zeros(1, 3)
     with_labels, without = (
-        chains.phases(memory, data.clone(), states, label_weight=weight, rng=generator(2), **given)[0] for weight in (1.0, 0.0)
+        chains.phases(memory, data.clone(), states, label_weight=weight, rng=generator(2), **given)[
+            0
+        ]
+        for weight in (1.0, 0.0)
     )
     fine = deepcopy(memory).double()
     for parameter in fine.parameters():
         parameter.requires_grad_(True)
-    each = torch.stack([torch.cat([seen[:, :4], torch.eye(3)[label].expand(3, 3)], 1) for label in range(3)]).double()
-    torch.log_softmax(-torch.stack([fine.free_energy(one) for one in each]), 0).diagonal().mean().backward()
+    each = torch.stack(
+        [torch.cat([seen[:, :4], torch.eye(3)[label].expand(3, 3)], 1) for label in range(3)]
+    ).double()
+    torch.log_softmax(
+        -torch.stack([fine.free_energy(one) for one in each]), 0
+    ).diagonal().mean().backward()
 
     with_labels, without = form(with_labels), form(without)
     for name in ("weight", "visible_bias", "hidden_bias"):
-        torch.testing.assert_close(with_labels[name] - without[name], getattr(fine, name).grad.float(), atol=0.006, rtol=0)
+        torch.testing.assert_close(
+            with_labels[name] - without[name], getattr(fine, name).grad.float(), atol=0.006, rtol=0
+        )
 
 
 def test_chains_have_the_law_of_the_memory_given_their_label():
@@ -50,7 +61,9 @@ def test_chains_have_the_law_of_the_memory_given_their_label():
     data = torch.cat([torch.ones(count, 4), torch.eye(3)[torch.arange(count) % 3]], 1)
     held, states, rng = torch.full((count,), 2), torch.zeros(count, 3), generator(5)
     for _ in range(30):
-        _, visible, states = chains.phases(memory, data, states, held, label_weight=20.0, memory=MEMORY, rng=rng)
+        _, visible, states = chains.phases(
+            memory, data, states, held, label_weight=20.0, memory=MEMORY, rng=rng
+        )
     assert torch.equal(visible[:, 4:], torch.eye(3)[held])
     p = joint(deepcopy(memory).double()).sum(1).reshape(16, 3)[:, 2]
     assert_frequencies((visible[:, :4] @ torch.tensor([8.0, 4.0, 2.0, 1.0])).long(), p / p.sum())
@@ -60,14 +73,27 @@ def test_chains_have_the_law_of_the_memory_given_their_label():
 def test_chains_hold_labels_in_the_proportions_of_the_cases(weighted):
     labels = torch.tensor([0] * 30 + [1] * 20 + [2] * 10)
     weights = torch.tensor([1.0] * 30 + [1.5] * 20 + [3.0] * 10) if weighted else None
-    config = GreedyConfig(MEMORY, replace(MEMORY, epochs=1), ChainsConfig(share=1.0, persistent=0.3, pool=10))
-    (record,) = greedy.epochs(DBN((6, 5), labels=3, rng=generator(0)), CASES, labels, config=config, rng=generator(1), weights=weights)
+    config = GreedyConfig(
+        MEMORY, replace(MEMORY, epochs=1), ChainsConfig(share=1.0, persistent=0.3, pool=10)
+    )
+    (record,) = greedy.epochs(
+        DBN((6, 5), labels=3, rng=generator(0)),
+        CASES,
+        labels,
+        config=config,
+        rng=generator(1),
+        weights=weights,
+    )
     held = record.state.inner.chain_labels
     assert held.shape == (10, 6)
     shares = torch.bincount(held.flatten(), minlength=3) / 60
-    torch.testing.assert_close(shares, torch.tensor([1 / 3] * 3 if weighted else [1 / 2, 1 / 3, 1 / 6]), atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        shares, torch.tensor([1 / 3] * 3 if weighted else [1 / 2, 1 / 3, 1 / 6]), atol=0.02, rtol=0
+    )
     each = torch.stack([torch.bincount(row, minlength=3) for row in held])
-    assert int((each.max(0).values - each.min(0).values).max()) <= 1, "every turn has about the same labels"
+    assert int((each.max(0).values - each.min(0).values).max()) <= 1, (
+        "every turn has about the same labels"
+    )
 
 
 def test_only_the_last_passes_of_a_memory_with_labels_change():
@@ -76,14 +102,23 @@ def test_only_the_last_passes_of_a_memory_with_labels_change():
         for extra in (ChainsConfig(), ChainsConfig(share=0.0)):
             config = GreedyConfig(replace(MEMORY, epochs=2), MEMORY, extra)
             net = DBN((6, 5, 7), labels=labels, rng=generator(0))
-            records = greedy.epochs(net, CASES, LABELS if labels else None, config=config, rng=generator(1), dtype=None)
-            told.append([(record.stage, record.epoch, record.metrics["reconstruction_error"]) for record in records])
+            records = greedy.epochs(
+                net, CASES, LABELS if labels else None, config=config, rng=generator(1), dtype=None
+            )
+            told.append(
+                [
+                    (record.stage, record.epoch, record.metrics["reconstruction_error"])
+                    for record in records
+                ]
+            )
         assert [record[:2] for record in told[0]] == [record[:2] for record in told[1]]
         same = [one == other for one, other in zip(*told, strict=True)]
         assert same == [True] * (2 + first) + [False] * (6 - first)
 
 
-@pytest.mark.parametrize("options", [{"persistent": True}, {"centred": True}, {"sparsity_cost": 0.1}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"persistent": True}, {"centred": True}, {"sparsity_cost": 0.1}], ids=str
+)
 def test_a_memory_with_rules_of_its_own_keeps_them_to_the_end(options):
     assert ChainsConfig().epochs(replace(MEMORY, **options)) == 0
     assert ChainsConfig().epochs(MEMORY) == 2
@@ -92,7 +127,12 @@ def test_a_memory_with_rules_of_its_own_keeps_them_to_the_end(options):
 @pytest.mark.parametrize(
     "options",
     [
-        *({"share": 1.1}, {"learning_rate": 0.0}, {"final_learning_rate": 0.0}, {"persistent": 0.0}),
+        *(
+            {"share": 1.1},
+            {"learning_rate": 0.0},
+            {"final_learning_rate": 0.0},
+            {"persistent": 0.0},
+        ),
         *({"pool": 0}, {"restart": 2.0}, {"label_weight": -1.0}, {"average": -1.0}),
     ],
     ids=str,

@@ -25,13 +25,20 @@ def net(sizes, labels, seed=0):
 
 
 def exact_label_probs(dbn, features):
-    """Return p(label | features) by adding up exp(-E) over every state of the memory's hidden units, (N, labels)."""
+    """Return p(label | features) by adding up exp(-E) over every state of the memory's hidden
+    units, (N, labels).
+    """
     memory = deepcopy(dbn.memory).double()
     hidden = states(memory.hidden)
     rows = []
     for feature in features.double():
-        every = [torch.cat([feature, label]).expand(len(hidden), -1) for label in torch.eye(dbn.labels, dtype=torch.float64)]
-        rows.append(torch.stack([torch.exp(-memory.energy(visible, hidden)).sum() for visible in every]))
+        every = [
+            torch.cat([feature, label]).expand(len(hidden), -1)
+            for label in torch.eye(dbn.labels, dtype=torch.float64)
+        ]
+        rows.append(
+            torch.stack([torch.exp(-memory.energy(visible, hidden)).sum() for visible in every])
+        )
     p = torch.stack(rows)
     return p / p.sum(1, keepdim=True)
 
@@ -54,7 +61,9 @@ def test_deeper_net_gives_the_memorys_posterior_of_the_penultimate_probabilities
     for layer in dbn.recognition:
         penultimate = torch.sigmoid(penultimate @ layer.weight + layer.bias)
     log_probs = classify.log_probs(dbn, images)
-    torch.testing.assert_close(log_probs.exp(), exact_label_probs(dbn, penultimate).float(), **SINGLE)
+    torch.testing.assert_close(
+        log_probs.exp(), exact_label_probs(dbn, penultimate).float(), **SINGLE
+    )
     torch.testing.assert_close(log_probs.exp().sum(1), torch.ones(12))
 
 
@@ -62,7 +71,9 @@ def test_scores_in_float64():
     dbn = net((6, 5, 6), 3).double()
     penultimate = torch.rand(7, 5, generator=generator(3), dtype=torch.float64)
     scores = classify.memory_label_scores(dbn, penultimate)
-    torch.testing.assert_close(torch.softmax(scores, 1), exact_label_probs(dbn, penultimate), **TIGHT)
+    torch.testing.assert_close(
+        torch.softmax(scores, 1), exact_label_probs(dbn, penultimate), **TIGHT
+    )
 
 
 def test_stochastic_pass_averages_over_sampled_features():
@@ -80,14 +91,20 @@ def test_stochastic_pass_averages_over_sampled_features():
 def test_many_images_are_taken_in_pieces_in_order():
     dbn = net((6, 3, 5), 10)
     images = torch.rand(4_100, 6, generator=generator(6))
-    torch.testing.assert_close(classify.log_probs(dbn, images)[1_990:2_010], classify.log_probs(dbn, images[1_990:2_010]), **SINGLE)
+    torch.testing.assert_close(
+        classify.log_probs(dbn, images)[1_990:2_010],
+        classify.log_probs(dbn, images[1_990:2_010]),
+        **SINGLE,
+    )
     assert classify.log_probs(dbn, images).shape == (4_100, 10)
 
 
 def test_pixels_as_bytes():
     dbn = net((6, 3, 5), 3)
     pixels = torch.randint(256, (9, 6), generator=generator(7), dtype=torch.uint8)
-    torch.testing.assert_close(classify.log_probs(dbn, pixels), classify.log_probs(dbn, pixels / 255.0), **SINGLE)
+    torch.testing.assert_close(
+        classify.log_probs(dbn, pixels), classify.log_probs(dbn, pixels / 255.0), **SINGLE
+    )
 
 
 def test_errors_are_counted():

@@ -1,4 +1,6 @@
-"""Cases of which each has a context of its own: exact numbers beside enumeration, and what does not fit is refused."""
+"""Cases of which each has a context of its own: exact numbers beside enumeration, and what does not
+fit is refused.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,10 @@ def test_each_case_has_the_log_z_of_its_own_mask():
 def test_each_case_has_the_log_z_of_its_own_count():
     rbm = small_rbm(Multinomial(3), 2)
     cases, count = torch.tensor([[1.0, 0, 0], [1, 1, 1], [0, 0, 3]]), torch.tensor([1.0, 3, 3])
-    one_by_one = [exact.log_likelihood(rbm, cases[i : i + 1], Context(count=count[i : i + 1])) for i in range(3)]
+    one_by_one = [
+        exact.log_likelihood(rbm, cases[i : i + 1], Context(count=count[i : i + 1]))
+        for i in range(3)
+    ]
     found = exact.log_likelihood(rbm, cases, Context(count=count))
     torch.testing.assert_close(found, torch.cat(one_by_one), **TIGHT)
     assert float(found.max()) < 0
@@ -57,7 +62,11 @@ def test_the_gradient_is_that_of_the_mean_log_likelihood(kind):
         rbm, (cases, masks) = small_rbm(VISIBLE, 3), cases_of_all()
         context = Context(mask=masks)
     else:
-        rbm, cases, context = small_rbm(Multinomial(3), 2), torch.tensor([[1.0, 0, 0], [1, 1, 1]]), Context(count=torch.tensor([1.0, 3]))
+        rbm, cases, context = (
+            small_rbm(Multinomial(3), 2),
+            torch.tensor([[1.0, 0, 0], [1, 1, 1]]),
+            Context(count=torch.tensor([1.0, 3])),
+        )
     found = exact.gradient(rbm, cases, context)
     rbm.requires_grad_()
     exact.log_likelihood(rbm, cases, context).mean().backward()
@@ -77,7 +86,11 @@ def test_states_are_drawn_with_the_mask_of_each():
 
 
 def learn(rbm, cases, context):
-    return list(cd.epochs(rbm, cases, config=CDConfig(epochs=1, batch_size=4), rng=generator(0), context=context))
+    return list(
+        cd.epochs(
+            rbm, cases, config=CDConfig(epochs=1, batch_size=4), rng=generator(0), context=context
+        )
+    )
 
 
 def test_values_in_absent_columns_are_refused_and_say_nothing():
@@ -87,10 +100,14 @@ def test_values_in_absent_columns_are_refused_and_say_nothing():
         with pytest.raises(DataError, match=r"8 of 16 cases have values in columns.*absent"):
             use(rbm, every, context)
     absent = every * context.mask
-    assert float(exact.log_likelihood(rbm, torch.unique(absent, dim=0), context).exp().sum()) == pytest.approx(1)
+    assert float(
+        exact.log_likelihood(rbm, torch.unique(absent, dim=0), context).exp().sum()
+    ) == pytest.approx(1)
     torch.testing.assert_close(rbm.free_energy(every, context), rbm.free_energy(absent), **TIGHT)
     hidden = torch.ones(16, 3, dtype=torch.float64)
-    torch.testing.assert_close(rbm.energy(every, hidden, context), rbm.energy(absent, hidden), **TIGHT)
+    torch.testing.assert_close(
+        rbm.energy(every, hidden, context), rbm.energy(absent, hidden), **TIGHT
+    )
 
 
 def test_log_z_is_that_of_one_context():
@@ -103,10 +120,20 @@ def test_log_z_is_that_of_one_context():
     ):
         with pytest.raises(DataError, match="3 different kinds of cases"):
             use()
-    assert exact.log_partition(rbm, Context(mask=MASKS[1:2].expand(4, -1))) == exact.log_partition(rbm, Context(mask=MASKS[1:2]))
+    assert exact.log_partition(rbm, Context(mask=MASKS[1:2].expand(4, -1))) == exact.log_partition(
+        rbm, Context(mask=MASKS[1:2])
+    )
 
 
-@pytest.mark.parametrize("context", [Context(mask=MASKS[0]), Context(mask=MASKS[:, :3]), Context(mask=MASKS[:2]), Context(count=torch.ones(2))])
+@pytest.mark.parametrize(
+    "context",
+    [
+        Context(mask=MASKS[0]),
+        Context(mask=MASKS[:, :3]),
+        Context(mask=MASKS[:2]),
+        Context(count=torch.ones(2)),
+    ],
+)
 def test_a_context_of_another_shape_is_refused(context):
     rbm, cases = small_rbm(VISIBLE, 3), states(VISIBLE)
     for use in (exact.log_likelihood, exact.gradient, learn):
@@ -123,14 +150,23 @@ def sites(second):
     """Return three cases, the second of whose first site holds `second`."""
     first = torch.eye(3, dtype=torch.float64)
     first[1] = torch.tensor(second, dtype=torch.float64)
-    return torch.cat([torch.tensor([[0.0, 0.4]] * 3, dtype=torch.float64), first, torch.eye(3, dtype=torch.float64)], 1)
+    return torch.cat(
+        [
+            torch.tensor([[0.0, 0.4]] * 3, dtype=torch.float64),
+            first,
+            torch.eye(3, dtype=torch.float64),
+        ],
+        1,
+    )
 
 
 USES = {
     "cd": lambda rbm, cases: learn(rbm, cases, None),
     "gradient": exact.gradient,
     "base rates": ais.base_rates,
-    "log_partition": lambda rbm, cases: likelihood.log_partition(rbm, cases, rng=generator(0), chains=3, limit=5, reverse_steps=1),
+    "log_partition": lambda rbm, cases: likelihood.log_partition(
+        rbm, cases, rng=generator(0), chains=3, limit=5, reverse_steps=1
+    ),
     "impute": lambda rbm, cases: missing.impute(rbm, cases, generator(0), steps=2),
 }
 
@@ -150,7 +186,10 @@ def test_categorical_data_are_probabilities_of_each_site(use):
 @pytest.mark.parametrize("second", [TWO, NONE, [1.0, float("nan"), 0.0], [2.0, -1.0, 0.0]])
 def test_what_is_clamped_is_what_the_units_take(second):
     rbm, states = small_rbm(SITES, 3), sites(second)[:, 2:]
-    for use in (lambda known: gibbs.Clamp.of_groups(rbm, known), lambda known: missing.recall(rbm, known, generator(0), steps=2)):
+    for use in (
+        lambda known: gibbs.Clamp.of_groups(rbm, known),
+        lambda known: missing.recall(rbm, known, generator(0), steps=2),
+    ):
         with pytest.raises(DataError):
             use({"site": states})
     pixels = (sites([0.0, 1.0, 0.0])[:, 2:] * 255).to(torch.uint8)
@@ -159,7 +198,10 @@ def test_what_is_clamped_is_what_the_units_take(second):
 
 
 def test_a_site_is_there_or_absent_as_a_whole():
-    rbm, context = small_rbm(VISIBLE, 3), Context(mask=torch.tensor([[True, True, True, True, False]]))
+    rbm, context = (
+        small_rbm(VISIBLE, 3),
+        Context(mask=torch.tensor([[True, True, True, True, False]])),
+    )
     cases = torch.tensor([[0.0, 1, 1, 0, 0]], dtype=torch.float64)
     for use in (exact.log_likelihood, exact.gradient, learn):
         with pytest.raises(DataError, match=r"part of the categorical site of columns 2 to 4"):

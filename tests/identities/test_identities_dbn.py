@@ -22,7 +22,9 @@ def net(sizes=(6, 5, 4, 7), labels=3, seed=0):
 
 
 def count(dbn, ending):
-    return sum(parameter.numel() for name, parameter in dbn.named_parameters() if name.endswith(ending))
+    return sum(
+        parameter.numel() for name, parameter in dbn.named_parameters() if name.endswith(ending)
+    )
 
 
 def test_parameters_of_the_papers_net():
@@ -36,17 +38,32 @@ def test_parameters_of_the_papers_net():
 
 def test_an_untied_net_starts_as_the_tied_one_and_then_goes_its_own_way():
     dbn = net()
-    images, penultimate = torch.rand(8, 6, generator=generator(1)), torch.rand(8, 4, generator=generator(2))
-    before = dbn.up(images) + dbn.down(penultimate) + dbn.up(images, generator(3)) + dbn.down(penultimate, generator(3))
+    images, penultimate = (
+        torch.rand(8, 6, generator=generator(1)),
+        torch.rand(8, 4, generator=generator(2)),
+    )
+    before = (
+        dbn.up(images)
+        + dbn.down(penultimate)
+        + dbn.up(images, generator(3))
+        + dbn.down(penultimate, generator(3))
+    )
     dbn.untie()
-    after = dbn.up(images) + dbn.down(penultimate) + dbn.up(images, generator(3)) + dbn.down(penultimate, generator(3))
+    after = (
+        dbn.up(images)
+        + dbn.down(penultimate)
+        + dbn.up(images, generator(3))
+        + dbn.down(penultimate, generator(3))
+    )
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     for layer in dbn.recognition:
         layer.weight.add_(1.0)
     assert all(torch.equal(a, b) for a, b in zip(dbn.down(penultimate), before[3:6], strict=True))
     assert not torch.equal(dbn.up(images)[1], before[1])
     dbn.untie()
-    assert all(torch.equal(a, b) for a, b in zip(dbn.down(penultimate), before[3:6], strict=True)), "a second untie must not copy again"
+    assert all(
+        torch.equal(a, b) for a, b in zip(dbn.down(penultimate), before[3:6], strict=True)
+    ), "a second untie must not copy again"
 
 
 def test_layers_as_rbms_share_storage():
@@ -61,7 +78,9 @@ def test_layers_as_rbms_share_storage():
         states_below = torch.rand(4, dbn.sizes[number], generator=generator(1))
         rbm.weight.mul_(-1.5)
         assert torch.equal(rbm.hidden_probs(states_below), up.probs(states_below))
-        assert torch.equal(rbm.visible_probs(up.probs(states_below)), down.probs(up.probs(states_below)))
+        assert torch.equal(
+            rbm.visible_probs(up.probs(states_below)), down.probs(up.probs(states_below))
+        )
     assert dbn.rbm(2) is dbn.memory
     dbn.untie()
     with pytest.raises(ConfigError, match="layer 0 is untied"):
@@ -69,7 +88,11 @@ def test_layers_as_rbms_share_storage():
     assert dbn.rbm(2) is dbn.memory
 
 
-@pytest.mark.parametrize("change", [deepcopy, lambda dbn: dbn.to(torch.float64), lambda dbn: dbn.double()], ids=["copy", "to", "double"])
+@pytest.mark.parametrize(
+    "change",
+    [deepcopy, lambda dbn: dbn.to(torch.float64), lambda dbn: dbn.double()],
+    ids=["copy", "to", "double"],
+)
 def test_tying_survives(change):
     other = change(net())
     assert other.tied
@@ -98,7 +121,10 @@ def test_passes_by_hand(untied):
         dbn.untie()
         for layer in dbn.generative:
             layer.weight.add_(0.3)
-    images, penultimate = torch.rand(8, 6, generator=generator(1)), torch.rand(8, 4, generator=generator(2))
+    images, penultimate = (
+        torch.rand(8, 6, generator=generator(1)),
+        torch.rand(8, 4, generator=generator(2)),
+    )
     first = torch.sigmoid(images @ dbn.recognition[0].weight + dbn.recognition[0].bias)
     second = torch.sigmoid(first @ dbn.recognition[1].weight + dbn.recognition[1].bias)
     for ours, theirs in zip(dbn.up(images), (images, first, second), strict=True):
@@ -119,7 +145,10 @@ def test_sampled_passes_have_the_conditional_law():
     law = first.t() * second
     assert_frequencies(index_of(hid, every) * 4 + index_of(penultimate, above), law.flatten())
     pixels, hid, penultimate = dbn.down(torch.ones(60_000, 2), generator(2))
-    assert_frequencies(index_of(hid, every), chance(Bernoulli(3), dbn.generative[1].probs(torch.ones(1, 2)).double(), every)[0])
+    assert_frequencies(
+        index_of(hid, every),
+        chance(Bernoulli(3), dbn.generative[1].probs(torch.ones(1, 2)).double(), every)[0],
+    )
     torch.testing.assert_close(pixels, dbn.generative[0].probs(hid))
     assert bool((penultimate == 1).all())
 
@@ -133,7 +162,10 @@ def test_label_columns_and_depth():
     assert DBN((4, 3), rng=generator(0)).memory.visible.spec() == Bernoulli(4).spec()
 
 
-@pytest.mark.parametrize(("sizes", "labels", "named"), [((5,), 0, "5"), ((5, 0), 0, "0"), ((5, 4), 1, "1"), ((5, 4), -2, "-2")])
+@pytest.mark.parametrize(
+    ("sizes", "labels", "named"),
+    [((5,), 0, "5"), ((5, 0), 0, "0"), ((5, 4), 1, "1"), ((5, 4), -2, "-2")],
+)
 def test_bad_shapes_are_refused(sizes, labels, named):
     with pytest.raises(ConfigError, match=named):
         DBN(sizes, labels=labels, rng=generator(0))

@@ -13,16 +13,27 @@ def layer(units, inputs, downward, seed=0):
     rng = generator(seed)
     shape = (units.size, inputs) if downward else (inputs, units.size)
     weight = torch.nn.Parameter(torch.randn(shape, generator=rng, dtype=torch.float64))
-    return DirectedLayer(units, weight, torch.nn.Parameter(torch.randn(units.size, generator=rng, dtype=torch.float64)), downward=downward)
+    return DirectedLayer(
+        units,
+        weight,
+        torch.nn.Parameter(torch.randn(units.size, generator=rng, dtype=torch.float64)),
+        downward=downward,
+    )
 
 
 def log_prob(units, total_input, target):
-    """Return log p(target | total input) from first principles: score of the state less that of all states."""
+    """Return log p(target | total input) from first principles: score of the state less that of all
+    states.
+    """
     return (total_input * target).sum(1) - torch.logsumexp(total_input @ states(units).t(), 1)
 
 
 @pytest.mark.parametrize("downward", [False, True], ids=["up", "down"])
-@pytest.mark.parametrize("units", [Bernoulli(3), Categorical(4), Groups(features=Bernoulli(2), label=Categorical(3))], ids=str)
+@pytest.mark.parametrize(
+    "units",
+    [Bernoulli(3), Categorical(4), Groups(features=Bernoulli(2), label=Categorical(3))],
+    ids=str,
+)
 def test_delta_rule_is_the_gradient_of_log_probability(units, downward):
     net = layer(units, 4, downward)
     rng = generator(1)
@@ -44,4 +55,7 @@ def test_probs_and_samples(downward):
     weight = net.weight.t() if downward else net.weight
     torch.testing.assert_close(net.probs(heard), torch.sigmoid(heard @ weight + net.bias), **TIGHT)
     drawn = net.sample(heard[1:].expand(50_000, -1), generator(2))
-    assert_frequencies(index_of(drawn, states(net.units)), chance(net.units, net.probs(heard[1:]), states(net.units))[0])
+    assert_frequencies(
+        index_of(drawn, states(net.units)),
+        chance(net.units, net.probs(heard[1:]), states(net.units))[0],
+    )

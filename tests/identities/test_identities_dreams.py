@@ -1,4 +1,6 @@
-"""Generation: clamped labels and known pixels hold, and a net that learned two patterns dreams them."""
+"""Generation: clamped labels and known pixels hold, and a net that learned two patterns dreams
+them.
+"""
 
 from copy import deepcopy
 
@@ -15,7 +17,9 @@ from wakesleep.models.dbn import DBN
 from wakesleep.samplers import dreams
 from wakesleep.samplers.gibbs import run
 
-PATTERNS = torch.tensor([[1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]])
+PATTERNS = torch.tensor(
+    [[1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]]
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +28,20 @@ def trained():
     dbn = DBN((8, 6, 10), labels=2, rng=generator(0))
     # decay keeps weights small, so that chains can cross from one pattern to the other
     below = CDConfig(epochs=20, batch_size=20, final_learning_rate=0.05, weight_decay=0.01)
-    memory = CDConfig(epochs=100, batch_size=40, final_learning_rate=0.01, weight_decay=0.01, gibbs_steps=3, momentum=0.5)
+    memory = CDConfig(
+        epochs=100,
+        batch_size=40,
+        final_learning_rate=0.01,
+        weight_decay=0.01,
+        gibbs_steps=3,
+        momentum=0.5,
+    )
     config = GreedyConfig(below, memory)
-    list(greedy.epochs(dbn, PATTERNS.repeat(40, 1), torch.arange(80) % 2, config=config, rng=generator(1)))
+    list(
+        greedy.epochs(
+            dbn, PATTERNS.repeat(40, 1), torch.arange(80) % 2, config=config, rng=generator(1)
+        )
+    )
     return dbn
 
 
@@ -42,7 +57,9 @@ def test_clamped_labels_stay_clamped(random_net):
     assert torch.equal(dream.chains.visible[:, random_net.label_columns], torch.eye(3)[labels])
     assert dream.pixels.shape == (5, 8)
     assert bool(((dream.pixels >= 0) & (dream.pixels <= 1)).all())
-    assert bool(((dream.pixels > 0) & (dream.pixels < 1)).any()), "pixels are probabilities, not states"
+    assert bool(((dream.pixels > 0) & (dream.pixels < 1)).any()), (
+        "pixels are probabilities, not states"
+    )
 
 
 def test_the_clamp_is_the_label_and_nothing_else(random_net):
@@ -72,11 +89,17 @@ def test_dreams_without_labels():
 
 
 def test_same_seed_same_dream(random_net):
-    seen = [dreams.dream(random_net, rng=generator(seed), count=6, steps=10).pixels for seed in (1, 1, 2)]
+    seen = [
+        dreams.dream(random_net, rng=generator(seed), count=6, steps=10).pixels
+        for seed in (1, 1, 2)
+    ]
     assert torch.equal(seen[0], seen[1])
     assert not torch.equal(seen[0], seen[2])
     known = torch.arange(8) < 4
-    filled = [dreams.inpaint(random_net, PATTERNS, known, rng=generator(seed), sweeps=3) for seed in (1, 1, 2)]
+    filled = [
+        dreams.inpaint(random_net, PATTERNS, known, rng=generator(seed), sweeps=3)
+        for seed in (1, 1, 2)
+    ]
     assert torch.equal(filled[0], filled[1])
     assert not torch.equal(filled[0], filled[2])
 
@@ -105,7 +128,15 @@ def test_a_net_of_two_patterns_fills_in_the_other_half(trained):
 def test_a_clamped_label_decides_what_is_filled_in(trained):
     labels = torch.arange(60) % 2
     nothing = torch.zeros(8, dtype=torch.bool)
-    filled = dreams.inpaint(trained, torch.full((60, 8), 0.5), nothing, rng=generator(3), labels=labels, sweeps=40, steps=5)
+    filled = dreams.inpaint(
+        trained,
+        torch.full((60, 8), 0.5),
+        nothing,
+        rng=generator(3),
+        labels=labels,
+        sweeps=40,
+        steps=5,
+    )
     assert float((torch.cdist(filled, PATTERNS).argmin(1) == labels).float().mean()) > 0.85
 
 
@@ -115,7 +146,9 @@ def test_a_mask_a_picture(trained):
     filled = dreams.inpaint(trained, images, known, rng=generator(6), sweeps=2)
     assert torch.equal(filled[known], images[known])
     assert bool((filled[~known] != images[~known]).all())
-    whole = dreams.inpaint(trained, images, torch.ones(8, dtype=torch.bool), rng=generator(6), sweeps=2)
+    whole = dreams.inpaint(
+        trained, images, torch.ones(8, dtype=torch.bool), rng=generator(6), sweeps=2
+    )
     assert torch.equal(whole, images)
 
 
@@ -138,16 +171,26 @@ def test_sweeps_of_inpainting_by_hand(random_net):
         label = chains.visible[:, random_net.label_columns]
         pixels = dreams.decode(random_net, chains, rng).pixels
     expected = torch.where(known, images, pixels)
-    torch.testing.assert_close(dreams.inpaint(random_net, images, known, rng=generator(9), sweeps=2, steps=2), expected)
+    torch.testing.assert_close(
+        dreams.inpaint(random_net, images, known, rng=generator(9), sweeps=2, steps=2), expected
+    )
 
 
 def test_imagining_starts_from_the_picture_and_the_wanted_label(random_net):
-    memory, images, labels = random_net.memory, torch.rand(40, 8, generator=generator(8)), torch.arange(40) % 3
+    memory, images, labels = (
+        random_net.memory,
+        torch.rand(40, 8, generator=generator(8)),
+        torch.arange(40) % 3,
+    )
     rng = generator(9)
     visible = torch.cat([random_net.up(images, rng)[-1], torch.eye(3)[labels]], 1)
     hidden = memory.sample_hidden(visible, rng)
-    expected = dreams.decode(random_net, run(memory, hidden, 1, rng, dreams.label_clamp(random_net, labels, 40)), rng).pixels
-    torch.testing.assert_close(dreams.imagine(random_net, images, labels, rng=generator(9), steps=1), expected)
+    expected = dreams.decode(
+        random_net, run(memory, hidden, 1, rng, dreams.label_clamp(random_net, labels, 40)), rng
+    ).pixels
+    torch.testing.assert_close(
+        dreams.imagine(random_net, images, labels, rng=generator(9), steps=1), expected
+    )
 
 
 def test_reconstruction(trained, random_net):
@@ -163,7 +206,9 @@ def test_reconstruction(trained, random_net):
 @pytest.mark.parametrize("labels", [[3], [-1], [0, 5], []], ids=str)
 def test_labels_the_memory_does_not_hold(random_net, labels):
     with pytest.raises(ConfigError, match=r"from 0 to 2|at least 1"):
-        dreams.dream(random_net, rng=generator(0), labels=torch.tensor(labels, dtype=torch.long), steps=1)
+        dreams.dream(
+            random_net, rng=generator(0), labels=torch.tensor(labels, dtype=torch.long), steps=1
+        )
 
 
 def test_labels_for_a_net_without_any():

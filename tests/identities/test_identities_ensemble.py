@@ -1,4 +1,6 @@
-"""Averages of predictions against their formulas, and stochastic up-passes against enumeration of the recognition pathway."""
+"""Averages of predictions against their formulas, and stochastic up-passes against enumeration of
+the recognition pathway.
+"""
 
 from itertools import product
 
@@ -10,7 +12,9 @@ from wakesleep.evaluation import classify, ensemble
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
 
-THREE = [torch.log_softmax(torch.randn(5, 4, generator=generator(seed)) * 3, 1) for seed in range(3)]
+THREE = [
+    torch.log_softmax(torch.randn(5, 4, generator=generator(seed)) * 3, 1) for seed in range(3)
+]
 
 
 def test_averages_are_their_formulas():
@@ -19,7 +23,9 @@ def test_averages_are_their_formulas():
     product_of_experts = probs.log().mean(0).exp()
     expected = product_of_experts / product_of_experts.sum(1, keepdim=True)
     torch.testing.assert_close(ensemble.average(THREE, "log-probs").exp(), expected)
-    assert not torch.allclose(ensemble.average(THREE, "probs"), ensemble.average(THREE, "log-probs"), atol=1e-2)
+    assert not torch.allclose(
+        ensemble.average(THREE, "probs"), ensemble.average(THREE, "log-probs"), atol=1e-2
+    )
 
 
 @pytest.mark.parametrize("how", ["probs", "log-probs"])
@@ -33,11 +39,18 @@ def test_many_up_passes_give_the_posterior_over_all_states():
     for low, high in product(product([0.0, 1.0], repeat=2), repeat=2):
         low, high = torch.tensor([low]), torch.tensor([high])
         chance = torch.ones(())
-        for layer, below, above in ((dbn.recognition[0], image, low), (dbn.recognition[1], low, high)):
+        for layer, below, above in (
+            (dbn.recognition[0], image, low),
+            (dbn.recognition[1], low, high),
+        ):
             p = torch.sigmoid(below @ layer.weight + layer.bias)
             chance = chance * torch.where(above == 1, p, 1 - p).prod()
         exact += chance * torch.softmax(classify.memory_label_scores(dbn, high), 1)
-    found = ensemble.up_passes(dbn, image.expand(20_000, -1), count=5, rng=generator(1)).exp().mean(0, keepdim=True)
+    found = (
+        ensemble.up_passes(dbn, image.expand(20_000, -1), count=5, rng=generator(1))
+        .exp()
+        .mean(0, keepdim=True)
+    )
     torch.testing.assert_close(found, exact, rtol=0, atol=0.006)
     deterministic = classify.log_probs(dbn, image).exp()
     assert float((deterministic - exact).abs().max()) > 0.018, "the check above could not fail"

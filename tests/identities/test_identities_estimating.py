@@ -1,4 +1,6 @@
-"""What the estimators stand on: pseudo-likelihood, the mean-field score, missing values, chunks, cases that are no tensor."""
+"""What the estimators stand on: pseudo-likelihood, the mean-field score, missing values, chunks,
+cases that are no tensor.
+"""
 
 import pytest
 import torch
@@ -41,7 +43,9 @@ def test_score_of_one_layer_is_its_free_energy_with_the_label_summed_out(labels)
 
 
 def test_score_is_the_bound_where_hidden_units_are_certain():
-    """With saturated units means are samples, and the score is log p(v, h) + log Z of the one h there is."""
+    """With saturated units means are samples, and the score is log p(v, h) + log Z of the one h
+    there is.
+    """
     dbn = DBN((4, 3, 2), rng=generator(0), weight_std=0.0).double()
     for name, parameter in dbn.named_parameters():
         parameter.normal_(generator=generator(len(name)))
@@ -69,7 +73,9 @@ def test_imputed_means_are_the_models():
     rbm = small_rbm(4, 3, scale=0.7)
     p, every = joint(rbm).sum(1), states(rbm.visible)
     law = torch.where(every[:, 0] == 1, p, 0.0)
-    cases = torch.tensor([[1.0, torch.nan, torch.nan, torch.nan]], dtype=torch.float64).repeat(500, 1)
+    cases = torch.tensor([[1.0, torch.nan, torch.nan, torch.nan]], dtype=torch.float64).repeat(
+        500, 1
+    )
     filled = missing.impute(rbm, cases, generator(0), steps=200, mean=True)
     expected = (law / law.sum()) @ every
     assert float((filled.mean(0) - expected).abs().max()) < 0.02
@@ -100,7 +106,15 @@ def test_a_chunk_that_is_the_whole_set_is_a_first_pass():
         assert torch.equal(ours, theirs)
     velocity = states[0].velocity["weight"].clone()
     biases = chunked.generative[0].bias.clone()
-    again = greedy.chunk(chunked, images[:10], labels[:10], config=config, rng=generator(3), layers=[0], states=states)
+    again = greedy.chunk(
+        chunked,
+        images[:10],
+        labels[:10],
+        config=config,
+        rng=generator(3),
+        layers=[0],
+        states=states,
+    )
     assert again[1] is states[1]
     assert not torch.equal(again[0].velocity["weight"], velocity)
     assert float((chunked.generative[0].bias - biases).abs().max()) < 0.1, "base rates are set once"

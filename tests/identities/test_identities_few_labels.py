@@ -1,4 +1,6 @@
-"""Few labels: how they spread, what each loss is, which answers become labels, and that labels weigh the same however few they are."""
+"""Few labels: how they spread, what each loss is, which answers become labels, and that labels
+weigh the same however few they are.
+"""
 
 import math
 from copy import deepcopy
@@ -25,7 +27,9 @@ def two_groups(count=60, seed=1):
     """Return cases in two tight groups, and their true labels."""
     labels = torch.arange(count) % 2
     centre = torch.tensor([[0.9, 0.9, 0.9, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.9, 0.9, 0.9]])
-    return (centre[labels] + 0.15 * torch.randn(count, 6, generator=generator(seed))).clamp(0, 1), labels
+    return (centre[labels] + 0.15 * torch.randn(count, 6, generator=generator(seed))).clamp(
+        0, 1
+    ), labels
 
 
 def known(labels, count):
@@ -38,7 +42,8 @@ def some_net(seed=0, sizes=(6, 8, 8, 2)):
 
 def test_labels_run_along_a_graph_and_no_further():
     graph = sparse.lil_matrix((7, 7))
-    for one, other in [(0, 1), (1, 2), (3, 4), (4, 5)]:  # two chains, a label at the end of each; case 6 has no neighbour
+    # two chains, a label at the end of each; case 6 has no neighbour
+    for one, other in [(0, 1), (1, 2), (3, 4), (4, 5)]:
         graph[one, other] = graph[other, one] = 1.0
     labels = torch.tensor([0, -1, -1, 1, -1, -1, -1])
     probs = spreading.spread(graph.tocsr(), labels)
@@ -51,7 +56,9 @@ def test_labels_run_along_a_graph_and_no_further():
 
 def test_labels_keep_their_numbers_where_some_are_not_known():
     images, labels = two_groups()
-    found = spreading.spread_labels(images, known(labels, 2).where(known(labels, 2) != 1, torch.tensor(4)))
+    found = spreading.spread_labels(
+        images, known(labels, 2).where(known(labels, 2) != 1, torch.tensor(4))
+    )
     assert torch.equal(found.labels, 4 * labels)
     one = spreading.spread_labels(images, torch.where(torch.arange(60) < 1, 3, UNLABELLED))
     assert one.labels[labels == 0].tolist() == [3] * 30
@@ -77,7 +84,11 @@ def test_a_memory_learns_from_spread_labels():
     images, labels = two_groups()
     dbn = DBN((6, 5, 10), labels=2, rng=generator(0))
     layer = CDConfig(epochs=20, batch_size=10)
-    records = list(greedy.epochs(dbn, images, known(labels, 2), config=GreedyConfig(layer, layer), rng=generator(1)))
+    records = list(
+        greedy.epochs(
+            dbn, images, known(labels, 2), config=GreedyConfig(layer, layer), rng=generator(1)
+        )
+    )
     assert [record.cases for record in records] == [60] * 40
     from wakesleep.evaluation import classify
 
@@ -86,11 +97,16 @@ def test_a_memory_learns_from_spread_labels():
 
 @pytest.mark.parametrize("uint8", [False, True])
 def test_neighbours_are_as_far_as_they_are(uint8):
-    images = torch.tensor([[0.0, 0.0], [0.0, 1.0], [0.2, 0.0], [1.0, 1.0]])  # nearest: 0.2, 1, 0.2, 1
-    assert semi_supervised.neighbour_distance((images * 255).to(torch.uint8) if uint8 else images) == pytest.approx(0.2)
+    # nearest: 0.2, 1, 0.2, 1
+    images = torch.tensor([[0.0, 0.0], [0.0, 1.0], [0.2, 0.0], [1.0, 1.0]])
+    assert semi_supervised.neighbour_distance(
+        (images * 255).to(torch.uint8) if uint8 else images
+    ) == pytest.approx(0.2)
     many = torch.rand(3000, 4, generator=generator(0))
     apart = torch.cdist(many, many).fill_diagonal_(math.inf).amin(1)
-    assert semi_supervised.neighbour_distance(many, probes=3000) == pytest.approx(float(apart.median()), rel=1e-4)
+    assert semi_supervised.neighbour_distance(many, probes=3000) == pytest.approx(
+        float(apart.median()), rel=1e-4
+    )
 
 
 def test_a_label_of_its_own_is_sure():
@@ -100,16 +116,24 @@ def test_a_label_of_its_own_is_sure():
 
 
 def test_entropy_is_that_of_the_answers():
-    assert float(semi_supervised.entropy(torch.full((3, 4), 0.25).log())) == pytest.approx(math.log(4))
-    assert float(semi_supervised.entropy(torch.log_softmax(torch.tensor([[50.0, 0.0]]), 1))) == pytest.approx(0.0, abs=1e-6)
+    assert float(semi_supervised.entropy(torch.full((3, 4), 0.25).log())) == pytest.approx(
+        math.log(4)
+    )
+    assert float(
+        semi_supervised.entropy(torch.log_softmax(torch.tensor([[50.0, 0.0]]), 1))
+    ) == pytest.approx(0.0, abs=1e-6)
 
 
 def algorithm(net, config, radius=0.3):
-    return semi_supervised.SemiSupervised(net, config, semi_supervised.SemiSupervisedState(), generator(2), None, radius)
+    return semi_supervised.SemiSupervised(
+        net, config, semi_supervised.SemiSupervisedState(), generator(2), None, radius
+    )
 
 
 def test_losses_are_their_formulas_and_their_gradient_is_that_of_the_sum():
-    """In float64, with the direction of smoothness drawn alike; an update follows the gradient of the formulas' weighted sum."""
+    """In float64, with the direction of smoothness drawn alike; an update follows the gradient of
+    the formulas' weighted sum.
+    """
     net, (images, labels) = some_net().double(), two_groups(20)
     images, own = images.double(), torch.where(torch.arange(10) < 4, labels[10:], UNLABELLED)
     config = replace(CONFIG, entropy_weight=0.7, self_weight=0.3, smooth_weight=2.0)
@@ -127,7 +151,9 @@ def test_losses_are_their_formulas_and_their_gradient_is_that_of_the_sum():
     weights = torch.tensor([1.0, 2.0, 0.7, 0.3], dtype=torch.float64)
     total = (torch.stack(expected) * weights).sum()
     gradients = torch.autograd.grad(total, list(net.parameters()))
-    algorithm(after, replace(config, learning_rate=0.01, momentum=0.0)).step(None, images[:10], labels[:10], images[10:], own)
+    algorithm(after, replace(config, learning_rate=0.01, momentum=0.0)).step(
+        None, images[:10], labels[:10], images[10:], own
+    )
     for old, new, gradient in zip(before.parameters(), after.parameters(), gradients, strict=True):
         assert torch.allclose(old - 0.01 * gradient, new, rtol=1e-7, atol=1e-10)
 
@@ -148,7 +174,11 @@ def test_two_labels_are_enough_for_two_groups():
     given, net = known(labels, 2), some_net()
     spread = spreading.spread_labels(images, given)
     start = BackpropConfig(epochs=10, batch_size=10, learning_rate=0.5, sample_pixels=False)
-    list(backprop.epochs(net, images, spread.labels, config=start, rng=generator(1), weights=spread.weights))
+    list(
+        backprop.epochs(
+            net, images, spread.labels, config=start, rng=generator(1), weights=spread.weights
+        )
+    )
     records = list(semi_supervised.epochs(net, images, given, config=CONFIG, rng=generator(1)))
     assert records[-1].metrics["labelled_percent"] > 90
     assert torch.equal(backprop.log_probs(net, images).argmax(1), labels)
@@ -157,4 +187,8 @@ def test_two_labels_are_enough_for_two_groups():
 def test_no_labels_are_refused():
     images, labels = two_groups()
     with pytest.raises(DataError, match="none of 60 cases has a label"):
-        list(semi_supervised.epochs(some_net(), images, known(labels, 0), config=CONFIG, rng=generator(1)))
+        list(
+            semi_supervised.epochs(
+                some_net(), images, known(labels, 0), config=CONFIG, rng=generator(1)
+            )
+        )

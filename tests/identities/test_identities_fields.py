@@ -1,4 +1,6 @@
-"""Looking inside, against brute force: evidence adds up to the log odds, contributions are differences of down-passes."""
+"""Looking inside, against brute force: evidence adds up to the log odds, contributions are
+differences of down-passes.
+"""
 
 import pytest
 import torch
@@ -32,7 +34,9 @@ def test_evidence_and_the_label_biases_are_the_log_odds(sizes):
     scores = classify.memory_label_scores(dbn, features)
     for label, other in ((0, 3), (2, 1), (3, 3)):
         bias = dbn.memory.visible_bias[dbn.label_columns]
-        found = interpretation.evidence(dbn, features, label, other).sum(1) + bias[label] - bias[other]
+        found = (
+            interpretation.evidence(dbn, features, label, other).sum(1) + bias[label] - bias[other]
+        )
         torch.testing.assert_close(found, scores[:, label] - scores[:, other], **TIGHT)
 
 
@@ -55,8 +59,12 @@ def test_a_units_contribution_is_what_the_way_down_says(layer):
     pictures = []
     for states_above in (on[None], off[None]):
         penultimate = dbn.memory.visible_probs(states_above)[:, :4] if layer == 3 else states_above
-        pictures.append(dbn.down(penultimate)[0] if layer > 1 else dbn.generative[0].probs(penultimate))
-    torch.testing.assert_close(interpretation.projective_field(dbn, layer, unit), (pictures[0] - pictures[1])[0], **TIGHT)
+        pictures.append(
+            dbn.down(penultimate)[0] if layer > 1 else dbn.generative[0].probs(penultimate)
+        )
+    torch.testing.assert_close(
+        interpretation.projective_field(dbn, layer, unit), (pictures[0] - pictures[1])[0], **TIGHT
+    )
 
 
 def test_a_memory_on_the_pixels_contributes_too():
@@ -64,7 +72,9 @@ def test_a_memory_on_the_pixels_contributes_too():
     base = torch.sigmoid(dbn.memory.hidden_bias).repeat(2, 1)
     base[0, 3], base[1, 3] = 1, 0
     shown = dbn.memory.visible_probs(base)[:, :6]
-    torch.testing.assert_close(interpretation.projective_field(dbn, 1, 3), shown[0] - shown[1], **TIGHT)
+    torch.testing.assert_close(
+        interpretation.projective_field(dbn, 1, 3), shown[0] - shown[1], **TIGHT
+    )
 
 
 def test_label_weights_are_what_a_pair_adds():
@@ -114,13 +124,20 @@ def test_chains_at_a_temperature_keep_the_tempered_law(temperature):
     p = tempered(rbm, temperature)
     hidden = states(rbm.hidden)[draw(p.sum(0), MANY, 1)]
     chains = run(rbm, hidden, 2, generator(2), temperature=temperature)
-    assert_frequencies(index_of(chains.visible, states(rbm.visible)) * 8 + index_of(chains.hidden, states(rbm.hidden)), p.flatten())
+    assert_frequencies(
+        index_of(chains.visible, states(rbm.visible)) * 8
+        + index_of(chains.hidden, states(rbm.hidden)),
+        p.flatten(),
+    )
 
 
 def test_temperature_one_is_the_model_itself():
     rbm = small_rbm(3, 3)
     hidden = states(rbm.hidden)
-    assert torch.equal(run(rbm, hidden, 4, generator(1)).visible, run(rbm, hidden, 4, generator(1), temperature=1.0).visible)
+    assert torch.equal(
+        run(rbm, hidden, 4, generator(1)).visible,
+        run(rbm, hidden, 4, generator(1), temperature=1.0).visible,
+    )
     for wrong in (0.0, -1.0, float("inf"), float("nan")):
         with pytest.raises(ConfigError, match="temperature"):
             run(rbm, hidden, 1, generator(1), temperature=wrong)
@@ -133,25 +150,37 @@ def test_labels_held_half_and_half_have_the_law_of_the_geometric_mean():
     pixels, hidden = states(memory.visible.parts[0]), states(memory.hidden)
 
     def log_p(label):
-        visible = torch.cat([pixels, torch.eye(3, dtype=torch.float64)[label].expand(len(pixels), -1)], 1)
-        return -torch.stack([memory.energy(visible, one.expand(len(pixels), -1)) for one in hidden], 1)
+        visible = torch.cat(
+            [pixels, torch.eye(3, dtype=torch.float64)[label].expand(len(pixels), -1)], 1
+        )
+        return -torch.stack(
+            [memory.energy(visible, one.expand(len(pixels), -1)) for one in hidden], 1
+        )
 
     p = torch.exp(0.5 * log_p(0) + 0.5 * log_p(2))
     p = p / p.sum()
     clamp = dreams.label_mixture(dbn, shares.expand(MANY, -1))
     chains = run(memory, hidden[draw(p.sum(0), MANY, 5)], 2, generator(6), clamp)
-    assert_frequencies(index_of(chains.visible[:, :3], pixels) * len(hidden) + index_of(chains.hidden, hidden), p.flatten())
+    assert_frequencies(
+        index_of(chains.visible[:, :3], pixels) * len(hidden) + index_of(chains.hidden, hidden),
+        p.flatten(),
+    )
 
 
 def test_one_label_alone_is_the_ordinary_clamp():
     dbn = net((3, 3), labels=3)
-    ours, theirs = dreams.label_mixture(dbn, torch.eye(3)[[2, 0]]), dreams.label_clamp(dbn, torch.tensor([2, 0]), 2)
+    ours, theirs = (
+        dreams.label_mixture(dbn, torch.eye(3)[[2, 0]]),
+        dreams.label_clamp(dbn, torch.tensor([2, 0]), 2),
+    )
     assert isinstance(ours, Clamp)
     assert torch.equal(ours.mask, theirs.mask)
     assert torch.equal(ours.values, theirs.values)
 
 
-@pytest.mark.parametrize("shares", [[[0.5, 0.6, 0.0]], [[-0.5, 1.5, 0.0]], [[1.0]], [1.0, 0.0, 0.0]])
+@pytest.mark.parametrize(
+    "shares", [[[0.5, 0.6, 0.0]], [[-0.5, 1.5, 0.0]], [[1.0]], [1.0, 0.0, 0.0]]
+)
 def test_shares_that_are_no_distribution_are_refused(shares):
     with pytest.raises(ConfigError, match="sum to 1"):
         dreams.label_mixture(net((3, 3), labels=3), torch.tensor(shares))

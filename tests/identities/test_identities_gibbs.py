@@ -2,7 +2,17 @@
 
 import pytest
 import torch
-from exact import TIGHT, assert_frequencies, chance, draw, index_of, joint, labelled, small_rbm, states
+from exact import (
+    TIGHT,
+    assert_frequencies,
+    chance,
+    draw,
+    index_of,
+    joint,
+    labelled,
+    small_rbm,
+    states,
+)
 
 from wakesleep.evaluation import ais
 from wakesleep.foundation.errors import ConfigError, DataError
@@ -15,7 +25,9 @@ NAN = float("nan")
 
 
 def pair_index(rbm, chains):
-    return index_of(chains.visible, states(rbm.visible)) * len(states(rbm.hidden)) + index_of(chains.hidden, states(rbm.hidden))
+    return index_of(chains.visible, states(rbm.visible)) * len(states(rbm.hidden)) + index_of(
+        chains.hidden, states(rbm.hidden)
+    )
 
 
 @pytest.mark.parametrize("visible", [3, labelled(2, 3)], ids=["bernoulli", "label"])
@@ -23,7 +35,10 @@ def test_transition_matrix_leaves_the_joint_invariant(visible):
     rbm = small_rbm(visible, 3)
     v, h = states(rbm.visible), states(rbm.hidden)
     p = joint(rbm)
-    down, up = chance(rbm.visible, rbm.visible_probs(h), v), chance(rbm.hidden, rbm.hidden_probs(v), h)
+    down, up = (
+        chance(rbm.visible, rbm.visible_probs(h), v),
+        chance(rbm.hidden, rbm.hidden_probs(v), h),
+    )
     torch.testing.assert_close((p.sum(0) @ down)[:, None] * up, p, **TIGHT)
 
 
@@ -40,8 +55,12 @@ def test_one_step_from_a_known_state_has_the_exact_law():
     rbm = small_rbm(3, 3, seed=4)
     v, h = states(rbm.visible), states(rbm.hidden)
     start = h[5:6]
-    law = chance(rbm.visible, rbm.visible_probs(start), v).t() * chance(rbm.hidden, rbm.hidden_probs(v), h)
-    assert_frequencies(pair_index(rbm, gibbs_step(rbm, start.expand(MANY, -1), generator(3))), law.flatten())
+    law = chance(rbm.visible, rbm.visible_probs(start), v).t() * chance(
+        rbm.hidden, rbm.hidden_probs(v), h
+    )
+    assert_frequencies(
+        pair_index(rbm, gibbs_step(rbm, start.expand(MANY, -1), generator(3))), law.flatten()
+    )
 
 
 def clamped_law(rbm, columns, value):
@@ -60,7 +79,9 @@ def test_clamped_chains_keep_the_conditional(per_row):
     mask[2:] = True
     values = torch.zeros(MANY, 5, dtype=torch.float64)
     values[:, 2:] = value
-    chains = run(rbm, hidden, 2, generator(6), Clamp(mask.expand(MANY, -1) if per_row else mask, values))
+    chains = run(
+        rbm, hidden, 2, generator(6), Clamp(mask.expand(MANY, -1) if per_row else mask, values)
+    )
     assert bool((chains.visible[:, 2:] == value).all())
     assert_frequencies(pair_index(rbm, chains), p.flatten())
 
@@ -85,7 +106,9 @@ def test_chains_find_the_model_from_random_states():
 def test_random_hidden_is_a_fair_coin():
     rbm = small_rbm(3, 4)
     hidden = random_hidden(rbm, 100_000, generator(9))
-    assert_frequencies(index_of(hidden, states(rbm.hidden)), torch.full((16,), 1 / 16, dtype=torch.float64))
+    assert_frequencies(
+        index_of(hidden, states(rbm.hidden)), torch.full((16,), 1 / 16, dtype=torch.float64)
+    )
 
 
 def test_the_generator_decides():
@@ -111,7 +134,9 @@ def test_a_temperature_is_a_number_above_0(temperature):
 
 
 NAN_STATES = torch.tensor([[0.0, NAN, 1.0]] * 2, dtype=torch.float64)
-NAN_CLAMP = gibbs.Clamp(torch.tensor([True, False, False, False]), torch.full((2, 4), NAN, dtype=torch.float64))
+NAN_CLAMP = gibbs.Clamp(
+    torch.tensor([True, False, False, False]), torch.full((2, 4), NAN, dtype=torch.float64)
+)
 BETAS = torch.linspace(0, 1, 3)
 
 
@@ -121,8 +146,12 @@ BETAS = torch.linspace(0, 1, 3)
         lambda rbm: gibbs.run(rbm, NAN_STATES, 1, generator(0)),
         lambda rbm: gibbs.run(rbm, torch.zeros_like(NAN_STATES), 1, generator(0), NAN_CLAMP),
         lambda rbm: tempering.Tempered()(rbm, NAN_STATES, 1, generator(0)),
-        lambda rbm: tempering.Tempered(base=rbm.visible_bias * NAN)(rbm, torch.zeros_like(NAN_STATES), 1, generator(0)),
-        lambda rbm: tempering.Tempered(base=rbm.visible_bias[:2])(rbm, torch.zeros_like(NAN_STATES), 1, generator(0)),
+        lambda rbm: tempering.Tempered(base=rbm.visible_bias * NAN)(
+            rbm, torch.zeros_like(NAN_STATES), 1, generator(0)
+        ),
+        lambda rbm: tempering.Tempered(base=rbm.visible_bias[:2])(
+            rbm, torch.zeros_like(NAN_STATES), 1, generator(0)
+        ),
         lambda rbm: ais.init_forward(rbm, rbm.visible_bias * NAN, BETAS, 3, generator(0)),
         lambda rbm: ais.init_reverse(BETAS, NAN_CLAMP.values),
     ],

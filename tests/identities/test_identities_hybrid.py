@@ -18,13 +18,18 @@ SIZES = [(5, 4), (5, 4, 4), (5, 4, 3, 4)]
 
 
 def log_p(dbn, images):
-    """log p(label | image) by label free energies, written out with enumeration of nothing: softplus of each label's input."""
+    """log p(label | image) by label free energies, written out with enumeration of nothing:
+    softplus of each label's input.
+    """
     layer = images
     for step in dbn.recognition:
         layer = torch.sigmoid(layer @ step.weight + step.bias)
     penultimate = dbn.sizes[-2]
     total = dbn.memory.hidden_bias + layer @ dbn.memory.weight[:penultimate]
-    scores = torch.nn.functional.softplus(total[:, None, :] + dbn.memory.weight[penultimate:]).sum(2) + dbn.memory.visible_bias[penultimate:]
+    scores = (
+        torch.nn.functional.softplus(total[:, None, :] + dbn.memory.weight[penultimate:]).sum(2)
+        + dbn.memory.visible_bias[penultimate:]
+    )
     return torch.log_softmax(scores, 1)
 
 
@@ -34,14 +39,23 @@ def test_the_gradient_is_autograd_of_log_p_of_the_label(sizes, unlabelled):
     dbn, images, labels = small_net(sizes, 3), some_images(pixels=5), some_labels(labels=3)
     labels[:unlabelled] = UNLABELLED
     told, log_probs = hybrid.discriminative(dbn, images, labels)
-    torch.testing.assert_close(log_probs, classify.log_probs(deepcopy(dbn).float(), images.float()).double(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        log_probs,
+        classify.log_probs(deepcopy(dbn).float(), images.float()).double(),
+        rtol=1e-4,
+        atol=1e-5,
+    )
     moving = deepcopy(dbn).requires_grad_(True)
     exact = log_p(moving, images)
     torch.testing.assert_close(log_probs, exact.detach(), **TIGHT)
     known = labels != UNLABELLED
     (exact[known].gather(1, labels[known].unsqueeze(1)).mean()).backward()
     found = form(told)
-    expected = {name: parameter.grad for name, parameter in moving.named_parameters() if parameter.grad is not None}
+    expected = {
+        name: parameter.grad
+        for name, parameter in moving.named_parameters()
+        if parameter.grad is not None
+    }
     assert set(found) == set(expected)
     for name, exact_gradient in expected.items():
         torch.testing.assert_close(found[name], exact_gradient, **TIGHT)
@@ -54,19 +68,26 @@ def hand_step(dbn, state, weighted, config):
         if gradients:
             decay = config.weight_decay if name == "memory.weight" else 0.0
             velocity = state.velocity[name]
-            velocity.copy_(config.momentum * velocity + config.learning_rate * (sum(gradients) - decay * parameter))
+            velocity.copy_(
+                config.momentum * velocity
+                + config.learning_rate * (sum(gradients) - decay * parameter)
+            )
             parameter.add_(velocity)
 
 
 @pytest.mark.parametrize("alternate", [False, True])
 def test_one_update_is_the_weighted_sum_or_the_two_in_turn(alternate):
-    updown = UpDownConfig(epochs=1, batch_size=64, learning_rate=0.3, gibbs_steps=(3,), persistent=0.0, average=0)
+    updown = UpDownConfig(
+        epochs=1, batch_size=64, learning_rate=0.3, gibbs_steps=(3,), persistent=0.0, average=0
+    )
     config = HybridConfig(updown, 2.5, alternate, sample_pixels=False)
     dbn, images, labels = small_net((5, 4, 3, 4), 2), some_images(pixels=5), some_labels()
     hand, rng = deepcopy(dbn), generator(4)
     state = up_down.init_state(hand, updown, rng)
     index = up_down.arrays.order(labels + 1, 64, rng)
-    generative = up_down.gradients(up_down.phases(hand, images[index], labels[index], steps=3, config=updown, rng=rng))
+    generative = up_down.gradients(
+        up_down.phases(hand, images[index], labels[index], steps=3, config=updown, rng=rng)
+    )
     if alternate:
         hand_step(hand, state, [(generative, 1.0)], updown)
     told, _ = hybrid.discriminative(hand, images[index], labels[index])
@@ -84,7 +105,15 @@ def test_without_weight_the_hybrid_is_contrastive_wake_sleep():
     plain, both = small_net((5, 4, 3, 4), 2), small_net((5, 4, 3, 4), 2)
     images, labels = some_images(pixels=5), some_labels()
     list(up_down.epochs(plain, images, labels, config=updown, rng=generator(1)))
-    list(hybrid.epochs(both, images, labels, config=HybridConfig(updown, 0.0, sample_pixels=False), rng=generator(1)))
+    list(
+        hybrid.epochs(
+            both,
+            images,
+            labels,
+            config=HybridConfig(updown, 0.0, sample_pixels=False),
+            rng=generator(1),
+        )
+    )
     for ours, theirs in zip(both.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, **TIGHT)
 
@@ -94,7 +123,11 @@ def test_it_learns_to_recognise_and_counts_labelled_cases_only():
     images = (some_images(200, 6, dtype=torch.float32) > 0.5).float()
     labels = images[:, 0].long()  # the first pixel tells
     labels[::2] = UNLABELLED
-    config = HybridConfig(UpDownConfig(epochs=30, batch_size=20, learning_rate=0.03, final_learning_rate=0.01, persistent=0.0))
+    config = HybridConfig(
+        UpDownConfig(
+            epochs=30, batch_size=20, learning_rate=0.03, final_learning_rate=0.01, persistent=0.0
+        )
+    )
     records = list(hybrid.epochs(dbn, images, labels, config=config, rng=generator(2)))
     assert records[-1].metrics["cross_entropy"] < 0.3 * records[0].metrics["cross_entropy"]
     assert records[-1].metrics["train_error_percent"] < 5
@@ -111,7 +144,9 @@ def test_resuming_is_never_having_stopped():
     next(loop)
     state = deepcopy(next(loop).state)
     list(hybrid.epochs(parted, images, labels, config=config, rng=rng, state=state))
-    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), parted.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.parameters(), parted.parameters(), strict=True)
+    )
 
 
 def test_what_cannot_work_is_refused():
@@ -119,9 +154,25 @@ def test_what_cannot_work_is_refused():
     with pytest.raises(ConfigError, match="weight = -1"):
         HybridConfig(weight=-1)
     with pytest.raises(DataError, match="none of these cases has one"):
-        next(hybrid.epochs(dbn, images, torch.full((64,), UNLABELLED), config=HybridConfig(), rng=rng))
+        next(
+            hybrid.epochs(
+                dbn, images, torch.full((64,), UNLABELLED), config=HybridConfig(), rng=rng
+            )
+        )
     with pytest.raises(DataError, match="holds none"):
-        next(hybrid.epochs(small_net((5, 4, 3, 4), 0), images, some_labels(), config=HybridConfig(), rng=rng))
+        next(
+            hybrid.epochs(
+                small_net((5, 4, 3, 4), 0), images, some_labels(), config=HybridConfig(), rng=rng
+            )
+        )
     wild = HybridConfig(UpDownConfig(epochs=3, batch_size=8, learning_rate=1e30), weight=1e5)
     with pytest.raises(DivergedError, match="Try a third"):
-        list(hybrid.epochs(small_net((5, 4, 3, 4), 2, dtype=torch.float32), images.float(), some_labels(), config=wild, rng=rng))
+        list(
+            hybrid.epochs(
+                small_net((5, 4, 3, 4), 2, dtype=torch.float32),
+                images.float(),
+                some_labels(),
+                config=wild,
+                rng=rng,
+            )
+        )

@@ -1,4 +1,6 @@
-"""Every loop, and everything that looks at cases, takes and refuses the same cases and labels, before the first epoch."""
+"""Every loop, and everything that looks at cases, takes and refuses the same cases and labels,
+before the first epoch.
+"""
 
 import numpy as np
 import pytest
@@ -9,7 +11,13 @@ from wakesleep.evaluation import ais, bound, exact, interpretation, likelihood, 
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop, cd, greedy, hybrid, robust, strategies, up_down, wake_sleep
-from wakesleep.learning.configs import BackpropConfig, CDConfig, GreedyConfig, HybridConfig, UpDownConfig
+from wakesleep.learning.configs import (
+    BackpropConfig,
+    CDConfig,
+    GreedyConfig,
+    HybridConfig,
+    UpDownConfig,
+)
 from wakesleep.learning.robust import RobustConfig
 from wakesleep.learning.state import State
 from wakesleep.learning.strategies import AutoencoderConfig, EvolutionConfig
@@ -36,26 +44,53 @@ def rng():
 
 
 LABELLED = {
-    "greedy": lambda cases, labels: greedy.epochs(dbn(), cases, labels, config=GreedyConfig(ONE, ONE), rng=rng()),
-    "greedy chunk": lambda cases, labels: iter([greedy.chunk(dbn(), cases, labels, config=GreedyConfig(ONE, ONE), rng=rng())]),
+    "greedy": lambda cases, labels: greedy.epochs(
+        dbn(), cases, labels, config=GreedyConfig(ONE, ONE), rng=rng()
+    ),
+    "greedy chunk": lambda cases, labels: iter(
+        [greedy.chunk(dbn(), cases, labels, config=GreedyConfig(ONE, ONE), rng=rng())]
+    ),
     "up-down": lambda cases, labels: up_down.epochs(dbn(), cases, labels, config=UPDOWN, rng=rng()),
-    "hybrid": lambda cases, labels: hybrid.epochs(dbn(), cases, labels, config=HybridConfig(UPDOWN), rng=rng()),
+    "hybrid": lambda cases, labels: hybrid.epochs(
+        dbn(), cases, labels, config=HybridConfig(UPDOWN), rng=rng()
+    ),
 }
 FULLY_LABELLED = {
-    "backprop": lambda cases, labels: backprop.epochs(net(), cases, labels, config=BackpropConfig(epochs=1), rng=rng()),
-    "conjugate gradient": lambda cases, labels: backprop.epochs(
-        net(), cases, labels, config=BackpropConfig(epochs=1, method="cg", sample_pixels=False), rng=rng()
+    "backprop": lambda cases, labels: backprop.epochs(
+        net(), cases, labels, config=BackpropConfig(epochs=1), rng=rng()
     ),
-    "robust": lambda cases, labels: robust.epochs(net(), cases, labels, config=RobustConfig(epochs=1), rng=rng()),
-    "evolution": lambda cases, labels: strategies.evolve(net(), cases, labels, config=EvolutionConfig(epochs=1), rng=rng()),
-    "cd": lambda cases, labels: cd.epochs(ws.RBM(6, 4, rng=rng()), cases, classes=labels, config=ONE, rng=rng()),
+    "conjugate gradient": lambda cases, labels: backprop.epochs(
+        net(),
+        cases,
+        labels,
+        config=BackpropConfig(epochs=1, method="cg", sample_pixels=False),
+        rng=rng(),
+    ),
+    "robust": lambda cases, labels: robust.epochs(
+        net(), cases, labels, config=RobustConfig(epochs=1), rng=rng()
+    ),
+    "evolution": lambda cases, labels: strategies.evolve(
+        net(), cases, labels, config=EvolutionConfig(epochs=1), rng=rng()
+    ),
+    "cd": lambda cases, labels: cd.epochs(
+        ws.RBM(6, 4, rng=rng()), cases, classes=labels, config=ONE, rng=rng()
+    ),
 }
 LOOPS = {**LABELLED, **FULLY_LABELLED}
 WITHOUT_LABELS = {
-    "wake-sleep": lambda cases: wake_sleep.epochs(ws.Helmholtz((6, 4), rng=rng()), cases, config=WakeSleepConfig(epochs=1), rng=rng()),
-    "autoencoder": lambda cases: strategies.autoencode(net(), cases, config=AutoencoderConfig(epochs=1), rng=rng()),
+    "wake-sleep": lambda cases: wake_sleep.epochs(
+        ws.Helmholtz((6, 4), rng=rng()), cases, config=WakeSleepConfig(epochs=1), rng=rng()
+    ),
+    "autoencoder": lambda cases: strategies.autoencode(
+        net(), cases, config=AutoencoderConfig(epochs=1), rng=rng()
+    ),
     "robust, unlabelled": lambda cases: robust.epochs(
-        net(), CASES, LABELS, unlabelled=cases, config=RobustConfig(epochs=1, vat_epsilon=1.0), rng=rng()
+        net(),
+        CASES,
+        LABELS,
+        unlabelled=cases,
+        config=RobustConfig(epochs=1, vat_epsilon=1.0),
+        rng=rng(),
     ),
 }
 EYES = {
@@ -67,9 +102,13 @@ EYES = {
     "codes": lambda cases: interpretation.codes(dbn(), cases),
     "reconstruct": lambda cases: dreams.reconstruct(dbn(), cases),
     "through": lambda cases: dreams.reconstruct_per_layer(dbn(), cases)[0],
-    "imagine": lambda cases: dreams.imagine(dbn(), cases, torch.zeros(12, dtype=torch.int64), rng=rng(), steps=1),
+    "imagine": lambda cases: dreams.imagine(
+        dbn(), cases, torch.zeros(12, dtype=torch.int64), rng=rng(), steps=1
+    ),
     "base rates": lambda cases: ais.base_rates(ws.RBM(6, 4, rng=rng()), cases),
-    "model samples": lambda cases: likelihood.model_samples(ws.RBM(6, 4, rng=rng()), cases, 3, steps=1, rng=rng()),
+    "model samples": lambda cases: likelihood.model_samples(
+        ws.RBM(6, 4, rng=rng()), cases, 3, steps=1, rng=rng()
+    ),
     "lower bound": lambda cases: bound.lower_bound(dbn(), cases, 0.0, rng=rng()),
     "exact": lambda cases: exact.log_likelihood(ws.RBM(6, 4, rng=rng()), cases),
     "gradient": lambda cases: exact.gradient(ws.RBM(6, 4, rng=rng()), cases),
@@ -97,14 +136,25 @@ REFUSED = {
     "NaN": (_with(float("nan")), "1 of 72 values of the cases are NaN or infinite"),
     "infinite": (_with(float("inf")), "1 of 72 values of the cases are NaN or infinite"),
     "complex": (CASES.to(torch.complex64), "complex64 came; expected real numbers"),
-    "too wide": (torch.rand(12, 7), r"cases of shape \(12, 7\) came to a model of 6 visible units; expected \(N, 6\)"),
+    "too wide": (
+        torch.rand(12, 7),
+        r"cases of shape \(12, 7\) came to a model of 6 visible units; "
+        r"expected \(N, 6\)",
+    ),
     "too narrow": (torch.rand(12, 5), r"cases of shape \(12, 5\)"),
     "pictures": (CASES.view(12, 2, 3), r"cases of shape \(12, 2, 3\).*reshape"),
     "one row": (CASES[0], r"cases of shape \(6,\)"),
     "a number": (torch.tensor(0.5), r"cases of shape \(\)"),
     "none": (CASES[:0], r"cases of shape \(0, 6\)"),
-    "elsewhere": (CASES.to("meta"), r"cases on meta came to a model on cpu; move them: cases.to\('cpu'\)"),
-    "words": (np.full((12, 6), "0"), "ndarray hold <U1; expected a dense tensor or array of real numbers"),
+    "elsewhere": (
+        CASES.to("meta"),
+        r"cases on meta came to a model on cpu; move them: "
+        r"cases.to\('cpu'\)",
+    ),
+    "words": (
+        np.full((12, 6), "0"),
+        "ndarray hold <U1; expected a dense tensor or array of real numbers",
+    ),
     "ragged": ([[0.0], [0.0, 1.0]], "cannot be read as an array"),
     "NumPy, wide": (np.zeros((12, 7)), r"cases of shape \(12, 7\)"),
     "NumPy, uint8 0/1": (CASES.round().to(torch.uint8).numpy(), "uint8 but run from 0 to 1"),
@@ -129,9 +179,9 @@ TAKEN = {
     "NumPy": BINARY.numpy(),
     "NumPy float64": BINARY.double().numpy(),
     "NumPy bool": BINARY.bool().numpy(),
-    "NumPy uint8, read only, turned": np.asarray(np.frombuffer((BINARY * 255).byte().numpy().tobytes(), np.uint8).reshape(12, 6))[:, ::-1][
-        :, ::-1
-    ],
+    "NumPy uint8, read only, turned": np.asarray(
+        np.frombuffer((BINARY * 255).byte().numpy().tobytes(), np.uint8).reshape(12, 6)
+    )[:, ::-1][:, ::-1],
     "lists": BINARY.tolist(),
 }
 
@@ -184,7 +234,15 @@ def test_labels_of_every_whole_type_give_the_same_result(name):
 def test_bad_labels_are_refused_before_the_first_pass(name):
     beyond = torch.where(LABELS == 2, -5 if name == "cd" else 3, LABELS)
     below = LABELS - (1 if name in FULLY_LABELLED else 2)
-    for labels in (beyond, below, LABELS[:-1], LABELS.float(), LABELS[:, None], np.array(["a"] * 12), LABELS.to(torch.complex64)):
+    for labels in (
+        beyond,
+        below,
+        LABELS[:-1],
+        LABELS.float(),
+        LABELS[:, None],
+        np.array(["a"] * 12),
+        LABELS.to(torch.complex64),
+    ):
         with pytest.raises(DataError, match=r"labels|targets"):
             next(LOOPS[name](CASES, labels))
 
@@ -198,14 +256,29 @@ def test_some_labels_may_be_unknown_but_not_all(name):
             next(LABELLED[name](CASES, torch.full((12,), UNLABELLED)))
 
 
-@pytest.mark.parametrize("weights", [torch.ones(11), torch.ones(12, 1), -torch.ones(12), torch.zeros(12), torch.full((12,), float("nan"))])
+@pytest.mark.parametrize(
+    "weights",
+    [
+        torch.ones(11),
+        torch.ones(12, 1),
+        -torch.ones(12),
+        torch.zeros(12),
+        torch.full((12,), float("nan")),
+    ],
+)
 def test_weights_that_are_none_are_refused(weights):
     loops = [
         lambda: cd.epochs(ws.RBM(6, 4, rng=rng()), CASES, weights=weights, config=ONE, rng=rng()),
-        lambda: greedy.epochs(dbn(), CASES, LABELS, weights=weights, config=GreedyConfig(ONE, ONE), rng=rng()),
+        lambda: greedy.epochs(
+            dbn(), CASES, LABELS, weights=weights, config=GreedyConfig(ONE, ONE), rng=rng()
+        ),
         lambda: up_down.epochs(dbn(), CASES, LABELS, weights=weights, config=UPDOWN, rng=rng()),
-        lambda: hybrid.epochs(dbn(), CASES, LABELS, weights=weights, config=HybridConfig(UPDOWN), rng=rng()),
-        lambda: backprop.epochs(net(), CASES, LABELS, weights=weights, config=BackpropConfig(epochs=1), rng=rng()),
+        lambda: hybrid.epochs(
+            dbn(), CASES, LABELS, weights=weights, config=HybridConfig(UPDOWN), rng=rng()
+        ),
+        lambda: backprop.epochs(
+            net(), CASES, LABELS, weights=weights, config=BackpropConfig(epochs=1), rng=rng()
+        ),
     ]
     for loop in loops:
         with pytest.raises(DataError, match="weights of"):
@@ -221,10 +294,14 @@ def test_a_generator_elsewhere_is_told():
 
 
 def test_what_the_caller_checked_is_not_checked_again():
-    """Estimators let values beyond [0, 1] pass where they were asked to, and layers above the first hold probabilities."""
+    """Estimators let values beyond [0, 1] pass where they were asked to, and layers above the first
+    hold probabilities.
+    """
     beyond = CASES * 3
     assert list(cd.epochs(ws.RBM(6, 4, rng=rng()), beyond, config=ONE, rng=rng(), checked=True))
-    assert list(greedy.epochs(dbn(), beyond, LABELS, config=GreedyConfig(ONE, ONE), rng=rng(), checked=True))
+    assert list(
+        greedy.epochs(dbn(), beyond, LABELS, config=GreedyConfig(ONE, ONE), rng=rng(), checked=True)
+    )
     assert list(up_down.epochs(dbn(), beyond, LABELS, config=UPDOWN, rng=rng(), checked=True))
 
 
@@ -275,7 +352,11 @@ METHODS = {
 UNFIT = {
     "NumPy": (CASES.numpy(), "states of type ndarray came"),
     "a list": (CASES.tolist(), "states of type list came"),
-    "too wide": (torch.rand(12, 7), r"states of shape \(12, 7\) came to 6 units; expected \(N, 6\)"),
+    "too wide": (
+        torch.rand(12, 7),
+        r"states of shape \(12, 7\) came to 6 units; "
+        r"expected \(N, 6\)",
+    ),
     "one row": (CASES[0], r"states of shape \(6,\)"),
     "float64": (CASES.double(), "states of torch.float64 came to a model of torch.float32"),
     "whole numbers": (CASES.long(), "states of torch.int64 came"),
@@ -295,13 +376,21 @@ def test_states_that_do_not_fit_a_model_are_refused_in_our_words(name, bad):
 def test_large_states_that_do_not_fit_are_refused_too():
     rbm = ws.RBM(784, 500, rng=rng())
     for width in (783, 785, 500):
-        with pytest.raises(DataError, match=rf"states of shape \(2000, {width}\) came to 784 units"):
+        with pytest.raises(
+            DataError,
+            match=rf"states of shape \(2000, {width}\) "
+            r"came to 784 units",
+        ):
             rbm.hidden_probs(torch.rand(2000, width))
 
 
 @pytest.mark.parametrize(
-    "labels", [torch.tensor([0, 2, 1], dtype=torch.uint8), np.array([0, 2, 1], np.uint8), [0, 2, 1]], ids=["uint8", "NumPy", "list"]
+    "labels",
+    [torch.tensor([0, 2, 1], dtype=torch.uint8), np.array([0, 2, 1], np.uint8), [0, 2, 1]],
+    ids=["uint8", "NumPy", "list"],
 )
 def test_dreams_take_labels_of_any_whole_type(labels):
     expected = dreams.dream(dbn(), rng=rng(), labels=torch.tensor([0, 2, 1]), steps=3)
-    assert torch.equal(dreams.dream(dbn(), rng=rng(), labels=labels, steps=3).pixels, expected.pixels)
+    assert torch.equal(
+        dreams.dream(dbn(), rng=rng(), labels=labels, steps=3).pixels, expected.pixels
+    )

@@ -29,7 +29,13 @@ def grating(phase: int) -> np.ndarray:
 
 
 def test_spots_strokes_and_gratings_are_told_apart() -> None:
-    fields = np.stack([*(spot(5 + k, 6 + k) for k in range(3)), *(stroke(5 + 2 * k) for k in range(3)), *(grating(k) for k in range(3))])
+    fields = np.stack(
+        [
+            *(spot(5 + k, 6 + k) for k in range(3)),
+            *(stroke(5 + 2 * k) for k in range(3)),
+            *(grating(k) for k in range(3)),
+        ]
+    )
     mixed = np.random.default_rng(0).permutation(9)
     kinds = interpretation.sort_fields(fields[mixed], (SIDE, SIDE))
     assert {name: sorted(mixed[index]) for name, index in kinds.items()} == {
@@ -41,7 +47,9 @@ def test_spots_strokes_and_gratings_are_told_apart() -> None:
 
 def test_frequency_and_elongation_are_what_they_say() -> None:
     wave = np.sin(2 * np.pi * COLUMNS / 4).ravel()
-    frequency, elongation, size = interpretation.field_measures(np.stack([wave, spot(8, 8), stroke(8)]), (SIDE, SIDE))
+    frequency, elongation, size = interpretation.field_measures(
+        np.stack([wave, spot(8, 8), stroke(8)]), (SIDE, SIDE)
+    )
     assert frequency[0] == pytest.approx(0.25, abs=1e-9)
     assert elongation[1] == pytest.approx(1.0, abs=0.05)
     assert elongation[2] > 2
@@ -62,9 +70,15 @@ def test_codes_are_log_odds_without_a_label() -> None:
     dbn = DBN((5, 4, 3), labels=3, rng=generator(0))
     images = torch.rand(6, 5, generator=generator(1))
     penultimate = torch.cat([dbn.up(images)[-1], torch.zeros(6, 3)], 1)
-    torch.testing.assert_close(torch.sigmoid(interpretation.codes(dbn, images)), dbn.memory.hidden_probs(penultimate))
+    torch.testing.assert_close(
+        torch.sigmoid(interpretation.codes(dbn, images)), dbn.memory.hidden_probs(penultimate)
+    )
 
 
 def test_the_most_confused_come_first() -> None:
     log_probs = torch.log(torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.01, 0.99], [0.5, 0.5]]))
-    assert interpretation.most_confused(log_probs, torch.tensor([0, 0, 0, 1]), 3).tolist() == [2, 1, 3]
+    assert interpretation.most_confused(log_probs, torch.tensor([0, 0, 0, 1]), 3).tolist() == [
+        2,
+        1,
+        3,
+    ]

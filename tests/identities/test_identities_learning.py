@@ -1,4 +1,6 @@
-"""Learning works: likelihood goes up, sparsity bites, biases start at the base rates, divergence is told."""
+"""Learning works: likelihood goes up, sparsity bites, biases start at the base rates, divergence is
+told.
+"""
 
 import pytest
 import torch
@@ -35,7 +37,14 @@ def test_pcd_learns_the_distribution_of_bars_and_stripes():
     base = float(mean_log_likelihood(rbm, cases))
     rbm.weight.copy_(weight)
     config = CDConfig(
-        epochs=400, batch_size=70, learning_rate=0.1, final_learning_rate=0.01, persistent=True, gibbs_steps=2, weight_decay=1e-4, momentum=0.5
+        epochs=400,
+        batch_size=70,
+        learning_rate=0.1,
+        final_learning_rate=0.01,
+        persistent=True,
+        gibbs_steps=2,
+        weight_decay=1e-4,
+        momentum=0.5,
     )
     for record in cd.epochs(rbm, cases.repeat(20, 1), config=config, rng=generator(1)):
         assert "reconstruction_error" not in record.metrics
@@ -49,7 +58,10 @@ def test_cd_with_labels_learns_what_goes_with_which():
     cases = torch.cat([pictures, torch.eye(3)], 1).repeat(20, 1)
     rbm = RBM(Groups(features=Bernoulli(4), label=Categorical(3)), 8, rng=generator(0))
     before = float(mean_log_likelihood(rbm, cases))
-    errors = [r.metrics["reconstruction_error"] for r in cd.epochs(rbm, cases, config=CDConfig(epochs=150, batch_size=20), rng=generator(1))]
+    errors = [
+        r.metrics["reconstruction_error"]
+        for r in cd.epochs(rbm, cases, config=CDConfig(epochs=150, batch_size=20), rng=generator(1))
+    ]
     assert before < -3.5
     assert float(mean_log_likelihood(rbm, cases)) > -1.5
     assert errors[-1] < 0.3 * errors[0]
@@ -58,7 +70,14 @@ def test_cd_with_labels_learns_what_goes_with_which():
 def mean_activity(cost):
     cases = torch.rand(200, 8, generator=generator(0)).round()
     rbm = RBM(8, 6, rng=generator(1))
-    config = CDConfig(epochs=100, batch_size=50, sparsity_cost=cost, sparsity_target=0.15, initial_momentum=0.0, momentum=0.0)
+    config = CDConfig(
+        epochs=100,
+        batch_size=50,
+        sparsity_cost=cost,
+        sparsity_target=0.15,
+        initial_momentum=0.0,
+        momentum=0.0,
+    )
     list(cd.epochs(rbm, cases, config=config, rng=generator(2)))
     return rbm.hidden_probs(cases).mean(0)
 
@@ -81,9 +100,24 @@ def test_base_rates_are_smoothed_log_odds(kind):
 
 @pytest.mark.parametrize("by", ["set", "chunk"])
 def test_weights_count_in_the_base_rates(by):
-    """Weights 3, 1, 2, 2 begin where the cases repeated so often begin, but for as many added cases; no rate, so biases stay there."""
-    cases, weights = (torch.rand(4, 6, generator=generator(0)) * 255).to(torch.uint8), torch.tensor([3.0, 1.0, 2.0, 2.0], dtype=torch.float64)
-    config = GreedyConfig(*2 * [CDConfig(epochs=0 if by == "set" else 1, batch_size=4, learning_rate=1e-9, final_learning_rate=1e-9)])
+    """Weights 3, 1, 2, 2 begin where the cases repeated so often begin, but for as many added
+    cases; no rate, so biases stay there.
+    """
+    cases, weights = (
+        (torch.rand(4, 6, generator=generator(0)) * 255).to(torch.uint8),
+        torch.tensor([3.0, 1.0, 2.0, 2.0], dtype=torch.float64),
+    )
+    config = GreedyConfig(
+        *2
+        * [
+            CDConfig(
+                epochs=0 if by == "set" else 1,
+                batch_size=4,
+                learning_rate=1e-9,
+                final_learning_rate=1e-9,
+            )
+        ]
+    )
     dbn, rng = DBN((6, 5, 4), rng=generator(1)), generator(2)
     if by == "set":
         list(greedy.epochs(dbn, cases, config=config, rng=rng, weights=weights))
@@ -91,7 +125,9 @@ def test_weights_count_in_the_base_rates(by):
         greedy.chunk(dbn, cases, config=config, rng=rng, weights=weights)
     mean = (cases.double() / 255 * weights[:, None]).sum(0) / weights.sum()
     p = (4 * mean + 1) / (4 + 2)
-    torch.testing.assert_close(dbn.rbm(0).visible_bias, (p.log() - (1 - p).log()).float(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        dbn.rbm(0).visible_bias, (p.log() - (1 - p).log()).float(), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_greedy_layers_learn_from_the_probabilities_below():
@@ -113,7 +149,10 @@ def test_greedy_touches_one_layer_at_a_time_and_starts_each_at_its_base_rates():
     images = torch.rand(40, 6, generator=generator(0)).round()
     dbn = DBN((6, 5, 4, 7), labels=3, rng=generator(1))
     groups = [list(dbn.rbm(layer).parameters()) for layer in range(3)]
-    config = GreedyConfig(CDConfig(epochs=2, batch_size=20), CDConfig(epochs=1, batch_size=20, learning_rate=1e-12, final_learning_rate=1e-12))
+    config = GreedyConfig(
+        CDConfig(epochs=2, batch_size=20),
+        CDConfig(epochs=1, batch_size=20, learning_rate=1e-12, final_learning_rate=1e-12),
+    )
     before = [[p.clone() for p in group] for group in groups]
     stages = []
     for record in greedy.epochs(dbn, images, torch.arange(40) % 3, config=config, rng=generator(2)):
@@ -121,31 +160,47 @@ def test_greedy_touches_one_layer_at_a_time_and_starts_each_at_its_base_rates():
         now = record.state.layer
         for layer, group in enumerate(groups):
             same = [torch.equal(p, q) for p, q in zip(group, before[layer], strict=True)]
-            assert not same[1] if layer == now else all(same)  # its visible biases move, in the memory to the base rates alone
+            # its visible biases move, in the memory to the base rates alone
+            assert not same[1] if layer == now else all(same)
             assert not same[0] or layer != now or record.stage == "memory"
         before = [[p.clone() for p in group] for group in groups]
     assert stages == [("layer 1", 1), ("layer 1", 2), ("layer 2", 1), ("layer 2", 2), ("memory", 1)]
     mean = greedy.memory_cases(dbn, images, torch.arange(40) % 3).double().sum(0).add(1) / 42
     features, shares = mean[:4], mean[4:] / mean[4:].sum()
-    torch.testing.assert_close(dbn.memory.visible_bias[:4].double(), torch.log(features / (1 - features)), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(dbn.memory.visible_bias[4:].double(), torch.log(shares), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        dbn.memory.visible_bias[:4].double(),
+        torch.log(features / (1 - features)),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    torch.testing.assert_close(
+        dbn.memory.visible_bias[4:].double(), torch.log(shares), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_label_columns_start_at_the_logarithms_of_their_shares():
-    """Of a machine whose weights are 0, the labels are then as frequent as in the cases: 17, 2 and 1 of 20, one more of each."""
+    """Of a machine whose weights are 0, the labels are then as frequent as in the cases: 17, 2 and
+    1 of 20, one more of each.
+    """
     labels = torch.tensor([0] * 17 + [1] * 2 + [2])
     cases = torch.cat([torch.rand(20, 4, generator=generator(0)).round(), torch.eye(3)[labels]], 1)
-    rbm = RBM(Groups(features=Bernoulli(4), label=Categorical(3)), 5, rng=generator(1), weight_std=0.0)
+    rbm = RBM(
+        Groups(features=Bernoulli(4), label=Categorical(3)), 5, rng=generator(1), weight_std=0.0
+    )
     cd.init_visible_bias(rbm, cases)
     every = states(rbm.visible).float()
     p = torch.softmax(-rbm.free_energy(every), 0)
-    torch.testing.assert_close(p @ every, torch.cat([(cases[:, :4].sum(0) + 1) / 22, torch.tensor([18.0, 3.0, 2.0]) / 23]))
+    torch.testing.assert_close(
+        p @ every, torch.cat([(cases[:, :4].sum(0) + 1) / 22, torch.tensor([18.0, 3.0, 2.0]) / 23])
+    )
 
 
 def test_values_beyond_the_range_leave_base_rates_finite():
     rbm = RBM(3, 2, rng=generator(0))
     cd.init_visible_bias(rbm, torch.tensor([[3.0, -2.0, 0.5], [2.0, -1.0, 0.5]]))
-    torch.testing.assert_close(rbm.visible_bias.detach(), torch.logit(torch.tensor([3 / 4, 1 / 4, 1 / 2])))
+    torch.testing.assert_close(
+        rbm.visible_bias.detach(), torch.logit(torch.tensor([3 / 4, 1 / 4, 1 / 2]))
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,7 +213,13 @@ def test_divergence_of_cd_is_told_with_advice(labels, persistent):
     if labels:
         cases = torch.cat([cases, torch.eye(labels)[torch.arange(40) % labels]], 1)
     rate = 1e30
-    config = CDConfig(epochs=20, batch_size=10, learning_rate=rate, final_learning_rate=rate, persistent=persistent)
+    config = CDConfig(
+        epochs=20,
+        batch_size=10,
+        learning_rate=rate,
+        final_learning_rate=rate,
+        persistent=persistent,
+    )
     with pytest.raises(DivergedError, match=r"learning rate .* Try a third"):
         list(cd.epochs(RBM(visible, 3, rng=generator(1)), cases, config=config, rng=generator(2)))
 
@@ -166,7 +227,9 @@ def test_divergence_of_cd_is_told_with_advice(labels, persistent):
 def test_divergence_of_backprop_is_told_with_advice():
     images = torch.rand(40, 4, generator=generator(0))
     rate = 1e39
-    config = BackpropConfig(epochs=20, batch_size=10, learning_rate=rate, final_learning_rate=rate, sample_pixels=False)
+    config = BackpropConfig(
+        epochs=20, batch_size=10, learning_rate=rate, final_learning_rate=rate, sample_pixels=False
+    )
     net = backprop.random_classifier((4, 3, 2), rng=generator(1))
     with pytest.raises(DivergedError, match=r"learning rate .* Try a third"):
         list(backprop.epochs(net, images, torch.arange(40) % 2, config=config, rng=generator(2)))
@@ -178,7 +241,16 @@ def test_pixels_that_are_no_probabilities_are_not_sampled(value):
     images[7, 2] = value
     net = backprop.random_classifier((4, 3, 2), rng=generator(1))
     with pytest.raises(DataError, match="sample_pixels"):
-        next(backprop.epochs(net, images, torch.arange(40) % 2, config=BackpropConfig(), rng=generator(2), checked=True))
+        next(
+            backprop.epochs(
+                net,
+                images,
+                torch.arange(40) % 2,
+                config=BackpropConfig(),
+                rng=generator(2),
+                checked=True,
+            )
+        )
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
@@ -194,7 +266,11 @@ NAN = float("nan")
 BAD_CD = [
     *[("epochs", value) for value in (-1,)],
     *[("batch_size", value) for value in (0, -5)],
-    *[(name, value) for name in ("learning_rate", "final_learning_rate") for value in (0, -0.1, NAN)],
+    *[
+        (name, value)
+        for name in ("learning_rate", "final_learning_rate")
+        for value in (0, -0.1, NAN)
+    ],
     *[(name, value) for name in ("momentum", "initial_momentum") for value in (-0.1, 1, 1.5, NAN)],
     *[(name, value) for name in ("weight_decay", "sparsity_cost") for value in (-1e-4, NAN)],
     *[("gibbs_steps", value) for value in (0, -1)],
@@ -215,7 +291,9 @@ BAD_BACKPROP = [
 
 
 @pytest.mark.parametrize(
-    ("config", "name", "value"), [(CDConfig, *bad) for bad in BAD_CD] + [(BackpropConfig, *bad) for bad in BAD_BACKPROP], ids=str
+    ("config", "name", "value"),
+    [(CDConfig, *bad) for bad in BAD_CD] + [(BackpropConfig, *bad) for bad in BAD_BACKPROP],
+    ids=str,
 )
 def test_each_bad_setting_is_refused_by_name_and_value(config, name, value):
     with pytest.raises(ConfigError) as caught:
@@ -233,7 +311,8 @@ def test_sixteen_random_bits_favour_no_probability():
     mean = torch.full((4096,), 0.3 / 65536)
     rng = generator(0)
     below = [
-        float((random_bits.random_offset(rng) + 65536 * mean[0]).ceil()) + 32768 for _ in range(3000)
+        float((random_bits.random_offset(rng) + 65536 * mean[0]).ceil()) + 32768
+        for _ in range(3000)
     ]  # how many of the 65536 numbers lie below
     assert set(below) == {0.0, 1.0}
     assert abs(sum(below) / 3000 - 0.3) < 0.03

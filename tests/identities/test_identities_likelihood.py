@@ -56,7 +56,9 @@ def test_inputs_too_large_for_products_take_the_slow_way_to_the_same_sum() -> No
 
 
 @pytest.mark.parametrize("safe", [0.0, 60.0])
-def test_the_fast_and_the_slow_way_agree_on_many_units(safe: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fast_and_the_slow_way_agree_on_many_units(
+    safe: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rbm = small_rbm(Groups(features=Bernoulli(211), label=Categorical(10)), 9, scale=0.5)
     fast = exact.log_partition(rbm)
     monkeypatch.setattr(exact, "SAFE", safe)  # 0: no products at all; 60: many logarithms
@@ -67,20 +69,29 @@ def test_the_fast_and_the_slow_way_agree_on_many_units(safe: float, monkeypatch:
 def test_likelihood_and_gradient_are_those_of_all_states(visible, hidden) -> None:
     rbm = small_rbm(visible, hidden)
     cases = states(rbm.visible)[::2]
-    assert exact.log_likelihood(rbm, states(rbm.visible)).exp().sum() == pytest.approx(1.0, rel=1e-12)
+    assert exact.log_likelihood(rbm, states(rbm.visible)).exp().sum() == pytest.approx(
+        1.0, rel=1e-12
+    )
     followed = differentiable(rbm)
     mean_log_likelihood(followed, cases.double()).backward()
     found = exact.gradient(rbm, cases)
     for name in ("weight", "visible_bias", "hidden_bias"):
-        torch.testing.assert_close(getattr(found, name), getattr(followed, name).grad, rtol=1e-5, atol=1e-7)  # cases pass in float32
-    for mine, listed in zip(exact.model_statistics(rbm), expected_statistics(rbm, joint(rbm).sum(1)), strict=True):
+        # cases pass in float32
+        torch.testing.assert_close(
+            getattr(found, name), getattr(followed, name).grad, rtol=1e-5, atol=1e-7
+        )
+    for mine, listed in zip(
+        exact.model_statistics(rbm), expected_statistics(rbm, joint(rbm).sum(1)), strict=True
+    ):
         torch.testing.assert_close(mine, listed, **TIGHT)
 
 
 @pytest.mark.parametrize(("visible", "hidden"), [(4, 6), (labelled(2, 3), 3)])
 def test_exact_samples_have_the_exact_frequencies(visible, hidden) -> None:
     rbm = small_rbm(visible, hidden)
-    assert_frequencies(index_of(exact.sample(rbm, 20_000, generator(3)), states(rbm.visible)), joint(rbm).sum(1))
+    assert_frequencies(
+        index_of(exact.sample(rbm, 20_000, generator(3)), states(rbm.visible)), joint(rbm).sum(1)
+    )
 
 
 def test_a_machine_too_large_to_list_is_refused_and_ais_named() -> None:
@@ -91,11 +102,17 @@ def test_a_machine_too_large_to_list_is_refused_and_ais_named() -> None:
 @pytest.mark.parametrize(("visible", "hidden"), [(6, 5), (labelled(), 5), (5, Categorical(4))])
 @pytest.mark.parametrize("count", [3, 40])
 @pytest.mark.parametrize("reverse", [False, True])
-def test_mean_ais_weight_is_exact_in_both_directions(visible, hidden, count: int, reverse: bool) -> None:
+def test_mean_ais_weight_is_exact_in_both_directions(
+    visible, hidden, count: int, reverse: bool
+) -> None:
     rbm = small_rbm(visible, hidden, scale=0.8)
     base = torch.linspace(-0.5, 0.5, rbm.visible.size, dtype=torch.float64)
     rng, betas = generator(1), torch.linspace(0, 1, count).double()
-    start = ais.init_reverse(betas, exact.sample(rbm, 20_000, rng)) if reverse else ais.init_forward(rbm, base, betas, 20_000, rng)
+    start = (
+        ais.init_reverse(betas, exact.sample(rbm, 20_000, rng))
+        if reverse
+        else ais.init_forward(rbm, base, betas, 20_000, rng)
+    )
     *_, found = ais.anneal(rbm, base, start, rng=rng)
     still = rbm.hidden.log_partition(torch.zeros(1, rbm.hidden.size, dtype=torch.float64))
     log_base = rbm.visible.log_partition(base[None]) + still
@@ -105,7 +122,11 @@ def test_mean_ais_weight_is_exact_in_both_directions(visible, hidden, count: int
     estimate = ais.estimate(rbm, base, found)
     assert estimate.low < estimate.log_z < estimate.high
     assert estimate.log_z == pytest.approx(
-        float(log_base - weights.mean().log() - log_mean if reverse else log_base + weights.mean().log() + log_mean)
+        float(
+            log_base - weights.mean().log() - log_mean
+            if reverse
+            else log_base + weights.mean().log() + log_mean
+        )
     )
     assert 1 <= estimate.effective_chains <= 20_000
 
@@ -127,7 +148,11 @@ def test_stopped_annealing_goes_on_to_the_same_weights(reverse: bool) -> None:
     rbm = small_rbm(6, 5)
     base, betas = torch.zeros(6, dtype=torch.float64), torch.linspace(0, 1, 101).double()
     rng = generator(4)
-    start = ais.init_reverse(betas, exact.sample(rbm, 10, rng)) if reverse else ais.init_forward(rbm, base, betas, 10, rng)
+    start = (
+        ais.init_reverse(betas, exact.sample(rbm, 10, rng))
+        if reverse
+        else ais.init_forward(rbm, base, betas, 10, rng)
+    )
     before = rng.get_state()
     *_, whole = ais.anneal(rbm, base, start, rng=rng, every=10)
     rng.set_state(before)
@@ -145,7 +170,8 @@ def test_search_meets_its_target_and_says_what_it_expects() -> None:
     base = torch.zeros(30, dtype=torch.float64)
     records = list(ais.search(rbm, base, rng=generator(2), target_error=0.012))
     found = ais.estimate(rbm, base, records[-1])
-    assert len({len(record.betas) for record in records}) > 1  # the first, coarse round was not enough
+    # the first, coarse round was not enough
+    assert len({len(record.betas) for record in records}) > 1
     assert found.standard_error <= 0.012
     assert found.low < exact.log_partition(rbm) < found.high
 
@@ -161,14 +187,19 @@ def test_published_betas_are_the_published_ones() -> None:
     betas = ais.published_betas()
     ais.check_betas(betas)
     assert len(betas) == 14_501
-    assert [int(((betas >= low) & (betas < high)).sum()) for low, high in ((0, 0.49999), (0.49999, 0.89999), (0.89999, 1.1))] == [
+    assert [
+        int(((betas >= low) & (betas < high)).sum())
+        for low, high in ((0, 0.49999), (0.49999, 0.89999), (0.89999, 1.1))
+    ] == [
         500,
         4000,
         10_001,
     ]
 
 
-@pytest.mark.parametrize("betas", [[0.0, 0.5, 0.4, 1.0], [0.1, 1.0], [0.0, 0.9], [0.0], [1.0, 0.0], [0.0, math.nan, 1.0]])
+@pytest.mark.parametrize(
+    "betas", [[0.0, 0.5, 0.4, 1.0], [0.1, 1.0], [0.0, 0.9], [0.0], [1.0, 0.0], [0.0, math.nan, 1.0]]
+)
 def test_betas_that_do_not_rise_from_0_to_1_are_refused(betas: list[float]) -> None:
     rbm = small_rbm(3, 2)
     with pytest.raises(ConfigError, match="begins with 0 and ends with 1"):
@@ -191,11 +222,17 @@ def test_base_rates_are_the_log_odds_of_the_cases() -> None:
     cases = torch.tensor([[1, 0, 1, 0, 0], [1, 0, 0, 1, 0], [0, 0, 0, 1, 0], [1, 0, 0, 1, 0.0]])
     p = (cases.sum(0) + 1) / 6
     base = ais.base_rates(rbm, cases)
-    torch.testing.assert_close(base[:2], torch.log(p[:2] / (1 - p[:2])).double(), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(torch.softmax(base[2:], 0), (p[2:] / p[2:].sum()).double(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        base[:2], torch.log(p[:2] / (1 - p[:2])).double(), rtol=1e-5, atol=1e-6
+    )
+    torch.testing.assert_close(
+        torch.softmax(base[2:], 0), (p[2:] / p[2:].sum()).double(), rtol=1e-5, atol=1e-6
+    )
 
 
-def test_both_directions_agree_on_an_easy_machine_and_a_gap_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_both_directions_agree_on_an_easy_machine_and_a_gap_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     rbm = small_rbm(12, 5, scale=0.5)
     cases = exact.sample(rbm, 500, generator(0))
     found = likelihood.log_partition(rbm, cases, rng=generator(1))
@@ -207,7 +244,12 @@ def test_both_directions_agree_on_an_easy_machine_and_a_gap_is_told(caplog: pyte
     apart = found._replace(reverse=found.reverse._replace(log_z=99.0, low=98.0, high=100.0))
     assert "differ by" in (apart.disagreement or "")
     frozen = small_rbm(200, 8, scale=1.0)  # two betas cannot bridge this
-    likelihood.log_partition(frozen, exact.sample(frozen, 500, generator(0)), rng=generator(1), betas=torch.tensor([0.0, 1.0]))
+    likelihood.log_partition(
+        frozen,
+        exact.sample(frozen, 500, generator(0)),
+        rng=generator(1),
+        betas=torch.tensor([0.0, 1.0]),
+    )
     assert "differ by" in caplog.text
 
 
@@ -222,7 +264,9 @@ def deep_net(labels: int = 0) -> DBN:
 
 
 def exact_log_p(dbn: DBN) -> torch.Tensor:
-    """log p(v) of every v, or log p(v, label), (states, labels or 1), by summing over all hidden states."""
+    """log p(v) of every v, or log p(v, label), (states, labels or 1), by summing over all hidden
+    states.
+    """
     v, h = states(Bernoulli(4)), states(Bernoulli(3))
     p = dbn.generative[0].probs(h)
     log_v = v @ torch.log(p).t() + (1 - v) @ torch.log1p(-p).t()
@@ -239,7 +283,12 @@ def test_the_bound_lies_below_the_exact_likelihood_by_the_divergence_of_q(labels
     q = dbn.recognition[0].probs(v.double())
     log_q = torch.log(q) @ h.t() + torch.log1p(-q) @ (1 - h).t()
     p = dbn.generative[0].probs(h)
-    log_joint = v.double() @ torch.log(p).t() + (1 - v.double()) @ torch.log1p(-p).t() - dbn.memory_free_energy(h) - log_z(dbn.memory)
+    log_joint = (
+        v.double() @ torch.log(p).t()
+        + (1 - v.double()) @ torch.log1p(-p).t()
+        - dbn.memory_free_energy(h)
+        - log_z(dbn.memory)
+    )
     expected = (log_q.exp() * (log_joint - log_q)).sum(1)
     assert bool((expected <= exact_p + 1e-9).all())
     assert bool(((found.bound - expected).abs() < SIGMAS * found.error + 1e-9).all())
@@ -250,7 +299,14 @@ def test_with_labels_the_bound_is_on_the_pair() -> None:
     dbn = deep_net(3)
     v = states(Bernoulli(4)).float()
     for label in range(3):
-        found = lower_bound(dbn, v, float(log_z(dbn.memory)), rng=generator(1), samples=4000, labels=torch.full((16,), label))
+        found = lower_bound(
+            dbn,
+            v,
+            float(log_z(dbn.memory)),
+            rng=generator(1),
+            samples=4000,
+            labels=torch.full((16,), label),
+        )
         assert float((found.importance_weighted - exact_log_p(dbn)[:, label]).abs().max()) < 0.1
         assert bool((found.bound <= exact_log_p(dbn)[:, label] + SIGMAS * found.error).all())
 
@@ -259,12 +315,16 @@ def test_the_lowest_depth_of_a_stack_is_an_rbm_and_exact() -> None:
     dbn = DBN((5, 3, 4), rng=generator(0), weight_std=1.0).double()
     v = states(Bernoulli(5)).float()
     found = lower_bound(dbn, v, exact.log_partition(dbn.rbm(0)), rng=generator(1), depth=1)
-    torch.testing.assert_close(found.bound, exact.log_likelihood(dbn.rbm(0), v), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        found.bound, exact.log_likelihood(dbn.rbm(0), v), rtol=1e-6, atol=1e-6
+    )
     torch.testing.assert_close(found.importance_weighted, found.bound)
 
 
 def test_a_layer_that_mirrors_the_one_below_leaves_the_bound_where_it_was() -> None:
-    """Hinton, Osindero & Teh (2006), section 4: the transposed RBM on top is the same model; its bound is exact where q is."""
+    """Hinton, Osindero & Teh (2006), section 4: the transposed RBM on top is the same model; its
+    bound is exact where q is.
+    """
     dbn = DBN((5, 3, 5), rng=generator(0), weight_std=1.0).double()
     first = dbn.rbm(0)
     dbn.memory.weight.copy_(first.weight.t())
@@ -281,7 +341,9 @@ def test_a_memory_on_the_pixels_is_scored_with_its_labels_summed_out() -> None:
     dbn = DBN((4, 5), labels=3, rng=generator(0), weight_std=1.0).double()
     v = states(Bernoulli(4)).float()
     z = exact.log_partition(dbn.memory)
-    assert float(lower_bound(dbn, v, z, rng=generator(0)).bound.exp().sum()) == pytest.approx(1.0, rel=1e-5)
+    assert float(lower_bound(dbn, v, z, rng=generator(0)).bound.exp().sum()) == pytest.approx(
+        1.0, rel=1e-5
+    )
 
 
 def test_grey_cases_and_impossible_wishes_are_refused() -> None:

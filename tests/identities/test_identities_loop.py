@@ -1,4 +1,6 @@
-"""The one loop: what it asks of an algorithm, running means by hand, sources that are the same cases, and states that files keep."""
+"""The one loop: what it asks of an algorithm, running means by hand, sources that are the same
+cases, and states that files keep.
+"""
 
 import json
 from dataclasses import MISSING, fields, replace
@@ -12,7 +14,17 @@ from torch import nn
 
 from wakesleep.foundation.errors import CheckpointError, DivergedError
 from wakesleep.foundation.rng import generator
-from wakesleep.learning import backprop, cd, chains, greedy, loop, robust, strategies, up_down, wake_sleep
+from wakesleep.learning import (
+    backprop,
+    cd,
+    chains,
+    greedy,
+    loop,
+    robust,
+    strategies,
+    up_down,
+    wake_sleep,
+)
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig, CDState
 from wakesleep.learning.chains import ChainsConfig, MemoryState
@@ -40,11 +52,17 @@ class Chunks:
 
 
 def streamed(size, images=CASES, **given):
-    return Streamed(Chunks(size, images), torch.device("cpu"), lambda images, labels: Resident(images, labels, classes=labels, **given))
+    return Streamed(
+        Chunks(size, images),
+        torch.device("cpu"),
+        lambda images, labels: Resident(images, labels, classes=labels, **given),
+    )
 
 
 class Adding(loop.Algorithm):
-    """Adds to its only weight, 0 at first, the numbers 1, 2, 3, ..., and notes what it was asked."""
+    """Adds to its only weight, 0 at first, the numbers 1, 2, 3, ..., and notes what it was
+    asked.
+    """
 
     def __init__(self, state=None, last=torch.inf):
         self.net = nn.Linear(1, 1, bias=False)
@@ -70,7 +88,9 @@ class Adding(loop.Algorithm):
 
 
 def run(algorithm, source, *, epochs=2, **given):
-    return loop.run(algorithm, source, epochs=epochs, batch_size=20, rng=generator(0), stage="adding", **given)
+    return loop.run(
+        algorithm, source, epochs=epochs, batch_size=20, rng=generator(0), stage="adding", **given
+    )
 
 
 def test_an_epoch_is_all_minibatches_of_all_chunks_and_then_a_record():
@@ -78,7 +98,9 @@ def test_an_epoch_is_all_minibatches_of_all_chunks_and_then_a_record():
     records = list(run(algorithm, streamed(30)))
     each = [("chunk", 30), 20, 10, ("chunk", 20), 20]
     assert algorithm.told == [("epoch", 0), *each, ("epoch", 1), *each]
-    assert [record[:5] for record in records] == [("adding", epoch, 2, 50, {"cases": 50.0}) for epoch in (1, 2)]
+    assert [record[:5] for record in records] == [
+        ("adding", epoch, 2, 50, {"cases": 50.0}) for epoch in (1, 2)
+    ]
     assert [record.state.epoch for record in records] == [1, 2]
     assert float(algorithm.net.weight) == sum(range(1, 7))
 
@@ -93,7 +115,11 @@ def test_epochs_that_are_done_are_not_done_again():
 @pytest.mark.parametrize("after", [0, 2, 4])
 def test_weights_that_are_not_finite_end_the_loop_before_the_record(after):
     algorithm, records = Adding(last=after), []
-    with pytest.raises(DivergedError, match=r"weight went to NaN or infinity; the learning rate \(0\.5\)"):
+    with pytest.raises(
+        DivergedError,
+        match=r"weight went to NaN or infinity; the learning "
+        r"rate \(0\.5\)",
+    ):
         records.extend(record.epoch for record in run(algorithm, Resident(CASES)))
     assert algorithm.state.epoch == after // 3
 
@@ -110,7 +136,9 @@ class Averaged(Adding):
 @pytest.mark.parametrize("every", [1, 2, 5])
 @pytest.mark.parametrize("epochs", [0.5, 1.0, 10.0])
 def test_between_epochs_the_net_holds_the_running_mean_by_hand(epochs, every, chunk):
-    """Three updates an epoch, so the weights are 1, 3, 6 and 10, 15, 21; the mean looks at each `every`-th and at the last of an epoch."""
+    """Three updates an epoch, so the weights are 1, 3, 6 and 10, 15, 21; the mean looks at each
+    `every`-th and at the last of an epoch.
+    """
     algorithm, horizon = Averaged(), epochs * 2.5
     weights, mean, waiting = [1, 3, 6, 10, 15, 21, 28, 36, 45], 0.0, 0
     records = run(algorithm, streamed(chunk), epochs=3, mean_epochs=epochs, mean_every=every)
@@ -122,11 +150,14 @@ def test_between_epochs_the_net_holds_the_running_mean_by_hand(epochs, every, ch
         if number % 3 == 0:
             state = next(records).state
             assert float(algorithm.net.weight) == pytest.approx(mean, rel=1e-6)
-            assert float(state.mean.mean["weight"]) == weight, "the weights that learn wait in the state"
+            assert float(state.mean.mean["weight"]) == weight, (
+                "the weights that learn wait in the state"
+            )
             assert (state.mean.updates, state.mean.averaged) == (number, number)
 
 
-# ---------------------------------------------------------------------------------------------------- sources
+# ------------------------------------------------------------------------------
+# sources
 
 
 def learn_cd(config):
@@ -136,20 +167,36 @@ def learn_cd(config):
 def learn_chains(net, source, rng):
     memory = CDConfig(epochs=3, batch_size=20)
     state = cd.init_state(net.memory, memory, rng)
-    return chains.learn(net.memory, source, config=ChainsConfig(share=1.0, pool=2), memory=memory, rng=rng, state=state)
+    return chains.learn(
+        net.memory,
+        source,
+        config=ChainsConfig(share=1.0, pool=2),
+        memory=memory,
+        rng=rng,
+        state=state,
+    )
 
 
 @pytest.mark.parametrize(
     "learn",
-    [learn_cd(CDConfig(epochs=3, batch_size=20)), learn_cd(CDConfig(epochs=3, batch_size=20, persistent=True)), learn_chains],
+    [
+        learn_cd(CDConfig(epochs=3, batch_size=20)),
+        learn_cd(CDConfig(epochs=3, batch_size=20, persistent=True)),
+        learn_chains,
+    ],
     ids=["cd", "pcd", "chains"],
 )
 def test_one_chunk_of_a_stream_is_the_cases_in_memory(learn):
     cases = torch.cat([torch.rand(50, 6, generator=generator(1)).round(), torch.eye(3)[LABELS]], 1)
     nets, records = [DBN((6, 5), labels=3, rng=generator(0)) for _ in range(2)], []
-    for net, source in zip(nets, (Resident(cases, LABELS, classes=LABELS), streamed(50, cases)), strict=True):
+    for net, source in zip(
+        nets, (Resident(cases, LABELS, classes=LABELS), streamed(50, cases)), strict=True
+    ):
         records.append(list(learn(net, source, generator(2))))
-    assert all(torch.equal(one, other) for one, other in zip(*(net.parameters() for net in nets), strict=True))
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(*(net.parameters() for net in nets), strict=True)
+    )
     for one, other in zip(*records, strict=True):
         assert one[:5] == other[:5]
         assert_same_state(one.state, other.state)
@@ -162,14 +209,26 @@ def test_one_chunk_of_a_stream_is_what_backpropagation_has_in_memory(method, mon
     monkeypatch.setattr(backprop, "Shards", Chunks)
     told = []
     for net, images, labels in ((nets[0], CASES, LABELS), (nets[1], Chunks(50), None)):
-        told.append([record[:5] for record in backprop.epochs(net, images, labels, config=config, rng=generator(2))])
+        told.append(
+            [
+                record[:5]
+                for record in backprop.epochs(net, images, labels, config=config, rng=generator(2))
+            ]
+        )
     assert told[0] == told[1]
-    assert all(torch.equal(one, other) for one, other in zip(*(net.parameters() for net in nets), strict=True))
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(*(net.parameters() for net in nets), strict=True)
+    )
 
 
 def test_metrics_over_chunks_are_those_of_all_cases():
-    """Weights that hardly move reconstruct every case alike, whatever its chunk; chunks of 30 and 20 count by their cases."""
-    config = CDConfig(epochs=1, batch_size=10, learning_rate=1e-12, final_learning_rate=1e-12, gibbs_steps=1)
+    """Weights that hardly move reconstruct every case alike, whatever its chunk; chunks of 30 and
+    20 count by their cases.
+    """
+    config = CDConfig(
+        epochs=1, batch_size=10, learning_rate=1e-12, final_learning_rate=1e-12, gibbs_steps=1
+    )
     rbm = RBM(6, 1, rng=generator(0), weight_std=0.0)
     (record,) = cd.learn(rbm, streamed(30), config, generator(1), None, "cd", None)
     expected = (CASES.double() / 255 - 0.5).square().mean()
@@ -178,24 +237,31 @@ def test_metrics_over_chunks_are_those_of_all_cases():
 
 
 def test_a_memory_that_streams_keeps_one_running_mean_over_an_epoch():
-    """The mean takes in what was learned from all chunks; each chunk goes on from the weights that learn."""
+    """The mean takes in what was learned from all chunks; each chunk goes on from the weights that
+    learn.
+    """
     cases = torch.cat([torch.rand(50, 6, generator=generator(1)).round(), torch.eye(3)[LABELS]], 1)
     memory, config = CDConfig(epochs=2, batch_size=10), ChainsConfig(share=1.0, pool=2, average=2.0)
     plain, averaged = (DBN((6, 5), labels=3, rng=generator(0)).memory for _ in range(2))
     for rbm, each in ((plain, replace(config, average=0.0)), (averaged, config)):
         state = cd.init_state(rbm, memory, generator(2))
-        *_, record = chains.learn(rbm, streamed(20, cases), config=each, memory=memory, rng=generator(3), state=state)
+        *_, record = chains.learn(
+            rbm, streamed(20, cases), config=each, memory=memory, rng=generator(3), state=state
+        )
     assert (record.state.mean.updates, record.state.mean.averaged) == (10, 10)
     for name, learns in plain.named_parameters():
         assert torch.equal(record.state.mean.mean[name], learns)
         assert not torch.equal(averaged.get_parameter(name), learns)
 
 
-# ---------------------------------------------------------------------------------------------------- states
+# ------------------------------------------------------------------------------
+# states
 
 
 def kinds(kind=State):
-    return [kind] * (kind is not State) + [found for each in kind.__subclasses__() for found in kinds(each)]
+    return [kind] * (kind is not State) + [
+        found for each in kind.__subclasses__() for found in kinds(each)
+    ]
 
 
 def some_value(kind, number):
@@ -204,7 +270,10 @@ def some_value(kind, number):
     if inner is not None:
         return some_state(inner, number)
     if "dict[str, dict" in str(kind):
-        return {"0.weight": {"exp_avg": torch.rand(2, 3), "step": torch.tensor(4.0)}, "0.bias": {"exp_avg": torch.rand(3)}}
+        return {
+            "0.weight": {"exp_avg": torch.rand(2, 3), "step": torch.tensor(4.0)},
+            "0.bias": {"exp_avg": torch.rand(3)},
+        }
     if "dict" in str(kind):
         return {"weight": torch.rand(2, 3), "memory.weight": torch.rand(4, dtype=torch.float64)}
     return torch.arange(number) if "Tensor" in str(kind) else number
@@ -212,12 +281,22 @@ def some_value(kind, number):
 
 def some_state(kind, number=3):
     hints = get_type_hints(kind)
-    return kind(**{field.name: some_value(hints[field.name], number + at) for at, field in enumerate(fields(kind))})
+    return kind(
+        **{
+            field.name: some_value(hints[field.name], number + at)
+            for at, field in enumerate(fields(kind))
+        }
+    )
 
 
 def test_all_states_are_known():
     modules = (backprop, cd, chains, greedy, robust, strategies, up_down, wake_sleep)
-    named = {value for module in modules for value in vars(module).values() if isinstance(value, type) and issubclass(value, State)}
+    named = {
+        value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, State)
+    }
     assert {kind for kind in named if kind is not State} <= set(kinds())
     assert len(kinds()) >= 9
 
@@ -225,11 +304,17 @@ def test_all_states_are_known():
 @pytest.mark.parametrize("filled", [True, False])
 @pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.__name__)
 def test_a_state_comes_back_from_a_file_as_it_was(kind, filled, tmp_path):
-    needed = any(field.default is MISSING and field.default_factory is MISSING for field in fields(kind))
+    needed = any(
+        field.default is MISSING and field.default_factory is MISSING for field in fields(kind)
+    )
     state = some_state(kind) if filled or needed else kind()
     tensors, values = checkpoint.flatten(state.to_tensors())
-    save_file({name: tensor.clone() for name, tensor in tensors.items()}, tmp_path / "state.safetensors")
-    read = checkpoint.unflatten(load_file(tmp_path / "state.safetensors"), json.loads(json.dumps(values)))
+    save_file(
+        {name: tensor.clone() for name, tensor in tensors.items()}, tmp_path / "state.safetensors"
+    )
+    read = checkpoint.unflatten(
+        load_file(tmp_path / "state.safetensors"), json.loads(json.dumps(values))
+    )
     back = kind.from_tensors(read)
     assert type(back) is kind
     assert_same_state(state, back)
@@ -239,7 +324,11 @@ def test_a_state_comes_back_from_a_file_as_it_was(kind, filled, tmp_path):
 
 
 def test_a_state_of_another_loop_or_version_is_refused():
-    with pytest.raises(CheckpointError, match=r"increment\.weight came, and CDState has .*velocity"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"increment\.weight came, and CDState "
+        r"has .*velocity",
+    ):
         CDState.read({"epoch": 2, "increment.weight": torch.zeros(3)})
     assert CDState.read(None) is None
     state = MemoryState(epoch=2)

@@ -21,7 +21,15 @@ class One(torch.nn.Module):
 def move(parameter, velocity, *terms, rate, momentum, decay=0.0, copy=None):
     velocities = {} if velocity is None else {"a": velocity}
     copy = None if copy is None else One(copy)
-    rule.apply_update(One(parameter), {"a": list(terms)}, velocities, rate=rate, momentum=momentum, decay={"a": decay}, copy=copy)
+    rule.apply_update(
+        One(parameter),
+        {"a": list(terms)},
+        velocities,
+        rate=rate,
+        momentum=momentum,
+        decay={"a": decay},
+        copy=copy,
+    )
 
 
 def step(parameter, velocity, gradient, **settings):
@@ -37,9 +45,19 @@ def some(*shape, seed=0):
 
 
 def test_three_updates_by_hand():
-    parameter, velocity = torch.tensor([1.0], dtype=torch.float64), torch.tensor([0.0], dtype=torch.float64)
+    parameter, velocity = (
+        torch.tensor([1.0], dtype=torch.float64),
+        torch.tensor([0.0], dtype=torch.float64),
+    )
     for gradient, rate, momentum in ((2.0, 0.1, 0.5), (3.0, 0.2, 0.5), (-1.0, 0.4, 0.9)):
-        step(parameter, velocity, torch.tensor([gradient], dtype=torch.float64), rate=rate, momentum=momentum, decay=0.1)
+        step(
+            parameter,
+            velocity,
+            torch.tensor([gradient], dtype=torch.float64),
+            rate=rate,
+            momentum=momentum,
+            decay=0.1,
+        )
     first = 0.1 * (2.0 - 0.1 * 1.0)  # 0.19, parameter 1.19
     second = 0.5 * first + 0.2 * (3.0 - 0.1 * (1.0 + first))
     third = 0.9 * second + 0.4 * (-1.0 - 0.1 * (1.0 + first + second))
@@ -49,7 +67,10 @@ def test_three_updates_by_hand():
 
 def test_a_product_is_a_step_up_the_explicit_gradient():
     left, right = some(14, 5, seed=1), some(14, 3, seed=2)
-    ours, theirs = [some(5, 3, seed=3), some(5, 3, seed=4)], [some(5, 3, seed=3), some(5, 3, seed=4)]
+    ours, theirs = (
+        [some(5, 3, seed=3), some(5, 3, seed=4)],
+        [some(5, 3, seed=3), some(5, 3, seed=4)],
+    )
     for rate, decay in ((0.1, 0.0), (0.3, 0.02), (0.05, 0.1)):
         product_step(*ours, left, right, cases=7, rate=rate, momentum=0.8, decay=decay)
         step(*theirs, left.t() @ right / 7, rate=rate, momentum=0.8, decay=decay)
@@ -88,10 +109,15 @@ def test_unlike_torch_once_the_rate_changes():
 def test_without_momentum_no_velocity_is_needed():
     left, right = some(14, 5, seed=1), some(14, 3, seed=2)
     for decay in (0.0, 0.1):
-        ours, (theirs, velocity) = some(5, 3, seed=3), (some(5, 3, seed=3), torch.zeros(5, 3, dtype=torch.float64))
+        ours, (theirs, velocity) = (
+            some(5, 3, seed=3),
+            (some(5, 3, seed=3), torch.zeros(5, 3, dtype=torch.float64)),
+        )
         for rate in (0.1, 0.3):
             product_step(ours, None, left, right, cases=7, rate=rate, momentum=0.0, decay=decay)
-            product_step(theirs, velocity, left, right, cases=7, rate=rate, momentum=0.0, decay=decay)
+            product_step(
+                theirs, velocity, left, right, cases=7, rate=rate, momentum=0.0, decay=decay
+            )
             step(ours, None, left.t() @ right, rate=rate, momentum=0.0, decay=decay)
             step(theirs, velocity, left.t() @ right, rate=rate, momentum=0.0, decay=decay)
         torch.testing.assert_close(ours, theirs, **TIGHT)
@@ -118,11 +144,19 @@ def test_products_of_low_precision_move_weights_as_their_rounded_product_does():
 
 @pytest.mark.parametrize("weight", [0.5, 0.0])
 def test_a_weighted_sum_of_gradients(weight):
-    left, right, rows, dense = some(7, 5, seed=1), some(7, 3, seed=2), some(7, 3, seed=3), some(5, 3, seed=4)
+    left, right, rows, dense = (
+        some(7, 5, seed=1),
+        some(7, 3, seed=2),
+        some(7, 3, seed=3),
+        some(5, 3, seed=4),
+    )
     one = {"w": [Product(left, right, 1 / 7)], "b": [RowSum(rows, 1 / 7)]}
     total = rule.weighted_sum((one, 1.0), ({"w": [Dense(dense, 2.0)]}, weight))
     net = torch.nn.Module()
-    net.w, net.b = (torch.nn.Parameter(torch.zeros(shape, dtype=torch.float64), requires_grad=False) for shape in ((5, 3), (3,)))
+    net.w, net.b = (
+        torch.nn.Parameter(torch.zeros(shape, dtype=torch.float64), requires_grad=False)
+        for shape in ((5, 3), (3,))
+    )
     rule.apply_update(net, total, {}, rate=0.1, momentum=0.0)
     torch.testing.assert_close(net.w, 0.1 * (left.t() @ right / 7 + 2 * weight * dense), **TIGHT)
     torch.testing.assert_close(net.b, 0.1 * rows.mean(0), **TIGHT)
@@ -134,12 +168,29 @@ def test_terms_add_up(dtype):
     (ours, moved), (theirs, expected) = ([some(5, 3, seed=3), some(5, 3, seed=4)] for _ in range(2))
     if dtype == torch.bfloat16:
         ours, moved, theirs, expected = (each.float() for each in (ours, moved, theirs, expected))
-    pairs = [(some(14, 5, seed=seed).to(dtype), some(14, 3, seed=seed + 1).to(dtype)) for seed in (1, 5)]
+    pairs = [
+        (some(14, 5, seed=seed).to(dtype), some(14, 3, seed=seed + 1).to(dtype)) for seed in (1, 5)
+    ]
     gradient = some(5, 3, seed=9).to(ours.dtype)
-    terms = [*(Product(*pair, scale) for pair, scale in zip(pairs, (1 / 7, 0.5 / 7), strict=True)), Dense(gradient, 1.0)]
+    terms = [
+        *(Product(*pair, scale) for pair, scale in zip(pairs, (1 / 7, 0.5 / 7), strict=True)),
+        Dense(gradient, 1.0),
+    ]
     move(ours, moved, *terms, rate=0.1, momentum=0.8, decay=0.02)
-    formed = [(left.float().t() @ right.float()).bfloat16().float() if dtype == torch.bfloat16 else left.t() @ right for left, right in pairs]
-    step(theirs, expected, formed[0] / 7 + 0.5 / 7 * formed[1] + gradient, rate=0.1, momentum=0.8, decay=0.02)
+    formed = [
+        (left.float().t() @ right.float()).bfloat16().float()
+        if dtype == torch.bfloat16
+        else left.t() @ right
+        for left, right in pairs
+    ]
+    step(
+        theirs,
+        expected,
+        formed[0] / 7 + 0.5 / 7 * formed[1] + gradient,
+        rate=0.1,
+        momentum=0.8,
+        decay=0.02,
+    )
     torch.testing.assert_close(moved, expected)
     torch.testing.assert_close(ours, theirs)
 
@@ -148,15 +199,27 @@ def test_parameters_without_a_gradient_stay_and_only_those_named_decay():
     net = torch.nn.Module()
     net.w, net.b, net.c = (torch.nn.Parameter(torch.ones(3), requires_grad=False) for _ in range(3))
     gradients = {name: [Dense(torch.ones(3), 1.0)] for name in ("w", "b")}
-    rule.apply_update(net, gradients, {"c": torch.ones(3)}, rate=0.5, momentum=0.9, decay={"w": 0.5})
+    rule.apply_update(
+        net, gradients, {"c": torch.ones(3)}, rate=0.5, momentum=0.9, decay={"w": 0.5}
+    )
     assert (net.w[0].item(), net.b[0].item(), net.c[0].item()) == (1.25, 1.5, 1.0)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_the_copy_in_low_precision_is_what_the_parameter_is(momentum):
     parameter, copy = some(5, 3).float(), torch.full((5, 3), 9.0, dtype=torch.bfloat16)
-    for terms in ([Dense(some(5, 3, seed=1).float(), 1.0)], [Product(torch.rand(4, 5).bfloat16(), torch.rand(4, 3).bfloat16(), 1.0)] * 2):
-        move(parameter, torch.zeros(5, 3) if momentum else None, *terms, rate=0.1, momentum=momentum, copy=copy)
+    for terms in (
+        [Dense(some(5, 3, seed=1).float(), 1.0)],
+        [Product(torch.rand(4, 5).bfloat16(), torch.rand(4, 3).bfloat16(), 1.0)] * 2,
+    ):
+        move(
+            parameter,
+            torch.zeros(5, 3) if momentum else None,
+            *terms,
+            rate=0.1,
+            momentum=momentum,
+            copy=copy,
+        )
         assert torch.equal(copy, parameter.bfloat16())
 
 
@@ -173,9 +236,15 @@ def test_the_mean_over_ranks_is_written_at_once(monkeypatch):
     monkeypatch.setattr(distributed, "all_reduce_mean_written", average_written)
     monkeypatch.setattr(distributed, "ranks", lambda: 2)
     net = torch.nn.Module()
-    net.w, net.b = (torch.nn.Parameter(torch.zeros(shape, dtype=torch.float64), requires_grad=False) for shape in ((5, 3), (3,)))
+    net.w, net.b = (
+        torch.nn.Parameter(torch.zeros(shape, dtype=torch.float64), requires_grad=False)
+        for shape in ((5, 3), (3,))
+    )
     left, right, rows = some(7, 5, seed=1), some(7, 3, seed=2), some(7, 3, seed=3)
-    gradients = {"w": [Product(left, right, 1 / 7), Dense(torch.ones(5, 3, dtype=torch.float64), 1.0)], "b": [RowSum(rows, 1 / 7)]}
+    gradients = {
+        "w": [Product(left, right, 1 / 7), Dense(torch.ones(5, 3, dtype=torch.float64), 1.0)],
+        "b": [RowSum(rows, 1 / 7)],
+    }
     rule.apply_update(net, gradients, {}, rate=2.0, momentum=0.0)
     assert sent == [18]
     torch.testing.assert_close(net.w, left.t() @ right / 7 + 1, **TIGHT)

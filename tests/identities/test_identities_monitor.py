@@ -33,18 +33,24 @@ def test_pseudo_likelihood_is_the_mean_of_exact_conditionals(visible) -> None:
             turned[unit] = 1 - turned[unit]
             other = p[(every == turned).all(1)].sum()
             expected += float(torch.log(chance / (chance + other))) / binary
-        found = monitor.pseudo_log_likelihood(rbm.float(), every[case].float().expand(20_000, -1), generator(1))
+        found = monitor.pseudo_log_likelihood(
+            rbm.float(), every[case].float().expand(20_000, -1), generator(1)
+        )
         rbm = rbm.double()
         assert found == pytest.approx(expected, abs=0.06)
 
 
 def test_dead_and_saturated_units_are_counted() -> None:
     probs = torch.tensor([[0.0, 1.0, 0.5, 0.02], [0.001, 0.999, 0.1, 0.03]])
-    assert monitor.activity(probs) == pytest.approx({"hidden_activity": float(probs.mean()), "dead_units": 0.25, "saturated_units": 0.25})
+    assert monitor.activity(probs) == pytest.approx(
+        {"hidden_activity": float(probs.mean()), "dead_units": 0.25, "saturated_units": 0.25}
+    )
 
 
 def test_update_ratio_is_of_mean_sizes() -> None:
-    assert monitor.update_ratio(torch.tensor([[0.1, -0.3]]), torch.tensor([[-4.0, 0.0]])) == pytest.approx(0.1)
+    assert monitor.update_ratio(
+        torch.tensor([[0.1, -0.3]]), torch.tensor([[-4.0, 0.0]])
+    ) == pytest.approx(0.1)
 
 
 def test_measure_says_what_can_be_had() -> None:

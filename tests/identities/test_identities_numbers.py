@@ -1,11 +1,22 @@
-"""Numbers beside their enumeration: means of what is filled in, exact sums with softmax groups, large shifts, pseudo-likelihood of groups."""
+"""Numbers beside their enumeration: means of what is filled in, exact sums with softmax groups,
+large shifts, pseudo-likelihood of groups.
+"""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from exact import TIGHT, differentiable, joint, labelled, log_z, mean_log_likelihood, small_rbm, states
+from exact import (
+    TIGHT,
+    differentiable,
+    joint,
+    labelled,
+    log_z,
+    mean_log_likelihood,
+    small_rbm,
+    states,
+)
 from torch.nn.functional import one_hot, softplus
 
 from wakesleep.estimators import BernoulliRBM
@@ -32,7 +43,9 @@ def given_some(rbm, case, known):
 
 
 def strong(visible, hidden, seed=1):
-    """Return a machine whose weights are large enough that E[v | mean h] is far from E[v | h] on average."""
+    """Return a machine whose weights are large enough that E[v | mean h] is far from E[v | h] on
+    average.
+    """
     return small_rbm(visible, hidden, seed=seed, scale=2.5)
 
 
@@ -75,7 +88,9 @@ def test_softmax_groups_with_large_biases_neither_vanish_nor_overflow(size):
     rbm.weight.mul_(10)
     rbm.visible_bias.fill_(size)
     h = states(rbm.hidden)
-    expected = torch.logsumexp(h @ rbm.hidden_bias + rbm.visible.log_partition(h @ rbm.weight.t() + rbm.visible_bias), 0)
+    expected = torch.logsumexp(
+        h @ rbm.hidden_bias + rbm.visible.log_partition(h @ rbm.weight.t() + rbm.visible_bias), 0
+    )
     assert exact.log_partition(rbm) == pytest.approx(float(expected), rel=1e-12)
     assert bool(exact.model_statistics(rbm).weight.isfinite().all())
 
@@ -87,16 +102,26 @@ def test_shifts_of_any_size_are_differences_of_softplus(size, dtype):
     total = torch.randn(7, 32, generator=rng, dtype=torch.float64) * 20
     rows = (torch.rand(3, 32, generator=rng, dtype=torch.float64) * 2 - 1) * size
     rows[0, 0] = size
-    expected = (softplus(total[:, None] + rows, threshold=700) - softplus(total[:, None], threshold=700)).sum(2)
+    expected = (
+        softplus(total[:, None] + rows, threshold=700) - softplus(total[:, None], threshold=700)
+    ).sum(2)
     found = Bernoulli(32).log_partition_delta(total.to(dtype), rows.to(dtype))
     torch.testing.assert_close(
-        found.double(), expected, rtol=1e-5 if dtype == torch.float32 else 1e-8, atol=1e-3 if dtype == torch.float32 else 1e-7
+        found.double(),
+        expected,
+        rtol=1e-5 if dtype == torch.float32 else 1e-8,
+        atol=1e-3 if dtype == torch.float32 else 1e-7,
     )
 
 
 @pytest.mark.parametrize(
     "visible",
-    [Bernoulli(4), labelled(3, 3), Categorical(4), Groups(label=Categorical(3), features=Bernoulli(2), label2=Categorical(2))],
+    [
+        Bernoulli(4),
+        labelled(3, 3),
+        Categorical(4),
+        Groups(label=Categorical(3), features=Bernoulli(2), label2=Categorical(2)),
+    ],
     ids=str,
 )
 def test_pseudo_likelihood_is_the_sum_of_the_conditionals(visible):
@@ -107,13 +132,17 @@ def test_pseudo_likelihood_is_the_sum_of_the_conditionals(visible):
     units = []
     for part, end in zip(parts, ends, strict=True):
         columns = range(end - part.size, end)
-        units += [list(columns)] if isinstance(part, Categorical) else [[column] for column in columns]
+        units += (
+            [list(columns)] if isinstance(part, Categorical) else [[column] for column in columns]
+        )
     expected = torch.zeros(len(v), dtype=torch.float64)
     for unit in units:
         rest = [column for column in range(visible.size) if column not in unit]
         same = (v[:, None, rest] == v[None, :, rest]).all(-1)
         expected += torch.log(p / (same * p).sum(1))
-    torch.testing.assert_close(pseudo.pseudo_log_likelihood(rbm, v, checked=True), expected, **TIGHT)
+    torch.testing.assert_close(
+        pseudo.pseudo_log_likelihood(rbm, v, checked=True), expected, **TIGHT
+    )
     torch.testing.assert_close(pseudo.pseudo_log_likelihood(rbm, v), expected, **TIGHT)
 
 
@@ -136,21 +165,30 @@ def test_scores_of_several_sites_are_the_conditionals_of_each():
             rows = case.repeat(3, 1)
             rows[:, columns] = site
             expected = torch.log_softmax(-rbm.free_energy(rows), 0)
-            torch.testing.assert_close(found[columns.start - 2 : columns.stop - 2], expected, **TIGHT)
+            torch.testing.assert_close(
+                found[columns.start - 2 : columns.stop - 2], expected, **TIGHT
+            )
             torch.testing.assert_close(rbm.score(case[None], columns)[0], expected, **TIGHT)
 
 
-@pytest.mark.parametrize("group", ["x", slice(0, 5), slice(3, 8), slice(2, 4), slice(2, 2), slice(None)])
+@pytest.mark.parametrize(
+    "group", ["x", slice(0, 5), slice(3, 8), slice(2, 4), slice(2, 2), slice(None)]
+)
 def test_scores_of_other_columns_than_whole_sites_are_refused(group):
     rbm = small_rbm(Groups(x=Bernoulli(2), tone=Categorical(3, sites=2)), 3)
     with pytest.raises(ConfigError, match="categorical site"):
         rbm.score(torch.zeros(1, 8, dtype=torch.float64), group)
 
 
-@pytest.mark.parametrize("hidden", [Categorical(3), Groups(features=Bernoulli(2), label=Categorical(3))], ids=str)
+@pytest.mark.parametrize(
+    "hidden", [Categorical(3), Groups(features=Bernoulli(2), label=Categorical(3))], ids=str
+)
 def test_chains_start_at_states_of_the_units(hidden):
     rbm = small_rbm(4, hidden)
-    starts = [gibbs.random_hidden(rbm, 3000, generator(0)), cd.init_state(rbm, CDConfig(persistent=True, batch_size=3000), generator(1)).chains]
+    starts = [
+        gibbs.random_hidden(rbm, 3000, generator(0)),
+        cd.init_state(rbm, CDConfig(persistent=True, batch_size=3000), generator(1)).chains,
+    ]
     for start in starts:
         assert bool((start[:, -3:].sum(1) == 1).all())
         assert float((start[:, -3:].mean(0) - 1 / 3).abs().max()) < 5 * (2 / 9 / 3000) ** 0.5
@@ -165,7 +203,10 @@ def test_missing_labels_begin_as_labels_and_one_known_in_part_is_refused():
     cases[:1500, 2:] = NAN
     known = missing.init_missing(cases, generator(0), rbm.visible)
     assert bool((cases[:, 2:].sum(1) == 1).all())
-    assert float((cases[:1500, 2:].mean(0) - torch.tensor([2 / 3, 1 / 3, 0])).abs().max()) < 5 * (2 / 9 / 1500) ** 0.5
+    assert (
+        float((cases[:1500, 2:].mean(0) - torch.tensor([2 / 3, 1 / 3, 0])).abs().max())
+        < 5 * (2 / 9 / 1500) ** 0.5
+    )
     assert not bool(known[:1500, 2:].any())
     cases[0, 2:] = torch.tensor([0.0, NAN, NAN])
     with pytest.raises(DataError, match=r"label, columns 2 to 4: 1 of 3000 cases.*in part"):
@@ -177,7 +218,11 @@ def test_a_likelihood_is_that_of_states():
     assert float(exact.log_likelihood(rbm, states(rbm.visible)).exp().sum()) == pytest.approx(1)
     grey, none, two = (states(rbm.visible)[:2].clone() for _ in range(3))
     grey[1, 0], none[1, 2:], two[1, 2:] = 0.5, 0, torch.tensor([1.0, 1.0, 0.0])
-    for cases, message in ((grey, "a value of 0.5"), (none, "label, columns 2 to 4: 1 of 2 cases.*.case 1 has 0"), (two, "case 1 has 2")):
+    for cases, message in (
+        (grey, "a value of 0.5"),
+        (none, "label, columns 2 to 4: 1 of 2 cases.*.case 1 has 0"),
+        (two, "case 1 has 2"),
+    ):
         with pytest.raises(DataError, match=message):
             exact.log_likelihood(rbm, cases)
     X = np.array([[0.0, 1.0, 1.0], [1.0, 0.0, 1.0]])
@@ -209,7 +254,10 @@ def test_autograd_passes_through_the_exact_log_likelihood(visible, hidden):
 def test_weights_of_float32_get_gradients_and_an_optimiser_climbs():
     rbm = RBM(4, 3, rng=generator(0)).requires_grad_()
     cases = states(Bernoulli(4))[[0, 5, 5, 15]].float()
-    optimizer, before = torch.optim.LBFGS(rbm.parameters(), max_iter=50), float(exact.log_likelihood(rbm, cases).mean().detach())
+    optimizer, before = (
+        torch.optim.LBFGS(rbm.parameters(), max_iter=50),
+        float(exact.log_likelihood(rbm, cases).mean().detach()),
+    )
 
     def loss():
         optimizer.zero_grad()
@@ -221,7 +269,9 @@ def test_weights_of_float32_get_gradients_and_an_optimiser_climbs():
     assert float(exact.log_likelihood(rbm, cases).mean().detach()) > before + 1
     plain = RBM(4, 3, rng=generator(0))
     assert not exact.log_likelihood(plain, cases).requires_grad
-    assert float(exact.log_likelihood(plain, cases).mean()) == pytest.approx(float(mean_log_likelihood(plain.double(), cases.double())))
+    assert float(exact.log_likelihood(plain, cases).mean()) == pytest.approx(
+        float(mean_log_likelihood(plain.double(), cases.double()))
+    )
 
 
 def test_log_z_is_a_number_whatever_learns():
@@ -241,6 +291,9 @@ def test_what_speaks_against_an_estimate_is_told():
     assert "differ" not in crossed
     few = LogZ(estimate(10.0, error=math.inf, effective=5.0), estimate(10.1)).disagreement
     assert few.startswith("5.0 of 100 chains carry the forward estimate")
-    assert "carry the reverse estimate" in LogZ(estimate(10.0), estimate(10.1, effective=5.0)).disagreement
+    assert (
+        "carry the reverse estimate"
+        in LogZ(estimate(10.0), estimate(10.1, effective=5.0)).disagreement
+    )
     assert LogZ(estimate(10.0)).disagreement is None
     assert "2.0 of 100 chains" in LogZ(estimate(10.0, effective=2.0)).disagreement

@@ -10,7 +10,9 @@ from wakesleep.sources import arrays
 
 
 def class_counts(label, index, batch, classes):
-    return torch.stack([torch.bincount(label[part], minlength=classes) for part in torch.split(index, batch)])
+    return torch.stack(
+        [torch.bincount(label[part], minlength=classes) for part in torch.split(index, batch)]
+    )
 
 
 def test_mnists_minibatches_hold_exactly_ten_of_each():
@@ -38,7 +40,9 @@ def test_every_order_of_a_class_is_as_likely():
     rng = generator(2)
     orders = torch.stack([arrays.order(label, 4, rng) for _ in range(3000)])
     of_zeros = torch.stack([order[order < 3] for order in orders])
-    assert_frequencies(of_zeros[:, 0] * 3 + of_zeros[:, 1], torch.tensor([0, 1, 1, 1, 0, 1, 1, 1, 0]).double() / 6)
+    assert_frequencies(
+        of_zeros[:, 0] * 3 + of_zeros[:, 1], torch.tensor([0, 1, 1, 1, 0, 1, 1, 1, 0]).double() / 6
+    )
 
 
 def test_unbalanced_classes_are_spread_evenly():
@@ -50,7 +54,9 @@ def test_unbalanced_classes_are_spread_evenly():
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.integers(0, 12), min_size=1, max_size=6), st.integers(1, 9), st.integers(0, 2**32))
+@given(
+    st.lists(st.integers(0, 12), min_size=1, max_size=6), st.integers(1, 9), st.integers(0, 2**32)
+)
 def test_any_class_counts(counts, batch, seed):
     label = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     n = len(label)
@@ -62,14 +68,17 @@ def test_any_class_counts(counts, batch, seed):
         begun[label[case]] += 1
         if done % batch == 0:
             share = torch.tensor(counts) / n
-            bound = (1 - share) + share * (present - 1)  # each class is less than one case off its place, the others push it by their sum
+            # each class is less than one case off its place, the others push it by their sum
+            bound = (1 - share) + share * (present - 1)
             assert bool(((begun - done * share).abs() <= bound + 1e-4).all())
 
 
 def test_without_labels_every_order_is_as_likely():
     rng = generator(4)
     orders = torch.stack([arrays.order(None, 3, rng) for _ in range(3000)])
-    assert_frequencies(orders[:, 0] * 3 + orders[:, 1], torch.tensor([0, 1, 1, 1, 0, 1, 1, 1, 0]).double() / 6)
+    assert_frequencies(
+        orders[:, 0] * 3 + orders[:, 1], torch.tensor([0, 1, 1, 1, 0, 1, 1, 1, 0]).double() / 6
+    )
 
 
 def test_bytes_become_probabilities():
@@ -103,7 +112,12 @@ def test_chunks_are_the_cases_in_order():
 def test_weights_say_how_often_a_case_is_shown():
     weights = torch.tensor([2.0, 0.0, 1.0, 0.5, 0.5, 1.5, 2.5])
     expected = 7 * weights / weights.sum()
-    shown = torch.stack([torch.bincount(arrays.order(None, 7, rng, weights), minlength=7) for rng in map(generator, range(4000))]).double()
+    shown = torch.stack(
+        [
+            torch.bincount(arrays.order(None, 7, rng, weights), minlength=7)
+            for rng in map(generator, range(4000))
+        ]
+    ).double()
     assert bool((shown.sum(1) == 7).all())
     assert bool(((shown - expected).abs() < 1).all()), "rounded up or down, never further"
     standard_error = shown.std(0) / 4000**0.5

@@ -1,4 +1,6 @@
-"""Families defined in `families.py` alone, with a precision, a count and a mask, in Gibbs sampling, exact sums, AIS, CD and files."""
+"""Families defined in `families.py` alone, with a precision, a count and a mask, in Gibbs sampling,
+exact sums, AIS, CD and files.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +38,19 @@ def machine(visible, hidden=3, seed=0, scale=0.6):
 MACHINES = {
     "gaussian": (Gaussian(3, torch.tensor([0.2, -0.3, 0.6])), 3, None),
     "multinomial": (Multinomial(3), 3, Context(count=torch.tensor([4.0]))),
-    "spins and label, one absent": (Groups(spins=Spin(3), label=Categorical(2)), 3, Context(mask=MASK)),
+    "spins and label, one absent": (
+        Groups(spins=Spin(3), label=Categorical(2)),
+        3,
+        Context(mask=MASK),
+    ),
     "gaussian and label": (Groups(pixels=Gaussian(2), label=Categorical(2)), 3, None),
     "gaussian hidden": (4, Gaussian(2, torch.tensor([0.3, 0.8])), None),
 }
-FINITE = [name for name, (visible, *_) in MACHINES.items() if "gaussian" not in name or name == "gaussian hidden"]
+FINITE = [
+    name
+    for name, (visible, *_) in MACHINES.items()
+    if "gaussian" not in name or name == "gaussian hidden"
+]
 
 
 @pytest.fixture(params=MACHINES)
@@ -87,14 +97,17 @@ def test_log_z_of_gaussian_units_by_quadrature():
 
 
 def test_gibbs_leaves_the_distribution_as_it_is(case):
-    """Chains that begin in the model's own distribution, drawn independently, are still in it three steps later."""
+    """Chains that begin in the model's own distribution, drawn independently, are still in it three
+    steps later.
+    """
     rbm, context = case
     visible = samples(rbm, context)
     hidden = rbm.sample_hidden(visible, generator(2), context=context)
     after = run(rbm, hidden, 3, generator(3), context=context)
     statistics = exact.model_statistics(rbm, context)
     assert_mean(after.visible, statistics.visible_bias)
-    scale = 1 if context is None or context.count is None else float(context.count)  # hidden biases count that often
+    # hidden biases count that often
+    scale = 1 if context is None or context.count is None else float(context.count)
     assert_mean(after.hidden, statistics.hidden_bias / scale)
     assert_mean(after.visible[:, :, None] * after.hidden[:, None, :], statistics.weight)
 
@@ -103,14 +116,22 @@ def test_gibbs_visits_each_state_as_often_as_it_should(finite):
     rbm, context = finite
     hidden = rbm.sample_hidden(samples(rbm, context), generator(2), context=context)
     states, p = visible_probs(rbm, context)
-    assert_frequencies(index_of(run(rbm, hidden, 2, generator(3), context=context).visible, states), p)
+    assert_frequencies(
+        index_of(run(rbm, hidden, 2, generator(3), context=context).visible, states), p
+    )
 
 
 def test_parallel_tempering_leaves_the_distribution_as_it_is(case):
     rbm, context = case
     visible = samples(rbm, context, 8000)
     sampler = tempering.Tempered(torch.linspace(0, 1, 4))
-    sampler(rbm, rbm.sample_hidden(visible, generator(2), context=context), 12, generator(3), context=context)
+    sampler(
+        rbm,
+        rbm.sample_hidden(visible, generator(2), context=context),
+        12,
+        generator(3),
+        context=context,
+    )
     replicas = sampler.replicas.visible
     own = exact.model_statistics(rbm, context)
     assert_mean(replicas[-1], own.visible_bias)
@@ -119,7 +140,9 @@ def test_parallel_tempering_leaves_the_distribution_as_it_is(case):
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 def test_weights_of_annealing_have_the_ratio_of_z_for_mean(case, reverse):
-    """The mean weight is exp(log Z - log Z_base) without bias, with any few betas; the base has parameters of its own."""
+    """The mean weight is exp(log Z - log Z_base) without bias, with any few betas; the base has
+    parameters of its own.
+    """
     rbm, context = case
     data = samples(rbm, context, 400)
     base = ais.base_model(rbm, data)
@@ -139,7 +162,15 @@ def test_weights_of_annealing_have_the_ratio_of_z_for_mean(case, reverse):
 def test_likelihood_both_ways(case):
     rbm, context = case
     data = samples(rbm, context, 500)
-    found = likelihood.log_partition(rbm, data, rng=generator(1), chains=200, target_error=0.05, reverse_steps=50, context=context)
+    found = likelihood.log_partition(
+        rbm,
+        data,
+        rng=generator(1),
+        chains=200,
+        target_error=0.05,
+        reverse_steps=50,
+        context=context,
+    )
     known = exact.log_partition(rbm, context)
     assert found.exact == known
     assert abs(found.forward.log_z - known) < 5 * found.forward.standard_error + 0.01
@@ -154,7 +185,9 @@ def test_exact_gradients_are_autograds(finite):
     by_hand = exact.gradient(rbm, data, context)
     states = rbm.visible.states(context)
     free = deepcopy(rbm).requires_grad_()
-    (-free.free_energy(data, context)).mean().sub(torch.logsumexp(-free.free_energy(states, context), 0)).backward()
+    (-free.free_energy(data, context)).mean().sub(
+        torch.logsumexp(-free.free_energy(states, context), 0)
+    ).backward()
     for name in by_hand._fields:
         torch.testing.assert_close(getattr(by_hand, name), getattr(moving, name).grad, **TIGHT)
         torch.testing.assert_close(getattr(by_hand, name), getattr(free, name).grad, **TIGHT)
@@ -162,19 +195,37 @@ def test_exact_gradients_are_autograds(finite):
 
 @pytest.mark.parametrize("persistent", [False, True], ids=["CD", "PCD"])
 def test_contrastive_divergence_learns_what_the_data_have(case, persistent):
-    """From the independent model that fits the data, a machine gains at least a third of what the machine they came from is better by."""
+    """From the independent model that fits the data, a machine gains at least a third of what the
+    machine they came from is better by.
+    """
     teacher, context = case
     teacher.weight *= 3
-    if context is None and teacher.hidden.n_bernoulli:  # one hidden unit moves all visible ones, and is on in half of the cases
+    # one hidden unit moves all visible ones, and is on in half of the cases
+    if context is None and teacher.hidden.n_bernoulli:
         teacher.weight.zero_()[:, 0] = 2.5
-        teacher.hidden_bias.copy_(-teacher.visible.log_partition_delta(teacher.visible_bias[None], teacher.weight.t())[0])
+        teacher.hidden_bias.copy_(
+            -teacher.visible.log_partition_delta(teacher.visible_bias[None], teacher.weight.t())[0]
+        )
     data = samples(teacher, context, 2000).float()
-    rbm = RBM(deepcopy(teacher.visible).float(), deepcopy(teacher.hidden).float(), rng=generator(1), weight_std=0.01)
+    rbm = RBM(
+        deepcopy(teacher.visible).float(),
+        deepcopy(teacher.hidden).float(),
+        rng=generator(1),
+        weight_std=0.01,
+    )
     if context is None or context.mask is None:
         ws.cd.init_visible_bias(rbm, data)
-    independent, best = (float(exact.log_likelihood(model, data, context).mean()) for model in (rbm, teacher))
+    independent, best = (
+        float(exact.log_likelihood(model, data, context).mean()) for model in (rbm, teacher)
+    )
     config = ws.CDConfig(
-        epochs=15, batch_size=50, learning_rate=0.05, final_learning_rate=0.005, gibbs_steps=2, persistent=persistent, sample_visible=True
+        epochs=15,
+        batch_size=50,
+        learning_rate=0.05,
+        final_learning_rate=0.005,
+        gibbs_steps=2,
+        persistent=persistent,
+        sample_visible=True,
     )
     list(ws.cd.epochs(rbm, data, config=config, rng=generator(2), context=context))
     learned = float(exact.log_likelihood(rbm, data, context).mean())
@@ -183,14 +234,22 @@ def test_contrastive_divergence_learns_what_the_data_have(case, persistent):
 
 @pytest.mark.parametrize("persistent", [False, True], ids=["CD", "PCD"])
 def test_a_machine_that_the_data_came_from_has_nothing_to_learn(case, persistent):
-    """The expected gradients of weights, biases and the units' own parameters are zero where data and chains have the model's distribution."""
+    """The expected gradients of weights, biases and the units' own parameters are zero where data
+    and chains have the model's distribution.
+    """
     rbm, context = case
-    config = ws.CDConfig(batch_size=20_000, gibbs_steps=2, persistent=persistent, sample_visible=True)
+    config = ws.CDConfig(
+        batch_size=20_000, gibbs_steps=2, persistent=persistent, sample_visible=True
+    )
     contrast = cd.Contrast(rbm, 20_000, config)
     contrast.data.copy_(samples(rbm, context))
     contrast.context = context
     contrast.bias_scale = None if context is None else rbm.visible.bias_scale(context)
-    chains = rbm.sample_hidden(samples(rbm, context, seed=5), generator(6), context=context) if persistent else None
+    chains = (
+        rbm.sample_hidden(samples(rbm, context, seed=5), generator(6), context=context)
+        if persistent
+        else None
+    )
     contrast.run_phases(rbm, config, generator(7), chains)
     n, zero = contrast.size, torch.zeros((), dtype=torch.float64)
     products = contrast.visible[:, :, None] * contrast.hidden[:, None, :]
@@ -202,7 +261,9 @@ def test_a_machine_that_the_data_came_from_has_nothing_to_learn(case, persistent
     assert set(contrast.own) == {name for name in names if name.startswith(("visible.", "hidden."))}
     for name, (term,) in contrast.own.items():
         assert term.value.shape == names[name].shape
-        assert float(term.value.abs().max()) < SIGMAS * 3 * float((data - model).std()) / n**0.5 + 0.01
+        assert (
+            float(term.value.abs().max()) < SIGMAS * 3 * float((data - model).std()) / n**0.5 + 0.01
+        )
 
 
 def test_precisions_learn_from_data_of_another_scale():
@@ -218,20 +279,30 @@ def test_precisions_learn_from_data_of_another_scale():
 def test_cases_of_many_counts_learn_together():
     rng = generator(0)
     count = torch.randint(2, 9, (600,), generator=rng).float()
-    topic = torch.tensor([[3.0, 0.0, -3.0], [-3.0, 0.0, 3.0]])[torch.randint(2, (600,), generator=rng)]
+    topic = torch.tensor([[3.0, 0.0, -3.0], [-3.0, 0.0, 3.0]])[
+        torch.randint(2, (600,), generator=rng)
+    ]
     words = Multinomial(3).sample(topic, rng, context=Context(count=count))
     assert torch.equal(words.sum(1), count)
     rbm = RBM(Multinomial(3), 2, rng=rng, weight_std=0.1)
-    config = ws.CDConfig(epochs=30, batch_size=50, learning_rate=0.03, momentum=0.5, sample_visible=True)
+    config = ws.CDConfig(
+        epochs=30, batch_size=50, learning_rate=0.03, momentum=0.5, sample_visible=True
+    )
     list(ws.cd.epochs(rbm, words, config=config, rng=rng, context=Context(count=count)))
-    chains = run(rbm, random_hidden(rbm, 400, rng), 50, rng, context=Context(count=torch.tensor([8.0])))
+    chains = run(
+        rbm, random_hidden(rbm, 400, rng), 50, rng, context=Context(count=torch.tensor([8.0]))
+    )
     assert torch.equal(chains.visible.sum(1), torch.full((400,), 8.0))
     apart = (chains.visible[:, 0] - chains.visible[:, 2]).abs()
-    assert float((apart >= 4).float().mean()) > 0.6, "documents are of one topic or the other, never of both"
+    assert float((apart >= 4).float().mean()) > 0.6, (
+        "documents are of one topic or the other, never of both"
+    )
 
 
 def test_absent_sites_teach_nothing():
-    """The weights of a site that is absent in every case stay where they were, and so does its bias."""
+    """The weights of a site that is absent in every case stay where they were, and so does its
+    bias.
+    """
     mask = MASK.expand(200, -1)
     rbm = RBM(Groups(spins=Spin(3), label=Categorical(2)), 3, rng=generator(0))
     before = deepcopy(rbm)
@@ -249,7 +320,9 @@ def test_clamped_groups_stay_and_the_others_follow(finite):
         return
     label = torch.eye(2, dtype=torch.float64)[torch.arange(8000) % 2]
     clamp = Clamp.of_groups(rbm, {"label": label})
-    chains = run(rbm, random_hidden(rbm, 8000, generator(0)), 20, generator(1), clamp, context=context)
+    chains = run(
+        rbm, random_hidden(rbm, 8000, generator(0)), 20, generator(1), clamp, context=context
+    )
     assert torch.equal(rbm.visible.split(chains.visible)["label"], label)
     states, p = visible_probs(rbm, context)
     for level in (0, 1):
@@ -290,6 +363,8 @@ def test_save_and_load(case, tmp_path):
 
 def test_own_units_stand_beside_bernoulli_ones():
     rbm = RBM(Groups(bits=Bernoulli(3), levels=Gaussian(2)), 4, rng=generator(0))
-    visible = rbm.sample_visible(rbm.sample_hidden(torch.rand(50, 5, generator=generator(1)), generator(2)), generator(3))
+    visible = rbm.sample_visible(
+        rbm.sample_hidden(torch.rand(50, 5, generator=generator(1)), generator(2)), generator(3)
+    )
     assert set(visible[:, :3].unique().tolist()) <= {0.0, 1.0}
     assert len(visible[:, 3:].unique()) == 100

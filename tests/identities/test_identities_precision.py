@@ -1,4 +1,6 @@
-"""Reduced precision: what a copy in low precision is, that it samples what it means, and that weights learn in full precision."""
+"""Reduced precision: what a copy in low precision is, that it samples what it means, and that
+weights learn in full precision.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,13 @@ CPU = torch.device("cpu")
 
 
 def test_a_coarse_mean_is_sampled_with_its_own_chance() -> None:
-    chances = torch.tensor([0.0, 0.0001, 0.01, 0.25, 0.5, 0.75, 0.99609375, 1.0], dtype=torch.bfloat16)
+    chances = torch.tensor(
+        [0.0, 0.0001, 0.01, 0.25, 0.5, 0.75, 0.99609375, 1.0], dtype=torch.bfloat16
+    )
     n = 400_000
-    states = Bernoulli(8).sample_from_mean(chances.expand(n, -1), generator(1), out=torch.empty(n, 8, dtype=torch.bfloat16))
+    states = Bernoulli(8).sample_from_mean(
+        chances.expand(n, -1), generator(1), out=torch.empty(n, 8, dtype=torch.bfloat16)
+    )
     assert states.dtype == torch.bfloat16
     found, exact = states.double().mean(0), chances.double()
     assert set(states.unique().tolist()) == {0.0, 1.0}
@@ -29,7 +35,11 @@ def test_a_coarse_mean_is_sampled_with_its_own_chance() -> None:
 
 
 def test_coarse_samples_of_neighbours_are_independent() -> None:
-    states = Bernoulli(8).sample_from_mean(torch.full((100_000, 8), 0.5, dtype=torch.bfloat16), generator(2)).double()
+    states = (
+        Bernoulli(8)
+        .sample_from_mean(torch.full((100_000, 8), 0.5, dtype=torch.bfloat16), generator(2))
+        .double()
+    )
     correlation = torch.corrcoef(states.t()) - torch.eye(8, dtype=torch.float64)
     assert float(correlation.abs().max()) < 5 / 100_000**0.5
 
@@ -53,16 +63,21 @@ def test_an_rbm_learns_as_well_with_coarse_products() -> None:
     errors = {}
     for dtype in (torch.float32, torch.bfloat16):
         rbm = RBM(30, 20, rng=generator(4))
-        *_, last = cd.epochs(rbm, cases, config=CDConfig(epochs=30, batch_size=20), rng=generator(5), dtype=dtype)
+        *_, last = cd.epochs(
+            rbm, cases, config=CDConfig(epochs=30, batch_size=20), rng=generator(5), dtype=dtype
+        )
         errors[dtype] = last.metrics["reconstruction_error"]
         assert rbm.weight.dtype == last.state.velocity["weight"].dtype == torch.float32
-        assert not torch.equal(rbm.weight, rbm.weight.bfloat16().float()), "the weights themselves are not coarse"
+        assert not torch.equal(rbm.weight, rbm.weight.bfloat16().float()), (
+            "the weights themselves are not coarse"
+        )
     assert errors[torch.bfloat16] < 0.02
     assert errors[torch.bfloat16] == pytest.approx(errors[torch.float32], abs=0.005)
 
 
 def test_the_first_coarse_update_is_the_fine_one_but_for_rounding() -> None:
-    cases = torch.rand(100, 40, generator=generator(6)).repeat(40, 1)  # so many that the two streams of random numbers hardly matter
+    # so many that the two streams of random numbers hardly matter
+    cases = torch.rand(100, 40, generator=generator(6)).repeat(40, 1)
     config, moves = CDConfig(epochs=1, batch_size=4000, weight_decay=0.0), []
     for dtype in (torch.float32, torch.bfloat16):
         rbm = RBM(40, 30, rng=generator(7))

@@ -1,4 +1,6 @@
-"""The RBM against full enumeration: energies, partition functions, conditionals, likelihood gradient."""
+"""The RBM against full enumeration: energies, partition functions, conditionals, likelihood
+gradient.
+"""
 
 import json
 
@@ -29,7 +31,10 @@ from wakesleep.units import Bernoulli, Categorical, Groups, as_units, from_spec
 SIDES = {
     "bernoulli": (4, 3),
     "with a label": (labelled(3, 3), 4),
-    "two softmaxes": (Groups(label=Categorical(2), features=Bernoulli(2), label2=Categorical(3)), 3),
+    "two softmaxes": (
+        Groups(label=Categorical(2), features=Bernoulli(2), label2=Categorical(3)),
+        3,
+    ),
     "softmax hidden": (4, Categorical(5)),
 }
 UNITS = {
@@ -48,7 +53,9 @@ def rbm(request):
 def test_energy_of_every_pair(rbm):
     v, h = states(rbm.visible), states(rbm.hidden)
     for pair in range(len(h)):
-        torch.testing.assert_close(rbm.energy(v, h[pair].expand(len(v), -1)), energies(rbm)[:, pair], **TIGHT)
+        torch.testing.assert_close(
+            rbm.energy(v, h[pair].expand(len(v), -1)), energies(rbm)[:, pair], **TIGHT
+        )
 
 
 def test_energy_by_hand():
@@ -56,7 +63,9 @@ def test_energy_by_hand():
     rbm.weight.copy_(torch.tensor([[1.0, 2.0], [4.0, 8.0]]))
     rbm.visible_bias.copy_(torch.tensor([16.0, 32.0]))
     rbm.hidden_bias.copy_(torch.tensor([64.0, 128.0]))
-    assert rbm.energy(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])).item() == -(2 + 16 + 128)
+    assert rbm.energy(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])).item() == -(
+        2 + 16 + 128
+    )
 
 
 def test_log_z_from_either_side_and_from_the_joint(rbm):
@@ -68,8 +77,12 @@ def test_log_z_from_either_side_and_from_the_joint(rbm):
 
 def test_free_energies_are_the_marginals_of_the_joint(rbm):
     p = joint(rbm)
-    torch.testing.assert_close(torch.exp(-rbm.free_energy(states(rbm.visible)) - log_z(rbm)), p.sum(1), **TIGHT)
-    torch.testing.assert_close(torch.exp(-rbm.hidden_free_energy(states(rbm.hidden)) - log_z(rbm)), p.sum(0), **TIGHT)
+    torch.testing.assert_close(
+        torch.exp(-rbm.free_energy(states(rbm.visible)) - log_z(rbm)), p.sum(1), **TIGHT
+    )
+    torch.testing.assert_close(
+        torch.exp(-rbm.hidden_free_energy(states(rbm.hidden)) - log_z(rbm)), p.sum(0), **TIGHT
+    )
 
 
 def test_conditional_means_and_probabilities(rbm):
@@ -132,7 +145,9 @@ def test_log_partition_mean_and_sample_of_units(units):
     drawn = units.sample(many, rng)
     torch.testing.assert_close(drawn.mean(0), mean[0], rtol=0, atol=5 * 0.5 / 200)
     assert bool(((drawn == 0) | (drawn == 1)).all())
-    for columns in units.one_hot_columns or ([slice(None)] if isinstance(units, Categorical) else []):
+    for columns in units.one_hot_columns or (
+        [slice(None)] if isinstance(units, Categorical) else []
+    ):
         assert bool((drawn[:, columns].sum(1) == 1).all())
 
 
@@ -149,12 +164,18 @@ def test_group_scores_are_log_conditionals_of_a_label():
     pixels = states(Bernoulli(3))
     p = joint(rbm).sum(1).reshape(len(pixels), 4)
     scores = rbm.group_scores(pixels @ rbm.weight[:3] + rbm.hidden_bias, columns)
-    torch.testing.assert_close(torch.log_softmax(scores, 1), torch.log(p / p.sum(1, keepdim=True)), **TIGHT)
+    torch.testing.assert_close(
+        torch.log_softmax(scores, 1), torch.log(p / p.sum(1, keepdim=True)), **TIGHT
+    )
 
 
 def test_extreme_inputs_stay_finite():
     x = torch.tensor([[-2e4, 2e4, 0.0, 500.0]])
-    for units in (Bernoulli(4), Categorical(4), Groups(features=Bernoulli(2), label=Categorical(2))):
+    for units in (
+        Bernoulli(4),
+        Categorical(4),
+        Groups(features=Bernoulli(2), label=Categorical(2)),
+    ):
         assert bool(torch.isfinite(units.log_partition(x)).all())
         assert bool(torch.isfinite(units.mean(x)).all())
 
@@ -184,7 +205,12 @@ def test_bad_specs_name_the_value():
         as_units(0)
 
 
-OLD = {"softmax": "Softmax", "delta": "log_partition_shifts", "hidden": "draw_hidden", "visible": "draw_visible"}
+OLD = {
+    "softmax": "Softmax",
+    "delta": "log_partition_shifts",
+    "hidden": "draw_hidden",
+    "visible": "draw_visible",
+}
 
 
 def test_names_of_older_versions_warn():
@@ -202,15 +228,23 @@ def test_names_of_older_versions_warn():
         assert torch.equal(getattr(old, OLD["delta"])(x, rows), old.log_partition_delta(x, rows))
     rbm = RBM(3, 2, rng=generator(0))
     with pytest.warns(DeprecationWarning, match="sample_hidden"):
-        assert torch.equal(getattr(rbm, OLD["hidden"])(torch.ones(4, 3), generator(1)), rbm.sample_hidden(torch.ones(4, 3), generator(1)))
+        assert torch.equal(
+            getattr(rbm, OLD["hidden"])(torch.ones(4, 3), generator(1)),
+            rbm.sample_hidden(torch.ones(4, 3), generator(1)),
+        )
     with pytest.warns(DeprecationWarning, match="sample_visible"):
-        assert torch.equal(getattr(rbm, OLD["visible"])(torch.ones(4, 2), generator(1)), rbm.sample_visible(torch.ones(4, 2), generator(1)))
+        assert torch.equal(
+            getattr(rbm, OLD["visible"])(torch.ones(4, 2), generator(1)),
+            rbm.sample_visible(torch.ones(4, 2), generator(1)),
+        )
 
 
 @pytest.mark.parametrize("size", [0.1, 4.9, 5.1, 19.9])
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_units_that_share_a_logarithm_stay_within_float32(size, sign):
-    """All units on and all shifts of one sign: a product of too many factors would overflow or vanish."""
+    """All units on and all shifts of one sign: a product of too many factors would overflow or
+    vanish.
+    """
     inputs, shifts = torch.full((3, 64), 30.0), torch.full((2, 64), size * sign)
     told = Bernoulli(64).log_partition_delta(inputs, shifts)
     x, w = inputs.double()[:, None], shifts.double()

@@ -1,4 +1,6 @@
-"""What cannot be meant is refused in words where it enters: states, settings and generators of another kind, seeds, cases."""
+"""What cannot be meant is refused in words where it enters: states, settings and generators of
+another kind, seeds, cases.
+"""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -47,7 +49,9 @@ def last(rbm, config, state=None):
 
 
 @pytest.mark.parametrize("kept", ["as an object", "as tensors"])
-@pytest.mark.parametrize(("before", "now", "words"), MISFITS, ids=[f"{before}-{now}" for before, now, _ in MISFITS])
+@pytest.mark.parametrize(
+    ("before", "now", "words"), MISFITS, ids=[f"{before}-{now}" for before, now, _ in MISFITS]
+)
 def test_a_state_of_other_settings_is_refused_in_words(before, now, words, kept):
     state = last(machine(), SETTINGS[before]).state
     rbm = machine()
@@ -56,7 +60,10 @@ def test_a_state_of_other_settings_is_refused_in_words(before, now, words, kept)
     assert torch.equal(rbm.weight, machine().weight)
 
 
-@pytest.mark.parametrize(("before", "now"), [("larger batches", "persistent"), ("plain", "no momentum"), ("centred", "centred")])
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [("larger batches", "persistent"), ("plain", "no momentum"), ("centred", "centred")],
+)
 def test_a_state_that_the_settings_can_go_on_from_is_taken(before, now):
     state = replace(last(machine(), SETTINGS[before]).state, epoch=0)
     assert last(machine(), SETTINGS[now], state).epoch == 1
@@ -66,7 +73,11 @@ def test_a_record_a_state_of_another_machine_and_of_another_loop_are_refused():
     record = last(machine(), PLAIN)
     for state, words in (
         (record, "EpochResult came; .*give its `state`"),
-        (last(ws.RBM(6, 4, rng=ws.generator(0)), PLAIN).state, r"hidden_bias \(4,\) came, expected hidden_bias \(5,\)"),
+        (
+            last(ws.RBM(6, 4, rng=ws.generator(0)), PLAIN).state,
+            r"hidden_bias \(4,\) came, expected "
+            r"hidden_bias \(5,\)",
+        ),
         (ws.backprop.BackpropState(), "BackpropState came; expected the CDState"),
     ):
         with pytest.raises(CheckpointError, match=words):
@@ -92,16 +103,38 @@ LOOPS = {
     "hybrid": (dbn, ws.hybrid.epochs, ws.HybridConfig(UPDOWN), True),
     "backprop": (net, ws.backprop.epochs, ws.BackpropConfig(epochs=1, batch_size=4), True),
     "robust": (net, ws.robust.epochs, ROBUST, True),
-    "semi-supervised": (net, ws.semi_supervised.epochs, ws.SemiSupervisedConfig(epochs=1, batch_size=4), True),
+    "semi-supervised": (
+        net,
+        ws.semi_supervised.epochs,
+        ws.SemiSupervisedConfig(epochs=1, batch_size=4),
+        True,
+    ),
     "evolution": (net, strategies.evolve, strategies.EvolutionConfig(epochs=1, batch_size=4), True),
-    "autoencoder": (net, strategies.autoencode, strategies.AutoencoderConfig(epochs=1, batch_size=4), False),
-    "wake-sleep": (lambda: ws.Helmholtz((6, 4), rng=ws.generator(0)), ws.wake_sleep.epochs, ws.WakeSleepConfig(epochs=1), False),
+    "autoencoder": (
+        net,
+        strategies.autoencode,
+        strategies.AutoencoderConfig(epochs=1, batch_size=4),
+        False,
+    ),
+    "wake-sleep": (
+        lambda: ws.Helmholtz((6, 4), rng=ws.generator(0)),
+        ws.wake_sleep.epochs,
+        ws.WakeSleepConfig(epochs=1),
+        False,
+    ),
 }
 
 
 def learned(loop, **settings):
     make, epochs, config, labelled = LOOPS[loop]
-    return list(epochs(make(), CASES, *([LABELS] if labelled else []), **{"config": config, "rng": ws.generator(1), **settings}))
+    return list(
+        epochs(
+            make(),
+            CASES,
+            *([LABELS] if labelled else []),
+            **{"config": config, "rng": ws.generator(1), **settings},
+        )
+    )
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -109,7 +142,13 @@ def learned(loop, **settings):
 def test_settings_of_another_kind_are_refused_in_words(loop, kind):
     config = LOOPS[loop][2]
     another = ws.WakeSleepConfig() if loop != "wake-sleep" else PLAIN
-    wrong = {"none": None, "dictionary": {"epochs": 1}, "class": type(config), "another": another, "number": 3}[kind]
+    wrong = {
+        "none": None,
+        "dictionary": {"epochs": 1},
+        "class": type(config),
+        "another": another,
+        "number": 3,
+    }[kind]
     with pytest.raises(ConfigError, match=f"expected a {type(config).__name__}"):
         learned(loop, config=wrong)
 
@@ -121,9 +160,19 @@ def test_a_loop_refuses_what_is_no_generator(loop, rng):
         learned(loop, rng=rng)
 
 
-@pytest.mark.parametrize(("loop", "config"), [("up-down", UPDOWN), ("hybrid", ws.HybridConfig(UPDOWN))])
 @pytest.mark.parametrize(
-    "change", [{"persistent": 0.0}, {"batch_size": 20}, {"chain_pool": 3}, {"hold_labels": False}, {"average": 0.0}], ids=str
+    ("loop", "config"), [("up-down", UPDOWN), ("hybrid", ws.HybridConfig(UPDOWN))]
+)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"persistent": 0.0},
+        {"batch_size": 20},
+        {"chain_pool": 3},
+        {"hold_labels": False},
+        {"average": 0.0},
+    ],
+    ids=str,
 )
 def test_a_state_of_contrastive_wake_sleep_fits_its_settings(loop, config, change):
     state = learned(loop)[-1].state
@@ -132,7 +181,19 @@ def test_a_state_of_contrastive_wake_sleep_fits_its_settings(loop, config, chang
         learned(loop, state=state, config=other if loop == "up-down" else ws.HybridConfig(other))
 
 
-@pytest.mark.parametrize("loop", ["backprop", "robust", "semi-supervised", "evolution", "up-down", "hybrid", "greedy", "wake-sleep"])
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "backprop",
+        "robust",
+        "semi-supervised",
+        "evolution",
+        "up-down",
+        "hybrid",
+        "greedy",
+        "wake-sleep",
+    ],
+)
 def test_no_loop_goes_on_from_the_state_of_another_net_or_loop(loop):
     make, epochs, config, labelled = LOOPS[loop]
     given = [LABELS] if labelled else []
@@ -141,7 +202,12 @@ def test_no_loop_goes_on_from_the_state_of_another_net_or_loop(loop):
     states = [record.state, last(machine(), SETTINGS["persistent"]).state, record]
     for state in states:
         with pytest.raises(CheckpointError):
-            learned(loop, state=replace(state, epoch=0) if loop == "evolution" and state is record.state else state)
+            learned(
+                loop,
+                state=replace(state, epoch=0)
+                if loop == "evolution" and state is record.state
+                else state,
+            )
 
 
 def test_the_optimizer_of_a_state_is_that_of_the_settings():
@@ -162,7 +228,11 @@ def test_a_memory_with_chains_goes_on_with_its_own_pool():
     cases = torch.cat([CASES[:, :5], torch.eye(3)[LABELS]], 1)
 
     def go(state, config):
-        return list(chains.epochs(dbn().memory, cases, config=config, memory=memory, rng=ws.generator(1), state=state))
+        return list(
+            chains.epochs(
+                dbn().memory, cases, config=config, memory=memory, rng=ws.generator(1), state=state
+            )
+        )
 
     state = go(ws.cd.init_state(dbn().memory, memory, ws.generator(0)), config)[0].state
     assert len(go(replace(state, epoch=1), config)) == 1
@@ -177,16 +247,23 @@ def test_chunks_go_on_with_other_settings_and_start_anew_what_does_not_fit(befor
     configs = [ws.GreedyConfig(SETTINGS[name], SETTINGS[name]) for name in (before, now)]
     states = None
     for config in configs:
-        states = ws.greedy.chunk(net, CASES, LABELS, config=config, rng=ws.generator(1), states=states)
+        states = ws.greedy.chunk(
+            net, CASES, LABELS, config=config, rng=ws.generator(1), states=states
+        )
     fresh = ws.cd.init_state(net.rbm(0), SETTINGS[now], ws.generator(0))
     assert set(states[0].to_tensors()) == set(fresh.to_tensors())
 
 
 def test_a_chunk_goes_on_after_pretraining_with_chains():
-    net, config = dbn(), ws.GreedyConfig(PLAIN, replace(PLAIN, epochs=3), ChainsConfig(share=1.0, pool=2))
+    net, config = (
+        dbn(),
+        ws.GreedyConfig(PLAIN, replace(PLAIN, epochs=3), ChainsConfig(share=1.0, pool=2)),
+    )
     *_, record = ws.greedy.epochs(net, CASES, LABELS, config=config, rng=ws.generator(1))
     states = {1: deepcopy(record.state.inner)}
-    ws.greedy.chunk(net, CASES, LABELS, config=config, rng=ws.generator(1), layers=[1], states=states)
+    ws.greedy.chunk(
+        net, CASES, LABELS, config=config, rng=ws.generator(1), layers=[1], states=states
+    )
     assert issubclass(CheckpointError, WakesleepError)
 
 
@@ -204,7 +281,10 @@ def test_whole_numbers_of_any_library_are_seeds(seed):
 @pytest.mark.parametrize("device", ["gpu", None, 0, "cuda:99"], ids=repr)
 def test_a_device_that_is_not_there_is_refused_in_words(device, tmp_path):
     ws.save(machine(), tmp_path / "rbm.safetensors")
-    for act in (lambda: ws.generator(0, device), lambda: ws.load(tmp_path / "rbm.safetensors", device)):
+    for act in (
+        lambda: ws.generator(0, device),
+        lambda: ws.load(tmp_path / "rbm.safetensors", device),
+    ):
         with pytest.raises(ConfigError, match=r"device = .*expected 'cpu'"):
             act()
 
@@ -216,13 +296,23 @@ LOOK = {
     "free_energy_gap": lambda cases: ws.monitor.free_energy_gap(machine(), CASES, cases),
     "training cases": lambda cases: ws.monitor.free_energy_gap(machine(), cases, CASES),
     "measure": lambda cases: ws.monitor.measure(machine(), cases, None, rng=ws.generator(0)),
-    "pseudo_log_likelihood": lambda cases: ws.monitor.pseudo_log_likelihood(machine(), cases, ws.generator(0)),
+    "pseudo_log_likelihood": lambda cases: ws.monitor.pseudo_log_likelihood(
+        machine(), cases, ws.generator(0)
+    ),
 }
 
 
 @pytest.mark.parametrize("look", LOOK)
 def test_what_looks_at_cases_checks_them_as_loops_do(look):
-    for wrong in (CASES.to(torch.uint8), CASES * 7, CASES - 2, CASES * float("nan"), CASES[:, :5], CASES[0], None):
+    for wrong in (
+        CASES.to(torch.uint8),
+        CASES * 7,
+        CASES - 2,
+        CASES * float("nan"),
+        CASES[:, :5],
+        CASES[0],
+        None,
+    ):
         with pytest.raises(ws.WakesleepError):
             LOOK[look](wrong)
     mended = [LOOK[look](cases) for cases in (CASES, CASES.numpy(), CASES.bool())]
@@ -259,5 +349,7 @@ def test_what_cannot_be_meant_is_refused_in_words(what):
 def test_a_bound_of_one_sample_has_no_known_error():
     bound = ws.bound.lower_bound(dbn(), CASES, 0.0, rng=ws.generator(0), samples=1)
     assert bool(bound.error.isnan().all())
-    exact = ws.bound.lower_bound(ws.DBN((6, 4), rng=ws.generator(0)), CASES, 0.0, rng=ws.generator(0))
+    exact = ws.bound.lower_bound(
+        ws.DBN((6, 4), rng=ws.generator(0)), CASES, 0.0, rng=ws.generator(0)
+    )
     assert not bool(exact.error.any())

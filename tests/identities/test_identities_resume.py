@@ -1,4 +1,6 @@
-"""A loop that was left after an epoch goes on as if it had never stopped, to the last bit; and no loop touches the global generator."""
+"""A loop that was left after an epoch goes on as if it had never stopped, to the last bit; and no
+loop touches the global generator.
+"""
 
 import json
 from copy import deepcopy
@@ -10,7 +12,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from wakesleep.foundation.rng import generator
-from wakesleep.learning import backprop, cd, greedy, hybrid, robust, semi_supervised, strategies, up_down, wake_sleep
+from wakesleep.learning import (
+    backprop,
+    cd,
+    greedy,
+    hybrid,
+    robust,
+    semi_supervised,
+    strategies,
+    up_down,
+    wake_sleep,
+)
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.chains import ChainsConfig
@@ -33,8 +45,12 @@ FEW = torch.where(torch.arange(50) < 6, LABELS, -1)
 
 
 def make_cd(**options):
-    config = CDConfig(epochs=4, batch_size=20, final_learning_rate=0.02, initial_momentum_epochs=1, **options)
-    return lambda: RBM(6, 5, rng=generator(0)), lambda net, rng, state: cd.epochs(net, CASES, config=config, rng=rng, state=state)
+    config = CDConfig(
+        epochs=4, batch_size=20, final_learning_rate=0.02, initial_momentum_epochs=1, **options
+    )
+    return lambda: RBM(6, 5, rng=generator(0)), lambda net, rng, state: cd.epochs(
+        net, CASES, config=config, rng=rng, state=state
+    )
 
 
 def make_greedy(labels, given=LABELS):
@@ -43,16 +59,22 @@ def make_greedy(labels, given=LABELS):
     given = given if labels else None
     return (
         lambda: DBN((6, 5, 4, 7), labels=labels, rng=generator(0)),
-        lambda net, rng, state: greedy.epochs(net, CASES, given, config=config, rng=rng, state=state),
+        lambda net, rng, state: greedy.epochs(
+            net, CASES, given, config=config, rng=rng, state=state
+        ),
     )
 
 
 def make_chains():
     layer = CDConfig(epochs=0)
-    config = GreedyConfig(layer, CDConfig(epochs=4, batch_size=20), ChainsConfig(share=0.75, pool=2))
+    config = GreedyConfig(
+        layer, CDConfig(epochs=4, batch_size=20), ChainsConfig(share=0.75, pool=2)
+    )
     return (
         lambda: DBN((6, 5, 7), labels=3, rng=generator(0)),
-        lambda net, rng, state: greedy.epochs(net, CASES, LABELS, config=config, rng=rng, state=state),
+        lambda net, rng, state: greedy.epochs(
+            net, CASES, LABELS, config=config, rng=rng, state=state
+        ),
     )
 
 
@@ -60,7 +82,9 @@ def make_backprop(**options):
     config = BackpropConfig(epochs=4, batch_size=20, cg_top_epochs=2, cg_batch_size=25, **options)
     return (
         lambda: backprop.random_classifier((6, 5, 3), rng=generator(0)),
-        lambda net, rng, state: backprop.epochs(net, CASES, LABELS, config=config, rng=rng, state=state),
+        lambda net, rng, state: backprop.epochs(
+            net, CASES, LABELS, config=config, rng=rng, state=state
+        ),
     )
 
 
@@ -71,22 +95,33 @@ def make_up_down(learn):
     )
 
 
-UPDOWN = UpDownConfig(epochs=4, batch_size=20, gibbs_steps=(1, 2), persistent=0.5, chain_pool=2, average=2.0)
+UPDOWN = UpDownConfig(
+    epochs=4, batch_size=20, gibbs_steps=(1, 2), persistent=0.5, chain_pool=2, average=2.0
+)
 
 
 def make_wake_sleep():
     config = WakeSleepConfig(epochs=4, batch_size=20)
-    return lambda: Helmholtz((6, 5, 4), rng=generator(0)), lambda net, rng, state: wake_sleep.epochs(
-        net, CASES, config=config, rng=rng, state=state
-    )
+    return lambda: Helmholtz(
+        (6, 5, 4), rng=generator(0)
+    ), lambda net, rng, state: wake_sleep.epochs(net, CASES, config=config, rng=rng, state=state)
 
 
 def make_feed_forward(learn):
-    return lambda: backprop.random_classifier((6, 5, 4, 3), rng=generator(0)), lambda net, rng, state: learn(net, rng=rng, state=state)
+    return lambda: backprop.random_classifier(
+        (6, 5, 4, 3), rng=generator(0)
+    ), lambda net, rng, state: learn(net, rng=rng, state=state)
 
 
 def make_robust(optimizer):
-    config = RobustConfig(epochs=4, batch_size=4, optimizer=optimizer, learning_rate=0.01, dropout_hidden=0.3, vat_epsilon=0.5)
+    config = RobustConfig(
+        epochs=4,
+        batch_size=4,
+        optimizer=optimizer,
+        learning_rate=0.01,
+        dropout_hidden=0.3,
+        vat_epsilon=0.5,
+    )
     return make_feed_forward(partial(robust.epochs, images=CASES, labels=LABELS, config=config))
 
 
@@ -111,17 +146,35 @@ LOOPS = {
     "wake-sleep": make_wake_sleep(),
     "robust sgd": make_robust("sgd"),
     "robust adam": make_robust("adam"),
-    "semi-supervised": make_feed_forward(partial(semi_supervised.epochs, images=CASES, labels=FEW, config=SEMI_SUPERVISED)),
-    "evolution": make_feed_forward(partial(strategies.evolve, images=CASES, labels=LABELS, config=EvolutionConfig(epochs=4, batch_size=20))),
-    "autoencoder": make_feed_forward(partial(strategies.autoencode, images=CASES, config=AutoencoderConfig(epochs=2, batch_size=20))),
+    "semi-supervised": make_feed_forward(
+        partial(semi_supervised.epochs, images=CASES, labels=FEW, config=SEMI_SUPERVISED)
+    ),
+    "evolution": make_feed_forward(
+        partial(
+            strategies.evolve,
+            images=CASES,
+            labels=LABELS,
+            config=EvolutionConfig(epochs=4, batch_size=20),
+        )
+    ),
+    "autoencoder": make_feed_forward(
+        partial(
+            strategies.autoencode, images=CASES, config=AutoencoderConfig(epochs=2, batch_size=20)
+        )
+    ),
 }
 
 
 def through_a_file(state, folder):
     """Return what a file knows of a state."""
     tensors, values = checkpoint.flatten(state.to_tensors())
-    save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, folder / "state.safetensors")
-    return checkpoint.unflatten(load_file(folder / "state.safetensors"), json.loads(json.dumps(values)))
+    save_file(
+        {name: tensor.contiguous().clone() for name, tensor in tensors.items()},
+        folder / "state.safetensors",
+    )
+    return checkpoint.unflatten(
+        load_file(folder / "state.safetensors"), json.loads(json.dumps(values))
+    )
 
 
 @pytest.mark.parametrize("kept", ["as a copy", "in a file"])
@@ -133,7 +186,11 @@ def test_resuming_is_bit_identical(loop, left_after, kept, tmp_path):
     records = [(record.stage, record.epoch, record.metrics) for record in epochs(whole, rng, None)]
     part, second_rng = make(), generator(1)
     first = list(islice(epochs(part, second_rng, None), left_after))
-    state = deepcopy(first[-1].state) if kept == "as a copy" else through_a_file(first[-1].state, tmp_path)
+    state = (
+        deepcopy(first[-1].state)
+        if kept == "as a copy"
+        else through_a_file(first[-1].state, tmp_path)
+    )
     saved, standing = deepcopy(part), second_rng.get_state()
     later_rng = torch.Generator()
     later_rng.set_state(standing)

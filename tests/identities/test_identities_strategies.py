@@ -31,7 +31,10 @@ def test_the_population_finds_the_gradient():
         strategies.perturb(net, image.expand(20_000, 3), label.expand(20_000), 0.02, rng)
         for total, parameter in zip(sums, net.parameters(), strict=True):
             total += parameter.grad / 20
-    found, exact = torch.cat([total.flatten() for total in sums]), torch.cat([gradient.flatten() for gradient in expected])
+    found, exact = (
+        torch.cat([total.flatten() for total in sums]),
+        torch.cat([gradient.flatten() for gradient in expected]),
+    )
     assert float((found - exact).norm() / exact.norm()) < 0.05
 
 
@@ -46,7 +49,10 @@ def test_evolution_learns_and_goes_on_where_it_was_stopped():
         if record.epoch == 12:
             break
     list(strategies.evolve(again, images, labels, config=config, rng=rng, state=record.state))
-    assert all(torch.equal(one, other) for one, other in zip(net.parameters(), again.parameters(), strict=True))
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(net.parameters(), again.parameters(), strict=True)
+    )
     with pytest.raises(ConfigError, match="sigma"):
         EvolutionConfig(sigma=0)
 
@@ -59,7 +65,10 @@ def test_autoencoders_learn_to_copy_layer_by_layer_and_leave_the_last_layer_alon
     records = list(strategies.autoencode(net, images, config=config, rng=generator(1)))
     assert [record.epoch for record in records] == list(range(1, 41))
     for layer in (records[:20], records[20:]):
-        assert layer[-1].metrics["reconstruction_cross_entropy"] < layer[0].metrics["reconstruction_cross_entropy"]
+        assert (
+            layer[-1].metrics["reconstruction_cross_entropy"]
+            < layer[0].metrics["reconstruction_cross_entropy"]
+        )
     moved = [bool((old != new).any()) for old, new in zip(before, net.parameters(), strict=True)]
     assert moved == [True] * 4 + [False] * 2
 
@@ -68,12 +77,19 @@ def test_autoencoders_learn_to_copy_layer_by_layer_and_leave_the_last_layer_alon
 def test_autoencoders_go_on_where_they_were_stopped(stop):
     images, _ = two_kinds()
     config = AutoencoderConfig(epochs=5, batch_size=20, learning_rate=0.01)
-    whole, again = (backprop.random_classifier((6, 5, 4, 2), rng=generator(0), gain=1.0) for _ in range(2))
+    whole, again = (
+        backprop.random_classifier((6, 5, 4, 2), rng=generator(0), gain=1.0) for _ in range(2)
+    )
     list(strategies.autoencode(whole, images, config=config, rng=generator(1)))
     rng = generator(1)
     for record in strategies.autoencode(again, images, config=config, rng=rng):
         if record.epoch == stop:
             break
-    rest = list(strategies.autoencode(again, images, config=config, rng=rng, state=deepcopy(record.state)))
+    rest = list(
+        strategies.autoencode(again, images, config=config, rng=rng, state=deepcopy(record.state))
+    )
     assert [record.epoch for record in rest] == list(range(stop + 1, 11))
-    assert all(torch.equal(one, other) for one, other in zip(whole.parameters(), again.parameters(), strict=True))
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(whole.parameters(), again.parameters(), strict=True)
+    )

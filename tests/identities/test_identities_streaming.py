@@ -1,4 +1,6 @@
-"""Cases that stay on the disk: every one comes once an epoch, ranks read parts of their own, and learning is what it is in memory."""
+"""Cases that stay on the disk: every one comes once an epoch, ranks read parts of their own, and
+learning is what it is in memory.
+"""
 
 import threading
 from dataclasses import replace
@@ -18,11 +20,16 @@ from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.models.dbn import DBN
 from wakesleep.sources.shards import Chunk, Shards
 
-EACH = GreedyConfig(CDConfig(epochs=2, batch_size=5, final_learning_rate=0.01), CDConfig(epochs=3, batch_size=5, initial_momentum_epochs=1))
+EACH = GreedyConfig(
+    CDConfig(epochs=2, batch_size=5, final_learning_rate=0.01),
+    CDConfig(epochs=3, batch_size=5, initial_momentum_epochs=1),
+)
 
 
 def saved(folder, *sizes):
-    """Write files of that many cases, whose first pixel is their number; return the files of images and labels."""
+    """Write files of that many cases, whose first pixel is their number; return the files of images
+    and labels.
+    """
     images, labels, start = [], [], 0
     for number, size in enumerate(sizes):
         cases = np.random.default_rng(number).integers(0, 256, (size, 6), dtype=np.uint8)
@@ -37,7 +44,10 @@ def saved(folder, *sizes):
 
 def kept(shards, rng):
     """Return copies of the chunks of an epoch: each holds only until the next is asked for."""
-    return [Chunk(chunk.images.clone(), None if chunk.labels is None else chunk.labels.clone()) for chunk in shards.chunks(rng)]
+    return [
+        Chunk(chunk.images.clone(), None if chunk.labels is None else chunk.labels.clone())
+        for chunk in shards.chunks(rng)
+    ]
 
 
 def small_net():
@@ -61,7 +71,8 @@ def test_every_case_comes_once_a_pass_with_its_label_and_in_another_order(tmp_pa
 
 
 def test_a_pass_reads_into_two_windows_in_turn_whatever_the_number_of_cases(tmp_path):
-    images, labels = saved(tmp_path, 50, 30, 23)  # two chunks of some joins are shorter than the others
+    # two chunks of some joins are shorter than the others
+    images, labels = saved(tmp_path, 50, 30, 23)
     shards, places, lengths = Shards(images, labels, chunk=4, join=2), [], []
     for chunk in shards.chunks(generator(1)):
         places.append((chunk.images.data_ptr(), chunk.labels.data_ptr()))
@@ -75,7 +86,11 @@ def test_a_pass_reads_into_two_windows_in_turn_whatever_the_number_of_cases(tmp_
 
 
 def test_a_chunk_stays_as_it_is_while_the_next_one_is_read(tmp_path, monkeypatch):
-    shards, plain, done = Shards(*saved(tmp_path, 50), chunk=4, join=2), Shards._read, threading.Semaphore(0)
+    shards, plain, done = (
+        Shards(*saved(tmp_path, 50), chunk=4, join=2),
+        Shards._read,
+        threading.Semaphore(0),
+    )
     expected = kept(shards, generator(1))
 
     def told(*asked):
@@ -87,7 +102,8 @@ def test_a_chunk_stays_as_it_is_while_the_next_one_is_read(tmp_path, monkeypatch
     chunks = shards.chunks(generator(1))
     for number, known in enumerate(expected):
         found = next(chunks)
-        for _ in range((number == 0) + (number < len(expected) - 1)):  # this one was read, and the next one if there is one
+        # this one was read, and the next one if there is one
+        for _ in range((number == 0) + (number < len(expected) - 1)):
             assert done.acquire(timeout=10)
         assert torch.equal(found.images, known.images)
         assert torch.equal(found.labels, known.labels)
@@ -105,7 +121,8 @@ def test_ranks_read_parts_of_their_own_of_one_size(tmp_path, monkeypatch):
         seen.append(sorted(torch.cat([part.images[:, 0] for part in parts]).tolist()))
     assert seen[0] == seen[2]
     assert not set(seen[1]) & set(seen[3])
-    assert len(seen[1]) + len(seen[3]) == 24  # two chunks of four in the first file, five in the second: six that two ranks can share
+    # two chunks of four in the first file, five in the second: six that two ranks can share
+    assert len(seen[1]) + len(seen[3]) == 24
     with pytest.raises(DataError, match="smaller chunks"):
         Shards(images, chunk=20)
 
@@ -113,7 +130,14 @@ def test_ranks_read_parts_of_their_own_of_one_size(tmp_path, monkeypatch):
 def test_the_last_cases_are_spared_wherever_files_end(tmp_path):
     images, labels = saved(tmp_path, 10, 3, 12)
     for spare in (0, 5, 12, 14, 24):
-        numbers = torch.cat([chunk.images[:, 0] for chunk in kept(Shards(images, labels, chunk=4, join=2, spare=spare), generator(1))])
+        numbers = torch.cat(
+            [
+                chunk.images[:, 0]
+                for chunk in kept(
+                    Shards(images, labels, chunk=4, join=2, spare=spare), generator(1)
+                )
+            ]
+        )
         assert sorted(numbers.tolist()) == list(range(25 - spare)), spare
     with pytest.raises(DataError, match="smaller chunks"):
         Shards(images, spare=25)
@@ -129,9 +153,18 @@ def test_pictures_of_rows_and_columns_come_as_rows_of_pixels_whatever_their_byte
 def test_streaming_is_greedy_learning_by_chunks(tmp_path):
     images, labels = saved(tmp_path, 10, 15)
     streamed, by_hand = small_net(), small_net()
-    config = replace(EACH, chains=ChainsConfig(pool=1, average=0.0))  # turns of the pool and running means go over all chunks of an epoch
-    records = list(greedy.epochs(streamed, Shards(images, labels, chunk=4, join=2), config=config, rng=generator(3)))
-    assert all(record.metrics["learning_rate"] == pytest.approx(EACH.layer.learning_rate_at(record.epoch - 1)) for record in records[:2])
+    # turns of the pool and running means go over all chunks of an epoch
+    config = replace(EACH, chains=ChainsConfig(pool=1, average=0.0))
+    records = list(
+        greedy.epochs(
+            streamed, Shards(images, labels, chunk=4, join=2), config=config, rng=generator(3)
+        )
+    )
+    assert all(
+        record.metrics["learning_rate"]
+        == pytest.approx(EACH.layer.learning_rate_at(record.epoch - 1))
+        for record in records[:2]
+    )
     assert [(record.stage, record.epoch, record.cases) for record in records] == [
         *[("layer 1", epoch, 25) for epoch in (1, 2)],
         *[("memory", epoch, 25) for epoch in (1, 2, 3)],
@@ -147,13 +180,21 @@ def test_streaming_is_greedy_learning_by_chunks(tmp_path):
                 state = None if state is None else replace(state, epoch=epoch)
                 given = {"rng": rng, "classes": chunk.labels + 1, "state": state}
                 if epoch == 2:
-                    record = next(chains.epochs(rbm, cases, config=config.chains, memory=EACH.memory, **given))
+                    record = next(
+                        chains.epochs(rbm, cases, config=config.chains, memory=EACH.memory, **given)
+                    )
                 else:
-                    record = next(cd.epochs(rbm, cases, config=EACH.memory if layer else EACH.layer, **given))
+                    record = next(
+                        cd.epochs(rbm, cases, config=EACH.memory if layer else EACH.layer, **given)
+                    )
                 state = record.state
                 errors.append(record.metrics["reconstruction_error"] * record.cases / 25)
-    assert sum(record.metrics["reconstruction_error"] for record in records) == pytest.approx(sum(errors))
-    assert all(torch.equal(a, b) for a, b in zip(streamed.parameters(), by_hand.parameters(), strict=True))
+    assert sum(record.metrics["reconstruction_error"] for record in records) == pytest.approx(
+        sum(errors)
+    )
+    assert all(
+        torch.equal(a, b) for a, b in zip(streamed.parameters(), by_hand.parameters(), strict=True)
+    )
 
 
 def test_streaming_goes_on_where_it_was(tmp_path):
@@ -166,25 +207,45 @@ def test_streaming_goes_on_where_it_was(tmp_path):
         state = [next(records).state for _ in range(stop)][-1]
         records.close()
         list(streaming.epochs(stopped, shards, config=EACH, rng=rng, state=state))
-        assert all(torch.equal(a, b) for a, b in zip(stopped.parameters(), whole.parameters(), strict=True)), stop
+        assert all(
+            torch.equal(a, b) for a, b in zip(stopped.parameters(), whole.parameters(), strict=True)
+        ), stop
 
 
 def test_fine_tuning_by_chunks_is_backpropagation_and_goes_on_where_it_was(tmp_path):
-    shards, config = Shards(*saved(tmp_path, 10, 15), chunk=4, join=2), BackpropConfig(epochs=3, batch_size=5, learning_rate=0.1)
+    shards, config = (
+        Shards(*saved(tmp_path, 10, 15), chunk=4, join=2),
+        BackpropConfig(epochs=3, batch_size=5, learning_rate=0.1),
+    )
     nets = [backprop.random_classifier((6, 4, 3), rng=generator(0)) for _ in range(3)]
-    records = list(streaming.fine_tune(nets[0], shards, config=config, rng=generator(3), stage="random"))
-    assert [(record.stage, record.epoch, record.cases) for record in records] == [("random", epoch, 25) for epoch in (1, 2, 3)]
+    records = list(
+        streaming.fine_tune(nets[0], shards, config=config, rng=generator(3), stage="random")
+    )
+    assert [(record.stage, record.epoch, record.cases) for record in records] == [
+        ("random", epoch, 25) for epoch in (1, 2, 3)
+    ]
     rng, state = generator(3), backprop.init_state(nets[1])
     for epoch in range(3):
         for images, labels in shards.chunks(rng):
-            state = next(backprop.epochs(nets[1], images, labels, config=config, rng=rng, state=replace(state, epoch=epoch))).state
+            state = next(
+                backprop.epochs(
+                    nets[1],
+                    images,
+                    labels,
+                    config=config,
+                    rng=rng,
+                    state=replace(state, epoch=epoch),
+                )
+            ).state
     rng = generator(3)
     stopped = streaming.fine_tune(nets[2], shards, config=config, rng=rng)
     state = next(stopped).state
     stopped.close()
     assert len(list(streaming.fine_tune(nets[2], shards, config=config, rng=rng, state=state))) == 2
     for net in nets[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(nets[0].parameters(), net.parameters(), strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(nets[0].parameters(), net.parameters(), strict=True)
+        )
 
 
 def test_files_that_do_not_fit_are_refused_in_words(tmp_path):
@@ -201,7 +262,10 @@ def test_files_that_do_not_fit_are_refused_in_words(tmp_path):
         ({"images": [*images, tmp_path / "floats.npy"]}, r"floats\.npy holds float32 .*one type"),
         ({"images": [tmp_path / "words.npy"]}, "file of numbers"),
         ({"images": images, "labels": labels[:1]}, "1 files of labels came for 2"),
-        ({"images": images, "labels": [labels[0], tmp_path / "halves.npy"]}, r"halves\.npy .*whole numbers"),
+        (
+            {"images": images, "labels": [labels[0], tmp_path / "halves.npy"]},
+            r"halves\.npy .*whole numbers",
+        ),
         ({"images": images, "labels": labels[::-1]}, "a label a case"),
         ({"images": [tmp_path / "text.npy"]}, "numpy.save"),
         ({"images": [tmp_path / "none.npy"]}, "cannot be read"),
@@ -214,5 +278,7 @@ def test_files_that_do_not_fit_are_refused_in_words(tmp_path):
 def test_a_memory_mapped_array_does_as_well_as_its_file(tmp_path):
     images, _ = saved(tmp_path, 10)
     mapped = np.load(images[0], mmap_mode="r")
-    ours, theirs = (kept(Shards([source], chunk=4, join=1), generator(0)) for source in (mapped, images[0]))
+    ours, theirs = (
+        kept(Shards([source], chunk=4, join=1), generator(0)) for source in (mapped, images[0])
+    )
     assert all(torch.equal(a.images, b.images) for a, b in zip(ours, theirs, strict=True))

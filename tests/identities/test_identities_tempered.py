@@ -1,10 +1,23 @@
-"""Contrastive divergence against tempered chains: the model's law is left as it is at every temperature, and modes are crossed."""
+"""Contrastive divergence against tempered chains: the model's law is left as it is at every
+temperature, and modes are crossed.
+"""
 
 from dataclasses import replace
 
 import pytest
 import torch
-from exact import SIGMAS, assert_frequencies, draw, expected_statistics, form, index_of, joint, labelled, small_rbm, states
+from exact import (
+    SIGMAS,
+    assert_frequencies,
+    draw,
+    expected_statistics,
+    form,
+    index_of,
+    joint,
+    labelled,
+    small_rbm,
+    states,
+)
 
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
@@ -40,7 +53,9 @@ def test_the_negative_phase_leaves_the_law_of_every_temperature_as_it_is(visible
         assert_frequencies(index_of(replicas, every), p)
     assert not torch.equal(chains, before)
     assert torch.equal(contrast.model, chains[-1])
-    expected = expected_statistics(rbm, torch.bincount(index_of(data, every), minlength=len(every)).double() / COUNT)
+    expected = expected_statistics(
+        rbm, torch.bincount(index_of(data, every), minlength=len(every)).double() / COUNT
+    )
     model = expected_statistics(rbm, law[-1])
     spread = 0.5 / COUNT**0.5
     for found, one, other in zip(form(contrast.gradients()).values(), expected, model, strict=True):
@@ -48,7 +63,9 @@ def test_the_negative_phase_leaves_the_law_of_every_temperature_as_it_is(visible
 
 
 def two_modes():
-    """Return a machine whose first or last three units are on on both sides, with equal chances, and all but never anything between."""
+    """Return a machine whose first or last three units are on on both sides, with equal chances,
+    and all but never anything between.
+    """
     rbm, side = RBM(6, 6, rng=generator(0)), torch.tensor([1.0, 1.0, 1.0, -1.0, -1.0, -1.0])
     rbm.weight.copy_(2 * side[:, None] * side)
     return rbm
@@ -64,7 +81,9 @@ def test_tempered_chains_cross_where_plain_ones_stay():
         chains = first.repeat(500, 1) if temperatures == 1 else first.repeat(temperatures, 500, 1)
         for update in range(60):
             contrast.run_phases(rbm, config, generator(update), chains)
-        crossed[temperatures] = float((contrast.model[:, 3:].sum(1) > contrast.model[:, :3].sum(1)).float().mean())
+        crossed[temperatures] = float(
+            (contrast.model[:, 3:].sum(1) > contrast.model[:, :3].sum(1)).float().mean()
+        )
     assert crossed[1] < 0.1
     assert abs(crossed[10] - 0.5) < SIGMAS * 0.5 / 500**0.5
 
@@ -72,7 +91,9 @@ def test_tempered_chains_cross_where_plain_ones_stay():
 def learned(config, epochs, *, state=None, rng=None, rbm=None):
     rbm, rng = rbm or RBM(5, 4, rng=generator(1)), rng or generator(2)
     cases = torch.rand(23, 5, generator=generator(3)).round()
-    records = list(cd.epochs(rbm, cases, config=replace(config, epochs=epochs), rng=rng, state=state))
+    records = list(
+        cd.epochs(rbm, cases, config=replace(config, epochs=epochs), rng=rng, state=state)
+    )
     return rbm, records[-1].state, rng
 
 
@@ -87,7 +108,13 @@ def test_it_learns_stops_and_goes_on_as_if_nothing_had_been(dtype):
         assert torch.equal(one, other)
     assert bool(((state.chains == 0) | (state.chains == 1)).all())
     record = next(
-        cd.epochs(RBM(5, 4, rng=generator(1)), torch.rand(20, 5, generator=generator(4)), config=config, rng=generator(2), dtype=dtype)
+        cd.epochs(
+            RBM(5, 4, rng=generator(1)),
+            torch.rand(20, 5, generator=generator(4)),
+            config=config,
+            rng=generator(2),
+            dtype=dtype,
+        )
     )
     assert record.state.chains.dtype == (dtype or torch.float32)
 

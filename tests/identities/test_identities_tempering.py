@@ -1,10 +1,22 @@
-"""Parallel tempering leaves the exact distribution as it is, and crosses walls that Gibbs sampling does not."""
+"""Parallel tempering leaves the exact distribution as it is, and crosses walls that Gibbs sampling
+does not.
+"""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from exact import SIGMAS, TIGHT, assert_frequencies, draw, index_of, joint, labelled, small_rbm, states
+from exact import (
+    SIGMAS,
+    TIGHT,
+    assert_frequencies,
+    draw,
+    index_of,
+    joint,
+    labelled,
+    small_rbm,
+    states,
+)
 
 from wakesleep.evaluation import exact
 from wakesleep.foundation.errors import ConfigError
@@ -20,7 +32,10 @@ BETAS = torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64)
 def tempered_probs(rbm: RBM, base: torch.Tensor, beta: torch.Tensor) -> torch.Tensor:
     """p_beta(v) of every v by listing hidden states too, (states,)."""
     v, h = states(rbm.visible), states(rbm.hidden)
-    pairs = beta * (v @ rbm.weight @ h.t() + (v @ rbm.visible_bias)[:, None] + h @ rbm.hidden_bias) + (1 - beta) * (v @ base)[:, None]
+    pairs = (
+        beta * (v @ rbm.weight @ h.t() + (v @ rbm.visible_bias)[:, None] + h @ rbm.hidden_bias)
+        + (1 - beta) * (v @ base)[:, None]
+    )
     return torch.softmax(torch.logsumexp(pairs, 1), 0)
 
 
@@ -37,8 +52,14 @@ def test_a_step_leaves_every_temperature_as_it_is(visible, parity: int) -> None:
     for replica, p in zip(moved.visible, probs, strict=True):
         assert_frequencies(index_of(replica, every), p)
     assert moved.tried.tolist() == [n * (parity == 0), n * (parity == 1)]
-    ratio = probs[parity][None, :] * probs[parity + 1][:, None] / (probs[parity][:, None] * probs[parity + 1][None, :])
-    expected = float((probs[parity][:, None] * probs[parity + 1][None, :] * ratio.clamp(max=1.0)).sum())
+    ratio = (
+        probs[parity][None, :]
+        * probs[parity + 1][:, None]
+        / (probs[parity][:, None] * probs[parity + 1][None, :])
+    )
+    expected = float(
+        (probs[parity][:, None] * probs[parity + 1][None, :] * ratio.clamp(max=1.0)).sum()
+    )
     rate = float(moved.swap_rates[parity])
     assert abs(rate - expected) < SIGMAS * (expected * (1 - expected) / n) ** 0.5
 
@@ -87,14 +108,18 @@ def test_clamped_units_stay_and_the_others_have_their_conditional() -> None:
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
 @pytest.mark.parametrize("visible", [4, labelled(2, 3)], ids=["binary", "with labels"])
-def test_at_another_temperature_the_coldest_chain_has_the_energy_divided_by_it(visible, temperature: float) -> None:
+def test_at_another_temperature_the_coldest_chain_has_the_energy_divided_by_it(
+    visible, temperature: float
+) -> None:
     rbm, n = small_rbm(visible, 3), 10_000
     every, (v, h) = states(rbm.visible), (states(rbm.visible), states(rbm.hidden))
     energy = -(v @ rbm.weight @ h.t() + (v @ rbm.visible_bias)[:, None] + h @ rbm.hidden_bias)
     p = torch.softmax(-energy.flatten() / temperature, 0).view(energy.shape)
     base = torch.linspace(-0.6, 0.6, rbm.visible.size, dtype=torch.float64)
     for sampler in (Tempered(BETAS), Tempered(BETAS, base)):
-        found = sampler(rbm, torch.zeros(n, 3, dtype=torch.float64), 20, generator(3), temperature=temperature)
+        found = sampler(
+            rbm, torch.zeros(n, 3, dtype=torch.float64), 20, generator(3), temperature=temperature
+        )
         assert_frequencies(index_of(found.visible, every), p.sum(1))
         assert_frequencies(index_of(found.hidden, h), p.sum(0))
 

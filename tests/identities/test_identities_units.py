@@ -1,4 +1,6 @@
-"""Every family of units, those of wakesleep and those of `families.py`, held to the same identities."""
+"""Every family of units, those of wakesleep and those of `families.py`, held to the same
+identities.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,16 @@ from families import Gaussian, Multinomial, Spin
 
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
-from wakesleep.units import FAMILIES, Bernoulli, Categorical, Context, Groups, Units, from_spec, register
+from wakesleep.units import (
+    FAMILIES,
+    Bernoulli,
+    Categorical,
+    Context,
+    Groups,
+    Units,
+    from_spec,
+    register,
+)
 
 LOG_PRECISION = torch.tensor([0.0, 0.5, -0.7, 1.0])
 MASK = torch.tensor([[True, False, True, True]])
@@ -22,7 +33,10 @@ CASES: dict[str, tuple[Units, Context | None]] = {
     "categorical": (Categorical(4), None),
     "categorical, absent": (Categorical(4), Context(mask=torch.zeros(1, 4, dtype=torch.bool))),
     "three sites": (Categorical(2, sites=3), None),
-    "two sites, one absent": (Categorical(2, sites=2), Context(mask=torch.tensor([[True, True, False, False]]))),
+    "two sites, one absent": (
+        Categorical(2, sites=2),
+        Context(mask=torch.tensor([[True, True, False, False]])),
+    ),
     "groups": (Groups(features=Bernoulli(3), label=Categorical(4), more=2), None),
     "groups of groups": (Groups(inner=Groups(a=2, b=Categorical(3)), c=Categorical(2)), None),
     "gaussian": (Gaussian(4, LOG_PRECISION), None),
@@ -30,8 +44,14 @@ CASES: dict[str, tuple[Units, Context | None]] = {
     "spin": (Spin(4), None),
     "spin, one absent": (Spin(4), Context(mask=MASK)),
     "gaussian and label": (Groups(pixels=Gaussian(4, LOG_PRECISION), label=Categorical(3)), None),
-    "words and label": (Groups(words=Multinomial(3), label=Categorical(2)), Context(count=torch.tensor([4.0]))),
-    "spins and label, one absent": (Groups(spins=Spin(2), label=Categorical(2)), Context(mask=MASK)),
+    "words and label": (
+        Groups(words=Multinomial(3), label=Categorical(2)),
+        Context(count=torch.tensor([4.0])),
+    ),
+    "spins and label, one absent": (
+        Groups(spins=Spin(2), label=Categorical(2)),
+        Context(mask=MASK),
+    ),
 }
 FINITE = [name for name in CASES if "gaussian" not in name]
 
@@ -56,7 +76,13 @@ def test_mean_and_variance_are_derivatives_of_the_log_partition(case):
     units, context = case
     x = inputs(units).requires_grad_()
     (first,) = torch.autograd.grad(units.log_partition(x, context).sum(), x, create_graph=True)
-    second = torch.stack([torch.autograd.grad(first[:, i].sum(), x, retain_graph=True)[0][:, i] for i in range(units.size)], 1)
+    second = torch.stack(
+        [
+            torch.autograd.grad(first[:, i].sum(), x, retain_graph=True)[0][:, i]
+            for i in range(units.size)
+        ],
+        1,
+    )
     with torch.no_grad():
         torch.testing.assert_close(units.mean(x, context=context), first, **TIGHT)
         torch.testing.assert_close(units.variance(x, context), second, **TIGHT)
@@ -66,7 +92,9 @@ def test_log_partition_sums_over_all_states(finite):
     units, context = finite
     states, x = units.states(context), inputs(units)
     potential = units.potential(states, context)
-    torch.testing.assert_close(units.log_partition(x, context), torch.logsumexp(x @ states.t() - potential, 1), **TIGHT)
+    torch.testing.assert_close(
+        units.log_partition(x, context), torch.logsumexp(x @ states.t() - potential, 1), **TIGHT
+    )
     assert units.n_states(context) == len(states) == len(states.unique(dim=0))
     log_measure = torch.cat([atom.log_measure.flatten() for atom in units.atoms(context)]).sum()
     assert torch.isfinite(log_measure)
@@ -81,7 +109,9 @@ def test_factors_multiply_to_the_log_partition(finite):
     for left, right, least, most in factors:
         log += torch.log(left @ right.t())
         low, high = low + least, high + most
-    torch.testing.assert_close(log, units.log_partition((first[:, None] + second[None]).flatten(0, 1)).view(4, 3), **TIGHT)
+    torch.testing.assert_close(
+        log, units.log_partition((first[:, None] + second[None]).flatten(0, 1)).view(4, 3), **TIGHT
+    )
     assert low <= float(log.min())
     assert float(log.max()) <= high
 
@@ -103,7 +133,11 @@ def test_samples_have_the_mean_the_variance_and_the_moments(case):
     assert_mean(samples, mean)
     assert_mean((samples - mean).square(), units.variance(x[:1], context)[0])
     assert_mean(units.statistics(samples), units.moments(x[:1], context)[0])
-    assert units.statistics(samples).shape[1] == units.n_slots == units.moments(x[:1], context).shape[1]
+    assert (
+        units.statistics(samples).shape[1]
+        == units.n_slots
+        == units.moments(x[:1], context).shape[1]
+    )
     units.validate_present(samples[:50], context, states=True)
 
 
@@ -135,7 +169,10 @@ def test_log_partition_delta(case):
     if context is not None:
         return
     x, rows = inputs(units), inputs(units, 3, 6)
-    expected = units.log_partition((x[:, None] + rows).flatten(0, 1)).view(5, 3) - units.log_partition(x)[:, None]
+    expected = (
+        units.log_partition((x[:, None] + rows).flatten(0, 1)).view(5, 3)
+        - units.log_partition(x)[:, None]
+    )
     torch.testing.assert_close(units.log_partition_delta(x, rows), expected, **TIGHT)
 
 
@@ -157,11 +194,15 @@ def test_copies_are_apart(case):
     assert len({units, copy}) == 2
     for parameter in copy.parameters():
         parameter += 1
-    assert all(not torch.equal(a, b) for a, b in zip(copy.parameters(), units.parameters(), strict=True))
+    assert all(
+        not torch.equal(a, b) for a, b in zip(copy.parameters(), units.parameters(), strict=True)
+    )
 
 
 def test_match_fits_the_data_so_that_gradients_vanish(case):
-    """At W = 0 the model is one of independent units; after `match` its moments are those of the data."""
+    """At W = 0 the model is one of independent units; after `match` its moments are those of the
+    data.
+    """
     units, context = case
     if context is not None and context.mask is not None:
         return  # means of absent columns say nothing
@@ -190,10 +231,16 @@ def test_interpolation_goes_from_the_base_to_the_family(case):
         parameter += 0.3
     for t, end in ((0.0, base), (1.0, units)):
         between = units.interpolate(base, t)
-        torch.testing.assert_close(between.log_partition(x, context), end.log_partition(x, context), **TIGHT)
+        torch.testing.assert_close(
+            between.log_partition(x, context), end.log_partition(x, context), **TIGHT
+        )
     each = units.interpolate(base, torch.linspace(0, 1, 5, dtype=torch.float64)[:, None])
-    torch.testing.assert_close(each.log_partition(x, context)[0], base.log_partition(x, context)[0], **TIGHT)
-    torch.testing.assert_close(each.log_partition(x, context)[4], units.log_partition(x, context)[4], **TIGHT)
+    torch.testing.assert_close(
+        each.log_partition(x, context)[0], base.log_partition(x, context)[0], **TIGHT
+    )
+    torch.testing.assert_close(
+        each.log_partition(x, context)[4], units.log_partition(x, context)[4], **TIGHT
+    )
     assert units.interpolate(units, 0.5) is units
 
 
@@ -201,8 +248,12 @@ def test_parameter_gradients_are_autograds():
     units = Gaussian(3, torch.tensor([0.1, -0.4, 0.6])).double()
     bias, data = inputs(units, 1)[0], inputs(units, 50, 8)
     moving = deepcopy(units).requires_grad_()
-    (data @ bias - moving.potential(data)).mean().sub(moving.log_partition(bias[None])[0]).backward()
-    (found,) = units.parameter_gradients(units.statistics(data).mean(0), units.moments(bias[None])[0]).values()
+    (data @ bias - moving.potential(data)).mean().sub(
+        moving.log_partition(bias[None])[0]
+    ).backward()
+    (found,) = units.parameter_gradients(
+        units.statistics(data).mean(0), units.moments(bias[None])[0]
+    ).values()
     torch.testing.assert_close(found, moving.rho.grad, **TIGHT)
 
 

@@ -1,4 +1,6 @@
-"""Up-down: what the phases teach against autograd and enumeration, the memory's law, untied pathways, and that it learns."""
+"""Up-down: what the phases teach against autograd and enumeration, the memory's law, untied
+pathways, and that it learns.
+"""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -75,10 +77,17 @@ def every(size):
 
 
 def recognised(dbn, image):
-    """Exact q of each hidden layer's states (states,), and of the pairs of neighbours (lower states, upper states)."""
-    marginals, pairs = [chance(Bernoulli(dbn.sizes[1]), above(dbn.recognition[0], image), every(dbn.sizes[1]))[0]], []
+    """Exact q of each hidden layer's states (states,), and of the pairs of neighbours (lower
+    states, upper states).
+    """
+    marginals, pairs = (
+        [chance(Bernoulli(dbn.sizes[1]), above(dbn.recognition[0], image), every(dbn.sizes[1]))[0]],
+        [],
+    )
     for layer, (low, high) in zip(dbn.recognition[1:], pairwise(dbn.sizes[1:-1]), strict=True):
-        pairs.append(marginals[-1][:, None] * chance(Bernoulli(high), above(layer, every(low)), every(high)))
+        pairs.append(
+            marginals[-1][:, None] * chance(Bernoulli(high), above(layer, every(low)), every(high))
+        )
         marginals.append(pairs[-1].sum(0))
     return marginals, pairs
 
@@ -90,11 +99,17 @@ def posterior(dbn):
 
 
 def seen(dbn, image, label):
-    """Exact distribution of the memory's visible units in the wake phase, label clamped or (None) inferred: (visible states,)."""
+    """Exact distribution of the memory's visible units in the wake phase, label clamped or (None)
+    inferred: (visible states,).
+    """
     features = recognised(dbn, image)[0][-1]
     if not dbn.labels:
         return features
-    group = posterior(dbn) if label is None else one_hot(torch.tensor(label), dbn.labels).double().expand(len(features), -1)
+    group = (
+        posterior(dbn)
+        if label is None
+        else one_hot(torch.tensor(label), dbn.labels).double().expand(len(features), -1)
+    )
     return (features[:, None] * group).flatten()
 
 
@@ -116,7 +131,8 @@ def split(taught):
     return visible[:n], hidden[:n], visible[n:], -hidden[n:]
 
 
-# ---------------------------------------------------------------------------------------------------- oracle
+# ------------------------------------------------------------------------------
+# oracle
 
 
 @pytest.mark.parametrize("labels", [0, 2])
@@ -136,7 +152,10 @@ def test_each_pair_is_autograd_of_its_layers_log_probability(labels, seed):
             ("recognition", asleep[depth], asleep[depth + 1], taught.sleep[depth]),
         ):
             layer = deepcopy(getattr(dbn, pathway)[depth]).requires_grad_(True)
-            heard = source @ (layer.weight.t() if pathway == "generative" else layer.weight) + layer.bias
+            heard = (
+                source @ (layer.weight.t() if pathway == "generative" else layer.weight)
+                + layer.bias
+            )
             (target * heard - softplus(heard)).sum(1).mean().backward()
             left, right = pair
             torch.testing.assert_close(left.t() @ right / len(left), layer.weight.grad, **TIGHT)
@@ -149,7 +168,14 @@ def test_each_pair_is_autograd_of_its_layers_log_probability(labels, seed):
 def test_the_memorys_pair_is_autograd_of_the_free_energy_difference(labels, sample_labels):
     dbn, images = small_net((5, 4, 3, 4), labels), some_images(pixels=5)
     known = some_labels() if labels else None
-    taught = up_down.phases(dbn, images, known, steps=2, config=UpDownConfig(sample_labels=sample_labels), rng=generator(4))
+    taught = up_down.phases(
+        dbn,
+        images,
+        known,
+        steps=2,
+        config=UpDownConfig(sample_labels=sample_labels),
+        rng=generator(4),
+    )
     positive, _, negative, _ = split(taught)
     if labels:
         assert torch.equal(positive[:, 3:], one_hot(known, 2).double())
@@ -162,17 +188,23 @@ def test_the_memorys_pair_is_autograd_of_the_free_energy_difference(labels, samp
     torch.testing.assert_close(hidden.sum(0) / 64, memory.hidden_bias.grad, **TIGHT)
 
 
-# ---------------------------------------------------------------------------------------------------- expectations
+# ------------------------------------------------------------------------------
+# expectations
 
 
 @pytest.mark.parametrize("labels", [0, 2])
 def test_expected_wake_gradients(labels):
     dbn = small_net(labels=labels)
-    taught = up_down.phases(dbn, IMAGE.repeat(N, 1), None, steps=1, config=UpDownConfig(), rng=generator(1))
+    taught = up_down.phases(
+        dbn, IMAGE.repeat(N, 1), None, steps=1, config=UpDownConfig(), rng=generator(1)
+    )
     (hid, penultimate), (pair,) = recognised(dbn, IMAGE)
     h, p = every(2), every(2)
     wrong = [IMAGE - below(dbn.generative[0], h), h[:, None, :] - below(dbn.generative[1], p)[None]]
-    exact = [torch.einsum("a,ai,aj->ij", hid, wrong[0], h), torch.einsum("ab,abi,bj->ij", pair, wrong[1], p)]
+    exact = [
+        torch.einsum("a,ai,aj->ij", hid, wrong[0], h),
+        torch.einsum("ab,abi,bj->ij", pair, wrong[1], p),
+    ]
     bias = [hid @ wrong[0], torch.einsum("ab,abi->i", pair, wrong[1])]
     for (left, right), weight, exact_bias in zip(taught.wake, exact, bias, strict=True):
         assert_mean(outer(left, right), weight)
@@ -184,7 +216,11 @@ def test_expected_wake_gradients(labels):
 def test_expected_positive_statistics(labels, label):
     dbn = small_net(labels=labels)
     known = None if label is None else torch.full((N,), label)
-    visible, hidden, _, _ = split(up_down.phases(dbn, IMAGE.repeat(N, 1), known, steps=1, config=UpDownConfig(), rng=generator(2)))
+    visible, hidden, _, _ = split(
+        up_down.phases(
+            dbn, IMAGE.repeat(N, 1), known, steps=1, config=UpDownConfig(), rng=generator(2)
+        )
+    )
     exact = expected_statistics(dbn.memory, seen(dbn, IMAGE, label))
     assert_mean(outer(visible, hidden), exact.weight)
     assert_mean(visible, exact.visible_bias)
@@ -192,7 +228,9 @@ def test_expected_positive_statistics(labels, label):
 
 
 def moved(dbn, p, steps, label_first):
-    """Exact distribution of the memory's visible units after the negative phase, labels sampled: (visible states,)."""
+    """Exact distribution of the memory's visible units after the negative phase, labels sampled:
+    (visible states,).
+    """
     p = p @ relabel(dbn.memory, dbn.label_columns) if dbn.labels and label_first else p
     for _ in range(steps):
         p = p @ kernel(dbn.memory)
@@ -200,7 +238,9 @@ def moved(dbn, p, steps, label_first):
 
 
 def decided_net(labels=2):
-    """Return a net whose memory settles slowly enough to tell one Gibbs step from two, and label first from label kept."""
+    """Return a net whose memory settles slowly enough to tell one Gibbs step from two, and label
+    first from label kept.
+    """
     return small_net(labels=labels, seed=7, scale=2.0)
 
 
@@ -215,20 +255,30 @@ def test_expected_negative_statistics_and_sleep_gradients(labels, label_first, s
     label = unlikely_label(dbn) if labels else None
     known = torch.full((N,), label) if labels else None
     config = UpDownConfig(sample_labels=True, label_first=label_first)
-    taught = up_down.phases(dbn, IMAGE.repeat(N, 1), known, steps=steps, config=config, rng=generator(3))
+    taught = up_down.phases(
+        dbn, IMAGE.repeat(N, 1), known, steps=steps, config=config, rng=generator(3)
+    )
     _, _, visible, hidden = split(taught)
     law = moved(dbn, seen(dbn, IMAGE, label), steps, label_first)
     exact = expected_statistics(dbn.memory, law)
     assert_mean(outer(visible, hidden), exact.weight)
     assert_mean(hidden, exact.hidden_bias)
     assert_frequencies(index_of(visible, states(dbn.memory.visible)), law)
-    assert_frequencies(index_of(taught.top, states(dbn.memory.hidden)), law @ given_visible(dbn.memory))
+    assert_frequencies(
+        index_of(taught.top, states(dbn.memory.hidden)), law @ given_visible(dbn.memory)
+    )
 
     penultimate, p, h = law.reshape(4, -1).sum(1), every(2), every(2)
     pair = penultimate[:, None] * chance(Bernoulli(2), below(dbn.generative[1], p), h)
     pixels = below(dbn.generative[0], h)
-    lapse = [h - above(dbn.recognition[0], pixels), p[:, None, :] - above(dbn.recognition[1], h)[None]]
-    exact = [torch.einsum("b,bi,bj->ij", pair.sum(0), pixels, lapse[0]), torch.einsum("ab,bi,abj->ij", pair, h, lapse[1])]
+    lapse = [
+        h - above(dbn.recognition[0], pixels),
+        p[:, None, :] - above(dbn.recognition[1], h)[None],
+    ]
+    exact = [
+        torch.einsum("b,bi,bj->ij", pair.sum(0), pixels, lapse[0]),
+        torch.einsum("ab,bi,abj->ij", pair, h, lapse[1]),
+    ]
     bias = [pair.sum(0) @ lapse[0], torch.einsum("ab,abj->j", pair, lapse[1])]
     for (left, right), weight, exact_bias in zip(taught.sleep, exact, bias, strict=True):
         assert_mean(outer(left, right), weight)
@@ -239,19 +289,34 @@ def test_the_expectations_tell_label_first_and_the_steps_apart():
     dbn = decided_net()
     p = seen(dbn, IMAGE, unlikely_label(dbn))
     laws = [moved(dbn, p, steps, first) for steps in (1, 2) for first in (False, True)]
-    assert min(float((a - b).abs().max()) for i, a in enumerate(laws) for b in laws[:i]) > 0.05, "the test above could not fail"
+    assert min(float((a - b).abs().max()) for i, a in enumerate(laws) for b in laws[:i]) > 0.05, (
+        "the test above could not fail"
+    )
 
 
-# ---------------------------------------------------------------------------------------------------- the memory's law
+# ------------------------------------------------------------------------------
+# the memory's law
 
 
 def published_kernel(dbn):
-    """Chance of top -> top' of the published listing: features drawn, label probabilities in place of a drawn label."""
+    """Chance of top -> top' of the published listing: features drawn, label probabilities in place
+    of a drawn label.
+    """
     memory, penultimate = dbn.memory, dbn.sizes[-2]
     h, features = states(memory.hidden), every(penultimate)
-    p = chance(Bernoulli(penultimate), torch.sigmoid(h @ memory.weight[:penultimate].t() + memory.visible_bias[:penultimate]), features)
-    label = torch.softmax(h @ memory.weight[penultimate:].t() + memory.visible_bias[penultimate:], 1)
-    heard = (features @ memory.weight[:penultimate])[None] + (label @ memory.weight[penultimate:])[:, None] + memory.hidden_bias
+    p = chance(
+        Bernoulli(penultimate),
+        torch.sigmoid(h @ memory.weight[:penultimate].t() + memory.visible_bias[:penultimate]),
+        features,
+    )
+    label = torch.softmax(
+        h @ memory.weight[penultimate:].t() + memory.visible_bias[penultimate:], 1
+    )
+    heard = (
+        (features @ memory.weight[:penultimate])[None]
+        + (label @ memory.weight[penultimate:])[:, None]
+        + memory.hidden_bias
+    )
     back = torch.stack([chance(memory.hidden, torch.sigmoid(rows), h) for rows in heard])
     return torch.einsum("hp,hpt->ht", p, back)
 
@@ -264,10 +329,20 @@ def memory_net():
 def test_sampled_labels_leave_the_models_distribution_alone(steps):
     dbn = memory_net()
     p = joint(dbn.memory)
-    torch.testing.assert_close(p.sum(0) @ given_hidden(dbn.memory) @ given_visible(dbn.memory), p.sum(0), **TIGHT)
+    torch.testing.assert_close(
+        p.sum(0) @ given_hidden(dbn.memory) @ given_visible(dbn.memory), p.sum(0), **TIGHT
+    )
     n = 100_000
     chains = states(dbn.memory.hidden)[draw(p.sum(0), n, 6)]
-    taught = up_down.phases(dbn, some_images(n), some_labels(n, 3), steps=steps, config=SAMPLED, rng=generator(7), chains=chains)
+    taught = up_down.phases(
+        dbn,
+        some_images(n),
+        some_labels(n, 3),
+        steps=steps,
+        config=SAMPLED,
+        rng=generator(7),
+        chains=chains,
+    )
     visible = index_of(split(taught)[2], states(dbn.memory.visible))
     assert_frequencies(visible, p.sum(1))
     assert_frequencies(visible * 8 + index_of(taught.top, states(dbn.memory.hidden)), p.flatten())
@@ -276,8 +351,8 @@ def test_sampled_labels_leave_the_models_distribution_alone(steps):
 def test_label_probabilities_bend_the_models_distribution():
     """The published listing is not the model's own chain.
 
-    One step from the exact distribution of the top states moves it 0.0200 in total variation here (weights of std 1.5, 3 labels); where
-    label weights vanish, it does not move at all.
+    One step from the exact distribution of the top states moves it 0.0200 in total variation here
+    (weights of std 1.5, 3 labels); where label weights vanish, it does not move at all.
     """
     dbn = memory_net()
     p = joint(dbn.memory).sum(0)
@@ -289,7 +364,15 @@ def test_label_probabilities_bend_the_models_distribution():
     chains = states(dbn.memory.hidden)[draw(p, n, 8)]
     config = UpDownConfig(sample_labels=False)
     top = index_of(
-        up_down.phases(dbn, some_images(n), some_labels(n, 3), steps=1, config=config, rng=generator(9), chains=chains).top,
+        up_down.phases(
+            dbn,
+            some_images(n),
+            some_labels(n, 3),
+            steps=1,
+            config=config,
+            rng=generator(9),
+            chains=chains,
+        ).top,
         states(dbn.memory.hidden),
     )
     assert_frequencies(top, bent)
@@ -305,9 +388,14 @@ def test_the_last_negative_cases_go_on_from_the_chains_and_the_others_start_at_t
     label, chains = unlikely_label(dbn), states(dbn.memory.hidden)[6:7].repeat(N, 1)
     config = UpDownConfig(sample_labels=True, label_first=False)
     known = torch.full((2 * N,), label)
-    taught = up_down.phases(dbn, IMAGE.repeat(2 * N, 1), known, steps=1, config=config, rng=generator(13), chains=chains)
+    taught = up_down.phases(
+        dbn, IMAGE.repeat(2 * N, 1), known, steps=1, config=config, rng=generator(13), chains=chains
+    )
     visible = index_of(split(taught)[2], states(dbn.memory.visible))
-    from_data, from_chains = moved(dbn, seen(dbn, IMAGE, label), 1, False), given_hidden(dbn.memory)[6]
+    from_data, from_chains = (
+        moved(dbn, seen(dbn, IMAGE, label), 1, False),
+        given_hidden(dbn.memory)[6],
+    )
     assert float((from_data - from_chains).abs().max()) > 0.1
     assert_frequencies(visible[:N], from_data)
     assert_frequencies(visible[N:], from_chains)
@@ -317,11 +405,15 @@ def test_the_negative_phase_starts_at_the_chains_where_all_cases_have_one():
     dbn = memory_net()
     chains = states(dbn.memory.hidden)[6:7].repeat(N, 1)
     before = chains.clone()
-    taught = up_down.phases(dbn, IMAGE.repeat(N, 1), None, steps=1, config=SAMPLED, rng=generator(10), chains=chains)
+    taught = up_down.phases(
+        dbn, IMAGE.repeat(N, 1), None, steps=1, config=SAMPLED, rng=generator(10), chains=chains
+    )
     assert torch.equal(chains, before)
     law = given_hidden(dbn.memory)[6]
     assert_frequencies(index_of(split(taught)[2], states(dbn.memory.visible)), law)
-    assert_frequencies(index_of(taught.top, states(dbn.memory.hidden)), law @ given_visible(dbn.memory))
+    assert_frequencies(
+        index_of(taught.top, states(dbn.memory.hidden)), law @ given_visible(dbn.memory)
+    )
 
 
 def test_chains_that_hold_a_label_sample_the_memory_given_it():
@@ -330,7 +422,16 @@ def test_chains_that_hold_a_label_sample_the_memory_given_it():
     given_label = p[:, 1] / p[:, 1].sum()
     chains = states(dbn.memory.hidden)[draw(given_label.sum(0), N, 6)]
     held = torch.ones(N, dtype=torch.long)
-    taught = up_down.phases(dbn, some_images(N), some_labels(N, 3), steps=2, config=SAMPLED, rng=generator(7), chains=chains, chain_labels=held)
+    taught = up_down.phases(
+        dbn,
+        some_images(N),
+        some_labels(N, 3),
+        steps=2,
+        config=SAMPLED,
+        rng=generator(7),
+        chains=chains,
+        chain_labels=held,
+    )
     negative = split(taught)[2]
     assert torch.equal(negative[:, 2:], one_hot(held, 3).double())
     assert_frequencies(index_of(negative[:, :2], every(2)), given_label.sum(1))
@@ -341,9 +442,20 @@ def test_free_chains_among_those_that_hold_labels_stay_free():
     dbn = memory_net()
     chains = states(dbn.memory.hidden)[6:7].repeat(2 * N, 1)
     held = torch.tensor([UNLABELLED, 2]).repeat_interleave(N)
-    taught = up_down.phases(dbn, some_images(2 * N), None, steps=1, config=SAMPLED, rng=generator(8), chains=chains, chain_labels=held)
+    taught = up_down.phases(
+        dbn,
+        some_images(2 * N),
+        None,
+        steps=1,
+        config=SAMPLED,
+        rng=generator(8),
+        chains=chains,
+        chain_labels=held,
+    )
     negative = split(taught)[2]
-    assert_frequencies(index_of(negative[:N], states(dbn.memory.visible)), given_hidden(dbn.memory)[6])
+    assert_frequencies(
+        index_of(negative[:N], states(dbn.memory.visible)), given_hidden(dbn.memory)[6]
+    )
     assert torch.equal(negative[N:, 2:], torch.eye(3, dtype=torch.float64)[[2]].expand(N, -1))
 
 
@@ -359,12 +471,15 @@ def test_chains_restart_by_chance():
 def test_chains_hold_labels_in_the_proportions_of_the_cases():
     labels = some_labels(700, 4) - 1
     held = up_down.labels_to_hold(labels, 5000, labels.device)
-    ours, theirs = ((torch.bincount(found + 1, minlength=4) / len(found)) for found in (held, labels))
+    ours, theirs = (
+        (torch.bincount(found + 1, minlength=4) / len(found)) for found in (held, labels)
+    )
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3)
     assert torch.equal(up_down.labels_to_hold(None, 3, labels.device), torch.full((3,), UNLABELLED))
 
 
-# ---------------------------------------------------------------------------------------------------- unlabelled cases
+# ------------------------------------------------------------------------------
+# unlabelled cases
 
 
 @pytest.mark.parametrize("with_labels", [False, True])
@@ -380,7 +495,9 @@ def test_unknown_labels_are_drawn_from_the_exact_posterior_and_known_ones_clampe
     drawn = up_down.label_states(dbn, heard, labels, generator(11))
     assert drawn.dtype == torch.float64
     assert drawn.shape == (len(features), 3)
-    unknown = torch.ones(len(features), dtype=torch.bool) if labels is None else labels == UNLABELLED
+    unknown = (
+        torch.ones(len(features), dtype=torch.bool) if labels is None else labels == UNLABELLED
+    )
     if labels is not None:
         assert torch.equal(drawn[~unknown], one_hot(labels[~unknown], 3).double())
         assert torch.equal(labels, given)
@@ -391,7 +508,10 @@ def test_unknown_labels_are_drawn_from_the_exact_posterior_and_known_ones_clampe
 
 def test_all_known_labels_are_clamped():
     labels = torch.tensor([0, 2, 1, 1])
-    assert torch.equal(up_down.label_states(memory_net(), every(3), labels, generator(0)), one_hot(labels, 3).double())
+    assert torch.equal(
+        up_down.label_states(memory_net(), every(3), labels, generator(0)),
+        one_hot(labels, 3).double(),
+    )
 
 
 def test_a_half_labelled_batch_teaches_the_exact_mixture():
@@ -399,9 +519,13 @@ def test_a_half_labelled_batch_teaches_the_exact_mixture():
     label = unlikely_label(dbn)
     known = torch.full((N,), UNLABELLED)
     known[::2] = label
-    taught = up_down.phases(dbn, IMAGE.repeat(N, 1), known, steps=1, config=SAMPLED, rng=generator(12))
+    taught = up_down.phases(
+        dbn, IMAGE.repeat(N, 1), known, steps=1, config=SAMPLED, rng=generator(12)
+    )
     visible, hidden, _, _ = split(taught)
-    clamped, inferred = (expected_statistics(dbn.memory, seen(dbn, IMAGE, which)) for which in (label, None))
+    clamped, inferred = (
+        expected_statistics(dbn.memory, seen(dbn, IMAGE, which)) for which in (label, None)
+    )
     assert float((clamped.weight - inferred.weight).abs().max()) > 0.1
     for rows, exact in ((slice(0, None, 2), clamped), (slice(1, None, 2), inferred)):
         assert_mean(outer(visible[rows], hidden[rows]), exact.weight)
@@ -409,27 +533,46 @@ def test_a_half_labelled_batch_teaches_the_exact_mixture():
     assert_mean(outer(visible, hidden), (clamped.weight + inferred.weight) / 2)
 
 
-# ---------------------------------------------------------------------------------------------------- two pathways
+# ------------------------------------------------------------------------------
+# two pathways
 
 
 def test_untying_changes_nothing_until_the_first_update():
     dbn = DBN((5, 4, 3, 4), labels=2, rng=generator(0), weight_std=1.0).double()
     assert dbn.tied
     images, features = some_images(pixels=5), every(3)
-    before = [*dbn.up(images, generator(1)), *dbn.down(features, generator(2)), *dbn.up(images), *dbn.down(features)]
+    before = [
+        *dbn.up(images, generator(1)),
+        *dbn.down(features, generator(2)),
+        *dbn.up(images),
+        *dbn.down(features),
+    ]
     state = up_down.init_state(dbn, UpDownConfig(), generator(3))
-    after = [*dbn.up(images, generator(1)), *dbn.down(features, generator(2)), *dbn.up(images), *dbn.down(features)]
+    after = [
+        *dbn.up(images, generator(1)),
+        *dbn.down(features, generator(2)),
+        *dbn.up(images),
+        *dbn.down(features),
+    ]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert not dbn.tied
     storages = [parameter.data_ptr() for parameter in dbn.parameters()]
     assert len(set(storages)) == len(storages) == 2 * 4 + 3
-    assert state.chains.shape == (10, 20, 4), "a fifth of a minibatch persists, ten for each that moves"
+    assert state.chains.shape == (10, 20, 4), (
+        "a fifth of a minibatch persists, ten for each that moves"
+    )
     assert torch.equal(state.chain_labels, torch.full((20,), up_down.UNASSIGNED))
-    assert all(torch.equal(state.mean.mean[name], parameter) for name, parameter in dbn.named_parameters())
-    assert set(state.velocity) == set(state.mean.mean) == {name for name, _ in dbn.named_parameters()}
+    assert all(
+        torch.equal(state.mean.mean[name], parameter) for name, parameter in dbn.named_parameters()
+    )
+    assert (
+        set(state.velocity) == set(state.mean.mean) == {name for name, _ in dbn.named_parameters()}
+    )
     assert not any(bool(value.any()) for value in state.velocity.values())
     assert (state.epoch, state.mean.updates, state.mean.averaged) == (0, 0, 0)
-    taught = up_down.phases(dbn, images, some_labels(), steps=1, config=UpDownConfig(), rng=generator(4))
+    taught = up_down.phases(
+        dbn, images, some_labels(), steps=1, config=UpDownConfig(), rng=generator(4)
+    )
     update(dbn, taught, UpDownConfig(), 0, state)
     for up, down in zip(dbn.recognition, dbn.generative, strict=True):
         assert float((up.weight - down.weight).abs().min()) > 0
@@ -441,7 +584,10 @@ def test_recognition_and_generation_use_their_own_weights():
 
     def behaviour(net):
         dream = dreams.dream(net, rng=generator(1), labels=labels, steps=3)
-        return {"generation": dream.pixels, "recognition": classify.log_probs(net, images)}, classify.predict(net, images)
+        return {
+            "generation": dream.pixels,
+            "recognition": classify.log_probs(net, images),
+        }, classify.predict(net, images)
 
     plain, predicted = behaviour(dbn)
     for silenced, same in (("recognition", "generation"), ("generative", "recognition")):
@@ -462,7 +608,15 @@ def test_the_wake_phase_listens_to_recognition_and_the_dream_to_generation():
         parameter.zero_()
 
     def run(net):
-        return up_down.phases(net, images, known, steps=2, config=SAMPLED, rng=generator(3), chains=torch.ones(64, 4, dtype=torch.float64))
+        return up_down.phases(
+            net,
+            images,
+            known,
+            steps=2,
+            config=SAMPLED,
+            rng=generator(3),
+            chains=torch.ones(64, 4, dtype=torch.float64),
+        )
 
     plain, deaf = run(dbn), run(silent)
     assert all(torch.equal(a[0], b[0]) for a, b in zip(plain.sleep, deaf.sleep, strict=True))
@@ -470,18 +624,28 @@ def test_the_wake_phase_listens_to_recognition_and_the_dream_to_generation():
     assert torch.equal(plain.top, deaf.top)
 
 
-# ---------------------------------------------------------------------------------------------------- updates
+# ------------------------------------------------------------------------------
+# updates
 
 
 @pytest.mark.parametrize("labels", [0, 2])
 def test_two_updates_follow_hintons_rule(labels):
     dbn, images = small_net((5, 4, 3, 4), labels), some_images(pixels=5)
-    config = UpDownConfig(epochs=5, learning_rate=0.5, final_learning_rate=0.1, momentum=0.7, weight_decay=0.03)
+    config = UpDownConfig(
+        epochs=5, learning_rate=0.5, final_learning_rate=0.1, momentum=0.7, weight_decay=0.03
+    )
     state = up_down.init_state(dbn, config, generator(0))
     velocity = {name: torch.zeros_like(parameter) for name, parameter in dbn.named_parameters()}
     expected = {name: parameter.clone() for name, parameter in dbn.named_parameters()}
     for epoch, rate in ((0, 0.5), (3, 0.2)):
-        taught = up_down.phases(dbn, images, some_labels() if labels else None, steps=2, config=config, rng=generator(epoch))
+        taught = up_down.phases(
+            dbn,
+            images,
+            some_labels() if labels else None,
+            steps=2,
+            config=config,
+            rng=generator(epoch),
+        )
         v, h, v_, h_ = split(taught)
         gradient = {
             "memory.weight": (v.t() @ h - v_.t() @ h_) / 64,
@@ -491,8 +655,14 @@ def test_two_updates_follow_hintons_rule(labels):
         for depth in range(2):
             error, state_above = taught.wake[depth]
             state_below, lapse = taught.sleep[depth]
-            gradient[f"generative.{depth}.weight"], gradient[f"generative.{depth}.bias"] = error.t() @ state_above / 64, error.mean(0)
-            gradient[f"recognition.{depth}.weight"], gradient[f"recognition.{depth}.bias"] = state_below.t() @ lapse / 64, lapse.mean(0)
+            gradient[f"generative.{depth}.weight"], gradient[f"generative.{depth}.bias"] = (
+                error.t() @ state_above / 64,
+                error.mean(0),
+            )
+            gradient[f"recognition.{depth}.weight"], gradient[f"recognition.{depth}.bias"] = (
+                state_below.t() @ lapse / 64,
+                lapse.mean(0),
+            )
         update(dbn, taught, config, epoch, state)
         assert set(gradient) == set(expected)
         for name, parameter in dbn.named_parameters():
@@ -507,7 +677,15 @@ def test_two_updates_follow_hintons_rule(labels):
 @pytest.mark.parametrize("labels", [None, some_labels(140, 3) - 1], ids=["none", "mixed"])
 def test_the_loop_is_phases_and_update_of_each_minibatch(labels, persistent):
     dbn, images = small_net(dtype=torch.float32), some_images(140, dtype=torch.float32)
-    config = UpDownConfig(epochs=1, batch_size=56, gibbs_steps=(2,), persistent=persistent, restart=0.3, average=0, chain_pool=2)
+    config = UpDownConfig(
+        epochs=1,
+        batch_size=56,
+        gibbs_steps=(2,),
+        persistent=persistent,
+        restart=0.3,
+        average=0,
+        chain_pool=2,
+    )
     hand, rng, error = deepcopy(dbn), generator(5), 0.0
     state = up_down.init_state(hand, config, rng)
     chains = state.chains
@@ -520,7 +698,16 @@ def test_the_loop_is_phases_and_update_of_each_minibatch(labels, persistent):
             up_down.reset_chains(hand, chains[turn % 2, :count], config, rng)
             going_on = chains[turn % 2, :count].clone()
         holds = None if held is None or not persistent else held[:count]
-        taught = up_down.phases(hand, images[index], known, steps=2, config=config, rng=rng, chains=going_on, chain_labels=holds)
+        taught = up_down.phases(
+            hand,
+            images[index],
+            known,
+            steps=2,
+            config=config,
+            rng=rng,
+            chains=going_on,
+            chain_labels=holds,
+        )
         if persistent:
             chains[turn % 2, :count] = taught.top[-count:]
         update(hand, taught, config, 0, state)
@@ -534,8 +721,12 @@ def test_the_loop_is_phases_and_update_of_each_minibatch(labels, persistent):
     assert not persistent or torch.equal(record.state.chains, chains)
 
 
-@pytest.mark.parametrize(("average", "weights"), [(1.0, (1, 1 / 2, 1 / 2, 1 / 2)), (4.0, (1, 1 / 2, 1 / 3, 1 / 4))])
-def test_between_passes_the_net_is_the_running_mean_of_the_weights_that_learn(average, weights, monkeypatch):
+@pytest.mark.parametrize(
+    ("average", "weights"), [(1.0, (1, 1 / 2, 1 / 2, 1 / 2)), (4.0, (1, 1 / 2, 1 / 3, 1 / 4))]
+)
+def test_between_passes_the_net_is_the_running_mean_of_the_weights_that_learn(
+    average, weights, monkeypatch
+):
     plain, dbn = small_net(dtype=torch.float32), small_net(dtype=torch.float32)
     images, labels = some_images(16, dtype=torch.float32), some_labels(16)
     still = UpDownConfig(epochs=2, batch_size=8, gibbs_steps=(1,), persistent=0.5, average=0)
@@ -551,23 +742,35 @@ def test_between_passes_the_net_is_the_running_mean_of_the_weights_that_learn(av
         patch.setattr(up_down, "apply_update", spy)
         list(up_down.epochs(plain, images, labels, config=still, rng=generator(5)))
     mean = [parameter.clone() for parameter in dbn.parameters()]
-    records = up_down.epochs(dbn, images, labels, config=replace(still, average=average), rng=generator(5))
+    records = up_down.epochs(
+        dbn, images, labels, config=replace(still, average=average), rng=generator(5)
+    )
     for number, (weight, learning) in enumerate(zip(weights, taken, strict=True)):
         mean = [old.lerp(new, weight) for old, new in zip(mean, learning, strict=True)]
         if number % 2:
             next(records)
             for ours, theirs in zip(dbn.parameters(), mean, strict=True):
                 torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
-    assert all(not torch.allclose(a, b) for a, b in zip(dbn.parameters(), plain.parameters(), strict=True))
+    assert all(
+        not torch.allclose(a, b) for a, b in zip(dbn.parameters(), plain.parameters(), strict=True)
+    )
 
 
-# ---------------------------------------------------------------------------------------------------- settings
+# ------------------------------------------------------------------------------
+# settings
 
 
 def test_steps_of_the_memory_in_equal_shares_of_the_passes():
     published = UpDownConfig(epochs=300, gibbs_steps=(3, 6, 10))
     assert [published.steps_at(epoch) for epoch in range(300)] == [3] * 100 + [6] * 100 + [10] * 100
-    assert [replace(published, epochs=6).steps_at(epoch) for epoch in range(6)] == [3, 3, 6, 6, 10, 10]
+    assert [replace(published, epochs=6).steps_at(epoch) for epoch in range(6)] == [
+        3,
+        3,
+        6,
+        6,
+        10,
+        10,
+    ]
     assert replace(published, epochs=1).steps_at(0) == 3
     assert replace(published, epochs=0).steps_at(0) == 3
     assert {UpDownConfig(epochs=9, gibbs_steps=(4,)).steps_at(epoch) for epoch in range(9)} == {4}
@@ -575,7 +778,13 @@ def test_steps_of_the_memory_in_equal_shares_of_the_passes():
 
 def test_rates_run_in_a_straight_line():
     config = UpDownConfig(epochs=5, learning_rate=0.1, final_learning_rate=0.02)
-    assert [round(config.learning_rate_at(epoch), 10) for epoch in range(5)] == [0.1, 0.08, 0.06, 0.04, 0.02]
+    assert [round(config.learning_rate_at(epoch), 10) for epoch in range(5)] == [
+        0.1,
+        0.08,
+        0.06,
+        0.04,
+        0.02,
+    ]
     assert UpDownConfig(epochs=1, learning_rate=0.1).learning_rate_at(0) == 0.1
 
 
@@ -583,7 +792,11 @@ def test_rates_run_in_a_straight_line():
     ("name", "value"),
     [
         *[("gibbs_steps", bad) for bad in ((), (0,), (3, 0, 10), (-1,))],
-        *[(rate, bad) for rate in ("learning_rate", "final_learning_rate") for bad in (0, -0.1, float("nan"), float("inf"))],
+        *[
+            (rate, bad)
+            for rate in ("learning_rate", "final_learning_rate")
+            for bad in (0, -0.1, float("nan"), float("inf"))
+        ],
         *[("momentum", bad) for bad in (1, 1.5, -0.1, float("nan"))],
         *[("weight_decay", bad) for bad in (-1e-4, float("nan"))],
         *[("batch_size", bad) for bad in (0, -3)],
@@ -601,7 +814,9 @@ QUICK = UpDownConfig(epochs=2, batch_size=10, gibbs_steps=(1,))
 
 
 def train(dbn, images, labels=None, config=QUICK, seed=0, state=None):
-    return list(up_down.epochs(dbn, images, labels, config=config, rng=generator(seed), state=state))
+    return list(
+        up_down.epochs(dbn, images, labels, config=config, rng=generator(seed), state=state)
+    )
 
 
 @pytest.mark.parametrize(
@@ -625,7 +840,9 @@ def test_labels_that_do_not_fit_are_refused(labels, bad, said):
 @pytest.mark.parametrize("kind", ["none", "all inferred", "all unlabelled", "mixed"])
 def test_every_kind_of_labels_learns_with_an_odd_last_batch(sizes, kind, persistent):
     dbn = small_net(sizes, labels=0 if kind == "none" else 2, scale=0.3, dtype=torch.float32)
-    labels = {"all unlabelled": torch.full((23,), UNLABELLED), "mixed": some_labels(23, 3) - 1}.get(kind)
+    labels = {"all unlabelled": torch.full((23,), UNLABELLED), "mixed": some_labels(23, 3) - 1}.get(
+        kind
+    )
     before = [parameter.clone() for parameter in dbn.parameters()]
     config = UpDownConfig(epochs=2, batch_size=10, gibbs_steps=(1,), persistent=persistent)
     records = train(dbn, some_images(23, dtype=torch.float32), labels, config)
@@ -645,7 +862,15 @@ def test_uint8_pixels_are_the_same_cases():
 
 def test_chains_persist_and_a_short_batch_moves_only_its_own():
     dbn = small_net(dtype=torch.float32)
-    config = UpDownConfig(epochs=1, batch_size=30, persistent=1.0, gibbs_steps=(1,), hold_labels=False, restart=0.0, chain_pool=1)
+    config = UpDownConfig(
+        epochs=1,
+        batch_size=30,
+        persistent=1.0,
+        gibbs_steps=(1,),
+        hold_labels=False,
+        restart=0.0,
+        chain_pool=1,
+    )
     state = up_down.init_state(dbn, config, generator(0))
     before = state.chains[0].clone()
     assert before.shape == (30, 3)
@@ -670,7 +895,9 @@ def test_resuming_is_never_having_stopped(persistent):
     resumed, state = deepcopy(part), deepcopy(record.state)
     records = list(up_down.epochs(resumed, images, labels, config=config, rng=again, state=state))
     assert [r.epoch for r in records] == [3, 4]
-    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True)
+    )
     assert records[-1].metrics == last.metrics
     assert_same_state(last.state, records[-1].state)
 
@@ -678,16 +905,23 @@ def test_resuming_is_never_having_stopped(persistent):
 @pytest.mark.parametrize("labels", [0, 2])
 def test_divergence_is_noticed(labels):
     dbn = small_net(labels=labels, dtype=torch.float32)
-    config = UpDownConfig(epochs=3, batch_size=10, learning_rate=1e30, final_learning_rate=1e30, gibbs_steps=(1,))
+    config = UpDownConfig(
+        epochs=3, batch_size=10, learning_rate=1e30, final_learning_rate=1e30, gibbs_steps=(1,)
+    )
     with pytest.raises(DivergedError, match=r"learning rate \(1e\+30\)"):
-        train(dbn, some_images(40, dtype=torch.float32), some_labels(40) if labels else None, config)
+        train(
+            dbn, some_images(40, dtype=torch.float32), some_labels(40) if labels else None, config
+        )
 
 
-# ---------------------------------------------------------------------------------------------------- it learns
+# ------------------------------------------------------------------------------
+# it learns
 
 
 def bars_and_stripes(side=3):
-    """Return every picture of full columns or full rows once, (2^(side+1) - 2, side^2), and which of the two it is."""
+    """Return every picture of full columns or full rows once, (2^(side+1) - 2, side^2), and which
+    of the two it is.
+    """
     rows = every(side)
     bars, stripes = rows[:, None, :].expand(-1, side, -1), rows[1:-1, :, None].expand(-1, -1, side)
     pictures = torch.cat([bars, stripes]).reshape(-1, side * side).float()
@@ -695,13 +929,20 @@ def bars_and_stripes(side=3):
 
 
 def log_likelihood(dbn, cases):
-    """Return exact mean log p(cases) of the generative model, memory and one directed layer, nats."""
+    """Return exact mean log p(cases) of the generative model, memory and one directed layer,
+    nats.
+    """
     dbn, penultimate = deepcopy(dbn).double(), every(dbn.sizes[1])
     if dbn.labels:
         group = torch.eye(dbn.labels, dtype=torch.float64)
-        free = torch.stack([-dbn.memory.free_energy(torch.cat([penultimate, one.expand(len(penultimate), -1)], 1)) for one in group]).logsumexp(
-            0
-        )
+        free = torch.stack(
+            [
+                -dbn.memory.free_energy(
+                    torch.cat([penultimate, one.expand(len(penultimate), -1)], 1)
+                )
+                for one in group
+            ]
+        ).logsumexp(0)
     else:
         free = -dbn.memory.free_energy(penultimate)
     heard = penultimate @ dbn.generative[0].weight.t() + dbn.generative[0].bias
@@ -716,11 +957,20 @@ def test_up_down_raises_the_exact_log_likelihood(seed, labelled):
     cases, labels = patterns.repeat(20, 1), kinds.repeat(20) if labelled else None
     rng = generator(seed)
     dbn = DBN((9, 8, 12), labels=2 if labelled else 0, rng=rng)
-    pretraining = GreedyConfig(CDConfig(epochs=20, batch_size=28), CDConfig(epochs=20, batch_size=28))
+    pretraining = GreedyConfig(
+        CDConfig(epochs=20, batch_size=28), CDConfig(epochs=20, batch_size=28)
+    )
     for _ in greedy.epochs(dbn, cases, labels, config=pretraining, rng=rng):
         pass
     before = log_likelihood(dbn, patterns)
-    config = UpDownConfig(epochs=60, batch_size=28, learning_rate=0.05, final_learning_rate=0.01, gibbs_steps=(3,), sample_labels=True)
+    config = UpDownConfig(
+        epochs=60,
+        batch_size=28,
+        learning_rate=0.05,
+        final_learning_rate=0.01,
+        gibbs_steps=(3,),
+        sample_labels=True,
+    )
     for _ in up_down.epochs(dbn, cases, labels, config=config, rng=rng):
         pass
     after = log_likelihood(dbn, patterns)

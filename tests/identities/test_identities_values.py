@@ -1,4 +1,6 @@
-"""Scalars of NumPy and PyTorch are numbers wherever settings or sizes are taken; other types are refused by the parameter's name."""
+"""Scalars of NumPy and PyTorch are numbers wherever settings or sizes are taken; other types are
+refused by the parameter's name.
+"""
 
 import dataclasses
 import json
@@ -26,7 +28,11 @@ CONFIGS = [
     wake_sleep.WakeSleepConfig,
     settings.TrainConfig,
 ]
-FIELDS = [(config, field.name, typing.get_type_hints(config)[field.name]) for config in CONFIGS for field in dataclasses.fields(config)]
+FIELDS = [
+    (config, field.name, typing.get_type_hints(config)[field.name])
+    for config in CONFIGS
+    for field in dataclasses.fields(config)
+]
 NUMBERS = [case for case in FIELDS if case[2] in (int, float)]
 SCALARS = {int: [np.int64, np.asarray, torch.tensor], float: [np.float32, np.asarray, torch.tensor]}
 WRONG = {
@@ -56,7 +62,10 @@ def test_numbers_of_numpy_and_pytorch_are_numbers_and_round_trip(case):
 def test_other_types_are_refused_by_name(case):
     config, name, kind = case
     for wrong in WRONG[kind]:
-        with pytest.raises(ConfigError, match=f"^{name} = .*: expected .*; a value of type {type(wrong).__name__} came"):
+        with pytest.raises(
+            ConfigError,
+            match=f"^{name} = .*: expected .*; a value of type {type(wrong).__name__} came",
+        ):
             config(**{name: wrong})
 
 
@@ -73,11 +82,17 @@ def test_rows_of_numbers_become_tuples_of_pythons():
     hidden = settings.TrainConfig(hidden=[np.int64(8), torch.tensor(4)]).hidden
     assert hidden == (8, 4)
     assert {type(size) for size in hidden} == {int}
-    made = settings.TrainConfig(hidden=np.array([8, 4]), seed=np.uint8(3), validation=np.float32(0.25))
+    made = settings.TrainConfig(
+        hidden=np.array([8, 4]), seed=np.uint8(3), validation=np.float32(0.25)
+    )
     assert settings.from_json(json.loads(json.dumps(settings.to_json(made)))) == made
 
 
-@pytest.mark.parametrize("number", [np.prod([2, 3]), np.array(6), torch.tensor(6), np.uint8(6)], ids=["prod", "array", "tensor", "uint8"])
+@pytest.mark.parametrize(
+    "number",
+    [np.prod([2, 3]), np.array(6), torch.tensor(6), np.uint8(6)],
+    ids=["prod", "array", "tensor", "uint8"],
+)
 def test_models_take_sizes_from_numpy_and_pytorch(number):
     rng = generator(0)
     assert ws.RBM(number, 4, rng=rng).weight.shape == (6, 4)
@@ -108,10 +123,22 @@ def test_models_refuse_what_is_no_size(wrong):
 
 
 def test_a_seed_is_no_generator_and_a_spread_is_not_below_zero():
-    with pytest.raises(ConfigError, match=r"rng = 0: expected a torch.Generator, e.g. wakesleep.generator\(0\); a value of type int came"):
+    with pytest.raises(
+        ConfigError,
+        match=r"rng = 0: expected a torch.Generator, e.g. wakesleep.generator\(0\); a value of "
+        r"type int came",
+    ):
         ws.RBM(3, 2, rng=0)
-    for make in (ws.RBM, lambda *sizes, **more: ws.DBN(sizes, **more), lambda *sizes, **more: ws.Helmholtz(sizes, **more)):
+    for make in (
+        ws.RBM,
+        lambda *sizes, **more: ws.DBN(sizes, **more),
+        lambda *sizes, **more: ws.Helmholtz(sizes, **more),
+    ):
         with pytest.raises(ConfigError, match="weight_std = -1"):
             make(3, 2, rng=generator(0), weight_std=-1)
-    with pytest.raises(TypeError, match=r"__init__.* missing 1 required keyword-only argument: 'rng'"):
+    with pytest.raises(
+        TypeError,
+        match=r"__init__.* missing 1 required keyword-only "
+        r"argument: 'rng'",
+    ):
         ws.RBM(3, 2)

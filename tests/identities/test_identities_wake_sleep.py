@@ -1,11 +1,22 @@
-"""The Helmholtz machine and wake-sleep: probabilities by enumeration, gradients against autograd, and that it learns."""
+"""The Helmholtz machine and wake-sleep: probabilities by enumeration, gradients against autograd,
+and that it learns.
+"""
 
 from copy import deepcopy
 from itertools import islice, pairwise
 
 import pytest
 import torch
-from exact import TIGHT, assert_frequencies, assert_mean, assert_same_state, chance, differentiable, index_of, states
+from exact import (
+    TIGHT,
+    assert_frequencies,
+    assert_mean,
+    assert_same_state,
+    chance,
+    differentiable,
+    index_of,
+    states,
+)
 
 from wakesleep.foundation.errors import ConfigError, DivergedError
 from wakesleep.foundation.rng import generator
@@ -40,7 +51,10 @@ def some_images(count=64, pixels=3, seed=2, dtype=torch.float64):
 def log_likelihood(net, cases):
     """Return exact mean log p(cases), every hidden state summed over, nats."""
     net, hidden = deepcopy(net).double(), every(sum(net.sizes[1:]))
-    each = [net.log_joint(layers_of(net, torch.cat([case.double().expand(len(hidden), -1), hidden], 1))) for case in cases]
+    each = [
+        net.log_joint(layers_of(net, torch.cat([case.double().expand(len(hidden), -1), hidden], 1)))
+        for case in cases
+    ]
     return float(torch.stack(each).logsumexp(1).mean())
 
 
@@ -69,7 +83,11 @@ def test_log_recognition_is_the_product_over_layers_and_sums_to_one_for_each_cas
         q = q * torch.where(above == 1, mean, 1 - mean).prod(1)
     ours = net.log_recognition(layers).exp()
     torch.testing.assert_close(ours, q, **TIGHT)
-    torch.testing.assert_close(ours.reshape(2 ** sizes[0], -1).sum(1), torch.ones(2 ** sizes[0], dtype=torch.float64), **TIGHT)
+    torch.testing.assert_close(
+        ours.reshape(2 ** sizes[0], -1).sum(1),
+        torch.ones(2 ** sizes[0], dtype=torch.float64),
+        **TIGHT,
+    )
 
 
 def test_dreams_follow_the_joint():
@@ -77,7 +95,10 @@ def test_dreams_follow_the_joint():
     every_state = every(7)
     dreamt = net.dream(60_000, generator(3))
     assert [layer.shape for layer in dreamt] == [(60_000, 3), (60_000, 2), (60_000, 2)]
-    assert_frequencies(index_of(torch.cat(dreamt, 1), every_state), net.log_joint(layers_of(net, every_state)).exp())
+    assert_frequencies(
+        index_of(torch.cat(dreamt, 1), every_state),
+        net.log_joint(layers_of(net, every_state)).exp(),
+    )
 
 
 @pytest.mark.parametrize("case", [0, 5])
@@ -93,12 +114,18 @@ def gradients(net, objective):
     """Return autograd's gradient of `objective(net)` by name, of the parameters it depends on."""
     moving = differentiable(net)
     objective(moving).backward()
-    return {name: parameter.grad for name, parameter in moving.named_parameters() if parameter.grad is not None}
+    return {
+        name: parameter.grad
+        for name, parameter in moving.named_parameters()
+        if parameter.grad is not None
+    }
 
 
 def both_gradients(net, images, rng):
     """What a wake phase of the images and a sleep phase of as many dreams find."""
-    return wake_sleep.wake_gradients(net, images, rng), wake_sleep.sleep_gradients(net, len(images), rng)
+    return wake_sleep.wake_gradients(net, images, rng), wake_sleep.sleep_gradients(
+        net, len(images), rng
+    )
 
 
 @pytest.mark.parametrize("sizes", [(3, 2), (4, 3, 2, 3)], ids=str)
@@ -131,7 +158,9 @@ def test_expected_gradients():
 
 def test_two_passes_follow_hintons_rule():
     net, images = small_machine(dtype=torch.float32), some_images(12, dtype=torch.float32)
-    config = WakeSleepConfig(epochs=2, batch_size=12, learning_rate=0.4, final_learning_rate=0.2, momentum=0.7)
+    config = WakeSleepConfig(
+        epochs=2, batch_size=12, learning_rate=0.4, final_learning_rate=0.2, momentum=0.7
+    )
     hand, rng = deepcopy(net), generator(7)
     velocity = {name: torch.zeros_like(parameter) for name, parameter in hand.named_parameters()}
     records = list(wake_sleep.epochs(net, images, config=config, rng=generator(7)))
@@ -142,8 +171,13 @@ def test_two_passes_follow_hintons_rule():
             velocity[name] = 0.7 * velocity[name] + rate * (wake | sleep)[name]
             parameter.add_(velocity[name])
     for name, parameter in net.named_parameters():
-        torch.testing.assert_close(parameter.detach(), hand.get_parameter(name).detach(), rtol=1e-4, atol=1e-5)
-    assert [(record.epoch, record.metrics["learning_rate"]) for record in records] == [(1, 0.4), (2, 0.2)]
+        torch.testing.assert_close(
+            parameter.detach(), hand.get_parameter(name).detach(), rtol=1e-4, atol=1e-5
+        )
+    assert [(record.epoch, record.metrics["learning_rate"]) for record in records] == [
+        (1, 0.4),
+        (2, 0.2),
+    ]
 
 
 def bars_and_stripes(side=3):
@@ -173,9 +207,13 @@ def test_resuming_is_never_having_stopped():
     (*_, record) = islice(wake_sleep.epochs(part, images, config=config, rng=rng), 2)
     again.set_state(rng.get_state())
     resumed = deepcopy(part)
-    records = list(wake_sleep.epochs(resumed, images, config=config, rng=again, state=deepcopy(record.state)))
+    records = list(
+        wake_sleep.epochs(resumed, images, config=config, rng=again, state=deepcopy(record.state))
+    )
     assert [r.epoch for r in records] == [3, 4]
-    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True)
+    )
     assert_same_state(last.state, records[-1].state)
 
 
@@ -190,7 +228,11 @@ def test_uint8_pixels_are_the_same_cases():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *[(rate, bad) for rate in ("learning_rate", "final_learning_rate") for bad in (0, -0.1, float("nan"), float("inf"))],
+        *[
+            (rate, bad)
+            for rate in ("learning_rate", "final_learning_rate")
+            for bad in (0, -0.1, float("nan"), float("inf"))
+        ],
         *[("momentum", bad) for bad in (1, 1.5, -0.1, float("nan"))],
         *[("batch_size", bad) for bad in (0, -3)],
         ("epochs", -1),
@@ -210,7 +252,13 @@ def test_sizes_that_cannot_work_are_refused(sizes):
 
 def test_rates_run_in_a_straight_line():
     config = WakeSleepConfig(epochs=5, learning_rate=0.1, final_learning_rate=0.02)
-    assert [round(config.learning_rate_at(epoch), 10) for epoch in range(5)] == [0.1, 0.08, 0.06, 0.04, 0.02]
+    assert [round(config.learning_rate_at(epoch), 10) for epoch in range(5)] == [
+        0.1,
+        0.08,
+        0.06,
+        0.04,
+        0.02,
+    ]
     assert WakeSleepConfig(epochs=1, learning_rate=0.1).learning_rate_at(0) == 0.1
 
 
@@ -223,7 +271,12 @@ def test_recognition_and_generation_have_weights_of_their_own():
 
 
 def test_divergence_is_noticed():
-    net, images = small_machine((6, 6, 6), dtype=torch.float32), some_images(40, 6, dtype=torch.float32)
-    config = WakeSleepConfig(epochs=3, batch_size=1, learning_rate=1e38, final_learning_rate=1e38, momentum=0.9)
+    net, images = (
+        small_machine((6, 6, 6), dtype=torch.float32),
+        some_images(40, 6, dtype=torch.float32),
+    )
+    config = WakeSleepConfig(
+        epochs=3, batch_size=1, learning_rate=1e38, final_learning_rate=1e38, momentum=0.9
+    )
     with pytest.raises(DivergedError, match="learning rate"):
         list(wake_sleep.epochs(net, images, config=config, rng=generator(0)))

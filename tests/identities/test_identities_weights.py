@@ -1,4 +1,6 @@
-"""Weights of cases: each loop shows a case in proportion to its weight, so a case of no weight teaches nothing."""
+"""Weights of cases: each loop shows a case in proportion to its weight, so a case of no weight
+teaches nothing.
+"""
 
 import pytest
 import torch
@@ -16,9 +18,15 @@ COUNT, SPOILED = 60, 20
 LAYER = CDConfig(epochs=2, batch_size=10)
 LOOPS = {
     "cd": lambda dbn, images, labels, **given: cd.epochs(dbn.rbm(0), images, config=LAYER, **given),
-    "memory": lambda dbn, images, labels, **given: greedy.epochs(dbn, images, labels, config=GreedyConfig(LAYER, LAYER), **given),
-    "updown": lambda dbn, images, labels, **given: up_down.epochs(dbn, images, labels, config=UpDownConfig(epochs=2), **given),
-    "hybrid": lambda dbn, images, labels, **given: hybrid.epochs(dbn, images, labels, config=HybridConfig(UpDownConfig(epochs=2)), **given),
+    "memory": lambda dbn, images, labels, **given: greedy.epochs(
+        dbn, images, labels, config=GreedyConfig(LAYER, LAYER), **given
+    ),
+    "updown": lambda dbn, images, labels, **given: up_down.epochs(
+        dbn, images, labels, config=UpDownConfig(epochs=2), **given
+    ),
+    "hybrid": lambda dbn, images, labels, **given: hybrid.epochs(
+        dbn, images, labels, config=HybridConfig(UpDownConfig(epochs=2)), **given
+    ),
 }
 
 
@@ -35,8 +43,15 @@ def test_a_case_of_no_weight_teaches_nothing(loop):
         net.generative[0].bias.copy_(torch.ones(6))
         state = None
         if loop == "memory":  # no base rates of all cases
-            state = GreedyState(0, MemoryState.from_tensors(cd.init_state(net.rbm(0), LAYER, generator(0)).to_tensors()))
+            state = GreedyState(
+                0,
+                MemoryState.from_tensors(
+                    cd.init_state(net.rbm(0), LAYER, generator(0)).to_tensors()
+                ),
+            )
         list(LOOPS[loop](net, spoiled, labels, weights=weights, rng=generator(2), state=state))
         nets.append(net)
-    for ours, theirs in zip(nets[0].recognition[0].parameters(), nets[1].recognition[0].parameters(), strict=True):
+    for ours, theirs in zip(
+        nets[0].recognition[0].parameters(), nets[1].recognition[0].parameters(), strict=True
+    ):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)

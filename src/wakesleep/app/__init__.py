@@ -1,1 +1,3 @@
-"""The web page: loads a model, answers questions about pictures, streams dreams. No learning here."""
+"""The web page: loads a model, answers questions about pictures, streams dreams. No learning
+here.
+"""

@@ -1,4 +1,6 @@
-"""Pictures to try: test cases of what the network learned where they are on this machine, else scikit-learn's digits, enlarged."""
+"""Pictures to try: test cases of what the network learned where they are on this machine, else
+scikit-learn's digits, enlarged.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ class Examples:
 
 
 def find(mind: Mind) -> Examples:
-    """Return examples that suit the network; none where its pictures are of a kind that is not on this machine."""
+    """Return examples that suit the network; none where its pictures are of a kind that is not on
+    this machine.
+    """
     try:
         own = _own(mind) if mind.data else None
     except WakesleepError:
@@ -51,19 +55,34 @@ def find(mind: Mind) -> Examples:
         return Examples(f"{own.name}, {name}", as_probs(shown.images), shown.labels)
     if mind.classes == tuple("0123456789"):
         part = load("digits").train
-        rows = [torch.from_numpy(_enlarged(image.reshape(8, 8).numpy(), mind)) for image in as_probs(part.images[:600])]
-        return Examples("scikit-learn's digits, enlarged from 8 x 8", torch.stack(rows), None if part.labels is None else part.labels[:600])
-    return Examples("no pictures of this kind on this machine", torch.zeros(0, mind.dbn.sizes[0]), None)
+        rows = [
+            torch.from_numpy(_enlarged(image.reshape(8, 8).numpy(), mind))
+            for image in as_probs(part.images[:600])
+        ]
+        return Examples(
+            "scikit-learn's digits, enlarged from 8 x 8",
+            torch.stack(rows),
+            None if part.labels is None else part.labels[:600],
+        )
+    return Examples(
+        "no pictures of this kind on this machine", torch.zeros(0, mind.dbn.sizes[0]), None
+    )
 
 
 def _own(mind: Mind) -> Dataset:
     """Return what the network learned from, prepared as it was then."""
-    return match_classes(load(mind.data, download=False, how=mind.own, own=True), mind.classes, "the network")
+    return match_classes(
+        load(mind.data, download=False, how=mind.own, own=True), mind.classes, "the network"
+    )
 
 
 def _enlarged(grey: Grey, mind: Mind) -> Grey:
-    """Return 8 x 8 grey levels as strokes of the network's size: enlarged smoothly, then cut where a pen's edge would be."""
+    """Return 8 x 8 grey levels as strokes of the network's size: enlarged smoothly, then cut where
+    a pen's edge would be.
+    """
     smooth = np.asarray(Image.fromarray(grey).resize((80, 80), Image.Resampling.BICUBIC))
     strokes = ((smooth - EDGE + SOFT / 2) / SOFT).clip(0, 1)
-    case: Grey = mind.preparation.picture(strokes.astype(np.float32), own="dark", centre=True).reshape(-1)
+    case: Grey = mind.preparation.picture(
+        strokes.astype(np.float32), own="dark", centre=True
+    ).reshape(-1)
     return case

@@ -1,4 +1,6 @@
-"""What every request passes first: is it addressed to this server, from this server's own page, of a bearable size?"""
+"""What every request passes first: is it addressed to this server, from this server's own page, of
+a bearable size?
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; manifest-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; manifest-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
@@ -25,9 +28,11 @@ HEADERS = {
 
 
 class Guard:
-    """Refuses foreign hosts (DNS rebinding), foreign origins, and bodies over the limit; adds security headers to every answer.
+    """Refuses foreign hosts (DNS rebinding), foreign origins, and bodies over the limit; adds
+    security headers to every answer.
 
-    `hosts` are the names the server answers to; None lets all pass, for a server that is bound to the whole network on purpose.
+    `hosts` are the names the server answers to; None lets all pass, for a server that is bound to
+    the whole network on purpose.
     """
 
     def __init__(self, app: ASGIApp, *, hosts: frozenset[str] | None, body_bytes: int) -> None:
@@ -51,7 +56,11 @@ class Guard:
             return
         body = await self._body(receive)
         if body is None:
-            await _refuse(_with_headers(send), 413, f"the request is larger than {self._most:,} bytes; send a smaller picture")
+            await _refuse(
+                _with_headers(send),
+                413,
+                f"the request is larger than {self._most:,} bytes; send a smaller picture",
+            )
             return
         try:
             await self._app(scope, _replay(body, receive), _with_headers(send))
@@ -62,12 +71,20 @@ class Guard:
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str]:
         host = headers.get("host", "")
         if self._hosts is not None and (urlsplit(f"//{host}").hostname or "") not in self._hosts:
-            return 400, f"this server does not answer to {host!r}; expected one of {', '.join(sorted(self._hosts))}"
+            return 400, (
+                f"this server does not answer to {host!r}; expected one of "
+                f"{', '.join(sorted(self._hosts))}"
+            )
         if "\0" in scope["path"]:
-            return 400, "the path holds a NUL byte"  # older Starlette (0.52 still) fails on it with 500
+            # older Starlette (0.52 still) fails on it with 500
+            return 400, "the path holds a NUL byte"
         origin = headers.get("origin")
         if origin is None:
-            return (403, "no Origin came; expected the page's own") if scope["type"] == "websocket" else (0, "")
+            return (
+                (403, "no Origin came; expected the page's own")
+                if scope["type"] == "websocket"
+                else (0, "")
+            )
         if urlsplit(origin).netloc != host:
             return 403, "this request comes from another page; expected this server's own"
         if int(headers.get("content-length") or 0) > self._most:
@@ -119,7 +136,10 @@ async def _refuse(send: Send, status: int, reason: str) -> None:
         {
             "type": "http.response.start",
             "status": status,
-            "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())],
+            "headers": [
+                (b"content-type", b"application/json"),
+                (b"content-length", str(len(content)).encode()),
+            ],
         }
     )
     await send({"type": "http.response.body", "body": content})

@@ -10,13 +10,17 @@ class Limits:
     """Bounds of a server; the defaults serve a class room from one laptop."""
 
     body_bytes: int = 2_000_000
-    """A request's body or a socket's message: a drawing is a few thousand bytes, a movie of ten dreams a million."""
+    """A request's body or a socket's message: a drawing is a few thousand bytes, a movie of ten
+    dreams a million.
+    """
     picture_pixels: int = 4_000_000
     """A picture unpacked; the page sends at most 512 x 512, and a small file can hide gigabytes."""
     sessions: int = 64
     """Pages connected at once; each holds its chains, some 100 kB."""
     idle_seconds: float = 900.0
-    """A page that says nothing for so long is let go; one that watches a dream says at every frame that it is there."""
+    """A page that says nothing for so long is let go; one that watches a dream says at every frame
+    that it is there.
+    """
     lifetime_seconds: float = 6 * 3600.0
     """After so long every page is let go, and may come back with new chains."""
     messages_per_second: float = 250.0

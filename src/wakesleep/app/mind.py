@@ -53,21 +53,38 @@ class Mind:
 
 
 def load_mind(path: Path | None = None, version: int = 1) -> Mind:
-    """Return the network of a run folder or model file; by default the one that ships with the package.
+    """Return the network of a run folder or model file; by default the one that ships with the
+    package.
 
     Raises:
         CheckpointError: nothing there, or no model of pictures.
     """
     if path is None and not SHIPPED.is_file():
-        raise CheckpointError("this installation came without a model; train one and show it: wakesleep train, wakesleep serve runs/digits")
+        raise CheckpointError(
+            "this installation came without a model; train one and show it: wakesleep train, "
+            "wakesleep serve runs/digits"
+        )
     model = load_model(path or SHIPPED)
     shape = tuple(model.header.get("shape", ()))
     if len(shape) != 2 or shape[0] * shape[1] != model.dbn.sizes[0]:
-        raise CheckpointError(f"{path} holds a net of {model.dbn.sizes[0]} pixels and pictures of shape {shape}; expected rows and columns")
+        raise CheckpointError(
+            f"{path} holds a net of {model.dbn.sizes[0]} pixels and pictures of shape {shape}; "
+            "expected rows and columns"
+        )
     names = tuple(str(name) for name in model.header["classes"])
     card = model.header.get("card", {})
     data = str(model.header.get("data_path", ""))
-    return Mind(model.dbn, model.net, names, shape, from_header(model.header), for_own_set(model.header), data, card, version)
+    return Mind(
+        model.dbn,
+        model.net,
+        names,
+        shape,
+        from_header(model.header),
+        for_own_set(model.header),
+        data,
+        card,
+        version,
+    )
 
 
 def describe(mind: Mind) -> dict[str, Any]:
@@ -86,11 +103,19 @@ def describe(mind: Mind) -> dict[str, Any]:
 
 
 def picture_from(
-    mind: Mind, image: str | None, pixels: list[int] | None, *, centre: bool | None, drawing: bool = False, most_pixels: int
+    mind: Mind,
+    image: str | None,
+    pixels: list[int] | None,
+    *,
+    centre: bool | None,
+    drawing: bool = False,
+    most_pixels: int,
 ) -> Tensor:
-    """Return a picture file (base64, or a data URL) or pixels 0..255 as a case, (1, pixels) in [0, 1].
+    """Return a picture file (base64, or a data URL) or pixels 0..255 as a case, (1, pixels) in [0,
+    1].
 
-    A file is prepared as the network's own pictures were; `centre` decides whether it is centred, and a `drawing` is light ink on black.
+    A file is prepared as the network's own pictures were; `centre` decides whether it is centred,
+    and a `drawing` is light ink on black.
 
     Raises:
         DataError: neither, no picture, a blank one, or one of another size.
@@ -102,7 +127,9 @@ def picture_from(
     if image is None:
         raise DataError("no picture came; expected image (a picture file in base64) or pixels")
     try:
-        content = base64.b64decode(image.partition(",")[2] if image.startswith("data:") else image, validate=True)
+        content = base64.b64decode(
+            image.partition(",")[2] if image.startswith("data:") else image, validate=True
+        )
     except (binascii.Error, ValueError) as error:
         raise DataError(f"the image is no base64 ({error})") from error
     file = io.BytesIO(content)
@@ -117,12 +144,21 @@ def whole(values: Tensor) -> list[int]:
 
 
 def recognize(mind: Mind, picture: Tensor) -> dict[str, Any]:
-    """Return what the network says and sees: label, probabilities, its reconstructions, its activities, who spoke for the answer."""
+    """Return what the network says and sees: label, probabilities, its reconstructions, its
+    activities, who spoke for the answer.
+    """
     dbn = mind.dbn
     up = dbn.up(picture)
     heard = dbn.top_input(up[-1])
-    known = torch.log_softmax(classify.memory_label_scores(dbn, up[-1]), 1) if dbn.labels else _by_net(mind, picture)
-    answer: dict[str, Any] = {"picture": whole(picture[0]), "seen": [whole(seen[0]) for seen in dreams.reconstruct_per_layer(dbn, picture)]}
+    known = (
+        torch.log_softmax(classify.memory_label_scores(dbn, up[-1]), 1)
+        if dbn.labels
+        else _by_net(mind, picture)
+    )
+    answer: dict[str, Any] = {
+        "picture": whole(picture[0]),
+        "seen": [whole(seen[0]) for seen in dreams.reconstruct_per_layer(dbn, picture)],
+    }
     if known is not None:
         best = known[0].topk(2)
         label, other = best.indices.tolist()
@@ -135,18 +171,24 @@ def recognize(mind: Mind, picture: Tensor) -> dict[str, Any]:
         }
         if dbn.labels:
             heard = heard + dbn.memory.weight[dbn.label_columns.start + label]
-            answer["evidence"] = [round(nats, 3) for nats in interpretation.evidence(dbn, up[-1], label, other)[0].tolist()]
+            answer["evidence"] = [
+                round(nats, 3)
+                for nats in interpretation.evidence(dbn, up[-1], label, other)[0].tolist()
+            ]
     answer["activities"] = [whole(layer[0]) for layer in [*up[1:], dbn.memory.hidden.mean(heard)]]
     return answer
 
 
 def _by_net(mind: Mind, picture: Tensor) -> Tensor | None:
-    """Return log p(label | picture), (1, labels), of the fine-tuned net; None where there is none."""
+    """Return log p(label | picture), (1, labels), of the fine-tuned net; None where there is
+    none.
+    """
     return backprop.log_probs(mind.net, picture) if mind.net is not None else None
 
 
 def shares(mind: Mind, held: Held, count: int) -> Tensor | None:
-    """Return label shares (count, labels) that hold what is asked for in every chain; None leaves the label free.
+    """Return label shares (count, labels) that hold what is asked for in every chain; None leaves
+    the label free.
 
     Raises:
         ConfigError: no such label, or shares that do not sum to 1.
@@ -155,7 +197,9 @@ def shares(mind: Mind, held: Held, count: int) -> Tensor | None:
         return None
     given = {held: 1.0} if isinstance(held, int) else held
     if any(label not in range(mind.dbn.labels) for label in given):
-        raise ConfigError(f"labels {sorted(given)}: this network's memory holds {mind.dbn.labels}, from 0")
+        raise ConfigError(
+            f"labels {sorted(given)}: this network's memory holds {mind.dbn.labels}, from 0"
+        )
     row = torch.zeros(mind.dbn.labels)
     for label, share in given.items():
         row[label] = share
@@ -170,60 +214,128 @@ def clamp_of(mind: Mind, given: Tensor | None) -> Clamp | None:
 Asked = Generator[None, None, dict[str, Any]]
 
 
-def _settle(mind: Mind, hidden: Tensor, held: Tensor | None, steps: int, rng: torch.Generator, temperature: float) -> Asked:
-    """Let chains move `steps` Gibbs steps, some at a time; return the pictures and labels they end with."""
+def _settle(
+    mind: Mind,
+    hidden: Tensor,
+    held: Tensor | None,
+    steps: int,
+    rng: torch.Generator,
+    temperature: float,
+) -> Asked:
+    """Let chains move `steps` Gibbs steps, some at a time; return the pictures and labels they end
+    with.
+    """
     clamp = clamp_of(mind, held)
     for done in range(0, steps, SLICE):
-        chains = gibbs.run(mind.dbn.memory, hidden, min(SLICE, steps - done), rng, clamp, temperature)
+        chains = gibbs.run(
+            mind.dbn.memory, hidden, min(SLICE, steps - done), rng, clamp, temperature
+        )
         hidden = chains.hidden
         yield
     shown = dreams.decode(mind.dbn, chains, rng)
-    return {"pictures": [whole(row) for row in shown.pixels], "labels": None if shown.labels is None else shown.labels.tolist()}
+    return {
+        "pictures": [whole(row) for row in shown.pixels],
+        "labels": None if shown.labels is None else shown.labels.tolist(),
+    }
 
 
-def dream(mind: Mind, *, held: Held, count: int, steps: int, seed: int, temperature: float) -> Asked:
+def dream(
+    mind: Mind, *, held: Held, count: int, steps: int, seed: int, temperature: float
+) -> Asked:
     """Dream from random top states."""
     rng = generator(seed)
-    return (yield from _settle(mind, gibbs.random_hidden(mind.dbn.memory, count, rng), shares(mind, held, count), steps, rng, temperature))
+    return (
+        yield from _settle(
+            mind,
+            gibbs.random_hidden(mind.dbn.memory, count, rng),
+            shares(mind, held, count),
+            steps,
+            rng,
+            temperature,
+        )
+    )
 
 
-def imagine(mind: Mind, picture: Tensor, *, held: Held, count: int, steps: int, seed: int, temperature: float) -> Asked:
+def imagine(
+    mind: Mind,
+    picture: Tensor,
+    *,
+    held: Held,
+    count: int,
+    steps: int,
+    seed: int,
+    temperature: float,
+) -> Asked:
     """Go on from a picture: with a label held, or free to become something else."""
     rng, many = generator(seed), picture.repeat(count, 1)
     given = shares(mind, held, count)
-    hidden = dreams.top_states(mind.dbn, many, first_shares(mind, many) if given is None else given, rng)
+    hidden = dreams.top_states(
+        mind.dbn, many, first_shares(mind, many) if given is None else given, rng
+    )
     return (yield from _settle(mind, hidden, given, steps, rng, temperature))
 
 
 def first_shares(mind: Mind, pictures: Tensor) -> Tensor:
-    """Return what the network takes pictures (N, pixels) for, as label shares (N, labels) to begin with."""
-    return classify.log_probs(mind.dbn, pictures).exp() if mind.dbn.labels else dreams.uniform_labels(mind.dbn, len(pictures))
+    """Return what the network takes pictures (N, pixels) for, as label shares (N, labels) to begin
+    with.
+    """
+    return (
+        classify.log_probs(mind.dbn, pictures).exp()
+        if mind.dbn.labels
+        else dreams.uniform_labels(mind.dbn, len(pictures))
+    )
 
 
-def fill(mind: Mind, picture: Tensor, known: Tensor, *, held: Held, count: int, sweeps: int, seed: int, temperature: float) -> Asked:
+def fill(
+    mind: Mind,
+    picture: Tensor,
+    known: Tensor,
+    *,
+    held: Held,
+    count: int,
+    sweeps: int,
+    seed: int,
+    temperature: float,
+) -> Asked:
     """Fill in what is not known (pixels,) of a picture."""
     rng, images = generator(seed), picture.repeat(count, 1)
     given = shares(mind, held, count)
-    clamp, labels = clamp_of(mind, given), dreams.uniform_labels(mind.dbn, count) if given is None else given
+    clamp, labels = (
+        clamp_of(mind, given),
+        dreams.uniform_labels(mind.dbn, count) if given is None else given,
+    )
     canvas = torch.where(known, images, torch.rand(images.shape, generator=rng))
     for _ in range(sweeps):
-        chains = dreams.fill_step(mind.dbn, canvas, labels, rng=rng, clamp=clamp, temperature=temperature)
+        chains = dreams.fill_step(
+            mind.dbn, canvas, labels, rng=rng, clamp=clamp, temperature=temperature
+        )
         labels = chains.visible[:, mind.dbn.label_columns]
         canvas = torch.where(known, images, dreams.decode(mind.dbn, chains, rng).pixels)
         yield
-    return {"pictures": [whole(row) for row in canvas], "labels": labels.argmax(1).tolist() if mind.dbn.labels else None}
+    return {
+        "pictures": [whole(row) for row in canvas],
+        "labels": labels.argmax(1).tolist() if mind.dbn.labels else None,
+    }
 
 
 def fields(mind: Mind, layer: int, start: int, count: int) -> bytes:
-    """Return what units of a layer look for, a byte a pixel, unit by unit: 128 is nothing, 255 the strongest drive of that unit, 1 a veto."""
+    """Return what units of a layer look for, a byte a pixel, unit by unit: 128 is nothing, 255 the
+    strongest drive of that unit, 1 a veto.
+    """
     content: bytes = _signed(_preferences(mind, layer)[:, start : start + count].t()).tobytes()
     return content
 
 
 def unit(mind: Mind, layer: int, number: int) -> dict[str, Any]:
-    """Return what one unit prefers, what it contributes, and for a top unit how it is tied to the labels (nats)."""
+    """Return what one unit prefers, what it contributes, and for a top unit how it is tied to the
+    labels (nats).
+    """
     added = interpretation.projective_field(mind.dbn, layer, number)
-    tied = interpretation.label_weights(mind.dbn, number) if layer == mind.dbn.depth and mind.dbn.labels else None
+    tied = (
+        interpretation.label_weights(mind.dbn, number)
+        if layer == mind.dbn.depth and mind.dbn.labels
+        else None
+    )
     return {
         "layer": layer,
         "unit": number,

@@ -25,13 +25,35 @@ Seed = Annotated[int, Field(ge=0, lt=2**53)]
 
 
 class Picture(BaseModel):
-    """A picture: a file in base64 (or a data URL) of any size, or pixels 0..255 of the network's own size, row by row."""
+    """A picture: a file in base64 (or a data URL) of any size, or pixels 0..255 of the network's
+    own size, row by row.
+    """
 
     model_config = ConfigDict(extra="forbid")
-    image: Annotated[str, Field(description="a PNG, JPEG, GIF, BMP, TIFF, WEBP or PPM file in base64, or a data URL")] | None = None
+    image: (
+        Annotated[
+            str,
+            Field(
+                description="a PNG, JPEG, GIF, BMP, TIFF, WEBP or PPM file in base64, or a data URL"
+            ),
+        ]
+        | None
+    ) = None
     pixels: Pixels | None = None
-    centre: Annotated[bool | None, Field(description="centre and scale the ink; null: as the network's own pictures were prepared")] = None
-    drawing: Annotated[bool, Field(description="light ink on black, drawn by hand: centred, with ink as large as the network's")] = False
+    centre: Annotated[
+        bool | None,
+        Field(
+            description="centre and scale the ink; null: as the network's own pictures "
+            "were prepared"
+        ),
+    ] = None
+    drawing: Annotated[
+        bool,
+        Field(
+            description="light ink on black, drawn by hand: centred, with ink as large as "
+            "the network's"
+        ),
+    ] = False
 
 
 class Dreamed(BaseModel):
@@ -49,9 +71,20 @@ class Recognized(BaseModel):
     name: str | None = None
     probs: Annotated[list[float] | None, Field(description="of each label")] = None
     runner_up: int | None = None
-    log_odds: Annotated[float | None, Field(description="log p(label) - log p(runner-up), nats")] = None
-    evidence: Annotated[list[float] | None, Field(description="what each top unit says for the label against the runner-up, nats")] = None
-    seen: Annotated[list[list[int]], Field(description="the picture up to each layer and down again; the last went through the memory")]
+    log_odds: Annotated[
+        float | None, Field(description="log p(label) - log p(runner-up), nats")
+    ] = None
+    evidence: Annotated[
+        list[float] | None,
+        Field(description="what each top unit says for the label against the runner-up, nats"),
+    ] = None
+    seen: Annotated[
+        list[list[int]],
+        Field(
+            description="the picture up to each layer and down again; the last went "
+            "through the memory"
+        ),
+    ]
     activities: Annotated[list[list[int]], Field(description="each layer above the pixels, 0..255")]
 
 
@@ -59,7 +92,13 @@ class Ask(BaseModel):
     """What all dreams share."""
 
     model_config = ConfigDict(extra="forbid")
-    held: Annotated[Held, Field(description="the label: null is free, a number holds one, {'4': 0.5, '9': 0.5} two half and half")] = None
+    held: Annotated[
+        Held,
+        Field(
+            description="the label: null is free, a number holds one, {'4': 0.5, '9': 0.5} two "
+            "half and half"
+        ),
+    ] = None
     count: Annotated[int, Field(ge=1, description="how many")] = 1
     seed: Seed = 0
     temperature: Temperature = 1.0
@@ -75,14 +114,19 @@ class AskImagine(Ask):
     """A dream that starts from a picture."""
 
     picture: Picture
-    steps: Annotated[int, Field(ge=1, description="Gibbs steps of the memory: few stay near the picture")] = 30
+    steps: Annotated[
+        int, Field(ge=1, description="Gibbs steps of the memory: few stay near the picture")
+    ] = 30
 
 
 class AskFill(Ask):
     """A picture of which only a part is known."""
 
     picture: Picture
-    known: Annotated[Pixels, Field(description="0 where a pixel is to be filled in, anything else where it is known")]
+    known: Annotated[
+        Pixels,
+        Field(description="0 where a pixel is to be filled in, anything else where it is known"),
+    ]
     sweeps: Annotated[int, Field(ge=1, description="up, a Gibbs step, and down again")] = 50
 
 
@@ -90,7 +134,13 @@ class AskMovie(BaseModel):
     """Frames as they were shown."""
 
     model_config = ConfigDict(extra="forbid")
-    frames: Annotated[list[str], Field(min_length=1, description="each: pictures, a byte a pixel, one after the other, in base64")]
+    frames: Annotated[
+        list[str],
+        Field(
+            min_length=1,
+            description="each: pictures, a byte a pixel, one after the other, in base64",
+        ),
+    ]
     columns: Annotated[int, Field(ge=1, le=20, description="pictures in a row")] = 5
     frames_per_second: Annotated[float, Field(ge=1, le=50)] = 15
 
@@ -101,39 +151,63 @@ def _service(request: Request) -> Service:
 
 
 def _answer(found: Any) -> Response:
-    """Return plain values as JSON; what the models above promise is checked by the tests, not at every stroke."""
+    """Return plain values as JSON; what the models above promise is checked by the tests, not at
+    every stroke.
+    """
     return Response(json.dumps(found, separators=(",", ":")), media_type="application/json")
 
 
 def _case(service: Service, asked: Picture) -> torch.Tensor:
-    """Return the picture that came; unpacked in the worker's thread, one at a time, so that memory stays bounded."""
+    """Return the picture that came; unpacked in the worker's thread, one at a time, so that memory
+    stays bounded.
+    """
     limit = service.limits.picture_pixels
-    return mind.picture_from(service.mind, asked.image, asked.pixels, centre=asked.centre, drawing=asked.drawing, most_pixels=limit)
+    return mind.picture_from(
+        service.mind,
+        asked.image,
+        asked.pixels,
+        centre=asked.centre,
+        drawing=asked.drawing,
+        most_pixels=limit,
+    )
 
 
 def _bounded(service: Service, count: int, steps: int) -> None:
     most = service.limits
     if count > most.count or steps > most.steps:
-        raise ConfigError(f"{count} dreams of {steps} steps: this server makes at most {most.count} of {most.steps} at once")
+        raise ConfigError(
+            f"{count} dreams of {steps} steps: this server makes at most {most.count} of "
+            f"{most.steps} at once"
+        )
 
 
 @router.get("/model", summary="The network on show")
 async def model(request: Request) -> Response:
-    """Sizes of its layers, names of its labels, shape of its pictures, and its card: data, command, seed, test error."""
+    """Sizes of its layers, names of its labels, shape of its pictures, and its card: data, command,
+    seed, test error.
+    """
     service = _service(request)
-    return _answer({**mind.describe(service.mind), "run": service.run.name if service.run else None})
+    return _answer(
+        {**mind.describe(service.mind), "run": service.run.name if service.run else None}
+    )
 
 
 @router.post("/recognize", summary="What does this picture show?", response_model=Recognized)
 async def recognize(request: Request, asked: Picture) -> Response:
-    """The probability of every label by exact label free energies, what the network sees, and which units spoke for the answer."""
+    """The probability of every label by exact label free energies, what the network sees, and which
+    units spoke for the answer.
+    """
     service = _service(request)
-    return _answer(await service.worker.ask(lambda: mind.recognize(service.mind, _case(service, asked))))
+    return _answer(
+        await service.worker.ask(lambda: mind.recognize(service.mind, _case(service, asked)))
+    )
 
 
 @router.post("/dream", summary="Let the memory settle and look", response_model=Dreamed)
 async def dream(request: Request, asked: AskDream) -> Response:
-    """Gibbs steps of the memory from random states with a label held or free, then one down-pass."""
+    """Gibbs steps of the memory from random states with a label held or free, then one
+    down-pass.
+    """
     service = _service(request)
     _bounded(service, asked.count, asked.steps)
     return _answer(await service.worker.ask(lambda: mind.dream(service.mind, **asked.model_dump())))
@@ -156,17 +230,25 @@ async def fill(request: Request, asked: AskFill) -> Response:
     _bounded(service, asked.count, asked.sweeps)
     picture = await service.worker.ask(lambda: _case(service, asked.picture))
     if len(asked.known) != picture.shape[1]:
-        raise DataError(f"known has {len(asked.known)} entries; expected one a pixel, {picture.shape[1]}")
+        raise DataError(
+            f"known has {len(asked.known)} entries; expected one a pixel, {picture.shape[1]}"
+        )
     known = torch.tensor(asked.known) > 0
     options = asked.model_dump(exclude={"picture", "known"})
-    return _answer(await service.worker.ask(lambda: mind.fill(service.mind, picture, known, **options)))
+    return _answer(
+        await service.worker.ask(lambda: mind.fill(service.mind, picture, known, **options))
+    )
 
 
 @router.get("/examples", summary="Pictures to try")
 async def examples(
-    request: Request, seed: Annotated[int, Query(ge=0, lt=2**53)] = 0, count: Annotated[int, Query(ge=1, le=60)] = 12
+    request: Request,
+    seed: Annotated[int, Query(ge=0, lt=2**53)] = 0,
+    count: Annotated[int, Query(ge=1, le=60)] = 12,
 ) -> Response:
-    """Test cases of what the network learned, where they are on this machine, else scikit-learn's digits."""
+    """Test cases of what the network learned, where they are on this machine, else scikit-learn's
+    digits.
+    """
     found = await _service(request).examples()
     return _answer({"source": found.source, "items": found.pick(count, seed)})
 
@@ -178,24 +260,36 @@ async def fields(
     start: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
     count: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> Response:
-    """Bytes, unit by unit, a byte a pixel: 128 is nothing, 255 drives the unit most, 1 holds it back most."""
+    """Bytes, unit by unit, a byte a pixel: 128 is nothing, 255 drives the unit most, 1 holds it
+    back most.
+    """
     service = _service(request)
     content = await service.worker.ask(lambda: mind.fields(service.mind, layer, start, count))
     return Response(content, media_type="application/octet-stream")
 
 
 @router.get("/units/{layer}/{unit}", summary="One unit")
-async def unit(request: Request, layer: Annotated[int, Path(ge=1, le=100)], unit: Annotated[int, Path(ge=0, le=10_000_000)]) -> Response:
-    """What it prefers and what it adds to the picture (as bytes around 128), and how a top unit is tied to the labels (nats)."""
+async def unit(
+    request: Request,
+    layer: Annotated[int, Path(ge=1, le=100)],
+    unit: Annotated[int, Path(ge=0, le=10_000_000)],
+) -> Response:
+    """What it prefers and what it adds to the picture (as bytes around 128), and how a top unit is
+    tied to the labels (nats).
+    """
     service = _service(request)
     return _answer(await service.worker.ask(lambda: mind.unit(service.mind, layer, unit)))
 
 
 @router.get("/run", summary="The run that is followed")
 async def run(request: Request) -> Response:
-    """Its stages, errors, and a line of metrics a pass; empty where the server shows a model file."""
+    """Its stages, errors, and a line of metrics a pass; empty where the server shows a model
+    file.
+    """
     service = _service(request)
-    return _answer({} if service.run is None else await asyncio.to_thread(watch.describe, service.run))
+    return _answer(
+        {} if service.run is None else await asyncio.to_thread(watch.describe, service.run)
+    )
 
 
 @router.post("/movie", summary="Frames as an animated GIF")
@@ -203,7 +297,9 @@ async def movie(request: Request, asked: AskMovie) -> Response:
     """Make a GIF of frames that a page has shown."""
     service = _service(request)
     if len(asked.frames) > service.limits.frames:
-        raise ConfigError(f"{len(asked.frames)} frames came; at most {service.limits.frames} make a movie here")
+        raise ConfigError(
+            f"{len(asked.frames)} frames came; at most {service.limits.frames} make a movie here"
+        )
     content = await asyncio.to_thread(_gif, asked, service.mind.shape)
     return Response(content, media_type="image/gif")
 
@@ -217,10 +313,19 @@ def _gif(asked: AskMovie, shape: tuple[int, int]) -> bytes:
         except (binascii.Error, ValueError) as error:
             raise DataError(f"a frame is no base64 ({error})") from error
         if not pixels.size or pixels.size % (shape[0] * shape[1]):
-            raise DataError(f"a frame of {pixels.size} bytes; expected a multiple of {shape[0] * shape[1]}, one picture after the other")
-        sheets.append(plots.tile(pixels.reshape(-1, shape[0] * shape[1]) / np.float32(255), shape, asked.columns))
+            raise DataError(
+                f"a frame of {pixels.size} bytes; expected a multiple of {shape[0] * shape[1]}, "
+                "one picture after the other"
+            )
+        sheets.append(
+            plots.tile(
+                pixels.reshape(-1, shape[0] * shape[1]) / np.float32(255), shape, asked.columns
+            )
+        )
     if len({sheet.shape for sheet in sheets}) > 1:
-        raise DataError("the frames differ in how many pictures they hold; expected as many in each")
+        raise DataError(
+            "the frames differ in how many pictures they hold; expected as many in each"
+        )
     file = io.BytesIO()
     plots.write_movie(file, sheets, plots.scale_for(shape) * 2, asked.frames_per_second)
     return file.getvalue()

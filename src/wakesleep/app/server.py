@@ -24,11 +24,16 @@ from wakesleep.foundation.errors import WakesleepError
 log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
-ABOUT = "The operations of the page where you watch a deep belief net think. Pictures are whole numbers 0..255, row by row."
+ABOUT = (
+    "The operations of the page where you watch a deep belief net think. Pictures are whole "
+    "numbers 0..255, row by row."
+)
 
 
 def create_app(service: Service, *, hosts: frozenset[str] | None = LOOPBACK) -> FastAPI:
-    """Return the application that shows `service`; it answers to the host names `hosts`, or to any where that is None."""
+    """Return the application that shows `service`; it answers to the host names `hosts`, or to any
+    where that is None.
+    """
 
     @contextlib.asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -39,7 +44,14 @@ def create_app(service: Service, *, hosts: frozenset[str] | None = LOOPBACK) -> 
             following.cancel()
         service.worker.stop()
 
-    app = FastAPI(title="wakesleep", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=life)
+    app = FastAPI(
+        title="wakesleep",
+        version=__version__,
+        description=ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=life,
+    )
     app.state.service = service
     app.add_middleware(Guard, hosts=hosts, body_bytes=service.limits.body_bytes)
     app.include_router(questions.router)
@@ -55,14 +67,22 @@ def create_app(service: Service, *, hosts: frozenset[str] | None = LOOPBACK) -> 
 async def _broken(request: Request, error: Exception) -> JSONResponse:
     """Return what nobody foresaw as an answer, and write it down."""
     log.error("%s went wrong", request.url.path, exc_info=error)
-    return JSONResponse({"error": "something went wrong in the server; its terminal says what"}, 500)
+    return JSONResponse(
+        {"error": "something went wrong in the server; its terminal says what"}, 500
+    )
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
     """Return an error as JSON, in words."""
     if isinstance(error, HTTPException):
-        return JSONResponse({"error": f"{request.url.path}: {error.detail}"}, error.status_code, headers=error.headers)
+        return JSONResponse(
+            {"error": f"{request.url.path}: {error.detail}"},
+            error.status_code,
+            headers=error.headers,
+        )
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
-        return JSONResponse({"error": f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"}, 422)
+        return JSONResponse(
+            {"error": f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"}, 422
+        )
     return JSONResponse({"error": str(error)}, 503 if isinstance(error, BusyError) else 422)

@@ -1,4 +1,6 @@
-"""What the server holds while it runs: the network on show, the thread that thinks, the pages connected."""
+"""What the server holds while it runs: the network on show, the thread that thinks, the pages
+connected.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ LOOK_EVERY = 1.0
 class Service:
     """The network, its worker, its pages; `run` is the run folder that is followed, if any."""
 
-    def __init__(self, mind: Mind, *, run: Path | None = None, limits: Limits | None = None, threads: int = 1) -> None:
+    def __init__(
+        self, mind: Mind, *, run: Path | None = None, limits: Limits | None = None, threads: int = 1
+    ) -> None:
         self.mind, self.run, self.limits = mind, run, limits or Limits()
         self.worker = Worker(threads=threads, most_waiting=self.limits.waiting)
         self.pages: dict[object, Callable[[dict[str, Any]], None]] = {}
@@ -47,11 +51,19 @@ class Service:
             if found == seen:
                 continue
             try:
-                before, self.mind = self.mind, await asyncio.to_thread(load_mind, self.run, self.mind.version + 1)
+                before, self.mind = (
+                    self.mind,
+                    await asyncio.to_thread(load_mind, self.run, self.mind.version + 1),
+                )
                 seen = found
-                if (before.data, before.shape, before.classes) != (self.mind.data, self.mind.shape, self.mind.classes):
+                if (before.data, before.shape, before.classes) != (
+                    self.mind.data,
+                    self.mind.shape,
+                    self.mind.classes,
+                ):
                     self._examples = None  # another run took the folder: its pictures are others
-            except (WakesleepError, OSError) as error:  # caught between two files; the next look will do
+            except (WakesleepError, OSError) as error:
+                # caught between two files; the next look will do
                 log.debug("%s: %s", self.run, error)
                 continue
             for tell in list(self.pages.values()):

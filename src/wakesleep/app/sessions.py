@@ -1,4 +1,6 @@
-"""One page's chains: what it asked to see, and the frames it is sent, never more than it can take."""
+"""One page's chains: what it asked to see, and the frames it is sent, never more than it can
+take.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,13 @@ from wakesleep.samplers import dreams, gibbs
 
 FRAMES_PER_SECOND = 60
 FASTEST = 200
-"""Frames a second where a page asks for as many as it can take; below the messages a second it may send, for it answers each."""
+"""Frames a second where a page asks for as many as it can take; below the messages a second it may
+send, for it answers each.
+"""
 ALL_TOGETHER = 240
-"""Frames a second of all pages together: each gets its share, so that a page more can still be opened when many dream."""
+"""Frames a second of all pages together: each gets its share, so that a page more can still be
+opened when many dream.
+"""
 IN_FLIGHT = 3
 """Frames sent and not yet acknowledged; a slow page gets fewer, it never gets a queue."""
 MOST_CHAINS = 100
@@ -37,7 +43,11 @@ class _Message(BaseModel):
 Temperature = Annotated[float, Field(ge=0.05, le=10)]
 Speed = Annotated[float, Field(ge=0.5, le=3000)] | None
 Pixels = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(max_length=100_000)]
-Held = None | int | Annotated[dict[int, Annotated[float, Field(ge=0, le=1)]], Field(min_length=1, max_length=100)]
+Held = (
+    None
+    | int
+    | Annotated[dict[int, Annotated[float, Field(ge=0, le=1)]], Field(min_length=1, max_length=100)]
+)
 
 
 class Start(_Message):
@@ -121,7 +131,10 @@ def begin(now: Mind, message: Start) -> Dream:
     """
     dbn, rng = now.dbn, generator(message.seed)
     if message.held == "all" and not 0 < dbn.labels <= MOST_CHAINS:
-        raise ConfigError(f"this network's memory holds {dbn.labels} labels; expected 1 to {MOST_CHAINS} to show side by side")
+        raise ConfigError(
+            f"this network's memory holds {dbn.labels} labels; expected 1 to {MOST_CHAINS} to "
+            "show side by side"
+        )
     held = torch.eye(dbn.labels) if message.held == "all" else mind.shares(now, message.held, 1)
     count = 1 if held is None else len(held)
     mind.clamp_of(now, held)  # refuses what cannot be held
@@ -129,16 +142,39 @@ def begin(now: Mind, message: Start) -> Dream:
     if message.picture is None:
         if message.known is not None:
             raise ConfigError("filling in starts from a picture; send one with what is known of it")
-        return Dream(rng, gibbs.random_hidden(dbn.memory, count, rng), labels, held, message.temperature, now.classes)
+        return Dream(
+            rng,
+            gibbs.random_hidden(dbn.memory, count, rng),
+            labels,
+            held,
+            message.temperature,
+            now.classes,
+        )
     picture = _case(message.picture, dbn.sizes[0]) / 255
     if message.known is None:
         first = mind.first_shares(now, picture) if held is None else labels
         return Dream(
-            rng, dreams.top_states(dbn, picture.expand(count, -1), first, rng), labels, held, message.temperature, now.classes, picture
+            rng,
+            dreams.top_states(dbn, picture.expand(count, -1), first, rng),
+            labels,
+            held,
+            message.temperature,
+            now.classes,
+            picture,
         )
     known = _case(message.known, dbn.sizes[0]) > 0
     canvas = torch.where(known, picture, torch.rand(picture.shape, generator=rng)).expand(count, -1)
-    return Dream(rng, dreams.top_states(dbn, canvas, labels, rng), labels, held, message.temperature, now.classes, picture, known, canvas)
+    return Dream(
+        rng,
+        dreams.top_states(dbn, canvas, labels, rng),
+        labels,
+        held,
+        message.temperature,
+        now.classes,
+        picture,
+        known,
+        canvas,
+    )
 
 
 def _case(pixels: list[int], expected: int) -> Tensor:
@@ -148,13 +184,18 @@ def _case(pixels: list[int], expected: int) -> Tensor:
 
 
 def advance(now: Mind, dream: Dream, steps: int) -> list[Tensor]:
-    """Move a dream on, and return its layers from the pixels to the top, (chains, units), labels last if there are any.
+    """Move a dream on, and return its layers from the pixels to the top, (chains, units), labels
+    last if there are any.
 
     Raises:
         ConfigError: the dream was another network's.
     """
     dbn = now.dbn
-    if dream.hidden.shape[1] != dbn.sizes[-1] or dream.labels.shape[1] != dbn.labels or dream.classes != now.classes:
+    if (
+        dream.hidden.shape[1] != dbn.sizes[-1]
+        or dream.labels.shape[1] != dbn.labels
+        or dream.classes != now.classes
+    ):
         raise ConfigError("another network took this one's place; start a new dream")
     clamp = mind.clamp_of(now, dream.held)
     if dream.canvas is None or dream.known is None or dream.picture is None:
@@ -162,7 +203,14 @@ def advance(now: Mind, dream: Dream, steps: int) -> list[Tensor]:
         layers = _down(dbn, chains, dream.rng)
     else:
         for _ in range(steps):
-            chains = dreams.fill_step(dbn, dream.canvas, dream.labels, rng=dream.rng, clamp=clamp, temperature=dream.temperature)
+            chains = dreams.fill_step(
+                dbn,
+                dream.canvas,
+                dream.labels,
+                rng=dream.rng,
+                clamp=clamp,
+                temperature=dream.temperature,
+            )
             dream.labels = chains.visible[:, dbn.label_columns]
             layers = _down(dbn, chains, dream.rng)
             layers[0] = dream.canvas = torch.where(dream.known, dream.picture, layers[0])
@@ -171,8 +219,12 @@ def advance(now: Mind, dream: Dream, steps: int) -> list[Tensor]:
     layers.append(chains.hidden)
     if dbn.labels:
         columns = dbn.label_columns
-        heard = torch.addmm(dbn.memory.visible_bias[columns], chains.hidden, dbn.memory.weight[columns].t())
-        layers.append(torch.softmax(heard / dream.temperature, 1) if dream.held is None else dream.held)
+        heard = torch.addmm(
+            dbn.memory.visible_bias[columns], chains.hidden, dbn.memory.weight[columns].t()
+        )
+        layers.append(
+            torch.softmax(heard / dream.temperature, 1) if dream.held is None else dream.held
+        )
     return layers
 
 
@@ -185,9 +237,16 @@ def _down(dbn: DBN, chains: gibbs.Chains, rng: torch.Generator) -> list[Tensor]:
 
 
 class Session:
-    """What one page watches, and how fast. `handle`, `due` and `turn` run in the worker's thread."""
+    """What one page watches, and how fast. `handle`, `due` and `turn` run in the worker's
+    thread.
+    """
 
-    def __init__(self, mind_now: Callable[[], Mind], send: Callable[[bytes], None], crowd: Callable[[], int] = lambda: 1) -> None:
+    def __init__(
+        self,
+        mind_now: Callable[[], Mind],
+        send: Callable[[bytes], None],
+        crowd: Callable[[], int] = lambda: 1,
+    ) -> None:
         self._mind_now, self._send, self._crowd = mind_now, send, crowd
         self._dream: Dream | None = None
         self._speed: float | None = None
@@ -243,7 +302,9 @@ class Session:
         self._acknowledged = min(max(self._acknowledged, number), self._sent)
 
     def due(self) -> float | None:
-        """Return when the next frame is wanted; None while it pauses or the page has not drawn the last ones."""
+        """Return when the next frame is wanted; None while it pauses or the page has not drawn the
+        last ones.
+        """
         if not self._playing or self._dream is None or self._sent - self._acknowledged >= IN_FLIGHT:
             return None
         return self._next_at
@@ -252,9 +313,12 @@ class Session:
         """Make the next frame."""
         wanted = FASTEST if self._speed is None else min(self._speed, FRAMES_PER_SECOND)
         a_second = min(wanted, ALL_TOGETHER / max(1, self._crowd()))
-        self._next_at = max(self._next_at + 1 / a_second, time.perf_counter() - 0.1)  # a late frame is made up for, a pause is not
+        # a late frame is made up for, a pause is not
+        self._next_at = max(self._next_at + 1 / a_second, time.perf_counter() - 0.1)
         try:
-            self._advance(1 if self._speed is None else min(MOST_STEPS, max(1, round(self._speed / a_second))))
+            self._advance(
+                1 if self._speed is None else min(MOST_STEPS, max(1, round(self._speed / a_second)))
+            )
         except ConfigError:
             self._dream = None
 

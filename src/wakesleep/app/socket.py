@@ -1,4 +1,6 @@
-"""The socket a page watches through: messages in (JSON), frames out (binary), with every limit on the way."""
+"""The socket a page watches through: messages in (JSON), frames out (binary), with every limit on
+the way.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +41,16 @@ class Rate:
 
 
 async def watch(socket: WebSocket) -> None:
-    """Serve one page until it goes, breaks the rules, or has been here long enough; then free its chains."""
+    """Serve one page until it goes, breaks the rules, or has been here long enough; then free its
+    chains.
+    """
     service: Service = socket.app.state.service
     await socket.accept()
     if len(service.pages) >= service.limits.sessions:
-        await socket.close(TRY_LATER, f"{service.limits.sessions} pages are open already; close one, or try again later")
+        await socket.close(
+            TRY_LATER,
+            f"{service.limits.sessions} pages are open already; close one, or try again later",
+        )
         return
     loop, outgoing = asyncio.get_running_loop(), asyncio.Queue[Content]()
 
@@ -78,16 +85,26 @@ async def _send(socket: WebSocket, outgoing: asyncio.Queue[Content]) -> None:
             await socket.send_text(json.dumps(content))
 
 
-async def _listen(socket: WebSocket, service: Service, session: Session, outgoing: asyncio.Queue[Content]) -> tuple[int, str]:
+async def _listen(
+    socket: WebSocket, service: Service, session: Session, outgoing: asyncio.Queue[Content]
+) -> tuple[int, str]:
     """Do what the page asks until it has to go; return the code and the reason in words."""
     limits = service.limits
-    rate, ends, mistakes = Rate(limits.messages_per_second, limits.burst), time.perf_counter() + limits.lifetime_seconds, 0
+    rate, ends, mistakes = (
+        Rate(limits.messages_per_second, limits.burst),
+        time.perf_counter() + limits.lifetime_seconds,
+        0,
+    )
     while True:
         left = ends - time.perf_counter()
         try:
-            received = await asyncio.wait_for(socket.receive(), max(0.0, min(limits.idle_seconds, left)))
+            received = await asyncio.wait_for(
+                socket.receive(), max(0.0, min(limits.idle_seconds, left))
+            )
         except TimeoutError:
-            return GOING_AWAY, "the page was quiet for long; it may come back" if left > limits.idle_seconds else "time is up; come back"
+            return GOING_AWAY, (
+                "the page was quiet for long; it may come back"
+            ) if left > limits.idle_seconds else "time is up; come back"
         if received["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(received.get("code", 1000))
         if not rate.allows():

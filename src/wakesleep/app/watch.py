@@ -1,4 +1,6 @@
-"""Following a run folder that another process fills: which network is newest, and what its passes measured."""
+"""Following a run folder that another process fills: which network is newest, and what its passes
+measured.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ MOST_LINES = 5_000
 
 
 def stamp(folder: Path) -> tuple[str, int, int] | None:
-    """Return what tells one state of a run's network from the next: the file that holds it, when it was written, its size."""
+    """Return what tells one state of a run's network from the next: the file that holds it, when it
+    was written, its size.
+    """
     for name in ("model.safetensors", "checkpoint.safetensors"):
         try:
             found = (folder / name).stat()
@@ -21,7 +25,9 @@ def stamp(folder: Path) -> tuple[str, int, int] | None:
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """Return where a run stands: its name, whether it is finished, its stages, its errors, and a line of metrics a pass."""
+    """Return where a run stands: its name, whether it is finished, its stages, its errors, and a
+    line of metrics a pass.
+    """
     config, evaluation = _json(folder / "config.json"), _json(folder / "evaluation.json")
     return {
         "name": folder.name,

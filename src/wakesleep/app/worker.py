@@ -1,4 +1,6 @@
-"""One thread does all the thinking: questions and dreams take turns, so that nobody waits for ever and memory stays bounded."""
+"""One thread does all the thinking: questions and dreams take turns, so that nobody waits for ever
+and memory stays bounded.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class Dreamer(Protocol):
     """What takes turns."""
 
     def due(self) -> float | None:
-        """Return when the next turn is wanted (time.perf_counter); None: not until something else happens."""
+        """Return when the next turn is wanted (time.perf_counter); None: not until something else
+        happens.
+        """
 
     def turn(self) -> None:
         """Take it: some milliseconds of work."""
@@ -71,7 +75,9 @@ class Question:
 
 
 class Worker:
-    """The thread, its questions and its dreamers: one slice of the first question, then one turn of the next dreamer that is due."""
+    """The thread, its questions and its dreamers: one slice of the first question, then one turn of
+    the next dreamer that is due.
+    """
 
     def __init__(self, *, threads: int = 1, most_waiting: int = 64) -> None:
         self._threads, self._most = threads, most_waiting
@@ -129,7 +135,10 @@ class Worker:
             while not self._stopped:
                 now = time.perf_counter()
                 dues = [dreamer.due() for dreamer in self._dreamers]
-                place = next((place for place, due in enumerate(dues) if due is not None and due <= now), None)
+                place = next(
+                    (place for place, due in enumerate(dues) if due is not None and due <= now),
+                    None,
+                )
                 dreamer = None if place is None else self._dreamers[place]
                 if place is not None:
                     self._dreamers.rotate(-place - 1)  # whoever has a turn goes to the end
@@ -147,7 +156,9 @@ class Worker:
                 self._once()
 
     def _once(self) -> None:
-        """Wait, and take a turn; a method of its own, so that the thread holds on to nobody while it waits."""
+        """Wait, and take a turn; a method of its own, so that the thread holds on to nobody while
+        it waits.
+        """
         question, dreamer = self._next()
         if question is not None and not question.turn():
             with self._wake:

@@ -1,6 +1,7 @@
 """The command line: find the command, parse its options, call it, print.
 
-Only the command that was called is loaded, and PyTorch only once its options are parsed, so that help and errors in a call come at once.
+Only the command that was called is loaded, and PyTorch only once its options are parsed, so that
+help and errors in a call come at once.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ class Call(NamedTuple):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; return the exit status: 0, 1 for a refusal, 2 for a wrong call, 130 after Ctrl-C."""
+    """Run one command; return the exit status: 0, 1 for a refusal, 2 for a wrong call, 130 after
+    Ctrl-C.
+    """
     argv = sys.argv[1:] if argv is None else argv
     try:
         if not argv or argv[0] in ("-h", "--help", "help"):
@@ -90,7 +93,10 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        print(f"wakesleep: {error}; check that the path exists and that there is space", file=sys.stderr)
+        print(
+            f"wakesleep: {error}; check that the path exists and that there is space",
+            file=sys.stderr,
+        )
         return 1
 
 
@@ -108,23 +114,31 @@ def overview() -> str:
     """Return what `wakesleep --help` shows: what to try first, then a line for each command."""
     width = max(map(len, FIRST)) + 3
     lines = ["usage: wakesleep COMMAND [OPTIONS]", ""]
-    lines += ["Networks that learn to generate pictures and then recognise them better for it.", "", "Try first:"]
+    lines += [
+        "Networks that learn to generate pictures and then recognise them better for it.",
+        "",
+        "Try first:",
+    ]
     lines += [f"  {command:<{width}}{what}" for command, what in FIRST.items()]
     for title, commands in GROUPS.items():
         lines += ["", f"{title}:"]
         lines += [f"  {name:<12}{what}" for name, what in commands.items()]
-    return "\n".join([*lines, "", "wakesleep COMMAND --help explains its options; wakesleep --version."])
+    return "\n".join(
+        [*lines, "", "wakesleep COMMAND --help explains its options; wakesleep --version."]
+    )
 
 
 def parse(argv: Sequence[str]) -> Call:
     """Return the call that `argv`, a command and its options, stands for.
 
-    A command may have a function `suited`, which takes the options of a first parse and returns defaults that suit the data set or the run
-    they name; then the options are parsed again with those. A command with many options names the `USUAL` ones, which its --help explains.
+    A command may have a function `suited`, which takes the options of a first parse and returns
+    defaults that suit the data set or the run they name; then the options are parsed again with
+    those. A command with many options names the `USUAL` ones, which its --help explains.
 
     Raises:
         ConfigError: no such command.
-        SystemExit: options that cannot be parsed, after a message; or --help, after the explanation.
+        SystemExit: options that cannot be parsed, after a message; or --help, after the
+            explanation.
     """
     name, words = argv[0], renamed.flags(argv[1:])
     if name in MOVED:
@@ -140,7 +154,9 @@ def parse(argv: Sequence[str]) -> Call:
     default: Any = None
     if hasattr(module, "suited"):
         with contextlib.ExitStack() as quiet:
-            if asked:  # help shows the defaults for what the rest of the call names, where that can be parsed and read
+            # help shows the defaults for what the rest of the call names, where that can be parsed
+            # and read
+            if asked:
                 quiet.enter_context(contextlib.suppress(SystemExit, WakesleepError))
                 quiet.enter_context(contextlib.redirect_stderr(io.StringIO()))
             default = module.suited(_options(kind, name, rest))
@@ -166,19 +182,29 @@ def _options(kind: type, name: str, words: Sequence[str], default: Any = None) -
 
 
 def _check_seeds(args: Any) -> None:
-    """Raise ConfigError for a seed that some of what draws random numbers would refuse: PyTorch, NumPy and scikit-learn take different ones."""
+    """Raise ConfigError for a seed that some of what draws random numbers would refuse: PyTorch,
+    NumPy and scikit-learn take different ones.
+    """
     for option in dataclasses.fields(args):
         value = getattr(args, option.name)
         if dataclasses.is_dataclass(value):
             _check_seeds(value)
         elif option.name in ("seed", "seeds"):
-            wrong = [seed for seed in (value if isinstance(value, tuple) else (value,)) if not 0 <= seed < 2**32]
+            wrong = [
+                seed
+                for seed in (value if isinstance(value, tuple) else (value,))
+                if not 0 <= seed < 2**32
+            ]
             if wrong:
-                raise ConfigError(f"--{option.name} {wrong[0]}: expected a whole number from 0 to {2**32 - 1:,}")
+                raise ConfigError(
+                    f"--{option.name} {wrong[0]}: expected a whole number from 0 to {2**32 - 1:,}"
+                )
 
 
 def _usual_only(kind: Any, usual: Sequence[str], default: Any) -> Any:
-    """Return a dataclass whose help explains the options in `usual` alone, with the values of `default`, where there is one, as defaults."""
+    """Return a dataclass whose help explains the options in `usual` alone, with the values of
+    `default`, where there is one, as defaults.
+    """
     import tyro
 
     hints, marked, values = get_type_hints(kind, include_extras=True), {}, {}
@@ -190,17 +216,29 @@ def _usual_only(kind: Any, usual: Sequence[str], default: Any) -> Any:
             value = option.default_factory()
         if get_origin(hint) is Annotated and dataclasses.is_dataclass(inner):
             within = _usual_only(inner, usual, value)
-            marked[option.name], values[option.name] = Annotated[(within, *notes)], dataclasses.field(default_factory=within)
+            marked[option.name], values[option.name] = (
+                Annotated[(within, *notes)],
+                dataclasses.field(default_factory=within),
+            )
         elif option.name in usual and value not in (dataclasses.MISSING, tyro.MISSING):
             marked[option.name], values[option.name] = hint, dataclasses.field(default=value)
         elif option.name not in usual:
             marked[option.name], values[option.name] = hidden[Any], dataclasses.field(default=None)
-    members = {"__annotations__": marked, "__doc__": kind.__doc__, "__module__": kind.__module__, **values}
-    return dataclasses.dataclass(frozen=True)(type(kind.__name__, (kind,), {**members, "__post_init__": lambda self: None}))
+    members = {
+        "__annotations__": marked,
+        "__doc__": kind.__doc__,
+        "__module__": kind.__module__,
+        **values,
+    }
+    return dataclasses.dataclass(frozen=True)(
+        type(kind.__name__, (kind,), {**members, "__post_init__": lambda self: None})
+    )
 
 
 def _further(kind: Any, usual: Sequence[str], name: str) -> str:
-    """Return the names of the options that are not in `usual`, by what they belong to, and how to have them explained."""
+    """Return the names of the options that are not in `usual`, by what they belong to, and how to
+    have them explained.
+    """
     groups: dict[str, list[str]] = {"": []}
 
     def add(options: Any, prefix: str) -> None:
@@ -218,5 +256,7 @@ def _further(kind: Any, usual: Sequence[str], name: str) -> str:
     for prefix, flags in groups.items():
         words = " ".join(flags) if prefix else " ".join(f"--{flag}" for flag in flags)
         head = f"  --{prefix}(name)  " if prefix else "  "
-        lines += textwrap.wrap(words, 80, initial_indent=head, subsequent_indent="      ", break_on_hyphens=False)
+        lines += textwrap.wrap(
+            words, 80, initial_indent=head, subsequent_indent="      ", break_on_hyphens=False
+        )
     return "\n".join(lines)

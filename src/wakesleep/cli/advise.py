@@ -16,26 +16,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AdviseOptions:
-    """Train small candidates within a budget of time and say which depth and width is worth it, and how sure that is."""
+    """Train small candidates within a budget of time and say which depth and width is worth it, and
+    how sure that is.
+    """
 
     data: str = "digits"
     """What to learn: digits, mnist, fashion-mnist, or a path as for train."""
     minutes: float = 5.0
-    """Time for all candidates together; more time, more epochs, and advice that holds for longer training."""
+    """Time for all candidates together; more time, more epochs, and advice that holds for longer
+    training.
+    """
     cases: int = 5000
-    """Most training cases each candidate learns from; a sixth as many again are held out to judge it."""
+    """Most training cases each candidate learns from; a sixth as many again are held out to judge
+    it.
+    """
     repeats: int = 2
     """Seeds a candidate; their spread is the uncertainty of the advice."""
     shapes: tuple[str, ...] = ()
-    """Candidates' hidden layers, e.g. 100 200-200 500-500-2000; by default nine around the usual ones."""
+    """Candidates' hidden layers, e.g. 100 200-200 500-500-2000; by default nine around the usual
+    ones.
+    """
     out: Path = Path("advice.png")
     """The picture to draw."""
     data_folder: Path | None = None
-    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
+    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache,
+    and only then a download.
+    """
     seed: int = 0
     """Seed of the first repeat, and of which cases are taken."""
     threads: int = 0
-    """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or OMP_NUM_THREADS)."""
+    """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or
+    OMP_NUM_THREADS).
+    """
     overwrite: bool = False
     """Replace the picture where it exists."""
     json: bool = False
@@ -51,9 +63,14 @@ def run(args: AdviseOptions, command: str) -> int:
     shared.refuse_place(args.out, args.overwrite)
     shared.set_threads(args.threads)
     try:
-        shapes = tuple(tuple(int(size) for size in words.split("-")) for words in args.shapes) or advice.SHAPES
+        shapes = (
+            tuple(tuple(int(size) for size in words.split("-")) for words in args.shapes)
+            or advice.SHAPES
+        )
     except ValueError as error:
-        raise ConfigError(f"--shapes {' '.join(args.shapes)}: expected sizes joined by '-', e.g. 200 200-200") from error
+        raise ConfigError(
+            f"--shapes {' '.join(args.shapes)}: expected sizes joined by '-', e.g. 200 200-200"
+        ) from error
     budget = advice.Budget(args.minutes, args.cases, args.repeats)
     dataset = shared.load_set(args.data, args.data_folder)
     show, found = shared.say(args.json), []
@@ -68,16 +85,29 @@ def run(args: AdviseOptions, command: str) -> int:
         )
         for shape in dict.fromkeys(one.hidden for one in found)
     }
-    plots.save_tradeoff(args.out, points, _name(said.hidden), x="seconds to train", y="bound on log p of held-out cases, nats")
+    plots.save_tradeoff(
+        args.out,
+        points,
+        _name(said.hidden),
+        x="seconds to train",
+        y="bound on log p of held-out cases, nats",
+    )
     if args.json:
         print(files.to_json({**advice.as_json(found, said), "picture": str(args.out)}))
         return 0
     for line in _table(found):
         print(line)
-    behind = f"{said.difference:.2f} nats below the best ({_name(said.best)})" if said.hidden != said.best else "the best"
+    behind = (
+        (f"{said.difference:.2f} nats below the best ({_name(said.best)})")
+        if said.hidden != said.best
+        else "the best"
+    )
     print(f"\nadvice: {_name(said.hidden)}, {behind}; uncertainty {said.uncertainty:.2f} nats")
     spent = f"{args.minutes:g} minutes, {args.cases:,} cases, {args.repeats} seeds"
-    print(f"That holds for {spent}; nets that made few epochs are not done yet, and more minutes may favour them. Picture: {args.out}")
+    print(
+        f"That holds for {spent}; nets that made few epochs are not done yet, and more minutes "
+        f"may favour them. Picture: {args.out}"
+    )
     return 0
 
 
@@ -90,13 +120,20 @@ def _table(found: list[Candidate]) -> list[str]:
     from statistics import mean
 
     shapes = dict.fromkeys(one.hidden for one in found)
-    groups = sorted(([one for one in found if one.hidden == shape] for shape in shapes), key=lambda group: -mean(one.bound for one in group))
-    lines = [f"{'hidden layers':<16}{'bound, nats':>12}{'spread':>8}{'label errors':>14}{'free-energy gap':>17}{'epochs':>8}{'seconds':>9}"]
+    groups = sorted(
+        ([one for one in found if one.hidden == shape] for shape in shapes),
+        key=lambda group: -mean(one.bound for one in group),
+    )
+    lines = [
+        f"{'hidden layers':<16}{'bound, nats':>12}{'spread':>8}{'label errors':>14}"
+        f"{'free-energy gap':>17}{'epochs':>8}{'seconds':>9}"
+    ]
     for group in groups:
         values = [one.bound for one in group]
         errors = mean(one.validation_error for one in group)
         lines.append(
-            f"{_name(group[0].hidden):<16}{mean(values):>12.2f}{max(values) - min(values):>8.2f}{errors:>12.1f} %"
-            f"{mean(one.gap for one in group):>17.2f}{group[0].epochs:>8}{mean(one.seconds for one in group):>9.1f}"
+            f"{_name(group[0].hidden):<16}{mean(values):>12.2f}{max(values) - min(values):>8.2f}"
+            f"{errors:>12.1f} %{mean(one.gap for one in group):>17.2f}{group[0].epochs:>8}"
+            f"{mean(one.seconds for one in group):>9.1f}"
         )
     return lines

@@ -12,12 +12,16 @@ from wakesleep.foundation import files
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Find, check and describe a data set; mnist and fashion-mnist are fetched if they are not on this machine."""
+    """Find, check and describe a data set; mnist and fashion-mnist are fetched if they are not on
+    this machine.
+    """
 
     name: Positional[str] = "digits"
     """digits, mnist, fashion-mnist, or the path of your own."""
     data_folder: Path | None = None
-    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
+    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache,
+    and only then a download.
+    """
     offline: bool = False
     """Never download: say what is missing instead."""
     json: bool = False

@@ -20,32 +20,46 @@ USUAL = ("run", "method", "out", "data", "validation", "seed", "device", "thread
 
 @dataclass(frozen=True)
 class FinetuneOptions:
-    """Train the network of a run further, into a run folder of its own. Settings are by default those of the run."""
+    """Train the network of a run further, into a run folder of its own. Settings are by default
+    those of the run.
+    """
 
     run: Positional[Path]
     """The run folder to start from; it stays as it is."""
     method: Literal["updown", "hybrid", "backprop"] = "backprop"
-    """updown: contrastive wake-sleep, a better generative model; hybrid: that and backpropagation on the same weights, a model that
-    recognises best and still dreams; backprop: a feed-forward net from the recognition weights."""
+    """updown: contrastive wake-sleep, a better generative model; hybrid: that and backpropagation
+    on the same weights, a model that recognises best and still dreams; backprop: a feed-forward net
+    from the recognition weights.
+    """
     out: Path | None = None
     """The run folder to make; by default RUN-METHOD."""
     data: str | None = None
     """What to learn; by default what the run learned from."""
     data_folder: Path | None = None
-    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
+    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache,
+    and only then a download.
+    """
     validation: float = 10_000
-    """How many training cases (or, below 1, which part of them) pick the epoch; 0 keeps the last epoch."""
+    """How many training cases (or, below 1, which part of them) pick the epoch; 0 keeps the last
+    epoch.
+    """
     seed: int = 0
     """Seed of every random choice."""
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
     backend: Backend | None = None
-    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the machine has, with kernels
-    compiled where they pay; torch: what PyTorch brings, nothing is compiled; reference: the plain formulas, slowly."""
+    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the
+    machine has, with kernels compiled where they pay; torch: what PyTorch brings, nothing is
+    compiled; reference: the plain formulas, slowly.
+    """
     threads: int = 0
-    """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or OMP_NUM_THREADS)."""
+    """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or
+    OMP_NUM_THREADS).
+    """
     tensorboard: bool = False
-    """Also write what is measured of each epoch to RUN/tensorboard (needs the package tensorboard); look with: tensorboard --logdir RUN."""
+    """Also write what is measured of each epoch to RUN/tensorboard (needs the package tensorboard);
+    look with: tensorboard --logdir RUN.
+    """
     json: bool = False
     """Print the evaluation as JSON instead of a table."""
     precision: Precision = "auto"
@@ -91,7 +105,9 @@ def run(args: FinetuneOptions, command: str) -> int:
 
 
 def settings(args: FinetuneOptions, own: TrainConfig) -> TrainConfig:
-    """Return the settings of the new run: those of the run it starts from, `own`, with what the call says."""
+    """Return the settings of the new run: those of the run it starts from, `own`, with what the
+    call says.
+    """
     return replace(
         own,
         stages=(args.method,),

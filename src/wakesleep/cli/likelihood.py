@@ -19,44 +19,64 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LikelihoodOptions:
-    """Bound the log-probability of test cases under a run's model from both sides, in nats a case; resumable."""
+    """Bound the log-probability of test cases under a run's model from both sides, in nats a case;
+    resumable.
+    """
 
     run: Positional[Path]
     """A run folder or a model file."""
     per_layer: bool = False
-    """Score every depth of the stack, lowest RBM first: whether another layer helped. Needs a net that was not untied by fine-tuning."""
+    """Score every depth of the stack, lowest RBM first: whether another layer helped. Needs a net
+    that was not untied by fine-tuning.
+    """
     labels: bool = False
-    """Score picture and label together, log p(v, label), where the memory holds labels; without this they are summed out."""
+    """Score picture and label together, log p(v, label), where the memory holds labels; without
+    this they are summed out.
+    """
     binarise: Literal["refuse", "sample", "round"] = "refuse"
-    """What to do with grey pixels: a likelihood of binary units wants 0 and 1. sample draws them from their intensities, as the model means
-    them; round cuts at one half; figures of the two cannot be compared."""
+    """What to do with grey pixels: a likelihood of binary units wants 0 and 1. sample draws them
+    from their intensities, as the model means them; round cuts at one half; figures of the two
+    cannot be compared.
+    """
     chains: int = 100
     """Chains of annealed importance sampling; 100 is the custom."""
     target_error: float = 0.1
     """Wanted standard error of log Z in nats; temperatures are added until it is met."""
     limit: int = 20_000
-    """Most temperatures of one round; a memory that mixes badly may not meet the target within them, and then the error says so."""
+    """Most temperatures of one round; a memory that mixes badly may not meet the target within
+    them, and then the error says so.
+    """
     published: bool = False
     """Use the 14,501 temperatures of Salakhutdinov & Murray (2008) instead."""
     reverse_steps: int = 1000
-    """Gibbs steps from training cases to the states where the reverse direction begins; 0 leaves the reverse direction out."""
+    """Gibbs steps from training cases to the states where the reverse direction begins; 0 leaves
+    the reverse direction out.
+    """
     samples: int = 10
     """Samples of the recognition net a case, for the bound of a deep net."""
     cases: int = 10_000
     """Score at most so many test cases."""
     data: str | None = None
-    """What to score; by default the test cases of what the run learned from, or those it held out."""
+    """What to score; by default the test cases of what the run learned from, or those it held
+    out.
+    """
     data_folder: Path | None = None
-    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
+    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache,
+    and only then a download.
+    """
     seed: int = 0
     """Seed of chains, samples and binarised pixels."""
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
     backend: Backend | None = None
-    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the machine has, with kernels
-    compiled where they pay; torch: what PyTorch brings, nothing is compiled; reference: the plain formulas, slowly."""
+    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the
+    machine has, with kernels compiled where they pay; torch: what PyTorch brings, nothing is
+    compiled; reference: the plain formulas, slowly.
+    """
     threads: int = 0
-    """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or OMP_NUM_THREADS)."""
+    """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or
+    OMP_NUM_THREADS).
+    """
     json: bool = False
     """Print depths, bounds and log Z with its intervals as JSON."""
 
@@ -68,14 +88,23 @@ def run(args: LikelihoodOptions, command: str) -> int:
 
     shared.set_threads(args.threads)
     if args.published:
-        shared.tell_unused(args, dict.fromkeys(("target_error", "limit"), "with --published, which fixes the temperatures"))
+        shared.tell_unused(
+            args,
+            dict.fromkeys(
+                ("target_error", "limit"), "with --published, which fixes the temperatures"
+            ),
+        )
     ais.check_chains(args.chains)
     if args.cases < 1 or args.reverse_steps < 0:
-        raise ConfigError(f"--cases {args.cases} --reverse-steps {args.reverse_steps}: expected at least 1 case, and 0 steps or more")
+        raise ConfigError(
+            f"--cases {args.cases} --reverse-steps {args.reverse_steps}: expected at least 1 "
+            "case, and 0 steps or more"
+        )
     model = shared.model(args.run, args.device)
     if args.per_layer and not model.dbn.tied:
         raise ConfigError(
-            "--per-layer scores each depth of a stack of RBMs, and fine-tuning has untied this one; score the whole net (without --per-layer), "
+            "--per-layer scores each depth of a stack of RBMs, and fine-tuning has untied this "
+            "one; score the whole net (without --per-layer), "
             "or a stack as pretraining leaves it: wakesleep train --stages pretrain"
         )
     dataset = shared.set_for(model, args.data, args.data_folder)
@@ -95,13 +124,27 @@ def run(args: LikelihoodOptions, command: str) -> int:
     folder = args.run if args.run.is_dir() else args.run.parent
     cases = shared.cases_of(args.run, model, dataset)
     try:
-        found = [log_likelihood.score(folder, model.dbn, dataset, depth, how, cases=cases, say=shared.say(args.json)) for depth in depths]
+        found = [
+            log_likelihood.score(
+                folder, model.dbn, dataset, depth, how, cases=cases, say=shared.say(args.json)
+            )
+            for depth in depths
+        ]
     except KeyboardInterrupt:
-        print(f"\nstopped; what is done is kept. Go on with the same command: {command}", flush=True)
+        print(
+            f"\nstopped; what is done is kept. Go on with the same command: {command}", flush=True
+        )
         return 130
     if args.json:
         print(
-            files.to_json({"dataset": dataset.name, "part": found[0].part, "cases": found[0].cases, "depths": [one.as_json() for one in found]})
+            files.to_json(
+                {
+                    "dataset": dataset.name,
+                    "part": found[0].part,
+                    "cases": found[0].cases,
+                    "depths": [one.as_json() for one in found],
+                }
+            )
         )
     else:
         for line in table(found, dataset.name):
@@ -112,22 +155,40 @@ def run(args: LikelihoodOptions, command: str) -> int:
 def table(found: list[RunScore], name: str) -> list[str]:
     """Return the depths' figures as lines of text."""
     first = found[0]
-    lines = [f"{name}, {first.cases:,} {first.part} cases, nats a case (standard error of the mean over cases {first.score.error:.2f})", ""]
+    lines = [
+        f"{name}, {first.cases:,} {first.part} cases, nats a case (standard error of the mean "
+        f"over cases {first.score.error:.2f})",
+        "",
+    ]
     wide = max(20, *(len(one.layers) for one in found))
-    lines += [f"depth  {'layers':<{wide}} forward  log Z + 3 s.e.  reverse  importance-weighted  log Z forward       reverse"]
+    lines += [
+        f"depth  {'layers':<{wide}} forward  log Z + 3 s.e.  reverse  importance-weighted  log Z "
+        "forward       reverse"
+    ]
     for one in found:
         score, log_z = one.score, one.score.log_z
         back = f"{score.reverse:7.2f}" if score.reverse is not None else "      -"
         z = f"{log_z.forward.log_z:.2f} ({log_z.forward.low:.2f} to {log_z.forward.high:.2f})"
         z_back = f"{log_z.reverse.log_z:.2f}" if log_z.reverse is not None else "-"
         exactly = "" if log_z.exact is None else f"  exact {log_z.exact:.2f}"
-        words = f"{one.depth:>5}  {one.layers:<{wide}} {score.mean:7.2f}  {score.conservative:14.2f}  {back}  {score.importance_weighted:19.2f}"
+        words = (
+            f"{one.depth:>5}  {one.layers:<{wide}} {score.mean:7.2f}  {score.conservative:14.2f}  "
+            f"{back}  {score.importance_weighted:19.2f}"
+        )
         lines.append(f"{words}  {z}  {z_back}{exactly}")
-    kinds = "the exact likelihood at depth 1, a lower bound deeper" if found[-1].depth > 1 else "exact but for log Z"
+    kinds = (
+        ("the exact likelihood at depth 1, a lower bound deeper")
+        if found[-1].depth > 1
+        else "exact but for log Z"
+    )
     lines += ["", f"forward errs high, reverse low; each row is {kinds}"]
     if first.label_log_prob is not None or found[-1].label_log_prob is not None:
         known = found[-1].label_log_prob
         kind = "exact" if found[-1].depth == 1 else "given the up-pass"
         lines.append(f"log p(label | picture), {kind}: {known:.4f} nats a case")
-    lines += [f"warning: depth {one.depth}: {one.score.log_z.disagreement}" for one in found if one.score.log_z.disagreement]
+    lines += [
+        f"warning: depth {one.depth}: {one.score.log_z.disagreement}"
+        for one in found
+        if one.score.log_z.disagreement
+    ]
     return lines

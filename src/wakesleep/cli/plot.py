@@ -16,8 +16,19 @@ from wakesleep.foundation.options import Backend
 if TYPE_CHECKING:
     from torch import Tensor
 
-What = Literal["fields", "activity", "histograms", "monitors", "traces", "map", "dreams", "confused"]
-ALL: tuple[What, ...] = ("fields", "activity", "histograms", "monitors", "traces", "map", "dreams", "confused")
+What = Literal[
+    "fields", "activity", "histograms", "monitors", "traces", "map", "dreams", "confused"
+]
+ALL: tuple[What, ...] = (
+    "fields",
+    "activity",
+    "histograms",
+    "monitors",
+    "traces",
+    "map",
+    "dreams",
+    "confused",
+)
 
 
 @dataclass(frozen=True)
@@ -27,23 +38,31 @@ class PlotOptions:
     run: Positional[Path]
     """A run folder or a model file."""
     what: tuple[What, ...] = ALL
-    """fields: receptive fields by kind; activity: hidden units by case; histograms of weights and updates; monitors of training; traces of
-    annealing (after wakesleep likelihood); map: top-level codes in two dimensions; dreams: a row a class; confused: the worst cases."""
+    """fields: receptive fields by kind; activity: hidden units by case; histograms of weights and
+    updates; monitors of training; traces of annealing (after wakesleep likelihood); map: top-level
+    codes in two dimensions; dreams: a row a class; confused: the worst cases.
+    """
     out: Path | None = None
     """The folder to draw in; by default RUN/figures."""
     cases: int = 1000
     """How many cases the map shows."""
     data: str | None = None
-    """What to look at; by default the test cases of what the run learned from, or those it held out."""
+    """What to look at; by default the test cases of what the run learned from, or those it held
+    out.
+    """
     data_folder: Path | None = None
-    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
+    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache,
+    and only then a download.
+    """
     seed: int = 0
     """Seed of dreams and of the map."""
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
     backend: Backend | None = None
-    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the machine has, with kernels
-    compiled where they pay; torch: what PyTorch brings, nothing is compiled; reference: the plain formulas, slowly."""
+    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the
+    machine has, with kernels compiled where they pay; torch: what PyTorch brings, nothing is
+    compiled; reference: the plain formulas, slowly.
+    """
     overwrite: bool = False
     """Replace pictures where they exist."""
     json: bool = False
@@ -74,7 +93,11 @@ def run(args: PlotOptions, command: str) -> int:
     part = shared.cases_of(args.run, model, dataset)[1]
     images = as_probs(part.images).to(device)
     labels = None if part.labels is None else part.labels.to(device)
-    classes, shape, rng = [str(name) for name in dataset.classes], dataset.shape, generator(args.seed, device)
+    classes, shape, rng = (
+        [str(name) for name in dataset.classes],
+        dataset.shape,
+        generator(args.seed, device),
+    )
     make(target)
 
     def place(name: str) -> Path:
@@ -82,7 +105,9 @@ def run(args: PlotOptions, command: str) -> int:
 
     def seen(count: int) -> tuple[Tensor, Tensor | None]:
         cases = some(dataset, part, count)
-        return as_probs(cases.images).to(device), None if cases.labels is None else cases.labels.to(device)
+        return as_probs(cases.images).to(device), None if cases.labels is None else cases.labels.to(
+            device
+        )
 
     drawn: list[Path] = []
     if "fields" in what:
@@ -96,13 +121,29 @@ def run(args: PlotOptions, command: str) -> int:
     if "traces" in what:
         drawn += figures.draw_traces(folder, target)
     if "map" in what:
-        drawn.append(figures.draw_map(place("map"), dbn, *seen(args.cases), classes, seed=args.seed))
+        drawn.append(
+            figures.draw_map(place("map"), dbn, *seen(args.cases), classes, seed=args.seed)
+        )
     if "dreams" in what:
-        drawn.append(figures.draw_dreams(place("dreams"), dbn, shape, classes, rng=rng, steps=figures.DREAM_STEPS))
+        drawn.append(
+            figures.draw_dreams(
+                place("dreams"), dbn, shape, classes, rng=rng, steps=figures.DREAM_STEPS
+            )
+        )
     if "confused" in what and labels is not None and (model.net is not None or dbn.labels):
-        log_probs = backprop.log_probs(model.net, images) if model.net is not None else classify.log_probs(dbn, images)
-        drawn.append(figures.draw_confused(place("confused"), images, labels, log_probs, shape, classes))
-    print(files.to_json({"paths": [str(path) for path in drawn]}) if args.json else "\n".join(map(str, drawn)))
+        log_probs = (
+            backprop.log_probs(model.net, images)
+            if model.net is not None
+            else classify.log_probs(dbn, images)
+        )
+        drawn.append(
+            figures.draw_confused(place("confused"), images, labels, log_probs, shape, classes)
+        )
+    print(
+        files.to_json({"paths": [str(path) for path in drawn]})
+        if args.json
+        else "\n".join(map(str, drawn))
+    )
     return 0
 
 
@@ -115,11 +156,14 @@ def make(target: Path) -> None:
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CheckpointError(f"{target} cannot be made ({error.strerror}); choose another folder: --out FOLDER") from error
+        raise CheckpointError(
+            f"{target} cannot be made ({error.strerror}); choose another folder: --out FOLDER"
+        ) from error
 
 
 def asked(args: PlotOptions, target: Path) -> tuple[What, ...]:
-    """Return what is to be drawn into `target`; the dreams that training has drawn there stay where no choice was made.
+    """Return what is to be drawn into `target`; the dreams that training has drawn there stay where
+    no choice was made.
 
     Raises:
         CheckpointError: a picture exists and may not be replaced.

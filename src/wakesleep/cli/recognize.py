@@ -25,15 +25,21 @@ TOGETHER = 256
 
 @dataclass(frozen=True)
 class RecognizeOptions:
-    """Say what ordinary picture files show: of one the probability of every label, of several a line each."""
+    """Say what ordinary picture files show: of one the probability of every label, of several a
+    line each.
+    """
 
     run: Positional[Path]
     """A run folder or a model file."""
     pictures: Positional[tuple[Path, ...]] = ()
-    """Picture files of any size, or folders of them; they are prepared as the pictures were from which the run learned. Of a folder with a
-    folder for each class, the share that is right is counted too."""
+    """Picture files of any size, or folders of them; they are prepared as the pictures were from
+    which the run learned. Of a folder with a folder for each class, the share that is right is
+    counted too.
+    """
     imagine: Path | None = None
-    """Also write this picture: the image as the net gets it, what it sees in it, and five times what it imagines in its place."""
+    """Also write this picture: the image as the net gets it, what it sees in it, and five times
+    what it imagines in its place.
+    """
     steps: int = 10
     """Gibbs steps of the memory for what it imagines; few stay near the image, many wander off."""
     seed: int = 0
@@ -41,12 +47,16 @@ class RecognizeOptions:
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
     backend: Backend | None = None
-    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the machine has, with kernels
-    compiled where they pay; torch: what PyTorch brings, nothing is compiled; reference: the plain formulas, slowly."""
+    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the
+    machine has, with kernels compiled where they pay; torch: what PyTorch brings, nothing is
+    compiled; reference: the plain formulas, slowly.
+    """
     overwrite: bool = False
     """Replace the picture where it exists."""
     json: bool = False
-    """Print the label and all probabilities as JSON; of several pictures under "pictures", each with its path."""
+    """Print the label and all probabilities as JSON; of several pictures under "pictures", each
+    with its path.
+    """
 
 
 class Found(NamedTuple):
@@ -59,7 +69,10 @@ class Found(NamedTuple):
 def run(args: RecognizeOptions, command: str) -> int:
     """Do it; return the exit status: 1 where a picture could not be read."""
     if not args.pictures:
-        raise ConfigError(f"no picture came; expected picture files, or folders of them: wakesleep recognize {args.run} PICTURE")
+        raise ConfigError(
+            "no picture came; expected picture files, or folders of them: wakesleep recognize "
+            f"{args.run} PICTURE"
+        )
     one = len(args.pictures) == 1 and not args.pictures[0].is_dir()
     if args.imagine is None:
         shared.tell_unused(args, dict.fromkeys(("steps", "seed", "overwrite"), "without --imagine"))
@@ -81,7 +94,9 @@ def _one(args: RecognizeOptions, model: Model) -> int:
     probs = _probs(model, picture)[0]
     label = max(probs, key=lambda name: probs[name])
     if args.imagine is not None:
-        _draw_imagined(args, args.imagine, model, picture, label, f"{path.name}: {label} ({probs[label]:.1%})")
+        _draw_imagined(
+            args, args.imagine, model, picture, label, f"{path.name}: {label} ({probs[label]:.1%})"
+        )
     if args.json:
         print(files.to_json({"label": label, "probabilities": probs, "method": _method(model)}))
         return 0
@@ -94,9 +109,15 @@ def _one(args: RecognizeOptions, model: Model) -> int:
 
 
 def _several(args: RecognizeOptions, model: Model) -> int:
-    """Say the label of each of several pictures, and how many are right where their folders tell."""
+    """Say the label of each of several pictures, and how many are right where their folders
+    tell.
+    """
     classes = [str(name) for name in model.header["classes"]]
-    found = [one for path in args.pictures for one in (pictures_in(path, classes) if path.is_dir() else [Found(path)])]
+    found = [
+        one
+        for path in args.pictures
+        for one in (pictures_in(path, classes) if path.is_dir() else [Found(path)])
+    ]
     rows: list[dict[str, Any]] = []
     right = known = failed = 0
     for one, outcome in _recognised(model, found):
@@ -112,7 +133,11 @@ def _several(args: RecognizeOptions, model: Model) -> int:
         if not args.json:
             wrong = f"  wrong: {one.true}" if one.true not in (None, label) else ""
             print(f"{one.path}: {label}  {outcome[label]:.1%}{wrong}", flush=True)
-    counted = {"n": known, "right": right, "right_percent": round(100 * right / known, 4)} if known else {}
+    counted = (
+        {"n": known, "right": right, "right_percent": round(100 * right / known, 4)}
+        if known
+        else {}
+    )
     if args.json:
         print(files.to_json({"pictures": rows, "method": _method(model), **counted}))
     elif known:
@@ -121,26 +146,48 @@ def _several(args: RecognizeOptions, model: Model) -> int:
 
 
 def pictures_in(folder: Path, classes: Sequence[str]) -> list[Found]:
-    """Return the pictures in a folder and in those within it, each with its class where a folder within is named as one of `classes`.
+    """Return the pictures in a folder and in those within it, each with its class where a folder
+    within is named as one of `classes`.
 
     Raises:
         DataError: there are none.
     """
     from wakesleep.data.pictures import SUFFIXES
 
-    inside = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file())
+    inside = (
+        path.relative_to(folder)
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
     shown = [path for path in inside if not any(part.startswith(".") for part in path.parts)]
     if not shown:
-        raise DataError(f"{folder} holds no pictures; expected files that end in {', '.join(sorted(SUFFIXES))}")
-    found = [Found(folder / path, path.parts[-2] if len(path.parts) > 1 and path.parts[-2] in classes else None) for path in shown]
-    other = sorted({one.path.parent.name for one in found if one.true is None and one.path.parent != folder})
+        raise DataError(
+            f"{folder} holds no pictures; expected files that end in {', '.join(sorted(SUFFIXES))}"
+        )
+    found = [
+        Found(
+            folder / path,
+            path.parts[-2] if len(path.parts) > 1 and path.parts[-2] in classes else None,
+        )
+        for path in shown
+    ]
+    other = sorted(
+        {one.path.parent.name for one in found if one.true is None and one.path.parent != folder}
+    )
     if other and any(one.true is not None for one in found):
-        shared.tell(f"pictures in {shared.listed(other, 5)} are not counted: the run knows the classes {shared.listed(classes)}")
+        shared.tell(
+            f"pictures in {shared.listed(other, 5)} are not counted: the run knows the classes "
+            f"{shared.listed(classes)}"
+        )
     return found
 
 
-def _recognised(model: Model, found: Sequence[Found]) -> Iterator[tuple[Found, dict[str, float] | DataError]]:
-    """Yield each picture with the probability of every label, or with the reason why it cannot be read."""
+def _recognised(
+    model: Model, found: Sequence[Found]
+) -> Iterator[tuple[Found, dict[str, float] | DataError]]:
+    """Yield each picture with the probability of every label, or with the reason why it cannot be
+    read.
+    """
     import torch
 
     from wakesleep.data import from_header
@@ -165,7 +212,11 @@ def _probs(model: Model, cases: Tensor) -> list[dict[str, float]]:
     from wakesleep.learning import backprop
 
     classes = [str(name) for name in model.header["classes"]]
-    log_probs = backprop.log_probs(model.net, cases) if model.net is not None else classify.log_probs(model.dbn, cases)
+    log_probs = (
+        backprop.log_probs(model.net, cases)
+        if model.net is not None
+        else classify.log_probs(model.dbn, cases)
+    )
     return [dict(zip(classes, row, strict=True)) for row in log_probs.exp().tolist()]
 
 
@@ -173,18 +224,33 @@ def _method(model: Model) -> str:
     return "backprop" if model.net is not None else "free-energy"
 
 
-def _draw_imagined(args: RecognizeOptions, path: Path, model: Model, picture: Tensor, label: str, title: str) -> None:
-    """Draw a picture as the net gets it, what it sees in it, and five times what it imagines with `label` in its place."""
+def _draw_imagined(
+    args: RecognizeOptions, path: Path, model: Model, picture: Tensor, label: str, title: str
+) -> None:
+    """Draw a picture as the net gets it, what it sees in it, and five times what it imagines with
+    `label` in its place.
+    """
     import torch
 
     from wakesleep.foundation.rng import generator
     from wakesleep.runs import plots
     from wakesleep.samplers import dreams
 
-    rng, seen = generator(args.seed, picture.device), [picture, dreams.reconstruct(model.dbn, picture)]
+    rng, seen = (
+        generator(args.seed, picture.device),
+        [picture, dreams.reconstruct(model.dbn, picture)],
+    )
     if model.dbn.labels:
-        clamped = torch.full((5,), [str(name) for name in model.header["classes"]].index(label), device=picture.device)
-        seen.append(dreams.imagine(model.dbn, picture.expand(5, -1), clamped, rng=rng, steps=args.steps))
+        clamped = torch.full(
+            (5,),
+            [str(name) for name in model.header["classes"]].index(label),
+            device=picture.device,
+        )
+        seen.append(
+            dreams.imagine(model.dbn, picture.expand(5, -1), clamped, rng=rng, steps=args.steps)
+        )
     names = ["as given", "as seen", *[f"imagined: {label}"] * (sum(map(len, seen)) - 2)]
     shape: tuple[int, int] = tuple(model.header["shape"])
-    plots.save_tile(path, torch.cat(seen).cpu().numpy(), shape, len(names), below=names, title=title, height=112)
+    plots.save_tile(
+        path, torch.cat(seen).cpu().numpy(), shape, len(names), below=names, title=title, height=112
+    )

@@ -17,34 +17,57 @@ from wakesleep.foundation.options import Backend
 if TYPE_CHECKING:
     from wakesleep.paper.runs import TableSetup
 
-NAMES = ("strategies", "pretraining", "generative", "depth", "few-labels", "geometry", "another", "costs")
+NAMES = (
+    "strategies",
+    "pretraining",
+    "generative",
+    "depth",
+    "few-labels",
+    "geometry",
+    "another",
+    "costs",
+)
 
 
 @dataclass(frozen=True)
 class ReproduceOptions:
-    """Re-run the paper's tables, or those that are named: reported figure, ours, command and minutes. Goes on where it was stopped."""
+    """Re-run the paper's tables, or those that are named: reported figure, ours, command and
+    minutes. Goes on where it was stopped.
+    """
 
     tables: Positional[tuple[str, ...]] = NAMES
-    """strategies, pretraining, generative, depth, few-labels, geometry, another, costs; by default all, about a day on 2 cores."""
+    """strategies, pretraining, generative, depth, few-labels, geometry, another, costs; by default
+    all, about a day on 2 cores.
+    """
     smoke: bool = False
-    """Run each end to end in seconds, tiny nets on the embedded digits: a check that everything works, no figures."""
+    """Run each end to end in seconds, tiny nets on the embedded digits: a check that everything
+    works, no figures.
+    """
     seeds: tuple[int, ...] = (1, 2, 3)
     """Seeds; figures are medians over them."""
     folder: Path = Path("runs/reproduce")
-    """Where the runs go, one folder each, named by their settings; what is finished there is read and not run again."""
+    """Where the runs go, one folder each, named by their settings; what is finished there is read
+    and not run again.
+    """
     out: Path | None = None
     """Folder to save the rows in, as JSON, a file a data set; by default they are only printed."""
     data_folder: Path | None = None
-    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
+    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache,
+    and only then a download.
+    """
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
     backend: Backend | None = None
-    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the machine has, with kernels
-    compiled where they pay; torch: what PyTorch brings, nothing is compiled; reference: the plain formulas, slowly."""
+    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the
+    machine has, with kernels compiled where they pay; torch: what PyTorch brings, nothing is
+    compiled; reference: the plain formulas, slowly.
+    """
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of matrix products; auto takes bfloat16 where the processor is fast at it."""
     threads: int = 0
-    """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or OMP_NUM_THREADS)."""
+    """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or
+    OMP_NUM_THREADS).
+    """
     json: bool = False
     """Print the rows as JSON."""
 
@@ -56,7 +79,10 @@ def run(args: ReproduceOptions, command: str) -> int:
 
     unknown = [name for name in args.tables if name not in TABLES]
     if unknown or not args.seeds:
-        raise ConfigError(f"tables {unknown or 'for no seed'}: expected one or more of {', '.join(TABLES)}, and at least one seed")
+        raise ConfigError(
+            f"tables {unknown or 'for no seed'}: expected one or more of {', '.join(TABLES)}, and "
+            "at least one seed"
+        )
     if args.smoke:
         shared.tell_unused(args, {"out": "with --smoke, whose figures mean nothing"})
     shared.set_threads(args.threads)
@@ -84,11 +110,16 @@ def line(row: dict[str, Any]) -> str:
     spread = f" ({row['low']:g} to {row['high']:g}, {seeds} seeds)" if seeds > 1 else ""
     minutes = "" if row["minutes"] is None else f"  {row['minutes']:g} min"
     reported = f"  reported {row['reported']}" if row["reported"] else ""
-    return f"  {row['row']:<36} {row['metric'].replace('_', ' '):<24} {row['value']:g}{spread}{reported}{minutes}"
+    return (
+        f"  {row['row']:<36} {row['metric'].replace('_', ' '):<24} "
+        f"{row['value']:g}{spread}{reported}{minutes}"
+    )
 
 
 def _bench(args: ReproduceOptions, command: str) -> TableSetup:
-    """Return what the tables work with: MNIST and its settings, or the embedded digits and a toy net."""
+    """Return what the tables work with: MNIST and its settings, or the embedded digits and a toy
+    net.
+    """
     from dataclasses import replace
 
     from wakesleep.compute.select import pick_device
@@ -98,7 +129,16 @@ def _bench(args: ReproduceOptions, command: str) -> TableSetup:
     name = "digits" if args.smoke else "mnist"
     config = toy(preset(name)) if args.smoke else preset(name)
     dataset = shared.load_set(name, args.data_folder)
-    folder, seeds = (args.folder / "smoke", args.seeds[:1]) if args.smoke else (args.folder, args.seeds)
+    folder, seeds = (
+        (args.folder / "smoke", args.seeds[:1]) if args.smoke else (args.folder, args.seeds)
+    )
     return TableSetup(
-        dataset, folder, seeds, replace(config, precision=args.precision), pick_device(args.device), command, args.data_folder, args.smoke
+        dataset,
+        folder,
+        seeds,
+        replace(config, precision=args.precision),
+        pick_device(args.device),
+        command,
+        args.data_folder,
+        args.smoke,
     )

@@ -22,18 +22,26 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Open the page where you watch the network think: draw, dream, mix, look inside, follow a run that trains."""
+    """Open the page where you watch the network think: draw, dream, mix, look inside, follow a run
+    that trains.
+    """
 
     run: Positional[Path | None] = None
-    """A run folder, finished or still training (the page then follows it), or a model file; by default the model that ships with wakesleep."""
+    """A run folder, finished or still training (the page then follows it), or a model file; by
+    default the model that ships with wakesleep.
+    """
     host: str = "127.0.0.1"
-    """The address to listen on. Only this machine reaches the default; 0.0.0.0 lets the whole network in, and is warned about."""
+    """The address to listen on. Only this machine reaches the default; 0.0.0.0 lets the whole
+    network in, and is warned about.
+    """
     port: int = 8707
     """The port to listen on; 0 takes any that is free."""
     open: bool = True
     """Open the page in the browser once it is ready."""
     threads: int = 1
-    """CPU threads of the thread that thinks; one is quickest for single pictures, and leaves the others to the browser."""
+    """CPU threads of the thread that thinks; one is quickest for single pictures, and leaves the
+    others to the browser.
+    """
 
 
 def run(args: ServeOptions, command: str) -> int:
@@ -41,9 +49,13 @@ def run(args: ServeOptions, command: str) -> int:
     shared.check_threads(args.threads)
     if not args.threads:
         raise ConfigError("--threads 0: expected at least 1; one is quickest for single pictures")
-    with contextlib.closing(listen(args.host, args.port)) as listening:  # first, for it fails soonest
+    # first, for it fails soonest
+    with contextlib.closing(listen(args.host, args.port)) as listening:
         if args.host not in LOOPBACK:
-            warning = f"listening on {args.host}: everyone who reaches this machine can use the page; there is no password"
+            warning = (
+                f"listening on {args.host}: everyone who reaches this machine can use the page; "
+                "there is no password"
+            )
             print(f"wakesleep: {warning}", file=sys.stderr)
         try:
             import uvicorn
@@ -52,7 +64,8 @@ def run(args: ServeOptions, command: str) -> int:
             from wakesleep.app.server import create_app
         except ImportError as error:
             raise ConfigError(
-                f"the page needs packages that are not installed ({error}); pip install fastapi pydantic uvicorn websockets"
+                f"the page needs packages that are not installed ({error}); pip install fastapi "
+                "pydantic uvicorn websockets"
             ) from error
         from wakesleep.app.mind import load_mind
         from wakesleep.app.service import Service
@@ -64,14 +77,19 @@ def run(args: ServeOptions, command: str) -> int:
             log_level=logging.CRITICAL,  # the application writes down its own errors, once
             ws="websockets-sansio",
             ws_max_size=service.limits.body_bytes,
-            ws_per_message_deflate=False,  # frames are packed already, and time matters more than bytes
+            # frames are packed already, and time matters more than bytes
+            ws_per_message_deflate=False,
             limit_concurrency=500,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=2,
             server_header=False,
         )
-        name = "[::1]" if args.host == "::1" else "localhost" if args.host in LOOPBACK else args.host
-        _server(uvicorn, config, f"http://{name}:{listening.getsockname()[1]}/", args.open).run(sockets=[listening])
+        name = (
+            "[::1]" if args.host == "::1" else "localhost" if args.host in LOOPBACK else args.host
+        )
+        _server(uvicorn, config, f"http://{name}:{listening.getsockname()[1]}/", args.open).run(
+            sockets=[listening]
+        )
     return 0
 
 
@@ -99,11 +117,17 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         with contextlib.ExitStack() as undo:
-            # The protocol is named because asyncio sends at once (TCP_NODELAY) only where it is; without, every answer waits 40 ms.
-            listening = undo.enter_context(socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP))
+            # The protocol is named because asyncio sends at once (TCP_NODELAY) only where it is;
+            # without, every answer waits 40 ms.
+            listening = undo.enter_context(
+                socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            )
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind((host, port))
             undo.pop_all()
     except OSError as error:
-        raise ConfigError(f"{host} port {port} cannot be listened on ({error}); choose another: --port 0 takes any free one") from error
+        raise ConfigError(
+            f"{host} port {port} cannot be listened on ({error}); choose another: --port 0 "
+            "takes any free one"
+        ) from error
     return listening

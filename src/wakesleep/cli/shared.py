@@ -37,25 +37,36 @@ def load_set(name: str, folder: Path | None, how: PictureOptions | None = None) 
 
 
 def same_set(name: str, folder: Path | None, recorded: dict[str, Any]) -> Dataset:
-    """Return the data set of that name or path, prepared as a model's header or a run's provenance has `recorded` it for this very set."""
+    """Return the data set of that name or path, prepared as a model's header or a run's provenance
+    has `recorded` it for this very set.
+    """
     from wakesleep.data import for_own_set, load
 
     return load(name, folder=folder, how=for_own_set(recorded), own=True)
 
 
 def set_for(model: Model, data: str | None, folder: Path | None) -> Dataset:
-    """Return the data set of that name or path, by default what the model learned from, as the model sees it.
+    """Return the data set of that name or path, by default what the model learned from, as the
+    model sees it.
 
-    Pictures are prepared as the model's own were, and classes are numbered as the model numbers them.
+    Pictures are prepared as the model's own were, and classes are numbered as the model numbers
+    them.
     """
     from wakesleep.data import from_header, load, match_classes
     from wakesleep.data.unlabelled import without_unlabelled
 
     refuse_other_scale(model)
     if data is None and "estimator" in model.header:
-        raise ConfigError("an estimator's file does not say what it learned from; name a data set with --data")
+        raise ConfigError(
+            "an estimator's file does not say what it learned from; name a data set with --data"
+        )
     path = str(model.header.get("data_path", "digits"))
-    if data is None or data == path or str(Path(data).expanduser().resolve()) == path or "preparation" not in model.header:
+    if (
+        data is None
+        or data == path
+        or str(Path(data).expanduser().resolve()) == path
+        or "preparation" not in model.header
+    ):
         dataset = same_set(data or path, folder, model.header)
     else:
         dataset = load(data, folder=folder, how=from_header(model.header))
@@ -64,12 +75,18 @@ def set_for(model: Model, data: str | None, folder: Path | None) -> Dataset:
 
 
 def is_own(model: Model, dataset: Dataset) -> bool:
-    """Return whether the model learned from this very set, so that cases other than its test cases are not new to it."""
-    return dataset.checksum == model.header.get("data_checksum") or dataset.origin == model.header.get("data_path")
+    """Return whether the model learned from this very set, so that cases other than its test cases
+    are not new to it.
+    """
+    return dataset.checksum == model.header.get(
+        "data_checksum"
+    ) or dataset.origin == model.header.get("data_path")
 
 
 def held_out(path: Path, model: Model) -> float:
-    """Return how many training cases the run held out, or which part of them; 0 where nothing says so."""
+    """Return how many training cases the run held out, or which part of them; 0 where nothing says
+    so.
+    """
     from wakesleep.runs.settings import read_config
 
     if "validation" in model.header:
@@ -78,7 +95,8 @@ def held_out(path: Path, model: Model) -> float:
 
 
 def cases_of(path: Path, model: Model, dataset: Dataset) -> tuple[str, Split]:
-    """Return the cases of a set that a model is judged by, and which part they are: "test", "validation" or "train".
+    """Return the cases of a set that a model is judged by, and which part they are: "test",
+    "validation" or "train".
 
     All cases of a set that the model did not learn from are new to it.
     """
@@ -96,17 +114,26 @@ def model(path: Path, device: str) -> Model:
     from wakesleep.runs.checkpoint import load_model
 
     if path.suffix.lower() in SUFFIXES and path.is_file():
-        raise ConfigError(f"{path} is a picture, and RUN comes first, a run folder or a model file: wakesleep recognize RUN {path}")
+        raise ConfigError(
+            f"{path} is a picture, and RUN comes first, a run folder or a model file: wakesleep "
+            f"recognize RUN {path}"
+        )
     found = load_model(path, pick_device(device))
     tell_unfinished(path, found)
-    regressor = found.net is not None and not found.header["classes"]  # its net predicts numbers, no classes
+    # its net predicts numbers, no classes
+    regressor = found.net is not None and not found.header["classes"]
     return found._replace(net=None) if regressor else found
 
 
 def tell_unfinished(path: Path, model: Model) -> None:
-    """Say of the model of a run that has not finished that it is one, where it stands and how it goes on."""
+    """Say of the model of a run that has not finished that it is one, where it stands and how it
+    goes on.
+    """
     if model.header.get("kind") == "checkpoint":
-        tell(f"{path} is unfinished: it stopped {_where(path, model.header)}, and this is its model as it stands; {go_on(path)}")
+        tell(
+            f"{path} is unfinished: it stopped {_where(path, model.header)}, and this is its "
+            f"model as it stands; {go_on(path)}"
+        )
 
 
 def go_on(run: Path) -> str:
@@ -115,7 +142,9 @@ def go_on(run: Path) -> str:
 
 
 def _where(run: Path, header: Mapping[str, Any]) -> str:
-    """Return in words at which stage a run stands, by its checkpoint's header, and after which epoch of it, by its metrics."""
+    """Return in words at which stage a run stands, by its checkpoint's header, and after which
+    epoch of it, by its metrics.
+    """
     from wakesleep.runs.settings import read_config
 
     if not (run / "config.json").is_file():
@@ -123,25 +152,33 @@ def _where(run: Path, header: Mapping[str, Any]) -> str:
     stages, position = read_config(run).stages, int(header.get("position", 0))
     settled = files.read_metrics(run)[: int(header.get("lines", 0))]
     last = (
-        f" (last saved epoch: {settled[-1]['stage']} {settled[-1]['epoch']}/{settled[-1]['epochs']})" if settled else ", before its first epoch"
+        f" (last saved epoch: {settled[-1]['stage']} "
+        f"{settled[-1]['epoch']}/{settled[-1]['epochs']})"
+        if settled
+        else ", before its first epoch"
     )
     return f"in stage {stages[position]}, {position + 1} of {len(stages)}{last}"
 
 
 def refuse_other_scale(model: Model) -> None:
-    """Raise ConfigError where the model is an estimator's that scales its columns, for pictures and data sets come without that scaling."""
+    """Raise ConfigError where the model is an estimator's that scales its columns, for pictures and
+    data sets come without that scaling.
+    """
     estimator = model.header.get("estimator")
     if isinstance(estimator, dict) and estimator.get("fitted", {}).get("scaler_") is not None:
         kind = estimator.get("class", "the estimator")
         raise ConfigError(
-            f"this model is a {kind} that scales its columns as those it was fitted on, which only its own methods do: "
+            f"this model is a {kind} that scales its columns as those it was fitted on, which "
+            "only its own methods do: "
             f"wakesleep.{kind}.load(...) in Python; wakesleep dream shows what it generates"
         )
 
 
 def free_folder(path: Path) -> Path:
     """Return `path`, or path-2, path-3, ... where it exists."""
-    names = (path if number == 1 else path.with_name(f"{path.name}-{number}") for number in count(1))
+    names = (
+        path if number == 1 else path.with_name(f"{path.name}-{number}") for number in count(1)
+    )
     return next(name for name in names if not name.exists())
 
 
@@ -163,21 +200,30 @@ def refuse_place(path: Path, overwrite: bool) -> None:
     refuse_existing(path, overwrite)
     plots.check_format(path)
     if not path.parent.is_dir():
-        raise CheckpointError(f"{path} cannot be written: the folder {path.parent} does not exist; make it, or choose another")
+        raise CheckpointError(
+            f"{path} cannot be written: the folder {path.parent} does not exist; make it, or "
+            "choose another"
+        )
 
 
 def listed(names: Sequence[str], most: int = 20) -> str:
     """Return names in words, at most so many of them."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+    return ", ".join(names[:most]) + (
+        f" and {len(names) - most:,} more" if len(names) > most else ""
+    )
 
 
 def tell(line: str) -> None:
-    """Say something beside the answer, on the error stream, so that what reads the answer is not disturbed."""
+    """Say something beside the answer, on the error stream, so that what reads the answer is not
+    disturbed.
+    """
     print(f"wakesleep: {line}", file=sys.stderr)
 
 
 def tell_unused(args: Any, unused: Mapping[str, str]) -> None:
-    """Say of each option in `unused` (name -> why) that is not at its default that it has no effect in this call."""
+    """Say of each option in `unused` (name -> why) that is not at its default that it has no effect
+    in this call.
+    """
     usual = {option.name: option.default for option in dataclasses.fields(args)}
     for name, why in unused.items():
         if getattr(args, name) != usual[name]:
@@ -185,10 +231,15 @@ def tell_unused(args: Any, unused: Mapping[str, str]) -> None:
 
 
 def differences(asked: Any, usual: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """Return the options in which two instances of one dataclass differ, by their names on the command line: (asked, usual)."""
+    """Return the options in which two instances of one dataclass differ, by their names on the
+    command line: (asked, usual).
+    """
     found: dict[str, tuple[Any, Any]] = {}
     for option in dataclasses.fields(asked):
-        name, values = f"{prefix}{option.name.replace('_', '-')}", (getattr(asked, option.name), getattr(usual, option.name))
+        name, values = (
+            f"{prefix}{option.name.replace('_', '-')}",
+            (getattr(asked, option.name), getattr(usual, option.name)),
+        )
         if dataclasses.is_dataclass(values[0]):
             found |= differences(*values, f"{name}.")
         elif values[0] != values[1]:
@@ -205,16 +256,28 @@ OF_A_STAGE = {
     "random": "random",
 }
 """Which stage each group of settings belongs to."""
-OF_SGD = ("batch-size", "learning-rate", "final-learning-rate", "momentum", "weight-decay", "sample-pixels")
+OF_SGD = (
+    "batch-size",
+    "learning-rate",
+    "final-learning-rate",
+    "momentum",
+    "weight-decay",
+    "sample-pixels",
+)
 
 
 def tell_unused_settings(asked: TrainConfig, usual: TrainConfig) -> None:
-    """Say which of the settings that differ from the usual ones have no effect in a run with the stages of `asked`."""
+    """Say which of the settings that differ from the usual ones have no effect in a run with the
+    stages of `asked`.
+    """
     for option in differences(asked, usual):
         group, _, rest = option.removeprefix("--").partition(".")
         stage = OF_A_STAGE.get(group)
         if stage is not None and stage not in asked.stages:
-            tell(f"{option} has no effect in this run, which has no stage {stage} ({' '.join(asked.stages)})")
+            tell(
+                f"{option} has no effect in this run, which has no stage {stage} "
+                f"({' '.join(asked.stages)})"
+            )
         elif group in ("backprop", "random"):
             method = getattr(asked, group).method
             if rest in OF_SGD if method == "cg" else rest.startswith("cg-"):
@@ -222,10 +285,12 @@ def tell_unused_settings(asked: TrainConfig, usual: TrainConfig) -> None:
 
 
 def setup(threads: int, device: str, before: str = "") -> torch.device:
-    """Set the threads, meet the other ranks where torchrun started several, and return the device to work on.
+    """Set the threads, meet the other ranks where torchrun started several, and return the device
+    to work on.
 
-    Without a number of threads: that of the run that goes on, in `before`, its device in words, for sums in another order are other
-    numbers; else PyTorch's choice, which follows the processors this process may use and OMP_NUM_THREADS.
+    Without a number of threads: that of the run that goes on, in `before`, its device in words, for
+    sums in another order are other numbers; else PyTorch's choice, which follows the processors
+    this process may use and OMP_NUM_THREADS.
     """
     import torch
 
@@ -234,13 +299,19 @@ def setup(threads: int, device: str, before: str = "") -> torch.device:
 
     set_threads(threads)
     found = pick_device(device)
-    if not threads and found.type == "cpu" and (told := re.fullmatch(r"cpu: (\d+) threads", before)):
+    if (
+        not threads
+        and found.type == "cpu"
+        and (told := re.fullmatch(r"cpu: (\d+) threads", before))
+    ):
         torch.set_num_threads(int(told[1]))
     return distributed.setup(found)
 
 
 def keep_backend(asked: str | None, before: str) -> None:
-    """Let a run that goes on compute by its own backend, which `before` describes, where neither the call nor the environment names one."""
+    """Let a run that goes on compute by its own backend, which `before` describes, where neither
+    the call nor the environment names one.
+    """
     from wakesleep.compute import ops, select
 
     if asked is None and not os.environ.get(select.VARIABLE):
@@ -257,15 +328,21 @@ def set_threads(threads: int) -> None:
 
 
 def check_threads(threads: int) -> None:
-    """Raise ConfigError for a number of threads that cannot be had; say where it is more than there are processors."""
+    """Raise ConfigError for a number of threads that cannot be had; say where it is more than there
+    are processors.
+    """
     processors = os.cpu_count() or 1
     if not 0 <= threads <= MOST_THREADS:
         raise ConfigError(
-            f"--threads {threads}: expected 1 to {MOST_THREADS}, best no more than the {processors} processors of this machine; "
+            f"--threads {threads}: expected 1 to {MOST_THREADS}, best no more than the "
+            f"{processors} processors of this machine; "
             "0 leaves the choice to PyTorch"
         )
     if threads > processors:
-        tell(f"--threads {threads} on a machine with {processors} processors: they wait for each other")
+        tell(
+            f"--threads {threads} on a machine with {processors} processors: they wait "
+            "for each other"
+        )
 
 
 def run_job(job: Job, *, as_json: bool, tensorboard: bool = False) -> int:
@@ -293,7 +370,11 @@ def run_job(job: Job, *, as_json: bool, tensorboard: bool = False) -> int:
         print(f"\nstopped; every finished epoch is saved; {go_on(job.folder)}", file=sys.stderr)
         return 130
     distributed.shutdown()
-    result = files.read_json(job.folder / "evaluation.json") if job.dataset.train.labels is not None else {"rows": []}
+    result = (
+        files.read_json(job.folder / "evaluation.json")
+        if job.dataset.train.labels is not None
+        else {"rows": []}
+    )
     if as_json:
         print(files.to_json({"run": str(job.folder), **result}))
         return 0
@@ -311,7 +392,9 @@ def to_tensorboard(records: Iterator[EpochResult], folder: Path) -> Iterator[Epo
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise ConfigError("--tensorboard needs a package that is not here: pip install tensorboard") from error
+        raise ConfigError(
+            "--tensorboard needs a package that is not here: pip install tensorboard"
+        ) from error
 
     def handed_on() -> Iterator[EpochResult]:
         with SummaryWriter(str(folder)) as writer:
@@ -325,33 +408,53 @@ def to_tensorboard(records: Iterator[EpochResult], folder: Path) -> Iterator[Epo
 
 
 def _progress(records: Iterator[EpochResult], job: Job, shown: TextIO) -> Iterator[str]:
-    """Show each epoch: on a terminal as a bar with rate and time left, in a pipe as a line that is yielded."""
+    """Show each epoch: on a terminal as a bar with rate and time left, in a pipe as a line that is
+    yielded.
+    """
     from tqdm import tqdm
 
     from wakesleep.evaluation import monitor
     from wakesleep.runs import report
 
     seconds = report.seconds_per_epoch(job)
-    done = sum(seconds.get(stage, 0.0) * epochs for stage, epochs in report.epochs_done(job).items())
+    done = sum(
+        seconds.get(stage, 0.0) * epochs for stage, epochs in report.epochs_done(job).items()
+    )
     total = sum(seconds[stage] * epochs for stage, epochs in report.epochs_planned(job).items())
     form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-    with tqdm(total=total, initial=done, file=shown, disable=not shown.isatty(), bar_format=form, leave=False, smoothing=0.05) as bar:
+    with tqdm(
+        total=total,
+        initial=done,
+        file=shown,
+        disable=not shown.isatty(),
+        bar_format=form,
+        leave=False,
+        smoothing=0.05,
+    ) as bar:
         for record in records:
             rate = job.last_rate
             bar.set_description_str(f"{record.stage} {record.epoch}/{record.epochs}")
             bar.set_postfix_str(f"{rate:,.0f} cases/s")
             bar.update(seconds[record.stage])
-            warning = monitor.silent_units(record.stage, record.metrics) if record.epoch == min(monitor.WATCHED, record.epochs) else None
+            warning = (
+                monitor.silent_units(record.stage, record.metrics)
+                if record.epoch == min(monitor.WATCHED, record.epochs)
+                else None
+            )
             if warning:
                 bar.clear()
                 yield f"warning: {warning}"
             if not shown.isatty():
                 numbers = "  ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())
-                yield f"{record.stage} {record.epoch}/{record.epochs}  {rate:,.0f} cases/s  {numbers}"
+                yield (
+                    f"{record.stage} {record.epoch}/{record.epochs}  {rate:,.0f} cases/s  {numbers}"
+                )
 
 
 def say(as_json: bool) -> Callable[[str], None]:
-    """Return what shows progress: one line that is written over on a terminal, nothing in a pipe."""
+    """Return what shows progress: one line that is written over on a terminal, nothing in a
+    pipe.
+    """
     shown = sys.stderr if as_json else sys.stdout
 
     def show(line: str) -> None:

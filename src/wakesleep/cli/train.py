@@ -19,45 +19,80 @@ if TYPE_CHECKING:
     from wakesleep.data import Dataset
 
 
-USUAL = ("data", "labels_from", "out", "resume", "hidden", "stages", "seed", "size", "polarity", "centre", "device", "threads", "json")
+USUAL = (
+    "data",
+    "labels_from",
+    "out",
+    "resume",
+    "hidden",
+    "stages",
+    "seed",
+    "size",
+    "polarity",
+    "centre",
+    "device",
+    "threads",
+    "json",
+)
 """The options that --help explains; --help-all explains all."""
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Train a network on a data set: pretrain it layer by layer, fine-tune it, count its errors, let it dream; all in one run folder."""
+    """Train a network on a data set: pretrain it layer by layer, fine-tune it, count its errors,
+    let it dream; all in one run folder.
+    """
 
     data: str = "digits"
-    """What to learn: digits (embedded), mnist, fashion-mnist, or the path of a .npz, .npy, a folder of IDX files, or a folder of pictures
-    with a folder a class. A folder of images-*.npy, with labels-*.npy beside them, stays on the disk and is streamed from there."""
+    """What to learn: digits (embedded), mnist, fashion-mnist, or the path of a .npz, .npy, a folder
+    of IDX files, or a folder of pictures with a folder a class. A folder of images-*.npy, with
+    labels-*.npy beside them, stays on the disk and is streamed from there.
+    """
     labels_from: Path | None = None
-    """File of labels for the training cases, in their order, where few are known: a .npy, or text with a label a line, -1 or nothing where it
-    is unknown. A folder of pictures may have a class called unlabelled instead. The net then learns from all cases."""
+    """File of labels for the training cases, in their order, where few are known: a .npy, or text
+    with a label a line, -1 or nothing where it is unknown. A folder of pictures may have a class
+    called unlabelled instead. The net then learns from all cases.
+    """
     out: Path | None = None
-    """The run folder to make; by default runs/DATA (runs/DATA-2 where that exists). Nothing is ever overwritten."""
+    """The run folder to make; by default runs/DATA (runs/DATA-2 where that exists). Nothing is ever
+    overwritten.
+    """
     resume: Path | None = None
-    """Go on with this run folder after its last saved epoch, with its own settings; other settings are refused. Its data set may have moved
-    (--data), device and threads may change."""
+    """Go on with this run folder after its last saved epoch, with its own settings; other settings
+    are refused. Its data set may have moved (--data), device and threads may change.
+    """
     data_folder: Path | None = None
-    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache, and only then a download."""
+    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache,
+    and only then a download.
+    """
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
     backend: Backend | None = None
-    """What computes; by default what WAKESLEEP_BACKEND says, else auto; a run that goes on keeps its own. auto: the fastest the machine
-    has, with kernels compiled where they pay; torch: what PyTorch brings, nothing is compiled; reference: the plain formulas, slowly."""
+    """What computes; by default what WAKESLEEP_BACKEND says, else auto; a run that goes on keeps
+    its own. auto: the fastest the machine has, with kernels compiled where they pay; torch: what
+    PyTorch brings, nothing is compiled; reference: the plain formulas, slowly.
+    """
     threads: int = 0
-    """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or OMP_NUM_THREADS); a run that goes on keeps its
-    number, for sums in another order are other numbers."""
+    """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or
+    OMP_NUM_THREADS); a run that goes on keeps its number, for sums in another order are other
+    numbers.
+    """
     tensorboard: bool = False
-    """Also write what is measured of each epoch to RUN/tensorboard (needs the package tensorboard); look with: tensorboard --logdir RUN."""
+    """Also write what is measured of each epoch to RUN/tensorboard (needs the package tensorboard);
+    look with: tensorboard --logdir RUN.
+    """
     json: bool = False
     """Print the evaluation as JSON instead of a table."""
-    pictures: Annotated[PictureOptions, tyro.conf.arg(name="")] = field(default_factory=PictureOptions)
+    pictures: Annotated[PictureOptions, tyro.conf.arg(name="")] = field(
+        default_factory=PictureOptions
+    )
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
 
 
 def suited(args: TrainOptions) -> TrainOptions:
-    """Return the defaults of a call: the settings that suit the data set it names, or those of the run it goes on with."""
+    """Return the defaults of a call: the settings that suit the data set it names, or those of the
+    run it goes on with.
+    """
     if args.resume is None:
         return TrainOptions(config=settings_for(args))
     data = str(files.read_json(args.resume / "provenance.json").get("data_path", "digits"))
@@ -65,7 +100,9 @@ def suited(args: TrainOptions) -> TrainOptions:
 
 
 _loaded: dict[tuple[Any, ...], Dataset] = {}
-"""The set that the defaults of a call were made for, until `run` takes it: a folder of pictures takes a while to read."""
+"""The set that the defaults of a call were made for, until `run` takes it: a folder of pictures
+takes a while to read.
+"""
 
 
 def settings_for(args: TrainOptions, dataset: Dataset | None = None) -> TrainConfig:
@@ -82,17 +119,25 @@ def settings_for(args: TrainOptions, dataset: Dataset | None = None) -> TrainCon
         _loaded[_key(args)] = dataset
     from wakesleep.data.unlabelled import has_unlabelled
 
-    found = preset(args.data) if args.data in KNOWN else by_number(len(dataset.train), tested=dataset.test is not None, shape=dataset.shape)
+    found = (
+        preset(args.data)
+        if args.data in KNOWN
+        else by_number(len(dataset.train), tested=dataset.test is not None, shape=dataset.shape)
+    )
     return for_few_labels(found, len(dataset.train)) if has_unlabelled(dataset.train) else found
 
 
 def load(args: TrainOptions) -> Dataset:
     """Return the data set of a call, with its labels."""
-    return with_labels(shared.load_set(args.data, args.data_folder, args.pictures), args.labels_from)
+    return with_labels(
+        shared.load_set(args.data, args.data_folder, args.pictures), args.labels_from
+    )
 
 
 def with_labels(dataset: Dataset, path: Path | None) -> Dataset:
-    """Return a set with the labels of a file, where there is one, and without labels for the cases of a class called unlabelled."""
+    """Return a set with the labels of a file, where there is one, and without labels for the cases
+    of a class called unlabelled.
+    """
     from wakesleep.data.unlabelled import labels_from, set_aside
 
     return set_aside(dataset) if path is None else labels_from(dataset, path)
@@ -110,15 +155,23 @@ def run(args: TrainOptions, command: str) -> int:
     stopped, about = args.resume, {}
     if stopped is not None:
         refuse_changes(args)
-    if args.out is not None and distributed.restarted() and (args.out / "checkpoint.safetensors").exists():
+    if (
+        args.out is not None
+        and distributed.restarted()
+        and (args.out / "checkpoint.safetensors").exists()
+    ):
         stopped = args.out  # a rank died, and torchrun started all of them again
     if stopped is not None:
         about = files.read_json(stopped / "provenance.json")
         shared.keep_backend(args.backend, str(about.get("backend", "")))
     device = shared.setup(args.threads, args.device, str(about.get("device", "")))
     if stopped is not None:
-        path = args.labels_from or (Path(about["labels_from"]) if about.get("labels_from") else None)
-        job = training.resume_run(stopped, with_labels(shared.same_set(args.data, args.data_folder, about), path), device)
+        path = args.labels_from or (
+            Path(about["labels_from"]) if about.get("labels_from") else None
+        )
+        job = training.resume_run(
+            stopped, with_labels(shared.same_set(args.data, args.data_folder, about), path), device
+        )
     else:
         dataset = _loaded.pop(_key(args), None) or load(args)
         shared.tell_unused_settings(args.config, settings_for(args, dataset))
@@ -135,12 +188,24 @@ def run(args: TrainOptions, command: str) -> int:
 
 
 def refuse_changes(args: TrainOptions) -> None:
-    """Raise ConfigError where the call asks for other settings than those of the run it goes on with."""
+    """Raise ConfigError where the call asks for other settings than those of the run it goes on
+    with.
+    """
     assert args.resume is not None
     if args.out is not None and args.out.resolve() != args.resume.resolve():
-        raise ConfigError(f"--out {args.out} with --resume {args.resume}: a run goes on in its own folder; leave out --out")
+        raise ConfigError(
+            f"--out {args.out} with --resume {args.resume}: a run goes on in its own folder; "
+            "leave out --out"
+        )
     own = read_config(args.resume)
-    changed = shared.differences(args.config, own) | shared.differences(args.pictures, PictureOptions())
+    changed = shared.differences(args.config, own) | shared.differences(
+        args.pictures, PictureOptions()
+    )
     if changed:
-        said = ", ".join(f"{option} {asked} (the run has {had})" for option, (asked, had) in changed.items())
-        raise ConfigError(f"{said}: a run that goes on keeps its settings; leave them out, or begin another run: wakesleep train --out FOLDER")
+        said = ", ".join(
+            f"{option} {asked} (the run has {had})" for option, (asked, had) in changed.items()
+        )
+        raise ConfigError(
+            f"{said}: a run that goes on keeps its settings; leave them out, or begin another "
+            "run: wakesleep train --out FOLDER"
+        )

@@ -1,4 +1,6 @@
-"""The operations on a GPU: TF32 products while a net learns, our Triton kernels for its small minibatches, captured steps."""
+"""The operations on a GPU: TF32 products while a net learns, our Triton kernels for its small
+minibatches, captured steps.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from wakesleep.compute.fused import Fused
 from wakesleep.compute.ops import Product, RowSum, Step, Term, accumulation_dtype
 
 MAX_ROWS = 1024
-"""Rows up to which a minibatch leaves a GPU so idle that our kernels are the faster ones; large products are left to its library."""
+"""Rows up to which a minibatch leaves a GPU so idle that our kernels are the faster ones; large
+products are left to its library.
+"""
 
 
 class CUDA(Fused):
@@ -49,15 +53,29 @@ class CUDA(Fused):
 
             triton_kernels.layer(states, weight, bias, n_bernoulli, mean, sample, rng)
         else:
-            super().bernoulli_layer(states, weight, bias, n_bernoulli, mean=mean, sample=sample, rng=rng)
+            super().bernoulli_layer(
+                states, weight, bias, n_bernoulli, mean=mean, sample=sample, rng=rng
+            )
 
-    def sample_bernoulli(self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None) -> Tensor:
-        """Draw a float for each: a GPU's many threads do so at no price, and each step of another way would be one more kernel."""
+    def sample_bernoulli(
+        self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None
+    ) -> Tensor:
+        """Draw a float for each: a GPU's many threads do so at no price, and each step of another
+        way would be one more kernel.
+        """
         out = torch.empty_like(mean) if out is None else out
-        return torch.lt(torch.rand(mean.shape, generator=rng, device=mean.device, dtype=accumulation_dtype(mean.dtype)), mean, out=out)
+        return torch.lt(
+            torch.rand(
+                mean.shape, generator=rng, device=mean.device, dtype=accumulation_dtype(mean.dtype)
+            ),
+            mean,
+            out=out,
+        )
 
     def log_partition_delta(self, total_input: Tensor, rows: Tensor) -> Tensor:
-        """Return sum_j softplus(x_j + w_j) - softplus(x_j): logarithms cost less here than many steps."""
+        """Return sum_j softplus(x_j + w_j) - softplus(x_j): logarithms cost less here than many
+        steps.
+        """
         if total_input.dtype == torch.float32 and self._kernels_support(total_input):
             from wakesleep.compute import triton_kernels
 
@@ -78,22 +96,37 @@ class CUDA(Fused):
     ) -> None:
         """Move parameter and velocity by one kernel where there is one for a single term."""
         term = terms[0] if len(terms) == 1 else None
-        if term is None or velocity is None or parameter.dtype != torch.float32 or parameter.stride() != velocity.stride():
+        if (
+            term is None
+            or velocity is None
+            or parameter.dtype != torch.float32
+            or parameter.stride() != velocity.stride()
+        ):
             term = None
         if isinstance(term, Product) and self._kernels_support(term.left, term.right):
             from wakesleep.compute import triton_kernels
 
             assert velocity is not None
             triton_kernels.weight_update(
-                parameter, velocity, term.left, term.right, momentum=momentum, factor=rate * term.scale, decayed=rate * decay
+                parameter,
+                velocity,
+                term.left,
+                term.right,
+                momentum=momentum,
+                factor=rate * term.scale,
+                decayed=rate * decay,
             )
         elif isinstance(term, RowSum) and not decay and self._kernels_support(term.rows):
             from wakesleep.compute import triton_kernels
 
             assert velocity is not None
-            triton_kernels.bias_update(parameter, velocity, term.rows, momentum=momentum, factor=rate * term.scale)
+            triton_kernels.bias_update(
+                parameter, velocity, term.rows, momentum=momentum, factor=rate * term.scale
+            )
         else:
-            super().momentum_step(parameter, velocity, terms, rate=rate, momentum=momentum, decay=decay, copy=copy)
+            super().momentum_step(
+                parameter, velocity, terms, rate=rate, momentum=momentum, decay=decay, copy=copy
+            )
             return
         if copy is not None:
             copy.copy_(parameter)
@@ -113,12 +146,16 @@ class CUDA(Fused):
 
     @contextmanager
     def learning(self) -> Iterator[None]:
-        """Let float32 products go through the tensor cores (TF32) meanwhile: for learning, not for likelihoods.
+        """Let float32 products go through the tensor cores (TF32) meanwhile: for learning, not for
+        likelihoods.
 
-        The setting holds for the whole process. A program that chose by PyTorch's newer `fp32_precision` keeps what it chose.
+        The setting holds for the whole process. A program that chose by PyTorch's newer
+        `fp32_precision` keeps what it chose.
         """
         matmul, before = torch.backends.cuda.matmul, None
-        with warnings.catch_warnings():  # some releases call this way of saying it old, and the new one does not reach all their products
+        # some releases call this way of saying it old, and the new one does not reach all their
+        # products
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with suppress(RuntimeError):
                 before, matmul.allow_tf32 = matmul.allow_tf32, True
@@ -139,7 +176,9 @@ class CUDA(Fused):
         torch.cuda.synchronize()
 
     def _kernels_support(self, first: Tensor, *more: Tensor) -> bool:
-        """Return whether a kernel serves a minibatch of these: matrices of one type, few rows, products that need not be exact."""
+        """Return whether a kernel serves a minibatch of these: matrices of one type, few rows,
+        products that need not be exact.
+        """
         return (
             self.kernels
             and (first.dtype == torch.bfloat16 or (first.dtype == torch.float32 and self.tf32))
@@ -152,16 +191,24 @@ class CUDA(Fused):
 
 @cache
 def kernels_work() -> bool:
-    """Return whether our kernels can be built here: Triton is there, and what it needs, a C compiler and a GPU that is not too old."""
+    """Return whether our kernels can be built here: Triton is there, and what it needs, a C
+    compiler and a GPU that is not too old.
+    """
     if find_spec("triton") is None:
         return False
     try:
         from wakesleep.compute import triton_kernels
 
         bias, velocity = torch.zeros(2, 1, device="cuda")
-        triton_kernels.bias_update(bias, velocity, torch.zeros(1, 1, device="cuda"), momentum=0.0, factor=0.0)
+        triton_kernels.bias_update(
+            bias, velocity, torch.zeros(1, 1, device="cuda"), momentum=0.0, factor=0.0
+        )
     except Exception as error:  # whatever it is, PyTorch does the same
         reason = (str(error).splitlines() or [""])[0]
-        warnings.warn(f"custom kernels cannot be built here ({type(error).__name__}: {reason}); PyTorch's do the work", stacklevel=2)
+        warnings.warn(
+            f"custom kernels cannot be built here ({type(error).__name__}: {reason}); "
+            "PyTorch's do the work",
+            stacklevel=2,
+        )
         return False
     return True

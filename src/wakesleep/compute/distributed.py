@@ -1,8 +1,10 @@
-"""Learning on several processes, on one machine or many: each rank keeps a share of the cases, and gradients are averaged between ranks.
+"""Learning on several processes, on one machine or many: each rank keeps a share of the cases, and
+gradients are averaged between ranks.
 
-Under `torchrun --nproc-per-node N -m wakesleep train ...` every rank holds the same weights, draws minibatches of 1/N of the batch size from
-its own cases, and averages its statistics with the others' before they move the weights: one global minibatch, seen in parts. Without
-torchrun there is one rank and nothing here does anything.
+Under `torchrun --nproc-per-node N -m wakesleep train ...` every rank holds the same weights, draws
+minibatches of 1/N of the batch size from its own cases, and averages its statistics with the
+others' before they move the weights: one global minibatch, seen in parts. Without torchrun there is
+one rank and nothing here does anything.
 
 Source: synchronous data parallelism as in Goyal et al. (2017), "Accurate, large minibatch SGD".
 """
@@ -23,26 +25,37 @@ from wakesleep.compute import shared_memory
 from wakesleep.foundation.errors import ConfigError
 
 PATIENCE = timedelta(minutes=30)
-"""How long a rank waits for the others: evaluation on one rank may take minutes, and a rank that died is told of by torchrun at once."""
+"""How long a rank waits for the others: evaluation on one rank may take minutes, and a rank that
+died is told of by torchrun at once.
+"""
 
 
 def setup(device: torch.device) -> torch.device:
-    """Meet the other ranks where torchrun started several, and return this rank's device: a GPU each where `device` is "cuda"."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ and not dist.is_initialized():
+    """Meet the other ranks where torchrun started several, and return this rank's device: a GPU
+    each where `device` is "cuda".
+    """
+    if (
+        int(os.environ.get("WORLD_SIZE", "1")) > 1
+        and "MASTER_ADDR" in os.environ
+        and not dist.is_initialized()
+    ):
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.set_device(device)
         agents, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))  # type: ignore[attr-defined]
         backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, store=_fresh_store(agents, rank), rank=rank, world_size=size, timeout=PATIENCE)
+        dist.init_process_group(
+            backend, store=_fresh_store(agents, rank), rank=rank, world_size=size, timeout=PATIENCE
+        )
     return device
 
 
 def _fresh_store(agents: Any, rank: int) -> Any:
     """Return a store that only the ranks of this attempt know, opened by the first of them.
 
-    torchrun keeps one store, `agents`, through its restarts, and ranks that believed the addresses which the dead left there would wait for
-    ever. A port left there answers no more, so whoever reads it looks again.
+    torchrun keeps one store, `agents`, through its restarts, and ranks that believed the addresses
+    which the dead left there would wait for ever. A port left there answers no more, so whoever
+    reads it looks again.
     """
     host = os.environ["MASTER_ADDR"]
     if rank == 0:
@@ -52,7 +65,9 @@ def _fresh_store(agents: Any, rank: int) -> Any:
     while True:
         port = int(agents.get("wakesleep/port"))
         try:
-            store = dist.TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=5))  # type: ignore[attr-defined]
+            store = dist.TCPStore(  # type: ignore[attr-defined]
+                host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=5)
+            )
         except dist.DistError:
             continue
         store.set_timeout(PATIENCE)
@@ -60,7 +75,9 @@ def _fresh_store(agents: Any, rank: int) -> Any:
 
 
 def shutdown() -> None:
-    """Part from the other ranks, once all are done: one that is gone early takes gloo's threads of the others with it."""
+    """Part from the other ranks, once all are done: one that is gone early takes gloo's threads of
+    the others with it.
+    """
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
@@ -70,8 +87,9 @@ def shutdown() -> None:
 def end_process(status: int) -> NoReturn:
     """End this process at once, with what it has written flushed: a rank's last act.
 
-    Python's own finalization would come while gloo's threads may still let go of tensors, which asks for the interpreter that is going:
-    the process then aborts, "terminate called without an active exception" (pytorch/pytorch#179291).
+    Python's own finalization would come while gloo's threads may still let go of tensors, which
+    asks for the interpreter that is going: the process then aborts, "terminate called without an
+    active exception" (pytorch/pytorch#179291).
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -94,9 +112,11 @@ def restarted() -> bool:
 
 
 def share(cases: Tensor) -> Tensor:
-    """Return this rank's part of `cases` (N, ...): every n-th one, so that classes stay mixed as they are.
+    """Return this rank's part of `cases` (N, ...): every n-th one, so that classes stay mixed as
+    they are.
 
-    All ranks get as many: where N does not divide by the number of ranks, the first cases come twice.
+    All ranks get as many: where N does not divide by the number of ranks, the first cases come
+    twice.
     """
     count = ranks()
     if count == 1:
@@ -112,7 +132,10 @@ def part_of_batch(size: int) -> int:
         ConfigError: the ranks cannot share it evenly.
     """
     if size % ranks():
-        raise ConfigError(f"a minibatch of {size} cases cannot be shared evenly by {ranks()} ranks; take a multiple of {ranks()}")
+        raise ConfigError(
+            f"a minibatch of {size} cases cannot be shared evenly by {ranks()} ranks; take a "
+            f"multiple of {ranks()}"
+        )
     return size // ranks()
 
 
@@ -132,9 +155,11 @@ def all_reduce_mean(tensor: Tensor) -> Tensor:
 
 
 def all_reduce_mean_written(count: int, like: Tensor, write: Callable[[Tensor], object]) -> Tensor:
-    """Return the mean over the ranks of what `write` puts into a flat tensor (count,) of the type of `like`, in one message.
+    """Return the mean over the ranks of what `write` puts into a flat tensor (count,) of the type
+    of `like`, in one message.
 
-    Every rank gets the same bits. On one machine it is written where the other ranks read it, and not copied.
+    Every rank gets the same bits. On one machine it is written where the other ranks read it, and
+    not copied.
     """
     if pages := _shared(count, like):
         write(pages.own())
@@ -145,24 +170,40 @@ def all_reduce_mean_written(count: int, like: Tensor, write: Callable[[Tensor], 
 
 
 def all_reduce_mean_of_each(tensors: Sequence[Tensor]) -> None:
-    """Average tensors of one type over the ranks, in place, in one message: what a message costs beside its bytes is paid once."""
+    """Average tensors of one type over the ranks, in place, in one message: what a message costs
+    beside its bytes is paid once.
+    """
     if ranks() > 1:
         sizes = [tensor.numel() for tensor in tensors]
-        flat = all_reduce_mean_written(sum(sizes), tensors[0], lambda page: torch.cat([tensor.flatten() for tensor in tensors], out=page))
+        flat = all_reduce_mean_written(
+            sum(sizes),
+            tensors[0],
+            lambda page: torch.cat([tensor.flatten() for tensor in tensors], out=page),
+        )
         for tensor, piece in zip(tensors, torch.split(flat, sizes), strict=True):
             tensor.copy_(piece.view_as(tensor))
 
 
 def _shared(count: int, like: Tensor) -> shared_memory.Pages | None:
-    """Return memory that the ranks share, where there are several and `count` numbers like these can be averaged there."""
-    return shared_memory.pages(count) if ranks() > 1 and like.dtype == torch.float32 and like.device.type == "cpu" else None
+    """Return memory that the ranks share, where there are several and `count` numbers like these
+    can be averaged there.
+    """
+    return (
+        shared_memory.pages(count)
+        if ranks() > 1 and like.dtype == torch.float32 and like.device.type == "cpu"
+        else None
+    )
 
 
 def mean_of_each(metrics: dict[str, float], device: torch.device) -> dict[str, float]:
     """Return metrics, each the mean over the ranks, whose shares of the cases are of one size."""
     if ranks() == 1:
         return metrics
-    means = all_reduce_mean(torch.tensor([float(value) for value in metrics.values()], dtype=torch.float64, device=device))
+    means = all_reduce_mean(
+        torch.tensor(
+            [float(value) for value in metrics.values()], dtype=torch.float64, device=device
+        )
+    )
     return dict(zip(metrics, means.tolist(), strict=True))
 
 
@@ -194,4 +235,8 @@ def gather(tensor: Tensor) -> list[Tensor]:
 
 
 def _device() -> torch.device:
-    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    return (
+        torch.device("cuda", torch.cuda.current_device())
+        if dist.get_backend() == "nccl"
+        else torch.device("cpu")
+    )

@@ -1,4 +1,6 @@
-"""The machine in words and numbers, for provenance and for estimates of time; nothing is chosen by what is measured here."""
+"""The machine in words and numbers, for provenance and for estimates of time; nothing is chosen by
+what is measured here.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,18 @@ from wakesleep.compute import ops
 
 
 def describe(device: torch.device) -> str:
-    """Return the device in words, for provenance: its kind, model and (on a CPU) the number of threads in use."""
+    """Return the device in words, for provenance: its kind, model and (on a CPU) the number of
+    threads in use.
+    """
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     return f"{device.type}: {torch.get_num_threads()} threads"
 
 
 def peak_memory_gb() -> float | None:
-    """Return the largest resident memory of this process so far, GB; None where the system does not say."""
+    """Return the largest resident memory of this process so far, GB; None where the system does not
+    say.
+    """
     try:
         import resource
     except ImportError:
@@ -43,8 +49,13 @@ def versions() -> dict[str, str]:
 
 @cache
 def product_rate(device: str, dtype: torch.dtype) -> float:
-    """Return how many multiplications a second a product of one minibatch (100 x 784 x 500) makes, the best of several."""
-    cases, weight = torch.ones(100, 784, dtype=dtype, device=device), torch.ones(784, 500, dtype=dtype, device=device)
+    """Return how many multiplications a second a product of one minibatch (100 x 784 x 500) makes,
+    the best of several.
+    """
+    cases, weight = (
+        torch.ones(100, 784, dtype=dtype, device=device),
+        torch.ones(784, 500, dtype=dtype, device=device),
+    )
 
     def seconds() -> float:
         began = time.perf_counter()

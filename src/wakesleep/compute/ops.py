@@ -1,7 +1,9 @@
-"""The operations everything is made of, as formulas and shapes, and which implementation serves a tensor.
+"""The operations everything is made of, as formulas and shapes, and which implementation serves a
+tensor.
 
-`reference.Reference` is what each operation means, in plain PyTorch. `fused.Fused`, `cpu.CPU` and `cuda.CUDA` do the same
-faster; each falls back to the one before it for tensors that it does not support.
+`reference.Reference` is what each operation means, in plain PyTorch. `fused.Fused`, `cpu.CPU` and
+`cuda.CUDA` do the same faster; each falls back to the one before it for tensors that it does not
+support.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from wakesleep.foundation.errors import DataError
 
 
 class Product(NamedTuple):
-    """A term of the gradient of a weight (from, to): scale * left'right, for left (n, from) and right (n, to)."""
+    """A term of the gradient of a weight (from, to): scale * left'right, for left (n, from) and
+    right (n, to).
+    """
 
     left: Tensor
     right: Tensor
@@ -41,20 +45,28 @@ class Dense(NamedTuple):
 
 
 Term = Product | RowSum | Dense
-"""What a gradient is a sum of. Products and row sums stay unformed, so that an update can form them where they are needed."""
+"""What a gradient is a sum of. Products and row sums stay unformed, so that an update can form them
+where they are needed.
+"""
 Step = Callable[..., None]
-"""What one minibatch does: tensors that say which cases -> changes, in place, of what it knows of."""
+"""What one minibatch does: tensors that say which cases -> changes, in place, of what it knows
+of.
+"""
 
 
 class Operations(Protocol):
     """What a backend offers. All write to `out` where it is given, and return what they wrote."""
 
     synchronous: bool
-    """Whether Python can look at a number without waiting for earlier operations: so on a CPU, not on a GPU."""
+    """Whether Python can look at a number without waiting for earlier operations: so on a CPU, not
+    on a GPU.
+    """
     capturable: bool
     """Whether steps may be captured, so that optimizers must keep their counts in tensors."""
 
-    def affine(self, states: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:
+    def affine(
+        self, states: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None = None
+    ) -> Tensor:
         """Return states W + b, (n, to), for states (n, from), weight (from, to) and bias (to,)."""
         ...
 
@@ -73,18 +85,26 @@ class Operations(Protocol):
         sample: Tensor | None = None,
         rng: torch.Generator | None = None,
     ) -> None:
-        """Write sigm(states W + b) to `mean`, and states drawn with these probabilities to `sample`, both (n, to); either may be None.
+        """Write sigm(states W + b) to `mean`, and states drawn with these probabilities to
+        `sample`, both (n, to); either may be None.
 
-        Only the first `n_bernoulli` columns are binary units: the others get their total input, states W + b, in both.
+        Only the first `n_bernoulli` columns are binary units: the others get their total input,
+        states W + b, in both.
         """
         ...
 
-    def sample_bernoulli(self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None) -> Tensor:
-        """Return 1 with probability `mean`, else 0, in the shape and type of `mean`; `out` is never `mean` itself."""
+    def sample_bernoulli(
+        self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None
+    ) -> Tensor:
+        """Return 1 with probability `mean`, else 0, in the shape and type of `mean`; `out` is never
+        `mean` itself.
+        """
         ...
 
     def log_partition_delta(self, total_input: Tensor, rows: Tensor) -> Tensor:
-        """Return sum_j softplus(x_j + w_j) - softplus(x_j), (n, R), for each x of `total_input` (n, units) and w of `rows` (R, units)."""
+        """Return sum_j softplus(x_j + w_j) - softplus(x_j), (n, R), for each x of `total_input` (n,
+        units) and w of `rows` (R, units).
+        """
         ...
 
     def momentum_step(
@@ -98,11 +118,13 @@ class Operations(Protocol):
         decay: float = 0.0,
         copy: Tensor | None = None,
     ) -> None:
-        """Move a parameter up its gradient, the sum of `terms`, in place (Hinton 2010, sections 7, 9 and 10).
+        """Move a parameter up its gradient, the sum of `terms`, in place (Hinton 2010, sections 7,
+        9 and 10).
 
         v <- momentum * v + rate * (gradient - decay * p);  p <- p + v;  copy <- p
 
-        Without a velocity there is no momentum. `copy` is the parameter in lower precision, where there is one.
+        Without a velocity there is no momentum. `copy` is the parameter in lower precision, where
+        there is one.
         """
         ...
 
@@ -111,7 +133,9 @@ class Operations(Protocol):
         ...
 
     def gather(self, cases: Tensor, index: Tensor, out: Tensor) -> Tensor:
-        """Return rows `index` (n,) of `cases` (N, D), written to `out` (n, D); uint8 pixels are divided by 255."""
+        """Return rows `index` (n,) of `cases` (N, D), written to `out` (n, D); uint8 pixels are
+        divided by 255.
+        """
         ...
 
     def copy_all(self, targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
@@ -119,15 +143,21 @@ class Operations(Protocol):
         ...
 
     def learning(self) -> AbstractContextManager[None]:
-        """Make the device ready for minibatches of learning, whose products may be less exact than those of a likelihood."""
+        """Make the device ready for minibatches of learning, whose products may be less exact than
+        those of a likelihood.
+        """
         ...
 
     def mixed_precision(self, dtype: torch.dtype | None) -> AbstractContextManager[object]:
-        """Let PyTorch's layers multiply in `dtype` and keep their weights; None and float32 change nothing."""
+        """Let PyTorch's layers multiply in `dtype` and keep their weights; None and float32 change
+        nothing.
+        """
         ...
 
     def replay(self, step: Step, rng: torch.Generator, minibatches: int) -> Step:
-        """Return what does the same as `step`, perhaps captured once and replayed; `minibatches` of the full size will come."""
+        """Return what does the same as `step`, perhaps captured once and replayed; `minibatches` of
+        the full size will come.
+        """
         ...
 
     def synchronize(self) -> None:
@@ -137,7 +167,9 @@ class Operations(Protocol):
 
 @cache
 def operations(device_type: str) -> Operations:
-    """Return what does the operations on a kind of device ("cpu", "cuda", ...) with the backend in use (`select.backend`)."""
+    """Return what does the operations on a kind of device ("cpu", "cuda", ...) with the backend in
+    use (`select.backend`).
+    """
     backend = select.backend()
     if backend == "reference":
         from wakesleep.compute.reference import Reference
@@ -162,7 +194,8 @@ def of(tensor: Tensor) -> Operations:
 
 
 def use_backend(name: str | None) -> None:
-    """Take a backend of `select.BACKENDS` from now on in this process; with None, what WAKESLEEP_BACKEND asks for.
+    """Take a backend of `select.BACKENDS` from now on in this process; with None, what
+    WAKESLEEP_BACKEND asks for.
 
     Raises:
         ConfigError: an unknown name.
@@ -188,7 +221,9 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 MISFITS = (RuntimeError, TypeError, AttributeError, IndexError)
-"""What PyTorch raises when tensors do not fit each other; only then are they looked at, so that good ones cost nothing."""
+"""What PyTorch raises when tensors do not fit each other; only then are they looked at, so that
+good ones cost nothing.
+"""
 
 
 def affine(states: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:
@@ -205,15 +240,27 @@ def affine(states: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None = No
 
 
 def require_fit(states: object, weight: Tensor) -> None:
-    """Raise DataError unless states are (n, from), of the type and on the device of weight (from, to)."""
+    """Raise DataError unless states are (n, from), of the type and on the device of weight (from,
+    to).
+    """
     if not isinstance(states, Tensor):
         raise DataError(
-            f"states of type {type(states).__name__} came; expected a tensor (N, {weight.shape[0]}): "
+            f"states of type {type(states).__name__} came; expected a tensor (N, "
+            f"{weight.shape[0]}): "
             f"torch.as_tensor(states, dtype={weight.dtype})"
         )
     if states.ndim != 2 or states.shape[1] != weight.shape[0]:
-        raise DataError(f"states of shape {tuple(states.shape)} came to {weight.shape[0]} units; expected (N, {weight.shape[0]}), a row a case")
+        raise DataError(
+            f"states of shape {tuple(states.shape)} came to {weight.shape[0]} units; expected (N, "
+            f"{weight.shape[0]}), a row a case"
+        )
     if states.device != weight.device:
-        raise DataError(f"states on {states.device} came to a model on {weight.device}; move them: states.to({str(weight.device)!r})")
+        raise DataError(
+            f"states on {states.device} came to a model on {weight.device}; move them: "
+            f"states.to({str(weight.device)!r})"
+        )
     if states.dtype != weight.dtype:
-        raise DataError(f"states of {states.dtype} came to a model of {weight.dtype}; expected one type: states.to({weight.dtype})")
+        raise DataError(
+            f"states of {states.dtype} came to a model of {weight.dtype}; expected one type: "
+            f"states.to({weight.dtype})"
+        )

@@ -1,4 +1,6 @@
-"""What each operation means, in plain PyTorch: every other backend is held to this one by the same tests."""
+"""What each operation means, in plain PyTorch: every other backend is held to this one by the same
+tests.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from wakesleep.compute.ops import Product, RowSum, Step, Term, accumulation_dtyp
 
 
 def gradient(term: Term) -> Tensor:
-    """Return a term of a gradient, formed; its scale is not rounded to the type of what it scales."""
+    """Return a term of a gradient, formed; its scale is not rounded to the type of what it
+    scales.
+    """
     if isinstance(term, RowSum):
         return term.scale * term.rows.sum(0, dtype=accumulation_dtype(term.rows.dtype))
     value = term.left.t() @ term.right if isinstance(term, Product) else term.value
@@ -30,7 +34,9 @@ class Reference:
         self.device_type = device_type
         self.synchronous = device_type == "cpu"
 
-    def affine(self, states: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:
+    def affine(
+        self, states: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None = None
+    ) -> Tensor:
         """Return states W + b."""
         return torch.addmm(bias, states, weight, out=out)
 
@@ -56,14 +62,20 @@ class Reference:
             self.sample_bernoulli(mean[:, :n_bernoulli], rng, out=sample[:, :n_bernoulli])
             sample[:, n_bernoulli:] = mean[:, n_bernoulli:]
 
-    def _bernoulli_mean(self, states: Tensor, weight: Tensor, bias: Tensor, n_bernoulli: int, out: Tensor | None) -> Tensor:
+    def _bernoulli_mean(
+        self, states: Tensor, weight: Tensor, bias: Tensor, n_bernoulli: int, out: Tensor | None
+    ) -> Tensor:
         mean = self.affine(states, weight, bias, out)
         torch.sigmoid(mean[:, :n_bernoulli], out=mean[:, :n_bernoulli])
         return mean
 
-    def sample_bernoulli(self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None) -> Tensor:
+    def sample_bernoulli(
+        self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None
+    ) -> Tensor:
         """Return 1 where a uniform number falls below the mean, else 0."""
-        uniform = torch.rand(mean.shape, generator=rng, device=mean.device, dtype=accumulation_dtype(mean.dtype))
+        uniform = torch.rand(
+            mean.shape, generator=rng, device=mean.device, dtype=accumulation_dtype(mean.dtype)
+        )
         states = (uniform < mean).to(mean.dtype)
         return states if out is None else out.copy_(states)
 
@@ -114,7 +126,9 @@ class Reference:
 
     def mixed_precision(self, dtype: torch.dtype | None) -> AbstractContextManager[object]:
         """Return PyTorch's autocast."""
-        return torch.autocast(self.device_type, dtype=dtype, enabled=dtype not in (None, torch.float32))
+        return torch.autocast(
+            self.device_type, dtype=dtype, enabled=dtype not in (None, torch.float32)
+        )
 
     def replay(self, step: Step, rng: torch.Generator, minibatches: int) -> Step:
         """Return the step itself."""

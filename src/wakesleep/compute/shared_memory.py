@@ -1,7 +1,9 @@
-"""Memory that the ranks of one machine share: each writes what is to be averaged where the others read it, and tells them by a byte.
+"""Memory that the ranks of one machine share: each writes what is to be averaged where the others
+read it, and tells them by a byte.
 
-gloo takes a vector through sockets and threads of its own: copies cost more there than the average itself, and waiting costs more than
-either. A byte in a pipe wakes whoever waits for it, and the kernel orders it after what was written before.
+gloo takes a vector through sockets and threads of its own: copies cost more there than the average
+itself, and waiting costs more than either. A byte in a pipe wakes whoever waits for it, and the
+kernel orders it after what was written before.
 """
 
 from __future__ import annotations
@@ -17,11 +19,15 @@ from torch import Tensor
 from torch import distributed as dist
 
 FEW = 4
-"""Ranks up to which this pays: each adds up the pages of all, and more of them move less in gloo's ring."""
+"""Ranks up to which this pays: each adds up the pages of all, and more of them move less in gloo's
+ring.
+"""
 
 
 class Pages:
-    """Room for `count` float32 numbers of each rank, (2, ranks, count): pages are written in turns, so that none is still being read."""
+    """Room for `count` float32 numbers of each rank, (2, ranks, count): pages are written in turns,
+    so that none is still being read.
+    """
 
     def __init__(self, both: Tensor, inbound: Sequence[int], outbound: Sequence[int]) -> None:
         self.both, self.inbound, self.outbound, self.turn = both, inbound, outbound, 0
@@ -31,7 +37,8 @@ class Pages:
         return self.both[self.turn, dist.get_rank()]
 
     def mean(self) -> Tensor:
-        """Return the mean (count,) of the pages, once every rank has written its own; every rank gets the same bits.
+        """Return the mean (count,) of the pages, once every rank has written its own; every rank
+        gets the same bits.
 
         Raises:
             RuntimeError: a rank is gone.
@@ -41,7 +48,8 @@ class Pages:
         total: Tensor = first + others[0]
         for page in others[1:]:
             total += page
-        self.turn = 1 - self.turn  # whoever writes this one again has waited for all once more, so none reads it now
+        # whoever writes this one again has waited for all once more, so none reads it now
+        self.turn = 1 - self.turn
         return total.div_(1 + len(others))
 
     def _wait(self) -> None:
@@ -52,18 +60,27 @@ class Pages:
         except BrokenPipeError:
             alive = False
         if not alive:
-            raise RuntimeError("another rank is gone; torchrun --max-restarts N starts all of them again, from the last finished epoch")
+            raise RuntimeError(
+                "another rank is gone; torchrun --max-restarts N starts all of them again, from "
+                "the last finished epoch"
+            )
 
 
 @cache
 def pages(count: int) -> Pages | None:
-    """Return room for `count` numbers of each rank; None, for all of them, where they cannot share memory. All ranks have to ask.
+    """Return room for `count` numbers of each rank; None, for all of them, where they cannot share
+    memory. All ranks have to ask.
 
-    The first rank makes a file that is only memory, and each a pipe from every other. None of these has a name: the others open them by
-    their handles in /proc, and they are gone with the last rank, however it ends.
+    The first rank makes a file that is only memory, and each a pipe from every other. None of these
+    has a name: the others open them by their handles in /proc, and they are gone with the last
+    rank, however it ends.
     """
     ranks, rank = dist.get_world_size(), dist.get_rank()
-    together = sys.platform == "linux" and dist.get_backend() == "gloo" and os.environ.get("LOCAL_WORLD_SIZE") == str(ranks)
+    together = (
+        sys.platform == "linux"
+        and dist.get_backend() == "gloo"
+        and os.environ.get("LOCAL_WORLD_SIZE") == str(ranks)
+    )
     if not together or ranks > FEW:
         return None
     size = 2 * ranks * count * torch.float32.itemsize
@@ -77,7 +94,10 @@ def pages(count: int) -> Pages | None:
     try:
         if shared := int(gathered[0][1]):
             memory = _mapped(int(gathered[0][0]), shared, size)
-            outbound = [_opened(int(gathered[other][0]), int(gathered[other][2 + rank]), os.O_WRONLY) for other in others]
+            outbound = [
+                _opened(int(gathered[other][0]), int(gathered[other][2 + rank]), os.O_WRONLY)
+                for other in others
+            ]
     except OSError:  # another user's process, or one whose /proc is not ours
         memory = None
     everywhere = torch.tensor(memory is not None, dtype=torch.int32)
@@ -94,7 +114,9 @@ def pages(count: int) -> Pages | None:
 
 
 def _memory(size: int) -> int:
-    """Return this process's handle of a new file in memory whose bytes are there, 0 where there is no room."""
+    """Return this process's handle of a new file in memory whose bytes are there, 0 where there is
+    no room.
+    """
     try:
         handle = os.memfd_create("wakesleep")
     except OSError:

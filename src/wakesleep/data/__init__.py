@@ -1,9 +1,23 @@
-"""Real sets become tensors here: found on this machine or fetched, checked byte by byte, and never unpickled."""
+"""Real sets become tensors here: found on this machine or fetched, checked byte by byte, and never
+unpickled.
+"""
 
 from wakesleep.data.checks import check_images, check_labels
 from wakesleep.data.pictures import FIELD, ink_field, read_picture
 from wakesleep.data.preparation import Preparation, for_own_set, from_header
-from wakesleep.data.sets import KNOWN, Dataset, Split, describe, hold_out, load, load_arrays, match_classes, prepared, some, stays_on_disk
+from wakesleep.data.sets import (
+    KNOWN,
+    Dataset,
+    Split,
+    describe,
+    hold_out,
+    load,
+    load_arrays,
+    match_classes,
+    prepared,
+    some,
+    stays_on_disk,
+)
 from wakesleep.foundation.errors import DataError, FetchError
 from wakesleep.foundation.options import RAW, PictureOptions
 

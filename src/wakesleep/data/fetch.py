@@ -1,4 +1,6 @@
-"""Where MNIST and Fashion-MNIST come from: a folder of yours, the cache, or the first honest mirror."""
+"""Where MNIST and Fashion-MNIST come from: a folder of yours, the cache, or the first honest
+mirror.
+"""
 
 import gzip
 import io
@@ -29,7 +31,9 @@ VARIABLE = "WAKESLEEP_DATA"
 
 @dataclass(frozen=True)
 class Source:
-    """A published set: its mirrors in the order they are tried, the sha256 of each unpacked part, its classes."""
+    """A published set: its mirrors in the order they are tried, the sha256 of each unpacked part,
+    its classes.
+    """
 
     mirrors: tuple[str, ...]
     sums: Mapping[str, str]
@@ -59,7 +63,18 @@ SOURCES: dict[str, Source] = {
             "t10k-images": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
             "t10k-labels": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         },
-        classes=("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        classes=(
+            "T-shirt/top",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        ),
     ),
 }
 
@@ -71,11 +86,13 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("wakesleep"))
 
 
-def real_set(name: str, folder: Path | None = None, *, download: bool = True) -> dict[str, NDArray[np.uint8]]:
+def real_set(
+    name: str, folder: Path | None = None, *, download: bool = True
+) -> dict[str, NDArray[np.uint8]]:
     """Return the four arrays of a published set, each verified by the sha256 of its unpacked file.
 
-    Looked for in `folder`, then in the folder $WAKESLEEP_DATA names, then in the user's cache (in each under `<name>/` and in the
-    folder itself), and only then downloaded into the cache.
+    Looked for in `folder`, then in the folder $WAKESLEEP_DATA names, then in the user's cache (in
+    each under `<name>/` and in the folder itself), and only then downloaded into the cache.
 
     Args:
         name: a key of SOURCES.
@@ -91,12 +108,20 @@ def real_set(name: str, folder: Path | None = None, *, download: bool = True) ->
     """
     source = SOURCES[name]
     if folder is not None and not folder.is_dir():
-        raise DataError(f"there is no folder {folder}; expected one that holds {name}/train-images-idx3-ubyte.gz and its kin")
+        raise DataError(
+            f"there is no folder {folder}; expected one that holds "
+            f"{name}/train-images-idx3-ubyte.gz and its kin"
+        )
     for home in (home for place in _places(folder) for home in (place / name, place)):
         files = find_idx(home)
         if len(files) < len(PARTS):
             if files:
-                logger.warning("%s holds %s but lacks some of the four files of %s: looking on", home, ", ".join(files), name)
+                logger.warning(
+                    "%s holds %s but lacks some of the four files of %s: looking on",
+                    home,
+                    ", ".join(files),
+                    name,
+                )
             continue
         try:
             return {part: _verified(path, part, source) for part, path in files.items()}
@@ -107,16 +132,23 @@ def real_set(name: str, folder: Path | None = None, *, download: bool = True) ->
             logger.warning("not %s: %s", name, error)
     looked = "looked in " + ", ".join(map(str, _places(folder)))
     if not download:
-        raise FetchError(f"{name} is not on this machine ({looked}) and downloading is switched off: allow it, or {_cure(name)}")
+        raise FetchError(
+            f"{name} is not on this machine ({looked}) and downloading is switched off: allow it, "
+            f"or {_cure(name)}"
+        )
     home = cache_folder() / name
     fetch(name, home)
     return {part: _verified(path, part, source) for part, path in find_idx(home).items()}
 
 
-def fetch(name: str, home: Path, *, timeout: tuple[float, float] = TIMEOUT, deadline: float = DEADLINE) -> None:
-    """Download those of the four files of a published set that a folder lacks, each from the first mirror that gives the true one.
+def fetch(
+    name: str, home: Path, *, timeout: tuple[float, float] = TIMEOUT, deadline: float = DEADLINE
+) -> None:
+    """Download those of the four files of a published set that a folder lacks, each from the first
+    mirror that gives the true one.
 
-    A file appears under its name whole and verified or not at all, so that downloads at the same time do each other no harm.
+    A file appears under its name whole and verified or not at all, so that downloads at the same
+    time do each other no harm.
 
     Args:
         name: a key of SOURCES.
@@ -125,7 +157,8 @@ def fetch(name: str, home: Path, *, timeout: tuple[float, float] = TIMEOUT, dead
         deadline: seconds for one file from one mirror, however steadily it trickles.
 
     Raises:
-        FetchError: no mirror gave the file (with each one's reason and the other ways), or the folder cannot be written.
+        FetchError: no mirror gave the file (with each one's reason and the other ways), or the
+            folder cannot be written.
     """
     present = find_idx(home)
     for part in PARTS:
@@ -136,7 +169,9 @@ def fetch(name: str, home: Path, *, timeout: tuple[float, float] = TIMEOUT, dead
                 home.mkdir(parents=True, exist_ok=True)
                 _save(content, home / file)
             except OSError as error:
-                raise FetchError(f"{home / file} cannot be written ({error}): make room for it, or {_cure(name)}") from error
+                raise FetchError(
+                    f"{home / file} cannot be written ({error}): make room for it, or {_cure(name)}"
+                ) from error
 
 
 def _places(folder: Path | None) -> Iterator[Path]:
@@ -149,8 +184,10 @@ def _places(folder: Path | None) -> Iterator[Path]:
 
 def _cure(name: str) -> str:
     return (
-        f"put its four IDX files into a folder and name that folder by the option `folder` or the variable {VARIABLE} "
-        f"(as <folder>/{name}/train-images-idx3-ubyte.gz and so on), or use the embedded set `digits`, which needs no files"
+        "put its four IDX files into a folder and name that folder by the option `folder` or "
+        f"the variable {VARIABLE} "
+        f"(as <folder>/{name}/train-images-idx3-ubyte.gz and so on), or use the embedded set "
+        "`digits`, which needs no files"
     )
 
 
@@ -159,13 +196,17 @@ def _verified(file: Path | bytes, part: str, source: Source, name: str = "") -> 
     array, digest = read_idx(file, dims_of(part), name=name, largest=LARGEST)
     if digest != source.sums[part]:
         raise DataError(
-            f"{name} is not the published file: its unpacked sha256 is {digest}, expected {source.sums[part]}. "
-            "Delete it and let wakesleep download it, or copy it anew; a set of your own is loaded by its path instead"
+            f"{name} is not the published file: its unpacked sha256 is {digest}, expected "
+            f"{source.sums[part]}. "
+            "Delete it and let wakesleep download it, or copy it anew; a set of your own is "
+            "loaded by its path instead"
         )
     return array
 
 
-def _from_mirrors(name: str, part: str, file: str, timeout: tuple[float, float], deadline: float) -> bytes:
+def _from_mirrors(
+    name: str, part: str, file: str, timeout: tuple[float, float], deadline: float
+) -> bytes:
     reasons = []
     for mirror in SOURCES[name].mirrors:
         url = mirror + file
@@ -177,10 +218,13 @@ def _from_mirrors(name: str, part: str, file: str, timeout: tuple[float, float],
             reasons.append(f"{url}: {error}")
             continue
         logger.info("downloaded %s", url)
-        # Some servers unpack on the way, whatever was asked for; the file must stay what its name says.
+        # Some servers unpack on the way, whatever was asked for; the file must stay what its name
+        # says.
         return content if content[:2] == b"\x1f\x8b" else gzip.compress(content, mtime=0)
     tried = "".join(f"\n  {reason}" for reason in reasons)
-    raise FetchError(f"{name}: no mirror gave {file}. Tried:{tried}\nTry again later, or {_cure(name)}.")
+    raise FetchError(
+        f"{name}: no mirror gave {file}. Tried:{tried}\nTry again later, or {_cure(name)}."
+    )
 
 
 class _Body(io.BytesIO):
@@ -195,8 +239,9 @@ class _Body(io.BytesIO):
 def _get(url: str, timeout: tuple[float, float], deadline: float) -> bytes:
     """Return what a URL holds; whatever goes wrong is a DataError.
 
-    Timeouts know silence alone, and a server that trickles is never silent. So the download runs in a thread that is left behind at
-    the deadline: its next write then meets a closed body and ends it.
+    Timeouts know silence alone, and a server that trickles is never silent. So the download runs in
+    a thread that is left behind at the deadline: its next write then meets a closed body and ends
+    it.
     """
     import pooch
 
@@ -206,7 +251,9 @@ def _get(url: str, timeout: tuple[float, float], deadline: float) -> bytes:
     def guard(response: Any, *_: object, **__: object) -> None:
         responses.append(response)
         if int(response.headers.get("content-length", 0)) > LARGEST:
-            raise DataError(f"it announces {response.headers['content-length']} bytes, more than {LARGEST}")
+            raise DataError(
+                f"it announces {response.headers['content-length']} bytes, more than {LARGEST}"
+            )
 
     def work() -> None:
         try:

@@ -1,4 +1,6 @@
-"""Sets of the user's own: .npz, .npy, a folder of IDX files, a folder of pictures with a subfolder for each class."""
+"""Sets of the user's own: .npz, .npy, a folder of IDX files, a folder of pictures with a subfolder
+for each class.
+"""
 
 import math
 import zipfile
@@ -31,7 +33,8 @@ KEYS = (
 class Parts:
     """A set as its files hold it, before any check.
 
-    `arrays` are, as far as they are there, the images, their labels, the test images and their labels.
+    `arrays` are, as far as they are there, the images, their labels, the test images and their
+    labels.
     """
 
     arrays: tuple[Array, ...]
@@ -43,7 +46,8 @@ class Parts:
 
 
 def read_parts(path: Path, how: PictureOptions | Preparation = RAW) -> Parts:
-    """Read a set from a path, whose kind is told by suffix (files) or content (folders); pictures are prepared as `how` says.
+    """Read a set from a path, whose kind is told by suffix (files) or content (folders); pictures
+    are prepared as `how` says.
 
     Raises:
         DataError: of no known kind, or files that cannot be used.
@@ -61,28 +65,44 @@ def read_parts(path: Path, how: PictureOptions | Preparation = RAW) -> Parts:
         raise
     except Exception as error:
         # zipfile, zlib and numpy have a dozen kinds of errors between them for one corrupt file.
-        raise DataError(f"{path} cannot be read ({type(error).__name__}: {error}): it is corrupt, or not what its name says") from error
-    raise DataError(f"{path} is of no known kind; expected a .npz or .npy file, a folder of IDX files, or one with a subfolder per class")
+        raise DataError(
+            f"{path} cannot be read ({type(error).__name__}: {error}): it is corrupt, or not what "
+            "its name says"
+        ) from error
+    raise DataError(
+        f"{path} is of no known kind; expected a .npz or .npy file, a folder of IDX files, or one "
+        "with a subfolder per class"
+    )
 
 
 def _read_folder(path: Path, how: PictureOptions | Preparation) -> Parts:
     sets, archives = find_sets(path), sorted(path.glob("*-train-imgs.npz"))
     if len(sets) + len(archives) > 1:
         found = [*(f"{name or 'train'}-..." for name in sets), *(file.name for file in archives)]
-        raise DataError(f"{path} holds {len(found)} sets ({', '.join(found)}); give one of them a folder of its own, or name its images file")
+        raise DataError(
+            f"{path} holds {len(found)} sets ({', '.join(found)}); give one of them a folder of "
+            "its own, or name its images file"
+        )
     if archives:
         return read_kmnist(archives[0])
-    return read_idx_set(path, *next((files, name) for name, files in sets.items())) if sets else read_picture_folder(path, how)
+    return (
+        read_idx_set(path, *next((files, name) for name, files in sets.items()))
+        if sets
+        else read_picture_folder(path, how)
+    )
 
 
 def _refuse_web_page(path: Path) -> None:
     with path.open("rb") as file:
         if is_web_page(file.read(64)):
-            raise DataError(f"{path} is a web page that was saved in place of the file: download it anew")
+            raise DataError(
+                f"{path} is a web page that was saved in place of the file: download it anew"
+            )
 
 
 def read_npz(path: Path) -> Parts:
-    """Read images and labels, and a test part where there is one, under this library's, keras' or scikit-learn's names.
+    """Read images and labels, and a test part where there is one, under this library's, keras' or
+    scikit-learn's names.
 
     An array `classes` of strings, where there is one, names the labels 0, 1, 2, ...
     """
@@ -90,18 +110,29 @@ def read_npz(path: Path) -> Parts:
         sizes = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         keys = next((keys for keys in KEYS if keys[0] in sizes), None)
         if keys is None:
-            raise DataError(f"{path} holds {', '.join(sizes) or 'nothing'}; expected images and labels (or x_train and y_train, or X and y)")
+            raise DataError(
+                f"{path} holds {', '.join(sizes) or 'nothing'}; expected images and labels (or "
+                "x_train and y_train, or X and y)"
+            )
         if keys[1] not in sizes:
-            raise DataError(f"labels missing: {path} holds {keys[0]} without {keys[1]}: add them, or save the images alone as .npy")
+            raise DataError(
+                f"labels missing: {path} holds {keys[0]} without {keys[1]}: add them, or save the "
+                "images alone as .npy"
+            )
         if (keys[2] in sizes) != (keys[3] in sizes):
-            raise DataError(f"{path} holds only one of {keys[2]} and {keys[3]}: save both or neither")
+            raise DataError(
+                f"{path} holds only one of {keys[2]} and {keys[3]}: save both or neither"
+            )
         arrays = [_member(archive, sizes[key], path) for key in keys if key in sizes]
         if "classes" not in sizes:
             return Parts(tuple(arrays))
         names = _member(archive, sizes["classes"], path)
         classes = tuple(str(name) for name in names.ravel())
         if names.ndim != 1 or not len(names) or len(set(classes)) != len(classes):
-            raise DataError(f"{path}: classes of shape {names.shape}; expected the names of the labels 0, 1, 2, ..., each once")
+            raise DataError(
+                f"{path}: classes of shape {names.shape}; expected the names of the labels 0, 1, "
+                "2, ..., each once"
+            )
         return Parts(tuple(arrays), classes)
 
 
@@ -117,13 +148,21 @@ def read_npy(path: Path) -> Parts:
 
 
 def read_idx_set(folder: Path, files: dict[str, Path], name: str = "") -> Parts:
-    """Read a set of IDX files named as MNIST's, EMNIST's or QMNIST's are; the test part (t10k, test) may be absent.
+    """Read a set of IDX files named as MNIST's, EMNIST's or QMNIST's are; the test part (t10k,
+    test) may be absent.
 
-    EMNIST's NAME-mapping.txt, where it lies beside them, names the classes: a line a label, the label and the codes of its characters.
+    EMNIST's NAME-mapping.txt, where it lies beside them, names the classes: a line a label, the
+    label and the codes of its characters.
     """
-    missing = [part for part in PARTS[: 4 if any(part.startswith("t10k") for part in files) else 2] if part not in files]
+    missing = [
+        part
+        for part in PARTS[: 4 if any(part.startswith("t10k") for part in files) else 2]
+        if part not in files
+    ]
     if missing:
-        lacking = ", ".join(f"{name}{'-' if name else ''}{part}-idx{dims_of(part)}-ubyte" for part in missing)
+        lacking = ", ".join(
+            f"{name}{'-' if name else ''}{part}-idx{dims_of(part)}-ubyte" for part in missing
+        )
         raise DataError(f"{folder} lacks {lacking}, plain or .gz")
     arrays = tuple(_whole(read_idx(path, dims_of(part))[0]) for part, path in files.items())
     mapping = folder / f"{name}-mapping.txt"
@@ -131,33 +170,53 @@ def read_idx_set(folder: Path, files: dict[str, Path], name: str = "") -> Parts:
 
 
 def _whole(array: Array) -> Array:
-    """Return pixels that are whole numbers 0..255 of a wider type as uint8, and labels in floats as integers."""
+    """Return pixels that are whole numbers 0..255 of a wider type as uint8, and labels in floats as
+    integers.
+    """
     if array.ndim == 1:
-        return array.astype(np.int64) if array.dtype.kind == "f" and (array == np.floor(array)).all() else array
+        return (
+            array.astype(np.int64)
+            if array.dtype.kind == "f" and (array == np.floor(array)).all()
+            else array
+        )
     wide = array.dtype.kind == "i" and array.size and array.min() >= 0 and 1 < array.max() <= 255
     return array.astype(np.uint8) if wide else array
 
 
 def _named(arrays: tuple[Array, ...], mapping: Path) -> Parts:
-    """Return the set with the names of EMNIST's mapping, and its labels, which may begin at 1, numbered in that order from 0."""
-    lines = [line.split() for line in mapping.read_text(encoding="ascii").splitlines() if line.strip()]
+    """Return the set with the names of EMNIST's mapping, and its labels, which may begin at 1,
+    numbered in that order from 0.
+    """
+    lines = [
+        line.split() for line in mapping.read_text(encoding="ascii").splitlines() if line.strip()
+    ]
     names = {int(label): chr(int(code)) for label, code, *_ in lines}
     known = np.array(sorted(names))
     for labels in arrays[1::2]:
         if not np.isin(labels, known).all():
-            raise DataError(f"{mapping} names the labels {known[0]} to {known[-1]}, and others came; delete it, or take the one that belongs")
+            raise DataError(
+                f"{mapping} names the labels {known[0]} to {known[-1]}, and others came; delete "
+                "it, or take the one that belongs"
+            )
     return Parts(
-        tuple(np.searchsorted(known, array) if place % 2 else array for place, array in enumerate(arrays)),
+        tuple(
+            np.searchsorted(known, array) if place % 2 else array
+            for place, array in enumerate(arrays)
+        ),
         tuple(names[label] for label in known.tolist()),
     )
 
 
 def read_kmnist(images: Path) -> Parts:
-    """Read KMNIST's (or K49's) NAME-train-imgs.npz, NAME-train-labels.npz, and the same of test, each with one array arr_0."""
+    """Read KMNIST's (or K49's) NAME-train-imgs.npz, NAME-train-labels.npz, and the same of test,
+    each with one array arr_0.
+    """
     arrays = []
     for part in ("train", "test"):
         for kind in ("imgs", "labels"):
-            path = images.with_name(f"{images.name.removesuffix('-train-imgs.npz')}-{part}-{kind}.npz")
+            path = images.with_name(
+                f"{images.name.removesuffix('-train-imgs.npz')}-{part}-{kind}.npz"
+            )
             if part == "test" and not path.exists():
                 continue
             if not path.exists():
@@ -166,15 +225,20 @@ def read_kmnist(images: Path) -> Parts:
             with zipfile.ZipFile(path) as archive:
                 arrays.append(_member(archive, archive.infolist()[0], path))
     if len(arrays) == 3:
-        raise DataError(f"{images.parent} holds only one of the test images and their labels; expected both or neither")
+        raise DataError(
+            f"{images.parent} holds only one of the test images and their labels; expected "
+            "both or neither"
+        )
     return Parts(tuple(arrays))
 
 
 def read_picture_folder(folder: Path, how: PictureOptions | Preparation) -> Parts:
-    """Read a folder with a subfolder of pictures for each class, or with train/ and test/ that each hold such subfolders.
+    """Read a folder with a subfolder of pictures for each class, or with train/ and test/ that each
+    hold such subfolders.
 
-    training/ and testing/ are the same; val/ (valid/, validation/) is the test part where there is no other, else it joins the training
-    part, of which a run holds cases out. Classes are in the order of their names, and each has a training picture.
+    training/ and testing/ are the same; val/ (valid/, validation/) is the test part where there is
+    no other, else it joins the training part, of which a run holds cases out. Classes are in the
+    order of their names, and each has a training picture.
     """
     train, test = _part_folders(folder)
     classes = tuple(sorted({path.name for home in train for path in _folders(home)}))
@@ -183,17 +247,23 @@ def read_picture_folder(folder: Path, how: PictureOptions | Preparation) -> Part
     files = [_class_files(train, name) for name in classes]
     if empty := [name for name, found in zip(classes, files, strict=True) if not found]:
         raise DataError(
-            f"{train[0]} holds no picture of {', '.join(empty)}; expected at least one in each class's folder "
+            f"{train[0]} holds no picture of {', '.join(empty)}; expected at least one in each "
+            "class's folder "
             f"({', '.join(sorted(SUFFIXES))}): add some, or delete what is empty"
         )
     if not test:
         return _prepared(classes, [files], how)
     unknown = sorted({path.name for home in test for path in _folders(home)} - set(classes))
     if unknown:
-        raise DataError(f"{test[0]} has classes that {train[0]} lacks: {', '.join(unknown)}; expected among {', '.join(classes)}")
+        raise DataError(
+            f"{test[0]} has classes that {train[0]} lacks: {', '.join(unknown)}; expected among "
+            f"{', '.join(classes)}"
+        )
     tested = [_class_files(test, name) for name in classes]
     if not any(tested):
-        raise DataError(f"{test[0]} holds no pictures; expected subfolders named {', '.join(classes)}")
+        raise DataError(
+            f"{test[0]} holds no pictures; expected subfolders named {', '.join(classes)}"
+        )
     return _prepared(classes, [files, tested], how)
 
 
@@ -201,25 +271,37 @@ def _no_classes(folder: Path) -> str:
     """Return in words what a folder without subfolders holds, and what to give or do instead."""
     if pictures := _class_files([folder.parent], folder.name):
         return (
-            f"{folder} holds {len(pictures):,} pictures and no folders: pictures are told apart by their folders, so each class needs one of "
-            f"its own: move them into {folder.name}/CLASS/, e.g. {folder.name}/cat/{pictures[0].name}"
+            f"{folder} holds {len(pictures):,} pictures and no folders: pictures are told apart "
+            "by their folders, so each class needs one of "
+            f"its own: move them into {folder.name}/CLASS/, e.g. "
+            f"{folder.name}/cat/{pictures[0].name}"
         )
     arrays = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".npz", ".npy"))
     if arrays:
-        return f"{folder} holds {', '.join(path.name for path in arrays[:5])}: give the file instead of its folder: {arrays[0]}"
+        return (
+            f"{folder} holds {', '.join(path.name for path in arrays[:5])}: give the file instead "
+            f"of its folder: {arrays[0]}"
+        )
     return f"{folder} holds neither IDX files nor a subfolder of pictures for each class"
 
 
 def _part_folders(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the folders of the training part and those of the test part; `folder` itself where it holds the classes."""
+    """Return the folders of the training part and those of the test part; `folder` itself where it
+    holds the classes.
+    """
     inside = _folders(folder)
-    train, test, validation = ([path for path in inside if path.name.lower() in names] for names in (TRAIN, TEST, VALIDATION))
+    train, test, validation = (
+        [path for path in inside if path.name.lower() in names]
+        for names in (TRAIN, TEST, VALIDATION)
+    )
     parts = [*train, *test, *validation]
-    if not train or any(_class_files([folder], path.name) for path in train):  # a class may be called train
+    # a class may be called train
+    if not train or any(_class_files([folder], path.name) for path in train):
         return [folder], []
     if len(parts) < len(inside) or max(map(len, (train, test, validation))) > 1:
         raise DataError(
-            f"{folder} holds {', '.join(path.name for path in inside)}; expected train/ and, as far as they are there, one test/ and one "
+            f"{folder} holds {', '.join(path.name for path in inside)}; expected train/ and, as "
+            "far as they are there, one test/ and one "
             "val/, each with a subfolder a class: move the others elsewhere"
         )
     return (train + validation, test) if test else (train, validation)
@@ -227,24 +309,42 @@ def _part_folders(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def _folders(folder: Path) -> list[Path]:
     found = (path for path in folder.iterdir() if path.is_dir())
-    return sorted(path for path in found if not path.name.startswith(".") and path.name.lower() not in NOT_OURS)
+    return sorted(
+        path
+        for path in found
+        if not path.name.startswith(".") and path.name.lower() not in NOT_OURS
+    )
 
 
 def _class_files(folders: list[Path], name: str) -> list[Path]:
-    """Return the pictures of a class; hidden files, among them the ._NAME that macOS leaves on other disks, are none."""
+    """Return the pictures of a class; hidden files, among them the ._NAME that macOS leaves on
+    other disks, are none.
+    """
     homes = [folder / name for folder in folders if (folder / name).is_dir()]
     found = (path for home in homes for path in sorted(home.iterdir()))
-    return [path for path in found if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()]
+    return [
+        path
+        for path in found
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    ]
 
 
-def _prepared(classes: tuple[str, ...], parts: list[list[list[Path]]], how: PictureOptions | Preparation) -> Parts:
+def _prepared(
+    classes: tuple[str, ...], parts: list[list[list[Path]]], how: PictureOptions | Preparation
+) -> Parts:
     """Return the set made of pictures in files, for each part those of each class."""
     files = [file for part in parts for of_class in part for file in of_class]
     preparation, found = (how, []) if isinstance(how, Preparation) else _look(files, how)
     images = np.stack([_as_case(grey_picture(file), preparation) for file in files])
-    labels = [np.repeat(np.arange(len(part)), [len(of_class) for of_class in part]) for part in parts]
+    labels = [
+        np.repeat(np.arange(len(part)), [len(of_class) for of_class in part]) for part in parts
+    ]
     cut = len(labels[0])
-    arrays = (images[:cut], labels[0]) if len(parts) == 1 else (images[:cut], labels[0], images[cut:], labels[1])
+    arrays = (
+        (images[:cut], labels[0])
+        if len(parts) == 1
+        else (images[:cut], labels[0], images[cut:], labels[1])
+    )
     return Parts(arrays, classes, preparation, tuple(found))
 
 
@@ -264,15 +364,27 @@ def _look(files: list[Path], options: PictureOptions) -> tuple[Preparation, list
 
 
 def _array(file: IO[bytes], size: int, name: str) -> Array:
-    """Read one .npy array after its header has been checked, since numpy allocates whatever a header claims."""
+    """Read one .npy array after its header has been checked, since numpy allocates whatever a
+    header claims.
+    """
     version = np.lib.format.read_magic(file)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    read_header = (
+        np.lib.format.read_array_header_1_0
+        if version == (1, 0)
+        else np.lib.format.read_array_header_2_0
+    )
     shape, _, dtype = read_header(file)
     if dtype.hasobject:
-        raise DataError(f"{name} holds Python objects, which could run code when loaded; save plain numbers: np.stack(list) or .astype")
+        raise DataError(
+            f"{name} holds Python objects, which could run code when loaded; save plain numbers: "
+            "np.stack(list) or .astype"
+        )
     claimed = math.prod(shape) * dtype.itemsize
     if claimed > LARGEST or claimed != size - file.tell():
-        raise DataError(f"{name} claims {claimed} bytes {shape} and holds {size - file.tell()} (at most {LARGEST} are read): save it anew")
+        raise DataError(
+            f"{name} claims {claimed} bytes {shape} and holds {size - file.tell()} (at most "
+            f"{LARGEST} are read): save it anew"
+        )
     file.seek(0)
     array: Array = np.lib.format.read_array(file, allow_pickle=False)
     return array

@@ -1,4 +1,6 @@
-"""What is done to every picture before a net sees it: decided once for a set, recorded with the model, done again wherever it is used."""
+"""What is done to every picture before a net sees it: decided once for a set, recorded with the
+model, done again wherever it is used.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,19 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from wakesleep.data.checks import Array
-from wakesleep.data.pictures import FAINTEST, FIELD, INK, MOST_PIXELS, Grey, border, centred, grey_picture, ink_of, paper_level, resize
+from wakesleep.data.pictures import (
+    FAINTEST,
+    FIELD,
+    INK,
+    MOST_PIXELS,
+    Grey,
+    border,
+    centred,
+    grey_picture,
+    ink_of,
+    paper_level,
+    resize,
+)
 from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
 from wakesleep.foundation.options import RAW, PictureOptions
 
@@ -19,19 +33,29 @@ if TYPE_CHECKING:
 
 Paper = Literal["light", "dark"]
 MOST_TRAINED = 64 * 64
-"""Pixels beyond which pictures in files are scaled down unless a size is given: a net learns from thumbnails, not from photographs."""
+"""Pixels beyond which pictures in files are scaled down unless a size is given: a net learns from
+thumbnails, not from photographs.
+"""
 FEW, MOST_OF_FEW = 10_000, 32 * 32
-"""Fewer pictures than FEW are scaled down beyond so many pixels: a few hundred do not say what each of thousands of weights of a hidden
-unit should be. 300 letters of five classes at 48 x 48 gave 12 % errors and dreams of which 67 % were of their class, worse than a logistic
-regression (10 %) and the same net from random weights (9 %); at 28 x 28 5 % and 93 % (9 % and 8 %)."""
+"""Fewer pictures than FEW are scaled down beyond so many pixels: a few hundred do not say what each
+of thousands of weights of a hidden unit should be. 300 letters of five classes at 48 x 48 gave 12 %
+errors and dreams of which 67 % were of their class, worse than a logistic regression (10 %) and the
+same net from random weights (9 %); at 28 x 28 5 % and 93 % (9 % and 8 %).
+"""
 SIDE = 28
 """Their longer side then, MNIST's."""
 CLEAR = 0.25
-"""Of the way from a picture's darkest to its brightest pixel: how far from either end a border pixel may lie to count as paper."""
+"""Of the way from a picture's darkest to its brightest pixel: how far from either end a border
+pixel may lie to count as paper.
+"""
 ON_PAPER = 0.75
-"""Part of the pictures that must lie on paper for a set to be ink on paper; photographs seldom have an even border."""
+"""Part of the pictures that must lie on paper for a set to be ink on paper; photographs seldom have
+an even border.
+"""
 MANY = 0.1
-"""Part of the pictures that must be blank, or on the other paper, for a warning: a few are so in every set."""
+"""Part of the pictures that must be blank, or on the other paper, for a warning: a few are so in
+every set.
+"""
 SMALLEST = 3
 """Rows and columns below which arrays are no pictures: tables are one row a case."""
 BLANK, LIGHT, DARK, CLEAR_LIGHT, CLEAR_DARK = range(5)
@@ -39,35 +63,51 @@ BLANK, LIGHT, DARK, CLEAR_LIGHT, CLEAR_DARK = range(5)
 
 @dataclass(frozen=True)
 class Preparation:
-    """How pictures became the cases of a model, and how others become cases like them: `read` does it to a file."""
+    """How pictures became the cases of a model, and how others become cases like them: `read` does
+    it to a file.
+    """
 
     shape: tuple[int, int]
     """(rows, columns) of a case."""
     paper: Paper | None = None
-    """The paper of the pictures as they came; None for photographs, tables, and whatever else has no even border."""
+    """The paper of the pictures as they came; None for photographs, tables, and whatever else has
+    no even border.
+    """
     inverted: bool = False
     """Whether the training pictures were turned round."""
     unanimous: bool = False
-    """Whether the border of every training picture showed the set's paper: a picture that shows the other one comes from elsewhere, and is
-    turned so that it looks like them."""
+    """Whether the border of every training picture showed the set's paper: a picture that shows the
+    other one comes from elsewhere, and is turned so that it looks like them.
+    """
     centring: Literal["none", "all", "others"] = "none"
-    """Which pictures are centred: "others" are those that cannot be cases of the set, for their size or their paper is another."""
+    """Which pictures are centred: "others" are those that cannot be cases of the set, for their
+    size or their paper is another.
+    """
     field: float = FIELD
     """The part of the field that the longer side of the ink takes in the training cases."""
     came: tuple[int, int] | None = None
-    """(rows, columns) of the pictures as they came, where they are scaled; arrays of other sizes than that and `shape` are not."""
+    """(rows, columns) of the pictures as they came, where they are scaled; arrays of other sizes
+    than that and `shape` are not.
+    """
     transposed: bool = False
     """Whether rows and columns of the training arrays were swapped."""
 
     def read(
-        self, source: str | Path | IO[bytes], *, centre: bool | None = None, drawing: bool = False, most_pixels: int = MOST_PIXELS
+        self,
+        source: str | Path | IO[bytes],
+        *,
+        centre: bool | None = None,
+        drawing: bool = False,
+        most_pixels: int = MOST_PIXELS,
     ) -> torch.Tensor:
-        """Return a picture file as a case, (1, rows * columns) float32 in [0, 1], prepared as the training pictures were.
+        """Return a picture file as a case, (1, rows * columns) float32 in [0, 1], prepared as the
+        training pictures were.
 
         Args:
             source: a picture file, or an open binary one.
             centre: whether to centre it; None as recorded.
-            drawing: it is light ink on black, drawn by hand: it is turned as that needs, and centred with the training cases' size of ink.
+            drawing: it is light ink on black, drawn by hand: it is turned as that needs, and
+                centred with the training cases' size of ink.
             most_pixels: what is refused unread.
 
         Raises:
@@ -78,14 +118,27 @@ class Preparation:
         grey = grey_picture(source, most_pixels)
         low, high = float(grey.min()), float(grey.max())
         if high - low < FAINTEST:
-            raise DataError(f"the picture is blank: its grey levels run from {low:.2f} to {high:.2f}; expected something to be on it")
-        drawn = drawing and self.paper is not None  # photographs have no ink whose size a drawing could take
-        case = self.picture(grey, own="dark", centre=True) if drawn else self.picture(grey, centre=centre)
+            raise DataError(
+                f"the picture is blank: its grey levels run from {low:.2f} to {high:.2f}; "
+                "expected something to be on it"
+            )
+        # photographs have no ink whose size a drawing could take
+        drawn = drawing and self.paper is not None
+        case = (
+            self.picture(grey, own="dark", centre=True)
+            if drawn
+            else self.picture(grey, centre=centre)
+        )
         return torch.from_numpy(np.require(case.reshape(1, -1), np.float32, ["C", "W"]))
 
     def picture(self, grey: Grey, *, own: Paper | None = None, centre: bool | None = None) -> Grey:
-        """Return grey levels in [0, 1] as a case of `shape`; `own` is the picture's paper where that is known."""
-        fits, blank = grey.shape in (self.shape, self.came), float(grey.max() - grey.min()) < FAINTEST
+        """Return grey levels in [0, 1] as a case of `shape`; `own` is the picture's paper where
+        that is known.
+        """
+        fits, blank = (
+            grey.shape in (self.shape, self.came),
+            float(grey.max() - grey.min()) < FAINTEST,
+        )
         if own is None:
             trusted = self.unanimous or (self.centring == "others" and not fits)
             own = _paper(grey) if trusted and self.paper is not None and not blank else self.paper
@@ -99,7 +152,11 @@ class Preparation:
             laid = np.zeros(self.shape, np.float32)
         else:
             ink = ink_of(grey, light=own == "light" if self.paper is not None else turned)
-            laid = centred(ink, self.shape, self.field) if bool((ink > INK).any()) else resize(ink, self.shape)
+            laid = (
+                centred(ink, self.shape, self.field)
+                if bool((ink > INK).any())
+                else resize(ink, self.shape)
+            )
         laid = laid if self.dark else 1 - laid
         return laid if self.centring == "others" else _as_float(_as_bytes(laid))
 
@@ -109,31 +166,50 @@ class Preparation:
         return self.paper is None or (self.paper == "dark") != self.inverted
 
     def for_other(self, images: Array) -> Preparation:
-        """Return this preparation for another set of arrays (N, rows, columns): its own polarity, upright, and cases that look alike."""
-        said = settle(votes(images))[0] if self.paper is not None and min(images.shape[1:]) >= SMALLEST else None
+        """Return this preparation for another set of arrays (N, rows, columns): its own polarity,
+        upright, and cases that look alike.
+        """
+        said = (
+            settle(votes(images))[0]
+            if self.paper is not None and min(images.shape[1:]) >= SMALLEST
+            else None
+        )
         paper = said or self.paper
-        return replace(self, transposed=False, paper=paper, inverted=self.inverted if paper is None else (paper == "dark") != self.dark)
+        return replace(
+            self,
+            transposed=False,
+            paper=paper,
+            inverted=self.inverted if paper is None else (paper == "dark") != self.dark,
+        )
 
     def arrays(self, images: Array) -> Array:
-        """Return pictures (N, rows, columns), uint8 or float, as cases; of a size that the training pictures did not have they stay in it."""
+        """Return pictures (N, rows, columns), uint8 or float, as cases; of a size that the training
+        pictures did not have they stay in it.
+        """
         images = images.transpose(0, 2, 1) if self.transposed else images
         if self.centring == "all":
             cases = [self.picture(_as_float(image), own=self.paper) for image in images]
             return np.stack([_like(case, images.dtype) for case in cases])
         if images.shape[1:] == self.came:
-            images = np.stack([_like(resize(_as_float(image), self.shape), images.dtype) for image in images])
+            images = np.stack(
+                [_like(resize(_as_float(image), self.shape), images.dtype) for image in images]
+            )
         return _turned(images, self.inverted)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain values."""
-        return {**asdict(self), "shape": list(self.shape), "came": None if self.came is None else list(self.came)}
+        return {
+            **asdict(self),
+            "shape": list(self.shape),
+            "came": None if self.came is None else list(self.came),
+        }
 
 
 def from_header(header: dict[str, Any]) -> Preparation:
     """Return what is recorded in a model's header.
 
-    Of a model that records nothing, what was done to picture files then: ink of either kind becomes bright on black and is centred, unless
-    the picture has the right size and a dark border.
+    Of a model that records nothing, what was done to picture files then: ink of either kind becomes
+    bright on black and is centred, unless the picture has the right size and a dark border.
 
     Raises:
         CheckpointError: it is damaged, or of a newer version.
@@ -144,26 +220,35 @@ def from_header(header: dict[str, Any]) -> Preparation:
             return before((int(rows), int(columns)), float(header.get("ink_field", FIELD)))
         values = dict(header["preparation"])
         rows, columns = values.pop("shape")
-        came = None if values.get("came") is None else (int(values["came"][0]), int(values["came"][1]))
+        came = (
+            None if values.get("came") is None else (int(values["came"][0]), int(values["came"][1]))
+        )
         return Preparation((int(rows), int(columns)), **{**values, "came": came})
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"what is recorded of the preparation of pictures cannot be read ({error}): {header.get('preparation')}"
+            f"what is recorded of the preparation of pictures cannot be read ({error}): "
+            f"{header.get('preparation')}"
         ) from error
 
 
 def for_own_set(header: dict[str, Any]) -> Preparation | PictureOptions:
-    """Return how the set is to be loaded that a model learned from: as its header records it, else as it is, which was the custom then."""
+    """Return how the set is to be loaded that a model learned from: as its header records it, else
+    as it is, which was the custom then.
+    """
     return from_header(header) if "preparation" in header else RAW
 
 
 def before(shape: tuple[int, int], field: float) -> Preparation:
-    """Return the preparation that suits sets of light ink on black which came as arrays: MNIST and its kin."""
+    """Return the preparation that suits sets of light ink on black which came as arrays: MNIST and
+    its kin.
+    """
     return Preparation(shape, paper="dark", unanimous=True, centring="others", field=field)
 
 
 def votes(images: Array) -> Array:
-    """Return what the borders of pictures (N, rows, columns) say, (N,): CLEAR_LIGHT, CLEAR_DARK, rather LIGHT or DARK, or BLANK."""
+    """Return what the borders of pictures (N, rows, columns) say, (N,): CLEAR_LIGHT, CLEAR_DARK,
+    rather LIGHT or DARK, or BLANK.
+    """
     found = [np.zeros(0, np.int8)]
     for start in range(0, len(images), 5000):
         some = images[start : start + 5000]
@@ -181,7 +266,9 @@ def votes(images: Array) -> Array:
 
 
 def settle(said: Array) -> tuple[Paper | None, bool]:
-    """Return on which paper the pictures of a set lie by their `votes`, and whether every one says so; None where few have an even border."""
+    """Return on which paper the pictures of a set lie by their `votes`, and whether every one says
+    so; None where few have an even border.
+    """
     light, dark = int((said == CLEAR_LIGHT).sum()), int((said == CLEAR_DARK).sum())
     count = int((said != BLANK).sum())
     if not count or light + dark < ON_PAPER * count:
@@ -191,8 +278,12 @@ def settle(said: Array) -> tuple[Paper | None, bool]:
     return "dark", not np.isin(said, (LIGHT, CLEAR_LIGHT)).any()
 
 
-def of_arrays(train: Array, test: Array | None, options: PictureOptions) -> tuple[Preparation, list[str]]:
-    """Return how pictures (N, rows, columns), uint8 or float in [0, 1], are to be prepared, and what was found, in words."""
+def of_arrays(
+    train: Array, test: Array | None, options: PictureOptions
+) -> tuple[Preparation, list[str]]:
+    """Return how pictures (N, rows, columns), uint8 or float in [0, 1], are to be prepared, and
+    what was found, in words.
+    """
     if options.transpose:
         train, test = train.transpose(0, 2, 1), None if test is None else test.transpose(0, 2, 1)
     shape = (train.shape[1], train.shape[2])
@@ -202,53 +293,92 @@ def of_arrays(train: Array, test: Array | None, options: PictureOptions) -> tupl
     paper, unanimous = settle(said)
     inverted = options.polarity == "invert" or (options.polarity == "auto" and paper == "light")
     wanted = _scaled(shape, options, most=None)
-    centring: Literal["none", "all", "others"] = "all" if options.centre else "others" if paper is not None else "none"
-    found = Preparation(wanted, paper, inverted, unanimous, centring, FIELD, shape if wanted != shape else None, options.transpose)
+    centring: Literal["none", "all", "others"] = (
+        "all" if options.centre else "others" if paper is not None else "none"
+    )
+    found = Preparation(
+        wanted,
+        paper,
+        inverted,
+        unanimous,
+        centring,
+        FIELD,
+        shape if wanted != shape else None,
+        options.transpose,
+    )
     words = [_polarity(paper, inverted, options)] if inverted or options.polarity != "auto" else []
     words += _doubts(said, paper)
     if wanted != shape:
         words.append(f"pictures of {shape[0]} x {shape[1]} are scaled to {wanted[0]} x {wanted[1]}")
-    elif pictures and options.size is None and len(train) < FEW and shape[0] * shape[1] > MOST_OF_FEW:
+    elif (
+        pictures and options.size is None and len(train) < FEW and shape[0] * shape[1] > MOST_OF_FEW
+    ):
         words.append(
-            f"{len(train):,} pictures are few for {shape[0]} x {shape[1]} pixels: with --size {SIDE} a net learns better from them, and sooner"
+            f"{len(train):,} pictures are few for {shape[0]} x {shape[1]} pixels: with --size "
+            f"{SIDE} a net learns better from them, and sooner"
         )
     return found, words
 
 
-def of_files(said: Array, shapes: Sequence[tuple[int, int]], options: PictureOptions) -> tuple[Preparation, list[str]]:
-    """Return how pictures in files are to be prepared, from their `votes` and their (rows, columns), and what was found, in words."""
+def of_files(
+    said: Array, shapes: Sequence[tuple[int, int]], options: PictureOptions
+) -> tuple[Preparation, list[str]]:
+    """Return how pictures in files are to be prepared, from their `votes` and their (rows,
+    columns), and what was found, in words.
+    """
     if options.transpose:
-        raise ConfigError("transpose is for arrays, such as EMNIST's; pictures in files are upright: leave it out")
+        raise ConfigError(
+            "transpose is for arrays, such as EMNIST's; pictures in files are upright: leave it out"
+        )
     paper, unanimous = settle(said)
     inverted = options.polarity == "invert" or (options.polarity == "auto" and paper == "light")
-    wanted, kinds = _scaled(shapes[0], options, MOST_OF_FEW if len(said) < FEW else MOST_TRAINED), len(set(shapes))
+    wanted, kinds = (
+        _scaled(shapes[0], options, MOST_OF_FEW if len(said) < FEW else MOST_TRAINED),
+        len(set(shapes)),
+    )
     words = [_polarity(paper, inverted, options), *_doubts(said, paper)]
     if kinds > 1 or wanted != shapes[0]:
-        came = f"{shapes[0][0]} x {shapes[0][1]}" + (f" and of {kinds - 1} other sizes" if kinds > 1 else "")
+        came = (f"{shapes[0][0]} x {shapes[0][1]}") + (
+            f" and of {kinds - 1} other sizes" if kinds > 1 else ""
+        )
         words.append(f"pictures of {came} are scaled to {wanted[0]} x {wanted[1]} (--size decides)")
     if options.centre:
         words.append("each is cropped to its ink and centred")
     return Preparation(
-        wanted, paper, inverted, unanimous, "all" if options.centre else "none", FIELD, shapes[0] if wanted != shapes[0] else None
+        wanted,
+        paper,
+        inverted,
+        unanimous,
+        "all" if options.centre else "none",
+        FIELD,
+        shapes[0] if wanted != shapes[0] else None,
     ), words
 
 
 def _doubts(said: Array, paper: Paper | None) -> list[str]:
-    """Return warnings of pictures that are blank or lie on two kinds of paper, by their `votes`, where they are many."""
-    blank, light, dark = (int(np.isin(said, kinds).sum()) for kinds in ((BLANK,), (LIGHT, CLEAR_LIGHT), (DARK, CLEAR_DARK)))
+    """Return warnings of pictures that are blank or lie on two kinds of paper, by their `votes`,
+    where they are many.
+    """
+    blank, light, dark = (
+        int(np.isin(said, kinds).sum())
+        for kinds in ((BLANK,), (LIGHT, CLEAR_LIGHT), (DARK, CLEAR_DARK))
+    )
     words = []
     if blank and blank >= MANY * len(said):
         which = f"all {blank:,}" if blank == len(said) else f"{blank:,} of {len(said):,}"
         words.append(f"warning: {which} pictures are blank: there is nothing on them to learn")
     if paper is not None and min(light, dark) >= MANY * (light + dark):
         words.append(
-            f"warning: {light:,} pictures are dark on light and {dark:,} light on dark, and all are treated alike: make them alike first"
+            f"warning: {light:,} pictures are dark on light and {dark:,} light on dark, and all "
+            "are treated alike: make them alike first"
         )
     return words
 
 
 def _scaled(shape: tuple[int, int], options: PictureOptions, most: int | None) -> tuple[int, int]:
-    """Return the (rows, columns) that cases of pictures of `shape` get: as chosen, else theirs, or a thumbnail where they have too many."""
+    """Return the (rows, columns) that cases of pictures of `shape` get: as chosen, else theirs, or
+    a thumbnail where they have too many.
+    """
     size = options.size or 0
     if options.size is None and most is not None and shape[0] * shape[1] > most:
         size = SIDE
@@ -260,7 +390,11 @@ def _scaled(shape: tuple[int, int], options: PictureOptions, most: int | None) -
 
 def _polarity(paper: Paper | None, inverted: bool, options: PictureOptions) -> str:
     """Return in words what was found, and what follows."""
-    found = {"light": "dark on light", "dark": "light on dark", None: "no even border, as photographs have none"}[paper]
+    found = {
+        "light": "dark on light",
+        "dark": "light on dark",
+        None: "no even border, as photographs have none",
+    }[paper]
     asked = "" if options.polarity == "auto" else f" (--polarity {options.polarity})"
     return f"{found}: {'turned round' if inverted else 'kept'}{asked}"
 
@@ -281,7 +415,11 @@ def _as_bytes(grey: Grey) -> Array:
 
 
 def _as_float(images: Array) -> Grey:
-    return images.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else images.astype(np.float32)
+    return (
+        images.astype(np.float32) / np.float32(255)
+        if images.dtype == np.uint8
+        else images.astype(np.float32)
+    )
 
 
 def _like(grey: Grey, dtype: Any) -> Array:

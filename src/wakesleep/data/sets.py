@@ -1,4 +1,6 @@
-"""Data sets by name or by path: checked cases and labels, a picture's shape, and a checksum for provenance."""
+"""Data sets by name or by path: checked cases and labels, a picture's shape, and a checksum for
+provenance.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +32,17 @@ if TYPE_CHECKING:
     from wakesleep.sources.shards import Files
 
 EXPECTED = 20
-"""So many cases of a class are expected among those held out where one that is absent says that a set is sorted."""
+"""So many cases of a class are expected among those held out where one that is absent says that a
+set is sorted.
+"""
 KNOWN: tuple[str, ...] = ("digits", *SOURCES)
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Cases with their labels: images (N, D), uint8 pixels 0..255 or float32 in [0, 1]; labels (N,) int64, or None."""
+    """Cases with their labels: images (N, D), uint8 pixels 0..255 or float32 in [0, 1]; labels (N,)
+    int64, or None.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor | None = None
@@ -47,12 +53,15 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set: training cases, test cases where there are any, (rows, columns) of a picture, the names of the classes.
+    """A data set: training cases, test cases where there are any, (rows, columns) of a picture, the
+    names of the classes.
 
-    `checksum` is the sha256 over the bytes of all cases and labels, so that a run can say what it learned from.
+    `checksum` is the sha256 over the bytes of all cases and labels, so that a run can say what it
+    learned from.
 
-    Of a set that stays on the disk, `files` says where its cases are, `train` is a sample of them, `test` are the last ones, which are held
-    out, and the checksum is over both, the lengths of the files and how often each label comes.
+    Of a set that stays on the disk, `files` says where its cases are, `train` is a sample of them,
+    `test` are the last ones, which are held out, and the checksum is over both, the lengths of the
+    files and how often each label comes.
     """
 
     name: str
@@ -63,35 +72,48 @@ class Dataset:
     checksum: str
     files: Files | None = None
     preparation: Preparation | None = None
-    """How its pictures became cases, and how others become cases like them; None where it was made by hand."""
+    """How its pictures became cases, and how others become cases like them; None where it was made
+    by hand.
+    """
     found: tuple[str, ...] = ()
     """What was found of the pictures' size and polarity, in words."""
     origin: str = ""
-    """By what it was loaded: a name of KNOWN, or an absolute path; empty where it was made by hand."""
+    """By what it was loaded: a name of KNOWN, or an absolute path; empty where it was made by
+    hand.
+    """
 
     @property
     def published(self) -> bool:
-        """Whether it is a set of KNOWN, whose order is its publisher's; a file of the same name is not."""
+        """Whether it is a set of KNOWN, whose order is its publisher's; a file of the same name is
+        not.
+        """
         return self.origin in KNOWN
 
 
 def load(
-    name: str | Path, *, folder: Path | None = None, download: bool = True, how: PictureOptions | Preparation | None = None, own: bool = False
+    name: str | Path,
+    *,
+    folder: Path | None = None,
+    download: bool = True,
+    how: PictureOptions | Preparation | None = None,
+    own: bool = False,
 ) -> Dataset:
     """Load a known set by name, or one of your own by path.
 
-    Known are `digits` (embedded: 1,797 pictures of 8 x 8, every fifth of each class is a test case), `mnist` and `fashion-mnist`.
-    A path leads to a .npz (`images`, `labels`, and optionally `test_images`, `test_labels`), a .npy (images alone), a folder of IDX
-    files (or the file of training images, where a folder holds several sets), or a folder with a subfolder of pictures per class. A
-    folder that is called like a known set is meant by `./mnist`. A folder of images-*.npy, with labels-*.npy beside them or without,
-    stays on the disk, and so does a .npy of more than 16 GiB. An array `classes` in a .npz names the labels.
+    Known are `digits` (embedded: 1,797 pictures of 8 x 8, every fifth of each class is a test
+    case), `mnist` and `fashion-mnist`. A path leads to a .npz (`images`, `labels`, and optionally
+    `test_images`, `test_labels`), a .npy (images alone), a folder of IDX files (or the file of
+    training images, where a folder holds several sets), or a folder with a subfolder of pictures
+    per class. A folder that is called like a known set is meant by `./mnist`. A folder of
+    images-*.npy, with labels-*.npy beside them or without, stays on the disk, and so does a .npy of
+    more than 16 GiB. An array `classes` in a .npz names the labels.
 
     Args:
         name: one of KNOWN, or a path.
         folder: where to look first for mnist and fashion-mnist.
         download: whether those two may be fetched from the network.
-        how: what is decided of the pictures' size, polarity and centring, or the preparation of another set (its `preparation`, or
-            what a model's header records), to be done again.
+        how: what is decided of the pictures' size, polarity and centring, or the preparation of
+            another set (its `preparation`, or what a model's header records), to be done again.
         own: that preparation was made for this very set.
 
     Raises:
@@ -106,9 +128,16 @@ def load(
 
 
 def load_arrays(
-    name: str | Path, *, folder: Path | None = None, download: bool = True, how: PictureOptions | Preparation | None = None, own: bool = False
+    name: str | Path,
+    *,
+    folder: Path | None = None,
+    download: bool = True,
+    how: PictureOptions | Preparation | None = None,
+    own: bool = False,
 ) -> Dataset:
-    """Load a set as `load` does, with numpy arrays in place of tensors: to look at it, without PyTorch unless it stays on the disk."""
+    """Load a set as `load` does, with numpy arrays in place of tensors: to look at it, without
+    PyTorch unless it stays on the disk.
+    """
     how = PictureOptions() if how is None else how
     if isinstance(name, str) and name in KNOWN:
         return _dataset(name, _published(name, folder, download), how, own, name)
@@ -121,7 +150,10 @@ def load_arrays(
     if files is None:
         return _dataset(name, read_parts(path, how), how, own, origin)
     if isinstance(how, PictureOptions) and how not in (PictureOptions(), RAW):
-        raise ConfigError(f"{name} stays on the disk and is taken as it is: size, polarity, centring and transposing are for sets in memory")
+        raise ConfigError(
+            f"{name} stays on the disk and is taken as it is: size, polarity, centring and "
+            "transposing are for sets in memory"
+        )
     return replace(_on_disk(name, files), origin=origin)
 
 
@@ -130,29 +162,40 @@ def _with_tensors(dataset: Dataset) -> Dataset:
     import torch
 
     def turned(split: Split) -> Split:
-        images, labels = (None if part is None else torch.from_numpy(np.asarray(part)) for part in (split.images, split.labels))
+        images, labels = (
+            None if part is None else torch.from_numpy(np.asarray(part))
+            for part in (split.images, split.labels)
+        )
         assert images is not None
         return Split(images, labels)
 
-    return replace(dataset, train=turned(dataset.train), test=None if dataset.test is None else turned(dataset.test))
+    return replace(
+        dataset,
+        train=turned(dataset.train),
+        test=None if dataset.test is None else turned(dataset.test),
+    )
 
 
 def _unknown(name: str, path: Path) -> str:
     near = difflib.get_close_matches(name.lower(), KNOWN, 1, 0.7) if len(name) < 100 else []
     place = os.path.abspath(path)
     return (
-        f"there is no data set {name[:200]!r}: it is neither one of {', '.join(KNOWN)}, nor a path, for {place[-300:]} does not exist"
+        f"there is no data set {name[:200]!r}: it is neither one of {', '.join(KNOWN)}, nor a "
+        f"path, for {place[-300:]} does not exist"
         f"{f'; did you mean {near[0]}?' if near else ''}"
     )
 
 
 def stays_on_disk(name: str) -> bool:
-    """Return whether `name` leads to a set that is streamed, not held in memory: a folder of images-*.npy, or a huge .npy."""
+    """Return whether `name` leads to a set that is streamed, not held in memory: a folder of
+    images-*.npy, or a huge .npy.
+    """
     return name not in KNOWN and bool(on_disk.image_files(Path(os.path.expanduser(name))))
 
 
 def hold_out(split: Split, n: int) -> tuple[Split, Split]:
-    """Hold out the last n cases for validation, as the paper's last 10,000 training images pick the epoch.
+    """Hold out the last n cases for validation, as the paper's last 10,000 training images pick the
+    epoch.
 
     Returns:
         The first N - n cases and the last n, as views.
@@ -161,7 +204,9 @@ def hold_out(split: Split, n: int) -> tuple[Split, Split]:
         ConfigError: n below 1, or so large that nothing is left to learn from.
     """
     if not 1 <= n < len(split):
-        raise ConfigError(f"cannot hold out {n} of {len(split)} cases; expected from 1 to {len(split) - 1}")
+        raise ConfigError(
+            f"cannot hold out {n} of {len(split)} cases; expected from 1 to {len(split) - 1}"
+        )
     cut = len(split) - n
     labels = split.labels
     if labels is None:
@@ -172,7 +217,8 @@ def hold_out(split: Split, n: int) -> tuple[Split, Split]:
 def match_classes(dataset: Dataset, classes: Sequence[str], whose: str = "the run") -> Dataset:
     """Return the set with its labels numbered as `classes` are, each class found by its name.
 
-    Classes without cases need no match. A set without labels, or with the same classes, comes back as it is.
+    Classes without cases need no match. A set without labels, or with the same classes, comes back
+    as it is.
 
     Args:
         dataset: the set whose labels are numbered in an order of its own.
@@ -189,22 +235,38 @@ def match_classes(dataset: Dataset, classes: Sequence[str], whose: str = "the ru
     if dataset.train.labels is None or dataset.classes == names:
         return dataset
     counts = [_train_counts(dataset), _counts(dataset.test, dataset.classes)]
-    used = [name for place, name in enumerate(dataset.classes) if any(count[place] for count in counts if count is not None)]
+    used = [
+        name
+        for place, name in enumerate(dataset.classes)
+        if any(count[place] for count in counts if count is not None)
+    ]
     unknown = [name for name in used if name not in names]
     if unknown:
         raise DataError(
-            f"{dataset.name} has cases of the classes {_listed(unknown)}; {whose} knows {_listed(names) or 'none'}, and classes are matched "
-            "by name: name them alike (folders of pictures, or an array `classes` of names in the .npz), or leave those cases out"
+            f"{dataset.name} has cases of the classes {_listed(unknown)}; {whose} knows "
+            f"{_listed(names) or 'none'}, and classes are matched "
+            "by name: name them alike (folders of pictures, or an array `classes` of names in "
+            "the .npz), or leave those cases out"
         )
     import torch
 
     places = torch.tensor([names.index(name) if name in names else 0 for name in dataset.classes])
-    if dataset.files is not None and [names.index(name) for name in used] != [dataset.classes.index(name) for name in used]:
-        raise DataError(f"{dataset.name} stays on the disk with its classes numbered otherwise than {whose} numbers them: save its labels anew")
+    if dataset.files is not None and [names.index(name) for name in used] != [
+        dataset.classes.index(name) for name in used
+    ]:
+        raise DataError(
+            f"{dataset.name} stays on the disk with its classes numbered otherwise than {whose} "
+            "numbers them: save its labels anew"
+        )
     train, test = (
         None
         if split is None
-        else Split(split.images, None if split.labels is None else torch.where(split.labels < 0, split.labels, places[split.labels]))
+        else Split(
+            split.images,
+            None
+            if split.labels is None
+            else torch.where(split.labels < 0, split.labels, places[split.labels]),
+        )
         for split in (dataset.train, dataset.test)
     )
     assert train is not None
@@ -216,12 +278,16 @@ def _listed(names: Sequence[str], most: int = 12) -> str:
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
-    """Describe a set in plain values fit for JSON; `mean_intensity` is that of the training cases in memory, in [0, 1]."""
+    """Describe a set in plain values fit for JSON; `mean_intensity` is that of the training cases
+    in memory, in [0, 1].
+    """
     images = np.asarray(dataset.train.images)
     mean = float(images.sum(dtype=np.float64)) / images.size
     return {
         "name": dataset.name,
-        "n_train": len(dataset.train) if dataset.files is None else sum(on_disk.lengths(dataset.files)) - dataset.files.spare,
+        "n_train": len(dataset.train)
+        if dataset.files is None
+        else sum(on_disk.lengths(dataset.files)) - dataset.files.spare,
         "n_test": 0 if dataset.test is None else len(dataset.test),
         "shape": list(dataset.shape),
         "found": list(dataset.found),
@@ -236,7 +302,10 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 def _train_counts(dataset: Dataset) -> list[int] | None:
     if dataset.files is None or dataset.train.labels is None:
         return _counts(dataset.train, dataset.classes)
-    everywhere, held_out = on_disk.count_labels(dataset.files), _counts(dataset.test, dataset.classes)
+    everywhere, held_out = (
+        on_disk.count_labels(dataset.files),
+        _counts(dataset.test, dataset.classes),
+    )
     assert everywhere is not None
     counts: list[int] = (everywhere - np.array(held_out)).tolist()
     return counts
@@ -268,9 +337,15 @@ def _digits() -> Parts:
 
 
 def _digits_table() -> Array:
-    """Return scikit-learn's digits (1797, 64 pixels 0..16 and the label): from its file where it lies as usual, for it is slow to import."""
+    """Return scikit-learn's digits (1797, 64 pixels 0..16 and the label): from its file where it
+    lies as usual, for it is slow to import.
+    """
     package = find_spec("sklearn")
-    path = Path(package.origin or "").parent / "datasets" / "data" / "digits.csv.gz" if package is not None else Path()
+    path = (
+        Path(package.origin or "").parent / "datasets" / "data" / "digits.csv.gz"
+        if package is not None
+        else Path()
+    )
     if path.is_file():
         with gzip.open(path, "rt", encoding="ascii") as file:
             return np.loadtxt(file, delimiter=",")
@@ -280,7 +355,9 @@ def _digits_table() -> Array:
     return np.column_stack([pixels, labels])
 
 
-def _dataset(name: str, parts: Parts, how: PictureOptions | Preparation, own: bool, origin: str) -> Dataset:
+def _dataset(
+    name: str, parts: Parts, how: PictureOptions | Preparation, own: bool, origin: str
+) -> Dataset:
     names = parts.classes
     images, labels, test_images, test_labels = (*parts.arrays, None, None, None)[:4]
     shape = shape_of(images)
@@ -290,9 +367,16 @@ def _dataset(name: str, parts: Parts, how: PictureOptions | Preparation, own: bo
         test = _split(test_images, test_labels, names)
         if shape_of(test_images) != shape or test.images.dtype != train.images.dtype:
             came = f"{shape_of(test_images)} {test.images.dtype}"
-            raise DataError(f"test images are {came}, training images {shape} {train.images.dtype}: store both alike")
+            raise DataError(
+                f"test images are {came}, training images {shape} {train.images.dtype}: "
+                "store both alike"
+            )
     if names is None:
-        tops = [int(split.labels.max()) for split in (train, test) if split is not None and split.labels is not None]
+        tops = [
+            int(split.labels.max())
+            for split in (train, test)
+            if split is not None and split.labels is not None
+        ]
         names = tuple(str(label) for label in range(max(tops, default=-1) + 1))
     preparation, found = parts.preparation, parts.found
     if preparation is None:
@@ -300,22 +384,46 @@ def _dataset(name: str, parts: Parts, how: PictureOptions | Preparation, own: bo
     if preparation.centring != "all" and not isinstance(how, Preparation):
         preparation = replace(preparation, field=_field(preparation, train, shape, origin))
     found = (*found, *_without_cases(train, names))
-    return Dataset(name, train, test, shape, names, _checksum(train, test), None, preparation, found, origin)
+    return Dataset(
+        name, train, test, shape, names, _checksum(train, test), None, preparation, found, origin
+    )
 
 
 def _without_cases(train: Split, names: tuple[str, ...]) -> list[str]:
-    """Return a note of the classes that no training case is of; labels that are counted from 1 leave out the first."""
+    """Return a note of the classes that no training case is of; labels that are counted from 1
+    leave out the first.
+    """
     counts = _counts(train, names) or []
     absent = [name for name, count in zip(names, counts, strict=False) if not count]
-    fix = "number the labels 0, 1, 2, ... to be rid of them: np.unique(labels, return_inverse=True)[1]"
-    return [f"no training case is of the classes {_listed(absent)}, which the net learns to tell all the same; {fix}"] if absent else []
+    fix = (
+        "number the labels 0, 1, 2, ... to be rid of them: np.unique(labels, "
+        "return_inverse=True)[1]"
+    )
+    return (
+        [
+            f"no training case is of the classes {_listed(absent)}, which the net learns to "
+            "tell all "
+            f"the same; {fix}"
+        ]
+        if absent
+        else []
+    )
 
 
 def _prepare(
-    train: Split, test: Split | None, shape: tuple[int, int], how: PictureOptions | Preparation, own: bool
+    train: Split,
+    test: Split | None,
+    shape: tuple[int, int],
+    how: PictureOptions | Preparation,
+    own: bool,
 ) -> tuple[Preparation, tuple[str, ...], tuple[int, int], Split, Split | None]:
-    """Return how a set of arrays is prepared, what was found, the shape of its pictures, and its parts once that is done."""
-    pictures, tested = (None if split is None else np.asarray(split.images).reshape(-1, *shape) for split in (train, test))
+    """Return how a set of arrays is prepared, what was found, the shape of its pictures, and its
+    parts once that is done.
+    """
+    pictures, tested = (
+        None if split is None else np.asarray(split.images).reshape(-1, *shape)
+        for split in (train, test)
+    )
     assert pictures is not None
     found: list[str] = []
     if isinstance(how, PictureOptions):
@@ -323,7 +431,10 @@ def _prepare(
     elif not own:
         how = how.for_other(pictures)
     changed = how.arrays(pictures)
-    parts = [_changed(train, pictures, changed), None if test is None or tested is None else _changed(test, tested, how.arrays(tested))]
+    parts = [
+        _changed(train, pictures, changed),
+        None if test is None or tested is None else _changed(test, tested, how.arrays(tested)),
+    ]
     assert parts[0] is not None
     return how, tuple(found), (changed.shape[1], changed.shape[2]), parts[0], parts[1]
 
@@ -335,7 +446,9 @@ def _changed(split: Split, before: Array, after: Array) -> Split:
     return Split(cases, split.labels)
 
 
-def _field(preparation: Preparation, train: Split, shape: tuple[int, int], origin: str, count: int = 1000) -> float:
+def _field(
+    preparation: Preparation, train: Split, shape: tuple[int, int], origin: str, count: int = 1000
+) -> float:
     """Return the part of the field that the ink takes in some training cases."""
     images = np.asarray((train if origin in KNOWN else spread(train, count)).images)[:count]
     images = images.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else images
@@ -343,7 +456,9 @@ def _field(preparation: Preparation, train: Split, shape: tuple[int, int], origi
 
 
 def prepared(dataset: Dataset) -> Preparation:
-    """Return how the set's pictures became cases; of one made by hand, what suits its cases as they are."""
+    """Return how the set's pictures became cases; of one made by hand, what suits its cases as they
+    are.
+    """
     if dataset.preparation is not None:
         return dataset.preparation
     found, _ = of_arrays(np.asarray(dataset.train.images).reshape(-1, *dataset.shape), None, RAW)
@@ -351,7 +466,9 @@ def prepared(dataset: Dataset) -> Preparation:
 
 
 def spread(split: Split, count: int) -> Split:
-    """Return at most `count` cases spread evenly over all of a part: the first ones of a set sorted by class are of one class."""
+    """Return at most `count` cases spread evenly over all of a part: the first ones of a set sorted
+    by class are of one class.
+    """
     if count >= len(split):
         return split
     places = np.arange(count) * len(split) // count
@@ -359,7 +476,9 @@ def spread(split: Split, count: int) -> Split:
 
 
 def some(dataset: Dataset, split: Split, count: int) -> Split:
-    """Return at most `count` cases of a part of the set that show all its classes: the first ones of a published set, whose order is random."""
+    """Return at most `count` cases of a part of the set that show all its classes: the first ones
+    of a published set, whose order is random.
+    """
     if not dataset.published:
         return spread(split, count)
     return Split(split.images[:count], None if split.labels is None else split.labels[:count])
@@ -369,14 +488,24 @@ def _on_disk(name: str, files: Files) -> Dataset:
     images, labels, test_images, test_labels = on_disk.sample(files)
     counts = on_disk.count_labels(files)
     names = tuple(str(label) for label in range(0 if counts is None else len(counts)))
-    train, test = _split(images, labels, names or None), _split(test_images, test_labels, names or None)
+    train, test = (
+        _split(images, labels, names or None),
+        _split(test_images, test_labels, names or None),
+    )
     if counts is not None and test.labels is not None:
         held = np.bincount(np.asarray(test.labels), minlength=len(counts))
-        absent = [str(label) for label in np.flatnonzero((held == 0) & (counts * len(test) >= EXPECTED * counts.sum()))]
+        absent = [
+            str(label)
+            for label in np.flatnonzero(
+                (held == 0) & (counts * len(test) >= EXPECTED * counts.sum())
+            )
+        ]
         if absent:
             raise DataError(
-                f"{name} holds out its last {len(test):,} cases, and none of them is of the classes {_listed(absent)}: the set is sorted; "
-                "shuffle its cases before you save them, for they are learned from and held out in their order"
+                f"{name} holds out its last {len(test):,} cases, and none of them is of the "
+                f"classes {_listed(absent)}: the set is sorted; "
+                "shuffle its cases before you save them, for they are learned from and held out "
+                "in their order"
             )
     told = f"{on_disk.lengths(files)} {counts if counts is None else counts.tolist()}"
     shape = on_disk.shape(files)
@@ -395,5 +524,7 @@ def _checksum(train: Split, test: Split | None, more: bytes = b"") -> str:
 
 def _split(images: object, labels: object, names: tuple[str, ...] | None) -> Split:
     cases: Any = image_rows(images)
-    numbers: Any = None if labels is None else label_numbers(labels, len(cases), len(names) if names else None)
+    numbers: Any = (
+        None if labels is None else label_numbers(labels, len(cases), len(names) if names else None)
+    )
     return Split(cases, numbers)

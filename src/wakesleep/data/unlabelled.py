@@ -1,4 +1,6 @@
-"""Sets of which a few cases have a label: labels of a file, and the class of a folder called `unlabelled`."""
+"""Sets of which a few cases have a label: labels of a file, and the class of a folder called
+`unlabelled`.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +23,23 @@ UNKNOWN = ("", "-1", "nan")
 
 
 def set_aside(dataset: Dataset) -> Dataset:
-    """Return the set with the cases of a class called `unlabelled` UNLABELLED; other sets come back as they are."""
+    """Return the set with the cases of a class called `unlabelled` UNLABELLED; other sets come back
+    as they are.
+    """
     absent = [place for place, name in enumerate(dataset.classes) if name.lower() in NAMES]
     if not absent or dataset.train.labels is None:
         return dataset
     kept = [place for place in range(len(dataset.classes)) if place not in absent]
-    places = torch.full((len(dataset.classes),), UNLABELLED).index_copy_(0, torch.tensor(kept, dtype=torch.int64), torch.arange(len(kept)))
+    places = torch.full((len(dataset.classes),), UNLABELLED).index_copy_(
+        0, torch.tensor(kept, dtype=torch.int64), torch.arange(len(kept))
+    )
     train = Split(dataset.train.images, places[dataset.train.labels])
     test = dataset.test
     if test is not None and test.labels is not None:
         test = labelled(Split(test.images, places[test.labels]))
-    return replace(dataset, train=train, test=test, classes=tuple(dataset.classes[place] for place in kept))
+    return replace(
+        dataset, train=train, test=test, classes=tuple(dataset.classes[place] for place in kept)
+    )
 
 
 def without_unlabelled(dataset: Dataset) -> Dataset:
@@ -54,28 +62,41 @@ def has_unlabelled(split: Split) -> bool:
 
 
 def labels_from(dataset: Dataset, path: Path) -> Dataset:
-    """Return the set with the labels of its training cases read from a file, one a case in their order; -1, NaN or nothing: unknown.
+    """Return the set with the labels of its training cases read from a file, one a case in their
+    order; -1, NaN or nothing: unknown.
 
-    The file is a .npy of numbers or words (N,), or text with a label a line, and perhaps a line above them. Labels are the names of the
-    classes; a set without labels gets those that come. Test cases keep their labels.
+    The file is a .npy of numbers or words (N,), or text with a label a line, and perhaps a line
+    above them. Labels are the names of the classes; a set without labels gets those that come. Test
+    cases keep their labels.
 
     Raises:
-        DataError: no such file, another number of labels than cases, a label that is no class, or fewer than two classes.
+        DataError: no such file, another number of labels than cases, a label that is no class, or
+            fewer than two classes.
     """
     if dataset.files is not None:
-        raise DataError(f"{dataset.name} stays on the disk, and its labels with it: labels-*.npy beside images-*.npy")
+        raise DataError(
+            f"{dataset.name} stays on the disk, and its labels with it: labels-*.npy "
+            "beside images-*.npy"
+        )
     names = _read(path, len(dataset.train))
     known = [name for name in names if name.lower() not in UNKNOWN]
     classes = dataset.classes or tuple(sorted(set(known), key=_in_order))
     strange = sorted(set(known) - set(classes), key=_in_order)
     if strange:
-        raise DataError(f"{path} has the labels {', '.join(strange[:5])}; the classes of {dataset.name} are {', '.join(classes[:20])}")
+        raise DataError(
+            f"{path} has the labels {', '.join(strange[:5])}; the classes of {dataset.name} are "
+            f"{', '.join(classes[:20])}"
+        )
     if len(set(known)) < 2:
-        raise DataError(f"{path} has labels of {len(set(known))} class(es); expected some of at least two")
+        raise DataError(
+            f"{path} has labels of {len(set(known))} class(es); expected some of at least two"
+        )
     number = {name: place for place, name in enumerate(classes)}
     labels = torch.tensor([number.get(name, UNLABELLED) for name in names])
     train = Split(dataset.train.images, labels)
-    return replace(dataset, train=train, classes=classes, checksum=_checksum(dataset.checksum, labels))
+    return replace(
+        dataset, train=train, classes=classes, checksum=_checksum(dataset.checksum, labels)
+    )
 
 
 def _read(path: Path, cases: int) -> list[str]:
@@ -84,13 +105,20 @@ def _read(path: Path, cases: int) -> list[str]:
         if path.suffix == ".npy":
             words = [_word(value) for value in np.load(path, allow_pickle=False).ravel().tolist()]
         else:
-            words = [line.strip().strip('"') for line in path.read_text(encoding="utf-8-sig").splitlines()]
+            words = [
+                line.strip().strip('"')
+                for line in path.read_text(encoding="utf-8-sig").splitlines()
+            ]
             words = words[1:] if len(words) == cases + 1 else words
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}); expected a .npy, or a text file in UTF-8 with a label a line") from error
+        raise DataError(
+            f"{path} cannot be read ({error}); expected a .npy, or a text file in UTF-8 with "
+            "a label a line"
+        ) from error
     if len(words) != cases:
         raise DataError(
-            f"{path} has {len(words)} labels for {cases} training cases; expected one a case, -1 or an empty line where it is unknown"
+            f"{path} has {len(words)} labels for {cases} training cases; expected one a case, "
+            "-1 or an empty line where it is unknown"
         )
     return words
 

@@ -1,4 +1,6 @@
-"""Estimators for scikit-learn's users: a thin facade over the learning loops. Only this package builds on scikit-learn's classes."""
+"""Estimators for scikit-learn's users: a thin facade over the learning loops. Only this package
+builds on scikit-learn's classes.
+"""
 
 from __future__ import annotations
 

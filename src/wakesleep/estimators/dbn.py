@@ -1,4 +1,6 @@
-"""The deep belief net: what its estimators share, and the net as a transformer to features of any depth."""
+"""The deep belief net: what its estimators share, and the net as a transformer to features of any
+depth.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ from wakesleep.units import Bernoulli
 
 _DIGITS = preset("digits")
 NO_CHAINS = ChainsConfig(share=0.0)
-"""Of the memory: predictions come from the net fine-tuned from it, or from features, and chains take time."""
+"""Of the memory: predictions come from the net fine-tuned from it, or from features, and chains
+take time.
+"""
 LAYER = replace(_DIGITS.greedy.layer, epochs=30)
 DEFAULTS = replace(
     _DIGITS,
@@ -43,23 +47,31 @@ DEFAULTS = replace(
     greedy=GreedyConfig(LAYER, LAYER, chains=NO_CHAINS),
     backprop=replace(_DIGITS.backprop, epochs=20, learning_rate=0.3),
 )
-"""Where defaults come from: the settings of `make train` for small sets, with fewer epochs and units, and the rate of backpropagation that
-centred values allow; chosen on parts of the training cases of six sets (docs/scikit-learn.md)."""
+"""Where defaults come from: the settings of `make train` for small sets, with fewer epochs and
+units, and the rate of backpropagation that centred values allow; chosen on parts of the training
+cases of six sets (docs/scikit-learn.md).
+"""
 SHOWN = 45_000
 """Cases that pretraining of a layer shows at most, unless ten epochs show more."""
 Function = Callable[[DBN, nn.Sequential | None, Tensor], Tensor]
 """What a prediction does: net, the net fine-tuned from it, images (N, D) -> (N, ...)."""
 DRAWS, SWEEPS = 10, 20
-"""Over how many fillings of missing values a prediction is averaged, and sweeps of the net to each."""
+"""Over how many fillings of missing values a prediction is averaged, and sweeps of the net to
+each.
+"""
 
 
 def epochs_for(cases: int, most: int, shown: int, least: int) -> int:
-    """Return how many epochs over `cases` cases show `shown` of them, at most `most` and at least `least`."""
+    """Return how many epochs over `cases` cases show `shown` of them, at most `most` and at least
+    `least`.
+    """
     return max(least, min(most, -(-shown // max(cases, 1))))
 
 
 class DBNEstimator(BaseEstimator):
-    """What the estimators of deep belief nets share: parameters of pretraining, cases, dreams, persistence."""
+    """What the estimators of deep belief nets share: parameters of pretraining, cases, dreams,
+    persistence.
+    """
 
     def __init__(
         self,
@@ -105,32 +117,50 @@ class DBNEstimator(BaseEstimator):
     def score_samples(self, X: Any) -> Array:
         """Return how typical each case of X (N, D) is for the net, nats up to a constant: (N,).
 
-        It is the lower bound on log p(v) with means in place of samples, log Z left out: an order of cases, from outliers to the ordinary,
-        and no likelihood (`evaluation.meanfield`). Missing values are averaged over. Values outside the range of the data that came to `fit`
-        are clipped to it first, so it does not tell such cases from those at its ends.
+        It is the lower bound on log p(v) with means in place of samples, log Z left out: an order
+        of cases, from outliers to the ordinary, and no likelihood (`evaluation.meanfield`). Missing
+        values are averaged over. Values outside the range of the data that came to `fit` are
+        clipped to it first, so it does not tell such cases from those at its ends.
         """
         check_is_fitted(self)
         return self._average(X, lambda dbn, net, images: meanfield.score(dbn, images, checked=True))
 
-    def sample(self, n_samples: int = 1, *, random_state: Any = None, n_gibbs_steps: int = 1000) -> Array:
-        """Return what the net dreams: `n_samples` cases (n_samples, D) after `n_gibbs_steps` Gibbs steps of the memory from random states.
+    def sample(
+        self, n_samples: int = 1, *, random_state: Any = None, n_gibbs_steps: int = 1000
+    ) -> Array:
+        """Return what the net dreams: `n_samples` cases (n_samples, D) after `n_gibbs_steps` Gibbs
+        steps of the memory from random states.
 
         Values are the visible units' probabilities, in the units of the data.
         """
         check_is_fitted(self)
         rng = shared.fresh_rng(shared.random_source(random_state), self._device)
-        return shared.from_range(self, dreams.dream(self.dbn_, rng=rng, count=n_samples, steps=n_gibbs_steps).pixels.cpu().numpy())
+        return shared.from_range(
+            self,
+            dreams.dream(self.dbn_, rng=rng, count=n_samples, steps=n_gibbs_steps)
+            .pixels.cpu()
+            .numpy(),
+        )
 
-    def impute(self, X: Any, *, how: Literal["sample", "mean"] = "sample", random_state: Any = None, n_sweeps: int = 50) -> Array:
+    def impute(
+        self,
+        X: Any,
+        *,
+        how: Literal["sample", "mean"] = "sample",
+        random_state: Any = None,
+        n_sweeps: int = 50,
+    ) -> Array:
         """Return X (N, D) with NaN filled in from the net given the known values of each case.
 
-        A real number is the probability of one binary unit here, which says little of the other columns: of five Gaussian columns of
-        correlation 0.83, what this fills in is no nearer to the truth than the column's mean. `make_dbn_pipeline(numbers="bins")` takes a
-        unit a bin, and halves the error.
+        A real number is the probability of one binary unit here, which says little of the other
+        columns: of five Gaussian columns of correlation 0.83, what this fills in is no nearer to
+        the truth than the column's mean. `make_dbn_pipeline(numbers="bins")` takes a unit a bin,
+        and halves the error.
 
         Args:
             X: cases (N, D), NaN where a value is missing.
-            how: "sample", a state of the visible unit (its lowest or highest value), or "mean", its probability, averaged over ten chains.
+            how: "sample", a state of the visible unit (its lowest or highest value), or "mean", its
+                probability, averaged over ten chains.
             random_state: seed of the chains.
             n_sweeps: sweeps up and down the net, known values put back each time.
         """
@@ -140,14 +170,19 @@ class DBNEstimator(BaseEstimator):
         rng = shared.fresh_rng(shared.random_source(random_state), self._device)
         images = torch.tensor(shared.to_range(self, X), dtype=torch.float32, device=self._device)
         known = ~torch.isnan(images)
-        draws = [dreams.inpaint(self.dbn_, images, known, rng=rng, sweeps=n_sweeps, checked=True) for _ in range(DRAWS if how == "mean" else 1)]
+        draws = [
+            dreams.inpaint(self.dbn_, images, known, rng=rng, sweeps=n_sweeps, checked=True)
+            for _ in range(DRAWS if how == "mean" else 1)
+        ]
         filled = torch.stack(draws).mean(0)
         if how == "sample":
             filled = Bernoulli(filled.shape[1]).sample_from_mean(filled, rng)
         return np.where(np.isnan(X), shared.from_range(self, filled.cpu().numpy()), X)
 
     def save(self, path: Any) -> None:
-        """Write the fitted estimator into one safetensors file: weights, parameters and classes, no pickle. `load` reads it."""
+        """Write the fitted estimator into one safetensors file: weights, parameters and classes, no
+        pickle. `load` reads it.
+        """
         persistence.save(self, path)
 
     @classmethod
@@ -198,7 +233,11 @@ class DBNEstimator(BaseEstimator):
         sizes = self._hidden_sizes()
         shared.settle_range(self, X)
         self._source = source
-        self.dbn_ = DBN((X.shape[1], *sizes), labels=labels, rng=shared.fresh_rng(source, pick_device(self.device)))
+        self.dbn_ = DBN(
+            (X.shape[1], *sizes),
+            labels=labels,
+            rng=shared.fresh_rng(source, pick_device(self.device)),
+        )
         self.n_iter_ = 0
         self.history_: list[dict[str, Any]] = []
         self._chunks: dict[int, CDState] = {}
@@ -206,10 +245,15 @@ class DBNEstimator(BaseEstimator):
 
     def _hidden_sizes(self) -> tuple[int, ...]:
         """Return the units of each hidden layer that the parameters ask for."""
-        sizes = tuple(self.hidden_layer_sizes) if np.iterable(self.hidden_layer_sizes) else (self.hidden_layer_sizes,)
+        sizes = (
+            tuple(self.hidden_layer_sizes)
+            if np.iterable(self.hidden_layer_sizes)
+            else (self.hidden_layer_sizes,)
+        )
         require(
             len(sizes) > 0 and all(isinstance(size, Integral) and size >= 1 for size in sizes),
-            f"hidden_layer_sizes = {self.hidden_layer_sizes!r}: expected whole numbers of at least 1, e.g. (200, 200, 500)",
+            f"hidden_layer_sizes = {self.hidden_layer_sizes!r}: expected whole numbers of at "
+            "least 1, e.g. (200, 200, 500)",
         )
         return tuple(int(size) for size in sizes)
 
@@ -231,31 +275,63 @@ class DBNEstimator(BaseEstimator):
         sizes, asked = self.dbn_.sizes[1:], self._hidden_sizes()
         require(
             sizes == asked,
-            f"hidden_layer_sizes = {asked}, and the net that warm_start or partial_fit would go on with has {sizes}: set them back, or fit a "
+            f"hidden_layer_sizes = {asked}, and the net that warm_start or partial_fit would go "
+            f"on with has {sizes}: set them back, or fit a "
             "new net (warm_start=False)",
         )
 
-    def _images(self, X: Array, rng: torch.Generator, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor | None]:
-        """Return X in range on the device, and what of it is known (N, D), None where all is; unknown values hold a first guess."""
+    def _images(
+        self, X: Array, rng: torch.Generator, dtype: torch.dtype = torch.float32
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return X in range on the device, and what of it is known (N, D), None where all is;
+        unknown values hold a first guess.
+        """
         X = shared.dense(shared.to_range(self, X))
         if not np.isnan(np.sum(X)):
             return shared.tensor(X, self._device).to(dtype), None
         images = torch.tensor(X, dtype=dtype, device=self._device)
         return images, missing.init_missing(images, rng)
 
-    def _pretrain(self, images: Tensor, known: Tensor | None, labels: Tensor | None, weights: Tensor | None, rng: torch.Generator) -> None:
-        """Let the core pretrain layer by layer; missing pixels are drawn anew after each epoch of the first layer."""
+    def _pretrain(
+        self,
+        images: Tensor,
+        known: Tensor | None,
+        labels: Tensor | None,
+        weights: Tensor | None,
+        rng: torch.Generator,
+    ) -> None:
+        """Let the core pretrain layer by layer; missing pixels are drawn anew after each epoch of
+        the first layer.
+        """
         config = self._greedy_config(len(images))
-        config = replace(config, memory=replace(config.memory, epochs=self._memory_passes(len(images), labels)))
+        config = replace(
+            config, memory=replace(config.memory, epochs=self._memory_passes(len(images), labels))
+        )
         epochs = self._layer_by_layer(images, known, labels, weights, rng, config)
-        for record in self._watch(epochs, config.layer.epochs * (self.dbn_.depth - 1) + config.memory.epochs):
+        for record in self._watch(
+            epochs, config.layer.epochs * (self.dbn_.depth - 1) + config.memory.epochs
+        ):
             self._chunks[record.state.layer] = record.state.inner
 
     def _layer_by_layer(
-        self, images: Tensor, known: Tensor | None, labels: Tensor | None, weights: Tensor | None, rng: torch.Generator, config: GreedyConfig
+        self,
+        images: Tensor,
+        known: Tensor | None,
+        labels: Tensor | None,
+        weights: Tensor | None,
+        rng: torch.Generator,
+        config: GreedyConfig,
     ) -> Iterator[EpochResult]:
-        """Yield the epochs of pretraining; where values are missing, each epoch of the first layer sees what was drawn after the last."""
-        settings: dict[str, Any] = {"config": config, "rng": rng, "weights": weights, "dtype": self._dtype(), "checked": True}
+        """Yield the epochs of pretraining; where values are missing, each epoch of the first layer
+        sees what was drawn after the last.
+        """
+        settings: dict[str, Any] = {
+            "config": config,
+            "rng": rng,
+            "weights": weights,
+            "dtype": self._dtype(),
+            "checked": True,
+        }
         state: Any = None
         if known is not None:
             first = config.layer if self.dbn_.depth > 1 else config.memory
@@ -266,8 +342,12 @@ class DBNEstimator(BaseEstimator):
                 self._refill(images, known, labels, rng)
         yield from greedy.epochs(self.dbn_, images, labels, state=state, **settings)
 
-    def _refill(self, images: Tensor, known: Tensor, labels: Tensor | None, rng: torch.Generator) -> None:
-        """Draw what is not `known` of images (N, D) anew from the first layer, in place, given the rest and the label it may hold."""
+    def _refill(
+        self, images: Tensor, known: Tensor, labels: Tensor | None, rng: torch.Generator
+    ) -> None:
+        """Draw what is not `known` of images (N, D) anew from the first layer, in place, given the
+        rest and the label it may hold.
+        """
         first = self.dbn_.rbm(0)
         if self.dbn_.depth > 1 or labels is None or not self.dbn_.labels:
             missing.refill(first, images, known, rng)
@@ -293,25 +373,53 @@ class DBNEstimator(BaseEstimator):
             yield record
 
     def _epoch_over_chunk(
-        self, images: Tensor, known: Tensor | None, labels: Tensor | None, weights: Tensor | None, rng: torch.Generator
+        self,
+        images: Tensor,
+        known: Tensor | None,
+        labels: Tensor | None,
+        weights: Tensor | None,
+        rng: torch.Generator,
     ) -> None:
         """Give each layer one epoch over a chunk; momentum and chains live on between chunks."""
         config = self._greedy_config()
-        layer, memory = (replace(each, initial_momentum=each.momentum) for each in (config.layer, config.memory))
+        layer, memory = (
+            replace(each, initial_momentum=each.momentum) for each in (config.layer, config.memory)
+        )
         config = replace(config, layer=layer, memory=memory)
-        settings: dict[str, Any] = {"config": config, "rng": rng, "weights": weights, "dtype": self._dtype(), "checked": True}
+        settings: dict[str, Any] = {
+            "config": config,
+            "rng": rng,
+            "weights": weights,
+            "dtype": self._dtype(),
+            "checked": True,
+        }
         settings["states"] = self._chunks
-        unlabelled = labels is not None and not bool((labels != UNLABELLED).any())  # nothing the memory could learn from
-        self._chunks = greedy.chunk(self.dbn_, images, labels, layers=range(self.dbn_.depth - 1) if unlabelled else None, **settings)
+        # nothing the memory could learn from
+        unlabelled = labels is not None and not bool((labels != UNLABELLED).any())
+        self._chunks = greedy.chunk(
+            self.dbn_,
+            images,
+            labels,
+            layers=range(self.dbn_.depth - 1) if unlabelled else None,
+            **settings,
+        )
         if known is not None:
             self._refill(images, known, labels, rng)
         self.n_iter_ += 1
 
     def _average(self, X: Any, function: Function) -> Array:
-        """Return `function` of net and new cases X (N, D), in the type of X, averaged over draws of missing values from the net."""
+        """Return `function` of net and new cases X (N, D), in the type of X, averaged over draws of
+        missing values from the net.
+        """
         X = shared.check_cases(self, X, reset=False, sparse=True)
-        rng, dtype = generator(0, self._device), torch.float64 if X.dtype == np.float64 else torch.float32
-        dbn, net = low_precision_copy(self.dbn_, dtype), low_precision_copy(self.net_, dtype) if hasattr(self, "net_") else None
+        rng, dtype = (
+            generator(0, self._device),
+            torch.float64 if X.dtype == np.float64 else torch.float32,
+        )
+        dbn, net = (
+            low_precision_copy(self.dbn_, dtype),
+            low_precision_copy(self.net_, dtype) if hasattr(self, "net_") else None,
+        )
         results = []
         for start in range(0, X.shape[0], missing.CHUNK):
             part = X[start : start + missing.CHUNK]
@@ -319,7 +427,10 @@ class DBNEstimator(BaseEstimator):
             if known is None:
                 results.append(function(dbn, net, images))
                 continue
-            draws = (dreams.inpaint(dbn, images, known, rng=rng, sweeps=SWEEPS, checked=True) for _ in range(DRAWS))
+            draws = (
+                dreams.inpaint(dbn, images, known, rng=rng, sweeps=SWEEPS, checked=True)
+                for _ in range(DRAWS)
+            )
             results.append(torch.stack([function(dbn, net, filled) for filled in draws]).mean(0))
         return torch.cat(results).cpu().numpy()
 
@@ -330,7 +441,11 @@ class DBNEstimator(BaseEstimator):
 
     def _set_nets(self, model: checkpoint.Model, tensors: dict[str, Tensor]) -> None:
         """Take over what a model file held."""
-        self.dbn_, self._chunks, self._source = model.dbn, {}, shared.random_source(self.random_state)
+        self.dbn_, self._chunks, self._source = (
+            model.dbn,
+            {},
+            shared.random_source(self.random_state),
+        )
         self._range = None
         self.history_ = []
         if model.net is not None:
@@ -338,15 +453,25 @@ class DBNEstimator(BaseEstimator):
 
     def _recognition_layers(self) -> list[nn.Module]:
         """Return the way up from cases in range, as modules to export."""
-        layers = [layer for up in self.dbn_.recognition for layer in (Affine(up.weight, up.bias), nn.Sigmoid())]
-        return [*layers, Affine(self.dbn_.memory.weight, self.dbn_.memory.hidden_bias), nn.Sigmoid()]
+        layers = [
+            layer
+            for up in self.dbn_.recognition
+            for layer in (Affine(up.weight, up.bias), nn.Sigmoid())
+        ]
+        return [
+            *layers,
+            Affine(self.dbn_.memory.weight, self.dbn_.memory.hidden_bias),
+            nn.Sigmoid(),
+        ]
 
     def _dtype(self) -> torch.dtype:
         """Return the type of products."""
         return pick_precision(self.precision, self._device)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state with nets as numpy arrays: it loads on any device, and skops can read it."""
+        """Return the state with nets as numpy arrays: it loads on any device, and skops can read
+        it.
+        """
         state = super().__getstate__()
         return {name: persistence.to_plain(value) for name, value in state.items()}
 
@@ -362,31 +487,40 @@ class DBNEstimator(BaseEstimator):
 
 
 class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstimator):
-    """Features of a deep belief net, pretrained layer by layer without labels: the activities of any hidden layer.
+    """Features of a deep belief net, pretrained layer by layer without labels: the activities of
+    any hidden layer.
 
-    Each layer is an RBM that learns the activities of the layer below. Source: Hinton, Osindero & Teh (2006), section 4; Hinton &
-    Salakhutdinov (2006).
+    Each layer is an RBM that learns the activities of the layer below. Source: Hinton, Osindero &
+    Teh (2006), section 4; Hinton & Salakhutdinov (2006).
 
     Args:
         hidden_layer_sizes: units of each hidden layer, from the visible units up.
         layer: which hidden layer's activities are the features, from 1; None: the top one.
-        n_iter: epochs over the cases for each layer of pretraining; "auto": 30, beyond 1,500 cases as many as show 45,000, at least 10.
-        batch_size: cases in a minibatch, of pretraining and of fine-tuning; "auto": 20, and 50 for more than 5,000 cases.
+        n_iter: epochs over the cases for each layer of pretraining; "auto": 30, beyond 1,500 cases
+            as many as show 45,000, at least 10.
+        batch_size: cases in a minibatch, of pretraining and of fine-tuning; "auto": 20, and 50 for
+            more than 5,000 cases.
         learning_rate: rate of pretraining in the first epoch.
         final_learning_rate: rate of pretraining in the last epoch, reached in a straight line.
         momentum: momentum of pretraining after its first epochs.
         weight_decay: L2 penalty on the weights in pretraining.
         n_gibbs_steps: K, the Gibbs steps of the negative phase.
-        persistent: persistent chains (PCD) in pretraining instead of chains that start at the data (CD).
+        persistent: persistent chains (PCD) in pretraining instead of chains that start at the data
+            (CD).
         sparsity_target: wanted mean activity of a hidden unit; only used with a sparsity cost.
-        sparsity_cost: weight of the cross-entropy between wanted and running mean activity; 0 turns it off.
-        scale: "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, outliers left out, if any value lies outside
-            [0, 1], skewed ones by asinh first, and clips what comes later; "warn" uses values as they are; None refuses values outside [0, 1].
-        missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible units, drawn anew from the first layer after
-            each of its epochs, and averages predictions over ten fillings by the whole net.
-        warm_start: let `fit` go on where the last one ended: with fine-tuning where there is any, else with pretraining.
+        sparsity_cost: weight of the cross-entropy between wanted and running mean activity; 0 turns
+            it off.
+        scale: "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, outliers
+            left out, if any value lies outside [0, 1], skewed ones by asinh first, and clips what
+            comes later; "warn" uses values as they are; None refuses values outside [0, 1].
+        missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible
+            units, drawn anew from the first layer after each of its epochs, and averages
+            predictions over ten fillings by the whole net.
+        warm_start: let `fit` go on where the last one ended: with fine-tuning where there is any,
+            else with pretraining.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0".
-        precision: of matrix products: "float32", "bfloat16", or "auto", which follows from the processor.
+        precision: of matrix products: "float32", "bfloat16", or "auto", which follows from the
+            processor.
         verbose: 1 shows a progress bar, 2 adds a line an epoch.
         random_state: seed, RandomState or None.
 
@@ -396,12 +530,14 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
         history_: a dictionary an epoch: stage, pass and what was measured.
         scaler_: the MinMaxScaler in use, or None.
         outlier_columns_: the numbers of the columns in which outliers were clipped.
-        skewed_columns_: the numbers of the columns mapped by asinh((x - centre) / spread) before `scaler_`, (K,).
+        skewed_columns_: the numbers of the columns mapped by asinh((x - centre) / spread) before
+            `scaler_`, (K,).
         skew_: their centre, the median, and their spread, the distance of the quartiles, (2, K).
         n_features_in_: D, and `feature_names_in_` where X had names.
 
     Raises:
-        ConfigError: from `fit`, parameters that cannot work. DataError: values outside [0, 1] or NaN that are not allowed, with the fix.
+        ConfigError: from `fit`, parameters that cannot work. DataError: values outside [0, 1] or
+            NaN that are not allowed, with the fix.
 
     >>> import numpy as np
     >>> X = np.eye(6)
@@ -456,7 +592,9 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
 
     @shared.all_or_nothing
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> DBNTransformer:
-        """Learn from X (N, D), layer by layer, `n_iter` epochs each; `sample_weight` (N,) says how often each case is shown."""
+        """Learn from X (N, D), layer by layer, `n_iter` epochs each; `sample_weight` (N,) says how
+        often each case is shown.
+        """
         source = shared.random_source(self.random_state)
         goes_on = self.warm_start and shared.is_fitted(self)
         X = shared.check_cases(self, X, reset=not goes_on, sparse=True)
@@ -476,11 +614,12 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
 
     @shared.all_or_nothing
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> DBNTransformer:
-        """Learn from a chunk X (N, D) of a larger set: one epoch of each layer, on the activities of those below as they are now.
+        """Learn from a chunk X (N, D) of a larger set: one epoch of each layer, on the activities
+        of those below as they are now.
 
-        The rate is `learning_rate`, for nobody knows which chunk is the last; momentum and chains live on between calls.
-        The range of the columns grows with what comes; after `fit` or `load` it stays, and a RangeWarning says when
-        a chunk lies outside.
+        The rate is `learning_rate`, for nobody knows which chunk is the last; momentum and chains
+        live on between calls. The range of the columns grows with what comes; after `fit` or `load`
+        it stays, and a RangeWarning says when a chunk lies outside.
         """
         first = not shared.is_fitted(self)
         X = shared.check_cases(self, X, reset=first, sparse=True)
@@ -492,12 +631,16 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
         return self
 
     def transform(self, X: Any) -> Array:
-        """Return the probabilities of the units of hidden layer `layer`, by default the top one: (N, units), in the type of X."""
+        """Return the probabilities of the units of hidden layer `layer`, by default the top one:
+        (N, units), in the type of X.
+        """
         check_is_fitted(self)
         return self._average(X, lambda dbn, net, images: self._features(dbn, images))
 
     def inverse_transform(self, H: Any) -> Array:
-        """Return what activities H (N, units) of hidden layer `layer` look like to the net: a way down in probabilities, (N, D)."""
+        """Return what activities H (N, units) of hidden layer `layer` look like to the net: a way
+        down in probabilities, (N, D).
+        """
         check_is_fitted(self)
         depth = self._depth()
         states = torch.tensor(np.asarray(H), dtype=torch.float32, device=self._device)
@@ -520,7 +663,10 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
     def _depth(self) -> int:
         """Return which hidden layer is asked for, from 1."""
         depth = self.dbn_.depth if self.layer is None else self.layer
-        require(1 <= depth <= self.dbn_.depth, f"layer = {self.layer}: expected 1 to {self.dbn_.depth}, or None for the top one")
+        require(
+            1 <= depth <= self.dbn_.depth,
+            f"layer = {self.layer}: expected 1 to {self.dbn_.depth}, or None for the top one",
+        )
         return depth
 
     def __sklearn_tags__(self) -> Any:

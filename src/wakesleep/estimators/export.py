@@ -29,7 +29,9 @@ class InRange(nn.Module):
 
 
 class Unskewed(nn.Module):
-    """The skewed columns of an estimator mapped by asinh((x - centre) / spread), the others as they are."""
+    """The skewed columns of an estimator mapped by asinh((x - centre) / spread), the others as they
+    are.
+    """
 
     skewed: Tensor
     centre: Tensor
@@ -57,7 +59,9 @@ class Affine(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
-        self.register_buffer("weight", weight.detach().cpu().float().clone(memory_format=torch.contiguous_format))
+        self.register_buffer(
+            "weight", weight.detach().cpu().float().clone(memory_format=torch.contiguous_format)
+        )
         self.register_buffer("bias", bias.detach().cpu().float().clone())
 
     def forward(self, states: Tensor) -> Tensor:
@@ -74,22 +78,29 @@ class LabelProbs(nn.Module):
     def __init__(self, total_input: Affine, label_weight: Tensor, label_bias: Tensor) -> None:
         super().__init__()
         self.total_input = total_input
-        self.register_buffer("label_weight", label_weight.detach().cpu().clone(memory_format=torch.contiguous_format))
+        self.register_buffer(
+            "label_weight", label_weight.detach().cpu().clone(memory_format=torch.contiguous_format)
+        )
         self.register_buffer("label_bias", label_bias.detach().cpu().clone())
 
     def forward(self, features: Tensor) -> Tensor:
         """Return p(label | features), (N, labels)."""
         total_input = self.total_input(features)
-        total_input = total_input.unsqueeze(1)  # not [:, None, :]: up to PyTorch 2.7 a slice bounds the number of cases of an exported program
-        score = nn.functional.softplus(total_input + self.label_weight) - nn.functional.softplus(total_input)
+        # not [:, None, :]: up to PyTorch 2.7 a slice bounds the number of cases of an exported
+        # program
+        total_input = total_input.unsqueeze(1)
+        score = nn.functional.softplus(total_input + self.label_weight) - nn.functional.softplus(
+            total_input
+        )
         return torch.softmax(score.sum(-1) + self.label_bias, 1)
 
 
 def recognition(estimator: Any) -> nn.Module:
-    """Return what a fitted estimator computes from a case, as a module on the CPU, float32: (N, D) -> (N, outputs).
+    """Return what a fitted estimator computes from a case, as a module on the CPU, float32: (N, D)
+    -> (N, outputs).
 
-    Outputs are hidden probabilities of a transformer, class probabilities of a classifier, predictions of a regressor; scaling is part
-    of it, drawing missing values is not.
+    Outputs are hidden probabilities of a transformer, class probabilities of a classifier,
+    predictions of a regressor; scaling is part of it, drawing missing values is not.
 
     Raises:
         NotFittedError: nothing was learned yet.
@@ -102,15 +113,21 @@ def recognition(estimator: Any) -> nn.Module:
 
 
 def torch_program(estimator: Any) -> torch.export.ExportedProgram:
-    """Return the recognition net as a torch.export program for any number of cases; torch.export.save writes it."""
+    """Return the recognition net as a torch.export program for any number of cases;
+    torch.export.save writes it.
+    """
     example = torch.zeros(2, estimator.n_features_in_)
     shapes = ({0: torch.export.Dim("cases")},)
-    # strict, the default before PyTorch 2.8, traces bytecode, and of one class only some eight modules in a process
-    return torch.export.export(recognition(estimator), (example,), dynamic_shapes=shapes, strict=False)
+    # strict, the default before PyTorch 2.8, traces bytecode, and of one class only some eight
+    # modules in a process
+    return torch.export.export(
+        recognition(estimator), (example,), dynamic_shapes=shapes, strict=False
+    )
 
 
 def onnx(estimator: Any, path: Path | str) -> None:
-    """Write the recognition net to `path` as ONNX, float32, input "cases" (N, D), output "output" (N, outputs).
+    """Write the recognition net to `path` as ONNX, float32, input "cases" (N, D), output "output"
+    (N, outputs).
 
     Raises:
         ConfigError: the packages of the extra `onnx` are not installed.
@@ -118,6 +135,17 @@ def onnx(estimator: Any, path: Path | str) -> None:
     try:
         import onnxscript  # noqa: F401 - torch.onnx needs it
     except ImportError as error:
-        raise ConfigError("writing ONNX needs the packages onnx and onnxscript: pip install onnx onnxscript") from error
+        raise ConfigError(
+            "writing ONNX needs the packages onnx and onnxscript: pip install onnx onnxscript"
+        ) from error
     program = torch_program(estimator)
-    torch.onnx.export(program, (), str(path), dynamo=True, input_names=["cases"], output_names=["output"], verbose=False, external_data=False)
+    torch.onnx.export(
+        program,
+        (),
+        str(path),
+        dynamo=True,
+        input_names=["cases"],
+        output_names=["output"],
+        verbose=False,
+        external_data=False,
+    )

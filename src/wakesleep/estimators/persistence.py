@@ -1,4 +1,6 @@
-"""Estimators to files and back: nets as plain arrays for pickle, joblib and skops; one safetensors file that the command line reads too."""
+"""Estimators to files and back: nets as plain arrays for pickle, joblib and skops; one safetensors
+file that the command line reads too.
+"""
 
 from __future__ import annotations
 
@@ -30,16 +32,27 @@ STATES = {kind.__name__: kind for kind in (CDState, MemoryState, BackpropState, 
 
 
 def to_plain(value: Any) -> Any:
-    """Return `value` with nets, states and tensors as numpy arrays on the CPU, in dictionaries too."""
+    """Return `value` with nets, states and tensors as numpy arrays on the CPU, in dictionaries
+    too.
+    """
     if isinstance(value, DBN):
         return {NET: {**value.spec(), "tensors": _arrays(checkpoint.model_tensors(value))}}
     if isinstance(value, nn.Sequential):
-        return {NET: {"feed_forward": checkpoint.net_sizes(value), "tensors": _arrays(value.state_dict())}}
+        return {
+            NET: {
+                "feed_forward": checkpoint.net_sizes(value),
+                "tensors": _arrays(value.state_dict()),
+            }
+        }
     if isinstance(value, Tensor):
         return {TENSOR: value.detach().cpu().numpy()}
     if isinstance(value, State):
         return {STATE: type(value).__name__, "fields": to_plain(value.to_tensors())}
-    return {name: to_plain(inner) for name, inner in value.items()} if isinstance(value, dict) else value
+    return (
+        {name: to_plain(inner) for name, inner in value.items()}
+        if isinstance(value, dict)
+        else value
+    )
 
 
 def from_plain(value: Any) -> Any:
@@ -68,22 +81,28 @@ def _arrays(tensors: dict[str, Tensor]) -> dict[str, Array]:
 
 
 def save(estimator: Any, path: Path | str) -> None:
-    """Write a fitted estimator to `path`: a wakesleep model file whose header also holds parameters, classes and scaling.
+    """Write a fitted estimator to `path`: a wakesleep model file whose header also holds
+    parameters, classes and scaling.
 
-    What a later `partial_fit` would go on with (momentum, chains) is left out; pickle keeps it. A `random_state` that is no number is
-    left out as well.
+    What a later `partial_fit` would go on with (momentum, chains) is left out; pickle keeps it. A
+    `random_state` that is no number is left out as well.
 
     Raises:
-        CheckpointError: the file cannot be written, or a parameter is nothing that JSON can hold. NotFittedError: nothing was learned yet.
+        CheckpointError: the file cannot be written, or a parameter is nothing that JSON can hold.
+            NotFittedError: nothing was learned yet.
     """
     dbn, net = estimator._nets()
     parameters = _plain_parameters(estimator)
-    fitted = {name: _encode(getattr(estimator, name)) for name in _SAVED if hasattr(estimator, name)}
+    fitted = {
+        name: _encode(getattr(estimator, name)) for name in _SAVED if hasattr(estimator, name)
+    }
     note = {"class": type(estimator).__name__, "parameters": parameters, "fitted": fitted}
     classes = [str(label) for label in getattr(estimator, "classes_", ())]
     side = math.isqrt(dbn.sizes[0])
     shape = [side, side] if side * side == dbn.sizes[0] else [1, dbn.sizes[0]]
-    checkpoint.save_model(Path(path), dbn, net, {"estimator": note, "shape": shape, "classes": classes})
+    checkpoint.save_model(
+        Path(path), dbn, net, {"estimator": note, "shape": shape, "classes": classes}
+    )
 
 
 def load(cls: type[Estimator], path: Path | str) -> Estimator:
@@ -96,14 +115,22 @@ def load(cls: type[Estimator], path: Path | str) -> Estimator:
     tensors, header = checkpoint.load_tensors(path, "model")
     note = header.get("estimator")
     if not isinstance(note, dict) or note.get("class") != cls.__name__:
-        found = note.get("class") if isinstance(note, dict) else "net without an estimator's parameters (wakesleep.load reads it)"
+        found = (
+            note.get("class")
+            if isinstance(note, dict)
+            else ("net without an estimator's parameters (wakesleep.load reads it)")
+        )
         raise CheckpointError(f"{path} holds a {found}; expected a {cls.__name__}")
     try:
-        estimator: Any = cls(**{name: _parameter(value) for name, value in note["parameters"].items()})
+        estimator: Any = cls(
+            **{name: _parameter(value) for name, value in note["parameters"].items()}
+        )
         for name, value in note["fitted"].items():
             setattr(estimator, name, _decode(value))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path} is damaged or of another version of wakesleep: {error}") from error
+        raise CheckpointError(
+            f"{path} is damaged or of another version of wakesleep: {error}"
+        ) from error
     estimator._set_nets(checkpoint.load_model(path), tensors)
     return estimator  # type: ignore[no-any-return]
 
@@ -126,7 +153,8 @@ _SAVED = (
 
 
 def _plain_parameters(estimator: Any) -> dict[str, Any]:
-    """Return the parameters of an estimator as JSON can hold them; a `random_state` that is no number is left out.
+    """Return the parameters of an estimator as JSON can hold them; a `random_state` that is no
+    number is left out.
 
     Raises:
         CheckpointError: another parameter is no number, word, truth value or list of such.
@@ -138,13 +166,16 @@ def _plain_parameters(estimator: Any) -> dict[str, Any]:
         except TypeError as error:
             if name != "random_state":
                 raise CheckpointError(
-                    f"{name} = {value!r}: a model file holds numbers, words and lists of them; set it to one of these, or use pickle"
+                    f"{name} = {value!r}: a model file holds numbers, words and lists of them; "
+                    "set it to one of these, or use pickle"
                 ) from error
     return parameters
 
 
 def _plain(value: Any) -> Any:
-    """Return a parameter with NumPy's numbers and arrays as Python's, as a grid over np.arange leaves them."""
+    """Return a parameter with NumPy's numbers and arrays as Python's, as a grid over np.arange
+    leaves them.
+    """
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, dict):  # JSON's keys are words, those of class_weight are classes
@@ -164,7 +195,10 @@ def _encode(value: Any) -> Any:
     if isinstance(value, MinMaxScaler):
         return {"range": [value.data_min_.tolist(), value.data_max_.tolist()]}
     if isinstance(value, np.ndarray):
-        return {"array": value.tolist(), "dtype": "object" if value.dtype == object else value.dtype.str}
+        return {
+            "array": value.tolist(),
+            "dtype": "object" if value.dtype == object else value.dtype.str,
+        }
     return value
 
 
@@ -182,7 +216,9 @@ def one_layer(weight: Tensor, visible_bias: Tensor, hidden_bias: Tensor) -> DBN:
     """Return an RBM, weight (visible, hidden), as the net of one layer that a model file holds."""
     dbn = DBN(tuple(weight.shape), rng=generator(0)).to(weight.dtype)
     for own, given in zip(
-        (dbn.memory.weight, dbn.memory.visible_bias, dbn.memory.hidden_bias), (weight, visible_bias, hidden_bias), strict=True
+        (dbn.memory.weight, dbn.memory.visible_bias, dbn.memory.hidden_bias),
+        (weight, visible_bias, hidden_bias),
+        strict=True,
     ):
         own.copy_(given)
     return dbn

@@ -1,4 +1,6 @@
-"""The restricted Boltzmann machine as a transformer: everything scikit-learn's BernoulliRBM takes and has, and more."""
+"""The restricted Boltzmann machine as a transformer: everything scikit-learn's BernoulliRBM takes
+and has, and more.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +35,15 @@ from wakesleep.units import Bernoulli
 
 
 class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """A restricted Boltzmann machine of binary units, trained by persistent contrastive divergence: features, samples, missing values.
+    """A restricted Boltzmann machine of binary units, trained by persistent contrastive divergence:
+    features, samples, missing values.
 
         E(v, h) = -v'Wh - a'v - b'h,   dW = <v h'>_data - <v h'>_chains
 
-    It takes what scikit-learn's `neural_network.BernoulliRBM` takes, with the same defaults, and has what that has; code that imports that
-    class runs with this one. What differs: the order of cases is random, chains start at random states, `score_samples` is exact.
-    Source: Hinton (2002; 2010); Tieleman (2008).
+    It takes what scikit-learn's `neural_network.BernoulliRBM` takes, with the same defaults, and
+    has what that has; code that imports that class runs with this one. What differs: the order of
+    cases is random, chains start at random states, `score_samples` is exact. Source: Hinton (2002;
+    2010); Tieleman (2008).
 
     Args:
         n_components: hidden units.
@@ -48,21 +52,26 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         n_iter: epochs over the cases.
         verbose: 1 shows a progress bar, 2 adds a line an epoch.
         random_state: seed, RandomState or None.
-        persistent: chains go on from where the last update left them (PCD); False starts them at the data (CD).
+        persistent: chains go on from where the last update left them (PCD); False starts them at
+            the data (CD).
         n_gibbs_steps: K, the Gibbs steps of the negative phase.
-        final_learning_rate: rate of the last epoch, reached in a straight line; None: `learning_rate`.
+        final_learning_rate: rate of the last epoch, reached in a straight line; None:
+            `learning_rate`.
         momentum: part of the last step that is added to the next.
         weight_decay: L2 penalty on the weights.
         sparsity_target: wanted mean activity of a hidden unit; only used with a sparsity cost.
-        sparsity_cost: weight of the cross-entropy between wanted and running mean activity; 0 turns it off.
-        scale: "warn" uses values outside [0, 1] as they are, as scikit-learn does, and says so; "auto" maps columns to [0, 1] by the smallest
-            and largest value seen in fit, outliers left out, skewed columns by asinh first, if any value lies outside; None refuses them.
-        missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible units, drawn anew from the model after each
-            epoch, and averages what `transform` and `score_samples` say over twenty fillings.
+        sparsity_cost: weight of the cross-entropy between wanted and running mean activity; 0 turns
+            it off.
+        scale: "warn" uses values outside [0, 1] as they are, as scikit-learn does, and says so;
+            "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, outliers
+            left out, skewed columns by asinh first, if any value lies outside; None refuses them.
+        missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible
+            units, drawn anew from the model after each epoch, and averages what `transform` and
+            `score_samples` say over twenty fillings.
         warm_start: let `fit` go on where the last one ended.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0".
-        precision: of matrix products: "float32" (that of the cases), "bfloat16", or "auto", which follows from the processor; weights
-            keep the type of the cases.
+        precision: of matrix products: "float32" (that of the cases), "bfloat16", or "auto", which
+            follows from the processor; weights keep the type of the cases.
 
     Attributes:
         components_: W', the weights, (n_components, D), in the type of X.
@@ -72,7 +81,8 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         n_iter_: epochs done.
         scaler_: the MinMaxScaler in use, or None.
         outlier_columns_: the numbers of the columns in which outliers were clipped.
-        skewed_columns_: the numbers of the columns mapped by asinh((x - centre) / spread) before `scaler_`, (K,).
+        skewed_columns_: the numbers of the columns mapped by asinh((x - centre) / spread) before
+            `scaler_`, (K,).
         skew_: their centre, the median, and their spread, the distance of the quartiles, (2, K).
         n_features_in_: D, and `feature_names_in_` where X had names.
 
@@ -127,7 +137,9 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     @shared.all_or_nothing
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> BernoulliRBM:
-        """Learn from X (N, D), dense or sparse, in `n_iter` epochs; `sample_weight` (N,) says how often each case is shown."""
+        """Learn from X (N, D), dense or sparse, in `n_iter` epochs; `sample_weight` (N,) says how
+        often each case is shown.
+        """
         source = shared.random_source(self.random_state)
         goes_on = self.warm_start and shared.is_fitted(self)
         X = shared.check_cases(self, X, reset=not goes_on, sparse=True)
@@ -140,11 +152,14 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     @shared.all_or_nothing
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> BernoulliRBM:
-        """Learn from a chunk X (N, D) of a larger set in one epoch, and go on from where the last call or `fit` ended.
+        """Learn from a chunk X (N, D) of a larger set in one epoch, and go on from where the last
+        call or `fit` ended.
 
-        Chains, momentum and the running activities live on between calls; the rate is `learning_rate`, for nobody knows which chunk is
-        the last. With `scale="auto"` the range of the columns grows with what comes; after `fit` or `load` it stays, and a RangeWarning says
-        when a chunk lies outside. With chunks of at most `batch_size` cases, each call is one update, as in scikit-learn.
+        Chains, momentum and the running activities live on between calls; the rate is
+        `learning_rate`, for nobody knows which chunk is the last. With `scale="auto"` the range of
+        the columns grows with what comes; after `fit` or `load` it stays, and a RangeWarning says
+        when a chunk lies outside. With chunks of at most `batch_size` cases, each call is one
+        update, as in scikit-learn.
         """
         first = not shared.is_fitted(self)
         X = shared.check_cases(self, X, reset=first, sparse=True)
@@ -158,14 +173,18 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return self
 
     def transform(self, X: Any) -> Array:
-        """Return p(h = 1 | v) of each case of X (N, D): (N, n_components). Missing values are integrated out, with `missing="sample"`."""
+        """Return p(h = 1 | v) of each case of X (N, D): (N, n_components). Missing values are
+        integrated out, with `missing="sample"`.
+        """
         check_is_fitted(self)
         X = shared.check_cases(self, X, reset=False, sparse=True)
         rbm = self._machine(pick_device(self.device))
         return self._mean_over_missing(rbm, X, rbm.hidden_probs).astype(X.dtype, copy=False)
 
     def inverse_transform(self, H: Any) -> Array:
-        """Return E[v | h] for hidden units H (N, n_components), in the units of the data: (N, D)."""
+        """Return E[v | h] for hidden units H (N, n_components), in the units of the data: (N,
+        D).
+        """
         check_is_fitted(self)
         rbm = self._machine()
         hidden = shared.tensor(np.asarray(H, dtype=self.components_.dtype))
@@ -174,24 +193,29 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def score_samples(self, X: Any) -> Array:
         """Return the pseudo-log-likelihood of each case of X (N, D), nats: (N,).
 
-        It is the exact sum over units of log p(v_i | all others), the expectation of what scikit-learn draws one unit a case of; so the
-        same case always has the same score. With `scale="auto"`, values outside the range of the data that came to `fit` are clipped to it
+        It is the exact sum over units of log p(v_i | all others), the expectation of what
+        scikit-learn draws one unit a case of; so the same case always has the same score. With
+        `scale="auto"`, values outside the range of the data that came to `fit` are clipped to it
         first, so it does not tell such cases from those at its ends.
         """
         check_is_fitted(self)
         X = shared.check_cases(self, X, reset=False, sparse=True)
         rbm = self._machine(pick_device(self.device))
-        return self._mean_over_missing(rbm, X, lambda visible: pseudo_log_likelihood(rbm, visible, checked=True))
+        return self._mean_over_missing(
+            rbm, X, lambda visible: pseudo_log_likelihood(rbm, visible, checked=True)
+        )
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Return the mean pseudo-log-likelihood of X (N, D), nats a case: what a grid search compares."""
+        """Return the mean pseudo-log-likelihood of X (N, D), nats a case: what a grid search
+        compares.
+        """
         return float(self.score_samples(X).mean())
 
     def log_likelihood(self, X: Any, *, random_state: Any = None) -> Array:
         """Return log p(v) of each case of X (N, D), binary, nats: (N,).
 
-        log Z is exact where one side has at most 20 units, and estimated by annealed importance sampling from the base rates of X where
-        both are larger; `random_state` is the seed of that.
+        log Z is exact where one side has at most 20 units, and estimated by annealed importance
+        sampling from the base rates of X where both are larger; `random_state` is the seed of that.
         """
         check_is_fitted(self)
         X = shared.check_cases(self, X, reset=False, sparse=True)
@@ -208,13 +232,18 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         """Return visible states one Gibbs step on from v (N, D), as booleans (N, D)."""
         check_is_fitted(self)
         rbm = self._machine()
-        visible = torch.from_numpy(np.asarray(v.toarray() if hasattr(v, "toarray") else v, dtype=self.components_.dtype))
+        visible = torch.from_numpy(
+            np.asarray(v.toarray() if hasattr(v, "toarray") else v, dtype=self.components_.dtype)
+        )
         rng = shared.fresh_rng(self.random_state_)
         hidden = rbm.sample_hidden(visible, rng)
         return gibbs.gibbs_step(rbm, hidden, rng).visible.numpy().astype(bool)
 
-    def sample(self, n_samples: int = 1, *, random_state: Any = None, n_gibbs_steps: int = 1000) -> Array:
-        """Return `n_samples` visible states (n_samples, D) after `n_gibbs_steps` Gibbs steps from random hidden states.
+    def sample(
+        self, n_samples: int = 1, *, random_state: Any = None, n_gibbs_steps: int = 1000
+    ) -> Array:
+        """Return `n_samples` visible states (n_samples, D) after `n_gibbs_steps` Gibbs steps from
+        random hidden states.
 
         They are 0 or 1, mapped back to the units of the data where `scale="auto"` had mapped these.
         """
@@ -223,13 +252,20 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         chains = gibbs.run(rbm, gibbs.random_hidden(rbm, n_samples, rng), n_gibbs_steps, rng)
         return shared.from_range(self, chains.visible.numpy())
 
-    def impute(self, X: Any, *, how: Literal["sample", "mean"] = "sample", random_state: Any = None, n_gibbs_steps: int = 100) -> Array:
+    def impute(
+        self,
+        X: Any,
+        *,
+        how: Literal["sample", "mean"] = "sample",
+        random_state: Any = None,
+        n_gibbs_steps: int = 100,
+    ) -> Array:
         """Return X (N, D) with NaN filled in from the model given the known values of each case.
 
         Args:
             X: cases (N, D), NaN where a value is missing.
-            how: "sample", a state of the unit (its lowest or highest value), or "mean", its expectation, averaged over the second half of
-                the steps.
+            how: "sample", a state of the unit (its lowest or highest value), or "mean", its
+                expectation, averaged over the second half of the steps.
             random_state: seed of the chains.
             n_gibbs_steps: Gibbs steps with the known units clamped.
         """
@@ -238,7 +274,9 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         X = shared.check_dense(self, X)
         rbm, rng = self._machine(), shared.fresh_rng(shared.random_source(random_state))
         cases = torch.tensor(shared.to_range(self, X), dtype=rbm.weight.dtype)
-        filled = missing.impute(rbm, cases, rng, steps=n_gibbs_steps, mean=how == "mean", checked=True)
+        filled = missing.impute(
+            rbm, cases, rng, steps=n_gibbs_steps, mean=how == "mean", checked=True
+        )
         return np.where(np.isnan(X), shared.from_range(self, filled.numpy()), X)
 
     def _config(self) -> CDConfig:
@@ -247,7 +285,9 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             epochs=self.n_iter,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
-            final_learning_rate=self.learning_rate if self.final_learning_rate is None else self.final_learning_rate,
+            final_learning_rate=self.learning_rate
+            if self.final_learning_rate is None
+            else self.final_learning_rate,
             momentum=self.momentum,
             initial_momentum=self.momentum,
             weight_decay=self.weight_decay,
@@ -258,8 +298,13 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         )
 
     def _begin(self, X: Array, source: np.random.RandomState) -> None:
-        """Start afresh for cases like X: weights N(0, 0.01^2), biases at zero, no chains yet; all in the type of X."""
-        require(isinstance(self.n_components, Integral) and self.n_components >= 1, f"n_components = {self.n_components}: expected 1 or more")
+        """Start afresh for cases like X: weights N(0, 0.01^2), biases at zero, no chains yet; all
+        in the type of X.
+        """
+        require(
+            isinstance(self.n_components, Integral) and self.n_components >= 1,
+            f"n_components = {self.n_components}: expected 1 or more",
+        )
         shared.check_choice("missing", self.missing, ("error", "sample"))
         shared.settle_range(self, X)
         self._range = None
@@ -279,23 +324,40 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         units = self.components_.shape[0]
         require(
             self.n_components == units,
-            f"n_components = {self.n_components}, and the machine that warm_start or partial_fit would go on with has {units} hidden units: "
+            f"n_components = {self.n_components}, and the machine that warm_start or "
+            f"partial_fit would go on with has {units} hidden units: "
             "set it back, or fit a new one (warm_start=False)",
         )
 
-    def _learn(self, X: Array, sample_weight: Any, config: CDConfig, source: np.random.RandomState) -> None:
+    def _learn(
+        self, X: Array, sample_weight: Any, config: CDConfig, source: np.random.RandomState
+    ) -> None:
         """Let the core's loop go `config.epochs` over X."""
         taking_part, weights = shared.check_weights(sample_weight, X)
         device = pick_device(self.device)
         rng, rbm = shared.fresh_rng(source, device), self._machine(device)
         cases, known = self._cases(shared.take(X, taking_part), rbm, rng)
-        dtype = rbm.weight.dtype if self.precision == "float32" else pick_precision(self.precision, device)
+        dtype = (
+            rbm.weight.dtype
+            if self.precision == "float32"
+            else pick_precision(self.precision, device)
+        )
         state = cd.init_state(low_precision_copy(rbm, dtype), config, rng)
         tensors, _ = checkpoint.flatten(state.to_tensors())
         for name, array in self._state.items():
-            if name in tensors and tensors[name].shape == array.shape:  # other shapes: batch_size was changed, so chains start anew
+            # other shapes: batch_size was changed, so chains start anew
+            if name in tensors and tensors[name].shape == array.shape:
                 tensors[name].copy_(torch.tensor(array))
-        epochs = cd.epochs(rbm, cases, config=config, rng=rng, weights=weights, state=state, dtype=dtype, checked=True)
+        epochs = cd.epochs(
+            rbm,
+            cases,
+            config=config,
+            rng=rng,
+            weights=weights,
+            state=state,
+            dtype=dtype,
+            checked=True,
+        )
         for record in shared.watch(epochs, config.epochs, self.verbose, type(self).__name__):
             state = record.state
             if known is not None and isinstance(cases, Tensor):
@@ -309,7 +371,11 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.intercept_hidden_ = rbm.hidden_bias.detach().cpu().numpy()
         self.intercept_visible_ = rbm.visible_bias.detach().cpu().numpy()
         tensors, _ = checkpoint.flatten(state.to_tensors())
-        lasting = [name for name in tensors if name in ("chains", "activity") or (name.startswith("velocity/") and self.momentum)]
+        lasting = [
+            name
+            for name in tensors
+            if name in ("chains", "activity") or (name.startswith("velocity/") and self.momentum)
+        ]
         self._state = {name: tensors[name].to(rbm.weight.dtype).cpu().numpy() for name in lasting}
         if self.persistent:
             self.h_samples_ = self._state["chains"]
@@ -318,9 +384,13 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         """Return the core's machine; on the CPU it stands on this estimator's own arrays."""
         stored = (self.components_.T, self.intercept_visible_, self.intercept_hidden_)
         parameters = [shared.parameter(array, device) for array in stored]
-        return RBM.sharing(Bernoulli(stored[0].shape[0]), Bernoulli(stored[0].shape[1]), *parameters)
+        return RBM.sharing(
+            Bernoulli(stored[0].shape[0]), Bernoulli(stored[0].shape[1]), *parameters
+        )
 
-    def _cases(self, X: Array, rbm: RBM, rng: torch.Generator) -> tuple[Tensor | arrays.Rows, Tensor | None]:
+    def _cases(
+        self, X: Array, rbm: RBM, rng: torch.Generator
+    ) -> tuple[Tensor | arrays.Rows, Tensor | None]:
         """Return X in range and on the device, and what of it is known, None where all is."""
         dtype, device = rbm.weight.dtype, rbm.weight.device
         X = shared.to_range(self, X)
@@ -334,7 +404,9 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return cases, missing.init_missing(cases, rng)
 
     def _mean_over_missing(self, rbm: RBM, X: Array, function: Callable[[Tensor], Tensor]) -> Array:
-        """Return `function` of the cases X, a chunk at a time, averaged over draws of the missing values."""
+        """Return `function` of the cases X, a chunk at a time, averaged over draws of the missing
+        values.
+        """
         rng = shared.fresh_rng(np.random.RandomState(0), rbm.weight.device)
         results = []
         for start in range(0, X.shape[0], missing.CHUNK):
@@ -356,7 +428,9 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return tags
 
     def save(self, path: Any) -> None:
-        """Write the fitted estimator into one safetensors file: weights and parameters, no pickle. `load` reads it."""
+        """Write the fitted estimator into one safetensors file: weights and parameters, no pickle.
+        `load` reads it.
+        """
         persistence.save(self, path)
 
     @classmethod
@@ -375,7 +449,11 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.components_ = tensors["dbn/memory.weight"].numpy().T
         self.intercept_visible_ = tensors["dbn/memory.visible_bias"].numpy()
         self.intercept_hidden_ = tensors["dbn/memory.hidden_bias"].numpy()
-        self._state, self._range, self.random_state_ = {}, None, shared.random_source(self.random_state)
+        self._state, self._range, self.random_state_ = (
+            {},
+            None,
+            shared.random_source(self.random_state),
+        )
 
     def _recognition_layers(self) -> list[nn.Module]:
         rbm = self._machine()

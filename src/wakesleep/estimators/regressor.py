@@ -22,58 +22,77 @@ from wakesleep.learning import backprop
 from wakesleep.runs import checkpoint
 
 RATE = 0.03
-"""Of backpropagation. Squared errors add up over the units of a layer: at the classifier's rate, 0.1, a single layer of 300 diverges. One
-layer of 100 units, the default, does as well on parts of four tables' training cases as (300, 600), in a third of the time."""
+"""Of backpropagation. Squared errors add up over the units of a layer: at the classifier's rate,
+0.1, a single layer of 300 diverges. One layer of 100 units, the default, does as well on parts of
+four tables' training cases as (300, 600), in a third of the time.
+"""
 
 
 class DBNRegressor(RegressorMixin, TunedEstimator):
-    """A deep belief net that learns to generate the cases, and is then fine-tuned to predict numbers.
+    """A deep belief net that learns to generate the cases, and is then fine-tuned to predict
+    numbers.
 
-    Pretraining is that of DBNTransformer; a linear readout starts from small weights on top, targets are standardised inside, the loss is
-    the squared error. Source of the way: Hinton & Salakhutdinov (2006).
+    Pretraining is that of DBNTransformer; a linear readout starts from small weights on top,
+    targets are standardised inside, the loss is the squared error. Source of the way: Hinton &
+    Salakhutdinov (2006).
 
     Args:
         hidden_layer_sizes: units of each hidden layer, from the visible units up.
-        fine_tune: "backprop", through the whole net; None, the readout alone, from features as they are.
+        fine_tune: "backprop", through the whole net; None, the readout alone, from features as they
+            are.
         fine_tune_n_iter: epochs of fine-tuning; None: 80.
-        fine_tune_learning_rate: rate of fine-tuning in the first epoch; None: 0.03, for wide layers diverge at more.
-        sample_visible: backpropagation sees each visible unit as a binary state drawn anew with its value as probability, so that it overfits
-            less; "auto" does so where the draws would have no more noise than the values have variance.
-        early_stopping: hold cases out, stop fine-tuning when the error on them no longer gets smaller, let the rate fall in a few last
-            epochs, and keep the best of all.
+        fine_tune_learning_rate: rate of fine-tuning in the first epoch; None: 0.03, for wide layers
+            diverge at more.
+        sample_visible: backpropagation sees each visible unit as a binary state drawn anew with its
+            value as probability, so that it overfits less; "auto" does so where the draws would
+            have no more noise than the values have variance.
+        early_stopping: hold cases out, stop fine-tuning when the error on them no longer gets
+            smaller, let the rate fall in a few last epochs, and keep the best of all.
         validation_fraction: part of the cases that is held out, from pretraining too.
-        n_iter_no_change: epochs without a better score after which fine-tuning stops, and epochs in which the rate then falls.
-        n_iter: epochs over the cases for each layer of pretraining; "auto": 30, beyond 1,500 cases as many as show 45,000, at least 10.
+        n_iter_no_change: epochs without a better score after which fine-tuning stops, and epochs in
+            which the rate then falls.
+        n_iter: epochs over the cases for each layer of pretraining; "auto": 30, beyond 1,500 cases
+            as many as show 45,000, at least 10.
         batch_size: cases in a minibatch, of pretraining and of fine-tuning.
         learning_rate: rate of pretraining in the first epoch.
         final_learning_rate: rate of pretraining in the last epoch, reached in a straight line.
         momentum: momentum of pretraining after its first epochs.
         weight_decay: L2 penalty on the weights in pretraining.
         n_gibbs_steps: K, the Gibbs steps of the negative phase.
-        persistent: persistent chains (PCD) in pretraining instead of chains that start at the data (CD).
+        persistent: persistent chains (PCD) in pretraining instead of chains that start at the data
+            (CD).
         sparsity_target: wanted mean activity of a hidden unit; only used with a sparsity cost.
-        sparsity_cost: weight of the cross-entropy between wanted and running mean activity; 0 turns it off.
-        scale: "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, outliers left out, if any value lies outside
-            [0, 1], skewed ones by asinh first, and clips what comes later; "warn" uses values as they are; None refuses values outside [0, 1].
-        missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible units, drawn anew from the first layer after
-            each of its epochs, and averages predictions over ten fillings by the whole net.
-        warm_start: let `fit` go on where the last one ended: with fine-tuning where there is any, else with pretraining.
+        sparsity_cost: weight of the cross-entropy between wanted and running mean activity; 0 turns
+            it off.
+        scale: "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, outliers
+            left out, if any value lies outside [0, 1], skewed ones by asinh first, and clips what
+            comes later; "warn" uses values as they are; None refuses values outside [0, 1].
+        missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible
+            units, drawn anew from the first layer after each of its epochs, and averages
+            predictions over ten fillings by the whole net.
+        warm_start: let `fit` go on where the last one ended: with fine-tuning where there is any,
+            else with pretraining.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0".
-        precision: of matrix products: "float32", "bfloat16", or "auto", which follows from the processor.
+        precision: of matrix products: "float32", "bfloat16", or "auto", which follows from the
+            processor.
         verbose: 1 shows a progress bar, 2 adds a line an epoch.
         random_state: seed, RandomState or None.
 
     Attributes:
-        net_: the fine-tuned feed-forward net, a `torch.nn.Sequential`; its outputs are y, standardised.
-        target_mean_: the mean of y that standardises it, (outputs,), and `target_scale_` its standard deviation.
+        net_: the fine-tuned feed-forward net, a `torch.nn.Sequential`; its outputs are y,
+            standardised.
+        target_mean_: the mean of y that standardises it, (outputs,), and `target_scale_` its
+            standard deviation.
         sample_visible_: whether backpropagation saw values as bits drawn anew.
-        validation_scores_: minus the mean squared error on the held-out cases, y standardised, one an epoch, with early stopping.
+        validation_scores_: minus the mean squared error on the held-out cases, y standardised, one
+            an epoch, with early stopping.
         dbn_: the generative model, a `wakesleep.DBN`, for everything the core can do with it.
         n_iter_: epochs done in all stages.
         history_: a dictionary an epoch: stage, pass and what was measured.
         scaler_: the MinMaxScaler in use, or None.
         outlier_columns_: the numbers of the columns in which outliers were clipped.
-        skewed_columns_: the numbers of the columns mapped by asinh((x - centre) / spread) before `scaler_`, (K,).
+        skewed_columns_: the numbers of the columns mapped by asinh((x - centre) / spread) before
+            `scaler_`, (K,).
         skew_: their centre, the median, and their spread, the distance of the quartiles, (2, K).
         n_features_in_: D, and `feature_names_in_` where X had names.
 
@@ -148,10 +167,12 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
 
     @shared.all_or_nothing
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> DBNRegressor:
-        """Learn to generate the cases X (N, D), then to predict y (N,) or (N, outputs), which is standardised inside.
+        """Learn to generate the cases X (N, D), then to predict y (N,) or (N, outputs), which is
+        standardised inside.
 
         Raises:
-            DataError: values out of range or NaN (each with its fix). ConfigError: parameters that cannot work.
+            DataError: values out of range or NaN (each with its fix). ConfigError: parameters that
+                cannot work.
         """
         shared.check_choice("fine_tune", self.fine_tune, ("backprop", None))
         source = shared.random_source(self.random_state)
@@ -185,12 +206,13 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
 
     @shared.all_or_nothing
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> DBNRegressor:
-        """Learn from a chunk X (N, D), y (N,) or (N, outputs) of a larger set; y is standardised by all that came.
+        """Learn from a chunk X (N, D), y (N,) or (N, outputs) of a larger set; y is standardised by
+        all that came.
 
-        The range of the columns grows with what comes; after `fit` or `load` it stays, and a RangeWarning says when
-        a chunk lies outside.
-        A new estimator gives each layer one epoch and then, features as they are, the linear readout one. After `fit`, a call is one epoch
-        of backpropagation through the whole net (of the readout, with `fine_tune=None`).
+        The range of the columns grows with what comes; after `fit` or `load` it stays, and a
+        RangeWarning says when a chunk lies outside. A new estimator gives each layer one epoch and
+        then, features as they are, the linear readout one. After `fit`, a call is one epoch of
+        backpropagation through the whole net (of the readout, with `fine_tune=None`).
         """
         shared.check_choice("fine_tune", self.fine_tune, ("backprop", None))
         first = not shared.is_fitted(self)
@@ -212,14 +234,20 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         if self._streams or self.fine_tune is None:
             self._learn_readout(images, targets, weights, rng, once=True)
         else:
-            self._backprop(self.net_, self._fill(images, known, rng), targets, weights, rng, once=True)
+            self._backprop(
+                self.net_, self._fill(images, known, rng), targets, weights, rng, once=True
+            )
         return self
 
     def predict(self, X: Any) -> Array:
-        """Return the prediction for each case of X (N, D), (N,) or (N, outputs); averaged over draws of missing values."""
+        """Return the prediction for each case of X (N, D), (N,) or (N, outputs); averaged over
+        draws of missing values.
+        """
         check_is_fitted(self)
         outputs = (
-            self._average(X, lambda dbn, net, images: net_outputs(net, images)).astype(np.float64) * self.target_scale_ + self.target_mean_
+            self._average(X, lambda dbn, net, images: net_outputs(net, images)).astype(np.float64)
+            * self.target_scale_
+            + self.target_mean_
         )
         predicted: Array = outputs if self.target_columns_ else outputs[:, 0]
         return predicted
@@ -237,24 +265,34 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         columns = 0 if y.ndim == 1 else y.shape[1]
         if columns != self.target_columns_:
             expected = f"(N, {self.target_columns_})" if self.target_columns_ else "(N,)"
-            raise DataError(f"y of shape {y.shape} came, and this net predicts y of shape {expected}")
+            raise DataError(
+                f"y of shape {y.shape} came, and this net predicts y of shape {expected}"
+            )
 
     def _count_targets(self, y: Array) -> None:
-        """Standardise targets by the mean and the deviation of all that came, column by column, a constant one left at its scale.
+        """Standardise targets by the mean and the deviation of all that came, column by column, a
+        constant one left at its scale.
 
-        Where later targets move these, the readout is moved too, so that the net goes on predicting what it did.
+        Where later targets move these, the readout is moved too, so that the net goes on predicting
+        what it did.
         """
         columns = y.reshape(len(y), -1).astype(np.float64)
         self.target_columns_ = 0 if y.ndim == 1 else y.shape[1]
         mean, variance, seen = columns.mean(0), columns.var(0), self._targets_seen
         if seen:
             share, gap = len(y) / (seen + len(y)), mean - self.target_mean_
-            variance = (1 - share) * self._target_variance + share * variance + share * (1 - share) * gap**2
+            variance = (
+                (1 - share) * self._target_variance
+                + share * variance
+                + share * (1 - share) * gap**2
+            )
             mean = self.target_mean_ + share * gap
         scale = np.where(variance > 0, np.sqrt(variance), 1.0)
         if seen:
             ratio = torch.from_numpy(self.target_scale_ / scale).to(self._device, torch.float32)
-            shift = torch.from_numpy((self.target_mean_ - mean) / scale).to(self._device, torch.float32)
+            shift = torch.from_numpy((self.target_mean_ - mean) / scale).to(
+                self._device, torch.float32
+            )
             readout = self.net_[-1]
             assert isinstance(readout, nn.Linear)
             with torch.no_grad():
@@ -265,16 +303,27 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
 
     def _targets(self, y: Array) -> Tensor:
         """Return targets as the net learns them, (N, outputs), float32, on the device."""
-        return torch.from_numpy(((y.reshape(len(y), -1) - self.target_mean_) / self.target_scale_).astype(np.float32)).to(self._device)
+        return torch.from_numpy(
+            ((y.reshape(len(y), -1) - self.target_mean_) / self.target_scale_).astype(np.float32)
+        ).to(self._device)
 
-    def _learn_readout(self, images: Tensor, targets: Tensor, weights: Tensor | None, rng: torch.Generator, **how: Any) -> None:
+    def _learn_readout(
+        self,
+        images: Tensor,
+        targets: Tensor,
+        weights: Tensor | None,
+        rng: torch.Generator,
+        **how: Any,
+    ) -> None:
         """Learn the linear readout alone, from features as the pretrained layers give them."""
         with torch.inference_mode():
             features = self.net_[:-1](images)
         self._backprop(nn.Sequential(self.net_[-1]), features.clone(), targets, weights, rng, **how)
 
     def _minus_squared_error(self, X: Array, y: Array) -> Scorer | None:
-        """Return a function that tells minus the mean squared error on held-out cases, y standardised; None where there are none."""
+        """Return a function that tells minus the mean squared error on held-out cases, y
+        standardised; None where there are none.
+        """
         if not len(y):
             return None
         images, _ = self._images(X, shared.fresh_rng(np.random.RandomState(0), self._device))
@@ -287,7 +336,10 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         return score
 
     def _recognition_layers(self) -> list[nn.Module]:
-        scale, mean = (torch.from_numpy(np.atleast_1d(each)).float() for each in (self.target_scale_, self.target_mean_))
+        scale, mean = (
+            torch.from_numpy(np.atleast_1d(each)).float()
+            for each in (self.target_scale_, self.target_mean_)
+        )
         return [*self._net_layers(), Affine(torch.diag(scale), mean)]
 
     def __sklearn_tags__(self) -> Any:

@@ -2,9 +2,11 @@
 
     log p(v) >= E_q(h|v) [log p(v | h1) + ... - F_top(h_L)] + H(q) - log Z_top
 
-q is the recognition pathway, p(v | h1) the generative one, F_top the free energy of the memory. The expectation is a mean over samples of
-q; the entropy of each layer given the one below is exact. A net of one layer is an RBM: its log-likelihood is exact up to log Z. Sources:
-Hinton, Osindero & Teh (2006), section 4; Salakhutdinov & Murray (2008), section 4; the importance-weighted bound: Burda et al. (2016).
+q is the recognition pathway, p(v | h1) the generative one, F_top the free energy of the memory. The
+expectation is a mean over samples of q; the entropy of each layer given the one below is exact. A
+net of one layer is an RBM: its log-likelihood is exact up to log Z. Sources: Hinton, Osindero & Teh
+(2006), section 4; Salakhutdinov & Murray (2008), section 4; the importance-weighted bound: Burda et
+al. (2016).
 """
 
 from __future__ import annotations
@@ -30,18 +32,26 @@ class Bound(NamedTuple):
     bound: Tensor
     """The variational bound, a mean over samples of q."""
     importance_weighted: Tensor
-    """log mean p/q over the samples: never looser in expectation, and tighter the more samples there are."""
+    """log mean p/q over the samples: never looser in expectation, and tighter the more samples
+    there are.
+    """
     error: Tensor
-    """The standard error of `bound` from the choice of samples; 0 where the bound is exact, NaN of a single sample, which tells none."""
+    """The standard error of `bound` from the choice of samples; 0 where the bound is exact, NaN of
+    a single sample, which tells none.
+    """
 
 
 def marginal_free_energy(dbn: DBN, features: Tensor) -> Tensor:
     """Return `DBN.memory_free_energy`, which replaces this."""
-    warnings.warn("bound.marginal_free_energy is DBN.memory_free_energy now", DeprecationWarning, stacklevel=2)
+    warnings.warn(
+        "bound.marginal_free_energy is DBN.memory_free_energy now", DeprecationWarning, stacklevel=2
+    )
     return dbn.memory_free_energy(features)
 
 
-def _top_free_energy(dbn: DBN, top: RBM, depth: int, features: Tensor, labels: Tensor | None) -> Tensor:
+def _top_free_energy(
+    dbn: DBN, top: RBM, depth: int, features: Tensor, labels: Tensor | None
+) -> Tensor:
     if depth < dbn.depth:
         return top.free_energy(features)
     if labels is None:
@@ -69,17 +79,24 @@ def lower_bound(
         rng: what q's states are drawn from.
         samples: of q, a case.
         labels: (N,).
-        depth: judge the lowest `depth` RBMs of the stack alone (their weights still tied); by default the whole net.
+        depth: judge the lowest `depth` RBMs of the stack alone (their weights still tied); by
+            default the whole net.
 
     Raises:
         DataError: cases that do not fit the net or are not binary.
-        ConfigError: no such depth, samples below 1, or labels that the net (or the cut stack) does not hold.
+        ConfigError: no such depth, samples below 1, or labels that the net (or the cut stack) does
+            not hold.
     """
     depth = dbn.depth if depth is None else depth
     if not 1 <= depth <= dbn.depth or samples < 1:
-        raise ConfigError(f"depth {depth} with {samples} samples: expected 1 to {dbn.depth}, and at least 1 sample")
+        raise ConfigError(
+            f"depth {depth} with {samples} samples: expected 1 to {dbn.depth}, and at "
+            "least 1 sample"
+        )
     if labels is not None and (not dbn.labels or depth < dbn.depth):
-        raise ConfigError("labels came for a memory that holds none; leave them out to bound log p(v)")
+        raise ConfigError(
+            "labels came for a memory that holds none; leave them out to bound log p(v)"
+        )
     cases = arrays.as_cases(cases, dbn.sizes[0], dbn.memory.weight, rng=rng)
     arrays.require_binary(cases)
     if labels is not None:
@@ -87,16 +104,29 @@ def lower_bound(
     top, bounds, start = dbn.rbm(depth - 1), [], 0
     for chunk in arrays.chunks(cases):
         chunk_labels = None if labels is None else labels[start : start + len(chunk)]
-        draws = [_one_sample(dbn, top, depth, chunk.to(top.weight.dtype), chunk_labels, rng) for _ in range(1 if depth == 1 else samples)]
+        draws = [
+            _one_sample(dbn, top, depth, chunk.to(top.weight.dtype), chunk_labels, rng)
+            for _ in range(1 if depth == 1 else samples)
+        ]
         expected, raw = (torch.stack(part) - log_z for part in zip(*draws, strict=True))
-        error = expected.std(0) / math.sqrt(len(draws)) if len(draws) > 1 else torch.full_like(expected[0], 0.0 if depth == 1 else math.nan)
-        bounds.append(Bound(expected.mean(0), torch.logsumexp(raw, 0) - math.log(len(draws)), error))
+        error = (
+            expected.std(0) / math.sqrt(len(draws))
+            if len(draws) > 1
+            else torch.full_like(expected[0], 0.0 if depth == 1 else math.nan)
+        )
+        bounds.append(
+            Bound(expected.mean(0), torch.logsumexp(raw, 0) - math.log(len(draws)), error)
+        )
         start += len(chunk)
     return Bound(*(torch.cat(parts) for parts in zip(*bounds, strict=True)))
 
 
-def _one_sample(dbn: DBN, top: RBM, depth: int, cases: Tensor, labels: Tensor | None, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return log p*(v, h) + H(q) and log p*(v, h) - log q(h | v) for one sample h of q a case, both (N,), float64, without log Z."""
+def _one_sample(
+    dbn: DBN, top: RBM, depth: int, cases: Tensor, labels: Tensor | None, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return log p*(v, h) + H(q) and log p*(v, h) - log q(h | v) for one sample h of q a case, both
+    (N,), float64, without log Z.
+    """
     expected = torch.zeros(len(cases), dtype=torch.float64, device=cases.device)
     raw, below = torch.zeros_like(expected), cases
     for up, down in zip(dbn.recognition[: depth - 1], dbn.generative[: depth - 1], strict=True):

@@ -1,6 +1,8 @@
-"""Recognition by the generative model: the exact free energy of the memory with each label on in turn.
+"""Recognition by the generative model: the exact free energy of the memory with each label on in
+turn.
 
-    -F(y) = labgen_y + sum_j softplus(topbias_j + (penultimate pentop)_j + labtop_yj)      log p(y | penultimate) = log softmax_y(-F(y))
+    -F(y) = labgen_y + sum_j softplus(topbias_j + (penultimate pentop)_j + labtop_yj)      log p(y |
+    penultimate) = log softmax_y(-F(y))
 
 Source: Hinton, Osindero & Teh (2006), section 6.2.
 """
@@ -18,13 +20,17 @@ from wakesleep.sources import arrays
 
 
 def memory_label_scores(dbn: DBN, features: Tensor) -> Tensor:
-    """Return -F(label) up to a constant that all labels share, from penultimate activities (N, features): (N, labels), nats.
+    """Return -F(label) up to a constant that all labels share, from penultimate activities (N,
+    features): (N, labels), nats.
 
     Raises:
         ConfigError: the memory holds no labels.
     """
     if not dbn.labels:
-        raise ConfigError("this net's memory holds no labels, so it cannot name one; fine-tune it, or train with DBN(..., labels=10)")
+        raise ConfigError(
+            "this net's memory holds no labels, so it cannot name one; fine-tune it, or train "
+            "with DBN(..., labels=10)"
+        )
     return dbn.memory.group_scores(dbn.top_input(features), dbn.label_columns)
 
 
@@ -32,8 +38,8 @@ def memory_label_scores(dbn: DBN, features: Tensor) -> Tensor:
 def log_probs(dbn: DBN, images: Tensor, rng: torch.Generator | None = None) -> Tensor:
     """Return log p(label | penultimate activities) of each image (N, pixels), (N, labels), nats.
 
-    The up-pass is deterministic (probabilities), or stochastic where `rng` is given (about 0.5 points worse on MNIST; averaging some
-    twenty recovers it).
+    The up-pass is deterministic (probabilities), or stochastic where `rng` is given (about 0.5
+    points worse on MNIST; averaging some twenty recovers it).
 
     Raises:
         ConfigError: the memory holds no labels.
@@ -41,12 +47,17 @@ def log_probs(dbn: DBN, images: Tensor, rng: torch.Generator | None = None) -> T
     """
     weight = dbn.memory.weight
     images = arrays.as_cases(images, dbn.sizes[0], weight, rng=rng)
-    scores = [memory_label_scores(dbn, dbn.up(chunk.to(weight.dtype), rng)[-1]) for chunk in arrays.chunks(images)]
+    scores = [
+        memory_label_scores(dbn, dbn.up(chunk.to(weight.dtype), rng)[-1])
+        for chunk in arrays.chunks(images)
+    ]
     return torch.log_softmax(torch.cat(scores), 1)
 
 
 def predict(dbn: DBN, images: Tensor) -> Tensor:
-    """Return the most probable label of each image (N, pixels), (N,); arguments and errors as in `log_probs`."""
+    """Return the most probable label of each image (N, pixels), (N,); arguments and errors as in
+    `log_probs`.
+    """
     return log_probs(dbn, images).argmax(1)
 
 
@@ -57,11 +68,15 @@ def count_errors(predicted: Tensor, labels: Tensor) -> int:
         DataError: other shapes.
     """
     predicted = arrays.as_labels(predicted, len(predicted), None, lowest=arrays.UNLABELLED)
-    labels = arrays.as_labels(labels, len(predicted), None, lowest=arrays.UNLABELLED).to(predicted.device)
+    labels = arrays.as_labels(labels, len(predicted), None, lowest=arrays.UNLABELLED).to(
+        predicted.device
+    )
     return int((predicted != labels).sum())
 
 
 def errors_and_loss(log_probs: Tensor, labels: Tensor) -> tuple[int, float]:
-    """Return how many labels (N,) the most probable ones miss, and the cross-entropy, nats a case, of log p(label | image), (N, labels)."""
+    """Return how many labels (N,) the most probable ones miss, and the cross-entropy, nats a case,
+    of log p(label | image), (N, labels).
+    """
     labels = arrays.as_labels(labels, *log_probs.shape).to(log_probs.device)
     return count_errors(log_probs.argmax(1), labels), float(nll_loss(log_probs, labels))

@@ -1,10 +1,13 @@
-"""Exact log Z, log-likelihood and gradient of an RBM with a small side, by listing every state of that side. Nats, float64.
+"""Exact log Z, log-likelihood and gradient of an RBM with a small side, by listing every state of
+that side. Nats, float64.
 
     log Z = log sum_h exp(b'h + log sum_v exp(v'(Wh + a)))
 
-The list is a product of two halves, h = (h1, h2), so that exp(v_i input) is a product A_i(h1) B_i(h2), and what a handful of summed units
-contribute for all pairs (h1, h2) at once is one matrix product (`Units.factors`): for binary units prod_i (1 + A_i B_i) = sum over subsets,
-for a categorical site sum_j A_j B_j. Products of such factors share one logarithm as long as they can neither overflow nor vanish.
+The list is a product of two halves, h = (h1, h2), so that exp(v_i input) is a product A_i(h1)
+B_i(h2), and what a handful of summed units contribute for all pairs (h1, h2) at once is one matrix
+product (`Units.factors`): for binary units prod_i (1 + A_i B_i) = sum over subsets, for a
+categorical site sum_j A_j B_j. Products of such factors share one logarithm as long as they can
+neither overflow nor vanish.
 """
 
 from __future__ import annotations
@@ -28,13 +31,17 @@ from wakesleep.units.base import product_states
 LARGEST = 25
 """Binary units (or as many states of other units) that are listed: 2^25 states take minutes."""
 SAFE = 600.0
-"""Size of logarithms up to which products are formed; float64 overflows at 709 and vanishes at -745."""
+"""Size of logarithms up to which products are formed; float64 overflows at 709 and vanishes at
+-745.
+"""
 CHUNK = 1 << 17
 """Pairs of half-states worked on at a time: small enough for the processor's cache."""
 
 
 class Halves(NamedTuple):
-    """A side's states as a product: every row of `first` (m, units) beside every row of `second` (n, units)."""
+    """A side's states as a product: every row of `first` (m, units) beside every row of `second`
+    (n, units).
+    """
 
     first: Tensor
     second: Tensor
@@ -60,17 +67,23 @@ def halves(units: Units, context: Context | None = None) -> Halves:
     count = math.prod(len(atom.states) for atom in atoms)
     if count > 2**LARGEST:
         raise ConfigError(
-            f"a layer of {units.size} units has 2^{math.log2(count):.0f} states, and at most 2^{LARGEST} are listed; estimate log Z by AIS "
+            f"a layer of {units.size} units has 2^{math.log2(count):.0f} states, and at most "
+            f"2^{LARGEST} are listed; estimate log Z by AIS "
             "(wakesleep.likelihood.log_partition; wakesleep likelihood on the command line)"
         )
-    while split < len(atoms) and math.prod(len(atom.states) for atom in atoms[: split + 1]) ** 2 <= count:
+    while (
+        split < len(atoms)
+        and math.prod(len(atom.states) for atom in atoms[: split + 1]) ** 2 <= count
+    ):
         split += 1
     first, second = product_states(atoms[:split]), product_states(atoms[split:])
     return Halves(first.states, second.states, (first.log_measure, second.log_measure))
 
 
 class Side(NamedTuple):
-    """An RBM seen from the side that is listed: E = U(s) + U(o) - s'Wo - bias's - other_bias'o, in float64."""
+    """An RBM seen from the side that is listed: E = U(s) + U(o) - s'Wo - bias's - other_bias'o, in
+    float64.
+    """
 
     listed: Units
     summed: Units
@@ -83,30 +96,46 @@ class Side(NamedTuple):
 
 def _side(rbm: RBM, context: Context | None) -> Side:
     """Return the RBM seen from its side with fewer states, for cases of one context, (1, ...)."""
-    weight, visible, hidden = rbm.weight.double(), rbm.visible_bias.double(), rbm.hidden_bias.double()
+    weight, visible, hidden = (
+        rbm.weight.double(),
+        rbm.visible_bias.double(),
+        rbm.hidden_bias.double(),
+    )
     scale = None if context is None else rbm.visible.bias_scale(context)
     hidden = hidden if scale is None else hidden * scale.flatten()[0]
     from_hidden = Side(rbm.hidden, rbm.visible, weight.t(), hidden, visible, summed_context=context)
     from_visible = Side(rbm.visible, rbm.hidden, weight, visible, hidden, listed_context=context)
-    counts = [count_states(side.listed, side.listed_context) for side in (from_hidden, from_visible)]
+    counts = [
+        count_states(side.listed, side.listed_context) for side in (from_hidden, from_visible)
+    ]
     if min(counts) > 2**LARGEST:
         raise ConfigError(
-            f"an RBM of {rbm.visible.size} visible and {rbm.hidden.size} hidden units is too large to enumerate (one side may have 2^{LARGEST} "
-            "states at most); estimate log Z by AIS (wakesleep.likelihood.log_partition; wakesleep likelihood on the command line)"
+            f"an RBM of {rbm.visible.size} visible and {rbm.hidden.size} hidden units is too "
+            f"large to enumerate (one side may have 2^{LARGEST} "
+            "states at most); estimate log Z by AIS (wakesleep.likelihood.log_partition; "
+            "wakesleep likelihood on the command line)"
         )
     return from_hidden if counts[0] <= counts[1] else from_visible
 
 
-def _factors(side: Side, first: Tensor, second: Tensor) -> list[tuple[Tensor, Tensor, float, float]] | None:
-    """Return the summed side's `Units.factors` for the two halves' shares of its total input; None where exponentials could overflow."""
-    if side.summed_context is not None or 4 * float(first.abs().max() + second.abs().max() + 1) >= SAFE:
+def _factors(
+    side: Side, first: Tensor, second: Tensor
+) -> list[tuple[Tensor, Tensor, float, float]] | None:
+    """Return the summed side's `Units.factors` for the two halves' shares of its total input; None
+    where exponentials could overflow.
+    """
+    if (
+        side.summed_context is not None
+        or 4 * float(first.abs().max() + second.abs().max() + 1) >= SAFE
+    ):
         return None
     log_z = side.summed.factors(first, second)
     return None if log_z is None else list(log_z)
 
 
 def log_weights(rbm: RBM, context: Context | None = None) -> tuple[Side, Halves, Tensor]:
-    """Return the listed side, its states as two halves, and log sum over the other side of exp(-E) for each pair: (m, n), float64, nats.
+    """Return the listed side, its states as two halves, and log sum over the other side of exp(-E)
+    for each pair: (m, n), float64, nats.
 
     Raises:
         ConfigError: neither side is small enough to list.
@@ -116,20 +145,26 @@ def log_weights(rbm: RBM, context: Context | None = None) -> tuple[Side, Halves,
     check_context(context, None, 1, rbm.visible.size)
     side, device = _side(rbm, context), rbm.weight.device
     lists = halves(side.listed, side.listed_context)
-    lists = Halves(lists.first.to(device), lists.second.to(device), (lists.log_measure[0].to(device), lists.log_measure[1].to(device)))
+    lists = Halves(
+        lists.first.to(device),
+        lists.second.to(device),
+        (lists.log_measure[0].to(device), lists.log_measure[1].to(device)),
+    )
     split = lists.first.shape[1]
     first = lists.first @ side.weight[:split] + side.other_bias
     second = lists.second @ side.weight[split:]
-    logs = (lists.first @ side.bias[:split] + lists.log_measure[0])[:, None] + (lists.second @ side.bias[split:] + lists.log_measure[1])[
-        None, :
-    ]
+    logs = (lists.first @ side.bias[:split] + lists.log_measure[0])[:, None] + (
+        lists.second @ side.bias[split:] + lists.log_measure[1]
+    )[None, :]
     step = max(1, CHUNK // len(second))
     factors = _factors(side, first, second)
     if factors is None:
         step = max(1, (1 << 22) // (len(second) * side.summed.size))
         for start in range(0, len(first), step):
             total = first[start : start + step, None, :] + second[None, :, :]
-            logs[start : start + step] += side.summed.log_partition(total.flatten(0, 1), side.summed_context).view(total.shape[:2])
+            logs[start : start + step] += side.summed.log_partition(
+                total.flatten(0, 1), side.summed_context
+            ).view(total.shape[:2])
         return side, lists, logs
     for start in range(0, len(first), step):
         block = logs[start : start + step]
@@ -160,15 +195,21 @@ def log_partition(rbm: RBM, context: Context | None = None) -> float:
 def _log_z(rbm: RBM, context: Context | None = None) -> Tensor:
     """Return log Z, a scalar, float64, nats; autograd passes through it to weights and biases."""
     parameters = (rbm.weight, rbm.visible_bias, rbm.hidden_bias)
-    log_z: Tensor = _LogZ.apply((rbm.visible, rbm.hidden), context, *(parameter.double() for parameter in parameters))  # type: ignore[no-untyped-call]
+    log_z: Tensor = _LogZ.apply(
+        (rbm.visible, rbm.hidden), context, *(parameter.double() for parameter in parameters)
+    )  # type: ignore[no-untyped-call]
     return log_z
 
 
 class _LogZ(torch.autograd.Function):
-    """log Z, whose gradient is what the model expects of v h', v and h: the list of states is made once each way, and not kept."""
+    """log Z, whose gradient is what the model expects of v h', v and h: the list of states is made
+    once each way, and not kept.
+    """
 
     @staticmethod
-    def forward(ctx: Any, units: tuple[Units, Units], context: Context | None, *parameters: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, units: tuple[Units, Units], context: Context | None, *parameters: Tensor
+    ) -> Tensor:
         ctx.units, ctx.context = units, context
         ctx.save_for_backward(*parameters)
         return torch.logsumexp(log_weights(_machine(*units, *parameters), context)[2].flatten(), 0)
@@ -180,33 +221,56 @@ class _LogZ(torch.autograd.Function):
         return None, None, *(gradients[0] * part for part in expected)
 
 
-def _machine(visible: Units, hidden: Units, weight: Tensor, visible_bias: Tensor, hidden_bias: Tensor) -> RBM:
-    """Return a machine that stands on these tensors, through which autograd passes to what they were made of."""
-    return RBM.sharing(visible, hidden, *cast(tuple[Parameter, Parameter, Parameter], (weight, visible_bias, hidden_bias)))
+def _machine(
+    visible: Units, hidden: Units, weight: Tensor, visible_bias: Tensor, hidden_bias: Tensor
+) -> RBM:
+    """Return a machine that stands on these tensors, through which autograd passes to what they
+    were made of.
+    """
+    return RBM.sharing(
+        visible,
+        hidden,
+        *cast(tuple[Parameter, Parameter, Parameter], (weight, visible_bias, hidden_bias)),
+    )
 
 
 def _double(rbm: RBM) -> RBM:
     """Return the machine in float64; autograd passes through it."""
-    return _machine(rbm.visible, rbm.hidden, rbm.weight.double(), rbm.visible_bias.double(), rbm.hidden_bias.double())
+    return _machine(
+        rbm.visible,
+        rbm.hidden,
+        rbm.weight.double(),
+        rbm.visible_bias.double(),
+        rbm.hidden_bias.double(),
+    )
 
 
 def log_likelihood(rbm: RBM, cases: Tensor, context: Context | None = None) -> Tensor:
-    """Return log p(v) = -F(v) - log Z of cases (N, visible), each a state of the visible units, (N,), nats per case, float64.
+    """Return log p(v) = -F(v) - log Z of cases (N, visible), each a state of the visible units,
+    (N,), nats per case, float64.
 
-    Autograd passes through it: with `rbm.requires_grad_()`, its gradient by weights and biases is exact (and is itself not differentiable).
-    A `context` is that of each case, (N, ...), or one of all, (1, ...): log Z is worked out for each that differs.
+    Autograd passes through it: with `rbm.requires_grad_()`, its gradient by weights and biases is
+    exact (and is itself not differentiable). A `context` is that of each case, (N, ...), or one of
+    all, (1, ...): log Z is worked out for each that differs.
 
     Raises:
         ConfigError: neither side is small enough to list.
-        DataError: cases that do not fit, or that are no states: values between 0 and 1, a categorical site without exactly one 1, absent
-            columns that are not 0; a context that does not fit.
+        DataError: cases that do not fit, or that are no states: values between 0 and 1, a
+            categorical site without exactly one 1, absent columns that are not 0; a context that
+            does not fit.
     """
     cases = rbm.check_cases(cases, context=context, states=True)
     machine = _double(rbm)
-    log_z = _log_z(rbm, context) if context is None else rbm.weight.new_zeros(len(cases), dtype=torch.float64)
+    log_z = (
+        _log_z(rbm, context)
+        if context is None
+        else rbm.weight.new_zeros(len(cases), dtype=torch.float64)
+    )
     for own, index in [] if context is None else context.distinct(len(cases)):
         log_z = log_z.index_add(0, index.to(log_z.device), _log_z(rbm, own).expand(len(index)))
-    free_energies = [machine.free_energy(chunk.double(), own) for chunk, own in _chunks(cases, context)]
+    free_energies = [
+        machine.free_energy(chunk.double(), own) for chunk, own in _chunks(cases, context)
+    ]
     return -torch.cat(free_energies) - log_z
 
 
@@ -219,7 +283,8 @@ def _chunks(cases: Tensor, context: Context | None) -> Iterator[tuple[Tensor, Co
 
 
 def model_statistics(rbm: RBM, context: Context | None = None) -> Statistics:
-    """Return <v h'>, <v> and <h> under the model itself, float64: (visible, hidden), (visible,), (hidden,).
+    """Return <v h'>, <v> and <h> under the model itself, float64: (visible, hidden), (visible,),
+    (hidden,).
 
     States that together hold less than 1e-12 of the probability are left out.
 
@@ -234,20 +299,27 @@ def model_statistics(rbm: RBM, context: Context | None = None) -> Statistics:
     listed, other = torch.zeros_like(side.bias), torch.zeros_like(side.other_bias)
     products = torch.zeros_like(side.weight)
     for index in torch.split(kept, max(1, (1 << 22) // side.summed.size)):
-        state = torch.cat([lists.first[index // logs.shape[1]], lists.second[index % logs.shape[1]]], 1)
-        mean = side.summed.mean(state @ side.weight + side.other_bias, context=side.summed_context) * probs[index, None]
+        state = torch.cat(
+            [lists.first[index // logs.shape[1]], lists.second[index % logs.shape[1]]], 1
+        )
+        mean = (
+            side.summed.mean(state @ side.weight + side.other_bias, context=side.summed_context)
+            * probs[index, None]
+        )
         products += state.t() @ mean
         listed += state.t() @ probs[index]
         other += mean.sum(0)
     scale = None if context is None else rbm.visible.bias_scale(context)
-    factor = 1.0 if scale is None else float(scale.flatten()[0])  # of the hidden biases, and of their gradient with them
+    # of the hidden biases, and of their gradient with them
+    factor = 1.0 if scale is None else float(scale.flatten()[0])
     if side.listed is rbm.visible:
         return Statistics(products, listed, other * factor)
     return Statistics(products.t(), other, listed * factor)
 
 
 def gradient(rbm: RBM, cases: Tensor, context: Context | None = None) -> Statistics:
-    """Return the gradient of mean log p(v) over cases (N, visible), <v h'>_data - <v h'>_model and the same for the biases, float64.
+    """Return the gradient of mean log p(v) over cases (N, visible), <v h'>_data - <v h'>_model and
+    the same for the biases, float64.
 
     A `context` is that of each case, (N, ...), or one of all, (1, ...).
 
@@ -256,19 +328,28 @@ def gradient(rbm: RBM, cases: Tensor, context: Context | None = None) -> Statist
         DataError: cases or a context that do not fit; absent columns that are not 0.
     """
     cases = rbm.check_cases(cases, context=context)
-    kinds = [(1.0, None)] if context is None else [(len(index) / len(cases), own) for own, index in context.distinct(len(cases))]
+    kinds = (
+        [(1.0, None)]
+        if context is None
+        else [(len(index) / len(cases), own) for own, index in context.distinct(len(cases))]
+    )
     models = [[share * part for part in model_statistics(rbm, own)] for share, own in kinds]
     exact, model = _double(rbm), [torch.stack(parts).sum(0) for parts in zip(*models, strict=True)]
     total = [torch.zeros_like(part) for part in model]
     for chunk, own in _chunks(cases, context):
-        data = exact.statistics(chunk.double(), exact.hidden_probs(chunk.double(), context=own), own)
+        data = exact.statistics(
+            chunk.double(), exact.hidden_probs(chunk.double(), context=own), own
+        )
         total = [so_far + part * len(chunk) for so_far, part in zip(total, data, strict=True)]
-    return Statistics(*(so_far / len(cases) - part for so_far, part in zip(total, model, strict=True)))
+    return Statistics(
+        *(so_far / len(cases) - part for so_far, part in zip(total, model, strict=True))
+    )
 
 
 @check_arguments
 def sample(rbm: RBM, count: int, rng: torch.Generator, context: Context | None = None) -> Tensor:
-    """Return `count` visible states drawn from the model itself, independently: (count, visible). What a sampler can be tested with.
+    """Return `count` visible states drawn from the model itself, independently: (count, visible).
+    What a sampler can be tested with.
 
     A `context` is that of each state, (count, ...), or one of all, (1, ...).
 
@@ -289,7 +370,11 @@ def _sample(rbm: RBM, count: int, rng: torch.Generator, context: Context | None)
     """Do it for states that all have the context, (1, ...)."""
     side, lists, logs = log_weights(rbm, context)
     cumulative = torch.softmax(logs.flatten(), 0).cumsum(0)
-    uniform = torch.rand(count, generator=rng, device=rng.device, dtype=torch.float64) * cumulative[-1]
+    uniform = (
+        torch.rand(count, generator=rng, device=rng.device, dtype=torch.float64) * cumulative[-1]
+    )
     index = torch.searchsorted(cumulative, uniform)
-    state = torch.cat([lists.first[index // logs.shape[1]], lists.second[index % logs.shape[1]]], 1).to(rbm.weight.dtype)
+    state = torch.cat(
+        [lists.first[index // logs.shape[1]], lists.second[index % logs.shape[1]]], 1
+    ).to(rbm.weight.dtype)
     return state if side.listed is rbm.visible else rbm.sample_visible(state, rng, context=context)

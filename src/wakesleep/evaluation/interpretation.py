@@ -1,4 +1,5 @@
-"""What a trained net knows: what each unit looks for and adds, which units spoke for an answer, codes on a map, cases it confuses.
+"""What a trained net knows: what each unit looks for and adds, which units spoke for an answer,
+codes on a map, cases it confuses.
 
 Layers are numbered from the pixels (0) up; the last is the top of the memory.
 """
@@ -21,24 +22,33 @@ from wakesleep.sources import arrays
 
 Array = NDArray[Any]
 KINDS = ("on-centre", "stroke", "high-frequency")
-"""What a receptive field may be: one compact spot, bright (or dark) in the middle; a longer piece of line or edge; a fine pattern all over."""
+"""What a receptive field may be: one compact spot, bright (or dark) in the middle; a longer piece
+of line or edge; a fine pattern all over.
+"""
 
 
 def field_measures(fields: Array, shape: tuple[int, int]) -> tuple[Array, Array, Array]:
-    """Return mean spatial frequency (0 to 0.5 cycles a pixel), elongation (1 is round) and size (pixels) of fields (N, pixels), each (N,).
+    """Return mean spatial frequency (0 to 0.5 cycles a pixel), elongation (1 is round) and size
+    (pixels) of fields (N, pixels), each (N,).
 
-    The frequency is the centre of mass of the power spectrum. Elongation and size are the ratio of the axes, and the length of the longer
-    one, of the second moments of the field's fourth power, so that the peak counts and the noise around it does not.
+    The frequency is the centre of mass of the power spectrum. Elongation and size are the ratio of
+    the axes, and the length of the longer one, of the second moments of the field's fourth power,
+    so that the peak counts and the noise around it does not.
     """
     pictures = fields.reshape(-1, *shape).astype(np.float64)
     power = np.abs(np.fft.fft2(pictures - pictures.mean((1, 2), keepdims=True))) ** 2
-    vertical, horizontal = np.meshgrid(np.fft.fftfreq(shape[0]), np.fft.fftfreq(shape[1]), indexing="ij")
+    vertical, horizontal = np.meshgrid(
+        np.fft.fftfreq(shape[0]), np.fft.fftfreq(shape[1]), indexing="ij"
+    )
     radius = np.sqrt(vertical**2 + horizontal**2)
     frequency = (power * radius).sum((1, 2)) / np.maximum(power.sum((1, 2)), 1e-30)
     energy = pictures**4
     energy = energy / np.maximum(energy.sum((1, 2), keepdims=True), 1e-30)
     rows, columns = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
-    centre = (energy * rows).sum((1, 2))[:, None, None], (energy * columns).sum((1, 2))[:, None, None]
+    centre = (
+        (energy * rows).sum((1, 2))[:, None, None],
+        (energy * columns).sum((1, 2))[:, None, None],
+    )
     spread = [
         (energy * one * other).sum((1, 2))
         for one, other in (
@@ -47,17 +57,22 @@ def field_measures(fields: Array, shape: tuple[int, int]) -> tuple[Array, Array,
             (rows - centre[0], columns - centre[1]),
         )
     ]
-    middle, apart = (spread[0] + spread[1]) / 2, np.sqrt(((spread[0] - spread[1]) / 2) ** 2 + spread[2] ** 2)
+    middle, apart = (
+        (spread[0] + spread[1]) / 2,
+        np.sqrt(((spread[0] - spread[1]) / 2) ** 2 + spread[2] ** 2),
+    )
     elongation = np.sqrt((middle + apart + 1e-12) / np.maximum(middle - apart, 1e-3))
     return frequency, elongation, np.sqrt(middle + apart)
 
 
 def sort_fields(fields: Array, shape: tuple[int, int]) -> dict[str, Array]:
-    """Return which fields (N, pixels) are of which kind, as indices, the clearest of each kind first.
+    """Return which fields (N, pixels) are of which kind, as indices, the clearest of each kind
+    first.
 
-    A third with the finest pattern (highest mean spatial frequency) are high-frequency; of the others, the more compact half are on-centre
-    (bright ones first) and the larger half strokes (longest first). The kinds are relative: they sort a net's own units, and say nothing
-    between nets.
+    A third with the finest pattern (highest mean spatial frequency) are high-frequency; of the
+    others, the more compact half are on-centre (bright ones first) and the larger half strokes
+    (longest first). The kinds are relative: they sort a net's own units, and say nothing between
+    nets.
     """
     frequency, elongation, size = field_measures(fields, shape)
     by_frequency = np.argsort(frequency, kind="stable")
@@ -73,14 +88,19 @@ def sort_fields(fields: Array, shape: tuple[int, int]) -> dict[str, Array]:
 
 
 def codes(dbn: DBN, images: Tensor) -> Tensor:
-    """Return the top-level code of each image (N, pixels): the log-odds of the top units after an up-pass, labels absent, (N, top)."""
-    images = arrays.as_probs(arrays.as_cases(images, dbn.sizes[0], dbn.memory.weight)).to(dbn.memory.weight.dtype)
+    """Return the top-level code of each image (N, pixels): the log-odds of the top units after an
+    up-pass, labels absent, (N, top).
+    """
+    images = arrays.as_probs(arrays.as_cases(images, dbn.sizes[0], dbn.memory.weight)).to(
+        dbn.memory.weight.dtype
+    )
     return dbn.top_input(dbn.up(images)[-1])
 
 
 @check_arguments
 def flat_map(points: Array, *, seed: int = 0) -> Array:
-    """Return a 2-D map of points (N, features) in which neighbours stay neighbours, (N, 2): t-SNE of the first 50 principal components.
+    """Return a 2-D map of points (N, features) in which neighbours stay neighbours, (N, 2): t-SNE
+    of the first 50 principal components.
 
     Raises:
         ConfigError: fewer than 10 points.
@@ -91,13 +111,16 @@ def flat_map(points: Array, *, seed: int = 0) -> Array:
     if len(points) < 10:
         raise ConfigError(f"{len(points)} cases: expected at least 10 for a map")
     reduced = PCA(min(50, *points.shape), random_state=seed).fit_transform(points)
-    made = TSNE(2, init="pca", perplexity=min(30.0, (len(points) - 1) / 3), random_state=seed).fit_transform(reduced)
+    made = TSNE(
+        2, init="pca", perplexity=min(30.0, (len(points) - 1) / 3), random_state=seed
+    ).fit_transform(reduced)
     return np.asarray(made)
 
 
 @check_arguments
 def most_confused(log_probs: Tensor, labels: Tensor, count: int) -> Tensor:
-    """Return the `count` cases whose true label is least probable, as indices, worst first; `log_probs` (N, labels), `labels` (N,).
+    """Return the `count` cases whose true label is least probable, as indices, worst first;
+    `log_probs` (N, labels), `labels` (N,).
 
     Raises:
         ConfigError: a count below 0.
@@ -110,11 +133,13 @@ def most_confused(log_probs: Tensor, labels: Tensor, count: int) -> Tensor:
 
 @check_arguments
 def receptive_fields(dbn: DBN, layer: int) -> Tensor:
-    """Return the picture each unit of `layer` looks for, its weights chained down to the pixels: (pixels, units), + drives it, - holds it back.
+    """Return the picture each unit of `layer` looks for, its weights chained down to the pixels:
+    (pixels, units), + drives it, - holds it back.
 
         R_1 = W_1      R_l = R_(l-1) W_l      (recognition weights)
 
-    Exact for the first layer; above it, the weighted sum of what the units below look for. Source: Lee, Ekanadham & Ng (2008), section 4.
+    Exact for the first layer; above it, the weighted sum of what the units below look for. Source:
+    Lee, Ekanadham & Ng (2008), section 4.
 
     Raises:
         ConfigError: no such layer, or the pixels.
@@ -129,9 +154,11 @@ def receptive_fields(dbn: DBN, layer: int) -> Tensor:
 
 @check_arguments
 def projective_field(dbn: DBN, layer: int, unit: int) -> Tensor:
-    """Return what a unit adds to the picture: pixel probabilities with it on, less those with it off, (pixels,) in [-1, 1].
+    """Return what a unit adds to the picture: pixel probabilities with it on, less those with it
+    off, (pixels,) in [-1, 1].
 
-    Every other unit of its layer fires at the rate that its bias alone gives; the way down is one of probabilities.
+    Every other unit of its layer fires at the rate that its bias alone gives; the way down is one
+    of probabilities.
 
     Raises:
         ConfigError: no such layer or unit, or the pixels.
@@ -140,7 +167,11 @@ def projective_field(dbn: DBN, layer: int, unit: int) -> Tensor:
     if not 0 <= unit < dbn.sizes[layer]:
         raise ConfigError(f"unit {unit} of layer {layer}: expected 0 to {dbn.sizes[layer] - 1}")
     memory = dbn.memory
-    biases = [*(down.bias for down in dbn.generative), memory.visible_bias[: dbn.sizes[-2]], memory.hidden_bias]
+    biases = [
+        *(down.bias for down in dbn.generative),
+        memory.visible_bias[: dbn.sizes[-2]],
+        memory.hidden_bias,
+    ]
     states = torch.sigmoid(biases[layer]).repeat(2, 1)
     states[0, unit], states[1, unit] = 1.0, 0.0
     if layer == dbn.depth:
@@ -152,33 +183,45 @@ def projective_field(dbn: DBN, layer: int, unit: int) -> Tensor:
 
 @check_arguments
 def label_weights(dbn: DBN, unit: int) -> Tensor:
-    """Return how strongly a top unit is tied to each label, (labels,), nats it adds to -E when both are on."""
+    """Return how strongly a top unit is tied to each label, (labels,), nats it adds to -E when both
+    are on.
+    """
     return dbn.memory.weight[dbn.label_columns, unit]
 
 
 @check_arguments
 def evidence(dbn: DBN, features: Tensor, label: int, other: int) -> Tensor:
-    """Return what each top unit says for `label` against `other`, given penultimate activities (N, features): (N, top), nats.
+    """Return what each top unit says for `label` against `other`, given penultimate activities (N,
+    features): (N, top), nats.
 
         e_j = softplus(x_j + W_label,j) - softplus(x_j + W_other,j),   x = topbias + penultimate W
 
-    Exact: the sum over units and the difference of the two label biases is the log odds, log p(label | penultimate) - log p(other |
-    penultimate).
+    Exact: the sum over units and the difference of the two label biases is the log odds, log
+    p(label | penultimate) - log p(other | penultimate).
 
     Raises:
         ConfigError: the memory holds no labels, or not these.
     """
     if not (0 <= label < dbn.labels and 0 <= other < dbn.labels):
-        raise ConfigError(f"labels {label} and {other}: this net's memory holds {dbn.labels} of them")
+        raise ConfigError(
+            f"labels {label} and {other}: this net's memory holds {dbn.labels} of them"
+        )
     memory, penultimate = dbn.memory, dbn.sizes[-2]
     total_input = dbn.top_input(features)
-    return softplus(total_input + memory.weight[penultimate + label]) - softplus(total_input + memory.weight[penultimate + other])
+    return softplus(total_input + memory.weight[penultimate + label]) - softplus(
+        total_input + memory.weight[penultimate + other]
+    )
 
 
 def _check(dbn: DBN, layer: int) -> None:
     if not 1 <= layer <= dbn.depth:
-        raise ConfigError(f"layer {layer}: expected 1 to {dbn.depth}, from the first above the pixels to the top of the memory")
+        raise ConfigError(
+            f"layer {layer}: expected 1 to {dbn.depth}, from the first above the pixels to the "
+            "top of the memory"
+        )
 
 
 if not TYPE_CHECKING:
-    __getattr__ = renamed.attributes(__name__, prefers="receptive_fields", contributes="projective_field")
+    __getattr__ = renamed.attributes(
+        __name__, prefers="receptive_fields", contributes="projective_field"
+    )

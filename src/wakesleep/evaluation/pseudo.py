@@ -1,10 +1,13 @@
-"""Pseudo-likelihood: how well an RBM knows each visible unit from all the others. Cheap, exact, and only a proxy of the likelihood.
+"""Pseudo-likelihood: how well an RBM knows each visible unit from all the others. Cheap, exact, and
+only a proxy of the likelihood.
 
     log PL(v) = sum_i log p(v_i | v_-i),    p(v_i = s | v_-i) ~ exp(-F(v with unit i at s))
 
-A categorical site counts as one unit that knows all others. For a unit of two states p(v_i | v_-i) = sigm(F(v with unit i turned) - F(v)).
+A categorical site counts as one unit that knows all others. For a unit of two states p(v_i | v_-i)
+= sigm(F(v with unit i turned) - F(v)).
 
-Source: Besag (1975); the guide to deep learning's and scikit-learn's monitor of an RBM, which draw one i a case instead of all.
+Source: Besag (1975); the guide to deep learning's and scikit-learn's monitor of an RBM, which draw
+one i a case instead of all.
 """
 
 from __future__ import annotations
@@ -23,11 +26,13 @@ from wakesleep.units import Atom, Units
 def pseudo_log_likelihood(rbm: RBM, visible: Tensor, *, checked: bool = False) -> Tensor:
     """Return sum_i log p(v_i | v_-i) of each case (N, visible): (N,), nats.
 
-    Values between 0 and 1 of binary units are taken as they are. `checked` says that the cases were looked at already.
+    Values between 0 and 1 of binary units are taken as they are. `checked` says that the cases were
+    looked at already.
 
     Raises:
         ConfigError: visible units with a continuum of states.
-        DataError: cases that do not fit the machine, NaN, values out of range, or a categorical site that is in none of its states.
+        DataError: cases that do not fit the machine, NaN, values out of range, or a categorical
+            site that is in none of its states.
     """
     if not checked:
         visible = rbm.as_cases(visible)
@@ -37,38 +42,49 @@ def pseudo_log_likelihood(rbm: RBM, visible: Tensor, *, checked: bool = False) -
     score = torch.zeros_like(partition)
     for columns, atom in sites(rbm.visible):
         if atom.states.shape == (2, 1):
-            score -= softplus(_rise(rbm, visible, total_input, partition, torch.tensor(columns.start), atom))
+            score -= softplus(
+                _rise(rbm, visible, total_input, partition, torch.tensor(columns.start), atom)
+            )
         else:
             score += _log_prob(rbm, visible, total_input, columns, atom)
     return score
 
 
 def _require_states(units: Units, visible: Tensor) -> None:
-    """Raise DataError unless all pieces of the layer of more than two states are in one of them in each case (N, visible)."""
+    """Raise DataError unless all pieces of the layer of more than two states are in one of them in
+    each case (N, visible).
+    """
     for columns, atom in sites(units):
         if atom.states.shape != (2, 1):
             bad = ~(visible[:, None, columns] == atom.states.to(visible)).all(-1).any(1)
             if bool(bad.any()):
                 first, count = int(bad.int().argmax()), len(atom.states)
                 raise DataError(
-                    f"columns {columns.start} to {columns.stop - 1}: {int(bad.sum())} of {len(visible)} cases (case {first} the first) are in "
+                    f"columns {columns.start} to {columns.stop - 1}: {int(bad.sum())} of "
+                    f"{len(visible)} cases (case {first} the first) are in "
                     f"none of their {count} states; give each categorical site one 1, else 0"
                 )
 
 
 def of_random_unit(rbm: RBM, visible: Tensor, rng: torch.Generator) -> Tensor:
-    """Return log p(v_i | all other visible units) of states (N, visible) and one random unit i of two states of each case: (N,), nats.
+    """Return log p(v_i | all other visible units) of states (N, visible) and one random unit i of
+    two states of each case: (N,), nats.
 
     Raises:
         ConfigError: the visible side has no units of two states.
     """
     pairs = two_states(rbm.visible)
     if not pairs:
-        raise ConfigError(f"visible units {rbm.visible}: one unit is turned over, and none of these has two states, as binary ones have")
+        raise ConfigError(
+            f"visible units {rbm.visible}: one unit is turned over, and none of these has two "
+            "states, as binary ones have"
+        )
     every, atom = torch.tensor([column for column, _ in pairs], device=visible.device), pairs[0][1]
     unit = every[torch.randint(len(every), (len(visible),), generator=rng, device=rng.device)]
     total_input = rbm.hidden_input(visible)
-    return -softplus(_rise(rbm, visible, total_input, rbm.hidden.log_partition(total_input), unit, atom))
+    return -softplus(
+        _rise(rbm, visible, total_input, rbm.hidden.log_partition(total_input), unit, atom)
+    )
 
 
 def sites(units: Units) -> Iterator[tuple[slice, Atom]]:
@@ -87,13 +103,19 @@ def sites(units: Units) -> Iterator[tuple[slice, Atom]]:
 def two_states(units: Units) -> list[tuple[int, Atom]]:
     """Return the columns of units of two states; none where the layer has a continuum of them."""
     try:
-        return [(columns.start, atom) for columns, atom in sites(units) if atom.states.shape == (2, 1)]
+        return [
+            (columns.start, atom) for columns, atom in sites(units) if atom.states.shape == (2, 1)
+        ]
     except ConfigError:
         return []
 
 
-def _rise(rbm: RBM, visible: Tensor, total_input: Tensor, partition: Tensor, unit: Tensor, atom: Atom) -> Tensor:
-    """Return F(v) - F(v with a unit of two states turned), (N,), for one column `unit` or one a case (N,)."""
+def _rise(
+    rbm: RBM, visible: Tensor, total_input: Tensor, partition: Tensor, unit: Tensor, atom: Atom
+) -> Tensor:
+    """Return F(v) - F(v with a unit of two states turned), (N,), for one column `unit` or one a
+    case (N,).
+    """
     here = visible[:, unit] if unit.ndim == 0 else visible.gather(1, unit[:, None]).squeeze(1)
     change = float(atom.states.sum()) - 2 * here
     flipped = torch.addcmul(total_input, change[:, None], rbm.weight[unit])
@@ -103,9 +125,15 @@ def _rise(rbm: RBM, visible: Tensor, total_input: Tensor, partition: Tensor, uni
 
 
 def _log_prob(rbm: RBM, visible: Tensor, total_input: Tensor, columns: slice, atom: Atom) -> Tensor:
-    """Return log p(state of the columns | all others), (N,), by the free energy of each of their states."""
+    """Return log p(state of the columns | all others), (N,), by the free energy of each of their
+    states.
+    """
     weight, states = rbm.weight[columns], atom.states.to(visible)
     others = total_input - visible[:, columns] @ weight
-    scores = rbm.hidden.log_partition_delta(others, states @ weight) + states @ rbm.visible_bias[columns] + atom.log_measure.to(visible)
+    scores = (
+        rbm.hidden.log_partition_delta(others, states @ weight)
+        + states @ rbm.visible_bias[columns]
+        + atom.log_measure.to(visible)
+    )
     here = (visible[:, None, columns] == states).all(-1)
     return torch.where(here, torch.log_softmax(scores, 1), 0.0).sum(1)

@@ -1,6 +1,7 @@
 """The one family of errors a user of wakesleep has to know.
 
-Every refusal the library makes on purpose is a `WakesleepError`. Its message says what came, what was expected, and the fix.
+Every refusal the library makes on purpose is a `WakesleepError`. Its message says what came, what
+was expected, and the fix.
 """
 
 
@@ -13,7 +14,9 @@ class ConfigError(WakesleepError, ValueError):
 
 
 class DataError(WakesleepError, ValueError):
-    """Cases, labels or pictures that cannot be used: NaN, wrong range or shape, a corrupt or empty file."""
+    """Cases, labels or pictures that cannot be used: NaN, wrong range or shape, a corrupt or empty
+    file.
+    """
 
 
 class FetchError(DataError):
@@ -21,7 +24,9 @@ class FetchError(DataError):
 
 
 class CheckpointError(WakesleepError):
-    """A run folder or weight file that is missing, damaged, foreign, of a newer format, or already in the way."""
+    """A run folder or weight file that is missing, damaged, foreign, of a newer format, or already
+    in the way.
+    """
 
 
 class DivergedError(WakesleepError, ArithmeticError):

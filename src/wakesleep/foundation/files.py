@@ -1,7 +1,8 @@
 """Files written whole or not at all, and JSON that every reader understands.
 
-A file is written under a temporary name, flushed, and renamed, so that a reader sees the old file or the new one and never half of one,
-whatever kills the writer. What a killed writer left behind is removed by the next one.
+A file is written under a temporary name, flushed, and renamed, so that a reader sees the old file
+or the new one and never half of one, whatever kills the writer. What a killed writer left behind is
+removed by the next one.
 """
 
 from __future__ import annotations
@@ -22,19 +23,25 @@ from typing import Any
 from wakesleep.foundation.errors import CheckpointError
 
 FORMAT = 2
-"""Version of the files of runs and models; a reader refuses newer ones. 1: version 0.1, which describes a deep belief net alone."""
+"""Version of the files of runs and models; a reader refuses newer ones. 1: version 0.1, which
+describes a deep belief net alone.
+"""
 HOST = re.sub(r"[^A-Za-z0-9]+", "-", platform.node())
 ABANDONED_AFTER = 24 * 3600.0
-"""Seconds after which a temporary file of a writer on another machine counts as abandoned: whether that writer lives cannot be seen."""
+"""Seconds after which a temporary file of a writer on another machine counts as abandoned: whether
+that writer lives cannot be seen.
+"""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to the disk and rename it to `path`.
+    """Let `write` fill a temporary file beside `path`, flush it to the disk and rename it to
+    `path`.
 
     Others may read the file as the process's umask allows, whatever mode `write` leaves it in.
 
     Raises:
-        CheckpointError: the disk is full or the folder cannot be written; what stood at `path` before still stands.
+        CheckpointError: the disk is full or the folder cannot be written; what stood at `path`
+            before still stands.
     """
     temporary = path.with_name(f".{path.name}.{HOST}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
     remove_abandoned(path.parent)
@@ -56,7 +63,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def append(path: Path, line: str) -> None:
-    """Put a line at the end of a file and flush it to the disk, before what is written later counts on it.
+    """Put a line at the end of a file and flush it to the disk, before what is written later counts
+    on it.
 
     Raises:
         CheckpointError: the disk is full or the file cannot be written.
@@ -87,7 +95,8 @@ class Lock:
 
 
 def lock(path: Path) -> Lock | None:
-    """Lock the file `path` against others that lock it; None where system or file system know no such locks.
+    """Lock the file `path` against others that lock it; None where system or file system know no
+    such locks.
 
     Raises:
         BlockingIOError: it is locked already.
@@ -109,15 +118,23 @@ def lock(path: Path) -> Lock | None:
 
 def _unwritten(path: Path, error: Exception) -> CheckpointError:
     if not path.parent.is_dir():
-        return CheckpointError(f"{path} could not be written: the folder {path.parent} does not exist; make it, or choose another")
-    said = (error.strerror if isinstance(error, OSError) else None) or error  # the rest names the temporary file
+        return CheckpointError(
+            f"{path} could not be written: the folder {path.parent} does not exist; make it, or "
+            "choose another"
+        )
+    # the rest names the temporary file
+    said = (error.strerror if isinstance(error, OSError) else None) or error
     full = not isinstance(error, OSError) or error.errno in (errno.ENOSPC, errno.EDQUOT, None)
     fix = "free some space or choose another folder" if full else "choose another folder"
-    return CheckpointError(f"{path} could not be written ({said}); {fix}. What was saved before is untouched")
+    return CheckpointError(
+        f"{path} could not be written ({said}); {fix}. What was saved before is untouched"
+    )
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove the temporary files in `folder` whose writers were killed; what may not be removed stays."""
+    """Remove the temporary files in `folder` whose writers were killed; what may not be removed
+    stays.
+    """
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
             if name.startswith(".") and name.endswith(".tmp") and _is_abandoned(folder / name):
@@ -136,12 +153,15 @@ def _is_abandoned(temporary: Path) -> bool:
         except OSError:
             pass
         return False
-    ours = found is not None or re.fullmatch(r"\..+\.[0-9a-f]{8}\.tmp", temporary.name)  # the latter of versions before 0.2
+    # the latter of versions before 0.2
+    ours = found is not None or re.fullmatch(r"\..+\.[0-9a-f]{8}\.tmp", temporary.name)
     return bool(ours) and time.time() - temporary.stat().st_mtime > ABANDONED_AFTER
 
 
 def to_json(content: Any, indent: int | None = None) -> str:
-    """Return `content` as JSON (RFC 8259), which knows no infinity: numbers that are not finite become null."""
+    """Return `content` as JSON (RFC 8259), which knows no infinity: numbers that are not finite
+    become null.
+    """
     return json.dumps(_finite(content), indent=indent, allow_nan=False)
 
 
@@ -163,7 +183,8 @@ def read_text(path: Path, expected: str) -> str:
     """Return the text of a file.
 
     Raises:
-        CheckpointError: it is not there, may not be read or is no text; the message says what was `expected`.
+        CheckpointError: it is not there, may not be read or is no text; the message says what was
+            `expected`.
     """
     try:
         return path.read_text(encoding="utf-8")
@@ -172,9 +193,14 @@ def read_text(path: Path, expected: str) -> str:
 
 
 def unreadable(path: Path, error: Exception, fix: str) -> CheckpointError:
-    """Return the error that says why `path` cannot be read: a file that is damaged wants another fix than one without permission."""
+    """Return the error that says why `path` cannot be read: a file that is damaged wants another
+    fix than one without permission.
+    """
     if isinstance(error, PermissionError):
-        return CheckpointError(f"{path} may not be read by this user ({error.strerror}); ask its owner for permission, or: chmod a+r")
+        return CheckpointError(
+            f"{path} may not be read by this user ({error.strerror}); ask its owner for "
+            "permission, or: chmod a+r"
+        )
     return CheckpointError(f"{path} cannot be read ({error}); {fix}")
 
 
@@ -190,7 +216,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise unreadable(path, error, expected) from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} does not hold what a run folder should; expected one that wakesleep train made")
+        raise CheckpointError(
+            f"{path} does not hold what a run folder should; expected one that wakesleep train made"
+        )
     return content
 
 
@@ -208,11 +236,16 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         try:
             lines.append(json.loads(line))
         except ValueError as error:
-            raise CheckpointError(f"{path} is damaged in line {number} ({error}); remove that line, or take an earlier copy") from error
+            raise CheckpointError(
+                f"{path} is damaged in line {number} ({error}); remove that line, or take "
+                "an earlier copy"
+            ) from error
     return lines
 
 
 def whole_lines(path: Path) -> list[str]:
-    """Return the lines of a file, with their ends; none where there is no file. A last line without an end was never finished: left out."""
+    """Return the lines of a file, with their ends; none where there is no file. A last line without
+    an end was never finished: left out.
+    """
     text = read_text(path, "expected lines of JSON") if path.exists() else ""
     return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]

@@ -1,4 +1,6 @@
-"""Names that changed: the old ones still work and warn, once, with the new one. Nothing here needs PyTorch."""
+"""Names that changed: the old ones still work and warn, once, with the new one. Nothing here needs
+PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 Class = TypeVar("Class", bound=type)
-FIELDS = {"passes": "epochs", "initial_momentum_passes": "initial_momentum_epochs", "cg_top_passes": "cg_top_epochs"}
-"""Settings of a run that had other names in version 0.1: in its config.json and on its command line."""
+FIELDS = {
+    "passes": "epochs",
+    "initial_momentum_passes": "initial_momentum_epochs",
+    "cg_top_passes": "cg_top_epochs",
+}
+"""Settings of a run that had other names in version 0.1: in its config.json and on its command
+line.
+"""
 FLAG = re.compile(rf"(--(?:[\w-]+\.)*)({'|'.join(FIELDS).replace('_', '[-_]')})(?==|$)")
 
 
@@ -22,7 +30,9 @@ def warn(old: str, new: str) -> None:
 
 
 def fields(**names: str) -> Callable[[Class], Class]:
-    """Return a decorator of a dataclass that can also be made with, and read by, old names of its fields (old="new") and methods."""
+    """Return a decorator of a dataclass that can also be made with, and read by, old names of its
+    fields (old="new") and methods.
+    """
 
     def decorate(kind: Class) -> Class:
         made: Callable[..., None] = kind.__init__  # type: ignore[misc]
@@ -50,7 +60,9 @@ def fields(**names: str) -> Callable[[Class], Class]:
 
 
 def attributes(module: str, **names: str) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a module that also finds what it defines by old names (old="new")."""
+    """Return the `__getattr__` of a module that also finds what it defines by old names
+    (old="new").
+    """
 
     def find(name: str) -> Any:
         if name not in names:
@@ -62,19 +74,32 @@ def attributes(module: str, **names: str) -> Callable[[str], Any]:
 
 
 def flags(words: Sequence[str]) -> list[str]:
-    """Return the words of a command line with the new names of options, and say on the error stream which have one."""
+    """Return the words of a command line with the new names of options, and say on the error stream
+    which have one.
+    """
     found = []
     for word in words:
         match = FLAG.match(word)
-        new = word if match is None else match[1] + FIELDS[match[2].replace("-", "_")].replace("_", "-") + word[match.end() :]
+        new = (
+            word
+            if match is None
+            else match[1]
+            + FIELDS[match[2].replace("-", "_")].replace("_", "-")
+            + word[match.end() :]
+        )
         if new != word:
-            print(f"wakesleep: {word.partition('=')[0]} is now called {new.partition('=')[0]}", file=sys.stderr)
+            print(
+                f"wakesleep: {word.partition('=')[0]} is now called {new.partition('=')[0]}",
+                file=sys.stderr,
+            )
         found.append(new)
     return found
 
 
 def keys(values: Any) -> Any:
-    """Return settings as they were read from JSON, with the new names of their fields, at any depth."""
+    """Return settings as they were read from JSON, with the new names of their fields, at any
+    depth.
+    """
     if isinstance(values, dict):
         return {FIELDS.get(name, name): keys(value) for name, value in values.items()}
     return values

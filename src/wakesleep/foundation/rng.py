@@ -1,4 +1,6 @@
-"""Seeds -> generators. Every random choice in wakesleep comes from a generator that the caller hands over."""
+"""Seeds -> generators. Every random choice in wakesleep comes from a generator that the caller
+hands over.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,19 @@ from wakesleep.foundation.values import whole
 
 
 def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a fresh generator on `device`; the same seed gives the same stream on the same kind of device.
+    """Return a fresh generator on `device`; the same seed gives the same stream on the same kind of
+    device.
 
     Raises:
-        ConfigError: a seed that is no whole number, or has more than 64 bits; a device that is not there.
+        ConfigError: a seed that is no whole number, or has more than 64 bits; a device that is not
+            there.
     """
     seed, device = whole("seed", seed), known_device(device)
     if not -(2**63) <= seed < 2**64:
-        raise ConfigError(f"seed = {seed}: expected a whole number of at most 64 bits, best from 0 to {2**32 - 1:,}")
+        raise ConfigError(
+            f"seed = {seed}: expected a whole number of at most 64 bits, best from 0 to "
+            f"{2**32 - 1:,}"
+        )
     return torch.Generator(device=device).manual_seed(seed)
 
 
@@ -30,18 +37,26 @@ def known_device(device: torch.device | str) -> torch.device:
         ConfigError: PyTorch knows no such device, or this machine has none.
     """
     if not isinstance(device, str | torch.device):
-        raise ConfigError(f"device = {device!r} of type {type(device).__name__}: expected 'cpu', or another device of PyTorch's, by its name")
+        raise ConfigError(
+            f"device = {device!r} of type {type(device).__name__}: expected 'cpu', or another "
+            "device of PyTorch's, by its name"
+        )
     try:
         found = torch.device(device)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError) as error:
         reason = (str(error).splitlines() or [""])[0]
-        raise ConfigError(f"device = {str(device)!r} cannot be used here ({reason}); expected 'cpu', or another device of PyTorch's") from error
+        raise ConfigError(
+            f"device = {str(device)!r} cannot be used here ({reason}); expected 'cpu', or another "
+            "device of PyTorch's"
+        ) from error
     return found
 
 
 def stream(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return the generator of one part of a run, so that adding a part does not change the numbers of another."""
+    """Return the generator of one part of a run, so that adding a part does not change the numbers
+    of another.
+    """
     return generator(int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:6]), device)
 
 

@@ -1,7 +1,8 @@
-"""Numbers, choices and switches as they come from callers: NumPy's and PyTorch's scalars become Python's, other types are refused.
+"""Numbers, choices and switches as they come from callers: NumPy's and PyTorch's scalars become
+Python's, other types are refused.
 
-One mechanism for settings (`check_fields`) and for functions (`check_arguments`): the annotations say what is expected. Nothing here needs
-NumPy or PyTorch.
+One mechanism for settings (`check_fields`) and for functions (`check_arguments`): the annotations
+say what is expected. Nothing here needs NumPy or PyTorch.
 """
 
 from __future__ import annotations
@@ -26,13 +27,17 @@ EXPECTED = {
     str: "a string",
     type(None): "None",
 }
-"""The types that are looked at, in words; whatever else an annotation names is left to the function that uses it."""
+"""The types that are looked at, in words; whatever else an annotation names is left to the function
+that uses it.
+"""
 CURES = {"Generator": "a torch.Generator, e.g. wakesleep.generator(0)"}
 """Other classes that are looked at, by their names."""
 
 
 def plain(value: Any) -> Any:
-    """Return a scalar of NumPy or PyTorch (an array or tensor without dimensions) as Python's number; anything else as it is."""
+    """Return a scalar of NumPy or PyTorch (an array or tensor without dimensions) as Python's
+    number; anything else as it is.
+    """
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
@@ -49,12 +54,15 @@ def whole(name: str, value: Any, least: int | None = None) -> int:
 
 
 def as_kind(name: str, value: Any, kind: Any) -> Any:
-    """Return the value of the parameter `name`, once it is seen to be what the annotation `kind` says; scalars become Python's.
+    """Return the value of the parameter `name`, once it is seen to be what the annotation `kind`
+    says; scalars become Python's.
 
-    Floats take whole numbers, a row of numbers may be any sequence or a one-dimensional array, and becomes a tuple.
+    Floats take whole numbers, a row of numbers may be any sequence or a one-dimensional array, and
+    becomes a tuple.
 
     Raises:
-        ConfigError: it is something else; the message names the parameter, what came and what was expected.
+        ConfigError: it is something else; the message names the parameter, what came and what was
+            expected.
     """
     found = plain(value)
     origin = get_origin(kind)
@@ -78,27 +86,39 @@ def as_kind(name: str, value: Any, kind: Any) -> Any:
 
 
 def _is(value: Any, kind: type) -> bool:
-    """Return whether a Python value is of one of the `EXPECTED` types; True and False are no numbers."""
+    """Return whether a Python value is of one of the `EXPECTED` types; True and False are no
+    numbers.
+    """
     if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return (
+            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        )
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
 def _one_of(name: str, found: Any, value: Any, kinds: tuple[Any, ...]) -> Any:
-    """Return a value that one of several annotations allows; a plain value must fit one of the plain ones."""
+    """Return a value that one of several annotations allows; a plain value must fit one of the
+    plain ones.
+    """
     for kind in kinds:
         try:
             allowed = as_kind(name, value, kind)
         except ConfigError:
             continue
-        if kind in EXPECTED or get_origin(kind) in (Literal, tuple, Sequence) or not isinstance(found, tuple(EXPECTED)):
+        if (
+            kind in EXPECTED
+            or get_origin(kind) in (Literal, tuple, Sequence)
+            or not isinstance(found, tuple(EXPECTED))
+        ):
             return allowed
     raise _refusal(name, value, " or ".join(_words(kind) for kind in kinds))
 
 
 def _row(name: str, found: Any, value: Any, kind: Any) -> tuple[Any, ...]:
     """Return a sequence or a one-dimensional array as a tuple of what `kind` says."""
-    if isinstance(found, str | bytes) or not (isinstance(found, Sequence) or getattr(found, "ndim", None) == 1):
+    if isinstance(found, str | bytes) or not (
+        isinstance(found, Sequence) or getattr(found, "ndim", None) == 1
+    ):
         raise _refusal(name, value, f"a tuple or a list, each entry {_words(kind)}")
     return tuple(as_kind(f"{name}[{place}]", each, kind) for place, each in enumerate(found))
 
@@ -106,17 +126,24 @@ def _row(name: str, found: Any, value: Any, kind: Any) -> tuple[Any, ...]:
 def _words(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(repr(choice) for choice in get_args(kind))
-    return EXPECTED.get(kind) or CURES.get(getattr(kind, "__name__", "")) or str(getattr(kind, "__name__", kind))
+    return (
+        EXPECTED.get(kind)
+        or CURES.get(getattr(kind, "__name__", ""))
+        or str(getattr(kind, "__name__", kind))
+    )
 
 
 def _refusal(name: str, value: Any, expected: str) -> ConfigError:
     shown = repr(value)
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-    return ConfigError(f"{name} = {shown}: expected {expected}; a value of type {type(value).__name__} came")
+    return ConfigError(
+        f"{name} = {shown}: expected {expected}; a value of type {type(value).__name__} came"
+    )
 
 
 def check_fields(settings: Any) -> None:
-    """See that every field of a frozen dataclass is what its annotation says, in place: scalars become Python's, rows tuples.
+    """See that every field of a frozen dataclass is what its annotation says, in place: scalars
+    become Python's, rows tuples.
 
     For `__post_init__`, before ranges are checked.
 
@@ -144,13 +171,20 @@ def _looked_at(kind: Any) -> bool:
     if get_origin(kind) in (tuple, Sequence):
         return _looked_at(get_args(kind)[0])
     named = getattr(kind, "__name__", "")
-    return get_origin(kind) is Literal or kind in EXPECTED or named in CURES or (dataclasses.is_dataclass(kind) and isinstance(kind, type))
+    return (
+        get_origin(kind) is Literal
+        or kind in EXPECTED
+        or named in CURES
+        or (dataclasses.is_dataclass(kind) and isinstance(kind, type))
+    )
 
 
 def check_arguments(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Return `function` with its arguments seen to be what their annotations say, as `check_fields` does for settings.
+    """Return `function` with its arguments seen to be what their annotations say, as `check_fields`
+    does for settings.
 
-    Numbers, switches, choices, strings, settings and generators are looked at; tensors and models are not.
+    Numbers, switches, choices, strings, settings and generators are looked at; tensors and models
+    are not.
     """
     signature = inspect.signature(function)
 

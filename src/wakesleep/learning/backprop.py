@@ -1,7 +1,8 @@
 """Backpropagation from the pretrained weights: the net that learned to generate now learns to tell.
 
-The only file that differentiates. Two ways down the cross-entropy (the squared error of real targets): stochastic gradient descent with
-momentum, and conjugate gradient on large minibatches, three line searches each, as in Hinton & Salakhutdinov's MATLAB code (Science 2006).
+The only file that differentiates. Two ways down the cross-entropy (the squared error of real
+targets): stochastic gradient descent with momentum, and conjugate gradient on large minibatches,
+three line searches each, as in Hinton & Salakhutdinov's MATLAB code (Science 2006).
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ from wakesleep.units import Bernoulli
 
 
 def feed_forward(sizes: Sequence[int], device: torch.device | str = "cpu") -> nn.Sequential:
-    """Return a net of logistic layers with a linear label layer on top, Linear, Sigmoid, ..., Linear; its weights are yet to be filled."""
+    """Return a net of logistic layers with a linear label layer on top, Linear, Sigmoid, ...,
+    Linear; its weights are yet to be filled.
+    """
     layers: list[nn.Module] = []
     for below, above in pairwise(sizes):
         layers += [nn.utils.skip_init(nn.Linear, below, above, device=device), nn.Sigmoid()]  # type: ignore[no-untyped-call]
@@ -42,20 +45,31 @@ def feed_forward(sizes: Sequence[int], device: torch.device | str = "cpu") -> nn
 
 @check_arguments
 def classifier(
-    dbn: DBN, classes: int, *, rng: torch.Generator, start: Literal["memory", "small"] = "memory", weight_std: float = 0.01
+    dbn: DBN,
+    classes: int,
+    *,
+    rng: torch.Generator,
+    start: Literal["memory", "small"] = "memory",
+    weight_std: float = 0.01,
 ) -> nn.Sequential:
-    """Return `dbn`'s recognition pathway and memory as a feed-forward net with `classes` outputs (logits), with weights of its own.
+    """Return `dbn`'s recognition pathway and memory as a feed-forward net with `classes` outputs
+    (logits), with weights of its own.
 
-    The label layer starts from the memory's label weights (`start="memory"`), or from N(0, weight_std^2), as after pretraining without
-    labels. The top layer loses its label input; its bias takes up what an even guess would have sent.
+    The label layer starts from the memory's label weights (`start="memory"`), or from N(0,
+    weight_std^2), as after pretraining without labels. The top layer loses its label input; its
+    bias takes up what an even guess would have sent.
 
     Raises:
-        ConfigError: `start="memory"` and the memory holds another number of labels than `classes`, or none are asked for.
+        ConfigError: `start="memory"` and the memory holds another number of labels than `classes`,
+            or none are asked for.
     """
     if classes < 1:
         raise ConfigError(f"classes = {classes}: expected at least 1, an output each")
     if start == "memory" and dbn.labels != classes:
-        raise ConfigError(f"the memory holds {dbn.labels} labels, not {classes}; start the label layer small instead: start='small'")
+        raise ConfigError(
+            f"the memory holds {dbn.labels} labels, not {classes}; start the label layer small "
+            "instead: start='small'"
+        )
     net = feed_forward((*dbn.sizes, classes), dbn.memory.weight.device)
     linear = [layer for layer in net if isinstance(layer, nn.Linear)]
     penultimate, memory = dbn.sizes[-2], dbn.memory
@@ -77,14 +91,21 @@ def classifier(
 
 
 @check_arguments
-def random_classifier(sizes: Sequence[int], *, rng: torch.Generator, gain: float = 4.0) -> nn.Sequential:
-    """Return the same net from random weights, given a fair start: weights N(0, gain^2 2/(in+out)), every unit centred.
+def random_classifier(
+    sizes: Sequence[int], *, rng: torch.Generator, gain: float = 4.0
+) -> nn.Sequential:
+    """Return the same net from random weights, given a fair start: weights N(0, gain^2 2/(in+out)),
+    every unit centred.
 
-    A gain of 4 undoes the logistic unit's slope of 1/4 (Glorot & Bengio 2010); biases cancel the mean activity of 1/2 below, without
-    which deep logistic nets sit at chance for many epochs. The label layer has a gain of 1.
+    A gain of 4 undoes the logistic unit's slope of 1/4 (Glorot & Bengio 2010); biases cancel the
+    mean activity of 1/2 below, without which deep logistic nets sit at chance for many epochs. The
+    label layer has a gain of 1.
     """
     if len(sizes) < 2 or min(sizes) < 1:
-        raise ConfigError(f"layer sizes {tuple(sizes)}: expected at least two, each at least 1, e.g. (784, 500, 10)")
+        raise ConfigError(
+            f"layer sizes {tuple(sizes)}: expected at least two, each at least 1, e.g. "
+            "(784, 500, 10)"
+        )
     net = feed_forward(sizes, rng.device)
     linear = [layer for layer in net if isinstance(layer, nn.Linear)]
     with torch.no_grad():
@@ -97,7 +118,8 @@ def random_classifier(sizes: Sequence[int], *, rng: torch.Generator, gain: float
 
 
 def log_probs(net: nn.Module, images: Tensor, checked: bool = False) -> Tensor:
-    """Return log p(label | image) of each image (N, pixels), (N, classes), nats; with `checked` inputs may be any numbers, as in `epochs`.
+    """Return log p(label | image) of each image (N, pixels), (N, classes), nats; with `checked`
+    inputs may be any numbers, as in `epochs`.
 
     Raises:
         DataError: images that do not fit the net, NaN, or values out of range.
@@ -106,7 +128,9 @@ def log_probs(net: nn.Module, images: Tensor, checked: bool = False) -> Tensor:
         images = inputs.for_feed_forward(net, images, checked=checked)
     dtype = next(net.parameters()).dtype
     with torch.inference_mode():
-        return torch.cat([torch.log_softmax(net(chunk.to(dtype)), 1) for chunk in arrays.chunks(images)])
+        return torch.cat(
+            [torch.log_softmax(net(chunk.to(dtype)), 1) for chunk in arrays.chunks(images)]
+        )
 
 
 @dataclass
@@ -119,7 +143,9 @@ class BackpropState(EpochState):
 
 def init_state(net: nn.Module) -> BackpropState:
     """Return the state before the first epoch: no velocity."""
-    return BackpropState(velocity={name: torch.zeros_like(parameter) for name, parameter in net.named_parameters()})
+    return BackpropState(
+        velocity={name: torch.zeros_like(parameter) for name, parameter in net.named_parameters()}
+    )
 
 
 @check_arguments
@@ -136,16 +162,19 @@ def epochs(
     dtype: torch.dtype | None = None,
     checked: bool = False,
 ) -> Iterator[EpochResult]:
-    """Fine-tune `net` on `images` (N, pixels) with `labels` (N,), in place, yielding a record after each epoch.
+    """Fine-tune `net` on `images` (N, pixels) with `labels` (N,), in place, yielding a record after
+    each epoch.
 
-    Targets of a floating type, (N, outputs), are numbers to predict: the loss is then half their squared error, summed over outputs.
-    `weights` (N,) say how often each case is shown, relative to the others.
-    `dtype` is the precision of the matrix products of SGD, by default that of the weights; weights and velocities keep theirs.
-    Images may be `Shards` on the disk, which bring their labels.
-    `checked` says that the cases were looked at already, as in `cd.epochs`: inputs may then be any numbers but with `sample_pixels`.
+    Targets of a floating type, (N, outputs), are numbers to predict: the loss is then half their
+    squared error, summed over outputs. `weights` (N,) say how often each case is shown, relative to
+    the others. `dtype` is the precision of the matrix products of SGD, by default that of the
+    weights; weights and velocities keep theirs. Images may be `Shards` on the disk, which bring
+    their labels. `checked` says that the cases were looked at already, as in `cd.epochs`: inputs
+    may then be any numbers but with `sample_pixels`.
 
     Yields:
-        EpochResult, with metrics `cross_entropy` (nats a case, mean over the epoch as it went) and `train_error_percent` (likewise), or
+        EpochResult, with metrics `cross_entropy` (nats a case, mean over the epoch as it went) and
+            `train_error_percent` (likewise), or
         `squared_error` (half the squared error a case), and, for SGD, `learning_rate`.
 
     Raises:
@@ -155,49 +184,97 @@ def epochs(
 
     def prepare(images: Tensor, labels: Tensor | None) -> Resident:
         if labels is None:
-            raise DataError("the cases came without labels, which backpropagation needs; give labels (N,), or targets (N, outputs)")
+            raise DataError(
+                "the cases came without labels, which backpropagation needs; give labels (N,), or "
+                "targets (N, outputs)"
+            )
         images, labels = checked_cases(net, images, labels, config, rng=rng, checked=checked)
         shown = arrays.as_weights(weights, len(images))
-        return Resident(images, labels, classes=None if labels.is_floating_point() else labels, weights=shown)
+        return Resident(
+            images, labels, classes=None if labels.is_floating_point() else labels, weights=shown
+        )
 
     device = next(net.parameters()).device
-    source: Source = Streamed(images, device, prepare) if isinstance(images, Shards) else prepare(images, labels)
+    source: Source = (
+        Streamed(images, device, prepare) if isinstance(images, Shards) else prepare(images, labels)
+    )
     state = BackpropState.read(state) or init_state(net)
     check_fit(state, {"velocity": dict(net.named_parameters())}, "net")
     if config.method == "sgd":
         algorithm: Backprop = Backprop(net, config, state, rng, dtype)
-        yield from loop.run(algorithm, source, epochs=config.epochs, batch_size=config.batch_size, rng=rng, stage=stage)
+        yield from loop.run(
+            algorithm,
+            source,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            rng=rng,
+            stage=stage,
+        )
     else:
         algorithm = ConjugateGradient(net, config, state, rng, dtype)
-        yield from loop.run(algorithm, source, epochs=config.epochs, batch_size=config.cg_batch_size, rng=rng, stage=stage, replays=False)
+        yield from loop.run(
+            algorithm,
+            source,
+            epochs=config.epochs,
+            batch_size=config.cg_batch_size,
+            rng=rng,
+            stage=stage,
+            replays=False,
+        )
 
 
 def checked_cases(
-    net: nn.Sequential, images: Tensor, labels: Tensor, config: BackpropConfig, *, rng: torch.Generator, checked: bool = False
+    net: nn.Sequential,
+    images: Tensor,
+    labels: Tensor,
+    config: BackpropConfig,
+    *,
+    rng: torch.Generator,
+    checked: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Return images, and labels as int64 (N,) or real targets as float32 (N, outputs), once they are seen to be fit for `epochs`."""
+    """Return images, and labels as int64 (N,) or real targets as float32 (N, outputs), once they
+    are seen to be fit for `epochs`.
+    """
     images = inputs.for_feed_forward(net, images, rng=rng, checked=checked)
     labels = _as_targets(labels, len(images), inputs.outputs(net)).to(images.device)
-    if config.method == "sgd" and config.sample_pixels and images.is_floating_point() and not bool(((images >= 0) & (images <= 1)).all()):
+    if (
+        config.method == "sgd"
+        and config.sample_pixels
+        and images.is_floating_point()
+        and not bool(((images >= 0) & (images <= 1)).all())
+    ):
         low, high = float(images.min()), float(images.max())
-        raise DataError(f"values run from {low:g} to {high:g}; expected probabilities in [0, 1] to draw pixels from, or sample_pixels=False")
+        raise DataError(
+            f"values run from {low:g} to {high:g}; expected probabilities in [0, 1] to draw "
+            "pixels from, or sample_pixels=False"
+        )
     return images, labels
 
 
 def _as_targets(labels: Tensor, cases: int, outputs: int) -> Tensor:
-    """Return labels as int64 (N,), or real targets as float32 (N, outputs), once they are seen to fit the net."""
+    """Return labels as int64 (N,), or real targets as float32 (N, outputs), once they are seen to
+    fit the net.
+    """
     labels = arrays.from_array(labels, "labels or targets")
     if labels.ndim != 2 or not labels.is_floating_point():
         return arrays.as_labels(labels, cases, outputs)
     if labels.shape != (cases, outputs):
-        raise DataError(f"targets of shape {tuple(labels.shape)} for {cases} cases; expected ({cases}, {outputs}), a column an output")
+        raise DataError(
+            f"targets of shape {tuple(labels.shape)} for {cases} cases; expected ({cases}, "
+            f"{outputs}), a column an output"
+        )
     if not bool(labels.isfinite().all()):
-        raise DataError(f"{int((~labels.isfinite()).sum())} of {labels.numel()} targets are NaN or infinite; leave out cases without a target")
+        raise DataError(
+            f"{int((~labels.isfinite()).sum())} of {labels.numel()} targets are NaN or infinite; "
+            "leave out cases without a target"
+        )
     return labels.float()
 
 
 def mean_loss(outputs: Tensor, target: Tensor) -> Tensor:
-    """Return the mean over cases of the cross-entropy of labels, or of half the squared error of real targets."""
+    """Return the mean over cases of the cross-entropy of labels, or of half the squared error of
+    real targets.
+    """
     if target.is_floating_point():
         return 0.5 * (outputs - target).square().sum(1).mean()
     return cross_entropy(outputs, target)
@@ -205,7 +282,9 @@ def mean_loss(outputs: Tensor, target: Tensor) -> Tensor:
 
 def count_errors(outputs: Tensor, target: Tensor) -> Tensor:
     """Return how many labels the largest output misses; none where targets are real."""
-    return outputs.new_zeros(()) if target.is_floating_point() else (outputs.argmax(1) != target).sum()
+    return (
+        outputs.new_zeros(()) if target.is_floating_point() else (outputs.argmax(1) != target).sum()
+    )
 
 
 class Backprop(loop.Algorithm):
@@ -215,7 +294,12 @@ class Backprop(loop.Algorithm):
     net: nn.Sequential
 
     def __init__(
-        self, net: nn.Sequential, config: BackpropConfig, state: BackpropState, rng: torch.Generator, dtype: torch.dtype | None
+        self,
+        net: nn.Sequential,
+        config: BackpropConfig,
+        state: BackpropState,
+        rng: torch.Generator,
+        dtype: torch.dtype | None,
     ) -> None:
         self.net, self.config, self.state, self.rng, self.dtype = net, config, state, rng, dtype
         device, inputs = next(net.parameters()).device, _inputs(net)
@@ -226,12 +310,19 @@ class Backprop(loop.Algorithm):
         self.epoch = 0
 
     def _optimizer(self) -> torch.optim.SGD:
-        """Return the optimizer, which moves the velocities of the state; weights decay, biases do not."""
+        """Return the optimizer, which moves the velocities of the state; weights decay, biases do
+        not.
+        """
         named = dict(self.net.named_parameters())
         weights = [parameter for name, parameter in named.items() if name.endswith("weight")]
         biases = [parameter for name, parameter in named.items() if not name.endswith("weight")]
-        groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": self.config.weight_decay}, {"params": biases}]
-        optimizer = torch.optim.SGD(groups, lr=self.config.learning_rate, momentum=self.config.momentum, fused=True)
+        groups: list[dict[str, Any]] = [
+            {"params": weights, "weight_decay": self.config.weight_decay},
+            {"params": biases},
+        ]
+        optimizer = torch.optim.SGD(
+            groups, lr=self.config.learning_rate, momentum=self.config.momentum, fused=True
+        )
         for name, parameter in named.items():
             optimizer.state[parameter]["momentum_buffer"] = self.state.velocity[name]
         return optimizer
@@ -249,33 +340,46 @@ class Backprop(loop.Algorithm):
         """Descend the mean loss of the cases `index` (n,); sum loss and errors."""
         (index,) = batch
         assert cases.labels is not None
-        if len(index) > len(self.buffers[0]):  # two tensors: where products lie in memory must not depend on how large the first minibatch was
-            self.buffers = [buffer.new_empty(len(index), buffer.shape[1]) for buffer in self.buffers]
+        # two tensors: where products lie in memory must not depend on how large the first minibatch
+        # was
+        if len(index) > len(self.buffers[0]):
+            self.buffers = [
+                buffer.new_empty(len(index), buffer.shape[1]) for buffer in self.buffers
+            ]
         images, target = cases.gather(index, self.buffers[0][: len(index)]), cases.labels[index]
         self.real = target.is_floating_point()
         if self.config.sample_pixels:
-            images = self.pixels.sample_from_mean(images, self.rng, out=self.buffers[1][: len(index)])
+            images = self.pixels.sample_from_mean(
+                images, self.rng, out=self.buffers[1][: len(index)]
+            )
         with ops.of(images).mixed_precision(self.dtype):
             outputs = self.net(images)
         outputs = outputs.to(accumulation_dtype(outputs.dtype))
         loss = mean_loss(outputs, target)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        distributed.all_reduce_mean_of_each([parameter.grad for parameter in self.net.parameters() if parameter.grad is not None])
+        distributed.all_reduce_mean_of_each(
+            [parameter.grad for parameter in self.net.parameters() if parameter.grad is not None]
+        )
         self.optimizer.step()
         self.loss.add_(loss.detach() * len(index))
         self.errors.add_(count_errors(outputs.detach(), target))
 
     def end_epoch(self, cases: int) -> dict[str, float]:
         """Return cross-entropy and errors, or the squared error of real targets; and the rate."""
-        found = {"cross_entropy": float(self.loss) / cases, "train_error_percent": 100 * int(self.errors) / cases}
+        found = {
+            "cross_entropy": float(self.loss) / cases,
+            "train_error_percent": 100 * int(self.errors) / cases,
+        }
         if self.real:
             found = {"squared_error": float(self.loss) / cases}
         return found | {"learning_rate": self.config.learning_rate_at(self.epoch)}
 
 
 class ConjugateGradient(Backprop):
-    """Conjugate gradient on large minibatches, each a fresh start of SciPy's; in the first epochs the label layer moves alone."""
+    """Conjugate gradient on large minibatches, each a fresh start of SciPy's; in the first epochs
+    the label layer moves alone.
+    """
 
     def step(self, cases: Resident, *batch: Tensor) -> None:
         """Make some line searches on the cases `index` (n,)."""
@@ -298,16 +402,29 @@ class ConjugateGradient(Backprop):
             _write(parameters, flat)
             loss = mean_loss(moving(images), target)
             gradients = torch.autograd.grad(loss, parameters)
-            mean = distributed.all_reduce_mean(torch.cat([loss.detach().view(1), *[gradient.flatten() for gradient in gradients]]))
+            mean = distributed.all_reduce_mean(
+                torch.cat([loss.detach().view(1), *[gradient.flatten() for gradient in gradients]])
+            )
             return float(mean[0]), mean[1:].cpu().numpy().astype(np.float64)
 
-        now = torch.cat([parameter.detach().flatten() for parameter in parameters]).cpu().numpy().astype(np.float64)
-        result = minimize(objective, now, jac=True, method="CG", options={"maxiter": self.config.cg_line_searches})
+        now = (
+            torch.cat([parameter.detach().flatten() for parameter in parameters])
+            .cpu()
+            .numpy()
+            .astype(np.float64)
+        )
+        result = minimize(
+            objective, now, jac=True, method="CG", options={"maxiter": self.config.cg_line_searches}
+        )
         _write(parameters, result.x)
 
     def end_epoch(self, cases: int) -> dict[str, float]:
         """Return the same without a rate, for there is none."""
-        return {name: value for name, value in super().end_epoch(cases).items() if name != "learning_rate"}
+        return {
+            name: value
+            for name, value in super().end_epoch(cases).items()
+            if name != "learning_rate"
+        }
 
 
 def _inputs(net: nn.Sequential) -> int:

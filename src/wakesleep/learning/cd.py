@@ -2,8 +2,9 @@
 
     dW = <v h'>_data - <v h'>_reconstruction
 
-CD-k starts its k Gibbs steps at the data (Hinton 2002); with `persistent=True` they go on from where the last update left them (PCD,
-Tieleman 2008), at several `temperatures` if asked (Desjardins et al. 2010). `epochs` is the loop; everything else is one minibatch.
+CD-k starts its k Gibbs steps at the data (Hinton 2002); with `persistent=True` they go on from
+where the last update left them (PCD, Tieleman 2008), at several `temperatures` if asked (Desjardins
+et al. 2010). `epochs` is the loop; everything else is one minibatch.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from wakesleep.sources.minibatches import Resident, Source
 from wakesleep.units import Context, sample_categorical
 
 OWN_RATE = 0.1
-"""The learning rate of the units' own parameters, a precision for one, over that of the weights: they act on each state of a unit."""
+"""The learning rate of the units' own parameters, a precision for one, over that of the weights:
+they act on each state of a unit.
+"""
 
 
 @dataclass
@@ -42,7 +45,9 @@ class CDState(EpochState):
     velocity: dict[str, Tensor] = field(default_factory=dict)
     """Of each parameter, by its name; none without momentum and centring."""
     chains: Tensor | None = None
-    """Persistent chains: hidden states (chains, hidden), or visible ones at each temperature (R, chains, visible)."""
+    """Persistent chains: hidden states (chains, hidden), or visible ones at each temperature (R,
+    chains, visible).
+    """
     activity: Tensor | None = None
     """With a sparsity cost: the running mean activity of each hidden unit, (hidden,)."""
     visible_mean: Tensor | None = None
@@ -52,11 +57,13 @@ class CDState(EpochState):
 
 
 class Contrast:
-    """Buffers for one minibatch of N cases: the first N rows hold the data, the last N what the model makes of them.
+    """Buffers for one minibatch of N cases: the first N rows hold the data, the last N what the
+    model makes of them.
 
-    `visible` is (2N, visible), `hidden` (2N, hidden) with the lower half's sign turned, so that visible'hidden / N is the gradient. They are
-    of the precision of the machine they were made for, which may be a low-precision copy of the one that learns. `difference` (N, visible) is
-    data less model, whatever is done to both afterwards.
+    `visible` is (2N, visible), `hidden` (2N, hidden) with the lower half's sign turned, so that
+    visible'hidden / N is the gradient. They are of the precision of the machine they were made for,
+    which may be a low-precision copy of the one that learns. `difference` (N, visible) is data less
+    model, whatever is done to both afterwards.
     """
 
     def __init__(self, rbm: RBM, size: int, config: CDConfig) -> None:
@@ -75,12 +82,18 @@ class Contrast:
         """By what the hidden biases are multiplied in each row, (2N, 1)."""
         self.own: Gradients = {}
         """The gradients of the units' own parameters."""
-        self.learns_units = any(True for units in (rbm.visible, rbm.hidden) for _ in units.parameters())
+        self.learns_units = any(
+            True for units in (rbm.visible, rbm.hidden) for _ in units.parameters()
+        )
 
-    def run_phases(self, rbm: RBM, config: CDConfig, rng: torch.Generator, chains: Tensor | None) -> None:
-        """Run the positive and the negative phase for the cases in the first N rows of `visible`; moves `chains` on, in place.
+    def run_phases(
+        self, rbm: RBM, config: CDConfig, rng: torch.Generator, chains: Tensor | None
+    ) -> None:
+        """Run the positive and the negative phase for the cases in the first N rows of `visible`;
+        moves `chains` on, in place.
 
-        Statistics use probabilities of hidden units, which sampling noise would only blur (Hinton 2010, section 3).
+        Statistics use probabilities of hidden units, which sampling noise would only blur (Hinton
+        2010, section 3).
         """
         if chains is None:
             start_at_data(self, rbm, config, rng)
@@ -97,12 +110,18 @@ class Contrast:
             self.difference.copy_(self.data - self.model)
 
     def gradients(self) -> Gradients:
-        """Return positive minus negative statistics, means over the N cases: the direction of ascent."""
+        """Return positive minus negative statistics, means over the N cases: the direction of
+        ascent.
+        """
         scale = 1 / self.size
         return {
             "weight": [Product(self.visible, self.hidden, scale)],
             "visible_bias": [RowSum(self.difference, scale)],
-            "hidden_bias": [RowSum(self.hidden if self.bias_scale is None else self.hidden * self.bias_scale, scale)],
+            "hidden_bias": [
+                RowSum(
+                    self.hidden if self.bias_scale is None else self.hidden * self.bias_scale, scale
+                )
+            ],
         }
 
     def squared_error(self) -> Tensor:
@@ -114,7 +133,8 @@ class Contrast:
 def start_at_data(contrast: Contrast, rbm: RBM, config: CDConfig, rng: torch.Generator) -> None:
     """CD-k: h ~ p(h | data); then k times v <- E[v | h], h ~ p(h | v) (Hinton 2002).
 
-    With `config.sample_visible`, v ~ p(v | h). Softmax groups, labels for one, are drawn anew before the first h where the config says so.
+    With `config.sample_visible`, v ~ p(v | h). Softmax groups, labels for one, are drawn anew
+    before the first h where the config says so.
     """
     c = contrast
     if c.label_columns:
@@ -134,27 +154,38 @@ def start_at_data(contrast: Contrast, rbm: RBM, config: CDConfig, rng: torch.Gen
     rbm.hidden_probs(c.model, out=c.negative, context=c.context)
 
 
-def go_on_from_chains(contrast: Contrast, rbm: RBM, config: CDConfig, rng: torch.Generator, chains: Tensor) -> None:
-    """PCD: the k Gibbs steps go on from hidden states (chains, hidden) of the last update, which move on in place (Tieleman 2008)."""
+def go_on_from_chains(
+    contrast: Contrast, rbm: RBM, config: CDConfig, rng: torch.Generator, chains: Tensor
+) -> None:
+    """PCD: the k Gibbs steps go on from hidden states (chains, hidden) of the last update, which
+    move on in place (Tieleman 2008).
+    """
     c, hidden = contrast, chains[: contrast.size]
     for step in range(config.gibbs_steps):
         if step:
             rbm.sample_hidden(c.model, rng, probs=c.negative, out=hidden, context=c.context)
         rbm.sample_visible(hidden, rng, probs=c.scratch_probs, out=c.model, context=c.context)
     both = None if c.context is None else c.context.repeat(2)
-    rbm.hidden_probs(c.visible, out=c.hidden, context=both)  # data and chains have not met: one product for both reads the weights once
+    # data and chains have not met: one product for both reads the weights once
+    rbm.hidden_probs(c.visible, out=c.hidden, context=both)
     if rbm.hidden.settled_by_mean:
         rbm.hidden.sample_from_mean(c.negative, rng, out=hidden)
     else:
         rbm.sample_hidden(c.model, rng, out=hidden, context=c.context)
 
 
-def go_on_from_replicas(contrast: Contrast, rbm: RBM, config: CDConfig, rng: torch.Generator, replicas: Tensor) -> None:
-    """Tempered PCD: move replicas (R, chains, visible) on, in place; the last, the model's own, is its side (Desjardins et al. 2010)."""
+def go_on_from_replicas(
+    contrast: Contrast, rbm: RBM, config: CDConfig, rng: torch.Generator, replicas: Tensor
+) -> None:
+    """Tempered PCD: move replicas (R, chains, visible) on, in place; the last, the model's own, is
+    its side (Desjardins et al. 2010).
+    """
     visible = replicas[:, : contrast.size]
     betas = torch.linspace(0, 1, config.temperatures, dtype=replicas.dtype, device=replicas.device)
     for _ in range(config.gibbs_steps):
-        visible = tempering.move(rbm, rbm.visible_bias, betas, visible, rng, context=contrast.context)
+        visible = tempering.move(
+            rbm, rbm.visible_bias, betas, visible, rng, context=contrast.context
+        )
         for parity in (0, 1):
             tempering.swap(rbm, rbm.visible_bias, betas, visible, rng, parity, contrast.context)
     replicas[:, : contrast.size] = visible
@@ -164,21 +195,40 @@ def go_on_from_replicas(contrast: Contrast, rbm: RBM, config: CDConfig, rng: tor
 
 
 def own_gradients(contrast: Contrast, rbm: RBM, config: CDConfig) -> Gradients:
-    """Return the gradients of the units' own parameters: their sufficient statistics T over the data less under the model.
+    """Return the gradients of the units' own parameters: their sufficient statistics T over the
+    data less under the model.
 
-    The model's are those of sampled states, or, where means stand for visible states, E[T | h] of the hidden states they were made from.
+    The model's are those of sampled states, or, where means stand for visible states, E[T | h] of
+    the hidden states they were made from.
     """
     c = contrast
     sampled = config.sample_visible or config.persistent
-    model = rbm.visible.statistics(c.model) if sampled else rbm.visible.moments(rbm.visible_input(c.states), c.context)
-    found = {f"visible.{name}": g for name, g in rbm.visible.parameter_gradients(rbm.visible.statistics(c.data).mean(0), model.mean(0)).items()}
-    data, model = (rbm.hidden.moments(rbm.hidden_input(states, context=c.context)).mean(0) for states in (c.data, c.model))
-    found |= {f"hidden.{name}": gradient for name, gradient in rbm.hidden.parameter_gradients(data, model).items()}
+    model = (
+        rbm.visible.statistics(c.model)
+        if sampled
+        else rbm.visible.moments(rbm.visible_input(c.states), c.context)
+    )
+    found = {
+        f"visible.{name}": g
+        for name, g in rbm.visible.parameter_gradients(
+            rbm.visible.statistics(c.data).mean(0), model.mean(0)
+        ).items()
+    }
+    data, model = (
+        rbm.hidden.moments(rbm.hidden_input(states, context=c.context)).mean(0)
+        for states in (c.data, c.model)
+    )
+    found |= {
+        f"hidden.{name}": gradient
+        for name, gradient in rbm.hidden.parameter_gradients(data, model).items()
+    }
     return {name: [Dense(gradient, 1.0)] for name, gradient in found.items()}
 
 
 def draw_labels(contrast: Contrast, rbm: RBM, total_input: Tensor, rng: torch.Generator) -> Tensor:
-    """Return the hidden units' input (N, hidden), in place, with each softmax group drawn anew given all other visible units."""
+    """Return the hidden units' input (N, hidden), in place, with each softmax group drawn anew
+    given all other visible units.
+    """
     for columns in contrast.label_columns:
         weight = rbm.weight[columns]
         total_input.addmm_(contrast.data[:, columns], weight, alpha=-1.0)
@@ -188,11 +238,11 @@ def draw_labels(contrast: Contrast, rbm: RBM, total_input: Tensor, rng: torch.Ge
 
 
 def init_visible_bias(rbm: RBM, cases: Tensor) -> None:
-    """Start the visible units as the independent model that fits the cases: biases, and a family's own parameters (`Units.match`).
+    """Start the visible units as the independent model that fits the cases: biases, and a family's
+    own parameters (`Units.match`).
 
-    The bias of a binary unit is log p_i / (1 - p_i), p_i its mean, one case on and one off added, so that a pixel that is never on gets a
-    finite bias.
-    Source: Hinton (2010), section 8.1.
+    The bias of a binary unit is log p_i / (1 - p_i), p_i its mean, one case on and one off added,
+    so that a pixel that is never on gets a finite bias. Source: Hinton (2010), section 8.1.
     """
     (mean, variance), ranks = arrays.moments(cases), distributed.ranks()
     if ranks > 1:
@@ -203,21 +253,28 @@ def init_visible_bias(rbm: RBM, cases: Tensor) -> None:
 
 
 def init_state(rbm: RBM, config: CDConfig, rng: torch.Generator) -> CDState:
-    """Return the state before the first epoch: no velocity, and chains at random where CD is persistent.
+    """Return the state before the first epoch: no velocity, and chains at random where CD is
+    persistent.
 
-    Velocities are float32 or better, whatever the precision of `rbm`; chains have that precision. Without momentum (or centring) there
-    are no velocities: small minibatches cost what touching the weights costs.
+    Velocities are float32 or better, whatever the precision of `rbm`; chains have that precision.
+    Without momentum (or centring) there are no velocities: small minibatches cost what touching the
+    weights costs.
     """
     state = CDState()
     if config.momentum or config.initial_momentum or config.centred:
-        state.velocity = {name: torch.zeros_like(p, dtype=accumulation_dtype(p.dtype)) for name, p in rbm.named_parameters()}
+        state.velocity = {
+            name: torch.zeros_like(p, dtype=accumulation_dtype(p.dtype))
+            for name, p in rbm.named_parameters()
+        }
     if config.persistent:
         state.chains = random_hidden(rbm, config.temperatures * config.batch_size, rng)
         if config.temperatures > 1:
             replicas = rbm.sample_visible(state.chains, rng)
             state.chains = replicas.view(config.temperatures, config.batch_size, -1)
     if config.sparsity_cost:
-        state.activity = torch.full_like(rbm.hidden_bias, config.sparsity_target, dtype=accumulation_dtype(rbm.hidden_bias.dtype))
+        state.activity = torch.full_like(
+            rbm.hidden_bias, config.sparsity_target, dtype=accumulation_dtype(rbm.hidden_bias.dtype)
+        )
     if config.centred:
         state.visible_mean, state.hidden_mean = (
             units.mean(bias[None].to(accumulation_dtype(bias.dtype)))[0]
@@ -229,7 +286,8 @@ def init_state(rbm: RBM, config: CDConfig, rng: torch.Generator) -> CDState:
 def expected_state(rbm: RBM, config: CDConfig, state: CDState) -> dict[str, Any]:
     """Return the shapes of what `init_state` makes, by field, for `misfits`.
 
-    A state may hold more chains than a minibatch has cases, and velocities that momentum 0 has no use for.
+    A state may hold more chains than a minibatch has cases, and velocities that momentum 0 has no
+    use for.
     """
     parameters = dict(rbm.named_parameters())
     moves = config.momentum or config.initial_momentum or config.centred or state.velocity
@@ -238,7 +296,9 @@ def expected_state(rbm: RBM, config: CDConfig, state: CDState) -> dict[str, Any]
     if config.persistent:
         held = 0 if state.chains is None or state.chains.ndim < 2 else state.chains.shape[-2]
         count = max(config.batch_size, held)
-        chains = (config.temperatures, count, *visible) if config.temperatures > 1 else (count, *hidden)
+        chains = (
+            (config.temperatures, count, *visible) if config.temperatures > 1 else (count, *hidden)
+        )
     return {
         "velocity": parameters if moves else {},
         "chains": chains,
@@ -249,16 +309,29 @@ def expected_state(rbm: RBM, config: CDConfig, state: CDState) -> dict[str, Any]
 
 
 def adapted_state(rbm: RBM, config: CDConfig, state: CDState, rng: torch.Generator) -> CDState:
-    """Return a state to go on from with other settings than it came from: what does not fit them starts anew."""
+    """Return a state to go on from with other settings than it came from: what does not fit them
+    starts anew.
+    """
     wrong = misfits(state, expected_state(rbm, config, state))
     if not wrong:
         return state
     fresh = init_state(rbm, config, rng)
-    return replace(fresh, **{name: getattr(state, name) for name in fresh.to_tensors() if name not in wrong})
+    return replace(
+        fresh, **{name: getattr(state, name) for name in fresh.to_tensors() if name not in wrong}
+    )
 
 
-def update(rbm: RBM, contrast: Contrast, config: CDConfig, epoch: int, state: CDState, rng: torch.Generator, copy: RBM | None = None) -> None:
-    """One minibatch: run both phases, then move the weights and both biases up the gradient. The data are in contrast.visible[:N].
+def update(
+    rbm: RBM,
+    contrast: Contrast,
+    config: CDConfig,
+    epoch: int,
+    state: CDState,
+    rng: torch.Generator,
+    copy: RBM | None = None,
+) -> None:
+    """One minibatch: run both phases, then move the weights and both biases up the gradient. The
+    data are in contrast.visible[:N].
 
     `copy` is the RBM in lower precision where the contrast was made for one; it moves along.
     """
@@ -269,10 +342,22 @@ def update(rbm: RBM, contrast: Contrast, config: CDConfig, epoch: int, state: CD
         centre(contrast, state)
     decay = {"weight": config.weight_decay}
     rate, momentum = config.learning_rate_at(epoch), config.momentum_at(epoch)
-    apply_update(rbm, contrast.gradients(), state.velocity, rate=rate, momentum=momentum, decay=decay, copy=copy)
+    apply_update(
+        rbm,
+        contrast.gradients(),
+        state.velocity,
+        rate=rate,
+        momentum=momentum,
+        decay=decay,
+        copy=copy,
+    )
     if contrast.own:
-        apply_update(rbm, contrast.own, state.velocity, rate=OWN_RATE * rate, momentum=momentum, copy=copy)
-    if config.centred:  # the biases that learn are a + W h_mean and b + v_mean W: what the weights' move added to them is taken back
+        apply_update(
+            rbm, contrast.own, state.velocity, rate=OWN_RATE * rate, momentum=momentum, copy=copy
+        )
+    # the biases that learn are a + W h_mean and b + v_mean W: what the weights' move added to them
+    # is taken back
+    if config.centred:
         assert state.visible_mean is not None
         assert state.hidden_mean is not None
         rbm.visible_bias.addmv_(state.velocity["weight"], state.hidden_mean, alpha=-1.0)
@@ -281,14 +366,18 @@ def update(rbm: RBM, contrast: Contrast, config: CDConfig, epoch: int, state: CD
 
 
 def centre(contrast: Contrast, state: CDState) -> None:
-    """Move the running means of both layers a hundredth of the way to the data's, and measure both halves of the contrast from them.
+    """Move the running means of both layers a hundredth of the way to the data's, and measure both
+    halves of the contrast from them.
 
     The biases' gradients, differences of two means, stay as they were.
     """
     n = contrast.size
     assert state.visible_mean is not None
     assert state.hidden_mean is not None
-    for states, mean in ((contrast.visible, state.visible_mean), (contrast.hidden, state.hidden_mean)):
+    for states, mean in (
+        (contrast.visible, state.visible_mean),
+        (contrast.hidden, state.hidden_mean),
+    ):
         mean.lerp_(distributed.all_reduce_mean(states[:n].mean(0, dtype=mean.dtype)), 0.01)
     contrast.visible -= state.visible_mean
     contrast.hidden[:n] -= state.hidden_mean
@@ -296,7 +385,9 @@ def centre(contrast: Contrast, state: CDState) -> None:
 
 
 def add_sparsity_gradient(contrast: Contrast, config: CDConfig, state: CDState) -> None:
-    """Add cost * (target - running mean activity) to every positive row: the cross-entropy's gradient (Hinton 2010, section 11)."""
+    """Add cost * (target - running mean activity) to every positive row: the cross-entropy's
+    gradient (Hinton 2010, section 11).
+    """
     assert state.activity is not None
     state.activity.mul_(0.9).add_(contrast.positive.mean(0, dtype=state.activity.dtype), alpha=0.1)
     contrast.positive.add_(config.sparsity_cost * (config.sparsity_target - state.activity))
@@ -307,7 +398,9 @@ class ContrastiveDivergence(loop.Algorithm):
 
     net: RBM
 
-    def __init__(self, rbm: RBM, config: CDConfig, state: CDState, rng: torch.Generator, copy: RBM) -> None:
+    def __init__(
+        self, rbm: RBM, config: CDConfig, state: CDState, rng: torch.Generator, copy: RBM
+    ) -> None:
         self.net, self.config, self.state, self.rng, self.copy = rbm, config, state, rng, copy
         self.contrasts: dict[int, Contrast] = {}
         self.error = torch.zeros((), device=rbm.weight.device)
@@ -327,13 +420,19 @@ class ContrastiveDivergence(loop.Algorithm):
         contrast = self.contrasts[len(index)]
         cases.gather(index, contrast.data)
         contrast.context = cases.context_of(index)
-        contrast.bias_scale = None if contrast.context is None else self.net.visible.bias_scale(contrast.context.repeat(2))
+        contrast.bias_scale = (
+            None
+            if contrast.context is None
+            else self.net.visible.bias_scale(contrast.context.repeat(2))
+        )
         update(self.net, contrast, self.config, self.epoch, self.state, self.rng, self.copy)
         if not self.config.persistent:
             self.error += contrast.squared_error()
 
     def end_epoch(self, cases: int) -> dict[str, float]:
-        """Return the rate and, but for PCD, the mean squared error of reconstructions a visible unit."""
+        """Return the rate and, but for PCD, the mean squared error of reconstructions a visible
+        unit.
+        """
         found = {"learning_rate": self.config.learning_rate_at(self.epoch)}
         if not self.config.persistent:
             found["reconstruction_error"] = float(self.error) / (cases * self.net.visible.size)
@@ -355,35 +454,51 @@ def epochs(
     dtype: torch.dtype | None = None,
     checked: bool = False,
 ) -> Iterator[EpochResult]:
-    """Train `rbm` on `cases` (N, visible; uint8 pixels or floats in [0, 1]), yielding a record after each epoch.
+    """Train `rbm` on `cases` (N, visible; uint8 pixels or floats in [0, 1]), yielding a record
+    after each epoch.
 
     Args:
         rbm: the machine that learns, in place.
         cases: data on the RBM's device, or `Rows` that put them there.
         config: rates, epochs and kind of negative phase.
         rng: where all random choices come from; its device is the RBM's.
-        classes: labels (N,) by which minibatches are balanced; without them the order is plain random.
-        weights: how often each case is shown, relative to the others (N,); by default once an epoch.
-        context: what is fixed of each case besides its states, such as its count or which sites are absent (N, ...).
-        state: the `state` of an earlier record, to go on after it (`rng` must stand where it stood then).
+        classes: labels (N,) by which minibatches are balanced; without them the order is plain
+            random.
+        weights: how often each case is shown, relative to the others (N,); by default once an
+            epoch.
+        context: what is fixed of each case besides its states, such as its count or which sites are
+            absent (N, ...).
+        state: the `state` of an earlier record, to go on after it (`rng` must stand where it stood
+            then).
         stage: the name the records carry.
-        dtype: the precision of products, e.g. torch.bfloat16 (`compute.select.pick_precision("auto", device)` says whether it pays);
-            by default that of the weights.
+        dtype: the precision of products, e.g. torch.bfloat16
+            (`compute.select.pick_precision("auto", device)` says whether it pays); by default that
+            of the weights.
         checked: cases, classes and weights were looked at already: leave that out.
 
     Yields:
-        EpochResult, with metrics `reconstruction_error` (mean squared error a pixel; not for PCD, and not to be trusted as a measure of the
+        EpochResult, with metrics `reconstruction_error` (mean squared error a pixel; not for PCD,
+            and not to be trusted as a measure of the
         model) and `learning_rate`.
 
     Raises:
-        DataError: cases, classes or weights that do not fit the machine or each other, NaN, or values out of range.
+        DataError: cases, classes or weights that do not fit the machine or each other, NaN, or
+            values out of range.
         DivergedError: a weight is NaN or infinite after an epoch.
     """
     if not checked:
         cases = rbm.check_cases(cases, rng=rng, context=context)
         classes = None if classes is None else arrays.as_labels(classes, len(cases), None)
         weights = arrays.as_weights(weights, len(cases))
-    yield from learn(rbm, Resident(cases, classes=classes, weights=weights, context=context), config, rng, state, stage, dtype)
+    yield from learn(
+        rbm,
+        Resident(cases, classes=classes, weights=weights, context=context),
+        config,
+        rng,
+        state,
+        stage,
+        dtype,
+    )
 
 
 def learn(
@@ -396,7 +511,8 @@ def learn(
     dtype: torch.dtype | None,
     epochs: int | None = None,
 ) -> Iterator[EpochResult]:
-    """Train `rbm` on any source of cases (n, visible), in place: `epochs`, for cases that were looked at already.
+    """Train `rbm` on any source of cases (n, visible), in place: `epochs`, for cases that were
+    looked at already.
 
     `epochs` says how many of the config's epochs are done here, by default all.
     """
@@ -408,7 +524,12 @@ def learn(
         check_fit(state, expected_state(rbm, config, state), type(rbm).__name__)
     algorithm = ContrastiveDivergence(rbm, config, state, rng, copy)
     for record in loop.run(
-        algorithm, source, epochs=config.epochs if epochs is None else epochs, batch_size=config.batch_size, rng=rng, stage=stage
+        algorithm,
+        source,
+        epochs=config.epochs if epochs is None else epochs,
+        batch_size=config.batch_size,
+        rng=rng,
+        stage=stage,
     ):
         yield record._replace(epochs=config.epochs)
 

@@ -1,14 +1,17 @@
-"""The last epochs of a memory: persistent chains that hold labels teach it what to dream of, and recognition stays as it was.
+"""The last epochs of a memory: persistent chains that hold labels teach it what to dream of, and
+recognition stays as it was.
 
 Three gradients at once, for visible units x and a softmax group of labels y:
 
     (1 - s) (<v h'>_data - <v h'>_reconstruction)    contrastive divergence
-    s (<v h'>_data - <v h'>_chains)                  log p(x | y): persistent chains, each with its label clamped
-    c (<v h'>_(x, y) - <v h'>_(x, y'))               log p(y | x): the label y' is drawn from p(y | x), exactly
+    s (<v h'>_data - <v h'>_chains)                  log p(x | y): persistent chains, each with its
+    label clamped c (<v h'>_(x, y) - <v h'>_(x, y'))               log p(y | x): the label y' is
+    drawn from p(y | x), exactly
 
-Contrastive divergence alone never visits what the memory dreams of far from the data; chains alone spoil p(y | x), which the third
-gradient mends. Sources: Tieleman (2008), persistent chains; Larochelle & Bengio (2008), log p(y | x) in an RBM; Polyak & Juditsky (1992),
-the running mean of the weights.
+Contrastive divergence alone never visits what the memory dreams of far from the data; chains alone
+spoil p(y | x), which the third gradient mends. Sources: Tieleman (2008), persistent chains;
+Larochelle & Bengio (2008), log p(y | x) in an RBM; Polyak & Juditsky (1992), the running mean of
+the weights.
 """
 
 from __future__ import annotations
@@ -62,7 +65,8 @@ def epochs(
     stage: str = "memory",
     dtype: torch.dtype | None = None,
 ) -> Iterator[EpochResult]:
-    """Train `rbm`, one of whose visible groups is a softmax of labels, on `cases` (N, visible) for its last epochs, in place.
+    """Train `rbm`, one of whose visible groups is a softmax of labels, on `cases` (N, visible) for
+    its last epochs, in place.
 
     Args:
         rbm: the memory.
@@ -77,13 +81,16 @@ def epochs(
         dtype: the precision of products, as in `cd.epochs`.
 
     Yields:
-        EpochResult, with metrics `reconstruction_error` (mean squared error a visible unit of the reconstructions) and `learning_rate`.
+        EpochResult, with metrics `reconstruction_error` (mean squared error a visible unit of the
+            reconstructions) and `learning_rate`.
 
     Raises:
         DivergedError: a weight is NaN or infinite after an epoch.
     """
     source = Resident(cases, classes=classes, weights=weights)
-    yield from learn(rbm, source, config=config, memory=memory, rng=rng, state=state, stage=stage, dtype=dtype)
+    yield from learn(
+        rbm, source, config=config, memory=memory, rng=rng, state=state, stage=stage, dtype=dtype
+    )
 
 
 def learn(
@@ -97,19 +104,37 @@ def learn(
     stage: str = "memory",
     dtype: torch.dtype | None = None,
 ) -> Iterator[EpochResult]:
-    """Train the memory on any source of cases (n, visible): `epochs`, for cases that were looked at already."""
-    state = MemoryState.from_tensors(state.to_tensors() if isinstance(state, CDState) else state or {})
+    """Train the memory on any source of cases (n, visible): `epochs`, for cases that were looked at
+    already.
+    """
+    state = MemoryState.from_tensors(
+        state.to_tensors() if isinstance(state, CDState) else state or {}
+    )
     check_fit(state, expected_state(rbm, config, memory, state), type(rbm).__name__)
     algorithm = MemoryWithChains(rbm, config, memory, state, rng, dtype)
-    yield from loop.run(algorithm, source, epochs=memory.epochs, batch_size=memory.batch_size, rng=rng, stage=stage, mean_epochs=config.average)
+    yield from loop.run(
+        algorithm,
+        source,
+        epochs=memory.epochs,
+        batch_size=memory.batch_size,
+        rng=rng,
+        stage=stage,
+        mean_epochs=config.average,
+    )
 
 
-def expected_state(rbm: RBM, config: ChainsConfig, memory: CDConfig, state: MemoryState) -> dict[str, Any]:
-    """Return the shapes of what the state holds, by field, for `misfits`; before the first epoch there are no chains and no mean."""
+def expected_state(
+    rbm: RBM, config: ChainsConfig, memory: CDConfig, state: MemoryState
+) -> dict[str, Any]:
+    """Return the shapes of what the state holds, by field, for `misfits`; before the first epoch
+    there are no chains and no mean.
+    """
     started = state.chains is not None or state.chain_labels is not None
     pool = (config.pool, config.count(memory))
     return {
-        "velocity": dict(rbm.named_parameters()) if memory.momentum or memory.initial_momentum or state.velocity else {},
+        "velocity": dict(rbm.named_parameters())
+        if memory.momentum or memory.initial_momentum or state.velocity
+        else {},
         "chains": (*pool, rbm.hidden.size) if started else None,
         "chain_labels": pool if started else None,
         "mean": dict(rbm.named_parameters()) if config.average and state.mean is not None else None,
@@ -117,20 +142,33 @@ def expected_state(rbm: RBM, config: ChainsConfig, memory: CDConfig, state: Memo
 
 
 def init_chains(
-    rbm: RBM, cases: Resident, config: ChainsConfig, memory: CDConfig, state: MemoryState, rng: torch.Generator, dtype: torch.dtype | None
+    rbm: RBM,
+    cases: Resident,
+    config: ChainsConfig,
+    memory: CDConfig,
+    state: MemoryState,
+    rng: torch.Generator,
+    dtype: torch.dtype | None,
 ) -> None:
-    """Fill chains (pool, M, hidden) with random states, and the labels (pool, M) that they hold, in place.
+    """Fill chains (pool, M, hidden) with random states, and the labels (pool, M) that they hold, in
+    place.
 
-    All chains of the pool together hold labels in the proportions of the cases shown, and those of one turn nearly: others would teach that
-    some classes are rarer than they are.
+    All chains of the pool together hold labels in the proportions of the cases shown, and those of
+    one turn nearly: others would teach that some classes are rarer than they are.
     """
     count = config.count(memory)
     states = random_hidden(rbm, config.pool * count, rng).to(dtype or rbm.weight.dtype)
     state.chains = states.view(config.pool, count, -1)
     assert isinstance(cases.cases, Tensor)
     labels = cases.cases[:, rbm.visible.one_hot_columns[0]].argmax(1)
-    shown = labels if cases.weights is None else labels[arrays.order(cases.classes, len(cases), rng, cases.weights)]
-    state.chain_labels = arrays.labels_in_proportion(shown, len(states)).view(count, config.pool).t().contiguous()
+    shown = (
+        labels
+        if cases.weights is None
+        else labels[arrays.order(cases.classes, len(cases), rng, cases.weights)]
+    )
+    state.chain_labels = (
+        arrays.labels_in_proportion(shown, len(states)).view(count, config.pool).t().contiguous()
+    )
 
 
 class MemoryWithChains(loop.Algorithm):
@@ -139,9 +177,22 @@ class MemoryWithChains(loop.Algorithm):
     net: RBM
 
     def __init__(
-        self, rbm: RBM, config: ChainsConfig, memory: CDConfig, state: MemoryState, rng: torch.Generator, dtype: torch.dtype | None
+        self,
+        rbm: RBM,
+        config: ChainsConfig,
+        memory: CDConfig,
+        state: MemoryState,
+        rng: torch.Generator,
+        dtype: torch.dtype | None,
     ) -> None:
-        self.net, self.config, self.memory, self.state, self.rng, self.dtype = rbm, config, memory, state, rng, dtype
+        self.net, self.config, self.memory, self.state, self.rng, self.dtype = (
+            rbm,
+            config,
+            memory,
+            state,
+            rng,
+            dtype,
+        )
         self.copy = precision.low_precision_copy(rbm, dtype)
         self.error = torch.zeros((), device=rbm.weight.device)
         self.turn = torch.zeros(1, dtype=torch.int64, device=rbm.weight.device)
@@ -153,14 +204,19 @@ class MemoryWithChains(loop.Algorithm):
         """Return the rate: it falls in a straight line over the epochs that have chains."""
         many = self.config.epochs(self.memory)
         done = epoch - (self.memory.epochs - many)
-        self.epoch, self.rate = epoch, linear_schedule(self.config.learning_rate, self.config.final_learning_rate, done, many)
+        self.epoch, self.rate = (
+            epoch,
+            linear_schedule(self.config.learning_rate, self.config.final_learning_rate, done, many),
+        )
         precision.sync(self.copy, self.net)
         self.error.zero_()
         self.turn.zero_()
         return self.rate, self.memory.momentum_at(epoch)
 
     def begin_chunk(self, cases: Resident) -> None:
-        """Start the chains before the first minibatch, with labels in the proportions of these cases."""
+        """Start the chains before the first minibatch, with labels in the proportions of these
+        cases.
+        """
         if self.state.chains is None:
             init_chains(self.net, cases, self.config, self.memory, self.state, self.rng, self.dtype)
 
@@ -171,15 +227,33 @@ class MemoryWithChains(loop.Algorithm):
         assert self.state.chain_labels is not None
         n = len(index)
         pool = self.state.chains[:, :n]
-        chains = restarted(self.copy, pool.index_select(0, self.turn)[0], self.config.restart, self.rng)
+        chains = restarted(
+            self.copy, pool.index_select(0, self.turn)[0], self.config.restart, self.rng
+        )
         chain_labels = self.state.chain_labels[:, :n].index_select(0, self.turn)[0]
         data = cases.gather(index, self.copy.weight.new_empty(n, self.copy.visible.size))
         weight = self.config.label_weight
-        gradients, model, after = phases(self.copy, data, chains, chain_labels, label_weight=weight, memory=self.memory, rng=self.rng)
+        gradients, model, after = phases(
+            self.copy,
+            data,
+            chains,
+            chain_labels,
+            label_weight=weight,
+            memory=self.memory,
+            rng=self.rng,
+        )
         pool.index_copy_(0, self.turn, after.unsqueeze(0))
         self.turn.add_(1).remainder_(self.config.pool)
         decay, momentum = {"weight": self.memory.weight_decay}, self.memory.momentum_at(self.epoch)
-        apply_update(self.net, gradients, self.state.velocity, rate=self.rate, momentum=momentum, decay=decay, copy=self.copy)
+        apply_update(
+            self.net,
+            gradients,
+            self.state.velocity,
+            rate=self.rate,
+            momentum=momentum,
+            decay=decay,
+            copy=self.copy,
+        )
         first = n - len(chains)
         wrong = (data[:first] - model[:first]).to(accumulation_dtype(data.dtype)).flatten()
         self.error += wrong.dot(wrong)
@@ -188,20 +262,34 @@ class MemoryWithChains(loop.Algorithm):
         """Return the rate, and the mean squared error of the reconstructions a visible unit."""
         each = self.memory.batch_size
         reconstructed = max(each - self.config.count(self.memory), 1) / each * cases
-        return {"learning_rate": self.rate, "reconstruction_error": float(self.error) / (reconstructed * self.net.visible.size)}
+        return {
+            "learning_rate": self.rate,
+            "reconstruction_error": float(self.error) / (reconstructed * self.net.visible.size),
+        }
 
 
 def phases(
-    rbm: RBM, data: Tensor, chains: Tensor, chain_labels: Tensor, *, label_weight: float, memory: CDConfig, rng: torch.Generator
+    rbm: RBM,
+    data: Tensor,
+    chains: Tensor,
+    chain_labels: Tensor,
+    *,
+    label_weight: float,
+    memory: CDConfig,
+    rng: torch.Generator,
 ) -> tuple[Gradients, Tensor, Tensor]:
-    """Return the gradients of the cases `data` (N, visible) beside M persistent chains, the negative cases, and the chains moved on.
+    """Return the gradients of the cases `data` (N, visible) beside M persistent chains, the
+    negative cases, and the chains moved on.
 
-    `chains` (M, hidden) are states that hold the labels `held` (M,); they are the last M of N negative cases. The others are reconstructions,
-    begun with the label drawn from p(label | the other visible units).
+    `chains` (M, hidden) are states that hold the labels `held` (M,); they are the last M of N
+    negative cases. The others are reconstructions, begun with the label drawn from p(label | the
+    other visible units).
     """
     n, first = len(data), len(data) - len(chains)
     columns = rbm.visible.one_hot_columns[0]
-    visible, hidden = (rbm.weight.new_empty(3 * n, units.size) for units in (rbm.visible, rbm.hidden))
+    visible, hidden = (
+        rbm.weight.new_empty(3 * n, units.size) for units in (rbm.visible, rbm.hidden)
+    )
     visible[:n], model = data, visible[n : 2 * n]
     positive, negative = hidden[:n], hidden[n : 2 * n]
     total_input = rbm.hidden_input(data)
@@ -217,8 +305,10 @@ def phases(
         states = rbm.sample_hidden(model, rng, probs=negative)
     missed = torch.sub(data.to(accumulation_dtype(data.dtype)), model)
     negative.neg_()
-    positive += label_weight * (positive - begin)  # x (h - h')', exactly 0 where the label that is drawn is the right one
-    visible[2 * n :].zero_()[:, columns] = change  # and y h' - y' h'', less the y (h - h')' that is in the rows above
+    # x (h - h')', exactly 0 where the label that is drawn is the right one
+    positive += label_weight * (positive - begin)
+    # and y h' - y' h'', less the y (h - h')' that is in the rows above
+    visible[2 * n :].zero_()[:, columns] = change
     torch.mul(begin, label_weight, out=hidden[2 * n :])
     missed[:, columns] += label_weight * change
     gradients: Gradients = {
@@ -229,10 +319,16 @@ def phases(
     return gradients, model, states[first:]
 
 
-def _other_labels(rbm: RBM, data: Tensor, total_input: Tensor, columns: slice, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return E[h | x, y'] (N, hidden), in place of the hidden units' input `heard`, for y' drawn from p(y | x); and y - y', (N, labels)."""
+def _other_labels(
+    rbm: RBM, data: Tensor, total_input: Tensor, columns: slice, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return E[h | x, y'] (N, hidden), in place of the hidden units' input `heard`, for y' drawn
+    from p(y | x); and y - y', (N, labels).
+    """
     weight = rbm.weight[columns]
     total_input.addmm_(data[:, columns], weight, alpha=-1.0)
     sampled = sample_categorical(torch.softmax(rbm.group_scores(total_input, columns), 1), rng)
     total_input += weight[sampled]
-    return rbm.hidden.mean(total_input, out=total_input), data[:, columns] - one_hot(sampled, len(weight), data.dtype)
+    return rbm.hidden.mean(total_input, out=total_input), data[:, columns] - one_hot(
+        sampled, len(weight), data.dtype
+    )

@@ -1,4 +1,5 @@
-"""How each algorithm of a run learns, as data: settings with their defaults and checks. Nothing here needs PyTorch.
+"""How each algorithm of a run learns, as data: settings with their defaults and checks. Nothing
+here needs PyTorch.
 
 So the command line can explain and check its options without loading it.
 """
@@ -21,14 +22,20 @@ def require(condition: bool, message: str) -> None:
 
 
 def linear_schedule(first: float, last: float, epoch: int, epochs: int) -> float:
-    """Return the rate of epoch `epoch` (from 0) on the straight line from `first` in the first of `epochs` to `last` in the last."""
+    """Return the rate of epoch `epoch` (from 0) on the straight line from `first` in the first of
+    `epochs` to `last` in the last.
+    """
     return first + (last - first) * (epoch / max(epochs - 1, 1))
 
 
-@renamed.fields(passes="epochs", initial_momentum_passes="initial_momentum_epochs", rate="learning_rate_at")
+@renamed.fields(
+    passes="epochs", initial_momentum_passes="initial_momentum_epochs", rate="learning_rate_at"
+)
 @dataclass(frozen=True)
 class CDConfig:
-    """How one RBM learns. Defaults: Hinton's MATLAB code and practical guide (2010), where a reason does not say otherwise."""
+    """How one RBM learns. Defaults: Hinton's MATLAB code and practical guide (2010), where a reason
+    does not say otherwise.
+    """
 
     epochs: int = 30
     """Epochs over the cases; 30 a layer in Hinton, Osindero & Teh (2006)."""
@@ -37,7 +44,9 @@ class CDConfig:
     learning_rate: float = 0.1
     """Rate in the first epoch; right for pixels in [0, 1] and binary hidden units."""
     final_learning_rate: float = 0.1
-    """Rate in the last epoch, reached in a straight line: a falling rate averages the noise of sampling away."""
+    """Rate in the last epoch, reached in a straight line: a falling rate averages the noise of
+    sampling away.
+    """
     momentum: float = 0.9
     """Momentum once learning has settled."""
     initial_momentum: float = 0.5
@@ -47,21 +56,30 @@ class CDConfig:
     weight_decay: float = 2e-4
     """L2 penalty, on weights only: it keeps hidden units from getting stuck."""
     gibbs_steps: int = 1
-    """K, the Gibbs steps of the negative phase: 1 is enough to pretrain, more make a better density model."""
+    """K, the Gibbs steps of the negative phase: 1 is enough to pretrain, more make a better density
+    model.
+    """
     persistent: bool = False
     """Go on with the chains of the last update (PCD) instead of starting at the data (CD)."""
     temperatures: int = 1
-    """Of persistent chains: at how many temperatures each lives, from independent units to the model; they trade places (parallel
-    tempering), so that chains cross from mode to mode. As many times the work of the negative phase. 1: plain chains. Source: Desjardins et
-    al. (2010)."""
+    """Of persistent chains: at how many temperatures each lives, from independent units to the
+    model; they trade places (parallel tempering), so that chains cross from mode to mode. As many
+    times the work of the negative phase. 1: plain chains. Source: Desjardins et al. (2010).
+    """
     sample_visible: bool = False
-    """Sample reconstructed visible units instead of using their probabilities; needed where a distribution is claimed."""
+    """Sample reconstructed visible units instead of using their probabilities; needed where a
+    distribution is claimed.
+    """
     label_first: bool = True
-    """Begin the negative phase by drawing the label from p(label | the other visible units), the hidden units summed out: the same
-    model and an exact Gibbs step, but the hidden units can no longer leak the label to their own reconstruction."""
+    """Begin the negative phase by drawing the label from p(label | the other visible units), the
+    hidden units summed out: the same model and an exact Gibbs step, but the hidden units can no
+    longer leak the label to their own reconstruction.
+    """
     centred: bool = False
-    """Measure both layers from their running means, which takes the common part out of the weights' gradient: a better density model for
-    the same epochs (Montavon & Muller 2012). The model itself is the same."""
+    """Measure both layers from their running means, which takes the common part out of the weights'
+    gradient: a better density model for the same epochs (Montavon & Muller 2012). The model itself
+    is the same.
+    """
     sparsity_target: float = 0.1
     """Wanted mean activity of a hidden unit; only used with a sparsity cost."""
     sparsity_cost: float = 0.0
@@ -71,19 +89,41 @@ class CDConfig:
         check_fields(self)
         require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
-        require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1")
-        require(0 < self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected a number above 0")
+        require(
+            0 < self.learning_rate < math.inf,
+            f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1",
+        )
+        require(
+            0 < self.final_learning_rate < math.inf,
+            f"final_learning_rate = {self.final_learning_rate}: expected a number above 0",
+        )
         require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
-        require(0 <= self.initial_momentum < 1, f"initial_momentum = {self.initial_momentum}: expected a number in [0, 1)")
+        require(
+            0 <= self.initial_momentum < 1,
+            f"initial_momentum = {self.initial_momentum}: expected a number in [0, 1)",
+        )
         require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
-        require(self.gibbs_steps >= 1, f"gibbs_steps = {self.gibbs_steps}: expected K >= 1; contrastive divergence needs one step")
-        require(self.temperatures >= 1, f"temperatures = {self.temperatures}: expected 1 (plain chains) or more, e.g. 10")
+        require(
+            self.gibbs_steps >= 1,
+            f"gibbs_steps = {self.gibbs_steps}: expected K >= 1; contrastive divergence "
+            "needs one step",
+        )
+        require(
+            self.temperatures >= 1,
+            f"temperatures = {self.temperatures}: expected 1 (plain chains) or more, e.g. 10",
+        )
         require(
             self.persistent or self.temperatures == 1,
-            f"temperatures = {self.temperatures} and persistent = False: only chains that persist can trade places; expected persistent=True",
+            f"temperatures = {self.temperatures} and persistent = False: only chains that "
+            "persist can trade places; expected persistent=True",
         )
-        require(0 < self.sparsity_target < 1, f"sparsity_target = {self.sparsity_target}: expected a number in (0, 1)")
-        require(self.sparsity_cost >= 0, f"sparsity_cost = {self.sparsity_cost}: expected 0 or more")
+        require(
+            0 < self.sparsity_target < 1,
+            f"sparsity_target = {self.sparsity_target}: expected a number in (0, 1)",
+        )
+        require(
+            self.sparsity_cost >= 0, f"sparsity_cost = {self.sparsity_cost}: expected 0 or more"
+        )
 
     def learning_rate_at(self, epoch: int) -> float:
         """Return the learning rate of epoch `epoch` (from 0)."""
@@ -97,44 +137,82 @@ class CDConfig:
 @renamed.fields(passes="epochs")
 @dataclass(frozen=True)
 class ChainsConfig:
-    """How a memory learns in its last epochs. What is not said here is as in its CDConfig: batch, momentum, decay, Gibbs steps."""
+    """How a memory learns in its last epochs. What is not said here is as in its CDConfig: batch,
+    momentum, decay, Gibbs steps.
+    """
 
     share: float = 1 / 3
-    """Share of the memory's epochs that have chains, the last ones: of ten such epochs on MNIST dreams need two, and recognition five.
-    0: none."""
+    """Share of the memory's epochs that have chains, the last ones: of ten such epochs on MNIST
+    dreams need two, and recognition five. 0: none.
+    """
     learning_rate: float = 0.01
-    """Rate in the first of these epochs. A case whose label is drawn wrong weighs `label_weight` / batch size: minibatches of 100 bear 0.03,
-    of 20 at times not."""
+    """Rate in the first of these epochs. A case whose label is drawn wrong weighs `label_weight` /
+    batch size: minibatches of 100 bear 0.03, of 20 at times not.
+    """
     final_learning_rate: float = 0.001
-    """Rate in the last epoch, reached in a straight line: chains that persist are noisy, and follow weights that move slowly."""
+    """Rate in the last epoch, reached in a straight line: chains that persist are noisy, and follow
+    weights that move slowly.
+    """
     persistent: float = 0.3
-    """Share of the negative cases that go on from the chains; the others are contrastive divergence, which keeps recognition good."""
+    """Share of the negative cases that go on from the chains; the others are contrastive
+    divergence, which keeps recognition good.
+    """
     pool: int = 5
-    """Persistent chains kept for each that moves in an update; they take turns. With 30 each goes too few steps in ten epochs: of MNIST's
-    dreams after 1,000 steps 92 % carry their label instead of 98."""
+    """Persistent chains kept for each that moves in an update; they take turns. With 30 each goes
+    too few steps in ten epochs: of MNIST's dreams after 1,000 steps 92 % carry their label instead
+    of 98.
+    """
     restart: float = 0.003
-    """Chance, at each move, that a chain starts again from random hidden states: dreams start there, so what lies on the way from there
-    must be unlearned too; a chain goes some 300 steps on the average."""
+    """Chance, at each move, that a chain starts again from random hidden states: dreams start
+    there, so what lies on the way from there must be unlearned too; a chain goes some 300 steps on
+    the average.
+    """
     label_weight: float = 20.0
-    """Weight of the gradient of log p(label | the other visible units). It is zero for a case whose drawn label is right, so nearly all
-    are. With 0 the chains double the memory's errors on MNIST."""
+    """Weight of the gradient of log p(label | the other visible units). It is zero for a case whose
+    drawn label is right, so nearly all are. With 0 the chains double the memory's errors on
+    MNIST.
+    """
     average: float = 1.0
     """Length in epochs of the running mean of the weights, which is the model; 0: no mean."""
 
     def __post_init__(self) -> None:
         check_fields(self)
-        require(0 <= self.share <= 1, f"share = {self.share}: expected a share of the epochs in [0, 1]")
-        require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.03")
-        require(0 < self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected a number above 0")
-        require(0 < self.persistent <= 1, f"persistent = {self.persistent}: expected a share of the negative cases above 0 and up to 1")
+        require(
+            0 <= self.share <= 1, f"share = {self.share}: expected a share of the epochs in [0, 1]"
+        )
+        require(
+            0 < self.learning_rate < math.inf,
+            f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.03",
+        )
+        require(
+            0 < self.final_learning_rate < math.inf,
+            f"final_learning_rate = {self.final_learning_rate}: expected a number above 0",
+        )
+        require(
+            0 < self.persistent <= 1,
+            f"persistent = {self.persistent}: expected a share of the negative cases above "
+            "0 and up to 1",
+        )
         require(self.pool >= 1, f"pool = {self.pool}: expected at least 1")
         require(0 <= self.restart <= 1, f"restart = {self.restart}: expected a chance in [0, 1]")
-        require(0 <= self.label_weight < math.inf, f"label_weight = {self.label_weight}: expected 0 or more")
-        require(0 <= self.average < math.inf, f"average = {self.average}: expected a number of epochs, 0 for none")
+        require(
+            0 <= self.label_weight < math.inf,
+            f"label_weight = {self.label_weight}: expected 0 or more",
+        )
+        require(
+            0 <= self.average < math.inf,
+            f"average = {self.average}: expected a number of epochs, 0 for none",
+        )
 
     def epochs(self, memory: CDConfig) -> int:
-        """Return how many of the memory's epochs have chains; none where it is persistent, centred or sparse from the start."""
-        return 0 if memory.persistent or memory.centred or memory.sparsity_cost else round(self.share * memory.epochs)
+        """Return how many of the memory's epochs have chains; none where it is persistent, centred
+        or sparse from the start.
+        """
+        return (
+            0
+            if memory.persistent or memory.centred or memory.sparsity_cost
+            else round(self.share * memory.epochs)
+        )
 
     def count(self, memory: CDConfig) -> int:
         """Return how many negative cases of a minibatch are chains, at least one."""
@@ -150,8 +228,10 @@ class GreedyConfig:
     memory: CDConfig = field(default_factory=CDConfig)
     """How the associative memory learns; it carries the labels, so it is worth more care."""
     chains: ChainsConfig = field(default_factory=ChainsConfig)
-    """How its last epochs learn, with persistent chains that hold labels, so that it dreams of what a label means.
-    Contrastive divergence alone leaves a memory that recognises but dreams of one blob whatever the label."""
+    """How its last epochs learn, with persistent chains that hold labels, so that it dreams of what
+    a label means. Contrastive divergence alone leaves a memory that recognises but dreams of one
+    blob whatever the label.
+    """
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -163,56 +243,86 @@ class UpDownConfig:
     """How the whole net learns, once its layers are pretrained."""
 
     epochs: int = 60
-    """Epochs over the cases; 300 in 2006. A running mean of the weights and a falling rate do much of what long training does."""
+    """Epochs over the cases; 300 in 2006. A running mean of the weights and a falling rate do much
+    of what long training does.
+    """
     batch_size: int = 100
     """Cases in a minibatch."""
     learning_rate: float = 0.01
-    """Rate of the first epoch, for directed layers and memory alike; the published rates are not known. Higher ones undo what the greedy stage
-    learned before they mend the memory's dreams."""
+    """Rate of the first epoch, for directed layers and memory alike; the published rates are not
+    known. Higher ones undo what the greedy stage learned before they mend the memory's dreams.
+    """
     final_learning_rate: float = 0.0001
     """Rate of the last epoch, reached in a straight line."""
     momentum: float = 0.9
     """Momentum of all weights."""
     weight_decay: float = 2e-4
-    """L2 penalty on the memory's weights; directed layers have none, for their delta rules do not run away."""
+    """L2 penalty on the memory's weights; directed layers have none, for their delta rules do not
+    run away.
+    """
     gibbs_steps: tuple[int, ...] = (3, 3, 5)
-    """K, the Gibbs steps of the memory, in equal shares of the epochs; 3, 6, 10 for a hundred epochs each in 2006. Chains that persist need
-    fewer."""
+    """K, the Gibbs steps of the memory, in equal shares of the epochs; 3, 6, 10 for a hundred
+    epochs each in 2006. Chains that persist need fewer.
+    """
     sample_labels: bool = False
-    """Draw the label in each Gibbs step instead of using its probabilities. The published listing uses probabilities, which is quieter but
-    not exactly the model's own chain."""
+    """Draw the label in each Gibbs step instead of using its probabilities. The published listing
+    uses probabilities, which is quieter but not exactly the model's own chain.
+    """
     label_first: bool = True
-    """Begin the memory's negative phase by drawing the label anew from p(label | penultimate units), the top units summed out."""
+    """Begin the memory's negative phase by drawing the label anew from p(label | penultimate
+    units), the top units summed out.
+    """
     persistent: float = 0.2
-    """Share of the memory's negative cases whose chains go on from the last minibatch instead of starting at the up-pass. Chains that start
-    at the data never find what the memory dreams of far from them; 0 is the published algorithm, 1 is PCD."""
+    """Share of the memory's negative cases whose chains go on from the last minibatch instead of
+    starting at the up-pass. Chains that start at the data never find what the memory dreams of far
+    from them; 0 is the published algorithm, 1 is PCD.
+    """
     chain_pool: int = 10
-    """Persistent chains kept for each that moves in an update. They take turns: a few chains that hardly move between updates would push the
-    same few dreams down again and again."""
+    """Persistent chains kept for each that moves in an update. They take turns: a few chains that
+    hardly move between updates would push the same few dreams down again and again.
+    """
     hold_labels: bool = True
-    """Let each persistent chain hold one label, so that the memory learns what to dream of when a label is clamped; free chains drift
-    between classes and teach little about any."""
+    """Let each persistent chain hold one label, so that the memory learns what to dream of when a
+    label is clamped; free chains drift between classes and teach little about any.
+    """
     restart: float = 0.01
-    """Chance, at each minibatch, that a persistent chain starts again from random top states: dreams start there, so what lies on the way
-    from there must be unlearned too."""
+    """Chance, at each minibatch, that a persistent chain starts again from random top states:
+    dreams start there, so what lies on the way from there must be unlearned too.
+    """
 
     average: float = 1.0
-    """Length in epochs of the running mean of the weights, which is the model: chains that persist make the last steps noisy. 0: no mean."""
+    """Length in epochs of the running mean of the weights, which is the model: chains that persist
+    make the last steps noisy. 0: no mean.
+    """
 
     def __post_init__(self) -> None:
         check_fields(self)
         require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
-        require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.02")
-        require(0 < self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected a number above 0")
+        require(
+            0 < self.learning_rate < math.inf,
+            f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.02",
+        )
+        require(
+            0 < self.final_learning_rate < math.inf,
+            f"final_learning_rate = {self.final_learning_rate}: expected a number above 0",
+        )
         require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
         require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
-        require(0 <= self.persistent <= 1, f"persistent = {self.persistent}: expected a share in [0, 1]")
+        require(
+            0 <= self.persistent <= 1, f"persistent = {self.persistent}: expected a share in [0, 1]"
+        )
         require(self.chain_pool >= 1, f"chain_pool = {self.chain_pool}: expected at least 1")
-        require(0 <= self.average < math.inf, f"average = {self.average}: expected a number of epochs, 0 for none")
+        require(
+            0 <= self.average < math.inf,
+            f"average = {self.average}: expected a number of epochs, 0 for none",
+        )
         require(0 <= self.restart <= 1, f"restart = {self.restart}: expected a chance in [0, 1]")
         steps = self.gibbs_steps
-        require(len(steps) > 0 and min(steps) >= 1, f"gibbs_steps = {steps}: expected K >= 1 in each share of the epochs, e.g. (3, 6, 10)")
+        require(
+            len(steps) > 0 and min(steps) >= 1,
+            f"gibbs_steps = {steps}: expected K >= 1 in each share of the epochs, e.g. (3, 6, 10)",
+        )
 
     def learning_rate_at(self, epoch: int) -> float:
         """Return the learning rate of epoch `epoch` (from 0)."""
@@ -220,7 +330,9 @@ class UpDownConfig:
 
     def steps_at(self, epoch: int) -> int:
         """Return K in epoch `epoch` (from 0)."""
-        return self.gibbs_steps[min(epoch * len(self.gibbs_steps) // max(self.epochs, 1), len(self.gibbs_steps) - 1)]
+        return self.gibbs_steps[
+            min(epoch * len(self.gibbs_steps) // max(self.epochs, 1), len(self.gibbs_steps) - 1)
+        ]
 
 
 @dataclass(frozen=True)
@@ -230,16 +342,24 @@ class HybridConfig:
     updown: UpDownConfig = field(default_factory=lambda: UpDownConfig(epochs=30, gibbs_steps=(3,)))
     """Contrastive wake-sleep: epochs, rates, Gibbs steps."""
     weight: float = 20.0
-    """What a nat of log p(label | image) counts against a nat of the generative model: the rates that suit contrastive wake-sleep are some
-    twenty times too small for backpropagation."""
+    """What a nat of log p(label | image) counts against a nat of the generative model: the rates
+    that suit contrastive wake-sleep are some twenty times too small for backpropagation.
+    """
     alternate: bool = False
-    """Take turns, a minibatch of one and a minibatch of the other on the same cases, instead of one update by the sum."""
+    """Take turns, a minibatch of one and a minibatch of the other on the same cases, instead of one
+    update by the sum.
+    """
     sample_pixels: bool = True
-    """Backpropagation sees pixels as binary states drawn anew with their intensities as probabilities, so that it overfits less."""
+    """Backpropagation sees pixels as binary states drawn anew with their intensities as
+    probabilities, so that it overfits less.
+    """
 
     def __post_init__(self) -> None:
         check_fields(self)
-        require(0 <= self.weight < math.inf, f"weight = {self.weight}: expected 0 (contrastive wake-sleep alone) or more, e.g. 10")
+        require(
+            0 <= self.weight < math.inf,
+            f"weight = {self.weight}: expected 0 (contrastive wake-sleep alone) or more, e.g. 10",
+        )
 
 
 @renamed.fields(passes="epochs", cg_top_passes="cg_top_epochs", rate="learning_rate_at")
@@ -250,39 +370,64 @@ class BackpropConfig:
     epochs: int = 30
     """Epochs over the labelled cases."""
     method: Literal["sgd", "cg"] = "sgd"
-    """Stochastic gradient descent, or conjugate gradient as in the 2006 code (slower; no rate to choose)."""
+    """Stochastic gradient descent, or conjugate gradient as in the 2006 code (slower; no rate to
+    choose).
+    """
     batch_size: int = 100
     """Cases in a minibatch of SGD."""
     learning_rate: float = 0.2
-    """Rate of SGD in the first epoch: large steps find flatter places; 0.02 ended with a third more validation errors on MNIST."""
+    """Rate of SGD in the first epoch: large steps find flatter places; 0.02 ended with a third more
+    validation errors on MNIST.
+    """
     final_learning_rate: float = 0.001
-    """Rate of SGD in the last epoch, reached in a straight line: the last epochs average, they do not wander."""
+    """Rate of SGD in the last epoch, reached in a straight line: the last epochs average, they do
+    not wander.
+    """
     momentum: float = 0.9
     """Momentum of SGD."""
     weight_decay: float = 0.0
     """L2 penalty on weights; the 2006 code has none."""
     sample_pixels: bool = True
-    """SGD sees each pixel as a binary state drawn anew with its intensity as probability, as the generative model means it: each epoch shows
-    other pictures, so the net overfits less. Conjugate gradient and recognition see intensities."""
+    """SGD sees each pixel as a binary state drawn anew with its intensity as probability, as the
+    generative model means it: each epoch shows other pictures, so the net overfits less. Conjugate
+    gradient and recognition see intensities.
+    """
     cg_batch_size: int = 1000
-    """Cases in a minibatch of conjugate gradient: large, because a line search trusts its gradient."""
+    """Cases in a minibatch of conjugate gradient: large, because a line search trusts its
+    gradient.
+    """
     cg_line_searches: int = 3
     """Line searches a minibatch of conjugate gradient."""
     cg_top_epochs: int = 5
-    """First epochs of conjugate gradient in which only the label layer moves, so that its noise does not spoil the features."""
+    """First epochs of conjugate gradient in which only the label layer moves, so that its noise
+    does not spoil the features.
+    """
 
     def __post_init__(self) -> None:
         check_fields(self)
         require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
         require(self.method in ("sgd", "cg"), f"method = {self.method!r}: expected 'sgd' or 'cg'")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
-        require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1")
-        require(0 <= self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected 0 or more")
+        require(
+            0 < self.learning_rate < math.inf,
+            f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1",
+        )
+        require(
+            0 <= self.final_learning_rate < math.inf,
+            f"final_learning_rate = {self.final_learning_rate}: expected 0 or more",
+        )
         require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
         require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
-        require(self.cg_batch_size >= 1, f"cg_batch_size = {self.cg_batch_size}: expected at least 1")
-        require(self.cg_line_searches >= 1, f"cg_line_searches = {self.cg_line_searches}: expected at least 1")
-        require(self.cg_top_epochs >= 0, f"cg_top_epochs = {self.cg_top_epochs}: expected 0 or more")
+        require(
+            self.cg_batch_size >= 1, f"cg_batch_size = {self.cg_batch_size}: expected at least 1"
+        )
+        require(
+            self.cg_line_searches >= 1,
+            f"cg_line_searches = {self.cg_line_searches}: expected at least 1",
+        )
+        require(
+            self.cg_top_epochs >= 0, f"cg_top_epochs = {self.cg_top_epochs}: expected 0 or more"
+        )
 
     def learning_rate_at(self, epoch: int) -> float:
         """Return the learning rate of epoch `epoch` (from 0)."""
@@ -304,34 +449,61 @@ class SemiSupervisedConfig:
     momentum: float = 0.9
     """Momentum of SGD, in all epochs."""
     vat_epsilon_relative: float = 0.45
-    """Distance around each case within which the answer should not change, as a share of the median distance between nearest
-    neighbours: 2.0 on MNIST, 0.5 on the digits, where twice as much did as well."""
+    """Distance around each case within which the answer should not change, as a share of the median
+    distance between nearest neighbours: 2.0 on MNIST, 0.5 on the digits, where twice as much did as
+    well.
+    """
     smooth_weight: float = 1.0
     """Weight of smoothness beside the cross-entropy of the labelled cases."""
     entropy_weight: float = 1.0
-    """Weight of the entropy of the answers: boundaries between classes should not cross where cases are dense."""
+    """Weight of the entropy of the answers: boundaries between classes should not cross where cases
+    are dense.
+    """
     self_weight: float = 1.0
     """Weight of the labels that the net gives itself."""
     certainty: float = 0.95
-    """Probability from which on the net's own answer counts as a label; they are given anew before each epoch."""
+    """Probability from which on the net's own answer counts as a label; they are given anew before
+    each epoch.
+    """
     dropout_visible: float = 0.0
     """Share of the pixels that are left out of each case."""
     dropout_hidden: float = 0.0
     """Share of the units of each hidden layer that are left out."""
     mean_epochs: float = 1.0
-    """How many epochs the running mean of the weights looks back, which is the model and gives the labels; 0: no mean."""
+    """How many epochs the running mean of the weights looks back, which is the model and gives the
+    labels; 0: no mean.
+    """
 
     def __post_init__(self) -> None:
         check_fields(self)
         require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
-        require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1")
+        require(
+            0 < self.learning_rate < math.inf,
+            f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1",
+        )
         require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
-        require(0.5 <= self.certainty <= 1, f"certainty = {self.certainty}: expected a probability from 0.5 to 1")
+        require(
+            0.5 <= self.certainty <= 1,
+            f"certainty = {self.certainty}: expected a probability from 0.5 to 1",
+        )
         for name in ("dropout_visible", "dropout_hidden"):
-            require(0 <= getattr(self, name) < 1, f"{name} = {getattr(self, name)}: expected a share in [0, 1)")
-        for name in ("final_learning_rate", "vat_epsilon_relative", "smooth_weight", "entropy_weight", "self_weight", "mean_epochs"):
-            require(0 <= getattr(self, name) < math.inf, f"{name} = {getattr(self, name)}: expected 0 or more")
+            require(
+                0 <= getattr(self, name) < 1,
+                f"{name} = {getattr(self, name)}: expected a share in [0, 1)",
+            )
+        for name in (
+            "final_learning_rate",
+            "vat_epsilon_relative",
+            "smooth_weight",
+            "entropy_weight",
+            "self_weight",
+            "mean_epochs",
+        ):
+            require(
+                0 <= getattr(self, name) < math.inf,
+                f"{name} = {getattr(self, name)}: expected 0 or more",
+            )
 
     def learning_rate_at(self, epoch: int) -> float:
         """Return the learning rate of epoch `epoch` (from 0)."""

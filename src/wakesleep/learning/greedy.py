@@ -1,6 +1,8 @@
-"""Greedy pretraining, layer by layer: the activities of one RBM are the data of the next; labels join at the top.
+"""Greedy pretraining, layer by layer: the activities of one RBM are the data of the next; labels
+join at the top.
 
-Source: Hinton, Osindero & Teh (2006), sections 4 and 6.1. Each added layer can raise a lower bound on log p(data).
+Source: Hinton, Osindero & Teh (2006), sections 4 and 6.1. Each added layer can raise a lower bound
+on log p(data).
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ from wakesleep.sources.shards import Shards
 
 @check_arguments
 def features(dbn: DBN, images: Tensor, layers: int, *, checked: bool = False) -> Tensor:
-    """Return what `layers` recognition layers make of `images`, as probabilities (N, units); no layers: the images themselves.
+    """Return what `layers` recognition layers make of `images`, as probabilities (N, units); no
+    layers: the images themselves.
 
     With `checked` the values of images were looked at already.
 
@@ -40,7 +43,9 @@ def features(dbn: DBN, images: Tensor, layers: int, *, checked: bool = False) ->
         DataError: images that do not fit the net.
     """
     if not 0 <= layers < dbn.depth:
-        raise ConfigError(f"layers = {layers}: expected 0 to {dbn.depth - 1}, the layers below the memory")
+        raise ConfigError(
+            f"layers = {layers}: expected 0 to {dbn.depth - 1}, the layers below the memory"
+        )
     if not checked:
         images = arrays.as_cases(images, dbn.sizes[0], dbn.memory.weight)
     if layers == 0:
@@ -56,26 +61,35 @@ def features(dbn: DBN, images: Tensor, layers: int, *, checked: bool = False) ->
 
 
 @check_arguments
-def memory_cases(dbn: DBN, images: Tensor, labels: Tensor | None, *, checked: bool = False) -> Tensor:
-    """Return the cases of the memory: the penultimate probabilities with, where the net has labels, the one-hot label beside them.
+def memory_cases(
+    dbn: DBN, images: Tensor, labels: Tensor | None, *, checked: bool = False
+) -> Tensor:
+    """Return the cases of the memory: the penultimate probabilities with, where the net has labels,
+    the one-hot label beside them.
 
     With `checked` the values of images were looked at already.
 
     Raises:
-        DataError: images that do not fit; the net has a label group and no labels came, or labels outside 0..labels-1.
+        DataError: images that do not fit; the net has a label group and no labels came, or labels
+            outside 0..labels-1.
     """
     below = features(dbn, images, dbn.depth - 1, checked=checked)
     if not dbn.labels:
         return below
     if labels is None:
-        raise DataError(f"the memory holds {dbn.labels} labels but the cases came without any; give labels, or build DBN(..., labels=0)")
+        raise DataError(
+            f"the memory holds {dbn.labels} labels but the cases came without any; give labels, "
+            "or build DBN(..., labels=0)"
+        )
     labels = arrays.as_labels(labels, len(below), dbn.labels).to(below.device)
     return torch.cat([arrays.as_probs(below), one_hot(labels, dbn.labels).to(torch.float32)], 1)
 
 
 @dataclass
 class GreedyState(State):
-    """Where greedy pretraining stands: the layer that learns, and the state of its own loop (None: before its first epoch)."""
+    """Where greedy pretraining stands: the layer that learns, and the state of its own loop (None:
+    before its first epoch).
+    """
 
     layer: int = 0
     inner: MemoryState | None = None
@@ -94,28 +108,36 @@ def epochs(
     dtype: torch.dtype | None = None,
     checked: bool = False,
 ) -> Iterator[EpochResult]:
-    """Pretrain `dbn` on `images` (N, pixels) and, where it has a label group, `labels` (N,), from the pixels up, in place.
+    """Pretrain `dbn` on `images` (N, pixels) and, where it has a label group, `labels` (N,), from
+    the pixels up, in place.
 
-    Directed layers learn from all cases. Where labels are UNLABELLED, a memory that holds labels learns from those that spread among the
-    codes below it (`spreading`), the more often the surer they are; from shards, or without a layer below, it learns the labelled cases.
-    `weights` (N,) say how often each case is shown, relative to the others.
-    `dtype` is the precision of products and `checked` says that the cases were looked at already, as in `cd.epochs`.
-    Images may be `Shards` on the disk, which bring their labels: memory stays bounded. Base rates then come from the first chunk, and what
-    the layers below make of a case is computed again in each epoch: a product a layer more, against Gibbs steps of three to five.
+    Directed layers learn from all cases. Where labels are UNLABELLED, a memory that holds labels
+    learns from those that spread among the codes below it (`spreading`), the more often the surer
+    they are; from shards, or without a layer below, it learns the labelled cases. `weights` (N,)
+    say how often each case is shown, relative to the others. `dtype` is the precision of products
+    and `checked` says that the cases were looked at already, as in `cd.epochs`. Images may be
+    `Shards` on the disk, which bring their labels: memory stays bounded. Base rates then come from
+    the first chunk, and what the layers below make of a case is computed again in each epoch: a
+    product a layer more, against Gibbs steps of three to five.
 
     Yields:
-        A `EpochResult` after each epoch of each layer, its stage "layer 1", "layer 2", ... or "memory". Its state goes on where it was.
+        A `EpochResult` after each epoch of each layer, its stage "layer 1", "layer 2", ... or
+            "memory". Its state goes on where it was.
 
     Raises:
-        DataError: cases, labels or weights that do not fit, or a label group without labels; before the first epoch where they are not shards.
+        DataError: cases, labels or weights that do not fit, or a label group without labels; before
+            the first epoch where they are not shards.
         DivergedError: NaN or infinite weights.
     """
     if not isinstance(images, Shards):
-        images, labels, weights = inputs.for_stack(dbn, images, labels, weights, rng=rng, checked=checked)
+        images, labels, weights = inputs.for_stack(
+            dbn, images, labels, weights, rng=rng, checked=checked
+        )
     state = GreedyState.read(state) or GreedyState()
     if not 0 <= state.layer < dbn.depth:
         raise CheckpointError(
-            f"the state is of layer {state.layer}, and this net has layers 0 to {dbn.depth - 1}: give the net that the state came from"
+            f"the state is of layer {state.layer}, and this net has layers 0 to "
+            f"{dbn.depth - 1}: give the net that the state came from"
         )
     inner = state.inner
     for layer in range(state.layer, dbn.depth):
@@ -123,16 +145,26 @@ def epochs(
         if layer == dbn.depth - 1:
             records = memory_epochs(dbn.memory, source, config, rng=rng, state=inner, dtype=dtype)
         else:
-            records = cd.learn(dbn.rbm(layer), source, config.layer, rng, inner, f"layer {layer + 1}", dtype)
+            records = cd.learn(
+                dbn.rbm(layer), source, config.layer, rng, inner, f"layer {layer + 1}", dtype
+            )
         for record in records:
             yield record._replace(state=GreedyState(layer, record.state))
         inner = None
 
 
 def _source(
-    dbn: DBN, images: Tensor | Shards, labels: Tensor | None, weights: Tensor | None, layer: int, rng: torch.Generator, fresh: bool
+    dbn: DBN,
+    images: Tensor | Shards,
+    labels: Tensor | None,
+    weights: Tensor | None,
+    layer: int,
+    rng: torch.Generator,
+    fresh: bool,
 ) -> Source:
-    """Return what the RBM of `layer` learns from; where it is `fresh`, its visible biases start at the base rates of the first cases."""
+    """Return what the RBM of `layer` learns from; where it is `fresh`, its visible biases start at
+    the base rates of the first cases.
+    """
 
     def prepare(images: Tensor, labels: Tensor | None, weights: Tensor | None = None) -> Resident:
         nonlocal fresh
@@ -148,9 +180,20 @@ def _source(
 
     if isinstance(images, Shards):
         return Streamed(images, dbn.memory.weight.device, prepare_chunk)
-    if layer and layer == dbn.depth - 1 and dbn.labels and labels is not None and bool((labels == UNLABELLED).any()):
-        found = spreading.spread_labels(arrays.as_probs(features(dbn, images, layer, checked=True)), labels)
-        labels, weights = found.labels, found.weights if weights is None else found.weights * weights
+    if (
+        layer
+        and layer == dbn.depth - 1
+        and dbn.labels
+        and labels is not None
+        and bool((labels == UNLABELLED).any())
+    ):
+        found = spreading.spread_labels(
+            arrays.as_probs(features(dbn, images, layer, checked=True)), labels
+        )
+        labels, weights = (
+            found.labels,
+            found.weights if weights is None else found.weights * weights,
+        )
     return prepare(images, labels, weights)
 
 
@@ -163,16 +206,28 @@ def memory_epochs(
     state: MemoryState | Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
 ) -> Iterator[EpochResult]:
-    """Train the memory, in place: CD, then, where it holds labels, `chains.learn`, as `config` says."""
+    """Train the memory, in place: CD, then, where it holds labels, `chains.learn`, as `config`
+    says.
+    """
     alone = config.memory.epochs - (chained_epochs(config) if memory.visible.one_hot_columns else 0)
     now: CDState | None = state if isinstance(state, CDState) else MemoryState.read(state)
     if now is None or now.epoch < alone or alone == config.memory.epochs:
-        for record in cd.learn(memory, source, config.memory, rng, now, "memory", dtype, epochs=alone):
+        for record in cd.learn(
+            memory, source, config.memory, rng, now, "memory", dtype, epochs=alone
+        ):
             now = record.state
             yield record
     if alone < config.memory.epochs:
         now = cd.init_state(memory, config.memory, rng) if now is None else now
-        yield from chains.learn(memory, source, config=config.chains, memory=config.memory, rng=rng, state=now, dtype=dtype)
+        yield from chains.learn(
+            memory,
+            source,
+            config=config.chains,
+            memory=config.memory,
+            rng=rng,
+            state=now,
+            dtype=dtype,
+        )
 
 
 def chained_epochs(config: GreedyConfig) -> int:
@@ -194,11 +249,13 @@ def chunk(
     dtype: torch.dtype | None = None,
     checked: bool = False,
 ) -> dict[int, CDState]:
-    """Give each of `layers` (by default all, from the pixels up) one epoch over a chunk of a set that is too large to hold, in place.
+    """Give each of `layers` (by default all, from the pixels up) one epoch over a chunk of a set
+    that is too large to hold, in place.
 
-    The layers below a layer are taken as they are now. Hand the states, by layer, that come back to the next call: momentum and chains live on.
-    Rate and momentum are those of a first epoch, and the memory learns as in its first epochs, without `config.chains`, for nobody knows which
-    chunk is the last; chunks of a torch DataLoader do well.
+    The layers below a layer are taken as they are now. Hand the states, by layer, that come back to
+    the next call: momentum and chains live on. Rate and momentum are those of a first epoch, and
+    the memory learns as in its first epochs, without `config.chains`, for nobody knows which chunk
+    is the last; chunks of a torch DataLoader do well.
 
     Raises:
         DataError: cases, labels or weights that do not fit, or a label group without labels.
@@ -214,19 +271,38 @@ def chunk(
         before = states.get(layer)
         if before is None:
             _init_visible_bias(rbm, cases)
-        state = None if before is None else replace(cd.adapted_state(rbm, each, before, rng), epoch=0)
+        state = (
+            None if before is None else replace(cd.adapted_state(rbm, each, before, rng), epoch=0)
+        )
         (record,) = cd.learn(rbm, cases, each, rng, state, "chunk", dtype)
         states[layer] = record.state
     return states
 
 
-def layer_and_source(dbn: DBN, images: Tensor, labels: Tensor | None, weights: Tensor | None, layer: int) -> tuple[RBM, Resident]:
-    """Return the RBM of `layer` and its cases: images seen through the layers below, for the memory those with a label, beside it."""
-    if layer == dbn.depth - 1 and dbn.labels and labels is not None and bool((labels == UNLABELLED).any()):
+def layer_and_source(
+    dbn: DBN, images: Tensor, labels: Tensor | None, weights: Tensor | None, layer: int
+) -> tuple[RBM, Resident]:
+    """Return the RBM of `layer` and its cases: images seen through the layers below, for the memory
+    those with a label, beside it.
+    """
+    if (
+        layer == dbn.depth - 1
+        and dbn.labels
+        and labels is not None
+        and bool((labels == UNLABELLED).any())
+    ):
         known = labels != UNLABELLED
-        images, labels, weights = images[known], labels[known], None if weights is None else weights[known]
+        images, labels, weights = (
+            images[known],
+            labels[known],
+            None if weights is None else weights[known],
+        )
     memory = layer == dbn.depth - 1
-    cases = memory_cases(dbn, images, labels, checked=True) if memory else features(dbn, images, layer, checked=True)
+    cases = (
+        memory_cases(dbn, images, labels, checked=True)
+        if memory
+        else features(dbn, images, layer, checked=True)
+    )
     classes = None if labels is None else labels - UNLABELLED
     return dbn.rbm(layer), Resident(cases, labels, classes=classes, weights=weights)
 

@@ -1,11 +1,14 @@
-"""The hybrid: contrastive wake-sleep and backpropagation on the same recognition weights, a model that both generates and recognises.
+"""The hybrid: contrastive wake-sleep and backpropagation on the same recognition weights, a model
+that both generates and recognises.
 
     gradient = contrastive wake-sleep's + weight * d log p(label | image) / d weights
 
-The net recognises as the generative model does, by label free energies after a deterministic up-pass (Hinton, Osindero & Teh 2006,
-section 6.2), so backpropagation needs no label layer of its own: it sharpens the recognition weights and the memory that the dreams come
-from, and the wake and sleep phases keep both good for generation. Source of the idea: Hinton (2007), "To Recognize Shapes, First Learn to
-Generate Images"; for a single RBM: Larochelle & Bengio (2008), "Classification using discriminative restricted Boltzmann machines".
+The net recognises as the generative model does, by label free energies after a deterministic
+up-pass (Hinton, Osindero & Teh 2006, section 6.2), so backpropagation needs no label layer of its
+own: it sharpens the recognition weights and the memory that the dreams come from, and the wake and
+sleep phases keep both good for generation. Source of the idea: Hinton (2007), "To Recognize Shapes,
+First Learn to Generate Images"; for a single RBM: Larochelle & Bengio (2008), "Classification using
+discriminative restricted Boltzmann machines".
 """
 
 from __future__ import annotations
@@ -30,12 +33,15 @@ from wakesleep.units import Bernoulli
 
 
 def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Gradients, Tensor]:
-    """Return the gradient of mean log p(label | image) by label free energies, and log p of every label, (N, labels).
+    """Return the gradient of mean log p(label | image) by label free energies, and log p of every
+    label, (N, labels).
 
-    Images are (N, pixels) in [0, 1], labels (N,); the mean is over the cases with a label. With x the top units' input from the penultimate
-    probabilities and L_y the memory's weights from label y, log p(y) = log softmax_y(b_y + sum_j softplus(x_j + L_yj)), so that
+    Images are (N, pixels) in [0, 1], labels (N,); the mean is over the cases with a label. With x
+    the top units' input from the penultimate probabilities and L_y the memory's weights from label
+    y, log p(y) = log softmax_y(b_y + sum_j softplus(x_j + L_yj)), so that
 
-        d log p(t) / dx_j = sum_y (1[y = t] - p_y) sigm(x_j + L_yj)     d log p(t) / dL_yj = (1[y = t] - p_y) sigm(x_j + L_yj)
+        d log p(t) / dx_j = sum_y (1[y = t] - p_y) sigm(x_j + L_yj)     d log p(t) / dL_yj = (1[y =
+        t] - p_y) sigm(x_j + L_yj)
     """
     memory, penultimate, n = dbn.memory, dbn.sizes[-2], len(images)
     layers = dbn.up(images)
@@ -45,7 +51,8 @@ def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Gradients,
     error = -log_probs.exp()
     known = labels != UNLABELLED
     error.scatter_add_(1, labels.clamp(min=0).unsqueeze(1), torch.ones_like(error[:, :1]))
-    share = n / known.sum().clamp_(min=1).to(error.dtype)  # below, sums over the labelled cases are divided by all n
+    # below, sums over the labelled cases are divided by all n
+    share = n / known.sum().clamp_(min=1).to(error.dtype)
     error *= (known * share).unsqueeze(1)
 
     total_input = total_input.to(error.dtype)
@@ -59,7 +66,10 @@ def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Gradients,
     visible_gradient = torch.zeros_like(memory.visible_bias, dtype=error.dtype)
     visible_gradient[penultimate:] = error.mean(0)
 
-    gradients: Gradients = {"memory.hidden_bias": [Dense(delta.mean(0), 1.0)], "memory.visible_bias": [Dense(visible_gradient, 1.0)]}
+    gradients: Gradients = {
+        "memory.hidden_bias": [Dense(delta.mean(0), 1.0)],
+        "memory.visible_bias": [Dense(visible_gradient, 1.0)],
+    }
     delta = delta.to(memory.weight.dtype)
     torch.div(layers[-1].t() @ delta, n, out=weight_gradient[:penultimate])
     gradients["memory.weight"] = [Dense(weight_gradient, 1.0)]
@@ -67,7 +77,9 @@ def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Gradients,
     for depth in range(len(dbn.recognition) - 1, -1, -1):
         delta = delta * layers[depth + 1] * (1 - layers[depth + 1])
         gradients[f"recognition.{depth}.weight"] = [Product(layers[depth], delta, 1 / n)]
-        gradients[f"recognition.{depth}.bias"] = [Dense(delta.mean(0, dtype=accumulation_dtype(delta.dtype)), 1.0)]
+        gradients[f"recognition.{depth}.bias"] = [
+            Dense(delta.mean(0, dtype=accumulation_dtype(delta.dtype)), 1.0)
+        ]
         if depth:
             delta = delta @ dbn.recognition[depth].weight.t()
     return gradients, log_probs
@@ -76,10 +88,19 @@ def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Gradients,
 class Hybrid(up_down.UpDown):
     """Contrastive wake-sleep and backpropagation of a deep belief net, for `loop.run`."""
 
-    def __init__(self, dbn: DBN, config: HybridConfig, state: UpDownState, rng: torch.Generator, dtype: torch.dtype | None) -> None:
+    def __init__(
+        self,
+        dbn: DBN,
+        config: HybridConfig,
+        state: UpDownState,
+        rng: torch.Generator,
+        dtype: torch.dtype | None,
+    ) -> None:
         super().__init__(dbn, config.updown, state, rng, dtype)
         self.hybrid, self.pixels = config, Bernoulli(dbn.sizes[0])
-        self.loss, self.errors, self.labelled = (torch.zeros((), device=self.error.device) for _ in range(3))
+        self.loss, self.errors, self.labelled = (
+            torch.zeros((), device=self.error.device) for _ in range(3)
+        )
 
     def begin_epoch(self, epoch: int) -> tuple[float, ...]:
         """Return rate and Gibbs steps of the epoch."""
@@ -88,17 +109,23 @@ class Hybrid(up_down.UpDown):
         return super().begin_epoch(epoch)
 
     def step(self, cases: Resident, *batch: Tensor) -> None:
-        """Follow both gradients of the cases `index` (n,), by their sum or in turn; sum cross-entropy and errors of those with a label."""
+        """Follow both gradients of the cases `index` (n,), by their sum or in turn; sum
+        cross-entropy and errors of those with a label.
+        """
         images, labels, phases = self.run_phases(cases, batch[0])
         assert labels is not None
         generative = up_down.gradients(phases)
         if self.hybrid.alternate:
             self.update(generative)
             generative = {}
-        seen = self.pixels.sample_from_mean(images, self.rng) if self.hybrid.sample_pixels else images
+        seen = (
+            self.pixels.sample_from_mean(images, self.rng) if self.hybrid.sample_pixels else images
+        )
         label_gradients, log_probs = discriminative(self.copy, seen, labels)
         self.update(weighted_sum((generative, 1.0), (label_gradients, self.hybrid.weight)))
-        self.loss += torch.nn.functional.nll_loss(log_probs, labels, ignore_index=UNLABELLED, reduction="sum")
+        self.loss += torch.nn.functional.nll_loss(
+            log_probs, labels, ignore_index=UNLABELLED, reduction="sum"
+        )
         self.errors += ((log_probs.argmax(1) != labels) & (labels != UNLABELLED)).sum()
         self.labelled += (labels != UNLABELLED).sum()
 
@@ -127,21 +154,31 @@ def epochs(
     dtype: torch.dtype | None = None,
     checked: bool = False,
 ) -> Iterator[EpochResult]:
-    """Fine-tune `dbn` both ways on `images` (N, pixels) and labels (N,), UNLABELLED where unknown, in place; its weights are untied.
+    """Fine-tune `dbn` both ways on `images` (N, pixels) and labels (N,), UNLABELLED where unknown,
+    in place; its weights are untied.
 
-    `weights` (N,) say how often each case is shown, relative to the others. `dtype` is the precision of products, and
-    `checked` says that the cases were looked at already, as in `cd.epochs`.
+    `weights` (N,) say how often each case is shown, relative to the others. `dtype` is the
+    precision of products, and `checked` says that the cases were looked at already, as in
+    `cd.epochs`.
 
     Yields:
-        EpochResult, with metrics `cross_entropy` (nats a labelled case, mean over the epoch as it went), `train_error_percent` (likewise),
+        EpochResult, with metrics `cross_entropy` (nats a labelled case, mean over the epoch as it
+            went), `train_error_percent` (likewise),
         `gibbs_steps` and `learning_rate`.
 
     Raises:
         DataError: cases, labels or weights that do not fit, or no labels.
         DivergedError: NaN or infinite weights.
     """
-    images, known, weights = inputs.for_memory(dbn, images, labels, weights, rng=rng, checked=checked)
+    images, known, weights = inputs.for_memory(
+        dbn, images, labels, weights, rng=rng, checked=checked
+    )
     if known is None or not bool((known != UNLABELLED).any()):
-        raise DataError("the hybrid learns from labels too, and none of these cases has one; give labels, or use contrastive wake-sleep")
-    algorithm = Hybrid(dbn, config, up_down.started(dbn, config.updown, state, rng, dtype), rng, dtype)
+        raise DataError(
+            "the hybrid learns from labels too, and none of these cases has one; give labels, or "
+            "use contrastive wake-sleep"
+        )
+    algorithm = Hybrid(
+        dbn, config, up_down.started(dbn, config.updown, state, rng, dtype), rng, dtype
+    )
     yield from up_down.run(algorithm, images, known, weights, stage)

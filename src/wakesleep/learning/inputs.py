@@ -17,7 +17,8 @@ from wakesleep.sources.arrays import UNLABELLED
 def for_net(
     dbn: DBN, images: Any, labels: Any, weights: Any, *, rng: torch.Generator, checked: bool = False
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Return images (N, pixels), labels (N,), UNLABELLED where unknown, and weights (N,), once they are seen to fit the net.
+    """Return images (N, pixels), labels (N,), UNLABELLED where unknown, and weights (N,), once they
+    are seen to fit the net.
 
     With `checked`, the values of images and weights were looked at already.
 
@@ -28,20 +29,26 @@ def for_net(
         images = arrays.as_cases(images, dbn.sizes[0], dbn.memory.weight, rng=rng)
         weights = arrays.as_weights(weights, len(images))
     if labels is not None:
-        labels = arrays.as_labels(labels, len(images), dbn.labels or None, lowest=UNLABELLED).to(dbn.memory.weight.device)
+        labels = arrays.as_labels(labels, len(images), dbn.labels or None, lowest=UNLABELLED).to(
+            dbn.memory.weight.device
+        )
     return images, labels, weights
 
 
 def for_memory(
     dbn: DBN, images: Any, labels: Any, weights: Any, *, rng: torch.Generator, checked: bool = False
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Return the same for what learns with labels where the memory holds some, and without where it holds none.
+    """Return the same for what learns with labels where the memory holds some, and without where it
+    holds none.
 
     Raises:
         DataError: as `for_net`, and labels for a memory that holds none.
     """
     if labels is not None and not dbn.labels:
-        raise DataError("labels came, but the memory of this net holds none; leave them out, or build DBN(..., labels=10)")
+        raise DataError(
+            "labels came, but the memory of this net holds none; leave them out, or build "
+            "DBN(..., labels=10)"
+        )
     return for_net(dbn, images, labels, weights, rng=rng, checked=checked)
 
 
@@ -55,18 +62,31 @@ def for_stack(
     """
     images, labels, weights = for_net(dbn, images, labels, weights, rng=rng, checked=checked)
     if dbn.labels and labels is None:
-        raise DataError(f"the memory holds {dbn.labels} labels but the cases came without any; give labels, or build DBN(..., labels=0)")
+        raise DataError(
+            f"the memory holds {dbn.labels} labels but the cases came without any; give labels, "
+            "or build DBN(..., labels=0)"
+        )
     if dbn.labels and labels is not None:
         unknown = int((labels == UNLABELLED).sum())
         if unknown == len(labels):
-            raise DataError(f"the memory holds {dbn.labels} labels and none of {unknown} cases has one; give some, or build DBN(..., labels=0)")
+            raise DataError(
+                f"the memory holds {dbn.labels} labels and none of {unknown} cases has one; give "
+                "some, or build DBN(..., labels=0)"
+            )
         if unknown and distributed.ranks() > 1:
-            raise DataError("cases without a label came to several ranks, whose minibatches would differ in number; leave them out")
+            raise DataError(
+                "cases without a label came to several ranks, whose minibatches would differ in "
+                "number; leave them out"
+            )
     return images, labels, weights
 
 
-def for_feed_forward(net: nn.Sequential, images: Any, *, rng: torch.Generator | None = None, checked: bool = False) -> Any:
-    """Return images (N, inputs) once they are seen to fit a feed-forward net; with `checked` they were looked at already."""
+def for_feed_forward(
+    net: nn.Sequential, images: Any, *, rng: torch.Generator | None = None, checked: bool = False
+) -> Any:
+    """Return images (N, inputs) once they are seen to fit a feed-forward net; with `checked` they
+    were looked at already.
+    """
     first = next(layer for layer in net if isinstance(layer, nn.Linear))
     return images if checked else arrays.as_cases(images, first.in_features, first.weight, rng=rng)
 

@@ -1,8 +1,9 @@
 """The one loop: minibatches in random order, an update each, and a record after each epoch.
 
-An algorithm says what a minibatch does (`Algorithm.step`); the loop does the rest: chunks of a source, captured steps, running means of
-the weights, the check that weights are finite, records. Several ranks run the same loop, each on cases of its own; their gradients
-meet in `momentum.apply_update`.
+An algorithm says what a minibatch does (`Algorithm.step`); the loop does the rest: chunks of a
+source, captured steps, running means of the weights, the check that weights are finite, records.
+Several ranks run the same loop, each on cases of its own; their gradients meet in
+`momentum.apply_update`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from wakesleep.sources.minibatches import Source
 
 
 class Algorithm(ABC):
-    """What the loop asks of an algorithm; an object holds the settings, the state and the sums of one call of `epochs`."""
+    """What the loop asks of an algorithm; an object holds the settings, the state and the sums of
+    one call of `epochs`.
+    """
 
     differentiates: bool = False
     """Whether a step uses autograd."""
@@ -34,18 +37,24 @@ class Algorithm(ABC):
 
     @abstractmethod
     def begin_epoch(self, epoch: int) -> tuple[float, ...]:
-        """Set what holds for this epoch (from 0), put sums to zero, and return the numbers that steps use: rate first."""
+        """Set what holds for this epoch (from 0), put sums to zero, and return the numbers that
+        steps use: rate first.
+        """
 
     def begin_chunk(self, cases: Any) -> None:  # noqa: B027
         """Do what has to be done once a chunk of cases is there; by default nothing."""
 
     @abstractmethod
     def step(self, cases: Any, *batch: Tensor) -> None:
-        """Learn from a minibatch of the chunk `cases`, in place, and add what is measured to the sums."""
+        """Learn from a minibatch of the chunk `cases`, in place, and add what is measured to the
+        sums.
+        """
 
     @abstractmethod
     def end_epoch(self, cases: int) -> dict[str, float]:
-        """Write what is kept elsewhere to the state, and return what was measured in this epoch, which had that many cases."""
+        """Write what is kept elsewhere to the state, and return what was measured in this epoch,
+        which had that many cases.
+        """
 
 
 def run(
@@ -60,7 +69,8 @@ def run(
     mean_every: int = EVERY,
     replays: bool = True,
 ) -> Iterator[EpochResult]:
-    """Do what is left of `epochs`, yielding a record after each; between epochs the net holds the running mean, where there is one.
+    """Do what is left of `epochs`, yielding a record after each; between epochs the net holds the
+    running mean, where there is one.
 
     Args:
         algorithm: what learns, and how.

@@ -1,8 +1,10 @@
-"""Backpropagation that is held to more than its labels: what came after 2006 to keep a net from learning them by heart.
+"""Backpropagation that is held to more than its labels: what came after 2006 to keep a net from
+learning them by heart.
 
-Dropout and max-norm (Srivastava et al. 2014), a running mean of the weights, cases that are changed anew in every epoch, and smoothness
-around cases without labels (virtual adversarial training: Miyato et al. 2018). The net is any feed-forward one of `backprop`: pretrained or
-not, so that what generating first is worth beside them can be measured.
+Dropout and max-norm (Srivastava et al. 2014), a running mean of the weights, cases that are changed
+anew in every epoch, and smoothness around cases without labels (virtual adversarial training:
+Miyato et al. 2018). The net is any feed-forward one of `backprop`: pretrained or not, so that what
+generating first is worth beside them can be measured.
 """
 
 from __future__ import annotations
@@ -23,7 +25,12 @@ from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_arguments, check_fields
 from wakesleep.learning import inputs, loop
 from wakesleep.learning.configs import linear_schedule, require
-from wakesleep.learning.records import EpochResult, OptimizerState, optimizer_state, restore_optimizer
+from wakesleep.learning.records import (
+    EpochResult,
+    OptimizerState,
+    optimizer_state,
+    restore_optimizer,
+)
 from wakesleep.learning.state import EpochState, RunningMean, check_fit
 from wakesleep.sources import arrays
 
@@ -31,7 +38,9 @@ Augment = Callable[[Tensor, torch.Generator], Tensor]
 """What makes another picture of the same thing of each case: (N, pixels) -> (N, pixels)."""
 
 
-@renamed.fields(passes="epochs", mean_passes="mean_epochs", smooth_radius="vat_epsilon", rate="learning_rate_at")
+@renamed.fields(
+    passes="epochs", mean_passes="mean_epochs", smooth_radius="vat_epsilon", rate="learning_rate_at"
+)
 @dataclass(frozen=True)
 class RobustConfig:
     """How the net is fine-tuned against overfitting."""
@@ -51,17 +60,21 @@ class RobustConfig:
     sample_pixels: bool = False
     """Draw each pixel as a binary state with its intensity as probability, anew in every epoch."""
     dropout_visible: float = 0.0
-    """Share of the pixels that are left out of each case; what stays is scaled up, so that recognition needs no other weights."""
+    """Share of the pixels that are left out of each case; what stays is scaled up, so that
+    recognition needs no other weights.
+    """
     dropout_hidden: float = 0.0
     """Share of the units of each hidden layer that are left out."""
     max_norm: float = 0.0
     """Length that the incoming weights of a unit may have at most; 0 lets them grow."""
     mean_epochs: float = 1.0
-    """How many epochs the running mean of the weights looks back, all updates weighing alike until there are as many; between epochs the net
-    holds the mean. 0 takes the weights themselves."""
+    """How many epochs the running mean of the weights looks back, all updates weighing alike until
+    there are as many; between epochs the net holds the mean. 0 takes the weights themselves.
+    """
     vat_epsilon: float = 0.0
-    """Euclidean distance in pixels' units around each case within which the answer should not change, in the direction where it changes
-    most; 0 leaves this out."""
+    """Euclidean distance in pixels' units around each case within which the answer should not
+    change, in the direction where it changes most; 0 leaves this out.
+    """
     smooth_weight: float = 1.0
     """Weight of smoothness beside the cross-entropy."""
 
@@ -69,14 +82,29 @@ class RobustConfig:
         check_fields(self)
         require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
-        require(self.optimizer in ("sgd", "adam"), f"optimizer = {self.optimizer!r}: expected 'sgd' or 'adam'")
-        require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1")
-        require(0 <= self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected 0 or more")
+        require(
+            self.optimizer in ("sgd", "adam"),
+            f"optimizer = {self.optimizer!r}: expected 'sgd' or 'adam'",
+        )
+        require(
+            0 < self.learning_rate < math.inf,
+            f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1",
+        )
+        require(
+            0 <= self.final_learning_rate < math.inf,
+            f"final_learning_rate = {self.final_learning_rate}: expected 0 or more",
+        )
         require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
         for name in ("dropout_visible", "dropout_hidden"):
-            require(0 <= getattr(self, name) < 1, f"{name} = {getattr(self, name)}: expected a share in [0, 1)")
+            require(
+                0 <= getattr(self, name) < 1,
+                f"{name} = {getattr(self, name)}: expected a share in [0, 1)",
+            )
         for name in ("max_norm", "mean_epochs", "vat_epsilon", "smooth_weight"):
-            require(0 <= getattr(self, name) < math.inf, f"{name} = {getattr(self, name)}: expected 0 or more")
+            require(
+                0 <= getattr(self, name) < math.inf,
+                f"{name} = {getattr(self, name)}: expected 0 or more",
+            )
 
     def learning_rate_at(self, epoch: int) -> float:
         """Return the learning rate of epoch `epoch` (from 0)."""
@@ -84,7 +112,9 @@ class RobustConfig:
 
 
 MEAN_EVERY = 10
-"""Updates between two steps of the running mean: it costs as much memory traffic as an update of the weights."""
+"""Updates between two steps of the running mean: it costs as much memory traffic as an update of
+the weights.
+"""
 
 
 @dataclass
@@ -103,15 +133,24 @@ def init_state(net: nn.Module, config: RobustConfig) -> RobustState:
 
 
 class Pictures:
-    """Labelled cases and, where there are some, cases without labels beside them: a source for `loop.run`, one chunk an epoch.
+    """Labelled cases and, where there are some, cases without labels beside them: a source for
+    `loop.run`, one chunk an epoch.
 
-    A minibatch is (images, labels) or (images, labels, images without labels). An epoch goes once through the larger set, and as often as it
-    takes through the smaller one; `augment` makes new pictures of each minibatch.
+    A minibatch is (images, labels) or (images, labels, images without labels). An epoch goes once
+    through the larger set, and as often as it takes through the smaller one; `augment` makes new
+    pictures of each minibatch.
     """
 
     capturable = True
 
-    def __init__(self, images: Tensor, labels: Tensor, unlabelled: Tensor | None, augment: Augment | None, sample_pixels: bool) -> None:
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        unlabelled: Tensor | None,
+        augment: Augment | None,
+        sample_pixels: bool,
+    ) -> None:
         self.images, self.labels, self.unlabelled = images, labels, unlabelled
         self.augment, self.sample_pixels = augment, sample_pixels
 
@@ -130,17 +169,31 @@ class Pictures:
             for index in known:
                 yield self._pictures(self.images, index, rng), self.labels[index]
             return
-        for index, other in zip(known, torch.split(self._order(None, len(self.unlabelled), rng), size), strict=True):
-            yield self._pictures(self.images, index, rng), self.labels[index], self._pictures(self.unlabelled, other, rng)
+        for index, other in zip(
+            known, torch.split(self._order(None, len(self.unlabelled), rng), size), strict=True
+        ):
+            yield (
+                self._pictures(self.images, index, rng),
+                self.labels[index],
+                self._pictures(self.unlabelled, other, rng),
+            )
 
     def _order(self, labels: Tensor | None, n: int, rng: torch.Generator) -> Tensor:
-        """Return the case numbers of an epoch: one random order of n cases after the other, each balanced by class."""
-        return torch.cat([arrays.order(labels, n, rng) for _ in range(-(-len(self) // n))])[: len(self)]
+        """Return the case numbers of an epoch: one random order of n cases after the other, each
+        balanced by class.
+        """
+        return torch.cat([arrays.order(labels, n, rng) for _ in range(-(-len(self) // n))])[
+            : len(self)
+        ]
 
     def _pictures(self, images: Tensor, index: Tensor, rng: torch.Generator) -> Tensor:
         batch = arrays.as_probs(images[index])
         batch = batch if self.augment is None else self.augment(batch, rng)
-        return torch.rand(batch.shape, generator=rng, device=batch.device).lt(batch).float() if self.sample_pixels else batch
+        return (
+            torch.rand(batch.shape, generator=rng, device=batch.device).lt(batch).float()
+            if self.sample_pixels
+            else batch
+        )
 
 
 class Robust(loop.Algorithm):
@@ -149,7 +202,14 @@ class Robust(loop.Algorithm):
     differentiates = True
     net: nn.Sequential
 
-    def __init__(self, net: nn.Sequential, config: RobustConfig, state: RobustState, rng: torch.Generator, dtype: torch.dtype | None) -> None:
+    def __init__(
+        self,
+        net: nn.Sequential,
+        config: RobustConfig,
+        state: RobustState,
+        rng: torch.Generator,
+        dtype: torch.dtype | None,
+    ) -> None:
         self.net, self.config, self.state, self.rng, self.dtype = net, config, state, rng, dtype
         self.sums = torch.zeros(4, device=next(net.parameters()).device)
         """Cross-entropy, smoothness, errors and cases."""
@@ -169,14 +229,20 @@ class Robust(loop.Algorithm):
         """Descend the loss of a minibatch of `Pictures`."""
         images, labels, *others = batch
         with ops.of(images).mixed_precision(self.dtype):
-            losses = _losses(self.net, images, labels, others[0] if others else None, self.config, self.rng)
+            losses = _losses(
+                self.net, images, labels, others[0] if others else None, self.config, self.rng
+            )
         loss = losses[0] + self.config.smooth_weight * losses[1]
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         with torch.no_grad():
             limit_norms(self.net, self.config.max_norm)
-            self.sums.add_(torch.cat([losses[:2] * len(labels), losses[2:], losses.new_full((1,), len(labels))]))
+            self.sums.add_(
+                torch.cat(
+                    [losses[:2] * len(labels), losses[2:], losses.new_full((1,), len(labels))]
+                )
+            )
 
     def end_epoch(self, cases: int) -> dict[str, float]:
         """Return the means of the epoch; the optimizer's numbers go into the state."""
@@ -205,15 +271,18 @@ def epochs(
     dtype: torch.dtype | None = None,
     checked: bool = False,
 ) -> Iterator[EpochResult]:
-    """Fine-tune `net` on `images` (N, pixels) with `labels` (N,), in place, yielding a record after each epoch.
+    """Fine-tune `net` on `images` (N, pixels) with `labels` (N,), in place, yielding a record after
+    each epoch.
 
-    The loss is the cross-entropy of the labelled cases + smooth_weight * smoothness of the cases of `unlabelled` (M, pixels), or of the
-    labelled ones where there are none. An epoch goes once through the larger set, and as often as it takes through the smaller one.
-    `change` makes new pictures of each minibatch; `dtype` is the precision of products, and `checked` says that the cases were looked at
-    already, as in `cd.epochs`.
+    The loss is the cross-entropy of the labelled cases + smooth_weight * smoothness of the cases of
+    `unlabelled` (M, pixels), or of the labelled ones where there are none. An epoch goes once
+    through the larger set, and as often as it takes through the smaller one. `change` makes new
+    pictures of each minibatch; `dtype` is the precision of products, and `checked` says that the
+    cases were looked at already, as in `cd.epochs`.
 
     Yields:
-        EpochResult, with metrics `cross_entropy` and `smoothness` (nats a case, means over the epoch as it went), `train_error_percent`, and
+        EpochResult, with metrics `cross_entropy` and `smoothness` (nats a case, means over the
+            epoch as it went), `train_error_percent`, and
         `learning_rate`.
 
     Raises:
@@ -223,9 +292,16 @@ def epochs(
     """
     images = inputs.for_feed_forward(net, images, rng=rng, checked=checked)
     labels = arrays.as_labels(labels, len(images), inputs.outputs(net)).to(images.device)
-    unlabelled = None if unlabelled is None else inputs.for_feed_forward(net, unlabelled, rng=rng, checked=checked)
+    unlabelled = (
+        None
+        if unlabelled is None
+        else inputs.for_feed_forward(net, unlabelled, rng=rng, checked=checked)
+    )
     if unlabelled is not None and not config.vat_epsilon:
-        raise ConfigError("cases without labels came, and vat_epsilon = 0 asks nothing of them; expected a radius, e.g. 2.0")
+        raise ConfigError(
+            "cases without labels came, and vat_epsilon = 0 asks nothing of them; expected a "
+            "radius, e.g. 2.0"
+        )
     state = RobustState.read(state) or init_state(net, config)
     check_fit(state, {"mean": dict(net.named_parameters()) if config.mean_epochs else None}, "net")
     algorithm = Robust(net, config, state, rng, dtype)
@@ -247,34 +323,75 @@ def _optimizer(net: nn.Module, config: RobustConfig) -> torch.optim.Optimizer:
     parameters = list(net.parameters())
     if config.optimizer == "adam":
         capturable = ops.of(parameters[0]).capturable
-        return torch.optim.Adam(parameters, lr=config.learning_rate, betas=(config.momentum, 0.999), fused=True, capturable=capturable)
-    return torch.optim.SGD(parameters, lr=config.learning_rate, momentum=config.momentum, fused=True)
+        return torch.optim.Adam(
+            parameters,
+            lr=config.learning_rate,
+            betas=(config.momentum, 0.999),
+            fused=True,
+            capturable=capturable,
+        )
+    return torch.optim.SGD(
+        parameters, lr=config.learning_rate, momentum=config.momentum, fused=True
+    )
 
 
-def _losses(net: nn.Sequential, images: Tensor, labels: Tensor, others: Tensor | None, config: RobustConfig, rng: torch.Generator) -> Tensor:
-    """Return the cross-entropy and the smoothness of a minibatch, nats a case, and its number of errors, (3,)."""
+def _losses(
+    net: nn.Sequential,
+    images: Tensor,
+    labels: Tensor,
+    others: Tensor | None,
+    config: RobustConfig,
+    rng: torch.Generator,
+) -> Tensor:
+    """Return the cross-entropy and the smoothness of a minibatch, nats a case, and its number of
+    errors, (3,).
+    """
     if not config.vat_epsilon:
-        logits, smooth = to_float32(forward_with_dropout(net, images, config.dropout_visible, config.dropout_hidden, rng)), images.new_zeros(())
+        logits, smooth = (
+            to_float32(
+                forward_with_dropout(
+                    net, images, config.dropout_visible, config.dropout_hidden, rng
+                )
+            ),
+            images.new_zeros(()),
+        )
     else:
         free = images if others is None else others
         answer, moved = adversarial(net, free, config.vat_epsilon, rng)
-        logits = to_float32(forward_with_dropout(net, torch.cat([images, moved]), config.dropout_visible, config.dropout_hidden, rng))
+        logits = to_float32(
+            forward_with_dropout(
+                net, torch.cat([images, moved]), config.dropout_visible, config.dropout_hidden, rng
+            )
+        )
         logits, there = logits[: len(images)], logits[len(images) :]
         smooth = divergence(answer, there)
-    return torch.stack([cross_entropy(logits, labels), smooth, (logits.detach().argmax(1) != labels).sum().to(logits.dtype)])
+    return torch.stack(
+        [
+            cross_entropy(logits, labels),
+            smooth,
+            (logits.detach().argmax(1) != labels).sum().to(logits.dtype),
+        ]
+    )
 
 
-def forward_with_dropout(net: nn.Sequential, images: Tensor, visible: float, hidden: float, rng: torch.Generator) -> Tensor:
-    """Return the logits of `images` (N, pixels) with a share `visible` of pixels and `hidden` of every hidden layer's units left out.
+def forward_with_dropout(
+    net: nn.Sequential, images: Tensor, visible: float, hidden: float, rng: torch.Generator
+) -> Tensor:
+    """Return the logits of `images` (N, pixels) with a share `visible` of pixels and `hidden` of
+    every hidden layer's units left out.
 
-    What stays is divided by the share that stays, so that the net without dropout is the mean of those with it, to first order
-    (Srivastava et al. 2014, section 10).
+    What stays is divided by the share that stays, so that the net without dropout is the mean of
+    those with it, to first order (Srivastava et al. 2014, section 10).
     """
     below, share = images, visible
     for layer in net:
         if isinstance(layer, nn.Linear):
             if share:
-                kept = torch.rand(below.shape, generator=rng, device=below.device).ge_(share).div_(1 - share)
+                kept = (
+                    torch.rand(below.shape, generator=rng, device=below.device)
+                    .ge_(share)
+                    .div_(1 - share)
+                )
                 below = below * kept.to(below.dtype)
             share = hidden
         below = layer(below)
@@ -282,19 +399,32 @@ def forward_with_dropout(net: nn.Sequential, images: Tensor, visible: float, hid
 
 
 def limit_norms(net: nn.Sequential, longest: float) -> None:
-    """Shorten the incoming weights of every unit to at most `longest`, in place; 0 leaves them as they are."""
+    """Shorten the incoming weights of every unit to at most `longest`, in place; 0 leaves them as
+    they are.
+    """
     for layer in net if longest else ():
         if isinstance(layer, nn.Linear):
-            layer.weight.mul_(layer.weight.norm(dim=1, keepdim=True).clamp_(min=1e-12).reciprocal_().mul_(longest).clamp_(max=1.0))
+            layer.weight.mul_(
+                layer.weight.norm(dim=1, keepdim=True)
+                .clamp_(min=1e-12)
+                .reciprocal_()
+                .mul_(longest)
+                .clamp_(max=1.0)
+            )
 
 
-def adversarial(net: nn.Sequential, images: Tensor, radius: float, rng: torch.Generator, probe: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Return log p(label | image) of `images` (N, pixels), and the images moved by `radius` where that changes it most, both without gradient.
+def adversarial(
+    net: nn.Sequential, images: Tensor, radius: float, rng: torch.Generator, probe: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Return log p(label | image) of `images` (N, pixels), and the images moved by `radius` where
+    that changes it most, both without gradient.
 
-    The direction is the gradient of KL(p(. | v) || p(. | v + probe * u)) by a random unit vector u: one step of the power method on its
-    Hessian (Miyato et al. 2018, section 3.3). `probe` is as large as it is because products may be of low precision.
+    The direction is the gradient of KL(p(. | v) || p(. | v + probe * u)) by a random unit vector u:
+    one step of the power method on its Hessian (Miyato et al. 2018, section 3.3). `probe` is as
+    large as it is because products may be of low precision.
     """
-    # not under no_grad: PyTorch before 2.10 would keep the weights that it casts there, which no gradient reaches, for later products
+    # not under no_grad: PyTorch before 2.10 would keep the weights that it casts there, which no
+    # gradient reaches, for later products
     answer = log_softmax(to_float32(net(images).detach()), 1)
     towards = torch.randn(images.shape, generator=rng, device=images.device, dtype=images.dtype)
     towards = towards.div_(towards.norm(dim=1, keepdim=True)).requires_grad_()
@@ -310,7 +440,9 @@ def to_float32(logits: Tensor) -> Tensor:
 
 
 def divergence(answer: Tensor, logits: Tensor) -> Tensor:
-    """Return the mean over cases of KL(answer || softmax(logits)), nats; `answer` are log-probabilities (N, labels) without gradient."""
+    """Return the mean over cases of KL(answer || softmax(logits)), nats; `answer` are
+    log-probabilities (N, labels) without gradient.
+    """
     return (answer.exp() * (answer - log_softmax(logits, 1))).sum(1).mean()
 
 

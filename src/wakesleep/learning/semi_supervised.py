@@ -1,14 +1,17 @@
-"""Few labels, many cases: a net learns from the labels that are known, and from what it must say of all other cases.
+"""Few labels, many cases: a net learns from the labels that are known, and from what it must say of
+all other cases.
 
     loss = cross-entropy of the labelled cases
-         + smooth_weight  * KL(answer || answer where it changes most within a radius)   of all cases
-         + entropy_weight * entropy of the answer                                        of all cases
-         + self_weight    * cross-entropy of labels that the net gives itself            of cases it is sure of
+         + smooth_weight  * KL(answer || answer where it changes most within a radius)   of all
+         cases + entropy_weight * entropy of the answer                                        of
+         all cases + self_weight    * cross-entropy of labels that the net gives itself
+         of cases it is sure of
 
-A minibatch holds labelled cases and as many of all cases, so that labels weigh the same however few they are. The net has been pretrained
-without labels and has learned from labels that spread among its codes (`spreading`), so that what it is sure of is mostly right.
-Sources: smoothness, Miyato et al. (2018), "Virtual adversarial training"; entropy, Grandvalet & Bengio (2005), "Semi-supervised learning
-by entropy minimization"; labels of its own, Lee (2013), "Pseudo-label".
+A minibatch holds labelled cases and as many of all cases, so that labels weigh the same however few
+they are. The net has been pretrained without labels and has learned from labels that spread among
+its codes (`spreading`), so that what it is sure of is mostly right. Sources: smoothness, Miyato et
+al. (2018), "Virtual adversarial training"; entropy, Grandvalet & Bengio (2005), "Semi-supervised
+learning by entropy minimization"; labels of its own, Lee (2013), "Pseudo-label".
 """
 
 from __future__ import annotations
@@ -27,7 +30,12 @@ from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.values import check_arguments
 from wakesleep.learning import backprop, inputs, loop, robust
 from wakesleep.learning.configs import SemiSupervisedConfig as SemiSupervisedConfig
-from wakesleep.learning.records import EpochResult, OptimizerState, optimizer_state, restore_optimizer
+from wakesleep.learning.records import (
+    EpochResult,
+    OptimizerState,
+    optimizer_state,
+    restore_optimizer,
+)
 from wakesleep.learning.state import EpochState, RunningMean, check_fit
 from wakesleep.sources import arrays
 from wakesleep.sources.arrays import UNLABELLED
@@ -46,8 +54,9 @@ class SemiSupervisedState(EpochState):
 class Cases:
     """All cases, and which of them have a label: a source for `loop.run`, one chunk an epoch.
 
-    A minibatch is (labelled images, labels, images of all cases, labels that the net gave these; UNLABELLED: none). An epoch goes once
-    through all cases, and as often as it takes through the labelled ones, each in proportion to its weight.
+    A minibatch is (labelled images, labels, images of all cases, labels that the net gave these;
+    UNLABELLED: none). An epoch goes once through all cases, and as often as it takes through the
+    labelled ones, each in proportion to its weight.
     """
 
     capturable = True
@@ -69,23 +78,44 @@ class Cases:
     def minibatches(self, size: int, rng: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
         """Yield the minibatches of one epoch."""
         rounds = -(-len(self) // len(self.known))
-        orders = [arrays.order(self.labels[self.known], len(self.known), rng, self.weights) for _ in range(rounds)]
+        orders = [
+            arrays.order(self.labels[self.known], len(self.known), rng, self.weights)
+            for _ in range(rounds)
+        ]
         known = self.known[torch.cat(orders)][: len(self)]
-        for labelled, index in zip(torch.split(known, size), torch.split(arrays.order(None, len(self), rng), size), strict=True):
-            yield self._pictures(labelled), self.labels[labelled], self._pictures(index), self.own_labels[index]
+        for labelled, index in zip(
+            torch.split(known, size),
+            torch.split(arrays.order(None, len(self), rng), size),
+            strict=True,
+        ):
+            yield (
+                self._pictures(labelled),
+                self.labels[labelled],
+                self._pictures(index),
+                self.own_labels[index],
+            )
 
     def _pictures(self, index: Tensor) -> Tensor:
         return arrays.as_probs(self.images[index])
 
 
 def neighbour_distance(images: Tensor, probes: int = 500) -> float:
-    """Return the median distance of cases (N, D) to their nearest neighbour, of at most `probes` cases from all over the set."""
-    chosen = torch.linspace(0, len(images) - 1, min(probes, len(images)), device=images.device).long()
-    probe, nearest = arrays.as_probs(images[chosen]), torch.full((len(chosen),), math.inf, device=images.device)
+    """Return the median distance of cases (N, D) to their nearest neighbour, of at most `probes`
+    cases from all over the set.
+    """
+    chosen = torch.linspace(
+        0, len(images) - 1, min(probes, len(images)), device=images.device
+    ).long()
+    probe, nearest = (
+        arrays.as_probs(images[chosen]),
+        torch.full((len(chosen),), math.inf, device=images.device),
+    )
     for start in range(0, len(images), 2000):
         chunk = arrays.as_probs(images[start : start + 2000])
         itself = chosen[:, None] == torch.arange(start, start + len(chunk), device=images.device)
-        nearest = torch.minimum(nearest, torch.cdist(probe, chunk).masked_fill(itself, math.inf).amin(1))
+        nearest = torch.minimum(
+            nearest, torch.cdist(probe, chunk).masked_fill(itself, math.inf).amin(1)
+        )
     return float(nearest.median())
 
 
@@ -95,7 +125,9 @@ def entropy(log_probs: Tensor) -> Tensor:
 
 
 def own_labels(log_probs: Tensor, labels: Tensor, certainty: float) -> Tensor:
-    """Return the label of each case: the known one, else the answer where its probability is `certainty` or more, else UNLABELLED, (N,)."""
+    """Return the label of each case: the known one, else the answer where its probability is
+    `certainty` or more, else UNLABELLED, (N,).
+    """
     best, answer = log_probs.max(1)
     own = torch.where(best.exp() >= certainty, answer, UNLABELLED)
     return torch.where(labels == UNLABELLED, own, labels)
@@ -116,9 +148,18 @@ class SemiSupervised(loop.Algorithm):
         dtype: torch.dtype | None,
         radius: float,
     ) -> None:
-        self.net, self.config, self.state, self.rng, self.dtype, self.radius = net, config, state, rng, dtype, radius
+        self.net, self.config, self.state, self.rng, self.dtype, self.radius = (
+            net,
+            config,
+            state,
+            rng,
+            dtype,
+            radius,
+        )
         parameters = list(net.parameters())
-        self.optimizer = torch.optim.SGD(parameters, lr=config.learning_rate, momentum=config.momentum, fused=True)
+        self.optimizer = torch.optim.SGD(
+            parameters, lr=config.learning_rate, momentum=config.momentum, fused=True
+        )
         restore_optimizer(self.optimizer, net, state.optimizer)
         self.sums = torch.zeros(5, device=parameters[0].device)
         """Cross-entropy, smoothness, entropy, cross-entropy of own labels, minibatches."""
@@ -148,22 +189,43 @@ class SemiSupervised(loop.Algorithm):
         images, labels, others, own = batch
         with ops.of(images).mixed_precision(self.dtype):
             losses = self.losses(images, labels, others, own)
-        weights = losses.new_tensor([1.0, self.config.smooth_weight, self.config.entropy_weight, self.config.self_weight])
+        weights = losses.new_tensor(
+            [1.0, self.config.smooth_weight, self.config.entropy_weight, self.config.self_weight]
+        )
         self.optimizer.zero_grad(set_to_none=True)
         (losses * weights).sum().backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.sums.add_(torch.cat([losses.detach(), losses.new_ones(1)]))
 
     def losses(self, images: Tensor, labels: Tensor, others: Tensor, own: Tensor) -> Tensor:
-        """Return cross-entropy, smoothness, entropy and cross-entropy of own labels, nats a case, (4,)."""
+        """Return cross-entropy, smoothness, entropy and cross-entropy of own labels, nats a case,
+        (4,).
+        """
         config = self.config
         answer, moved = robust.adversarial(self.net, others, self.radius, self.rng)
         every = torch.cat([images, others, moved])
-        logits = robust.to_float32(robust.forward_with_dropout(self.net, every, config.dropout_visible, config.dropout_hidden, self.rng))
-        known, here, there = logits[: len(images)], logits[len(images) : -len(moved)], logits[-len(moved) :]
+        logits = robust.to_float32(
+            robust.forward_with_dropout(
+                self.net, every, config.dropout_visible, config.dropout_hidden, self.rng
+            )
+        )
+        known, here, there = (
+            logits[: len(images)],
+            logits[len(images) : -len(moved)],
+            logits[-len(moved) :],
+        )
         given = (own != UNLABELLED).sum()
-        self_labelled = cross_entropy(here, own, ignore_index=UNLABELLED, reduction="sum") / given.clamp(min=1)
-        return torch.stack([cross_entropy(known, labels), robust.divergence(answer, there), entropy(log_softmax(here, 1)), self_labelled])
+        self_labelled = cross_entropy(
+            here, own, ignore_index=UNLABELLED, reduction="sum"
+        ) / given.clamp(min=1)
+        return torch.stack(
+            [
+                cross_entropy(known, labels),
+                robust.divergence(answer, there),
+                entropy(log_softmax(here, 1)),
+                self_labelled,
+            ]
+        )
 
     def end_epoch(self, cases: int) -> dict[str, float]:
         """Return the means of the epoch; the optimizer's numbers go into the state."""
@@ -171,7 +233,10 @@ class SemiSupervised(loop.Algorithm):
         names = ("cross_entropy", "smoothness", "entropy", "own_cross_entropy")
         *losses, count = self.sums.tolist()
         found = {name: loss / count for name, loss in zip(names, losses, strict=True)}
-        return found | {"labelled_percent": 100 * self.sure, "learning_rate": self.config.learning_rate_at(self.epoch)}
+        return found | {
+            "labelled_percent": 100 * self.sure,
+            "learning_rate": self.config.learning_rate_at(self.epoch),
+        }
 
 
 @check_arguments
@@ -188,13 +253,16 @@ def epochs(
     dtype: torch.dtype | None = None,
     checked: bool = False,
 ) -> Iterator[EpochResult]:
-    """Fine-tune `net` on `images` (N, pixels) and labels (N,), UNLABELLED where unknown, in place, yielding a record after each epoch.
+    """Fine-tune `net` on `images` (N, pixels) and labels (N,), UNLABELLED where unknown, in place,
+    yielding a record after each epoch.
 
     `weights` (N,) say how often each labelled case is shown, relative to the others.
 
     Yields:
-        EpochResult, with metrics `cross_entropy` (of the labelled cases), `smoothness`, `entropy`, `own_cross_entropy` (of the labels that the
-        net gave itself; all nats a case, means over the epoch as it went), `labelled_percent` (cases with a label, known or its own) and
+        EpochResult, with metrics `cross_entropy` (of the labelled cases), `smoothness`, `entropy`,
+            `own_cross_entropy` (of the labels that the
+        net gave itself; all nats a case, means over the epoch as it went), `labelled_percent`
+            (cases with a label, known or its own) and
         `learning_rate`.
 
     Raises:
@@ -202,9 +270,13 @@ def epochs(
         DivergedError: NaN or infinite weights.
     """
     images = inputs.for_feed_forward(net, images, rng=rng, checked=checked)
-    labels = arrays.as_labels(labels, len(images), inputs.outputs(net), lowest=UNLABELLED).to(images.device)
+    labels = arrays.as_labels(labels, len(images), inputs.outputs(net), lowest=UNLABELLED).to(
+        images.device
+    )
     if not bool((labels != UNLABELLED).any()):
-        raise DataError(f"none of {len(labels)} cases has a label; give some (others: {UNLABELLED})")
+        raise DataError(
+            f"none of {len(labels)} cases has a label; give some (others: {UNLABELLED})"
+        )
     fresh = SemiSupervisedState(mean=RunningMean.start(net) if config.mean_epochs else None)
     radius = config.vat_epsilon_relative * neighbour_distance(images)
     state = SemiSupervisedState.read(state) or fresh

@@ -1,7 +1,9 @@
-"""Labels that spread among codes: what a few cases are called says what their neighbours are, and the neighbours of those.
+"""Labels that spread among codes: what a few cases are called says what their neighbours are, and
+the neighbours of those.
 
-Sources: Zhou, Bousquet, Lal, Weston & Schoelkopf (2004), "Learning with local and global consistency"; for the classes' shares, Zhu,
-Ghahramani & Lafferty (2003), "Semi-supervised learning using Gaussian fields and harmonic functions", section 4.
+Sources: Zhou, Bousquet, Lal, Weston & Schoelkopf (2004), "Learning with local and global
+consistency"; for the classes' shares, Zhu, Ghahramani & Lafferty (2003), "Semi-supervised learning
+using Gaussian fields and harmonic functions", section 4.
 """
 
 from __future__ import annotations
@@ -22,20 +24,26 @@ ALPHA = 0.99
 
 
 def neighbour_graph(codes: Tensor, neighbours: int = NEIGHBOURS) -> Any:
-    """Return the symmetric graph of nearest neighbours among codes (N, units) by angle, a sparse matrix (N, N) of 0 and 1."""
+    """Return the symmetric graph of nearest neighbours among codes (N, units) by angle, a sparse
+    matrix (N, N) of 0 and 1.
+    """
     from sklearn.neighbors import kneighbors_graph
     from sklearn.preprocessing import normalize
 
     codes = as_probs(codes)  # of a net of one layer they are the pixels
-    graph = kneighbors_graph(normalize((codes - codes.mean(0)).cpu().numpy()), min(neighbours, len(codes) - 1))
+    graph = kneighbors_graph(
+        normalize((codes - codes.mean(0)).cpu().numpy()), min(neighbours, len(codes) - 1)
+    )
     return graph.maximum(graph.T)
 
 
 def spread(graph: Any, labels: Tensor) -> Tensor:
-    """Return p(label | case) (N, the largest label + 1) where the known labels (N,; UNLABELLED is unknown) have run along the graph (N, N).
+    """Return p(label | case) (N, the largest label + 1) where the known labels (N,; UNLABELLED is
+    unknown) have run along the graph (N, N).
 
-    Each class is scaled so that its share of all cases is its share of the known labels (with one more of each class): among codes that all
-    hang together the class with the densest neighbourhood would flood the others. A case that no label reaches has zeros.
+    Each class is scaled so that its share of all cases is its share of the known labels (with one
+    more of each class): among codes that all hang together the class with the densest neighbourhood
+    would flood the others. A case that no label reaches has zeros.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.semi_supervised import LabelSpreading
@@ -44,15 +52,24 @@ def spread(graph: Any, labels: Tensor) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         machine.fit(np.arange(len(labels))[:, None], labels.cpu().numpy())
-    probs, known = torch.from_numpy(machine.label_distributions_), torch.from_numpy(machine.classes_)
+    probs, known = (
+        torch.from_numpy(machine.label_distributions_),
+        torch.from_numpy(machine.classes_),
+    )
     counts = torch.bincount(labels[labels != UNLABELLED].cpu())[known] + 1
     probs = probs * (counts / counts.sum() / probs.sum(0))
     probs = probs / probs.sum(1, keepdim=True).clamp_(min=1e-300)
-    return probs.new_zeros(len(probs), int(known.max()) + 1).index_copy_(1, known, probs).to(labels.device)
+    return (
+        probs.new_zeros(len(probs), int(known.max()) + 1)
+        .index_copy_(1, known, probs)
+        .to(labels.device)
+    )
 
 
 def certainty(probs: Tensor) -> Tensor:
-    """Return 1 - entropy / log(labels) of each case's p(label) (N, labels), (N,): 1 is sure; 0 knows nothing, or was not reached (all 0)."""
+    """Return 1 - entropy / log(labels) of each case's p(label) (N, labels), (N,): 1 is sure; 0
+    knows nothing, or was not reached (all 0).
+    """
     entropy = -torch.xlogy(probs, probs).sum(1)
     return (probs.sum(1) - entropy / math.log(max(probs.shape[1], 2))).clamp_(min=0.0)
 
@@ -67,13 +84,19 @@ class SpreadLabels(NamedTuple):
 
 
 def most_probable(probs: Tensor, labels: Tensor) -> SpreadLabels:
-    """Return the labels that follow from p(label | case) (N, labels) where `labels` (N,) are UNLABELLED."""
+    """Return the labels that follow from p(label | case) (N, labels) where `labels` (N,) are
+    UNLABELLED.
+    """
     known = labels != UNLABELLED
-    return SpreadLabels(torch.where(known, labels, probs.argmax(1)), certainty(probs).masked_fill(known, 1.0).to(torch.float32))
+    return SpreadLabels(
+        torch.where(known, labels, probs.argmax(1)),
+        certainty(probs).masked_fill(known, 1.0).to(torch.float32),
+    )
 
 
 def spread_labels(codes: Tensor, labels: Tensor) -> SpreadLabels:
-    """Return a label for each case, spread among codes (N, units) from the known ones of `labels` (N,; UNLABELLED is unknown).
+    """Return a label for each case, spread among codes (N, units) from the known ones of `labels`
+    (N,; UNLABELLED is unknown).
 
     The graph of neighbours takes N^2 distances: a minute for 60,000 codes of 500 units on one core.
     """

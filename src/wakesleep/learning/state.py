@@ -1,4 +1,6 @@
-"""What a loop needs to go on after an epoch, as typed data that can be saved as tensors and plain values."""
+"""What a loop needs to go on after an epoch, as typed data that can be saved as tensors and plain
+values.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,20 @@ from wakesleep.foundation.errors import CheckpointError
 
 @dataclass
 class State:
-    """Data that can be written to a file and read again: tensors, numbers and strings, in dictionaries by name and in other states."""
+    """Data that can be written to a file and read again: tensors, numbers and strings, in
+    dictionaries by name and in other states.
+    """
 
     def to_tensors(self) -> dict[str, Any]:
-        """Return the fields that are not None by their names, states and dictionaries within as dictionaries."""
+        """Return the fields that are not None by their names, states and dictionaries within as
+        dictionaries.
+        """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value.to_tensors() if isinstance(value, State) else value for name, value in values.items() if value is not None}
+        return {
+            name: value.to_tensors() if isinstance(value, State) else value
+            for name, value in values.items()
+            if value is not None
+        }
 
     @classmethod
     def from_tensors(cls, values: Mapping[str, Any]) -> Self:
@@ -32,14 +42,20 @@ class State:
         unknown = sorted(set(values) - set(kinds))
         if unknown:
             raise CheckpointError(
-                f"a state of learning with {', '.join(unknown)} came, and {cls.__name__} has {', '.join(sorted(kinds))}; "
-                "expected one saved by this version of wakesleep and by the same loop: start again from the weights"
+                f"a state of learning with {', '.join(unknown)} came, and {cls.__name__} has "
+                f"{', '.join(sorted(kinds))}; "
+                "expected one saved by this version of wakesleep and by the same loop: start "
+                "again from the weights"
             )
         given = {}
         for field in fields(cls):
             if field.name in values:
                 value, state = values[field.name], _state_class(kinds[field.name])
-                given[field.name] = state.from_tensors(value) if state and isinstance(value, Mapping) else _own(value)
+                given[field.name] = (
+                    state.from_tensors(value)
+                    if state and isinstance(value, Mapping)
+                    else _own(value)
+                )
         return cls(**given)
 
     @classmethod
@@ -53,9 +69,14 @@ class State:
             return cls.from_tensors(state)
         if state is None or isinstance(state, cls):
             return state
-        cure = ": give its `state`" if hasattr(state, "state") else "; without a state, learning starts anew"
+        cure = (
+            ": give its `state`"
+            if hasattr(state, "state")
+            else ("; without a state, learning starts anew")
+        )
         raise CheckpointError(
-            f"state of type {type(state).__name__} came; expected the {cls.__name__} of the last record of this loop, or what its "
+            f"state of type {type(state).__name__} came; expected the {cls.__name__} of the "
+            "last record of this loop, or what its "
             f"to_tensors returned{cure}"
         )
 
@@ -63,14 +84,20 @@ class State:
 def misfits(state: State, expected: Mapping[str, Any]) -> dict[str, str]:
     """Return in words what of a state is not as `expected` says, by field.
 
-    `expected` says of each field the shape of its tensor, the tensors of its dictionary by name (or of a running mean), or None: nothing.
+    `expected` says of each field the shape of its tensor, the tensors of its dictionary by name (or
+    of a running mean), or None: nothing.
     """
     found = {}
     for name, wanted in expected.items():
         value = getattr(state, name)
-        here, there = _shapes(value.mean if isinstance(value, RunningMean) else value), _shapes(wanted)
+        here, there = (
+            _shapes(value.mean if isinstance(value, RunningMean) else value),
+            _shapes(wanted),
+        )
         if here != there:
-            found[name] = f"{name} of {_in_words(here, there)} came, expected {_in_words(there, here)}"
+            found[name] = (
+                f"{name} of {_in_words(here, there)} came, expected {_in_words(there, here)}"
+            )
     return found
 
 
@@ -82,13 +109,16 @@ def check_fit(state: State, expected: Mapping[str, Any], owner: str) -> None:
     """
     if found := misfits(state, expected):
         raise CheckpointError(
-            f"the state is none of this {owner} and its settings: {'; '.join(found.values())}. Go on with the settings and the net that the "
+            f"the state is none of this {owner} and its settings: {'; '.join(found.values())}. "
+            "Go on with the settings and the net that the "
             "state came from, or without a state: learning then starts anew from the weights"
         )
 
 
 def _shapes(value: Any) -> Any:
-    """Return the shape of a tensor, those of a dictionary's tensors by name, anything else as it is."""
+    """Return the shape of a tensor, those of a dictionary's tensors by name, anything else as it
+    is.
+    """
     if isinstance(value, Mapping):
         return {name: _shapes(each) for name, each in value.items()}
     return tuple(value.shape) if isinstance(value, Tensor) else value
@@ -106,7 +136,9 @@ def _in_words(shapes: Any, others: Any) -> str:
 
 
 def _own(value: Any) -> Any:
-    """Return copies of the tensors in a value of a state: those in a file's memory lie anywhere, and products differ by where they lie."""
+    """Return copies of the tensors in a value of a state: those in a file's memory lie anywhere,
+    and products differ by where they lie.
+    """
     if isinstance(value, Mapping):
         return {name: _own(inner) for name, inner in value.items()}
     return value.clone() if isinstance(value, Tensor) else value
@@ -114,14 +146,22 @@ def _own(value: Any) -> Any:
 
 def _state_class(kind: Any) -> type[State] | None:
     """Return the kind of State in an annotation such as `RunningMean | None`, or None."""
-    return next((each for each in (kind, *get_args(kind)) if isinstance(each, type) and issubclass(each, State)), None)
+    return next(
+        (
+            each
+            for each in (kind, *get_args(kind))
+            if isinstance(each, type) and issubclass(each, State)
+        ),
+        None,
+    )
 
 
 @dataclass
 class EpochState(State):
     """A state of a loop between two epochs.
 
-    Its tensors are those that the loop goes on changing in place: save them, or take a `copy.deepcopy`, before the next epoch.
+    Its tensors are those that the loop goes on changing in place: save them, or take a
+    `copy.deepcopy`, before the next epoch.
     """
 
     epoch: int = 0
@@ -129,15 +169,19 @@ class EpochState(State):
 
 
 EVERY = 5
-"""Updates between two steps of the running mean: weights hardly move meanwhile, and reading them all costs."""
+"""Updates between two steps of the running mean: weights hardly move meanwhile, and reading them
+all costs.
+"""
 
 
 @dataclass
 class RunningMean(State):
-    """A running mean of the weights, which follows the learning at a distance: the noise of sampling is in the last steps, not in their mean.
+    """A running mean of the weights, which follows the learning at a distance: the noise of
+    sampling is in the last steps, not in their mean.
 
-    Between epochs the net holds the mean, which is what anyone should look at, test or save; while it learns, the weights that
-    learn are put back. Source: Polyak & Juditsky (1992), "Acceleration of stochastic approximation by averaging".
+    Between epochs the net holds the mean, which is what anyone should look at, test or save; while
+    it learns, the weights that learn are put back. Source: Polyak & Juditsky (1992), "Acceleration
+    of stochastic approximation by averaging".
     """
 
     mean: dict[str, Tensor]
@@ -160,7 +204,9 @@ class RunningMean(State):
 
     @torch.no_grad()
     def catch_up(self, net: nn.Module, horizon: float) -> None:
-        """Let the mean take in the updates since it last did, if any; it looks back over `horizon` updates (see `share`)."""
+        """Let the mean take in the updates since it last did, if any; it looks back over `horizon`
+        updates (see `share`).
+        """
         waiting = self.updates - self.averaged
         if waiting:
             for name, parameter in net.named_parameters():
@@ -177,9 +223,10 @@ class RunningMean(State):
 
 
 def share(waiting: int, done: int, horizon: float) -> float:
-    """Return how far the mean goes towards the weights when the last `waiting` of `done` updates are taken in, in (0, 1].
+    """Return how far the mean goes towards the weights when the last `waiting` of `done` updates
+    are taken in, in (0, 1].
 
-    All updates weigh alike until there are `horizon` of them, and the weights before the first not at all; then the mean looks
-    back that far.
+    All updates weigh alike until there are `horizon` of them, and the weights before the first not
+    at all; then the mean looks back that far.
     """
     return waiting / min(done, max(horizon, waiting))

@@ -1,6 +1,8 @@
-"""The baselines of generating first: evolution, which asks only whether a change helped, and the autoencoder, which only wants to copy.
+"""The baselines of generating first: evolution, which asks only whether a change helped, and the
+autoencoder, which only wants to copy.
 
-Source: Hinton's "To recognize shapes, first learn to generate images" (2006), the five strategies for learning many layers.
+Source: Hinton's "To recognize shapes, first learn to generate images" (2006), the five strategies
+for learning many layers.
 """
 
 from __future__ import annotations
@@ -19,7 +21,12 @@ from wakesleep.foundation import renamed
 from wakesleep.foundation.values import check_arguments, check_fields
 from wakesleep.learning import inputs, loop
 from wakesleep.learning.configs import linear_schedule, require
-from wakesleep.learning.records import EpochResult, OptimizerState, optimizer_state, restore_optimizer
+from wakesleep.learning.records import (
+    EpochResult,
+    OptimizerState,
+    optimizer_state,
+    restore_optimizer,
+)
 from wakesleep.learning.state import EpochState
 from wakesleep.sources import arrays
 from wakesleep.sources.minibatches import Resident
@@ -31,13 +38,21 @@ class EvolutionConfig:
     """How weights are perturbed and moved."""
 
     epochs: int = 30
-    """Epochs over the cases; each case is looked at twice, with a perturbation and with its mirror image."""
+    """Epochs over the cases; each case is looked at twice, with a perturbation and with its mirror
+    image.
+    """
     batch_size: int = 1000
-    """Cases of an update, and size of the population: every case tries a perturbation of its own."""
+    """Cases of an update, and size of the population: every case tries a perturbation of its
+    own.
+    """
     sigma: float = 0.03
-    """Standard deviation of a perturbation of a weight, relative to 1 / sqrt(weights that come in): small beside the weights."""
+    """Standard deviation of a perturbation of a weight, relative to 1 / sqrt(weights that come in):
+    small beside the weights.
+    """
     learning_rate: float = 0.01
-    """Rate of Adam in the first epoch: it is its scale-free steps that make perturbations learn at all."""
+    """Rate of Adam in the first epoch: it is its scale-free steps that make perturbations learn at
+    all.
+    """
     final_learning_rate: float = 0.0005
     """Rate in the last epoch, reached in a straight line."""
 
@@ -46,8 +61,14 @@ class EvolutionConfig:
         require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
         for name in ("sigma", "learning_rate"):
-            require(0 < getattr(self, name) < math.inf, f"{name} = {getattr(self, name)}: expected a number above 0")
-        require(0 <= self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected 0 or more")
+            require(
+                0 < getattr(self, name) < math.inf,
+                f"{name} = {getattr(self, name)}: expected a number above 0",
+            )
+        require(
+            0 <= self.final_learning_rate < math.inf,
+            f"final_learning_rate = {self.final_learning_rate}: expected 0 or more",
+        )
 
     def learning_rate_at(self, epoch: int) -> float:
         """Return the learning rate of epoch `epoch` (from 0)."""
@@ -68,7 +89,13 @@ class Evolution(loop.Algorithm):
 
     net: nn.Sequential
 
-    def __init__(self, net: nn.Sequential, config: EvolutionConfig, state: OptimizedState, rng: torch.Generator) -> None:
+    def __init__(
+        self,
+        net: nn.Sequential,
+        config: EvolutionConfig,
+        state: OptimizedState,
+        rng: torch.Generator,
+    ) -> None:
         self.net, self.config, self.state, self.rng, self.epoch = net, config, state, rng, 0
         self.optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate, fused=True)
         restore_optimizer(self.optimizer, net, state.optimizer)
@@ -83,17 +110,28 @@ class Evolution(loop.Algorithm):
         return (self.config.learning_rate_at(epoch),)
 
     def step(self, cases: Resident, *batch: Tensor) -> None:
-        """Let a population of as many perturbed nets as there are cases see the cases `index` (n,)."""
+        """Let a population of as many perturbed nets as there are cases see the cases `index`
+        (n,).
+        """
         (index,) = batch
         assert isinstance(cases.cases, Tensor)
         assert cases.labels is not None
-        self.loss += perturb(self.net, arrays.as_probs(cases.cases[index]), cases.labels[index], self.config.sigma, self.rng) * len(index)
+        self.loss += perturb(
+            self.net,
+            arrays.as_probs(cases.cases[index]),
+            cases.labels[index],
+            self.config.sigma,
+            self.rng,
+        ) * len(index)
         self.optimizer.step()
 
     def end_epoch(self, cases: int) -> dict[str, float]:
         """Return cross-entropy and rate; the optimizer's numbers go into the state."""
         self.state.optimizer = optimizer_state(self.optimizer, self.net)
-        return {"cross_entropy": float(self.loss) / cases, "learning_rate": self.config.learning_rate_at(self.epoch)}
+        return {
+            "cross_entropy": float(self.loss) / cases,
+            "learning_rate": self.config.learning_rate_at(self.epoch),
+        }
 
 
 @check_arguments
@@ -107,10 +145,12 @@ def evolve(
     state: OptimizedState | Mapping[str, Any] | None = None,
     stage: str = "evolution",
 ) -> Iterator[EpochResult]:
-    """Train `net` on `images` (N, pixels) with `labels` (N,) by perturbing its weights, in place, yielding a record after each epoch.
+    """Train `net` on `images` (N, pixels) with `labels` (N,) by perturbing its weights, in place,
+    yielding a record after each epoch.
 
     Yields:
-        EpochResult, with metrics `cross_entropy` (nats a case, of the perturbed nets) and `learning_rate`.
+        EpochResult, with metrics `cross_entropy` (nats a case, of the perturbed nets) and
+            `learning_rate`.
 
     Raises:
         DataError: cases or labels that do not fit.
@@ -120,20 +160,34 @@ def evolve(
     labels = arrays.as_labels(labels, len(images), inputs.outputs(net)).to(images.device)
     algorithm = Evolution(net, config, OptimizedState.read(state) or OptimizedState(), rng)
     source = Resident(images, labels, classes=labels)
-    yield from loop.run(algorithm, source, epochs=config.epochs, batch_size=config.batch_size, rng=rng, stage=stage, replays=False)
+    yield from loop.run(
+        algorithm,
+        source,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        rng=rng,
+        stage=stage,
+        replays=False,
+    )
 
 
 @torch.no_grad()
-def perturb(net: nn.Sequential, images: Tensor, labels: Tensor, sigma: float, rng: torch.Generator) -> Tensor:
-    """Set the gradient of every parameter to what a population of perturbed nets found, and return their mean loss.
+def perturb(
+    net: nn.Sequential, images: Tensor, labels: Tensor, sigma: float, rng: torch.Generator
+) -> Tensor:
+    """Set the gradient of every parameter to what a population of perturbed nets found, and return
+    their mean loss.
 
-    Case n tries the weights W + s_l b_n a_n' and W - s_l b_n a_n', a_n and b_n standard normal, s_l = sigma / sqrt(inputs of the layer).
-    E[(L+ - L-) / (2 s_l) b_n a_n'] is the gradient to first order, and a product of rank one costs a case two inner products, so that the
-    whole population goes through one matrix product a layer.
+    Case n tries the weights W + s_l b_n a_n' and W - s_l b_n a_n', a_n and b_n standard normal, s_l
+    = sigma / sqrt(inputs of the layer). E[(L+ - L-) / (2 s_l) b_n a_n'] is the gradient to first
+    order, and a product of rank one costs a case two inner products, so that the whole population
+    goes through one matrix product a layer.
     """
     linear = [layer for layer in net if isinstance(layer, nn.Linear)]
     count, below = len(images), torch.cat([images, images])
-    sign = torch.cat([torch.ones(count, 1, device=images.device), -torch.ones(count, 1, device=images.device)])
+    sign = torch.cat(
+        [torch.ones(count, 1, device=images.device), -torch.ones(count, 1, device=images.device)]
+    )
     tried = []
     for layer in net:
         if isinstance(layer, nn.Linear):
@@ -144,7 +198,9 @@ def perturb(net: nn.Sequential, images: Tensor, labels: Tensor, sigma: float, rn
             scale = sigma / math.sqrt(layer.in_features)
             tried.append((inward, outward, shift, scale))
             along = (below.view(2, count, -1) * inward).sum(2, keepdim=True).view(-1, 1)
-            below = layer(below) + scale * sign * (along * outward.repeat(2, 1) + shift.repeat(2, 1))
+            below = layer(below) + scale * sign * (
+                along * outward.repeat(2, 1) + shift.repeat(2, 1)
+            )
         else:
             below = layer(below)
     losses = cross_entropy(below, labels.repeat(2), reduction="none")
@@ -171,23 +227,38 @@ class AutoencoderConfig:
         check_fields(self)
         require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
-        require(self.learning_rate > 0, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.001")
+        require(
+            self.learning_rate > 0,
+            f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.001",
+        )
 
 
 class Autoencoder(loop.Algorithm):
-    """One layer and the one that gives its input back, which begins as its mirror image, for `loop.run`."""
+    """One layer and the one that gives its input back, which begins as its mirror image, for
+    `loop.run`.
+    """
 
     differentiates = True
     net: nn.Sequential
 
-    def __init__(self, layer: nn.Linear, config: AutoencoderConfig, state: OptimizedState, dtype: torch.dtype | None) -> None:
+    def __init__(
+        self,
+        layer: nn.Linear,
+        config: AutoencoderConfig,
+        state: OptimizedState,
+        dtype: torch.dtype | None,
+    ) -> None:
         self.config, self.state, self.dtype = config, state, dtype
-        self.back = nn.utils.skip_init(nn.Linear, layer.out_features, layer.in_features, device=layer.weight.device)  # type: ignore[no-untyped-call]
+        self.back = nn.utils.skip_init(
+            nn.Linear, layer.out_features, layer.in_features, device=layer.weight.device
+        )  # type: ignore[no-untyped-call]
         with torch.no_grad():
             self.back.weight.copy_(state.back.get("weight", layer.weight.t()))
             self.back.bias.copy_(state.back.get("bias", torch.zeros_like(self.back.bias)))
         self.net = nn.Sequential(layer, nn.Sigmoid(), self.back)
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=config.learning_rate, fused=True)
+        self.optimizer = torch.optim.Adam(
+            self.net.parameters(), lr=config.learning_rate, fused=True
+        )
         restore_optimizer(self.optimizer, self.net, state.optimizer)
         self.loss = torch.zeros((), device=layer.weight.device)
 
@@ -202,7 +273,9 @@ class Autoencoder(loop.Algorithm):
         images = cases.cases[batch[0]]
         with ops.of(images).mixed_precision(self.dtype):
             logits = self.net(images)
-        loss = binary_cross_entropy_with_logits(logits.float(), images, reduction="none").sum(1).mean()
+        loss = (
+            binary_cross_entropy_with_logits(logits.float(), images, reduction="none").sum(1).mean()
+        )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -225,7 +298,8 @@ def autoencode(
     state: OptimizedState | Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
 ) -> Iterator[EpochResult]:
-    """Train every hidden layer of `net`, from the pixels up and in place, so that a linear layer above it gives its input back.
+    """Train every hidden layer of `net`, from the pixels up and in place, so that a linear layer
+    above it gives its input back.
 
     The same net that `backprop` fine-tunes; the last layer is left alone.
 
@@ -243,11 +317,23 @@ def autoencode(
     for depth, layer in enumerate(layers):
         first = done - depth * config.epochs
         if first < config.epochs:
-            algorithm = Autoencoder(layer, config, replace(state, epoch=first) if first > 0 else OptimizedState(), dtype)
+            algorithm = Autoencoder(
+                layer, config, replace(state, epoch=first) if first > 0 else OptimizedState(), dtype
+            )
             for record in loop.run(
-                algorithm, Resident(below), epochs=config.epochs, batch_size=config.batch_size, rng=rng, stage="autoencoder", replays=False
+                algorithm,
+                Resident(below),
+                epochs=config.epochs,
+                batch_size=config.batch_size,
+                rng=rng,
+                stage="autoencoder",
+                replays=False,
             ):
                 number = depth * config.epochs + record.epoch
-                yield record._replace(epoch=number, epochs=len(layers) * config.epochs, state=replace(record.state, epoch=number))
+                yield record._replace(
+                    epoch=number,
+                    epochs=len(layers) * config.epochs,
+                    state=replace(record.state, epoch=number),
+                )
         with torch.no_grad():
             below = torch.cat([torch.sigmoid(layer(chunk)) for chunk in arrays.chunks(below)])

@@ -1,7 +1,8 @@
-"""Learning from cases that no memory holds: each epoch streams through the files, and what lies below a layer is computed on the way.
+"""Learning from cases that no memory holds: each epoch streams through the files, and what lies
+below a layer is computed on the way.
 
-`greedy.epochs` and `backprop.epochs` take `Shards` as they take tensors; these are their former names. Contrastive wake-sleep does not
-stream: its chains and running means count in epochs.
+`greedy.epochs` and `backprop.epochs` take `Shards` as they take tensors; these are their former
+names. Contrastive wake-sleep does not stream: its chains and running means count in epochs.
 """
 
 from __future__ import annotations

@@ -1,10 +1,13 @@
-"""Contrastive wake-sleep, the up-down algorithm: a deep belief net with untied weights learns to be a better generative model.
+"""Contrastive wake-sleep, the up-down algorithm: a deep belief net with untied weights learns to be
+a better generative model.
 
-    wake:    an up-pass picks states; each generative layer learns to make the layer below from the one above.
-    memory:  contrastive divergence: K Gibbs steps from the up-pass, with the label beside the penultimate units.
-    sleep:   a down-pass from where the memory ended picks states; each recognition layer learns to recover the layer above.
+    wake:    an up-pass picks states; each generative layer learns to make the layer below from the
+    one above. memory:  contrastive divergence: K Gibbs steps from the up-pass, with the label
+    beside the penultimate units. sleep:   a down-pass from where the memory ended picks states;
+    each recognition layer learns to recover the layer above.
 
-Nothing has to reach equilibrium: the dream starts from the data. Source: Hinton, Osindero & Teh (2006), section 5 and Appendix B.
+Nothing has to reach equilibrium: the dream starts from the data. Source: Hinton, Osindero & Teh
+(2006), section 5 and Appendix B.
 """
 
 from __future__ import annotations
@@ -39,29 +42,47 @@ UNASSIGNED = -2
 
 
 class Phases(NamedTuple):
-    """States and errors of one minibatch of N cases: pairs (left, right) of N rows whose products left'right / N are gradients of weights."""
+    """States and errors of one minibatch of N cases: pairs (left, right) of N rows whose products
+    left'right / N are gradients of weights.
+    """
 
     wake: list[tuple[Tensor, Tensor]]
     """A pair a generative layer: its error below (N, below), the states above (N, above)."""
     sleep: list[tuple[Tensor, Tensor]]
-    """A pair a recognition layer: the states of the fantasy below (N, below), its error above (N, above)."""
+    """A pair a recognition layer: the states of the fantasy below (N, below), its error above (N,
+    above).
+    """
     memory: tuple[Tensor, Tensor]
-    """Visible (2N, visible) and hidden (2N, hidden) units, the N negative cases below with the sign of the hidden ones turned."""
+    """Visible (2N, visible) and hidden (2N, hidden) units, the N negative cases below with the sign
+    of the hidden ones turned.
+    """
     top: Tensor
     """The top states where the memory's chains ended, (N, hidden)."""
 
 
-def label_states(dbn: DBN, total_input: Tensor, labels: Tensor | None, rng: torch.Generator, complete: bool = False) -> Tensor:
+def label_states(
+    dbn: DBN,
+    total_input: Tensor,
+    labels: Tensor | None,
+    rng: torch.Generator,
+    complete: bool = False,
+) -> Tensor:
     """Return the memory's label units: the label clamped where it is known, (N, labels).
 
-    Where it is not (`labels` None or UNLABELLED), it is drawn from p(label | features), the top units summed out, given their input from the
-    features, `total_input` (N, top): with the top units drawn after it, an exact sample of what the memory makes of the case.
-    `complete` says that all labels are known. Where it is not said, a CPU looks, which saves the drawing; a GPU would have to be waited for.
+    Where it is not (`labels` None or UNLABELLED), it is drawn from p(label | features), the top
+    units summed out, given their input from the features, `total_input` (N, top): with the top
+    units drawn after it, an exact sample of what the memory makes of the case. `complete` says that
+    all labels are known. Where it is not said, a CPU looks, which saves the drawing; a GPU would
+    have to be waited for.
     """
     dtype = dbn.memory.weight.dtype
-    if labels is not None and (complete or (ops.of(labels).synchronous and not bool((labels == UNLABELLED).any()))):
+    if labels is not None and (
+        complete or (ops.of(labels).synchronous and not bool((labels == UNLABELLED).any()))
+    ):
         return one_hot(labels, dbn.labels, dtype)
-    sampled = sample_categorical(torch.softmax(dbn.memory.group_scores(total_input, dbn.label_columns), 1), rng)
+    sampled = sample_categorical(
+        torch.softmax(dbn.memory.group_scores(total_input, dbn.label_columns), 1), rng
+    )
     if labels is not None:
         sampled = torch.where(labels == UNLABELLED, sampled, labels)
     return one_hot(sampled, dbn.labels, dtype)
@@ -79,45 +100,79 @@ def phases(
     chain_labels: Tensor | None = None,
     complete: bool = False,
 ) -> Phases:
-    """Return the phases of a minibatch: images (N, pixels) in [0, 1], labels (N,) or None, K = `steps`.
+    """Return the phases of a minibatch: images (N, pixels) in [0, 1], labels (N,) or None, K =
+    `steps`.
 
-    The last M negative cases go on from `chains`, top states (M, hidden), where these are given; the others start at the up-pass. Chains hold
-    the labels `held` (M,), UNLABELLED where free. `complete` says that all labels are known.
+    The last M negative cases go on from `chains`, top states (M, hidden), where these are given;
+    the others start at the up-pass. Chains hold the labels `held` (M,), UNLABELLED where free.
+    `complete` says that all labels are known.
     """
     penultimate, n = dbn.sizes[-2], len(images)
-    visible, hidden = (dbn.memory.weight.new_empty(2 * n, units.size) for units in (dbn.memory.visible, dbn.memory.hidden))
+    visible, hidden = (
+        dbn.memory.weight.new_empty(2 * n, units.size)
+        for units in (dbn.memory.visible, dbn.memory.hidden)
+    )
     (data, model), (positive, negative) = torch.split(visible, n), torch.split(hidden, n)
 
     wake_states = dbn.up(images, rng)
     data[:, :penultimate] = wake_states[-1]
-    top = _positive_phase(dbn, data, labels, config=config, rng=rng, complete=complete, out=positive)
+    top = _positive_phase(
+        dbn, data, labels, config=config, rng=rng, complete=complete, out=positive
+    )
     if chains is not None:
         top[n - len(chains) :] = chains
     _negative_phase(
-        dbn, top, steps=steps, config=config, rng=rng, chain_labels=None if chains is None else chain_labels, model=model, probs=negative
+        dbn,
+        top,
+        steps=steps,
+        config=config,
+        rng=rng,
+        chain_labels=None if chains is None else chain_labels,
+        model=model,
+        probs=negative,
     )
     sleep_states = dbn.down(model[:, :penultimate], rng)
 
-    wake = [(below - layer.probs(above), above) for layer, below, above in zip(dbn.generative, wake_states[:-1], wake_states[1:], strict=True)]
+    wake = [
+        (below - layer.probs(above), above)
+        for layer, below, above in zip(
+            dbn.generative, wake_states[:-1], wake_states[1:], strict=True
+        )
+    ]
     sleep = [
-        (below, above - layer.probs(below)) for layer, below, above in zip(dbn.recognition, sleep_states[:-1], sleep_states[1:], strict=True)
+        (below, above - layer.probs(below))
+        for layer, below, above in zip(
+            dbn.recognition, sleep_states[:-1], sleep_states[1:], strict=True
+        )
     ]
     negative.neg_()
     return Phases(wake, sleep, (visible, hidden), top)
 
 
 def _positive_phase(
-    dbn: DBN, data: Tensor, labels: Tensor | None, *, config: UpDownConfig, rng: torch.Generator, complete: bool, out: Tensor
+    dbn: DBN,
+    data: Tensor,
+    labels: Tensor | None,
+    *,
+    config: UpDownConfig,
+    rng: torch.Generator,
+    complete: bool,
+    out: Tensor,
 ) -> Tensor:
-    """Put labels beside the penultimate states of `data` (N, visible), write E[top | data] to `out`, and return top states to start from.
+    """Put labels beside the penultimate states of `data` (N, visible), write E[top | data] to
+    `out`, and return top states to start from.
 
-    With `config.label_first` these are drawn with a label that is drawn anew: they cannot leak the label to their own reconstruction.
+    With `config.label_first` these are drawn with a label that is drawn anew: they cannot leak the
+    label to their own reconstruction.
     """
     memory, penultimate = dbn.memory, dbn.sizes[-2]
     total_input = dbn.top_input(data[:, :penultimate])
     if dbn.labels:
         data[:, penultimate:] = label_states(dbn, total_input, labels, rng, complete)
-        memory.hidden.mean(torch.addmm(total_input, data[:, penultimate:], memory.weight[penultimate:], out=out), out=out)
+        memory.hidden.mean(
+            torch.addmm(total_input, data[:, penultimate:], memory.weight[penultimate:], out=out),
+            out=out,
+        )
     else:
         memory.hidden.mean(total_input, out=out)
     if not (dbn.labels and config.label_first):
@@ -128,15 +183,30 @@ def _positive_phase(
 
 
 def _negative_phase(
-    dbn: DBN, top: Tensor, *, steps: int, config: UpDownConfig, rng: torch.Generator, chain_labels: Tensor | None, model: Tensor, probs: Tensor
+    dbn: DBN,
+    top: Tensor,
+    *,
+    steps: int,
+    config: UpDownConfig,
+    rng: torch.Generator,
+    chain_labels: Tensor | None,
+    model: Tensor,
+    probs: Tensor,
 ) -> None:
-    """K Gibbs steps of the memory from top states (N, top), in place; visible states go to `model`, E[top | model] to `probs`.
+    """K Gibbs steps of the memory from top states (N, top), in place; visible states go to `model`,
+    E[top | model] to `probs`.
 
     The last M chains hold the labels `held` (M,), where these are known.
     """
-    fixed = one_hot(chain_labels.clamp(min=0), dbn.labels, top.dtype) if chain_labels is not None and dbn.labels else None
+    fixed = (
+        one_hot(chain_labels.clamp(min=0), dbn.labels, top.dtype)
+        if chain_labels is not None and dbn.labels
+        else None
+    )
     for _ in range(steps):
-        dbn.memory.sample_visible(top, rng, out=model, at_mean=() if config.sample_labels else ("label",))
+        dbn.memory.sample_visible(
+            top, rng, out=model, at_mean=() if config.sample_labels else ("label",)
+        )
         if fixed is not None and chain_labels is not None:
             free = model[len(model) - len(chain_labels) :, dbn.label_columns]
             free.copy_(torch.where((chain_labels == UNLABELLED).unsqueeze(1), free, fixed))
@@ -144,7 +214,8 @@ def _negative_phase(
 
 
 def gradients(phases: Phases) -> Gradients:
-    """Return the gradients that the phases give, by the name of the parameter: the wake rule, contrastive divergence, the sleep rule.
+    """Return the gradients that the phases give, by the name of the parameter: the wake rule,
+    contrastive divergence, the sleep rule.
 
     generative  dW = (below - p(below | above))' above     memory  dW = <v h'>_data - <v h'>_model
     recognition dW = below' (above - q(above | below))
@@ -157,7 +228,9 @@ def gradients(phases: Phases) -> Gradients:
         "memory.visible_bias": [RowSum(torch.sub(visible[:n], visible[n:], out=difference), 1 / n)],
         "memory.hidden_bias": [RowSum(hidden, 1 / n)],
     }
-    for depth, ((generative_error, above), (below, recognition_error)) in enumerate(zip(phases.wake, phases.sleep, strict=True)):
+    for depth, ((generative_error, above), (below, recognition_error)) in enumerate(
+        zip(phases.wake, phases.sleep, strict=True)
+    ):
         terms[f"generative.{depth}.weight"] = [Product(generative_error, above, 1 / n)]
         terms[f"recognition.{depth}.weight"] = [Product(below, recognition_error, 1 / n)]
         terms[f"generative.{depth}.bias"] = [RowSum(generative_error, 1 / n)]
@@ -179,14 +252,22 @@ class UpDownState(EpochState):
     """The labels that the chains hold, (M,)."""
 
 
-def init_state(dbn: DBN, config: UpDownConfig, rng: torch.Generator, dtype: torch.dtype | None = None) -> UpDownState:
-    """Untie the net's weights and return the state before the first epoch: no velocity, running means, chains (of `dtype`) at random."""
+def init_state(
+    dbn: DBN, config: UpDownConfig, rng: torch.Generator, dtype: torch.dtype | None = None
+) -> UpDownState:
+    """Untie the net's weights and return the state before the first epoch: no velocity, running
+    means, chains (of `dtype`) at random.
+    """
     dbn.untie()
-    state = UpDownState(velocity={name: torch.zeros_like(parameter) for name, parameter in dbn.named_parameters()})
+    state = UpDownState(
+        velocity={name: torch.zeros_like(parameter) for name, parameter in dbn.named_parameters()}
+    )
     if config.average:
         state.mean = RunningMean.start(dbn)
     if count := round(config.persistent * config.batch_size):
-        chains = random_hidden(dbn.memory, config.chain_pool * count, rng).to(dtype or dbn.memory.weight.dtype)
+        chains = random_hidden(dbn.memory, config.chain_pool * count, rng).to(
+            dtype or dbn.memory.weight.dtype
+        )
         state.chains = chains.view(config.chain_pool, count, -1)
         if dbn.labels and config.hold_labels:
             state.chain_labels = torch.full((count,), UNASSIGNED, device=rng.device)
@@ -194,9 +275,14 @@ def init_state(dbn: DBN, config: UpDownConfig, rng: torch.Generator, dtype: torc
 
 
 def started(
-    dbn: DBN, config: UpDownConfig, state: UpDownState | Mapping[str, Any] | None, rng: torch.Generator, dtype: torch.dtype | None
+    dbn: DBN,
+    config: UpDownConfig,
+    state: UpDownState | Mapping[str, Any] | None,
+    rng: torch.Generator,
+    dtype: torch.dtype | None,
 ) -> UpDownState:
-    """Return the state to go on from, once it is seen to fit net and settings, or that before the first epoch; unties the net's weights.
+    """Return the state to go on from, once it is seen to fit net and settings, or that before the
+    first epoch; unties the net's weights.
 
     Raises:
         CheckpointError: a state of other settings or another net.
@@ -217,12 +303,15 @@ def started(
 
 
 def reset_chains(dbn: DBN, chains: Tensor, config: UpDownConfig, rng: torch.Generator) -> None:
-    """Let some of the persistent chains, top states (M, hidden), start again from random states, in place."""
+    """Let some of the persistent chains, top states (M, hidden), start again from random states, in
+    place.
+    """
     chains.copy_(restarted(dbn.memory, chains, config.restart, rng))
 
 
 def labels_to_hold(labels: Tensor | None, count: int, device: torch.device) -> Tensor:
-    """Return the labels that `count` chains will hold, (count,), in the proportions of `labels` (N,).
+    """Return the labels that `count` chains will hold, (count,), in the proportions of `labels`
+    (N,).
 
     Other proportions would teach the label weights that some classes are rarer than they are.
     """
@@ -236,7 +325,14 @@ class UpDown(loop.Algorithm):
 
     net: DBN
 
-    def __init__(self, dbn: DBN, config: UpDownConfig, state: UpDownState, rng: torch.Generator, dtype: torch.dtype | None) -> None:
+    def __init__(
+        self,
+        dbn: DBN,
+        config: UpDownConfig,
+        state: UpDownState,
+        rng: torch.Generator,
+        dtype: torch.dtype | None,
+    ) -> None:
         self.net, self.config, self.state, self.rng = dbn, config, state, rng
         self.copy = precision.low_precision_copy(dbn, dtype)
         self.error = torch.zeros((), device=dbn.memory.weight.device)
@@ -252,15 +348,23 @@ class UpDown(loop.Algorithm):
         return self.config.learning_rate_at(epoch), self.config.steps_at(epoch)
 
     def begin_chunk(self, cases: Resident) -> None:
-        """Look whether all labels are known, and give chains that hold labels theirs before the first minibatch."""
+        """Look whether all labels are known, and give chains that hold labels theirs before the
+        first minibatch.
+        """
         self.complete = cases.labels is not None and not bool((cases.labels == UNLABELLED).any())
         chain_labels = self.state.chain_labels
         if chain_labels is not None and bool((chain_labels == UNASSIGNED).any()):
-            self.state.chain_labels = labels_to_hold(cases.labels, len(chain_labels), chain_labels.device)
+            self.state.chain_labels = labels_to_hold(
+                cases.labels, len(chain_labels), chain_labels.device
+            )
 
     def run_phases(self, cases: Resident, index: Tensor) -> tuple[Tensor, Tensor | None, Phases]:
-        """Return the cases `index` (n,), their labels and their phases; the persistent chains whose turn it is move on."""
-        images = cases.gather(index, self.copy.memory.weight.new_empty(len(index), self.copy.sizes[0]))
+        """Return the cases `index` (n,), their labels and their phases; the persistent chains whose
+        turn it is move on.
+        """
+        images = cases.gather(
+            index, self.copy.memory.weight.new_empty(len(index), self.copy.sizes[0])
+        )
         labels = None if cases.labels is None else cases.labels[index]
         chains, chain_labels = None, self.state.chain_labels
         if self.state.chains is not None:
@@ -279,17 +383,34 @@ class UpDown(loop.Algorithm):
             complete=self.complete,
         )
         if chains is not None:
-            pool.index_copy_(0, self.chain_index, result.top[len(result.top) - len(chains) :].unsqueeze(0))
+            pool.index_copy_(
+                0, self.chain_index, result.top[len(result.top) - len(chains) :].unsqueeze(0)
+            )
             self.chain_index.add_(1).remainder_(self.config.chain_pool)
         return images, labels, result
 
     def update(self, gradients: Gradients) -> None:
-        """Move all weights and biases up the gradients, and those of the low-precision copy with them."""
-        decay, rate = {"memory.weight": self.config.weight_decay}, self.config.learning_rate_at(self.epoch)
-        apply_update(self.net, gradients, self.state.velocity, rate=rate, momentum=self.config.momentum, decay=decay, copy=self.copy)
+        """Move all weights and biases up the gradients, and those of the low-precision copy with
+        them.
+        """
+        decay, rate = (
+            {"memory.weight": self.config.weight_decay},
+            self.config.learning_rate_at(self.epoch),
+        )
+        apply_update(
+            self.net,
+            gradients,
+            self.state.velocity,
+            rate=rate,
+            momentum=self.config.momentum,
+            decay=decay,
+            copy=self.copy,
+        )
 
     def step(self, cases: Resident, *batch: Tensor) -> None:
-        """Learn from the cases `index` (n,); sum the squared error of the lowest generative layer in the wake phase."""
+        """Learn from the cases `index` (n,); sum the squared error of the lowest generative layer
+        in the wake phase.
+        """
         _, _, result = self.run_phases(cases, batch[0])
         self.update(gradients(result))
         if result.wake:
@@ -298,8 +419,13 @@ class UpDown(loop.Algorithm):
             self.error += each.dot(each)
 
     def end_epoch(self, cases: int) -> dict[str, float]:
-        """Return Gibbs steps, rate and the mean squared error a pixel of the lowest generative layer."""
-        found = {"gibbs_steps": float(self.config.steps_at(self.epoch)), "learning_rate": self.config.learning_rate_at(self.epoch)}
+        """Return Gibbs steps, rate and the mean squared error a pixel of the lowest generative
+        layer.
+        """
+        found = {
+            "gibbs_steps": float(self.config.steps_at(self.epoch)),
+            "learning_rate": self.config.learning_rate_at(self.epoch),
+        }
         if self.net.recognition:
             found["reconstruction_error"] = float(self.error) / (cases * self.net.sizes[0])
         return found
@@ -319,28 +445,37 @@ def epochs(
     dtype: torch.dtype | None = None,
     checked: bool = False,
 ) -> Iterator[EpochResult]:
-    """Fine-tune `dbn` generatively on `images` (N, pixels) and labels (N,), UNLABELLED where unknown, in place; its weights are untied.
+    """Fine-tune `dbn` generatively on `images` (N, pixels) and labels (N,), UNLABELLED where
+    unknown, in place; its weights are untied.
 
     `weights` (N,) say how often each case is shown, relative to the others.
-    `dtype` is the precision of products and `checked` says that the cases were looked at already, as in `cd.epochs`.
+    `dtype` is the precision of products and `checked` says that the cases were looked at already,
+    as in `cd.epochs`.
 
     Yields:
-        EpochResult, with metrics `gibbs_steps`, `learning_rate` and `reconstruction_error`: the mean squared error a pixel of the lowest
+        EpochResult, with metrics `gibbs_steps`, `learning_rate` and `reconstruction_error`: the
+            mean squared error a pixel of the lowest
         generative layer in the wake phase.
 
     Raises:
         DataError: cases, labels or weights that do not fit, or labels for a memory that holds none.
         DivergedError: NaN or infinite weights.
     """
-    images, labels, weights = inputs.for_memory(dbn, images, labels, weights, rng=rng, checked=checked)
+    images, labels, weights = inputs.for_memory(
+        dbn, images, labels, weights, rng=rng, checked=checked
+    )
     algorithm = UpDown(dbn, config, started(dbn, config, state, rng, dtype), rng, dtype)
     yield from run(algorithm, images, labels, weights, stage)
 
 
-def run(algorithm: UpDown, images: Tensor, labels: Tensor | None, weights: Tensor | None, stage: str) -> Iterator[EpochResult]:
+def run(
+    algorithm: UpDown, images: Tensor, labels: Tensor | None, weights: Tensor | None, stage: str
+) -> Iterator[EpochResult]:
     """Let the loop go over cases that were looked at already, minibatches balanced by class."""
     config = algorithm.config
-    source = Resident(images, labels, classes=None if labels is None else labels - UNLABELLED, weights=weights)
+    source = Resident(
+        images, labels, classes=None if labels is None else labels - UNLABELLED, weights=weights
+    )
     yield from loop.run(
         algorithm,
         source,

@@ -1,10 +1,11 @@
 """The wake-sleep algorithm for a Helmholtz machine: two local delta rules that take turns.
 
-    wake:   recognise a case; each generative layer learns to make the states below from the states above.
-    sleep:  dream; each recognition layer learns to recover the states above from the states below.
+    wake:   recognise a case; each generative layer learns to make the states below from the states
+    above. sleep:  dream; each recognition layer learns to recover the states above from the states
+    below.
 
-The wake phase climbs a bound on log p(v); the sleep phase makes recognition match the dreams, which is not quite the same thing as the
-data. Source: Hinton, Dayan, Frey & Neal (1995).
+The wake phase climbs a bound on log p(v); the sleep phase makes recognition match the dreams, which
+is not quite the same thing as the data. Source: Hinton, Dayan, Frey & Neal (1995).
 """
 
 from __future__ import annotations
@@ -50,8 +51,14 @@ class WakeSleepConfig:
         check_fields(self)
         require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
         require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
-        require(0 < self.learning_rate < math.inf, f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.05")
-        require(0 < self.final_learning_rate < math.inf, f"final_learning_rate = {self.final_learning_rate}: expected a number above 0")
+        require(
+            0 < self.learning_rate < math.inf,
+            f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.05",
+        )
+        require(
+            0 < self.final_learning_rate < math.inf,
+            f"final_learning_rate = {self.final_learning_rate}: expected a number above 0",
+        )
         require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
 
     def learning_rate_at(self, epoch: int) -> float:
@@ -68,26 +75,33 @@ class WakeSleepState(EpochState):
 
 
 def wake_gradients(net: Helmholtz, images: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
-    """Return the gradients of log p(states of an up-pass) for images (N, pixels) in [0, 1], means over cases, by parameter.
+    """Return the gradients of log p(states of an up-pass) for images (N, pixels) in [0, 1], means
+    over cases, by parameter.
 
-    dW of a generative layer = above'(below - p(below | above)) / N; of the top biases: top states less their probability.
+    dW of a generative layer = above'(below - p(below | above)) / N; of the top biases: top states
+    less their probability.
     """
     states = net.up(images, rng)
     gradients = {"top_bias": (states[-1] - torch.sigmoid(net.top_bias)).mean(0)}
     for depth, layer in enumerate(net.generative):
-        gradients[f"generative.{depth}.weight"], gradients[f"generative.{depth}.bias"] = layer.delta_rule(states[depth + 1], states[depth])
+        gradients[f"generative.{depth}.weight"], gradients[f"generative.{depth}.bias"] = (
+            layer.delta_rule(states[depth + 1], states[depth])
+        )
     return gradients
 
 
 def sleep_gradients(net: Helmholtz, count: int, rng: torch.Generator) -> dict[str, Tensor]:
-    """Return the gradients of log q(states above | states below) under `count` dreams, means over dreams, by parameter.
+    """Return the gradients of log q(states above | states below) under `count` dreams, means over
+    dreams, by parameter.
 
     dW of a recognition layer = below'(above - q(above | below)) / N.
     """
     states = net.dream(count, rng)
     gradients = {}
     for depth, layer in enumerate(net.recognition):
-        gradients[f"recognition.{depth}.weight"], gradients[f"recognition.{depth}.bias"] = layer.delta_rule(states[depth], states[depth + 1])
+        gradients[f"recognition.{depth}.weight"], gradients[f"recognition.{depth}.bias"] = (
+            layer.delta_rule(states[depth], states[depth + 1])
+        )
     return gradients
 
 
@@ -96,7 +110,9 @@ class WakeSleep(loop.Algorithm):
 
     net: Helmholtz
 
-    def __init__(self, net: Helmholtz, config: WakeSleepConfig, state: WakeSleepState, rng: torch.Generator) -> None:
+    def __init__(
+        self, net: Helmholtz, config: WakeSleepConfig, state: WakeSleepState, rng: torch.Generator
+    ) -> None:
         self.net, self.config, self.state, self.rng, self.rate = net, config, state, rng, 0.0
 
     def begin_epoch(self, epoch: int) -> tuple[float, ...]:
@@ -106,11 +122,15 @@ class WakeSleep(loop.Algorithm):
 
     def step(self, cases: Resident, *batch: Tensor) -> None:
         """Learn from the cases `index` (n,) and as many dreams."""
-        images = cases.gather(batch[0], self.net.top_bias.new_empty(len(batch[0]), self.net.sizes[0]))
+        images = cases.gather(
+            batch[0], self.net.top_bias.new_empty(len(batch[0]), self.net.sizes[0])
+        )
         wake = wake_gradients(self.net, images, self.rng)
         both = wake | sleep_gradients(self.net, len(images), self.rng)
         gradients: Gradients = {name: [Dense(value, 1.0)] for name, value in both.items()}
-        apply_update(self.net, gradients, self.state.velocity, rate=self.rate, momentum=self.config.momentum)
+        apply_update(
+            self.net, gradients, self.state.velocity, rate=self.rate, momentum=self.config.momentum
+        )
 
     def end_epoch(self, cases: int) -> dict[str, float]:
         """Return the rate."""
@@ -127,15 +147,25 @@ def epochs(
     state: WakeSleepState | Mapping[str, Any] | None = None,
     stage: str = "wake-sleep",
 ) -> Iterator[EpochResult]:
-    """Train `net` on `images` (N, pixels), in place, yielding a record after each epoch with the metric `learning_rate`.
+    """Train `net` on `images` (N, pixels), in place, yielding a record after each epoch with the
+    metric `learning_rate`.
 
     Raises:
         DataError: cases that do not fit.
         DivergedError: NaN or infinite weights.
     """
     images = arrays.as_cases(images, net.sizes[0], net.top_bias, rng=rng)
-    still = WakeSleepState(velocity={name: torch.zeros_like(parameter) for name, parameter in net.named_parameters()})
+    still = WakeSleepState(
+        velocity={name: torch.zeros_like(parameter) for name, parameter in net.named_parameters()}
+    )
     state = WakeSleepState.read(state) or still
     check_fit(state, {"velocity": still.velocity}, "machine")
     algorithm = WakeSleep(net, config, state, rng)
-    yield from loop.run(algorithm, Resident(images), epochs=config.epochs, batch_size=config.batch_size, rng=rng, stage=stage)
+    yield from loop.run(
+        algorithm,
+        Resident(images),
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        rng=rng,
+        stage=stage,
+    )

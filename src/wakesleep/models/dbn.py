@@ -17,32 +17,50 @@ from wakesleep.units import Bernoulli, Categorical, Groups
 
 
 class DBN(nn.Module):
-    """Recognition and generative pathways of directed layers, and an associative memory: an RBM that may hold labels.
+    """Recognition and generative pathways of directed layers, and an associative memory: an RBM
+    that may hold labels.
 
-    `sizes` runs from the pixels to the top, e.g. (784, 500, 500, 2000); with `labels=10` the memory's visible units are
-    Groups(features=Bernoulli(500), label=Categorical(10)): 510 <-> 2000. Each layer has a recognition and a generative bias; the weights of
-    the two pathways start tied (one matrix read both ways) and `untie` gives each its own. Source: Hinton, Osindero & Teh (2006), figure 1.
+    `sizes` runs from the pixels to the top, e.g. (784, 500, 500, 2000); with `labels=10` the
+    memory's visible units are Groups(features=Bernoulli(500), label=Categorical(10)): 510 <-> 2000.
+    Each layer has a recognition and a generative bias; the weights of the two pathways start tied
+    (one matrix read both ways) and `untie` gives each its own. Source: Hinton, Osindero & Teh
+    (2006), figure 1.
 
     Raises:
         ConfigError: fewer than two layers, a size below 1, or a single label.
     """
 
     @check_arguments
-    def __init__(self, sizes: Sequence[int], *, labels: int = 0, rng: torch.Generator, weight_std: float = 0.1) -> None:
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        labels: int = 0,
+        rng: torch.Generator,
+        weight_std: float = 0.1,
+    ) -> None:
         super().__init__()
         if len(sizes) < 2 or min(sizes) < 1:
-            raise ConfigError(f"layer sizes {tuple(sizes)}: expected at least two, each at least 1, e.g. (784, 500, 500, 2000)")
+            raise ConfigError(
+                f"layer sizes {tuple(sizes)}: expected at least two, each at least 1, e.g. (784, "
+                "500, 500, 2000)"
+            )
         if labels < 0 or labels == 1:
             raise ConfigError(f"a label group of {labels}: expected 0 (no labels) or at least 2")
         self.sizes, self.labels = tuple(sizes), labels
-        self.recognition = cast(list[DirectedLayer], nn.ModuleList())  # module lists at run time; the cast is for type checkers
+        # module lists at run time; the cast is for type checkers
+        self.recognition = cast(list[DirectedLayer], nn.ModuleList())
         self.generative = cast(list[DirectedLayer], nn.ModuleList())
         for below, above in zip(self.sizes[:-2], self.sizes[1:-1], strict=True):
             pair = RBM(below, above, rng=rng, weight_std=weight_std)
             self.recognition.append(DirectedLayer(pair.hidden, pair.weight, pair.hidden_bias))
-            self.generative.append(DirectedLayer(pair.visible, pair.weight, pair.visible_bias, downward=True))
+            self.generative.append(
+                DirectedLayer(pair.visible, pair.weight, pair.visible_bias, downward=True)
+            )
         features = Bernoulli(self.sizes[-2])
-        visible = Groups(features=features, label=Categorical(self.labels)) if self.labels else features
+        visible = (
+            Groups(features=features, label=Categorical(self.labels)) if self.labels else features
+        )
         self.memory = RBM(visible, self.sizes[-1], rng=rng, weight_std=weight_std)
 
     @property
@@ -53,16 +71,22 @@ class DBN(nn.Module):
     @property
     def tied(self) -> bool:
         """Whether recognition and generative weights are one matrix."""
-        return all(up.weight is down.weight for up, down in zip(self.recognition, self.generative, strict=True))
+        return all(
+            up.weight is down.weight
+            for up, down in zip(self.recognition, self.generative, strict=True)
+        )
 
     def untie(self) -> None:
-        """Give the generative pathway weights of its own, starting as copies of the recognition weights."""
+        """Give the generative pathway weights of its own, starting as copies of the recognition
+        weights.
+        """
         for up, down in zip(self.recognition, self.generative, strict=True):
             if up.weight is down.weight:
                 down.weight = nn.Parameter(up.weight.detach().clone(), requires_grad=False)
 
     def rbm(self, layer: int) -> RBM:
-        """Return layer `layer` as the RBM that the greedy stage trains; it shares the net's parameters, so training it trains the net.
+        """Return layer `layer` as the RBM that the greedy stage trains; it shares the net's
+        parameters, so training it trains the net.
 
         Raises:
             ConfigError: the layer's weights are untied, so that no single RBM stands for it.
@@ -71,11 +95,15 @@ class DBN(nn.Module):
             return self.memory
         up, down = self.recognition[layer], self.generative[layer]
         if up.weight is not down.weight:
-            raise ConfigError(f"layer {layer} is untied: the greedy stage needs tied weights; train it before untie()")
+            raise ConfigError(
+                f"layer {layer} is untied: the greedy stage needs tied weights; train it "
+                "before untie()"
+            )
         return RBM.sharing(down.units, up.units, up.weight, down.bias, up.bias)
 
     def up(self, visible: Tensor, rng: torch.Generator | None = None) -> list[Tensor]:
-        """Return the activities of a recognition pass, one (N, units) a layer from the pixels (given, in [0, 1]) to the penultimate layer.
+        """Return the activities of a recognition pass, one (N, units) a layer from the pixels
+        (given, in [0, 1]) to the penultimate layer.
 
         They are probabilities, or binary states if `rng` is given.
         """
@@ -85,29 +113,39 @@ class DBN(nn.Module):
         return layers
 
     def down(self, features: Tensor, rng: torch.Generator | None = None) -> list[Tensor]:
-        """Return the activities of a generative pass, one (N, units) a layer from the pixels to the penultimate layer (given, (N, features)).
+        """Return the activities of a generative pass, one (N, units) a layer from the pixels to the
+        penultimate layer (given, (N, features)).
 
-        The pixels are always probabilities; the layers between are states if `rng` is given, else probabilities.
+        The pixels are always probabilities; the layers between are states if `rng` is given, else
+        probabilities.
         """
         layers = [features]
         for depth, layer in enumerate(reversed(self.generative)):
             last = depth == len(self.generative) - 1
-            layers.append(layer.probs(layers[-1]) if rng is None or last else layer.sample(layers[-1], rng))
+            layers.append(
+                layer.probs(layers[-1]) if rng is None or last else layer.sample(layers[-1], rng)
+            )
         return layers[::-1]
 
     def top_input(self, features: Tensor) -> Tensor:
-        """Return the total input of the memory's top units from penultimate activities (N, features) alone, no label on: (N, top)."""
+        """Return the total input of the memory's top units from penultimate activities (N,
+        features) alone, no label on: (N, top).
+        """
         return affine(features, self.memory.weight[: self.sizes[-2]], self.memory.hidden_bias)
 
     def memory_free_energy(self, features: Tensor) -> Tensor:
-        """Return the memory's free energy of penultimate activities (N, features), any label summed out: (N,), nats."""
+        """Return the memory's free energy of penultimate activities (N, features), any label summed
+        out: (N,), nats.
+        """
         memory = self.memory
         if not self.labels:
             return memory.free_energy(features)
         total_input = self.top_input(features)
         scores = memory.group_scores(total_input, self.label_columns)
         bias = memory.visible_bias[: self.label_columns.start]
-        return -(features @ bias + memory.hidden.log_partition(total_input) + torch.logsumexp(scores, 1))
+        return -(
+            features @ bias + memory.hidden.log_partition(total_input) + torch.logsumexp(scores, 1)
+        )
 
     @property
     def label_columns(self) -> slice:

@@ -1,4 +1,6 @@
-"""A directed layer: one step up (recognition) or down (generative), and the delta rule it learns by."""
+"""A directed layer: one step up (recognition) or down (generative), and the delta rule it learns
+by.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,16 @@ class Delta(NamedTuple):
 class DirectedLayer(nn.Module):
     """Units that are sampled given the layer below or above: E[to | from] = mean(from W + b).
 
-    `weight` is kept in the recognition direction, (below, above). A generative layer reads it `downward`, transposed: this is how the
-    two pathways of a deep belief net can share one matrix until they are untied.
+    `weight` is kept in the recognition direction, (below, above). A generative layer reads it
+    `downward`, transposed: this is how the two pathways of a deep belief net can share one matrix
+    until they are untied.
     """
 
     units: Units
 
-    def __init__(self, units: Units, weight: nn.Parameter, bias: nn.Parameter, *, downward: bool = False) -> None:
+    def __init__(
+        self, units: Units, weight: nn.Parameter, bias: nn.Parameter, *, downward: bool = False
+    ) -> None:
         super().__init__()
         self.units, self.weight, self.bias, self.downward = units, weight, bias, downward
 
@@ -50,7 +55,8 @@ class DirectedLayer(nn.Module):
         return sample_conditional(self.units, states, self.matrix, self.bias, rng)
 
     def delta_rule(self, states: Tensor, target: Tensor) -> Delta:
-        """Return the gradient of mean log p(target | states), sum_n s_n'(target_n - p_n) / N, in the layout of `weight`.
+        """Return the gradient of mean log p(target | states), sum_n s_n'(target_n - p_n) / N, in
+        the layout of `weight`.
 
         Source: Hinton, Dayan, Frey & Neal (1995), equations 4 and 6.
         """

@@ -1,4 +1,6 @@
-"""The Helmholtz machine: directed recognition and generative layers under a factorial top. Source: Hinton, Dayan, Frey & Neal (1995)."""
+"""The Helmholtz machine: directed recognition and generative layers under a factorial top. Source:
+Hinton, Dayan, Frey & Neal (1995).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from wakesleep.units import Bernoulli
 
 
 class Helmholtz(nn.Module):
-    """A stack of binary layers `sizes`, pixels first; p(s) = prod_l p(s_l | s_l+1) with independent top units, q(s | v) the way up.
+    """A stack of binary layers `sizes`, pixels first; p(s) = prod_l p(s_l | s_l+1) with independent
+    top units, q(s | v) the way up.
 
     Recognition and generative weights are separate and start at zero mean, N(0, weight_std^2).
 
@@ -26,46 +29,74 @@ class Helmholtz(nn.Module):
     """
 
     @check_arguments
-    def __init__(self, sizes: Sequence[int], *, rng: torch.Generator, weight_std: float = 0.1) -> None:
+    def __init__(
+        self, sizes: Sequence[int], *, rng: torch.Generator, weight_std: float = 0.1
+    ) -> None:
         super().__init__()
         check_spread(weight_std)
         if len(sizes) < 2 or min(sizes) < 1:
-            raise ConfigError(f"layer sizes {tuple(sizes)}: expected at least two, each at least 1, e.g. (784, 200, 50)")
+            raise ConfigError(
+                f"layer sizes {tuple(sizes)}: expected at least two, each at least 1, e.g. "
+                "(784, 200, 50)"
+            )
         self.sizes = tuple(sizes)
         self.recognition = cast(list[DirectedLayer], nn.ModuleList())
         self.generative = cast(list[DirectedLayer], nn.ModuleList())
         for below, above in pairwise(self.sizes):
-            for pathway, units, downward in ((self.recognition, Bernoulli(above), False), (self.generative, Bernoulli(below), True)):
-                weight = torch.empty(below, above, device=rng.device).normal_(0.0, weight_std, generator=rng)
+            for pathway, units, downward in (
+                (self.recognition, Bernoulli(above), False),
+                (self.generative, Bernoulli(below), True),
+            ):
+                weight = torch.empty(below, above, device=rng.device).normal_(
+                    0.0, weight_std, generator=rng
+                )
                 bias = nn.Parameter(torch.zeros(units.size, device=rng.device), requires_grad=False)
-                pathway.append(DirectedLayer(units, nn.Parameter(weight, requires_grad=False), bias, downward=downward))
-        self.top_bias = nn.Parameter(torch.zeros(self.sizes[-1], device=rng.device), requires_grad=False)
+                pathway.append(
+                    DirectedLayer(
+                        units, nn.Parameter(weight, requires_grad=False), bias, downward=downward
+                    )
+                )
+        self.top_bias = nn.Parameter(
+            torch.zeros(self.sizes[-1], device=rng.device), requires_grad=False
+        )
 
     def up(self, visible: Tensor, rng: torch.Generator) -> list[Tensor]:
-        """Return states of a recognition pass, one (N, units) a layer, from the pixels (given) to the top."""
+        """Return states of a recognition pass, one (N, units) a layer, from the pixels (given) to
+        the top.
+        """
         layers = [visible]
         for layer in self.recognition:
             layers.append(layer.sample(layers[-1], rng))
         return layers
 
     def dream(self, count: int, rng: torch.Generator) -> list[Tensor]:
-        """Return states of `count` dreams, one (N, units) a layer, from the pixels to the top, which is drawn from its biases."""
-        layers = [self.recognition[-1].units.sample(self.top_bias.expand(count, -1).contiguous(), rng)]
+        """Return states of `count` dreams, one (N, units) a layer, from the pixels to the top,
+        which is drawn from its biases.
+        """
+        layers = [
+            self.recognition[-1].units.sample(self.top_bias.expand(count, -1).contiguous(), rng)
+        ]
         for layer in reversed(self.generative):
             layers.append(layer.sample(layers[-1], rng))
         return layers[::-1]
 
     def log_joint(self, layers: list[Tensor]) -> Tensor:
-        """Return log p(s) of binary states, one (N, units) a layer from the pixels up: (N,), nats a case."""
+        """Return log p(s) of binary states, one (N, units) a layer from the pixels up: (N,), nats a
+        case.
+        """
         total = _log_prob(self.top_bias.expand_as(layers[-1]), layers[-1])
         for layer, below, above in zip(self.generative, layers[:-1], layers[1:], strict=True):
             total = total + _log_prob(layer.total_input(above), below)
         return total
 
     def log_recognition(self, layers: list[Tensor]) -> Tensor:
-        """Return log q(hidden layers | pixels) of binary states, one (N, units) a layer from the pixels up: (N,), nats a case."""
+        """Return log q(hidden layers | pixels) of binary states, one (N, units) a layer from the
+        pixels up: (N,), nats a case.
+        """
         terms = zip(self.recognition, layers[:-1], layers[1:], strict=True)
-        return torch.stack([_log_prob(layer.total_input(below), above) for layer, below, above in terms]).sum(0)
+        return torch.stack(
+            [_log_prob(layer.total_input(below), above) for layer, below, above in terms]
+        ).sum(0)
 
     def spec(self) -> dict[str, Any]:
         """Return what is needed to build a machine like this one, as JSON can hold it."""
@@ -78,5 +109,7 @@ class Helmholtz(nn.Module):
 
 
 def _log_prob(total_input: Tensor, states: Tensor) -> Tensor:
-    """Return log p of binary states given their total input, summed over units: s x - softplus(x)."""
+    """Return log p of binary states given their total input, summed over units: s x -
+    softplus(x).
+    """
     return (states * total_input - torch.nn.functional.softplus(total_input)).sum(-1)

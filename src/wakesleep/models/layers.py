@@ -1,4 +1,6 @@
-"""What one layer says of another: the mean of units given the states below or above them, and states drawn from it."""
+"""What one layer says of another: the mean of units given the states below or above them, and
+states drawn from it.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,12 @@ from wakesleep.compute import ops
 from wakesleep.units import Groups, Units
 
 
-def conditional_mean(units: Units, states: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:
-    """Return E[units | states] = mean(s W + b), (N, to), for states (N, from), weight (from, to) and bias (to,); to `out` where given."""
+def conditional_mean(
+    units: Units, states: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None = None
+) -> Tensor:
+    """Return E[units | states] = mean(s W + b), (N, to), for states (N, from), weight (from, to)
+    and bias (to,); to `out` where given.
+    """
     try:
         if n_bernoulli := units.n_bernoulli:
             mean = states.new_empty(len(states), units.size) if out is None else out
@@ -37,7 +43,8 @@ def sample_conditional(
     out: Tensor | None = None,
     at_mean: Collection[str] = (),
 ) -> Tensor:
-    """Return states of the units drawn from p(units | states), (N, to), to `out` where given; E[units | states] is left in `mean` where given.
+    """Return states of the units drawn from p(units | states), (N, to), to `out` where given;
+    E[units | states] is left in `mean` where given.
 
     Groups whose names are in `at_mean` are left at their mean.
     """
@@ -48,7 +55,9 @@ def sample_conditional(
             total_input = ops.of(weight).affine(states, weight, bias, mean)
             return _sample_parts(units, total_input, rng, out, at_mean)
         sample = states.new_empty(len(states), units.size) if out is None else out
-        ops.of(weight).bernoulli_layer(states, weight, bias, units.n_bernoulli, mean=mean, sample=sample, rng=rng)
+        ops.of(weight).bernoulli_layer(
+            states, weight, bias, units.n_bernoulli, mean=mean, sample=sample, rng=rng
+        )
     except ops.MISFITS:
         ops.require_fit(states, weight)
         raise
@@ -62,7 +71,13 @@ def sample_conditional(
     return sample
 
 
-def _sample_parts(units: Units, total_input: Tensor, rng: torch.Generator, out: Tensor | None, at_mean: Collection[str]) -> Tensor:
+def _sample_parts(
+    units: Units,
+    total_input: Tensor,
+    rng: torch.Generator,
+    out: Tensor | None,
+    at_mean: Collection[str],
+) -> Tensor:
     """Return states given total inputs (N, to), in whose place means are left."""
     if not (at_mean and isinstance(units, Groups)):
         return units.mean_and_sample(total_input, rng, mean=total_input, out=out)[1]
@@ -77,7 +92,9 @@ def _sample_parts(units: Units, total_input: Tensor, rng: torch.Generator, out: 
 
 
 def _other_parts(units: Units) -> Iterator[tuple[str, Units, slice]]:
-    """Yield the parts of a layer, with names and columns, that `bernoulli_layer` leaves at their total input."""
+    """Yield the parts of a layer, with names and columns, that `bernoulli_layer` leaves at their
+    total input.
+    """
     if isinstance(units, Groups):
         for name, part, columns in zip(units.names, units.parts, units.slices, strict=True):
             if columns.stop > units.n_bernoulli:

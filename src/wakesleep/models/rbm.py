@@ -1,4 +1,6 @@
-"""The restricted Boltzmann machine: a weight matrix, two biases, and what they say about two layers of units."""
+"""The restricted Boltzmann machine: a weight matrix, two biases, and what they say about two layers
+of units.
+"""
 
 from __future__ import annotations
 
@@ -34,38 +36,67 @@ class Statistics(NamedTuple):
 
 
 class RBM(nn.Module):
-    """A restricted Boltzmann machine, p(v, h) = exp(-E(v, h)) / Z with E(v, h) = U(v) + U(h) - v'Wh - a'v - b'h.
+    """A restricted Boltzmann machine, p(v, h) = exp(-E(v, h)) / Z with E(v, h) = U(v) + U(h) - v'Wh
+    - a'v - b'h.
 
-    The potentials U are those of the families of units, 0 for binary ones. A `context` says of each case what its visible units hold fixed.
+    The potentials U are those of the families of units, 0 for binary ones. A `context` says of each
+    case what its visible units hold fixed.
 
-    Weights are (visible, hidden) and start as N(0, weight_std^2), 0.1 as in Hinton's MATLAB code; biases start at zero. Source: Hinton,
-    "To Recognize Shapes, First Learn to Generate Images" (2007); Hinton, Osindero & Teh (2006), section 2.
+    Weights are (visible, hidden) and start as N(0, weight_std^2), 0.1 as in Hinton's MATLAB code;
+    biases start at zero. Source: Hinton, "To Recognize Shapes, First Learn to Generate Images"
+    (2007); Hinton, Osindero & Teh (2006), section 2.
     """
 
     visible: Units
     hidden: Units
 
     @check_arguments
-    def __init__(self, visible: Units | int, hidden: Units | int, *, rng: torch.Generator, weight_std: float = 0.1) -> None:
+    def __init__(
+        self,
+        visible: Units | int,
+        hidden: Units | int,
+        *,
+        rng: torch.Generator,
+        weight_std: float = 0.1,
+    ) -> None:
         super().__init__()
         check_spread(weight_std)
         self.visible, self.hidden = as_units(visible), as_units(hidden)
-        weight = torch.empty(self.visible.size, self.hidden.size, device=rng.device).normal_(0.0, weight_std, generator=rng)
+        weight = torch.empty(self.visible.size, self.hidden.size, device=rng.device).normal_(
+            0.0, weight_std, generator=rng
+        )
         self.weight = nn.Parameter(weight, requires_grad=False)
-        self.visible_bias = nn.Parameter(torch.zeros(self.visible.size, device=rng.device), requires_grad=False)
-        self.hidden_bias = nn.Parameter(torch.zeros(self.hidden.size, device=rng.device), requires_grad=False)
+        self.visible_bias = nn.Parameter(
+            torch.zeros(self.visible.size, device=rng.device), requires_grad=False
+        )
+        self.hidden_bias = nn.Parameter(
+            torch.zeros(self.hidden.size, device=rng.device), requires_grad=False
+        )
 
     @classmethod
-    def sharing(cls, visible: Units, hidden: Units, weight: nn.Parameter, visible_bias: nn.Parameter, hidden_bias: nn.Parameter) -> RBM:
-        """Return a machine that stands on parameters of others, weight (visible, hidden) and two biases: training it moves theirs."""
+    def sharing(
+        cls,
+        visible: Units,
+        hidden: Units,
+        weight: nn.Parameter,
+        visible_bias: nn.Parameter,
+        hidden_bias: nn.Parameter,
+    ) -> RBM:
+        """Return a machine that stands on parameters of others, weight (visible, hidden) and two
+        biases: training it moves theirs.
+        """
         rbm = cls.__new__(cls)
         nn.Module.__init__(rbm)
         rbm.visible, rbm.hidden = visible, hidden
         rbm.weight, rbm.visible_bias, rbm.hidden_bias = weight, visible_bias, hidden_bias
         return rbm
 
-    def hidden_input(self, visible: Tensor, out: Tensor | None = None, context: Context | None = None) -> Tensor:
-        """Return vW + b, (N, hidden); b is multiplied by what the visible units' `bias_scale` says of each case."""
+    def hidden_input(
+        self, visible: Tensor, out: Tensor | None = None, context: Context | None = None
+    ) -> Tensor:
+        """Return vW + b, (N, hidden); b is multiplied by what the visible units' `bias_scale` says
+        of each case.
+        """
         scale = self._bias_scale(context)
         if scale is None:
             return affine(visible, self.weight, self.hidden_bias, out=out)
@@ -75,17 +106,23 @@ class RBM(nn.Module):
         """Return hW' + a, (N, visible)."""
         return affine(hidden, self.weight.t(), self.visible_bias, out=out)
 
-    def hidden_probs(self, visible: Tensor, out: Tensor | None = None, context: Context | None = None) -> Tensor:
+    def hidden_probs(
+        self, visible: Tensor, out: Tensor | None = None, context: Context | None = None
+    ) -> Tensor:
         """Return E[h | v], for Bernoulli units sigm(vW + b), (N, hidden)."""
         if self._bias_scale(context) is None:
             return conditional_mean(self.hidden, visible, self.weight, self.hidden_bias, out=out)
         total_input = self.hidden_input(visible, out, context)
         return self.hidden.mean(total_input, out=total_input)
 
-    def visible_probs(self, hidden: Tensor, out: Tensor | None = None, context: Context | None = None) -> Tensor:
+    def visible_probs(
+        self, hidden: Tensor, out: Tensor | None = None, context: Context | None = None
+    ) -> Tensor:
         """Return E[v | h], for Bernoulli units sigm(hW' + a), (N, visible)."""
         if context is None:
-            return conditional_mean(self.visible, hidden, self.weight.t(), self.visible_bias, out=out)
+            return conditional_mean(
+                self.visible, hidden, self.weight.t(), self.visible_bias, out=out
+            )
         total_input = self.visible_input(hidden, out)
         return self.visible.mean(total_input, context=context, out=total_input)
 
@@ -97,10 +134,16 @@ class RBM(nn.Module):
         out: Tensor | None = None,
         context: Context | None = None,
     ) -> Tensor:
-        """Return states drawn from p(h | v), (N, hidden), to `out` where given; E[h | v] is left in `probs` where given."""
+        """Return states drawn from p(h | v), (N, hidden), to `out` where given; E[h | v] is left in
+        `probs` where given.
+        """
         if self._bias_scale(context) is None:
-            return sample_conditional(self.hidden, visible, self.weight, self.hidden_bias, rng, probs, out)
-        return self.hidden.mean_and_sample(self.hidden_input(visible, context=context), rng, mean=probs, out=out)[1]
+            return sample_conditional(
+                self.hidden, visible, self.weight, self.hidden_bias, rng, probs, out
+            )
+        return self.hidden.mean_and_sample(
+            self.hidden_input(visible, context=context), rng, mean=probs, out=out
+        )[1]
 
     def sample_visible(
         self,
@@ -111,19 +154,41 @@ class RBM(nn.Module):
         at_mean: Collection[str] = (),
         context: Context | None = None,
     ) -> Tensor:
-        """Return states drawn from p(v | h), (N, visible), likewise; groups whose names are in `at_mean` are left at their mean."""
+        """Return states drawn from p(v | h), (N, visible), likewise; groups whose names are in
+        `at_mean` are left at their mean.
+        """
         if context is None:
-            return sample_conditional(self.visible, hidden, self.weight.t(), self.visible_bias, rng, probs, out, at_mean)
-        return self.visible.mean_and_sample(self.visible_input(hidden), rng, context=context, mean=probs, out=out)[1]
+            return sample_conditional(
+                self.visible, hidden, self.weight.t(), self.visible_bias, rng, probs, out, at_mean
+            )
+        return self.visible.mean_and_sample(
+            self.visible_input(hidden), rng, context=context, mean=probs, out=out
+        )[1]
 
-    def draw_hidden(self, visible: Tensor, rng: torch.Generator, probs: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+    def draw_hidden(
+        self,
+        visible: Tensor,
+        rng: torch.Generator,
+        probs: Tensor | None = None,
+        out: Tensor | None = None,
+    ) -> Tensor:
         """Return `sample_hidden`, which older versions called so."""
-        warnings.warn("RBM.draw_hidden is called sample_hidden now", DeprecationWarning, stacklevel=2)
+        warnings.warn(
+            "RBM.draw_hidden is called sample_hidden now", DeprecationWarning, stacklevel=2
+        )
         return self.sample_hidden(visible, rng, probs, out)
 
-    def draw_visible(self, hidden: Tensor, rng: torch.Generator, probs: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+    def draw_visible(
+        self,
+        hidden: Tensor,
+        rng: torch.Generator,
+        probs: Tensor | None = None,
+        out: Tensor | None = None,
+    ) -> Tensor:
         """Return `sample_visible`, which older versions called so."""
-        warnings.warn("RBM.draw_visible is called sample_visible now", DeprecationWarning, stacklevel=2)
+        warnings.warn(
+            "RBM.draw_visible is called sample_visible now", DeprecationWarning, stacklevel=2
+        )
         return self.sample_visible(hidden, rng, probs, out)
 
     def _bias_scale(self, context: Context | None) -> Tensor | None:
@@ -141,17 +206,29 @@ class RBM(nn.Module):
         require_fit(hidden, self.weight.t())
         visible = present(visible, context)
         potentials = self.visible.potential(visible, context) + self.hidden.potential(hidden)
-        terms = -(visible @ self.weight * hidden).sum(-1) - visible @ self.visible_bias - self._hidden_bias_term(hidden, context)
+        terms = (
+            -(visible @ self.weight * hidden).sum(-1)
+            - visible @ self.visible_bias
+            - self._hidden_bias_term(hidden, context)
+        )
         return terms + potentials
 
     def free_energy(self, visible: Tensor, context: Context | None = None) -> Tensor:
-        """Return F(v) = U(v) - a'v - Gamma(vW + b), so that p(v) = exp(-F(v)) / Z; (N,), nats per case. Gamma is the hidden units'."""
+        """Return F(v) = U(v) - a'v - Gamma(vW + b), so that p(v) = exp(-F(v)) / Z; (N,), nats per
+        case. Gamma is the hidden units'.
+        """
         visible = present(visible, context)
         total_input = self.hidden_input(visible, context=context)
-        return self.visible.potential(visible, context) - visible @ self.visible_bias - self.hidden.log_partition(total_input)
+        return (
+            self.visible.potential(visible, context)
+            - visible @ self.visible_bias
+            - self.hidden.log_partition(total_input)
+        )
 
     def hidden_free_energy(self, hidden: Tensor, context: Context | None = None) -> Tensor:
-        """Return F(h) = U(h) - b'h - Gamma(hW' + a), so that p(h) = exp(-F(h)) / Z; (N,), nats per case. Gamma is the visible units'."""
+        """Return F(h) = U(h) - b'h - Gamma(hW' + a), so that p(h) = exp(-F(h)) / Z; (N,), nats per
+        case. Gamma is the visible units'.
+        """
         total_input = self.visible_input(hidden)
         bias = self.hidden.potential(hidden) - self._hidden_bias_term(hidden, context)
         return bias - self.visible.log_partition(total_input, context)
@@ -168,33 +245,53 @@ class RBM(nn.Module):
                 raise ConfigError(f"columns {group}: expected consecutive ones, e.g. slice(0, 10)")
             return slice(start, stop)
         if not isinstance(self.visible, Groups):
-            raise ConfigError(f"a group called {group!r} of {self.visible}, which has no named groups: make it with units.Groups(name=...)")
+            raise ConfigError(
+                f"a group called {group!r} of {self.visible}, which has no named groups: make it "
+                "with units.Groups(name=...)"
+            )
         return self.visible.columns(group)
 
     def group_scores(self, total_input: Tensor, group: str | slice) -> Tensor:
-        """Return log p(column on | the other visible units) up to a constant of the case, the hidden units summed out: (N, columns), nats.
+        """Return log p(column on | the other visible units) up to a constant of the case, the
+        hidden units summed out: (N, columns), nats.
 
-        For a categorical group of visible units, its name or its columns; `total_input` (N, hidden) is the hidden units' input without the
-        group's part. The score is -F = a_y + log sum_h exp(h'(x + W_y)), less the value that W_y = 0 would give, which all columns share.
+        For a categorical group of visible units, its name or its columns; `total_input` (N, hidden)
+        is the hidden units' input without the group's part. The score is -F = a_y + log sum_h
+        exp(h'(x + W_y)), less the value that W_y = 0 would give, which all columns share.
         """
         columns = self.columns(group)
         total_input = total_input.to(accumulation_dtype(total_input.dtype))
-        return self.hidden.log_partition_delta(total_input, self.weight[columns]) + self.visible_bias[columns]
+        return (
+            self.hidden.log_partition_delta(total_input, self.weight[columns])
+            + self.visible_bias[columns]
+        )
 
     def score(self, visible: Tensor, group: str | slice) -> Tensor:
-        """Return log p(column on | all visible units outside its site) of a categorical group, (N, columns), nats.
+        """Return log p(column on | all visible units outside its site) of a categorical group, (N,
+        columns), nats.
 
-        Each site adds up to 1 over its levels; what stands in it is not read, what stands in the group's other sites is.
+        Each site adds up to 1 over its levels; what stands in it is not read, what stands in the
+        group's other sites is.
 
         Raises:
-            ConfigError: no group of that name, or columns that are not one categorical site or several whole ones.
+            ConfigError: no group of that name, or columns that are not one categorical site or
+                several whole ones.
         """
         columns = self.columns(group)
-        sites = [site for site in self.visible.site_columns if columns.start <= site.start and site.stop <= columns.stop]
-        if not sites or sum(site.stop - site.start for site in sites) != columns.stop - columns.start:
+        sites = [
+            site
+            for site in self.visible.site_columns
+            if columns.start <= site.start and site.stop <= columns.stop
+        ]
+        if (
+            not sites
+            or sum(site.stop - site.start for site in sites) != columns.stop - columns.start
+        ):
             raise ConfigError(
-                f"a score of {group!r}, columns {columns.start} to {columns.stop - 1} of {self.visible}: expected one categorical site or "
-                "several, whole; binary units have hidden_input, visible_probs and pseudo.pseudo_log_likelihood"
+                f"a score of {group!r}, columns {columns.start} to {columns.stop - 1} of "
+                f"{self.visible}: expected one categorical site or "
+                "several, whole; binary units have hidden_input, visible_probs and "
+                "pseudo.pseudo_log_likelihood"
             )
         found = []
         for site in sites:
@@ -213,18 +310,29 @@ class RBM(nn.Module):
         return cls(from_spec(spec["visible"]), from_spec(spec["hidden"]), rng=torch.Generator())
 
     def check_cases(
-        self, cases: Any, *, rng: torch.Generator | None = None, missing: bool = False, context: Context | None = None, states: bool = False
+        self,
+        cases: Any,
+        *,
+        rng: torch.Generator | None = None,
+        missing: bool = False,
+        context: Context | None = None,
+        states: bool = False,
     ) -> Any:
-        """Return cases (N, visible) as a tensor or the `Rows` that came, once they are seen to be data, or `states`, of the visible units.
+        """Return cases (N, visible) as a tensor or the `Rows` that came, once they are seen to be
+        data, or `states`, of the visible units.
 
-        NaN pass where `missing`. The `context` is that of each case, (N, ...), or one of all, (1, ...).
+        NaN pass where `missing`. The `context` is that of each case, (N, ...), or one of all, (1,
+        ...).
 
         Raises:
-            DataError: another shape or device, no cases, NaN (unless `missing`), infinity, or values that the units do not take; a context
-                that does not fit, or absent columns that are not 0.
+            DataError: another shape or device, no cases, NaN (unless `missing`), infinity, or
+                values that the units do not take; a context that does not fit, or absent columns
+                that are not 0.
         """
         units = self.visible
-        cases = as_cases(cases, units.size, self.weight, rng=rng, missing=missing, limits=units.limits)
+        cases = as_cases(
+            cases, units.size, self.weight, rng=rng, missing=missing, limits=units.limits
+        )
         check_context(context, cases, len(cases), units.size)
         if not states and units.limits is not None and not units.site_columns:
             return cases  # what there is to see of them was seen
@@ -233,26 +341,45 @@ class RBM(nn.Module):
             part = cases[rows]
             if missing and part.is_floating_point():
                 unknown = torch.isnan(part)
-                for site in units.site_columns:  # one that is known in part is refused where it would be filled in
+                # one that is known in part is refused where it would be filled in
+                for site in units.site_columns:
                     unknown[:, site] |= unknown[:, site].any(1, keepdim=True)
                 part = torch.where(unknown, units.any_state().to(part), part)
-            units.validate_present(part, None if context is None else context.rows(rows), states=states)
+            units.validate_present(
+                part, None if context is None else context.rows(rows), states=states
+            )
         return cases
 
-    def as_cases(self, cases: Any, *, rng: torch.Generator | None = None, missing: bool = False) -> Tensor:
-        """Return cases (N, visible) in the machine's type, once they are seen to be what its visible units take; NaN pass where `missing`.
+    def as_cases(
+        self, cases: Any, *, rng: torch.Generator | None = None, missing: bool = False
+    ) -> Tensor:
+        """Return cases (N, visible) in the machine's type, once they are seen to be what its
+        visible units take; NaN pass where `missing`.
 
         Raises:
-            DataError: another shape or device, no cases, NaN (unless `missing`), infinity, or values that the units do not take.
+            DataError: another shape or device, no cases, NaN (unless `missing`), infinity, or
+                values that the units do not take.
         """
         found = self.check_cases(cases, rng=rng, missing=missing)
         found = found if isinstance(found, Tensor) else found[0 : len(found)]
-        return (as_probs(found) if self.visible.limits is not None or found.dtype == torch.uint8 else found).to(self.weight.dtype)
+        return (
+            as_probs(found)
+            if self.visible.limits is not None or found.dtype == torch.uint8
+            else found
+        ).to(self.weight.dtype)
 
-    def statistics(self, visible: Tensor, hidden: Tensor, context: Context | None = None) -> Statistics:
-        """Return <v h'>, <v> and <h>, the means over N cases: (visible, hidden), (visible,), (hidden,).
+    def statistics(
+        self, visible: Tensor, hidden: Tensor, context: Context | None = None
+    ) -> Statistics:
+        """Return <v h'>, <v> and <h>, the means over N cases: (visible, hidden), (visible,),
+        (hidden,).
 
-        They are what -E is differentiated to: where a context multiplies the hidden biases, <h> is the mean of h times that.
+        They are what -E is differentiated to: where a context multiplies the hidden biases, <h> is
+        the mean of h times that.
         """
         scale = self._bias_scale(context)
-        return Statistics(visible.t() @ hidden / len(visible), visible.mean(0), (hidden if scale is None else scale * hidden).mean(0))
+        return Statistics(
+            visible.t() @ hidden / len(visible),
+            visible.mean(0),
+            (hidden if scale is None else scale * hidden).mean(0),
+        )

@@ -1,4 +1,6 @@
-"""Another data set: pretraining against none and few labels on Fashion-MNIST, no setting changed, so that nothing is tuned to MNIST."""
+"""Another data set: pretraining against none and few labels on Fashion-MNIST, no setting changed,
+so that nothing is tuned to MNIST.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,16 @@ TABLE = "another"
 
 
 def rows(setup: TableSetup) -> Iterator[Row]:
-    """Yield the rows of pretraining against none and of few labels on the other set; in a smoke run on the same one."""
-    other = setup if setup.smoke else replace(setup, dataset=load("fashion-mnist", folder=setup.data_folder))
-    yield from pretraining.mnist_rows(other, ("pretrain-50k", "pretrain-60k", "backprop-50k", "backprop-60k", "random-50k"))
+    """Yield the rows of pretraining against none and of few labels on the other set; in a smoke run
+    on the same one.
+    """
+    other = (
+        setup
+        if setup.smoke
+        else replace(setup, dataset=load("fashion-mnist", folder=setup.data_folder))
+    )
+    yield from pretraining.mnist_rows(
+        other, ("pretrain-50k", "pretrain-60k", "backprop-50k", "backprop-60k", "random-50k")
+    )
     yield from pretraining.conjugate(other)
     yield from few_labels.rows(other)

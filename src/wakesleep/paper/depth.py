@@ -1,4 +1,6 @@
-"""Depth: one to four hidden layers, pretrained or not, and how good the generative model of each depth is."""
+"""Depth: one to four hidden layers, pretrained or not, and how good the generative model of each
+depth is.
+"""
 
 from __future__ import annotations
 
@@ -26,45 +28,81 @@ TABLE = "depth"
 WIDTH = 500
 DEPTHS = (1, 2, 3, 4)
 EPOCHS = 15
-"""Epochs a layer and epochs of backpropagation: half of the recipe's, because every depth is trained from the start."""
+"""Epochs a layer and epochs of backpropagation: half of the recipe's, because every depth is
+trained from the start.
+"""
 
 
 def rows(setup: TableSetup) -> Iterator[Row]:
-    """Yield validation and test errors for each depth, the 50,000 first cases learned from, with and without pretraining."""
+    """Yield validation and test errors for each depth, the 50,000 first cases learned from, with
+    and without pretraining.
+    """
     for depth in DEPTHS:
         for generated_first in (True, False):
             done = [one(setup, depth, seed, generated_first) for seed in setup.seeds]
-            yield from collect(setup, f"depth-{depth}" if generated_first else f"depth-{depth}-random", done)
+            yield from collect(
+                setup, f"depth-{depth}" if generated_first else f"depth-{depth}-random", done
+            )
         yield from bounds(setup, depth)
 
 
 def bounds(setup: TableSetup, depth: int) -> Iterator[Row]:
-    """Yield the lower bound on log p of binary test cases under the stack of `depth` layers, with log Z from either side, nats a case."""
+    """Yield the lower bound on log p of binary test cases under the stack of `depth` layers, with
+    log Z from either side, nats a case.
+    """
     train, _ = parts_of(setup, all_cases=False)
-    found = [_bound(setup, _stack(setup, _sizes(setup, depth), seed, train.images), seed, train.images) for seed in setup.seeds]
+    found = [
+        _bound(setup, _stack(setup, _sizes(setup, depth), seed, train.images), seed, train.images)
+        for seed in setup.seeds
+    ]
     for metric in ("test_bound", "test_bound_reverse"):
         values = [one[metric] for one in found]
         minutes = round(sum(one["minutes"] for one in found) / len(found), 2)
         yield row(
-            setup.dataset.name, f"depth-{depth}", metric, values, seeds=setup.seeds, command=setup.command, minutes=minutes, **setup.where
+            setup.dataset.name,
+            f"depth-{depth}",
+            metric,
+            values,
+            seeds=setup.seeds,
+            command=setup.command,
+            minutes=minutes,
+            **setup.where,
         )
 
 
 def _bound(setup: TableSetup, stack: Done[DBN], seed: int, images: Tensor) -> dict[str, float]:
-    """Return the bounds of one stack: read, or estimated and written down; pixels are drawn with their intensities as probabilities."""
+    """Return the bounds of one stack: read, or estimated and written down; pixels are drawn with
+    their intensities as probabilities.
+    """
     place = setup.folder / f"{setup.dataset.name}-bound-seed-{seed}-{stack.digest}.json"
     if not place.exists():
         assert setup.dataset.test is not None
         began, rng = time.perf_counter(), generator(seed, setup.device)
-        cases, tested = draw_binary(images, rng), draw_binary(setup.dataset.test.images, rng).to(setup.device)
+        cases, tested = (
+            draw_binary(images, rng),
+            draw_binary(setup.dataset.test.images, rng).to(setup.device),
+        )
         below = draw_binary(greedy.features(stack.net, cases, stack.net.depth - 1), rng)
         log_z = likelihood.log_partition(
-            stack.net.memory, below, rng=rng, limit=200 if setup.smoke else 10_000, reverse_steps=setup.epochs(1000)
+            stack.net.memory,
+            below,
+            rng=rng,
+            limit=200 if setup.smoke else 10_000,
+            reverse_steps=setup.epochs(1000),
         )
-        found = likelihood.score(stack.net, tested, log_z, rng=rng, samples=1 if setup.smoke else 10)
+        found = likelihood.score(
+            stack.net, tested, log_z, rng=rng, samples=1 if setup.smoke else 10
+        )
         assert found.reverse is not None
         minutes = round((time.perf_counter() - began) / 60, 3)
-        checkpoint.write_json(place, {"test_bound": found.conservative, "test_bound_reverse": found.reverse, "minutes": minutes})
+        checkpoint.write_json(
+            place,
+            {
+                "test_bound": found.conservative,
+                "test_bound_reverse": found.reverse,
+                "minutes": minutes,
+            },
+        )
     return checkpoint.read_json(place)
 
 
@@ -86,11 +124,15 @@ def one(setup: TableSetup, depth: int, seed: int, generated_first: bool) -> Done
 
     name = f"{setup.dataset.name}-depth-{depth}{'' if generated_first else '-random'}"
     made = {"from": None if first is None else first.digest, "sizes": sizes}
-    return fine_tune(setup, name, seed, replace(base, epochs=setup.epochs(EPOCHS)), train, make, made, validation)
+    return fine_tune(
+        setup, name, seed, replace(base, epochs=setup.epochs(EPOCHS)), train, make, made, validation
+    )
 
 
 def _stack(setup: TableSetup, sizes: tuple[int, ...], seed: int, images: Tensor) -> Done[DBN]:
-    """Return a stack pretrained without labels, each layer on the one below it that the shallower stack ended with."""
+    """Return a stack pretrained without labels, each layer on the one below it that the shallower
+    stack ended with.
+    """
     below = _stack(setup, sizes[:-1], seed, images) if len(sizes) > 2 else None
     layer = replace(setup.config.greedy.layer, epochs=setup.epochs(EPOCHS))
     config, top = GreedyConfig(layer, layer), len(sizes) - 2

@@ -1,9 +1,11 @@
 """Many images, few labels: what is generating first worth when labels are dear?
 
-All training images may be used, a few of their labels only, drawn anew for each seed and balanced by class. `spread` lets
-the known labels run along a graph of neighbours among the codes that were learned without any, and the net learns from all cases, the
-more often the surer they are; `memory` teaches the label memory so. `semi-supervised` goes on from there with the known labels and
-what the net says of all cases. No validation case is used: settings are fixed beforehand, on other data sets (docs/notes/few-labels.md).
+All training images may be used, a few of their labels only, drawn anew for each seed and balanced
+by class. `spread` lets the known labels run along a graph of neighbours among the codes that were
+learned without any, and the net learns from all cases, the more often the surer they are; `memory`
+teaches the label memory so. `semi-supervised` goes on from there with the known labels and what the
+net says of all cases. No validation case is used: settings are fixed beforehand, on other data sets
+(docs/notes/few-labels.md).
 """
 
 from __future__ import annotations
@@ -31,21 +33,37 @@ from wakesleep.sources.arrays import UNLABELLED, as_probs, order
 
 TABLE = "few-labels"
 COUNTS = (100, 300, 1000, 3000, 10_000, 60_000)
-REPORTED = {("supervised", 100): "76.02", ("supervised", 1000): "88.71", ("supervised", 10_000): "94.73"}
-REPORTED |= {("pretrained", 100): "81.70", ("pretrained", 1000): "93.65", ("pretrained", 10_000): "97.27"}
+REPORTED = {
+    ("supervised", 100): "76.02",
+    ("supervised", 1000): "88.71",
+    ("supervised", 10_000): "94.73",
+}
+REPORTED |= {
+    ("pretrained", 100): "81.70",
+    ("pretrained", 1000): "93.65",
+    ("pretrained", 10_000): "97.27",
+}
 NAMES = ("supervised", "pretrained", "memory", "spread", "semi-supervised")
 SPREAD_EPOCHS = 6
 START_PASSES = 3
 """Epochs from spread labels before the net gives itself some."""
 SEMI_SUPERVISED = SemiSupervisedConfig()
 MEMORY_EPOCHS = 20
-"""Of these the first has the initial momentum; of ten, half with it, all labels were worth less than to random weights."""
+"""Of these the first has the initial momentum; of ten, half with it, all labels were worth less
+than to random weights.
+"""
 UPDATES = 1500
-"""Minibatches that a net makes at least where labels are few; more change nothing once every label is learned."""
+"""Minibatches that a net makes at least where labels are few; more change nothing once every label
+is learned.
+"""
 
 
-def rows(setup: TableSetup, counts: tuple[int, ...] = COUNTS, ways: tuple[str, ...] = NAMES) -> Iterator[Row]:
-    """Yield a row of test accuracy for each count of labels and each way to learn, then at how many counts the memory beats random weights."""
+def rows(
+    setup: TableSetup, counts: tuple[int, ...] = COUNTS, ways: tuple[str, ...] = NAMES
+) -> Iterator[Row]:
+    """Yield a row of test accuracy for each count of labels and each way to learn, then at how many
+    counts the memory beats random weights.
+    """
     medians: dict[tuple[str, int], float] = {}
     for count in counts:
         if count > len(setup.dataset.train):
@@ -55,17 +73,46 @@ def rows(setup: TableSetup, counts: tuple[int, ...] = COUNTS, ways: tuple[str, .
             values = [100 - run.errors["test_error_percent"] for run in done]
             name = f"labels-{count}" if way == "semi-supervised" else f"labels-{count}-{way}"
             reported = REPORTED.get((way, count), "") if setup.dataset.name == "mnist" else ""
-            found = row_of(setup, name, "test_accuracy_percent", values, done, seeds=choices(setup, count), reported=reported)
+            found = row_of(
+                setup,
+                name,
+                "test_accuracy_percent",
+                values,
+                done,
+                seeds=choices(setup, count),
+                reported=reported,
+            )
             medians[way, count] = found["value"]
             yield found
-    above = [median > medians["supervised", count] for (way, count), median in medians.items() if way == "memory" and "supervised" in ways]
+    above = [
+        median > medians["supervised", count]
+        for (way, count), median in medians.items()
+        if way == "memory" and "supervised" in ways
+    ]
     if above:
-        yield row(setup.dataset.name, "labels-memory", "counts_above_random_weights", [float(sum(above))], seeds=[1], command=setup.command)
+        yield row(
+            setup.dataset.name,
+            "labels-memory",
+            "counts_above_random_weights",
+            [float(sum(above))],
+            seeds=[1],
+            command=setup.command,
+        )
 
 
 def choices(setup: TableSetup, count: int) -> tuple[int, ...]:
-    """Return the seeds of the choices of labelled cases: ten where they are few, five to 3,000, then those of the table."""
-    return setup.seeds[:1] if setup.smoke else tuple(range(1, 11)) if count < 1000 else tuple(range(1, 6)) if count <= 3000 else setup.seeds
+    """Return the seeds of the choices of labelled cases: ten where they are few, five to 3,000,
+    then those of the table.
+    """
+    return (
+        setup.seeds[:1]
+        if setup.smoke
+        else tuple(range(1, 11))
+        if count < 1000
+        else tuple(range(1, 6))
+        if count <= 3000
+        else setup.seeds
+    )
 
 
 def one(setup: TableSetup, way: str, count: int, seed: int) -> Done[nn.Sequential] | Done[DBN]:
@@ -78,7 +125,9 @@ def one(setup: TableSetup, way: str, count: int, seed: int) -> Done[nn.Sequentia
 
 
 def unlabelled_net(setup: TableSetup) -> Done[DBN]:
-    """Return the net that has seen all training images and no label; one serves every choice of labels."""
+    """Return the net that has seen all training images and no label; one serves every choice of
+    labels.
+    """
     config, images = setup.config, setup.dataset.train.images.to(setup.device)
     sizes = (images.shape[1], *config.hidden)
     return learn(
@@ -87,17 +136,28 @@ def unlabelled_net(setup: TableSetup) -> Done[DBN]:
         1,
         {"sizes": sizes, "greedy": config.greedy},
         make=lambda rng: DBN(sizes, rng=rng),
-        loop=lambda dbn, rng, state: greedy.epochs(dbn, images, config=config.greedy, rng=rng, state=state, dtype=setup.dtype),
+        loop=lambda dbn, rng, state: greedy.epochs(
+            dbn, images, config=config.greedy, rng=rng, state=state, dtype=setup.dtype
+        ),
     )
 
 
 def _tuned(setup: TableSetup, base: BackpropConfig, count: int) -> BackpropConfig:
-    """Return settings of backpropagation that suit `count` labels: small minibatches and more epochs where they are few."""
+    """Return settings of backpropagation that suit `count` labels: small minibatches and more
+    epochs where they are few.
+    """
     size = 20 if count <= 3000 else base.batch_size
-    return replace(base, batch_size=size, epochs=setup.epochs(max(base.epochs, UPDATES * size // count)), learning_rate=base.learning_rate / 4)
+    return replace(
+        base,
+        batch_size=size,
+        epochs=setup.epochs(max(base.epochs, UPDATES * size // count)),
+        learning_rate=base.learning_rate / 4,
+    )
 
 
-def _supervised(setup: TableSetup, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor) -> Done[nn.Sequential]:
+def _supervised(
+    setup: TableSetup, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor
+) -> Done[nn.Sequential]:
     sizes = (images.shape[1], *setup.config.hidden, len(setup.dataset.classes))
     return fine_tune(
         setup,
@@ -110,7 +170,9 @@ def _supervised(setup: TableSetup, count: int, seed: int, images: Tensor, labels
     )
 
 
-def _pretrained(setup: TableSetup, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor) -> Done[nn.Sequential]:
+def _pretrained(
+    setup: TableSetup, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor
+) -> Done[nn.Sequential]:
     first = unlabelled_net(setup)
     return fine_tune(
         setup,
@@ -118,7 +180,9 @@ def _pretrained(setup: TableSetup, count: int, seed: int, images: Tensor, labels
         seed,
         _tuned(setup, setup.config.backprop, count),
         Split(images[chosen], labels[chosen]),
-        lambda rng: backprop.classifier(first.net, len(setup.dataset.classes), rng=rng, start="small"),
+        lambda rng: backprop.classifier(
+            first.net, len(setup.dataset.classes), rng=rng, start="small"
+        ),
         {"from": first.digest},
     )
 
@@ -128,42 +192,75 @@ def _known(labels: Tensor, chosen: Tensor) -> Tensor:
     return torch.full_like(labels, UNLABELLED).index_copy_(0, chosen, labels[chosen])
 
 
-def _spread_labels(setup: TableSetup, first: Done[DBN], images: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the label of each case, known or spread among codes, and its certainty, 1 for those that are known, (N,) each."""
+def _spread_labels(
+    setup: TableSetup, first: Done[DBN], images: Tensor, known: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the label of each case, known or spread among codes, and its certainty, 1 for those
+    that are known, (N,) each.
+    """
     return spreading.most_probable(spreading.spread(neighbours(setup, first, images), known), known)
 
 
-def _from_spread(setup: TableSetup, name: str, count: int, seed: int, images: Tensor, known: Tensor, epochs: int) -> Done[nn.Sequential]:
+def _from_spread(
+    setup: TableSetup, name: str, count: int, seed: int, images: Tensor, known: Tensor, epochs: int
+) -> Done[nn.Sequential]:
     """Return the net that learned by backpropagation from labels spread among codes."""
     first = unlabelled_net(setup)
-    config = replace(setup.config.backprop, epochs=setup.epochs(epochs), learning_rate=setup.config.backprop.learning_rate / 2)
+    config = replace(
+        setup.config.backprop,
+        epochs=setup.epochs(epochs),
+        learning_rate=setup.config.backprop.learning_rate / 2,
+    )
 
     def loop(net: nn.Sequential, rng: torch.Generator, state: Any) -> Iterator[EpochResult]:
         labels, weights = _spread_labels(setup, first, images, known)
-        return backprop.epochs(net, images, labels, config=config, rng=rng, weights=weights, state=state, stage="spread", dtype=setup.dtype)
+        return backprop.epochs(
+            net,
+            images,
+            labels,
+            config=config,
+            rng=rng,
+            weights=weights,
+            state=state,
+            stage="spread",
+            dtype=setup.dtype,
+        )
 
     return learn(
         setup,
         f"{setup.dataset.name}-{name}-{count}",
         seed,
-        {"from": first.digest, "backprop": config, "neighbours": spreading.NEIGHBOURS, "alpha": spreading.ALPHA},
-        make=lambda rng: backprop.classifier(first.net, len(setup.dataset.classes), rng=rng, start="small"),
+        {
+            "from": first.digest,
+            "backprop": config,
+            "neighbours": spreading.NEIGHBOURS,
+            "alpha": spreading.ALPHA,
+        },
+        make=lambda rng: backprop.classifier(
+            first.net, len(setup.dataset.classes), rng=rng, start="small"
+        ),
         loop=loop,
         log_probs=backprop.log_probs,
     )
 
 
-def _spread(setup: TableSetup, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor) -> Done[nn.Sequential]:
+def _spread(
+    setup: TableSetup, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor
+) -> Done[nn.Sequential]:
     return _from_spread(setup, "spread", count, seed, images, _known(labels, chosen), SPREAD_EPOCHS)
 
 
-def _semi_supervised(setup: TableSetup, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor) -> Done[nn.Sequential]:
+def _semi_supervised(
+    setup: TableSetup, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor
+) -> Done[nn.Sequential]:
     known = _known(labels, chosen)
     start = _from_spread(setup, "start", count, seed, images, known, START_PASSES)
     config = replace(SEMI_SUPERVISED, epochs=setup.epochs(SEMI_SUPERVISED.epochs))
 
     def make(rng: torch.Generator) -> nn.Sequential:
-        net = backprop.feed_forward((images.shape[1], *setup.config.hidden, len(setup.dataset.classes)), setup.device)
+        net = backprop.feed_forward(
+            (images.shape[1], *setup.config.hidden, len(setup.dataset.classes)), setup.device
+        )
         net.load_state_dict(start.net.state_dict())
         return net
 
@@ -173,18 +270,26 @@ def _semi_supervised(setup: TableSetup, count: int, seed: int, images: Tensor, l
         seed,
         {"from": start.digest, "semi-supervised": config},
         make=make,
-        loop=lambda net, rng, state: semi_supervised.epochs(net, images, known, config=config, rng=rng, state=state, dtype=setup.dtype),
+        loop=lambda net, rng, state: semi_supervised.epochs(
+            net, images, known, config=config, rng=rng, state=state, dtype=setup.dtype
+        ),
         log_probs=backprop.log_probs,
     )
 
 
 def neighbours(setup: TableSetup, first: Done[DBN], images: Tensor) -> Any:
-    """Return the symmetric graph (N, N) of nearest neighbours among the codes below the memory, by angle; made once, then read."""
+    """Return the symmetric graph (N, N) of nearest neighbours among the codes below the memory, by
+    angle; made once, then read.
+    """
     from scipy import sparse
 
-    path = setup.folder / f"{setup.dataset.name}-neighbours-{spreading.NEIGHBOURS}-{first.digest}.npz"
+    path = (
+        setup.folder / f"{setup.dataset.name}-neighbours-{spreading.NEIGHBOURS}-{first.digest}.npz"
+    )
     if not path.exists():
-        graph = spreading.neighbour_graph(as_probs(greedy.features(first.net, images, first.net.depth - 1)))
+        graph = spreading.neighbour_graph(
+            as_probs(greedy.features(first.net, images, first.net.depth - 1))
+        )
         checkpoint.write_atomically(path, lambda temporary: _save_graph(temporary, graph))
     return sparse.load_npz(path)
 
@@ -196,10 +301,16 @@ def _save_graph(path: Path, graph: Any) -> None:
         sparse.save_npz(file, graph)
 
 
-def _memory(setup: TableSetup, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor) -> Done[DBN]:
-    """Return the net whose label memory learned features with labels spread among them, the more often the surer they are."""
+def _memory(
+    setup: TableSetup, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor
+) -> Done[DBN]:
+    """Return the net whose label memory learned features with labels spread among them, the more
+    often the surer they are.
+    """
     below, known = unlabelled_net(setup), _known(labels, chosen)
-    config = replace(setup.config.greedy.memory, epochs=setup.epochs(MEMORY_EPOCHS), initial_momentum_epochs=1)
+    config = replace(
+        setup.config.greedy.memory, epochs=setup.epochs(MEMORY_EPOCHS), initial_momentum_epochs=1
+    )
 
     def make(rng: torch.Generator) -> DBN:
         dbn = DBN(below.net.sizes, labels=len(setup.dataset.classes), rng=rng)
@@ -212,7 +323,15 @@ def _memory(setup: TableSetup, count: int, seed: int, images: Tensor, labels: Te
         if state is None:
             cd.init_visible_bias(dbn.memory, cases)
         return cd.epochs(
-            dbn.memory, cases, config=config, rng=rng, classes=guesses, weights=weights, state=state, stage="memory", dtype=setup.dtype
+            dbn.memory,
+            cases,
+            config=config,
+            rng=rng,
+            classes=guesses,
+            weights=weights,
+            state=state,
+            stage="memory",
+            dtype=setup.dtype,
         )
 
     return learn(

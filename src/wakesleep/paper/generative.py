@@ -1,4 +1,6 @@
-"""Generative fine-tuning: greedy pretraining alone, contrastive wake-sleep, the hybrid, and nets of several seeds combined."""
+"""Generative fine-tuning: greedy pretraining alone, contrastive wake-sleep, the hybrid, and nets of
+several seeds combined.
+"""
 
 from __future__ import annotations
 
@@ -12,5 +14,9 @@ TABLE = "generative"
 
 
 def rows(setup: TableSetup) -> Iterator[Row]:
-    """Yield the rows of the generative model by itself, asked for the label by its free energies."""
-    yield from mnist_rows(setup, ("pretrain-50k", "long-50k", "updown-50k", "updown-60k", "hybrid-60k"))
+    """Yield the rows of the generative model by itself, asked for the label by its free
+    energies.
+    """
+    yield from mnist_rows(
+        setup, ("pretrain-50k", "long-50k", "updown-50k", "updown-60k", "hybrid-60k")
+    )

@@ -1,9 +1,11 @@
-"""The figures on MNIST: greedy, fine-tuned by backpropagation, by contrastive wake-sleep and by both, and the same net from random weights.
+"""The figures on MNIST: greedy, fine-tuned by backpropagation, by contrastive wake-sleep and by
+both, and the same net from random weights.
 
     python -m wakesleep.paper.mnist --seeds 1 2 3 --folder runs/mnist-figures
 
-Each seed and part makes a run folder, which goes on where it was stopped. The 50k runs learn from the first 50,000 training cases, and the
-last 10,000 pick the epoch of fine-tuning; the 60k runs learn from all and keep the last epoch. Test images choose nothing.
+Each seed and part makes a run folder, which goes on where it was stopped. The 50k runs learn from
+the first 50,000 training cases, and the last 10,000 pick the epoch of fine-tuning; the 60k runs
+learn from all and keep the last epoch. Test images choose nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ from wakesleep.runs.settings import Precision, StageName, TrainConfig, preset
 
 
 class Part(NamedTuple):
-    """One run of a seed: what it does, from whose weights, and the figures that are read from it."""
+    """One run of a seed: what it does, from whose weights, and the figures that are read from
+    it.
+    """
 
     stage: StageName
     after: str | None
@@ -40,21 +44,42 @@ class Part(NamedTuple):
 
 PARTS: dict[str, Part] = {
     "pretrain-50k": Part("pretrain", None, {"test_error_percent": ("greedy", "2.49 (2006)")}),
-    "long-50k": Part("pretrain", None, {"test_error_percent": ("greedy-long", ""), "validation_errors": ("greedy-long", "")}),
+    "long-50k": Part(
+        "pretrain",
+        None,
+        {"test_error_percent": ("greedy-long", ""), "validation_errors": ("greedy-long", "")},
+    ),
     "pretrain-60k": Part("pretrain", None, {"test_error_percent": ("greedy-60k", "")}),
     "backprop-50k": Part(
         "backprop",
         "pretrain-50k",
-        {"test_error_percent": ("backprop-50k", "1.16-1.24"), "validation_errors": ("backprop-50k", "116-124")},
+        {
+            "test_error_percent": ("backprop-50k", "1.16-1.24"),
+            "validation_errors": ("backprop-50k", "116-124"),
+        },
     ),
-    "backprop-60k": Part("backprop", "pretrain-60k", {"test_error_percent": ("backprop-60k", "1.12")}),
-    "random-50k": Part("random", None, {"test_error_percent": ("backprop-random", "1.6"), "validation_errors": ("backprop-random", "227")}),
+    "backprop-60k": Part(
+        "backprop", "pretrain-60k", {"test_error_percent": ("backprop-60k", "1.12")}
+    ),
+    "random-50k": Part(
+        "random",
+        None,
+        {
+            "test_error_percent": ("backprop-random", "1.6"),
+            "validation_errors": ("backprop-random", "227"),
+        },
+    ),
     "updown-50k": Part(
         "updown",
         "long-50k",
-        {"test_error_percent": ("updown-50k", "1.39 (2006)"), "validation_errors": ("updown-50k", "")},
+        {
+            "test_error_percent": ("updown-50k", "1.39 (2006)"),
+            "validation_errors": ("updown-50k", ""),
+        },
     ),
-    "updown-60k": Part("updown", "updown-50k", {"test_error_percent": ("updown-60k", "1.25 (2006)")}),
+    "updown-60k": Part(
+        "updown", "updown-50k", {"test_error_percent": ("updown-60k", "1.25 (2006)")}
+    ),
     "hybrid-50k": Part(
         "hybrid",
         "updown-50k",
@@ -79,9 +104,13 @@ class MnistTablesOptions:
     seeds: tuple[int, ...] = (1, 2, 3)
     """Seeds; the figures are medians over them."""
     folder: Path = Path("runs/mnist-figures")
-    """Where the run folders go; those that are there are gone on with, or read if they are finished."""
+    """Where the run folders go; those that are there are gone on with, or read if they are
+    finished.
+    """
     parts: tuple[str, ...] = END_TO_END
-    """Which parts to do, each after the one it starts from; also long-50k, updown-50k, updown-60k, hybrid-50k and hybrid-60k."""
+    """Which parts to do, each after the one it starts from; also long-50k, updown-50k, updown-60k,
+    hybrid-50k and hybrid-60k.
+    """
     out: Path | None = Path("results/mnist.json")
     """Where the rows of these parts go once all their seeds are there; None only does the runs."""
     data: str = "mnist"
@@ -94,24 +123,42 @@ class MnistTablesOptions:
     """CPU threads; 0 leaves PyTorch's choice."""
 
 
-PUBLISHED: dict[str, Any] = {"persistent": 0.0, "gibbs_steps": (3,), "learning_rate": 0.015, "weight_decay": 0.0}
-"""The negative phase as published: every chain starts at the up-pass. It recognises better than with chains that persist, and dreams worse.
-Without decay, because the net fits its training labels no better than its validation labels."""
+PUBLISHED: dict[str, Any] = {
+    "persistent": 0.0,
+    "gibbs_steps": (3,),
+    "learning_rate": 0.015,
+    "weight_decay": 0.0,
+}
+"""The negative phase as published: every chain starts at the up-pass. It recognises better than
+with chains that persist, and dreams worse. Without decay, because the net fits its training labels
+no better than its validation labels.
+"""
 LONG = 100
-"""Epochs a layer before contrastive wake-sleep, which changes features little: what the greedy stage has not learned stays unlearned."""
+"""Epochs a layer before contrastive wake-sleep, which changes features little: what the greedy
+stage has not learned stays unlearned.
+"""
 FEW = 8
 """Epochs over all 60,000 cases, once the epochs over 50,000 are done."""
 
 
 def longer(greedy: GreedyConfig) -> GreedyConfig:
     """Return the settings of a greedy stage with 100 epochs a layer where they have 30."""
-    layer, memory = (replace(each, epochs=LONG * each.epochs // 30) for each in (greedy.layer, greedy.memory))
+    layer, memory = (
+        replace(each, epochs=LONG * each.epochs // 30) for each in (greedy.layer, greedy.memory)
+    )
     return replace(greedy, layer=layer, memory=memory)
 
 
 def settings(part: str, seed: int, base: TrainConfig) -> TrainConfig:
-    """Return the settings of one part: those on 60k hold out nothing, and go on from the 50k net at the low rates it ended with."""
-    config = replace(base, seed=seed, stages=(PARTS[part].stage,), validation=0 if part.endswith("60k") else base.validation)
+    """Return the settings of one part: those on 60k hold out nothing, and go on from the 50k net at
+    the low rates it ended with.
+    """
+    config = replace(
+        base,
+        seed=seed,
+        stages=(PARTS[part].stage,),
+        validation=0 if part.endswith("60k") else base.validation,
+    )
     if part.startswith("long"):
         config = replace(config, greedy=longer(base.greedy))
     if part.startswith("updown"):
@@ -119,14 +166,27 @@ def settings(part: str, seed: int, base: TrainConfig) -> TrainConfig:
     if part == "updown-60k":
         before = config.updown
         low, few = before.learning_rate_at(before.epochs * 3 // 4), min(FEW, before.epochs)
-        config = replace(config, updown=replace(before, epochs=few, learning_rate=low, gibbs_steps=before.gibbs_steps[-1:]))
+        config = replace(
+            config,
+            updown=replace(
+                before, epochs=few, learning_rate=low, gibbs_steps=before.gibbs_steps[-1:]
+            ),
+        )
     return config
 
 
 def run(
-    folder: Path, seed: int, part: str, options: MnistTablesOptions, dataset: Dataset, command: str, base: TrainConfig | None = None
+    folder: Path,
+    seed: int,
+    part: str,
+    options: MnistTablesOptions,
+    dataset: Dataset,
+    command: str,
+    base: TrainConfig | None = None,
 ) -> None:
-    """Do one part of one seed, or what is left of it, printing a line an epoch; `base` replaces the settings that suit the data."""
+    """Do one part of one seed, or what is left of it, printing a line an epoch; `base` replaces the
+    settings that suit the data.
+    """
     here, device = folder / f"seed-{seed}-{part}", pick_device(options.device)
     if (here / "model.safetensors").exists():
         return
@@ -136,15 +196,26 @@ def run(
         after = PARTS[part].after
         dbn = checkpoint.load(folder / f"seed-{seed}-{after}", device) if after else None
         job = training.new_run(
-            here, settings(part, seed, replace(base or preset(options.data), precision=options.precision)), dataset, device, command, dbn=dbn
+            here,
+            settings(
+                part, seed, replace(base or preset(options.data), precision=options.precision)
+            ),
+            dataset,
+            device,
+            command,
+            dbn=dbn,
         )
     for record in training.train(job):
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())
         print(f"{here.name}  {record.stage} {record.epoch}/{record.epochs}  {numbers}", flush=True)
 
 
-def collect(folder: Path, parts: tuple[str, ...], seeds: tuple[int, ...], command: str, data: str = "mnist") -> list[results.Row]:
-    """Return the rows for the run folders of all seeds; figures reported elsewhere are those on MNIST."""
+def collect(
+    folder: Path, parts: tuple[str, ...], seeds: tuple[int, ...], command: str, data: str = "mnist"
+) -> list[results.Row]:
+    """Return the rows for the run folders of all seeds; figures reported elsewhere are those on
+    MNIST.
+    """
     rows = []
     for part in parts:
         for metric, (name, reported) in PARTS[part].figures.items():
@@ -154,51 +225,113 @@ def collect(folder: Path, parts: tuple[str, ...], seeds: tuple[int, ...], comman
                 about = checkpoint.read_json(here / "provenance.json")
                 minutes.append(sum(about["minutes"].values()))
                 precision = checkpoint.read_json(here / "config.json")["precision"]
-                notes = {"run_device": about["device"], "data_checksum": about["data_checksum"], "precision": precision, **_where(about)}
-                method = PARTS[part].stage if PARTS[part].stage in ("backprop", "random") else "free-energy"
+                notes = {
+                    "run_device": about["device"],
+                    "data_checksum": about["data_checksum"],
+                    "precision": precision,
+                    **_where(about),
+                }
+                method = (
+                    PARTS[part].stage
+                    if PARTS[part].stage in ("backprop", "random")
+                    else "free-energy"
+                )
                 scored = checkpoint.read_json(here / "evaluation.json")["rows"]
                 tested = next(found for found in scored if found["method"] == method)
-                picked = [line["validation_errors"] for line in checkpoint.read_metrics(here) if "validation_errors" in line]
+                picked = [
+                    line["validation_errors"]
+                    for line in checkpoint.read_metrics(here)
+                    if "validation_errors" in line
+                ]
                 values.append(tested[metric] if metric in tested else min(picked))
             took, said = round(statistics.median(minutes), 2), reported if data == "mnist" else ""
             rows.append(
-                results.row(data, name, metric, values, seeds=seeds, reported=said, command=command, minutes=took, each=values, **notes)
+                results.row(
+                    data,
+                    name,
+                    metric,
+                    values,
+                    seeds=seeds,
+                    reported=said,
+                    command=command,
+                    minutes=took,
+                    each=values,
+                    **notes,
+                )
             )
     return rows
 
 
 def _where(about: dict[str, Any]) -> dict[str, str]:
-    """Return what a row says of the device of a run where that is not the processor, which it says by itself."""
+    """Return what a row says of the device of a run where that is not the processor, which it says
+    by itself.
+    """
     return {"device": about["device"]} if about["device"].startswith("cuda") else {}
 
 
-def combine(folder: Path, part: str, seeds: tuple[int, ...], dataset: Dataset, command: str) -> results.Row:
-    """Return the row of the nets of all seeds combined: probabilities averaged, with the average of log-probabilities beside it."""
+def combine(
+    folder: Path, part: str, seeds: tuple[int, ...], dataset: Dataset, command: str
+) -> results.Row:
+    """Return the row of the nets of all seeds combined: probabilities averaged, with the average of
+    log-probabilities beside it.
+    """
     assert dataset.test is not None
     predictions, minutes, about = [], 0.0, {}
     for seed in seeds:
         here = folder / f"seed-{seed}-{part}"
         model = checkpoint.load_model(here)
         images, labels = training.cases_for(model.dbn, dataset.test, dataset.name)
-        predictions.append(classify.log_probs(model.dbn, images) if model.net is None else backprop.log_probs(model.net, images))
+        predictions.append(
+            classify.log_probs(model.dbn, images)
+            if model.net is None
+            else backprop.log_probs(model.net, images)
+        )
         about = checkpoint.read_json(here / "provenance.json")
         minutes += sum(about["minutes"].values())
-    errors = {how: training.score(ensemble.average(predictions, how), labels, dataset.name, how)["test_error_percent"] for how in HOW}
+    errors = {
+        how: training.score(ensemble.average(predictions, how), labels, dataset.name, how)[
+            "test_error_percent"
+        ]
+        for how in HOW
+    }
     name = f"combined-{len(seeds)}" if part == "backprop-60k" else f"{part}-combined-{len(seeds)}"
-    notes = {"minutes": round(minutes, 2), "data_checksum": dataset.checksum, "log_probs_averaged": errors["log-probs"], **_where(about)}
+    notes = {
+        "minutes": round(minutes, 2),
+        "data_checksum": dataset.checksum,
+        "log_probs_averaged": errors["log-probs"],
+        **_where(about),
+    }
     reported = "1.10" if dataset.name == "mnist" and part.startswith("backprop") else ""
-    return results.row(dataset.name, name, "test_error_percent", [errors["probs"]], seeds=seeds, reported=reported, command=command, **notes)
+    return results.row(
+        dataset.name,
+        name,
+        "test_error_percent",
+        [errors["probs"]],
+        seeds=seeds,
+        reported=reported,
+        command=command,
+        **notes,
+    )
 
 
-def measure(options: MnistTablesOptions, dataset: Dataset, command: str, base: TrainConfig | None = None) -> list[results.Row]:
-    """Do the runs that are asked for, or what is left of them, and return their rows; `base` replaces the settings that suit the data."""
+def measure(
+    options: MnistTablesOptions, dataset: Dataset, command: str, base: TrainConfig | None = None
+) -> list[results.Row]:
+    """Do the runs that are asked for, or what is left of them, and return their rows; `base`
+    replaces the settings that suit the data.
+    """
     for part in options.parts:
         for seed in options.seeds:
             run(options.folder, seed, part, options, dataset, command, base)
     rows = collect(options.folder, options.parts, options.seeds, command, dataset.name)
-    together = {seeds for seeds in (options.seeds[:3], options.seeds) if len(seeds) > 1}  # three, as in 2006, and all
+    # three, as in 2006, and all
+    together = {seeds for seeds in (options.seeds[:3], options.seeds) if len(seeds) > 1}
     joined = [part for part in options.parts if part in COMBINED]
-    return rows + [combine(options.folder, part, seeds, dataset, command) for part in joined for seeds in sorted(together)]
+    return rows + [
+        combine(options.folder, part, seeds, dataset, command)
+        for part in joined
+        for seeds in sorted(together)
+    ]
 
 
 def main(argv: list[str]) -> None:

@@ -1,4 +1,6 @@
-"""Pretraining against none on one net, and what came after: dropout, norms, means and smoothness from the pretrained weights."""
+"""Pretraining against none on one net, and what came after: dropout, norms, means and smoothness
+from the pretrained weights.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ WIDE = (1500, 1500, 3000)
 
 
 def rows(setup: TableSetup) -> Iterator[Row]:
-    """Yield the rows of nets a, b, c, of the same from random weights, of their average, and of the robust net."""
+    """Yield the rows of nets a, b, c, of the same from random weights, of their average, and of the
+    robust net.
+    """
     yield from mnist_rows(setup, PARTS)
     yield from conjugate(setup)
     yield from robust_rows(setup)
@@ -39,12 +43,18 @@ def mnist_rows(setup: TableSetup, parts: tuple[str, ...]) -> list[Row]:
 
 def _options(setup: TableSetup, parts: tuple[str, ...]) -> mnist.MnistTablesOptions:
     return mnist.MnistTablesOptions(
-        setup.seeds, setup.folder / setup.dataset.name, parts, device=str(setup.device), precision=setup.config.precision
+        setup.seeds,
+        setup.folder / setup.dataset.name,
+        parts,
+        device=str(setup.device),
+        precision=setup.config.precision,
     )
 
 
 def pretrained(setup: TableSetup, seed: int, part: str) -> DBN:
-    """Return the greedily pretrained net of a seed, from the first cases ("pretrain-50k") or all ("pretrain-60k")."""
+    """Return the greedily pretrained net of a seed, from the first cases ("pretrain-50k") or all
+    ("pretrain-60k").
+    """
     options = _options(setup, (part,))
     mnist.run(options.folder, seed, part, options, setup.dataset, setup.command, setup.config)
     return checkpoint.load_model(options.folder / f"seed-{seed}-{part}", setup.device).dbn
@@ -53,7 +63,9 @@ def pretrained(setup: TableSetup, seed: int, part: str) -> DBN:
 def parts_of(setup: TableSetup, all_cases: bool) -> tuple[Split, Split | None]:
     """Return the cases to learn from and those held out: none where all are learned from."""
     held_out = setup.config.validation
-    train, validation = (setup.dataset.train, None) if all_cases else hold_out(setup.dataset.train, int(held_out))
+    train, validation = (
+        (setup.dataset.train, None) if all_cases else hold_out(setup.dataset.train, int(held_out))
+    )
     assert train.labels is not None
     return Split(train.images.to(setup.device), train.labels.to(setup.device)), validation
 
@@ -69,7 +81,9 @@ def robust_net(
     change: Augment | None = None,
     how: object = None,
 ) -> Done[nn.Sequential]:
-    """Return the finished run of a net fine-tuned by `robust`, from pretrained or random weights; `how` describes `change` in the settings."""
+    """Return the finished run of a net fine-tuned by `robust`, from pretrained or random weights;
+    `how` describes `change` in the settings.
+    """
     train, validation = parts_of(setup, all_cases)
     config = replace(config, epochs=setup.epochs(config.epochs))
     start = ("pretrain-60k" if all_cases else "pretrain-50k") if generated_first else "random"
@@ -82,10 +96,27 @@ def robust_net(
         setup,
         f"{setup.dataset.name}-{name}",
         seed,
-        {"from": start, "sizes": sizes, "robust": config, "greedy": setup.config.greedy if generated_first else None, "how": how},
-        make=lambda rng: backprop.random_classifier(sizes, rng=rng) if dbn is None else backprop.classifier(dbn, classes, rng=rng),
+        {
+            "from": start,
+            "sizes": sizes,
+            "robust": config,
+            "greedy": setup.config.greedy if generated_first else None,
+            "how": how,
+        },
+        make=lambda rng: (
+            backprop.random_classifier(sizes, rng=rng)
+            if dbn is None
+            else backprop.classifier(dbn, classes, rng=rng)
+        ),
         loop=lambda net, rng, state: robust.epochs(
-            net, train.images, labels, config=config, rng=rng, change=change, state=state, dtype=setup.dtype
+            net,
+            train.images,
+            labels,
+            config=config,
+            rng=rng,
+            change=change,
+            state=state,
+            dtype=setup.dtype,
         ),
         log_probs=backprop.log_probs,
         validation=validation,
@@ -93,7 +124,9 @@ def robust_net(
 
 
 def robust_rows(setup: TableSetup) -> list[Row]:
-    """Return the row of the wider net that is pretrained for long and then held to smoothness, with dropout, on all cases."""
+    """Return the row of the wider net that is pretrained for long and then held to smoothness, with
+    dropout, on all cases.
+    """
     hidden = setup.config.hidden if setup.smoke else WIDE
     config = replace(setup.config, hidden=hidden, greedy=mnist.longer(setup.config.greedy))
     wide = replace(setup, folder=setup.folder / "wide", config=config)
@@ -109,8 +142,21 @@ def conjugate(setup: TableSetup) -> list[Row]:
     train, validation = parts_of(setup, all_cases=False)
     config, done = replace(CONJUGATE, epochs=setup.epochs(CONJUGATE.epochs)), []
     for seed in setup.seeds:
-        make = partial(backprop.classifier, pretrained(setup, seed, "pretrain-50k"), len(setup.dataset.classes))
+        make = partial(
+            backprop.classifier, pretrained(setup, seed, "pretrain-50k"), len(setup.dataset.classes)
+        )
         made = {"from": "pretrain-50k", "greedy": setup.config.greedy}
         name = f"{setup.dataset.name}-conjugate-50k"
-        done.append(fine_tune(setup, name, seed, config, train, lambda rng, make=make: make(rng=rng), made, validation))  # type: ignore[misc]
+        done.append(
+            fine_tune(
+                setup,
+                name,
+                seed,
+                config,
+                train,
+                lambda rng, make=make: make(rng=rng),  # type: ignore[misc]
+                made,
+                validation,
+            )
+        )
     return collect(setup, "conjugate-50k", done)

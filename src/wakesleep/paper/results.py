@@ -1,6 +1,7 @@
 """Figures as rows of JSON, as they lie under results/.
 
-A row is {"table", "row", "metric", "value", "low", "high", "seeds", "reported", "command", "device", "threads", "minutes", "date", "commit"}.
+A row is {"table", "row", "metric", "value", "low", "high", "seeds", "reported", "command",
+"device", "threads", "minutes", "date", "commit"}.
 """
 
 from __future__ import annotations
@@ -54,9 +55,13 @@ def row(
 
 
 def processor() -> str:
-    """Return the processor's name where the system tells it, and its vector instructions: one name covers processors far apart in speed."""
+    """Return the processor's name where the system tells it, and its vector instructions: one name
+    covers processors far apart in speed.
+    """
     try:
-        found = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+        found = re.search(
+            r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        )
     except OSError:
         found = None
     return f"cpu: {found[1] if found else 'unknown'}, {torch.backends.cpu.get_cpu_capability()}"
@@ -64,8 +69,18 @@ def processor() -> str:
 
 @cache
 def commit() -> str:
-    """Return the short name of the commit the code stands at; "+" marks changes on top, "" says there is no repository."""
-    call = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
+    """Return the short name of the commit the code stands at; "+" marks changes on top, "" says
+    there is no repository.
+    """
+    call = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty=+",
+        "--exclude=*",
+    ]
     try:
         return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
@@ -74,7 +89,11 @@ def commit() -> str:
 
 def save(path: Path, rows: list[Row]) -> None:
     """Put `rows` into the list at `path`, in place of rows of the same table, name and metric."""
-    kept = [old for old in (json.loads(path.read_text(encoding="utf-8")) if path.exists() else []) if _key(old) not in map(_key, rows)]
+    kept = [
+        old
+        for old in (json.loads(path.read_text(encoding="utf-8")) if path.exists() else [])
+        if _key(old) not in map(_key, rows)
+    ]
     write_json(path, kept + rows)
 
 

@@ -1,9 +1,10 @@
-"""Runs that are done once: each has a folder named by its settings, goes on after its last epoch, and is read when it is finished.
+"""Runs that are done once: each has a folder named by its settings, goes on after its last epoch,
+and is read when it is finished.
 
 FOLDER/NAME-seed-S-DIGEST/key.json                the settings the digest is of
-FOLDER/NAME-seed-S-DIGEST/checkpoint.safetensors  while it runs: everything needed to go on after the last epoch
-FOLDER/NAME-seed-S-DIGEST/result.json             when it is done: a line an epoch, minutes, errors
-FOLDER/NAME-seed-S-DIGEST/net.safetensors         its weights
+FOLDER/NAME-seed-S-DIGEST/checkpoint.safetensors  while it runs: everything needed to go on after
+the last epoch FOLDER/NAME-seed-S-DIGEST/result.json             when it is done: a line an epoch,
+minutes, errors FOLDER/NAME-seed-S-DIGEST/net.safetensors         its weights
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ class TableSetup:
 
     @property
     def where(self) -> dict[str, str]:
-        """What a row says of its device where that is not the processor, which it says by itself."""
+        """What a row says of its device where that is not the processor, which it says by
+        itself.
+        """
         return {} if str(self.device).startswith("cpu") else {"device": describe(self.device)}
 
     def epochs(self, count: int) -> int:
@@ -87,11 +90,15 @@ class Done(Generic[Module]):
     minutes: float
     """Time spent learning."""
     errors: dict[str, float]
-    """`test_error_percent`, and `validation_errors` of the epoch that was kept, where they were asked for."""
+    """`test_error_percent`, and `validation_errors` of the epoch that was kept, where they were
+    asked for.
+    """
 
 
 def toy(config: TrainConfig) -> TrainConfig:
-    """Return the settings of the digits made so small that every table runs in seconds; 300 cases are held out."""
+    """Return the settings of the digits made so small that every table runs in seconds; 300 cases
+    are held out.
+    """
     layer = replace(config.greedy.layer, epochs=2)
     updown = replace(config.updown, epochs=4, gibbs_steps=(1, 2))
     return replace(
@@ -122,14 +129,23 @@ def learn(
     log_probs: LogProbs[Module] | None = None,
     validation: Split | None = None,
 ) -> Done[Module]:
-    """Return the run of these settings, finished: read it, go on with it, or do it from the start, printing a line an epoch.
+    """Return the run of these settings, finished: read it, go on with it, or do it from the start,
+    printing a line an epoch.
 
-    With `validation` cases the epoch with the fewest errors there is kept (and among equals the surer one), else the last. Test cases are
-    looked at once, when the run is over, and only here, so that they can choose nothing.
+    With `validation` cases the epoch with the fewest errors there is kept (and among equals the
+    surer one), else the last. Test cases are looked at once, when the run is over, and only here,
+    so that they can choose nothing.
     """
     plain = json.loads(json.dumps(settings, default=dataclasses.asdict))
     held_out = 0 if validation is None else len(validation)
-    key = {"run": name, "seed": seed, "data": setup.dataset.checksum, "held_out": held_out, "precision": str(setup.dtype), "settings": plain}
+    key = {
+        "run": name,
+        "seed": seed,
+        "data": setup.dataset.checksum,
+        "held_out": held_out,
+        "precision": str(setup.dtype),
+        "settings": plain,
+    }
     here = setup.folder / f"{name}-seed-{seed}-{digest(key)}"
     rng = stream(seed, name, setup.device)
     net = make(rng)
@@ -165,7 +181,11 @@ def _work(
 
     records = _timed(loop(net, progress.rng, progress.state))
     for record in run(progress, records, models, net, score=score, note=note):
-        numbers = ((what, value) for what, value in record.metrics.items() if isinstance(value, float | int))
+        numbers = (
+            (what, value)
+            for what, value in record.metrics.items()
+            if isinstance(value, float | int)
+        )
         shown = "  ".join(f"{what} {value:.4g}" for what, value in numbers)
         print(f"{here.name}  {record.stage} {record.epoch}/{record.epochs}  {shown}", flush=True)
     errors: dict[str, float] = {}
@@ -177,7 +197,9 @@ def _work(
         errors |= {"test_error_percent": 100 * wrong / len(tested), "test_cross_entropy": loss}
     checkpoint.save_tensors(here / "net.safetensors", checkpoint.model_tensors(net), {}, "net")
     minutes = round(sum(line["seconds"] for line in lines) / 60, 3)
-    checkpoint.write_json(here / "result.json", {"passes": lines, "minutes": minutes, "errors": errors})
+    checkpoint.write_json(
+        here / "result.json", {"passes": lines, "minutes": minutes, "errors": errors}
+    )
     (here / "checkpoint.safetensors").unlink(missing_ok=True)
 
 
@@ -190,10 +212,14 @@ def _timed(records: Iterator[EpochResult]) -> Iterator[EpochResult]:
         began = time.perf_counter()
 
 
-def _score(net: Module, log_probs: LogProbs[Module], split: Split, device: torch.device) -> tuple[int, float]:
+def _score(
+    net: Module, log_probs: LogProbs[Module], split: Split, device: torch.device
+) -> tuple[int, float]:
     """Return errors and cross-entropy (nats a case) on labelled cases."""
     assert split.labels is not None
-    return classify.errors_and_loss(log_probs(net, split.images.to(device)), split.labels.to(device))
+    return classify.errors_and_loss(
+        log_probs(net, split.images.to(device)), split.labels.to(device)
+    )
 
 
 def fine_tune(
@@ -206,7 +232,8 @@ def fine_tune(
     made: dict[str, Any],
     validation: Split | None = None,
 ) -> Done[nn.Sequential]:
-    """Return the finished run of backpropagation on labelled cases, from the net that `make` returns; `made` are the settings it came of.
+    """Return the finished run of backpropagation on labelled cases, from the net that `make`
+    returns; `made` are the settings it came of.
 
     The cases may be features, any numbers: they are not checked again.
     """
@@ -219,30 +246,52 @@ def fine_tune(
         seed,
         {"backprop": config, **made},
         make=make,
-        loop=lambda net, rng, state: backprop.epochs(net, cases.images, labels, rng=rng, state=state, **settings),
+        loop=lambda net, rng, state: backprop.epochs(
+            net, cases.images, labels, rng=rng, state=state, **settings
+        ),
         log_probs=partial(backprop.log_probs, checked=True),
         validation=validation,
     )
 
 
 def take_layers(dbn: DBN, below: DBN, count: int) -> None:
-    """Give `dbn` the first `count` layers of `below`, recognition and generative weights in one, in place."""
+    """Give `dbn` the first `count` layers of `below`, recognition and generative weights in one, in
+    place.
+    """
     for layer in range(count):
         dbn.rbm(layer).load_state_dict(below.rbm(layer).state_dict())
 
 
-def collect(setup: TableSetup, name: str, done: list[Done[Any]], reported: str = "", **notes: Any) -> list[Row]:
-    """Return the rows of finished runs, one a seed: test errors, and validation errors where there are some."""
+def collect(
+    setup: TableSetup, name: str, done: list[Done[Any]], reported: str = "", **notes: Any
+) -> list[Row]:
+    """Return the rows of finished runs, one a seed: test errors, and validation errors where there
+    are some.
+    """
     found = []
     for metric, said in (("test_error_percent", reported), ("validation_errors", "")):
         values = [run.errors[metric] for run in done if metric in run.errors]
         if values:
-            found.append(row_of(setup, name, metric, values, done, seeds=setup.seeds, reported=said, **notes))
+            found.append(
+                row_of(setup, name, metric, values, done, seeds=setup.seeds, reported=said, **notes)
+            )
     return found
 
 
-def row_of(setup: TableSetup, name: str, metric: str, values: list[float], done: Sequence[Done[Any]], **notes: Any) -> Row:
-    """Return the row of finished runs, one a seed, with the median of their minutes: a run that was disturbed says nothing of the others."""
-    minutes, precision = round(statistics.median(run.minutes for run in done), 2), str(setup.dtype).removeprefix("torch.")
+def row_of(
+    setup: TableSetup,
+    name: str,
+    metric: str,
+    values: list[float],
+    done: Sequence[Done[Any]],
+    **notes: Any,
+) -> Row:
+    """Return the row of finished runs, one a seed, with the median of their minutes: a run that was
+    disturbed says nothing of the others.
+    """
+    minutes, precision = (
+        round(statistics.median(run.minutes for run in done), 2),
+        str(setup.dtype).removeprefix("torch."),
+    )
     notes = {"minutes": minutes, "each": values, "precision": precision, **setup.where, **notes}
     return row(setup.dataset.name, name, metric, values, command=setup.command, **notes)

@@ -1,6 +1,20 @@
-"""The paper's tables, a file each: what is run, from whose weights, and the rows that come of it."""
+"""The paper's tables, a file each: what is run, from whose weights, and the rows that come of
+it.
+"""
 
-from wakesleep.paper import another, costs, depth, few_labels, generative, geometry, pretraining, strategies
+from wakesleep.paper import (
+    another,
+    costs,
+    depth,
+    few_labels,
+    generative,
+    geometry,
+    pretraining,
+    strategies,
+)
 
-TABLES = {module.TABLE: module.rows for module in (strategies, pretraining, generative, depth, few_labels, geometry, another, costs)}
+TABLES = {
+    module.TABLE: module.rows
+    for module in (strategies, pretraining, generative, depth, few_labels, geometry, another, costs)
+}
 """The rows of each table, by its name, in the order of the argument."""

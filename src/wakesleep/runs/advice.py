@@ -1,7 +1,9 @@
-"""How deep, how wide? Small candidates trained side by side within a budget of time, and what each turned out to be worth.
+"""How deep, how wide? Small candidates trained side by side within a budget of time, and what each
+turned out to be worth.
 
-Every candidate learns from the same training cases, greedily, without labels in the memory, so that likelihoods of pictures compare; its
-bound is measured on held-out cases with AIS, and a softmax of labels on its top code is trained to see what the code knows.
+Every candidate learns from the same training cases, greedily, without labels in the memory, so that
+likelihoods of pictures compare; its bound is measured on held-out cases with AIS, and a softmax of
+labels on its top code is trained to see what the code knows.
 """
 
 from __future__ import annotations
@@ -26,7 +28,17 @@ from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.models.dbn import DBN
 from wakesleep.sources.arrays import as_probs, draw_binary, order
 
-SHAPES: tuple[tuple[int, ...], ...] = ((50,), (100,), (200,), (500,), (100, 100), (200, 200), (500, 500), (200, 200, 200), (200, 200, 500))
+SHAPES: tuple[tuple[int, ...], ...] = (
+    (50,),
+    (100,),
+    (200,),
+    (500,),
+    (100, 100),
+    (200, 200),
+    (500, 500),
+    (200, 200, 200),
+    (200, 200, 500),
+)
 """Hidden layers of the candidates: three widths and three depths around the usual ones."""
 
 
@@ -44,7 +56,8 @@ class Budget:
     def __post_init__(self) -> None:
         if not self.minutes > 0 or self.cases < 100 or self.repeats < 1:
             raise ConfigError(
-                f"{self.minutes} minutes, {self.cases} cases, {self.repeats} repeats: expected minutes above 0, 100 cases, 1 repeat"
+                f"{self.minutes} minutes, {self.cases} cases, {self.repeats} repeats: expected "
+                "minutes above 0, 100 cases, 1 repeat"
             )
 
 
@@ -56,7 +69,9 @@ class Candidate(NamedTuple):
     seed: int
     """Where it began."""
     bound: float
-    """Lower bound on log p of held-out cases (for one layer the likelihood), log Z at its upper end, nats a case."""
+    """Lower bound on log p of held-out cases (for one layer the likelihood), log Z at its upper
+    end, nats a case.
+    """
     error: float
     """Standard error of the bound: of log Z and of the choice of held-out cases together."""
     validation_error: float
@@ -81,7 +96,9 @@ class Advice(NamedTuple):
     uncertainty: float
     """Two standard errors of that difference, nats."""
     fraction: float
-    """In how many of the pairs of repeats the recommended one is within the uncertainty of the best or above it."""
+    """In how many of the pairs of repeats the recommended one is within the uncertainty of the best
+    or above it.
+    """
 
 
 def _work(sizes: tuple[int, ...]) -> float:
@@ -89,14 +106,18 @@ def _work(sizes: tuple[int, ...]) -> float:
     return sum(below * above + 20 * (below + above) for below, above in pairwise(sizes))
 
 
-def candidates(dataset: Dataset, budget: Budget, shapes: tuple[tuple[int, ...], ...] = SHAPES, *, seed: int = 0) -> Iterator[Candidate]:
+def candidates(
+    dataset: Dataset, budget: Budget, shapes: tuple[tuple[int, ...], ...] = SHAPES, *, seed: int = 0
+) -> Iterator[Candidate]:
     """Train and score each candidate shape within the budget, yielding what each turned out to be.
 
-    Every candidate gets an equal share of the time; bigger nets make fewer epochs in it (between 3 and 60 a layer), which is what a budget
-    means. Grey pictures are drawn as binary ones.
+    Every candidate gets an equal share of the time; bigger nets make fewer epochs in it (between 3
+    and 60 a layer), which is what a budget means. Grey pictures are drawn as binary ones.
     """
     if not shapes or any(not shape or min(shape) < 1 for shape in shapes):
-        raise ConfigError(f"candidates {shapes}: expected at least one, each of layers of at least one unit")
+        raise ConfigError(
+            f"candidates {shapes}: expected at least one, each of layers of at least one unit"
+        )
     train, held_out = _cases(dataset, budget, seed)
     share = 60 * budget.minutes / (len(shapes) * budget.repeats)
     speed = _speed(train.images)
@@ -111,7 +132,9 @@ def _cases(dataset: Dataset, budget: Budget, seed: int) -> tuple[Split, Split]:
     rng = generator(seed)
     place = order(dataset.train.labels, len(dataset.train), rng)[: budget.cases + budget.cases // 5]
     labels = dataset.train.labels
-    chosen = Split(draw_binary(dataset.train.images[place], rng), None if labels is None else labels[place])
+    chosen = Split(
+        draw_binary(dataset.train.images[place], rng), None if labels is None else labels[place]
+    )
     return hold_out(chosen, max(1, len(chosen) // 6))
 
 
@@ -126,14 +149,24 @@ def _speed(images: Tensor) -> float:
 
 
 def _config(epochs: int) -> GreedyConfig:
-    """PCD with a falling rate, which makes density models; without decay, so that width shows its cost in the gap."""
+    """PCD with a falling rate, which makes density models; without decay, so that width shows its
+    cost in the gap.
+    """
     layer = CDConfig(
-        epochs=epochs, batch_size=20, learning_rate=0.05, final_learning_rate=0.001, momentum=0.5, persistent=True, weight_decay=1e-4
+        epochs=epochs,
+        batch_size=20,
+        learning_rate=0.05,
+        final_learning_rate=0.001,
+        momentum=0.5,
+        persistent=True,
+        weight_decay=1e-4,
     )
     return GreedyConfig(layer, layer)
 
 
-def _candidate(sizes: tuple[int, ...], train: Split, held_out: Split, epochs: int, seed: int) -> Candidate:
+def _candidate(
+    sizes: tuple[int, ...], train: Split, held_out: Split, epochs: int, seed: int
+) -> Candidate:
     rng, began = generator(seed), time.perf_counter()
     dbn = DBN(sizes, rng=rng)
     for _ in greedy.epochs(dbn, train.images, config=_config(epochs), rng=rng):
@@ -142,34 +175,61 @@ def _candidate(sizes: tuple[int, ...], train: Split, held_out: Split, epochs: in
     below = train.images[:2000]
     for layer in dbn.recognition:
         below = layer.sample(below, rng)
-    log_z = likelihood.log_partition(dbn.memory, below, rng=rng, target_error=0.3, limit=2000, reverse_steps=0)
+    log_z = likelihood.log_partition(
+        dbn.memory, below, rng=rng, target_error=0.3, limit=2000, reverse_steps=0
+    )
     found = likelihood.score(dbn, held_out.images, log_z, rng=rng)
-    gap = monitor.free_energy_gap(dbn.rbm(0), train.images[: len(held_out)], held_out.images, checked=True)
+    gap = monitor.free_energy_gap(
+        dbn.rbm(0), train.images[: len(held_out)], held_out.images, checked=True
+    )
     error = math.hypot(found.error, log_z.forward.standard_error)
-    return Candidate(sizes[1:], seed, found.conservative, error, _code_error(dbn, train, held_out), gap, seconds, epochs)
+    return Candidate(
+        sizes[1:],
+        seed,
+        found.conservative,
+        error,
+        _code_error(dbn, train, held_out),
+        gap,
+        seconds,
+        epochs,
+    )
 
 
 def _code_error(dbn: DBN, train: Split, held_out: Split) -> float:
-    """Return the errors on held-out cases, %, of a logistic regression from the top code to the labels; NaN without labels."""
+    """Return the errors on held-out cases, %, of a logistic regression from the top code to the
+    labels; NaN without labels.
+    """
     if train.labels is None or held_out.labels is None:
         return math.nan
     from sklearn.linear_model import LogisticRegression
 
-    codes = [dbn.memory.hidden_probs(dbn.up(as_probs(part.images))[-1]).numpy() for part in (train, held_out)]
+    codes = [
+        dbn.memory.hidden_probs(dbn.up(as_probs(part.images))[-1]).numpy()
+        for part in (train, held_out)
+    ]
     reader = LogisticRegression(C=0.1, max_iter=300, tol=1e-3).fit(codes[0], train.labels.numpy())
     return 100 * float((reader.predict(codes[1]) != held_out.labels.numpy()).mean())
 
 
 def recommend(found: list[Candidate]) -> Advice:
-    """Return the cheapest shape whose bound is not below the best one's by more than two standard errors of the difference.
+    """Return the cheapest shape whose bound is not below the best one's by more than two standard
+    errors of the difference.
 
-    A shape's value is its mean over seeds. The cases are the same for all, so what counts as uncertainty is the spread over seeds, or,
-    with one seed, the standard errors of log Z and of the cases.
+    A shape's value is its mean over seeds. The cases are the same for all, so what counts as
+    uncertainty is the spread over seeds, or, with one seed, the standard errors of log Z and of the
+    cases.
     """
     shapes = list(dict.fromkeys(one.hidden for one in found))
-    bounds = {shape: torch.tensor([one.bound for one in found if one.hidden == shape], dtype=torch.float64) for shape in shapes}
+    bounds = {
+        shape: torch.tensor(
+            [one.bound for one in found if one.hidden == shape], dtype=torch.float64
+        )
+        for shape in shapes
+    }
     spread = {
-        shape: float(values.std()) / len(values) ** 0.5 if len(values) > 1 else next(one.error for one in found if one.hidden == shape)
+        shape: float(values.std()) / len(values) ** 0.5
+        if len(values) > 1
+        else next(one.error for one in found if one.hidden == shape)
         for shape, values in bounds.items()
     }
     best = max(shapes, key=lambda shape: float(bounds[shape].mean()))
@@ -184,10 +244,22 @@ def recommend(found: list[Candidate]) -> Advice:
     good = [shape for shape in shapes if behind(shape) <= doubt(shape)]
     chosen = min(good, key=lambda shape: seconds[shape])
     pairs = (bounds[chosen][:, None] >= bounds[best][None, :] - doubt(chosen)).double()
-    return Advice(chosen, best, behind(chosen), 2 * math.hypot(spread[best], spread[chosen]), float(pairs.mean()))
+    return Advice(
+        chosen,
+        best,
+        behind(chosen),
+        2 * math.hypot(spread[best], spread[chosen]),
+        float(pairs.mean()),
+    )
 
 
 def as_json(found: list[Candidate], advice: Advice) -> dict[str, Any]:
     """Return candidates and advice as plain values; NaN as None."""
-    rows = [{name: None if isinstance(value, float) and math.isnan(value) else value for name, value in one._asdict().items()} for one in found]
+    rows = [
+        {
+            name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in one._asdict().items()
+        }
+        for one in found
+    ]
     return {"candidates": rows, "advice": advice._asdict()}

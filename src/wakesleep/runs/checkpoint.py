@@ -1,8 +1,10 @@
-"""Saving and loading: tensors in safetensors, everything else as JSON in the same file's header. No pickle, ever.
+"""Saving and loading: tensors in safetensors, everything else as JSON in the same file's header. No
+pickle, ever.
 
-A file holds models by name ("dbn", "net", or "model"), the tensors of each as NAME/TENSOR. Its header says of each model what `spec()`
-returns (class, units with their settings, named groups, sizes), and what the writer knows besides: class names, the shape of pictures, how
-cases were prepared. Files are written as `foundation.files` writes them: whole or not at all.
+A file holds models by name ("dbn", "net", or "model"), the tensors of each as NAME/TENSOR. Its
+header says of each model what `spec()` returns (class, units with their settings, named groups,
+sizes), and what the writer knows besides: class names, the shape of pictures, how cases were
+prepared. Files are written as `foundation.files` writes them: whole or not at all.
 """
 
 from __future__ import annotations
@@ -53,7 +55,9 @@ class Specified(Protocol):
 
 
 MODELS: dict[str, type[Specified]] = {"RBM": RBM, "DBN": DBN, "Helmholtz": Helmholtz}
-"""The classes that a spec may name, besides "FeedForward", the nets that `backprop.classifier` makes."""
+"""The classes that a spec may name, besides "FeedForward", the nets that `backprop.classifier`
+makes.
+"""
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any], kind: str) -> None:
@@ -69,14 +73,17 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
     """Read a file that `save_tensors` wrote: tensors on the CPU, and the header.
 
     Raises:
-        CheckpointError: there is no such file, it may not be read, is damaged or not ours, or of a newer format.
+        CheckpointError: there is no such file, it may not be read, is damaged or not ours, or of a
+            newer format.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
         path.open("rb").close()
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path} does not exist; expected a wakesleep {kind} file (train one: wakesleep train)") from error
+        raise CheckpointError(
+            f"{path} does not exist; expected a wakesleep {kind} file (train one: wakesleep train)"
+        ) from error
     except OSError as error:
         raise unreadable(path, error, f"expected a wakesleep {kind} file") from error
     try:
@@ -85,11 +92,20 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
             header = json.loads(note.get("wakesleep", "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()} if header else {}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is damaged or no safetensors file ({error}); take an earlier copy or train again") from error
+        raise CheckpointError(
+            f"{path} is damaged or no safetensors file ({error}); take an earlier copy "
+            "or train again"
+        ) from error
     if not isinstance(header, dict) or "format" not in header:
-        raise CheckpointError(f"{path} was not written by wakesleep: it has no wakesleep header; give a {kind} file from a run folder")
+        raise CheckpointError(
+            f"{path} was not written by wakesleep: it has no wakesleep header; give a {kind} file "
+            "from a run folder"
+        )
     if not isinstance(header["format"], int) or header["format"] > FORMAT:
-        raise CheckpointError(f"{path} has format {header['format']}; this wakesleep reads up to {FORMAT}; install a newer one")
+        raise CheckpointError(
+            f"{path} has format {header['format']}; this wakesleep reads up to {FORMAT}; "
+            "install a newer one"
+        )
     if header.get("kind") != kind:
         raise CheckpointError(f"{path} holds a {header.get('kind')}; expected a {kind} file")
     return tensors, header
@@ -135,14 +151,18 @@ def model_spec(model: nn.Module) -> dict[str, Any]:
         return {"class": "FeedForward", "sizes": net_sizes(model)}
     if type(model).__name__ not in MODELS:
         raise ConfigError(
-            f"a model of the class {type(model).__name__}: expected one of {', '.join(MODELS)}, or a net that backprop.classifier made; an "
-            "estimator is saved by its own save(path), and of anything else torch.save keeps the state_dict()"
+            f"a model of the class {type(model).__name__}: expected one of {', '.join(MODELS)}, "
+            "or a net that backprop.classifier made; an "
+            "estimator is saved by its own save(path), and of anything else torch.save keeps "
+            "the state_dict()"
         )
     return cast(dict[str, Any], cast(Any, model).spec())
 
 
 def net_sizes(net: nn.Sequential) -> list[int] | None:
-    """Return the layer sizes of a net of the kind that `feed_forward` makes, inputs first; None of another kind."""
+    """Return the layer sizes of a net of the kind that `feed_forward` makes, inputs first; None of
+    another kind.
+    """
     linear = [layer for layer in net if isinstance(layer, nn.Linear)]
     if not linear or [type(layer) for layer in net] != ([nn.Linear, nn.Sigmoid] * len(linear))[:-1]:
         return None
@@ -157,24 +177,38 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 def _tied(model: nn.Module) -> set[str]:
     """Return the names of tensors that are another tensor of the model as well."""
-    return {f"generative.{layer}.weight" for layer in range(len(model.generative))} if isinstance(model, DBN) and model.tied else set()
+    return (
+        {f"generative.{layer}.weight" for layer in range(len(model.generative))}
+        if isinstance(model, DBN) and model.tied
+        else set()
+    )
 
 
 def build(spec: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) -> nn.Module:
-    """Return the model that `spec` describes, filled with `tensors`: float64 where they are, else float32.
+    """Return the model that `spec` describes, filled with `tensors`: float64 where they are, else
+    float32.
 
     Raises:
-        CheckpointError: an unknown class of models or family of units, or tensors that do not fit the spec.
+        CheckpointError: an unknown class of models or family of units, or tensors that do not fit
+            the spec.
     """
     if not isinstance(spec, Mapping):
-        raise CheckpointError(f"{path} is damaged: a model is described by {spec!r}; expected a dictionary with its class")
+        raise CheckpointError(
+            f"{path} is damaged: a model is described by {spec!r}; expected a dictionary "
+            "with its class"
+        )
     name, values = spec.get("class"), dict(spec)
     if name != "FeedForward" and name not in MODELS:
         raise CheckpointError(
-            f"{path} holds a model of the class {name!r}, and this wakesleep knows {', '.join(MODELS)} and FeedForward: install a newer one"
+            f"{path} holds a model of the class {name!r}, and this wakesleep knows "
+            f"{', '.join(MODELS)} and FeedForward: install a newer one"
         )
     try:
-        model = feed_forward(values["sizes"]) if name == "FeedForward" else MODELS[name].from_spec(values)
+        model = (
+            feed_forward(values["sizes"])
+            if name == "FeedForward"
+            else MODELS[name].from_spec(values)
+        )
         if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
             model = model.double()
         missing = [name for name in model_tensors(model) if name not in tensors]
@@ -182,17 +216,25 @@ def build(spec: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) -> nn
     except ConfigError as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     except (KeyError, TypeError, ValueError, RuntimeError, WakesleepError) as error:
-        raise CheckpointError(f"{path} is damaged: its tensors do not make the model its header describes ({error})") from error
+        raise CheckpointError(
+            f"{path} is damaged: its tensors do not make the model its header describes ({error})"
+        ) from error
     return model
 
 
 def fill(module: nn.Module, tensors: dict[str, Tensor], missing: list[str], path: Path) -> None:
-    """Copy `tensors` into the module's own, in place, so that whatever shares them sees the change."""
+    """Copy `tensors` into the module's own, in place, so that whatever shares them sees the
+    change.
+    """
     own = module.state_dict()
     unknown = [name for name in tensors if name not in own]
-    wrong = [name for name, tensor in tensors.items() if name in own and own[name].shape != tensor.shape]
+    wrong = [
+        name for name, tensor in tensors.items() if name in own and own[name].shape != tensor.shape
+    ]
     if missing or unknown or wrong:
-        raise CheckpointError(f"{path}: missing {missing}, unknown {unknown}, of another shape {wrong}")
+        raise CheckpointError(
+            f"{path}: missing {missing}, unknown {unknown}, of another shape {wrong}"
+        )
     with torch.no_grad():
         for name, tensor in tensors.items():
             own[name].copy_(tensor)
@@ -201,9 +243,19 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], missing: list[str], path
 def save_models(path: Path, models: Mapping[str, nn.Module | None], header: dict[str, Any]) -> None:
     """Write models by name (None ones are left out) and notes as one model file."""
     there = {name: model for name, model in models.items() if model is not None}
-    header = {name: value for name, value in header.items() if name not in ("dbn", "net_classes")}  # how version 0.1 said it
-    tensors = {f"{name}/{inner}": tensor for name, model in there.items() for inner, tensor in model_tensors(model).items()}
-    save_tensors(path, tensors, {**header, "models": {name: model_spec(model) for name, model in there.items()}}, "model")
+    # how version 0.1 said it
+    header = {name: value for name, value in header.items() if name not in ("dbn", "net_classes")}
+    tensors = {
+        f"{name}/{inner}": tensor
+        for name, model in there.items()
+        for inner, tensor in model_tensors(model).items()
+    }
+    save_tensors(
+        path,
+        tensors,
+        {**header, "models": {name: model_spec(model) for name, model in there.items()}},
+        "model",
+    )
 
 
 def save_model(path: Path, dbn: DBN, net: nn.Sequential | None, header: dict[str, Any]) -> None:
@@ -220,14 +272,17 @@ def save(
     shape: tuple[int, int] | None = None,
     **notes: Any,
 ) -> None:
-    """Write any model (RBM, DBN, Helmholtz, a net of `backprop.classifier`) with all that is needed to use it; `load` reads it.
+    """Write any model (RBM, DBN, Helmholtz, a net of `backprop.classifier`) with all that is needed
+    to use it; `load` reads it.
 
     Args:
         model: its tensors are saved in their precision, its units with their settings.
         path: the file, .safetensors by custom.
         classes: the names of the labels, in order.
-        preparation: what was done to pictures before the model saw them (`data.load(...).preparation`).
-        shape: (rows, columns) of a case, where it is a picture; that of `preparation` where one is given.
+        preparation: what was done to pictures before the model saw them
+            (`data.load(...).preparation`).
+        shape: (rows, columns) of a case, where it is a picture; that of `preparation` where one is
+            given.
         notes: whatever else is to be kept, as JSON can hold it.
 
     Raises:
@@ -241,9 +296,15 @@ def save(
     if classes is not None:
         header["classes"] = [str(name) for name in classes]
         if labels and len(header["classes"]) != labels:
-            raise ConfigError(f"classes = {header['classes']} came for a model of {labels} labels; expected a name for each label")
+            raise ConfigError(
+                f"classes = {header['classes']} came for a model of {labels} labels; expected a "
+                "name for each label"
+            )
     if shape is not None and width is not None and math.prod(shape) != width:
-        raise ConfigError(f"shape = {tuple(shape)} came for a model of {width} pixels; expected rows and columns that make {width}")
+        raise ConfigError(
+            f"shape = {tuple(shape)} came for a model of {width} pixels; expected rows and "
+            f"columns that make {width}"
+        )
     if preparation is not None:
         header["preparation"] = preparation.as_json()
     if shape is not None or preparation is not None:
@@ -251,26 +312,43 @@ def save(
     try:
         json.dumps(header)
     except TypeError as error:
-        raise ConfigError(f"notes of a model file: {error}; expected what JSON can hold: numbers, words, lists, dictionaries") from error
+        raise ConfigError(
+            f"notes of a model file: {error}; expected what JSON can hold: numbers, words, "
+            "lists, dictionaries"
+        ) from error
     spec = model_spec(model)
-    save_models(Path(path), {{"DBN": "dbn", "FeedForward": "net"}.get(spec["class"], "model"): model}, header)
+    save_models(
+        Path(path),
+        {{"DBN": "dbn", "FeedForward": "net"}.get(spec["class"], "model"): model},
+        header,
+    )
 
 
 def _labels_and_width(model: nn.Module) -> tuple[int, int | None]:
-    """Return how many labels a model tells, 0 where it tells none, and how many pixels a case has, None where that is unknown."""
+    """Return how many labels a model tells, 0 where it tells none, and how many pixels a case has,
+    None where that is unknown.
+    """
     if isinstance(model, DBN):
         return model.labels, model.sizes[0]
     if isinstance(model, Helmholtz):
         return 0, model.sizes[0]
-    linear = [layer for layer in model.children() if isinstance(layer, nn.Linear)] if isinstance(model, nn.Sequential) else []
+    linear = (
+        [layer for layer in model.children() if isinstance(layer, nn.Linear)]
+        if isinstance(model, nn.Sequential)
+        else []
+    )
     return (linear[-1].out_features, linear[0].in_features) if linear else (0, None)
 
 
-def read(path: Path | str, device: torch.device | str = "cpu") -> tuple[dict[str, nn.Module], dict[str, Any]]:
-    """Return the models of a run folder, finished or stopped on the way, or of a model file, by name, and its header.
+def read(
+    path: Path | str, device: torch.device | str = "cpu"
+) -> tuple[dict[str, nn.Module], dict[str, Any]]:
+    """Return the models of a run folder, finished or stopped on the way, or of a model file, by
+    name, and its header.
 
     Raises:
-        CheckpointError: nothing there, damaged, foreign, not to be read by this user, of a newer format or with classes unknown here.
+        CheckpointError: nothing there, damaged, foreign, not to be read by this user, of a newer
+            format or with classes unknown here.
     """
     device = known_device(device)
     if not isinstance(path, str | Path):
@@ -279,15 +357,24 @@ def read(path: Path | str, device: torch.device | str = "cpu") -> tuple[dict[str
     tensors, header = load_tensors(file, kind)
     models = {}
     for name, spec in specs(header, tensors, file).items():
-        prefix = "net/backprop/" if kind == "checkpoint" and name == "net" else f"{name}/"  # the net from random weights is there too
-        own = {inner.removeprefix(prefix): tensor for inner, tensor in tensors.items() if inner.startswith(prefix)}
+        # the net from random weights is there too
+        prefix = "net/backprop/" if kind == "checkpoint" and name == "net" else f"{name}/"
+        own = {
+            inner.removeprefix(prefix): tensor
+            for inner, tensor in tensors.items()
+            if inner.startswith(prefix)
+        }
         if own or name != "net":
             models[name] = build(spec, own, file).to(device)
     return models, header
 
 
-def specs(header: dict[str, Any], tensors: dict[str, Tensor], path: Path) -> dict[str, dict[str, Any]]:
-    """Return the specs of a file's models by name; of files of version 0.1, which have none, from what they say of the net."""
+def specs(
+    header: dict[str, Any], tensors: dict[str, Tensor], path: Path
+) -> dict[str, dict[str, Any]]:
+    """Return the specs of a file's models by name; of files of version 0.1, which have none, from
+    what they say of the net.
+    """
     if isinstance(header.get("models"), dict) and header["models"]:
         return cast(dict[str, dict[str, Any]], header["models"])
     if not isinstance(header.get("dbn"), dict):
@@ -298,15 +385,18 @@ def specs(header: dict[str, Any], tensors: dict[str, Tensor], path: Path) -> dic
             outputs = int(header.get("net_classes") or len(header["classes"]))
             found["net"] = {"class": "FeedForward", "sizes": [*header["dbn"]["sizes"], outputs]}
         except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{path} is damaged: its header says nothing of the net's classes") from error
+            raise CheckpointError(
+                f"{path} is damaged: its header says nothing of the net's classes"
+            ) from error
     return found
 
 
 def load_model(path: Path | str, device: torch.device | str = "cpu") -> Model:
-    """Read a run folder, finished or stopped on the way, or a model file of a deep belief net, which may be that of an estimator.
+    """Read a run folder, finished or stopped on the way, or a model file of a deep belief net,
+    which may be that of an estimator.
 
-    The header of what is returned names a picture's `shape` and the `classes` in any case: an estimator knows of no pictures, so its are
-    taken for square where they can be.
+    The header of what is returned names a picture's `shape` and the `classes` in any case: an
+    estimator knows of no pictures, so its are taken for square where they can be.
 
     Raises:
         CheckpointError: as `read`, or a file that holds no deep belief net.
@@ -315,32 +405,44 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> Model:
     dbn, net = models.get("dbn"), models.get("net")
     if not isinstance(dbn, DBN):
         found = ", ".join(type(model).__name__ for model in models.values())
-        raise CheckpointError(f"{path} holds no deep belief net but {found}: wakesleep.load reads it")
-    header = {"shape": list(square(dbn.sizes[0]) or (1, dbn.sizes[0])), "classes": [str(label) for label in range(dbn.labels)], **header}
+        raise CheckpointError(
+            f"{path} holds no deep belief net but {found}: wakesleep.load reads it"
+        )
+    header = {
+        "shape": list(square(dbn.sizes[0]) or (1, dbn.sizes[0])),
+        "classes": [str(label) for label in range(dbn.labels)],
+        **header,
+    }
     return Model(dbn, cast(nn.Sequential | None, net), header)
 
 
 def _model_file(path: Path) -> tuple[Path, str]:
-    """Return the file that holds the model of a run folder, or the model file `path` itself, and its kind."""
+    """Return the file that holds the model of a run folder, or the model file `path` itself, and
+    its kind.
+    """
     try:
         if not path.is_dir():
             return path, "model"
         remove_abandoned(path)
         if not (path / "model.safetensors").exists() and (path / "checkpoint.safetensors").exists():
-            return path / "checkpoint.safetensors", "checkpoint"  # a run that was stopped: the model as it stands
+            # a run that was stopped: the model as it stands
+            return path / "checkpoint.safetensors", "checkpoint"
     except OSError as error:
         raise unreadable(path, error, "expected a run folder or a model file") from error
     return path / "model.safetensors", "model"
 
 
 def square(pixels: int) -> tuple[int, int] | None:
-    """Return the rows and columns of a square picture with that many pixels; None where there is none."""
+    """Return the rows and columns of a square picture with that many pixels; None where there is
+    none.
+    """
     side = math.isqrt(pixels)
     return (side, side) if side * side == pixels else None
 
 
 def load(path: Path | str, device: torch.device | str = "cpu") -> Any:
-    """Return the model of a file that `save` wrote, or the deep belief net of a run folder or an estimator's file.
+    """Return the model of a file that `save` wrote, or the deep belief net of a run folder or an
+    estimator's file.
 
     `load_model` also brings the net fine-tuned from it, and `read` everything with the header.
 

@@ -1,4 +1,6 @@
-"""The pictures of a run: what its units look for, what the net sees, dreams and confuses, how learning and annealing went."""
+"""The pictures of a run: what its units look for, what the net sees, dreams and confuses, how
+learning and annealing went.
+"""
 
 from __future__ import annotations
 
@@ -24,25 +26,39 @@ from wakesleep.sources.arrays import as_probs
 DREAMS_A_LABEL = 10
 FREE_DREAMS = 100
 DREAM_CLASSES = 20
-"""Most classes whose dreams are drawn, evenly spread over all: every class costs as long as the first."""
+"""Most classes whose dreams are drawn, evenly spread over all: every class costs as long as the
+first.
+"""
 DREAM_STEPS = 1000
 """Gibbs steps before a dream is shown: Hinton, Osindero & Teh (2006), section 7."""
 
 
 def draw_run(
-    folder: Path, dbn: DBN, dataset: Dataset, *, seed: int = 0, steps: int = DREAM_STEPS, say: Callable[[str], None] = lambda line: None
+    folder: Path,
+    dbn: DBN,
+    dataset: Dataset,
+    *,
+    seed: int = 0,
+    steps: int = DREAM_STEPS,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[Path]:
-    """Draw all figures of the run in `folder`/figures and return their paths; `say` is told what is being drawn."""
+    """Draw all figures of the run in `folder`/figures and return their paths; `say` is told what is
+    being drawn.
+    """
     target = folder / "figures"
     target.mkdir(exist_ok=True)
     rng = generator(seed, dbn.memory.weight.device)
     cases = as_probs(some(dataset, dataset.test or dataset.train, 20).images.to(rng.device))
-    which = f" of {DREAM_CLASSES} of the {dbn.labels:,} classes" if dbn.labels > DREAM_CLASSES else ""
+    which = (
+        (f" of {DREAM_CLASSES} of the {dbn.labels:,} classes") if dbn.labels > DREAM_CLASSES else ""
+    )
     say(f"drawing figures; dreams{which} after {steps:,} Gibbs steps")
     drawn = [
         draw_receptive_fields(target / "receptive_fields.png", dbn, dataset.shape),
         draw_reconstructions(target / "reconstructions.png", dbn, cases, dataset.shape),
-        draw_dreams(target / "dreams.png", dbn, dataset.shape, dataset.classes, rng=rng, steps=steps),
+        draw_dreams(
+            target / "dreams.png", dbn, dataset.shape, dataset.classes, rng=rng, steps=steps
+        ),
     ]
     return drawn + draw_curves(folder / "metrics.jsonl", target)
 
@@ -59,30 +75,59 @@ def draw_receptive_fields(path: Path, dbn: DBN, shape: tuple[int, int]) -> Path:
 def draw_reconstructions(path: Path, dbn: DBN, cases: Tensor, shape: tuple[int, int]) -> Path:
     """Draw cases (N, pixels in [0, 1]), ten in a row, each row above what the net sees in them."""
     seen = dreams.reconstruct(dbn, cases)
-    rows = [part for pair in zip(torch.split(cases, 10), torch.split(seen, 10), strict=True) for part in pair]
+    rows = [
+        part
+        for pair in zip(torch.split(cases, 10), torch.split(seen, 10), strict=True)
+        for part in pair
+    ]
     title = "Cases, and what the net sees in them"
     columns = min(10, len(cases))
-    return plots.save_tile(path, torch.cat(rows).cpu().numpy(), shape, columns, left=["case", "seen"] * (len(rows) // 2), title=title)
+    return plots.save_tile(
+        path,
+        torch.cat(rows).cpu().numpy(),
+        shape,
+        columns,
+        left=["case", "seen"] * (len(rows) // 2),
+        title=title,
+    )
 
 
-def draw_dreams(path: Path, dbn: DBN, shape: tuple[int, int], classes: Sequence[str], *, rng: torch.Generator, steps: int) -> Path:
-    """Draw ten dreams of each of `classes`, a row a class, of DREAM_CLASSES of them at most; without labels a hundred free dreams."""
+def draw_dreams(
+    path: Path,
+    dbn: DBN,
+    shape: tuple[int, int],
+    classes: Sequence[str],
+    *,
+    rng: torch.Generator,
+    steps: int,
+) -> Path:
+    """Draw ten dreams of each of `classes`, a row a class, of DREAM_CLASSES of them at most;
+    without labels a hundred free dreams.
+    """
     chosen = spread(dbn.labels, DREAM_CLASSES).to(rng.device)
     labels = chosen.repeat_interleave(DREAMS_A_LABEL) if dbn.labels else None
-    dreamt = dreams.dream(dbn, rng=rng, labels=labels, count=FREE_DREAMS if labels is None else None, steps=steps)
+    dreamt = dreams.dream(
+        dbn, rng=rng, labels=labels, count=FREE_DREAMS if labels is None else None, steps=steps
+    )
     some = f" ({len(chosen)} of {dbn.labels:,} classes)" if 0 < len(chosen) < dbn.labels else ""
     title = f"Dreams after {steps:,} Gibbs steps{some}"
     names = [str(classes[label]) for label in chosen.tolist()]
-    return plots.save_tile(path, dreamt.pixels.cpu().numpy(), shape, DREAMS_A_LABEL, left=names, title=title)
+    return plots.save_tile(
+        path, dreamt.pixels.cpu().numpy(), shape, DREAMS_A_LABEL, left=names, title=title
+    )
 
 
 def spread(classes: int, most: int) -> Tensor:
-    """Return the labels of at most `most` of so many classes, from the first to the last, evenly spread, int64."""
+    """Return the labels of at most `most` of so many classes, from the first to the last, evenly
+    spread, int64.
+    """
     return torch.linspace(0, max(classes - 1, 0), min(classes, most)).round().long()
 
 
 def draw_curves(metrics: Path, folder: Path) -> list[Path]:
-    """Draw the errors and the reconstruction errors of each stage over its epochs, from the lines of metrics.jsonl."""
+    """Draw the errors and the reconstruction errors of each stage over its epochs, from the lines
+    of metrics.jsonl.
+    """
     lines = files.read_metrics(metrics.parent)
     errors: dict[str, tuple[list[float], list[float]]] = {}
     squared: dict[str, tuple[list[float], list[float]]] = {}
@@ -97,16 +142,35 @@ def draw_curves(metrics: Path, folder: Path) -> list[Path]:
                 curve[0].append(line["epoch"])
                 curve[1].append(line[key])
     counted = {name: curve for name, curve in errors.items() if "validation" in name} or errors
-    title = "Errors on validation cases" if any("validation" in name for name in counted) else "Errors on training cases, %"
-    drawn = [plots.save_curves(folder / "errors.png", counted, x="epoch", y="errors", title=title)] if counted else []
+    title = (
+        "Errors on validation cases"
+        if any("validation" in name for name in counted)
+        else "Errors on training cases, %"
+    )
+    drawn = (
+        [plots.save_curves(folder / "errors.png", counted, x="epoch", y="errors", title=title)]
+        if counted
+        else []
+    )
     if squared:
         y = "mean squared error a pixel"
-        drawn.append(plots.save_curves(folder / "reconstruction_error.png", squared, x="epoch", y=y, title="Reconstruction", log=True))
+        drawn.append(
+            plots.save_curves(
+                folder / "reconstruction_error.png",
+                squared,
+                x="epoch",
+                y=y,
+                title="Reconstruction",
+                log=True,
+            )
+        )
     return drawn
 
 
 def draw_kinds(path: Path, dbn: DBN, shape: tuple[int, int], *, each: int = 96) -> Path:
-    """Draw the first layer's receptive fields sorted by what they are: on-centre, stroke, high-frequency."""
+    """Draw the first layer's receptive fields sorted by what they are: on-centre, stroke,
+    high-frequency.
+    """
     first = dbn.rbm(0) if dbn.tied else dbn.recognition[0]
     fields = first.weight[: dbn.sizes[0]].cpu().numpy().T
     shown = plots.receptive_fields(fields.T, len(fields))
@@ -121,12 +185,19 @@ def draw_kinds(path: Path, dbn: DBN, shape: tuple[int, int], *, each: int = 96) 
 
 def draw_activity(path: Path, dbn: DBN, images: Tensor) -> Path:
     """Draw what the first hidden layer does with cases (N, pixels), a row a case."""
-    probs = dbn.up(images)[1] if dbn.recognition else dbn.memory.hidden.mean(interpretation.codes(dbn, images))
+    probs = (
+        dbn.up(images)[1]
+        if dbn.recognition
+        else dbn.memory.hidden.mean(interpretation.codes(dbn, images))
+    )
     return plots.save_activity(path, probs.cpu().numpy(), title="First hidden layer")
 
 
-def draw_histograms(path: Path, dbn: DBN, images: Tensor, labels: Tensor | None, *, rng: torch.Generator) -> Path:
-    """Draw the weights of each layer, and how one minibatch of CD-1 at rate 0.1 would change them where a layer is still an RBM.
+def draw_histograms(
+    path: Path, dbn: DBN, images: Tensor, labels: Tensor | None, *, rng: torch.Generator
+) -> Path:
+    """Draw the weights of each layer, and how one minibatch of CD-1 at rate 0.1 would change them
+    where a layer is still an RBM.
 
     The minibatch is `images` (N, pixels) with `labels` (N,), which a memory with labels needs.
     """
@@ -141,7 +212,15 @@ def draw_histograms(path: Path, dbn: DBN, images: Tensor, labels: Tensor | None,
         below = up.probs(below)
     memory = [("weights", dbn.memory.weight.cpu().numpy())]
     if labels is not None or not dbn.labels:
-        memory.append(("updates", 0.1 * _gradient(dbn.memory, greedy.memory_cases(dbn, images, labels, checked=True), config, rng)))
+        memory.append(
+            (
+                "updates",
+                0.1
+                * _gradient(
+                    dbn.memory, greedy.memory_cases(dbn, images, labels, checked=True), config, rng
+                ),
+            )
+        )
     groups["memory"] = memory
     return plots.save_histograms(path, groups)
 
@@ -155,30 +234,60 @@ def _gradient(rbm: RBM, cases: Tensor, config: CDConfig, rng: torch.Generator) -
 
 
 def draw_traces(folder: Path, target: Path) -> list[Path]:
-    """Draw the AIS traces that `wakesleep likelihood` left in a run folder, a picture a depth; none where there are none."""
+    """Draw the AIS traces that `wakesleep likelihood` left in a run folder, a picture a depth; none
+    where there are none.
+    """
     drawn = []
-    for path in sorted((folder / "likelihood").glob("*.safetensors"), key=lambda found: found.stat().st_mtime):
+    for path in sorted(
+        (folder / "likelihood").glob("*.safetensors"), key=lambda found: found.stat().st_mtime
+    ):
         tensors, _ = checkpoint.load_tensors(path, "annealing")
         traces = {}
         for name in ("forward", "reverse"):
             if f"{name}/steps" in tensors:
                 betas = tensors[f"{name}/betas"][tensors[f"{name}/steps"] - 1]
-                traces[f"{name} AIS, {path.stem[:7].replace('-', ' ')}"] = betas.numpy(), tensors[f"{name}/log_weights"].numpy()
+                traces[f"{name} AIS, {path.stem[:7].replace('-', ' ')}"] = (
+                    betas.numpy(),
+                    tensors[f"{name}/log_weights"].numpy(),
+                )
         drawn.append(plots.save_traces(target / f"ais_{path.stem[:7]}.png", traces))
     return list(dict.fromkeys(drawn))
 
 
-def draw_map(path: Path, dbn: DBN, images: Tensor, labels: Tensor | None, classes: Sequence[str], *, seed: int = 0) -> Path:
+def draw_map(
+    path: Path,
+    dbn: DBN,
+    images: Tensor,
+    labels: Tensor | None,
+    classes: Sequence[str],
+    *,
+    seed: int = 0,
+) -> Path:
     """Draw a 2-D map of the top-level codes of cases (N, pixels), coloured by class."""
     points = interpretation.flat_map(interpretation.codes(dbn, images).cpu().numpy(), seed=seed)
     names = [str(name) for name in classes]
-    return plots.save_map(path, points, None if labels is None else labels.cpu().numpy(), names, title="Top-level codes")
+    return plots.save_map(
+        path,
+        points,
+        None if labels is None else labels.cpu().numpy(),
+        names,
+        title="Top-level codes",
+    )
 
 
 def draw_confused(
-    path: Path, images: Tensor, labels: Tensor, log_probs: Tensor, shape: tuple[int, int], classes: Sequence[str], *, count: int = 40
+    path: Path,
+    images: Tensor,
+    labels: Tensor,
+    log_probs: Tensor,
+    shape: tuple[int, int],
+    classes: Sequence[str],
+    *,
+    count: int = 40,
 ) -> Path:
-    """Draw the cases whose true label the net finds least probable; `log_probs` (N, labels) is what it says of images (N, pixels)."""
+    """Draw the cases whose true label the net finds least probable; `log_probs` (N, labels) is what
+    it says of images (N, pixels).
+    """
     worst = interpretation.most_confused(log_probs, labels, count)
     captions = []
     for probs, label in zip(log_probs[worst].exp(), labels[worst].tolist(), strict=True):
@@ -187,9 +296,14 @@ def draw_confused(
         below = "said so" if said == label else f"said {classes[said]}"
         captions.append(f"{classes[label]}\n{below}\n{_percent(float(probs[label]))}{against}")
     wrong = int((log_probs.argmax(1) != labels).sum())
-    title = f"Most confused of {len(labels):,} cases ({wrong:,} errors): true class, what was said, and the probabilities"
+    title = (
+        f"Most confused of {len(labels):,} cases ({wrong:,} errors): true class, what was said, "
+        "and the probabilities"
+    )
     columns = plots.columns_for(captions, len(worst))
-    return plots.save_tile(path, images[worst].cpu().numpy(), shape, columns, below=captions, title=title, height=112)
+    return plots.save_tile(
+        path, images[worst].cpu().numpy(), shape, columns, below=captions, title=title, height=112
+    )
 
 
 def _percent(share: float) -> str:
@@ -207,7 +321,9 @@ WATCHED = {
 
 
 def draw_monitors(metrics: Path, path: Path) -> list[Path]:
-    """Draw what was watched while the RBMs learned, a panel each, from the lines of metrics.jsonl; none where nothing was."""
+    """Draw what was watched while the RBMs learned, a panel each, from the lines of metrics.jsonl;
+    none where nothing was.
+    """
     lines = files.read_metrics(metrics.parent)
     panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for line in lines:

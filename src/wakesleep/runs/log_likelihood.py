@@ -1,7 +1,9 @@
-"""A run's likelihood, kept in its folder as it grows, so that a stopped estimate goes on where it stood.
+"""A run's likelihood, kept in its folder as it grows, so that a stopped estimate goes on where it
+stood.
 
 RUN/likelihood/KEY.json           finished: log Z of one depth, both ways
-RUN/likelihood/KEY.safetensors    while annealing: betas, chains, log weights, generator; afterwards the traces, for plots
+RUN/likelihood/KEY.safetensors    while annealing: betas, chains, log weights, generator; afterwards
+the traces, for plots
 """
 
 from __future__ import annotations
@@ -70,7 +72,9 @@ class RunScore(NamedTuple):
     cases: int
     score: Score
     label_log_prob: float | None
-    """Mean log p(label | v), nats a case, at the full depth of a net with labels: exact for one layer, else given the up-pass."""
+    """Mean log p(label | v), nats a case, at the full depth of a net with labels: exact for one
+    layer, else given the up-pass.
+    """
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -80,7 +84,8 @@ class RunScore(NamedTuple):
 
 
 def binary(images: Tensor, how: str, seed: int) -> Tensor:
-    """Return `images` (N, pixels) as 0 and 1, float32: as they are, drawn from their intensities, or rounded.
+    """Return `images` (N, pixels) as 0 and 1, float32: as they are, drawn from their intensities,
+    or rounded.
 
     Raises:
         DataError: grey pixels, and `how` is "refuse".
@@ -100,7 +105,8 @@ def score(
     cases: tuple[str, Split] | None = None,
     say: Say = lambda line: None,
 ) -> RunScore:
-    """Return the score of the lowest `depth` RBMs of a run's stack on `cases`, which are named "test", "validation" or "train".
+    """Return the score of the lowest `depth` RBMs of a run's stack on `cases`, which are named
+    "test", "validation" or "train".
 
     Without `cases` they are the set's test cases, or its training cases where it has no others.
 
@@ -109,27 +115,53 @@ def score(
         DataError: grey pixels that the plan refuses.
     """
     if plan.labels and not dbn.labels:
-        raise ConfigError("--labels: this net's memory holds no labels; leave it out to score pictures alone")
+        raise ConfigError(
+            "--labels: this net's memory holds no labels; leave it out to score pictures alone"
+        )
     device, whole = dbn.memory.weight.device, depth == dbn.depth
-    name, part = cases or (("train", dataset.train) if dataset.test is None else ("test", dataset.test))
+    name, part = cases or (
+        ("train", dataset.train) if dataset.test is None else ("test", dataset.test)
+    )
     scored = some(dataset, part, plan.cases)
     tested = binary(scored.images, plan.binarise, plan.seed).to(device)
     log_z = _log_partition(folder, dbn, some(dataset, dataset.train, MOST_CASES), depth, plan, say)
-    labels = scored.labels.to(device) if scored.labels is not None and dbn.labels and whole else None
+    labels = (
+        scored.labels.to(device) if scored.labels is not None and dbn.labels and whole else None
+    )
     rng = generator(plan.seed, device)
-    found = likelihood.score(dbn, tested, log_z, rng=rng, samples=plan.samples, labels=labels if plan.labels else None, depth=depth)
-    label = None if labels is None else float(classify.log_probs(dbn, tested).gather(1, labels[:, None]).mean())
+    found = likelihood.score(
+        dbn,
+        tested,
+        log_z,
+        rng=rng,
+        samples=plan.samples,
+        labels=labels if plan.labels else None,
+        depth=depth,
+    )
+    label = (
+        None
+        if labels is None
+        else float(classify.log_probs(dbn, tested).gather(1, labels[:, None]).mean())
+    )
     rbm = dbn.rbm(depth - 1)
-    layers = "-".join(map(str, (*dbn.sizes[:depth], rbm.hidden.size))) + (f" + {dbn.labels} labels" if whole and dbn.labels else "")
-    return RunScore(depth, layers, "training" if name == "train" else name, len(tested), found, label)
+    layers = "-".join(map(str, (*dbn.sizes[:depth], rbm.hidden.size))) + (
+        f" + {dbn.labels} labels" if whole and dbn.labels else ""
+    )
+    return RunScore(
+        depth, layers, "training" if name == "train" else name, len(tested), found, label
+    )
 
 
 def _cases(dbn: DBN, train: Split, depth: int, plan: LikelihoodConfig) -> Tensor:
-    """Return what the RBM at `depth` learned from, as binary states: pictures, or features drawn from their probabilities."""
+    """Return what the RBM at `depth` learned from, as binary states: pictures, or features drawn
+    from their probabilities.
+    """
     device = dbn.memory.weight.device
     images = binary(train.images, plan.binarise, plan.seed).to(device)
     if depth == dbn.depth:
-        cases = greedy.memory_cases(dbn, images, None if train.labels is None else train.labels.to(device), checked=True)
+        cases = greedy.memory_cases(
+            dbn, images, None if train.labels is None else train.labels.to(device), checked=True
+        )
     else:
         cases = greedy.features(dbn, images, depth - 1, checked=True)
     rng = generator(plan.seed, device)
@@ -141,18 +173,26 @@ def _key(rbm: RBM, depth: int, plan: LikelihoodConfig) -> str:
     digest = hashlib.sha256()
     for parameter in rbm.parameters():
         digest.update(parameter.detach().cpu().numpy().tobytes())
-    settings = {name: value for name, value in asdict(plan).items() if name not in ("samples", "cases", "labels")}
+    settings = {
+        name: value
+        for name, value in asdict(plan).items()
+        if name not in ("samples", "cases", "labels")
+    }
     digest.update(json.dumps(settings, sort_keys=True).encode())
     return f"depth-{depth}-{digest.hexdigest()[:12]}"
 
 
-def _log_partition(folder: Path, dbn: DBN, train: Split, depth: int, plan: LikelihoodConfig, say: Say) -> LogZ:
+def _log_partition(
+    folder: Path, dbn: DBN, train: Split, depth: int, plan: LikelihoodConfig, say: Say
+) -> LogZ:
     """Return log Z of the RBM at `depth`: read, gone on with, or begun."""
     rbm, device = dbn.rbm(depth - 1), dbn.memory.weight.device
     place = folder / "likelihood" / _key(rbm, depth, plan)
     if place.with_suffix(".json").exists():
         kept = files.read_json(place.with_suffix(".json"))
-        sides = [None if kept[name] is None else _estimate(kept[name]) for name in ("forward", "reverse")]
+        sides = [
+            None if kept[name] is None else _estimate(kept[name]) for name in ("forward", "reverse")
+        ]
         assert sides[0] is not None
         return LogZ(sides[0], sides[1], kept["exact"])
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -172,7 +212,9 @@ def _log_partition(folder: Path, dbn: DBN, train: Split, depth: int, plan: Likel
         state=traces,
     ):
         _keep(place, traces, rng)
-        way, now = ("forward", traces.forward) if traces.reverse is None else ("reverse", traces.reverse)
+        way, now = (
+            ("forward", traces.forward) if traces.reverse is None else ("reverse", traces.reverse)
+        )
         say(f"depth {depth}, {way}: {now.step:,} of {len(now.betas):,} temperatures")
     assert traces is not None
     found = likelihood.from_traces(rbm, base, traces)
@@ -181,14 +223,22 @@ def _log_partition(folder: Path, dbn: DBN, train: Split, depth: int, plan: Likel
 
 
 def _estimate(kept: dict[str, Any]) -> ais.Estimate:
-    """Return the estimate that was kept as JSON, where an interval without a lower end reads null."""
+    """Return the estimate that was kept as JSON, where an interval without a lower end reads
+    null.
+    """
     return ais.Estimate(**{**kept, "low": -math.inf if kept["low"] is None else kept["low"]})
 
 
 def _keep(place: Path, traces: Traces, rng: torch.Generator) -> None:
     there = {name: trace for name, trace in traces._asdict().items() if trace is not None}
-    tensors = {f"{name}/{part}": tensor for name, trace in there.items() for part, tensor in trace._asdict().items()}
-    checkpoint.save_tensors(place.with_suffix(".safetensors"), {**tensors, "rng": rng.get_state()}, {}, "annealing")
+    tensors = {
+        f"{name}/{part}": tensor
+        for name, trace in there.items()
+        for part, tensor in trace._asdict().items()
+    }
+    checkpoint.save_tensors(
+        place.with_suffix(".safetensors"), {**tensors, "rng": rng.get_state()}, {}, "annealing"
+    )
 
 
 def _read(place: Path, rng: torch.Generator, device: torch.device) -> Traces | None:
@@ -201,7 +251,12 @@ def _read(place: Path, rng: torch.Generator, device: torch.device) -> Traces | N
     parts = checkpoint.unflatten(tensors, {})
     return Traces(
         **{
-            name: Annealing(part["betas"], part["steps"], part["log_weights"].to(device), part["visible"].to(device))
+            name: Annealing(
+                part["betas"],
+                part["steps"],
+                part["log_weights"].to(device),
+                part["visible"].to(device),
+            )
             for name, part in parts.items()
         }
     )

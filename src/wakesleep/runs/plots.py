@@ -1,4 +1,6 @@
-"""Figures from arrays: grids of pictures, receptive fields, curves. Nothing here knows of runs or learning."""
+"""Figures from arrays: grids of pictures, receptive fields, curves. Nothing here knows of runs or
+learning.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +25,28 @@ LINES = ("-", "--", ":")
 
 
 def tile(pictures: Array, shape: tuple[int, int], columns: int, background: float = 0.35) -> Array:
-    """Return pictures (N, pixels) in [0, 1] laid out row by row in `columns`, as one grey picture (height, width) in [0, 1].
+    """Return pictures (N, pixels) in [0, 1] laid out row by row in `columns`, as one grey picture
+    (height, width) in [0, 1].
 
     Raises:
         ConfigError: no pictures, or pictures that are not of `shape`.
     """
     pictures = np.asarray(pictures, dtype=np.float32)
-    if pictures.ndim != 2 or not len(pictures) or pictures.shape[1] != shape[0] * shape[1] or columns < 1:
-        raise ConfigError(f"pictures of shape {pictures.shape} in {columns} columns: expected (N, {shape[0] * shape[1]}), N and columns >= 1")
+    if (
+        pictures.ndim != 2
+        or not len(pictures)
+        or pictures.shape[1] != shape[0] * shape[1]
+        or columns < 1
+    ):
+        raise ConfigError(
+            f"pictures of shape {pictures.shape} in {columns} columns: expected (N, "
+            f"{shape[0] * shape[1]}), N and columns >= 1"
+        )
     rows = -(-len(pictures) // columns)
     height, width = shape
-    sheet = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP), background, dtype=np.float32)
+    sheet = np.full(
+        (rows * (height + GAP) + GAP, columns * (width + GAP) + GAP), background, dtype=np.float32
+    )
     for number, picture in enumerate(pictures):
         top, left = GAP + number // columns * (height + GAP), GAP + number % columns * (width + GAP)
         sheet[top : top + height, left : left + width] = picture.reshape(shape)
@@ -41,7 +54,8 @@ def tile(pictures: Array, shape: tuple[int, int], columns: int, background: floa
 
 
 def save_picture(path: Path, sheet: Array, scale: int = 2) -> Path:
-    """Write a grey picture (height, width) in [0, 1] as PNG (or what the ending says), each pixel `scale` pixels wide; return the path.
+    """Write a grey picture (height, width) in [0, 1] as PNG (or what the ending says), each pixel
+    `scale` pixels wide; return the path.
 
     Raises:
         ConfigError: the ending names no picture format.
@@ -52,7 +66,9 @@ def save_picture(path: Path, sheet: Array, scale: int = 2) -> Path:
     check_format(path)
     grey = _bytes(sheet, scale)
     image_format = Image.registered_extensions()[path.suffix.lower()]
-    write_atomically(path, lambda temporary: Image.fromarray(grey).save(temporary, format=image_format))
+    write_atomically(
+        path, lambda temporary: Image.fromarray(grey).save(temporary, format=image_format)
+    )
     return path
 
 
@@ -61,11 +77,15 @@ def check_format(path: Path) -> None:
     from PIL import Image
 
     if path.suffix.lower() not in Image.registered_extensions():
-        raise ConfigError(f"{path} ends in {path.suffix!r}, which names no picture format; use .png")
+        raise ConfigError(
+            f"{path} ends in {path.suffix!r}, which names no picture format; use .png"
+        )
 
 
 def scale_for(shape: tuple[int, int], height: int = 56) -> int:
-    """Return how many times to enlarge pictures of `shape` so that each is about `height` pixels high, and never smaller."""
+    """Return how many times to enlarge pictures of `shape` so that each is about `height` pixels
+    high, and never smaller.
+    """
     return max(1, round(height / shape[0]))
 
 
@@ -91,22 +111,36 @@ def captioned(
     title: str = "",
     height: int = CELL,
 ) -> Array:
-    """Return pictures (N, pixels) in [0, 1] enlarged and laid out row by row in `columns`, with words, as grey (height, width) in [0, 1].
+    """Return pictures (N, pixels) in [0, 1] enlarged and laid out row by row in `columns`, with
+    words, as grey (height, width) in [0, 1].
 
-    `below` names each picture, in one line or several, `left` each row. Columns are as wide as their words, up to `WORDS`; longer ones
-    are cut short.
+    `below` names each picture, in one line or several, `left` each row. Columns are as wide as
+    their words, up to `WORDS`; longer ones are cut short.
 
     Raises:
         ConfigError: no pictures, or pictures that are not of `shape`.
     """
     tile(pictures, shape, columns)  # checks them
     scale = scale_for(shape, height)
-    cells = [np.kron(np.asarray(picture, np.float32).reshape(shape), np.ones((scale, scale))) for picture in pictures]
+    cells = [
+        np.kron(np.asarray(picture, np.float32).reshape(shape), np.ones((scale, scale)))
+        for picture in pictures
+    ]
     return _sheet(cells, columns, below=below, left=left, title=title)
 
 
-def _sheet(cells: Sequence[Array], columns: int, *, below: Sequence[str], left: Sequence[str], title: str, above: Sequence[str] = ()) -> Array:
-    """Return grey cells of one size, row by row, with words: `above` heads each column, `below` names each cell, `left` each row."""
+def _sheet(
+    cells: Sequence[Array],
+    columns: int,
+    *,
+    below: Sequence[str],
+    left: Sequence[str],
+    title: str,
+    above: Sequence[str] = (),
+) -> Array:
+    """Return grey cells of one size, row by row, with words: `above` heads each column, `below`
+    names each cell, `left` each row.
+    """
     from PIL import Image, ImageDraw
 
     font = _font()
@@ -116,32 +150,51 @@ def _sheet(cells: Sequence[Array], columns: int, *, below: Sequence[str], left: 
     broad = max(wide, round(min(_width(below), WORDS)))  # of a column, its picture in the middle
     step = high + gap + LINE * max((len(name.splitlines()) for name in below), default=0)
     rows = -(-len(cells) // columns)
-    size = (top + rows * step, max(margin + columns * (broad + gap), round(font.getlength(title)) + 2 * gap))
+    size = (
+        top + rows * step,
+        max(margin + columns * (broad + gap), round(font.getlength(title)) + 2 * gap),
+    )
     canvas = np.full(size, BACKGROUND, np.float32)
     words: list[tuple[float, float, str, str, float]] = [(gap, LINE / 2 + 2, title, "lm", size[1])]
     for number, name in enumerate(above):
-        words.append((margin + number * (broad + gap) + broad / 2, top - LINE / 2 - 2, name, "mm", broad + gap))
+        words.append(
+            (
+                margin + number * (broad + gap) + broad / 2,
+                top - LINE / 2 - 2,
+                name,
+                "mm",
+                broad + gap,
+            )
+        )
     for number, cell in enumerate(cells):
         row, column = divmod(number, columns)
         y, x = top + row * step, margin + column * (broad + gap) + (broad - wide) // 2
         canvas[y : y + high, x : x + wide] = cell
         for line, text in enumerate(below[number].splitlines() if below else ()):
-            words.append((x + wide / 2, y + high + (line + 0.5) * LINE + 1, text, "mm", broad + gap))
+            words.append(
+                (x + wide / 2, y + high + (line + 0.5) * LINE + 1, text, "mm", broad + gap)
+            )
         if left and not column:
             words.append((margin - gap, y + high / 2, left[row], "rm", WORDS))
     image = Image.fromarray(_bytes(canvas, 1))
     draw = ImageDraw.Draw(image)
     for x, y, text, anchor, room in words:
-        draw.text((x, y), _shortened(text, font, room), fill=round(255 * INK), font=font, anchor=anchor)
+        draw.text(
+            (x, y), _shortened(text, font, room), fill=round(255 * INK), font=font, anchor=anchor
+        )
     return np.asarray(image, np.float32) / 255
 
 
 def _font() -> Any:
-    """Return the typeface of captions: DejaVu Sans, which matplotlib brings along, for Pillow's own has ASCII alone."""
+    """Return the typeface of captions: DejaVu Sans, which matplotlib brings along, for Pillow's own
+    has ASCII alone.
+    """
     import matplotlib
     from PIL import ImageFont
 
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 12)
+    return ImageFont.truetype(
+        str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 12
+    )
 
 
 def _width(names: Sequence[str]) -> float:
@@ -151,7 +204,9 @@ def _width(names: Sequence[str]) -> float:
 
 
 def columns_for(names: Sequence[str], count: int) -> int:
-    """Return in how many columns `count` pictures with such words below stand, ten at most, so that the sheet is not too wide."""
+    """Return in how many columns `count` pictures with such words below stand, ten at most, so that
+    the sheet is not too wide.
+    """
     return max(1, min(10, count, int(WIDEST // (max(CELL, min(_width(names), WORDS)) + 6))))
 
 
@@ -175,43 +230,76 @@ def save_tile(
     title: str = "",
     height: int = CELL,
 ) -> Path:
-    """Write pictures (N, pixels) in [0, 1] as one picture file, laid out and named as by `captioned`; return the path."""
-    return save_picture(path, captioned(pictures, shape, columns, below=below, left=left, title=title, height=height), 1)
+    """Write pictures (N, pixels) in [0, 1] as one picture file, laid out and named as by
+    `captioned`; return the path.
+    """
+    return save_picture(
+        path,
+        captioned(pictures, shape, columns, below=below, left=left, title=title, height=height),
+        1,
+    )
 
 
 ROW = 96
 """Height of a case in a picture of all layers, in pixels."""
 
 
-def brain(layers: Sequence[Array], shape: tuple[int, int], *, names: Sequence[str] = (), left: Sequence[str] = (), title: str = "") -> Array:
-    """Return the activities of N cases as one grey picture (height, width) in [0, 1]: of each case the picture, then a block a layer.
+def brain(
+    layers: Sequence[Array],
+    shape: tuple[int, int],
+    *,
+    names: Sequence[str] = (),
+    left: Sequence[str] = (),
+    title: str = "",
+) -> Array:
+    """Return the activities of N cases as one grey picture (height, width) in [0, 1]: of each case
+    the picture, then a block a layer.
 
-    `layers` holds (N, pixels) pictures of `shape` and then (N, units) activities, all in [0, 1]; a unit is a square, columns are filled
-    from the top. `names` heads the blocks, `left` names the cases. Cases stand side by side where they would make a tall strip.
+    `layers` holds (N, pixels) pictures of `shape` and then (N, units) activities, all in [0, 1]; a
+    unit is a square, columns are filled from the top. `names` heads the blocks, `left` names the
+    cases. Cases stand side by side where they would make a tall strip.
     """
     cases = []
     for case in range(len(layers[0])):
         scale = scale_for(shape, ROW)
-        blocks = [np.kron(np.asarray(layers[0][case], np.float32).reshape(shape), np.ones((scale, scale)))]
-        blocks += [_block(np.asarray(layer[case], np.float32), blocks[0].shape[0]) for layer in layers[1:]]
+        blocks = [
+            np.kron(np.asarray(layers[0][case], np.float32).reshape(shape), np.ones((scale, scale)))
+        ]
+        blocks += [
+            _block(np.asarray(layer[case], np.float32), blocks[0].shape[0]) for layer in layers[1:]
+        ]
         cases.append(blocks)
     widths = [max(block.shape[1], 56) for block in cases[0]]
     height = cases[0][0].shape[0]
     cells = []
     for blocks in cases:
         padded = [
-            np.pad(block, ((0, height - block.shape[0]), (0, width - block.shape[1] + 3 * GAP)), constant_values=BACKGROUND)
+            np.pad(
+                block,
+                ((0, height - block.shape[0]), (0, width - block.shape[1] + 3 * GAP)),
+                constant_values=BACKGROUND,
+            )
             for block, width in zip(blocks, widths, strict=True)
         ]
         cells.append(np.concatenate(padded, 1))
     columns = min(len(cells), math.ceil((len(cells) * height / cells[0].shape[1]) ** 0.5))
     heads = ", ".join(names)
-    return _sheet(cells, columns, below=left, left=(), title=f"{title}{': ' if title and heads else ''}{heads}")
+    return _sheet(
+        cells,
+        columns,
+        below=left,
+        left=(),
+        title=f"{title}{': ' if title and heads else ''}{heads}",
+    )
 
 
 def _block(units: Array, height: int) -> Array:
-    """Return the activities of a layer as squares, columns filled from the top, at most `height` high and about twice as wide as high."""
-    side = int(np.clip((2 * height * height / len(units)) ** 0.5, 2, max(2, height // min(len(units), 10))))
+    """Return the activities of a layer as squares, columns filled from the top, at most `height`
+    high and about twice as wide as high.
+    """
+    side = int(
+        np.clip((2 * height * height / len(units)) ** 0.5, 2, max(2, height // min(len(units), 10)))
+    )
     per_column = max(1, height // side)
     grid = np.full(-(-len(units) // per_column) * per_column, BACKGROUND, np.float32)
     grid[: len(units)] = units
@@ -219,36 +307,54 @@ def _block(units: Array, height: int) -> Array:
     return block
 
 
-def save_movie(path: Path, sheets: Sequence[Array], scale: int = 2, frames_per_second: float = 12) -> Path:
-    """Write grey pictures (height, width) in [0, 1] as an animated GIF that runs for ever; return the path.
+def save_movie(
+    path: Path, sheets: Sequence[Array], scale: int = 2, frames_per_second: float = 12
+) -> Path:
+    """Write grey pictures (height, width) in [0, 1] as an animated GIF that runs for ever; return
+    the path.
 
     Raises:
         ConfigError: no pictures, or a name that does not end in .gif.
         CheckpointError: the file cannot be written.
     """
     if path.suffix.lower() != ".gif" or not sheets:
-        raise ConfigError(f"{path} with {len(sheets)} frames: expected a name that ends in .gif and at least one frame")
-    write_atomically(path, lambda temporary: write_movie(temporary, sheets, scale, frames_per_second))
+        raise ConfigError(
+            f"{path} with {len(sheets)} frames: expected a name that ends in .gif and at "
+            "least one frame"
+        )
+    write_atomically(
+        path, lambda temporary: write_movie(temporary, sheets, scale, frames_per_second)
+    )
     return path
 
 
-def write_movie(file: Path | IO[bytes], sheets: Sequence[Array], scale: int, frames_per_second: float) -> None:
-    """Write at least one grey picture (height, width) in [0, 1] as an animated GIF that runs for ever."""
+def write_movie(
+    file: Path | IO[bytes], sheets: Sequence[Array], scale: int, frames_per_second: float
+) -> None:
+    """Write at least one grey picture (height, width) in [0, 1] as an animated GIF that runs for
+    ever.
+    """
     from PIL import Image
 
     images = [Image.fromarray(_bytes(sheet, scale)) for sheet in sheets]
     wait = round(1000 / frames_per_second)
-    images[0].save(file, format="GIF", save_all=True, append_images=images[1:], duration=wait, loop=0)
+    images[0].save(
+        file, format="GIF", save_all=True, append_images=images[1:], duration=wait, loop=0
+    )
 
 
 def _bytes(sheet: Array, scale: int) -> Array:
     """Return grey levels in [0, 1] as 0..255, each pixel `scale` pixels wide."""
-    levels: Array = np.clip(np.rint(np.kron(sheet, np.ones((scale, scale))) * 255), 0, 255).astype(np.uint8)
+    levels: Array = np.clip(np.rint(np.kron(sheet, np.ones((scale, scale))) * 255), 0, 255).astype(
+        np.uint8
+    )
     return levels
 
 
 def receptive_fields(weight: Array, count: int = 100) -> Array:
-    """Return the weights (visible, hidden) into the `count` strongest hidden units as pictures (count, visible): grey is zero, white +."""
+    """Return the weights (visible, hidden) into the `count` strongest hidden units as pictures
+    (count, visible): grey is zero, white +.
+    """
     strongest = np.argsort(-np.linalg.norm(weight, axis=0))[:count]
     fields = weight[:, strongest].T
     largest = np.maximum(np.abs(fields).max(axis=1, keepdims=True), 1e-12)
@@ -256,7 +362,13 @@ def receptive_fields(weight: Array, count: int = 100) -> Array:
 
 
 def save_curves(
-    path: Path, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x: str, y: str, title: str, log: bool = False
+    path: Path,
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    x: str,
+    y: str,
+    title: str,
+    log: bool = False,
 ) -> Path:
     """Write curves (name -> x values, y values) as a figure; return the path."""
     from matplotlib.figure import Figure
@@ -264,7 +376,9 @@ def save_curves(
     figure = Figure(figsize=(7.2, 4.2), dpi=120, layout="constrained")
     axes = figure.subplots()
     for (name, (xs, ys)), colour in zip(curves.items(), SERIES * 10, strict=False):
-        axes.plot(xs, ys, label=name, color=colour, linewidth=1.8, marker="o" if len(xs) < 3 else None)
+        axes.plot(
+            xs, ys, label=name, color=colour, linewidth=1.8, marker="o" if len(xs) < 3 else None
+        )
     axes.set(xlabel=x, ylabel=y, title=title, yscale="log" if log else "linear")
     axes.grid(True, alpha=0.25)
     for side in ("top", "right"):
@@ -282,7 +396,9 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _save(path: Path, figure: Any) -> Path:
-    write_atomically(path, lambda temporary: figure.savefig(temporary, format=path.suffix[1:] or "png"))
+    write_atomically(
+        path, lambda temporary: figure.savefig(temporary, format=path.suffix[1:] or "png")
+    )
     return path
 
 
@@ -293,12 +409,18 @@ def _plain(axes: Any, **words: Any) -> None:
         axes.spines[side].set_visible(False)
 
 
-def save_kinds(path: Path, kinds: Mapping[str, Array], shape: tuple[int, int], columns: int = 12) -> Path:
-    """Write fields (name -> (N, pixels) in [0, 1], grey is zero) as one panel a kind, side by side; return the path."""
+def save_kinds(
+    path: Path, kinds: Mapping[str, Array], shape: tuple[int, int], columns: int = 12
+) -> Path:
+    """Write fields (name -> (N, pixels) in [0, 1], grey is zero) as one panel a kind, side by side;
+    return the path.
+    """
     sheets = {name: tile(fields, shape, columns) for name, fields in kinds.items()}
     tallest = max(sheet.shape[0] / sheet.shape[1] for sheet in sheets.values())
     figure = _figure(3.4 * len(sheets), 3.4 * tallest + 0.5)
-    for axes, (name, sheet) in zip(figure.subplots(1, len(sheets), squeeze=False)[0], sheets.items(), strict=True):
+    for axes, (name, sheet) in zip(
+        figure.subplots(1, len(sheets), squeeze=False)[0], sheets.items(), strict=True
+    ):
         axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(name, fontsize=11)
         axes.set_axis_off()
@@ -306,26 +428,34 @@ def save_kinds(path: Path, kinds: Mapping[str, Array], shape: tuple[int, int], c
 
 
 def save_activity(path: Path, probs: Array, *, title: str) -> Path:
-    """Write hidden probabilities (cases, units) as an image, a row a case, units sorted by mean activity; return the path.
+    """Write hidden probabilities (cases, units) as an image, a row a case, units sorted by mean
+    activity; return the path.
 
-    Columns that are dark or bright all the way down are units that are dead or saturated; rows that look alike are cases told apart badly.
+    Columns that are dark or bright all the way down are units that are dead or saturated; rows that
+    look alike are cases told apart badly.
     """
     order = np.argsort(-probs.mean(0), kind="stable")
     figure = _figure(8.0, 4.6)
     above, below = figure.subplots(2, 1, height_ratios=[1, 3], sharex=True)
     above.plot(probs.mean(0)[order], color=SERIES[0], linewidth=1.5)
     _plain(above, ylabel="mean", ylim=(0, 1), title=title)
-    image = below.imshow(probs[:, order], aspect="auto", cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    image = below.imshow(
+        probs[:, order], aspect="auto", cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+    )
     below.set(xlabel="hidden unit, sorted by mean activity", ylabel="case")
     figure.colorbar(image, ax=below, label="p(on)", pad=0.01)
     return _save(path, figure)
 
 
 def save_histograms(path: Path, values: Mapping[str, Sequence[tuple[str, Array]]]) -> Path:
-    """Write histograms, a column a group (name -> [(what, values), ...]) and a row for each of its parts; counts are logarithmic."""
+    """Write histograms, a column a group (name -> [(what, values), ...]) and a row for each of its
+    parts; counts are logarithmic.
+    """
     rows = max(len(parts) for parts in values.values())
     figure = _figure(3.6 * len(values), 2.6 * rows)
-    for column, (group, parts) in zip(figure.subplots(rows, len(values), squeeze=False).T, values.items(), strict=True):
+    for column, (group, parts) in zip(
+        figure.subplots(rows, len(values), squeeze=False).T, values.items(), strict=True
+    ):
         for axes, (what, numbers), colour in zip(column, parts, SERIES, strict=False):
             axes.hist(np.ravel(numbers), bins=80, color=colour, log=True)
             _plain(axes, title=f"{group}: {what}", ylabel="how many")
@@ -337,10 +467,20 @@ def save_histograms(path: Path, values: Mapping[str, Sequence[tuple[str, Array]]
 
 
 def save_traces(path: Path, traces: Mapping[str, tuple[Array, Array]]) -> Path:
-    """Write the way of AIS chains (name -> betas (P,), log weights (P, N)): above, each chain about the mean; below, their spread."""
+    """Write the way of AIS chains (name -> betas (P,), log weights (P, N)): above, each chain about
+    the mean; below, their spread.
+    """
     figure = _figure(4.6 * len(traces), 4.8)
-    for column, (name, (betas, log_weights)) in zip(figure.subplots(2, len(traces), squeeze=False).T, traces.items(), strict=True):
-        column[0].plot(betas, log_weights - log_weights.mean(1, keepdims=True), color=SERIES[0], alpha=0.25, linewidth=0.8)
+    for column, (name, (betas, log_weights)) in zip(
+        figure.subplots(2, len(traces), squeeze=False).T, traces.items(), strict=True
+    ):
+        column[0].plot(
+            betas,
+            log_weights - log_weights.mean(1, keepdims=True),
+            color=SERIES[0],
+            alpha=0.25,
+            linewidth=0.8,
+        )
         _plain(column[0], title=name, ylabel="log weight - mean, nats")
         column[1].plot(betas, log_weights.std(1), color=SERIES[1], linewidth=1.8)
         _plain(column[1], xlabel="beta", ylabel="standard deviation")
@@ -355,23 +495,44 @@ SHAPES = ("o", "s", "^", "D", "v")
 """Shapes of points, taken in turn when colours come again."""
 
 
-def save_map(path: Path, points: Array, labels: Array | None, names: Sequence[str], *, title: str) -> Path:
-    """Write a map of points (N, 2), coloured by label (N,) with each class named where most of it is; return the path.
+def save_map(
+    path: Path, points: Array, labels: Array | None, names: Sequence[str], *, title: str
+) -> Path:
+    """Write a map of points (N, 2), coloured by label (N,) with each class named where most of it
+    is; return the path.
 
     Names that would lie on each other are moved apart, with a line to their place.
     """
     figure = _figure(9.0, 7.6)
     axes = figure.subplots()
-    groups = {"": points} if labels is None else {name: points[labels == number] for number, name in enumerate(names)}
+    groups = (
+        {"": points}
+        if labels is None
+        else {name: points[labels == number] for number, name in enumerate(names)}
+    )
     colours = _colours(len(groups))
     for number, chosen in enumerate(groups.values()):
         shape = SHAPES[number // len(colours) % len(SHAPES)]
-        axes.scatter(chosen[:, 0], chosen[:, 1], s=9, color=colours[number % len(colours)], marker=shape, alpha=0.6, linewidths=0)
-    named = sorted((name for name, chosen in groups.items() if name and len(chosen)), key=lambda name: -len(groups[name]))
+        axes.scatter(
+            chosen[:, 0],
+            chosen[:, 1],
+            s=9,
+            color=colours[number % len(colours)],
+            marker=shape,
+            alpha=0.6,
+            linewidths=0,
+        )
+    named = sorted(
+        (name for name, chosen in groups.items() if name and len(chosen)),
+        key=lambda name: -len(groups[name]),
+    )
     more = f" ({MOST_NAMED} of {len(named):,} classes named)" if len(named) > MOST_NAMED else ""
     axes.set(title=f"{title}{more}", xticks=[], yticks=[])
     order = list(groups)
-    places = {name: (_middle(groups[name]), colours[order.index(name) % len(colours)]) for name in named[:MOST_NAMED]}
+    places = {
+        name: (_middle(groups[name]), colours[order.index(name) % len(colours)])
+        for name in named[:MOST_NAMED]
+    }
     if places:
         _name_places(figure, axes, places)
     return _save(path, figure)
@@ -386,14 +547,18 @@ def _colours(count: int) -> list[Any]:
 
 
 def _middle(points: Array) -> Array:
-    """Return the point of (N, 2) with the smallest median distance to the others: a class in two clumps has no name between them."""
+    """Return the point of (N, 2) with the smallest median distance to the others: a class in two
+    clumps has no name between them.
+    """
     some = points[:: -(-len(points) // 500)]
     found: Array = some[np.median(np.linalg.norm(some[:, None] - some[None], axis=2), 1).argmin()]
     return found
 
 
 def _name_places(figure: Any, axes: Any, places: Mapping[str, tuple[Array, Any]]) -> None:
-    """Write names at their places (name -> point, colour), moved apart where they would lie on each other."""
+    """Write names at their places (name -> point, colour), moved apart where they would lie on each
+    other.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     size = 12 if len(places) <= 10 else 10 if len(places) <= 20 else 8
@@ -402,7 +567,19 @@ def _name_places(figure: Any, axes: Any, places: Mapping[str, tuple[Array, Any]]
         dark = tuple(0.6 * float(part) for part in colour)
         box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.0}
         shown = name if len(name) <= 24 else f"{name[:21]}..."
-        texts.append(axes.text(*point, shown, fontsize=size, weight="bold", color=dark, ha="center", va="center", bbox=box, zorder=4))
+        texts.append(
+            axes.text(
+                *point,
+                shown,
+                fontsize=size,
+                weight="bold",
+                color=dark,
+                ha="center",
+                va="center",
+                bbox=box,
+                zorder=4,
+            )
+        )
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()  # settles the layout, and with it how large words are
     frame = axes.get_window_extent()
@@ -410,16 +587,27 @@ def _name_places(figure: Any, axes: Any, places: Mapping[str, tuple[Array, Any]]
     home, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 + 3
     moved = apart(home, half, np.array(frame.extents).reshape(2, 2))
     back = axes.transData.inverted()
-    for text, (point, colour), place, began, room in zip(texts, places.values(), moved, home, half, strict=True):
+    for text, (point, colour), place, began, room in zip(
+        texts, places.values(), moved, home, half, strict=True
+    ):
         text.set_position(back.transform(place))
         if (np.abs(place - began) > room).any():
-            axes.plot(*np.array([point, back.transform(place)]).T, color=colour, linewidth=0.9, zorder=3, scalex=False, scaley=False)
+            axes.plot(
+                *np.array([point, back.transform(place)]).T,
+                color=colour,
+                linewidth=0.9,
+                zorder=3,
+                scalex=False,
+                scaley=False,
+            )
 
 
 def apart(centres: Array, half: Array, frame: Array, step: float = 4.0) -> Array:
-    """Return where boxes with half sides (N, 2) go that are wanted at `centres` (N, 2): one by one to the nearest place still free.
+    """Return where boxes with half sides (N, 2) go that are wanted at `centres` (N, 2): one by one
+    to the nearest place still free.
 
-    `frame` is ((left, bottom), (right, top)), within which they stay. Where no place is free a box stays where it is wanted.
+    `frame` is ((left, bottom), (right, top)), within which they stay. Where no place is free a box
+    stays where it is wanted.
     """
     across, up = (np.arange(low, high, step) for low, high in frame.T)
     grid = np.stack(np.meshgrid(across, up), 2).reshape(-1, 2)
@@ -442,7 +630,9 @@ def save_panels(
     columns: int = 3,
     logarithmic: Sequence[str] = (),
 ) -> Path:
-    """Write sets of curves (title -> name -> x values, y values) as panels of a figure, `logarithmic` axes "x" or "y"; return the path."""
+    """Write sets of curves (title -> name -> x values, y values) as panels of a figure,
+    `logarithmic` axes "x" or "y"; return the path.
+    """
     rows = -(-len(panels) // columns)
     figure = _figure(3.9 * columns, 2.8 * rows)
     every = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -452,24 +642,45 @@ def save_panels(
     for axes, (title, curves) in zip(every, panels.items(), strict=False):
         for name, (xs, ys) in curves.items():
             again, colour = divmod(names.index(name), len(SERIES))
-            look = {"color": SERIES[colour], "linestyle": LINES[again % len(LINES)], "marker": "o" if len(xs) < 8 else None}
+            look = {
+                "color": SERIES[colour],
+                "linestyle": LINES[again % len(LINES)],
+                "marker": "o" if len(xs) < 8 else None,
+            }
             axes.plot(xs, ys, label=name, linewidth=1.6, markersize=3, **look)
         _plain(axes, title=title, xlabel=x)
         axes.set(**{f"{axis}scale": "log" for axis in logarithmic})
-        if "x" not in logarithmic and all(float(value).is_integer() for xs, _ in curves.values() for value in xs):
+        if "x" not in logarithmic and all(
+            float(value).is_integer() for xs, _ in curves.values() for value in xs
+        ):
             axes.xaxis.get_major_locator().set_params(integer=True)
         axes.title.set_fontsize(10)
     if len(names) <= len(SERIES):
         every[0].legend(frameon=False, fontsize=8)
     else:  # too many for a corner of a panel
-        drawn = {label: line for axes in every for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+        drawn = {
+            label: line
+            for axes in every
+            for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
         lines = [drawn[name] for name in names]
-        figure.legend(lines, names, loc="outside lower center", ncols=min(5, len(names)), frameon=False, fontsize=8)
+        figure.legend(
+            lines,
+            names,
+            loc="outside lower center",
+            ncols=min(5, len(names)),
+            frameon=False,
+            fontsize=8,
+        )
     return _save(path, figure)
 
 
-def save_tradeoff(path: Path, points: Mapping[str, tuple[float, Sequence[float]]], chosen: str, *, x: str, y: str) -> Path:
-    """Write what each candidate costs and is worth (name -> cost, values of its seeds) as a figure with the chosen one marked."""
+def save_tradeoff(
+    path: Path, points: Mapping[str, tuple[float, Sequence[float]]], chosen: str, *, x: str, y: str
+) -> Path:
+    """Write what each candidate costs and is worth (name -> cost, values of its seeds) as a figure
+    with the chosen one marked.
+    """
     figure = _figure(7.2, 4.4)
     axes = figure.subplots()
     for name, (cost, values) in points.items():
@@ -477,7 +688,16 @@ def save_tradeoff(path: Path, points: Mapping[str, tuple[float, Sequence[float]]
         middle = float(np.mean(values))
         axes.plot([cost, cost], [min(values), max(values)], color=colour, linewidth=1.5)
         axes.plot([cost], [middle], "o", color=colour, markersize=8 if name == chosen else 5)
-        axes.annotate(name, (cost, middle), textcoords="offset points", xytext=(7, 4), fontsize=9, color=colour)
-    _plain(axes, xlabel=x, ylabel=y, title=f"What depth and width cost and bring; advised: {chosen}")
+        axes.annotate(
+            name,
+            (cost, middle),
+            textcoords="offset points",
+            xytext=(7, 4),
+            fontsize=9,
+            color=colour,
+        )
+    _plain(
+        axes, xlabel=x, ylabel=y, title=f"What depth and width cost and bring; advised: {chosen}"
+    )
     axes.margins(x=0.12, y=0.12)
     return _save(path, figure)

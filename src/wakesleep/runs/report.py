@@ -16,32 +16,49 @@ from wakesleep.runs.training import Job
 
 
 def work_per_epoch(job: Job) -> dict[str, float]:
-    """Return the work of one epoch of each stage, in multiplications: what a progress bar counts."""
+    """Return the work of one epoch of each stage, in multiplications: what a progress bar
+    counts.
+    """
     work: dict[str, float] = {}
     sizes, cases = job.dbn.sizes, job.cases
-    products = 5 * cases  # CD-1: up, down, up, and two statistics; each further Gibbs step adds two, an epoch with chains one
+    # CD-1: up, down, up, and two statistics; each further Gibbs step adds two, an epoch with chains
+    # one
+    products = 5 * cases
     for layer in range(job.dbn.depth if "pretrain" in job.config.stages else 0):
         top = layer == job.dbn.depth - 1
         config = job.config.greedy.memory if top else job.config.greedy.layer
         visible = sizes[layer] + (job.dbn.labels if top else 0)
         name = "memory" if top else f"layer {layer + 1}"
-        chained = greedy.chained_epochs(job.config.greedy) / max(config.epochs, 1) if top and job.dbn.labels else 0.0
-        work[name] = (products + cases * (2 * (config.gibbs_steps - 1) + chained)) * visible * sizes[layer + 1]
+        chained = (
+            greedy.chained_epochs(job.config.greedy) / max(config.epochs, 1)
+            if top and job.dbn.labels
+            else 0.0
+        )
+        work[name] = (
+            (products + cases * (2 * (config.gibbs_steps - 1) + chained))
+            * visible
+            * sizes[layer + 1]
+        )
     parameters = sum(below * above for below, above in pairwise(sizes))
     for name in job.config.stages:
         if name in ("backprop", "random"):
             work[name] = 3 * cases * parameters
-        elif name == "semisupervised":  # labelled cases, all cases and those moved; and where to move them
+        elif name == "semisupervised":
+            # labelled cases, all cases and those moved; and where to move them
             work[name] = (3 * 3 + 4) * cases * parameters
         elif name in ("updown", "hybrid"):
             updown = job.config.updown if name == "updown" else job.config.hybrid.updown
-            work[name] = cases * _up_down_work(parameters, sizes[-2] * sizes[-1], sum(updown.gibbs_steps) / len(updown.gibbs_steps))
+            work[name] = cases * _up_down_work(
+                parameters, sizes[-2] * sizes[-1], sum(updown.gibbs_steps) / len(updown.gibbs_steps)
+            )
             work[name] += 3 * cases * parameters if name == "hybrid" else 0
     return work
 
 
 def _up_down_work(parameters: int, memory: int, steps: float) -> float:
-    """Return a case's multiplications; directed layers: up, down, two predictions, two statistics; memory: up, K rounds, two statistics."""
+    """Return a case's multiplications; directed layers: up, down, two predictions, two statistics;
+    memory: up, K rounds, two statistics.
+    """
     return 6 * (parameters - memory) + (3 + 2 * steps) * memory
 
 
@@ -54,23 +71,44 @@ UPDATE = {
     "random": 0.14e-3,
     "semisupervised": 0.4e-3,
 }
-"""Seconds that an update costs beside its products: of a layer's RBM, of the memory, and for each layer of weights elsewhere."""
-WRITTEN = {"layer": 1, "memory": 1, "updown": 4, "hybrid": 4, "backprop": 3.5, "semisupervised": 3.5, "random": 4}
-"""How many times the net's weights are saved after an epoch: the nets so far, their momentum and the best epoch."""
+"""Seconds that an update costs beside its products: of a layer's RBM, of the memory, and for each
+layer of weights elsewhere.
+"""
+WRITTEN = {
+    "layer": 1,
+    "memory": 1,
+    "updown": 4,
+    "hybrid": 4,
+    "backprop": 3.5,
+    "semisupervised": 3.5,
+    "random": 4,
+}
+"""How many times the net's weights are saved after an epoch: the nets so far, their momentum and
+the best epoch.
+"""
 PASS, A_BYTE, CLOSING = 3e-3, 1 / 600e6, 1.5
-"""Seconds of an epoch beside its updates, of saving a byte, and of drawing figures beside the dreams.
+"""Seconds of an epoch beside its updates, of saving a byte, and of drawing figures beside the
+dreams.
 
-Fitted to sets of 60 to 5,000 pictures (benchmarks/defaults/minutes.py) on one thread of an AMD EPYC, with a local disk.
+Fitted to sets of 60 to 5,000 pictures (benchmarks/defaults/minutes.py) on one thread of an AMD
+EPYC, with a local disk.
 """
 
 
 def seconds_per_epoch(job: Job) -> dict[str, float]:
-    """Return about how many seconds an epoch of each stage takes: its products, as fast as they are here and now, its updates, and saving."""
-    rate = product_rate(str(job.device), job.dtype) / 2  # sampling and moving weights cost about as much again
+    """Return about how many seconds an epoch of each stage takes: its products, as fast as they are
+    here and now, its updates, and saving.
+    """
+    # sampling and moving weights cost about as much again
+    rate = product_rate(str(job.device), job.dtype) / 2
     sizes, found = job.dbn.sizes, {}
     saved = 4 * A_BYTE * sum(below * above for below, above in pairwise(sizes))
     for name, work in work_per_epoch(job).items():
-        stage = "layer" if name.startswith("layer") or (name == "memory" and not job.dbn.labels) else name
+        stage = (
+            "layer"
+            if name.startswith("layer") or (name == "memory" and not job.dbn.labels)
+            else name
+        )
         layers = 1 if stage in ("layer", "memory") else job.dbn.depth
         updates = -(-job.cases // _minibatch(job.config, name))
         found[name] = work / rate + updates * layers * UPDATE[stage] + PASS + saved * WRITTEN[stage]
@@ -80,20 +118,33 @@ def seconds_per_epoch(job: Job) -> dict[str, float]:
 def _minibatch(config: TrainConfig, name: str) -> int:
     """Return how many cases an update of a stage has."""
     settings = {"memory": config.greedy.memory, "hybrid": config.hybrid.updown}
-    found: Any = config.greedy.layer if name.startswith("layer") else settings.get(name) or getattr(config, name)
+    found: Any = (
+        config.greedy.layer
+        if name.startswith("layer")
+        else settings.get(name) or getattr(config, name)
+    )
     return int(found.cg_batch_size if getattr(found, "method", "") == "cg" else found.batch_size)
 
 
 def minutes(job: Job) -> dict[str, float]:
-    """Return about how many minutes each stage will take, and at the end `figures`: counting errors and drawing, dreams above all."""
+    """Return about how many minutes each stage will take, and at the end `figures`: counting errors
+    and drawing, dreams above all.
+    """
     done, planned = epochs_done(job), epochs_planned(job)
-    found = {stage: seconds * (planned[stage] - done.get(stage, 0)) / 60 for stage, seconds in seconds_per_epoch(job).items()}
+    found = {
+        stage: seconds * (planned[stage] - done.get(stage, 0)) / 60
+        for stage, seconds in seconds_per_epoch(job).items()
+    }
     return {**found, "figures": _closing_seconds(job) / 60}
 
 
 def _closing_seconds(job: Job) -> float:
-    """Return about how many seconds the model, its evaluation and its pictures take once it is trained."""
-    dreamt = figures.DREAMS_A_LABEL * min(job.dbn.labels, figures.DREAM_CLASSES) or figures.FREE_DREAMS
+    """Return about how many seconds the model, its evaluation and its pictures take once it is
+    trained.
+    """
+    dreamt = (
+        figures.DREAMS_A_LABEL * min(job.dbn.labels, figures.DREAM_CLASSES) or figures.FREE_DREAMS
+    )
     top = (job.dbn.sizes[-2] + job.dbn.labels) * job.dbn.sizes[-1]
     rate = product_rate(str(job.device), job.dtype) / 2
     return CLOSING + figures.DREAM_STEPS * dreamt * 2 * top / rate
@@ -107,8 +158,13 @@ def epochs_planned(job: Job) -> dict[str, int]:
         if name.startswith("layer"):
             planned[name] = greedy_config.layer.epochs
         else:
-            settings: dict[str, Any] = {"memory": greedy_config.memory, "hybrid": job.config.hybrid.updown}
-            planned[name] = (settings[name] if name in settings else getattr(job.config, name)).epochs
+            settings: dict[str, Any] = {
+                "memory": greedy_config.memory,
+                "hybrid": job.config.hybrid.updown,
+            }
+            planned[name] = (
+                settings[name] if name in settings else getattr(job.config, name)
+            ).epochs
     return planned
 
 
@@ -120,19 +176,33 @@ def epochs_done(job: Job) -> dict[str, int]:
 
 def announce(job: Job) -> Iterator[str]:
     """Yield what is about to be done, in words."""
-    cases, held_out = job.cases // 9 if job.config.shifted else job.cases, 0 if job.validation is None else len(job.validation)
+    cases, held_out = (
+        job.cases // 9 if job.config.shifted else job.cases,
+        0 if job.validation is None else len(job.validation),
+    )
     yield f"{job.dataset.name}: {cases:,} training cases, {held_out:,} held out"
     if job.config.shifted:
-        yield "each is shown in nine places, as it is and a pixel aside (--no-shifted shows them as they are)"
+        yield (
+            "each is shown in nine places, as it is and a pixel aside (--no-shifted shows "
+            "them as they are)"
+        )
     yield from job.dataset.found
     labels = f" <- {job.dbn.labels} labels" if job.dbn.labels else ""
-    where = f"{machine.describe(job.device)}, products in {job.config.precision}, backend {select.backend()}"
+    where = (
+        f"{machine.describe(job.device)}, products in {job.config.precision}, backend "
+        f"{select.backend()}"
+    )
     yield f"net: {'-'.join(map(str, job.dbn.sizes))}{labels}, on {where}, seed {job.config.seed}"
     yield f"minibatches and learning rates: {', '.join(_steps(job))}"
     ahead = minutes(job)
-    spans = (f"{name} {epochs} ({_span(ahead[name])})" for name, epochs in epochs_planned(job).items())
+    spans = (
+        f"{name} {epochs} ({_span(ahead[name])})" for name, epochs in epochs_planned(job).items()
+    )
     closing = f"then errors and figures ({_span(ahead['figures'])})"
-    yield f"epochs: {', '.join(spans)}, {closing}; in all {_span(sum(ahead.values()))} on a quiet machine"
+    yield (
+        f"epochs: {', '.join(spans)}, {closing}; in all {_span(sum(ahead.values()))} on a "
+        "quiet machine"
+    )
     yield f"run folder: {job.folder}"
 
 
@@ -141,7 +211,13 @@ def _steps(job: Job) -> Iterator[str]:
     config = job.config
     for name in config.stages:
         pretrain, hybrid = name == "pretrain", name == "hybrid"
-        each: Any = config.greedy.layer if pretrain else config.hybrid.updown if hybrid else getattr(config, name)
+        each: Any = (
+            config.greedy.layer
+            if pretrain
+            else config.hybrid.updown
+            if hybrid
+            else getattr(config, name)
+        )
         last = getattr(each, "final_learning_rate", each.learning_rate)
         yield f"{name} {each.batch_size} cases, {each.learning_rate:g} to {last:g}"
 
@@ -157,8 +233,13 @@ METHODS = {
 }
 
 
-TRY = "Try a net of one layer (--hidden 300), smaller pictures (--size 16) or more pictures of each class"
-"""What to do where pretraining did not help: of 90 photographs the usual net got 44 % wrong, one layer 33 %, and at 12 x 16 pixels 27 %."""
+TRY = (
+    "Try a net of one layer (--hidden 300), smaller pictures (--size 16) or more pictures "
+    "of each class"
+)
+"""What to do where pretraining did not help: of 90 photographs the usual net got 44 % wrong, one
+layer 33 %, and at 12 x 16 pixels 27 %.
+"""
 PARTS = {"test": "test", "validation": "validation", "train": "training"}
 """The parts of a set, in words."""
 
@@ -169,9 +250,17 @@ def table(job: Job) -> Iterator[str]:
         evaluation = files.read_json(job.folder / "evaluation.json")
         yield ""
         part = evaluation["part"]
-        yield (f"{job.dataset.name}: errors on {evaluation['rows'][0][f'n_{part}']:,} {PARTS[part]} cases" if evaluation["rows"] else "")
+        yield (
+            f"{job.dataset.name}: errors on {evaluation['rows'][0][f'n_{part}']:,} "
+            f"{PARTS[part]} cases"
+            if evaluation["rows"]
+            else ""
+        )
         for row in evaluation["rows"]:
-            yield f"  {METHODS[row['method']]:<40} {row[f'{part}_errors']:>6}  {row[f'{part}_error_percent']:6.2f} %"
+            yield (
+                f"  {METHODS[row['method']]:<40} {row[f'{part}_errors']:>6}  "
+                f"{row[f'{part}_error_percent']:6.2f} %"
+            )
         yield from random_is_better(evaluation)
     yield ""
     for name in sorted((job.folder / "figures").glob("*.png")):
@@ -180,18 +269,24 @@ def table(job: Job) -> Iterator[str]:
 
 
 def random_is_better(evaluation: dict[str, Any]) -> list[str]:
-    """Return a sentence where the net from random weights made clearly fewer errors than the pretrained one on cases that were not learned.
+    """Return a sentence where the net from random weights made clearly fewer errors than the
+    pretrained one on cases that were not learned.
 
-    `evaluation` is what RUN/evaluation.json holds. Clearly: of E errors by either net the two counts differ by more than sqrt(2 E), 1.4
-    standard deviations of the difference if each error fell to either net alike.
+    `evaluation` is what RUN/evaluation.json holds. Clearly: of E errors by either net the two
+    counts differ by more than sqrt(2 E), 1.4 standard deviations of the difference if each error
+    fell to either net alike.
     """
-    part, rows = evaluation.get("part", "train"), {row["method"]: row for row in evaluation.get("rows", [])}
+    part, rows = (
+        evaluation.get("part", "train"),
+        {row["method"]: row for row in evaluation.get("rows", [])},
+    )
     if part == "train" or not {"backprop", "random"} <= rows.keys():
         return []
     pretrained, random = (rows[method][f"{part}_errors"] for method in ("backprop", "random"))
     if pretrained - random <= (2 * (pretrained + random)) ** 0.5:
         return []
     return [
-        f"warning: pretraining did not help: of {rows['random'][f'n_{part}']:,} {PARTS[part]} cases the pretrained net gets {pretrained:,} "
+        f"warning: pretraining did not help: of {rows['random'][f'n_{part}']:,} {PARTS[part]} "
+        f"cases the pretrained net gets {pretrained:,} "
         f"wrong and the same net from random weights {random:,}. {TRY}"
     ]

@@ -32,26 +32,38 @@ class TrainConfig:
     hidden: tuple[int, ...] = (500, 500, 2000)
     """Hidden layers from the pixels up; the last one is the top of the associative memory."""
     label_memory: bool = True
-    """Let the labels join at the top, as a softmax group of the memory; without them the fine-tuned net starts its label layer small."""
+    """Let the labels join at the top, as a softmax group of the memory; without them the fine-tuned
+    net starts its label layer small.
+    """
     stages: tuple[StageName, ...] = ("pretrain", "backprop", "random")
-    """What to do, in order: pretrain layer by layer; updown, contrastive wake-sleep from there (a better generative model, but each epoch
-    costs several of pretraining); hybrid, contrastive wake-sleep and backpropagation at once on the same weights (the best recogniser that
-    still dreams); backprop, a feed-forward net by backpropagation from there; semisupervised, that net from few
-    labels and what it says of all other cases; random, the same net from random weights to compare with."""
+    """What to do, in order: pretrain layer by layer; updown, contrastive wake-sleep from there (a
+    better generative model, but each epoch costs several of pretraining); hybrid, contrastive
+    wake-sleep and backpropagation at once on the same weights (the best recogniser that still
+    dreams); backprop, a feed-forward net by backpropagation from there; semisupervised, that net
+    from few labels and what it says of all other cases; random, the same net from random weights to
+    compare with.
+    """
     validation: float = 10_000
-    """How many of the last training cases (or, below 1, which part of them) are held out to pick the epoch of the fine-tuned net; 0 trains
-    on all and keeps the last epoch. A set that stays on the disk holds out its last cases by itself: 0."""
+    """How many of the last training cases (or, below 1, which part of them) are held out to pick
+    the epoch of the fine-tuned net; 0 trains on all and keeps the last epoch. A set that stays on
+    the disk holds out its last cases by itself: 0.
+    """
     shifted: bool = False
-    """Show each training picture in nine places: as it is, and a pixel up, down, to the sides and along both diagonals. An epoch is nine times
-    as long then."""
+    """Show each training picture in nine places: as it is, and a pixel up, down, to the sides and
+    along both diagonals. An epoch is nine times as long then.
+    """
     seed: int = 0
     """Seed of every random choice."""
     precision: Precision = "auto"
-    """Of matrix products while learning; weights are always float32. bfloat16 is about twice as fast where the processor has it, with no
-    loss of accuracy seen; auto looks at its instruction sets, and the run keeps to what follows from them."""
+    """Of matrix products while learning; weights are always float32. bfloat16 is about twice as
+    fast where the processor has it, with no loss of accuracy seen; auto looks at its instruction
+    sets, and the run keeps to what follows from them.
+    """
     chunk: int = 4096
-    """Consecutive cases that are read at once from a set that stays on the disk; eight such chunks are learned from together while the next
-    eight are read. Several ranks need whole chunks, at least one each."""
+    """Consecutive cases that are read at once from a set that stays on the disk; eight such chunks
+    are learned from together while the next eight are read. Several ranks need whole chunks, at
+    least one each.
+    """
     greedy: GreedyConfig = field(default_factory=GreedyConfig)
     """Greedy pretraining."""
     updown: UpDownConfig = field(default_factory=UpDownConfig)
@@ -63,7 +75,9 @@ class TrainConfig:
     semisupervised: SemiSupervisedConfig = field(default_factory=SemiSupervisedConfig)
     """Few labels, many cases, after backpropagation."""
     random: BackpropConfig = field(default_factory=lambda: BackpropConfig(learning_rate=0.1))
-    """Backpropagation from random weights: half the rate, for at 0.2 they stayed at chance on MNIST."""
+    """Backpropagation from random weights: half the rate, for at 0.2 they stayed at chance on
+    MNIST.
+    """
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -80,30 +94,51 @@ def _check_stages(stages: tuple[StageName, ...]) -> None:
     """Raise ConfigError unless a run can go through `stages` in their order."""
     known = get_args(StageName)
     said = f"stages = {stages!r}: expected"
-    require(not isinstance(stages, str) and len(stages) > 0, f"{said} at least one of {', '.join(known)}, as a tuple")
+    require(
+        not isinstance(stages, str) and len(stages) > 0,
+        f"{said} at least one of {', '.join(known)}, as a tuple",
+    )
     unknown = [stage for stage in stages if stage not in known]
-    require(not unknown, f"{said} {', '.join(known)}; {', '.join(map(repr, unknown))} is none of them")
+    require(
+        not unknown, f"{said} {', '.join(known)}; {', '.join(map(repr, unknown))} is none of them"
+    )
     require(len(set(stages)) == len(stages), f"{said} each at most once")
     require(
         "semisupervised" not in stages or "backprop" in stages[: stages.index("semisupervised")],
         f"{said} backprop before semisupervised, whose net goes on learning",
     )
-    before = [stage for stage in stages[: stages.index("pretrain")] if stage != "random"] if "pretrain" in stages else []
-    require(not before, f"{said} pretrain before {' and '.join(before)}, which would start from weights that it then replaces")
+    before = (
+        [stage for stage in stages[: stages.index("pretrain")] if stage != "random"]
+        if "pretrain" in stages
+        else []
+    )
+    require(
+        not before,
+        f"{said} pretrain before {' and '.join(before)}, which would start from weights that it "
+        "then replaces",
+    )
 
 
 SMALL = 10_000
-"""Training cases below which a set gets the small net and minibatches of 20: in minibatches of 100 it would see too few updates an epoch."""
+"""Training cases below which a set gets the small net and minibatches of 20: in minibatches of 100
+it would see too few updates an epoch.
+"""
 SHOWN = 86_520
-"""Cases that a layer of the small net is shown in all its epochs, 60 of the digits' 1,442: 4,326 updates."""
+"""Cases that a layer of the small net is shown in all its epochs, 60 of the digits' 1,442: 4,326
+updates.
+"""
 SHIFTED_SIDE = 16
-"""Rows and columns from which a picture a pixel aside still shows the same: of 8 x 8 a pixel is an eighth."""
+"""Rows and columns from which a picture a pixel aside still shows the same: of 8 x 8 a pixel is an
+eighth.
+"""
 
 
 def preset(name: str) -> TrainConfig:
-    """Return the settings that suit the data set `name`, as far as its name or its place tell: `suited` takes the number of its cases.
+    """Return the settings that suit the data set `name`, as far as its name or its place tell:
+    `suited` takes the number of its cases.
 
-    Of a set that stays on the disk, only what streams: contrastive wake-sleep does not, and a net from random weights would double the epochs.
+    Of a set that stays on the disk, only what streams: contrastive wake-sleep does not, and a net
+    from random weights would double the epochs.
     """
     if name == "digits":
         return suited(1442, tested=True)
@@ -115,16 +150,20 @@ def preset(name: str) -> TrainConfig:
 
 
 def suited(cases: int, *, tested: bool = False, shape: tuple[int, int] = (1, 1)) -> TrainConfig:
-    """Return the settings that suit a set of so many training cases; where it brings test cases (`tested`) and is small, none are held out.
+    """Return the settings that suit a set of so many training cases; where it brings test cases
+    (`tested`) and is small, none are held out.
 
     `shape` is (rows, columns) of its pictures.
 
-    From 10,000 cases on the paper's net. Smaller sets have a smaller net, minibatches of 20 cases, and as many more epochs as they are
-    smaller: about as many updates as the digits, which have 60 epochs of 1,442 cases. Their epochs of fine-tuning follow in proportion.
+    From 10,000 cases on the paper's net. Smaller sets have a smaller net, minibatches of 20 cases,
+    and as many more epochs as they are smaller: about as many updates as the digits, which have 60
+    epochs of 1,442 cases. Their epochs of fine-tuning follow in proportion.
 
-    Pictures of which nine times as many were still a small set are shown in nine places, in a ninth of the epochs, to a net of one layer
-    less: a few hundred do not say by themselves that a letter a pixel aside is the same letter, and the net learned them by heart.
-    Of 300 letters at 28 x 28 (1,000 others to test) it got 5.3 % wrong, so shown 0.5 %. Photographs of three shapes in uneven light stay hard.
+    Pictures of which nine times as many were still a small set are shown in nine places, in a ninth
+    of the epochs, to a net of one layer less: a few hundred do not say by themselves that a letter
+    a pixel aside is the same letter, and the net learned them by heart. Of 300 letters at 28 x 28
+    (1,000 others to test) it got 5.3 % wrong, so shown 0.5 %. Photographs of three shapes in uneven
+    light stay hard.
     """
     stages: tuple[StageName, ...] = ("pretrain", "updown", "backprop", "random")
     if cases >= SMALL:
@@ -136,8 +175,16 @@ def suited(cases: int, *, tested: bool = False, shape: tuple[int, int] = (1, 1))
     epochs = round(SHOWN / (9 * cases)) if shifted else max(round(SHOWN / cases), 30)
     epochs = min(epochs, 300)
     layer = CDConfig(epochs=epochs, batch_size=20, final_learning_rate=0.01)
-    tune = BackpropConfig(epochs=round(epochs * 2 / 3), batch_size=20, learning_rate=0.05, sample_pixels=False)
-    slow = UpDownConfig(batch_size=20, learning_rate=0.02, final_learning_rate=0.001, gibbs_steps=(1, 3), persistent=0.5)
+    tune = BackpropConfig(
+        epochs=round(epochs * 2 / 3), batch_size=20, learning_rate=0.05, sample_pixels=False
+    )
+    slow = UpDownConfig(
+        batch_size=20,
+        learning_rate=0.02,
+        final_learning_rate=0.001,
+        gibbs_steps=(1, 3),
+        persistent=0.5,
+    )
     return TrainConfig(
         hidden=(200, 500) if shifted else (200, 200, 500),
         shifted=shifted,
@@ -152,20 +199,29 @@ def suited(cases: int, *, tested: bool = False, shape: tuple[int, int] = (1, 1))
 
 
 def for_few_labels(config: TrainConfig, cases: int) -> TrainConfig:
-    """Return the settings that suit so many training cases where most have no label: what few there are is all learned from.
+    """Return the settings that suit so many training cases where most have no label: what few there
+    are is all learned from.
 
-    Backpropagation makes a tenth of its epochs, at half the rate, from labels that spread; then about 3,000 updates or 15 epochs follow.
+    Backpropagation makes a tenth of its epochs, at half the rate, from labels that spread; then
+    about 3,000 updates or 15 epochs follow.
     """
-    tune = replace(config.backprop, epochs=max(3, config.backprop.epochs // 10), learning_rate=config.backprop.learning_rate / 2)
+    tune = replace(
+        config.backprop,
+        epochs=max(3, config.backprop.epochs // 10),
+        learning_rate=config.backprop.learning_rate / 2,
+    )
     size = tune.batch_size
     epochs = min(max(15, -(-3000 * size // max(cases, 1))), 100)
     after = replace(config.semisupervised, epochs=epochs, batch_size=size)
     stages: tuple[StageName, ...] = ("pretrain", "backprop", "semisupervised")
-    return replace(config, stages=stages, validation=0, shifted=False, backprop=tune, semisupervised=after)
+    return replace(
+        config, stages=stages, validation=0, shifted=False, backprop=tune, semisupervised=after
+    )
 
 
 def for_this_rank(config: TrainConfig) -> TrainConfig:
-    """Return the settings by which one of several ranks learns: its part of every minibatch of the stages to come.
+    """Return the settings by which one of several ranks learns: its part of every minibatch of the
+    stages to come.
 
     Raises:
         ConfigError: a minibatch that the ranks cannot share evenly.
@@ -177,12 +233,22 @@ def for_this_rank(config: TrainConfig) -> TrainConfig:
         return config
 
     def less(settings: Any) -> Any:
-        cg = {"cg_batch_size": part(settings.cg_batch_size)} if getattr(settings, "method", "") == "cg" else {}
+        cg = (
+            {"cg_batch_size": part(settings.cg_batch_size)}
+            if getattr(settings, "method", "") == "cg"
+            else {}
+        )
         return replace(settings, batch_size=part(settings.batch_size), **cg)
 
-    changed: dict[str, Any] = {name: less(getattr(config, name)) for name in ("updown", "backprop", "random") if name in stages}
+    changed: dict[str, Any] = {
+        name: less(getattr(config, name))
+        for name in ("updown", "backprop", "random")
+        if name in stages
+    }
     if "pretrain" in stages:
-        changed["greedy"] = replace(config.greedy, layer=less(config.greedy.layer), memory=less(config.greedy.memory))
+        changed["greedy"] = replace(
+            config.greedy, layer=less(config.greedy.layer), memory=less(config.greedy.memory)
+        )
     if "hybrid" in stages:
         changed["hybrid"] = replace(config.hybrid, updown=less(config.hybrid.updown))
     return replace(config, **changed)
@@ -209,7 +275,9 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
         if "updown" in values:
             plain["updown"] = _updown(values["updown"])
         if "hybrid" in values:
-            plain["hybrid"] = HybridConfig(**{**values["hybrid"], "updown": _updown(values["hybrid"]["updown"])})
+            plain["hybrid"] = HybridConfig(
+                **{**values["hybrid"], "updown": _updown(values["hybrid"]["updown"])}
+            )
         return TrainConfig(**plain)
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"these are no settings of this version of wakesleep: {error}") from error
@@ -233,10 +301,13 @@ def read_config(folder: Path) -> TrainConfig:
     """
     values = files.read_json(folder / "config.json")
     if values.pop("format", None) not in range(files.FORMAT + 1):
-        raise CheckpointError(f"{folder} was written by a newer wakesleep; install that version or a later one")
+        raise CheckpointError(
+            f"{folder} was written by a newer wakesleep; install that version or a later one"
+        )
     try:
         return from_json(values)
     except ConfigError as error:
         raise CheckpointError(
-            f"{folder / 'config.json'} cannot be used: {error}; another version of wakesleep has written it, or it is damaged"
+            f"{folder / 'config.json'} cannot be used: {error}; another version of wakesleep "
+            "has written it, or it is damaged"
         ) from error

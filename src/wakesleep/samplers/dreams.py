@@ -32,7 +32,9 @@ def __getattr__(name: str) -> Any:
 
 
 class Dream(NamedTuple):
-    """What came of it: pixel probabilities (N, pixels), the label the memory held (N,) or None, and the chains to go on with."""
+    """What came of it: pixel probabilities (N, pixels), the label the memory held (N,) or None, and
+    the chains to go on with.
+    """
 
     pixels: Tensor
     labels: Tensor | None
@@ -40,39 +42,61 @@ class Dream(NamedTuple):
 
 
 def label_clamp(dbn: DBN, labels: Tensor, count: int) -> Clamp:
-    """Return the clamp that holds the memory's label units at `labels` (N,), for N = `count` chains.
+    """Return the clamp that holds the memory's label units at `labels` (N,), for N = `count`
+    chains.
 
     Raises:
-        ConfigError: the memory has no labels, a label is out of range, or there are not `count` of them.
+        ConfigError: the memory has no labels, a label is out of range, or there are not `count` of
+            them.
     """
     if not dbn.labels:
-        raise ConfigError("this net's memory holds no labels, so none can be clamped; dream without a label")
+        raise ConfigError(
+            "this net's memory holds no labels, so none can be clamped; dream without a label"
+        )
     labels = arrays.from_array(labels, "labels").to(dbn.memory.weight.device)
     if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
-        raise ConfigError(f"labels of shape {tuple(labels.shape)} and type {labels.dtype}: expected one whole number a dream")
+        raise ConfigError(
+            f"labels of shape {tuple(labels.shape)} and type {labels.dtype}: expected one whole "
+            "number a dream"
+        )
     labels = labels.long()
     if len(labels) == 0 or int(labels.min()) < 0 or int(labels.max()) >= dbn.labels:
-        raise ConfigError(f"labels {labels.tolist()}: expected at least one, each from 0 to {dbn.labels - 1}")
+        raise ConfigError(
+            f"labels {labels.tolist()}: expected at least one, each from 0 to {dbn.labels - 1}"
+        )
     if len(labels) != count:
         raise ConfigError(f"{len(labels)} labels for {count} chains: expected one each")
     return label_mixture(dbn, one_hot(labels, dbn.labels))
 
 
 def label_mixture(dbn: DBN, shares: Tensor) -> Clamp:
-    """Return the clamp that holds the memory's label units at `shares` (N, labels), e.g. a half each for a 4 and a 9.
+    """Return the clamp that holds the memory's label units at `shares` (N, labels), e.g. a half
+    each for a 4 and a 9.
 
-    The energy is linear in the label, so that shares s_y make the top units' input b + penultimate W + sum_y s_y W_y: the memory is asked for
-    what two labels agree on, p(v, h) ~ prod_y p(v, h | y)^s_y.
+    The energy is linear in the label, so that shares s_y make the top units' input b + penultimate
+    W + sum_y s_y W_y: the memory is asked for what two labels agree on, p(v, h) ~ prod_y p(v, h |
+    y)^s_y.
 
     Raises:
-        ConfigError: the memory has no labels, or the shares of a chain are not a distribution over them.
+        ConfigError: the memory has no labels, or the shares of a chain are not a distribution over
+            them.
     """
     if not dbn.labels:
-        raise ConfigError("this net's memory holds no labels, so none can be clamped; dream without a label")
+        raise ConfigError(
+            "this net's memory holds no labels, so none can be clamped; dream without a label"
+        )
     weight = dbn.memory.weight
     shares = shares.to(weight)
-    if shares.ndim != 2 or shares.shape[1] != dbn.labels or bool((shares < 0).any()) or bool(((shares.sum(1) - 1).abs() > 1e-4).any()):
-        raise ConfigError(f"label shares {shares.tolist()}: expected {dbn.labels} a chain, none below 0, that sum to 1")
+    if (
+        shares.ndim != 2
+        or shares.shape[1] != dbn.labels
+        or bool((shares < 0).any())
+        or bool(((shares.sum(1) - 1).abs() > 1e-4).any())
+    ):
+        raise ConfigError(
+            f"label shares {shares.tolist()}: expected {dbn.labels} a chain, none below 0, "
+            "that sum to 1"
+        )
     mask = torch.zeros(dbn.memory.visible.size, dtype=torch.bool, device=weight.device)
     mask[dbn.label_columns] = True
     values = weight.new_zeros(len(shares), dbn.memory.visible.size)
@@ -81,7 +105,9 @@ def label_mixture(dbn: DBN, shares: Tensor) -> Clamp:
 
 
 def decode(dbn: DBN, chains: Chains, rng: torch.Generator) -> Dream:
-    """Return the chains as pictures: one down-pass of the sampled features to pixel probabilities."""
+    """Return the chains as pictures: one down-pass of the sampled features to pixel
+    probabilities.
+    """
     labels = chains.visible[:, dbn.label_columns].argmax(1) if dbn.labels else None
     if not dbn.generative:  # the memory stands on the pixels themselves
         return Dream(dbn.memory.visible_probs(chains.hidden)[:, : dbn.sizes[-2]], labels, chains)
@@ -90,11 +116,19 @@ def decode(dbn: DBN, chains: Chains, rng: torch.Generator) -> Dream:
 
 @check_arguments
 def dream(
-    dbn: DBN, *, rng: torch.Generator, labels: Tensor | None = None, count: int | None = None, steps: int = 1000, sampler: Sampler = run
+    dbn: DBN,
+    *,
+    rng: torch.Generator,
+    labels: Tensor | None = None,
+    count: int | None = None,
+    steps: int = 1000,
+    sampler: Sampler = run,
 ) -> Dream:
-    """Return `count` dreams after `steps` Gibbs steps from random top states, one for each of `labels` (N,) where these are given.
+    """Return `count` dreams after `steps` Gibbs steps from random top states, one for each of
+    `labels` (N,) where these are given.
 
-    `sampler` moves the memory: plain Gibbs sampling, or a `tempering.Tempered` where that mixes too slowly.
+    `sampler` moves the memory: plain Gibbs sampling, or a `tempering.Tempered` where that mixes too
+    slowly.
 
     Raises:
         ConfigError: count or steps below 1, or labels the memory does not hold.
@@ -103,7 +137,9 @@ def dream(
     if count < 1:
         raise ConfigError(f"{count} dreams: expected at least 1")
     clamp = label_clamp(dbn, labels, count) if labels is not None else None
-    return decode(dbn, sampler(dbn.memory, random_hidden(dbn.memory, count, rng), steps, rng, clamp), rng)
+    return decode(
+        dbn, sampler(dbn.memory, random_hidden(dbn.memory, count, rng), steps, rng, clamp), rng
+    )
 
 
 @check_arguments
@@ -117,14 +153,17 @@ def frames(
     every: int = 3,
     sampler: Sampler = run,
 ) -> Iterator[Dream]:
-    """Yield a dream every `every` Gibbs steps while chains settle from random top states: Hinton's movie (300 steps, a frame every 3).
+    """Yield a dream every `every` Gibbs steps while chains settle from random top states: Hinton's
+    movie (300 steps, a frame every 3).
 
     Raises:
         ConfigError: count, steps or every below 1, or labels the memory does not hold.
     """
     count = count if count is not None else 1 if labels is None else len(labels)
     if min(count, steps, every) < 1:
-        raise ConfigError(f"{count} dreams, {steps} steps, a frame every {every}: expected each to be at least 1")
+        raise ConfigError(
+            f"{count} dreams, {steps} steps, a frame every {every}: expected each to be at least 1"
+        )
     clamp = label_clamp(dbn, labels, count) if labels is not None else None
     hidden = random_hidden(dbn.memory, count, rng)
     for done in range(0, steps, every):
@@ -134,14 +173,18 @@ def frames(
 
 
 def activities(dbn: DBN, chains: Chains, rng: torch.Generator) -> list[Tensor]:
-    """Return what every layer does in a dream, pixels first: probabilities (N, pixels), states (N, units) up to the top, labels last if any."""
+    """Return what every layer does in a dream, pixels first: probabilities (N, pixels), states (N,
+    units) up to the top, labels last if any.
+    """
     penultimate = chains.visible[:, : dbn.sizes[-2]]
     layers = [*dbn.down(penultimate, rng), chains.hidden]
     return [*layers, chains.visible[:, dbn.label_columns]] if dbn.labels else layers
 
 
 def reconstruct(dbn: DBN, images: Tensor) -> Tensor:
-    """Return what the net sees in `images` (N, pixels in [0, 1]): up, once through the memory, and down, all in probabilities."""
+    """Return what the net sees in `images` (N, pixels in [0, 1]): up, once through the memory, and
+    down, all in probabilities.
+    """
     penultimate = dbn.up(_pictures(dbn, images))[-1]
     total = dbn.top_input(penultimate)
     if dbn.labels:
@@ -151,8 +194,12 @@ def reconstruct(dbn: DBN, images: Tensor) -> Tensor:
 
 
 @check_arguments
-def imagine(dbn: DBN, images: Tensor, labels: Tensor, *, rng: torch.Generator, steps: int = 10) -> Tensor:
-    """Return what the net imagines in place of `images` (N, pixels in [0, 1]): a few steps of the memory from them, `labels` clamped."""
+def imagine(
+    dbn: DBN, images: Tensor, labels: Tensor, *, rng: torch.Generator, steps: int = 10
+) -> Tensor:
+    """Return what the net imagines in place of `images` (N, pixels in [0, 1]): a few steps of the
+    memory from them, `labels` clamped.
+    """
     images = _pictures(dbn, images)
     clamp = label_clamp(dbn, labels, len(images))
     hidden = top_states(dbn, images, clamp.values[:, dbn.label_columns], rng)
@@ -160,19 +207,24 @@ def imagine(dbn: DBN, images: Tensor, labels: Tensor, *, rng: torch.Generator, s
 
 
 def _pictures(dbn: DBN, images: Tensor, *, missing: bool = False) -> Tensor:
-    """Return images (N, pixels) as probabilities in the net's type, once they are seen to fit it; NaN pass where `missing`."""
+    """Return images (N, pixels) as probabilities in the net's type, once they are seen to fit it;
+    NaN pass where `missing`.
+    """
     images = arrays.as_cases(images, dbn.sizes[0], dbn.memory.weight, missing=missing)
     return arrays.as_probs(images).to(dbn.memory.weight.dtype)
 
 
 def top_states(dbn: DBN, images: Tensor, shares: Tensor, rng: torch.Generator) -> Tensor:
-    """Return top states (N, top) drawn where an up-pass of `images` (N, pixels in [0, 1]) and label shares (N, labels) lead."""
+    """Return top states (N, top) drawn where an up-pass of `images` (N, pixels in [0, 1]) and label
+    shares (N, labels) lead.
+    """
     visible = torch.cat([dbn.up(images, rng)[-1], shares], 1)
     return dbn.memory.sample_hidden(visible, rng)
 
 
 def reconstruct_per_layer(dbn: DBN, images: Tensor) -> list[Tensor]:
-    """Return `images` (N, pixels in [0, 1]) as each layer in turn knows them: up to it and down again, in probabilities, (N, pixels) each.
+    """Return `images` (N, pixels in [0, 1]) as each layer in turn knows them: up to it and down
+    again, in probabilities, (N, pixels) each.
 
     The last of them has gone through the memory, see `reconstruct`.
     """
@@ -199,11 +251,14 @@ def inpaint(
     steps: int = 1,
     checked: bool = False,
 ) -> Tensor:
-    """Return `images` (N, pixels in [0, 1]) with the pixels where `known` (pixels,) or (N, pixels) is false filled in.
+    """Return `images` (N, pixels in [0, 1]) with the pixels where `known` (pixels,) or (N, pixels)
+    is false filled in.
 
-    Each sweep goes up from the picture as it stands, moves the memory `steps` Gibbs steps and comes down again; known pixels are put back
-    every time, and the others are drawn. What is returned of them are the probabilities of the last sweep, so that their mean over several
-    calls estimates E[v | known], exactly for a net of one layer. NaN counts as unknown; `checked` says that the images were looked at already.
+    Each sweep goes up from the picture as it stands, moves the memory `steps` Gibbs steps and comes
+    down again; known pixels are put back every time, and the others are drawn. What is returned of
+    them are the probabilities of the last sweep, so that their mean over several calls estimates
+    E[v | known], exactly for a net of one layer. NaN counts as unknown; `checked` says that the
+    images were looked at already.
 
     Raises:
         ConfigError: sweeps or steps below 1, or a mask of another shape.
@@ -212,15 +267,23 @@ def inpaint(
         raise ConfigError(f"{sweeps} sweeps: expected at least 1")
     images = images if checked else _pictures(dbn, images, missing=True)
     if known.shape[-1] != images.shape[-1]:
-        raise ConfigError(f"a mask over {known.shape[-1]} pixels for pictures of {images.shape[-1]}: expected one entry a pixel")
+        raise ConfigError(
+            f"a mask over {known.shape[-1]} pixels for pictures of {images.shape[-1]}: expected "
+            "one entry a pixel"
+        )
     known = torch.as_tensor(known, device=images.device).to(torch.bool) & ~images.isnan()
     clamp = label_clamp(dbn, labels, len(images)) if labels is not None else None
     start = torch.rand(images.shape, generator=rng, device=images.device, dtype=images.dtype)
     shares = clamp.values[:, dbn.label_columns] if clamp else uniform_labels(dbn, len(images))
-    if not dbn.generative:  # the memory stands on the pixels: its own chain, with the known ones clamped
+    # the memory stands on the pixels: its own chain, with the known ones clamped
+    if not dbn.generative:
         hidden = top_states(dbn, torch.where(known, images, start), shares, rng)
         clamp = _with_pixels(dbn, images, known, clamp)
-        return torch.where(known, images, decode(dbn, run(dbn.memory, hidden, sweeps * steps, rng, clamp), rng).pixels)
+        return torch.where(
+            known,
+            images,
+            decode(dbn, run(dbn.memory, hidden, sweeps * steps, rng, clamp), rng).pixels,
+        )
     pixels = start
     for _ in range(sweeps):
         picture = torch.where(known, images, torch.bernoulli(pixels, generator=rng))
@@ -231,9 +294,13 @@ def inpaint(
 
 
 def _with_pixels(dbn: DBN, images: Tensor, known: Tensor, clamp: Clamp | None) -> Clamp:
-    """Return the clamp of the memory of a net without directed layers that also holds the `known` of its pixels `images` (N, pixels)."""
+    """Return the clamp of the memory of a net without directed layers that also holds the `known`
+    of its pixels `images` (N, pixels).
+    """
     count, pixels = images.shape
-    label = clamp or Clamp(known.new_zeros(dbn.memory.visible.size), images.new_zeros(count, dbn.memory.visible.size))
+    label = clamp or Clamp(
+        known.new_zeros(dbn.memory.visible.size), images.new_zeros(count, dbn.memory.visible.size)
+    )
     mask = torch.cat([known.expand(count, pixels), label.mask[pixels:].expand(count, -1)], 1)
     return Clamp(mask, torch.cat([images.nan_to_num(), label.values[:, pixels:]], 1))
 
@@ -244,11 +311,22 @@ def uniform_labels(dbn: DBN, count: int) -> Tensor:
 
 
 def fill_step(
-    dbn: DBN, picture: Tensor, shares: Tensor, *, rng: torch.Generator, clamp: Clamp | None = None, steps: int = 1, temperature: float = 1.0
+    dbn: DBN,
+    picture: Tensor,
+    shares: Tensor,
+    *,
+    rng: torch.Generator,
+    clamp: Clamp | None = None,
+    steps: int = 1,
+    temperature: float = 1.0,
 ) -> Chains:
-    """Return the memory's chains one sweep on: up from the picture as it stands (N, pixels), `steps` Gibbs steps with the label shares."""
+    """Return the memory's chains one sweep on: up from the picture as it stands (N, pixels),
+    `steps` Gibbs steps with the label shares.
+    """
     return run(dbn.memory, top_states(dbn, picture, shares, rng), steps, rng, clamp, temperature)
 
 
 if not TYPE_CHECKING:
-    __getattr__ = renamed.attributes(__name__, show="decode", through="reconstruct_per_layer", undecided="uniform_labels")
+    __getattr__ = renamed.attributes(
+        __name__, show="decode", through="reconstruct_per_layer", undecided="uniform_labels"
+    )

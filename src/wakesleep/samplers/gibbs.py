@@ -1,8 +1,9 @@
 """Alternating Gibbs sampling in an RBM: pure steps, some visible units clamped if asked.
 
-A chain is a row. Every step samples both layers from their conditionals, so that the model's distribution is left as it is. Whatever moves
-chains has one of two signatures: `gibbs_step`'s for one step, `run`'s for several (`Sampler`); both take a clamp, a temperature and the
-context of the visible units.
+A chain is a row. Every step samples both layers from their conditionals, so that the model's
+distribution is left as it is. Whatever moves chains has one of two signatures: `gibbs_step`'s for
+one step, `run`'s for several (`Sampler`); both take a clamp, a temperature and the context of the
+visible units.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class Chains(NamedTuple):
 
 
 class Clamp(NamedTuple):
-    """Visible units that stay put: where `mask` (visible,) or (N, visible) is true, `values` (N, visible) hold."""
+    """Visible units that stay put: where `mask` (visible,) or (N, visible) is true, `values` (N,
+    visible) hold.
+    """
 
     mask: Tensor
     values: Tensor
@@ -40,11 +43,13 @@ class Clamp(NamedTuple):
 
     @classmethod
     def of_groups(cls, rbm: RBM, known: Mapping[str, Tensor]) -> Clamp:
-        """Return the clamp that holds visible groups, by their names, at states (N, columns of the group).
+        """Return the clamp that holds visible groups, by their names, at states (N, columns of the
+        group).
 
         Raises:
             ConfigError: no group of such a name.
-            DataError: none was given, states of another shape, or values that the group's units do not take.
+            DataError: none was given, states of another shape, or values that the group's units do
+                not take.
         """
         if not known:
             raise DataError("no group to clamp was named; expected e.g. label=states (N, levels)")
@@ -55,11 +60,23 @@ class Clamp(NamedTuple):
             columns = rbm.columns(name)
             if states.shape != (count, columns.stop - columns.start):
                 expected = (count, columns.stop - columns.start)
-                raise DataError(f"states of shape {tuple(states.shape)} came for the group {name}; expected {expected}")
-            part = rbm.visible.parts[rbm.visible.names.index(name)] if isinstance(rbm.visible, Groups) else rbm.visible
-            states = arrays.as_cases(states.to(values.device), part.size, values, limits=part.limits)
+                raise DataError(
+                    f"states of shape {tuple(states.shape)} came for the group {name}; "
+                    f"expected {expected}"
+                )
+            part = (
+                rbm.visible.parts[rbm.visible.names.index(name)]
+                if isinstance(rbm.visible, Groups)
+                else rbm.visible
+            )
+            states = arrays.as_cases(
+                states.to(values.device), part.size, values, limits=part.limits
+            )
             part.validate(states)
-            mask[columns], values[:, columns] = True, arrays.as_probs(states) if states.dtype == torch.uint8 else states.to(values)
+            mask[columns], values[:, columns] = (
+                True,
+                arrays.as_probs(states) if states.dtype == torch.uint8 else states.to(values),
+            )
         return cls(mask, values)
 
 
@@ -82,7 +99,9 @@ class Sampler(Protocol):
 
 @check_arguments
 def random_hidden(rbm: RBM, count: int, rng: torch.Generator) -> Tensor:
-    """Return `count` hidden states drawn without input, (count, hidden): the far end from which chains find their own way."""
+    """Return `count` hidden states drawn without input, (count, hidden): the far end from which
+    chains find their own way.
+    """
     whole("count", count, least=0)
     units = rbm.hidden
     if units.n_bernoulli == units.size:
@@ -104,13 +123,16 @@ def gibbs_step(
     temperature: float = 1.0,
     context: Context | None = None,
 ) -> Chains:
-    """Return the chains one step on: visible ~ p(v | hidden), clamped units put back, hidden ~ p(h | visible).
+    """Return the chains one step on: visible ~ p(v | hidden), clamped units put back, hidden ~ p(h
+    | visible).
 
-    At another temperature T total inputs are divided by T: for units without a potential, as binary ones are, the chain is that of
-    p(v, h) ~ exp(-E(v, h) / T), bolder above 1, more set in its ways below. States are taken as they are; `run` looks for NaN once.
+    At another temperature T total inputs are divided by T: for units without a potential, as binary
+    ones are, the chain is that of p(v, h) ~ exp(-E(v, h) / T), bolder above 1, more set in its ways
+    below. States are taken as they are; `run` looks for NaN once.
 
     Raises:
-        ConfigError: a temperature that is not above 0, or no generator: PyTorch's global one is never drawn from.
+        ConfigError: a temperature that is not above 0, or no generator: PyTorch's global one is
+            never drawn from.
     """
     check_temperature(temperature)
     if not isinstance(rng, torch.Generator):
@@ -118,10 +140,19 @@ def gibbs_step(
     visible = _sample(rbm.visible, rbm.visible_input(hidden), rng, temperature, context)
     if clamp is not None:
         visible = clamp.put(visible)
-    return Chains(visible, _sample(rbm.hidden, rbm.hidden_input(visible, context=context), rng, temperature, None))
+    return Chains(
+        visible,
+        _sample(rbm.hidden, rbm.hidden_input(visible, context=context), rng, temperature, None),
+    )
 
 
-def _sample(units: Units, total_input: Tensor, rng: torch.Generator, temperature: float, context: Context | None) -> Tensor:
+def _sample(
+    units: Units,
+    total_input: Tensor,
+    rng: torch.Generator,
+    temperature: float,
+    context: Context | None,
+) -> Tensor:
     """Return states given a total input (N, size), which is lost."""
     if temperature != 1:
         total_input /= temperature
@@ -138,16 +169,23 @@ def check_steps(steps: int, temperature: float = 1.0) -> None:
 def check_temperature(temperature: float) -> None:
     """Raise ConfigError unless the temperature is a number above 0."""
     if not 0 < temperature < math.inf:
-        raise ConfigError(f"temperature {temperature}: expected a number above 0; 1 is the model's own")
+        raise ConfigError(
+            f"temperature {temperature}: expected a number above 0; 1 is the model's own"
+        )
 
 
 def check_states(states: Tensor, clamp: Clamp | None = None) -> None:
-    """Raise DataError where states, or what is clamped, are NaN or infinite: units given such inputs would be drawn as 0."""
+    """Raise DataError where states, or what is clamped, are NaN or infinite: units given such
+    inputs would be drawn as 0.
+    """
     if not isinstance(states, Tensor) or states.is_meta:
         return  # the first product says in words that they do not fit
     bad = int((~torch.isfinite(states)).sum())
     if bad:
-        raise DataError(f"{bad} of {states.numel()} states that chains begin with are NaN or infinite; fill them in (wakesleep.missing.impute)")
+        raise DataError(
+            f"{bad} of {states.numel()} states that chains begin with are NaN or infinite; fill "
+            "them in (wakesleep.missing.impute)"
+        )
     if clamp is not None and bool((clamp.mask & ~torch.isfinite(clamp.values)).any()):
         raise DataError("NaN or infinite values of clamped units came; clamp only what is known")
 

@@ -1,7 +1,8 @@
 """Missing values as unknown states of visible units: drawn from the model given all that is known.
 
-While a model learns, they are drawn anew after each epoch (stochastic EM); once it has learned, chains with the known units clamped give
-samples of p(unknown | known), and what follows from a case is averaged over them.
+While a model learns, they are drawn anew after each epoch (stochastic EM); once it has learned,
+chains with the known units clamped give samples of p(unknown | known), and what follows from a case
+is averaged over them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ CHUNK = 2000
 
 
 def init_missing(cases: Tensor, rng: torch.Generator, units: Units | None = None) -> Tensor:
-    """Fill NaN in `cases` (N, D), in place, with draws from what is known of each column; return what is known (N, D).
+    """Fill NaN in `cases` (N, D), in place, with draws from what is known of each column; return
+    what is known (N, D).
 
     How they are drawn is for the `units` to say, see `Units.fill`; by default all are binary.
 
@@ -35,11 +37,24 @@ def init_missing(cases: Tensor, rng: torch.Generator, units: Units | None = None
     return known
 
 
-def refill(rbm: RBM, cases: Tensor, known: Tensor, rng: torch.Generator, steps: int = 1, context: Context | None = None) -> None:
-    """Move what is not `known` (N, D) of `cases` (N, visible units), in place, `steps` Gibbs steps on with the rest clamped."""
+def refill(
+    rbm: RBM,
+    cases: Tensor,
+    known: Tensor,
+    rng: torch.Generator,
+    steps: int = 1,
+    context: Context | None = None,
+) -> None:
+    """Move what is not `known` (N, D) of `cases` (N, visible units), in place, `steps` Gibbs steps
+    on with the rest clamped.
+    """
     for start in range(0, len(cases), CHUNK):
         rows = slice(start, start + CHUNK)
-        part, clamp, own = cases[rows], Clamp(known[rows], cases[rows]), None if context is None else context.rows(rows)
+        part, clamp, own = (
+            cases[rows],
+            Clamp(known[rows], cases[rows]),
+            None if context is None else context.rows(rows),
+        )
         visible = part
         for _ in range(steps):
             hidden = rbm.sample_hidden(visible, rng, context=own)
@@ -49,9 +64,18 @@ def refill(rbm: RBM, cases: Tensor, known: Tensor, rng: torch.Generator, steps: 
 
 @check_arguments
 def draws(
-    rbm: RBM, cases: Tensor, known: Tensor, rng: torch.Generator, *, count: int = 20, burn_in: int = 20, apart: int = 5
+    rbm: RBM,
+    cases: Tensor,
+    known: Tensor,
+    rng: torch.Generator,
+    *,
+    count: int = 20,
+    burn_in: int = 20,
+    apart: int = 5,
 ) -> Iterator[Tensor]:
-    """Yield `count` fillings of `cases` (N, D), drawn `apart` Gibbs steps from each other after `burn_in`; the same tensor each time."""
+    """Yield `count` fillings of `cases` (N, D), drawn `apart` Gibbs steps from each other after
+    `burn_in`; the same tensor each time.
+    """
     filled = cases.clone()
     refill(rbm, filled, known, rng, burn_in)
     for _ in range(count):
@@ -60,14 +84,25 @@ def draws(
 
 
 @check_arguments
-def impute(rbm: RBM, cases: Tensor, rng: torch.Generator, *, steps: int = 100, mean: bool = False, checked: bool = False) -> Tensor:
-    """Return `cases` (N, D) with NaN filled in after `steps` Gibbs steps: states, or with `mean` E[v | known].
+def impute(
+    rbm: RBM,
+    cases: Tensor,
+    rng: torch.Generator,
+    *,
+    steps: int = 100,
+    mean: bool = False,
+    checked: bool = False,
+) -> Tensor:
+    """Return `cases` (N, D) with NaN filled in after `steps` Gibbs steps: states, or with `mean`
+    E[v | known].
 
-    The mean is that of p(v | h) over the hidden states h of the second half of the steps. `checked` says that the cases were looked at already.
+    The mean is that of p(v | h) over the hidden states h of the second half of the steps. `checked`
+    says that the cases were looked at already.
 
     Raises:
         ConfigError: steps below 2.
-        DataError: cases that do not fit the machine, values out of range, a categorical site that is known in part.
+        DataError: cases that do not fit the machine, values out of range, a categorical site that
+            is known in part.
     """
     if steps < 2:
         raise ConfigError(f"{steps} Gibbs steps: expected at least 2")
@@ -85,14 +120,24 @@ def impute(rbm: RBM, cases: Tensor, rng: torch.Generator, *, steps: int = 100, m
 
 
 @check_arguments
-def recall(rbm: RBM, known: Mapping[str, Tensor], rng: torch.Generator, *, steps: int = 100, mean: bool = True) -> dict[str, Tensor]:
-    """Return all visible groups by name, those that are not `known` after `steps` Gibbs steps: E[v | known], or states where not `mean`.
+def recall(
+    rbm: RBM,
+    known: Mapping[str, Tensor],
+    rng: torch.Generator,
+    *,
+    steps: int = 100,
+    mean: bool = True,
+) -> dict[str, Tensor]:
+    """Return all visible groups by name, those that are not `known` after `steps` Gibbs steps: E[v
+    | known], or states where not `mean`.
 
-    `known` holds states (N, columns of the group) of some groups. The mean is that of p(v | h) over the second half of the steps.
+    `known` holds states (N, columns of the group) of some groups. The mean is that of p(v | h) over
+    the second half of the steps.
 
     Raises:
         ConfigError: a layer without named groups, no such group, steps below 2.
-        DataError: nothing known, states of another shape, or values that the group's units do not take.
+        DataError: nothing known, states of another shape, or values that the group's units do not
+            take.
     """
     if steps < 2:
         raise ConfigError(f"{steps} Gibbs steps: expected at least 2")

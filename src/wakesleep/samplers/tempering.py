@@ -1,13 +1,17 @@
-"""Parallel tempering: chains at several temperatures trade places, so that what a cold chain cannot cross, a warm one walks around.
+"""Parallel tempering: chains at several temperatures trade places, so that what a cold chain cannot
+cross, a warm one walks around.
 
-Replicas of each chain follow p_beta(v) ~ exp(-beta F-like), the family that AIS uses, from independent units (beta = 0) to the RBM (beta = 1):
+Replicas of each chain follow p_beta(v) ~ exp(-beta F-like), the family that AIS uses, from
+independent units (beta = 0) to the RBM (beta = 1):
 
     log p*_beta(v) = (1 - beta) base'v + beta a'v - U_beta(v) + Gamma(beta (vW + b))
 
-Gamma is the hidden units' log-partition; U_beta, the visible units' potential, goes from the base's to the machine's.
+Gamma is the hidden units' log-partition; U_beta, the visible units' potential, goes from the base's
+to the machine's.
 
-After each Gibbs step neighbours swap with probability min(1, p_1(v2) p_2(v1) / (p_1(v1) p_2(v2))), which leaves the joint distribution as
-it is. All replicas of all chains are one matrix product. Sources: Desjardins et al. (2010); Cho, Raiko & Ilin (2010).
+After each Gibbs step neighbours swap with probability min(1, p_1(v2) p_2(v1) / (p_1(v1) p_2(v2))),
+which leaves the joint distribution as it is. All replicas of all chains are one matrix product.
+Sources: Desjardins et al. (2010); Cho, Raiko & Ilin (2010).
 """
 
 from __future__ import annotations
@@ -34,16 +38,21 @@ class Independent(NamedTuple):
 
 
 def as_independent(rbm: RBM, base: Tensor | Independent) -> Independent:
-    """Return the model of independent units; biases alone (visible,) go with the machine's own visible units."""
+    """Return the model of independent units; biases alone (visible,) go with the machine's own
+    visible units.
+    """
     return base if isinstance(base, Independent) else Independent(rbm.visible, base)
 
 
 def check_base(rbm: RBM, base: Tensor | Independent) -> None:
-    """Raise DataError unless the biases of the model of independent units are finite, one a visible unit."""
+    """Raise DataError unless the biases of the model of independent units are finite, one a visible
+    unit.
+    """
     bias = base.bias if isinstance(base, Independent) else base
     if tuple(bias.shape) != (rbm.visible.size,) or not bool(torch.isfinite(bias).all()):
         raise DataError(
-            f"biases of shape {tuple(bias.shape)} of independent units: expected {rbm.visible.size} finite numbers, one a visible unit, e.g. "
+            f"biases of shape {tuple(bias.shape)} of independent units: expected "
+            f"{rbm.visible.size} finite numbers, one a visible unit, e.g. "
             "wakesleep.ais.base_rates(rbm, cases)"
         )
 
@@ -60,27 +69,37 @@ class Replicas(NamedTuple):
 
     @property
     def swap_rates(self) -> Tensor:
-        """The part of the tried swaps that were made, (R - 1,); a rate near 0 is a wall: put more temperatures there."""
+        """The part of the tried swaps that were made, (R - 1,); a rate near 0 is a wall: put more
+        temperatures there.
+        """
         return self.accepted / self.tried.clamp(min=1)
 
 
 class Tempered:
-    """Parallel tempering with the interface of `gibbs.run`: hand it to a dream as its sampler, and read `swap_rates` afterwards.
+    """Parallel tempering with the interface of `gibbs.run`: hand it to a dream as its sampler, and
+    read `swap_rates` afterwards.
 
-    `betas` (R,) rise to 1, by default ten from 0; at beta = 0 units are independent, with biases `base`, by default the RBM's own.
-    The replicas at other temperatures stay in it, so that a later call with as many chains goes on with them. Those at a clamp have their
-    clamped units put there.
+    `betas` (R,) rise to 1, by default ten from 0; at beta = 0 units are independent, with biases
+    `base`, by default the RBM's own. The replicas at other temperatures stay in it, so that a later
+    call with as many chains goes on with them. Those at a clamp have their clamped units put there.
 
     Raises:
         ConfigError: fewer than two betas, or betas that do not rise to 1 from 0 or above.
     """
 
-    def __init__(self, betas: Tensor | None = None, base: Tensor | Independent | None = None) -> None:
+    def __init__(
+        self, betas: Tensor | None = None, base: Tensor | Independent | None = None
+    ) -> None:
         self.betas = torch.linspace(0.0, 1.0, 10) if betas is None else betas
         self.base, self.replicas = base, None
-        rising = self.betas.ndim == 1 and len(self.betas) >= 2 and bool((self.betas.diff() > 0).all())
+        rising = (
+            self.betas.ndim == 1 and len(self.betas) >= 2 and bool((self.betas.diff() > 0).all())
+        )
         if not rising or float(self.betas[0]) < 0 or float(self.betas[-1]) != 1.0:
-            raise ConfigError(f"betas {self.betas.tolist()}: expected at least two that rise to 1, none below 0, e.g. torch.linspace(0, 1, 10)")
+            raise ConfigError(
+                f"betas {self.betas.tolist()}: expected at least two that rise to 1, none below "
+                "0, e.g. torch.linspace(0, 1, 10)"
+            )
 
     replicas: Replicas | None
 
@@ -105,10 +124,12 @@ class Tempered:
         temperature: float = 1.0,
         context: Context | None = None,
     ) -> Chains:
-        """Return the chains at beta = 1 after `steps` steps from hidden states (N, hidden); all replicas begin there at first.
+        """Return the chains at beta = 1 after `steps` steps from hidden states (N, hidden); all
+        replicas begin there at first.
 
-        At another temperature all this is done with total inputs divided by it, as in `gibbs.run`: the coldest replica samples what that
-        samples, and the default base is the RBM's own biases divided by it.
+        At another temperature all this is done with total inputs divided by it, as in `gibbs.run`:
+        the coldest replica samples what that samples, and the default base is the RBM's own biases
+        divided by it.
 
         Raises:
             ConfigError: steps below 1, or a temperature that is not above 0.
@@ -135,24 +156,39 @@ class Tempered:
 
 
 def divided(rbm: RBM, temperature: float) -> RBM:
-    """Return the machine with all total inputs divided by the temperature, so that its chains are `gibbs_step`'s at that temperature."""
+    """Return the machine with all total inputs divided by the temperature, so that its chains are
+    `gibbs_step`'s at that temperature.
+    """
     if temperature == 1:
         return rbm
     weight, visible_bias, hidden_bias = (
-        nn.Parameter(p / temperature, requires_grad=False) for p in (rbm.weight, rbm.visible_bias, rbm.hidden_bias)
+        nn.Parameter(p / temperature, requires_grad=False)
+        for p in (rbm.weight, rbm.visible_bias, rbm.hidden_bias)
     )
     return RBM.sharing(rbm.visible, rbm.hidden, weight, visible_bias, hidden_bias)
 
 
-def log_probs(rbm: RBM, base: Tensor | Independent, beta: Tensor, visible: Tensor, context: Context | None = None) -> Tensor:
-    """Return log p*_beta(v), unnormalised, of visible (R, N, visible) at betas (R,): (R, N), float32 or better, nats."""
+def log_probs(
+    rbm: RBM,
+    base: Tensor | Independent,
+    beta: Tensor,
+    visible: Tensor,
+    context: Context | None = None,
+) -> Tensor:
+    """Return log p*_beta(v), unnormalised, of visible (R, N, visible) at betas (R,): (R, N),
+    float32 or better, nats.
+    """
     base = as_independent(rbm, base)
     flat = visible.flatten(0, 1)
     context = None if context is None else context.repeat(len(visible))
     scale = beta.repeat_interleave(visible.shape[1])[:, None]
     total = scale * rbm.hidden_input(flat, context=context)
-    flat, scale, total = (tensor.to(accumulation_dtype(tensor.dtype)) for tensor in (flat, scale, total))
-    bias = (flat @ base.bias.to(flat.dtype)) * (1 - scale[:, 0]) + (flat @ rbm.visible_bias.to(flat.dtype)) * scale[:, 0]
+    flat, scale, total = (
+        tensor.to(accumulation_dtype(tensor.dtype)) for tensor in (flat, scale, total)
+    )
+    bias = (flat @ base.bias.to(flat.dtype)) * (1 - scale[:, 0]) + (
+        flat @ rbm.visible_bias.to(flat.dtype)
+    ) * scale[:, 0]
     potential = rbm.visible.interpolate(base.units, scale).potential(flat, context)
     return (bias - potential + rbm.hidden.log_partition(total)).view(visible.shape[:2])
 
@@ -173,7 +209,11 @@ def move(
     flat, scale = visible.flatten(0, 1), betas.repeat_interleave(chains)[:, None]
     hidden = rbm.hidden.sample(scale * rbm.hidden_input(flat, context=context), rng)
     total = scale * (hidden @ rbm.weight.t() + rbm.visible_bias) + (1 - scale) * base.bias
-    moved = rbm.visible.interpolate(base.units, scale).sample(total, rng, context=context).view(count, chains, units)
+    moved = (
+        rbm.visible.interpolate(base.units, scale)
+        .sample(total, rng, context=context)
+        .view(count, chains, units)
+    )
     return moved if clamp is None else clamp.put(moved)
 
 
@@ -186,7 +226,8 @@ def swap(
     parity: int,
     context: Context | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Let the pairs (parity, parity + 1), (parity + 2, ...), ... of replicas (R, N, visible) trade places, in place.
+    """Let the pairs (parity, parity + 1), (parity + 2, ...), ... of replicas (R, N, visible) trade
+    places, in place.
 
     Returns the number of the warmer of each pair (P,), and which chains swapped (P, N).
     """
@@ -194,9 +235,15 @@ def swap(
     if not len(low):
         return low, torch.zeros(0, visible.shape[1], dtype=torch.bool, device=visible.device)
     warm, cold = visible[low], visible[low + 1]
-    gain = log_probs(rbm, base, betas[low], cold, context) + log_probs(rbm, base, betas[low + 1], warm, context)
-    gain -= log_probs(rbm, base, betas[low], warm, context) + log_probs(rbm, base, betas[low + 1], cold, context)
-    swapped = torch.rand(gain.shape, generator=rng, device=rng.device, dtype=gain.dtype).log() < gain
+    gain = log_probs(rbm, base, betas[low], cold, context) + log_probs(
+        rbm, base, betas[low + 1], warm, context
+    )
+    gain -= log_probs(rbm, base, betas[low], warm, context) + log_probs(
+        rbm, base, betas[low + 1], cold, context
+    )
+    swapped = (
+        torch.rand(gain.shape, generator=rng, device=rng.device, dtype=gain.dtype).log() < gain
+    )
     visible[low] = torch.where(swapped[:, :, None], cold, warm)
     visible[low + 1] = torch.where(swapped[:, :, None], warm, cold)
     return low, swapped
@@ -212,7 +259,8 @@ def step(
     clamp: Clamp | None = None,
     context: Context | None = None,
 ) -> Replicas:
-    """Return the replicas after one Gibbs step each and one round of swaps between the pairs (parity, parity + 1), (parity + 2, ...), ...
+    """Return the replicas after one Gibbs step each and one round of swaps between the pairs
+    (parity, parity + 1), (parity + 2, ...), ...
 
     `base` is the model at beta = 0, or its biases (visible,), `betas` (R,) rise to 1.
     """

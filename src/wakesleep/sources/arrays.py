@@ -17,11 +17,15 @@ from wakesleep.foundation.rng import permutation
 UNLABELLED = -1
 """The label of a case whose label nobody knows."""
 SLACK = 1e-6
-"""How far beyond [0, 1] values may lie: interpolation and division overshoot by about a rounding error."""
+"""How far beyond [0, 1] values may lie: interpolation and division overshoot by about a rounding
+error.
+"""
 
 
 class Rows(Protocol):
-    """Cases that are no tensor, such as a sparse matrix: rows come as one, dense and on the device, when they are asked for."""
+    """Cases that are no tensor, such as a sparse matrix: rows come as one, dense and on the device,
+    when they are asked for.
+    """
 
     dtype: torch.dtype
 
@@ -35,36 +39,52 @@ class Rows(Protocol):
 
 
 def as_probs(cases: Tensor) -> Tensor:
-    """Return cases as float32 in [0, 1], same shape: uint8 pixels are divided by 255, floats pass through."""
-    return cases.to(torch.float32).div_(255.0) if cases.dtype == torch.uint8 else cases.to(torch.float32)
+    """Return cases as float32 in [0, 1], same shape: uint8 pixels are divided by 255, floats pass
+    through.
+    """
+    return (
+        cases.to(torch.float32).div_(255.0)
+        if cases.dtype == torch.uint8
+        else cases.to(torch.float32)
+    )
 
 
 def gather(cases: Tensor | Rows, index: Tensor, out: Tensor) -> Tensor:
-    """Write rows `index` (n,) of `cases` (N, D) into `out` (n, D) as probabilities; the only copy a minibatch makes."""
+    """Write rows `index` (n,) of `cases` (N, D) into `out` (n, D) as probabilities; the only copy a
+    minibatch makes.
+    """
     if isinstance(cases, Tensor):
         return ops.of(out).gather(cases, index, out)
     return out.copy_(as_probs(cases[index]))
 
 
 def take(cases: Tensor | Rows, index: Tensor) -> Tensor:
-    """Return rows `index` (n,) of `cases` as they are, (n, D); for tensors a tenth of what indexing costs, which looks at each element."""
+    """Return rows `index` (n,) of `cases` as they are, (n, D); for tensors a tenth of what indexing
+    costs, which looks at each element.
+    """
     return torch.index_select(cases, 0, index) if isinstance(cases, Tensor) else cases[index]
 
 
 def require_binary(cases: Tensor) -> None:
-    """Raise DataError unless every value of `cases` is 0 or 1 (0 or 255 in uint8 pictures counts as that too)."""
+    """Raise DataError unless every value of `cases` is 0 or 1 (0 or 255 in uint8 pictures counts as
+    that too).
+    """
     for chunk in chunks(cases):
         other = (chunk != 0) & (chunk != 1)
         if bool(other.any()):
             raise DataError(
-                f"cases with a value of {float(chunk[other][0]):.4g} came, and the likelihood of binary units wants only 0 and 1; draw binary "
-                "cases from their intensities (wakesleep.sources.arrays.draw_binary, on the command line --binarise sample), or round "
+                f"cases with a value of {float(chunk[other][0]):.4g} came, and the likelihood "
+                "of binary units wants only 0 and 1; draw binary "
+                "cases from their intensities (wakesleep.sources.arrays.draw_binary, on the "
+                "command line --binarise sample), or round "
                 "them (--binarise round)"
             )
 
 
 def draw_binary(cases: Tensor, rng: torch.Generator) -> Tensor:
-    """Return binary cases drawn with intensities (N, D) in [0, 1] as probabilities, float32: what those mean to the model."""
+    """Return binary cases drawn with intensities (N, D) in [0, 1] as probabilities, float32: what
+    those mean to the model.
+    """
     probs = as_probs(cases)
     return torch.rand(probs.shape, generator=rng, device=rng.device).to(probs.device).lt_(probs)
 
@@ -78,31 +98,44 @@ def as_cases(
     missing: bool = False,
     limits: tuple[float, float] | None = (0.0, 1.0),
 ) -> Any:
-    """Return cases (N, width) as a tensor, or as the `Rows` that came, once they are seen to be fit for a model with the parameter `like`.
+    """Return cases (N, width) as a tensor, or as the `Rows` that came, once they are seen to be fit
+    for a model with the parameter `like`.
 
-    uint8 are pixels from 0 to 255; all other kinds of numbers must lie in [0, 1], unless `limits` is None. Arrays of
-    NumPy, and whatever it makes an array of, go to the model's device; tensors must be there, and `rng` too.
+    uint8 are pixels from 0 to 255; all other kinds of numbers must lie in [0, 1], unless `limits`
+    is None. Arrays of NumPy, and whatever it makes an array of, go to the model's device; tensors
+    must be there, and `rng` too.
 
     Raises:
-        DataError: another shape or device, no cases, numbers that are not real, NaN (unless `missing`), infinity, or values out of range.
+        DataError: another shape or device, no cases, numbers that are not real, NaN (unless
+            `missing`), infinity, or values out of range.
     """
     if rng is not None and rng.device != like.device:
-        raise DataError(f"a generator on {rng.device} came to a model on {like.device}; expected one device: rng of {like.device}")
+        raise DataError(
+            f"a generator on {rng.device} came to a model on {like.device}; expected one device: "
+            f"rng of {like.device}"
+        )
     if not isinstance(getattr(cases, "dtype", None), torch.dtype):
         cases = from_array(cases, "cases", like)
     some = cases if isinstance(cases, Tensor) else cases[0:1]
     shape = (len(cases), *some.shape[1:]) if some.ndim else ()
     if len(shape) != 2 or shape[1] != width or not shape[0]:
         fix = f"; a row a case: cases.reshape({shape[0]}, -1)" if len(shape) > 2 else ""
-        raise DataError(f"cases of shape {shape} came to a model of {width} visible units; expected (N, {width}), at least one case{fix}")
+        raise DataError(
+            f"cases of shape {shape} came to a model of {width} visible units; expected (N, "
+            f"{width}), at least one case{fix}"
+        )
     if some.device != like.device:
-        raise DataError(f"cases on {some.device} came to a model on {like.device}; move them: cases.to({str(like.device)!r})")
+        raise DataError(
+            f"cases on {some.device} came to a model on {like.device}; move them: "
+            f"cases.to({str(like.device)!r})"
+        )
     _check_values(cases, missing, limits is not None)
     return cases
 
 
 def from_array(values: object, what: str, like: Tensor | None = None) -> Tensor:
-    """Return a tensor as it is, and whatever NumPy can make an array of real numbers of as one, floats in the type and all where `like` is.
+    """Return a tensor as it is, and whatever NumPy can make an array of real numbers of as one,
+    floats in the type and all where `like` is.
 
     Raises:
         DataError: it is no array of real numbers.
@@ -113,10 +146,14 @@ def from_array(values: object, what: str, like: Tensor | None = None) -> Tensor:
         array = np.asarray(values)
     except (ValueError, TypeError) as error:
         raise DataError(
-            f"{what} of type {type(values).__name__} cannot be read as an array ({error}); expected a tensor or an array"
+            f"{what} of type {type(values).__name__} cannot be read as an array ({error}); "
+            "expected a tensor or an array"
         ) from error
     if array.dtype.kind not in "buif":
-        raise DataError(f"{what} of type {type(values).__name__} hold {array.dtype}; expected a dense tensor or array of real numbers")
+        raise DataError(
+            f"{what} of type {type(values).__name__} hold {array.dtype}; expected a dense tensor "
+            "or array of real numbers"
+        )
     if array.dtype.kind in "ui" and array.dtype != np.uint8:
         array = array.astype(np.int64)
     tensor = torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
@@ -126,54 +163,94 @@ def from_array(values: object, what: str, like: Tensor | None = None) -> Tensor:
 
 
 def _check_values(cases: Any, missing: bool, limited: bool = True) -> None:
-    """Raise DataError unless cases (N, D) hold pixels, uint8, or numbers (in [0, 1] where `limited`); NaN pass where `missing`."""
+    """Raise DataError unless cases (N, D) hold pixels, uint8, or numbers (in [0, 1] where
+    `limited`); NaN pass where `missing`.
+    """
     if cases.dtype == torch.bool:
         return
     if cases.dtype.is_complex:
-        raise DataError(f"cases of type {cases.dtype} came; expected real numbers in [0, 1], or uint8 for 0 to 255")
-    pieces = [cases] if isinstance(cases, Tensor) else [cases[start : start + 2000] for start in range(0, len(cases), 2000)]
-    low, high = (float(edge) for edge in _edges([torch.nan_to_num(piece, nan=0.5) if missing else piece for piece in pieces]))
-    if not math.isfinite(low) or not math.isfinite(high):
-        bad, every = sum(int((~piece.isfinite()).sum()) for piece in pieces), len(cases) * pieces[0].shape[1]
         raise DataError(
-            f"{bad} of {every} values of the cases are NaN or infinite; expected numbers in [0, 1]: leave such cases out, or fill them in "
+            f"cases of type {cases.dtype} came; expected real numbers in [0, 1], or "
+            "uint8 for 0 to 255"
+        )
+    pieces = (
+        [cases]
+        if isinstance(cases, Tensor)
+        else [cases[start : start + 2000] for start in range(0, len(cases), 2000)]
+    )
+    low, high = (
+        float(edge)
+        for edge in _edges(
+            [torch.nan_to_num(piece, nan=0.5) if missing else piece for piece in pieces]
+        )
+    )
+    if not math.isfinite(low) or not math.isfinite(high):
+        bad, every = (
+            sum(int((~piece.isfinite()).sum()) for piece in pieces),
+            len(cases) * pieces[0].shape[1],
+        )
+        raise DataError(
+            f"{bad} of {every} values of the cases are NaN or infinite; expected numbers in [0, "
+            "1]: leave such cases out, or fill them in "
             "(wakesleep.missing.impute draws what is missing from a trained RBM)"
         )
     if cases.dtype == torch.uint8:
         if high == 1:  # read as 0 to 255, binary cases would be all but black
-            raise DataError("cases are uint8 but run from 0 to 1; uint8 means pixels from 0 to 255: give binary cases as cases.bool()")
+            raise DataError(
+                "cases are uint8 but run from 0 to 1; uint8 means pixels from 0 to 255: give "
+                "binary cases as cases.bool()"
+            )
     elif limited and (low < -SLACK or high > 1 + SLACK):
-        fix = "divide by 255" if low >= 0 and high <= 255 else "scale them with (cases - cases.min()) / (cases.max() - cases.min())"
-        raise DataError(f"cases run from {low:.7g} to {high:.7g}; expected [0, 1], or uint8 for 0 to 255: {fix}")
+        fix = (
+            "divide by 255"
+            if low >= 0 and high <= 255
+            else ("scale them with (cases - cases.min()) / (cases.max() - cases.min())")
+        )
+        raise DataError(
+            f"cases run from {low:.7g} to {high:.7g}; expected [0, 1], or uint8 for 0 to 255: {fix}"
+        )
 
 
 def _edges(pieces: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Return the smallest and the largest value; NaN where one is NaN."""
     edges = [torch.aminmax(piece) for piece in pieces]
-    return torch.stack([low for low, _ in edges]).min(), torch.stack([high for _, high in edges]).max()
+    return torch.stack([low for low, _ in edges]).min(), torch.stack(
+        [high for _, high in edges]
+    ).max()
 
 
 def as_labels(labels: Tensor, cases: int, classes: int | None, lowest: int = 0) -> Tensor:
-    """Return labels (N,) as int64, once they are seen to be one a case, whole numbers, and from `lowest` to classes - 1 (None: any number).
+    """Return labels (N,) as int64, once they are seen to be one a case, whole numbers, and from
+    `lowest` to classes - 1 (None: any number).
 
     Raises:
         DataError: they are not.
     """
     labels = from_array(labels, "labels")
-    if labels.ndim != 1 or len(labels) != cases or not cases or labels.is_floating_point() or labels.is_complex():
+    if (
+        labels.ndim != 1
+        or len(labels) != cases
+        or not cases
+        or labels.is_floating_point()
+        or labels.is_complex()
+    ):
         raise DataError(
-            f"labels of shape {tuple(labels.shape)} and type {labels.dtype} came for {cases} cases; expected one whole number a case"
+            f"labels of shape {tuple(labels.shape)} and type {labels.dtype} came for {cases} "
+            "cases; expected one whole number a case"
         )
     labels = labels.long()
     low, high = int(labels.min()), int(labels.max())
     if low < lowest or (classes is not None and high >= classes):
         expected = f"{lowest} or more" if classes is None else f"{lowest} to {classes - 1}"
-        raise DataError(f"{len(labels)} labels from {low} to {high} for {cases} cases; expected {expected}")
+        raise DataError(
+            f"{len(labels)} labels from {low} to {high} for {cases} cases; expected {expected}"
+        )
     return labels
 
 
 def as_weights(weights: Tensor | None, cases: int) -> Tensor | None:
-    """Return what says how often each case is shown, (N,), once it is seen to be one number a case, none below 0, some above; None as it is.
+    """Return what says how often each case is shown, (N,), once it is seen to be one number a case,
+    none below 0, some above; None as it is.
 
     Raises:
         DataError: it is not.
@@ -182,10 +259,16 @@ def as_weights(weights: Tensor | None, cases: int) -> Tensor | None:
         return None
     weights = from_array(weights, "weights of cases")
     if weights.shape != (cases,) or weights.is_complex():
-        raise DataError(f"weights of shape {tuple(weights.shape)} came for {cases} cases; expected ({cases},), one number a case")
+        raise DataError(
+            f"weights of shape {tuple(weights.shape)} came for {cases} cases; expected "
+            f"({cases},), one number a case"
+        )
     total = float(weights.double().sum())
     if not 0 < total < math.inf or bool((weights < 0).any()):
-        raise DataError(f"weights of cases that sum to {total:g} came; expected numbers of 0 or more, at least one above 0")
+        raise DataError(
+            f"weights of cases that sum to {total:g} came; expected numbers of 0 or more, at "
+            "least one above 0"
+        )
     return weights
 
 
@@ -196,36 +279,54 @@ def labels_in_proportion(labels: Tensor, count: int) -> Tensor:
 
 
 def one_hot(labels: Tensor, classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return a row a label with a 1 in the label's column, (N, classes); unlike PyTorch's it looks at no label, so it waits for no device."""
-    return torch.zeros(*labels.shape, classes, dtype=dtype, device=labels.device).scatter_(-1, labels.unsqueeze(-1), 1.0)
+    """Return a row a label with a 1 in the label's column, (N, classes); unlike PyTorch's it looks
+    at no label, so it waits for no device.
+    """
+    return torch.zeros(*labels.shape, classes, dtype=dtype, device=labels.device).scatter_(
+        -1, labels.unsqueeze(-1), 1.0
+    )
 
 
 def chunks(cases: Tensor | Rows, size: int = 2000) -> Iterator[Tensor]:
-    """Yield `cases` in consecutive pieces of at most `size` rows, as probabilities, so that memory stays flat."""
+    """Yield `cases` in consecutive pieces of at most `size` rows, as probabilities, so that memory
+    stays flat.
+    """
     for start in range(0, len(cases), size):
         yield as_probs(cases[start : start + size])
 
 
 def moments(cases: Tensor | Rows) -> tuple[Tensor, Tensor]:
-    """Return the mean and the variance of each column of `cases` (N, D) as probabilities or numbers: (D,) each, float64."""
+    """Return the mean and the variance of each column of `cases` (N, D) as probabilities or
+    numbers: (D,) each, float64.
+    """
     total = square = torch.zeros((), dtype=torch.float64)
     for chunk in chunks(cases):
-        total, square = total.to(chunk.device) + chunk.sum(0).double(), square.to(chunk.device) + chunk.double().square().sum(0)
+        total, square = (
+            total.to(chunk.device) + chunk.sum(0).double(),
+            square.to(chunk.device) + chunk.double().square().sum(0),
+        )
     mean = total / len(cases)
     return mean, (square / len(cases) - mean.square()).clamp(min=0)
 
 
-def order(labels: Tensor | None, n: int, rng: torch.Generator, weights: Tensor | None = None) -> Tensor:
-    """Return a random order of n cases, shape (n,), in which every run of consecutive cases is balanced by class.
+def order(
+    labels: Tensor | None, n: int, rng: torch.Generator, weights: Tensor | None = None
+) -> Tensor:
+    """Return a random order of n cases, shape (n,), in which every run of consecutive cases is
+    balanced by class.
 
-    Each class is shuffled and spread evenly over the epoch: the r-th of n_c cases gets a place drawn from [r, r+1)/n_c. Every case
-    comes once an epoch; where each class has as many cases as there are minibatches times ten, each minibatch holds exactly ten of
-    each (Hinton, Osindero & Teh 2006, section 6.1). Without labels: a plain random order. With `weights` (n,), a case comes in proportion
-    to its weight: n w_i / sum w times, rounded up or down at random, so that weights change what is shown and no gradient.
+    Each class is shuffled and spread evenly over the epoch: the r-th of n_c cases gets a place
+    drawn from [r, r+1)/n_c. Every case comes once an epoch; where each class has as many cases as
+    there are minibatches times ten, each minibatch holds exactly ten of each (Hinton, Osindero &
+    Teh 2006, section 6.1). Without labels: a plain random order. With `weights` (n,), a case comes
+    in proportion to its weight: n w_i / sum w times, rounded up or down at random, so that weights
+    change what is shown and no gradient.
     """
     shuffled = permutation(n, rng)
     if weights is not None:
-        shuffled = shuffled[_in_proportion(weights.to(rng.device)[shuffled], rng)][permutation(n, rng)]
+        shuffled = shuffled[_in_proportion(weights.to(rng.device)[shuffled], rng)][
+            permutation(n, rng)
+        ]
     if labels is None:
         return shuffled
     label = labels.to(rng.device)[shuffled]
@@ -240,7 +341,13 @@ def order(labels: Tensor | None, n: int, rng: torch.Generator, weights: Tensor |
 
 
 def _in_proportion(weights: Tensor, rng: torch.Generator) -> Tensor:
-    """Return n case numbers in ascending order, (n,), each drawn n w_i / sum w times, rounded up or down (systematic sampling)."""
+    """Return n case numbers in ascending order, (n,), each drawn n w_i / sum w times, rounded up or
+    down (systematic sampling).
+    """
     ends = torch.cumsum(weights.double(), 0)
-    places = torch.arange(len(weights), device=rng.device) + torch.rand((), generator=rng, device=rng.device, dtype=torch.float64)
-    return torch.searchsorted(ends, places * (ends[-1] / len(weights)), right=True).clamp_(max=len(weights) - 1)
+    places = torch.arange(len(weights), device=rng.device) + torch.rand(
+        (), generator=rng, device=rng.device, dtype=torch.float64
+    )
+    return torch.searchsorted(ends, places * (ends[-1] / len(weights)), right=True).clamp_(
+        max=len(weights) - 1
+    )

@@ -1,4 +1,6 @@
-"""Sources of minibatches: an epoch of a source is one or more chunks in memory, and a chunk is split into minibatches at random."""
+"""Sources of minibatches: an epoch of a source is one or more chunks in memory, and a chunk is
+split into minibatches at random.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class Chunk(Protocol):
         ...
 
     def minibatches(self, size: int, rng: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
-        """Yield the minibatches of one epoch, of `size` cases each (the last may be smaller): what an algorithm's step takes."""
+        """Yield the minibatches of one epoch, of `size` cases each (the last may be smaller): what
+        an algorithm's step takes.
+        """
         ...
 
 
@@ -43,10 +47,12 @@ class Source(Protocol):
 
 
 class Resident:
-    """Cases (N, D) that the device holds, with labels (N,) where there are some: one chunk an epoch.
+    """Cases (N, D) that the device holds, with labels (N,) where there are some: one chunk an
+    epoch.
 
-    Minibatches are the numbers of their cases, (n,). They are balanced by `classes` (N,), and `weights` (N,) say how often a case
-    is shown, relative to the others. The `context` is what units take for fixed of each case, (N, ...).
+    Minibatches are the numbers of their cases, (n,). They are balanced by `classes` (N,), and
+    `weights` (N,) say how often a case is shown, relative to the others. The `context` is what
+    units take for fixed of each case, (N, ...).
     """
 
     def __init__(
@@ -58,7 +64,13 @@ class Resident:
         weights: Tensor | None = None,
         context: Context | None = None,
     ) -> None:
-        self.cases, self.labels, self.classes, self.weights, self.context = cases, labels, classes, weights, context
+        self.cases, self.labels, self.classes, self.weights, self.context = (
+            cases,
+            labels,
+            classes,
+            weights,
+            context,
+        )
         self.capturable = isinstance(cases, Tensor)
 
     def __len__(self) -> int:
@@ -84,12 +96,18 @@ class Resident:
 
 
 class Streamed:
-    """Cases of shards on the disk: a joined chunk at a time, made into cases of the loop by `prepare(images, labels)`.
+    """Cases of shards on the disk: a joined chunk at a time, made into cases of the loop by
+    `prepare(images, labels)`.
 
     Several ranks read chunks of their own.
     """
 
-    def __init__(self, shards: Shards, device: torch.device, prepare: Callable[[Tensor, Tensor | None], Resident]) -> None:
+    def __init__(
+        self,
+        shards: Shards,
+        device: torch.device,
+        prepare: Callable[[Tensor, Tensor | None], Resident],
+    ) -> None:
         self.shards, self.device, self.prepare = shards, device, prepare
 
     def __len__(self) -> int:
@@ -99,4 +117,6 @@ class Streamed:
     def chunks(self, rng: torch.Generator) -> Iterator[Resident]:
         """Yield the joined chunks in random order; the next is read meanwhile."""
         for images, labels in self.shards.chunks(rng):
-            yield self.prepare(images.to(self.device), None if labels is None else labels.to(self.device))
+            yield self.prepare(
+                images.to(self.device), None if labels is None else labels.to(self.device)
+            )

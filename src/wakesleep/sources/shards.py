@@ -1,8 +1,10 @@
-"""Cases too many to hold: .npy files that stay on the disk, read a chunk at a time while the last one is learned from.
+"""Cases too many to hold: .npy files that stay on the disk, read a chunk at a time while the last
+one is learned from.
 
-An epoch takes chunks of consecutive cases in random order and joins a few of them, so that disks read long runs and minibatches, drawn at
-random from what is in memory, still mix cases from all over. Two arrays hold what is joined, in turn, so memory does not grow with the cases.
-Several ranks read chunks of their own.
+An epoch takes chunks of consecutive cases in random order and joins a few of them, so that disks
+read long runs and minibatches, drawn at random from what is in memory, still mix cases from all
+over. Two arrays hold what is joined, in turn, so memory does not grow with the cases. Several ranks
+read chunks of their own.
 """
 
 from __future__ import annotations
@@ -27,14 +29,18 @@ Place = tuple[int, int, int]
 
 
 class Chunk(NamedTuple):
-    """Some cases in memory: images (n, pixels), as they were saved, and their labels (n,) int64, where there are any."""
+    """Some cases in memory: images (n, pixels), as they were saved, and their labels (n,) int64,
+    where there are any.
+    """
 
     images: Tensor
     labels: Tensor | None
 
 
 class Files(NamedTuple):
-    """Where the cases are: files of images, a file of labels for each where there are labels, and how many cases at their end are spared."""
+    """Where the cases are: files of images, a file of labels for each where there are labels, and
+    how many cases at their end are spared.
+    """
 
     images: Sequence[Source]
     labels: Sequence[Source] | None = None
@@ -43,30 +49,51 @@ class Files(NamedTuple):
 
 
 class Shards:
-    """Images (N, pixels) or (N, rows, columns) in one or more .npy files or memory-mapped arrays, and labels (N,) in as many, on the disk."""
+    """Images (N, pixels) or (N, rows, columns) in one or more .npy files or memory-mapped arrays,
+    and labels (N,) in as many, on the disk.
+    """
 
     def __init__(
-        self, images: Sequence[Source], labels: Sequence[Source] | None = None, *, chunk: int = 4096, join: int = 8, spare: int = 0
+        self,
+        images: Sequence[Source],
+        labels: Sequence[Source] | None = None,
+        *,
+        chunk: int = 4096,
+        join: int = 8,
+        spare: int = 0,
     ) -> None:
-        """Open the files; `chunk` consecutive cases are read at once, and `join` such chunks are in memory together, twice over.
+        """Open the files; `chunk` consecutive cases are read at once, and `join` such chunks are in
+        memory together, twice over.
 
-        The last `spare` cases are left alone. Of arrays that come mapped, the pages that were read count as this process's memory.
+        The last `spare` cases are left alone. Of arrays that come mapped, the pages that were read
+        count as this process's memory.
 
         Raises:
-            DataError: no files, files that cannot be read, or shapes that do not fit each other or the ranks.
+            DataError: no files, files that cannot be read, or shapes that do not fit each other or
+                the ranks.
         """
         self.images, self.labels = list(images), None if labels is None else list(labels)
         self.join, ranks = join, distributed.ranks()
         if not self.images or chunk < 1 or join < 1:
-            raise DataError(f"{len(self.images)} files, chunks of {chunk}, {join} together: expected at least 1 of each")
+            raise DataError(
+                f"{len(self.images)} files, chunks of {chunk}, {join} together: expected at "
+                "least 1 of each"
+            )
         ends = read_until(lengths(self.images, self.labels), spare)
-        places = [(shard, start, min(start + chunk, end)) for shard, end in enumerate(ends) for start in range(0, end, chunk)]
+        places = [
+            (shard, start, min(start + chunk, end))
+            for shard, end in enumerate(ends)
+            for start in range(0, end, chunk)
+        ]
         if ranks > 1:  # they keep step: as many chunks each, all of one size
-            places = [(shard, start, stop) for shard, start, stop in places if stop - start == chunk]
+            places = [
+                (shard, start, stop) for shard, start, stop in places if stop - start == chunk
+            ]
         self.places = places[: len(places) - len(places) % ranks]
         if not self.places:
             raise DataError(
-                f"{len(places)} whole chunks of {chunk} cases in {len(ends)} files for {ranks} ranks, which need one each; "
+                f"{len(places)} whole chunks of {chunk} cases in {len(ends)} files for {ranks} "
+                "ranks, which need one each; "
                 f"take smaller chunks, e.g. --chunk {max(1, max(ends) // ranks)}, or fewer ranks"
             )
 
@@ -75,13 +102,23 @@ class Shards:
         return sum(stop - start for _, start, stop in self.places)
 
     def chunks(self, rng: torch.Generator) -> Iterator[Chunk]:
-        """Yield the joined chunks of one epoch of this rank, in random order, the next of which is read meanwhile; all ranks get as many.
+        """Yield the joined chunks of one epoch of this rank, in random order, the next of which is
+        read meanwhile; all ranks get as many.
 
-        A chunk holds until the next one is asked for: then its memory is read into anew. Who keeps it longer takes a copy.
+        A chunk holds until the next one is asked for: then its memory is read into anew. Who keeps
+        it longer takes a copy.
         """
-        seed = distributed.broadcast_scalar(float(torch.randint(2**31, (), generator=rng, device=rng.device)))  # the ranks' order is one
-        mine = permutation(len(self.places), generator(int(seed)))[distributed.rank() :: distributed.ranks()].tolist()
-        together = [[self.places[place] for place in mine[start : start + self.join]] for start in range(0, len(mine), self.join)]
+        # the ranks' order is one
+        seed = distributed.broadcast_scalar(
+            float(torch.randint(2**31, (), generator=rng, device=rng.device))
+        )
+        mine = permutation(len(self.places), generator(int(seed)))[
+            distributed.rank() :: distributed.ranks()
+        ].tolist()
+        together = [
+            [self.places[place] for place in mine[start : start + self.join]]
+            for start in range(0, len(mine), self.join)
+        ]
         windows = [self._window(together) for _ in range(2)]
         with ThreadPoolExecutor(1) as reader:
             waiting = reader.submit(self._read, together[0], windows[0])
@@ -95,8 +132,12 @@ class Shards:
         """Return memory for the longest of some joined chunks."""
         longest = max(sum(stop - start for _, start, stop in places) for places in together)
         first = opened(self.images[0])
-        images = np.empty((longest, math.prod(first.shape[1:])), first.dtype.newbyteorder("="))  # PyTorch knows the machine's byte order alone
-        return Chunk(torch.from_numpy(images), None if self.labels is None else torch.empty(longest, dtype=torch.int64))
+        # PyTorch knows the machine's byte order alone
+        images = np.empty((longest, math.prod(first.shape[1:])), first.dtype.newbyteorder("="))
+        return Chunk(
+            torch.from_numpy(images),
+            None if self.labels is None else torch.empty(longest, dtype=torch.int64),
+        )
 
     def _read(self, places: Sequence[Place], window: Chunk) -> Chunk:
         """Return some chunks as one, copied from the disk into the window, which may be longer."""
@@ -113,30 +154,39 @@ def lengths(images: Sequence[Source], labels: Sequence[Source] | None) -> list[i
     """Return how many cases each file holds, once the files are seen to fit each other.
 
     Raises:
-        DataError: files that cannot be read, pictures of several shapes or types, or labels that are not one a case.
+        DataError: files that cannot be read, pictures of several shapes or types, or labels that
+            are not one a case.
     """
     arrays = [opened(source) for source in images]
     shape, dtype = arrays[0].shape[1:], arrays[0].dtype
     for source, array in zip(images, arrays, strict=True):
         if array.ndim not in (2, 3) or array.shape[1:] != shape or array.dtype != dtype:
             raise DataError(
-                f"{_name(source)} holds {array.dtype} of shape {array.shape}, {_name(images[0])} {dtype} of {arrays[0].shape}; expected "
-                "files of one type and one shape, (cases, pixels) or (cases, rows, columns): save them alike"
+                f"{_name(source)} holds {array.dtype} of shape {array.shape}, "
+                f"{_name(images[0])} {dtype} of {arrays[0].shape}; expected "
+                "files of one type and one shape, (cases, pixels) or (cases, rows, columns): "
+                "save them alike"
             )
     if labels is not None and len(labels) != len(images):
-        raise DataError(f"{len(labels)} files of labels came for {len(images)} of images; expected one for each, a label a case")
+        raise DataError(
+            f"{len(labels)} files of labels came for {len(images)} of images; expected one for "
+            "each, a label a case"
+        )
     for source, array, of in zip(labels or (), arrays, images, strict=False):
         found = opened(source)
         if found.shape != array.shape[:1] or found.dtype.kind not in "iu":
             raise DataError(
-                f"{_name(source)} holds {found.dtype} of shape {found.shape} for the {len(array)} cases of {_name(of)}; expected whole "
+                f"{_name(source)} holds {found.dtype} of shape {found.shape} for the "
+                f"{len(array)} cases of {_name(of)}; expected whole "
                 f"numbers of shape ({len(array)},), a label a case"
             )
     return [len(array) for array in arrays]
 
 
 def read_until(counts: Sequence[int], spare: int) -> list[int]:
-    """Return how many of its cases may be read of each file, where the last `spare` of all are left alone."""
+    """Return how many of its cases may be read of each file, where the last `spare` of all are left
+    alone.
+    """
     left, ends = sum(counts) - spare, []
     for count in counts:
         ends.append(min(count, max(left, 0)))
@@ -151,7 +201,8 @@ def read(source: Source, start: int, stop: int) -> np.ndarray:
 
 
 def opened(source: Source) -> np.ndarray:
-    """Return the array of a file, which stays on the disk until it is read, or the one that was given.
+    """Return the array of a file, which stays on the disk until it is read, or the one that was
+    given.
 
     Raises:
         DataError: no .npy file of numbers.
@@ -161,9 +212,15 @@ def opened(source: Source) -> np.ndarray:
     try:
         found: np.ndarray = np.load(source, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise DataError(f"{source} cannot be read ({error}); expected a .npy file of numbers, as numpy.save writes it") from error
+        raise DataError(
+            f"{source} cannot be read ({error}); expected a .npy file of numbers, as "
+            "numpy.save writes it"
+        ) from error
     if found.dtype.kind not in "buif":
-        raise DataError(f"{source} holds {found.dtype} values; expected a .npy file of numbers, as numpy.save writes it")
+        raise DataError(
+            f"{source} holds {found.dtype} values; expected a .npy file of numbers, as "
+            "numpy.save writes it"
+        )
     return found
 
 

@@ -1,4 +1,5 @@
-"""Units: exponential families of their total input, a family a file. A layer's units say what its total input means; they hold no weights.
+"""Units: exponential families of their total input, a family a file. A layer's units say what its
+total input means; they hold no weights.
 
     p(s | x) = exp(x . s - U(s) - Gamma(x)),    Gamma(x) = log sum_s exp(x . s - U(s))
 
@@ -23,22 +24,45 @@ from wakesleep.units.categorical import Categorical as Categorical
 from wakesleep.units.categorical import sample_categorical as sample_categorical
 from wakesleep.units.groups import Groups as Groups
 
-__all__ = ["Atom", "Bernoulli", "Categorical", "Context", "Groups", "Units", "as_units", "from_spec", "register", "sample_categorical"]
+__all__ = [
+    "Atom",
+    "Bernoulli",
+    "Categorical",
+    "Context",
+    "Groups",
+    "Units",
+    "as_units",
+    "from_spec",
+    "register",
+    "sample_categorical",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Return what older versions called `Softmax` and `from_kinds`, with a warning."""
     if name == "Softmax":
-        warnings.warn("units.Softmax is called units.Categorical now", DeprecationWarning, stacklevel=2)
+        warnings.warn(
+            "units.Softmax is called units.Categorical now", DeprecationWarning, stacklevel=2
+        )
         return Categorical
     if name == "from_kinds":
-        warnings.warn("units.from_kinds is replaced by units.from_spec", DeprecationWarning, stacklevel=2)
+        warnings.warn(
+            "units.from_kinds is replaced by units.from_spec", DeprecationWarning, stacklevel=2
+        )
         return _from_kinds
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    raise AttributeError(
+        f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}"
+    )
 
 
 def _from_kinds(kinds: Sequence[tuple[str, int]]) -> Units:
-    """Return the units that [(kind, size), ...] describes: "bernoulli" or "softmax", side by side."""
+    """Return the units that [(kind, size), ...] describes: "bernoulli" or "softmax", side by
+    side.
+    """
     families = {"bernoulli": "Bernoulli", "softmax": "Categorical"}
     parts = [from_spec({"family": families.get(kind, kind), "size": size}) for kind, size in kinds]
-    return parts[0] if len(parts) == 1 else Groups(**{f"part{number}": part for number, part in enumerate(parts)})
+    return (
+        parts[0]
+        if len(parts) == 1
+        else Groups(**{f"part{number}": part for number, part in enumerate(parts)})
+    )

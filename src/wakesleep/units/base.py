@@ -1,6 +1,7 @@
 """What every family of units offers. Shapes: total inputs, means and states (N, size); nats.
 
-Source: Welling, Rosen-Zvi & Hinton (2004), "Exponential family harmoniums with an application to information retrieval".
+Source: Welling, Rosen-Zvi & Hinton (2004), "Exponential family harmoniums with an application to
+information retrieval".
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ Family = TypeVar("Family", bound="Units")
 
 
 class Atom(NamedTuple):
-    """Columns of a layer that are independent of all others given their total input, with every state they can take."""
+    """Columns of a layer that are independent of all others given their total input, with every
+    state they can take.
+    """
 
     states: Tensor
     """(states, columns), float64."""
@@ -33,17 +36,22 @@ class Atom(NamedTuple):
 class Units(nn.Module):
     """A layer of units with p(s | x) = exp(x . s - U(s) - Gamma(x)) for its total input x.
 
-    A family defines `log_partition`, `mean`, `variance` and `sample`, and whatever else differs from what stands here. Its own
-    parameters (a precision, say) are `nn.Parameter`s; the bias belongs to the model. Two layers are equal only if they are the same object;
-    `spec()` says whether they are alike.
+    A family defines `log_partition`, `mean`, `variance` and `sample`, and whatever else differs
+    from what stands here. Its own parameters (a precision, say) are `nn.Parameter`s; the bias
+    belongs to the model. Two layers are equal only if they are the same object; `spec()` says
+    whether they are alike.
     """
 
     family: ClassVar[str] = ""
     """The name in model files; the class's own where it is empty."""
     limits: ClassVar[tuple[float, float] | None] = None
-    """What the values of cases must lie between: (0, 1) for those that may come as probabilities; None where `validate` says."""
+    """What the values of cases must lie between: (0, 1) for those that may come as probabilities;
+    None where `validate` says.
+    """
     settled_by_mean: ClassVar[bool] = False
-    """Whether states can be drawn from their mean, by `sample_from_mean`, so that it need not be formed twice."""
+    """Whether states can be drawn from their mean, by `sample_from_mean`, so that it need not be
+    formed twice.
+    """
     size: int
 
     def __init__(self, size: int) -> None:
@@ -75,28 +83,49 @@ class Units(nn.Module):
         return states.new_zeros(states.shape[:-1])
 
     def log_partition(self, total_input: Tensor, context: Context | None = None) -> Tensor:
-        """Return Gamma(x) = log sum_s exp(x . s - U(s)), (N,), an integral where states are continuous."""
+        """Return Gamma(x) = log sum_s exp(x . s - U(s)), (N,), an integral where states are
+        continuous.
+        """
         raise NotImplementedError
 
-    def mean(self, total_input: Tensor, *, context: Context | None = None, out: Tensor | None = None) -> Tensor:
-        """Return E[s | x] = Gamma'(x), (N, size); written to `out` where given, which may be `total_input` itself."""
+    def mean(
+        self, total_input: Tensor, *, context: Context | None = None, out: Tensor | None = None
+    ) -> Tensor:
+        """Return E[s | x] = Gamma'(x), (N, size); written to `out` where given, which may be
+        `total_input` itself.
+        """
         raise NotImplementedError
 
     def variance(self, total_input: Tensor, context: Context | None = None) -> Tensor:
         """Return Var[s_i | x] = d2 Gamma / dx_i2 of each column, (N, size)."""
         raise NotImplementedError
 
-    def sample(self, total_input: Tensor, rng: torch.Generator, *, context: Context | None = None, out: Tensor | None = None) -> Tensor:
-        """Return states drawn from p(s | x), (N, size); written to `out` where given, which is never `total_input` itself."""
+    def sample(
+        self,
+        total_input: Tensor,
+        rng: torch.Generator,
+        *,
+        context: Context | None = None,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Return states drawn from p(s | x), (N, size); written to `out` where given, which is
+        never `total_input` itself.
+        """
         raise NotImplementedError
 
-    def sample_from_mean(self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None) -> Tensor:
-        """Return states drawn given their mean, (N, size), which is not changed: for families that their mean settles.
+    def sample_from_mean(
+        self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None
+    ) -> Tensor:
+        """Return states drawn given their mean, (N, size), which is not changed: for families that
+        their mean settles.
 
         Raises:
             ConfigError: it does not.
         """
-        raise ConfigError(f"{self}: units of this family are drawn from their total input, not from their mean; call sample")
+        raise ConfigError(
+            f"{self}: units of this family are drawn from their total input, not from their "
+            "mean; call sample"
+        )
 
     def mean_and_sample(
         self,
@@ -107,7 +136,9 @@ class Units(nn.Module):
         mean: Tensor | None = None,
         out: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return `mean` and `sample` at once, each (N, size); `mean` may be `total_input` itself, `out` neither."""
+        """Return `mean` and `sample` at once, each (N, size); `mean` may be `total_input` itself,
+        `out` neither.
+        """
         states = self.sample(total_input, rng, context=context, out=out)
         return self.mean(total_input, context=context, out=mean), states
 
@@ -117,11 +148,15 @@ class Units(nn.Module):
         return self.log_partition(moved) - self.log_partition(total_input).unsqueeze(-1)
 
     def bias_scale(self, context: Context | None) -> Tensor | None:
-        """Return by what the biases of the layer beyond are multiplied in each case, (N, 1); None for 1."""
+        """Return by what the biases of the layer beyond are multiplied in each case, (N, 1); None
+        for 1.
+        """
         return None
 
     def statistics(self, states: Tensor) -> Tensor:
-        """Return the sufficient statistics T(s), (N, n_slots): those of the bias first, then those of the family's own parameters."""
+        """Return the sufficient statistics T(s), (N, n_slots): those of the bias first, then those
+        of the family's own parameters.
+        """
         return states
 
     def moments(self, total_input: Tensor, context: Context | None = None) -> Tensor:
@@ -129,53 +164,79 @@ class Units(nn.Module):
         return self.mean(total_input, context=context)
 
     def parameter_gradients(self, data: Tensor, model: Tensor) -> dict[str, Tensor]:
-        """Return the gradient of the mean log-likelihood by each of the family's own parameters, by name.
+        """Return the gradient of the mean log-likelihood by each of the family's own parameters, by
+        name.
 
         `data` and `model` (n_slots,) are the means of T over the data and under the model.
         """
         return {}
 
-    def match(self, mean: Tensor, variance: Tensor | None = None, *, cases: int | None = None) -> Tensor:
-        """Return the bias (size,) with which units without other input have these moments; sets the family's own parameters.
+    def match(
+        self, mean: Tensor, variance: Tensor | None = None, *, cases: int | None = None
+    ) -> Tensor:
+        """Return the bias (size,) with which units without other input have these moments; sets the
+        family's own parameters.
 
-        Moments are (size,). Where they are those of a number of `cases`, families whose bias would be infinite at the edge of their range
-        add one case on and one off.
+        Moments are (size,). Where they are those of a number of `cases`, families whose bias would
+        be infinite at the edge of their range add one case on and one off.
         """
-        raise ConfigError(f"{self}: no bias is known that gives units of this family a mean; define match()")
+        raise ConfigError(
+            f"{self}: no bias is known that gives units of this family a mean; define match()"
+        )
 
     def interpolate(self, base: Units, t: float | Tensor) -> Units:
-        """Return the family at (1 - t) base + t self, in natural parameters; `t` may be (N, 1), one a case."""
+        """Return the family at (1 - t) base + t self, in natural parameters; `t` may be (N, 1), one
+        a case.
+        """
         return self
 
     def validate(self, cases: Tensor, *, states: bool = False) -> None:
-        """Raise DataError unless every case (N, size) is one that these units take; with `states`, one that they can be in."""
+        """Raise DataError unless every case (N, size) is one that these units take; with `states`,
+        one that they can be in.
+        """
         if not bool(torch.isfinite(cases).all()):
-            raise DataError("cases with NaN or infinite values came; leave them out or fill them in")
+            raise DataError(
+                "cases with NaN or infinite values came; leave them out or fill them in"
+            )
         if self.limits is not None and cases.is_floating_point():
             low, high = float(cases.min()), float(cases.max())
             if low < self.limits[0] - SLACK or high > self.limits[1] + SLACK:
-                raise DataError(f"cases run from {low:.7g} to {high:.7g}; {self} expects {self.limits[0]:g} to {self.limits[1]:g}")
+                raise DataError(
+                    f"cases run from {low:.7g} to {high:.7g}; {self} expects {self.limits[0]:g} "
+                    f"to {self.limits[1]:g}"
+                )
 
     def any_state(self) -> Tensor:
-        """Return a state of the layer, (size,): what stands for absent columns where the others are validated."""
+        """Return a state of the layer, (size,): what stands for absent columns where the others are
+        validated.
+        """
         return torch.zeros(self.size)
 
-    def validate_present(self, cases: Tensor, context: Context | None, *, states: bool = False) -> None:
+    def validate_present(
+        self, cases: Tensor, context: Context | None, *, states: bool = False
+    ) -> None:
         """Do what `validate` does for the columns that are there."""
         if context is not None and context.mask is not None:
             for site in self.site_columns:
                 there = context.mask[:, site] != 0
                 if bool((there.any(1) & ~there.all(1)).any()):
                     raise DataError(
-                        f"a context's mask has part of the categorical site of columns {site.start} to {site.stop - 1}; expected "
+                        "a context's mask has part of the categorical site of columns "
+                        f"{site.start} to {site.stop - 1}; expected "
                         "all of its columns, or none"
                     )
-            cases = as_probs(cases) if cases.dtype == torch.uint8 else cases.to(torch.promote_types(cases.dtype, torch.float32))
+            cases = (
+                as_probs(cases)
+                if cases.dtype == torch.uint8
+                else cases.to(torch.promote_types(cases.dtype, torch.float32))
+            )
             cases = torch.where(context.mask != 0, cases, self.any_state().to(cases))
         self.validate(cases, states=states)
 
     def fill(self, cases: Tensor, known: Tensor, rng: torch.Generator) -> None:
-        """Put something in the place of what is not `known` (N, size) of `cases` (N, size), in place: here, each column's mean."""
+        """Put something in the place of what is not `known` (N, size) of `cases` (N, size), in
+        place: here, each column's mean.
+        """
         cases.copy_(torch.where(known, cases, torch.nan_to_num(torch.nanmean(cases, 0), nan=0.0)))
 
     def n_states(self, context: Context | None = None) -> int:
@@ -195,36 +256,46 @@ class Units(nn.Module):
         return product_states(self.atoms(context)).states
 
     def atoms(self, context: Context | None = None) -> list[Atom]:
-        """Return the layer as independent pieces, columns in order, each with its states; a context is of one case, (1, ...).
+        """Return the layer as independent pieces, columns in order, each with its states; a context
+        is of one case, (1, ...).
 
         Raises:
             ConfigError: there are infinitely many states.
         """
         raise ConfigError(
-            f"{self}: units with a continuum of states cannot be listed; estimate log Z by AIS (wakesleep.likelihood.log_partition)"
+            f"{self}: units with a continuum of states cannot be listed; estimate log Z by AIS "
+            "(wakesleep.likelihood.log_partition)"
         )
 
-    def factors(self, first: Tensor, second: Tensor) -> Iterator[tuple[Tensor, Tensor, float, float]] | None:
-        """Yield pairs (m, k), (n, k) whose products over k, multiplied, are exp Gamma(x + y) for each row x of `first`, y of `second`.
+    def factors(
+        self, first: Tensor, second: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor, float, float]] | None:
+        """Yield pairs (m, k), (n, k) whose products over k, multiplied, are exp Gamma(x + y) for
+        each row x of `first`, y of `second`.
 
-        With each come a bound of its logarithm from below, 0 or less, and one from above, 0 or more. None where there is no such way.
+        With each come a bound of its logarithm from below, 0 or less, and one from above, 0 or
+        more. None where there is no such way.
         """
         return None
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments of the constructor, as JSON can hold them; parameters are tensors, and not among them."""
+        """Return the arguments of the constructor, as JSON can hold them; parameters are tensors,
+        and not among them.
+        """
         return {"size": self.size}
 
     def spec(self) -> dict[str, Any]:
         """Return family and settings, as JSON can hold them: the way back is `units.from_spec`.
 
         Raises:
-            ConfigError: a subclass of a registered family that is not registered itself, which would be read back as its parent.
+            ConfigError: a subclass of a registered family that is not registered itself, which
+                would be read back as its parent.
         """
         if self.family and "family" not in type(self).__dict__:
             own = type(self).__name__
             raise ConfigError(
-                f"units of the class {own}, which inherits the name {self.family} and would be read back as that: make it known by "
+                f"units of the class {own}, which inherits the name {self.family} and would be "
+                "read back as that: make it known by "
                 f"wakesleep.units.register({own})"
             )
         return {"family": self.family or type(self).__name__, **self.settings()}
@@ -235,11 +306,16 @@ class Units(nn.Module):
         return cls(**settings)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in self.settings().items())})"
+        settings = ", ".join(f"{name}={value}" for name, value in self.settings().items())
+        return f"{type(self).__name__}({settings})"
 
     def log_partition_shifts(self, total_input: Tensor, shifts: Tensor) -> Tensor:
         """Return `log_partition_delta`, which older versions called so."""
-        warnings.warn("log_partition_shifts is called log_partition_delta now", DeprecationWarning, stacklevel=2)
+        warnings.warn(
+            "log_partition_shifts is called log_partition_delta now",
+            DeprecationWarning,
+            stacklevel=2,
+        )
         return self.log_partition_delta(total_input, shifts)
 
     @property
@@ -254,16 +330,25 @@ class Units(nn.Module):
 
 def product_states(atoms: list[Atom]) -> Atom:
     """Return every combination of the atoms' states, with its log measure."""
-    states, log_measure = torch.zeros(1, 0, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    states, log_measure = (
+        torch.zeros(1, 0, dtype=torch.float64),
+        torch.zeros(1, dtype=torch.float64),
+    )
     for atom in atoms:
         count = len(states)
-        states = torch.cat([states.repeat_interleave(len(atom.states), 0), atom.states.repeat(count, 1)], 1)
-        log_measure = log_measure.repeat_interleave(len(atom.log_measure)) + atom.log_measure.repeat(count)
+        states = torch.cat(
+            [states.repeat_interleave(len(atom.states), 0), atom.states.repeat(count, 1)], 1
+        )
+        log_measure = log_measure.repeat_interleave(
+            len(atom.log_measure)
+        ) + atom.log_measure.repeat(count)
     return Atom(states, log_measure)
 
 
 def present(values: Tensor, context: Context | None, out: Tensor | None = None) -> Tensor:
-    """Return values (N, size) with those of absent columns at 0; in place where they lie in `out`."""
+    """Return values (N, size) with those of absent columns at 0; in place where they lie in
+    `out`.
+    """
     if context is None or context.mask is None:
         return values
     return values * context.mask if out is None else out.mul_(context.mask)
@@ -274,15 +359,22 @@ FAMILIES: dict[str, type[Units]] = {}
 
 
 def register(cls: type[Family]) -> type[Family]:
-    """Make a family known by its name, so that model files can be read that name it; usable as a decorator.
+    """Make a family known by its name, so that model files can be read that name it; usable as a
+    decorator.
 
     Raises:
         ConfigError: another family has that name.
     """
     cls.family = cls.__dict__.get("family") or cls.__name__
     known = FAMILIES.get(cls.family)
-    if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-        raise ConfigError(f"a family of units called {cls.family} is known already ({known.__module__}); give this one another name")
+    if known is not None and (known.__module__, known.__qualname__) != (
+        cls.__module__,
+        cls.__qualname__,
+    ):
+        raise ConfigError(
+            f"a family of units called {cls.family} is known already ({known.__module__}); give "
+            "this one another name"
+        )
     FAMILIES[cls.family] = cls
     return cls
 
@@ -297,7 +389,8 @@ def from_spec(spec: dict[str, Any]) -> Units:
     name = settings.pop("family", None)
     if name not in FAMILIES:
         raise ConfigError(
-            f"units of the family {name!r}: expected one of {', '.join(FAMILIES)}; a family of your own is made known by "
+            f"units of the family {name!r}: expected one of {', '.join(FAMILIES)}; a family of "
+            "your own is made known by "
             "wakesleep.units.register(TheFamily) before the file is read"
         )
     try:
@@ -316,5 +409,8 @@ def as_units(units: Units | int) -> Units:
     if isinstance(found, int | float | str) or found is None:
         return FAMILIES["Bernoulli"](whole("units", found, least=1))
     if not isinstance(found, Units):
-        raise ConfigError(f"units of type {type(units).__name__}: expected a number of binary units, or units of wakesleep.units")
+        raise ConfigError(
+            f"units of type {type(units).__name__}: expected a number of binary units, or units "
+            "of wakesleep.units"
+        )
     return found

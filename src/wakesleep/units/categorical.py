@@ -1,4 +1,6 @@
-"""Sites of which exactly one level is on: U(s) = 0, Gamma(x) = sum over sites of logsumexp x, mean softmax x of each site."""
+"""Sites of which exactly one level is on: U(s) = 0, Gamma(x) = sum over sites of logsumexp x, mean
+softmax x of each site.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from wakesleep.units.base import Atom, Units, present, register
 
 @register
 class Categorical(Units):
-    """A number of `sites` side by side, each with `levels` columns: p(s_j = 1) = exp x_j / sum_k exp x_k over the levels of its site."""
+    """A number of `sites` side by side, each with `levels` columns: p(s_j = 1) = exp x_j / sum_k
+    exp x_k over the levels of its site.
+    """
 
     limits = (0.0, 1.0)
     settled_by_mean = True
@@ -35,8 +39,12 @@ class Categorical(Units):
         return [slice(start, start + self.levels) for start in range(0, self.size, self.levels)]
 
     def _by_site(self, values: Tensor) -> Tensor:
-        """Return values (N, size) as (N, sites, levels), or, where there is one site, as they are."""
-        return values if self.sites == 1 else values.view(*values.shape[:-1], self.sites, self.levels)
+        """Return values (N, size) as (N, sites, levels), or, where there is one site, as they
+        are.
+        """
+        return (
+            values if self.sites == 1 else values.view(*values.shape[:-1], self.sites, self.levels)
+        )
 
     def _softmax(self, total_input: Tensor) -> Tensor:
         """Return softmax x of each site, (N, size)."""
@@ -51,7 +59,9 @@ class Categorical(Units):
             log_partition = log_partition * self._by_site(context.mask)[..., 0]
         return log_partition if self.sites == 1 else log_partition.sum(-1)
 
-    def mean(self, total_input: Tensor, *, context: Context | None = None, out: Tensor | None = None) -> Tensor:
+    def mean(
+        self, total_input: Tensor, *, context: Context | None = None, out: Tensor | None = None
+    ) -> Tensor:
         """Return softmax(x), (N, size)."""
         probs = present(self._softmax(total_input), context)
         return probs if out is None else out.copy_(probs)
@@ -61,7 +71,14 @@ class Categorical(Units):
         probs = self._softmax(total_input)
         return present(probs * (1 - probs), context)
 
-    def sample(self, total_input: Tensor, rng: torch.Generator, *, context: Context | None = None, out: Tensor | None = None) -> Tensor:
+    def sample(
+        self,
+        total_input: Tensor,
+        rng: torch.Generator,
+        *,
+        context: Context | None = None,
+        out: Tensor | None = None,
+    ) -> Tensor:
         """Return states with one 1 a site, (N, size)."""
         return present(self.sample_from_mean(self._softmax(total_input), rng, out), context, out)
 
@@ -80,21 +97,31 @@ class Categorical(Units):
         probs = present(probs, context)
         return (probs if mean is None else mean.copy_(probs)), states
 
-    def sample_from_mean(self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None) -> Tensor:
+    def sample_from_mean(
+        self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None
+    ) -> Tensor:
         """Return states with one 1 a site drawn from the probabilities, (N, size)."""
         states = torch.empty_like(mean) if out is None else out
         level = sample_categorical(self._by_site(mean), rng)
         self._by_site(states.zero_()).scatter_(-1, level.unsqueeze(-1), 1.0)
         return states
 
-    def match(self, mean: Tensor, variance: Tensor | None = None, *, cases: int | None = None) -> Tensor:
+    def match(
+        self, mean: Tensor, variance: Tensor | None = None, *, cases: int | None = None
+    ) -> Tensor:
         """Return the log of each level's share of its site, (size,)."""
         p = mean.clamp(0, 1)
         p = p if cases is None else (p * cases + 1) / (cases + 2)
-        return torch.log(p / p.sum()) if self.sites == 1 else torch.log(self._by_site(p) / self._by_site(p).sum(-1, keepdim=True)).flatten()
+        return (
+            torch.log(p / p.sum())
+            if self.sites == 1
+            else torch.log(self._by_site(p) / self._by_site(p).sum(-1, keepdim=True)).flatten()
+        )
 
     def validate(self, cases: Tensor, *, states: bool = False) -> None:
-        """Raise DataError unless each site of each case adds up to 1, with `states` unless it has exactly one 1 and else 0."""
+        """Raise DataError unless each site of each case adds up to 1, with `states` unless it has
+        exactly one 1 and else 0.
+        """
         super().validate(cases)
         if not states:
             self._validate_sums(cases)
@@ -105,8 +132,10 @@ class Categorical(Units):
             if bool((on != 1).any()):
                 count, first = int((on != 1).sum()), int((on != 1).int().argmax())
                 raise DataError(
-                    f"{count} of {len(cases)} cases have another number of 1s than one among the {self.levels} levels of a categorical site "
-                    f"(case {first} has {int(on[first])}); give each site one 1, e.g. by torch.nn.functional.one_hot"
+                    f"{count} of {len(cases)} cases have another number of 1s than one among "
+                    f"the {self.levels} levels of a categorical site "
+                    f"(case {first} has {int(on[first])}); give each site one 1, e.g. by "
+                    "torch.nn.functional.one_hot"
                 )
 
     def _validate_sums(self, cases: Tensor) -> None:
@@ -118,8 +147,10 @@ class Categorical(Units):
             first = int(bad.int().argmax())
             found = [round(value, 4) for value in sums[first].tolist()]
             raise DataError(
-                f"{int(bad.sum())} of {len(cases)} cases have a categorical site of {self.levels} levels that does not add up to 1 "
-                f"(case {first} has {found}); give each site one 1, e.g. by torch.nn.functional.one_hot, or probabilities"
+                f"{int(bad.sum())} of {len(cases)} cases have a categorical site of "
+                f"{self.levels} levels that does not add up to 1 "
+                f"(case {first} has {found}); give each site one 1, e.g. by "
+                "torch.nn.functional.one_hot, or probabilities"
             )
 
     def any_state(self) -> Tensor:
@@ -127,7 +158,8 @@ class Categorical(Units):
         return torch.eye(1, self.levels).repeat(1, self.sites)[0]
 
     def fill(self, cases: Tensor, known: Tensor, rng: torch.Generator) -> None:
-        """Draw the sites that are not `known` (N, size) of `cases` by the shares of their levels, even where nothing is known, in place.
+        """Draw the sites that are not `known` (N, size) of `cases` by the shares of their levels,
+        even where nothing is known, in place.
 
         Raises:
             DataError: a site that is known in part.
@@ -141,7 +173,8 @@ class Categorical(Units):
         partly = known.any(1) & ~all_known
         if bool(partly.any()):
             raise DataError(
-                f"{int(partly.sum())} of {len(cases)} cases know a categorical site of {self.levels} levels in part; give all of its columns, "
+                f"{int(partly.sum())} of {len(cases)} cases know a categorical site of "
+                f"{self.levels} levels in part; give all of its columns, "
                 "or NaN in each"
             )
         shares = torch.nanmean(cases, 0) if bool(all_known.any()) else torch.ones_like(cases[0])
@@ -151,35 +184,62 @@ class Categorical(Units):
 
     def atoms(self, context: Context | None = None) -> list[Atom]:
         """Return each site, each level on in turn; none on where it is absent."""
-        one_on = Atom(torch.eye(self.levels, dtype=torch.float64), torch.zeros(self.levels, dtype=torch.float64))
+        one_on = Atom(
+            torch.eye(self.levels, dtype=torch.float64),
+            torch.zeros(self.levels, dtype=torch.float64),
+        )
         if context is None or context.mask is None:
             return [one_on] * self.sites
-        none_on = Atom(torch.zeros(1, self.levels, dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
-        return [one_on if bool(context.mask[0, columns.start]) else none_on for columns in self.site_columns]
+        none_on = Atom(
+            torch.zeros(1, self.levels, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+        )
+        return [
+            one_on if bool(context.mask[0, columns.start]) else none_on
+            for columns in self.site_columns
+        ]
 
-    def factors(self, first: Tensor, second: Tensor) -> Iterator[tuple[Tensor, Tensor, float, float]]:
+    def factors(
+        self, first: Tensor, second: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor, float, float]]:
         """Yield sum_j exp x_j exp y_j of each site."""
         for columns in self.site_columns:
             x, y = first[:, columns], second[:, columns]
-            bounds = torch.maximum(x.amax(0), x.new_zeros(())) + torch.maximum(y.amax(0), y.new_zeros(()))
-            least = float((x.amin(0) + y.amin(0)).max())  # the sum is no smaller than its largest term
-            yield torch.exp(x), torch.exp(y), min(least, 0.0), float(bounds.max()) + math.log(self.levels)
+            bounds = torch.maximum(x.amax(0), x.new_zeros(())) + torch.maximum(
+                y.amax(0), y.new_zeros(())
+            )
+            # the sum is no smaller than its largest term
+            least = float((x.amin(0) + y.amin(0)).max())
+            yield (
+                torch.exp(x),
+                torch.exp(y),
+                min(least, 0.0),
+                float(bounds.max()) + math.log(self.levels),
+            )
 
     def settings(self) -> dict[str, Any]:
         """Return the number of levels, and of sites where there are several."""
-        return {"levels": self.levels} if self.sites == 1 else {"levels": self.levels, "sites": self.sites}
+        return (
+            {"levels": self.levels}
+            if self.sites == 1
+            else {"levels": self.levels, "sites": self.sites}
+        )
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any]) -> Categorical:
-        """Return sites with that number of `levels`, or, of what older versions called a softmax, that `size`."""
+        """Return sites with that number of `levels`, or, of what older versions called a softmax,
+        that `size`.
+        """
         return cls(settings["size"]) if "size" in settings else cls(**settings)
 
 
 def sample_categorical(probs: Tensor, rng: torch.Generator) -> Tensor:
     """Return one column a row, drawn with the row's probabilities (..., columns): (...,).
 
-    The smallest of exponential waiting times wins, p / e being largest. Unlike torch.multinomial it never waits for the device, and it
-    lets NaN pass, so that a diverging net is noticed where weights are checked, with advice.
+    The smallest of exponential waiting times wins, p / e being largest. Unlike torch.multinomial it
+    never waits for the device, and it lets NaN pass, so that a diverging net is noticed where
+    weights are checked, with advice.
     """
-    waiting = torch.empty_like(probs, dtype=accumulation_dtype(probs.dtype)).exponential_(generator=rng)
+    waiting = torch.empty_like(probs, dtype=accumulation_dtype(probs.dtype)).exponential_(
+        generator=rng
+    )
     return (probs / waiting).argmax(-1)

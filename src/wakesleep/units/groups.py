@@ -1,4 +1,6 @@
-"""Units of several families side by side in one layer, each part with a name: potentials, log-partitions and moments add up."""
+"""Units of several families side by side in one layer, each part with a name: potentials,
+log-partitions and moments add up.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from wakesleep.units.categorical import Categorical
 
 @register
 class Groups(Units):
-    """Named parts side by side, e.g. Groups(features=Bernoulli(500), label=Categorical(10)); a number n means n Bernoulli units.
+    """Named parts side by side, e.g. Groups(features=Bernoulli(500), label=Categorical(10)); a
+    number n means n Bernoulli units.
 
     Raises:
         ConfigError: no parts, or something that is no units.
@@ -27,19 +30,30 @@ class Groups(Units):
 
     def __init__(self, parts: Sequence[Units] | None = None, /, **named: Units | int) -> None:
         if parts is not None:
-            warnings.warn("Groups((a, b)) is written with names now: Groups(features=a, label=b)", DeprecationWarning, stacklevel=2)
+            warnings.warn(
+                "Groups((a, b)) is written with names now: Groups(features=a, label=b)",
+                DeprecationWarning,
+                stacklevel=2,
+            )
             named = {**{f"part{number}": part for number, part in enumerate(parts)}, **named}
         if not named:
-            raise ConfigError("a layer of no parts; expected some, e.g. Groups(features=Bernoulli(500), label=Categorical(10))")
+            raise ConfigError(
+                "a layer of no parts; expected some, e.g. Groups(features=Bernoulli(500), "
+                "label=Categorical(10))"
+            )
         found = {name: as_units(part) for name, part in named.items()}
         super().__init__(sum(part.size for part in found.values()))
         self.names = tuple(found)
         self.parts = tuple(found.values())
         self.members = nn.ModuleList(self.parts)
-        """The parts again: so that a model finds their parameters. A tuple is what steps go through faster."""
+        """The parts again: so that a model finds their parameters. A tuple is what steps go through
+        faster.
+        """
         self._n_bernoulli = self.parts[0].n_bernoulli
         ends = accumulate(part.size for part in found.values())
-        self.slices = [slice(end - part.size, end) for part, end in zip(found.values(), ends, strict=True)]
+        self.slices = [
+            slice(end - part.size, end) for part, end in zip(found.values(), ends, strict=True)
+        ]
 
     @property
     def limits(self) -> tuple[float, float] | None:  # type: ignore[override]
@@ -98,7 +112,10 @@ class Groups(Units):
 
     def split(self, states: Tensor) -> dict[str, Tensor]:
         """Return the columns of each part (N, its size) by name."""
-        return {name: states[..., columns] for name, columns in zip(self.names, self.slices, strict=True)}
+        return {
+            name: states[..., columns]
+            for name, columns in zip(self.names, self.slices, strict=True)
+        }
 
     def join(self, parts: Mapping[str, Tensor]) -> Tensor:
         """Return the parts (N, its size each), all of them, side by side, (N, size)."""
@@ -111,13 +128,25 @@ class Groups(Units):
 
     def potential(self, states: Tensor, context: Context | None = None) -> Tensor:
         """Return the sum of the parts' potentials, (N,)."""
-        return torch.stack([part.potential(states[..., columns], own) for part, columns, own in self._each(context)]).sum(0)
+        return torch.stack(
+            [
+                part.potential(states[..., columns], own)
+                for part, columns, own in self._each(context)
+            ]
+        ).sum(0)
 
     def log_partition(self, total_input: Tensor, context: Context | None = None) -> Tensor:
         """Return the sum of the parts' log-partitions, (N,)."""
-        return torch.stack([part.log_partition(total_input[..., columns], own) for part, columns, own in self._each(context)]).sum(0)
+        return torch.stack(
+            [
+                part.log_partition(total_input[..., columns], own)
+                for part, columns, own in self._each(context)
+            ]
+        ).sum(0)
 
-    def mean(self, total_input: Tensor, *, context: Context | None = None, out: Tensor | None = None) -> Tensor:
+    def mean(
+        self, total_input: Tensor, *, context: Context | None = None, out: Tensor | None = None
+    ) -> Tensor:
         """Return each part's mean in its own columns, (N, size)."""
         means = torch.empty_like(total_input) if out is None else out
         for part, columns, own in self._each(context):
@@ -126,9 +155,22 @@ class Groups(Units):
 
     def variance(self, total_input: Tensor, context: Context | None = None) -> Tensor:
         """Return each part's variance in its own columns, (N, size)."""
-        return torch.cat([part.variance(total_input[..., columns], own) for part, columns, own in self._each(context)], -1)
+        return torch.cat(
+            [
+                part.variance(total_input[..., columns], own)
+                for part, columns, own in self._each(context)
+            ],
+            -1,
+        )
 
-    def sample(self, total_input: Tensor, rng: torch.Generator, *, context: Context | None = None, out: Tensor | None = None) -> Tensor:
+    def sample(
+        self,
+        total_input: Tensor,
+        rng: torch.Generator,
+        *,
+        context: Context | None = None,
+        out: Tensor | None = None,
+    ) -> Tensor:
         """Return each part's sample in its own columns, (N, size)."""
         states = torch.empty_like(total_input) if out is None else out
         for part, columns, own in self._each(context):
@@ -148,11 +190,21 @@ class Groups(Units):
         means = torch.empty_like(total_input) if mean is None else mean
         states = torch.empty_like(total_input) if out is None else out
         for part, columns, own in self._each(context):
-            part.mean_and_sample(total_input[..., columns], rng, context=own, mean=means[..., columns], out=states[..., columns])
+            part.mean_and_sample(
+                total_input[..., columns],
+                rng,
+                context=own,
+                mean=means[..., columns],
+                out=states[..., columns],
+            )
         return means, states
 
-    def sample_from_mean(self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None) -> Tensor:
-        """Return each part's states drawn from their mean (N, size), where all parts are Bernoulli or Categorical."""
+    def sample_from_mean(
+        self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None
+    ) -> Tensor:
+        """Return each part's states drawn from their mean (N, size), where all parts are Bernoulli
+        or Categorical.
+        """
         states = torch.empty_like(mean) if out is None else out
         for part, columns in zip(self.parts, self.slices, strict=True):
             part.sample_from_mean(mean[..., columns], rng, out=states[..., columns])
@@ -161,7 +213,12 @@ class Groups(Units):
     def log_partition_delta(self, total_input: Tensor, rows: Tensor) -> Tensor:
         """Return the sum over the parts, (N, rows)."""
         pairs = zip(self.parts, self.slices, strict=True)
-        return torch.stack([part.log_partition_delta(total_input[..., cols], rows[..., cols]) for part, cols in pairs]).sum(0)
+        return torch.stack(
+            [
+                part.log_partition_delta(total_input[..., cols], rows[..., cols])
+                for part, cols in pairs
+            ]
+        ).sum(0)
 
     def bias_scale(self, context: Context | None) -> Tensor | None:
         """Return that of the one part that has one.
@@ -169,32 +226,56 @@ class Groups(Units):
         Raises:
             ConfigError: several parts scale the biases beyond.
         """
-        scales = [scale for part, _, own in self._each(context) if (scale := part.bias_scale(own)) is not None]
+        scales = [
+            scale
+            for part, _, own in self._each(context)
+            if (scale := part.bias_scale(own)) is not None
+        ]
         if len(scales) > 1:
-            raise ConfigError(f"{len(scales)} parts of {', '.join(self.names)} scale the biases of the layer beyond; at most one may")
+            raise ConfigError(
+                f"{len(scales)} parts of {', '.join(self.names)} scale the biases of the layer "
+                "beyond; at most one may"
+            )
         return scales[0] if scales else None
 
     def statistics(self, states: Tensor) -> Tensor:
         """Return the parts' sufficient statistics side by side, (N, n_slots)."""
-        return torch.cat([part.statistics(states[..., columns]) for part, columns, _ in self._each(None)], -1)
+        return torch.cat(
+            [part.statistics(states[..., columns]) for part, columns, _ in self._each(None)], -1
+        )
 
     def moments(self, total_input: Tensor, context: Context | None = None) -> Tensor:
         """Return the parts' E[T | x] side by side, (N, n_slots)."""
-        return torch.cat([part.moments(total_input[..., columns], own) for part, columns, own in self._each(context)], -1)
+        return torch.cat(
+            [
+                part.moments(total_input[..., columns], own)
+                for part, columns, own in self._each(context)
+            ],
+            -1,
+        )
 
     def parameter_gradients(self, data: Tensor, model: Tensor) -> dict[str, Tensor]:
         """Return the parts' gradients, by the names of this layer's parameters."""
         slots = [part.n_slots for part in self.parts]
         found: dict[str, Tensor] = {}
-        for number, (part, of_data, of_model) in enumerate(zip(self.parts, torch.split(data, slots), torch.split(model, slots), strict=True)):
-            found |= {f"members.{number}.{name}": gradient for name, gradient in part.parameter_gradients(of_data, of_model).items()}
+        for number, (part, of_data, of_model) in enumerate(
+            zip(self.parts, torch.split(data, slots), torch.split(model, slots), strict=True)
+        ):
+            found |= {
+                f"members.{number}.{name}": gradient
+                for name, gradient in part.parameter_gradients(of_data, of_model).items()
+            }
         return found
 
-    def match(self, mean: Tensor, variance: Tensor | None = None, *, cases: int | None = None) -> Tensor:
+    def match(
+        self, mean: Tensor, variance: Tensor | None = None, *, cases: int | None = None
+    ) -> Tensor:
         """Return the parts' biases side by side, (size,)."""
         return torch.cat(
             [
-                part.match(mean[columns], None if variance is None else variance[columns], cases=cases)
+                part.match(
+                    mean[columns], None if variance is None else variance[columns], cases=cases
+                )
                 for part, columns in zip(self.parts, self.slices, strict=True)
             ]
         )
@@ -203,8 +284,15 @@ class Groups(Units):
         """Return the parts each on their way from the base's."""
         if not isinstance(base, Groups) or base is self:
             return self
-        parts = {name: part.interpolate(other, t) for name, part, other in zip(self.names, self.parts, base.parts, strict=True)}
-        return self if all(part is own for part, own in zip(parts.values(), self.parts, strict=True)) else Groups(**parts)
+        parts = {
+            name: part.interpolate(other, t)
+            for name, part, other in zip(self.names, self.parts, base.parts, strict=True)
+        }
+        return (
+            self
+            if all(part is own for part, own in zip(parts.values(), self.parts, strict=True))
+            else Groups(**parts)
+        )
 
     def validate(self, cases: Tensor, *, states: bool = False) -> None:
         """Raise DataError unless each part's columns are cases (or states) of it."""
@@ -217,7 +305,9 @@ class Groups(Units):
         return torch.cat([part.any_state() for part in self.parts])
 
     def fill(self, cases: Tensor, known: Tensor, rng: torch.Generator) -> None:
-        """Put something in the place of what is not `known` (N, size) of `cases`, each part as it does, in place."""
+        """Put something in the place of what is not `known` (N, size) of `cases`, each part as it
+        does, in place.
+        """
         for name, part, columns in zip(self.names, self.parts, self.slices, strict=True):
             with _named(name, columns):
                 part.fill(cases[:, columns], known[:, columns], rng)
@@ -226,14 +316,28 @@ class Groups(Units):
         """Return those of all parts in order."""
         return [atom for part, _, own in self._each(context) for atom in part.atoms(own)]
 
-    def factors(self, first: Tensor, second: Tensor) -> Iterator[tuple[Tensor, Tensor, float, float]] | None:
+    def factors(
+        self, first: Tensor, second: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor, float, float]] | None:
         """Yield those of all parts; None where one has none."""
-        found = [part.factors(first[:, columns], second[:, columns]) for part, columns in zip(self.parts, self.slices, strict=True)]
-        return None if any(each is None for each in found) else (pair for each in found if each is not None for pair in each)
+        found = [
+            part.factors(first[:, columns], second[:, columns])
+            for part, columns in zip(self.parts, self.slices, strict=True)
+        ]
+        return (
+            None
+            if any(each is None for each in found)
+            else (pair for each in found if each is not None for pair in each)
+        )
 
     def settings(self) -> dict[str, Any]:
         """Return the parts' specs in order, each with its name."""
-        return {"parts": [{"name": name, **part.spec()} for name, part in zip(self.names, self.parts, strict=True)]}
+        return {
+            "parts": [
+                {"name": name, **part.spec()}
+                for name, part in zip(self.names, self.parts, strict=True)
+            ]
+        }
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any]) -> Groups:
@@ -242,7 +346,8 @@ class Groups(Units):
         return cls(**{part.pop("name"): from_spec(part) for part in parts})
 
     def __repr__(self) -> str:
-        return f"Groups({', '.join(f'{name}={part!r}' for name, part in zip(self.names, self.parts, strict=True))})"
+        parts = zip(self.names, self.parts, strict=True)
+        return f"Groups({', '.join(f'{name}={part!r}' for name, part in parts)})"
 
     def _kinds(self) -> list[tuple[str, int]]:
         return [kind for part in self.parts for kind in part._kinds()]
@@ -254,4 +359,6 @@ def _named(name: str, columns: slice) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        raise DataError(f"group {name}, columns {columns.start} to {columns.stop - 1}: {error}") from error
+        raise DataError(
+            f"group {name}, columns {columns.start} to {columns.stop - 1}: {error}"
+        ) from error
