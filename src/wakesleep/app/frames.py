@@ -1,12 +1,13 @@
 """A moment of a dream as bytes: what the socket carries, some 1.3 kB for one memory of
 784-500-500-2000.
 
-    head   u8 version, u8 layers, u16 chain in focus, u32 step, u32 number          little-endian
-    throughout layer  u16 chains, u32 units, u8 coding, then the values: chains x units
-           coding 0: a byte a unit, 255 is one      coding 1: a bit a unit, chain by chain, lowest
-           bit first, each chain padded to a byte
+    head   u8 version, u8 layers, u16 chain in focus, u32 step, u32 number
+    layer  u16 chains, u32 units, u8 coding, then the values: chains x units
+           coding 0: a byte a unit, 255 is one
+           coding 1: a bit a unit, chain by chain, lowest bit first, each chain padded to a byte
 
-Layers come from the pixels up; the labels are last. static/frames.js reads the same.
+Numbers are little-endian. Layers come from the pixels up; the labels are last. static/frames.js
+reads the same.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Recognition by the generative model: the exact free energy of the memory with each label on in
 turn.
 
-    -F(y) = labgen_y + sum_j softplus(topbias_j + (penultimate pentop)_j + labtop_yj)      log p(y |
-    penultimate) = log softmax_y(-F(y))
+    -F(y) = labgen_y + sum_j softplus(topbias_j + (penultimate pentop)_j + labtop_yj)
+    log p(y | penultimate) = log softmax_y(-F(y))
 
 Source: Hinton, Osindero & Teh (2006), section 6.2.
 """

@@ -1,8 +1,9 @@
 """How typical a case is for a deep belief net, cheaply and without chance: its bound on log p(v),
 with means in place of samples.
 
-    log p(v) + log Z >= sum_l E_q[log p(s_l | s_l+1)] + H(q) - E_q[F(s_top-1)],   here with each
-    state at its mean under the up-pass q
+    log p(v) + log Z >= sum_l E_q[log p(s_l | s_l+1)] + H(q) - E_q[F(s_top-1)],
+
+here with each state at its mean under the up-pass q.
 
 Means stand for samples, so that this is no bound but a score that orders cases; log Z, the same for
 all cases, is left out. For a net of one hidden layer it is exactly log p(v) + log Z = -F(v). Source

@@ -4,9 +4,8 @@ recognition stays as it was.
 Three gradients at once, for visible units x and a softmax group of labels y:
 
     (1 - s) (<v h'>_data - <v h'>_reconstruction)    contrastive divergence
-    s (<v h'>_data - <v h'>_chains)                  log p(x | y): persistent chains, each with its
-    label clamped c (<v h'>_(x, y) - <v h'>_(x, y'))               log p(y | x): the label y' is
-    drawn from p(y | x), exactly
+    s (<v h'>_data - <v h'>_chains)                  log p(x | y): persistent chains hold labels
+    c (<v h'>_(x, y) - <v h'>_(x, y'))               log p(y | x): y' is drawn from it, exactly
 
 Contrastive divergence alone never visits what the memory dreams of far from the data; chains alone
 spoil p(y | x), which the third gradient mends. Sources: Tieleman (2008), persistent chains;

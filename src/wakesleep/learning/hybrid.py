@@ -40,8 +40,8 @@ def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Gradients,
     the top units' input from the penultimate probabilities and L_y the memory's weights from label
     y, log p(y) = log softmax_y(b_y + sum_j softplus(x_j + L_yj)), so that
 
-        d log p(t) / dx_j = sum_y (1[y = t] - p_y) sigm(x_j + L_yj)     d log p(t) / dL_yj = (1[y =
-        t] - p_y) sigm(x_j + L_yj)
+        d log p(t) / dx_j = sum_y (1[y = t] - p_y) sigm(x_j + L_yj)
+        d log p(t) / dL_yj = (1[y = t] - p_y) sigm(x_j + L_yj)
     """
     memory, penultimate, n = dbn.memory, dbn.sizes[-2], len(images)
     layers = dbn.up(images)

@@ -2,12 +2,12 @@
 all other cases.
 
     loss = cross-entropy of the labelled cases
-         + smooth_weight  * KL(answer || answer where it changes most within a radius)   of all
-         cases + entropy_weight * entropy of the answer                                        of
-         all cases + self_weight    * cross-entropy of labels that the net gives itself
-         of cases it is sure of
+         + smooth_weight  * KL(answer || answer where it changes most within a radius)
+         + entropy_weight * entropy of the answer
+         + self_weight    * cross-entropy of labels that the net gives itself
 
-A minibatch holds labelled cases and as many of all cases, so that labels weigh the same however few
+The second and third term are means over all cases, the last over those that the net is sure of. A
+minibatch holds labelled cases and as many of all cases, so that labels weigh the same however few
 they are. The net has been pretrained without labels and has learned from labels that spread among
 its codes (`spreading`), so that what it is sure of is mostly right. Sources: smoothness, Miyato et
 al. (2018), "Virtual adversarial training"; entropy, Grandvalet & Bengio (2005), "Semi-supervised

@@ -1,10 +1,12 @@
 """Contrastive wake-sleep, the up-down algorithm: a deep belief net with untied weights learns to be
 a better generative model.
 
-    wake:    an up-pass picks states; each generative layer learns to make the layer below from the
-    one above. memory:  contrastive divergence: K Gibbs steps from the up-pass, with the label
-    beside the penultimate units. sleep:   a down-pass from where the memory ended picks states;
-    each recognition layer learns to recover the layer above.
+    wake:    an up-pass picks states; each generative layer learns to make the layer below from
+             the one above.
+    memory:  contrastive divergence: K Gibbs steps from the up-pass, with the label beside the
+             penultimate units.
+    sleep:   a down-pass from where the memory ended picks states; each recognition layer learns
+             to recover the layer above.
 
 Nothing has to reach equilibrium: the dream starts from the data. Source: Hinton, Osindero & Teh
 (2006), section 5 and Appendix B.

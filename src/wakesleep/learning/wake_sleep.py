@@ -1,8 +1,8 @@
 """The wake-sleep algorithm for a Helmholtz machine: two local delta rules that take turns.
 
-    wake:   recognise a case; each generative layer learns to make the states below from the states
-    above. sleep:  dream; each recognition layer learns to recover the states above from the states
-    below.
+    wake:   recognise a case; each generative layer learns to make the states below from those
+            above.
+    sleep:  dream; each recognition layer learns to recover the states above from those below.
 
 The wake phase climbs a bound on log p(v); the sleep phase makes recognition match the dreams, which
 is not quite the same thing as the data. Source: Hinton, Dayan, Frey & Neal (1995).

@@ -2,9 +2,9 @@
 and is read when it is finished.
 
 FOLDER/NAME-seed-S-DIGEST/key.json                the settings the digest is of
-FOLDER/NAME-seed-S-DIGEST/checkpoint.safetensors  while it runs: everything needed to go on after
-the last epoch FOLDER/NAME-seed-S-DIGEST/result.json             when it is done: a line an epoch,
-minutes, errors FOLDER/NAME-seed-S-DIGEST/net.safetensors         its weights
+FOLDER/NAME-seed-S-DIGEST/checkpoint.safetensors  while it runs: all that is needed to go on
+FOLDER/NAME-seed-S-DIGEST/result.json             when it is done: a line an epoch, minutes, errors
+FOLDER/NAME-seed-S-DIGEST/net.safetensors         its weights
 """
 
 from __future__ import annotations

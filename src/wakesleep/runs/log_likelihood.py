@@ -2,8 +2,8 @@
 stood.
 
 RUN/likelihood/KEY.json           finished: log Z of one depth, both ways
-RUN/likelihood/KEY.safetensors    while annealing: betas, chains, log weights, generator; afterwards
-the traces, for plots
+RUN/likelihood/KEY.safetensors    while annealing: betas, chains, log weights, generator;
+                                  afterwards the traces, for plots
 """
 
 from __future__ import annotations
