@@ -20,14 +20,26 @@ from wakesleep.compute.cuda import CUDA
 from wakesleep.compute.fused import Fused
 from wakesleep.compute.reference import Reference
 from wakesleep.foundation.rng import generator
-from wakesleep.learning import backprop, cd, greedy, hybrid, robust, up_down
+from wakesleep.learning import (
+    backprop,
+    cd,
+    greedy,
+    hybrid,
+    robust,
+    semi_supervised,
+    up_down,
+    wake_sleep,
+)
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.robust import RobustConfig
+from wakesleep.learning.semi_supervised import SemiSupervisedConfig
 from wakesleep.learning.up_down import UpDownConfig
+from wakesleep.learning.wake_sleep import WakeSleepConfig
 from wakesleep.models.dbn import DBN
+from wakesleep.models.helmholtz import Helmholtz
 from wakesleep.models.rbm import RBM
 from wakesleep.sources import arrays
 from wakesleep.sources.minibatches import Resident
@@ -190,6 +202,33 @@ def robust_loop(unlabelled=None, **options):
     return lambda device: backprop.random_classifier((12, 8, 3), rng=generator(0, device)), epochs
 
 
+def few_labels_loop():
+    config = SemiSupervisedConfig(epochs=4, batch_size=20, dropout_hidden=0.2)
+    few = torch.where(torch.arange(N) < 30, LABELS, arrays.UNLABELLED)
+    return (
+        lambda device: backprop.random_classifier((12, 8, 3), rng=generator(0, device)),
+        lambda net, rng, state, dtype: semi_supervised.epochs(
+            net,
+            CASES.to(rng.device),
+            few.to(rng.device),
+            config=config,
+            rng=rng,
+            state=state,
+            dtype=dtype,
+        ),
+    )
+
+
+def wake_sleep_loop():
+    config = WakeSleepConfig(epochs=4)
+    return (
+        lambda device: Helmholtz((12, 8, 6), rng=generator(0, device)),
+        lambda net, rng, state, dtype: wake_sleep.epochs(
+            net, CASES.to(rng.device), config=config, rng=rng, state=state
+        ),
+    )
+
+
 LOOPS = {
     "cd": (cd_loop(), 2),
     "cd with a falling rate": (cd_loop(final_learning_rate=0.01), 8),
@@ -218,6 +257,8 @@ LOOPS = {
         robust_loop(CASES[:160], vat_epsilon=0.5, optimizer="adam", learning_rate=0.01),
         4,
     ),
+    "few labels": (few_labels_loop(), 4),
+    "wake-sleep": (wake_sleep_loop(), 4),
 }
 """Each loop, and how often it is captured: whenever an epoch has other numbers."""
 TYPES = [None, torch.bfloat16]

@@ -163,6 +163,10 @@ class SemiSupervised(loop.Algorithm):
         restore_optimizer(self.optimizer, net, state.optimizer)
         self.sums = torch.zeros(5, device=parameters[0].device)
         """Cross-entropy, smoothness, entropy, cross-entropy of own labels, minibatches."""
+        self.weights = parameters[0].new_tensor(
+            [1.0, config.smooth_weight, config.entropy_weight, config.self_weight]
+        )
+        """Of the four losses; made here, for a step that is captured may copy nothing to a GPU."""
         self.epoch, self.sure = 0, 0.0
 
     def begin_epoch(self, epoch: int) -> tuple[float, ...]:
@@ -189,11 +193,8 @@ class SemiSupervised(loop.Algorithm):
         images, labels, others, own = batch
         with ops.of(images).mixed_precision(self.dtype):
             losses = self.losses(images, labels, others, own)
-        weights = losses.new_tensor(
-            [1.0, self.config.smooth_weight, self.config.entropy_weight, self.config.self_weight]
-        )
         self.optimizer.zero_grad(set_to_none=True)
-        (losses * weights).sum().backward()  # type: ignore[no-untyped-call]
+        (losses * self.weights).sum().backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.sums.add_(torch.cat([losses.detach(), losses.new_ones(1)]))
 
