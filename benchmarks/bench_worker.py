@@ -178,7 +178,7 @@ def plain(request: Request) -> Machine:
 def streaming(request: Request) -> Machine:
     """Return an epoch of wakesleep over cases that stay on the disk."""
     from wakesleep.foundation.rng import generator
-    from wakesleep.learning import streaming
+    from wakesleep.learning import greedy
     from wakesleep.learning.cd import CDConfig
     from wakesleep.learning.greedy import GreedyConfig
     from wakesleep.models.dbn import DBN
@@ -188,7 +188,7 @@ def streaming(request: Request) -> Machine:
     dbn = DBN((request["visible"], request["hidden"]), rng=rng)
     config = GreedyConfig(memory=CDConfig(epochs=10**6, batch_size=request["batch"]))
     shards = Shards([_file(request)], **_plain(request, chunk="chunk"))
-    records = streaming.epochs(
+    records = greedy.epochs(
         dbn, shards, config=config, rng=rng, dtype=getattr(torch, request["dtype"])
     )
     return Machine(lambda: next(records))

@@ -31,7 +31,7 @@ from wakesleep.evaluation.ais import Estimate
 from wakesleep.evaluation.likelihood import LogZ
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
-from wakesleep.learning import cd, streaming
+from wakesleep.learning import cd, greedy
 from wakesleep.learning.cd import CDConfig
 from wakesleep.models.rbm import RBM
 from wakesleep.sources.arrays import draw_binary
@@ -301,9 +301,7 @@ def test_a_streamed_request_names_its_chunk(
 ) -> None:
     request = {**REQUEST, "work": "streaming", "dtype": "float32", "folder": str(tmp_path)}
     made: list[Shards] = []
-    monkeypatch.setattr(
-        streaming, "epochs", lambda _, shards, **__: made.append(shards) or iter(())
-    )
+    monkeypatch.setattr(greedy, "epochs", lambda _, shards, **__: made.append(shards) or iter(()))
     for asked in ({**request, "chunk": 7}, request):
         bench_worker.streaming(asked)
     assert [len(shards.places) for shards in made] == [5, 1]

@@ -65,6 +65,20 @@ def test_functions_are_found_by_their_old_names(module: Any, old: str, new: str)
         _ = module.nothing_of_that_name
 
 
+@pytest.mark.parametrize(
+    ("old", "module", "new"),
+    [("epochs", ws.greedy, "epochs"), ("fine_tune", ws.backprop, "epochs")],
+)
+def test_the_functions_of_streaming_have_other_names_now(
+    old: str, module: Any, new: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, new, lambda *given, **settings: (given, settings))
+    words = rf"streaming\.{old} is now called {module.__name__.rpartition('.')[2]}\.{new}"
+    with pytest.warns(DeprecationWarning, match=words) as said:
+        assert getattr(ws.streaming, old)(1, 2, rng=3) == ((1, 2), {"rng": 3})
+    assert said[0].filename == __file__
+
+
 CONFIGS: list[tuple[type, dict[str, str]]] = [
     (ws.CDConfig, {"passes": "epochs", "initial_momentum_passes": "initial_momentum_epochs"}),
     (ws.UpDownConfig, {"passes": "epochs"}),

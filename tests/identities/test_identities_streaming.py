@@ -12,7 +12,7 @@ import torch
 from wakesleep.compute import distributed
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
-from wakesleep.learning import backprop, cd, chains, greedy, streaming
+from wakesleep.learning import backprop, cd, chains, greedy
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.chains import ChainsConfig
@@ -200,13 +200,13 @@ def test_streaming_is_greedy_learning_by_chunks(tmp_path):
 def test_streaming_goes_on_where_it_was(tmp_path):
     shards = Shards(*saved(tmp_path, 10, 15), chunk=4, join=2)
     whole = small_net()
-    list(streaming.epochs(whole, shards, config=EACH, rng=generator(3)))
+    list(greedy.epochs(whole, shards, config=EACH, rng=generator(3)))
     for stop in range(1, 5):
         stopped, rng = small_net(), generator(3)
-        records = streaming.epochs(stopped, shards, config=EACH, rng=rng)
+        records = greedy.epochs(stopped, shards, config=EACH, rng=rng)
         state = [next(records).state for _ in range(stop)][-1]
         records.close()
-        list(streaming.epochs(stopped, shards, config=EACH, rng=rng, state=state))
+        list(greedy.epochs(stopped, shards, config=EACH, rng=rng, state=state))
         assert all(
             torch.equal(a, b) for a, b in zip(stopped.parameters(), whole.parameters(), strict=True)
         ), stop
@@ -219,7 +219,7 @@ def test_fine_tuning_by_chunks_is_backpropagation_and_goes_on_where_it_was(tmp_p
     )
     nets = [backprop.random_classifier((6, 4, 3), rng=generator(0)) for _ in range(3)]
     records = list(
-        streaming.fine_tune(nets[0], shards, config=config, rng=generator(3), stage="random")
+        backprop.epochs(nets[0], shards, config=config, rng=generator(3), stage="random")
     )
     assert [(record.stage, record.epoch, record.cases) for record in records] == [
         ("random", epoch, 25) for epoch in (1, 2, 3)
@@ -238,10 +238,10 @@ def test_fine_tuning_by_chunks_is_backpropagation_and_goes_on_where_it_was(tmp_p
                 )
             ).state
     rng = generator(3)
-    stopped = streaming.fine_tune(nets[2], shards, config=config, rng=rng)
+    stopped = backprop.epochs(nets[2], shards, config=config, rng=rng)
     state = next(stopped).state
     stopped.close()
-    assert len(list(streaming.fine_tune(nets[2], shards, config=config, rng=rng, state=state))) == 2
+    assert len(list(backprop.epochs(nets[2], shards, config=config, rng=rng, state=state))) == 2
     for net in nets[1:]:
         assert all(
             torch.equal(a, b) for a, b in zip(nets[0].parameters(), net.parameters(), strict=True)

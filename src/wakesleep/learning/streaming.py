@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from wakesleep.foundation import renamed
 from wakesleep.learning import backprop, greedy
 from wakesleep.learning.records import EpochResult
 from wakesleep.models.dbn import DBN
@@ -19,10 +20,12 @@ from wakesleep.sources.shards import Shards
 
 
 def epochs(dbn: DBN, shards: Shards, **settings: Any) -> Iterator[EpochResult]:
-    """Return `greedy.epochs` of the cases of `shards`."""
+    """Return `greedy.epochs` of the cases of `shards`, which replaces this."""
+    renamed.warn("streaming.epochs", "greedy.epochs")
     return greedy.epochs(dbn, shards, **settings)
 
 
 def fine_tune(net: nn.Sequential, shards: Shards, **settings: Any) -> Iterator[EpochResult]:
-    """Return `backprop.epochs` of the labelled cases of `shards`."""
+    """Return `backprop.epochs` of the labelled cases of `shards`, which replaces this."""
+    renamed.warn("streaming.fine_tune", "backprop.epochs")
     return backprop.epochs(net, shards, **settings)
