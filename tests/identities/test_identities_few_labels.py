@@ -6,6 +6,7 @@ import math
 from copy import deepcopy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from scipy import sparse
@@ -52,6 +53,32 @@ def test_labels_run_along_a_graph_and_no_further():
     assert sure[:6].tolist() == pytest.approx([1.0] * 6)
     assert float(sure[6]) == 0.0
     assert spreading.certainty(torch.full((1, 10), 0.1)).item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_labels_that_spread_keep_the_shares_of_their_classes():
+    """Against the iteration in plain arithmetic, on a clique of ten and a chain of ten that hang
+    together: classes 0, 2 and 3 with three, one and two labels.
+    """
+    graph = np.zeros((20, 20))
+    graph[:10, :10] = 1 - np.eye(10)
+    for end in range(9, 19):
+        graph[end, end + 1] = graph[end + 1, end] = 1.0
+    labels = torch.full((20,), UNLABELLED)
+    labels[[0, 1, 2, 3, 12, 19]] = torch.tensor([0, 0, 0, 3, 3, 2])
+    given = (labels.numpy()[:, None] == [0, 2, 3]).astype(float)
+    root = np.sqrt(graph.sum(0))
+    probs = given
+    for _ in range(50):
+        probs = spreading.ALPHA * (graph / np.outer(root, root)) @ probs
+        probs += (1 - spreading.ALPHA) * given
+    probs /= probs.sum(1, keepdims=True)
+    scaled = probs * (np.array([4, 2, 3]) / 9 / probs.sum(0))  # the shares, with one of each more
+    expected = scaled / scaled.sum(1, keepdims=True)
+    found = spreading.spread(sparse.csr_matrix(graph), labels).numpy()
+    np.testing.assert_allclose(found[:, [0, 2, 3]], expected, atol=1e-9)
+    assert not found[:, 1].any()
+    # without the shares the clique's label would take more of the chain
+    assert (probs[10:, 1] < found[10:, 2]).all()
 
 
 def test_labels_keep_their_numbers_where_some_are_not_known():
