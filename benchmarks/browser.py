@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 ARGUMENTS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update "
-    "--disable-sync --hide-scrollbars"
+    "--disable-background-networking --disable-component-update --disable-sync --hide-scrollbars"
 ).split()
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DIGITS: dict[str, list[list[tuple[float, float]]]] = {

@@ -364,8 +364,7 @@ def main(argv: list[str]) -> None:
     if device.type != "cuda" and not args.smoke:
         raise ConfigError(
             f"these figures are a GPU's, and the device is {device}; run this where "
-            "torch.cuda.is_available() says True, "
-            "or see with --smoke that everything works"
+            "torch.cuda.is_available() says True, or see with --smoke that everything works"
         )
     out = args.out or (None if args.smoke else Path("results/speed.json"))
 

@@ -336,11 +336,9 @@ def test_other_backends_ask_for_no_kernel_and_no_compiler(name: str, monkeypatch
 @pytest.mark.parametrize("name", ["torch", "reference"])
 def test_the_environment_says_no_as_well(name: str) -> None:
     code = (
-        "import torch; from wakesleep.compute import cpu_kernels, ops, select; "
-        "cpu_kernels._build = lambda: 1 / 0; "
-        "found = ops.operations('cpu'); found.sample_bernoulli(torch.full((200, 200), 0.5), "
-        "torch.Generator()); "
-        "print(select.backend(), type(found).__name__)"
+        "import torch; from wakesleep.compute import cpu_kernels, ops, select; cpu_kernels._build "
+        "= lambda: 1 / 0; found = ops.operations('cpu'); found.sample_bernoulli(torch.full((200, "
+        "200), 0.5), torch.Generator()); print(select.backend(), type(found).__name__)"
     )
     environment = {**os.environ, "WAKESLEEP_BACKEND": name}
     done = subprocess.run(

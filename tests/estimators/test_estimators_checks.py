@@ -9,8 +9,8 @@ from wakesleep.estimators import BernoulliRBM, DBNClassifier, DBNRegressor, DBNT
 
 STOCHASTIC = (
     "an epoch shows cases in minibatches of a random order and draws states at random, so that "
-    "repeated cases and weighted ones meet other "
-    "random numbers; they agree in expectation only (test_identities_orders.py)"
+    "repeated cases and weighted ones meet other random numbers; they agree in expectation only "
+    "(test_identities_orders.py)"
 )
 EQUIVALENCE = {
     "check_sample_weight_equivalence_on_dense_data": STOCHASTIC,

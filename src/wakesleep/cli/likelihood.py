@@ -104,8 +104,8 @@ def run(args: LikelihoodOptions, command: str) -> int:
     if args.per_layer and not model.dbn.tied:
         raise ConfigError(
             "--per-layer scores each depth of a stack of RBMs, and fine-tuning has untied this "
-            "one; score the whole net (without --per-layer), "
-            "or a stack as pretraining leaves it: wakesleep train --stages pretrain"
+            "one; score the whole net (without --per-layer), or a stack as pretraining leaves it: "
+            "wakesleep train --stages pretrain"
         )
     dataset = shared.set_for(model, args.data, args.data_folder)
     how = log_likelihood.LikelihoodConfig(

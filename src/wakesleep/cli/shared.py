@@ -168,9 +168,9 @@ def refuse_other_scale(model: Model) -> None:
     if isinstance(estimator, dict) and estimator.get("fitted", {}).get("scaler_") is not None:
         kind = estimator.get("class", "the estimator")
         raise ConfigError(
-            f"this model is a {kind} that scales its columns as those it was fitted on, which "
-            "only its own methods do: "
-            f"wakesleep.{kind}.load(...) in Python; wakesleep dream shows what it generates"
+            f"this model is a {kind} that scales its columns as those it was fitted on, which only "
+            f"its own methods do: wakesleep.{kind}.load(...) in Python; wakesleep dream shows what "
+            "it generates"
         )
 
 
@@ -335,8 +335,7 @@ def check_threads(threads: int) -> None:
     if not 0 <= threads <= MOST_THREADS:
         raise ConfigError(
             f"--threads {threads}: expected 1 to {MOST_THREADS}, best no more than the "
-            f"{processors} processors of this machine; "
-            "0 leaves the choice to PyTorch"
+            f"{processors} processors of this machine; 0 leaves the choice to PyTorch"
         )
     if threads > processors:
         tell(

@@ -277,10 +277,9 @@ def _build() -> Path | None:
                 made.replace(path)
         if not (_is_private(folder) and _is_private(path)):
             warnings.warn(
-                f"{path} could have been written by others, so that it is not loaded and "
-                "PyTorch's kernels do the work; expected a folder "
-                f"and a file that this user owns and nobody else can write to: remove {folder}, "
-                "and it is built anew",
+                f"{path} could have been written by others, so that it is not loaded and PyTorch's "
+                "kernels do the work; expected a folder and a file that this user owns and nobody "
+                f"else can write to: remove {folder}, and it is built anew",
                 stacklevel=2,
             )
             return None

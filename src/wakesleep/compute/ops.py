@@ -246,8 +246,7 @@ def require_fit(states: object, weight: Tensor) -> None:
     if not isinstance(states, Tensor):
         raise DataError(
             f"states of type {type(states).__name__} came; expected a tensor (N, "
-            f"{weight.shape[0]}): "
-            f"torch.as_tensor(states, dtype={weight.dtype})"
+            f"{weight.shape[0]}): torch.as_tensor(states, dtype={weight.dtype})"
         )
     if states.ndim != 2 or states.shape[1] != weight.shape[0]:
         raise DataError(

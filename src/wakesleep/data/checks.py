@@ -49,8 +49,7 @@ def as_array(values: object, what: str) -> Array:
     if array.dtype.kind not in "buif":
         raise DataError(
             f"{what} hold {array.dtype} values; expected real numbers: convert them with "
-            ".astype('float32') "
-            "(images) or number the classes 0, 1, 2, ... (labels)"
+            ".astype('float32') (images) or number the classes 0, 1, 2, ... (labels)"
         )
     return array
 

@@ -184,10 +184,9 @@ def _places(folder: Path | None) -> Iterator[Path]:
 
 def _cure(name: str) -> str:
     return (
-        "put its four IDX files into a folder and name that folder by the option `folder` or "
-        f"the variable {VARIABLE} "
-        f"(as <folder>/{name}/train-images-idx3-ubyte.gz and so on), or use the embedded set "
-        "`digits`, which needs no files"
+        "put its four IDX files into a folder and name that folder by the option `folder` or the "
+        f"variable {VARIABLE} (as <folder>/{name}/train-images-idx3-ubyte.gz and so on), or use "
+        "the embedded set `digits`, which needs no files"
     )
 
 
@@ -197,9 +196,8 @@ def _verified(file: Path | bytes, part: str, source: Source, name: str = "") -> 
     if digest != source.sums[part]:
         raise DataError(
             f"{name} is not the published file: its unpacked sha256 is {digest}, expected "
-            f"{source.sums[part]}. "
-            "Delete it and let wakesleep download it, or copy it anew; a set of your own is "
-            "loaded by its path instead"
+            f"{source.sums[part]}. Delete it and let wakesleep download it, or copy it anew; a set "
+            "of your own is loaded by its path instead"
         )
     return array
 

@@ -248,8 +248,7 @@ def read_picture_folder(folder: Path, how: PictureOptions | Preparation) -> Part
     if empty := [name for name, found in zip(classes, files, strict=True) if not found]:
         raise DataError(
             f"{train[0]} holds no picture of {', '.join(empty)}; expected at least one in each "
-            "class's folder "
-            f"({', '.join(sorted(SUFFIXES))}): add some, or delete what is empty"
+            f"class's folder ({', '.join(sorted(SUFFIXES))}): add some, or delete what is empty"
         )
     if not test:
         return _prepared(classes, [files], how)
@@ -271,10 +270,9 @@ def _no_classes(folder: Path) -> str:
     """Return in words what a folder without subfolders holds, and what to give or do instead."""
     if pictures := _class_files([folder.parent], folder.name):
         return (
-            f"{folder} holds {len(pictures):,} pictures and no folders: pictures are told apart "
-            "by their folders, so each class needs one of "
-            f"its own: move them into {folder.name}/CLASS/, e.g. "
-            f"{folder.name}/cat/{pictures[0].name}"
+            f"{folder} holds {len(pictures):,} pictures and no folders: pictures are told apart by "
+            "their folders, so each class needs one of its own: move them into "
+            f"{folder.name}/CLASS/, e.g. {folder.name}/cat/{pictures[0].name}"
         )
     arrays = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".npz", ".npy"))
     if arrays:
@@ -301,8 +299,8 @@ def _part_folders(folder: Path) -> tuple[list[Path], list[Path]]:
     if len(parts) < len(inside) or max(map(len, (train, test, validation))) > 1:
         raise DataError(
             f"{folder} holds {', '.join(path.name for path in inside)}; expected train/ and, as "
-            "far as they are there, one test/ and one "
-            "val/, each with a subfolder a class: move the others elsewhere"
+            "far as they are there, one test/ and one val/, each with a subfolder a class: move "
+            "the others elsewhere"
         )
     return (train + validation, test) if test else (train, validation)
 

@@ -75,8 +75,8 @@ def find(path: Path) -> Files | None:
     if stray or (lacking and len(lacking) < len(labels)):
         raise DataError(
             f"labels do not fit images in {path}: missing {_names(lacking)}; without images "
-            f"{_names(stray)}; expected labels-NAME.npy for "
-            "each images-NAME.npy, or no labels at all"
+            f"{_names(stray)}; expected labels-NAME.npy for each images-NAME.npy, or no labels at "
+            "all"
         )
     named = None if lacking or not labels else labels
     total = sum(shards.lengths(images, named))

@@ -181,8 +181,7 @@ def _unknown(name: str, path: Path) -> str:
     place = os.path.abspath(path)
     return (
         f"there is no data set {name[:200]!r}: it is neither one of {', '.join(KNOWN)}, nor a "
-        f"path, for {place[-300:]} does not exist"
-        f"{f'; did you mean {near[0]}?' if near else ''}"
+        f"path, for {place[-300:]} does not exist{f'; did you mean {near[0]}?' if near else ''}"
     )
 
 
@@ -244,9 +243,9 @@ def match_classes(dataset: Dataset, classes: Sequence[str], whose: str = "the ru
     if unknown:
         raise DataError(
             f"{dataset.name} has cases of the classes {_listed(unknown)}; {whose} knows "
-            f"{_listed(names) or 'none'}, and classes are matched "
-            "by name: name them alike (folders of pictures, or an array `classes` of names in "
-            "the .npz), or leave those cases out"
+            f"{_listed(names) or 'none'}, and classes are matched by name: name them alike "
+            "(folders of pictures, or an array `classes` of names in the .npz), or leave those "
+            "cases out"
         )
     import torch
 
@@ -401,9 +400,8 @@ def _without_cases(train: Split, names: tuple[str, ...]) -> list[str]:
     )
     return (
         [
-            f"no training case is of the classes {_listed(absent)}, which the net learns to "
-            "tell all "
-            f"the same; {fix}"
+            f"no training case is of the classes {_listed(absent)}, which the net learns to tell "
+            f"all the same; {fix}"
         ]
         if absent
         else []
@@ -503,9 +501,8 @@ def _on_disk(name: str, files: Files) -> Dataset:
         if absent:
             raise DataError(
                 f"{name} holds out its last {len(test):,} cases, and none of them is of the "
-                f"classes {_listed(absent)}: the set is sorted; "
-                "shuffle its cases before you save them, for they are learned from and held out "
-                "in their order"
+                f"classes {_listed(absent)}: the set is sorted; shuffle its cases before you save "
+                "them, for they are learned from and held out in their order"
             )
     told = f"{on_disk.lengths(files)} {counts if counts is None else counts.tolist()}"
     shape = on_disk.shape(files)

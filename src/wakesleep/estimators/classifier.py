@@ -439,8 +439,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
             ):
                 raise DataError(
                     "Input y contains NaN or None; where the class of a case is not known, "
-                    "unlabeled=np.nan says so: it takes NaN, None and "
-                    "pandas' NA in y for that"
+                    "unlabeled=np.nan says so: it takes NaN, None and pandas' NA in y for that"
                 )
             X, y = shared.check_cases(self, X, y, reset=reset, sparse=True)
             self._check_mark(y)
@@ -647,12 +646,11 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
             self._backprop(self.net_, images, labels, weights, rng, score=score)
         if share() > PLATEAU:
             warnings.warn(
-                f"the net has hardly learned: {self.history_[-1]['train_error_percent']:.1f} % "
-                "of the training cases are wrong, and naming "
-                f"the most frequent class gets {at_chance:.1f} % wrong. Try one layer "
-                "(hidden_layer_sizes=(200,)), more epochs "
-                "(fine_tune_n_iter) or another rate (fine_tune_learning_rate); or the columns "
-                "say nothing of the classes",
+                f"the net has hardly learned: {self.history_[-1]['train_error_percent']:.1f} % of "
+                "the training cases are wrong, and naming the most frequent class gets "
+                f"{at_chance:.1f} % wrong. Try one layer (hidden_layer_sizes=(200,)), more epochs "
+                "(fine_tune_n_iter) or another rate (fine_tune_learning_rate); or the columns say "
+                "nothing of the classes",
                 ConvergenceWarning,
                 stacklevel=3,
             )

@@ -275,9 +275,8 @@ class DBNEstimator(BaseEstimator):
         sizes, asked = self.dbn_.sizes[1:], self._hidden_sizes()
         require(
             sizes == asked,
-            f"hidden_layer_sizes = {asked}, and the net that warm_start or partial_fit would go "
-            f"on with has {sizes}: set them back, or fit a "
-            "new net (warm_start=False)",
+            f"hidden_layer_sizes = {asked}, and the net that warm_start or partial_fit would go on "
+            f"with has {sizes}: set them back, or fit a new net (warm_start=False)",
         )
 
     def _images(

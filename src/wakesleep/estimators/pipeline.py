@@ -232,8 +232,8 @@ class TableColumns(TransformerMixin, BaseEstimator):
             return X
         if np.shape(X)[1] != len(self.names_):
             raise DataError(
-                f"a table of {np.shape(X)[1]} columns came; expected the "
-                f"{len(self.names_)} that fit saw"
+                f"a table of {np.shape(X)[1]} columns came; expected the {len(self.names_)} that "
+                "fit saw"
             )
         return np.asarray(X)
 
@@ -384,9 +384,8 @@ def _check_table(X: Any) -> None:
     """Raise DataError unless X is dense and has rows and columns."""
     if bool(issparse(X)):
         raise DataError(
-            f"a sparse matrix {np.shape(X)} came, and a table has columns of kinds: give it to "
-            "the estimator itself, which takes sparse cases, "
-            "or X.toarray()"
+            f"a sparse matrix {np.shape(X)} came, and a table has columns of kinds: give it to the "
+            "estimator itself, which takes sparse cases, or X.toarray()"
         )
     if len(np.shape(X)) != 2:
         raise DataError(

@@ -324,9 +324,9 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         units = self.components_.shape[0]
         require(
             self.n_components == units,
-            f"n_components = {self.n_components}, and the machine that warm_start or "
-            f"partial_fit would go on with has {units} hidden units: "
-            "set it back, or fit a new one (warm_start=False)",
+            f"n_components = {self.n_components}, and the machine that warm_start or partial_fit "
+            f"would go on with has {units} hidden units: set it back, or fit a new one "
+            "(warm_start=False)",
         )
 
     def _learn(

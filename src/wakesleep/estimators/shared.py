@@ -30,8 +30,8 @@ Range = tuple[Array, Array]
 """The lowest and the highest value of each column, (D,) each."""
 CURE = (
     "scale='auto' maps each column to [0, 1] by the smallest and largest value seen in fit; "
-    "wakesleep.make_dbn_pipeline also makes categories "
-    "one-hot and numbers binary; scikit-learn's MinMaxScaler in front does it by hand"
+    "wakesleep.make_dbn_pipeline also makes categories one-hot and numbers binary; scikit-learn's "
+    "MinMaxScaler in front does it by hand"
 )
 
 
@@ -88,10 +88,9 @@ def check_cases(
         words = categories_of(X) if "could not convert" in str(error) else []
         if words:
             raise DataError(
-                f"the columns {', '.join(map(repr, words))} hold categories ({error}), and a "
-                "net learns from numbers: "
-                f"wakesleep.make_dbn_pipeline({type(estimator).__name__}()) makes columns of "
-                "both fit for it"
+                f"the columns {', '.join(map(repr, words))} hold categories ({error}), and a net "
+                f"learns from numbers: wakesleep.make_dbn_pipeline({type(estimator).__name__}()) "
+                "makes columns of both fit for it"
             ) from error
         raise
     cases = found if isinstance(y, str) else found[0]
@@ -99,9 +98,9 @@ def check_cases(
     if estimator.missing == "error" and has_missing(cases):
         raise DataError(
             f"Input X contains NaN: {int(np.isnan(values).sum())} of {values.size} values. "
-            f"{type(estimator).__name__} can treat missing values "
-            "as unknown states of its visible units and draw them from the model: "
-            "missing='sample'; or fill them first (SimpleImputer)"
+            f"{type(estimator).__name__} can treat missing values as unknown states of its visible "
+            "units and draw them from the model: missing='sample'; or fill them first "
+            "(SimpleImputer)"
         )
     return found
 
@@ -338,10 +337,9 @@ def _warn_outside(estimator: Any, X: Array) -> None:
     if len(columns):
         more = f" and {len(columns) - 10} more" if len(columns) > 10 else ""
         warnings.warn(
-            "more than a tenth of the values of columns "
-            f"{', '.join(map(str, columns[:10]))}{more} lie outside the range that fit settled "
-            "on, "
-            "and are clipped: fit anew, or begin with partial_fit, whose range grows",
+            f"more than a tenth of the values of columns {', '.join(map(str, columns[:10]))}{more} "
+            "lie outside the range that fit settled on, and are clipped: fit anew, or begin with "
+            "partial_fit, whose range grows",
             RangeWarning,
             stacklevel=5,
         )

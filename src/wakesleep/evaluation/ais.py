@@ -128,9 +128,8 @@ def check_betas(betas: Tensor) -> None:
     if not rising or float(values[0]) != 0.0 or float(values[-1]) != 1.0:
         raise ConfigError(
             f"betas of shape {tuple(betas.shape)} from {values.flatten()[:1].tolist()} to "
-            f"{values.flatten()[-1:].tolist()}: expected a rising "
-            "row that begins with 0 and ends with 1, e.g. torch.linspace(0, 1, 1000) or "
-            "ais.published_betas()"
+            f"{values.flatten()[-1:].tolist()}: expected a rising row that begins with 0 and ends "
+            "with 1, e.g. torch.linspace(0, 1, 1000) or ais.published_betas()"
         )
 
 

@@ -68,8 +68,8 @@ def halves(units: Units, context: Context | None = None) -> Halves:
     if count > 2**LARGEST:
         raise ConfigError(
             f"a layer of {units.size} units has 2^{math.log2(count):.0f} states, and at most "
-            f"2^{LARGEST} are listed; estimate log Z by AIS "
-            "(wakesleep.likelihood.log_partition; wakesleep likelihood on the command line)"
+            f"2^{LARGEST} are listed; estimate log Z by AIS (wakesleep.likelihood.log_partition; "
+            "wakesleep likelihood on the command line)"
         )
     while (
         split < len(atoms)
@@ -110,10 +110,9 @@ def _side(rbm: RBM, context: Context | None) -> Side:
     ]
     if min(counts) > 2**LARGEST:
         raise ConfigError(
-            f"an RBM of {rbm.visible.size} visible and {rbm.hidden.size} hidden units is too "
-            f"large to enumerate (one side may have 2^{LARGEST} "
-            "states at most); estimate log Z by AIS (wakesleep.likelihood.log_partition; "
-            "wakesleep likelihood on the command line)"
+            f"an RBM of {rbm.visible.size} visible and {rbm.hidden.size} hidden units is too large "
+            f"to enumerate (one side may have 2^{LARGEST} states at most); estimate log Z by AIS "
+            "(wakesleep.likelihood.log_partition; wakesleep likelihood on the command line)"
         )
     return from_hidden if counts[0] <= counts[1] else from_visible
 

@@ -55,24 +55,22 @@ class LogZ(NamedTuple):
         ):
             doubts.append(
                 f"reverse AIS lies {-gap:.2f} nats below forward AIS, though it errs high and "
-                "forward AIS low: the chains that the reverse "
-                "direction begins with are no samples of the model; let them run longer (more "
-                "reverse steps)"
+                "forward AIS low: the chains that the reverse direction begins with are no samples "
+                "of the model; let them run longer (more reverse steps)"
             )
         elif reverse is not None and (forward.low > reverse.high or reverse.low > forward.high):
             doubts.append(
-                f"forward and reverse AIS differ by {gap:.2f} nats, more than their intervals "
-                f"(up to {forward.high:.2f}; from "
-                f"{reverse.low:.2f}): "
-                "the chains mix too slowly. The truth may lie anywhere between; use more "
-                "temperatures (a smaller target error, a higher limit)"
+                f"forward and reverse AIS differ by {gap:.2f} nats, more than their intervals (up "
+                f"to {forward.high:.2f}; from {reverse.low:.2f}): the chains mix too slowly. The "
+                "truth may lie anywhere between; use more temperatures (a smaller target error, a "
+                "higher limit)"
             )
         for name, estimate in (("forward", forward), ("reverse", reverse)):
             if estimate is not None and estimate.effective_chains < estimate.chains / 10:
                 doubts.append(
-                    f"{estimate.effective_chains:.1f} of {estimate.chains} chains carry the "
-                    f"{name} estimate, so that its interval says little; "
-                    "use more temperatures or more chains"
+                    f"{estimate.effective_chains:.1f} of {estimate.chains} chains carry the {name} "
+                    "estimate, so that its interval says little; use more temperatures or more "
+                    "chains"
                 )
         return ". ".join(doubts) or None
 

@@ -105,10 +105,9 @@ def silent_units(stage: str, metrics: Mapping[str, float]) -> str | None:
     ]
     which = "memory" if stage == "memory" else "layer"
     return (
-        f"{stage}: {' and '.join(idle)} for nearly every case, so they tell cases apart no "
-        "longer, and what stands above learns from the rest. "
-        "The rate is too high for these cases, or there are more units than they can use: try "
-        f"--greedy.{which}.learning-rate 0.03, smaller "
+        f"{stage}: {' and '.join(idle)} for nearly every case, so they tell cases apart no longer, "
+        "and what stands above learns from the rest. The rate is too high for these cases, or "
+        f"there are more units than they can use: try --greedy.{which}.learning-rate 0.03, smaller "
         f"--hidden layers, or --greedy.{which}.sparsity-cost 0.01"
     )
 

@@ -39,10 +39,9 @@ def check_finite(parameters: Mapping[str, Tensor], rate: float) -> None:
     for name, parameter in parameters.items():
         if not bool(parameter.sum().isfinite()):
             raise DivergedError(
-                f"the {name} went to NaN or infinity; the learning rate ({rate:g}) is too high "
-                "for these data. "
-                "Try a third of it, and see that the cases lie in [0, 1]; the last saved epoch "
-                "is still good"
+                f"the {name} went to NaN or infinity; the learning rate ({rate:g}) is too high for "
+                "these data. Try a third of it, and see that the cases lie in [0, 1]; the last "
+                "saved epoch is still good"
             )
 
 
@@ -72,10 +71,9 @@ def restore_optimizer(
         }
         if name not in own or set(values) - wanted or shapes - {tuple(own[name].shape)}:
             raise CheckpointError(
-                f"the state's optimizer holds {', '.join(sorted(values))} of {name}, and this "
-                "net and its settings have none such: go on with "
-                "the net and the settings that the state came from, or without a state: "
-                "learning then starts anew from the weights"
+                f"the state's optimizer holds {', '.join(sorted(values))} of {name}, and this net "
+                "and its settings have none such: go on with the net and the settings that the "
+                "state came from, or without a state: learning then starts anew from the weights"
             )
     for name, parameter in net.named_parameters():
         optimizer.state[parameter].update(state.get(name, {}))

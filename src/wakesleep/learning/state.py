@@ -43,9 +43,8 @@ class State:
         if unknown:
             raise CheckpointError(
                 f"a state of learning with {', '.join(unknown)} came, and {cls.__name__} has "
-                f"{', '.join(sorted(kinds))}; "
-                "expected one saved by this version of wakesleep and by the same loop: start "
-                "again from the weights"
+                f"{', '.join(sorted(kinds))}; expected one saved by this version of wakesleep and "
+                "by the same loop: start again from the weights"
             )
         given = {}
         for field in fields(cls):
@@ -75,9 +74,8 @@ class State:
             else ("; without a state, learning starts anew")
         )
         raise CheckpointError(
-            f"state of type {type(state).__name__} came; expected the {cls.__name__} of the "
-            "last record of this loop, or what its "
-            f"to_tensors returned{cure}"
+            f"state of type {type(state).__name__} came; expected the {cls.__name__} of the last "
+            f"record of this loop, or what its to_tensors returned{cure}"
         )
 
 
@@ -109,9 +107,9 @@ def check_fit(state: State, expected: Mapping[str, Any], owner: str) -> None:
     """
     if found := misfits(state, expected):
         raise CheckpointError(
-            f"the state is none of this {owner} and its settings: {'; '.join(found.values())}. "
-            "Go on with the settings and the net that the "
-            "state came from, or without a state: learning then starts anew from the weights"
+            f"the state is none of this {owner} and its settings: {'; '.join(found.values())}. Go "
+            "on with the settings and the net that the state came from, or without a state: "
+            "learning then starts anew from the weights"
         )
 
 

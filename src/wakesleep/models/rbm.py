@@ -289,9 +289,8 @@ class RBM(nn.Module):
         ):
             raise ConfigError(
                 f"a score of {group!r}, columns {columns.start} to {columns.stop - 1} of "
-                f"{self.visible}: expected one categorical site or "
-                "several, whole; binary units have hidden_input, visible_probs and "
-                "pseudo.pseudo_log_likelihood"
+                f"{self.visible}: expected one categorical site or several, whole; binary units "
+                "have hidden_input, visible_probs and pseudo.pseudo_log_likelihood"
             )
         found = []
         for site in sites:

@@ -151,10 +151,9 @@ def model_spec(model: nn.Module) -> dict[str, Any]:
         return {"class": "FeedForward", "sizes": net_sizes(model)}
     if type(model).__name__ not in MODELS:
         raise ConfigError(
-            f"a model of the class {type(model).__name__}: expected one of {', '.join(MODELS)}, "
-            "or a net that backprop.classifier made; an "
-            "estimator is saved by its own save(path), and of anything else torch.save keeps "
-            "the state_dict()"
+            f"a model of the class {type(model).__name__}: expected one of {', '.join(MODELS)}, or "
+            "a net that backprop.classifier made; an estimator is saved by its own save(path), and "
+            "of anything else torch.save keeps the state_dict()"
         )
     return cast(dict[str, Any], cast(Any, model).spec())
 

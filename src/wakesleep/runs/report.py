@@ -287,6 +287,6 @@ def random_is_better(evaluation: dict[str, Any]) -> list[str]:
         return []
     return [
         f"warning: pretraining did not help: of {rows['random'][f'n_{part}']:,} {PARTS[part]} "
-        f"cases the pretrained net gets {pretrained:,} "
-        f"wrong and the same net from random weights {random:,}. {TRY}"
+        f"cases the pretrained net gets {pretrained:,} wrong and the same net from random weights "
+        f"{random:,}. {TRY}"
     ]

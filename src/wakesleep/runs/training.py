@@ -152,9 +152,9 @@ def _new_job(
         )
     if labelled and (supervised or config.label_memory) and len(dataset.classes) < 2:
         raise ConfigError(
-            f"only one class was found in {dataset.name}, {dataset.classes[0]}: there is "
-            "nothing to tell apart; add cases of a second class, "
-            "or use --stages pretrain --no-label-memory to learn to generate only"
+            f"only one class was found in {dataset.name}, {dataset.classes[0]}: there is nothing "
+            "to tell apart; add cases of a second class, or use --stages pretrain "
+            "--no-label-memory to learn to generate only"
         )
     if "hybrid" in config.stages and not config.label_memory:
         raise ConfigError(
@@ -165,8 +165,7 @@ def _new_job(
     if dataset.files is not None and whole:
         raise ConfigError(
             f"{dataset.name} stays on the disk, and {' and '.join(whole)} want all cases in "
-            "memory: use --stages pretrain backprop; "
-            "or save what memory holds as one .npz"
+            "memory: use --stages pretrain backprop; or save what memory holds as one .npz"
         )
     if dataset.files is not None and config.shifted:
         raise ConfigError(
@@ -277,9 +276,8 @@ def new_run(
     if dbn is not None:
         if dbn.sizes != job.dbn.sizes or dbn.labels not in (0, len(dataset.classes)):
             raise ConfigError(
-                f"the model has layers {dbn.sizes} and {dbn.labels} labels, the data and "
-                f"settings ask for {job.dbn.sizes} "
-                f"and {len(dataset.classes)}; give it data of the same kind"
+                f"the model has layers {dbn.sizes} and {dbn.labels} labels, the data and settings "
+                f"ask for {job.dbn.sizes} and {len(dataset.classes)}; give it data of the same kind"
             )
         job.dbn = dbn
     if writes:

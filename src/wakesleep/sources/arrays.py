@@ -73,11 +73,10 @@ def require_binary(cases: Tensor) -> None:
         other = (chunk != 0) & (chunk != 1)
         if bool(other.any()):
             raise DataError(
-                f"cases with a value of {float(chunk[other][0]):.4g} came, and the likelihood "
-                "of binary units wants only 0 and 1; draw binary "
-                "cases from their intensities (wakesleep.sources.arrays.draw_binary, on the "
-                "command line --binarise sample), or round "
-                "them (--binarise round)"
+                f"cases with a value of {float(chunk[other][0]):.4g} came, and the likelihood of "
+                "binary units wants only 0 and 1; draw binary cases from their intensities "
+                "(wakesleep.sources.arrays.draw_binary, on the command line --binarise sample), or "
+                "round them (--binarise round)"
             )
 
 
@@ -191,8 +190,8 @@ def _check_values(cases: Any, missing: bool, limited: bool = True) -> None:
         )
         raise DataError(
             f"{bad} of {every} values of the cases are NaN or infinite; expected numbers in [0, "
-            "1]: leave such cases out, or fill them in "
-            "(wakesleep.missing.impute draws what is missing from a trained RBM)"
+            "1]: leave such cases out, or fill them in (wakesleep.missing.impute draws what is "
+            "missing from a trained RBM)"
         )
     if cases.dtype == torch.uint8:
         if high == 1:  # read as 0 to 255, binary cases would be all but black

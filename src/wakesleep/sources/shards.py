@@ -93,8 +93,8 @@ class Shards:
         if not self.places:
             raise DataError(
                 f"{len(places)} whole chunks of {chunk} cases in {len(ends)} files for {ranks} "
-                "ranks, which need one each; "
-                f"take smaller chunks, e.g. --chunk {max(1, max(ends) // ranks)}, or fewer ranks"
+                "ranks, which need one each; take smaller chunks, e.g. --chunk "
+                f"{max(1, max(ends) // ranks)}, or fewer ranks"
             )
 
     def __len__(self) -> int:
@@ -162,10 +162,9 @@ def lengths(images: Sequence[Source], labels: Sequence[Source] | None) -> list[i
     for source, array in zip(images, arrays, strict=True):
         if array.ndim not in (2, 3) or array.shape[1:] != shape or array.dtype != dtype:
             raise DataError(
-                f"{_name(source)} holds {array.dtype} of shape {array.shape}, "
-                f"{_name(images[0])} {dtype} of {arrays[0].shape}; expected "
-                "files of one type and one shape, (cases, pixels) or (cases, rows, columns): "
-                "save them alike"
+                f"{_name(source)} holds {array.dtype} of shape {array.shape}, {_name(images[0])} "
+                f"{dtype} of {arrays[0].shape}; expected files of one type and one shape, (cases, "
+                "pixels) or (cases, rows, columns): save them alike"
             )
     if labels is not None and len(labels) != len(images):
         raise DataError(
@@ -176,9 +175,9 @@ def lengths(images: Sequence[Source], labels: Sequence[Source] | None) -> list[i
         found = opened(source)
         if found.shape != array.shape[:1] or found.dtype.kind not in "iu":
             raise DataError(
-                f"{_name(source)} holds {found.dtype} of shape {found.shape} for the "
-                f"{len(array)} cases of {_name(of)}; expected whole "
-                f"numbers of shape ({len(array)},), a label a case"
+                f"{_name(source)} holds {found.dtype} of shape {found.shape} for the {len(array)} "
+                f"cases of {_name(of)}; expected whole numbers of shape ({len(array)},), a label a "
+                "case"
             )
     return [len(array) for array in arrays]
 

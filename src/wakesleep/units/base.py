@@ -222,8 +222,7 @@ class Units(nn.Module):
                 if bool((there.any(1) & ~there.all(1)).any()):
                     raise DataError(
                         "a context's mask has part of the categorical site of columns "
-                        f"{site.start} to {site.stop - 1}; expected "
-                        "all of its columns, or none"
+                        f"{site.start} to {site.stop - 1}; expected all of its columns, or none"
                     )
             cases = (
                 as_probs(cases)
@@ -295,8 +294,7 @@ class Units(nn.Module):
             own = type(self).__name__
             raise ConfigError(
                 f"units of the class {own}, which inherits the name {self.family} and would be "
-                "read back as that: make it known by "
-                f"wakesleep.units.register({own})"
+                f"read back as that: make it known by wakesleep.units.register({own})"
             )
         return {"family": self.family or type(self).__name__, **self.settings()}
 
@@ -390,8 +388,7 @@ def from_spec(spec: dict[str, Any]) -> Units:
     if name not in FAMILIES:
         raise ConfigError(
             f"units of the family {name!r}: expected one of {', '.join(FAMILIES)}; a family of "
-            "your own is made known by "
-            "wakesleep.units.register(TheFamily) before the file is read"
+            "your own is made known by wakesleep.units.register(TheFamily) before the file is read"
         )
     try:
         return FAMILIES[name].from_settings(settings)

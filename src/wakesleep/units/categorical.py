@@ -132,10 +132,9 @@ class Categorical(Units):
             if bool((on != 1).any()):
                 count, first = int((on != 1).sum()), int((on != 1).int().argmax())
                 raise DataError(
-                    f"{count} of {len(cases)} cases have another number of 1s than one among "
-                    f"the {self.levels} levels of a categorical site "
-                    f"(case {first} has {int(on[first])}); give each site one 1, e.g. by "
-                    "torch.nn.functional.one_hot"
+                    f"{count} of {len(cases)} cases have another number of 1s than one among the "
+                    f"{self.levels} levels of a categorical site (case {first} has "
+                    f"{int(on[first])}); give each site one 1, e.g. by torch.nn.functional.one_hot"
                 )
 
     def _validate_sums(self, cases: Tensor) -> None:
@@ -147,10 +146,9 @@ class Categorical(Units):
             first = int(bad.int().argmax())
             found = [round(value, 4) for value in sums[first].tolist()]
             raise DataError(
-                f"{int(bad.sum())} of {len(cases)} cases have a categorical site of "
-                f"{self.levels} levels that does not add up to 1 "
-                f"(case {first} has {found}); give each site one 1, e.g. by "
-                "torch.nn.functional.one_hot, or probabilities"
+                f"{int(bad.sum())} of {len(cases)} cases have a categorical site of {self.levels} "
+                f"levels that does not add up to 1 (case {first} has {found}); give each site one "
+                "1, e.g. by torch.nn.functional.one_hot, or probabilities"
             )
 
     def any_state(self) -> Tensor:
@@ -174,8 +172,7 @@ class Categorical(Units):
         if bool(partly.any()):
             raise DataError(
                 f"{int(partly.sum())} of {len(cases)} cases know a categorical site of "
-                f"{self.levels} levels in part; give all of its columns, "
-                "or NaN in each"
+                f"{self.levels} levels in part; give all of its columns, or NaN in each"
             )
         shares = torch.nanmean(cases, 0) if bool(all_known.any()) else torch.ones_like(cases[0])
         level = sample_categorical((shares / shares.sum()).expand_as(cases).contiguous(), rng)
