@@ -122,7 +122,12 @@ def read_picture(
         )
     bright = paper_level(grey) > (low + high) / 2
     if grey.shape != (rows, columns) or bright:
-        ink = ink_of(grey, light=bright)
+        from wakesleep.data.photographs import ink_on_paper, is_photograph
+
+        photographed = centre and grey.shape != (rows, columns) and is_photograph(grey)
+        ink = ink_on_paper(grey) if photographed else None
+        if ink is None:
+            ink = ink_of(grey, light=bright)
         grey = centred(ink, (rows, columns), field) if centre else resize(ink, (rows, columns))
     import torch
 

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from wakesleep.data.checks import Array
+from wakesleep.data.photographs import ink_on_paper, is_photograph
 from wakesleep.data.pictures import (
     FAINTEST,
     FIELD,
@@ -139,6 +140,7 @@ class Preparation:
             grey.shape in (self.shape, self.came),
             float(grey.max() - grey.min()) < FAINTEST,
         )
+        photographed = own is None and not fits and self.paper is not None and is_photograph(grey)
         if own is None:
             trusted = self.unanimous or (self.centring == "others" and not fits)
             own = _paper(grey) if trusted and self.paper is not None and not blank else self.paper
@@ -151,7 +153,9 @@ class Preparation:
         if blank:
             laid = np.zeros(self.shape, np.float32)
         else:
-            ink = ink_of(grey, light=own == "light" if self.paper is not None else turned)
+            ink = ink_on_paper(grey) if photographed else None
+            if ink is None:
+                ink = ink_of(grey, light=own == "light" if self.paper is not None else turned)
             laid = (
                 centred(ink, self.shape, self.field)
                 if bool((ink > INK).any())
