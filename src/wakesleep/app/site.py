@@ -1,0 +1,119 @@
+"""The page as a folder that any static host can serve: its own files, the model, pictures to try.
+
+The network runs in the browser (static/engine.js); this writes what it reads. The folder works
+under any path and asks nothing of any other server.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wakesleep.app import examples
+from wakesleep.app.mind import Mind
+from wakesleep.foundation.errors import ConfigError
+from wakesleep.models.dbn import DBN
+from wakesleep.runs.checkpoint import model_spec, model_tensors, save_tensors, write_json
+
+STATIC = Path(__file__).parent / "static"
+MODEL, ABOUT, EXAMPLES = "model.safetensors", "page.json", "examples.json"
+SHOWN = frozenset(("class", "sizes", "labels", "tied"))
+"""What the spec of a net says that the page can show: static/model.js holds the same."""
+MOST_WEIGHTS = 20_000_000
+"""Weights beyond which a browser is too slow and too small: an answer takes a tenth of a second,
+and the weights 160 MB of memory. static/model.js holds the same.
+"""
+MOST_EXAMPLES = 120
+
+
+def check(dbn: DBN) -> None:
+    """Raise ConfigError for a net that the page cannot show: other units, or too many weights."""
+    further = {name: value for name, value in dbn.spec().items() if name not in SHOWN}
+    if further:
+        raise ConfigError(
+            "the page shows deep belief nets of binary units with one label group; this one has "
+            f"{further}: use it from Python, or with wakesleep dream and wakesleep recognize"
+        )
+    weights = sum(below * above for below, above in zip(dbn.sizes, dbn.sizes[1:], strict=False))
+    if weights > MOST_WEIGHTS:
+        raise ConfigError(
+            f"this network has {weights:,} weights, and the page takes at most {MOST_WEIGHTS:,}: "
+            "train a smaller one (wakesleep train --hidden 500 500 2000), or use this one with "
+            "wakesleep dream and wakesleep recognize"
+        )
+
+
+def write(
+    folder: Path, mind: Mind, *, pictures: examples.Examples | None = None, **served: Any
+) -> None:
+    """Write the page with a network into `folder`, which may hold an earlier one.
+
+    `pictures` are those to try (their file is left out without); `served` is told to the page:
+    whether there is a server with an API, and the run it follows.
+
+    Raises:
+        ConfigError: a network that the page cannot show, or a folder that holds something else.
+    """
+    check(mind.dbn)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; expected a folder to write the page into")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / ABOUT).exists():
+        raise ConfigError(
+            f"{folder} holds something else than an earlier page; expected a new or empty folder"
+        )
+    shutil.copytree(STATIC, folder, dirs_exist_ok=True)
+    write_model(folder, mind)
+    if pictures is not None:
+        write_json(folder / EXAMPLES, as_json(pictures))
+    write_json(folder / ABOUT, {"version": mind.version, **served})
+
+
+def write_model(folder: Path, mind: Mind) -> None:
+    """Write the network's file: half precision where its numbers fit, and what the page says of it.
+
+    The net fine-tuned from it goes along only where the memory itself can name nothing.
+    """
+    models: dict[str, torch.nn.Module] = {"dbn": mind.dbn}
+    if not mind.dbn.labels and mind.net is not None:
+        models["net"] = mind.net
+    tensors = {
+        f"{name}/{inner}": _half(tensor)
+        for name, model in models.items()
+        for inner, tensor in model_tensors(model).items()
+    }
+    header = {
+        "models": {name: model_spec(model) for name, model in models.items()},
+        "classes": list(mind.classes),
+        "shape": list(mind.shape),
+        "preparation": mind.preparation.as_json(),
+        "card": mind.card,
+    }
+    save_tensors(folder / MODEL, tensors, header, "model")
+
+
+def _half(tensor: torch.Tensor) -> torch.Tensor:
+    """Return numbers in half precision, in single where one is too large for it."""
+    half = tensor.half()
+    return half if bool(half.isfinite().all()) else tensor.float()
+
+
+def as_json(pictures: examples.Examples) -> dict[str, Any]:
+    """Return pictures to try as JSON: where they come from, labels, pixels as bytes in base64."""
+    chosen = pictures.pick(MOST_EXAMPLES, seed=0)
+    pixels = b"".join(bytes(item["pixels"]) for item in chosen)
+    return {
+        "source": pictures.source,
+        "labels": [item["label"] for item in chosen],
+        "pixels": base64.b64encode(pixels).decode("ascii"),
+    }
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """Return what a written page says of itself."""
+    content: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    return content
