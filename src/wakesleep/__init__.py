@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from wakesleep.runs.checkpoint import load as load
     from wakesleep.runs.checkpoint import load_model as load_model
     from wakesleep.runs.checkpoint import save as save
+    from wakesleep.samplers import annealed as annealed
     from wakesleep.samplers import dreams as dreams
     from wakesleep.samplers import gibbs as gibbs
     from wakesleep.samplers import missing as missing
@@ -71,6 +72,7 @@ _WHERE = {
     "streaming": ("learning.streaming", None),
     "export": ("estimators.export", None),
     "tempering": ("samplers.tempering", None),
+    "annealed": ("samplers.annealed", None),
     "missing": ("samplers.missing", None),
     "pseudo": ("evaluation.pseudo", None),
     "monitor": ("evaluation.monitor", None),
@@ -136,8 +138,8 @@ def __getattr__(name: str) -> Any:
             f"module 'wakesleep' has no attribute {name!r}; it has {', '.join(sorted(_WHERE))}"
         )
     module, attribute = _WHERE[name]
-    found = import_module(f"wakesleep.{module}")
-    return getattr(found, attribute) if attribute else found
+    loaded = import_module(f"wakesleep.{module}")
+    return getattr(loaded, attribute) if attribute else loaded
 
 
 def __dir__() -> list[str]:

@@ -238,11 +238,3 @@ def test_a_net_of_one_layer_dreams_in_probabilities():
     dbn = DBN((8, 5), rng=generator(0))
     pixels = dreams.dream(dbn, rng=generator(0), count=4, steps=2).pixels
     assert bool(((pixels > 0) & (pixels < 1)).all())
-
-
-def test_names_of_older_versions_warn():
-    for old, new in dreams.RENAMED.items():
-        with pytest.warns(DeprecationWarning, match=new):
-            assert getattr(dreams, old) is getattr(dreams, new)
-    with pytest.raises(AttributeError, match="nightmare"):
-        _ = dreams.nightmare

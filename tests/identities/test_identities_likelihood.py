@@ -133,13 +133,13 @@ def test_mean_ais_weight_is_exact_in_both_directions(
 
 def test_fine_steps_and_coarse_steps_weigh_alike() -> None:
     rbm = small_rbm(7, 6)
-    path = ais._Path(rbm, torch.zeros(7, dtype=torch.float64), 5)
+    annealer = ais._Annealer(rbm, torch.zeros(7, dtype=torch.float64), 5)
     visible = exact.sample(rbm, 5, generator(0))
-    fine = path.log_ratio(visible, 0.5, 0.6)
-    path.steepest = math.inf  # as if a step this large could not be taken the fast way
-    torch.testing.assert_close(path.log_ratio(visible, 0.5, 0.6), fine, **TIGHT)
-    path.steepest = 0.0
-    parts = sum(path.log_ratio(visible, 0.5 + k / 100, 0.51 + k / 100) for k in range(10))
+    fine = annealer.log_ratio(visible, 0.5, 0.6)
+    annealer.steepest = math.inf  # as if a step this large could not be taken the fast way
+    torch.testing.assert_close(annealer.log_ratio(visible, 0.5, 0.6), fine, **TIGHT)
+    annealer.steepest = 0.0
+    parts = sum(annealer.log_ratio(visible, 0.5 + k / 100, 0.51 + k / 100) for k in range(10))
     torch.testing.assert_close(parts, fine, **TIGHT)
 
 

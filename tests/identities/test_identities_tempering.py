@@ -17,12 +17,14 @@ from exact import (
     small_rbm,
     states,
 )
+from families import Gaussian
 
-from wakesleep.evaluation import exact
+from wakesleep.evaluation import ais, exact
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
 from wakesleep.models.rbm import RBM
 from wakesleep.samplers import gibbs
+from wakesleep.samplers.annealed import Independent, Path
 from wakesleep.samplers.gibbs import Clamp
 from wakesleep.samplers.tempering import Replicas, Tempered, log_probs, step
 
@@ -69,6 +71,28 @@ def test_log_probs_are_those_of_the_listed_model() -> None:
     found = log_probs(rbm, base, BETAS, states(rbm.visible).expand(3, -1, -1))
     for row, beta in zip(found, BETAS, strict=True):
         torch.testing.assert_close(torch.softmax(row, 0), tempered_probs(rbm, base, beta), **TIGHT)
+
+
+@pytest.mark.parametrize("visible", [4, labelled(2, 3), "gaussian"])
+def test_annealing_and_tempering_go_through_the_same_models(visible) -> None:
+    if visible == "gaussian":
+        rbm = RBM(Gaussian(4), 3, rng=generator(1)).double()
+        base = Independent(Gaussian(4, torch.full((4,), 0.7)), torch.linspace(-1, 1, 4))
+    else:
+        rbm = small_rbm(visible, 3, scale=1.5)
+        base = Independent(rbm.visible, torch.linspace(-1, 1, rbm.visible.size))
+    rbm, base = rbm.double(), Independent(base.units.double(), base.bias.double())
+    states = rbm.visible.sample(rbm.visible_bias.expand(20, -1).contiguous(), generator(2))
+    path, annealer = Path(rbm, base), ais._Annealer(rbm, base, len(states))
+
+    def beta(value: float) -> torch.Tensor:
+        return torch.full((len(states), 1), value, dtype=torch.float64)
+
+    logs = [path.log_probs(states, beta(value)) for value in (0.3, 0.4)]
+    torch.testing.assert_close(annealer.log_ratio(states, 0.3, 0.4), logs[1] - logs[0], **TIGHT)
+    moved = torch.empty_like(states)
+    annealer.step(0.4, generator(3), moved)
+    torch.testing.assert_close(moved, path.gibbs_step(states, beta(0.4), generator(3)), **TIGHT)
 
 
 def wall(units: int = 12, strength: float = 1.5) -> RBM:

@@ -1,12 +1,8 @@
 """Annealed importance sampling: log Z of an RBM too large to enumerate, with an error, from below
 and from above. Nats.
 
-Between the base-rate model (beta = 0: independent visible units) and the RBM (beta = 1) lie
-
-    p_beta(v) ~ exp((1 - beta) base'v + beta a'v - U_beta(v) + Gamma(beta (vW + b)))
-
-with the visible units' potential U_beta on its way from the base's to the machine's (0 for binary
-units) and the hidden units' log-partition Gamma (for binary units the sum of softplus).
+Chains go through the models p_beta between the base-rate model (beta = 0: independent visible
+units) and the RBM (beta = 1), see `wakesleep.annealed`.
 
 Forward, chains begin in the base-rate model and are moved by one Gibbs step at each beta; the mean
 of their weights w = prod_k p_k(v_k) / p_k-1(v_k) estimates Z / Z_base without bias, so that its
@@ -26,13 +22,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from wakesleep.compute.ops import affine
 from wakesleep.foundation import renamed
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_arguments
 from wakesleep.models.rbm import RBM
+from wakesleep.samplers.annealed import Independent, Path, as_independent, check_base
 from wakesleep.samplers.gibbs import check_states
-from wakesleep.samplers.tempering import Independent, as_independent, check_base
 from wakesleep.sources import arrays
 from wakesleep.sources.context import one_context
 from wakesleep.units import Context
@@ -189,9 +184,8 @@ def _start(betas: Tensor, visible: Tensor) -> Annealing:
     return Annealing(betas, torch.ones(1, dtype=torch.int64), nothing, visible)
 
 
-class _Path:
-    """The models between base rates and RBM, and the buffers that N chains need to move through
-    them.
+class _Annealer:
+    """Moves N chains along the models between base rates and RBM, in buffers of its own.
 
     vW + b is formed once a step and serves both the weight at the next beta and the Gibbs step
     there.
@@ -201,9 +195,9 @@ class _Path:
         self, rbm: RBM, base: Tensor | Independent, chains: int, context: Context | None = None
     ) -> None:
         check_base(rbm, base)
-        base, context = as_independent(rbm, base), one_context(context)
+        base = as_independent(rbm, base)
         base = Independent(base.units, base.bias.to(rbm.weight.dtype))
-        self.rbm, self.base, self.context = rbm, base, context
+        self.path = Path(rbm, base, one_context(context))
         self.direction = rbm.visible_bias - base.bias
         self.total = rbm.weight.new_empty(chains, rbm.hidden.size)
         self.scaled, self.gain, self.hidden = (torch.empty_like(self.total) for _ in range(3))
@@ -211,18 +205,18 @@ class _Path:
         self.binary = rbm.hidden.n_bernoulli == rbm.hidden.size
         self.steepest = float((rbm.weight.abs().sum(0) + rbm.hidden_bias.abs()).max())
         """No input of a hidden unit is larger in size where visible states are at most 1."""
-        self.own_path = rbm.visible.interpolate(base.units, 0.0) is not rbm.visible
+        self.units_change = self.path.units(0.0) is not rbm.visible
         """Whether the visible units have parameters that change on the way."""
 
     def log_ratio(self, visible: Tensor, now: float, then: float) -> Tensor:
         """Return log p_then(v) - log p_now(v), unnormalised, (N,), float64; leaves vW + b in
         `total`, `then` (vW + b) in `scaled`.
         """
-        units, visible_units = self.rbm.hidden, self.rbm.visible
-        total = self.rbm.hidden_input(visible, out=self.total, context=self.context)
+        path, rbm = self.path, self.path.rbm
+        total = rbm.hidden_input(visible, out=self.total, context=path.context)
         scaled = torch.mul(total, then, out=self.scaled)
         change = then - now
-        if self.binary and visible_units.limits == (0.0, 1.0) and abs(change) * self.steepest < 2:
+        if self.binary and rbm.visible.limits == (0.0, 1.0) and abs(change) * self.steepest < 2:
             # softplus(then x) - softplus(now x) = -log(1 + p (exp(-change x) - 1)), p = sigm(then
             # x): nothing cancels
             self._mean()
@@ -236,36 +230,29 @@ class _Path:
                 .neg_()
             )
         else:
-            gain = units.log_partition(scaled.double()) - units.log_partition(total.double() * now)
+            gain = rbm.hidden.log_partition(scaled.double())
+            gain -= rbm.hidden.log_partition(total.double() * now)
             if self.binary:
                 self._mean()
-        if self.own_path:
+        if self.units_change:
             after, before = (
-                visible_units.interpolate(self.base.units, beta).potential(
-                    visible.double(), self.context
-                )
-                for beta in (then, now)
+                path.units(beta).potential(visible.double(), path.context) for beta in (then, now)
             )
             gain -= after - before
         return gain + change * (visible @ self.direction).double()
 
     def _mean(self) -> None:
         """Turn what is in `scaled` into the mean of binary hidden units."""
-        self.rbm.hidden.mean(self.scaled, out=self.scaled)
+        self.path.rbm.hidden.mean(self.scaled, out=self.scaled)
 
     def step(self, beta: float, rng: torch.Generator, out: Tensor) -> None:
         """Write to `out` the chains moved by one Gibbs step of p_beta; `scaled` is as `log_ratio`
         left it.
         """
-        rbm = self.rbm
-        if self.binary:
-            hidden = rbm.hidden.sample_from_mean(self.scaled, rng, out=self.hidden)
-        else:
-            hidden = rbm.hidden.sample(self.scaled, rng, out=self.hidden)
-        bias = torch.lerp(self.base.bias, rbm.visible_bias, beta)
-        total = affine(hidden.mul_(beta), rbm.weight.t(), bias, out=self.input)
-        units = rbm.visible.interpolate(self.base.units, beta) if self.own_path else rbm.visible
-        units.mean_and_sample(total, rng, context=self.context, mean=total, out=out)
+        units = self.path.rbm.hidden
+        draw = units.sample_from_mean if self.binary else units.sample
+        hidden = draw(self.scaled, rng, out=self.hidden)
+        self.path.sample_visible(hidden, beta, rng, total=self.input, out=out)
 
 
 @check_arguments
@@ -292,15 +279,15 @@ def anneal(
     """
     way = chains.betas.tolist()
     every = every or max(1, len(way) // 50)
-    path = _Path(rbm, base, len(chains.visible), context)
+    annealer = _Annealer(rbm, base, len(chains.visible), context)
     visible, log_weights = (
         chains.visible.to(rbm.weight.dtype).clone(),
         chains.log_weights[-1].clone(),
     )
     for step in range(chains.step, len(way)):
-        log_weights += path.log_ratio(visible, way[step - 1], way[step])
+        log_weights += annealer.log_ratio(visible, way[step - 1], way[step])
         if step < len(way) - 1:
-            path.step(way[step], rng, visible)
+            annealer.step(way[step], rng, visible)
         if step == len(way) - 1 or (step + 1) % every == 0:
             steps = torch.cat([chains.steps, torch.tensor([step + 1])])
             chains = Annealing(

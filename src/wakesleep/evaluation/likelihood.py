@@ -18,7 +18,7 @@ from wakesleep.foundation.values import check_arguments
 from wakesleep.models.dbn import DBN
 from wakesleep.models.rbm import RBM
 from wakesleep.samplers import gibbs
-from wakesleep.samplers.tempering import Independent
+from wakesleep.samplers.annealed import Independent
 from wakesleep.sources import arrays
 from wakesleep.units import Context
 

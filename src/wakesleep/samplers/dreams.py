@@ -5,9 +5,8 @@ Source: Hinton, Osindero & Teh (2006), section 7 ("looking into the mind of a ne
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,16 +18,6 @@ from wakesleep.foundation.values import check_arguments
 from wakesleep.models.dbn import DBN
 from wakesleep.samplers.gibbs import Chains, Clamp, Sampler, random_hidden, run
 from wakesleep.sources import arrays
-
-RENAMED = {"show": "decode", "through": "reconstruct_per_layer", "undecided": "uniform_labels"}
-
-
-def __getattr__(name: str) -> Any:
-    """Return what older versions called by another name, with a warning."""
-    if name not in RENAMED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn(f"dreams.{name} is called {RENAMED[name]} now", DeprecationWarning, stacklevel=2)
-    return globals()[RENAMED[name]]
 
 
 class Dream(NamedTuple):

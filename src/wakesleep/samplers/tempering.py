@@ -1,13 +1,8 @@
 """Parallel tempering: chains at several temperatures trade places, so that what a cold chain cannot
 cross, a warm one walks around.
 
-Replicas of each chain follow p_beta(v) ~ exp(-beta F-like), the family that AIS uses, from
-independent units (beta = 0) to the RBM (beta = 1):
-
-    log p*_beta(v) = (1 - beta) base'v + beta a'v - U_beta(v) + Gamma(beta (vW + b))
-
-Gamma is the hidden units' log-partition; U_beta, the visible units' potential, goes from the base's
-to the machine's.
+Replicas of each chain follow the models p_beta between independent units (beta = 0) and the RBM
+(beta = 1), see `wakesleep.annealed`; AIS goes through the same ones.
 
 After each Gibbs step neighbours swap with probability min(1, p_1(v2) p_2(v1) / (p_1(v1) p_2(v2))),
 which leaves the joint distribution as it is. All replicas of all chains are one matrix product.
@@ -21,40 +16,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wakesleep.compute.ops import accumulation_dtype
-from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.foundation.errors import ConfigError
 from wakesleep.models.rbm import RBM
+from wakesleep.samplers.annealed import Independent as Independent
+from wakesleep.samplers.annealed import Path
+from wakesleep.samplers.annealed import as_independent as as_independent
+from wakesleep.samplers.annealed import check_base as check_base
 from wakesleep.samplers.gibbs import Chains, Clamp, check_states, check_steps
-from wakesleep.units import Context, Units
-
-
-class Independent(NamedTuple):
-    """A model of independent visible units, from which annealing and tempering start (beta = 0)."""
-
-    units: Units
-    """Their family, with its own parameters."""
-    bias: Tensor
-    """(visible,)."""
-
-
-def as_independent(rbm: RBM, base: Tensor | Independent) -> Independent:
-    """Return the model of independent units; biases alone (visible,) go with the machine's own
-    visible units.
-    """
-    return base if isinstance(base, Independent) else Independent(rbm.visible, base)
-
-
-def check_base(rbm: RBM, base: Tensor | Independent) -> None:
-    """Raise DataError unless the biases of the model of independent units are finite, one a visible
-    unit.
-    """
-    bias = base.bias if isinstance(base, Independent) else base
-    if tuple(bias.shape) != (rbm.visible.size,) or not bool(torch.isfinite(bias).all()):
-        raise DataError(
-            f"biases of shape {tuple(bias.shape)} of independent units: expected "
-            f"{rbm.visible.size} finite numbers, one a visible unit, e.g. "
-            "wakesleep.ais.base_rates(rbm, cases)"
-        )
+from wakesleep.units import Context
 
 
 class Replicas(NamedTuple):
@@ -178,19 +147,10 @@ def log_probs(
     """Return log p*_beta(v), unnormalised, of visible (R, N, visible) at betas (R,): (R, N),
     float32 or better, nats.
     """
-    base = as_independent(rbm, base)
-    flat = visible.flatten(0, 1)
-    context = None if context is None else context.repeat(len(visible))
-    scale = beta.repeat_interleave(visible.shape[1])[:, None]
-    total = scale * rbm.hidden_input(flat, context=context)
-    flat, scale, total = (
-        tensor.to(accumulation_dtype(tensor.dtype)) for tensor in (flat, scale, total)
-    )
-    bias = (flat @ base.bias.to(flat.dtype)) * (1 - scale[:, 0]) + (
-        flat @ rbm.visible_bias.to(flat.dtype)
-    ) * scale[:, 0]
-    potential = rbm.visible.interpolate(base.units, scale).potential(flat, context)
-    return (bias - potential + rbm.hidden.log_partition(total)).view(visible.shape[:2])
+    chains = visible.shape[1]
+    path = _path(rbm, base, context, len(visible))
+    logs = path.log_probs(visible.flatten(0, 1), beta.repeat_interleave(chains)[:, None])
+    return logs.view(visible.shape[:2])
 
 
 def move(
@@ -203,18 +163,18 @@ def move(
     context: Context | None = None,
 ) -> Tensor:
     """Return replicas (R, N, visible) moved by one Gibbs step each at their betas (R,)."""
-    base = as_independent(rbm, base)
-    count, chains, units = visible.shape
-    context = None if context is None else context.repeat(count)
-    flat, scale = visible.flatten(0, 1), betas.repeat_interleave(chains)[:, None]
-    hidden = rbm.hidden.sample(scale * rbm.hidden_input(flat, context=context), rng)
-    total = scale * (hidden @ rbm.weight.t() + rbm.visible_bias) + (1 - scale) * base.bias
-    moved = (
-        rbm.visible.interpolate(base.units, scale)
-        .sample(total, rng, context=context)
-        .view(count, chains, units)
-    )
+    count, chains, _ = visible.shape
+    path = _path(rbm, base, context, count)
+    moved = path.gibbs_step(
+        visible.flatten(0, 1), betas.repeat_interleave(chains)[:, None], rng
+    ).view(visible.shape)
     return moved if clamp is None else clamp.put(moved)
+
+
+def _path(rbm: RBM, base: Tensor | Independent, context: Context | None, replicas: int) -> Path:
+    """Return the models that replicas of chains stand at, with the chains' context for each."""
+    context = None if context is None else context.repeat(replicas)
+    return Path(rbm, as_independent(rbm, base), context)
 
 
 def swap(
