@@ -62,6 +62,23 @@ def test_help_explains_every_option(command: str, capsys: pytest.CaptureFixture[
         assert len(explanation.split()) >= 5, f"{command} does not explain {option}"
 
 
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("train", "a folder of IDX files, or a folder of pictures with a folder a class."),
+        ("train", "in a straight line: a falling rate averages the noise of sampling away."),
+        ("dream", "1000 as in the 2006 paper, for the memory mixes slowly, and 300 in a movie"),
+    ],
+)
+def test_help_breaks_no_line_before_it_is_full(
+    command: str, sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit):
+        main([command, "--help-all"])
+    assert sentence in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", ["train", "finetune"])
 def test_a_long_help_explains_the_usual_options_and_names_the_rest(
     command: str, capsys: pytest.CaptureFixture[str]

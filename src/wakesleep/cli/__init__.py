@@ -6,9 +6,11 @@ help and errors in a call come at once.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import dataclasses
 import difflib
+import inspect
 import io
 import os
 import shlex
@@ -16,6 +18,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import pairwise
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from wakesleep.foundation import renamed
@@ -164,6 +167,7 @@ def parse(argv: Sequence[str]) -> Call:
         args = _options(kind, name, words, default)
         _check_seeds(args)
         return Call(args, module.run)
+    _join_help(kind)
     if not usual or ALL in asked:
         return Call(_options(kind, name, [*rest, "--help"], default), module.run)
     try:
@@ -179,6 +183,30 @@ def _options(kind: type, name: str, words: Sequence[str], default: Any = None) -
 
     given = {} if default is None else {"default": default}
     return tyro.cli(kind, prog=f"wakesleep {name}", description=kind.__doc__, args=words, **given)
+
+
+def _join_help(kind: Any) -> None:
+    """Join the lines of the options' docstrings, in place: tyro would break its help where they
+    break.
+    """
+    import tyro
+
+    hints = get_type_hints(kind, include_extras=True)
+    for hint in hints.values():
+        inner = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+        if dataclasses.is_dataclass(inner):
+            _join_help(inner)
+    for owner in kind.__mro__[:-1]:
+        [definition] = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
+        assert isinstance(definition, ast.ClassDef)
+        for option, text in pairwise(definition.body):
+            match option, text:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(words))),
+                ) if "\n" in words and not dataclasses.is_dataclass(hints[name]):
+                    joined = tyro.conf.arg(help=" ".join(words.split()))
+                    owner.__annotations__[name] = Annotated[hints[name], joined]
 
 
 def _check_seeds(args: Any) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wakesleep.cli import shared
+from wakesleep.cli.options import DataFolder, Threads
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
 
@@ -38,16 +39,10 @@ class AdviseOptions:
     """
     out: Path = Path("advice.png")
     """The picture to draw."""
-    data_folder: Path | None = None
-    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache,
-    and only then a download.
-    """
+    data_folder: DataFolder = None
     seed: int = 0
     """Seed of the first repeat, and of which cases are taken."""
-    threads: int = 0
-    """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or
-    OMP_NUM_THREADS).
-    """
+    threads: Threads = 0
     overwrite: bool = False
     """Replace the picture where it exists."""
     json: bool = False

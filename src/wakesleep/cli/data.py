@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from tyro.conf import Positional
 
+from wakesleep.cli.options import DataFolder
 from wakesleep.foundation import files
 
 
@@ -18,10 +18,7 @@ class DataOptions:
 
     name: Positional[str] = "digits"
     """digits, mnist, fashion-mnist, or the path of your own."""
-    data_folder: Path | None = None
-    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache,
-    and only then a download.
-    """
+    data_folder: DataFolder = None
     offline: bool = False
     """Never download: say what is missing instead."""
     json: bool = False

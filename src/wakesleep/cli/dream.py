@@ -8,9 +8,9 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from wakesleep.cli import shared
+from wakesleep.cli.options import Backend, Device
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.options import Backend
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,8 @@ class DreamOptions:
     """Dreams in a row of the picture."""
     seed: int = 0
     """Seed of the random states; another seed, other dreams."""
-    device: str = "auto"
-    """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
-    backend: Backend | None = None
-    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the
-    machine has, with kernels compiled where they pay; torch: what PyTorch brings, nothing is
-    compiled; reference: the plain formulas, slowly.
-    """
+    device: Device = "auto"
+    backend: Backend = None
     overwrite: bool = False
     """Replace the picture where it exists."""
     json: bool = False

@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import Positional
 
 from wakesleep.cli import shared
-from wakesleep.foundation.options import Backend
+from wakesleep.cli.options import Backend, DataFolder, Device, TensorBoard, Threads
 from wakesleep.learning.configs import BackpropConfig, HybridConfig, UpDownConfig
 from wakesleep.runs.settings import Precision, TrainConfig, read_config
 
@@ -35,31 +35,17 @@ class FinetuneOptions:
     """The run folder to make; by default RUN-METHOD."""
     data: str | None = None
     """What to learn; by default what the run learned from."""
-    data_folder: Path | None = None
-    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache,
-    and only then a download.
-    """
+    data_folder: DataFolder = None
     validation: float = 10_000
     """How many training cases (or, below 1, which part of them) pick the epoch; 0 keeps the last
     epoch.
     """
     seed: int = 0
     """Seed of every random choice."""
-    device: str = "auto"
-    """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
-    backend: Backend | None = None
-    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the
-    machine has, with kernels compiled where they pay; torch: what PyTorch brings, nothing is
-    compiled; reference: the plain formulas, slowly.
-    """
-    threads: int = 0
-    """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or
-    OMP_NUM_THREADS).
-    """
-    tensorboard: bool = False
-    """Also write what is measured of each epoch to RUN/tensorboard (needs the package tensorboard);
-    look with: tensorboard --logdir RUN.
-    """
+    device: Device = "auto"
+    backend: Backend = None
+    threads: Threads = 0
+    tensorboard: TensorBoard = False
     json: bool = False
     """Print the evaluation as JSON instead of a table."""
     precision: Precision = "auto"

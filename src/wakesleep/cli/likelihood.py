@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from wakesleep.cli import shared
+from wakesleep.cli.options import Backend, DataFolder, Device, Threads
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.options import Backend
 
 if TYPE_CHECKING:
     from wakesleep.runs.log_likelihood import RunScore
@@ -60,23 +60,12 @@ class LikelihoodOptions:
     """What to score; by default the test cases of what the run learned from, or those it held
     out.
     """
-    data_folder: Path | None = None
-    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache,
-    and only then a download.
-    """
+    data_folder: DataFolder = None
     seed: int = 0
     """Seed of chains, samples and binarised pixels."""
-    device: str = "auto"
-    """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
-    backend: Backend | None = None
-    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the
-    machine has, with kernels compiled where they pay; torch: what PyTorch brings, nothing is
-    compiled; reference: the plain formulas, slowly.
-    """
-    threads: int = 0
-    """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or
-    OMP_NUM_THREADS).
-    """
+    device: Device = "auto"
+    backend: Backend = None
+    threads: Threads = 0
     json: bool = False
     """Print depths, bounds and log Z with its intervals as JSON."""
 

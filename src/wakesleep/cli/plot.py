@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from wakesleep.cli import shared
+from wakesleep.cli.options import Backend, DataFolder, Device
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError
-from wakesleep.foundation.options import Backend
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,19 +50,11 @@ class PlotOptions:
     """What to look at; by default the test cases of what the run learned from, or those it held
     out.
     """
-    data_folder: Path | None = None
-    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache,
-    and only then a download.
-    """
+    data_folder: DataFolder = None
     seed: int = 0
     """Seed of dreams and of the map."""
-    device: str = "auto"
-    """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
-    backend: Backend | None = None
-    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the
-    machine has, with kernels compiled where they pay; torch: what PyTorch brings, nothing is
-    compiled; reference: the plain formulas, slowly.
-    """
+    device: Device = "auto"
+    backend: Backend = None
     overwrite: bool = False
     """Replace pictures where they exist."""
     json: bool = False

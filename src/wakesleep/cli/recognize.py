@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tyro.conf import Positional
 
 from wakesleep.cli import shared
+from wakesleep.cli.options import Backend, Device
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError, DataError
-from wakesleep.foundation.options import Backend
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,13 +44,8 @@ class RecognizeOptions:
     """Gibbs steps of the memory for what it imagines; few stay near the image, many wander off."""
     seed: int = 0
     """Seed of what it imagines."""
-    device: str = "auto"
-    """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
-    backend: Backend | None = None
-    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the
-    machine has, with kernels compiled where they pay; torch: what PyTorch brings, nothing is
-    compiled; reference: the plain formulas, slowly.
-    """
+    device: Device = "auto"
+    backend: Backend = None
     overwrite: bool = False
     """Replace the picture where it exists."""
     json: bool = False

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from tyro.conf import Positional
 
 from wakesleep.cli import shared
+from wakesleep.cli.options import Backend, DataFolder, Device, Threads
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.options import Backend
 
 if TYPE_CHECKING:
     from wakesleep.paper.runs import TableSetup
@@ -51,23 +51,12 @@ class ReproduceOptions:
     """
     out: Path | None = None
     """Folder to save the rows in, as JSON, a file a data set; by default they are only printed."""
-    data_folder: Path | None = None
-    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache,
-    and only then a download.
-    """
-    device: str = "auto"
-    """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
-    backend: Backend | None = None
-    """What computes; by default what WAKESLEEP_BACKEND says, else auto. auto: the fastest the
-    machine has, with kernels compiled where they pay; torch: what PyTorch brings, nothing is
-    compiled; reference: the plain formulas, slowly.
-    """
+    data_folder: DataFolder = None
+    device: Device = "auto"
+    backend: Backend = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of matrix products; auto takes bfloat16 where the processor is fast at it."""
-    threads: int = 0
-    """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or
-    OMP_NUM_THREADS).
-    """
+    threads: Threads = 0
     json: bool = False
     """Print the rows as JSON."""
 

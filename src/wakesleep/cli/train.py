@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from wakesleep.cli import shared
+from wakesleep.cli.options import DataFolder, Device, TensorBoard
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.options import Backend, PictureOptions
@@ -61,12 +62,8 @@ class TrainOptions:
     """Go on with this run folder after its last saved epoch, with its own settings; other settings
     are refused. Its data set may have moved (--data), device and threads may change.
     """
-    data_folder: Path | None = None
-    """Where mnist and fashion-mnist lie; otherwise the variable WAKESLEEP_DATA, the user's cache,
-    and only then a download.
-    """
-    device: str = "auto"
-    """auto takes a GPU where there is one; or cpu, cuda, cuda:1."""
+    data_folder: DataFolder = None
+    device: Device = "auto"
     backend: Backend | None = None
     """What computes; by default what WAKESLEEP_BACKEND says, else auto; a run that goes on keeps
     its own. auto: the fastest the machine has, with kernels compiled where they pay; torch: what
@@ -77,10 +74,7 @@ class TrainOptions:
     OMP_NUM_THREADS); a run that goes on keeps its number, for sums in another order are other
     numbers.
     """
-    tensorboard: bool = False
-    """Also write what is measured of each epoch to RUN/tensorboard (needs the package tensorboard);
-    look with: tensorboard --logdir RUN.
-    """
+    tensorboard: TensorBoard = False
     json: bool = False
     """Print the evaluation as JSON instead of a table."""
     pictures: Annotated[PictureOptions, tyro.conf.arg(name="")] = field(
