@@ -26,7 +26,7 @@ from wakesleep.app.mind import SHIPPED
 from wakesleep.data import KNOWN
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.paper import results
-from wakesleep.runs import checkpoint, training
+from wakesleep.runs import checkpoint, scores
 
 MOST_BYTES = 5_000_000
 MOST_CHANGE = 0.0005
@@ -59,10 +59,10 @@ def ship(options: ShipMeasureOptions, command: str) -> dict[str, Any]:
     )
     dataset = data.load(about["data_path"], folder=options.data_folder)
     tested = dataset.test or dataset.train
-    before = training.evaluate(model.dbn, None, tested, dataset.name, "free-energy")
+    before = scores.evaluate(model.dbn, None, tested, dataset.name, "free-energy")
     half = {name: tensor.half() for name, tensor in model.dbn.state_dict().items()}
     model.dbn.load_state_dict(half)  # rounded, and again single precision
-    after = training.evaluate(model.dbn, None, tested, dataset.name, "free-energy")
+    after = scores.evaluate(model.dbn, None, tested, dataset.name, "free-energy")
     if abs(after["test_errors"] - before["test_errors"]) > max(1, MOST_CHANGE * len(tested)):
         raise ConfigError(
             f"half precision changes the errors from {before['test_errors']} to "

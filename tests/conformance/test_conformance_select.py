@@ -13,7 +13,7 @@ from wakesleep.cli import shared
 from wakesleep.compute import cpu, ops, select
 from wakesleep.compute.select import Processor
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.runs import report, training
+from wakesleep.runs import report, scores, training
 
 ZEN = Processor("AuthenticAMD", frozenset(("avx2", "avx512f", "avx512_bf16")))
 RAPIDS = Processor("GenuineIntel", frozenset(("avx2", "avx512f", "avx512_bf16", "amx_bf16")))
@@ -114,9 +114,9 @@ def test_onednn_is_taken_where_it_is_there_and_the_processor_gains_by_it(monkeyp
 
 def test_an_option_chooses_the_backend_of_one_call(run_folder, monkeypatch, capsys):
     monkeypatch.delenv("WAKESLEEP_BACKEND", raising=False)
-    seen, real = [], training.score
+    seen, real = [], scores.score
     monkeypatch.setattr(
-        training, "score", lambda *given: seen.append(select.backend()) or real(*given)
+        scores, "score", lambda *given: seen.append(select.backend()) or real(*given)
     )
     for name in select.BACKENDS:
         assert cli.main(["evaluate", str(run_folder), "--backend", name]) == 0

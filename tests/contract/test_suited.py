@@ -13,8 +13,8 @@ import torch
 from wakesleep import cli
 from wakesleep.data import distort, load
 from wakesleep.evaluation import monitor
-from wakesleep.runs import report, training
-from wakesleep.runs.settings import preset, suited
+from wakesleep.runs import report, stages, training
+from wakesleep.runs.settings import preset, read_config, suited
 
 
 def call(*words: object) -> int:
@@ -226,7 +226,7 @@ def test_few_validation_cases_do_not_pick_the_pass_of_contrastive_wake_sleep(
         return json.loads((run / "provenance.json").read_text()).get("updown_pass")
 
     assert picked("few") is None
-    monkeypatch.setattr(training, "PICKING", 1)
+    monkeypatch.setattr(stages, "PICKING", 1)
     assert picked("enough") is not None
 
 
@@ -281,7 +281,7 @@ def test_a_run_on_few_pictures_shows_them_in_nine_places_and_says_so(
     said = capsys.readouterr().out
     assert "20 training cases, 4 held out" in said
     assert "each is shown in nine places" in said
-    assert training.read_config(tmp_path / "run").shifted
+    assert read_config(tmp_path / "run").shifted
     assert (
         call(
             "train",

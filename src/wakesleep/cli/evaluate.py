@@ -59,7 +59,7 @@ class EvaluateOptions:
 def run(args: EvaluateOptions, command: str) -> int:
     """Do it; return the exit status."""
     from wakesleep.evaluation import ensemble
-    from wakesleep.runs import training
+    from wakesleep.runs import scores
 
     if not args.run:
         raise ConfigError(
@@ -76,10 +76,10 @@ def run(args: EvaluateOptions, command: str) -> int:
     methods = [_method(args, path, model) for path, model in zip(args.run, models, strict=True)]
     dataset = shared.set_for(models[0], args.data, args.data_folder)
     part, cases = _cases(args, models, dataset)
-    labels = training.cases_for(models[0].dbn, cases, dataset.name)[1]
+    labels = scores.cases_for(models[0].dbn, cases, dataset.name)[1]
     predictions = []
     for path, model, method in zip(args.run, models, methods, strict=True):
-        images = training.cases_for(
+        images = scores.cases_for(
             model.dbn, _seen_by(args, models, model, dataset, cases), dataset.name
         )[0]
         predictions.append(
@@ -88,7 +88,7 @@ def run(args: EvaluateOptions, command: str) -> int:
     said = " and ".join(dict.fromkeys(methods)) + (
         f", mean of {len(models)} ({args.average})" if len(models) > 1 else ""
     )
-    result = training.score(
+    result = scores.score(
         ensemble.average(predictions, args.average), labels, dataset.name, said, part
     )
     if args.json:
@@ -126,12 +126,12 @@ def _cases(args: EvaluateOptions, models: list[Model], dataset: Dataset) -> tupl
     """Return the cases to count errors on, and which part of their set they are; all cases of a set
     that no run learned from are new.
     """
-    from wakesleep.runs import training
+    from wakesleep.runs import scores
 
     if not any(shared.is_own(model, dataset) for model in models):
         return "test", dataset.test or dataset.train
     held_out = {shared.held_out(path, model) for path, model in zip(args.run, models, strict=True)}
-    return training.tested(dataset, held_out.pop() if len(held_out) == 1 else 0)
+    return scores.tested(dataset, held_out.pop() if len(held_out) == 1 else 0)
 
 
 def _seen_by(

@@ -100,11 +100,11 @@ def cases_of(path: Path, model: Model, dataset: Dataset) -> tuple[str, Split]:
 
     All cases of a set that the model did not learn from are new to it.
     """
-    from wakesleep.runs import training
+    from wakesleep.runs import scores
 
     if not is_own(model, dataset):
         return "test", dataset.test or dataset.train
-    return training.tested(dataset, held_out(path, model))
+    return scores.tested(dataset, held_out(path, model))
 
 
 def model(path: Path, device: str) -> Model:

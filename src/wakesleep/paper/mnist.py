@@ -26,7 +26,7 @@ from wakesleep.evaluation import classify, ensemble
 from wakesleep.learning import backprop
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.paper import results
-from wakesleep.runs import checkpoint, training
+from wakesleep.runs import checkpoint, scores, training
 from wakesleep.runs.settings import Precision, StageName, TrainConfig, preset
 
 
@@ -280,7 +280,7 @@ def combine(
     for seed in seeds:
         here = folder / f"seed-{seed}-{part}"
         model = checkpoint.load_model(here)
-        images, labels = training.cases_for(model.dbn, dataset.test, dataset.name)
+        images, labels = scores.cases_for(model.dbn, dataset.test, dataset.name)
         predictions.append(
             classify.log_probs(model.dbn, images)
             if model.net is None
@@ -289,7 +289,7 @@ def combine(
         about = checkpoint.read_json(here / "provenance.json")
         minutes += sum(about["minutes"].values())
     errors = {
-        how: training.score(ensemble.average(predictions, how), labels, dataset.name, how)[
+        how: scores.score(ensemble.average(predictions, how), labels, dataset.name, how)[
             "test_error_percent"
         ]
         for how in HOW

@@ -55,9 +55,9 @@ class TrainConfig:
     seed: int = 0
     """Seed of every random choice."""
     precision: Precision = "auto"
-    """Of matrix products while learning; weights are always float32. bfloat16 is about twice as
-    fast where the processor has it, with no loss of accuracy seen; auto looks at its instruction
-    sets, and the run keeps to what follows from them.
+    """Of matrix products while learning; weights are always float32.
+    bfloat16 is about twice as fast where the processor has it, with no loss of accuracy seen; auto
+    looks at its instruction sets, and the run keeps to what follows from them.
     """
     chunk: int = 4096
     """Consecutive cases that are read at once from a set that stays on the disk; eight such chunks
@@ -93,19 +93,20 @@ class TrainConfig:
 def _check_stages(stages: tuple[StageName, ...]) -> None:
     """Raise ConfigError unless a run can go through `stages` in their order."""
     known = get_args(StageName)
-    said = f"stages = {stages!r}: expected"
+    prefix = f"stages = {stages!r}: expected"
     require(
         not isinstance(stages, str) and len(stages) > 0,
-        f"{said} at least one of {', '.join(known)}, as a tuple",
+        f"{prefix} at least one of {', '.join(known)}, as a tuple",
     )
     unknown = [stage for stage in stages if stage not in known]
     require(
-        not unknown, f"{said} {', '.join(known)}; {', '.join(map(repr, unknown))} is none of them"
+        not unknown,
+        f"{prefix} {', '.join(known)}; {', '.join(map(repr, unknown))} is none of them",
     )
-    require(len(set(stages)) == len(stages), f"{said} each at most once")
+    require(len(set(stages)) == len(stages), f"{prefix} each at most once")
     require(
         "semisupervised" not in stages or "backprop" in stages[: stages.index("semisupervised")],
-        f"{said} backprop before semisupervised, whose net goes on learning",
+        f"{prefix} backprop before semisupervised, whose net goes on learning",
     )
     before = (
         [stage for stage in stages[: stages.index("pretrain")] if stage != "random"]
@@ -114,7 +115,7 @@ def _check_stages(stages: tuple[StageName, ...]) -> None:
     )
     require(
         not before,
-        f"{said} pretrain before {' and '.join(before)}, which would start from weights that it "
+        f"{prefix} pretrain before {' and '.join(before)}, which would start from weights that it "
         "then replaces",
     )
 
