@@ -14,14 +14,14 @@ from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError
 from wakesleep.foundation.rng import generator
 from wakesleep.models.dbn import DBN
-from wakesleep.runs import figures, plots
+from wakesleep.runs import figures, grids, plots
 
 
 @pytest.mark.parametrize("sizes", [(64, 24, 32), (784, 500, 500, 2000), (12, 3)], ids=str)
 @pytest.mark.parametrize("count", [1, 20])
 def test_activities_of_many_dreams_are_no_strip(sizes: tuple[int, ...], count: int) -> None:
     shape = {64: (8, 8), 784: (28, 28), 12: (3, 4)}[sizes[0]]
-    sheet = plots.brain(
+    sheet = grids.brain(
         [np.zeros((count, size)) for size in (*sizes, 10)], shape, left=["7"] * count
     )
     assert sheet.shape[0] <= 1.5 * sheet.shape[1]
@@ -35,8 +35,8 @@ def _differs(some: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def test_words_stand_where_they_belong_and_pictures_are_left_as_they_are() -> None:
     pictures = np.random.default_rng(0).random((4, 16))
-    plain = plots.captioned(pictures, (4, 4), 2, below=[" "] * 4, left=["  "] * 2, title=" ")
-    named = plots.captioned(
+    plain = grids.captioned(pictures, (4, 4), 2, below=[" "] * 4, left=["  "] * 2, title=" ")
+    named = grids.captioned(
         pictures, (4, 4), 2, below=["a", "b", "c", "d"], left=["  "] * 2, title=" "
     )
     places = _differs(plain, named)
@@ -50,7 +50,7 @@ def test_words_stand_where_they_belong_and_pictures_are_left_as_they_are() -> No
 def test_columns_are_as_wide_as_their_words_and_longer_ones_are_cut() -> None:
     pictures = np.zeros((2, 16))
     short, usual, long, longer = (
-        plots.captioned(pictures, (4, 4), 2, below=[name] * 2)
+        grids.captioned(pictures, (4, 4), 2, below=[name] * 2)
         for name in (
             "x",
             "chrysanthemum",
@@ -84,9 +84,9 @@ def test_the_most_confused_are_named_in_full(
 ) -> None:
     classes = ["ankle boot", "chrysanthemum", "rhododendron"]
     shown: list[str] = []
-    real = plots.save_tile
+    real = grids.save_tile
     monkeypatch.setattr(
-        plots,
+        grids,
         "save_tile",
         lambda *args, **words: shown.extend(words["below"]) or real(*args, **words),
     )
@@ -104,9 +104,9 @@ def test_the_most_confused_are_named_in_full(
         "rhododendron\nsaid so\n60%",
         "ankle boot\nsaid so\n90%",
     ]
-    font = plots._font()
+    font = grids._font()
     assert all(
-        plots._shortened(line, font, plots.WORDS) == line
+        grids._shortened(line, font, grids.WORDS) == line
         for caption in shown
         for line in caption.splitlines()
     )
@@ -154,7 +154,7 @@ def test_what_is_imagined_is_named(run_folder: Path, tmp_path: Path) -> None:
 
 def test_captions_have_letters_beyond_ascii() -> None:
     sheets = {
-        plots.captioned(np.zeros((1, 16)), (4, 4), 1, below=[letter]).tobytes()
+        grids.captioned(np.zeros((1, 16)), (4, 4), 1, below=[letter]).tobytes()
         for letter in "äöüßéñжλ"
     }
     assert len(sheets) == 8  # a typeface that lacks them draws one box for all

@@ -18,7 +18,7 @@ from wakesleep.app import mind, watch
 from wakesleep.app.service import Service
 from wakesleep.app.sessions import Held, Pixels, Temperature
 from wakesleep.foundation.errors import ConfigError, DataError
-from wakesleep.runs import plots
+from wakesleep.runs import grids
 
 router = APIRouter(prefix="/api")
 Seed = Annotated[int, Field(ge=0, lt=2**53)]
@@ -318,7 +318,7 @@ def _gif(asked: AskMovie, shape: tuple[int, int]) -> bytes:
                 "one picture after the other"
             )
         sheets.append(
-            plots.tile(
+            grids.tile(
                 pixels.reshape(-1, shape[0] * shape[1]) / np.float32(255), shape, asked.columns
             )
         )
@@ -327,5 +327,5 @@ def _gif(asked: AskMovie, shape: tuple[int, int]) -> bytes:
             "the frames differ in how many pictures they hold; expected as many in each"
         )
     file = io.BytesIO()
-    plots.write_movie(file, sheets, plots.scale_for(shape) * 2, asked.frames_per_second)
+    grids.write_movie(file, sheets, grids.scale_for(shape) * 2, asked.frames_per_second)
     return file.getvalue()

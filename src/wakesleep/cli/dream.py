@@ -87,7 +87,7 @@ def run(args: DreamOptions, command: str) -> int:
     import torch
 
     from wakesleep.foundation.rng import generator
-    from wakesleep.runs import plots
+    from wakesleep.runs import grids
     from wakesleep.samplers import dreams, gibbs, tempering
 
     unused = (
@@ -127,14 +127,14 @@ def run(args: DreamOptions, command: str) -> int:
         *(f"{kind} ({number:,})" for kind, number in zip(kinds, units, strict=True)),
     ]
 
-    def sheet(dreamt: dreams.Dream) -> plots.Array:
+    def sheet(dreamt: dreams.Dream) -> grids.Array:
         names = (
             () if dreamt.labels is None else [classes[label] for label in dreamt.labels.tolist()]
         )
         if args.brain:
             layers = [layer.cpu().numpy() for layer in dreams.activities(dbn, dreamt.chains, rng)]
-            return plots.brain(layers, shape, names=blocks, left=names, title="Of each dream")
-        return plots.captioned(
+            return grids.brain(layers, shape, names=blocks, left=names, title="Of each dream")
+        return grids.captioned(
             dreamt.pixels.cpu().numpy(), shape, min(args.columns, count), below=names
         )
 
@@ -156,14 +156,14 @@ def run(args: DreamOptions, command: str) -> int:
                 sampler=sampler,
             )
         )
-        plots.save_movie(out, [sheet(dreamt) for dreamt in shown], 1)
+        grids.save_movie(out, [sheet(dreamt) for dreamt in shown], 1)
         dreamt = shown[-1]
     else:
         steps = 1000 if args.steps is None else args.steps
         dreamt = dreams.dream(
             dbn, rng=rng, labels=labels, count=count, steps=steps, sampler=sampler
         )
-        plots.save_picture(out, sheet(dreamt), 1)
+        grids.save_picture(out, sheet(dreamt), 1)
     held = None if dreamt.labels is None else [classes[label] for label in dreamt.labels.tolist()]
     swaps = (
         [round(rate, 3) for rate in sampler.swap_rates.tolist()]

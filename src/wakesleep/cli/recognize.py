@@ -228,7 +228,7 @@ def _draw_imagined(
     import torch
 
     from wakesleep.foundation.rng import generator
-    from wakesleep.runs import plots
+    from wakesleep.runs import grids
     from wakesleep.samplers import dreams
 
     rng, seen = (
@@ -246,6 +246,6 @@ def _draw_imagined(
         )
     names = ["as given", "as seen", *[f"imagined: {label}"] * (sum(map(len, seen)) - 2)]
     shape: tuple[int, int] = tuple(model.header["shape"])
-    plots.save_tile(
+    grids.save_tile(
         path, torch.cat(seen).cpu().numpy(), shape, len(names), below=names, title=title, height=112
     )

@@ -195,10 +195,10 @@ def refuse_place(path: Path, overwrite: bool) -> None:
         CheckpointError: it exists and may not be replaced, or its folder does not exist.
         ConfigError: its ending names no picture format.
     """
-    from wakesleep.runs import plots
+    from wakesleep.runs import grids
 
     refuse_existing(path, overwrite)
-    plots.check_format(path)
+    grids.check_format(path)
     if not path.parent.is_dir():
         raise CheckpointError(
             f"{path} cannot be written: the folder {path.parent} does not exist; make it, or "

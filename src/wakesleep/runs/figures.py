@@ -19,7 +19,7 @@ from wakesleep.learning import greedy
 from wakesleep.learning.cd import CDConfig, Contrast
 from wakesleep.models.dbn import DBN
 from wakesleep.models.rbm import RBM
-from wakesleep.runs import checkpoint, plots
+from wakesleep.runs import checkpoint, grids, plots
 from wakesleep.samplers import dreams
 from wakesleep.sources.arrays import as_probs
 
@@ -67,9 +67,9 @@ def draw_receptive_fields(path: Path, dbn: DBN, shape: tuple[int, int]) -> Path:
     """Draw the weights of the 100 strongest units of the first layer."""
     first = dbn.rbm(0) if dbn.tied else dbn.recognition[0]
     weight = first.weight[: dbn.sizes[0]].cpu().numpy()
-    fields = plots.receptive_fields(weight)
+    fields = grids.receptive_fields(weight)
     title = f"Weights of the {len(fields)} strongest units of the first layer: white +, black -"
-    return plots.save_tile(path, fields, shape, 10, title=title)
+    return grids.save_tile(path, fields, shape, 10, title=title)
 
 
 def draw_reconstructions(path: Path, dbn: DBN, cases: Tensor, shape: tuple[int, int]) -> Path:
@@ -82,7 +82,7 @@ def draw_reconstructions(path: Path, dbn: DBN, cases: Tensor, shape: tuple[int, 
     ]
     title = "Cases, and what the net sees in them"
     columns = min(10, len(cases))
-    return plots.save_tile(
+    return grids.save_tile(
         path,
         torch.cat(rows).cpu().numpy(),
         shape,
@@ -112,7 +112,7 @@ def draw_dreams(
     some = f" ({len(chosen)} of {dbn.labels:,} classes)" if 0 < len(chosen) < dbn.labels else ""
     title = f"Dreams after {steps:,} Gibbs steps{some}"
     names = [str(classes[label]) for label in chosen.tolist()]
-    return plots.save_tile(
+    return grids.save_tile(
         path, dreamt.pixels.cpu().numpy(), shape, DREAMS_A_LABEL, left=names, title=title
     )
 
@@ -173,7 +173,7 @@ def draw_kinds(path: Path, dbn: DBN, shape: tuple[int, int], *, each: int = 96) 
     """
     first = dbn.rbm(0) if dbn.tied else dbn.recognition[0]
     fields = first.weight[: dbn.sizes[0]].cpu().numpy().T
-    shown = plots.receptive_fields(fields.T, len(fields))
+    shown = grids.receptive_fields(fields.T, len(fields))
     order = np.argsort(-np.linalg.norm(fields, axis=1))
     kinds = {
         f"{name} ({len(index)})": shown[np.argsort(order)[index[:each]]]
@@ -201,7 +201,7 @@ def draw_histograms(
 
     The minibatch is `images` (N, pixels) with `labels` (N,), which a memory with labels needs.
     """
-    groups: dict[str, list[tuple[str, plots.Array]]] = {}
+    groups: dict[str, list[tuple[str, grids.Array]]] = {}
     config, below = CDConfig(weight_decay=0.0), as_probs(images)
     for layer, (up, down) in enumerate(zip(dbn.recognition, dbn.generative, strict=True)):
         groups[f"layer {layer + 1}"] = parts = [("weights", up.weight.cpu().numpy())]
@@ -225,11 +225,11 @@ def draw_histograms(
     return plots.save_histograms(path, groups)
 
 
-def _gradient(rbm: RBM, cases: Tensor, config: CDConfig, rng: torch.Generator) -> plots.Array:
+def _gradient(rbm: RBM, cases: Tensor, config: CDConfig, rng: torch.Generator) -> grids.Array:
     contrast = Contrast(rbm, len(cases), config)
     contrast.visible[: len(cases)] = cases
     contrast.run_phases(rbm, config, rng, None)
-    found: plots.Array = (contrast.visible.t() @ contrast.hidden / len(cases)).cpu().numpy()
+    found: grids.Array = (contrast.visible.t() @ contrast.hidden / len(cases)).cpu().numpy()
     return found
 
 
@@ -300,8 +300,8 @@ def draw_confused(
         f"Most confused of {len(labels):,} cases ({wrong:,} errors): true class, what was said, "
         "and the probabilities"
     )
-    columns = plots.columns_for(captions, len(worst))
-    return plots.save_tile(
+    columns = grids.columns_for(captions, len(worst))
+    return grids.save_tile(
         path, images[worst].cpu().numpy(), shape, columns, below=captions, title=title, height=112
     )
 
