@@ -19,7 +19,7 @@ import numpy as np
 import tyro
 
 from benchmarks import bench_measure, bench_quality
-from wakesleep.cli import shared
+from wakesleep.cli import machine, shared
 from wakesleep.compute.select import pick_device, pick_precision
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
@@ -87,7 +87,7 @@ def main(argv: list[str]) -> int:
     """Measure, save and print; return the exit status."""
     args = tyro.cli(BenchOptions, description=BenchOptions.__doc__, args=argv)
     command = shlex.join(["python", "-m", "benchmarks.bench", *argv])
-    shared.check_threads(args.threads)
+    machine.check_threads(args.threads)
     if args.rounds < 1:
         raise ConfigError(f"--rounds {args.rounds}: expected at least 1")
     if args.plot is not None and args.plot.suffix not in (".png", ".svg"):

@@ -9,7 +9,7 @@ import torch
 
 from helpers import small_config
 from wakesleep import cli
-from wakesleep.cli import shared
+from wakesleep.cli import machine
 from wakesleep.compute import cpu, ops, select
 from wakesleep.compute.select import Processor
 from wakesleep.foundation.errors import ConfigError
@@ -137,17 +137,17 @@ def test_a_run_says_and_stores_its_backend_and_goes_on_with_it(tmp_path, digits,
         assert any("backend reference" in line for line in report.announce(job))
     stored = json.loads((tmp_path / "run" / "provenance.json").read_text())["backend"]
     with ops.backend(None):
-        shared.keep_backend(None, stored)
+        machine.keep_backend(None, stored)
         assert select.backend() == "reference"
     with ops.backend("torch"):
-        shared.keep_backend("torch", stored)
+        machine.keep_backend("torch", stored)
         assert select.backend() == "torch", "what the call asks for goes before"
     monkeypatch.setenv("WAKESLEEP_BACKEND", "torch")
     with ops.backend(None):
-        shared.keep_backend(None, stored)
+        machine.keep_backend(None, stored)
         assert select.backend() == "torch", "and so does the environment"
     with ops.backend(None):
-        shared.keep_backend(None, "")
+        machine.keep_backend(None, "")
 
 
 HARDWARE = re.compile(

@@ -858,16 +858,16 @@ def test_importing_the_package_is_light() -> None:
 
 
 def test_threads_are_those_asked_for_or_as_many_as_before_when_a_run_goes_on(monkeypatch):
-    from wakesleep.cli import shared
+    from wakesleep.cli import machine
 
     now = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        shared.setup(0, "cpu")
+        machine.setup(0, "cpu")
         assert torch.get_num_threads() == 3
-        shared.setup(0, "cpu", "cpu: 2 threads")
+        machine.setup(0, "cpu", "cpu: 2 threads")
         assert torch.get_num_threads() == 2
-        shared.setup(3, "cpu", "cpu: 2 threads")
+        machine.setup(3, "cpu", "cpu: 2 threads")
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(now)

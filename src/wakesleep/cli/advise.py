@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wakesleep.cli import shared
+from wakesleep.cli import driver, machine, shared
 from wakesleep.cli.options import DataFolder, Threads
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
@@ -56,7 +56,7 @@ def run(args: AdviseOptions, command: str) -> int:
     from wakesleep.runs import advice, plots
 
     shared.refuse_place(args.out, args.overwrite)
-    shared.set_threads(args.threads)
+    machine.set_threads(args.threads)
     try:
         shapes = (
             tuple(tuple(int(size) for size in words.split("-")) for words in args.shapes)
@@ -68,7 +68,7 @@ def run(args: AdviseOptions, command: str) -> int:
         ) from error
     budget = advice.Budget(args.minutes, args.cases, args.repeats)
     dataset = shared.load_set(args.data, args.data_folder)
-    show, found = shared.say(args.json), []
+    show, found = driver.say(args.json), []
     for one in advice.candidates(dataset, budget, shapes, seed=args.seed):
         found.append(one)
         show(f"{len(found)} of {len(shapes) * args.repeats} candidates")

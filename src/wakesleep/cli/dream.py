@@ -11,6 +11,7 @@ from wakesleep.cli import shared
 from wakesleep.cli.options import Backend, Device
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.values import listed
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def run(args: DreamOptions, command: str) -> int:
     if args.label is not None:
         if args.label not in classes:
             raise ConfigError(
-                f"label {args.label!r}: this model knows {shared.listed(classes) or 'no labels'}"
+                f"label {args.label!r}: this model knows {listed(classes, 20) or 'no labels'}"
             )
         labels = torch.full((args.count,), classes.index(args.label))
     elif args.movie is not None and dbn.labels:

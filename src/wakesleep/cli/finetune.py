@@ -9,7 +9,7 @@ from typing import Literal
 import tyro
 from tyro.conf import Positional
 
-from wakesleep.cli import shared
+from wakesleep.cli import driver, machine, shared
 from wakesleep.cli.options import Backend, DataFolder, Device, TensorBoard, Threads
 from wakesleep.learning.configs import BackpropConfig, HybridConfig, UpDownConfig
 from wakesleep.runs.settings import Precision, TrainConfig, read_config
@@ -80,14 +80,14 @@ def run(args: FinetuneOptions, command: str) -> int:
     own = read_config(args.run)
     config = settings(args, own)
     shared.tell_unused_settings(config, own)
-    device = shared.setup(args.threads, args.device)
+    device = machine.setup(args.threads, args.device)
     model = load_model(args.run, device)
     shared.tell_unfinished(args.run, model)
     name = args.data or str(model.header.get("data_path", "digits"))
     out = args.out or shared.free_folder(args.run.with_name(f"{args.run.name}-{args.method}"))
     dataset = shared.set_for(model, args.data, args.data_folder)
     job = training.new_run(out, config, dataset, device, command, data_path=name, dbn=model.dbn)
-    return shared.run_job(job, as_json=args.json, tensorboard=args.tensorboard)
+    return driver.run_job(job, as_json=args.json, tensorboard=args.tensorboard)
 
 
 def settings(args: FinetuneOptions, own: TrainConfig) -> TrainConfig:

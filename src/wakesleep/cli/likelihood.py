@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from wakesleep.cli import shared
+from wakesleep.cli import driver, machine, shared
 from wakesleep.cli.options import Backend, DataFolder, Device, Threads
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
@@ -75,7 +75,7 @@ def run(args: LikelihoodOptions, command: str) -> int:
     from wakesleep.evaluation import ais
     from wakesleep.runs import log_likelihood
 
-    shared.set_threads(args.threads)
+    machine.set_threads(args.threads)
     if args.published:
         shared.tell_unused(
             args,
@@ -115,7 +115,7 @@ def run(args: LikelihoodOptions, command: str) -> int:
     try:
         found = [
             log_likelihood.score(
-                folder, model.dbn, dataset, depth, how, cases=cases, say=shared.say(args.json)
+                folder, model.dbn, dataset, depth, how, cases=cases, say=driver.say(args.json)
             )
             for depth in depths
         ]

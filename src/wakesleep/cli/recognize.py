@@ -13,6 +13,7 @@ from wakesleep.cli import shared
 from wakesleep.cli.options import Backend, Device
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.foundation.values import listed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -171,8 +172,8 @@ def pictures_in(folder: Path, classes: Sequence[str]) -> list[Found]:
     )
     if other and any(one.true is not None for one in found):
         shared.tell(
-            f"pictures in {shared.listed(other, 5)} are not counted: the run knows the classes "
-            f"{shared.listed(classes)}"
+            f"pictures in {listed(other, 5)} are not counted: the run knows the classes "
+            f"{listed(classes, 20)}"
         )
     return found
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
-from wakesleep.cli import shared
+from wakesleep.cli import machine, shared
 from wakesleep.cli.options import Backend, DataFolder, Device, Threads
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
@@ -74,7 +74,7 @@ def run(args: ReproduceOptions, command: str) -> int:
         )
     if args.smoke:
         shared.tell_unused(args, {"out": "with --smoke, whose figures mean nothing"})
-    shared.set_threads(args.threads)
+    machine.set_threads(args.threads)
     bench, found = _bench(args, command), []
     shown = sys.stderr if args.json else sys.stdout
     for name in args.tables:

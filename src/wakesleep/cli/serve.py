@@ -14,7 +14,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from wakesleep.cli import shared
+from wakesleep.cli import machine
 from wakesleep.foundation.errors import ConfigError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -46,7 +46,7 @@ class ServeOptions:
 
 def run(args: ServeOptions, command: str) -> int:
     """Do it; return the exit status."""
-    shared.check_threads(args.threads)
+    machine.check_threads(args.threads)
     if not args.threads:
         raise ConfigError("--threads 0: expected at least 1; one is quickest for single pictures")
     # first, for it fails soonest

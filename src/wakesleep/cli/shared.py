@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
-    import torch
-
     from wakesleep.data import Dataset, Split
     from wakesleep.foundation.options import PictureOptions
-    from wakesleep.learning.records import EpochResult
     from wakesleep.runs.checkpoint import Model
     from wakesleep.runs.settings import TrainConfig
-    from wakesleep.runs.training import Job
-
-
-MOST_THREADS = 1024
-"""More than any machine gains from; the system refuses to start many more."""
 
 
 def load_set(name: str, folder: Path | None, how: PictureOptions | None = None) -> Dataset:
@@ -206,13 +196,6 @@ def refuse_place(path: Path, overwrite: bool) -> None:
         )
 
 
-def listed(names: Sequence[str], most: int = 20) -> str:
-    """Return names in words, at most so many of them."""
-    return ", ".join(names[:most]) + (
-        f" and {len(names) - most:,} more" if len(names) > most else ""
-    )
-
-
 def tell(line: str) -> None:
     """Say something beside the answer, on the error stream, so that what reads the answer is not
     disturbed.
@@ -282,182 +265,3 @@ def tell_unused_settings(asked: TrainConfig, usual: TrainConfig) -> None:
             method = getattr(asked, group).method
             if rest in OF_SGD if method == "cg" else rest.startswith("cg-"):
                 tell(f"{option} has no effect with --{group}.method {method}")
-
-
-def setup(threads: int, device: str, before: str = "") -> torch.device:
-    """Set the threads, meet the other ranks where torchrun started several, and return the device
-    to work on.
-
-    Without a number of threads: that of the run that goes on, in `before`, its device in words, for
-    sums in another order are other numbers; else PyTorch's choice, which follows the processors
-    this process may use and OMP_NUM_THREADS.
-    """
-    import torch
-
-    from wakesleep.compute import distributed
-    from wakesleep.compute.select import pick_device
-
-    set_threads(threads)
-    found = pick_device(device)
-    if (
-        not threads
-        and found.type == "cpu"
-        and (told := re.fullmatch(r"cpu: (\d+) threads", before))
-    ):
-        torch.set_num_threads(int(told[1]))
-    return distributed.setup(found)
-
-
-def keep_backend(asked: str | None, before: str) -> None:
-    """Let a run that goes on compute by its own backend, which `before` describes, where neither
-    the call nor the environment names one.
-    """
-    from wakesleep.compute import ops, select
-
-    if asked is None and not os.environ.get(select.VARIABLE):
-        ops.use_backend(select.recorded_backend(before))
-
-
-def set_threads(threads: int) -> None:
-    """Use that many CPU threads; 0 leaves the choice to PyTorch."""
-    check_threads(threads)
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
-
-
-def check_threads(threads: int) -> None:
-    """Raise ConfigError for a number of threads that cannot be had; say where it is more than there
-    are processors.
-    """
-    processors = os.cpu_count() or 1
-    if not 0 <= threads <= MOST_THREADS:
-        raise ConfigError(
-            f"--threads {threads}: expected 1 to {MOST_THREADS}, best no more than the "
-            f"{processors} processors of this machine; 0 leaves the choice to PyTorch"
-        )
-    if threads > processors:
-        tell(
-            f"--threads {threads} on a machine with {processors} processors: they wait "
-            "for each other"
-        )
-
-
-def run_job(job: Job, *, as_json: bool, tensorboard: bool = False) -> int:
-    """Drive a job to its end with a progress bar (plain lines in a pipe), then show its table."""
-    from tqdm import tqdm
-
-    from wakesleep.compute import distributed
-    from wakesleep.runs import report, training
-
-    if distributed.rank():  # the first one speaks
-        for _ in training.train(job):
-            pass
-        distributed.shutdown()
-        return 0
-    shown = sys.stderr if as_json else sys.stdout
-    for line in report.announce(job):
-        print(line, file=shown)
-    records = training.train(job, lambda line: tqdm.write(line, file=shown))
-    if tensorboard:
-        records = to_tensorboard(records, job.folder / "tensorboard")
-    try:
-        for line in _progress(records, job, shown):
-            print(line, file=shown, flush=True)
-    except KeyboardInterrupt:
-        print(f"\nstopped; every finished epoch is saved; {go_on(job.folder)}", file=sys.stderr)
-        return 130
-    distributed.shutdown()
-    result = (
-        files.read_json(job.folder / "evaluation.json")
-        if job.dataset.train.labels is not None
-        else {"rows": []}
-    )
-    if as_json:
-        print(files.to_json({"run": str(job.folder), **result}))
-        return 0
-    for line in report.table(job):
-        print(line)
-    return 0
-
-
-def to_tensorboard(records: Iterator[EpochResult], folder: Path) -> Iterator[EpochResult]:
-    """Hand records on, writing the metrics of each to `folder` as TensorBoard reads them.
-
-    Raises:
-        ConfigError: TensorBoard is not installed.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ConfigError(
-            "--tensorboard needs a package that is not here: pip install tensorboard"
-        ) from error
-
-    def handed_on() -> Iterator[EpochResult]:
-        with SummaryWriter(str(folder)) as writer:
-            for record in records:
-                for name, value in record.metrics.items():
-                    writer.add_scalar(f"{record.stage}/{name}", value, record.epoch)
-                writer.flush()
-                yield record
-
-    return handed_on()
-
-
-def _progress(records: Iterator[EpochResult], job: Job, shown: TextIO) -> Iterator[str]:
-    """Show each epoch: on a terminal as a bar with rate and time left, in a pipe as a line that is
-    yielded.
-    """
-    from tqdm import tqdm
-
-    from wakesleep.evaluation import monitor
-    from wakesleep.runs import report
-
-    seconds = report.seconds_per_epoch(job)
-    done = sum(
-        seconds.get(stage, 0.0) * epochs for stage, epochs in report.epochs_done(job).items()
-    )
-    total = sum(seconds[stage] * epochs for stage, epochs in report.epochs_planned(job).items())
-    form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-    with tqdm(
-        total=total,
-        initial=done,
-        file=shown,
-        disable=not shown.isatty(),
-        bar_format=form,
-        leave=False,
-        smoothing=0.05,
-    ) as bar:
-        for record in records:
-            rate = job.last_rate
-            bar.set_description_str(f"{record.stage} {record.epoch}/{record.epochs}")
-            bar.set_postfix_str(f"{rate:,.0f} cases/s")
-            bar.update(seconds[record.stage])
-            warning = (
-                monitor.silent_units(record.stage, record.metrics)
-                if record.epoch == min(monitor.WATCHED, record.epochs)
-                else None
-            )
-            if warning:
-                bar.clear()
-                yield f"warning: {warning}"
-            if not shown.isatty():
-                numbers = "  ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())
-                yield (
-                    f"{record.stage} {record.epoch}/{record.epochs}  {rate:,.0f} cases/s  {numbers}"
-                )
-
-
-def say(as_json: bool) -> Callable[[str], None]:
-    """Return what shows progress: one line that is written over on a terminal, nothing in a
-    pipe.
-    """
-    shown = sys.stderr if as_json else sys.stdout
-
-    def show(line: str) -> None:
-        if shown.isatty():
-            print(f"\r{line:<78}", end="\r", file=shown, flush=True)
-
-    return show

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from wakesleep.cli import shared
+from wakesleep.cli import driver, machine, shared
 from wakesleep.cli.options import DataFolder, Device, TensorBoard
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
@@ -157,8 +157,8 @@ def run(args: TrainOptions, command: str) -> int:
         stopped = args.out  # a rank died, and torchrun started all of them again
     if stopped is not None:
         about = files.read_json(stopped / "provenance.json")
-        shared.keep_backend(args.backend, str(about.get("backend", "")))
-    device = shared.setup(args.threads, args.device, str(about.get("device", "")))
+        machine.keep_backend(args.backend, str(about.get("backend", "")))
+    device = machine.setup(args.threads, args.device, str(about.get("device", "")))
     if stopped is not None:
         path = args.labels_from or (
             Path(about["labels_from"]) if about.get("labels_from") else None
@@ -178,7 +178,7 @@ def run(args: TrainOptions, command: str) -> int:
             data_path=args.data,
             labels_from=args.labels_from,
         )
-    return shared.run_job(job, as_json=args.json, tensorboard=args.tensorboard)
+    return driver.run_job(job, as_json=args.json, tensorboard=args.tensorboard)
 
 
 def refuse_changes(args: TrainOptions) -> None:

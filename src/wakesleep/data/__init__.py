@@ -3,6 +3,7 @@ unpickled.
 """
 
 from wakesleep.data.checks import check_images, check_labels
+from wakesleep.data.loading import load, load_arrays, stays_on_disk
 from wakesleep.data.pictures import FIELD, ink_field, read_picture
 from wakesleep.data.preparation import Preparation, for_own_set, from_header
 from wakesleep.data.sets import (
@@ -11,12 +12,9 @@ from wakesleep.data.sets import (
     Split,
     describe,
     hold_out,
-    load,
-    load_arrays,
     match_classes,
     prepared,
     some,
-    stays_on_disk,
 )
 from wakesleep.foundation.errors import DataError, FetchError
 from wakesleep.foundation.options import RAW, PictureOptions

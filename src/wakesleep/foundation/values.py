@@ -201,3 +201,9 @@ def check_arguments(function: Callable[Parameters, Result]) -> Callable[Paramete
         return function(*bound.args, **bound.kwargs)
 
     return call
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Return names in words, at most so many of them."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
