@@ -17,7 +17,6 @@ from wakesleep.foundation.errors import CheckpointError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning.records import EpochResult
 from wakesleep.learning.state import EpochState
-from wakesleep.runs import checkpoint
 from wakesleep.runs.progress import Progress, read, resumed, run
 
 CPU = torch.device("cpu")
@@ -145,24 +144,6 @@ def test_a_loop_that_has_not_begun_has_no_state(tmp_path: Path) -> None:
     progress.save({"net": net})
     there, parts = read(tmp_path / "file", CPU)
     assert (there.state, there.best, there.notes["lines"], set(parts)) == (None, None, 3, {"net"})
-
-
-def test_the_state_and_best_epoch_of_earlier_files_of_a_run_are_read(tmp_path: Path) -> None:
-    weights, state = {"weight": torch.ones(2, 3)}, WalkState(2, torch.ones(2, 3), torch.zeros(4))
-    for number, best in enumerate(({}, {"score": [1, 0.5], "pass": 2, "best": weights})):
-        path = tmp_path / str(number)
-        tensors, values = checkpoint.flatten(
-            {"state": {"inner": state, **best}, "rng": generator(1).get_state()}
-        )
-        checkpoint.save_tensors(path, tensors, {"values": values}, "checkpoint")
-        found, _ = read(path, CPU)
-        assert found.state["epoch"] == 2
-        assert torch.equal(found.state["velocity"], torch.ones(2, 3))
-        assert torch.equal(found.rng.get_state(), generator(1).get_state())
-        assert (found.best is None) == (not best)
-    assert found.best is not None
-    assert (found.best.score, found.best.epoch) == ([1, 0.5], 2)
-    assert torch.equal(found.best.net["weight"], weights["weight"])
 
 
 def test_a_file_of_other_models_is_refused(tmp_path: Path) -> None:

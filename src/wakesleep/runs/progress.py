@@ -107,14 +107,6 @@ def read(
         {name: tensor.to(device) for name, tensor in tensors.items()}, header["values"]
     )
     state, best, rng = parts.pop("state", None), parts.pop("best", None), generator(0, device)
-    # as earlier files of this format had it
-    if state is not None and set(state) <= {"inner", "best", "score", "pass"}:
-        best = (
-            {"score": state["score"], "net": state["best"], "epoch": state["pass"]}
-            if "best" in state
-            else None
-        )
-        state = state["inner"]
     if "rng" in parts:
         rng.set_state(parts.pop("rng").cpu())
     return Progress(
