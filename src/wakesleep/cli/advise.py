@@ -68,36 +68,38 @@ def run(args: AdviseOptions, command: str) -> int:
         ) from error
     budget = advice.Budget(args.minutes, args.cases, args.repeats)
     dataset = shared.load_set(args.data, args.data_folder)
-    show, found = driver.say(args.json), []
+    show, candidates = driver.say(args.json), []
     for one in advice.candidates(dataset, budget, shapes, seed=args.seed):
-        found.append(one)
-        show(f"{len(found)} of {len(shapes) * args.repeats} candidates")
-    said = advice.recommend(found)
+        candidates.append(one)
+        show(f"{len(candidates)} of {len(shapes) * args.repeats} candidates")
+    advised = advice.recommend(candidates)
     points = {
         _name(shape): (
-            statistics.mean(one.seconds for one in found if one.hidden == shape),
-            [one.bound for one in found if one.hidden == shape],
+            statistics.mean(one.seconds for one in candidates if one.hidden == shape),
+            [one.bound for one in candidates if one.hidden == shape],
         )
-        for shape in dict.fromkeys(one.hidden for one in found)
+        for shape in dict.fromkeys(one.hidden for one in candidates)
     }
     plots.save_tradeoff(
         args.out,
         points,
-        _name(said.hidden),
+        _name(advised.hidden),
         x="seconds to train",
         y="bound on log p of held-out cases, nats",
     )
     if args.json:
-        print(files.to_json({**advice.as_json(found, said), "picture": str(args.out)}))
+        print(files.to_json({**advice.as_json(candidates, advised), "picture": str(args.out)}))
         return 0
-    for line in _table(found):
+    for line in _table(candidates):
         print(line)
     behind = (
-        (f"{said.difference:.2f} nats below the best ({_name(said.best)})")
-        if said.hidden != said.best
+        (f"{advised.difference:.2f} nats below the best ({_name(advised.best)})")
+        if advised.hidden != advised.best
         else "the best"
     )
-    print(f"\nadvice: {_name(said.hidden)}, {behind}; uncertainty {said.uncertainty:.2f} nats")
+    print(
+        f"\nadvice: {_name(advised.hidden)}, {behind}; uncertainty {advised.uncertainty:.2f} nats"
+    )
     spent = f"{args.minutes:g} minutes, {args.cases:,} cases, {args.repeats} seeds"
     print(
         f"That holds for {spent}; nets that made few epochs are not done yet, and more minutes "

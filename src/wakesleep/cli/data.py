@@ -29,10 +29,12 @@ def run(args: DataOptions, command: str) -> int:
     """Do it; return the exit status."""
     from wakesleep.data import describe, load_arrays
 
-    about = describe(load_arrays(args.name, folder=args.data_folder, download=not args.offline))
+    description = describe(
+        load_arrays(args.name, folder=args.data_folder, download=not args.offline)
+    )
     if args.json:
-        print(files.to_json(about))
+        print(files.to_json(description))
     else:
-        for name, value in about.items():
+        for name, value in description.items():
             print(f"{name:>16}  {value}")
     return 0

@@ -85,11 +85,11 @@ def run(args: EvaluateOptions, command: str) -> int:
         predictions.append(
             _as_first(_prediction(args, model, method, images), path, model, args.run[0], models[0])
         )
-    said = " and ".join(dict.fromkeys(methods)) + (
+    method_names = " and ".join(dict.fromkeys(methods)) + (
         f", mean of {len(models)} ({args.average})" if len(models) > 1 else ""
     )
     result = scores.score(
-        ensemble.average(predictions, args.average), labels, dataset.name, said, part
+        ensemble.average(predictions, args.average), labels, dataset.name, method_names, part
     )
     if args.json:
         print(files.to_json(result))
@@ -99,8 +99,8 @@ def run(args: EvaluateOptions, command: str) -> int:
             "validation": "validation (held out of the training set)",
             "train": "training (it has no test cases)",
         }[part]
-        found = f"{result[f'{part}_errors']} errors, {result[f'{part}_error_percent']:.2f} %"
-        print(f"{dataset.name}, {result[f'n_{part}']:,} {which} cases, {said}: {found}")
+        errors = f"{result[f'{part}_errors']} errors, {result[f'{part}_error_percent']:.2f} %"
+        print(f"{dataset.name}, {result[f'n_{part}']:,} {which} cases, {method_names}: {errors}")
     if "backprop" in methods:
         for path in args.run:
             _tell_better(path)

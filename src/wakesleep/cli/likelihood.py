@@ -113,7 +113,7 @@ def run(args: LikelihoodOptions, command: str) -> int:
     folder = args.run if args.run.is_dir() else args.run.parent
     cases = shared.cases_of(args.run, model, dataset)
     try:
-        found = [
+        scores = [
             log_likelihood.score(
                 folder, model.dbn, dataset, depth, how, cases=cases, say=driver.say(args.json)
             )
@@ -129,14 +129,14 @@ def run(args: LikelihoodOptions, command: str) -> int:
             files.to_json(
                 {
                     "dataset": dataset.name,
-                    "part": found[0].part,
-                    "cases": found[0].cases,
-                    "depths": [one.as_json() for one in found],
+                    "part": scores[0].part,
+                    "cases": scores[0].cases,
+                    "depths": [one.as_json() for one in scores],
                 }
             )
         )
     else:
-        for line in table(found, dataset.name):
+        for line in table(scores, dataset.name):
             print(line)
     return 0
 

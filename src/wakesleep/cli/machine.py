@@ -32,11 +32,11 @@ def setup(threads: int, device: str, before: str = "") -> torch.device:
     from wakesleep.compute.select import pick_device
 
     set_threads(threads)
-    place = pick_device(device)
+    chosen = pick_device(device)
     earlier = re.fullmatch(r"cpu: (\d+) threads", before)
-    if earlier and not threads and place.type == "cpu":
+    if earlier and not threads and chosen.type == "cpu":
         torch.set_num_threads(int(earlier[1]))
-    return distributed.setup(place)
+    return distributed.setup(chosen)
 
 
 def keep_backend(asked: str | None, before: str) -> None:

@@ -109,22 +109,22 @@ def _several(args: RecognizeOptions, model: Model) -> int:
     tell.
     """
     classes = [str(name) for name in model.header["classes"]]
-    found = [
+    files_named = [
         one
         for path in args.pictures
         for one in (pictures_in(path, classes) if path.is_dir() else [Found(path)])
     ]
     rows: list[dict[str, Any]] = []
     right = known = failed = 0
-    for one, outcome in _recognised(model, found):
+    for one, outcome in _recognised(model, files_named):
         if isinstance(outcome, DataError):
             failed += 1
             rows.append({"path": str(one.path), "error": str(outcome)})
             shared.tell(str(outcome) if str(one.path) in str(outcome) else f"{one.path}: {outcome}")
             continue
         label = max(outcome, key=lambda name: outcome[name])
-        told = {} if one.true is None else {"true": one.true}
-        rows.append({"path": str(one.path), "label": label, **told, "probabilities": outcome})
+        true_class = {} if one.true is None else {"true": one.true}
+        rows.append({"path": str(one.path), "label": label, **true_class, "probabilities": outcome})
         known, right = known + (one.true is not None), right + (one.true == label)
         if not args.json:
             wrong = f"  wrong: {one.true}" if one.true not in (None, label) else ""
@@ -160,7 +160,7 @@ def pictures_in(folder: Path, classes: Sequence[str]) -> list[Found]:
         raise DataError(
             f"{folder} holds no pictures; expected files that end in {', '.join(sorted(SUFFIXES))}"
         )
-    found = [
+    pictures = [
         Found(
             folder / path,
             path.parts[-2] if len(path.parts) > 1 and path.parts[-2] in classes else None,
@@ -168,14 +168,14 @@ def pictures_in(folder: Path, classes: Sequence[str]) -> list[Found]:
         for path in shown
     ]
     other = sorted(
-        {one.path.parent.name for one in found if one.true is None and one.path.parent != folder}
+        {one.path.parent.name for one in pictures if one.true is None and one.path.parent != folder}
     )
-    if other and any(one.true is not None for one in found):
+    if other and any(one.true is not None for one in pictures):
         shared.tell(
             f"pictures in {listed(other, 5)} are not counted: the run knows the classes "
             f"{listed(classes, 20)}"
         )
-    return found
+    return pictures
 
 
 def _recognised(

@@ -75,13 +75,13 @@ def run(args: ReproduceOptions, command: str) -> int:
     if args.smoke:
         shared.tell_unused(args, {"out": "with --smoke, whose figures mean nothing"})
     machine.set_threads(args.threads)
-    bench, found = _bench(args, command), []
+    bench, rows = _bench(args, command), []
     shown = sys.stderr if args.json else sys.stdout
     for name in args.tables:
         print(f"\n{name}", file=shown)
         devices: dict[str, None] = {}
         for row in TABLES[name](bench):
-            found.append({**row, "smoke": True} if args.smoke else row)
+            rows.append({**row, "smoke": True} if args.smoke else row)
             devices[row["device"]] = None
             print(line(row), file=shown, flush=True)
             if args.out is not None and not args.smoke:
@@ -89,7 +89,7 @@ def run(args: ReproduceOptions, command: str) -> int:
                 results.save(args.out / f"{row['table']}.json", [row])
         print(f"  {', '.join(devices)}; {command}", file=shown, flush=True)
     if args.json:
-        print(files.to_json(found, indent=2))
+        print(files.to_json(rows, indent=2))
     return 0
 
 

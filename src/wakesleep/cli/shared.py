@@ -108,11 +108,11 @@ def model(path: Path, device: str) -> Model:
             f"{path} is a picture, and RUN comes first, a run folder or a model file: wakesleep "
             f"recognize RUN {path}"
         )
-    found = load_model(path, pick_device(device))
-    tell_unfinished(path, found)
+    loaded = load_model(path, pick_device(device))
+    tell_unfinished(path, loaded)
     # its net predicts numbers, no classes
-    regressor = found.net is not None and not found.header["classes"]
-    return found._replace(net=None) if regressor else found
+    regressor = loaded.net is not None and not loaded.header["classes"]
+    return loaded._replace(net=None) if regressor else loaded
 
 
 def tell_unfinished(path: Path, model: Model) -> None:
@@ -217,17 +217,17 @@ def differences(asked: Any, usual: Any, prefix: str = "") -> dict[str, tuple[Any
     """Return the options in which two instances of one dataclass differ, by their names on the
     command line: (asked, usual).
     """
-    found: dict[str, tuple[Any, Any]] = {}
+    differing: dict[str, tuple[Any, Any]] = {}
     for option in dataclasses.fields(asked):
         name, values = (
             f"{prefix}{option.name.replace('_', '-')}",
             (getattr(asked, option.name), getattr(usual, option.name)),
         )
         if dataclasses.is_dataclass(values[0]):
-            found |= differences(*values, f"{name}.")
+            differing |= differences(*values, f"{name}.")
         elif values[0] != values[1]:
-            found[f"--{name}"] = values
-    return found
+            differing[f"--{name}"] = values
+    return differing
 
 
 OF_A_STAGE = {

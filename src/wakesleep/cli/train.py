@@ -113,12 +113,12 @@ def settings_for(args: TrainOptions, dataset: Dataset | None = None) -> TrainCon
         _loaded[_key(args)] = dataset
     from wakesleep.data.unlabelled import has_unlabelled
 
-    found = (
+    config = (
         preset(args.data)
         if args.data in KNOWN
         else by_number(len(dataset.train), tested=dataset.test is not None, shape=dataset.shape)
     )
-    return for_few_labels(found, len(dataset.train)) if has_unlabelled(dataset.train) else found
+    return for_few_labels(config, len(dataset.train)) if has_unlabelled(dataset.train) else config
 
 
 def load(args: TrainOptions) -> Dataset:
@@ -146,7 +146,7 @@ def run(args: TrainOptions, command: str) -> int:
     from wakesleep.compute import distributed
     from wakesleep.runs import training
 
-    stopped, about = args.resume, {}
+    stopped, provenance = args.resume, {}
     if stopped is not None:
         refuse_changes(args)
     if (
@@ -156,15 +156,17 @@ def run(args: TrainOptions, command: str) -> int:
     ):
         stopped = args.out  # a rank died, and torchrun started all of them again
     if stopped is not None:
-        about = files.read_json(stopped / "provenance.json")
-        machine.keep_backend(args.backend, str(about.get("backend", "")))
-    device = machine.setup(args.threads, args.device, str(about.get("device", "")))
+        provenance = files.read_json(stopped / "provenance.json")
+        machine.keep_backend(args.backend, str(provenance.get("backend", "")))
+    device = machine.setup(args.threads, args.device, str(provenance.get("device", "")))
     if stopped is not None:
         path = args.labels_from or (
-            Path(about["labels_from"]) if about.get("labels_from") else None
+            Path(provenance["labels_from"]) if provenance.get("labels_from") else None
         )
         job = training.resume_run(
-            stopped, with_labels(shared.same_set(args.data, args.data_folder, about), path), device
+            stopped,
+            with_labels(shared.same_set(args.data, args.data_folder, provenance), path),
+            device,
         )
     else:
         dataset = _loaded.pop(_key(args), None) or load(args)
@@ -196,10 +198,10 @@ def refuse_changes(args: TrainOptions) -> None:
         args.pictures, PictureOptions()
     )
     if changed:
-        said = ", ".join(
+        changes = ", ".join(
             f"{option} {asked} (the run has {had})" for option, (asked, had) in changed.items()
         )
         raise ConfigError(
-            f"{said}: a run that goes on keeps its settings; leave them out, or begin another "
+            f"{changes}: a run that goes on keeps its settings; leave them out, or begin another "
             "run: wakesleep train --out FOLDER"
         )

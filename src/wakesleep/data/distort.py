@@ -146,7 +146,7 @@ def _gaussian(size: int, sigma: float, device: torch.device) -> Tensor:
     """Return the matrix (size, size) that smooths along one side of a picture; its kernel sums to
     1, outside is 0.
     """
-    place = torch.arange(size, device=device)
+    offsets = torch.arange(size, device=device)
     reach = torch.arange(-3 * math.ceil(sigma), 3 * math.ceil(sigma) + 1, device=device)
-    kernel = torch.exp(-0.5 * ((place[:, None] - place[None]) / sigma) ** 2)
+    kernel = torch.exp(-0.5 * ((offsets[:, None] - offsets[None]) / sigma) ** 2)
     return kernel / torch.exp(-0.5 * (reach / sigma) ** 2).sum()

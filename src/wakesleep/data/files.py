@@ -56,8 +56,8 @@ def read_parts(path: Path, how: PictureOptions | Preparation = RAW) -> Parts:
     try:
         if path.is_dir():
             return _read_folder(path, how)
-        if told := NAME.fullmatch(path.name):
-            return read_idx_set(path.parent, find_sets(path.parent)[told["set"]], told["set"])
+        if match := NAME.fullmatch(path.name):
+            return read_idx_set(path.parent, find_sets(path.parent)[match["set"]], match["set"])
         if path.suffix.lower() in readers:
             _refuse_web_page(path)
             return readers[path.suffix.lower()](path)
@@ -78,10 +78,13 @@ def read_parts(path: Path, how: PictureOptions | Preparation = RAW) -> Parts:
 def _read_folder(path: Path, how: PictureOptions | Preparation) -> Parts:
     sets, archives = find_sets(path), sorted(path.glob("*-train-imgs.npz"))
     if len(sets) + len(archives) > 1:
-        found = [*(f"{name or 'train'}-..." for name in sets), *(file.name for file in archives)]
+        several = [
+            *(f"{name or 'train'}-..." for name in sets),
+            *(file.name for file in archives),
+        ]
         raise DataError(
-            f"{path} holds {len(found)} sets ({', '.join(found)}); give one of them a folder of "
-            "its own, or name its images file"
+            f"{path} holds {len(several)} sets ({', '.join(several)}); give one of them a folder "
+            "of its own, or name its images file"
         )
     if archives:
         return read_kmnist(archives[0])
@@ -200,8 +203,8 @@ def _named(arrays: tuple[Array, ...], mapping: Path) -> Parts:
             )
     return Parts(
         tuple(
-            np.searchsorted(known, array) if place % 2 else array
-            for place, array in enumerate(arrays)
+            np.searchsorted(known, array) if number % 2 else array
+            for number, array in enumerate(arrays)
         ),
         tuple(names[label] for label in known.tolist()),
     )
@@ -245,7 +248,7 @@ def read_picture_folder(folder: Path, how: PictureOptions | Preparation) -> Part
     if not classes:
         raise DataError(_no_classes(train[0]))
     files = [_class_files(train, name) for name in classes]
-    if empty := [name for name, found in zip(classes, files, strict=True) if not found]:
+    if empty := [name for name, pictures in zip(classes, files, strict=True) if not pictures]:
         raise DataError(
             f"{train[0]} holds no picture of {', '.join(empty)}; expected at least one in each "
             f"class's folder ({', '.join(sorted(SUFFIXES))}): add some, or delete what is empty"
@@ -306,10 +309,10 @@ def _part_folders(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    found = (path for path in folder.iterdir() if path.is_dir())
+    folders = (path for path in folder.iterdir() if path.is_dir())
     return sorted(
         path
-        for path in found
+        for path in folders
         if not path.name.startswith(".") and path.name.lower() not in NOT_OURS
     )
 
@@ -319,10 +322,10 @@ def _class_files(folders: list[Path], name: str) -> list[Path]:
     other disks, are none.
     """
     homes = [folder / name for folder in folders if (folder / name).is_dir()]
-    found = (path for home in homes for path in sorted(home.iterdir()))
+    candidates = (path for home in homes for path in sorted(home.iterdir()))
     return [
         path
-        for path in found
+        for path in candidates
         if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
     ]
 
@@ -332,7 +335,7 @@ def _prepared(
 ) -> Parts:
     """Return the set made of pictures in files, for each part those of each class."""
     files = [file for part in parts for of_class in part for file in of_class]
-    preparation, found = (how, []) if isinstance(how, Preparation) else _look(files, how)
+    preparation, findings = (how, []) if isinstance(how, Preparation) else _look(files, how)
     images = np.stack([_as_case(grey_picture(file), preparation) for file in files])
     labels = [
         np.repeat(np.arange(len(part)), [len(of_class) for of_class in part]) for part in parts
@@ -343,7 +346,7 @@ def _prepared(
         if len(parts) == 1
         else (images[:cut], labels[0], images[cut:], labels[1])
     )
-    return Parts(arrays, classes, preparation, tuple(found))
+    return Parts(arrays, classes, preparation, tuple(findings))
 
 
 def _as_case(grey: Grey, preparation: Preparation) -> Array:
@@ -353,12 +356,12 @@ def _as_case(grey: Grey, preparation: Preparation) -> Array:
 
 def _look(files: list[Path], options: PictureOptions) -> tuple[Preparation, list[str]]:
     """Look at all pictures and decide how they are to be prepared."""
-    said, shapes = [], []
+    ballots, shapes = [], []
     for file in files:
         grey = grey_picture(file)
-        said.append(votes(grey[None]))
+        ballots.append(votes(grey[None]))
         shapes.append((grey.shape[0], grey.shape[1]))
-    return of_files(np.concatenate(said), shapes, options)
+    return of_files(np.concatenate(ballots), shapes, options)
 
 
 def _array(file: IO[bytes], size: int, name: str) -> Array:

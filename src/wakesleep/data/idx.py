@@ -40,7 +40,7 @@ def dims_of(part: str) -> int:
 
 def find_idx(folder: Path) -> dict[str, Path]:
     """Return those of the four parts that lie in a folder, under any of the usual names."""
-    found = {}
+    parts = {}
     for part in PARTS:
         names = [
             f"{part}{dot}idx{dims_of(part)}-ubyte{packed}" for dot in "-." for packed in ("", ".gz")
@@ -48,8 +48,8 @@ def find_idx(folder: Path) -> dict[str, Path]:
         # os.path, since Path.is_file raises where a folder may not be entered.
         files = [folder / name for name in names if os.path.isfile(folder / name)]
         if files:
-            found[part] = files[0]
-    return found
+            parts[part] = files[0]
+    return parts
 
 
 def find_sets(folder: Path) -> dict[str, dict[str, Path]]:
@@ -59,21 +59,20 @@ def find_sets(folder: Path) -> dict[str, dict[str, Path]]:
     A test part may be called t10k or test; where a file lies there plain and packed, the plain one
     is taken.
     """
-    found: dict[str, dict[str, Path]] = {}
+    sets: dict[str, dict[str, Path]] = {}
     try:
         names = sorted(os.listdir(folder), key=lambda name: (name.endswith(".gz"), name))
     except OSError:
         return {}
     for name in names:
-        told = NAME.fullmatch(name)
-        if told is not None and not name.startswith(".") and os.path.isfile(folder / name):
+        match = NAME.fullmatch(name)
+        if match is not None and not name.startswith(".") and os.path.isfile(folder / name):
             part = (
-                f"{'train' if told['part'].lower() == 'train' else 't10k'}-{told['kind'].lower()}"
+                f"{'train' if match['part'].lower() == 'train' else 't10k'}-{match['kind'].lower()}"
             )
-            found.setdefault(told["set"], {}).setdefault(part, folder / name)
+            sets.setdefault(match["set"], {}).setdefault(part, folder / name)
     return {
-        name: {part: files[part] for part in PARTS if part in files}
-        for name, files in found.items()
+        name: {part: files[part] for part in PARTS if part in files} for name, files in sets.items()
     }
 
 

@@ -121,10 +121,10 @@ def _with_tensors(dataset: Dataset) -> Dataset:
 
 def _unknown(name: str, path: Path) -> str:
     near = difflib.get_close_matches(name.lower(), KNOWN, 1, 0.7) if len(name) < 100 else []
-    place = os.path.abspath(path)
+    full_path = os.path.abspath(path)
     return (
         f"there is no data set {name[:200]!r}: it is neither one of {', '.join(KNOWN)}, nor a "
-        f"path, for {place[-300:]} does not exist{f'; did you mean {near[0]}?' if near else ''}"
+        f"path, for {full_path[-300:]} does not exist{f'; did you mean {near[0]}?' if near else ''}"
     )
 
 
@@ -194,14 +194,14 @@ def _dataset(
             if split is not None and split.labels is not None
         ]
         names = tuple(str(label) for label in range(max(tops, default=-1) + 1))
-    preparation, found = parts.preparation, parts.found
+    preparation, findings = parts.preparation, parts.found
     if preparation is None:
-        preparation, found, shape, train, test = _prepare(train, test, shape, how, own)
+        preparation, findings, shape, train, test = _prepare(train, test, shape, how, own)
     if preparation.centring != "all" and not isinstance(how, Preparation):
         preparation = replace(preparation, field=ink_share(preparation, train, shape, origin))
-    found = (*found, *_without_cases(train, names))
+    findings = (*findings, *_without_cases(train, names))
     return Dataset(
-        name, train, test, shape, names, _checksum(train, test), None, preparation, found, origin
+        name, train, test, shape, names, _checksum(train, test), None, preparation, findings, origin
     )
 
 
@@ -240,9 +240,9 @@ def _prepare(
         for split in (train, test)
     )
     assert pictures is not None
-    found: list[str] = []
+    findings: list[str] = []
     if isinstance(how, PictureOptions):
-        how, found = of_arrays(pictures, tested, how)
+        how, findings = of_arrays(pictures, tested, how)
     elif not own:
         how = how.for_other(pictures)
     changed = how.arrays(pictures)
@@ -251,7 +251,7 @@ def _prepare(
         None if test is None or tested is None else _changed(test, tested, how.arrays(tested)),
     ]
     assert parts[0] is not None
-    return how, tuple(found), (changed.shape[1], changed.shape[2]), parts[0], parts[1]
+    return how, tuple(findings), (changed.shape[1], changed.shape[2]), parts[0], parts[1]
 
 
 def _changed(split: Split, before: Array, after: Array) -> Split:

@@ -154,7 +154,7 @@ def count_labels(files: Files, size: int = 1 << 20) -> Array | None:
     for source, cases in zip(files.labels, shards.lengths(files.images, files.labels), strict=True):
         for start in range(0, cases, size):
             labels = shards.read(source, start, min(start + size, cases))[:, 0]
-            found = np.bincount(label_numbers(labels, len(labels)), minlength=len(counts))
-            found[: len(counts)] += counts
-            counts = found
+            longer = np.bincount(label_numbers(labels, len(labels)), minlength=len(counts))
+            longer[: len(counts)] += counts
+            counts = longer
     return counts

@@ -170,8 +170,8 @@ def ink_field(images: torch.Tensor | NDArray[Any], shape: tuple[int, int]) -> fl
     inked = np.asarray(images).reshape(-1, *shape) > np.float32(INK)
     sides = []
     for axis, size in ((1, shape[1]), (2, shape[0])):
-        line, place = inked.any(axis), np.arange(size)
-        span = np.where(line, place, -1).max(1) - np.where(line, place, size).min(1) + 1
+        line, positions = inked.any(axis), np.arange(size)
+        span = np.where(line, positions, -1).max(1) - np.where(line, positions, size).min(1) + 1
         sides.append(span.clip(0).astype(np.float32) / np.float32(size))
     longest = np.maximum(*sides)
     measured = np.sort(longest[longest > 0])

@@ -173,12 +173,12 @@ class Preparation:
         """Return this preparation for another set of arrays (N, rows, columns): its own polarity,
         upright, and cases that look alike.
         """
-        said = (
+        paper_there = (
             settle(votes(images))[0]
             if self.paper is not None and min(images.shape[1:]) >= SMALLEST
             else None
         )
-        paper = said or self.paper
+        paper = paper_there or self.paper
         return replace(
             self,
             transposed=False,
@@ -253,7 +253,7 @@ def votes(images: Array) -> Array:
     """Return what the borders of pictures (N, rows, columns) say, (N,): CLEAR_LIGHT, CLEAR_DARK,
     rather LIGHT or DARK, or BLANK.
     """
-    found = [np.zeros(0, np.int8)]
+    ballots = [np.zeros(0, np.int8)]
     for start in range(0, len(images), 5000):
         some = images[start : start + 5000]
         white = np.float32(255 if some.dtype == np.uint8 else 1)
@@ -261,12 +261,12 @@ def votes(images: Array) -> Array:
         low, high, level = flat.min(1) / white, flat.max(1) / white, np.median(edge, 1) / white
         margin = CLEAR * (high - low)
         even = (np.abs(edge / white - level[:, None]) <= margin[:, None]).mean(1) >= 0.5
-        said = np.where(level > (low + high) / 2, LIGHT, DARK)
-        said[even & (level >= high - margin)] = CLEAR_LIGHT
-        said[even & (level <= low + margin)] = CLEAR_DARK
-        said[high - low < FAINTEST] = BLANK
-        found.append(said.astype(np.int8))
-    return np.concatenate(found)
+        ballot = np.where(level > (low + high) / 2, LIGHT, DARK)
+        ballot[even & (level >= high - margin)] = CLEAR_LIGHT
+        ballot[even & (level <= low + margin)] = CLEAR_DARK
+        ballot[high - low < FAINTEST] = BLANK
+        ballots.append(ballot.astype(np.int8))
+    return np.concatenate(ballots)
 
 
 def settle(said: Array) -> tuple[Paper | None, bool]:
@@ -293,14 +293,14 @@ def of_arrays(
     shape = (train.shape[1], train.shape[2])
     pictures = min(shape) >= SMALLEST
     parts = [part for part in (train, test) if part is not None and pictures]
-    said = np.concatenate([votes(part) for part in parts]) if parts else np.zeros(0, np.int8)
-    paper, unanimous = settle(said)
+    ballots = np.concatenate([votes(part) for part in parts]) if parts else np.zeros(0, np.int8)
+    paper, unanimous = settle(ballots)
     inverted = options.polarity == "invert" or (options.polarity == "auto" and paper == "light")
     wanted = _scaled(shape, options, most=None)
     centring: Literal["none", "all", "others"] = (
         "all" if options.centre else "others" if paper is not None else "none"
     )
-    found = Preparation(
+    preparation = Preparation(
         wanted,
         paper,
         inverted,
@@ -311,7 +311,7 @@ def of_arrays(
         options.transpose,
     )
     words = [_polarity(paper, inverted, options)] if inverted or options.polarity != "auto" else []
-    words += _doubts(said, paper)
+    words += _doubts(ballots, paper)
     if wanted != shape:
         words.append(f"pictures of {shape[0]} x {shape[1]} are scaled to {wanted[0]} x {wanted[1]}")
     elif (
@@ -321,7 +321,7 @@ def of_arrays(
             f"{len(train):,} pictures are few for {shape[0]} x {shape[1]} pixels: with --size "
             f"{SIDE} a net learns better from them, and sooner"
         )
-    return found, words
+    return preparation, words
 
 
 def of_files(
@@ -394,13 +394,13 @@ def _scaled(shape: tuple[int, int], options: PictureOptions, most: int | None) -
 
 def _polarity(paper: Paper | None, inverted: bool, options: PictureOptions) -> str:
     """Return in words what was found, and what follows."""
-    found = {
+    finding = {
         "light": "dark on light",
         "dark": "light on dark",
         None: "no even border, as photographs have none",
     }[paper]
     asked = "" if options.polarity == "auto" else f" (--polarity {options.polarity})"
-    return f"{found}: {'turned round' if inverted else 'kept'}{asked}"
+    return f"{finding}: {'turned round' if inverted else 'kept'}{asked}"
 
 
 def _paper(grey: Grey) -> Paper:

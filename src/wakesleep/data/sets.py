@@ -123,8 +123,8 @@ def match_classes(dataset: Dataset, classes: Sequence[str], whose: str = "the ru
     counts = [_train_counts(dataset), class_counts(dataset.test, dataset.classes)]
     used = [
         name
-        for place, name in enumerate(dataset.classes)
-        if any(count[place] for count in counts if count is not None)
+        for number, name in enumerate(dataset.classes)
+        if any(count[number] for count in counts if count is not None)
     ]
     unknown = [name for name in used if name not in names]
     if unknown:

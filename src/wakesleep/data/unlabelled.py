@@ -26,10 +26,10 @@ def set_aside(dataset: Dataset) -> Dataset:
     """Return the set with the cases of a class called `unlabelled` UNLABELLED; other sets come back
     as they are.
     """
-    absent = [place for place, name in enumerate(dataset.classes) if name.lower() in NAMES]
+    absent = [number for number, name in enumerate(dataset.classes) if name.lower() in NAMES]
     if not absent or dataset.train.labels is None:
         return dataset
-    kept = [place for place in range(len(dataset.classes)) if place not in absent]
+    kept = [number for number in range(len(dataset.classes)) if number not in absent]
     places = torch.full((len(dataset.classes),), UNLABELLED).index_copy_(
         0, torch.tensor(kept, dtype=torch.int64), torch.arange(len(kept))
     )
@@ -38,14 +38,14 @@ def set_aside(dataset: Dataset) -> Dataset:
     if test is not None and test.labels is not None:
         test = labelled(Split(test.images, places[test.labels]))
     return replace(
-        dataset, train=train, test=test, classes=tuple(dataset.classes[place] for place in kept)
+        dataset, train=train, test=test, classes=tuple(dataset.classes[number] for number in kept)
     )
 
 
 def without_unlabelled(dataset: Dataset) -> Dataset:
     """Return the set without the training cases of a class called `unlabelled`."""
-    found = set_aside(dataset)
-    return replace(found, train=labelled(found.train))
+    remaining = set_aside(dataset)
+    return replace(remaining, train=labelled(remaining.train))
 
 
 def labelled(split: Split) -> Split:
@@ -91,7 +91,7 @@ def labels_from(dataset: Dataset, path: Path) -> Dataset:
         raise DataError(
             f"{path} has labels of {len(set(known))} class(es); expected some of at least two"
         )
-    number = {name: place for place, name in enumerate(classes)}
+    number = {name: index for index, name in enumerate(classes)}
     labels = torch.tensor([number.get(name, UNLABELLED) for name in names])
     train = Split(dataset.train.images, labels)
     return replace(

@@ -111,10 +111,10 @@ def flat_map(points: Array, *, seed: int = 0) -> Array:
     if len(points) < 10:
         raise ConfigError(f"{len(points)} cases: expected at least 10 for a map")
     reduced = PCA(min(50, *points.shape), random_state=seed).fit_transform(points)
-    made = TSNE(
+    embedding = TSNE(
         2, init="pca", perplexity=min(30.0, (len(points) - 1) / 3), random_state=seed
     ).fit_transform(reduced)
-    return np.asarray(made)
+    return np.asarray(embedding)
 
 
 @check_arguments

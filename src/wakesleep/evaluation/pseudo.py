@@ -116,8 +116,8 @@ def _rise(
     """Return F(v) - F(v with a unit of two states turned), (N,), for one column `unit` or one a
     case (N,).
     """
-    here = visible[:, unit] if unit.ndim == 0 else visible.gather(1, unit[:, None]).squeeze(1)
-    change = float(atom.states.sum()) - 2 * here
+    current = visible[:, unit] if unit.ndim == 0 else visible.gather(1, unit[:, None]).squeeze(1)
+    change = float(atom.states.sum()) - 2 * current
     flipped = torch.addcmul(total_input, change[:, None], rbm.weight[unit])
     rise = change * rbm.visible_bias[unit] + rbm.hidden.log_partition(flipped) - partition
     measure = float(atom.log_measure[1] - atom.log_measure[0])
@@ -135,5 +135,5 @@ def _log_prob(rbm: RBM, visible: Tensor, total_input: Tensor, columns: slice, at
         + states @ rbm.visible_bias[columns]
         + atom.log_measure.to(visible)
     )
-    here = (visible[:, None, columns] == states).all(-1)
-    return torch.where(here, torch.log_softmax(scores, 1), 0.0).sum(1)
+    at_state = (visible[:, None, columns] == states).all(-1)
+    return torch.where(at_state, torch.log_softmax(scores, 1), 0.0).sum(1)

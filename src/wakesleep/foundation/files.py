@@ -123,11 +123,11 @@ def _unwritten(path: Path, error: Exception) -> CheckpointError:
             "choose another"
         )
     # the rest names the temporary file
-    said = (error.strerror if isinstance(error, OSError) else None) or error
+    reason = (error.strerror if isinstance(error, OSError) else None) or error
     full = not isinstance(error, OSError) or error.errno in (errno.ENOSPC, errno.EDQUOT, None)
     fix = "free some space or choose another folder" if full else "choose another folder"
     return CheckpointError(
-        f"{path} could not be written ({said}); {fix}. What was saved before is untouched"
+        f"{path} could not be written ({reason}); {fix}. What was saved before is untouched"
     )
 
 
@@ -144,17 +144,17 @@ def remove_abandoned(folder: Path) -> None:
 
 def _is_abandoned(temporary: Path) -> bool:
     """Return whether a temporary file is one of ours whose writer is gone."""
-    found = re.fullmatch(r"\..+\.([A-Za-z0-9-]*)\.(\d+)\.[0-9a-f]{8}\.tmp", temporary.name)
-    if found is not None and found[1] == HOST:
+    match = re.fullmatch(r"\..+\.([A-Za-z0-9-]*)\.(\d+)\.[0-9a-f]{8}\.tmp", temporary.name)
+    if match is not None and match[1] == HOST:
         try:
-            os.kill(int(found[2]), 0)
+            os.kill(int(match[2]), 0)
         except ProcessLookupError:
             return True
         except OSError:
             pass
         return False
     # the latter of versions before 0.2
-    ours = found is not None or re.fullmatch(r"\..+\.[0-9a-f]{8}\.tmp", temporary.name)
+    ours = match is not None or re.fullmatch(r"\..+\.[0-9a-f]{8}\.tmp", temporary.name)
     return bool(ours) and time.time() - temporary.stat().st_mtime > ABANDONED_AFTER
 
 

@@ -35,14 +35,14 @@ def fields(**names: str) -> Callable[[Class], Class]:
     """
 
     def decorate(kind: Class) -> Class:
-        made: Callable[..., None] = kind.__init__  # type: ignore[misc]
+        original_init: Callable[..., None] = kind.__init__  # type: ignore[misc]
 
-        @functools.wraps(made)
+        @functools.wraps(original_init)
         def init(self: Any, *args: Any, **given: Any) -> None:
             for old in [name for name in given if name in names]:
                 warn(f"{kind.__name__}({old}=...)", f"{names[old]}=...")
                 given[names[old]] = given.pop(old)
-            made(self, *args, **given)
+            original_init(self, *args, **given)
 
         def reader(old: str) -> property:
             def read(self: Any) -> Any:
@@ -77,7 +77,7 @@ def flags(words: Sequence[str]) -> list[str]:
     """Return the words of a command line with the new names of options, and say on the error stream
     which have one.
     """
-    found = []
+    renamed_words = []
     for word in words:
         match = FLAG.match(word)
         new = (
@@ -92,8 +92,8 @@ def flags(words: Sequence[str]) -> list[str]:
                 f"wakesleep: {word.partition('=')[0]} is now called {new.partition('=')[0]}",
                 file=sys.stderr,
             )
-        found.append(new)
-    return found
+        renamed_words.append(new)
+    return renamed_words
 
 
 def keys(values: Any) -> Any:

@@ -42,15 +42,15 @@ def known_device(device: torch.device | str) -> torch.device:
             "device of PyTorch's, by its name"
         )
     try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
+        known = torch.device(device)
+        torch.empty(0, device=known)
     except (RuntimeError, AssertionError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise ConfigError(
             f"device = {str(device)!r} cannot be used here ({reason}); expected 'cpu', or another "
             "device of PyTorch's"
         ) from error
-    return found
+    return known
 
 
 def stream(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Generator:

@@ -64,23 +64,29 @@ def as_kind(name: str, value: Any, kind: Any) -> Any:
         ConfigError: it is something else; the message names the parameter, what came and what was
             expected.
     """
-    found = plain(value)
+    plain_value = plain(value)
     origin = get_origin(kind)
     if origin is Literal:
-        if not any(type(found) is type(choice) and found == choice for choice in get_args(kind)):
+        if not any(
+            type(plain_value) is type(choice) and plain_value == choice for choice in get_args(kind)
+        ):
             raise _refusal(name, value, " or ".join(repr(choice) for choice in get_args(kind)))
-        return found
+        return plain_value
     if origin in (Union, types.UnionType):
-        return _one_of(name, found, value, get_args(kind))
+        return _one_of(name, plain_value, value, get_args(kind))
     if origin in (tuple, Sequence):
-        return _row(name, found, value, get_args(kind)[0])
+        return _row(name, plain_value, value, get_args(kind)[0])
     if kind in EXPECTED:
-        if not _is(found, kind):
+        if not _is(plain_value, kind):
             raise _refusal(name, value, EXPECTED[kind])
-        return found
-    if getattr(kind, "__name__", "") in CURES and not isinstance(found, kind):
+        return plain_value
+    if getattr(kind, "__name__", "") in CURES and not isinstance(plain_value, kind):
         raise _refusal(name, value, CURES[kind.__name__])
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type) and not isinstance(found, kind):
+    if (
+        dataclasses.is_dataclass(kind)
+        and isinstance(kind, type)
+        and not isinstance(plain_value, kind)
+    ):
         raise _refusal(name, value, f"a {kind.__name__}, e.g. {kind.__name__}()")
     return value
 
@@ -120,7 +126,7 @@ def _row(name: str, found: Any, value: Any, kind: Any) -> tuple[Any, ...]:
         isinstance(found, Sequence) or getattr(found, "ndim", None) == 1
     ):
         raise _refusal(name, value, f"a tuple or a list, each entry {_words(kind)}")
-    return tuple(as_kind(f"{name}[{place}]", each, kind) for place, each in enumerate(found))
+    return tuple(as_kind(f"{name}[{index}]", each, kind) for index, each in enumerate(found))
 
 
 def _words(kind: Any) -> str:
@@ -153,9 +159,9 @@ def check_fields(settings: Any) -> None:
     own: Any = type(settings)
     for name, kind in _hints(own).items():
         value = getattr(settings, name)
-        found = as_kind(name, value, kind)
-        if found is not value:
-            object.__setattr__(settings, name, found)
+        checked = as_kind(name, value, kind)
+        if checked is not value:
+            object.__setattr__(settings, name, checked)
 
 
 @functools.cache

@@ -26,14 +26,14 @@ def rows(setup: TableSetup) -> Iterator[Row]:
     seed = setup.seeds[0]
     pretrained(setup, seed, PARTS[0])
     for part in PARTS:
-        here = setup.folder / setup.dataset.name / f"seed-{seed}-{part}"
-        if (here / "model.safetensors").exists():
+        run_folder = setup.folder / setup.dataset.name / f"seed-{seed}-{part}"
+        if (run_folder / "model.safetensors").exists():
             yield from _of_run(
                 setup,
                 part,
                 seed,
-                checkpoint.read_metrics(here),
-                checkpoint.read_json(here / "provenance.json"),
+                checkpoint.read_metrics(run_folder),
+                checkpoint.read_json(run_folder / "provenance.json"),
             )
     for result in sorted(setup.folder.glob(f"{setup.dataset.name}-*-seed-{seed}-*/result.json")):
         found = json.loads(result.read_text(encoding="utf-8"))

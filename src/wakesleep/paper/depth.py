@@ -51,13 +51,13 @@ def bounds(setup: TableSetup, depth: int) -> Iterator[Row]:
     log Z from either side, nats a case.
     """
     train, _ = parts_of(setup, all_cases=False)
-    found = [
+    bounds_by_seed = [
         _bound(setup, _stack(setup, _sizes(setup, depth), seed, train.images), seed, train.images)
         for seed in setup.seeds
     ]
     for metric in ("test_bound", "test_bound_reverse"):
-        values = [one[metric] for one in found]
-        minutes = round(sum(one["minutes"] for one in found) / len(found), 2)
+        values = [one[metric] for one in bounds_by_seed]
+        minutes = round(sum(one["minutes"] for one in bounds_by_seed) / len(bounds_by_seed), 2)
         yield row(
             setup.dataset.name,
             f"depth-{depth}",
@@ -74,8 +74,8 @@ def _bound(setup: TableSetup, stack: Done[DBN], seed: int, images: Tensor) -> di
     """Return the bounds of one stack: read, or estimated and written down; pixels are drawn with
     their intensities as probabilities.
     """
-    place = setup.folder / f"{setup.dataset.name}-bound-seed-{seed}-{stack.digest}.json"
-    if not place.exists():
+    path = setup.folder / f"{setup.dataset.name}-bound-seed-{seed}-{stack.digest}.json"
+    if not path.exists():
         assert setup.dataset.test is not None
         began, rng = time.perf_counter(), generator(seed, setup.device)
         cases, tested = (
@@ -90,20 +90,20 @@ def _bound(setup: TableSetup, stack: Done[DBN], seed: int, images: Tensor) -> di
             limit=200 if setup.smoke else 10_000,
             reverse_steps=setup.epochs(1000),
         )
-        found = likelihood.score(
+        estimate = likelihood.score(
             stack.net, tested, log_z, rng=rng, samples=1 if setup.smoke else 10
         )
-        assert found.reverse is not None
+        assert estimate.reverse is not None
         minutes = round((time.perf_counter() - began) / 60, 3)
         checkpoint.write_json(
-            place,
+            path,
             {
-                "test_bound": found.conservative,
-                "test_bound_reverse": found.reverse,
+                "test_bound": estimate.conservative,
+                "test_bound_reverse": estimate.reverse,
                 "minutes": minutes,
             },
         )
-    return checkpoint.read_json(place)
+    return checkpoint.read_json(path)
 
 
 def _sizes(setup: TableSetup, depth: int) -> tuple[int, ...]:
@@ -123,9 +123,16 @@ def one(setup: TableSetup, depth: int, seed: int, generated_first: bool) -> Done
         return backprop.classifier(first.net, classes, rng=rng, start="small")
 
     name = f"{setup.dataset.name}-depth-{depth}{'' if generated_first else '-random'}"
-    made = {"from": None if first is None else first.digest, "sizes": sizes}
+    origin = {"from": None if first is None else first.digest, "sizes": sizes}
     return fine_tune(
-        setup, name, seed, replace(base, epochs=setup.epochs(EPOCHS)), train, make, made, validation
+        setup,
+        name,
+        seed,
+        replace(base, epochs=setup.epochs(EPOCHS)),
+        train,
+        make,
+        origin,
+        validation,
     )
 
 

@@ -187,16 +187,16 @@ def run(
     """Do one part of one seed, or what is left of it, printing a line an epoch; `base` replaces the
     settings that suit the data.
     """
-    here, device = folder / f"seed-{seed}-{part}", pick_device(options.device)
-    if (here / "model.safetensors").exists():
+    run_folder, device = folder / f"seed-{seed}-{part}", pick_device(options.device)
+    if (run_folder / "model.safetensors").exists():
         return
-    if (here / "checkpoint.safetensors").exists():
-        job = training.resume_run(here, dataset, device)
+    if (run_folder / "checkpoint.safetensors").exists():
+        job = training.resume_run(run_folder, dataset, device)
     else:
         after = PARTS[part].after
         dbn = checkpoint.load(folder / f"seed-{seed}-{after}", device) if after else None
         job = training.new_run(
-            here,
+            run_folder,
             settings(
                 part, seed, replace(base or preset(options.data), precision=options.precision)
             ),
@@ -207,7 +207,10 @@ def run(
         )
     for record in training.train(job):
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())
-        print(f"{here.name}  {record.stage} {record.epoch}/{record.epochs}  {numbers}", flush=True)
+        print(
+            f"{run_folder.name}  {record.stage} {record.epoch}/{record.epochs}  {numbers}",
+            flush=True,
+        )
 
 
 def collect(
@@ -221,30 +224,33 @@ def collect(
         for metric, (name, reported) in PARTS[part].figures.items():
             values, minutes, notes = [], [], {}
             for seed in seeds:
-                here = folder / f"seed-{seed}-{part}"
-                about = checkpoint.read_json(here / "provenance.json")
-                minutes.append(sum(about["minutes"].values()))
-                precision = checkpoint.read_json(here / "config.json")["precision"]
+                run_folder = folder / f"seed-{seed}-{part}"
+                provenance = checkpoint.read_json(run_folder / "provenance.json")
+                minutes.append(sum(provenance["minutes"].values()))
+                precision = checkpoint.read_json(run_folder / "config.json")["precision"]
                 notes = {
-                    "run_device": about["device"],
-                    "data_checksum": about["data_checksum"],
+                    "run_device": provenance["device"],
+                    "data_checksum": provenance["data_checksum"],
                     "precision": precision,
-                    **_where(about),
+                    **_where(provenance),
                 }
                 method = (
                     PARTS[part].stage
                     if PARTS[part].stage in ("backprop", "random")
                     else "free-energy"
                 )
-                scored = checkpoint.read_json(here / "evaluation.json")["rows"]
-                tested = next(found for found in scored if found["method"] == method)
+                scored = checkpoint.read_json(run_folder / "evaluation.json")["rows"]
+                tested = next(row for row in scored if row["method"] == method)
                 picked = [
                     line["validation_errors"]
-                    for line in checkpoint.read_metrics(here)
+                    for line in checkpoint.read_metrics(run_folder)
                     if "validation_errors" in line
                 ]
                 values.append(tested[metric] if metric in tested else min(picked))
-            took, said = round(statistics.median(minutes), 2), reported if data == "mnist" else ""
+            took, published = (
+                round(statistics.median(minutes), 2),
+                reported if data == "mnist" else "",
+            )
             rows.append(
                 results.row(
                     data,
@@ -252,7 +258,7 @@ def collect(
                     metric,
                     values,
                     seeds=seeds,
-                    reported=said,
+                    reported=published,
                     command=command,
                     minutes=took,
                     each=values,
@@ -276,18 +282,18 @@ def combine(
     log-probabilities beside it.
     """
     assert dataset.test is not None
-    predictions, minutes, about = [], 0.0, {}
+    predictions, minutes, provenance = [], 0.0, {}
     for seed in seeds:
-        here = folder / f"seed-{seed}-{part}"
-        model = checkpoint.load_model(here)
+        run_folder = folder / f"seed-{seed}-{part}"
+        model = checkpoint.load_model(run_folder)
         images, labels = scores.cases_for(model.dbn, dataset.test, dataset.name)
         predictions.append(
             classify.log_probs(model.dbn, images)
             if model.net is None
             else backprop.log_probs(model.net, images)
         )
-        about = checkpoint.read_json(here / "provenance.json")
-        minutes += sum(about["minutes"].values())
+        provenance = checkpoint.read_json(run_folder / "provenance.json")
+        minutes += sum(provenance["minutes"].values())
     errors = {
         how: scores.score(ensemble.average(predictions, how), labels, dataset.name, how)[
             "test_error_percent"
@@ -299,7 +305,7 @@ def combine(
         "minutes": round(minutes, 2),
         "data_checksum": dataset.checksum,
         "log_probs_averaged": errors["log-probs"],
-        **_where(about),
+        **_where(provenance),
     }
     reported = "1.10" if dataset.name == "mnist" and part.startswith("backprop") else ""
     return results.row(

@@ -145,7 +145,7 @@ def conjugate(setup: TableSetup) -> list[Row]:
         make = partial(
             backprop.classifier, pretrained(setup, seed, "pretrain-50k"), len(setup.dataset.classes)
         )
-        made = {"from": "pretrain-50k", "greedy": setup.config.greedy}
+        origin = {"from": "pretrain-50k", "greedy": setup.config.greedy}
         name = f"{setup.dataset.name}-conjugate-50k"
         done.append(
             fine_tune(
@@ -155,7 +155,7 @@ def conjugate(setup: TableSetup) -> list[Row]:
                 config,
                 train,
                 lambda rng, make=make: make(rng=rng),  # type: ignore[misc]
-                made,
+                origin,
                 validation,
             )
         )

@@ -59,12 +59,12 @@ def processor() -> str:
     covers processors far apart in speed.
     """
     try:
-        found = re.search(
+        match = re.search(
             r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8")
         )
     except OSError:
-        found = None
-    return f"cpu: {found[1] if found else 'unknown'}, {torch.backends.cpu.get_cpu_capability()}"
+        match = None
+    return f"cpu: {match[1] if match else 'unknown'}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 @cache

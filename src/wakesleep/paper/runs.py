@@ -146,17 +146,19 @@ def learn(
         "precision": str(setup.dtype),
         "settings": plain,
     }
-    here = setup.folder / f"{name}-seed-{seed}-{digest(key)}"
+    run_folder = setup.folder / f"{name}-seed-{seed}-{digest(key)}"
     rng = stream(seed, name, setup.device)
     net = make(rng)
-    if not (here / "result.json").exists():
-        here.mkdir(parents=True, exist_ok=True)
-        checkpoint.write_json(here / "key.json", key)
-        _work(setup, here, net, rng, loop, log_probs, validation)
-    tensors, _ = checkpoint.load_tensors(here / "net.safetensors", "net")
-    checkpoint.fill(net, {at: tensor.to(setup.device) for at, tensor in tensors.items()}, [], here)
-    found = checkpoint.read_json(here / "result.json")
-    return Done(net, digest(key), found["passes"], found["minutes"], found["errors"])
+    if not (run_folder / "result.json").exists():
+        run_folder.mkdir(parents=True, exist_ok=True)
+        checkpoint.write_json(run_folder / "key.json", key)
+        _work(setup, run_folder, net, rng, loop, log_probs, validation)
+    tensors, _ = checkpoint.load_tensors(run_folder / "net.safetensors", "net")
+    checkpoint.fill(
+        net, {at: tensor.to(setup.device) for at, tensor in tensors.items()}, [], run_folder
+    )
+    result = checkpoint.read_json(run_folder / "result.json")
+    return Done(net, digest(key), result["passes"], result["minutes"], result["errors"])
 
 
 def _work(
@@ -268,14 +270,23 @@ def collect(
     """Return the rows of finished runs, one a seed: test errors, and validation errors where there
     are some.
     """
-    found = []
-    for metric, said in (("test_error_percent", reported), ("validation_errors", "")):
+    rows = []
+    for metric, published in (("test_error_percent", reported), ("validation_errors", "")):
         values = [run.errors[metric] for run in done if metric in run.errors]
         if values:
-            found.append(
-                row_of(setup, name, metric, values, done, seeds=setup.seeds, reported=said, **notes)
+            rows.append(
+                row_of(
+                    setup,
+                    name,
+                    metric,
+                    values,
+                    done,
+                    seeds=setup.seeds,
+                    reported=published,
+                    **notes,
+                )
             )
-    return found
+    return rows
 
 
 def row_of(

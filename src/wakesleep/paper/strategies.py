@@ -59,13 +59,13 @@ def curve(runs: list[Done[Any]]) -> list[tuple[int, float, int]]:
     """Return (epochs so far, minutes so far, validation errors) of each epoch that has validation
     errors.
     """
-    found, minutes, epochs = [], 0.0, 0
+    points, minutes, epochs = [], 0.0, 0
     for run in runs:
         for line in run.epochs:
             minutes, epochs = minutes + line["seconds"] / 60, epochs + 1
             if "validation_errors" in line:
-                found.append((epochs, round(minutes, 3), line["validation_errors"]))
-    return found
+                points.append((epochs, round(minutes, 3), line["validation_errors"]))
+    return points
 
 
 def _sizes(setup: TableSetup) -> tuple[int, ...]:
@@ -183,12 +183,12 @@ def _components(setup: TableSetup, seed: int) -> list[Done[Any]]:
     """
     from sklearn.decomposition import PCA
 
-    found = PCA(
+    pca = PCA(
         min(UNITS, len(setup.dataset.train.images[0]) - 1),
         svd_solver="randomized",
         random_state=seed,
     )
-    return _on_features(setup, "pca", seed, found.fit, found.transform)
+    return _on_features(setup, "pca", seed, pca.fit, pca.transform)
 
 
 def _clusters(setup: TableSetup, seed: int) -> list[Done[Any]]:
@@ -197,15 +197,15 @@ def _clusters(setup: TableSetup, seed: int) -> list[Done[Any]]:
     """
     from sklearn.cluster import MiniBatchKMeans
 
-    found = MiniBatchKMeans(
+    kmeans = MiniBatchKMeans(
         setup.config.hidden[0], batch_size=2048, n_init=1, max_iter=LAYER, random_state=seed
     )
 
     def triangle(X: np.ndarray) -> np.ndarray:
-        far = found.transform(X)
+        far = kmeans.transform(X)
         return np.asarray(np.maximum(0, far.mean(1, keepdims=True) - far))
 
-    return _on_features(setup, "k-means", seed, found.fit, triangle)
+    return _on_features(setup, "k-means", seed, kmeans.fit, triangle)
 
 
 def _on_features(
@@ -230,10 +230,10 @@ def _on_features(
     minutes = (time.perf_counter() - began) / 60
 
     def features(split: Split) -> Split:
-        made = np.concatenate(
+        scaled = np.concatenate(
             [transform(as_probs(chunk).cpu().numpy()) for chunk in torch.split(split.images, 2000)]
         )
-        return Split(torch.from_numpy(made.astype(np.float32)).to(setup.device), split.labels)
+        return Split(torch.from_numpy(scaled.astype(np.float32)).to(setup.device), split.labels)
 
     learned, held_out, tested = (features(split) for split in (train, validation, tested))
     spread = learned.images.std()
@@ -331,8 +331,11 @@ def _generation(setup: TableSetup, seed: int) -> list[Done[Any]]:
         setup.config.backprop, epochs=setup.epochs(BUDGET - LAYER * len(setup.config.hidden))
     )
     classes = len(setup.dataset.classes)
-    made = partial(backprop.classifier, first.net, classes, start="small")
-    return [first, _tune(setup, "generation", seed, tune, lambda rng: made(rng=rng), first.digest)]
+    make_net = partial(backprop.classifier, first.net, classes, start="small")
+    return [
+        first,
+        _tune(setup, "generation", seed, tune, lambda rng: make_net(rng=rng), first.digest),
+    ]
 
 
 WAYS: dict[str, Callable[[TableSetup, int], list[Done[Any]]]] = {

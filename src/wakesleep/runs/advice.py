@@ -178,15 +178,15 @@ def _candidate(
     log_z = likelihood.log_partition(
         dbn.memory, below, rng=rng, target_error=0.3, limit=2000, reverse_steps=0
     )
-    found = likelihood.score(dbn, held_out.images, log_z, rng=rng)
+    score = likelihood.score(dbn, held_out.images, log_z, rng=rng)
     gap = monitor.free_energy_gap(
         dbn.rbm(0), train.images[: len(held_out)], held_out.images, checked=True
     )
-    error = math.hypot(found.error, log_z.forward.standard_error)
+    error = math.hypot(score.error, log_z.forward.standard_error)
     return Candidate(
         sizes[1:],
         seed,
-        found.conservative,
+        score.conservative,
         error,
         _code_error(dbn, train, held_out),
         gap,

@@ -378,16 +378,19 @@ def specs(
         return cast(dict[str, dict[str, Any]], header["models"])
     if not isinstance(header.get("dbn"), dict):
         raise CheckpointError(f"{path} is damaged: its header describes no model")
-    found: dict[str, dict[str, Any]] = {"dbn": {"class": "DBN", **header["dbn"]}}
+    model_specs: dict[str, dict[str, Any]] = {"dbn": {"class": "DBN", **header["dbn"]}}
     if any(name.startswith("net/") for name in tensors):
         try:
             outputs = int(header.get("net_classes") or len(header["classes"]))
-            found["net"] = {"class": "FeedForward", "sizes": [*header["dbn"]["sizes"], outputs]}
+            model_specs["net"] = {
+                "class": "FeedForward",
+                "sizes": [*header["dbn"]["sizes"], outputs],
+            }
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{path} is damaged: its header says nothing of the net's classes"
             ) from error
-    return found
+    return model_specs
 
 
 def load_model(path: Path | str, device: torch.device | str = "cpu") -> Model:
@@ -403,9 +406,9 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> Model:
     models, header = read(path, device)
     dbn, net = models.get("dbn"), models.get("net")
     if not isinstance(dbn, DBN):
-        found = ", ".join(type(model).__name__ for model in models.values())
+        kinds = ", ".join(type(model).__name__ for model in models.values())
         raise CheckpointError(
-            f"{path} holds no deep belief net but {found}: wakesleep.load reads it"
+            f"{path} holds no deep belief net but {kinds}: wakesleep.load reads it"
         )
     header = {
         "shape": list(square(dbn.sizes[0]) or (1, dbn.sizes[0])),

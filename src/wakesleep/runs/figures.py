@@ -229,8 +229,8 @@ def _gradient(rbm: RBM, cases: Tensor, config: CDConfig, rng: torch.Generator) -
     contrast = Contrast(rbm, len(cases), config)
     contrast.visible[: len(cases)] = cases
     contrast.run_phases(rbm, config, rng, None)
-    found: grids.Array = (contrast.visible.t() @ contrast.hidden / len(cases)).cpu().numpy()
-    return found
+    gradient: grids.Array = (contrast.visible.t() @ contrast.hidden / len(cases)).cpu().numpy()
+    return gradient
 
 
 def draw_traces(folder: Path, target: Path) -> list[Path]:
@@ -291,9 +291,9 @@ def draw_confused(
     worst = interpretation.most_confused(log_probs, labels, count)
     captions = []
     for probs, label in zip(log_probs[worst].exp(), labels[worst].tolist(), strict=True):
-        said = int(probs.argmax())
-        against = "" if said == label else f" against {_percent(float(probs[said]))}"
-        below = "said so" if said == label else f"said {classes[said]}"
+        predicted = int(probs.argmax())
+        against = "" if predicted == label else f" against {_percent(float(probs[predicted]))}"
+        below = "said so" if predicted == label else f"said {classes[predicted]}"
         captions.append(f"{classes[label]}\n{below}\n{_percent(float(probs[label]))}{against}")
     wrong = int((log_probs.argmax(1) != labels).sum())
     title = (

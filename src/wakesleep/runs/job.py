@@ -177,8 +177,8 @@ def new_run(
     if config.precision == "auto":
         reduced = distributed.broadcast_scalar(pick_precision("auto", device) == torch.bfloat16)
         config = replace(config, precision="bfloat16" if reduced else "float32")
-    about = _provenance(dataset, config, device, command, data_path, labels_from)
-    job = _new_job(folder, config, dataset, device, about)
+    provenance = _provenance(dataset, config, device, command, data_path, labels_from)
+    job = _new_job(folder, config, dataset, device, provenance)
     if dbn is not None:
         if dbn.sizes != job.dbn.sizes or dbn.labels not in (0, len(dataset.classes)):
             raise ConfigError(
@@ -194,7 +194,7 @@ def new_run(
                 f"{folder} cannot be made ({error}); choose another folder"
             ) from error
         files.write_json(folder / "config.json", {"format": checkpoint.FORMAT, **to_json(config)})
-        files.write_json(folder / "provenance.json", about)
+        files.write_json(folder / "provenance.json", provenance)
         job.lock = lock(folder)
     job.progress = job.at_the_beginning()
     job.progress.notes = job.notes()
@@ -235,13 +235,13 @@ def resume_run(folder: Path, dataset: Dataset, device: torch.device) -> Job:
             learned from other data.
         DataError: the classes have other names than then.
     """
-    about, config = files.read_json(folder / "provenance.json"), read_config(folder)
+    provenance, config = files.read_json(folder / "provenance.json"), read_config(folder)
     if (folder / "model.safetensors").exists() and not (folder / "checkpoint.safetensors").exists():
         raise CheckpointError(
             f"{folder} is finished; nothing is left to resume. Look at it: wakesleep "
             f"evaluate {folder}"
         )
-    if about.get("data_checksum") != dataset.checksum:
+    if provenance.get("data_checksum") != dataset.checksum:
         raise CheckpointError(
             f"{folder} learned from other data than {dataset.name} is now (checksums differ); "
             "give it the same data"
@@ -252,7 +252,7 @@ def resume_run(folder: Path, dataset: Dataset, device: torch.device) -> Job:
     stored, tensors = progress.read(path, device)
     header = stored.notes
     dataset = match_classes(dataset, header["classes"], str(folder))
-    job = _new_job(folder, config, dataset, device, about)
+    job = _new_job(folder, config, dataset, device, provenance)
     job.lock = held
     if header.get("ranks", 1) != distributed.ranks():
         raise CheckpointError(

@@ -79,8 +79,12 @@ class RunScore(NamedTuple):
     def as_json(self) -> dict[str, Any]:
         """Return it as plain values."""
         score = {**self.score._asdict(), "log_z": self.score.log_z.as_json()}
-        about = {"layers": self.layers, "label_log_prob": self.label_log_prob}
-        return {**about, **score, "kind": "exact up to log Z" if self.depth == 1 else "lower bound"}
+        header = {"layers": self.layers, "label_log_prob": self.label_log_prob}
+        return {
+            **header,
+            **score,
+            "kind": "exact up to log Z" if self.depth == 1 else "lower bound",
+        }
 
 
 def binary(images: Tensor, how: str, seed: int) -> Tensor:
@@ -129,7 +133,7 @@ def score(
         scored.labels.to(device) if scored.labels is not None and dbn.labels and whole else None
     )
     rng = generator(plan.seed, device)
-    found = likelihood.score(
+    bounds = likelihood.score(
         dbn,
         tested,
         log_z,
@@ -148,7 +152,7 @@ def score(
         f" + {dbn.labels} labels" if whole and dbn.labels else ""
     )
     return RunScore(
-        depth, layers, "training" if name == "train" else name, len(tested), found, label
+        depth, layers, "training" if name == "train" else name, len(tested), bounds, label
     )
 
 
@@ -187,18 +191,18 @@ def _log_partition(
 ) -> LogZ:
     """Return log Z of the RBM at `depth`: read, gone on with, or begun."""
     rbm, device = dbn.rbm(depth - 1), dbn.memory.weight.device
-    place = folder / "likelihood" / _key(rbm, depth, plan)
-    if place.with_suffix(".json").exists():
-        kept = files.read_json(place.with_suffix(".json"))
+    path = folder / "likelihood" / _key(rbm, depth, plan)
+    if path.with_suffix(".json").exists():
+        kept = files.read_json(path.with_suffix(".json"))
         sides = [
             None if kept[name] is None else _estimate(kept[name]) for name in ("forward", "reverse")
         ]
         assert sides[0] is not None
         return LogZ(sides[0], sides[1], kept["exact"])
-    place.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     cases = _cases(dbn, train, depth, plan)
     base, rng = ais.base_model(rbm, cases), generator(plan.seed, device)
-    traces = _read(place, rng, device)
+    traces = _read(path, rng, device)
     for traces in likelihood.both_ways(  # noqa: B020 - the chains are what moves on
         rbm,
         base,
@@ -211,15 +215,15 @@ def _log_partition(
         reverse_steps=plan.reverse_steps,
         state=traces,
     ):
-        _keep(place, traces, rng)
+        _keep(path, traces, rng)
         way, now = (
             ("forward", traces.forward) if traces.reverse is None else ("reverse", traces.reverse)
         )
         say(f"depth {depth}, {way}: {now.step:,} of {len(now.betas):,} temperatures")
     assert traces is not None
-    found = likelihood.from_traces(rbm, base, traces)
-    files.write_json(place.with_suffix(".json"), found.as_json())
-    return found
+    log_z = likelihood.from_traces(rbm, base, traces)
+    files.write_json(path.with_suffix(".json"), log_z.as_json())
+    return log_z
 
 
 def _estimate(kept: dict[str, Any]) -> ais.Estimate:

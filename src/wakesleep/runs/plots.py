@@ -203,8 +203,8 @@ def _middle(points: Array) -> Array:
     clumps has no name between them.
     """
     some = points[:: -(-len(points) // 500)]
-    found: Array = some[np.median(np.linalg.norm(some[:, None] - some[None], axis=2), 1).argmin()]
-    return found
+    middle: Array = some[np.median(np.linalg.norm(some[:, None] - some[None], axis=2), 1).argmin()]
+    return middle
 
 
 def _name_places(figure: Any, axes: Any, places: Mapping[str, tuple[Array, Any]]) -> None:
@@ -239,13 +239,13 @@ def _name_places(figure: Any, axes: Any, places: Mapping[str, tuple[Array, Any]]
     home, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 + 3
     moved = apart(home, half, np.array(frame.extents).reshape(2, 2))
     back = axes.transData.inverted()
-    for text, (point, colour), place, began, room in zip(
+    for text, (point, colour), position, began, room in zip(
         texts, places.values(), moved, home, half, strict=True
     ):
-        text.set_position(back.transform(place))
-        if (np.abs(place - began) > room).any():
+        text.set_position(back.transform(position))
+        if (np.abs(position - began) > room).any():
             axes.plot(
-                *np.array([point, back.transform(place)]).T,
+                *np.array([point, back.transform(position)]).T,
                 color=colour,
                 linewidth=0.9,
                 zorder=3,

@@ -101,7 +101,7 @@ def seconds_per_epoch(job: Job) -> dict[str, float]:
     """
     # sampling and moving weights cost about as much again
     rate = product_rate(str(job.device), job.dtype) / 2
-    sizes, found = job.dbn.sizes, {}
+    sizes, seconds = job.dbn.sizes, {}
     saved = 4 * A_BYTE * sum(below * above for below, above in pairwise(sizes))
     for name, work in work_per_epoch(job).items():
         stage = (
@@ -111,19 +111,21 @@ def seconds_per_epoch(job: Job) -> dict[str, float]:
         )
         layers = 1 if stage in ("layer", "memory") else job.dbn.depth
         updates = -(-job.cases // _minibatch(job.config, name))
-        found[name] = work / rate + updates * layers * UPDATE[stage] + PASS + saved * WRITTEN[stage]
-    return found
+        seconds[name] = (
+            work / rate + updates * layers * UPDATE[stage] + PASS + saved * WRITTEN[stage]
+        )
+    return seconds
 
 
 def _minibatch(config: TrainConfig, name: str) -> int:
     """Return how many cases an update of a stage has."""
     settings = {"memory": config.greedy.memory, "hybrid": config.hybrid.updown}
-    found: Any = (
+    own: Any = (
         config.greedy.layer
         if name.startswith("layer")
         else settings.get(name) or getattr(config, name)
     )
-    return int(found.cg_batch_size if getattr(found, "method", "") == "cg" else found.batch_size)
+    return int(own.cg_batch_size if getattr(own, "method", "") == "cg" else own.batch_size)
 
 
 def minutes(job: Job) -> dict[str, float]:
@@ -131,11 +133,11 @@ def minutes(job: Job) -> dict[str, float]:
     and drawing, dreams above all.
     """
     done, planned = epochs_done(job), epochs_planned(job)
-    found = {
+    minutes_by_stage = {
         stage: seconds * (planned[stage] - done.get(stage, 0)) / 60
         for stage, seconds in seconds_per_epoch(job).items()
     }
-    return {**found, "figures": _closing_seconds(job) / 60}
+    return {**minutes_by_stage, "figures": _closing_seconds(job) / 60}
 
 
 def _closing_seconds(job: Job) -> float:
