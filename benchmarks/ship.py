@@ -87,7 +87,7 @@ def ship(options: ShipMeasureOptions, command: str) -> dict[str, Any]:
     header = {
         name: value
         for name, value in model.header.items()
-        if name in ("shape", "classes", "ink_field", "preparation", "seed")
+        if name in ("shape", "classes", "ink_field", "preparation", "novelty", "seed")
     }
     header |= {"data_path": about["data_path"] if about["data_path"] in KNOWN else "", "card": card}
     rounded = model.dbn.half()

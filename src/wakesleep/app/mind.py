@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from wakesleep.app.frames import as_bytes
 from wakesleep.data import Preparation, for_own_set, from_header
-from wakesleep.evaluation import classify, interpretation
+from wakesleep.evaluation import classify, interpretation, novelty
 from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
 from wakesleep.foundation.options import PictureOptions
 from wakesleep.foundation.rng import generator
@@ -46,6 +46,8 @@ class Mind:
     """How the set that it learned from is loaded."""
     data: str
     card: dict[str, Any]
+    novelty: novelty.Calibration | None
+    """Which surprise is usual, where the model's file records it."""
     version: int = 1
     """Counts the networks that took this one's place while a run goes on."""
     fields: dict[int, Tensor] = field(default_factory=dict)
@@ -83,6 +85,7 @@ def load_mind(path: Path | None = None, version: int = 1) -> Mind:
         for_own_set(model.header),
         data,
         card,
+        novelty.from_header(model.header),
         version,
     )
 
@@ -159,6 +162,13 @@ def recognize(mind: Mind, picture: Tensor) -> dict[str, Any]:
         "picture": whole(picture[0]),
         "seen": [whole(seen[0]) for seen in dreams.reconstruct_per_layer(dbn, picture)],
     }
+    if mind.novelty is not None:
+        nats = float(novelty.surprise(dbn, picture, mind.novelty))
+        answer |= {
+            "surprise": round(nats, 3),
+            "usual_surprise": round(mind.novelty.threshold, 3),
+            "unfamiliar": nats > mind.novelty.threshold,
+        }
     if known is not None:
         best = known[0].topk(2)
         label, other = best.indices.tolist()

@@ -78,6 +78,20 @@ class Recognized(BaseModel):
         list[float] | None,
         Field(description="what each top unit says for the label against the runner-up, nats"),
     ] = None
+    surprise: Annotated[
+        float | None,
+        Field(
+            description="how far the picture's score lies below what is usual for its label and "
+            "contour, nats; null where the model records nothing of it"
+        ),
+    ] = None
+    usual_surprise: Annotated[
+        float | None, Field(description="95 % of the held-out cases are less surprising, nats")
+    ] = None
+    unfamiliar: Annotated[
+        bool | None,
+        Field(description="whether it is unlike what the network learned from, whatever the label"),
+    ] = None
     seen: Annotated[
         list[list[int]],
         Field(

@@ -89,16 +89,23 @@ def _one(args: RecognizeOptions, model: Model) -> int:
     picture = from_header(model.header).read(path).to(model.dbn.memory.weight.device)
     probs = _probs(model, picture)[0]
     label = max(probs, key=lambda name: probs[name])
+    [odd] = _novelty(model, picture)
     if args.imagine is not None:
         _draw_imagined(
             args, args.imagine, model, picture, label, f"{path.name}: {label} ({probs[label]:.1%})"
         )
     if args.json:
-        print(files.to_json({"label": label, "probabilities": probs, "method": _method(model)}))
+        found = {"label": label, "probabilities": probs, **odd, "method": _method(model)}
+        print(files.to_json(found))
         return 0
     print(f"{path}: {label}")
     for name, prob in probs.items():
         print(f"  {name:>12}  {prob:7.2%}  {'#' * round(40 * prob)}")
+    if odd.get("unfamiliar"):
+        print(
+            f"unlike what the run learned from: {odd['surprise']:.1f} nats of surprise, "
+            f"{odd['usual_surprise']:.1f} are usual"
+        )
     if args.imagine is not None:
         print(f"imagined: {args.imagine}")
     return 0
@@ -122,13 +129,17 @@ def _several(args: RecognizeOptions, model: Model) -> int:
             rows.append({"path": str(one.path), "error": str(outcome)})
             shared.tell(str(outcome) if str(one.path) in str(outcome) else f"{one.path}: {outcome}")
             continue
-        label = max(outcome, key=lambda name: outcome[name])
+        probs, odd = outcome
+        label = max(probs, key=lambda name: probs[name])
         true_class = {} if one.true is None else {"true": one.true}
-        rows.append({"path": str(one.path), "label": label, **true_class, "probabilities": outcome})
+        rows.append(
+            {"path": str(one.path), "label": label, **true_class, "probabilities": probs, **odd}
+        )
         known, right = known + (one.true is not None), right + (one.true == label)
         if not args.json:
             wrong = f"  wrong: {one.true}" if one.true not in (None, label) else ""
-            print(f"{one.path}: {label}  {outcome[label]:.1%}{wrong}", flush=True)
+            strange = "  unlike what the run learned from" if odd.get("unfamiliar") else ""
+            print(f"{one.path}: {label}  {probs[label]:.1%}{wrong}{strange}", flush=True)
     counted = (
         {"n": known, "right": right, "right_percent": round(100 * right / known, 4)}
         if known
@@ -180,9 +191,9 @@ def pictures_in(folder: Path, classes: Sequence[str]) -> list[Found]:
 
 def _recognised(
     model: Model, found: Sequence[Found]
-) -> Iterator[tuple[Found, dict[str, float] | DataError]]:
-    """Yield each picture with the probability of every label, or with the reason why it cannot be
-    read.
+) -> Iterator[tuple[Found, tuple[dict[str, float], dict[str, Any]] | DataError]]:
+    """Yield each picture with the probability of every label and what `_novelty` says, or with the
+    reason why it cannot be read.
     """
     import torch
 
@@ -197,9 +208,12 @@ def _recognised(
             except DataError as error:
                 outcomes.append(error)
         cases = [case for case in outcomes if not isinstance(case, DataError)]
-        probs = iter(_probs(model, torch.cat(cases).to(device)) if cases else [])
+        answers: Iterator[tuple[dict[str, float], dict[str, Any]]] = iter(())
+        if cases:
+            together = torch.cat(cases).to(device)
+            answers = zip(_probs(model, together), _novelty(model, together), strict=True)
         for one, outcome in zip(found[start:], outcomes, strict=False):
-            yield one, outcome if isinstance(outcome, DataError) else next(probs)
+            yield one, outcome if isinstance(outcome, DataError) else next(answers)
 
 
 def _probs(model: Model, cases: Tensor) -> list[dict[str, float]]:
@@ -214,6 +228,25 @@ def _probs(model: Model, cases: Tensor) -> list[dict[str, float]]:
         else classify.log_probs(model.dbn, cases)
     )
     return [dict(zip(classes, row, strict=True)) for row in log_probs.exp().tolist()]
+
+
+def _novelty(model: Model, cases: Tensor) -> list[dict[str, Any]]:
+    """Return how surprising each of the cases (N, pixels) is, and what is usual; nothing where the
+    model's file records no calibration.
+    """
+    from wakesleep.evaluation import novelty
+
+    calibration = novelty.from_header(model.header)
+    if calibration is None:
+        return [{} for _ in range(len(cases))]
+    return [
+        {
+            "surprise": round(nats, 3),
+            "usual_surprise": round(calibration.threshold, 3),
+            "unfamiliar": nats > calibration.threshold,
+        }
+        for nats in novelty.surprise(model.dbn, cases, calibration).tolist()
+    ]
 
 
 def _method(model: Model) -> str:

@@ -35,6 +35,7 @@ export function setup(app) {
 
   function blank() {
     app.answer = null;
+    $("answer").classList.remove("strange");
     say("Draw something");
     bars($("bars"), model.classes, model.classes.map(() => 0));
     for (const id of ["gets", "sees"]) paint($(id), new Uint8Array(model.sizes[0]), model.shape);
@@ -55,7 +56,9 @@ export function setup(app) {
     brain.answer(answer);
     if (!answer.probs) return say("This network was never taught names");
     const sure = answer.probs[answer.label];
-    say(answer.name, `${Math.round(sure * 100)} % sure`);
+    if (answer.unfamiliar) say("I have never seen anything like this.", `I would make a ${answer.name} of it`);
+    else say(answer.name, `${Math.round(sure * 100)} % sure`);
+    $("answer").classList.toggle("strange", answer.unfamiliar === true);
     bars($("bars"), model.classes, answer.probs);
     $("bars").setAttribute("aria-label", `${answer.name}: ${Math.round(sure * 100)} percent; next ${model.classes[answer.runner_up]}`);
     if (!answer.evidence) return;

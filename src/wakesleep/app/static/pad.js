@@ -3,6 +3,9 @@
 import { element, keep } from "./pictures.js";
 
 const SIDE = 280, PEN = 21;
+// Parts of the field that the ink's longer side and a stroke's width take: 20 of 28 pixels in MNIST, and so wide that digits
+// have as much ink as MNIST's have (a mean of 94 pixels).
+const FIELD = 20 / 28, WIDTH = 2.4 / 28;
 
 export class Pad {
   constructor(box, { changed, file }) {
@@ -84,8 +87,12 @@ export class Pad {
 
   #ink(context, colour) {
     if (this.pixels) context.drawImage(spread(this.pixels, this.shape, colour), 0, 0, SIDE, SIDE);
-    Object.assign(context, { lineWidth: PEN, lineCap: "round", lineJoin: "round", strokeStyle: colour });
-    for (const [first, ...rest] of this.strokes) {
+    this.#strokes(context, colour, this.strokes, PEN);
+  }
+
+  #strokes(context, colour, strokes, width) {
+    Object.assign(context, { lineWidth: width, lineCap: "round", lineJoin: "round", strokeStyle: colour });
+    for (const [first, ...rest] of strokes) {
       context.beginPath();
       context.moveTo(...first);
       context.lineTo(first[0] + 0.01, first[1]);
@@ -121,9 +128,18 @@ export class Pad {
     if (this.pixels && !this.strokes.length) return { pixels: this.pixels };
     const canvas = element("canvas", { width: SIDE, height: SIDE }), context = canvas.getContext("2d");
     context.fillRect(0, 0, SIDE, SIDE);
-    this.#ink(context, "#ffffff");
+    if (this.pixels) this.#ink(context, "#ffffff");
+    else this.#strokes(context, "#ffffff", enlarged(this.strokes), WIDTH * SIDE);
     return { image: canvas.toDataURL("image/png"), drawing: true };
   }
+}
+
+// Strokes at the size of the training pictures: drawn with the pad's pen, a digit of a tenth of the pad would be a blot.
+function enlarged(strokes) {
+  const [xs, ys] = [0, 1].map((axis) => strokes.flatMap((stroke) => stroke.map((point) => point[axis])));
+  const ends = [xs, ys].map((values) => [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))]);
+  const longest = Math.max(...ends.map(([low, high]) => high - low)), scale = ((FIELD - WIDTH) * SIDE) / Math.max(longest, PEN / 4);
+  return strokes.map((stroke) => stroke.map((point) => point.map((place, axis) => SIDE / 2 + scale * (place - (ends[axis][0] + ends[axis][1]) / 2))));
 }
 
 function spread(pixels, [rows, columns], colour) {

@@ -1,0 +1,148 @@
+"""What the shipped model makes of pictures from elsewhere: photographs, and what is no digit.
+
+    python -m benchmarks.recognition
+
+Photographs and drawings are those of `benchmarks.photographs` and `benchmarks.drawings`; strokes
+become pictures as on the page's pad (`static/pad.js`), garments are Fashion-MNIST's test cases.
+"""
+
+from __future__ import annotations
+
+import io
+import shlex
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from benchmarks import drawings, photographs
+from wakesleep import data
+from wakesleep.app.mind import Mind, load_mind
+from wakesleep.data.pictures import Grey, grey_picture
+from wakesleep.evaluation import classify, novelty
+from wakesleep.foundation.errors import ConfigError
+from wakesleep.paper import results
+from wakesleep.sources.arrays import as_probs
+
+SIDE, FIELD, WIDTH = 280, 20 / 28, 2.4 / 28
+"""Of a drawing's picture: its side in pixels, and which parts of it the ink's longer side and the
+pen take; as in pad.js.
+"""
+PHOTOGRAPHS, ODD, GARMENTS_SEED = 60, 100, 9001
+
+
+@dataclass(frozen=True)
+class RecognitionOptions:
+    """Show the model photographs and what is no digit, and save the rows."""
+
+    out: Path = Path("results/page.json")
+    """Where the rows go."""
+
+
+def drawn(strokes: list[drawings.Stroke]) -> Grey:
+    """Return strokes as a picture of white ink on black, enlarged as the pad does it."""
+    every = np.concatenate(strokes)
+    low, high = every.min(0), every.max(0)
+    scale = (FIELD - WIDTH) / max(float((high - low).max()), 0.02)
+    fine, pen = 2 * SIDE, 2 * SIDE * WIDTH
+    picture = Image.new("L", (fine, fine))
+    draw = ImageDraw.Draw(picture)
+    for stroke in strokes:
+        points = [(x, y) for x, y in fine * (0.5 + scale * (stroke - (low + high) / 2))]
+        draw.line(points, fill=255, width=round(pen))
+        for x, y in points:
+            draw.ellipse((x - pen / 2, y - pen / 2, x + pen / 2, y + pen / 2), fill=255)
+    small = picture.resize((SIDE, SIDE), Image.Resampling.BOX)
+    return np.asarray(small, np.float32) / np.float32(255)
+
+
+def cases(mind: Mind, pictures: Iterable[list[drawings.Stroke]]) -> Tensor:
+    """Return drawings as cases (N, pixels)."""
+    rows = [
+        mind.preparation.picture(drawn(strokes), own="dark", centre=True).ravel()
+        for strokes in pictures
+    ]
+    return torch.from_numpy(np.stack(rows))
+
+
+def photographs_right(mind: Mind) -> dict[str, list[bool]]:
+    """Return whether the digit in each photograph is named rightly, by its kind."""
+    test = data.load("mnist").test
+    assert test is not None and test.labels is not None
+    images = as_probs(test.images).numpy().reshape(-1, 28, 28)
+    right: dict[str, list[bool]] = {kind: [] for kind in photographs.KINDS}
+    for case, kind, file in photographs.photographs(images, PHOTOGRAPHS):
+        prepared = mind.preparation.picture(grey_picture(io.BytesIO(file))).reshape(1, -1)
+        named = int(classify.predict(mind.dbn, torch.from_numpy(prepared)))
+        right[kind].append(named == int(test.labels[case]))
+    return right
+
+
+def unfamiliar(mind: Mind) -> dict[str, Tensor]:
+    """Return of each picture that is no digit, and of digits that were drawn, whether it is called
+    unfamiliar.
+    """
+    calibration = mind.novelty
+    if calibration is None:
+        raise ConfigError("the model records no novelty; run python -m benchmarks.calibrate")
+    test = data.load("fashion-mnist").test
+    assert test is not None
+    garments = np.random.default_rng(GARMENTS_SEED).choice(len(test.images), ODD, replace=False)
+    shown = {
+        "letters": cases(mind, drawings.letters(ODD)),
+        "scribbles": cases(mind, drawings.scribbles(ODD)),
+        "icons": cases(mind, drawings.icons(ODD)),
+        "garments": as_probs(test.images[torch.from_numpy(garments)]),
+        "drawn digits": cases(mind, (strokes for _, strokes in drawings.accepted())),
+    }
+    return {
+        name: novelty.surprise(mind.dbn, images, calibration) > calibration.threshold
+        for name, images in shown.items()
+    }
+
+
+def main(argv: list[str]) -> None:
+    """Measure, and save."""
+    options = tyro.cli(RecognitionOptions, description=__doc__, args=argv)
+    torch.set_grad_enabled(False)
+    command = shlex.join(["python", "-m", "benchmarks.recognition", *argv])
+    began, mind = time.perf_counter(), load_mind()
+
+    def row(name: str, metric: str, share: float, seed: int, **notes: object) -> results.Row:
+        percent = [100 * share]
+        return results.row("page", name, metric, percent, seeds=[seed], command=command, **notes)
+
+    right, odd = photographs_right(mind), unfamiliar(mind)
+    by_kind = {kind: sum(found) for kind, found in right.items()}
+    share = sum(by_kind.values()) / PHOTOGRAPHS
+    rows = [row("photographs", "accuracy_percent", share, photographs.SEED, right=by_kind)]
+    refused = float(odd.pop("drawn digits").float().mean())
+    caught = {kind: int(found.sum()) for kind, found in odd.items()}
+    seed = drawings.SEEDS["letters"]
+    together = float(torch.cat(list(odd.values())).float().mean())
+    rows += [
+        row("unknown-pictures", "caught_percent", together, seed, caught=caught),
+        row(
+            "unknown-pictures",
+            "drawn_digits_refused_percent",
+            refused,
+            drawings.SEEDS["accepted"],
+        ),
+    ]
+    minutes = round((time.perf_counter() - began) / 60, 2)
+    for found in rows:
+        found["minutes"] = minutes
+        print(found["row"], found["metric"], found["value"])
+    print(by_kind, caught)
+    results.save(options.out, rows)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,162 @@
+"""Whether a picture is unlike those that a net learned from, whatever label it is given.
+
+A net that names digits names a house too, and is sure of it. Its score of the picture (the lower
+bound on log p(v) with means, `meanfield`) tells them apart, once two things are taken out that make
+scores differ among ordinary pictures: which label it shows, and how much contour it has.
+
+    surprise(v) = a_label + b contour(v) - score(v)
+    contour(v)  = sum of |v_i - v_k| over pixels i, k beside or above one another
+
+a and b are fitted by least squares to held-out cases; a picture is unfamiliar where its surprise is
+above that of 95 % of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wakesleep.evaluation import classify, meanfield
+from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
+from wakesleep.models.dbn import DBN
+from wakesleep.sources import arrays
+
+FEWEST = 100
+"""Cases below which no threshold is estimated: of 100, five lie above it."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What surprise is usual, from held-out cases."""
+
+    shape: tuple[int, int]
+    """(rows, columns) of a picture."""
+    intercepts: tuple[float, ...]
+    """a, nats, one a label; one alone where the memory holds none."""
+    slope: float
+    """b, nats for a unit of contour."""
+    threshold: float
+    """Nats; `percentile` of the cases are below."""
+    percentile: float
+    cases: int
+    """How many it was fitted to."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {
+            **asdict(self),
+            "shape": list(self.shape),
+            "intercepts": list(self.intercepts),
+        }
+
+
+def from_header(header: Mapping[str, Any]) -> Calibration | None:
+    """Return what a model's header records; None where it records nothing.
+
+    Raises:
+        CheckpointError: it is damaged, or of a newer version.
+    """
+    if "novelty" not in header:
+        return None
+    try:
+        values = dict(header["novelty"])
+        rows, columns = values.pop("shape")
+        intercepts = tuple(float(value) for value in values.pop("intercepts"))
+        return Calibration((int(rows), int(columns)), intercepts, **values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"what is recorded of novelty cannot be read ({error}): {header['novelty']}"
+        ) from error
+
+
+def contour(images: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Return the length of all contours of each image (N, rows * columns in [0, 1]), in pixels
+    across or down: (N,).
+    """
+    pictures = images.reshape(-1, *shape)
+    across, down = pictures.diff(dim=2).abs(), pictures.diff(dim=1).abs()
+    return across.sum((1, 2)) + down.sum((1, 2))
+
+
+def surprise(dbn: DBN, images: Tensor, calibration: Calibration) -> Tensor:
+    """Return how many nats the score of each image (N, pixels in [0, 1]) lies below what is usual
+    for its label and contour: (N,); unfamiliar above `calibration.threshold`.
+
+    Raises:
+        ConfigError: a calibration of another net.
+        DataError: images that do not fit the net, NaN, or values out of range.
+    """
+    pixels = calibration.shape[0] * calibration.shape[1]
+    if pixels != dbn.sizes[0] or len(calibration.intercepts) != max(dbn.labels, 1):
+        raise ConfigError(
+            f"the calibration is of pictures {calibration.shape} and "
+            f"{len(calibration.intercepts)} labels, the net has {dbn.sizes[0]} pixels and "
+            f"{dbn.labels} labels; calibrate it anew"
+        )
+    images = _cases(dbn, images)
+    scores = [meanfield.score(dbn, part, checked=True) for part in arrays.chunks(images)]
+    intercepts = images.new_tensor(calibration.intercepts)[_labels(dbn, images)]
+    usual = calibration.slope * contour(images, calibration.shape) + intercepts
+    return usual - torch.cat(scores)
+
+
+def calibrate(
+    dbn: DBN, images: Tensor, shape: tuple[int, int], *, percentile: float = 95.0
+) -> Calibration:
+    """Return what surprise is usual among held-out `images` (N, rows * columns in [0, 1]), cases
+    that the net did not learn from.
+
+    Raises:
+        ConfigError: a shape that does not fit, or a percentile outside 0 and 100.
+        DataError: fewer than 100 images, or some that do not fit the net.
+    """
+    if not 0 < percentile < 100:
+        raise ConfigError(f"percentile is {percentile}; expected a number between 0 and 100")
+    if shape[0] * shape[1] != dbn.sizes[0]:
+        raise ConfigError(
+            f"shape is {shape} for a net of {dbn.sizes[0]} pixels; expected rows and columns that "
+            f"make {dbn.sizes[0]}"
+        )
+    images = _cases(dbn, images)
+    if len(images) < FEWEST:
+        raise DataError(
+            f"{len(images)} images came to calibrate with; expected at least {FEWEST} that the "
+            "net did not learn from"
+        )
+    score = torch.cat(
+        [meanfield.score(dbn, part, checked=True) for part in arrays.chunks(images)]
+    ).double()
+    labels, length = _labels(dbn, images), contour(images, shape).double()
+    count = max(dbn.labels, 1)
+    # the slope within labels, then what is left of each label; of one that nobody showed, of all
+    members = torch.nn.functional.one_hot(labels, count).double()
+    sizes = members.sum(0).clamp(min=1)
+    within = length - (members.T @ length / sizes)[labels]
+    slope = float(within @ score / (within @ within).clamp(min=1e-12))
+    rest = score - slope * length
+    intercepts = torch.where(members.sum(0) > 0, members.T @ rest / sizes, rest.mean())
+    found = slope * length + intercepts[labels] - score
+    return Calibration(
+        shape,
+        tuple(float(value) for value in intercepts),
+        slope,
+        float(torch.quantile(found, percentile / 100)),
+        percentile,
+        len(images),
+    )
+
+
+def _cases(dbn: DBN, images: Tensor) -> Tensor:
+    weight = dbn.memory.weight
+    return arrays.as_probs(arrays.as_cases(images, dbn.sizes[0], weight)).to(weight.dtype)
+
+
+def _labels(dbn: DBN, images: Tensor) -> Tensor:
+    """Return the most probable label of each image, 0 where the memory holds none."""
+    if not dbn.labels:
+        return torch.zeros(len(images), dtype=torch.long, device=images.device)
+    return classify.predict(dbn, images)

@@ -1,0 +1,72 @@
+import json
+
+import pytest
+import torch
+
+from wakesleep import DBN, generator
+from wakesleep.evaluation import classify, meanfield, novelty
+from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
+
+SHAPE = (4, 5)
+
+
+def net(labels, seed=0):
+    dbn = DBN((20, 6, 5), labels=labels, rng=generator(seed))
+    with torch.no_grad():
+        for name, parameter in dbn.named_parameters():
+            torch.manual_seed(len(name))
+            parameter.normal_(0, 0.6)
+    return dbn
+
+
+def pictures(count, seed=1):
+    return torch.rand(count, 20, generator=generator(seed)).pow(3)
+
+
+def test_contour_is_counted_between_neighbours():
+    picture = torch.zeros(2, 20)
+    picture[0, 7] = 0.5  # one pixel inside has four neighbours
+    picture[1].view(SHAPE)[:, 3:] = 1  # an edge from top to bottom
+    assert novelty.contour(picture, SHAPE).tolist() == [2.0, 4.0]
+
+
+@pytest.mark.parametrize("labels", [0, 3])
+def test_the_line_is_least_squares_and_the_threshold_a_percentile(labels):
+    dbn, images = net(labels), pictures(400)
+    found = novelty.calibrate(dbn, images, SHAPE, percentile=90)
+    label = classify.predict(dbn, images) if labels else torch.zeros(400, dtype=torch.long)
+    members = torch.nn.functional.one_hot(label, max(labels, 1)).double()
+    design = torch.cat([members, novelty.contour(images, SHAPE).double()[:, None]], 1)
+    score = meanfield.score(dbn, images).double()
+    wanted = torch.linalg.lstsq(design, score, driver="gelsd").solution
+    shown = members.sum(0) > 0
+    fitted = torch.tensor(found.intercepts).double()
+    torch.testing.assert_close(fitted[shown], wanted[:-1][shown], rtol=1e-4, atol=1e-4)
+    assert found.slope == pytest.approx(float(wanted[-1]), rel=1e-4)
+    above = novelty.surprise(dbn, images, found) > found.threshold
+    assert 35 <= int(above.sum()) <= 45
+    assert novelty.from_header(json.loads(json.dumps({"novelty": found.as_json()}))) == found
+
+
+def test_a_label_that_no_case_shows_takes_the_mean():
+    dbn = net(3)
+    with torch.no_grad():
+        dbn.memory.visible_bias[dbn.label_columns][2] = -50.0
+    found = novelty.calibrate(dbn, pictures(300), SHAPE)
+    assert min(found.intercepts[:2]) <= found.intercepts[2] <= max(found.intercepts[:2])
+
+
+def test_what_does_not_fit_is_refused():
+    dbn, images = net(3), pictures(120)
+    found = novelty.calibrate(dbn, images, SHAPE)
+    with pytest.raises(ConfigError, match="calibrate it anew"):
+        novelty.surprise(net(0), images, found)
+    with pytest.raises(ConfigError, match="shape is"):
+        novelty.calibrate(dbn, images, (3, 5))
+    with pytest.raises(ConfigError, match="percentile"):
+        novelty.calibrate(dbn, images, SHAPE, percentile=100)
+    with pytest.raises(DataError, match="at least 100"):
+        novelty.calibrate(dbn, images[:99], SHAPE)
+    with pytest.raises(CheckpointError, match="novelty"):
+        novelty.from_header({"novelty": {"shape": [4, 5]}})
+    assert novelty.from_header({}) is None
