@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,7 +76,8 @@ def cases(mind: Mind, pictures: Iterable[list[drawings.Stroke]]) -> Tensor:
 def photographs_right(mind: Mind) -> dict[str, list[bool]]:
     """Return whether the digit in each photograph is named rightly, by its kind."""
     test = data.load("mnist").test
-    assert test is not None and test.labels is not None
+    assert test is not None
+    assert test.labels is not None
     images = as_probs(test.images).numpy().reshape(-1, 28, 28)
     right: dict[str, list[bool]] = {kind: [] for kind in photographs.KINDS}
     for case, kind, file in photographs.photographs(images, PHOTOGRAPHS):
@@ -115,7 +117,7 @@ def main(argv: list[str]) -> None:
     command = shlex.join(["python", "-m", "benchmarks.recognition", *argv])
     began, mind = time.perf_counter(), load_mind()
 
-    def row(name: str, metric: str, share: float, seed: int, **notes: object) -> results.Row:
+    def row(name: str, metric: str, share: float, seed: int, **notes: Any) -> results.Row:
         percent = [100 * share]
         return results.row("page", name, metric, percent, seeds=[seed], command=command, **notes)
 
