@@ -1,8 +1,8 @@
 """Families of units that are defined here alone: what a user's own family has to bring, and proof
 that nothing under src must know of it.
 
-Gaussian has a learned precision, Multinomial takes its count from each case, Spin takes a mask of
-absent sites.
+OwnGaussian has a learned precision, OwnMultinomial takes its count from each case, OwnSpin takes a
+mask of absent sites.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from wakesleep.units import Atom, Units, register
 
 
 @register
-class Gaussian(Units):
+class OwnGaussian(Units):
     """U(s) = g s^2 / 2, Gamma(x) = sum x^2 / 2g + log(2 pi / g) / 2; the precision g = exp(rho) is
     learned by its logarithm.
     """
@@ -84,7 +84,7 @@ class Gaussian(Units):
         return {"size": self.size}
 
 
-class _Between(Gaussian):
+class _Between(OwnGaussian):
     """A Gaussian on the way from one precision to another."""
 
     def __init__(self, size, precision):
@@ -97,7 +97,7 @@ class _Between(Gaussian):
 
 
 @register
-class Multinomial(Units):
+class OwnMultinomial(Units):
     """D draws among `size` words, D the context's count: U(s) = -log D! / prod s_k!, Gamma(x) = D
     logsumexp x; hidden biases count D times.
     """
@@ -155,7 +155,7 @@ def _count(context):
 
 
 @register
-class Spin(Units):
+class OwnSpin(Units):
     """-1 or 1, 0 where the context's mask says that the site is absent: U(s) = 0, Gamma(x) = sum
     log 2 cosh x over the sites that are there.
     """

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 import torch
 from exact import TIGHT, small_rbm, states
-from families import Multinomial
+from families import OwnMultinomial
 
 from wakesleep.evaluation import ais, exact, likelihood
 from wakesleep.foundation.errors import DataError
@@ -45,7 +45,7 @@ def test_each_case_has_the_log_z_of_its_own_mask():
 
 
 def test_each_case_has_the_log_z_of_its_own_count():
-    rbm = small_rbm(Multinomial(3), 2)
+    rbm = small_rbm(OwnMultinomial(3), 2)
     cases, count = torch.tensor([[1.0, 0, 0], [1, 1, 1], [0, 0, 3]]), torch.tensor([1.0, 3, 3])
     one_by_one = [
         exact.log_likelihood(rbm, cases[i : i + 1], Context(count=count[i : i + 1]))
@@ -63,7 +63,7 @@ def test_the_gradient_is_that_of_the_mean_log_likelihood(kind):
         context = Context(mask=masks)
     else:
         rbm, cases, context = (
-            small_rbm(Multinomial(3), 2),
+            small_rbm(OwnMultinomial(3), 2),
             torch.tensor([[1.0, 0, 0], [1, 1, 1]]),
             Context(count=torch.tensor([1.0, 3])),
         )

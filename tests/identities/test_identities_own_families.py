@@ -10,7 +10,7 @@ from copy import deepcopy
 import pytest
 import torch
 from exact import SIGMAS, TIGHT, assert_frequencies, assert_mean, index_of
-from families import Gaussian, Multinomial, Spin
+from families import OwnGaussian, OwnMultinomial, OwnSpin
 
 import wakesleep as ws
 from wakesleep.evaluation import ais, exact, likelihood
@@ -36,15 +36,15 @@ def machine(visible, hidden=3, seed=0, scale=0.6):
 
 
 MACHINES = {
-    "gaussian": (Gaussian(3, torch.tensor([0.2, -0.3, 0.6])), 3, None),
-    "multinomial": (Multinomial(3), 3, Context(count=torch.tensor([4.0]))),
+    "gaussian": (OwnGaussian(3, torch.tensor([0.2, -0.3, 0.6])), 3, None),
+    "multinomial": (OwnMultinomial(3), 3, Context(count=torch.tensor([4.0]))),
     "spins and label, one absent": (
-        Groups(spins=Spin(3), label=Categorical(2)),
+        Groups(spins=OwnSpin(3), label=Categorical(2)),
         3,
         Context(mask=MASK),
     ),
-    "gaussian and label": (Groups(pixels=Gaussian(2), label=Categorical(2)), 3, None),
-    "gaussian hidden": (4, Gaussian(2, torch.tensor([0.3, 0.8])), None),
+    "gaussian and label": (Groups(pixels=OwnGaussian(2), label=Categorical(2)), 3, None),
+    "gaussian hidden": (4, OwnGaussian(2, torch.tensor([0.3, 0.8])), None),
 }
 FINITE = [
     name
@@ -89,7 +89,7 @@ def test_log_z_from_either_side(finite):
 
 
 def test_log_z_of_gaussian_units_by_quadrature():
-    rbm = machine(Gaussian(2, torch.tensor([0.2, -0.3])))
+    rbm = machine(OwnGaussian(2, torch.tensor([0.2, -0.3])))
     axis = torch.linspace(-12, 12, 1201, dtype=torch.float64)
     grid = torch.cartesian_prod(axis, axis)
     log_z = torch.logsumexp(-rbm.free_energy(grid), 0) + 2 * math.log(float(axis[1] - axis[0]))
@@ -268,7 +268,7 @@ def test_a_machine_that_the_data_came_from_has_nothing_to_learn(case, persistent
 
 def test_precisions_learn_from_data_of_another_scale():
     data = 0.5 * torch.randn(1000, 2, generator=generator(0)) + 1
-    rbm = RBM(Gaussian(2), 2, rng=generator(1), weight_std=0.01)
+    rbm = RBM(OwnGaussian(2), 2, rng=generator(1), weight_std=0.01)
     config = ws.CDConfig(epochs=40, batch_size=50, learning_rate=0.1, final_learning_rate=0.01)
     for _ in ws.cd.epochs(rbm, data, config=config, rng=generator(2)):
         pass
@@ -282,9 +282,9 @@ def test_cases_of_many_counts_learn_together():
     topic = torch.tensor([[3.0, 0.0, -3.0], [-3.0, 0.0, 3.0]])[
         torch.randint(2, (600,), generator=rng)
     ]
-    words = Multinomial(3).sample(topic, rng, context=Context(count=count))
+    words = OwnMultinomial(3).sample(topic, rng, context=Context(count=count))
     assert torch.equal(words.sum(1), count)
-    rbm = RBM(Multinomial(3), 2, rng=rng, weight_std=0.1)
+    rbm = RBM(OwnMultinomial(3), 2, rng=rng, weight_std=0.1)
     config = ws.CDConfig(
         epochs=30, batch_size=50, learning_rate=0.03, momentum=0.5, sample_visible=True
     )
@@ -304,7 +304,7 @@ def test_absent_sites_teach_nothing():
     bias.
     """
     mask = MASK.expand(200, -1)
-    rbm = RBM(Groups(spins=Spin(3), label=Categorical(2)), 3, rng=generator(0))
+    rbm = RBM(Groups(spins=OwnSpin(3), label=Categorical(2)), 3, rng=generator(0))
     before = deepcopy(rbm)
     data = rbm.visible.sample(torch.zeros(200, 5), generator(1), context=Context(mask=mask))
     config = ws.CDConfig(epochs=3, batch_size=20, learning_rate=0.1, weight_decay=0.0)
@@ -332,7 +332,7 @@ def test_clamped_groups_stay_and_the_others_follow(finite):
 
 
 def test_pseudo_likelihood_is_made_of_conditionals():
-    rbm = machine(Groups(spins=Spin(2), label=Categorical(3)))
+    rbm = machine(Groups(spins=OwnSpin(2), label=Categorical(3)))
     states, p = visible_probs(rbm, None)
     expected = torch.zeros(len(states), dtype=torch.float64)
     for columns in ([0], [1], [2, 3, 4]):
@@ -343,7 +343,7 @@ def test_pseudo_likelihood_is_made_of_conditionals():
 
 
 def test_missing_values_are_filled_in():
-    rbm = machine(Gaussian(3, torch.tensor([0.2, -0.3, 0.6])))
+    rbm = machine(OwnGaussian(3, torch.tensor([0.2, -0.3, 0.6])))
     cases = samples(rbm, None, 200)
     holes = cases.clone()
     holes[:, 1] = torch.nan
@@ -362,7 +362,7 @@ def test_save_and_load(case, tmp_path):
 
 
 def test_own_units_stand_beside_bernoulli_ones():
-    rbm = RBM(Groups(bits=Bernoulli(3), levels=Gaussian(2)), 4, rng=generator(0))
+    rbm = RBM(Groups(bits=Bernoulli(3), levels=OwnGaussian(2)), 4, rng=generator(0))
     visible = rbm.sample_visible(
         rbm.sample_hidden(torch.rand(50, 5, generator=generator(1)), generator(2)), generator(3)
     )

@@ -20,16 +20,32 @@ from wakesleep.units.base import as_units as as_units
 from wakesleep.units.base import from_spec as from_spec
 from wakesleep.units.base import register as register
 from wakesleep.units.bernoulli import Bernoulli as Bernoulli
+from wakesleep.units.binomial import Binomial as Binomial
 from wakesleep.units.categorical import Categorical as Categorical
 from wakesleep.units.categorical import sample_categorical as sample_categorical
+from wakesleep.units.drelu import DReLU as DReLU
+from wakesleep.units.gaussian import Gaussian as Gaussian
 from wakesleep.units.groups import Groups as Groups
+from wakesleep.units.multinomial import Multinomial as Multinomial
+from wakesleep.units.ordinal import Ordinal as Ordinal
+from wakesleep.units.poisson import Poisson as Poisson
+from wakesleep.units.relu import ReLU as ReLU
+from wakesleep.units.spin import Spin as Spin
 
 __all__ = [
     "Atom",
     "Bernoulli",
+    "Binomial",
     "Categorical",
     "Context",
+    "DReLU",
+    "Gaussian",
     "Groups",
+    "Multinomial",
+    "Ordinal",
+    "Poisson",
+    "ReLU",
+    "Spin",
     "Units",
     "as_units",
     "from_spec",

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from copy import copy
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
@@ -33,7 +35,7 @@ class Atom(NamedTuple):
     """-U of each state, (states,), float64."""
 
 
-class Units(nn.Module):
+class Units(nn.Module, ABC):
     """A layer of units with p(s | x) = exp(x . s - U(s) - Gamma(x)) for its total input x.
 
     A family defines `log_partition`, `mean`, `variance` and `sample`, and whatever else differs
@@ -82,24 +84,25 @@ class Units(nn.Module):
         """Return U(s), (N,)."""
         return states.new_zeros(states.shape[:-1])
 
+    @abstractmethod
     def log_partition(self, total_input: Tensor, context: Context | None = None) -> Tensor:
         """Return Gamma(x) = log sum_s exp(x . s - U(s)), (N,), an integral where states are
         continuous.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def mean(
         self, total_input: Tensor, *, context: Context | None = None, out: Tensor | None = None
     ) -> Tensor:
         """Return E[s | x] = Gamma'(x), (N, size); written to `out` where given, which may be
         `total_input` itself.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def variance(self, total_input: Tensor, context: Context | None = None) -> Tensor:
         """Return Var[s_i | x] = d2 Gamma / dx_i2 of each column, (N, size)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sample(
         self,
         total_input: Tensor,
@@ -111,7 +114,6 @@ class Units(nn.Module):
         """Return states drawn from p(s | x), (N, size); written to `out` where given, which is
         never `total_input` itself.
         """
-        raise NotImplementedError
 
     def sample_from_mean(
         self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None
@@ -141,6 +143,12 @@ class Units(nn.Module):
         """
         states = self.sample(total_input, rng, context=context, out=out)
         return self.mean(total_input, context=context, out=mean), states
+
+    def tail_precision(self) -> Tensor:
+        """Return g (size,) such that U(s) grows at least as g s^2 / 2 far out; infinity where
+        states are bounded, as is supposed of a family that does not say.
+        """
+        return torch.full((self.size,), math.inf)
 
     def log_partition_delta(self, total_input: Tensor, rows: Tensor) -> Tensor:
         """Return Gamma(x + w) - Gamma(x) for each row w of `rows` (rows, size): (N, rows)."""
@@ -324,6 +332,16 @@ class Units(nn.Module):
 
     def _kinds(self) -> list[tuple[str, int]]:
         return [({"Categorical": "softmax"}.get(self.family, self.family.lower()), self.size)]
+
+
+def with_parameters(units: Family, **tensors: Tensor) -> Family:
+    """Return units like these, with `tensors` in the place of the parameters of those names; a
+    tensor may have a row for each case in front.
+    """
+    found = copy(units)
+    kept = {name: p for name, p in units._parameters.items() if name not in tensors}
+    found.__dict__ = {**units.__dict__, "_parameters": kept, **tensors}
+    return found
 
 
 def product_states(atoms: list[Atom]) -> Atom:
