@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
@@ -12,6 +13,14 @@ from wakesleep.cli.options import Backend, Device
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import listed
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from wakesleep.runs import grids
+    from wakesleep.runs.checkpoint import Model
+    from wakesleep.samplers.dreams import Dream
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,49 @@ def run(args: DreamOptions, command: str) -> int:
     from wakesleep.runs import grids
     from wakesleep.samplers import dreams, gibbs, tempering
 
+    _tell_unused(args)
+    out = args.movie or args.out
+    shared.refuse_place(out, args.overwrite)
+    check(args)
+    model = shared.model(args.run, args.device)
+    dbn, rng = model.dbn, generator(args.seed, model.dbn.memory.weight.device)
+    labels = clamped_labels(args, model)
+    sampler: gibbs.Sampler = gibbs.run
+    if args.tempering:
+        sampler = tempering.Tempered(torch.linspace(0, 1, args.tempering))
+    settings: dict[str, Any] = {
+        "rng": rng,
+        "labels": labels,
+        "count": args.count if labels is None else len(labels),
+        "steps": args.steps or (1000 if args.movie is None else 300),
+        "sampler": sampler,
+    }
+    if args.movie is None:
+        dream = dreams.dream(dbn, **settings)
+        grids.save_picture(out, sheet(args, model, dream, rng), 1)
+    else:
+        frames = list(dreams.frames(dbn, every=args.every, **settings))
+        grids.save_movie(out, [sheet(args, model, frame, rng) for frame in frames], 1)
+        dream = frames[-1]
+    held = _names_held(model, dream)
+    swaps = (
+        [round(rate, 3) for rate in sampler.swap_rates.tolist()]
+        if isinstance(sampler, tempering.Tempered)
+        else None
+    )
+    if args.json:
+        answer = {"path": str(out), "labels": held, "steps": settings["steps"]}
+        print(files.to_json({**answer, "seed": args.seed, "swap_rates": swaps}))
+        return 0
+    free = held is not None and labels is None
+    print(f"{out}  (labels the memory held: {' '.join(held or [])})" if free else out)
+    if swaps is not None:
+        print(f"swap rates, warmest pair first: {' '.join(f'{rate:.2f}' for rate in swaps)}")
+    return 0
+
+
+def _tell_unused(args: DreamOptions) -> None:
+    """Say which options have no effect in this call."""
     unused = (
         {"every": "without --movie"}
         if args.movie is None
@@ -99,96 +151,51 @@ def run(args: DreamOptions, command: str) -> int:
     if args.brain:
         unused["columns"] = "with --brain"
     shared.tell_unused(args, unused)
-    out = args.movie or args.out
-    shared.refuse_place(out, args.overwrite)
-    check(args)
-    model = shared.model(args.run, args.device)
-    dbn, rng = model.dbn, generator(args.seed, model.dbn.memory.weight.device)
-    classes = [str(name) for name in model.header["classes"]]
-    shape: tuple[int, int] = tuple(model.header["shape"])
-    labels = None
+
+
+def clamped_labels(args: DreamOptions, model: Model) -> Tensor | None:
+    """Return the label of each dream: the one that the call names, all of them in turn in a movie,
+    or None, where the memory runs free.
+
+    Raises:
+        ConfigError: a label that the model does not know.
+    """
+    import torch
+
+    classes = _classes(model)
     if args.label is not None:
         if args.label not in classes:
             raise ConfigError(
                 f"label {args.label!r}: this model knows {listed(classes, 20) or 'no labels'}"
             )
-        labels = torch.full((args.count,), classes.index(args.label))
-    elif args.movie is not None and dbn.labels:
-        labels = torch.arange(dbn.labels)
-    count = args.count if labels is None else len(labels)
+        return torch.full((args.count,), classes.index(args.label))
+    return torch.arange(model.dbn.labels) if args.movie is not None and model.dbn.labels else None
 
+
+def sheet(args: DreamOptions, model: Model, dream: Dream, rng: torch.Generator) -> grids.Array:
+    """Return the picture of dreams side by side, each with its label; with --brain of what every
+    layer does in them.
+    """
+    from wakesleep.runs import grids
+    from wakesleep.samplers import dreams
+
+    dbn, names = model.dbn, _names_held(model, dream) or ()
+    shape: tuple[int, int] = tuple(model.header["shape"])
+    if not args.brain:
+        pixels = dream.pixels.cpu().numpy()
+        return grids.captioned(pixels, shape, min(args.columns, len(pixels)), below=names)
+    layers = [layer.cpu().numpy() for layer in dreams.activities(dbn, dream.chains, rng)]
+    kinds = [*(f"layer {layer}" for layer in range(1, dbn.depth)), "top", "labels"]
     units = [*dbn.sizes[1:], *([dbn.labels] if dbn.labels else [])]
-    kinds = [
-        *(f"layer {layer + 1}" for layer in range(dbn.depth - 1)),
-        "top",
-        *(["labels"] if dbn.labels else []),
-    ]
-    blocks = [
-        "pixels",
-        *(f"{kind} ({number:,})" for kind, number in zip(kinds, units, strict=True)),
-    ]
+    blocks = [f"{kind} ({number:,})" for kind, number in zip(kinds, units, strict=False)]
+    return grids.brain(layers, shape, names=["pixels", *blocks], left=names, title="Of each dream")
 
-    def sheet(dreamt: dreams.Dream) -> grids.Array:
-        names = (
-            () if dreamt.labels is None else [classes[label] for label in dreamt.labels.tolist()]
-        )
-        if args.brain:
-            layers = [layer.cpu().numpy() for layer in dreams.activities(dbn, dreamt.chains, rng)]
-            return grids.brain(layers, shape, names=blocks, left=names, title="Of each dream")
-        return grids.captioned(
-            dreamt.pixels.cpu().numpy(), shape, min(args.columns, count), below=names
-        )
 
-    sampler = (
-        gibbs.run
-        if not args.tempering
-        else tempering.Tempered(torch.linspace(0, 1, args.tempering))
-    )
-    if args.movie is not None:
-        steps = 300 if args.steps is None else args.steps
-        shown = list(
-            dreams.frames(
-                dbn,
-                rng=rng,
-                labels=labels,
-                count=count,
-                steps=steps,
-                every=args.every,
-                sampler=sampler,
-            )
-        )
-        grids.save_movie(out, [sheet(dreamt) for dreamt in shown], 1)
-        dreamt = shown[-1]
-    else:
-        steps = 1000 if args.steps is None else args.steps
-        dreamt = dreams.dream(
-            dbn, rng=rng, labels=labels, count=count, steps=steps, sampler=sampler
-        )
-        grids.save_picture(out, sheet(dreamt), 1)
-    held = None if dreamt.labels is None else [classes[label] for label in dreamt.labels.tolist()]
-    swaps = (
-        [round(rate, 3) for rate in sampler.swap_rates.tolist()]
-        if isinstance(sampler, tempering.Tempered)
-        else None
-    )
-    if args.json:
-        print(
-            files.to_json(
-                {
-                    "path": str(out),
-                    "labels": held,
-                    "steps": steps,
-                    "seed": args.seed,
-                    "swap_rates": swaps,
-                }
-            )
-        )
-    else:
-        print(
-            out
-            if held is None or labels is not None
-            else f"{out}  (labels the memory held: {' '.join(held)})"
-        )
-        if swaps is not None:
-            print(f"swap rates, warmest pair first: {' '.join(f'{rate:.2f}' for rate in swaps)}")
-    return 0
+def _classes(model: Model) -> list[str]:
+    return [str(name) for name in model.header["classes"]]
+
+
+def _names_held(model: Model, dream: Dream) -> list[str] | None:
+    """Return the class that the memory held in each dream; None without labels."""
+    classes = _classes(model)
+    return None if dream.labels is None else [classes[label] for label in dream.labels.tolist()]

@@ -70,12 +70,10 @@ class LikelihoodOptions:
     """Print depths, bounds and log Z with its intervals as JSON."""
 
 
-def run(args: LikelihoodOptions, command: str) -> int:
-    """Do it; return the exit status."""
+def check(args: LikelihoodOptions) -> None:
+    """Raise ConfigError for numbers that cannot be, and say which options have no effect."""
     from wakesleep.evaluation import ais
-    from wakesleep.runs import log_likelihood
 
-    machine.set_threads(args.threads)
     if args.published:
         shared.tell_unused(
             args,
@@ -89,6 +87,14 @@ def run(args: LikelihoodOptions, command: str) -> int:
             f"--cases {args.cases} --reverse-steps {args.reverse_steps}: expected at least 1 "
             "case, and 0 steps or more"
         )
+
+
+def run(args: LikelihoodOptions, command: str) -> int:
+    """Do it; return the exit status."""
+    from wakesleep.runs import log_likelihood
+
+    machine.set_threads(args.threads)
+    check(args)
     model = shared.model(args.run, args.device)
     if args.per_layer and not model.dbn.tied:
         raise ConfigError(

@@ -16,6 +16,9 @@ from wakesleep.foundation.errors import CheckpointError, ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from wakesleep.data import Dataset
+    from wakesleep.runs.checkpoint import Model
+
 What = Literal[
     "fields", "activity", "histograms", "monitors", "traces", "map", "dreams", "confused"
 ]
@@ -63,13 +66,6 @@ class PlotOptions:
 
 def run(args: PlotOptions, command: str) -> int:
     """Do it; return the exit status."""
-    from wakesleep.data import some
-    from wakesleep.evaluation import classify
-    from wakesleep.foundation.rng import generator
-    from wakesleep.learning import backprop
-    from wakesleep.runs import figures
-    from wakesleep.sources.arrays import as_probs
-
     if args.cases < 10:
         raise ConfigError(f"--cases {args.cases}: expected at least 10")
     if not args.what:
@@ -80,8 +76,35 @@ def run(args: PlotOptions, command: str) -> int:
     target = args.out or folder / "figures"
     what = asked(args, target)
     model = shared.model(args.run, args.device)
-    dbn, device = model.dbn, model.dbn.memory.weight.device
     dataset = shared.set_for(model, args.data, args.data_folder)
+    drawn = draw(args, what, model, dataset, folder, target)
+    print(
+        files.to_json({"paths": [str(path) for path in drawn]})
+        if args.json
+        else "\n".join(map(str, drawn))
+    )
+    return 0
+
+
+def draw(
+    args: PlotOptions,
+    what: tuple[What, ...],
+    model: Model,
+    dataset: Dataset,
+    folder: Path,
+    target: Path,
+) -> list[Path]:
+    """Draw what is asked for of a model and the cases it is judged by into `target`, from the
+    metrics and traces in `folder` too; return the files.
+    """
+    from wakesleep.data import some
+    from wakesleep.evaluation import classify
+    from wakesleep.foundation.rng import generator
+    from wakesleep.learning import backprop
+    from wakesleep.runs import figures
+    from wakesleep.sources.arrays import as_probs
+
+    dbn, device = model.dbn, model.dbn.memory.weight.device
     part = shared.cases_of(args.run, model, dataset)[1]
     images = as_probs(part.images).to(device)
     labels = None if part.labels is None else part.labels.to(device)
@@ -90,9 +113,10 @@ def run(args: PlotOptions, command: str) -> int:
         dataset.shape,
         generator(args.seed, device),
     )
+
     make(target)
 
-    def place(name: str) -> Path:
+    def file(name: str) -> Path:
         return target / f"{name}.png"
 
     def seen(count: int) -> tuple[Tensor, Tensor | None]:
@@ -103,23 +127,21 @@ def run(args: PlotOptions, command: str) -> int:
 
     drawn: list[Path] = []
     if "fields" in what:
-        drawn.append(figures.draw_kinds(place("fields"), dbn, shape))
+        drawn.append(figures.draw_kinds(file("fields"), dbn, shape))
     if "activity" in what:
-        drawn.append(figures.draw_activity(place("activity"), dbn, seen(100)[0]))
+        drawn.append(figures.draw_activity(file("activity"), dbn, seen(100)[0]))
     if "histograms" in what:
-        drawn.append(figures.draw_histograms(place("histograms"), dbn, *seen(100), rng=rng))
+        drawn.append(figures.draw_histograms(file("histograms"), dbn, *seen(100), rng=rng))
     if "monitors" in what:
-        drawn += figures.draw_monitors(folder / "metrics.jsonl", place("monitors"))
+        drawn += figures.draw_monitors(folder / "metrics.jsonl", file("monitors"))
     if "traces" in what:
         drawn += figures.draw_traces(folder, target)
     if "map" in what:
-        drawn.append(
-            figures.draw_map(place("map"), dbn, *seen(args.cases), classes, seed=args.seed)
-        )
+        drawn.append(figures.draw_map(file("map"), dbn, *seen(args.cases), classes, seed=args.seed))
     if "dreams" in what:
         drawn.append(
             figures.draw_dreams(
-                place("dreams"), dbn, shape, classes, rng=rng, steps=figures.DREAM_STEPS
+                file("dreams"), dbn, shape, classes, rng=rng, steps=figures.DREAM_STEPS
             )
         )
     if "confused" in what and labels is not None and (model.net is not None or dbn.labels):
@@ -129,14 +151,9 @@ def run(args: PlotOptions, command: str) -> int:
             else classify.log_probs(dbn, images)
         )
         drawn.append(
-            figures.draw_confused(place("confused"), images, labels, log_probs, shape, classes)
+            figures.draw_confused(file("confused"), images, labels, log_probs, shape, classes)
         )
-    print(
-        files.to_json({"paths": [str(path) for path in drawn]})
-        if args.json
-        else "\n".join(map(str, drawn))
-    )
-    return 0
+    return drawn
 
 
 def make(target: Path) -> None:
