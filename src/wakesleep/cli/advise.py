@@ -92,14 +92,12 @@ def run(args: AdviseOptions, command: str) -> int:
         return 0
     for line in _table(candidates):
         print(line)
-    behind = (
+    gap = (
         (f"{advised.difference:.2f} nats below the best ({_name(advised.best)})")
         if advised.hidden != advised.best
         else "the best"
     )
-    print(
-        f"\nadvice: {_name(advised.hidden)}, {behind}; uncertainty {advised.uncertainty:.2f} nats"
-    )
+    print(f"\nadvice: {_name(advised.hidden)}, {gap}; uncertainty {advised.uncertainty:.2f} nats")
     spent = f"{args.minutes:g} minutes, {args.cases:,} cases, {args.repeats} seeds"
     print(
         f"That holds for {spent}; nets that made few epochs are not done yet, and more minutes "
@@ -112,13 +110,13 @@ def _name(hidden: tuple[int, ...]) -> str:
     return "-".join(map(str, hidden))
 
 
-def _table(found: list[Candidate]) -> list[str]:
+def _table(candidates: list[Candidate]) -> list[str]:
     """Return a line a shape, its figures the means over seeds, best bound first."""
     from statistics import mean
 
-    shapes = dict.fromkeys(one.hidden for one in found)
+    shapes = dict.fromkeys(one.hidden for one in candidates)
     groups = sorted(
-        ([one for one in found if one.hidden == shape] for shape in shapes),
+        ([one for one in candidates if one.hidden == shape] for shape in shapes),
         key=lambda group: -mean(one.bound for one in group),
     )
     lines = [

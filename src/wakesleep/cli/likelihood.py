@@ -147,20 +147,20 @@ def run(args: LikelihoodOptions, command: str) -> int:
     return 0
 
 
-def table(found: list[RunScore], name: str) -> list[str]:
+def table(scores: list[RunScore], name: str) -> list[str]:
     """Return the depths' figures as lines of text."""
-    first = found[0]
+    first = scores[0]
     lines = [
         f"{name}, {first.cases:,} {first.part} cases, nats a case (standard error of the mean "
         f"over cases {first.score.error:.2f})",
         "",
     ]
-    wide = max(20, *(len(one.layers) for one in found))
+    wide = max(20, *(len(one.layers) for one in scores))
     lines += [
         f"depth  {'layers':<{wide}} forward  log Z + 3 s.e.  reverse  importance-weighted  log Z "
         "forward       reverse"
     ]
-    for one in found:
+    for one in scores:
         score, log_z = one.score, one.score.log_z
         back = f"{score.reverse:7.2f}" if score.reverse is not None else "      -"
         z = f"{log_z.forward.log_z:.2f} ({log_z.forward.low:.2f} to {log_z.forward.high:.2f})"
@@ -173,17 +173,17 @@ def table(found: list[RunScore], name: str) -> list[str]:
         lines.append(f"{words}  {z}  {z_back}{exactly}")
     kinds = (
         ("the exact likelihood at depth 1, a lower bound deeper")
-        if found[-1].depth > 1
+        if scores[-1].depth > 1
         else "exact but for log Z"
     )
     lines += ["", f"forward errs high, reverse low; each row is {kinds}"]
-    if first.label_log_prob is not None or found[-1].label_log_prob is not None:
-        known = found[-1].label_log_prob
-        kind = "exact" if found[-1].depth == 1 else "given the up-pass"
+    if first.label_log_prob is not None or scores[-1].label_log_prob is not None:
+        known = scores[-1].label_log_prob
+        kind = "exact" if scores[-1].depth == 1 else "given the up-pass"
         lines.append(f"log p(label | picture), {kind}: {known:.4f} nats a case")
     lines += [
         f"warning: depth {one.depth}: {one.score.log_z.disagreement}"
-        for one in found
+        for one in scores
         if one.score.log_z.disagreement
     ]
     return lines

@@ -190,7 +190,7 @@ def pictures_in(folder: Path, classes: Sequence[str]) -> list[Found]:
 
 
 def _recognised(
-    model: Model, found: Sequence[Found]
+    model: Model, files_named: Sequence[Found]
 ) -> Iterator[tuple[Found, tuple[dict[str, float], dict[str, Any]] | DataError]]:
     """Yield each picture with the probability of every label and what `_novelty` says, or with the
     reason why it cannot be read.
@@ -200,9 +200,9 @@ def _recognised(
     from wakesleep.data import from_header
 
     preparation, device = from_header(model.header), model.dbn.memory.weight.device
-    for start in range(0, len(found), TOGETHER):
+    for start in range(0, len(files_named), TOGETHER):
         outcomes: list[Any] = []
-        for one in found[start : start + TOGETHER]:
+        for one in files_named[start : start + TOGETHER]:
             try:
                 outcomes.append(preparation.read(one.path))
             except DataError as error:
@@ -212,7 +212,7 @@ def _recognised(
         if cases:
             together = torch.cat(cases).to(device)
             answers = zip(_probs(model, together), _novelty(model, together), strict=True)
-        for one, outcome in zip(found[start:], outcomes, strict=False):
+        for one, outcome in zip(files_named[start:], outcomes, strict=False):
             yield one, outcome if isinstance(outcome, DataError) else next(answers)
 
 

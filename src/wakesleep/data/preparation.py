@@ -269,17 +269,17 @@ def votes(images: Array) -> Array:
     return np.concatenate(ballots)
 
 
-def settle(said: Array) -> tuple[Paper | None, bool]:
+def settle(ballots: Array) -> tuple[Paper | None, bool]:
     """Return on which paper the pictures of a set lie by their `votes`, and whether every one says
     so; None where few have an even border.
     """
-    light, dark = int((said == CLEAR_LIGHT).sum()), int((said == CLEAR_DARK).sum())
-    count = int((said != BLANK).sum())
+    light, dark = int((ballots == CLEAR_LIGHT).sum()), int((ballots == CLEAR_DARK).sum())
+    count = int((ballots != BLANK).sum())
     if not count or light + dark < ON_PAPER * count:
         return None, False
     if light > dark:
-        return "light", not np.isin(said, (DARK, CLEAR_DARK)).any()
-    return "dark", not np.isin(said, (LIGHT, CLEAR_LIGHT)).any()
+        return "light", not np.isin(ballots, (DARK, CLEAR_DARK)).any()
+    return "dark", not np.isin(ballots, (LIGHT, CLEAR_LIGHT)).any()
 
 
 def of_arrays(
@@ -325,7 +325,7 @@ def of_arrays(
 
 
 def of_files(
-    said: Array, shapes: Sequence[tuple[int, int]], options: PictureOptions
+    ballots: Array, shapes: Sequence[tuple[int, int]], options: PictureOptions
 ) -> tuple[Preparation, list[str]]:
     """Return how pictures in files are to be prepared, from their `votes` and their (rows,
     columns), and what was found, in words.
@@ -334,13 +334,13 @@ def of_files(
         raise ConfigError(
             "transpose is for arrays, such as EMNIST's; pictures in files are upright: leave it out"
         )
-    paper, unanimous = settle(said)
+    paper, unanimous = settle(ballots)
     inverted = options.polarity == "invert" or (options.polarity == "auto" and paper == "light")
     wanted, kinds = (
-        _scaled(shapes[0], options, MOST_OF_FEW if len(said) < FEW else MOST_TRAINED),
+        _scaled(shapes[0], options, MOST_OF_FEW if len(ballots) < FEW else MOST_TRAINED),
         len(set(shapes)),
     )
-    words = [_polarity(paper, inverted, options), *_doubts(said, paper)]
+    words = [_polarity(paper, inverted, options), *_doubts(ballots, paper)]
     if kinds > 1 or wanted != shapes[0]:
         came = (f"{shapes[0][0]} x {shapes[0][1]}") + (
             f" and of {kinds - 1} other sizes" if kinds > 1 else ""
@@ -359,17 +359,17 @@ def of_files(
     ), words
 
 
-def _doubts(said: Array, paper: Paper | None) -> list[str]:
+def _doubts(ballots: Array, paper: Paper | None) -> list[str]:
     """Return warnings of pictures that are blank or lie on two kinds of paper, by their `votes`,
     where they are many.
     """
     blank, light, dark = (
-        int(np.isin(said, kinds).sum())
+        int(np.isin(ballots, kinds).sum())
         for kinds in ((BLANK,), (LIGHT, CLEAR_LIGHT), (DARK, CLEAR_DARK))
     )
     words = []
-    if blank and blank >= MANY * len(said):
-        which = f"all {blank:,}" if blank == len(said) else f"{blank:,} of {len(said):,}"
+    if blank and blank >= MANY * len(ballots):
+        which = f"all {blank:,}" if blank == len(ballots) else f"{blank:,} of {len(ballots):,}"
         words.append(f"warning: {which} pictures are blank: there is nothing on them to learn")
     if paper is not None and min(light, dark) >= MANY * (light + dark):
         words.append(

@@ -130,9 +130,8 @@ def match_classes(dataset: Dataset, classes: Sequence[str], whose: str = "the ru
     if unknown:
         raise DataError(
             f"{dataset.name} has cases of the classes {listed(unknown)}; {whose} knows "
-            f"{listed(names) or 'none'}, and classes are matched by name: name them alike "
-            "(folders of pictures, or an array `classes` of names in the .npz), or leave those "
-            "cases out"
+            f"{listed(names) or 'none'}, and classes are matched by name: name them alike (folders "
+            "of pictures, or an array `classes` of names in the .npz), or leave those cases out"
         )
     import torch
 

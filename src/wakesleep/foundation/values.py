@@ -102,7 +102,7 @@ def _is(value: Any, kind: type) -> bool:
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
-def _one_of(name: str, found: Any, value: Any, kinds: tuple[Any, ...]) -> Any:
+def _one_of(name: str, plain_value: Any, value: Any, kinds: tuple[Any, ...]) -> Any:
     """Return a value that one of several annotations allows; a plain value must fit one of the
     plain ones.
     """
@@ -114,19 +114,19 @@ def _one_of(name: str, found: Any, value: Any, kinds: tuple[Any, ...]) -> Any:
         if (
             kind in EXPECTED
             or get_origin(kind) in (Literal, tuple, Sequence)
-            or not isinstance(found, tuple(EXPECTED))
+            or not isinstance(plain_value, tuple(EXPECTED))
         ):
             return allowed
     raise _refusal(name, value, " or ".join(_words(kind) for kind in kinds))
 
 
-def _row(name: str, found: Any, value: Any, kind: Any) -> tuple[Any, ...]:
+def _row(name: str, row: Any, value: Any, kind: Any) -> tuple[Any, ...]:
     """Return a sequence or a one-dimensional array as a tuple of what `kind` says."""
-    if isinstance(found, str | bytes) or not (
-        isinstance(found, Sequence) or getattr(found, "ndim", None) == 1
+    if isinstance(row, str | bytes) or not (
+        isinstance(row, Sequence) or getattr(row, "ndim", None) == 1
     ):
         raise _refusal(name, value, f"a tuple or a list, each entry {_words(kind)}")
-    return tuple(as_kind(f"{name}[{index}]", each, kind) for index, each in enumerate(found))
+    return tuple(as_kind(f"{name}[{index}]", each, kind) for index, each in enumerate(row))
 
 
 def _words(kind: Any) -> str:

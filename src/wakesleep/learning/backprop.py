@@ -367,13 +367,13 @@ class Backprop(loop.Algorithm):
 
     def end_epoch(self, cases: int) -> dict[str, float]:
         """Return cross-entropy and errors, or the squared error of real targets; and the rate."""
-        found = {
+        metrics = {
             "cross_entropy": float(self.loss) / cases,
             "train_error_percent": 100 * int(self.errors) / cases,
         }
         if self.real:
-            found = {"squared_error": float(self.loss) / cases}
-        return found | {"learning_rate": self.config.learning_rate_at(self.epoch)}
+            metrics = {"squared_error": float(self.loss) / cases}
+        return metrics | {"learning_rate": self.config.learning_rate_at(self.epoch)}
 
 
 class ConjugateGradient(Backprop):

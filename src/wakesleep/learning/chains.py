@@ -302,17 +302,17 @@ def phases(
         sampled.copy_(rbm.visible.sample_from_mean(sampled.clone(), rng))
         model[first:, columns] = one_hot(chain_labels, change.shape[1], model.dtype)
         states = rbm.sample_hidden(model, rng, probs=negative)
-    missed = torch.sub(data.to(accumulation_dtype(data.dtype)), model)
+    difference = torch.sub(data.to(accumulation_dtype(data.dtype)), model)
     negative.neg_()
     # x (h - h')', exactly 0 where the label that is drawn is the right one
     positive += label_weight * (positive - begin)
     # and y h' - y' h'', less the y (h - h')' that is in the rows above
     visible[2 * n :].zero_()[:, columns] = change
     torch.mul(begin, label_weight, out=hidden[2 * n :])
-    missed[:, columns] += label_weight * change
+    difference[:, columns] += label_weight * change
     gradients: Gradients = {
         "weight": [Product(visible, hidden, 1 / n)],
-        "visible_bias": [RowSum(missed, 1 / n)],
+        "visible_bias": [RowSum(difference, 1 / n)],
         "hidden_bias": [RowSum(hidden[: 2 * n], 1 / n)],
     }
     return gradients, model, states[first:]
@@ -321,7 +321,7 @@ def phases(
 def _other_labels(
     rbm: RBM, data: Tensor, total_input: Tensor, columns: slice, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return E[h | x, y'] (N, hidden), in place of the hidden units' input `heard`, for y' drawn
+    """Return E[h | x, y'] (N, hidden), in place of the hidden units' `total_input`, for y' drawn
     from p(y | x); and y - y', (N, labels).
     """
     weight = rbm.weight[columns]

@@ -187,12 +187,12 @@ def _source(
         and labels is not None
         and bool((labels == UNLABELLED).any())
     ):
-        found = spreading.spread_labels(
+        spread = spreading.spread_labels(
             arrays.as_probs(features(dbn, images, layer, checked=True)), labels
         )
         labels, weights = (
-            found.labels,
-            found.weights if weights is None else found.weights * weights,
+            spread.labels,
+            spread.weights if weights is None else spread.weights * weights,
         )
     return prepare(images, labels, weights)
 

@@ -248,12 +248,12 @@ class Robust(loop.Algorithm):
         """Return the means of the epoch; the optimizer's numbers go into the state."""
         self.state.optimizer = optimizer_state(self.optimizer, self.net)
         loss, smooth, errors, seen = self.sums.tolist()
-        found = {
+        metrics = {
             "cross_entropy": loss / seen,
             "train_error_percent": 100 * errors / seen,
             "learning_rate": self.config.learning_rate_at(self.epoch),
         }
-        return found | ({"smoothness": smooth / seen} if self.config.vat_epsilon else {})
+        return metrics | ({"smoothness": smooth / seen} if self.config.vat_epsilon else {})
 
 
 @check_arguments

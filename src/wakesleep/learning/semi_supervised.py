@@ -210,20 +210,20 @@ class SemiSupervised(loop.Algorithm):
                 self.net, every, config.dropout_visible, config.dropout_hidden, self.rng
             )
         )
-        known, here, there = (
+        known, others_logits, moved_logits = (
             logits[: len(images)],
             logits[len(images) : -len(moved)],
             logits[-len(moved) :],
         )
         given = (own != UNLABELLED).sum()
         self_labelled = cross_entropy(
-            here, own, ignore_index=UNLABELLED, reduction="sum"
+            others_logits, own, ignore_index=UNLABELLED, reduction="sum"
         ) / given.clamp(min=1)
         return torch.stack(
             [
                 cross_entropy(known, labels),
-                robust.divergence(answer, there),
-                entropy(log_softmax(here, 1)),
+                robust.divergence(answer, moved_logits),
+                entropy(log_softmax(others_logits, 1)),
                 self_labelled,
             ]
         )
@@ -233,8 +233,8 @@ class SemiSupervised(loop.Algorithm):
         self.state.optimizer = optimizer_state(self.optimizer, self.net)
         names = ("cross_entropy", "smoothness", "entropy", "own_cross_entropy")
         *losses, count = self.sums.tolist()
-        found = {name: loss / count for name, loss in zip(names, losses, strict=True)}
-        return found | {
+        metrics = {name: loss / count for name, loss in zip(names, losses, strict=True)}
+        return metrics | {
             "labelled_percent": 100 * self.sure,
             "learning_rate": self.config.learning_rate_at(self.epoch),
         }

@@ -68,14 +68,14 @@ class State:
             return cls.from_tensors(state)
         if state is None or isinstance(state, cls):
             return state
-        cure = (
+        hint = (
             ": give its `state`"
             if hasattr(state, "state")
             else ("; without a state, learning starts anew")
         )
         raise CheckpointError(
             f"state of type {type(state).__name__} came; expected the {cls.__name__} of the last "
-            f"record of this loop, or what its to_tensors returned{cure}"
+            f"record of this loop, or what its to_tensors returned{hint}"
         )
 
 
@@ -85,18 +85,18 @@ def misfits(state: State, expected: Mapping[str, Any]) -> dict[str, str]:
     `expected` says of each field the shape of its tensor, the tensors of its dictionary by name (or
     of a running mean), or None: nothing.
     """
-    found = {}
+    wrong = {}
     for name, wanted in expected.items():
         value = getattr(state, name)
-        here, there = (
+        given, right = (
             _shapes(value.mean if isinstance(value, RunningMean) else value),
             _shapes(wanted),
         )
-        if here != there:
-            found[name] = (
-                f"{name} of {_in_words(here, there)} came, expected {_in_words(there, here)}"
+        if given != right:
+            wrong[name] = (
+                f"{name} of {_in_words(given, right)} came, expected {_in_words(right, given)}"
             )
-    return found
+    return wrong
 
 
 def check_fit(state: State, expected: Mapping[str, Any], owner: str) -> None:
@@ -105,9 +105,9 @@ def check_fit(state: State, expected: Mapping[str, Any], owner: str) -> None:
     Raises:
         CheckpointError: it came from other settings or another net.
     """
-    if found := misfits(state, expected):
+    if wrong := misfits(state, expected):
         raise CheckpointError(
-            f"the state is none of this {owner} and its settings: {'; '.join(found.values())}. Go "
+            f"the state is none of this {owner} and its settings: {'; '.join(wrong.values())}. Go "
             "on with the settings and the net that the state came from, or without a state: "
             "learning then starts anew from the weights"
         )

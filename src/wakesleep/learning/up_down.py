@@ -424,13 +424,13 @@ class UpDown(loop.Algorithm):
         """Return Gibbs steps, rate and the mean squared error a pixel of the lowest generative
         layer.
         """
-        found = {
+        metrics = {
             "gibbs_steps": float(self.config.steps_at(self.epoch)),
             "learning_rate": self.config.learning_rate_at(self.epoch),
         }
         if self.net.recognition:
-            found["reconstruction_error"] = float(self.error) / (cases * self.net.sizes[0])
-        return found
+            metrics["reconstruction_error"] = float(self.error) / (cases * self.net.sizes[0])
+        return metrics
 
 
 @check_arguments

@@ -83,11 +83,11 @@ def _sample_parts(
         return units.mean_and_sample(total_input, rng, mean=total_input, out=out)[1]
     sample = torch.empty_like(total_input) if out is None else out
     for name, part, columns in zip(units.names, units.parts, units.slices, strict=True):
-        here = total_input[..., columns]
+        part_input = total_input[..., columns]
         if name in at_mean:
-            sample[..., columns] = part.mean(here, out=here)
+            sample[..., columns] = part.mean(part_input, out=part_input)
         else:
-            part.mean_and_sample(here, rng, mean=here, out=sample[..., columns])
+            part.mean_and_sample(part_input, rng, mean=part_input, out=sample[..., columns])
     return sample
 
 

@@ -292,12 +292,14 @@ class RBM(nn.Module):
                 f"{self.visible}: expected one categorical site or several, whole; binary units "
                 "have hidden_input, visible_probs and pseudo.pseudo_log_likelihood"
             )
-        found = []
+        log_probs = []
         for site in sites:
             others = visible.clone()
             others[:, site] = 0
-            found.append(torch.log_softmax(self.group_scores(self.hidden_input(others), site), 1))
-        return torch.cat(found, 1)
+            log_probs.append(
+                torch.log_softmax(self.group_scores(self.hidden_input(others), site), 1)
+            )
+        return torch.cat(log_probs, 1)
 
     def spec(self) -> dict[str, Any]:
         """Return what is needed to build a machine like this one, as JSON can hold it."""
@@ -359,12 +361,12 @@ class RBM(nn.Module):
             DataError: another shape or device, no cases, NaN (unless `missing`), infinity, or
                 values that the units do not take.
         """
-        found = self.check_cases(cases, rng=rng, missing=missing)
-        found = found if isinstance(found, Tensor) else found[0 : len(found)]
+        checked = self.check_cases(cases, rng=rng, missing=missing)
+        checked = checked if isinstance(checked, Tensor) else checked[0 : len(checked)]
         return (
-            as_probs(found)
-            if self.visible.limits is not None or found.dtype == torch.uint8
-            else found
+            as_probs(checked)
+            if self.visible.limits is not None or checked.dtype == torch.uint8
+            else checked
         ).to(self.weight.dtype)
 
     def statistics(

@@ -97,5 +97,5 @@ def save(path: Path, rows: list[Row]) -> None:
     write_json(path, kept + rows)
 
 
-def _key(found: Row) -> tuple[str, str, str]:
-    return found["table"], found["row"], found["metric"]
+def _key(row: Row) -> tuple[str, str, str]:
+    return row["table"], row["row"], row["metric"]

@@ -163,7 +163,7 @@ def learn(
 
 def _work(
     setup: TableSetup,
-    here: Path,
+    run_folder: Path,
     net: Module,
     rng: torch.Generator,
     loop: Loop[Module],
@@ -172,7 +172,7 @@ def _work(
 ) -> None:
     """Do what is left of a run, saving after each epoch; then write its weights and its result."""
     models = {"net": net}
-    progress = resumed(here / "checkpoint.safetensors", rng, models)
+    progress = resumed(run_folder / "checkpoint.safetensors", rng, models)
     lines = progress.notes.setdefault("lines", [])
     score = None
     if log_probs is not None and validation is not None:
@@ -189,7 +189,9 @@ def _work(
             if isinstance(value, float | int)
         )
         shown = "  ".join(f"{what} {value:.4g}" for what, value in numbers)
-        print(f"{here.name}  {record.stage} {record.epoch}/{record.epochs}  {shown}", flush=True)
+        print(
+            f"{run_folder.name}  {record.stage} {record.epoch}/{record.epochs}  {shown}", flush=True
+        )
     errors: dict[str, float] = {}
     if progress.best is not None:
         errors["validation_errors"] = progress.best.score[0]
@@ -197,12 +199,14 @@ def _work(
     if log_probs is not None and tested is not None:
         wrong, loss = _score(net, log_probs, tested, setup.device)
         errors |= {"test_error_percent": 100 * wrong / len(tested), "test_cross_entropy": loss}
-    checkpoint.save_tensors(here / "net.safetensors", checkpoint.model_tensors(net), {}, "net")
+    checkpoint.save_tensors(
+        run_folder / "net.safetensors", checkpoint.model_tensors(net), {}, "net"
+    )
     minutes = round(sum(line["seconds"] for line in lines) / 60, 3)
     checkpoint.write_json(
-        here / "result.json", {"passes": lines, "minutes": minutes, "errors": errors}
+        run_folder / "result.json", {"passes": lines, "minutes": minutes, "errors": errors}
     )
-    (here / "checkpoint.safetensors").unlink(missing_ok=True)
+    (run_folder / "checkpoint.safetensors").unlink(missing_ok=True)
 
 
 def _timed(records: Iterator[EpochResult]) -> Iterator[EpochResult]:
@@ -231,11 +235,11 @@ def fine_tune(
     config: BackpropConfig,
     cases: Split,
     make: Callable[[torch.Generator], nn.Sequential],
-    made: dict[str, Any],
+    origin: dict[str, Any],
     validation: Split | None = None,
 ) -> Done[nn.Sequential]:
     """Return the finished run of backpropagation on labelled cases, from the net that `make`
-    returns; `made` are the settings it came of.
+    returns; `origin` holds the settings it came of.
 
     The cases may be features, any numbers: they are not checked again.
     """
@@ -246,7 +250,7 @@ def fine_tune(
         setup,
         name,
         seed,
-        {"backprop": config, **made},
+        {"backprop": config, **origin},
         make=make,
         loop=lambda net, rng, state: backprop.epochs(
             net, cases.images, labels, rng=rng, state=state, **settings

@@ -211,7 +211,7 @@ def _code_error(dbn: DBN, train: Split, held_out: Split) -> float:
     return 100 * float((reader.predict(codes[1]) != held_out.labels.numpy()).mean())
 
 
-def recommend(found: list[Candidate]) -> Advice:
+def recommend(candidates: list[Candidate]) -> Advice:
     """Return the cheapest shape whose bound is not below the best one's by more than two standard
     errors of the difference.
 
@@ -219,17 +219,17 @@ def recommend(found: list[Candidate]) -> Advice:
     uncertainty is the spread over seeds, or, with one seed, the standard errors of log Z and of the
     cases.
     """
-    shapes = list(dict.fromkeys(one.hidden for one in found))
+    shapes = list(dict.fromkeys(one.hidden for one in candidates))
     bounds = {
         shape: torch.tensor(
-            [one.bound for one in found if one.hidden == shape], dtype=torch.float64
+            [one.bound for one in candidates if one.hidden == shape], dtype=torch.float64
         )
         for shape in shapes
     }
     spread = {
         shape: float(values.std()) / len(values) ** 0.5
         if len(values) > 1
-        else next(one.error for one in found if one.hidden == shape)
+        else next(one.error for one in candidates if one.hidden == shape)
         for shape, values in bounds.items()
     }
     best = max(shapes, key=lambda shape: float(bounds[shape].mean()))
@@ -240,7 +240,9 @@ def recommend(found: list[Candidate]) -> Advice:
     def doubt(shape: tuple[int, ...]) -> float:
         return 0.0 if shape == best else 2 * math.hypot(spread[best], spread[shape])
 
-    seconds = {shape: sum(one.seconds for one in found if one.hidden == shape) for shape in shapes}
+    seconds = {
+        shape: sum(one.seconds for one in candidates if one.hidden == shape) for shape in shapes
+    }
     good = [shape for shape in shapes if behind(shape) <= doubt(shape)]
     chosen = min(good, key=lambda shape: seconds[shape])
     pairs = (bounds[chosen][:, None] >= bounds[best][None, :] - doubt(chosen)).double()
@@ -253,13 +255,13 @@ def recommend(found: list[Candidate]) -> Advice:
     )
 
 
-def as_json(found: list[Candidate], advice: Advice) -> dict[str, Any]:
+def as_json(candidates: list[Candidate], advice: Advice) -> dict[str, Any]:
     """Return candidates and advice as plain values; NaN as None."""
     rows = [
         {
             name: None if isinstance(value, float) and math.isnan(value) else value
             for name, value in one._asdict().items()
         }
-        for one in found
+        for one in candidates
     ]
     return {"candidates": rows, "advice": advice._asdict()}

@@ -233,7 +233,7 @@ def _estimate(kept: dict[str, Any]) -> ais.Estimate:
     return ais.Estimate(**{**kept, "low": -math.inf if kept["low"] is None else kept["low"]})
 
 
-def _keep(place: Path, traces: Traces, rng: torch.Generator) -> None:
+def _keep(stem: Path, traces: Traces, rng: torch.Generator) -> None:
     there = {name: trace for name, trace in traces._asdict().items() if trace is not None}
     tensors = {
         f"{name}/{part}": tensor
@@ -241,13 +241,13 @@ def _keep(place: Path, traces: Traces, rng: torch.Generator) -> None:
         for part, tensor in trace._asdict().items()
     }
     checkpoint.save_tensors(
-        place.with_suffix(".safetensors"), {**tensors, "rng": rng.get_state()}, {}, "annealing"
+        stem.with_suffix(".safetensors"), {**tensors, "rng": rng.get_state()}, {}, "annealing"
     )
 
 
-def _read(place: Path, rng: torch.Generator, device: torch.device) -> Traces | None:
+def _read(stem: Path, rng: torch.Generator, device: torch.device) -> Traces | None:
     """Return the traces kept so far, if any, and set `rng` to where it stood."""
-    path = place.with_suffix(".safetensors")
+    path = stem.with_suffix(".safetensors")
     if not path.exists():
         return None
     tensors, _ = checkpoint.load_tensors(path, "annealing")

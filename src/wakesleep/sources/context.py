@@ -77,13 +77,13 @@ def one_context(context: Context | None) -> Context | None:
     """
     if context is None:
         return None
-    found = context.distinct(1)
-    if len(found) > 1:
+    kinds = context.distinct(1)
+    if len(kinds) > 1:
         raise DataError(
-            f"a context of {len(found)} different kinds of cases came, and each has a log Z of "
+            f"a context of {len(kinds)} different kinds of cases came, and each has a log Z of "
             "its own; give one, (1, ...)"
         )
-    return found[0][0]
+    return kinds[0][0]
 
 
 def check_context(

@@ -172,12 +172,12 @@ def lengths(images: Sequence[Source], labels: Sequence[Source] | None) -> list[i
             "each, a label a case"
         )
     for source, array, of in zip(labels or (), arrays, images, strict=False):
-        found = opened(source)
-        if found.shape != array.shape[:1] or found.dtype.kind not in "iu":
+        numbers = opened(source)
+        if numbers.shape != array.shape[:1] or numbers.dtype.kind not in "iu":
             raise DataError(
-                f"{_name(source)} holds {found.dtype} of shape {found.shape} for the {len(array)} "
-                f"cases of {_name(of)}; expected whole numbers of shape ({len(array)},), a label a "
-                "case"
+                f"{_name(source)} holds {numbers.dtype} of shape {numbers.shape} for the "
+                f"{len(array)} cases of {_name(of)}; expected whole numbers of shape "
+                f"({len(array)},), a label a case"
             )
     return [len(array) for array in arrays]
 
@@ -209,18 +209,18 @@ def opened(source: Source) -> np.ndarray:
     if isinstance(source, np.ndarray):
         return source
     try:
-        found: np.ndarray = np.load(source, mmap_mode="r", allow_pickle=False)
+        array: np.ndarray = np.load(source, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise DataError(
             f"{source} cannot be read ({error}); expected a .npy file of numbers, as "
             "numpy.save writes it"
         ) from error
-    if found.dtype.kind not in "buif":
+    if array.dtype.kind not in "buif":
         raise DataError(
-            f"{source} holds {found.dtype} values; expected a .npy file of numbers, as "
+            f"{source} holds {array.dtype} values; expected a .npy file of numbers, as "
             "numpy.save writes it"
         )
-    return found
+    return array
 
 
 def _name(source: Source) -> str:
