@@ -172,7 +172,7 @@ def test_log_partition_delta(scale: float, backend: Backend) -> None:
     for dtype, (cases, units, count) in itertools.product(
         rows_types, [(6, 5, 3), (7, 700, 10), (1, 64, 1), (5, 45, 4)]
     ):
-        heard = some(cases, units, scale=5.0, layout="slice", device=backend.device)
+        total_input = some(cases, units, scale=5.0, layout="slice", device=backend.device)
         rows = some(
             count,
             units,
@@ -182,11 +182,11 @@ def test_log_partition_delta(scale: float, backend: Backend) -> None:
             layout="gaps" if count == 4 else "rows",
             device=backend.device,
         )
-        found = backend.ops.log_partition_delta(heard, rows)
-        expected = EXACT.log_partition_delta(heard.double(), rows.double())
+        found = backend.ops.log_partition_delta(total_input, rows)
+        expected = EXACT.log_partition_delta(total_input.double(), rows.double())
         torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=2e-3)
         if backend.name != "cuda, interpreted":
-            found = backend.ops.log_partition_delta(heard.double(), rows.double())
+            found = backend.ops.log_partition_delta(total_input.double(), rows.double())
             torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-9)
 
 

@@ -448,10 +448,12 @@ def test_no_minibatch_waits_for_the_device(name, dtype, monkeypatch: pytest.Monk
 
 def test_known_labels_are_not_looked_at_again() -> None:
     net, rng = DBN((12, 8, 9), labels=3, rng=generator(0)), generator(1)
-    heard = torch.zeros(4, 9)
+    total_input = torch.zeros(4, 9)
     before = rng.get_state()
     assert torch.equal(
-        up_down.label_states(net, heard, torch.tensor([0, 2, 1, 2]), rng, complete=True).argmax(1),
+        up_down.label_states(
+            net, total_input, torch.tensor([0, 2, 1, 2]), rng, complete=True
+        ).argmax(1),
         torch.tensor([0, 2, 1, 2]),
     )
     assert torch.equal(rng.get_state(), before)

@@ -117,16 +117,16 @@ def outer(left, right):
     return left[:, :, None] * right[:, None, :]
 
 
-def update(dbn, taught, config, epoch, state):
-    """Learn what a minibatch taught, as the loop does in that epoch."""
+def update(dbn, phases, config, epoch, state):
+    """Learn what a minibatch gave, as the loop does in that epoch."""
     algorithm = up_down.UpDown(dbn, config, state, generator(0), None)
     algorithm.begin_epoch(epoch)
-    algorithm.update(up_down.gradients(taught))
+    algorithm.update(up_down.gradients(phases))
 
 
-def split(taught):
+def split(phases):
     """The memory's (positive visible, positive hidden, negative visible, negative hidden)."""
-    visible, hidden = taught.memory
+    visible, hidden = phases.memory
     n = len(visible) // 2
     return visible[:n], hidden[:n], visible[n:], -hidden[n:]
 
@@ -140,23 +140,25 @@ def split(taught):
 def test_each_pair_is_autograd_of_its_layers_log_probability(labels, seed):
     dbn, images = small_net((5, 4, 3, 4), labels), some_images(pixels=5)
     known = some_labels() if labels else None
-    taught = up_down.phases(dbn, images, known, steps=2, config=UpDownConfig(), rng=generator(seed))
-    awake = dbn.up(images, generator(seed))
-    dreamt = split(taught)[2][:, :3]
-    asleep = [pair[0] for pair in taught.sleep] + [dreamt]
-    torch.testing.assert_close(asleep[0], below(dbn.generative[0], asleep[1]), **TIGHT)
-    assert all(bool(((layer == 0) | (layer == 1)).all()) for layer in awake[1:] + asleep[1:])
+    phases = up_down.phases(dbn, images, known, steps=2, config=UpDownConfig(), rng=generator(seed))
+    wake_states = dbn.up(images, generator(seed))
+    fantasies = split(phases)[2][:, :3]
+    sleep_states = [pair[0] for pair in phases.sleep] + [fantasies]
+    torch.testing.assert_close(sleep_states[0], below(dbn.generative[0], sleep_states[1]), **TIGHT)
+    assert all(
+        bool(((layer == 0) | (layer == 1)).all()) for layer in wake_states[1:] + sleep_states[1:]
+    )
     for depth in range(2):
         for pathway, source, target, pair in (
-            ("generative", awake[depth + 1], awake[depth], taught.wake[depth]),
-            ("recognition", asleep[depth], asleep[depth + 1], taught.sleep[depth]),
+            ("generative", wake_states[depth + 1], wake_states[depth], phases.wake[depth]),
+            ("recognition", sleep_states[depth], sleep_states[depth + 1], phases.sleep[depth]),
         ):
             layer = deepcopy(getattr(dbn, pathway)[depth]).requires_grad_(True)
-            heard = (
+            total_input = (
                 source @ (layer.weight.t() if pathway == "generative" else layer.weight)
                 + layer.bias
             )
-            (target * heard - softplus(heard)).sum(1).mean().backward()
+            (target * total_input - softplus(total_input)).sum(1).mean().backward()
             left, right = pair
             torch.testing.assert_close(left.t() @ right / len(left), layer.weight.grad, **TIGHT)
             error = left if pathway == "generative" else right
@@ -168,7 +170,7 @@ def test_each_pair_is_autograd_of_its_layers_log_probability(labels, seed):
 def test_the_memorys_pair_is_autograd_of_the_free_energy_difference(labels, sample_labels):
     dbn, images = small_net((5, 4, 3, 4), labels), some_images(pixels=5)
     known = some_labels() if labels else None
-    taught = up_down.phases(
+    phases = up_down.phases(
         dbn,
         images,
         known,
@@ -176,14 +178,14 @@ def test_the_memorys_pair_is_autograd_of_the_free_energy_difference(labels, samp
         config=UpDownConfig(sample_labels=sample_labels),
         rng=generator(4),
     )
-    positive, _, negative, _ = split(taught)
+    positive, _, negative, _ = split(phases)
     if labels:
         assert torch.equal(positive[:, 3:], one_hot(known, 2).double())
         assert torch.equal(positive[:, :3], dbn.up(images, generator(4))[-1])
         assert bool(((negative[:, 3:] == 0) | (negative[:, 3:] == 1)).all()) == sample_labels
     memory = differentiable(dbn.memory)
     (memory.free_energy(negative) - memory.free_energy(positive)).mean().backward()
-    visible, hidden = taught.memory
+    visible, hidden = phases.memory
     torch.testing.assert_close(visible.t() @ hidden / 64, memory.weight.grad, **TIGHT)
     torch.testing.assert_close(hidden.sum(0) / 64, memory.hidden_bias.grad, **TIGHT)
 
@@ -195,7 +197,7 @@ def test_the_memorys_pair_is_autograd_of_the_free_energy_difference(labels, samp
 @pytest.mark.parametrize("labels", [0, 2])
 def test_expected_wake_gradients(labels):
     dbn = small_net(labels=labels)
-    taught = up_down.phases(
+    phases = up_down.phases(
         dbn, IMAGE.repeat(N, 1), None, steps=1, config=UpDownConfig(), rng=generator(1)
     )
     (hid, penultimate), (pair,) = recognised(dbn, IMAGE)
@@ -206,10 +208,10 @@ def test_expected_wake_gradients(labels):
         torch.einsum("ab,abi,bj->ij", pair, wrong[1], p),
     ]
     bias = [hid @ wrong[0], torch.einsum("ab,abi->i", pair, wrong[1])]
-    for (left, right), weight, exact_bias in zip(taught.wake, exact, bias, strict=True):
+    for (left, right), weight, exact_bias in zip(phases.wake, exact, bias, strict=True):
         assert_mean(outer(left, right), weight)
         assert_mean(left, exact_bias)
-    assert_frequencies(index_of(split(taught)[0][:, :2], p), penultimate)
+    assert_frequencies(index_of(split(phases)[0][:, :2], p), penultimate)
 
 
 @pytest.mark.parametrize(("labels", "label"), [(0, None), (2, None), (2, 1)])
@@ -255,32 +257,35 @@ def test_expected_negative_statistics_and_sleep_gradients(labels, label_first, s
     label = unlikely_label(dbn) if labels else None
     known = torch.full((N,), label) if labels else None
     config = UpDownConfig(sample_labels=True, label_first=label_first)
-    taught = up_down.phases(
+    phases = up_down.phases(
         dbn, IMAGE.repeat(N, 1), known, steps=steps, config=config, rng=generator(3)
     )
-    _, _, visible, hidden = split(taught)
+    _, _, visible, hidden = split(phases)
     law = moved(dbn, seen(dbn, IMAGE, label), steps, label_first)
     exact = expected_statistics(dbn.memory, law)
     assert_mean(outer(visible, hidden), exact.weight)
     assert_mean(hidden, exact.hidden_bias)
     assert_frequencies(index_of(visible, states(dbn.memory.visible)), law)
     assert_frequencies(
-        index_of(taught.top, states(dbn.memory.hidden)), law @ given_visible(dbn.memory)
+        index_of(phases.top, states(dbn.memory.hidden)), law @ given_visible(dbn.memory)
     )
 
     penultimate, p, h = law.reshape(4, -1).sum(1), every(2), every(2)
     pair = penultimate[:, None] * chance(Bernoulli(2), below(dbn.generative[1], p), h)
     pixels = below(dbn.generative[0], h)
-    lapse = [
+    recognition_error = [
         h - above(dbn.recognition[0], pixels),
         p[:, None, :] - above(dbn.recognition[1], h)[None],
     ]
     exact = [
-        torch.einsum("b,bi,bj->ij", pair.sum(0), pixels, lapse[0]),
-        torch.einsum("ab,bi,abj->ij", pair, h, lapse[1]),
+        torch.einsum("b,bi,bj->ij", pair.sum(0), pixels, recognition_error[0]),
+        torch.einsum("ab,bi,abj->ij", pair, h, recognition_error[1]),
     ]
-    bias = [pair.sum(0) @ lapse[0], torch.einsum("ab,abj->j", pair, lapse[1])]
-    for (left, right), weight, exact_bias in zip(taught.sleep, exact, bias, strict=True):
+    bias = [
+        pair.sum(0) @ recognition_error[0],
+        torch.einsum("ab,abj->j", pair, recognition_error[1]),
+    ]
+    for (left, right), weight, exact_bias in zip(phases.sleep, exact, bias, strict=True):
         assert_mean(outer(left, right), weight)
         assert_mean(right, exact_bias)
 
@@ -312,12 +317,12 @@ def published_kernel(dbn):
     label = torch.softmax(
         h @ memory.weight[penultimate:].t() + memory.visible_bias[penultimate:], 1
     )
-    heard = (
+    total_input = (
         (features @ memory.weight[:penultimate])[None]
         + (label @ memory.weight[penultimate:])[:, None]
         + memory.hidden_bias
     )
-    back = torch.stack([chance(memory.hidden, torch.sigmoid(rows), h) for rows in heard])
+    back = torch.stack([chance(memory.hidden, torch.sigmoid(rows), h) for rows in total_input])
     return torch.einsum("hp,hpt->ht", p, back)
 
 
@@ -334,7 +339,7 @@ def test_sampled_labels_leave_the_models_distribution_alone(steps):
     )
     n = 100_000
     chains = states(dbn.memory.hidden)[draw(p.sum(0), n, 6)]
-    taught = up_down.phases(
+    phases = up_down.phases(
         dbn,
         some_images(n),
         some_labels(n, 3),
@@ -343,9 +348,9 @@ def test_sampled_labels_leave_the_models_distribution_alone(steps):
         rng=generator(7),
         chains=chains,
     )
-    visible = index_of(split(taught)[2], states(dbn.memory.visible))
+    visible = index_of(split(phases)[2], states(dbn.memory.visible))
     assert_frequencies(visible, p.sum(1))
-    assert_frequencies(visible * 8 + index_of(taught.top, states(dbn.memory.hidden)), p.flatten())
+    assert_frequencies(visible * 8 + index_of(phases.top, states(dbn.memory.hidden)), p.flatten())
 
 
 def test_label_probabilities_bend_the_models_distribution():
@@ -388,10 +393,10 @@ def test_the_last_negative_cases_go_on_from_the_chains_and_the_others_start_at_t
     label, chains = unlikely_label(dbn), states(dbn.memory.hidden)[6:7].repeat(N, 1)
     config = UpDownConfig(sample_labels=True, label_first=False)
     known = torch.full((2 * N,), label)
-    taught = up_down.phases(
+    phases = up_down.phases(
         dbn, IMAGE.repeat(2 * N, 1), known, steps=1, config=config, rng=generator(13), chains=chains
     )
-    visible = index_of(split(taught)[2], states(dbn.memory.visible))
+    visible = index_of(split(phases)[2], states(dbn.memory.visible))
     from_data, from_chains = (
         moved(dbn, seen(dbn, IMAGE, label), 1, False),
         given_hidden(dbn.memory)[6],
@@ -405,14 +410,14 @@ def test_the_negative_phase_starts_at_the_chains_where_all_cases_have_one():
     dbn = memory_net()
     chains = states(dbn.memory.hidden)[6:7].repeat(N, 1)
     before = chains.clone()
-    taught = up_down.phases(
+    phases = up_down.phases(
         dbn, IMAGE.repeat(N, 1), None, steps=1, config=SAMPLED, rng=generator(10), chains=chains
     )
     assert torch.equal(chains, before)
     law = given_hidden(dbn.memory)[6]
-    assert_frequencies(index_of(split(taught)[2], states(dbn.memory.visible)), law)
+    assert_frequencies(index_of(split(phases)[2], states(dbn.memory.visible)), law)
     assert_frequencies(
-        index_of(taught.top, states(dbn.memory.hidden)), law @ given_visible(dbn.memory)
+        index_of(phases.top, states(dbn.memory.hidden)), law @ given_visible(dbn.memory)
     )
 
 
@@ -422,7 +427,7 @@ def test_chains_that_hold_a_label_sample_the_memory_given_it():
     given_label = p[:, 1] / p[:, 1].sum()
     chains = states(dbn.memory.hidden)[draw(given_label.sum(0), N, 6)]
     held = torch.ones(N, dtype=torch.long)
-    taught = up_down.phases(
+    phases = up_down.phases(
         dbn,
         some_images(N),
         some_labels(N, 3),
@@ -432,17 +437,17 @@ def test_chains_that_hold_a_label_sample_the_memory_given_it():
         chains=chains,
         chain_labels=held,
     )
-    negative = split(taught)[2]
+    negative = split(phases)[2]
     assert torch.equal(negative[:, 2:], one_hot(held, 3).double())
     assert_frequencies(index_of(negative[:, :2], every(2)), given_label.sum(1))
-    assert_frequencies(index_of(taught.top, states(dbn.memory.hidden)), given_label.sum(0))
+    assert_frequencies(index_of(phases.top, states(dbn.memory.hidden)), given_label.sum(0))
 
 
 def test_free_chains_among_those_that_hold_labels_stay_free():
     dbn = memory_net()
     chains = states(dbn.memory.hidden)[6:7].repeat(2 * N, 1)
     held = torch.tensor([UNLABELLED, 2]).repeat_interleave(N)
-    taught = up_down.phases(
+    phases = up_down.phases(
         dbn,
         some_images(2 * N),
         None,
@@ -452,7 +457,7 @@ def test_free_chains_among_those_that_hold_labels_stay_free():
         chains=chains,
         chain_labels=held,
     )
-    negative = split(taught)[2]
+    negative = split(phases)[2]
     assert_frequencies(
         index_of(negative[:N], states(dbn.memory.visible)), given_hidden(dbn.memory)[6]
     )
@@ -491,8 +496,8 @@ def test_unknown_labels_are_drawn_from_the_exact_posterior_and_known_ones_clampe
         labels = torch.full((len(features),), UNLABELLED)
         labels[: len(features) // 2] = some_labels(len(features) // 2, 3)
     given = None if labels is None else labels.clone()
-    heard = torch.addmm(dbn.memory.hidden_bias, features, dbn.memory.weight[:2])
-    drawn = up_down.label_states(dbn, heard, labels, generator(11))
+    total_input = torch.addmm(dbn.memory.hidden_bias, features, dbn.memory.weight[:2])
+    drawn = up_down.label_states(dbn, total_input, labels, generator(11))
     assert drawn.dtype == torch.float64
     assert drawn.shape == (len(features), 3)
     unknown = (
@@ -519,10 +524,10 @@ def test_a_half_labelled_batch_teaches_the_exact_mixture():
     label = unlikely_label(dbn)
     known = torch.full((N,), UNLABELLED)
     known[::2] = label
-    taught = up_down.phases(
+    phases = up_down.phases(
         dbn, IMAGE.repeat(N, 1), known, steps=1, config=SAMPLED, rng=generator(12)
     )
-    visible, hidden, _, _ = split(taught)
+    visible, hidden, _, _ = split(phases)
     clamped, inferred = (
         expected_statistics(dbn.memory, seen(dbn, IMAGE, which)) for which in (label, None)
     )
@@ -570,10 +575,10 @@ def test_untying_changes_nothing_until_the_first_update():
     )
     assert not any(bool(value.any()) for value in state.velocity.values())
     assert (state.epoch, state.mean.updates, state.mean.averaged) == (0, 0, 0)
-    taught = up_down.phases(
+    phases = up_down.phases(
         dbn, images, some_labels(), steps=1, config=UpDownConfig(), rng=generator(4)
     )
-    update(dbn, taught, UpDownConfig(), 0, state)
+    update(dbn, phases, UpDownConfig(), 0, state)
     for up, down in zip(dbn.recognition, dbn.generative, strict=True):
         assert float((up.weight - down.weight).abs().min()) > 0
 
@@ -638,7 +643,7 @@ def test_two_updates_follow_hintons_rule(labels):
     velocity = {name: torch.zeros_like(parameter) for name, parameter in dbn.named_parameters()}
     expected = {name: parameter.clone() for name, parameter in dbn.named_parameters()}
     for epoch, rate in ((0, 0.5), (3, 0.2)):
-        taught = up_down.phases(
+        phases = up_down.phases(
             dbn,
             images,
             some_labels() if labels else None,
@@ -646,24 +651,24 @@ def test_two_updates_follow_hintons_rule(labels):
             config=config,
             rng=generator(epoch),
         )
-        v, h, v_, h_ = split(taught)
+        v, h, v_, h_ = split(phases)
         gradient = {
             "memory.weight": (v.t() @ h - v_.t() @ h_) / 64,
             "memory.visible_bias": v.mean(0) - v_.mean(0),
             "memory.hidden_bias": h.mean(0) - h_.mean(0),
         }
         for depth in range(2):
-            error, state_above = taught.wake[depth]
-            state_below, lapse = taught.sleep[depth]
+            error, state_above = phases.wake[depth]
+            state_below, recognition_error = phases.sleep[depth]
             gradient[f"generative.{depth}.weight"], gradient[f"generative.{depth}.bias"] = (
                 error.t() @ state_above / 64,
                 error.mean(0),
             )
             gradient[f"recognition.{depth}.weight"], gradient[f"recognition.{depth}.bias"] = (
-                state_below.t() @ lapse / 64,
-                lapse.mean(0),
+                state_below.t() @ recognition_error / 64,
+                recognition_error.mean(0),
             )
-        update(dbn, taught, config, epoch, state)
+        update(dbn, phases, config, epoch, state)
         assert set(gradient) == set(expected)
         for name, parameter in dbn.named_parameters():
             decay = 0.03 if name == "memory.weight" else 0.0
@@ -698,7 +703,7 @@ def test_the_loop_is_phases_and_update_of_each_minibatch(labels, persistent):
             up_down.reset_chains(hand, chains[turn % 2, :count], config, rng)
             going_on = chains[turn % 2, :count].clone()
         holds = None if held is None or not persistent else held[:count]
-        taught = up_down.phases(
+        phases = up_down.phases(
             hand,
             images[index],
             known,
@@ -709,9 +714,9 @@ def test_the_loop_is_phases_and_update_of_each_minibatch(labels, persistent):
             chain_labels=holds,
         )
         if persistent:
-            chains[turn % 2, :count] = taught.top[-count:]
-        update(hand, taught, config, 0, state)
-        error += float(taught.wake[0][0].square().sum())
+            chains[turn % 2, :count] = phases.top[-count:]
+        update(hand, phases, config, 0, state)
+        error += float(phases.wake[0][0].square().sum())
     (record,) = up_down.epochs(dbn, images, labels, config=config, rng=generator(5))
     assert all(torch.equal(a, b) for a, b in zip(dbn.parameters(), hand.parameters(), strict=True))
     assert record[:4] == ("updown", 1, 1, 140)
@@ -945,8 +950,8 @@ def log_likelihood(dbn, cases):
         ).logsumexp(0)
     else:
         free = -dbn.memory.free_energy(penultimate)
-    heard = penultimate @ dbn.generative[0].weight.t() + dbn.generative[0].bias
-    log_pixels = cases.double() @ heard.t() - softplus(heard).sum(1)
+    total_input = penultimate @ dbn.generative[0].weight.t() + dbn.generative[0].bias
+    log_pixels = cases.double() @ total_input.t() - softplus(total_input).sum(1)
     return float(torch.logsumexp(log_pixels + torch.log_softmax(free, 0), 1).mean())
 
 

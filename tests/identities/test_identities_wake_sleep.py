@@ -131,11 +131,11 @@ def both_gradients(net, images, rng):
 @pytest.mark.parametrize("sizes", [(3, 2), (4, 3, 2, 3)], ids=str)
 def test_the_gradients_are_autograd_of_the_two_log_probabilities(sizes):
     net, images, rng = small_machine(sizes), some_images(pixels=sizes[0]), generator(5)
-    awake, asleep = net.up(images, rng), net.dream(64, rng)
+    wake_states, sleep_states = net.up(images, rng), net.dream(64, rng)
     wake, sleep = both_gradients(net, images, generator(5))
     for ours, exact in (
-        (wake, gradients(net, lambda moving: moving.log_joint(awake).mean())),
-        (sleep, gradients(net, lambda moving: moving.log_recognition(asleep).mean())),
+        (wake, gradients(net, lambda moving: moving.log_joint(wake_states).mean())),
+        (sleep, gradients(net, lambda moving: moving.log_recognition(sleep_states).mean())),
     ):
         assert set(ours) == set(exact)
         for name, gradient in exact.items():
