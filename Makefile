@@ -8,7 +8,7 @@ LOWEST_PYTHON ?= python3.11
 HIGHEST_PYTHON ?= python3.13
 VERSIONS_TESTS = tests/identities tests/data tests/estimators tests/app tests/contract --ignore=tests/contract/test_wheel.py
 
-.PHONY: train test test-slow test-versions test-lowest test-highest lint format tables clean
+.PHONY: train test test-slow test-versions test-lowest test-highest lint format tables site clean
 
 train: $(VENV)/.train-ready
 	$(BIN)/wakesleep train
@@ -56,6 +56,10 @@ tables: $(VENV)/.train-ready
 	$(BIN)/python -m benchmarks.api docs/api.md
 	$(BIN)/python -m benchmarks.quotes docs/architecture.md
 
+# The documentation, into site/: open site/index.html. A warning is an error.
+site: $(VENV)/.docs-ready
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs site
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"wakesleep needs Python 3.11 or newer, {sys.executable} is {sys.version.split()[0]}; try: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
@@ -68,5 +72,9 @@ $(VENV)/.test-ready: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[app,dev]"
 	touch $@
 
+$(VENV)/.docs-ready: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) .venv-lowest .venv-highest build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-lowest .venv-highest build dist site .pytest_cache .mypy_cache .ruff_cache
