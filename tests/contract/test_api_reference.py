@@ -26,7 +26,7 @@ def test_every_public_name_is_there_and_explained(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["BernoulliRBM", "DBNTransformer", "DBNClassifier", "DBNRegressor"]
+    "name", ["BernoulliRBM", "DBNTransformer", "DBNClassifier", "DBNRegressor", "TableRBM"]
 )
 def test_every_parameter_and_method_of_an_estimator_is_explained(name: str) -> None:
     cls = getattr(wakesleep, name)

@@ -9,5 +9,13 @@ from wakesleep.estimators.dbn import DBNTransformer
 from wakesleep.estimators.pipeline import make_dbn_pipeline
 from wakesleep.estimators.rbm import BernoulliRBM
 from wakesleep.estimators.regressor import DBNRegressor
+from wakesleep.estimators.table_rbm import TableRBM
 
-__all__ = ["BernoulliRBM", "DBNClassifier", "DBNRegressor", "DBNTransformer", "make_dbn_pipeline"]
+__all__ = [
+    "BernoulliRBM",
+    "DBNClassifier",
+    "DBNRegressor",
+    "DBNTransformer",
+    "TableRBM",
+    "make_dbn_pipeline",
+]
