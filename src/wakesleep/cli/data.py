@@ -17,7 +17,9 @@ class DataOptions:
     """
 
     name: Positional[str] = "digits"
-    """digits, mnist, fashion-mnist, or the path of your own."""
+    """digits, mnist, fashion-mnist, or the path of your own; of a table (.csv, .tsv, .parquet) it
+    says what each column is taken for.
+    """
     data_folder: DataFolder = None
     offline: bool = False
     """Never download: say what is missing instead."""
@@ -28,7 +30,10 @@ class DataOptions:
 def run(args: DataOptions, command: str) -> int:
     """Do it; return the exit status."""
     from wakesleep.data import describe, load_arrays
+    from wakesleep.data.table_files import is_table
 
+    if is_table(args.name):
+        return describe_table(args)
     description = describe(
         load_arrays(args.name, folder=args.data_folder, download=not args.offline)
     )
@@ -37,4 +42,32 @@ def run(args: DataOptions, command: str) -> int:
     else:
         for name, value in description.items():
             print(f"{name:>16}  {value}")
+    return 0
+
+
+def describe_table(args: DataOptions) -> int:
+    """Say of each column of a table what it is taken for, and how many of its values are missing;
+    return the exit status.
+    """
+    from wakesleep.data.table_files import read_table
+    from wakesleep.estimators.columns import TableUnits
+
+    table = read_table(args.name)
+    units = TableUnits(table)
+    holes = [int(count) for count in table.isna().sum()]
+    if args.json:
+        columns = [
+            {
+                "name": str(column.name),
+                "taken_for": column.kind,
+                "states": column.states,
+                "missing": missing,
+            }
+            for column, missing in zip(units.columns, holes, strict=True)
+        ]
+        print(files.to_json({"rows": len(table), "columns": columns}))
+        return 0
+    print(f"{len(table)} rows, {len(holes)} columns, {sum(holes)} missing values")
+    for column, missing in zip(units.columns, holes, strict=True):
+        print(f"{column}{f'; {missing} missing' if missing else ''}")
     return 0

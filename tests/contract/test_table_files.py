@@ -1,0 +1,73 @@
+"""Tables in files: read, described by `wakesleep data`, or refused in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from wakesleep import cli
+from wakesleep.data.table_files import read_table
+from wakesleep.foundation.errors import DataError
+
+TABLE = pd.DataFrame(
+    {"vote": ["y", None, "n", "y"], "age": [31, 40, None, 52], "height": [1.7, 1.8, 1.62, 1.9]}
+)
+
+
+def written(folder: Path, name: str) -> Path:
+    path = folder / name
+    if name.endswith(".parquet"):
+        TABLE.to_parquet(path)
+    else:
+        TABLE.to_csv(path, index=False, sep="\t" if ".tsv" in name else ",")
+    return path
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.tsv", "T.CSV", "t.parquet"])
+def test_tables_are_read(tmp_path: Path, name: str) -> None:
+    found = read_table(written(tmp_path, name))
+    pd.testing.assert_frame_equal(found, TABLE, check_dtype=False)
+
+
+def test_data_says_what_each_column_is_taken_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, "t.csv")
+    assert cli.main(["data", str(path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "4 rows, 3 columns, 2 missing values",
+        "vote: binary, 'n', 'y'; 1 missing",
+        "age: levels, 31, 40, 52; 1 missing",
+        "height: real, 1.62 to 1.9, in 4 bins",
+    ]
+    assert cli.main(["data", str(path), "--json"]) == 0
+    about = json.loads(capsys.readouterr().out)
+    assert about["rows"] == 4
+    assert about["columns"][0] == {
+        "name": "vote",
+        "taken_for": "binary",
+        "states": 2,
+        "missing": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("none.csv", None, "there is no file"),
+        ("empty.csv", "", "is no table"),
+        ("names.csv", "a,b\n", "holds 0 rows of 2 columns"),
+        ("ragged.csv", "a,b\n1,2\n1,2,3,4\n", "is no table"),
+        ("words.parquet", "no parquet", "is no table"),
+    ],
+)
+def test_what_is_no_table_is_refused(
+    tmp_path: Path, name: str, text: str | None, message: str
+) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        read_table(tmp_path / name)
