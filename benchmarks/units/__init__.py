@@ -1,0 +1,1 @@
+"""Figures of units of all kinds."""
