@@ -93,6 +93,8 @@ def write_model(folder: Path, mind: Mind) -> None:
         "preparation": mind.preparation.as_json(),
         "card": mind.card,
     }
+    if mind.novelty is not None:
+        header["novelty"] = mind.novelty.as_json()
     save_tensors(folder / MODEL, tensors, header, "model")
 
 

@@ -1,6 +1,8 @@
 // How a picture becomes a case of the network: the same as data/preparation.py and
 // data/pictures.py do in Python. Grey levels are {rows, columns, values: Float32Array in [0, 1]}.
 
+import { inkOnPaper, isPhotograph } from "./photographs.js";
+
 const FAINTEST = 0.05, INK = 0.2;
 
 export const BLANK = "The picture is blank: nothing on it differs from its ground.";
@@ -152,6 +154,7 @@ function picture(grey, how, own, centre) {
   const { shape, paper, inverted, unanimous, centring, field, came } = how;
   const has = (size) => size && grey.rows === size[0] && grey.columns === size[1];
   const fits = has(shape) || has(came), dark = paper === null || (paper === "dark") !== inverted;
+  const photographed = own === null && !fits && paper !== null && isPhotograph(grey);
   const [low, high] = extremes(grey.values);
   if (own === null) {
     const trusted = unanimous || (centring === "others" && !fits);
@@ -160,7 +163,7 @@ function picture(grey, how, own, centre) {
   centre ??= centring === "all" || (centring === "others" && (!fits || own !== paper));
   const turned = paper === null ? inverted : (own === "dark") !== dark;
   if (!centre) return turnedIf(asBytes(resize(grey, ...shape)), turned);
-  const ink = inkOf(grey, paper === null ? turned : own === "light");
+  const ink = (photographed ? inkOnPaper(grey) : null) ?? inkOf(grey, paper === null ? turned : own === "light");
   const some = ink.values.some((value) => value > INK);
   const laid = turnedIf(some ? centred(ink, shape, field) : resize(ink, ...shape), !dark);
   return centring === "others" ? laid : asBytes(laid);

@@ -1,0 +1,40 @@
+// Whether a picture is unlike those that the network learned from: the same as wakesleep/evaluation/novelty.py, where the
+// reasons are. Nats.
+
+import { labelScores, topInput, totalInput, up } from "./engine.js";
+
+const softplus = (input) => Math.max(input, 0) + Math.log1p(Math.exp(-Math.abs(input)));
+const dot = (one, other) => one.reduce((sum, value, at) => sum + value * other[at], 0);
+const sum = (values, of) => values.reduce((total, value) => total + of(value), 0);
+
+// The lower bound on log p(picture) with means, log Z left out (meanfield.score).
+export function score(net, picture) {
+  const layers = up(net, picture), features = layers.at(-1), total = topInput(net, features);
+  let found = dot(features, net.memory.down.bias);
+  if (net.labels) {
+    const scores = labelScores(net, total), most = Math.max(...scores);
+    found += most + Math.log(sum(scores, (one) => Math.exp(one - most)));
+  } else found += sum(total, softplus);
+  net.recognition.forEach((recognition, at) => {
+    const below = layers[at], above = layers[at + 1];
+    const downward = totalInput(net.generative[at], above), upward = totalInput(recognition, below);
+    found += dot(below, downward) - sum(downward, softplus) + sum(upward, softplus) - dot(above, upward);
+  });
+  return found;
+}
+
+// The length of all contours of a picture, pixels across or down.
+export function contour(picture, [rows, columns]) {
+  let length = 0;
+  for (let row = 0; row < rows; row++)
+    for (let column = 0; column < columns; column++) {
+      const at = row * columns + column;
+      if (column + 1 < columns) length += Math.abs(picture[at + 1] - picture[at]);
+      if (row + 1 < rows) length += Math.abs(picture[at + columns] - picture[at]);
+    }
+  return length;
+}
+
+// How many nats the score lies below what is usual for its label and contour; unfamiliar above the calibration's threshold.
+export const surprise = (net, picture, calibration, label) =>
+  calibration.slope * contour(picture, calibration.shape) + calibration.intercepts[label ?? 0] - score(net, picture);
