@@ -6,11 +6,12 @@ import * as draw from "./draw.js";
 import * as dream from "./dream.js";
 import * as inside from "./inside.js";
 import * as mix from "./mix.js";
+import * as race from "./race-screen.js";
 import * as tour from "./tour.js";
 import * as training from "./training.js";
 
 const $ = (id) => document.getElementById(id);
-const SCREENS = { draw, dream, mix, inside, training };
+const SCREENS = { draw, dream, mix, inside, race, training };
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 // What the screens share.
