@@ -138,6 +138,37 @@ def serving(*words: str) -> Iterator[Server]:
         server.stop()
 
 
+@contextlib.contextmanager
+def hosting(folder: Path) -> Iterator[str]:
+    """Serve a folder as any static host does, with `python -m http.server`; yield its address."""
+    words = ["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", str(folder)]
+    process = subprocess.Popen(
+        [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    try:
+        port = process.stdout.readline().partition(" port ")[2].split()[0]
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def until(page: Page, condition: str, timeout: float = 10_000) -> None:
+    """Wait until a condition holds in the page. Playwright's own wait evaluates strings there,
+    which the page's policy forbids.
+
+    Raises:
+        TimeoutError: it never did.
+    """
+    deadline = time.perf_counter() + timeout / 1000
+    while not page.evaluate(condition):
+        if time.perf_counter() > deadline:
+            raise TimeoutError(f"it never came to {condition}")
+        page.wait_for_timeout(30)
+
+
 def open_page(context: BrowserContext, url: str, screen: str = "draw") -> Page:
     """Open the page at one of its screens and wait until it can be used."""
     page = context.new_page()

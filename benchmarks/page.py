@@ -3,38 +3,40 @@
     python -m benchmarks.page
     python -m benchmarks.page --no-figures --screenshot docs/page.png --gif docs/page.gif
 
-Run nothing else beside it: milliseconds are wall-clock time, and server and browser share the
-cores.
+The page is the folder that `wakesleep page` writes, served by `python -m http.server`. Run nothing
+else beside it: milliseconds are wall-clock time.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import re
 import shlex
 import statistics
-import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import tyro
 from playwright.sync_api import Browser, FloatRect, Page, Response, ViewportSize, sync_playwright
 from tyro.conf import Positional
 
 from benchmarks import browser as browsing
-from benchmarks.browser import DIGITS, Server
+from benchmarks.browser import DIGITS
+from wakesleep.app import examples, site
+from wakesleep.app.mind import load_mind
+from wakesleep.data import load
+from wakesleep.evaluation import classify
 from wakesleep.paper import results
+from wakesleep.sources.arrays import as_probs
 
-IMPORTS = (
-    "import time; began = time.perf_counter(); import uvicorn, wakesleep.cli, "
-    "wakesleep.app.server; print(time.perf_counter() - began)"
-)
 WIDE: ViewportSize = {"width": 1440, "height": 900}
-PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
 @dataclass(frozen=True)
@@ -46,18 +48,20 @@ class PageMeasureOptions:
     figures: bool = True
     """Measure, and save the rows."""
     seconds: float = 10.0
-    """How long frames are counted."""
+    """How long steps are counted."""
     strokes: int = 12
     """How often each of the digits is drawn; every movement of the pen is a question."""
     starts: int = 5
-    """How often the server is started; the median counts."""
-    pages: int = 20
-    """How many pages are open at once."""
+    """How often the page is opened anew; the median counts."""
+    cases: int = 1000
+    """Test cases of MNIST on which Python and browser are compared."""
+    data_folder: Path | None = None
+    """Where mnist lies, as in wakesleep train."""
     screenshot: Path | None = None
     """Write a picture of the page here."""
     gif: Path | None = None
     """Write a movie of the page dreaming here."""
-    out: Path = Path("results/app.json")
+    out: Path = Path("results/page.json")
     """Where the rows go."""
 
 
@@ -83,150 +87,107 @@ def steps_shown(page: Page) -> int:
     return int(found[1].replace(",", "")) if found else 0
 
 
-def fastest(page: Page, label: int) -> None:
-    """Let the page dream as fast as it goes: one Gibbs step a frame, the next as soon as the last
-    is drawn.
-    """
-    page.locator("#dream-labels input").nth(label).check()
+def steps_a_second(page: Page, seconds: float) -> float:
+    """Return how many Gibbs steps a second ten labels side by side make, as fast as it goes."""
+    page.locator("#dream-labels input").last.check()
     page.locator("#dream-speed").fill("10")
     page.wait_for_timeout(1000)
-
-
-def frames_a_second(page: Page, label: int, seconds: float) -> float:
-    """Return how many frames of a dream the page draws in a second."""
-    fastest(page, label)
     before, began = steps_shown(page), time.perf_counter()
     page.wait_for_timeout(1000 * seconds)
     return (steps_shown(page) - before) / (time.perf_counter() - began)
 
 
-def many_pages(browser: Browser, server: Server, count: int, seconds: float) -> dict[str, float]:
-    """Open many pages that dream; return the frames a second of the least and the best served, and
-    the server's memory.
+def largest_difference(page: Page, images: torch.Tensor) -> float:
+    """Return the largest difference of a label's log-probability between the page and Python, over
+    images (N, pixels) as bytes of the shipped model's size, nats.
     """
-    alone = server.memory_mb()
-    context = browser.new_context(viewport=WIDE)
-    context.set_default_timeout(120_000)
-    pages = [browsing.open_page(context, server.url, "dream") for _ in range(count)]
-    before, began = [steps_shown(page) for page in pages], time.perf_counter()
-    time.sleep(seconds)
-    after, took = [steps_shown(page) for page in pages], time.perf_counter() - began
-    full = server.memory_mb()
-    context.close()
-    rates = [(later - sooner) / took for sooner, later in zip(before, after, strict=True)]
-    return {
-        "least_frames_per_second": min(rates),
-        "most_frames_per_second": max(rates),
-        "pages_served": sum(rate > 0 for rate in rates),
-        "memory_growth_mb": full - alone,
-    }
+    cases = (as_probs(images) * 255).round().to(torch.uint8)
+    said = page.evaluate(
+        """async (cases) => {
+            const { ask } = await import(new URL("link.js", document.baseURI).href), said = [];
+            for (const pixels of cases) {
+                const { logProbs } = await ask("recognize", { pixels });
+                said.push([...logProbs]);
+            }
+            return said;
+        }""",
+        cases.tolist(),
+    )
+    expected = classify.log_probs(load_mind().dbn, cases.float() / 255)
+    return float((torch.tensor(said, dtype=torch.float64) - expected.double()).abs().max())
 
 
-def weight_kb(browser: Browser, url: str) -> float:
-    """Return what a browser has to fetch before the page can be used, without what is said of the
-    network, kB.
-    """
-    context = browser.new_context(viewport=WIDE)
-    page = context.new_page()
-    sizes: list[int] = []
-
-    def count(response: Response) -> None:
-        if "/api/" not in response.url:
-            sizes.append(len(response.body()))
-
-    page.on("response", count)
-    page.goto(url)
-    page.wait_for_selector("html[data-ready]")
-    page.wait_for_timeout(500)
-    context.close()
-    return sum(sizes) / 1000
-
-
-def violations(browser: Browser, url: str) -> list[str]:
-    """Audit every screen and every step of the tour, by day and by night, wide and on a phone."""
-    found = []
-    for colours in ("light", "dark"):
-        for size in (WIDE, PHONE):
-            context = browser.new_context(
-                viewport=size, color_scheme=colours, reduced_motion="reduce"
-            )
-            page = browsing.open_page(context, url)
-            browsing.draw(page, "7")
-            for screen in ("draw", "dream", "mix", "inside"):
-                page.click(f"#tab-{screen}")
-                page.wait_for_timeout(700)
-                found += [
-                    f"{screen}, {colours}, {size['width']}: {words}"
-                    for words in browsing.audit(page)
-                ]
-            page.click("#open-tour")
-            for step in range(5):
-                page.wait_for_timeout(500)
-                found += [
-                    f"tour {step + 1}, {colours}, {size['width']}: {words}"
-                    for words in browsing.audit(page)
-                ]
-                page.click("#tour-next")
-            page.goto(f"{url}api.html")
-            page.wait_for_selector("#operations article")
-            found += [f"api, {colours}, {size['width']}: {words}" for words in browsing.audit(page)]
-            context.close()
+def mean_dream(page: Page, options: dict[str, Any], steps: int) -> list[float]:
+    """Return the mean picture of dreams that the page's network makes, (pixels,)."""
+    found: list[float] = page.evaluate(
+        """async ([options, steps]) => {
+            const { ask } = await import(new URL("link.js", document.baseURI).href);
+            await ask("begin", { dream: "mean", ...options });
+            const frame = await ask("advance", { dream: "mean", steps, focus: 0 });
+            const { chains, units, values } = frame.layers[0], mean = new Array(units).fill(0);
+            values.forEach((value, at) => (mean[at % units] += value / 255 / chains));
+            return mean;
+        }""",
+        [options, steps],
+    )
     return found
 
 
-def starting(browser: Browser, words: list[str], times: int) -> tuple[list[float], list[float]]:
-    """Return, of each start, the seconds from the command to a page that can be used, and the
-    seconds that imports alone take.
+def opening(browser: Browser, url: str, times: int) -> tuple[list[float], float]:
+    """Return the seconds until the page can be used, each time in a new profile, and the megabytes
+    that came.
     """
-    whole, imports = [], []
+    seconds, sizes = [], [0]
+
+    def count(reply: Response) -> None:
+        sizes[0] += int(reply.headers.get("content-length", 0))
+
     for _ in range(times):
-        told = subprocess.run(
-            [sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True
-        ).stdout
-        imports.append(float(told))
         context = browser.new_context(viewport=WIDE)
-        began = time.perf_counter()
-        server = browsing.start(*words)
-        browsing.open_page(context, server.url)
-        whole.append(time.perf_counter() - began)
+        page, sizes[0] = context.new_page(), 0
+        page.on("response", count)
+        page.goto(f"{url}#draw")
+        page.wait_for_selector("#examples button")
+        seconds.append(page.evaluate("performance.getEntriesByName('usable')[0].startTime") / 1000)
         context.close()
-        server.stop()
-    return whole, imports
+    return seconds, sizes[0] / 1e6
 
 
-def measure(browser: Browser, options: PageMeasureOptions, command: str) -> list[results.Row]:
+def measure(browser: Browser, url: str, options: PageMeasureOptions, command: str) -> list[Any]:
     """Return all rows."""
-    words = [] if options.run is None else [str(options.run)]
     rows = []
 
     def note(name: str, metric: str, value: float, **more: Any) -> None:
-        rows.append(results.row("app", name, metric, [value], seeds=[0], command=command, **more))
+        rows.append(results.row("page", name, metric, [value], seeds=[0], command=command, **more))
 
-    whole, imports = starting(browser, words, options.starts)
-    note("start", "seconds", statistics.median(whole), all=[round(one, 3) for one in whole])
-    note(
-        "start",
-        "import_seconds",
-        statistics.median(imports),
-        all=[round(one, 3) for one in imports],
-    )
-    with browsing.serving(*words) as server:
-        context = browser.new_context(viewport=WIDE)
-        page = browsing.open_page(context, server.url)
-        taken = np.array(latencies(page, options.strokes))
-        note("stroke-to-answer", "median_ms", float(np.median(taken)), strokes=len(taken))
-        note("stroke-to-answer", "p99_ms", float(np.percentile(taken, 99)), strokes=len(taken))
-        page.click("#tab-dream")
-        for name, label in (("dream-one", 4), ("dream-ten", 11)):
-            note(name, "frames_per_second", frames_a_second(page, label, options.seconds))
-        context.close()
-        for metric, value in many_pages(browser, server, options.pages, options.seconds).items():
-            note(f"pages-{options.pages}", metric, value)
-        note("page-weight", "kilobytes", weight_kb(browser, server.url))
-        wrong = violations(browser, server.url)
-        for words_of_it in wrong:
-            print(words_of_it)
-        note("audit", "serious_violations", len(wrong))
+    seconds, size = opening(browser, url, options.starts)
+    note("start", "seconds", statistics.median(seconds), all=[round(one, 3) for one in seconds])
+    note("all-bytes", "megabytes", size)
+    context = browser.new_context(viewport=WIDE)
+    page = browsing.open_page(context, url)
+    taken = np.array(latencies(page, options.strokes))
+    note("drawing-to-answer", "median_ms", float(np.median(taken)), strokes=len(taken))
+    note("drawing-to-answer", "p99_ms", float(np.percentile(taken, 99)), strokes=len(taken))
+    page.click("#tab-dream")
+    note("dream-ten", "steps_per_second", steps_a_second(page, options.seconds))
+    if options.run is None:
+        page.click("#tab-draw")
+        cases = load("mnist", folder=options.data_folder).test
+        assert cases is not None
+        apart = largest_difference(page, cases.images[: options.cases])
+        rows.append(
+            results.row(
+                "page",
+                "python-against-browser",
+                "largest_difference_nats",
+                [apart],
+                seeds=[0],
+                command=command,
+                cases=options.cases,
+            )
+        )
+        rows[-1] |= dict.fromkeys(("value", "low", "high"), apart)  # not rounded to 0.0001
+    context.close()
     return rows
 
 
@@ -279,22 +240,25 @@ def take_movie(browser: Browser, url: str, path: Path, frames: int = 40) -> None
 def main(argv: list[str]) -> None:
     """Measure, save, and take pictures."""
     options = tyro.cli(PageMeasureOptions, description=__doc__, args=argv)
-    with sync_playwright() as playwright:
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = browsing.launch(playwright)
-        if options.figures:
-            began = time.perf_counter()
-            rows = measure(browser, options, shlex.join(["python", "-m", "benchmarks.page", *argv]))
-            minutes = round((time.perf_counter() - began) / 60, 2)
-            for found in rows:
-                found |= {"minutes": minutes, "browser": browser.version}
-                print(found["row"], found["metric"], found["value"])
-            results.save(options.out, rows)
-        if options.screenshot or options.gif:
-            with browsing.serving(*([] if options.run is None else [str(options.run)])) as server:
-                if options.screenshot:
-                    take_screenshot(browser, server.url, options.screenshot)
-                if options.gif:
-                    take_movie(browser, server.url, options.gif)
+        mind = load_mind(options.run)
+        site.write(Path(folder) / "page", mind, pictures=examples.find(mind))
+        with browsing.hosting(Path(folder)) as host:
+            url = f"{host}page/"
+            if options.figures:
+                began, busy = time.perf_counter(), round(os.getloadavg()[0], 1)
+                command = shlex.join(["python", "-m", "benchmarks.page", *argv])
+                rows = measure(browser, url, options, command)
+                minutes = round((time.perf_counter() - began) / 60, 2)
+                for found in rows:
+                    found |= {"minutes": minutes, "browser": browser.version, "load": busy}
+                    print(found["row"], found["metric"], found["value"])
+                results.save(options.out, rows)
+            if options.screenshot:
+                take_screenshot(browser, url, options.screenshot)
+            if options.gif:
+                take_movie(browser, url, options.gif)
         browser.close()
 
 

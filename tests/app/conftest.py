@@ -29,8 +29,8 @@ def mind(run_folder: Path) -> Mind:
 
 
 @pytest.fixture
-def service(mind: Mind, run_folder: Path) -> Service:
-    return Service(mind, run=run_folder, limits=Limits(body_bytes=200_000))
+def service(mind: Mind, run_folder: Path, tmp_path: Path) -> Service:
+    return Service(mind, tmp_path / "page", run=run_folder, limits=Limits(body_bytes=200_000))
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def toy(sizes: tuple[int, ...], labels: int, *, untied: bool, seed: int = 1) -> 
 def shown(dbn: DBN, net: torch.nn.Sequential | None = None) -> Mind:
     shape = (2, dbn.sizes[0] // 2)
     classes = tuple("abcdefghij"[: dbn.labels])
-    return Mind(dbn, net, classes, shape, before(shape, 0.7), before(shape, 0.7), "", {})
+    return Mind(dbn, net, classes, shape, before(shape, 0.7), before(shape, 0.7), "", {}, None)
 
 
 NETS = [((12, 7, 6, 15), 3, True), ((12, 7, 9), 4, False), ((10, 8), 3, False), ((12, 7, 9), 0, 1)]

@@ -4,13 +4,19 @@ folder.
 
 from __future__ import annotations
 
-import pytest
-from conftest_app import connect
-from fastapi.testclient import TestClient
-from starlette.websockets import WebSocketDisconnect
+import asyncio
+from pathlib import Path
 
-from wakesleep.app.server import create_app
+import pytest
+from fastapi.testclient import TestClient
+from starlette.types import Message
+
+from wakesleep.app.guard import Guard
+from wakesleep.app.limits import Limits
+from wakesleep.app.mind import Mind
+from wakesleep.app.server import LOOPBACK, create_app
 from wakesleep.app.service import Service
+from wakesleep.cli.serve import names
 
 
 def test_security_headers_on_everything(client: TestClient) -> None:
@@ -24,7 +30,7 @@ def test_security_headers_on_everything(client: TestClient) -> None:
 
 
 def test_the_page_asks_nothing_of_other_servers(client: TestClient) -> None:
-    for name in ("", "style.css", "app.js", "api.html", "link.js", "icon.svg"):
+    for name in ("", "style.css", "app.js", "api.html", "link.js", "worker.js", "icon.svg"):
         text = client.get(f"/{name}").text.replace("http://www.w3.org/", "")
         assert "http://" not in text
         assert "https://" not in text
@@ -59,19 +65,59 @@ def test_questions_from_another_page_are_refused(client: TestClient) -> None:
     )
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:1", None])
-def test_sockets_of_another_page_are_refused(client: TestClient, origin: str | None) -> None:
-    headers = {} if origin is None else {"origin": origin}
-    with (
-        pytest.raises(WebSocketDisconnect),
-        client.websocket_connect("ws://localhost/watch", headers=headers),
-    ):
-        pass
+@pytest.mark.parametrize("host", ["[", "localhost:[", "[::1", "a:b:c"])
+def test_a_malformed_host_is_refused(client: TestClient, host: str) -> None:
+    assert client.get("/api/model", headers={"host": host}).status_code == 400
 
 
-def test_the_own_page_gets_a_socket(client: TestClient) -> None:
-    with connect(client):
-        pass
+@pytest.mark.parametrize("origin", ["null", "http://[", "http://localhost:1", "http://localhost."])
+def test_a_foreign_or_malformed_origin_is_refused(client: TestClient, origin: str) -> None:
+    assert client.get("/api/model", headers={"origin": origin}).status_code == 403
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "nonsense"])
+def test_what_another_page_asks_for_is_not_computed(client: TestClient, site: str) -> None:
+    headers = {"sec-fetch-site": site, "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}
+    for path in ("/api/units/1/0", "/api/model", "/model.safetensors"):
+        assert client.get(path, headers=headers).status_code == 403
+    document = {**headers, "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    assert client.get("/", headers=document).status_code == 200, (
+        "a link to the page may be anywhere"
+    )
+    assert client.get("/api/units/1/0", headers=document).status_code == 403
+    own = {"sec-fetch-site": "same-origin"}
+    assert client.get("/api/units/1/0", headers=own).status_code == 200
+
+
+def test_a_body_that_does_not_come_is_waited_for_no_longer_than_its_limit(
+    mind: Mind, tmp_path: Path
+) -> None:
+    async def ask() -> int:
+        service = Service(mind, tmp_path / "page", limits=Limits(body_seconds=0.05))
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            if not receive_calls:
+                receive_calls.append(1)
+                return {"type": "http.request", "body": b"{", "more_body": True}
+            await asyncio.sleep(60)
+            raise AssertionError
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        receive_calls: list[int] = []
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/api/dream",
+            "headers": [(b"host", b"localhost")],
+        }
+        guard = Guard(create_app(service), hosts=LOOPBACK, limits=service.limits)
+        await guard(scope, receive, send)
+        return int(sent[0]["status"])
+
+    assert asyncio.run(ask()) == 408
 
 
 def test_bodies_over_the_limit_are_refused_with_or_without_a_length(client: TestClient) -> None:
@@ -102,6 +148,17 @@ def test_nothing_outside_the_folder_is_served(client: TestClient, path: str) -> 
     assert "import" not in reply.text
 
 
-def test_a_server_for_the_whole_network_answers_to_any_name(service: Service) -> None:
-    with TestClient(create_app(service, hosts=None), base_url="http://some-machine") as client:
-        assert client.get("/api/model").status_code == 200
+def test_a_server_for_the_whole_network_answers_to_addresses_and_the_names_it_is_given(
+    service: Service,
+) -> None:
+    hosts = LOOPBACK | set(names("0.0.0.0", ["Pictures.example"]))
+    with TestClient(create_app(service, hosts=frozenset(hosts))) as client:
+        for host, status in {
+            "192.168.1.7:8707": 200,
+            "[fe80::1]:8707": 200,
+            "pictures.example": 200,
+            "evil.example": 400,
+            "192.168.1.7.evil.example": 400,
+        }.items():
+            assert client.get("/api/model", headers={"host": host}).status_code == status, host
+    assert names("127.0.0.1", ["pictures.example"]) == ["pictures.example"]

@@ -129,23 +129,14 @@ def test_fields_and_units_tell_of_the_weights(client: TestClient, mind: Mind) ->
 
 
 def test_examples_are_test_cases_of_what_was_learned(client: TestClient, digits: Dataset) -> None:
-    found = client.get("/api/examples?count=5&seed=2").json()
+    found = client.get("/examples.json").json()
     assert found["source"] == "digits, test cases"
     known = {
         tuple(pixels_of(digits, number)): int(digits.test.labels[number])
         for number in range(len(digits.test))
     }
-    assert [known[tuple(item["pixels"])] for item in found["items"]] == [
-        item["label"] for item in found["items"]
-    ]
-
-
-def test_a_movie_has_the_frames_that_came(client: TestClient) -> None:
-    frames = [base64.b64encode(bytes([number * 40] * 64 * 3)).decode() for number in range(4)]
-    reply = client.post("/api/movie", json={"frames": frames, "columns": 3})
-    movie = Image.open(io.BytesIO(reply.content))
-    assert reply.headers["content-type"] == "image/gif"
-    assert movie.n_frames == 4
+    pixels = np.frombuffer(base64.b64decode(found["pixels"]), np.uint8).reshape(-1, 64)
+    assert [known[tuple(row.tolist())] for row in pixels] == found["labels"]
 
 
 def test_the_run_tells_its_passes(client: TestClient) -> None:
@@ -171,9 +162,11 @@ BAD = [
     ("dream", {"temperature": 0}, "temperature"),
     ("dream", {"seed": -1}, "seed"),
     ("fill", {"picture": {"pixels": [0] * 64}, "known": [1] * 63}, "63"),
-    ("movie", {"frames": ["AAAA"]}, "multiple of 64"),
-    ("movie", {"frames": ["%"]}, "base64"),
-    ("movie", {"frames": ["AAAA"] * 1000}, "at most"),
+    ("recognize", {"pixels": [0] * 64}, "blank"),
+    ("recognize", {"pixels": [255] * 64}, "blank"),
+    ("recognize", {"pixels": [9] * 64, "image": "AAAA"}, "one of them"),
+    ("imagine", {"picture": {"pixels": [9] * 64, "image": "AAAA"}}, "one of them"),
+    ("recognize", [1], "the body"),
 ]
 
 
@@ -184,6 +177,39 @@ def test_refusals_say_what_came_and_what_was_expected(
     reply = client.post(f"/api/{path}", json=asked)
     assert reply.status_code == 422
     assert word in reply.json()["error"]
+    assert "BytesIO" not in reply.text
+
+
+def test_a_body_that_is_no_json_is_refused_in_words(client: TestClient) -> None:
+    for content in (b"{", b"", b"nonsense"):
+        reply = client.post(
+            "/api/dream", content=content, headers={"content-type": "application/json"}
+        )
+        assert reply.status_code == 422
+        assert "JSON" in reply.json()["error"]
+        assert "body.1" not in reply.json()["error"]
+
+
+def test_the_description_says_what_comes(client: TestClient, digits: Dataset) -> None:
+    """Every answer of every operation, refusals too, is what openapi.json says of it."""
+    described = client.get("/openapi.json").json()
+    kept = described["components"]["schemas"]
+    assert "HTTPValidationError" not in kept
+    for methods in described["paths"].values():
+        for operation in methods.values():
+            refused = operation["responses"]["422"]["content"]["application/json"]["schema"]
+            assert kept[refused["$ref"].split("/")[-1]]["required"] == ["error"]
+    octets = described["paths"]["/api/fields/{layer}"]["get"]["responses"]["200"]["content"]
+    assert list(octets) == [client.get("/api/fields/1").headers["content-type"]]
+    for path, kind in (
+        ("/api/model", questions.Model),
+        ("/api/units/1/0", questions.Unit),
+        ("/api/run", questions.Run),
+    ):
+        kind.model_validate(client.get(path).json(), strict=True)
+        get = described["paths"][path.replace("1/0", "{layer}/{unit}")]["get"]
+        said = get["responses"]["200"]["content"]["application/json"]["schema"]
+        assert said["$ref"].endswith(f"/{kind.__name__}")
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(client: TestClient) -> None:
@@ -233,7 +259,8 @@ def test_files_and_drawings_suit_a_network_that_learned_from_files(
     )
     learned = load_mind(tmp_path / "run")
     with TestClient(
-        create_app(Service(learned, run=tmp_path / "run")), base_url="http://localhost"
+        create_app(Service(learned, tmp_path / "page", run=tmp_path / "run")),
+        base_url="http://localhost",
     ) as client:
         right = {"file": 0, "drawing": 0}
         for file in sorted((tmp_path / "pages").rglob("*.png")):
@@ -247,5 +274,4 @@ def test_files_and_drawings_suit_a_network_that_learned_from_files(
             assert (answer["picture"][0] > 128) == (polarity == "keep")
         assert right["file"] >= 48
         assert right["drawing"] >= 45
-        examples = client.get("/api/examples?count=20").json()
-        assert {item["label"] for item in examples["items"]} == {0, 1}
+        assert set(client.get("/examples.json").json()["labels"]) == {0, 1}

@@ -64,7 +64,7 @@ def test_without_its_packages_it_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert main(["serve", "--no-open", "--port", "0"]) == 1
-    assert "pip install fastapi pydantic uvicorn websockets" in capsys.readouterr().err
+    assert "pip install fastapi pydantic uvicorn" in capsys.readouterr().err
 
 
 def test_beyond_this_machine_it_warns(
@@ -96,3 +96,33 @@ def test_a_server_that_does_not_start_says_so() -> None:
 
     with pytest.raises(ConfigError, match="did not start"):
         browsing.start("/nowhere")
+
+
+def test_the_address_that_is_printed_can_be_opened() -> None:
+    assert serve.addresses("127.0.0.1", 80) == ["http://localhost:80/"]
+    assert serve.addresses("::1", 80) == ["http://[::1]:80/"]
+    assert serve.addresses("192.168.1.7", 80) == ["http://192.168.1.7:80/"]
+    everywhere = serve.addresses("0.0.0.0", 80)
+    assert everywhere[0] == "http://localhost:80/"
+    assert not [address for address in everywhere if "0.0.0.0" in address]
+
+
+@pytest.mark.slow
+def test_connections_that_say_nothing_are_closed_and_others_are_served(
+    run_folder: Path,
+) -> None:
+    """Idle half-requests, more than the server takes at once, do not lock anybody out."""
+    with browsing.serving(str(run_folder)) as server:
+        port = int(server.url.rstrip("/").rpartition(":")[2])
+        with contextlib.ExitStack() as opened:
+            idle = [
+                opened.enter_context(socket.create_connection(("127.0.0.1", port)))
+                for _ in range(510)
+            ]
+            for connection in idle:
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: local")
+            for connection in idle:
+                connection.settimeout(30)
+                assert connection.recv(1) == b"", "it is closed without an answer"
+            with urllib.request.urlopen(f"{server.url}api/model") as reply:
+                assert reply.status == 200

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest_app import connect
 from fastapi.testclient import TestClient
 
 from benchmarks import ship
@@ -27,20 +26,21 @@ def test_the_page_follows_a_run_that_learns(tmp_path: Path, digits: Dataset) -> 
     job = training.new_run(
         tmp_path / "run", small_config(stages=("pretrain",)), digits, torch.device("cpu"), "a test"
     )
-    service = Service(mind.load_mind(tmp_path / "run"), run=tmp_path / "run")
+    service = Service(mind.load_mind(tmp_path / "run"), tmp_path / "page", run=tmp_path / "run")
     before = service.mind.dbn.recognition[0].weight.clone()  # the first layer learns first
-    with (
-        TestClient(create_app(service), base_url="http://localhost") as client,
-        connect(client) as socket,
-    ):
+    with TestClient(create_app(service), base_url="http://localhost") as client:
+        assert client.get("/page.json").json() == {"version": 1, "api": True, "run": "run"}
         assert client.get("/api/run").json()["finished"] is False
+        model = client.get("/model.safetensors").content
         records = training.train(job)
         for _ in range(8):
             next(records)
-        told = socket.receive_json()
-        assert told["type"] == "model"
-        assert told["version"] >= 2
+        deadline = time.perf_counter() + 20
+        while client.get("/page.json").json()["version"] < 2 and time.perf_counter() < deadline:
+            time.sleep(0.1)
+        assert client.get("/page.json").json()["version"] >= 2
         assert client.get("/api/model").json()["version"] >= 2
+        assert client.get("/model.safetensors").content != model
         assert not torch.equal(service.mind.dbn.recognition[0].weight, before)
         assert len(client.get("/api/run").json()["metrics"]) == 8
         list(records)

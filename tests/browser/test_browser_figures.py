@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 pytest.importorskip(
@@ -18,18 +19,16 @@ from benchmarks import fuzz
 pytestmark = pytest.mark.slow
 
 
-def test_figures_are_measured(browser, server, page) -> None:
+def test_figures_are_measured(browser, page) -> None:
     from benchmarks import page as figures
 
     taken = figures.latencies(page, 1)
     assert len(taken) > 20
     assert all(milliseconds > 0 for milliseconds in taken)
     page.click("#tab-dream")
-    assert figures.frames_a_second(page, 4, 2) > 0
-    found = figures.many_pages(browser, server, 3, 2)
-    assert found["pages_served"] == 3
-    assert found["least_frames_per_second"] > 0
-    assert 20 < figures.weight_kb(browser, server.url) < 500
+    assert figures.steps_a_second(page, 2) > 0
+    images = torch.rand(3, 784, generator=torch.Generator().manual_seed(1))
+    assert 0 < figures.largest_difference(page, images) < 1e-3
 
 
 def test_pictures_are_taken(browser, server, tmp_path: Path) -> None:

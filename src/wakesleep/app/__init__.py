@@ -1,3 +1,3 @@
-"""The web page: loads a model, answers questions about pictures, streams dreams. No learning
-here.
+"""The web page: a folder in which the network runs in the browser, and a small server that adds a
+JSON API. No learning here.
 """

@@ -7,16 +7,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from wakesleep.app.limits import Limits
+
 POLICY = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; "
     "img-src 'self' data: blob:; "
-    "connect-src 'self'; manifest-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
     "content-security-policy": POLICY,
@@ -29,33 +31,34 @@ HEADERS = {
 
 
 class Guard:
-    """Refuses foreign hosts (DNS rebinding), foreign origins, and bodies over the limit; adds
-    security headers to every answer.
+    """Refuses foreign hosts (DNS rebinding), requests of other pages, and bodies that are too large
+    or too slow; adds security headers to every answer.
 
-    `hosts` are the names the server answers to; None lets all pass, for a server that is bound to
-    the whole network on purpose.
+    `hosts` are the names the server answers to; any address in numbers passes where they hold "*",
+    for a server that is bound to the whole network on purpose.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: frozenset[str] | None, body_bytes: int) -> None:
-        self._app, self._hosts, self._most = app, hosts, body_bytes
+    def __init__(self, app: ASGIApp, *, hosts: frozenset[str], limits: Limits) -> None:
+        self._app, self._hosts, self._limits = app, hosts, limits
+        self._most = limits.body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] not in ("http", "websocket"):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         status, reason = self._refusal(scope, headers)
         if status:
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1008, "reason": reason})
-            else:
-                await _refuse(_with_headers(send), status, reason)
+            await _refuse(_with_headers(send), status, reason)
             return
-        if scope["type"] == "websocket":
-            await self._app(scope, receive, send)
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                body = await self._body(receive)
+        except TimeoutError:
+            reason = f"the body did not come within {self._limits.body_seconds:g} seconds"
+            await _refuse(_with_headers(send), 408, f"{reason}; send it at once")
             return
-        body = await self._body(receive)
         if body is None:
             await _refuse(
                 _with_headers(send),
@@ -71,26 +74,33 @@ class Guard:
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str]:
         host = headers.get("host", "")
-        if self._hosts is not None and (urlsplit(f"//{host}").hostname or "") not in self._hosts:
+        if not self._answers_to(_name(host)):
             return 400, (
                 f"this server does not answer to {host!r}; expected one of "
-                f"{', '.join(sorted(self._hosts))}"
+                f"{', '.join(sorted(self._hosts - {'*'}))} (wakesleep serve --allow-host adds one)"
             )
         if "\0" in scope["path"]:
             # older Starlette (0.52 still) fails on it with 500
             return 400, "the path holds a NUL byte"
         origin = headers.get("origin")
-        if origin is None:
-            return (
-                (403, "no Origin came; expected the page's own")
-                if scope["type"] == "websocket"
-                else (0, "")
-            )
-        if urlsplit(origin).netloc != host:
+        if origin is not None and _netloc(origin) != host.lower():
             return 403, "this request comes from another page; expected this server's own"
-        if int(headers.get("content-length") or 0) > self._most:
+        # what browsers say of a request: a link to the page may stand anywhere, a question may not
+        foreign = headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
+        document = headers.get("sec-fetch-dest") == "document" and not scope["path"].startswith(
+            "/api"
+        )
+        if foreign and not document:
+            return 403, "this request comes from another page; expected this server's own"
+        length = headers.get("content-length") or "0"
+        if not (length.isascii() and length.isdigit()):
+            return 400, f"content-length {length!r}: expected a whole number"
+        if int(length) > self._most:
             return 413, f"the request is larger than {self._most:,} bytes; send a smaller picture"
         return 0, ""
+
+    def _answers_to(self, name: str) -> bool:
+        return name in self._hosts or ("*" in self._hosts and _is_address(name))
 
     async def _body(self, receive: Receive) -> bytes | None:
         """Return the whole body; None where it is over the limit."""
@@ -106,6 +116,30 @@ class Guard:
                 return None
             if not message.get("more_body"):
                 return b"".join(parts)
+
+
+def _name(host: str) -> str:
+    """Return the name in a Host header, "" where it is malformed."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _netloc(origin: str) -> str | None:
+    """Return host and port of an Origin header, None where it is malformed."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

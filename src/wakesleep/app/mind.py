@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wakesleep.app.frames import as_bytes
 from wakesleep.data import Preparation, for_own_set, from_header
 from wakesleep.evaluation import classify, interpretation, novelty
 from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
@@ -26,8 +24,8 @@ from wakesleep.samplers import dreams, gibbs
 from wakesleep.samplers.gibbs import Clamp
 
 SHIPPED = Path(__file__).parent / "model" / "model.safetensors"
-SLICE = 10
-"""Gibbs steps of a question before others get their turn."""
+FAINTEST = 13
+"""Levels of 255 by which pixels must differ to be a picture: less is a blank page."""
 Held = None | int | dict[int, float]
 """The label that is held: none, one, or shares of several."""
 
@@ -121,8 +119,10 @@ def picture_from(
     and a `drawing` is light ink on black.
 
     Raises:
-        DataError: neither, no picture, a blank one, or one of another size.
+        DataError: both, neither, no picture, a blank one, or one of another size.
     """
+    if pixels is not None and image is not None:
+        raise DataError("image and pixels came; expected one of them")
     if pixels is not None:
         if len(pixels) != mind.dbn.sizes[0]:
             raise DataError(f"{len(pixels)} pixels came; expected {mind.dbn.sizes[0]}, row by row")
@@ -142,15 +142,20 @@ def picture_from(
 
 def whole(values: Tensor) -> list[int]:
     """Return values in [0, 1] as whole numbers 0..255."""
-    numbers: list[int] = as_bytes(values).tolist()
+    numbers: list[int] = (values.clamp(0, 1) * 255).round().to(torch.uint8).tolist()
     return numbers
 
 
 def recognize(mind: Mind, picture: Tensor) -> dict[str, Any]:
     """Return what the network says and sees: label, probabilities, its reconstructions, its
     activities, who spoke for the answer.
+
+    Raises:
+        DataError: a blank picture, of which every answer would be made up.
     """
     dbn = mind.dbn
+    if float(picture.max() - picture.min()) * 255 < FAINTEST:
+        raise DataError("the picture is blank; expected something on it that can be named")
     up = dbn.up(picture)
     heard = dbn.top_input(up[-1])
     known = (
@@ -221,9 +226,6 @@ def clamp_of(mind: Mind, given: Tensor | None) -> Clamp | None:
     return None if given is None else dreams.label_mixture(mind.dbn, given)
 
 
-Asked = Generator[None, None, dict[str, Any]]
-
-
 def _settle(
     mind: Mind,
     hidden: Tensor,
@@ -231,17 +233,12 @@ def _settle(
     steps: int,
     rng: torch.Generator,
     temperature: float,
-) -> Asked:
-    """Let chains move `steps` Gibbs steps, some at a time; return the pictures and labels they end
+) -> dict[str, Any]:
+    """Let chains move `steps` Gibbs steps; return the pictures and labels they end
     with.
     """
     clamp = clamp_of(mind, held)
-    for done in range(0, steps, SLICE):
-        chains = gibbs.run(
-            mind.dbn.memory, hidden, min(SLICE, steps - done), rng, clamp, temperature
-        )
-        hidden = chains.hidden
-        yield
+    chains = gibbs.run(mind.dbn.memory, hidden, steps, rng, clamp, temperature)
     shown = dreams.decode(mind.dbn, chains, rng)
     return {
         "pictures": [whole(row) for row in shown.pixels],
@@ -251,18 +248,16 @@ def _settle(
 
 def dream(
     mind: Mind, *, held: Held, count: int, steps: int, seed: int, temperature: float
-) -> Asked:
+) -> dict[str, Any]:
     """Dream from random top states."""
     rng = generator(seed)
-    return (
-        yield from _settle(
-            mind,
-            gibbs.random_hidden(mind.dbn.memory, count, rng),
-            shares(mind, held, count),
-            steps,
-            rng,
-            temperature,
-        )
+    return _settle(
+        mind,
+        gibbs.random_hidden(mind.dbn.memory, count, rng),
+        shares(mind, held, count),
+        steps,
+        rng,
+        temperature,
     )
 
 
@@ -275,14 +270,14 @@ def imagine(
     steps: int,
     seed: int,
     temperature: float,
-) -> Asked:
+) -> dict[str, Any]:
     """Go on from a picture: with a label held, or free to become something else."""
     rng, many = generator(seed), picture.repeat(count, 1)
     given = shares(mind, held, count)
     hidden = dreams.top_states(
         mind.dbn, many, first_shares(mind, many) if given is None else given, rng
     )
-    return (yield from _settle(mind, hidden, given, steps, rng, temperature))
+    return _settle(mind, hidden, given, steps, rng, temperature)
 
 
 def first_shares(mind: Mind, pictures: Tensor) -> Tensor:
@@ -306,7 +301,7 @@ def fill(
     sweeps: int,
     seed: int,
     temperature: float,
-) -> Asked:
+) -> dict[str, Any]:
     """Fill in what is not known (pixels,) of a picture."""
     rng, images = generator(seed), picture.repeat(count, 1)
     given = shares(mind, held, count)
@@ -321,7 +316,6 @@ def fill(
         )
         labels = chains.visible[:, mind.dbn.label_columns]
         canvas = torch.where(known, images, dreams.decode(mind.dbn, chains, rng).pixels)
-        yield
     return {
         "pictures": [whole(row) for row in canvas],
         "labels": labels.argmax(1).tolist() if mind.dbn.labels else None,

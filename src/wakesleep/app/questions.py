@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import io
 import json
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from wakesleep.app import mind, watch
 from wakesleep.app.service import Service
-from wakesleep.app.sessions import Held, Pixels, Temperature
 from wakesleep.foundation.errors import ConfigError, DataError
-from wakesleep.runs import grids
 
-router = APIRouter(prefix="/api")
+
+class Refusal(BaseModel):
+    """Why a request is refused: what came, what was expected, what to do."""
+
+    error: str
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Refusal, "description": "addressed to another server, or malformed"},
+    403: {"model": Refusal, "description": "from another page"},
+    408: {"model": Refusal, "description": "the body did not come in time"},
+    413: {"model": Refusal, "description": "too large"},
+    422: {"model": Refusal, "description": "a question that cannot be answered"},
+    503: {"model": Refusal, "description": "too many questions wait"},
+}
+OCTETS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "bytes",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+router = APIRouter(prefix="/api", responses=REFUSALS)
+Temperature = Annotated[float, Field(ge=0.05, le=10)]
+Pixels = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(max_length=100_000)]
+Held = (
+    None
+    | int
+    | Annotated[dict[int, Annotated[float, Field(ge=0, le=1)]], Field(min_length=1, max_length=100)]
+)
 Seed = Annotated[int, Field(ge=0, lt=2**53)]
 
 
@@ -144,21 +166,6 @@ class AskFill(Ask):
     sweeps: Annotated[int, Field(ge=1, description="up, a Gibbs step, and down again")] = 50
 
 
-class AskMovie(BaseModel):
-    """Frames as they were shown."""
-
-    model_config = ConfigDict(extra="forbid")
-    frames: Annotated[
-        list[str],
-        Field(
-            min_length=1,
-            description="each: pictures, a byte a pixel, one after the other, in base64",
-        ),
-    ]
-    columns: Annotated[int, Field(ge=1, le=20, description="pictures in a row")] = 5
-    frames_per_second: Annotated[float, Field(ge=1, le=50)] = 15
-
-
 def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
@@ -172,8 +179,8 @@ def _answer(found: Any) -> Response:
 
 
 def _case(service: Service, asked: Picture) -> torch.Tensor:
-    """Return the picture that came; unpacked in the worker's thread, one at a time, so that memory
-    stays bounded.
+    """Return the picture that came; unpacked where questions are answered, one at a time, so that
+    memory stays bounded.
     """
     limit = service.limits.picture_pixels
     return mind.picture_from(
@@ -195,7 +202,44 @@ def _bounded(service: Service, count: int, steps: int) -> None:
         )
 
 
-@router.get("/model", summary="The network on show")
+class Model(BaseModel):
+    """The network on show."""
+
+    sizes: Annotated[list[int], Field(description="units of each layer, pixels first")]
+    labels: Annotated[int, Field(description="labels that the memory holds")]
+    classes: Annotated[list[str], Field(description="what they are called")]
+    shape: Annotated[list[int], Field(description="rows and columns of its pictures")]
+    tied: bool
+    parameters: int
+    recognises: bool
+    version: Annotated[int, Field(description="counts the networks of a run that goes on")]
+    card: Annotated[dict[str, Any], Field(description="data, command, seed, test error")]
+    run: Annotated[str | None, Field(description="the run folder that is followed")]
+
+
+class Unit(BaseModel):
+    """One unit: pictures as bytes around 128, each to its own largest."""
+
+    layer: int
+    unit: int
+    prefers: list[int]
+    contributes: list[int]
+    largest_contribution: Annotated[float, Field(description="of a pixel's probability")]
+    labels: Annotated[list[float] | None, Field(description="of a top unit, nats")]
+
+
+class Run(BaseModel):
+    """The run that is followed; empty where the server shows a model file."""
+
+    name: str | None = None
+    finished: bool = False
+    stages: list[str] = []
+    hidden: list[int] = []
+    evaluation: list[dict[str, Any]] = []
+    metrics: Annotated[list[dict[str, Any]], Field(description="a line an epoch")] = []
+
+
+@router.get("/model", summary="The network on show", response_model=Model)
 async def model(request: Request) -> Response:
     """Sizes of its layers, names of its labels, shape of its pictures, and its card: data, command,
     seed, test error.
@@ -213,7 +257,7 @@ async def recognize(request: Request, asked: Picture) -> Response:
     """
     service = _service(request)
     return _answer(
-        await service.worker.ask(lambda: mind.recognize(service.mind, _case(service, asked)))
+        await service.answer(lambda: mind.recognize(service.mind, _case(service, asked)))
     )
 
 
@@ -224,7 +268,7 @@ async def dream(request: Request, asked: AskDream) -> Response:
     """
     service = _service(request)
     _bounded(service, asked.count, asked.steps)
-    return _answer(await service.worker.ask(lambda: mind.dream(service.mind, **asked.model_dump())))
+    return _answer(await service.answer(lambda: mind.dream(service.mind, **asked.model_dump())))
 
 
 @router.post("/imagine", summary="What does a picture turn into?", response_model=Dreamed)
@@ -232,9 +276,9 @@ async def imagine(request: Request, asked: AskImagine) -> Response:
     """Gibbs steps of the memory from where a picture leads, with a label held or free."""
     service = _service(request)
     _bounded(service, asked.count, asked.steps)
-    picture = await service.worker.ask(lambda: _case(service, asked.picture))
+    picture = await service.answer(lambda: _case(service, asked.picture))
     options = asked.model_dump(exclude={"picture"})
-    return _answer(await service.worker.ask(lambda: mind.imagine(service.mind, picture, **options)))
+    return _answer(await service.answer(lambda: mind.imagine(service.mind, picture, **options)))
 
 
 @router.post("/fill", summary="Fill in what is missing", response_model=Dreamed)
@@ -242,32 +286,22 @@ async def fill(request: Request, asked: AskFill) -> Response:
     """Known pixels stay; the others are dreamt up to go with them."""
     service = _service(request)
     _bounded(service, asked.count, asked.sweeps)
-    picture = await service.worker.ask(lambda: _case(service, asked.picture))
+    picture = await service.answer(lambda: _case(service, asked.picture))
     if len(asked.known) != picture.shape[1]:
         raise DataError(
             f"known has {len(asked.known)} entries; expected one a pixel, {picture.shape[1]}"
         )
     known = torch.tensor(asked.known) > 0
     options = asked.model_dump(exclude={"picture", "known"})
-    return _answer(
-        await service.worker.ask(lambda: mind.fill(service.mind, picture, known, **options))
-    )
+    return _answer(await service.answer(lambda: mind.fill(service.mind, picture, known, **options)))
 
 
-@router.get("/examples", summary="Pictures to try")
-async def examples(
-    request: Request,
-    seed: Annotated[int, Query(ge=0, lt=2**53)] = 0,
-    count: Annotated[int, Query(ge=1, le=60)] = 12,
-) -> Response:
-    """Test cases of what the network learned, where they are on this machine, else scikit-learn's
-    digits.
-    """
-    found = await _service(request).examples()
-    return _answer({"source": found.source, "items": found.pick(count, seed)})
-
-
-@router.get("/fields/{layer}", summary="What the units of a layer look for")
+@router.get(
+    "/fields/{layer}",
+    summary="What the units of a layer look for",
+    response_class=Response,
+    responses=OCTETS,
+)
 async def fields(
     request: Request,
     layer: Annotated[int, Path(ge=1, le=100)],
@@ -278,11 +312,11 @@ async def fields(
     back most.
     """
     service = _service(request)
-    content = await service.worker.ask(lambda: mind.fields(service.mind, layer, start, count))
+    content = await service.answer(lambda: mind.fields(service.mind, layer, start, count))
     return Response(content, media_type="application/octet-stream")
 
 
-@router.get("/units/{layer}/{unit}", summary="One unit")
+@router.get("/units/{layer}/{unit}", summary="One unit", response_model=Unit)
 async def unit(
     request: Request,
     layer: Annotated[int, Path(ge=1, le=100)],
@@ -292,10 +326,10 @@ async def unit(
     tied to the labels (nats).
     """
     service = _service(request)
-    return _answer(await service.worker.ask(lambda: mind.unit(service.mind, layer, unit)))
+    return _answer(await service.answer(lambda: mind.unit(service.mind, layer, unit)))
 
 
-@router.get("/run", summary="The run that is followed")
+@router.get("/run", summary="The run that is followed", response_model=Run)
 async def run(request: Request) -> Response:
     """Its stages, errors, and a line of metrics a pass; empty where the server shows a model
     file.
@@ -304,42 +338,3 @@ async def run(request: Request) -> Response:
     return _answer(
         {} if service.run is None else await asyncio.to_thread(watch.describe, service.run)
     )
-
-
-@router.post("/movie", summary="Frames as an animated GIF")
-async def movie(request: Request, asked: AskMovie) -> Response:
-    """Make a GIF of frames that a page has shown."""
-    service = _service(request)
-    if len(asked.frames) > service.limits.frames:
-        raise ConfigError(
-            f"{len(asked.frames)} frames came; at most {service.limits.frames} make a movie here"
-        )
-    content = await asyncio.to_thread(_gif, asked, service.mind.shape)
-    return Response(content, media_type="image/gif")
-
-
-def _gif(asked: AskMovie, shape: tuple[int, int]) -> bytes:
-    """Return the movie's file."""
-    sheets = []
-    for frame in asked.frames:
-        try:
-            pixels = np.frombuffer(base64.b64decode(frame, validate=True), np.uint8)
-        except (binascii.Error, ValueError) as error:
-            raise DataError(f"a frame is no base64 ({error})") from error
-        if not pixels.size or pixels.size % (shape[0] * shape[1]):
-            raise DataError(
-                f"a frame of {pixels.size} bytes; expected a multiple of {shape[0] * shape[1]}, "
-                "one picture after the other"
-            )
-        sheets.append(
-            grids.tile(
-                pixels.reshape(-1, shape[0] * shape[1]) / np.float32(255), shape, asked.columns
-            )
-        )
-    if len({sheet.shape for sheet in sheets}) > 1:
-        raise DataError(
-            "the frames differ in how many pictures they hold; expected as many in each"
-        )
-    file = io.BytesIO()
-    grids.write_movie(file, sheets, grids.scale_for(shape) * 2, asked.frames_per_second)
-    return file.getvalue()

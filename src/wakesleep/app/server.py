@@ -1,4 +1,4 @@
-"""The server: static files, questions, sockets, and errors in words."""
+"""The server: the page's folder, questions, and errors in words."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from wakesleep import __version__
-from wakesleep.app import questions, socket
+from wakesleep.app import questions, site
 from wakesleep.app.guard import Guard
-from wakesleep.app.service import Service
-from wakesleep.app.worker import BusyError
+from wakesleep.app.service import BusyError, Service
 from wakesleep.foundation.errors import WakesleepError
 
 log = logging.getLogger(__name__)
-STATIC = Path(__file__).parent / "static"
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 ABOUT = (
     "The operations of the page where you watch a deep belief net think. Pictures are whole "
@@ -30,19 +28,17 @@ ABOUT = (
 )
 
 
-def create_app(service: Service, *, hosts: frozenset[str] | None = LOOPBACK) -> FastAPI:
-    """Return the application that shows `service`; it answers to the host names `hosts`, or to any
-    where that is None.
+def create_app(service: Service, *, hosts: frozenset[str] = LOOPBACK) -> FastAPI:
+    """Return the application that shows `service`; it answers to the host names `hosts`, and where
+    these hold "*" to any address in numbers.
     """
 
     @contextlib.asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        service.worker.start()
         following = asyncio.create_task(service.follow()) if service.run is not None else None
         yield
         if following is not None:
             following.cancel()
-        service.worker.stop()
 
     app = FastAPI(
         title="wakesleep",
@@ -53,15 +49,20 @@ def create_app(service: Service, *, hosts: frozenset[str] | None = LOOPBACK) -> 
         lifespan=life,
     )
     app.state.service = service
-    app.add_middleware(Guard, hosts=hosts, body_bytes=service.limits.body_bytes)
+    app.add_middleware(Guard, hosts=hosts, limits=service.limits)
     app.include_router(questions.router)
-    app.add_api_websocket_route("/watch", socket.watch)
+    app.add_api_route(f"/{site.EXAMPLES}", _examples, include_in_schema=False)
     app.add_exception_handler(WakesleepError, _refused)
     app.add_exception_handler(RequestValidationError, _refused)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(Exception, _broken)
-    app.mount("/", StaticFiles(directory=STATIC, html=True))
+    app.mount("/", StaticFiles(directory=service.folder, html=True))
     return app
+
+
+async def _examples(request: Request) -> FileResponse:
+    """Return the pictures to try."""
+    return FileResponse(await request.app.state.service.examples())
 
 
 async def _broken(request: Request, error: Exception) -> JSONResponse:
@@ -81,8 +82,16 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
             headers=error.headers,
         )
     if isinstance(error, RequestValidationError):
-        first = error.errors()[0]
-        return JSONResponse(
-            {"error": f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"}, 422
-        )
+        return JSONResponse({"error": _in_words(error.errors()[0])}, 422)
     return JSONResponse({"error": str(error)}, 503 if isinstance(error, BusyError) else 422)
+
+
+def _in_words(found: Any) -> str:
+    """Return what pydantic found wrong with a request."""
+    place = ".".join(str(part) for part in found["loc"] if part not in ("body", "query", "path"))
+    if found["type"] == "json_invalid":
+        why = found.get("ctx", {}).get("error", "")
+        return f"the body is no JSON: {why} at character {place}; expected an object"
+    if not place:
+        return f"the body: {found['msg']}; expected a JSON object, sent as application/json"
+    return f"{place}: {found['msg']}"

@@ -1,45 +1,72 @@
-"""What the server holds while it runs: the network on show, the thread that thinks, the pages
-connected.
+"""What the server holds while it runs: the network on show, the folder of the page, the run that is
+followed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wakesleep.app import examples, watch
+import torch
+
+from wakesleep.app import examples, site, watch
 from wakesleep.app.limits import Limits
 from wakesleep.app.mind import Mind, load_mind
-from wakesleep.app.worker import Worker
 from wakesleep.foundation.errors import WakesleepError
+from wakesleep.foundation.files import write_json
 
 log = logging.getLogger(__name__)
 LOOK_EVERY = 1.0
 """Seconds between two looks at a run folder."""
 
 
+class BusyError(WakesleepError):
+    """Too many questions wait already."""
+
+
 class Service:
-    """The network, its worker, its pages; `run` is the run folder that is followed, if any."""
+    """The network, and the page in `folder`; `run` is the run folder that is followed, if any."""
 
     def __init__(
-        self, mind: Mind, *, run: Path | None = None, limits: Limits | None = None, threads: int = 1
+        self, mind: Mind, folder: Path, *, run: Path | None = None, limits: Limits | None = None
     ) -> None:
-        self.mind, self.run, self.limits = mind, run, limits or Limits()
-        self.worker = Worker(threads=threads, most_waiting=self.limits.waiting)
-        self.pages: dict[object, Callable[[dict[str, Any]], None]] = {}
-        """What each connected page is told by."""
-        self._examples: examples.Examples | None = None
+        self.mind, self.folder, self.run, self.limits = mind, folder, run, limits or Limits()
+        self._waiting, self._one = 0, asyncio.Lock()
         self._finding = asyncio.Lock()
+        self._write()
 
-    async def examples(self) -> examples.Examples:
-        """Return pictures to try; looked for when first asked, for it takes a second."""
+    def _write(self) -> None:
+        """Write the page with the network as it is; pictures to try stay."""
+        name = None if self.run is None else self.run.name
+        site.write(self.folder, self.mind, api=True, run=name)
+
+    async def answer(self, work: Callable[[], Any]) -> Any:
+        """Return the outcome of `work`, done in a thread, one question after the other.
+
+        Raises:
+            BusyError: too many questions wait.
+        """
+        if self._waiting >= self.limits.waiting:
+            raise BusyError(f"{self._waiting} questions wait already; try again in a moment")
+        self._waiting += 1
+        try:
+            async with self._one:
+                return await asyncio.to_thread(_thought, work)
+        finally:
+            self._waiting -= 1
+
+    async def examples(self) -> Path:
+        """Return the file of pictures to try; looked for when first asked."""
+        path = self.folder / site.EXAMPLES
         async with self._finding:
-            if self._examples is None:
-                self._examples = await asyncio.to_thread(examples.find, self.mind)
-        return self._examples
+            if not path.exists():
+                found = await asyncio.to_thread(examples.find, self.mind)
+                write_json(path, site.as_json(found))
+        return path
 
     async def follow(self) -> None:
         """Take over each new network of the run folder, for as long as the server runs."""
@@ -50,21 +77,25 @@ class Service:
             found = watch.stamp(self.run)
             if found == seen:
                 continue
+            before = self.mind
             try:
-                before, self.mind = (
-                    self.mind,
-                    await asyncio.to_thread(load_mind, self.run, self.mind.version + 1),
-                )
+                self.mind = await asyncio.to_thread(load_mind, self.run, before.version + 1)
+                await asyncio.to_thread(self._write)
                 seen = found
-                if (before.data, before.shape, before.classes) != (
-                    self.mind.data,
-                    self.mind.shape,
-                    self.mind.classes,
-                ):
-                    self._examples = None  # another run took the folder: its pictures are others
-            except (WakesleepError, OSError) as error:
-                # caught between two files; the next look will do
+            except (WakesleepError, OSError, shutil.Error) as error:
+                # caught between two files, or a network the page cannot show; the next may do
+                self.mind = before
                 log.debug("%s: %s", self.run, error)
                 continue
-            for tell in list(self.pages.values()):
-                tell({"type": "model", "version": self.mind.version})
+            if (before.data, before.shape, before.classes) != (
+                self.mind.data,
+                self.mind.shape,
+                self.mind.classes,
+            ):
+                # another run took the folder: its pictures are others
+                (self.folder / site.EXAMPLES).unlink(missing_ok=True)
+
+
+def _thought(work: Callable[[], Any]) -> Any:
+    with torch.inference_mode():
+        return work()

@@ -32,6 +32,7 @@ GROUPS = {
     },
     "Use a network": {
         "serve": "open the web page: draw a digit, watch it recognised and dreamt",
+        "page": "write the web page as a folder for any static host",
         "recognize": "say what picture files show",
         "dream": "write pictures that the network generates, of one class or any",
     },

@@ -6,8 +6,10 @@ import contextlib
 import logging
 import socket
 import sys
+import tempfile
 import threading
 import webbrowser
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,9 +40,13 @@ class ServeOptions:
     """The port to listen on; 0 takes any that is free."""
     open: bool = True
     """Open the page in the browser once it is ready."""
+    allow_host: tuple[str, ...] = ()
+    """Further names the server answers to: that of a proxy before it, or of this machine in its
+    network. Others are refused, whatever address they lead to.
+    """
     threads: int = 1
-    """CPU threads of the thread that thinks; one is quickest for single pictures, and leaves the
-    others to the browser.
+    """CPU threads that answer the JSON API; one is quickest for single pictures. The page itself
+    thinks in the browser.
     """
 
 
@@ -65,43 +71,65 @@ def run(args: ServeOptions, command: str) -> int:
         except ImportError as error:
             raise ConfigError(
                 f"the page needs packages that are not installed ({error}); pip install fastapi "
-                "pydantic uvicorn websockets"
+                "pydantic uvicorn"
             ) from error
+        import torch
+
         from wakesleep.app.mind import load_mind
+        from wakesleep.app.patience import patient_protocol
         from wakesleep.app.service import Service
 
+        torch.set_num_threads(args.threads)
         followed = args.run if args.run is not None and args.run.is_dir() else None
-        service = Service(load_mind(args.run), run=followed, threads=args.threads)
-        config = uvicorn.Config(
-            create_app(service, hosts=OWN if args.host in LOOPBACK else None),
-            log_level=logging.CRITICAL,  # the application writes down its own errors, once
-            ws="websockets-sansio",
-            ws_max_size=service.limits.body_bytes,
-            # frames are packed already, and time matters more than bytes
-            ws_per_message_deflate=False,
-            limit_concurrency=500,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=2,
-            server_header=False,
-        )
-        name = (
-            "[::1]" if args.host == "::1" else "localhost" if args.host in LOOPBACK else args.host
-        )
-        _server(uvicorn, config, f"http://{name}:{listening.getsockname()[1]}/", args.open).run(
-            sockets=[listening]
-        )
+        with tempfile.TemporaryDirectory(prefix="wakesleep-page-") as folder:
+            service = Service(load_mind(args.run), Path(folder), run=followed)
+            config = uvicorn.Config(
+                create_app(service, hosts=OWN | set(names(args.host, args.allow_host))),
+                log_level=logging.CRITICAL,  # the application writes down its own errors, once
+                http=patient_protocol(service.limits.head_seconds),
+                ws="none",
+                limit_concurrency=service.limits.connections,
+                timeout_keep_alive=30,
+                timeout_graceful_shutdown=2,
+                server_header=False,
+            )
+            places = addresses(args.host, listening.getsockname()[1])
+            _server(uvicorn, config, places, args.open).run(sockets=[listening])
     return 0
 
 
-def _server(uvicorn: Any, config: Any, url: str, show: bool) -> Any:
+def names(host: str, allowed: Sequence[str]) -> list[str]:
+    """Return the names that a server on `host` answers to besides the loopback ones; "*" stands for
+    any address in numbers.
+    """
+    own = [] if host in LOOPBACK else ["*", host, socket.gethostname(), socket.getfqdn()]
+    return [name.lower() for name in [*own, *allowed]]
+
+
+def addresses(host: str, port: int) -> list[str]:
+    """Return where a browser finds a server that listens on `host`: on this machine, and in its
+    network where it listens on all of its addresses.
+    """
+    if host in LOOPBACK:
+        return [f"http://{'[::1]' if host == '::1' else 'localhost'}:{port}/"]
+    if host not in ("0.0.0.0", "::"):
+        return [f"http://{f'[{host}]' if ':' in host else host}:{port}/"]
+    found = [f"http://localhost:{port}/"]
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outward:
+        outward.connect(("192.0.2.1", 9))  # nothing is sent: it tells which address would be used
+        found.append(f"http://{outward.getsockname()[0]}:{port}/")
+    return found
+
+
+def _server(uvicorn: Any, config: Any, places: Sequence[str], show: bool) -> Any:
     """Return a server that says where it is once it answers."""
 
     class Announcing(uvicorn.Server):  # type: ignore[misc]
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            print(f"the page is at {url}  (Ctrl-C ends it)", flush=True)
+            print(f"the page is at {' and '.join(places)}  (Ctrl-C ends it)", flush=True)
             if show:
-                threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+                threading.Thread(target=webbrowser.open, args=(places[0],), daemon=True).start()
 
     return Announcing(config)
 

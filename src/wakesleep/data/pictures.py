@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from wakesleep.foundation.errors import ConfigError, DataError
 
@@ -60,6 +60,11 @@ def grey_picture(source: str | Path | IO[bytes], most_pixels: int = MOST_PIXELS)
     except FileNotFoundError as error:
         raise DataError(
             f"{name} cannot be read: it does not exist; expected a picture file"
+        ) from error
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"{name} cannot be read as a picture: it is in no known format; expected one of "
+            f"{', '.join(FORMATS)}"
         ) from error
     except Exception as error:
         # Whatever a corrupt file provokes: Pillow's readers raise far more kinds of errors than

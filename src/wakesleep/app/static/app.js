@@ -1,6 +1,6 @@
-// The page: which network is on show, which screen, day or night, and what went wrong, in words. A screen a file.
+// The page: which network is on show, which screen, its address, day or night, and what went wrong, in words. A screen a file.
 
-import { ask, stream } from "./link.js";
+import { ask, fetchJson } from "./link.js";
 import { redrawAll } from "./pictures.js";
 import * as draw from "./draw.js";
 import * as dream from "./dream.js";
@@ -17,12 +17,15 @@ const still = matchMedia("(prefers-reduced-motion: reduce)");
 // What the screens share.
 const app = {
   model: null,
+  server: {}, // what page.json says: whether a server with an API is there, and the run it follows
   answer: null, // what the network said of the picture on the pad
   get still() {
     return still.matches;
   },
   trouble,
   go,
+  address,
+  pause: () => app.screens[current].hide?.(),
   inspect(layer, unit) {
     go("inside");
     app.screens.inside.pick(layer, unit);
@@ -36,8 +39,19 @@ function trouble(error) {
 
 let current = null;
 
-function go(name, focus = false) {
-  if (!SCREENS[name] || (name === "training" && !app.model.run)) name = "draw";
+// An address is #screen?name=value&...: it makes the screen again as it stands.
+function parse(hash) {
+  const [name, query = ""] = hash.replace(/^#/, "").split("?");
+  return [name, new URLSearchParams(query)];
+}
+
+// Write what a screen shows into the address, in place of what stood there.
+function address(what) {
+  history.replaceState(null, "", `#${current}?${new URLSearchParams(what)}`);
+}
+
+function go(name, { focus = false, asked = new URLSearchParams(), moved = true } = {}) {
+  if (!SCREENS[name] || (name === "training" && !app.server.run)) name = "draw";
   const same = current === name;
   for (const screen of Object.keys(SCREENS)) {
     const tab = $(`tab-${screen}`), here = screen === name;
@@ -47,12 +61,12 @@ function go(name, focus = false) {
     if (here && focus) tab.focus();
     if (here) tab.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
-  if (same) return;
-  if (current) app.screens[current].hide?.();
+  if (same && ![...asked].length) return;
+  if (current && !same) app.screens[current].hide?.();
+  if (moved && current && !same) history.pushState(null, "", `#${name}`); // so that Back works
   current = name;
-  history.replaceState(null, "", `#${name}`);
   trouble(null);
-  app.screens[name].show?.();
+  app.screens[name].show?.(asked);
 }
 
 function tabs() {
@@ -64,10 +78,13 @@ function tabs() {
       const next = { ArrowRight: place + 1, ArrowLeft: place - 1 + all.length, Home: 0, End: all.length - 1 }[event.key];
       if (next === undefined) return;
       event.preventDefault();
-      go(all[next % all.length].id.slice(4), true);
+      go(all[next % all.length].id.slice(4), { focus: true });
     });
   }
-  addEventListener("hashchange", () => go(location.hash.slice(1)));
+  addEventListener("popstate", () => {
+    const [name, asked] = parse(location.hash);
+    go(name || "draw", { asked, moved: false });
+  });
 }
 
 function theme() {
@@ -106,46 +123,52 @@ export function remember(key, value) {
   }
 }
 
-function connect() {
-  let lost = false;
-  stream.onerror = trouble;
-  stream.onstate = (up, reason) => {
-    if (!up && !lost) trouble(`The connection is lost${reason ? ` (${reason})` : ""}; trying again. If it stays so, start wakesleep serve anew.`);
-    if (up && lost) {
-      trouble(null);
-      app.screens[current].back?.();
+// Take over each new network of a run that is followed.
+async function follow() {
+  try {
+    const about = await fetchJson("page.json");
+    if (about.version !== app.server.version) {
+      const before = app.model;
+      Object.assign(app, { server: about, model: await ask("load") });
+      if (["sizes", "labels", "classes", "shape"].some((name) => String(before[name]) !== String(app.model[name]))) location.reload();
+      app.screens[current].model?.();
     }
-    lost = !up;
-  };
-  stream.onmodel = async () => {
-    const before = app.model;
-    app.model = await ask("model");
-    if (["sizes", "labels", "classes", "shape"].some((name) => String(before[name]) !== String(app.model[name]))) location.reload();
-    app.screens[current].model?.();
-  };
-  stream.open();
+    trouble(null);
+  } catch {
+    trouble("The server does not answer, so the run is not followed any more; start wakesleep serve again.");
+  }
+  setTimeout(follow, 1500);
+}
+
+// Keep the page's files, so that it opens without a network from now on.
+async function keepOffline() {
+  if (app.server.api || !isSecureContext || !navigator.serviceWorker) return;
+  const own = ["./", "worker.js", "model.js", "novelty.js", "prepare.js", "model.safetensors", "page.json", "examples.json"];
+  const seen = performance.getEntriesByType("resource").map(({ name }) => name).filter((name) => name.startsWith(location.origin));
+  await navigator.serviceWorker.register("offline.js");
+  navigator.serviceWorker.addEventListener("message", () => (document.documentElement.dataset.kept = "true"));
+  (await navigator.serviceWorker.ready).active.postMessage([...new Set([...own.map((name) => new URL(name, location).href.split("#")[0]), ...seen])]);
 }
 
 async function begin() {
   theme();
   try {
-    app.model = await ask("model");
+    [app.model, app.server] = await Promise.all([ask("load"), fetchJson("page.json")]);
   } catch (error) {
-    trouble(`${error.message} Trying again.`);
-    setTimeout(begin, 1500);
-    return;
+    return trouble(error);
   }
-  trouble(null);
-  $("tab-training").hidden = !app.model.run;
+  $("tab-training").hidden = !app.server.run;
+  $("api-link").hidden = !app.server.api;
   app.screens = Object.fromEntries(Object.entries(SCREENS).map(([name, module]) => [name, module.setup(app)]));
   tabs();
-  connect();
-  const asked = location.hash.slice(1);
-  go(asked || "draw");
-  tour.setup(app, () => app.screens[current].show?.());
+  if (app.server.run) follow();
+  const [name, asked] = parse(location.hash);
+  go(name || "draw", { asked, moved: false });
+  tour.setup(app, () => app.screens[current].show?.(new URLSearchParams()));
   document.documentElement.dataset.ready = "true";
   performance.mark("usable");
-  if (!asked && !recall("toured")) tour.open();
+  if (!name && !recall("toured")) tour.open();
+  keepOffline().catch(() => {}); // private windows refuse to keep anything; nothing else needs it
 }
 
 addEventListener("unhandledrejection", ({ reason }) => trouble(reason));

@@ -75,7 +75,7 @@ export class Brain {
     });
     if (answer.probs) this.labels(answer.probs);
     if (!answer.evidence) return;
-    const most = Math.max(...answer.evidence.map(Math.abs), 1e-9);
+    const most = answer.evidence.reduce((most, nats) => Math.max(most, Math.abs(nats)), 1e-9);
     this.#draw(this.levels.length - 1, Uint8Array.from(answer.evidence, (nats) => 128 + Math.sign(nats) * 127 * Math.sqrt(Math.abs(nats) / most)), signed);
     const [label, other] = [answer.label, answer.runner_up].map((number) => this.model.classes[number]);
     this.memoryWords.replaceChildren(element("span", { className: "drives" }, `spoke for ${label}`), ", ", element("span", { className: "holds" }, `for ${other}`));

@@ -1,8 +1,9 @@
 // Draw, and see after every stroke what the network says, what it sees, and who spoke for it.
 
 import { Brain } from "./brain.js";
+import { examples as choose } from "./examples.js";
 import { ask } from "./link.js";
-import { Pad, shrink } from "./pad.js";
+import { Pad, greyLevels } from "./pad.js";
 import { bars, element, paint, signed } from "./pictures.js";
 
 const $ = (id) => document.getElementById(id);
@@ -56,29 +57,30 @@ export function setup(app) {
     brain.answer(answer);
     if (!answer.probs) return say("This network was never taught names");
     const sure = answer.probs[answer.label];
-    if (answer.unfamiliar) say("I have never seen anything like this.", `I would make a ${answer.name} of it`);
-    else say(answer.name, `${Math.round(sure * 100)} % sure`);
+    const name = model.classes[answer.label];
+    if (answer.unfamiliar) say("I have never seen anything like this.", `I would make a ${name} of it`);
+    else say(name, `${Math.round(sure * 100)} % sure`);
     $("answer").classList.toggle("strange", answer.unfamiliar === true);
     bars($("bars"), model.classes, answer.probs);
-    $("bars").setAttribute("aria-label", `${answer.name}: ${Math.round(sure * 100)} percent; next ${model.classes[answer.runner_up]}`);
+    $("bars").setAttribute("aria-label", `${name}: ${Math.round(sure * 100)} percent; next ${model.classes[answer.runner_up]}`);
     if (!answer.evidence) return;
-    $("spoke-title").textContent = `Who spoke for ${answer.name} rather than ${model.classes[answer.runner_up]}`;
+    $("spoke-title").textContent = `Who spoke for ${name} rather than ${model.classes[answer.runner_up]}`;
     clearTimeout(spoken);
     spoken = setTimeout(() => speakers(answer), 120);
   }
 
   // The six features that weigh most, each as what it adds to a dream.
   async function speakers(answer) {
-    const strongest = answer.evidence.map((nats, unit) => [nats, unit]).sort((a, b) => b[0] - a[0]).slice(0, 6);
+    const strongest = Array.from(answer.evidence, (nats, unit) => [nats, unit]).sort((a, b) => b[0] - a[0]).slice(0, 6);
     const top = model.sizes.length - 1;
-    const units = await Promise.all(strongest.map(([, unit]) => ask(`units/${top}/${unit}`)));
+    const units = await Promise.all(strongest.map(([, unit]) => ask("unit", { layer: top, unit })));
     if (app.answer !== answer) return;
     $("spoke").replaceChildren(
       ...units.map((found, place) => {
         const canvas = element("canvas");
         paint(canvas, found.contributes, model.shape, signed);
         const button = element("button", { type: "button", title: "Look at this unit" }, canvas, element("small", {}, `+${strongest[place][0].toFixed(1)}`));
-        button.setAttribute("aria-label", `Unit ${found.unit} of the memory, ${strongest[place][0].toFixed(1)} nats for ${answer.name}; look at it`);
+        button.setAttribute("aria-label", `Unit ${found.unit} of the memory, ${strongest[place][0].toFixed(1)} nats for ${model.classes[answer.label]}; look at it`);
         button.addEventListener("click", () => app.inspect(top, found.unit));
         return button;
       }),
@@ -87,7 +89,7 @@ export function setup(app) {
 
   async function open(file) {
     try {
-      const answer = await ask("recognize", { image: await shrink(file) });
+      const answer = await ask("recognize", { grey: await greyLevels(file) });
       app.pad.show(answer.picture, model.shape);
     } catch (error) {
       app.trouble(error);
@@ -95,7 +97,7 @@ export function setup(app) {
   }
 
   async function examples() {
-    const { source, items } = await ask(`examples?seed=${seed++}&count=12`);
+    const { source, items } = await choose(model, seed++, 12);
     $("examples-source").textContent = items.length ? `from ${source}.` : source;
     $("examples").replaceChildren(
       ...items.map(({ pixels, label }) => {
@@ -119,5 +121,5 @@ export function setup(app) {
   $("examples-more").addEventListener("click", examples);
   blank();
   examples();
-  return { model: recognize, back: recognize };
+  return { model: recognize };
 }

@@ -1,8 +1,9 @@
 // Dream: hold a label or none, and watch the memory settle.
 
 import { Brain } from "./brain.js";
-import { ask, stream } from "./link.js";
-import { element } from "./pictures.js";
+import { gif } from "./gif.js";
+import { Dreaming } from "./link.js";
+import { element, ink } from "./pictures.js";
 import { Stage } from "./stage.js";
 
 const $ = (id) => document.getElementById(id);
@@ -10,21 +11,40 @@ const SPEEDS = [1, 2, 4, 8, 15, 30, 60, 120, 300, 900, null]; // Gibbs steps a s
 const KEPT = 120; // frames of a movie
 
 export function setup(app) {
-  const { model } = app;
+  const { model } = app, dreaming = new Dreaming();
   const brain = new Brain($("dream-brain"), model, app.inspect, { picture: false });
   const stage = new Stage($("dream-pictures"), model, (focus) => {
-    stream.change({ focus });
-    if (!playing) stream.step();
+    dreaming.change({ focus });
+    if (!playing) dreaming.step(0);
   });
   let playing = !app.still, held = model.labels ? 3 % model.labels : null, kept = [], last = null;
 
   const speed = () => SPEEDS[$("dream-speed").value];
   const temperature = () => Number($("dream-temperature").value);
+  const seed = () => Number($("dream-seed").value) || 0;
+
+  // What makes this dream again, as it stands in the page's address.
+  const address = () => ({ label: held === null ? "none" : held === "all" ? "all" : model.classes[held], seed: seed(), temperature: temperature() });
+
+  // Take over what an address says; what it does not say, or says wrongly, stays. Return whether anything changed.
+  function take(asked) {
+    const before = JSON.stringify(address()), label = asked.get("label"), number = model.classes.indexOf(label);
+    if (label === "none") held = null;
+    else if (label === "all" && model.labels) held = "all";
+    else if (number >= 0 && model.labels) held = number;
+    for (const [name, input] of [["seed", $("dream-seed")], ["temperature", $("dream-temperature")]]) {
+      const value = asked.get(name);
+      if (value !== null && value !== "" && Number(value) >= Number(input.min) && Number(value) <= Number(input.max)) input.value = value;
+    }
+    return JSON.stringify(address()) !== before;
+  }
 
   function start() {
     kept = [];
-    stream.watch({ held, seed: Number($("dream-seed").value) || 0, temperature: temperature(), speed: speed(), playing }, frame);
+    last = null;
+    dreaming.watch({ held, seed: seed(), temperature: temperature(), speed: speed(), playing }, frame);
     title();
+    app.address(address());
   }
 
   function frame(found) {
@@ -56,9 +76,10 @@ export function setup(app) {
           const goesOn = last && value !== "all" && held !== "all" && last.layers[0].chains === 1;
           held = value;
           if (!goesOn) return start();
-          stream.change({ held }); // the same chain, another thought: watch it turn
-          if (!playing) stream.step();
+          dreaming.change({ held }); // the same chain, another thought: watch it turn
+          if (!playing) dreaming.step();
           title();
+          app.address(address());
         });
         return element("label", {}, input, element("span", {}, words));
       }),
@@ -67,40 +88,61 @@ export function setup(app) {
 
   function play(on) {
     playing = on;
-    stream.change({ playing });
+    dreaming.change({ playing });
     title();
   }
 
   $("dream-play").addEventListener("click", () => play(!playing));
-  $("dream-step").addEventListener("click", () => stream.step());
+  $("dream-step").addEventListener("click", () => dreaming.step());
   $("dream-again").addEventListener("click", () => {
     $("dream-seed").value = Math.floor(Math.random() * 1_000_000);
     start();
   });
   $("dream-seed").addEventListener("change", start);
   $("dream-speed").addEventListener("input", () => {
-    stream.change({ speed: speed() });
+    dreaming.change({ speed: speed() });
     title();
   });
   $("dream-temperature").addEventListener("input", () => {
-    stream.change({ temperature: temperature() });
+    dreaming.change({ temperature: temperature() });
     title();
+    app.address(address());
   });
   $("dream-png").addEventListener("click", () => picture(stage.canvases).then((blob) => save(blob, "dream.png")));
-  $("dream-gif").addEventListener("click", async () => {
+  $("dream-gif").addEventListener("click", () => {
     if (!kept.length) return app.trouble("There is no frame to save yet.");
-    $("dream-status").textContent = "Making the movie.";
-    const frames = kept.map(({ values }) => btoa(Array.from(values, (value) => String.fromCharCode(value)).join("")));
-    try {
-      save(await ask("movie", { frames, columns: 5 }), "dream.gif");
-      $("dream-status").textContent = `Saved the last ${frames.length} frames.`;
-    } catch (error) {
-      app.trouble(error);
-    }
+    const { chains } = kept[0], columns = Math.min(chains, 5), sheets = kept.map((pictures) => tile(pictures, model.shape, columns));
+    save(gif(sheets.map(({ values }) => values), sheets[0].width, sheets[0].height, ink(), 15), "dream.gif");
+    $("dream-status").textContent = `Saved the last ${sheets.length} frames.`;
   });
   labels();
   title();
-  return { show: start, hide: () => stream.stop() };
+  return {
+    // A dream survives a visit to another screen; an address that asks for another one begins it.
+    show(asked) {
+      const other = take(asked);
+      if (!dreaming.begun || other) {
+        labels();
+        return start();
+      }
+      dreaming.resume();
+      app.address(address());
+    },
+    hide: () => dreaming.rest(),
+  };
+}
+
+// Pictures {chains, units, values} of one frame side by side, each pixel enlarged: {width, height, values}.
+function tile({ chains, units, values }, [rows, wide], columns) {
+  const scale = Math.max(1, Math.round((chains > 1 ? 112 : 280) / Math.max(rows, wide))), gap = scale, lines = Math.ceil(chains / columns);
+  const width = columns * (wide * scale + gap) + gap, height = lines * (rows * scale + gap) + gap, out = new Uint8Array(width * height).fill(96);
+  for (let chain = 0; chain < chains; chain++) {
+    const [left, top] = [gap + (chain % columns) * (wide * scale + gap), gap + Math.floor(chain / columns) * (rows * scale + gap)];
+    for (let y = 0; y < rows * scale; y++)
+      for (let x = 0; x < wide * scale; x++)
+        out[(top + y) * width + left + x] = values[chain * units + Math.floor(y / scale) * wide + Math.floor(x / scale)];
+  }
+  return { width, height, values: out };
 }
 
 // The pictures on show as one PNG.

@@ -13,8 +13,7 @@ export function setup(app) {
 
   async function page() {
     const mine = ++version, count = Math.min(perPage(), model.sizes[layer] - from);
-    const reply = await ask(`fields/${layer}?start=${from}&count=${count}`);
-    const values = new Uint8Array(await reply.arrayBuffer());
+    const values = await ask("fields", { layer, start: from, count });
     if (mine !== version) return;
     at = sheet($("fields"), values, count, model.shape, perRow(), signed, () => unit - from);
     $("inside-range").textContent = `${from} to ${from + count - 1} of ${model.sizes[layer].toLocaleString("en")}`;
@@ -32,7 +31,7 @@ export function setup(app) {
     $("inside-unit").value = unit;
     $("inside-unit").max = model.sizes[layer] - 1;
     from = Math.floor(unit / perPage()) * perPage();
-    const [found] = await Promise.all([ask(`units/${layer}/${unit}`), page()]);
+    const [found] = await Promise.all([ask("unit", { layer, unit }), page()]);
     if (found.layer !== layer || found.unit !== unit) return;
     $("unit-title").textContent = `Unit ${unit} of ${name(layer)}`;
     paint($("unit-prefers"), found.prefers, model.shape, signed);

@@ -1,84 +1,115 @@
-// The way to the server: questions (JSON) and one socket that streams dreams and comes back when it is lost.
+// The way to the thread that thinks (worker.js): questions, and dreams that are watched.
 
-import { unpack } from "./frames.js";
+const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+const waiting = new Map();
+let questions = 0;
 
-export async function ask(path, question) {
-  const options = question === undefined ? {} : { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(question) };
-  let reply;
-  try {
-    reply = await fetch(`api/${path}`, options);
-  } catch {
-    throw new Error("The server does not answer. Is wakesleep serve still running?");
-  }
-  const type = reply.headers.get("content-type") || "";
-  if (!reply.ok) throw new Error(type.includes("json") ? (await reply.json()).error : `The server answered ${reply.status}.`);
-  return type.includes("json") ? reply.json() : reply.blob();
+worker.addEventListener("message", ({ data: { id, result, error } }) => {
+  const { resolve, reject } = waiting.get(id);
+  waiting.delete(id);
+  error === undefined ? resolve(result) : reject(new Error(error));
+});
+worker.addEventListener("error", () => {
+  for (const { reject } of waiting.values()) reject(new Error("This browser cannot run the network; a newer one can."));
+  waiting.clear();
+});
+
+// Ask a method of worker.js; resolves to its answer.
+export function ask(method, given = {}) {
+  return new Promise((resolve, reject) => {
+    waiting.set(++questions, { resolve, reject });
+    worker.postMessage({ id: questions, method, given });
+  });
 }
 
-// One dream at a time: whoever calls watch() last gets the frames.
-class Stream {
-  #socket = null; #start = null; #draw = null; #wait = 250; #timer = 0;
-  onstate = () => {}; onmodel = () => {}; onerror = () => {};
+// Fetch a file of the page's folder, or an answer of the server's API, as JSON.
+export async function fetchJson(path) {
+  const reply = await fetch(path, { cache: "no-cache" });
+  if (!reply.ok) throw new Error(`${path} does not come (${reply.status}).`);
+  return reply.json();
+}
 
-  open() {
-    clearTimeout(this.#timer);
-    const socket = (this.#socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/watch`));
-    socket.binaryType = "arraybuffer";
-    socket.onopen = () => {
-      this.#wait = 250;
-      this.onstate(true);
-      if (this.#start) this.#send(this.#start);
-    };
-    socket.onmessage = ({ data }) => (typeof data === "string" ? this.#told(JSON.parse(data)) : this.#frame(data));
-    socket.onclose = ({ reason }) => {
-      this.onstate(false, reason);
-      this.#timer = setTimeout(() => this.open(), this.#wait);
-      this.#wait = Math.min(this.#wait * 2, 4000);
-    };
+const MOST_STEPS = 100; // in one frame
+const BUDGET = 14; // milliseconds a frame, as fast as it goes
+let dreams = 0;
+
+// A dream that is watched: at each frame of the screen it moves on by as many Gibbs steps as its
+// speed asks for, unless the last frame is still being made. It stands still while nobody looks
+// (`rest`), and goes on from there (`resume`).
+export class Dreaming {
+  #number = ++dreams; #draw = null; #begun = null; #due = 0; #last = 0; #busy = false; #frames = 0; #looping = false;
+  #awake = false;
+  playing = false; speed = 60; focus = 0;
+
+  get begun() {
+    return this.#begun !== null;
   }
 
-  #frame(data) {
-    const frame = unpack(data);
-    if (this.#draw) this.#draw(frame);
-    this.#send({ type: "ack", number: frame.number });
-  }
-
-  #told(message) {
-    if (message.type === "error") this.onerror(message.error);
-    if (message.type === "model") this.onmodel(message.version);
-  }
-
-  #send(message) {
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
-  }
-
-  watch(start, draw) {
-    this.#start = { type: "start", ...start };
+  // Begin anew; `draw` gets each frame.
+  async watch({ playing, speed, ...start }, draw) {
+    Object.assign(this, { playing, speed, focus: 0 });
     this.#draw = draw;
-    this.#send(this.#start);
+    this.#awake = true;
+    const begun = (this.#begun = ask("begin", { dream: this.#number, ...start }));
+    await begun;
+    if (this.#begun !== begun) return;
+    if (!playing) await this.step();
+    this.#loop();
   }
 
-  change(what) {
-    if (!this.#start) return;
-    Object.assign(this.#start, "focus" in what ? {} : what); // so that it comes back as it was
-    this.#send({ type: "change", ...what });
+  // Go on otherwise: held, temperature, speed, playing, focus; what is not named stays.
+  async change({ held, temperature, ...rest }) {
+    Object.assign(this, rest);
+    if (!this.begun) return;
+    if (held !== undefined || temperature !== undefined) await ask("change", { dream: this.#number, held, temperature });
+    this.#loop();
   }
 
-  step() {
-    this.#send({ type: "step" });
+  // One Gibbs step, while it pauses; 0: only look again.
+  async step(steps = 1) {
+    if (this.begun) await this.#advance(steps);
   }
 
-  stop() {
-    if (!this.#start) return;
-    this.#start = this.#draw = null;
-    this.#send({ type: "stop" });
+  rest() {
+    this.#awake = false;
   }
 
-  // A page that nobody sees need not dream.
-  sleep(hidden) {
-    if (this.#start?.playing) this.#send({ type: "change", playing: !hidden });
+  resume() {
+    this.#awake = true;
+    this.#loop();
+  }
+
+  async #advance(steps, budget) {
+    const begun = this.#begun;
+    await begun;
+    const frame = await ask("advance", { dream: this.#number, steps, budget, focus: this.focus });
+    if (begun !== this.#begun) return;
+    frame.number = ++this.#frames;
+    this.#draw(frame);
+  }
+
+  #loop() {
+    if (this.#looping || !this.playing || !this.#awake) return;
+    this.#looping = true;
+    this.#last = performance.now();
+    this.#due = 1;
+    requestAnimationFrame((now) => this.#tick(now));
+  }
+
+  async #tick(now) {
+    if (!this.playing || !this.#awake) return void (this.#looping = false);
+    requestAnimationFrame((next) => this.#tick(next));
+    const fastest = this.speed === null;
+    this.#due = Math.min(this.#due + ((this.speed ?? 0) * Math.max(0, now - this.#last)) / 1000, MOST_STEPS);
+    this.#last = now;
+    if (this.#busy || (!fastest && this.#due < 1)) return;
+    const steps = fastest ? MOST_STEPS : Math.floor(this.#due);
+    this.#due -= fastest ? 0 : steps;
+    this.#busy = true;
+    try {
+      await this.#advance(steps, BUDGET);
+    } finally {
+      this.#busy = false;
+    }
   }
 }
-
-export const stream = new Stream();
-document.addEventListener("visibilitychange", () => stream.sleep(document.hidden));

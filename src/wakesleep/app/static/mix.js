@@ -1,7 +1,8 @@
 // Mix: let a drawing become something else, rub out a part and have it filled in, or hold two labels half and half.
 
 import { Brain } from "./brain.js";
-import { ask, stream } from "./link.js";
+import { examples } from "./examples.js";
+import { Dreaming } from "./link.js";
 import { bars, element, ink, keep } from "./pictures.js";
 import { Stage } from "./stage.js";
 
@@ -15,7 +16,7 @@ const WORDS = {
 export function setup(app) {
   const { model } = app, [rows, columns] = model.shape;
   const brain = new Brain($("mix-brain"), model, app.inspect, { picture: false });
-  const stage = new Stage($("mix-pictures"), model);
+  const stage = new Stage($("mix-pictures"), model), dreaming = new Dreaming();
   let way = "free", known = new Uint8Array(model.sizes[0]).fill(1), playing = true, going = false, pixels = null;
 
   function drawRub() {
@@ -66,12 +67,12 @@ export function setup(app) {
     playing = true;
     going = true;
     const options = { seed, speed: way === "fill" ? 15 : 30, playing };
-    if (way === "half") stream.watch({ ...options, held: mixture() }, frame);
+    if (way === "half") dreaming.watch({ ...options, held: mixture() }, frame);
     else if (!pixels) {
       going = false;
       say("Draw something first, or pick a test image, on the Draw screen.");
       return;
-    } else stream.watch({ ...options, picture: [...pixels], ...(way === "fill" ? { known: [...known] } : {}) }, frame);
+    } else dreaming.watch({ ...options, picture: pixels, ...(way === "fill" ? { known } : {}) }, frame);
     say("");
   }
 
@@ -106,13 +107,13 @@ export function setup(app) {
   }
   for (const id of ["mix-first", "mix-second"]) {
     $(id).replaceChildren(...model.classes.map((name, value) => element("option", { value }, name)));
-    $(id).addEventListener("change", () => going && stream.change({ held: mixture() }));
+    $(id).addEventListener("change", () => going && dreaming.change({ held: mixture() }));
   }
   [$("mix-first").value, $("mix-second").value] = [4 % model.classes.length, 9 % model.classes.length];
   const shares = () => ($("mix-share-value").textContent = `${Math.round(share() * 100)} %`);
   $("mix-share").addEventListener("input", () => {
     shares();
-    if (going) stream.change({ held: mixture() });
+    if (going) dreaming.change({ held: mixture() });
   });
   for (const button of document.querySelectorAll("[data-half]"))
     button.addEventListener("click", () => {
@@ -129,16 +130,18 @@ export function setup(app) {
   $("mix-go").addEventListener("click", start);
   $("mix-pause").addEventListener("click", () => {
     playing = !playing;
-    stream.change({ playing });
+    dreaming.change({ playing });
     say(playing ? "" : "It pauses.");
   });
   shares();
   keep($("rub"), drawRub);
 
   async function show() {
-    pixels = app.answer?.picture ?? null;
+    const before = pixels;
+    pixels = app.answer?.picture ?? pixels;
+    if (pixels && pixels === before && going) return dreaming.resume(); // as it was left
     if (!pixels) {
-      const { items } = await ask("examples?seed=7&count=1");
+      const { items } = await examples(model, 7, 1);
       pixels = items[0]?.pixels ?? null;
       $("mix-hint").textContent = "A picture to begin with; draw your own on the Draw screen.";
     }
@@ -147,5 +150,5 @@ export function setup(app) {
     if (!app.answer && way !== "half") $("mix-hint").textContent = hint;
   }
 
-  return { show, hide: () => stream.stop() };
+  return { show, hide: () => dreaming.rest() };
 }

@@ -1,6 +1,7 @@
 // A place to draw: pointer, touch and keyboard; a picture that is dropped on it; and what to send of all that.
 
 import { element, keep } from "./pictures.js";
+import { greyOf } from "./prepare.js";
 
 const SIDE = 280, PEN = 21;
 // Parts of the field that the ink's longer side and a stroke's width take: 20 of 28 pixels in MNIST, and so wide that digits
@@ -122,15 +123,18 @@ export class Pad {
     this.update();
   }
 
-  // What to ask about: pixels as they are, or the drawing as a file, white on black.
+  // What to ask about: pixels as they are, or the drawing's grey levels, white on black.
   picture() {
     if (this.blank) return null;
     if (this.pixels && !this.strokes.length) return { pixels: this.pixels };
-    const canvas = element("canvas", { width: SIDE, height: SIDE }), context = canvas.getContext("2d");
-    context.fillRect(0, 0, SIDE, SIDE);
-    if (this.pixels) this.#ink(context, "#ffffff");
-    else this.#strokes(context, "#ffffff", enlarged(this.strokes), WIDTH * SIDE);
-    return { image: canvas.toDataURL("image/png"), drawing: true };
+    this.sheet ??= new OffscreenCanvas(SIDE, SIDE).getContext("2d", { willReadFrequently: true });
+    this.sheet.fillStyle = "#000000";
+    this.sheet.fillRect(0, 0, SIDE, SIDE);
+    if (this.pixels) this.#ink(this.sheet, "#ffffff");
+    else this.#strokes(this.sheet, "#ffffff", enlarged(this.strokes), WIDTH * SIDE);
+    const { data } = this.sheet.getImageData(0, 0, SIDE, SIDE), values = new Uint8Array(SIDE * SIDE);
+    for (let at = 0; at < values.length; at++) values[at] = data[4 * at];
+    return { grey: { rows: SIDE, columns: SIDE, values }, drawing: true };
   }
 }
 
@@ -152,8 +156,8 @@ function spread(pixels, [rows, columns], colour) {
   return canvas;
 }
 
-// A picture file, made small on this side: a photograph need not travel whole.
-export async function shrink(file) {
+// The grey levels of a picture file, made small: {rows, columns, values: bytes}.
+export async function greyLevels(file) {
   let bitmap;
   try {
     bitmap = await createImageBitmap(file);
@@ -161,17 +165,9 @@ export async function shrink(file) {
     throw new Error(`${file.name} is no picture this browser can read.`);
   }
   const scale = Math.min(1, 512 / Math.max(bitmap.width, bitmap.height));
-  if (scale === 1 && file.size < 500_000) return data(file);
-  const canvas = new OffscreenCanvas(Math.max(1, bitmap.width * scale), Math.max(1, bitmap.height * scale));
-  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  return data(await canvas.convertToBlob());
-}
-
-function data(blob) {
-  return new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(reader.result.replace(/^[^,]*,/, ""));
-    reader.onerror = () => reject(new Error("The picture cannot be read."));
-    reader.readAsDataURL(blob);
-  });
+  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
+  const context = new OffscreenCanvas(width, height).getContext("2d");
+  context.drawImage(bitmap, 0, 0, width, height);
+  const grey = greyOf(context.getImageData(0, 0, width, height));
+  return { ...grey, values: Uint8Array.from(grey.values, (value) => Math.round(255 * value)) };
 }

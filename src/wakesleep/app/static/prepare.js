@@ -15,9 +15,9 @@ function round(value) {
 
 function extremes(values) {
   let low = Infinity, high = -Infinity;
-  for (const value of values) {
-    if (value < low) low = value;
-    if (value > high) high = value;
+  for (let at = 0; at < values.length; at++) {
+    if (values[at] < low) low = values[at];
+    if (values[at] > high) high = values[at];
   }
   return [low, high];
 }
@@ -55,7 +55,7 @@ function weights(from, to) {
       own.push(weight);
       sum += weight;
     }
-    return { first, own: own.map((weight) => weight / sum) };
+    return { first, own: Float64Array.from(own, (weight) => weight / sum) };
   });
 }
 
@@ -96,7 +96,11 @@ export function paperLevel({ rows, columns, values }) {
 function inkOf(grey, light) {
   const paper = paperLevel(grey), [low, high] = extremes(grey.values);
   const range = Math.max(light ? paper - low : high - paper, 1e-6);
-  const values = grey.values.map((value) => Math.min(1, Math.max(0, (light ? paper - value : value - paper) / range)));
+  const from = grey.values, values = new Float32Array(from.length);
+  for (let at = 0; at < values.length; at++) {
+    const ink = (light ? paper - from[at] : from[at] - paper) / range;
+    values[at] = ink < 0 ? 0 : ink > 1 ? 1 : ink;
+  }
   return { ...grey, values };
 }
 
@@ -164,7 +168,7 @@ function picture(grey, how, own, centre) {
   const turned = paper === null ? inverted : (own === "dark") !== dark;
   if (!centre) return turnedIf(asBytes(resize(grey, ...shape)), turned);
   const ink = (photographed ? inkOnPaper(grey) : null) ?? inkOf(grey, paper === null ? turned : own === "light");
-  const some = ink.values.some((value) => value > INK);
+  const some = extremes(ink.values)[1] > INK;
   const laid = turnedIf(some ? centred(ink, shape, field) : resize(ink, ...shape), !dark);
   return centring === "others" ? laid : asBytes(laid);
 }

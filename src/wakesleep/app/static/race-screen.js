@@ -77,14 +77,8 @@ export function setup(app) {
   function ask() {
     const shown = pad.picture();
     if (!shown || state === "ready" || state === "dreaming") return;
-    const canvas = element("canvas", { width: 280, height: 280 }), image = new Image();
-    image.onload = () => {
-      const context = canvas.getContext("2d");
-      context.drawImage(image, 0, 0);
-      const { data } = context.getImageData(0, 0, 280, 280), ink = Float32Array.from({ length: 280 * 280 }, (_, at) => data[4 * at] / 255);
-      worker.postMessage({ kind: "answer", number: ++number, picture: small(ink, 280, 280) });
-    };
-    image.src = shown.image;
+    const { rows, columns, values } = shown.grey;
+    worker.postMessage({ kind: "answer", number: ++number, picture: small(Float32Array.from(values, (value) => value / 255), rows, columns) });
   }
 
   function answers(found) {

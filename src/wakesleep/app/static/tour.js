@@ -1,11 +1,13 @@
 // The paper's story in five steps, each with a live part.
 
 import { remember } from "./app.js";
-import { ask, stream } from "./link.js";
+import { examples } from "./examples.js";
+import { Dreaming, ask } from "./link.js";
 import { Pad } from "./pad.js";
 import { bars, cells, element, paint, sheet, signed } from "./pictures.js";
 
 const $ = (id) => document.getElementById(id);
+const dreaming = new Dreaming();
 let app = null, step = 0, closed = () => {}, leave = () => {};
 
 const figure = (canvas, words) => element("figure", {}, canvas, element("figcaption", {}, words));
@@ -13,7 +15,7 @@ const text = (...paragraphs) => paragraphs.map((words) => element("p", {}, words
 const arrow = (sign = "→") => Object.assign(element("span", { className: "arrow" }, sign), { ariaHidden: "true" });
 
 async function example(label, seed) {
-  const { items } = await ask(`examples?seed=${seed}&count=60`);
+  const { items } = await examples(app.model, seed, 120);
   return (items.find((item) => item.label === label) ?? items[0])?.pixels ?? null;
 }
 
@@ -27,7 +29,7 @@ const STEPS = [
     live(box) {
       const count = app.model.labels || 1, canvases = Array.from({ length: count }, () => element("canvas", { ariaHidden: "true" }));
       box.append(element("div", { className: "strip" }, ...canvases));
-      stream.watch({ held: app.model.labels ? "all" : null, seed: 3, speed: 30, playing: !app.still }, ({ layers: [pictures] }) => {
+      dreaming.watch({ held: app.model.labels ? "all" : null, seed: 3, speed: 30, playing: !app.still }, ({ layers: [pictures] }) => {
         canvases.forEach((canvas, chain) => paint(canvas, pictures.values.subarray(chain * pictures.units, (chain + 1) * pictures.units), app.model.shape));
       });
     },
@@ -41,13 +43,13 @@ const STEPS = [
     async live(box) {
       const pixels = await example(3, 11);
       if (!pixels) return;
-      const answer = await ask("recognize", { pixels }), active = answer.activities[0].map((value, unit) => [value, unit]).sort((a, b) => b[0] - a[0]).slice(0, 9);
-      const found = await Promise.all(active.map(([, unit]) => ask(`units/1/${unit}`)));
+      const answer = await ask("recognize", { pixels, every: true }), active = Array.from(answer.activities[0], (value, unit) => [value, unit]).sort((a, b) => b[0] - a[0]).slice(0, 9);
+      const found = await Promise.all(active.map(([, unit]) => ask("unit", { layer: 1, unit })));
       const [from, middle, to] = [element("canvas"), element("canvas"), element("canvas")];
       box.append(element("div", { className: "flow" }, figure(from, "a picture"), arrow(), figure(middle, "nine of the features it switches on"), arrow(), figure(to, "painted anew by the features")));
       paint(from, pixels, app.model.shape);
       paint(to, answer.seen[0], app.model.shape);
-      sheet(middle, Uint8Array.from(found.flatMap((unit) => unit.prefers)), 9, app.model.shape, 3, signed);
+      sheet(middle, Uint8Array.from(found.flatMap((unit) => [...unit.prefers])), 9, app.model.shape, 3, signed);
     },
   },
   {
@@ -59,7 +61,7 @@ const STEPS = [
     async live(box) {
       const pixels = await example(5, 4);
       if (!pixels) return;
-      const answer = await ask("recognize", { pixels }), canvases = [pixels, ...answer.seen].map(() => element("canvas"));
+      const answer = await ask("recognize", { pixels, every: true }), canvases = [pixels, ...answer.seen].map(() => element("canvas"));
       const names = ["the picture", ...answer.seen.map((_, layer) => (layer === answer.seen.length - 1 ? "the memory" : `layer ${layer + 1}`))];
       box.append(element("div", { className: "flow" }, ...canvases.flatMap((canvas, place) => (place ? [arrow(), figure(canvas, names[place])] : [figure(canvas, names[place])]))));
       [pixels, ...answer.seen].forEach((values, place) => paint(canvases[place], values, app.model.shape));
@@ -80,8 +82,8 @@ const STEPS = [
       };
       const wake = tower("Wake", "↑", "a real picture goes up"), sleep = tower("Sleep", "↓", "a dream comes down");
       box.append(element("div", { className: "phases" }, wake.made, sleep.made));
-      stream.watch({ held: null, seed: 5, speed: 12, playing: !app.still }, ({ layers }) => sleep.draw(layers.map((layer) => layer.values)));
-      const { items } = await ask("examples?seed=21&count=20");
+      dreaming.watch({ held: null, seed: 5, speed: 12, playing: !app.still }, ({ layers }) => sleep.draw(layers.map((layer) => layer.values)));
+      const { items } = await examples(app.model, 21, 20);
       let next = 0;
       const turn = async () => {
         if (!items.length) return;
@@ -127,7 +129,7 @@ const STEPS = [
 async function show() {
   leave();
   leave = () => {};
-  stream.stop();
+  dreaming.rest();
   const { title, text: words, live } = STEPS[step], mine = step;
   $("tour-count").textContent = `${step + 1} of ${STEPS.length}`;
   $("tour-title").textContent = title;
@@ -149,6 +151,7 @@ async function show() {
 }
 
 export function open() {
+  app.pause();
   step = 0;
   if (!$("tour").open) $("tour").showModal();
   show();
@@ -173,7 +176,7 @@ export function setup(shared, after) {
     remember("toured", "yes");
     leave();
     leave = () => {};
-    stream.stop();
+    dreaming.rest();
     $("tour-live").replaceChildren();
     closed();
   });

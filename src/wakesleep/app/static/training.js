@@ -1,6 +1,6 @@
 // Watch training: curves, filters and dreams of a run folder as they form.
 
-import { ask, stream } from "./link.js";
+import { Dreaming, ask, fetchJson } from "./link.js";
 import { element, sheet, signed } from "./pictures.js";
 import { Stage } from "./stage.js";
 
@@ -17,12 +17,13 @@ const SVG = "http://www.w3.org/2000/svg";
 
 export function setup(app) {
   const { model } = app;
-  const stage = new Stage($("run-dreams"), model, (focus) => stream.change({ focus }));
+  const stage = new Stage($("run-dreams"), model, (focus) => dreaming.change({ focus }));
+  const dreaming = new Dreaming();
   let timer = 0;
 
   async function look() {
     try {
-      const run = await ask("run");
+      const run = await fetchJson("api/run");
       $("run-name").textContent = run.name;
       const last = run.metrics.at(-1);
       const place = last ? `${last.stage}, pass ${last.epoch} of ${last.epochs}` : "nothing is finished yet";
@@ -38,7 +39,7 @@ export function setup(app) {
 
   async function filters() {
     const narrow = $("run-fields").parentElement.clientWidth < 480, count = Math.min(narrow ? 36 : 96, model.sizes[1]);
-    const values = new Uint8Array(await (await ask(`fields/1?count=${count}`)).arrayBuffer());
+    const values = await ask("fields", { layer: 1, start: 0, count });
     sheet($("run-fields"), values, count, model.shape, narrow ? 6 : 12, signed);
   }
 
@@ -46,11 +47,11 @@ export function setup(app) {
     show() {
       look();
       filters();
-      stream.watch({ held: model.labels ? "all" : null, seed: 1, speed: 30, playing: !app.still }, (frame) => stage.frame(frame));
+      dreaming.watch({ held: model.labels ? "all" : null, seed: 1, speed: 30, playing: !app.still }, (frame) => stage.frame(frame));
     },
     hide() {
       clearTimeout(timer);
-      stream.stop();
+      dreaming.rest();
     },
     model: filters,
   };

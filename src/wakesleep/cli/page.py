@@ -1,0 +1,35 @@
+"""wakesleep page: the web page as a folder for any static host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True)
+class PageOptions:
+    """Write the web page with a network as a folder that any static host can serve, under any path.
+
+    The network runs in the browser. To look at it here: python -m http.server --directory page
+    """
+
+    run: Positional[Path | None] = None
+    """A run folder or a model file; by default the model that ships with wakesleep."""
+    out: Path = Path("page")
+    """The folder to write: new, empty, or an earlier page."""
+
+
+def run(args: PageOptions, command: str) -> int:
+    """Do it; return the exit status."""
+    from wakesleep.app import examples, site
+    from wakesleep.app.mind import load_mind
+
+    mind = load_mind(args.run)
+    site.check(mind.dbn)
+    site.write(args.out, mind, pictures=examples.find(mind))
+    size = sum(path.stat().st_size for path in args.out.iterdir())
+    print(f"{args.out}: {size / 1e6:.1f} MB; any static host can serve it, or")
+    print(f"python -m http.server --directory {args.out}")
+    return 0
