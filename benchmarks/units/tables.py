@@ -4,8 +4,8 @@
 
 A tenth of the known entries is hidden, the class column is left out, and a `TableRBM` learns from
 what is left and fills it in; beside it the most frequent value of each column, and scikit-learn's
-KNNImputer rounded to the nearest level. Ten draws. The settings were chosen with
-`--choose`, where a tenth is hidden first, by another seed, and never looked at, and the entries
+KNNImputer rounded to the nearest level. Ten draws. The settings were chosen on one draw of those
+of `--choose`, where a tenth is hidden first, by another seed, and never looked at, and the entries
 that are judged are hidden from the rest.
 """
 
