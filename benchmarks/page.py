@@ -124,8 +124,9 @@ def mean_dream(page: Page, options: dict[str, Any], steps: int) -> list[float]:
             const { ask } = await import(new URL("link.js", document.baseURI).href);
             await ask("begin", { dream: "mean", ...options });
             const frame = await ask("advance", { dream: "mean", steps, focus: 0 });
-            const { chains, units, values } = frame.layers[0], mean = new Array(units).fill(0);
-            values.forEach((value, at) => (mean[at % units] += value / 255 / chains));
+            const { chains, units, values: bytes } = frame.layers[0];
+            const mean = new Array(units).fill(0);
+            bytes.forEach((value, at) => (mean[at % units] += value / 255 / chains));
             return mean;
         }""",
         [options, steps],

@@ -17,7 +17,7 @@ from exact import (
     small_rbm,
     states,
 )
-from families import Gaussian
+from families import OwnGaussian
 
 from wakesleep.evaluation import ais, exact
 from wakesleep.foundation.errors import ConfigError
@@ -76,8 +76,8 @@ def test_log_probs_are_those_of_the_listed_model() -> None:
 @pytest.mark.parametrize("visible", [4, labelled(2, 3), "gaussian"])
 def test_annealing_and_tempering_go_through_the_same_models(visible) -> None:
     if visible == "gaussian":
-        rbm = RBM(Gaussian(4), 3, rng=generator(1)).double()
-        base = Independent(Gaussian(4, torch.full((4,), 0.7)), torch.linspace(-1, 1, 4))
+        rbm = RBM(OwnGaussian(4), 3, rng=generator(1)).double()
+        base = Independent(OwnGaussian(4, torch.full((4,), 0.7)), torch.linspace(-1, 1, 4))
     else:
         rbm = small_rbm(visible, 3, scale=1.5)
         base = Independent(rbm.visible, torch.linspace(-1, 1, rbm.visible.size))
