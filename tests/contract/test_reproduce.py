@@ -38,6 +38,7 @@ EXPECTED = {
     "geometry": {"translated", "distorted", "distorted-random"},
     "another": {"backprop-50k", "conjugate-50k", "labels-100"},
     "costs": {"cost-pretrain-50k", "cost-distorted"},
+    "descendants": {"digits-ladder-100", "digits-vae-m1-m2-100", "digits-diffusion-probe"},
 }
 
 

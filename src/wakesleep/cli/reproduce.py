@@ -26,6 +26,7 @@ NAMES = (
     "geometry",
     "another",
     "costs",
+    "descendants",
 )
 
 
@@ -36,8 +37,8 @@ class ReproduceOptions:
     """
 
     tables: Positional[tuple[str, ...]] = NAMES
-    """strategies, pretraining, generative, depth, few-labels, geometry, another, costs; by default
-    all, about a day on 2 cores.
+    """strategies, pretraining, generative, depth, few-labels, geometry, another, costs,
+    descendants; by default all, about two days on 2 cores.
     """
     smoke: bool = False
     """Run each end to end in seconds, tiny nets on the embedded digits: a check that everything

@@ -187,7 +187,7 @@ def _pretrained(
     )
 
 
-def _known(labels: Tensor, chosen: Tensor) -> Tensor:
+def known_labels(labels: Tensor, chosen: Tensor) -> Tensor:
     """Return the labels of the chosen cases, UNLABELLED elsewhere."""
     return torch.full_like(labels, UNLABELLED).index_copy_(0, chosen, labels[chosen])
 
@@ -247,13 +247,15 @@ def _from_spread(
 def _spread(
     setup: TableSetup, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor
 ) -> Done[nn.Sequential]:
-    return _from_spread(setup, "spread", count, seed, images, _known(labels, chosen), SPREAD_EPOCHS)
+    return _from_spread(
+        setup, "spread", count, seed, images, known_labels(labels, chosen), SPREAD_EPOCHS
+    )
 
 
 def _semi_supervised(
     setup: TableSetup, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor
 ) -> Done[nn.Sequential]:
-    known = _known(labels, chosen)
+    known = known_labels(labels, chosen)
     start = _from_spread(setup, "start", count, seed, images, known, START_PASSES)
     config = replace(SEMI_SUPERVISED, epochs=setup.epochs(SEMI_SUPERVISED.epochs))
 
@@ -307,7 +309,7 @@ def _memory(
     """Return the net whose label memory learned features with labels spread among them, the more
     often the surer they are.
     """
-    below, known = unlabelled_net(setup), _known(labels, chosen)
+    below, known = unlabelled_net(setup), known_labels(labels, chosen)
     config = replace(
         setup.config.greedy.memory, epochs=setup.epochs(MEMORY_EPOCHS), initial_momentum_epochs=1
     )

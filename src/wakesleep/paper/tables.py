@@ -12,9 +12,20 @@ from wakesleep.paper import (
     pretraining,
     strategies,
 )
+from wakesleep.paper.descendants import fourteen_methods as descendants
 
 TABLES = {
     module.TABLE: module.rows
-    for module in (strategies, pretraining, generative, depth, few_labels, geometry, another, costs)
+    for module in (
+        strategies,
+        pretraining,
+        generative,
+        depth,
+        few_labels,
+        geometry,
+        another,
+        costs,
+        descendants,
+    )
 }
 """The rows of each table, by its name, in the order of the argument."""

@@ -1,0 +1,161 @@
+"""The variational autoencoder, alone (M1) and with a model of labels on its code (M1 + M2).
+
+    M1   bound = E_q(z|x)[log p(x | z)] - KL(q(z | x) || N(0, 1))
+    M2   labelled    E_q(a|z,y)[log p(z | a, y)] - KL(q(a | z, y) || N(0, 1)) + log p(y)
+         unlabelled  sum_y q(y | z) (that) + H(q(y | z))
+
+Kingma & Welling (2014), "Auto-encoding variational Bayes"; Kingma, Rezende, Mohamed & Welling
+(2014), "Semi-supervised learning with deep generative models". M1's classifier stands on the layer
+below the code and trains all of it; M2 learns the code z of a fixed M1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    log_softmax,
+    one_hot,
+)
+
+from wakesleep.paper.descendants import common
+from wakesleep.paper.descendants.common import Job
+from wakesleep.paper.runs import Done, TableSetup
+
+CODE = 50
+LABEL_WEIGHT = 10.0
+"""Of the cross-entropy of the labelled half of a minibatch."""
+
+
+def kl_to_standard(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Return KL(N(mean, variance) || N(0, 1)) of each case, (n,), nats."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1)
+
+
+def draw(mean: Tensor, log_variance: Tensor, rng: torch.Generator) -> Tensor:
+    """Return a sample of N(mean, variance) that gradients pass through."""
+    noise = torch.empty_like(mean).normal_(generator=rng)
+    return mean + (log_variance / 2).exp() * noise
+
+
+class VAE(nn.Module):
+    """q(z | x) = N(mean, variance) and p(x | z), Bernoulli pixels."""
+
+    def __init__(self, sizes: tuple[int, ...], rng: torch.Generator) -> None:
+        super().__init__()
+        self.features = common.mlp(sizes, rng, last=False)
+        self.code = nn.Linear(sizes[-1], 2 * CODE)
+        nn.init.normal_(self.code.weight, 0, 0.01, generator=rng)
+        nn.init.zeros_(self.code.bias)
+        self.decoder = common.mlp((CODE, *sizes[::-1]), rng)
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log variance of the code, (n, CODE) each."""
+        mean, log_variance = self.code(self.features(images)).chunk(2, 1)
+        return mean, log_variance
+
+    def bound(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """Return the bound on log p(x) of images (n, pixels), one draw of the code, (n,), nats."""
+        mean, log_variance = self.encode(images)
+        logits = self.decoder(draw(mean, log_variance, rng))
+        error = binary_cross_entropy_with_logits(logits, images, reduction="none").sum(1)
+        return -error - kl_to_standard(mean, log_variance)
+
+    def sample(self, count: int, rng: torch.Generator) -> Tensor:
+        """Return pixel probabilities of `count` pictures, (count, pixels)."""
+        return torch.sigmoid(self.decoder(torch.randn(count, CODE, generator=rng)))
+
+
+def m1_loss(net: VAE, images: Tensor, *, rng: torch.Generator) -> Tensor:
+    """Return minus the bound, of pixels drawn anew."""
+    return -net.bound(torch.bernoulli(images, generator=rng), rng).mean()
+
+
+def pretrained(setup: TableSetup) -> Done[VAE]:
+    """Return the autoencoder that saw all images."""
+    sizes = (setup.dataset.train.images.shape[1], *setup.config.hidden)
+    return common.pretrain(setup, "vae", lambda rng: VAE(sizes, rng), m1_loss)
+
+
+def learn_m1(job: Job) -> Done[nn.Module]:
+    """Return the classifier on the layer below the code, trained on the labelled cases."""
+    first = pretrained(job.setup)
+    features = first.net.features
+    return common.fit(
+        job,
+        "m1-classifier",
+        lambda rng: common.classifier(features, job.sizes[-1], job.classes),
+        common.supervised_loss,
+        first=first.digest,
+    )
+
+
+class M2(nn.Module):
+    """q(y | z), q(a | z, y) and p(z | a, y) on the code z of a fixed autoencoder."""
+
+    def __init__(self, below: VAE, classes: int, rng: torch.Generator) -> None:
+        super().__init__()
+        self.below, self.classes = below.requires_grad_(False), classes
+        self.label = common.mlp((CODE, 500, classes), rng)
+        self.recognise = common.mlp((CODE + classes, 500, 2 * CODE), rng)
+        self.generate = common.mlp((CODE + classes, 500, 2 * CODE), rng)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of q(y | z) at the mean code of images."""
+        logits: Tensor = self.label(self.below.encode(images)[0])
+        return logits
+
+    def bound(self, code: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
+        """Return the bound on log p(z, y) of codes (n, CODE) and labels (n,), (n,), nats."""
+        label = one_hot(labels, self.classes).to(code)
+        mean, log_variance = self.recognise(torch.cat([code, label], 1)).chunk(2, 1)
+        top = draw(mean, log_variance, rng)
+        there, spread = self.generate(torch.cat([top, label], 1)).chunk(2, 1)
+        log_p = -0.5 * ((code - there).square() / spread.exp() + spread + math.log(2 * math.pi))
+        bound: Tensor = log_p.sum(1) - kl_to_standard(mean, log_variance)
+        return bound - math.log(self.classes)
+
+    def sample(self, labels: Tensor, rng: torch.Generator) -> Tensor:
+        """Return pixel probabilities of a picture of each label, (n, pixels)."""
+        top = torch.randn(len(labels), CODE, generator=rng)
+        label = one_hot(labels, self.classes).to(top)
+        mean, log_variance = self.generate(torch.cat([top, label], 1)).chunk(2, 1)
+        return torch.sigmoid(self.below.decoder(draw(mean, log_variance, rng)))
+
+
+def m2_loss(
+    net: M2, images: Tensor, labels: Tensor, others: Tensor, *, rng: torch.Generator
+) -> Tensor:
+    """Return minus both bounds, and the cross-entropy of the labels."""
+    with torch.no_grad():
+        known = draw(*net.below.encode(images), rng)
+        unknown = draw(*net.below.encode(others), rng)
+    log_q = log_softmax(net.label(unknown), 1)
+    each = torch.stack(
+        [
+            net.bound(unknown, labels.new_full((len(unknown),), label), rng)
+            for label in range(net.classes)
+        ],
+        1,
+    )
+    unlabelled = (log_q.exp() * (each - log_q)).sum(1).mean()
+    labelled = net.bound(known, labels, rng).mean()
+    return LABEL_WEIGHT * cross_entropy(net.label(known), labels) - labelled - unlabelled
+
+
+def learn_m2(job: Job) -> Done[nn.Module]:
+    """Return M2 on the code of M1, learned from labelled and unlabelled cases together."""
+    first = pretrained(job.setup)
+    below = first.net
+    return common.fit(
+        job,
+        "m1-m2",
+        lambda rng: M2(below, job.classes, rng),
+        m2_loss,
+        every=True,
+        first=first.digest,
+    )
