@@ -33,12 +33,12 @@ test-highest: .venv-highest/.ready
 .venv-lowest/.ready: pyproject.toml
 	$(LOWEST_PYTHON) -m venv --clear .venv-lowest
 	sed -nE 's/^ +"(.*)>=(.*)",$$/\1==\2/p' pyproject.toml > .venv-lowest/constraints.txt
-	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-lowest/constraints.txt -e ".[app,dev]"
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-lowest/constraints.txt -e ".[app,dev,docs]"
 	touch $@
 
 .venv-highest/.ready: pyproject.toml
 	$(HIGHEST_PYTHON) -m venv --clear .venv-highest
-	.venv-highest/bin/python -m pip install --quiet --disable-pip-version-check -e ".[app,dev]"
+	.venv-highest/bin/python -m pip install --quiet --disable-pip-version-check -e ".[app,dev,docs]"
 	touch $@
 
 lint: $(VENV)/.test-ready
@@ -69,7 +69,7 @@ $(VENV)/.train-ready: $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.test-ready: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[app,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[app,dev,docs]"
 	touch $@
 
 $(VENV)/.docs-ready: $(VENV)/bin/python pyproject.toml constraints.txt
