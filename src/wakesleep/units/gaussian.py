@@ -7,41 +7,18 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from wakesleep.units.base import Units, register, with_parameters
-from wakesleep.units.elementwise import Elementwise
+from wakesleep.units.base import register
+from wakesleep.units.quadratic import Quadratic
 
 
 @register
-class Gaussian(Elementwise):
+class Gaussian(Quadratic):
     """Independent normal units of mean x_j / g_j and variance 1 / g_j.
 
     The precision is learned by its logarithm, `log_precision` (size,), 0 at the start.
     """
-
-    def __init__(self, size: int, log_precision: Tensor | None = None) -> None:
-        super().__init__(size)
-        start = torch.zeros(self.size) if log_precision is None else log_precision
-        self.log_precision = nn.Parameter(start, requires_grad=False)
-
-    @property
-    def precision(self) -> Tensor:
-        """g, (size,)."""
-        return self.log_precision.exp()
-
-    def tail_precision(self) -> Tensor:
-        """Return g, (size,)."""
-        return self.precision
-
-    @property
-    def n_slots(self) -> int:
-        """Two: s and s^2."""
-        return 2 * self.size
-
-    def _potential(self, states: Tensor) -> Tensor:
-        """Return g s^2 / 2."""
-        return self.precision * states.square() / 2
 
     def _log_partition(self, x: Tensor) -> Tensor:
         """Return x^2 / 2g + log(2 pi / g) / 2."""
@@ -60,18 +37,10 @@ class Gaussian(Elementwise):
         noise = torch.empty_like(x).normal_(generator=rng)
         return x / self.precision + noise / self.precision.sqrt()
 
-    def _statistics(self, states: Tensor) -> list[Tensor]:
-        """Return s and s^2."""
-        return [states, states.square()]
-
     def _moments(self, x: Tensor) -> list[Tensor]:
         """Return x / g and (x / g)^2 + 1 / g."""
         mean = self._mean(x)
         return [mean, mean.square() + 1 / self.precision]
-
-    def parameter_gradients(self, data: Tensor, model: Tensor) -> dict[str, Tensor]:
-        """Return dL / d log g = -g (<s^2>_data - <s^2>_model) / 2."""
-        return {"log_precision": -self.precision * (data - model)[self.size :] / 2}
 
     def match(
         self, mean: Tensor, variance: Tensor | None = None, *, cases: int | None = None
@@ -80,18 +49,6 @@ class Gaussian(Elementwise):
         if variance is not None:
             self.log_precision.copy_(-torch.log(unit_if_constant(mean, variance)))
         return mean * self.precision
-
-    def interpolate(self, base: Units, t: float | Tensor) -> Units:
-        """Return the units whose precision is (1 - t) g_base + t g."""
-        if (
-            not isinstance(base, Gaussian)
-            or base is self
-            or torch.equal(base.log_precision, self.log_precision)
-        ):
-            return self
-        return with_parameters(
-            self, log_precision=((1 - t) * base.precision + t * self.precision).log()
-        )
 
 
 def unit_if_constant(mean: Tensor, variance: Tensor) -> Tensor:

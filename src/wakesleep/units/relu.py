@@ -7,44 +7,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wakesleep.foundation.errors import DataError
 from wakesleep.units import truncated
-from wakesleep.units.base import Units, register, with_parameters
-from wakesleep.units.elementwise import Elementwise
+from wakesleep.units.base import register
+from wakesleep.units.quadratic import Quadratic
 
 
 @register
-class ReLU(Elementwise):
+class ReLU(Quadratic):
     """Independent units whose states are normal, mean x_j / g_j and variance 1 / g_j, given s >= 0.
 
     The precision is learned by its logarithm, `log_precision` (size,), 0 at the start.
     Source: Tubiana, Cocco & Monasson (2019), "Learning protein constitutive motifs from sequence
     data", eLife 8.
     """
-
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self.log_precision = nn.Parameter(torch.zeros(self.size), requires_grad=False)
-
-    @property
-    def precision(self) -> Tensor:
-        """g, (size,)."""
-        return self.log_precision.exp()
-
-    def tail_precision(self) -> Tensor:
-        """Return g, (size,)."""
-        return self.precision
-
-    @property
-    def n_slots(self) -> int:
-        """Two: s and s^2."""
-        return 2 * self.size
-
-    def _potential(self, states: Tensor) -> Tensor:
-        """Return g s^2 / 2."""
-        return self.precision * states.square() / 2
 
     def _log_partition(self, x: Tensor) -> Tensor:
         """Return the logarithm of the integral of exp(x s - g s^2 / 2) over s >= 0."""
@@ -62,18 +40,10 @@ class ReLU(Elementwise):
         """Return truncated normal numbers."""
         return truncated.sample(x, self.precision, rng)
 
-    def _statistics(self, states: Tensor) -> list[Tensor]:
-        """Return s and s^2."""
-        return [states, states.square()]
-
     def _moments(self, x: Tensor) -> list[Tensor]:
         """Return E[s] and E[s^2]."""
         mean, variance = truncated.moments(x, self.precision)
         return [mean.to(x.dtype), (variance + mean.square()).to(x.dtype)]
-
-    def parameter_gradients(self, data: Tensor, model: Tensor) -> dict[str, Tensor]:
-        """Return dL / d log g = -g (<s^2>_data - <s^2>_model) / 2."""
-        return {"log_precision": -self.precision * (data - model)[self.size :] / 2}
 
     def match(
         self, mean: Tensor, variance: Tensor | None = None, *, cases: int | None = None
@@ -101,17 +71,6 @@ class ReLU(Elementwise):
         root = torch.where(constant, torch.ones_like(root), root)
         self.log_precision.copy_(2 * root.log())
         return (a * root).to(self.log_precision.dtype)
-
-    def interpolate(self, base: Units, t: float | Tensor) -> Units:
-        """Return the units whose precision is (1 - t) g_base + t g."""
-        if (
-            not isinstance(base, ReLU)
-            or base is self
-            or torch.equal(base.log_precision, self.log_precision)
-        ):
-            return self
-        between = (1 - t) * base.precision + t * self.precision
-        return with_parameters(self, log_precision=between.log())
 
     def validate(self, cases: Tensor, *, states: bool = False) -> None:
         """Raise DataError unless every value is 0 or more."""

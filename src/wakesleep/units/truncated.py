@@ -12,7 +12,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.special import erfcx, ndtr, ndtri
+from torch.special import erfc, erfcx, ndtri
 
 FAR = 30.0
 """How far below 0 a may lie before the tail's own formulas are used."""
@@ -58,7 +58,8 @@ def sample(x: Tensor, g: Tensor, rng: torch.Generator) -> Tensor:
     a, root = _standard(x, g)
     u = torch.empty_like(a).uniform_(generator=rng).clamp_(2.0**-54, 1 - 2.0**-53)
     near = a.clamp(min=-FAR)
-    inside = near - ndtri(u * ndtr(near))
+    # torch.special.ndtr is 0 below -8.3, where half of erfc still has all digits
+    inside = near - ndtri(u * erfc(-near / math.sqrt(2)) / 2)
     outside = _tail(-a.clamp(max=-FAR), -torch.log(u))
     states = torch.where(a < -FAR, outside, inside).clamp_(min=0) / root
     return states.to(x.dtype)
