@@ -72,17 +72,17 @@ class Column:
         """
         missing = missing_in(raw)
         if self.edges is not None:
-            numbers = _numbers(raw, self.name)
+            numbers = numbers_of(raw, self.name)
             if self.kind == "counts":
                 _check_counts(self.name, numbers[~missing])
             found = np.searchsorted(self.edges[1:-1], numbers, side="right")
             return np.where(missing, -1, found)
         cells = _cells(raw, self.kind, self.name)
-        numbers_of = {value: number for number, value in enumerate(self.values.tolist())}
+        number_of = {value: number for number, value in enumerate(self.values.tolist())}
         unseen = [
             cell
             for cell, gone in zip(cells, missing, strict=True)
-            if not gone and cell not in numbers_of
+            if not gone and cell not in number_of
         ]
         if unseen:
             known = ", ".join(_shown(value) for value in self.values[:10])
@@ -93,7 +93,7 @@ class Column:
                 "fit with cases that have them"
             )
         return np.array(
-            [-1 if gone else numbers_of[cell] for cell, gone in zip(cells, missing, strict=True)],
+            [-1 if gone else number_of[cell] for cell, gone in zip(cells, missing, strict=True)],
             dtype=int,
         )
 
@@ -303,7 +303,7 @@ def learn_column(name: Any, raw: Any, kind: str | None = None, n_bins: int = 8) 
     if kind is None:
         kind = _kind_of(name, raw, missing, words)
     if kind in ("counts", "real"):
-        return _binned(name, _numbers(raw, name)[~missing], kind, n_bins)
+        return _binned(name, numbers_of(raw, name)[~missing], kind, n_bins)
     cells = [cell for cell, gone in zip(_cells(raw, kind, name), missing, strict=True) if not gone]
     seen = list(dict.fromkeys(cells))
     if hasattr(getattr(raw, "dtype", None), "categories") and kind != "levels":
@@ -335,7 +335,7 @@ def _kind_of(name: Any, raw: Any, missing: Array, words: bool) -> str:
                 f"at most {MOST_CATEGORIES}. Leave it out, or give it the kind 'categories'"
             )
         return "binary" if count == 2 else "categories"
-    known = _numbers(raw, name)[~missing]
+    known = numbers_of(raw, name)[~missing]
     values = np.unique(known)
     if len(values) == 2:
         return "binary"
@@ -397,12 +397,12 @@ def column_of(X: Any, at: int) -> Any:
 def _cells(raw: Any, kind: str, name: Any) -> list[Any]:
     """Return the values of a column that a state each stands for, numbers as float."""
     if kind == "levels" or not holds_words(raw):
-        return _numbers(raw, name).tolist()  # type: ignore[no-any-return]
+        return numbers_of(raw, name).tolist()  # type: ignore[no-any-return]
     return np.asarray(raw, dtype=object).tolist()  # type: ignore[no-any-return]
 
 
-def _numbers(raw: Any, name: Any) -> Array:
-    """Return a column as float64 (N,), NaN where a value is missing.
+def numbers_of(raw: Any, name: Any, cure: str = "take it for categories") -> Array:
+    """Return a column as float64 (N,), NaN where a value is missing; `cure` is for words.
 
     Raises:
         DataError: it holds something else than numbers, or infinity.
@@ -416,13 +416,13 @@ def _numbers(raw: Any, name: Any) -> Array:
             )
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"column {name!r} holds no numbers ({error}); take it for categories, or leave it out"
+            f"column {name!r} holds no numbers ({error}); {cure}, or leave it out"
         ) from error
     infinite = int(np.isinf(numbers).sum())
     if infinite:
         raise DataError(
-            f"column {name!r} holds {infinite} infinite values; expected finite numbers. Replace "
-            "them, NaN for unknown ones"
+            f"Input X contains infinity: column {name!r} holds {infinite} infinite values; "
+            "expected finite numbers. Replace them, NaN for unknown ones"
         )
     return numbers
 

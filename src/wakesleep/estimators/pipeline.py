@@ -17,6 +17,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from wakesleep.estimators.classifier import DBNClassifier
+from wakesleep.estimators.columns import missing_in, numbers_of
 from wakesleep.estimators.shared import (
     Array,
     check_choice,
@@ -31,6 +32,8 @@ from wakesleep.foundation.values import whole
 
 KINDS = ("object", "string", "category", "bool")
 """Types of the columns of a data frame that hold categories."""
+CURE = "name it among `categories`"
+"""What to do with a column of words that was taken for numbers."""
 
 
 def make_dbn_pipeline(
@@ -279,13 +282,13 @@ class TableColumns(TransformerMixin, BaseEstimator):
         if self.frame_ is None:
             values = np.array(X)
             return np.where(
-                np.stack([_missing(values[:, name]) for name in self.names_], axis=1),
+                np.stack([missing_in(values[:, name]) for name in self.names_], axis=1),
                 filled,
                 values,
             )
         out = X.copy()
         for name in self.names_:
-            holes = _missing(X[name])
+            holes = missing_in(X[name])
             if holes.any():
                 column = X[name].copy()
                 column[holes] = filled[name].to_numpy()[holes]
@@ -312,7 +315,7 @@ class TableColumns(TransformerMixin, BaseEstimator):
     def _learn(self, X: Any, name: Any, categories: bool) -> Column:
         """Return how a column of the table is mapped."""
         raw = _column(X, name)
-        missing = _missing(raw)
+        missing = missing_in(raw)
         if categories:
             seen = list(dict.fromkeys(np.asarray(raw, dtype=object)[~missing].tolist()))
             if not seen:
@@ -322,7 +325,7 @@ class TableColumns(TransformerMixin, BaseEstimator):
             values = np.empty(len(seen), dtype=object)
             values[:] = seen
             return Column(name, values)
-        known = _numbers(raw, name)[~missing]
+        known = numbers_of(raw, name, CURE)[~missing]
         if not len(known):
             raise DataError(f"column {name!r} holds no value at all; leave it out")
         whole = bool((known == np.round(known)).all())
@@ -349,7 +352,7 @@ class TableColumns(TransformerMixin, BaseEstimator):
     def _encode(self, X: Any, column: Column) -> Array:
         """Return the units of one column of the table X, (N, units)."""
         raw = _column(X, column.name)
-        missing = _missing(raw)
+        missing = missing_in(raw)
         if column.kind == "categories":
             cells = np.asarray(raw, dtype=object)
             place = {value: number for number, value in enumerate(column.values)}
@@ -361,7 +364,7 @@ class TableColumns(TransformerMixin, BaseEstimator):
                 dtype=int,
             )
         else:
-            numbers = _numbers(raw, column.name)
+            numbers = numbers_of(raw, column.name, CURE)
             if column.kind == "minmax":
                 low, high = column.values
                 numbers = numbers if column.skew is None else to_symmetric(numbers, column.skew)
@@ -425,39 +428,6 @@ def _one_hot(numbers: Array, units: int) -> Array:
 
 def _column(X: Any, name: Any) -> Any:
     return X[name] if hasattr(X, "iloc") else np.asarray(X)[:, name]
-
-
-def _missing(values: Any) -> Array:
-    """Return which values of a column are missing: NaN, None, or what pandas calls so."""
-    if hasattr(values, "isna"):
-        return values.isna().to_numpy()  # type: ignore[no-any-return]
-    return np.array([value is None or value != value for value in values], dtype=bool)
-
-
-def _numbers(values: Any, name: Any) -> Array:
-    """Return a column as float64, NaN where a value is missing.
-
-    Raises:
-        DataError: it holds something else than numbers, or infinity.
-    """
-    try:
-        if hasattr(values, "isna"):
-            numbers: Array = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        else:
-            numbers = np.asarray(
-                [np.nan if value is None else value for value in values], dtype=np.float64
-            )
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"column {name!r} holds no numbers ({error}); name it among `categories`, "
-            "or leave it out"
-        ) from error
-    if np.isinf(numbers).any():
-        raise DataError(
-            f"Input X contains infinity: column {name!r}, {np.isinf(numbers).sum()} values; "
-            "replace them, NaN for unknown ones"
-        )
-    return numbers
 
 
 def _decoded(column: Column, units: Array, source: np.random.RandomState | None) -> Any:
