@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wakesleep.data.pictures import Grey, border, resize
+from wakesleep.data.grey import Grey, border, resize
 
 SMALLEST = 64
 """Rows and columns below which a picture is none of a camera's."""

@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from wakesleep.data.grey import Grey as Grey
+from wakesleep.data.grey import border as border
+from wakesleep.data.grey import paper_level as paper_level
+from wakesleep.data.grey import resize as resize
+from wakesleep.data.photographs import ink_on_paper, is_photograph
 from wakesleep.foundation.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import torch
-
-Grey = NDArray[np.float32]
 
 # A closed list: some of Pillow's other readers start foreign programs (EPS runs Ghostscript).
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
@@ -74,14 +77,6 @@ def grey_picture(source: str | Path | IO[bytes], most_pixels: int = MOST_PIXELS)
         ) from error
 
 
-def resize(grey: Grey, shape: tuple[int, int]) -> Grey:
-    """Return grey levels at another size (rows, columns), averaging where it shrinks."""
-    if grey.shape == shape:
-        return grey
-    scaled = Image.fromarray(grey).resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
-    return np.asarray(scaled, np.float32).clip(0, 1)
-
-
 def read_picture(
     source: str | Path | IO[bytes],
     shape: tuple[int, int] = (28, 28),
@@ -127,8 +122,6 @@ def read_picture(
         )
     bright = paper_level(grey) > (low + high) / 2
     if grey.shape != (rows, columns) or bright:
-        from wakesleep.data.photographs import ink_on_paper, is_photograph
-
         photographed = centre and grey.shape != (rows, columns) and is_photograph(grey)
         ink = ink_on_paper(grey) if photographed else None
         if ink is None:
@@ -137,19 +130,6 @@ def read_picture(
     import torch
 
     return torch.from_numpy(np.require(grey.reshape(1, -1), np.float32, ["C", "W"]))
-
-
-def border(pictures: NDArray[Any]) -> NDArray[Any]:
-    """Return the outermost pixels of pictures (..., rows, columns), (..., 2 rows + 2 columns);
-    corners come twice.
-    """
-    edges = pictures[..., 0, :], pictures[..., -1, :], pictures[..., 0], pictures[..., -1]
-    return np.concatenate(edges, -1)
-
-
-def paper_level(grey: Grey) -> float:
-    """Return the level of a picture's paper, the median of its border."""
-    return float(np.median(border(grey)))
 
 
 def ink_of(grey: Grey, *, light: bool) -> Grey:
