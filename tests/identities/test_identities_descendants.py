@@ -1,0 +1,147 @@
+"""The methods of the table of what came later: their formulas against plain arithmetic."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Normal, kl_divergence
+from torch.nn.functional import binary_cross_entropy
+
+from wakesleep.foundation.rng import generator
+from wakesleep.paper.descendants import (
+    adversarial,
+    autoencoders,
+    common,
+    contrastive,
+    diffusion,
+    forward_forward,
+    ladder,
+    vae,
+)
+from wakesleep.paper.descendants.common import Minibatches
+
+IMAGES = torch.rand(6, 12, generator=generator(0))
+
+
+def test_kl_to_the_standard_normal() -> None:
+    mean, log_variance = torch.randn(2, 5, 3, generator=generator(1))
+    exact = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0)).sum(1)
+    assert torch.allclose(vae.kl_to_standard(mean, log_variance), exact, atol=1e-5)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.5])
+def test_the_bound_of_the_autoencoder_is_below_its_likelihood(spread: float) -> None:
+    net = vae.VAE((12, 5, 8), generator(1))
+    torch.nn.init.normal_(net.code.weight, 0, spread, generator=generator(2))
+    pixels = torch.bernoulli(IMAGES, generator=generator(3))
+    with torch.no_grad():
+        bound = torch.stack([net.bound(pixels, generator(seed)) for seed in range(2000)])
+        logits = net.decoder(torch.randn(20_000, vae.CODE, generator=generator(4)))
+        signed = logits[None] * (1 - 2 * pixels[:, None])
+        log_p = -torch.nn.functional.softplus(signed).sum(2)
+    assert (log_p.logsumexp(1) - math.log(20_000) - bound.mean(0) > 0).all()
+    if not spread:  # q is the prior: the bound is the mean log p(x | z) over it
+        assert torch.allclose(bound.mean(0), log_p.mean(1), rtol=0.05)
+
+
+def test_the_bound_of_codes_and_labels_is_exact_where_nothing_depends_on_the_top() -> None:
+    net = vae.M2(vae.VAE((12, 5, 8), generator(1)), 3, generator(2))
+    for parameter in (*net.recognise[-1].parameters(), *net.generate[-1].parameters()):
+        parameter.data.zero_()  # q(a | z, y) = p(a) and p(z | a, y) = N(0, 1)
+    code = torch.randn(4, vae.CODE, generator=generator(3))
+    with torch.no_grad():
+        bound = net.bound(code, torch.tensor([0, 1, 2, 0]), generator(4))
+    assert torch.allclose(bound, Normal(0.0, 1.0).log_prob(code).sum(1) - math.log(3), atol=1e-4)
+    assert not any(p.requires_grad for p in net.below.parameters())
+
+
+def test_the_contrastive_loss_is_that_of_its_formula() -> None:
+    net = contrastive.Contrastive((12, 8), generator(1))
+    rng = generator(5)
+    both = torch.cat([contrastive.spoilt(IMAGES, rng), contrastive.spoilt(IMAGES, rng)])
+    codes = net.head(net.features(both)).detach()
+    codes = codes / codes.norm(dim=1, keepdim=True)
+    total, n = 0.0, len(IMAGES)
+    for i in range(2 * n):
+        alike = {k: float(codes[i] @ codes[k]) / contrastive.TEMPERATURE for k in range(2 * n)}
+        others = sum(math.exp(value) for k, value in alike.items() if k != i)
+        total -= alike[(i + n) % (2 * n)] - math.log(others)
+    loss = contrastive.loss(net, IMAGES, rng=generator(5)).detach()
+    assert float(loss) == pytest.approx(total / (2 * n), rel=1e-4)
+
+
+def test_the_masked_loss_is_of_hidden_pixels_alone() -> None:
+    net = autoencoders.Autoencoder((12, 8, 6), generator(1))
+    share = autoencoders.HIDDEN["masked"]
+    known = torch.empty_like(IMAGES).bernoulli_(1 - share, generator=generator(7))
+    assert 0.5 < float(1 - known.mean()) < 0.95
+    with torch.no_grad():
+        made = torch.sigmoid(net.decoder(net.encode(IMAGES, known)))
+    expected = binary_cross_entropy(made[known == 0], IMAGES[known == 0])
+    found = autoencoders.masked_loss(net, IMAGES, rng=generator(7)).detach()
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_decoder_that_mends_nothing_gives_the_noisy_value() -> None:
+    a = torch.zeros(10, 4)
+    a[9] = 1  # v = 1, mu = 0
+    noisy, signal = torch.randn(2, 3, 4, generator=generator(1))
+    assert torch.equal(ladder.mended(noisy, signal, a), noisy)
+    a[9], a[4] = 0, 2.5  # v = 0, mu = 2.5
+    assert torch.equal(ladder.mended(noisy, signal, a), torch.full_like(noisy, 2.5))
+
+
+def test_the_ladder_uses_running_moments_in_use_and_minibatch_moments_in_learning() -> None:
+    net = ladder.Ladder((12, 5, 3), generator(1))
+    net.train()
+    _, inputs = net.encode(IMAGES, 0.0, None)
+    assert torch.allclose(inputs[1].mean(0), torch.zeros(5), atol=1e-5)
+    assert torch.allclose(inputs[1].var(0, unbiased=False), torch.ones(5), atol=1e-3)
+    assert not torch.equal(net.mean0, torch.zeros(5))
+    net.eval()
+    assert torch.allclose(net(IMAGES[:1]), net(IMAGES)[:1], atol=1e-6)
+
+
+def test_the_worst_direction_is_worse_than_chance() -> None:
+    net = common.mlp((12, 20, 4), generator(1))
+    images = torch.rand(200, 12, generator=generator(2))
+    log_p = torch.log_softmax(net(images), 1).detach()
+    worst = adversarial.worst(net, images, log_p, generator(3))
+    assert torch.allclose(worst.norm(dim=1), torch.full((200,), adversarial.RADIUS), atol=1e-4)
+    random = torch.randn(200, 12, generator=generator(4))
+    chance = torch.nn.functional.normalize(random, dim=1) * adversarial.RADIUS
+
+    def change(moved: torch.Tensor) -> float:
+        with torch.no_grad():
+            answer = torch.log_softmax(net(images + moved), 1)
+        return float(adversarial.divergence(log_p, answer))
+
+    assert change(worst) > 1.5 * change(chance)
+
+
+def test_noise_takes_the_place_of_the_picture() -> None:
+    kept = diffusion.kept(torch.arange(diffusion.STEPS))
+    assert (kept.diff() < 0).all()
+    assert kept[0] > 0.99
+    assert kept[-1] < 1e-3
+
+
+def test_each_layer_of_forward_forward_learns_by_itself() -> None:
+    net = forward_forward.ForwardForward((12, 6, 5), 3, generator(1))
+    first, second = net.goodness(IMAGES, torch.tensor([0, 1, 2, 0, 1, 2]))
+    second.sum().backward(retain_graph=True)
+    assert net.layers[0].weight.grad is None
+    assert net.layers[2].weight.grad is not None
+    first.sum().backward()
+    assert net.layers[0].weight.grad is not None
+
+
+def test_minibatches_show_labelled_cases_as_often_as_asked() -> None:
+    labels = torch.full((6,), -1)
+    labels[:2] = torch.tensor([0, 1])
+    source = Minibatches(IMAGES, labels, every=False, updates=1)
+    shown = list(source.minibatches(100, generator(0)))
+    assert sum(len(batch[0]) for batch in shown) == len(source) == 100
+    assert set(torch.cat([batch[1] for batch in shown]).tolist()) == {0, 1}
+    both = next(iter(Minibatches(IMAGES, labels, every=True).minibatches(3, generator(0))))
+    assert [len(each) for each in both] == [3, 3, 3]
