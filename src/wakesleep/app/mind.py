@@ -157,7 +157,7 @@ def recognize(mind: Mind, picture: Tensor) -> dict[str, Any]:
     if float(picture.max() - picture.min()) * 255 < FAINTEST:
         raise DataError("the picture is blank; expected something on it that can be named")
     up = dbn.up(picture)
-    heard = dbn.top_input(up[-1])
+    top_input = dbn.top_input(up[-1])
     known = (
         torch.log_softmax(classify.memory_label_scores(dbn, up[-1]), 1)
         if dbn.labels
@@ -185,12 +185,14 @@ def recognize(mind: Mind, picture: Tensor) -> dict[str, Any]:
             "log_odds": round(float(best.values[0] - best.values[1]), 3),
         }
         if dbn.labels:
-            heard = heard + dbn.memory.weight[dbn.label_columns.start + label]
+            top_input = top_input + dbn.memory.weight[dbn.label_columns.start + label]
             answer["evidence"] = [
                 round(nats, 3)
                 for nats in interpretation.evidence(dbn, up[-1], label, other)[0].tolist()
             ]
-    answer["activities"] = [whole(layer[0]) for layer in [*up[1:], dbn.memory.hidden.mean(heard)]]
+    answer["activities"] = [
+        whole(layer[0]) for layer in [*up[1:], dbn.memory.hidden.mean(top_input)]
+    ]
     return answer
 
 

@@ -401,8 +401,8 @@ def _cells(raw: Any, kind: str, name: Any) -> list[Any]:
     return np.asarray(raw, dtype=object).tolist()  # type: ignore[no-any-return]
 
 
-def numbers_of(raw: Any, name: Any, cure: str = "take it for categories") -> Array:
-    """Return a column as float64 (N,), NaN where a value is missing; `cure` is for words.
+def numbers_of(raw: Any, name: Any, fix: str = "take it for categories") -> Array:
+    """Return a column as float64 (N,), NaN where a value is missing; `fix` is for words.
 
     Raises:
         DataError: it holds something else than numbers, or infinity.
@@ -416,7 +416,7 @@ def numbers_of(raw: Any, name: Any, cure: str = "take it for categories") -> Arr
             )
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"column {name!r} holds no numbers ({error}); {cure}, or leave it out"
+            f"column {name!r} holds no numbers ({error}); {fix}, or leave it out"
         ) from error
     infinite = int(np.isinf(numbers).sum())
     if infinite:

@@ -32,7 +32,7 @@ from wakesleep.foundation.values import whole
 
 KINDS = ("object", "string", "category", "bool")
 """Types of the columns of a data frame that hold categories."""
-CURE = "name it among `categories`"
+FIX = "name it among `categories`"
 """What to do with a column of words that was taken for numbers."""
 
 
@@ -325,7 +325,7 @@ class TableColumns(TransformerMixin, BaseEstimator):
             values = np.empty(len(seen), dtype=object)
             values[:] = seen
             return Column(name, values)
-        known = numbers_of(raw, name, CURE)[~missing]
+        known = numbers_of(raw, name, FIX)[~missing]
         if not len(known):
             raise DataError(f"column {name!r} holds no value at all; leave it out")
         whole = bool((known == np.round(known)).all())
@@ -364,7 +364,7 @@ class TableColumns(TransformerMixin, BaseEstimator):
                 dtype=int,
             )
         else:
-            numbers = numbers_of(raw, column.name, CURE)
+            numbers = numbers_of(raw, column.name, FIX)
             if column.kind == "minmax":
                 low, high = column.values
                 numbers = numbers if column.skew is None else to_symmetric(numbers, column.skew)

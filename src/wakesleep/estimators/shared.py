@@ -186,11 +186,11 @@ def settle_range(estimator: Any, X: Array) -> None:
     estimator.scaler_ = _scaler(column_range(unskewed) if len(estimator.skewed_columns_) else ends)
     estimator.outlier_columns_ = _outlier_columns(estimator.scaler_, unskewed)
     if estimator.verbose:
-        told = {
+        notes = {
             "outliers are clipped": estimator.outlier_columns_,
             "skewed, mapped by asinh": estimator.skewed_columns_,
         }
-        for what, columns in told.items():
+        for what, columns in notes.items():
             if len(columns):
                 print(
                     f"{type(estimator).__name__}: {what}: columns {', '.join(map(str, columns))}",

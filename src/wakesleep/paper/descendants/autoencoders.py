@@ -4,7 +4,7 @@
     masked      loss = the same of the hidden pixels alone                 He et al. (2022)
 
 Both hide pixels one by one, for nothing is known of places: a third of them from the first, three
-quarters from the second, which is told which.
+quarters from the second, whose encoder also gets the mask.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Autoencoder(nn.Module):
 
 
 def denoising_loss(net: Autoencoder, images: Tensor, *, rng: torch.Generator) -> Tensor:
-    """Return the cross-entropy of all pixels, nats a pixel; which were hidden is not said."""
+    """Return the cross-entropy of all pixels, nats a pixel; the mask is not given."""
     known = torch.empty_like(images).bernoulli_(1 - HIDDEN["denoising"], generator=rng)
     logits = net.decoder(net.encode(images * known))
     return binary_cross_entropy_with_logits(logits, images)

@@ -1,4 +1,4 @@
-"""The deep belief net of this package, taught in four ways.
+"""The deep belief net of this package, trained in four ways.
 
 backprop  layers pretrained without labels, then backpropagation from the labelled cases
 memory    labels spread among the codes, then learned by the associative memory
