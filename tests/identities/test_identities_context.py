@@ -204,5 +204,5 @@ def test_a_site_is_there_or_absent_as_a_whole():
     )
     cases = torch.tensor([[0.0, 1, 1, 0, 0]], dtype=torch.float64)
     for use in (exact.log_likelihood, exact.gradient, learn):
-        with pytest.raises(DataError, match=r"part of the categorical site of columns 2 to 4"):
+        with pytest.raises(DataError, match=r"part of the site of columns 2 to 4"):
             use(rbm, cases, context)

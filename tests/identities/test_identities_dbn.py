@@ -6,10 +6,16 @@ import pytest
 import torch
 from exact import assert_frequencies, chance, index_of, states
 
+import wakesleep as ws
+from wakesleep.evaluation import meanfield
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
+from wakesleep.learning import greedy
+from wakesleep.learning.configs import CDConfig, GreedyConfig
 from wakesleep.models.dbn import DBN
-from wakesleep.units import Bernoulli
+from wakesleep.runs import checkpoint
+from wakesleep.samplers import dreams
+from wakesleep.units import Bernoulli, Categorical, Gaussian, Groups, Poisson, Spin, Thermometer
 
 
 def net(sizes=(6, 5, 4, 7), labels=3, seed=0):
@@ -169,3 +175,52 @@ def test_label_columns_and_depth():
 def test_bad_shapes_are_refused(sizes, labels, named):
     with pytest.raises(ConfigError, match=named):
         DBN(sizes, labels=labels, rng=generator(0))
+
+
+TABLE = Groups(yes=Bernoulli(1), colour=Categorical(3), grades=Thermometer(4, sites=2))
+"""Ten columns: 1 + 3 + 2 * 3."""
+
+
+def rows(count, seed=0):
+    """Return states of TABLE."""
+    rng = generator(seed)
+    return TABLE.sample(torch.randn(count, TABLE.size, generator=rng), rng)
+
+
+@pytest.mark.parametrize("sizes", [(TABLE, 5, 6), (TABLE, 6)], ids=["deep", "memory alone"])
+@pytest.mark.parametrize("labels", [0, 3])
+def test_a_net_over_the_units_of_a_table(tmp_path, sizes, labels):
+    dbn = net(sizes, labels)
+    assert dbn.sizes == (10, *sizes[1:])
+    cases, targets = rows(60), torch.arange(60) % labels if labels else None
+    layer = CDConfig(epochs=2, batch_size=20)
+    config = GreedyConfig(layer, layer)
+    assert list(greedy.epochs(dbn, cases, targets, config=config, rng=generator(1)))
+    dreamt = dreams.dream(dbn, rng=generator(2), count=200, steps=20).pixels
+    TABLE.validate(dreamt)
+    assert torch.allclose(dreamt[:, 1:4].sum(1), torch.ones(200), atol=1e-5)
+    known = torch.ones(10, dtype=torch.bool)
+    known[4:7] = False
+    filled = dreams.inpaint(dbn, cases, known, rng=generator(3), sweeps=5)
+    TABLE.validate(filled)
+    assert torch.equal(filled[:, known], cases[:, known])
+    TABLE.validate(dreams.draw_visible(dbn, filled, generator(4)), states=True)
+    checkpoint.save_models(tmp_path / "net.safetensors", {"dbn": dbn}, {})
+    again = ws.load(tmp_path / "net.safetensors")
+    again = again["dbn"] if isinstance(again, dict) else again
+    assert repr(again.visible) == repr(TABLE)
+    assert torch.equal(again.up(cases)[-1], dbn.up(cases)[-1])
+
+
+def test_a_mean_field_score_over_a_table_is_exact_for_one_layer():
+    dbn = net((TABLE, 4), labels=0)
+    cases = rows(7).double()
+    assert torch.allclose(
+        meanfield.score(dbn.double(), cases), -dbn.memory.free_energy(cases), atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("units", [Gaussian(3), Spin(3), Poisson(2)], ids=str)
+def test_visible_units_that_a_stack_cannot_learn_are_refused(units):
+    with pytest.raises(ConfigError, match="come as means"):
+        DBN((units, 4, 5), rng=generator(0))

@@ -13,7 +13,7 @@ from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_arguments
 from wakesleep.models.directed import DirectedLayer
 from wakesleep.models.rbm import RBM
-from wakesleep.units import Bernoulli, Categorical, Groups
+from wakesleep.units import Bernoulli, Categorical, Groups, Units, as_units, from_spec
 
 
 class DBN(nn.Module):
@@ -22,46 +22,52 @@ class DBN(nn.Module):
 
     `sizes` runs from the pixels to the top, e.g. (784, 500, 500, 2000); with `labels=10` the
     memory's visible units are Groups(features=Bernoulli(500), label=Categorical(10)): 510 <-> 2000.
+    In place of the first number, units may stand whose states come as means in [0, 1], e.g. those
+    of a table: (Groups(yes=Bernoulli(3), grade=Thermometer(5, 2)), 500, 2000).
     Each layer has a recognition and a generative bias; the weights of the two pathways start tied
     (one matrix read both ways) and `untie` gives each its own. Source: Hinton, Osindero & Teh
     (2006), figure 1.
 
     Raises:
-        ConfigError: fewer than two layers, a size below 1, or a single label.
+        ConfigError: fewer than two layers, a size below 1, or a single label; visible units that
+            have parameters of their own or that their mean does not settle.
     """
 
     @check_arguments
     def __init__(
         self,
-        sizes: Sequence[int],
+        sizes: Sequence[int | Units],
         *,
         labels: int = 0,
         rng: torch.Generator,
         weight_std: float = 0.1,
     ) -> None:
         super().__init__()
-        if len(sizes) < 2 or min(sizes) < 1:
+        visible = _visible_units(sizes)
+        found = [visible.size, *(size for size in sizes[1:] if isinstance(size, int))]
+        if len(sizes) < 2 or len(found) < len(sizes) or min(found) < 1:
             raise ConfigError(
                 f"layer sizes {tuple(sizes)}: expected at least two, each at least 1, e.g. (784, "
                 "500, 500, 2000)"
             )
         if labels < 0 or labels == 1:
             raise ConfigError(f"a label group of {labels}: expected 0 (no labels) or at least 2")
-        self.sizes, self.labels = tuple(sizes), labels
+        self.sizes, self.labels, self.visible = tuple(found), labels, visible
         # module lists at run time; the cast is for type checkers
         self.recognition = cast(list[DirectedLayer], nn.ModuleList())
         self.generative = cast(list[DirectedLayer], nn.ModuleList())
         for below, above in zip(self.sizes[:-2], self.sizes[1:-1], strict=True):
-            pair = RBM(below, above, rng=rng, weight_std=weight_std)
+            units = below if self.recognition else visible
+            pair = RBM(units, above, rng=rng, weight_std=weight_std)
             self.recognition.append(DirectedLayer(pair.hidden, pair.weight, pair.hidden_bias))
             self.generative.append(
                 DirectedLayer(pair.visible, pair.weight, pair.visible_bias, downward=True)
             )
-        features = Bernoulli(self.sizes[-2])
-        visible = (
+        features = Bernoulli(self.sizes[-2]) if self.recognition else visible
+        memory_units: Units = (
             Groups(features=features, label=Categorical(self.labels)) if self.labels else features
         )
-        self.memory = RBM(visible, self.sizes[-1], rng=rng, weight_std=weight_std)
+        self.memory = RBM(memory_units, self.sizes[-1], rng=rng, weight_std=weight_std)
 
     @property
     def depth(self) -> int:
@@ -154,12 +160,38 @@ class DBN(nn.Module):
 
     def spec(self) -> dict[str, Any]:
         """Return what is needed to build a net like this one, as JSON can hold it."""
-        return {"class": "DBN", "sizes": list(self.sizes), "labels": self.labels, "tied": self.tied}
+        spec = {"class": "DBN", "sizes": list(self.sizes), "labels": self.labels, "tied": self.tied}
+        binary = isinstance(self.visible, Bernoulli)
+        return spec if binary else spec | {"visible": self.visible.spec()}
 
     @classmethod
     def from_spec(cls, spec: dict[str, Any]) -> DBN:
         """Return a net like the one that `spec` described, its parameters yet to be filled."""
-        dbn = cls(spec["sizes"], labels=spec["labels"], rng=torch.Generator())
+        sizes = spec["sizes"]
+        if "visible" in spec:
+            sizes = [from_spec(spec["visible"]), *sizes[1:]]
+        dbn = cls(sizes, labels=spec["labels"], rng=torch.Generator())
         if not spec["tied"]:
             dbn.untie()
         return dbn
+
+
+def _visible_units(sizes: Sequence[int | Units]) -> Units:
+    """Return the units of the lowest layer.
+
+    Raises:
+        ConfigError: they have parameters, which the stages above do not learn, or no way from a
+            mean to a state.
+    """
+    if not len(sizes):
+        raise ConfigError("no layer sizes: expected at least two, e.g. (784, 500, 500, 2000)")
+    if isinstance(sizes[0], int) and sizes[0] < 1:
+        return Bernoulli(1)  # refused with the other sizes
+    visible = as_units(sizes[0])
+    means = visible.settled_by_mean and visible.limits == (0.0, 1.0)
+    if not means or any(True for _ in visible.parameters()):
+        raise ConfigError(
+            f"a deep belief net over {visible}: expected units that come as means in [0, 1] "
+            "(Bernoulli, Categorical, Thermometer, Groups of these); wakesleep.RBM takes any"
+        )
+    return visible

@@ -280,7 +280,7 @@ class RBM(nn.Module):
         columns = self.columns(group)
         sites = [
             site
-            for site in self.visible.site_columns
+            for site in self.visible.categorical_columns
             if columns.start <= site.start and site.stop <= columns.stop
         ]
         if (

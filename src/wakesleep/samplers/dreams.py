@@ -18,6 +18,7 @@ from wakesleep.foundation.values import check_arguments
 from wakesleep.models.dbn import DBN
 from wakesleep.samplers.gibbs import Chains, Clamp, Sampler, random_hidden, run
 from wakesleep.sources import arrays
+from wakesleep.units import Bernoulli
 
 
 class Dream(NamedTuple):
@@ -275,11 +276,18 @@ def inpaint(
         )
     pixels = start
     for _ in range(sweeps):
-        picture = torch.where(known, images, torch.bernoulli(pixels, generator=rng))
+        picture = torch.where(known, images, draw_visible(dbn, pixels, rng))
         chains = fill_step(dbn, picture, shares, rng=rng, clamp=clamp, steps=steps)
         shares = chains.visible[:, dbn.label_columns]
         pixels = decode(dbn, chains, rng).pixels
     return torch.where(known, images, pixels)
+
+
+def draw_visible(dbn: DBN, means: Tensor, rng: torch.Generator) -> Tensor:
+    """Return states of the visible units of a net drawn from their means (N, D)."""
+    if isinstance(dbn.visible, Bernoulli):
+        return torch.bernoulli(means, generator=rng)
+    return dbn.visible.sample_from_mean(means, rng)
 
 
 def _with_pixels(dbn: DBN, images: Tensor, known: Tensor, clamp: Clamp | None) -> Clamp:

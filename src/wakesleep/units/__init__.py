@@ -31,6 +31,7 @@ from wakesleep.units.ordinal import Ordinal as Ordinal
 from wakesleep.units.poisson import Poisson as Poisson
 from wakesleep.units.relu import ReLU as ReLU
 from wakesleep.units.spin import Spin as Spin
+from wakesleep.units.thermometer import Thermometer as Thermometer
 
 __all__ = [
     "Atom",
@@ -46,6 +47,7 @@ __all__ = [
     "Poisson",
     "ReLU",
     "Spin",
+    "Thermometer",
     "Units",
     "as_units",
     "from_spec",

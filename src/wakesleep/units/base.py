@@ -67,7 +67,12 @@ class Units(nn.Module, ABC):
 
     @property
     def site_columns(self) -> list[slice]:
-        """The columns of each categorical site."""
+        """The columns of each site: they are known, or absent, together."""
+        return []
+
+    @property
+    def categorical_columns(self) -> list[slice]:
+        """The columns of each site of which exactly one is on."""
         return []
 
     @property
@@ -229,7 +234,7 @@ class Units(nn.Module, ABC):
                 there = context.mask[:, site] != 0
                 if bool((there.any(1) & ~there.all(1)).any()):
                     raise DataError(
-                        "a context's mask has part of the categorical site of columns "
+                        "a context's mask has part of the site of columns "
                         f"{site.start} to {site.stop - 1}; expected all of its columns, or none"
                     )
             cases = (

@@ -38,6 +38,11 @@ class Categorical(Units):
         """The columns of each site."""
         return [slice(start, start + self.levels) for start in range(0, self.size, self.levels)]
 
+    @property
+    def categorical_columns(self) -> list[slice]:
+        """The columns of each site."""
+        return self.site_columns
+
     def _by_site(self, values: Tensor) -> Tensor:
         """Return values (N, size) as (N, sites, levels), or, where there is one site, as they
         are.

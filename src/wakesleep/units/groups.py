@@ -83,11 +83,20 @@ class Groups(Units):
 
     @property
     def site_columns(self) -> list[slice]:
-        """The columns of each categorical site of all parts."""
+        """The columns of each site of all parts."""
+        return self._within([part.site_columns for part in self.parts])
+
+    @property
+    def categorical_columns(self) -> list[slice]:
+        """Those of all parts."""
+        return self._within([part.categorical_columns for part in self.parts])
+
+    def _within(self, columns: list[list[slice]]) -> list[slice]:
+        """Return columns of each part as columns of the layer."""
         return [
-            slice(at.start + site.start, at.start + site.stop)
-            for part, at in zip(self.parts, self.slices, strict=True)
-            for site in part.site_columns
+            slice(at.start + own.start, at.start + own.stop)
+            for of_part, at in zip(columns, self.slices, strict=True)
+            for own in of_part
         ]
 
     @property
