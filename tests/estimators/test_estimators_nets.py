@@ -405,6 +405,7 @@ def test_values_out_of_range_are_scaled_or_refused() -> None:
         {"hidden_layer_sizes": ()},
         {"hidden_layer_sizes": (3, 0)},
         {"n_iter": -1},
+        {"n_gibbs_steps": 0},
         {"missing": "no"},
         {"fine_tune": "sgd"},
     ],
@@ -413,8 +414,19 @@ def test_parameters_that_cannot_work_are_refused(
     digits: tuple[np.ndarray, ...], wrong: dict[str, object]
 ) -> None:
     X, _, y, _ = digits
-    with pytest.raises(ConfigError, match=next(iter(wrong)).replace("n_iter", "epochs")):
+    with pytest.raises(ConfigError, match=f"^{next(iter(wrong))} = "):
         DBNClassifier(**wrong).fit(X, y)
+
+
+@pytest.mark.parametrize("kind", [DBNClassifier, DBNRegressor])
+@pytest.mark.parametrize("wrong", [{"fine_tune_n_iter": -1}, {"fine_tune_learning_rate": 0.0}])
+def test_fine_tuning_that_cannot_work_is_refused_before_pretraining_by_its_parameter(
+    digits: tuple[np.ndarray, ...], kind: type, wrong: dict[str, object], monkeypatch
+) -> None:
+    X, _, y, _ = digits
+    monkeypatch.setattr(kind, "_pretrain", lambda *args: pytest.fail("pretrained all the same"))
+    with pytest.raises(ConfigError, match=f"^{next(iter(wrong))} = "):
+        kind(**wrong).fit(X, y)
 
 
 def test_verbose_shows_a_bar(

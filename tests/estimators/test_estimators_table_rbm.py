@@ -214,6 +214,12 @@ def test_units_that_do_not_fit_are_refused(units, message: str) -> None:
         small(units=units).fit(mixed())
 
 
+@pytest.mark.parametrize("name", ["n_iter", "n_gibbs_steps", "batch_size"])
+def test_settings_that_cannot_work_are_refused_by_their_parameter(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name} = -1: expected"):
+        small(**{name: -1}).fit(mixed())
+
+
 def test_a_failed_fit_leaves_what_was_learned() -> None:
     rbm = small(n_iter=1).fit(mixed())
     before = rbm.rbm_

@@ -213,7 +213,9 @@ class DBNEstimator(BaseEstimator):
 
     def _greedy_config(self, cases: int = 0) -> GreedyConfig:
         """Return the settings of pretraining on that many cases, the same for all layers."""
-        layer = CDConfig(
+        layer = shared.settings(
+            CDConfig,
+            shared.PRETRAINING,
             epochs=self._epochs(cases),
             batch_size=self._batch(cases),
             learning_rate=self.learning_rate,

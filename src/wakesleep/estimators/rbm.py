@@ -281,7 +281,9 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     def _config(self) -> CDConfig:
         """Return the settings of the learning loop."""
-        return CDConfig(
+        return shared.settings(
+            CDConfig,
+            shared.PRETRAINING,
             epochs=self.n_iter,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import Any, TypeVar, get_type_hints
 
@@ -19,13 +19,16 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, validate_data
 from torch import Tensor, nn
 
-from wakesleep.foundation.errors import DataError
+from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.foundation.values import as_kind
 from wakesleep.learning.configs import require
 from wakesleep.learning.records import EpochResult
 
 Array = NDArray[Any]
+Settings = TypeVar("Settings")
+PRETRAINING = {"epochs": "n_iter", "gibbs_steps": "n_gibbs_steps"}
+"""What fields of the settings of pretraining are called as parameters, where that differs."""
 Range = tuple[Array, Array]
 """The lowest and the highest value of each column, (D,) each."""
 CURE = (
@@ -494,6 +497,20 @@ def check_weights(sample_weight: Any, X: Array) -> tuple[Array, Tensor | None]:
         )
     kept = weights[taking_part]
     return taking_part, None if bool((kept == kept[0]).all()) else torch.from_numpy(kept)
+
+
+def settings(make: Callable[..., Settings], names: Mapping[str, str], **fields: Any) -> Settings:
+    """Return the settings of a loop, `make(**fields)`; errors name the estimator's parameters:
+    `names` has the parameter of a field where the two differ.
+
+    Raises:
+        ConfigError: a value that cannot work, by its parameter.
+    """
+    try:
+        return make(**fields)
+    except ConfigError as error:
+        field, equals, rest = str(error).partition(" = ")
+        raise ConfigError(f"{names.get(field, field)}{equals}{rest}") from error
 
 
 def take(X: Array, chosen: Array) -> Array:

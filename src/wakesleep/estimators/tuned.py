@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -27,6 +28,8 @@ from wakesleep.runs import checkpoint
 from wakesleep.sources import arrays
 
 Settings = TypeVar("Settings", BackpropConfig, SemiSupervisedConfig, UpDownConfig)
+FINE_TUNING = {"epochs": "fine_tune_n_iter", "learning_rate": "fine_tune_learning_rate"}
+"""What fields of the settings of fine-tuning are called as parameters."""
 Scorer = Callable[[], tuple[float, float]]
 """What held-out cases say of the net as it stands: the score, and a likelihood; more is better."""
 Best = tuple[tuple[float, float], dict[str, Tensor]]
@@ -142,6 +145,8 @@ class TunedEstimator(DBNEstimator):
     def _begin(self, X: Array, labels: int, source: np.random.RandomState) -> None:
         super()._begin(X, labels, source)
         self._decide_drawing(X)
+        # before minutes of pretraining, not after them
+        self._backprop_config(False, X.shape[0])
         for name in ("net_", "validation_scores_", "best_validation_score_"):
             if hasattr(self, name):
                 delattr(self, name)
@@ -190,9 +195,8 @@ class TunedEstimator(DBNEstimator):
             "learning_rate": self.fine_tune_learning_rate,
             "batch_size": self._batch(cases),
         }
-        config = replace(
-            config, **{name: value for name, value in given.items() if value is not None}
-        )
+        given = {name: value for name, value in given.items() if value is not None}
+        config = shared.settings(partial(replace, config), FINE_TUNING, **given)
         return replace(config, epochs=1) if once else config
 
     def _backprop_config(self, once: bool, cases: int) -> BackpropConfig:
