@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from helpers import small_config
 from wakesleep.cli import main
@@ -123,6 +124,28 @@ def test_a_class_called_unlabelled_is_none(digits: Dataset) -> None:
     assert torch.equal(found.test.labels, digits.test.labels)
     assert len(without_unlabelled(given).train) == 60
     assert set_aside(digits) is digits
+
+
+def test_data_and_advise_count_no_class_unlabelled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, name in enumerate(("circle", "square", "unlabelled")):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for picture in range(100 if name == "unlabelled" else 20):
+            pixels = generator(3 * picture + number)
+            noise = torch.randint(256, (6, 6), generator=pixels, dtype=torch.uint8).numpy()
+            Image.fromarray(noise).save(tmp_path / "set" / name / f"{picture}.png")
+    assert main(["data", str(tmp_path / "set"), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["classes"], said["train_counts"]) == (["circle", "square"], [20, 20])
+    assert (said["n_train"], said["n_unlabelled"]) == (140, 100)
+    options = ["--minutes", "0.01", "--shapes", "5", "--repeats", "1", "--json"]
+    picture = str(tmp_path / "advice.png")
+    assert main(["advise", "--data", str(tmp_path / "set"), "--out", picture, *options]) == 0
+    (one,) = json.loads(capsys.readouterr().out)["candidates"]
+    # of 23 held out a handful have a label, and only those are counted
+    wrong = [one["validation_error"] * labelled / 100 for labelled in range(5, 10)]
+    assert any(abs(number - round(number)) < 1e-6 for number in wrong)
 
 
 @pytest.mark.parametrize("kind", ["numbers", "floats", "words", "text"])

@@ -429,6 +429,7 @@ def test_describe_is_fit_for_json(tmp_path):
     )
     said = json.loads(json.dumps(describe(own)))
     assert said["n_train"] == 6
+    assert said["n_unlabelled"] == 0
     assert said["n_test"] == 2
     assert said["train_counts"] == [2, 2, 2, 0]
     assert said["test_counts"] == [1, 0, 0, 1]

@@ -53,6 +53,7 @@ def run(args: AdviseOptions, command: str) -> int:
     """Do it; return the exit status."""
     import statistics
 
+    from wakesleep.data.unlabelled import set_aside
     from wakesleep.runs import advice, plots
 
     shared.refuse_place(args.out, args.overwrite)
@@ -67,7 +68,7 @@ def run(args: AdviseOptions, command: str) -> int:
             f"--shapes {' '.join(args.shapes)}: expected sizes joined by '-', e.g. 200 200-200"
         ) from error
     budget = advice.Budget(args.minutes, args.cases, args.repeats)
-    dataset = shared.load_set(args.data, args.data_folder)
+    dataset = set_aside(shared.load_set(args.data, args.data_folder))
     show, candidates = driver.say(args.json), []
     for one in advice.candidates(dataset, budget, shapes, seed=args.seed):
         candidates.append(one)

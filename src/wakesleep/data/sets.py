@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from wakesleep.sources.shards import Files
 
 KNOWN: tuple[str, ...] = ("digits", *SOURCES)
+UNLABELLED_NAMES = ("unlabelled", "unlabeled")
+"""What the folder of cases without a label may be called."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,20 +164,32 @@ def match_classes(dataset: Dataset, classes: Sequence[str], whose: str = "the ru
 def describe(dataset: Dataset) -> dict[str, Any]:
     """Describe a set in plain values fit for JSON; `mean_intensity` is that of the training cases
     in memory, in [0, 1].
+
+    Cases of a class called `unlabelled` are those without a label, and it is no class.
     """
+    named = [name.lower() not in UNLABELLED_NAMES for name in dataset.classes]
+
+    def of_classes(counts: list[int] | None) -> list[int] | None:
+        return counts and list(compress(counts, named))
+
+    train_counts = of_classes(_train_counts(dataset))
     images = np.asarray(dataset.train.images)
     mean = float(images.sum(dtype=np.float64)) / images.size
+    n_train = (
+        len(dataset.train)
+        if dataset.files is None
+        else sum(on_disk.lengths(dataset.files)) - dataset.files.spare
+    )
     return {
         "name": dataset.name,
-        "n_train": len(dataset.train)
-        if dataset.files is None
-        else sum(on_disk.lengths(dataset.files)) - dataset.files.spare,
+        "n_train": n_train,
+        "n_unlabelled": n_train - sum(train_counts or []),
         "n_test": 0 if dataset.test is None else len(dataset.test),
         "shape": list(dataset.shape),
         "found": list(dataset.found),
-        "classes": list(dataset.classes),
-        "train_counts": _train_counts(dataset),
-        "test_counts": class_counts(dataset.test, dataset.classes),
+        "classes": list(compress(dataset.classes, named)),
+        "train_counts": train_counts,
+        "test_counts": of_classes(class_counts(dataset.test, dataset.classes)),
         "mean_intensity": mean / 255 if images.dtype == np.uint8 else mean,
         "checksum": dataset.checksum,
     }

@@ -13,12 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wakesleep.data.sets import Dataset, Split
+from wakesleep.data.sets import UNLABELLED_NAMES, Dataset, Split
 from wakesleep.foundation.errors import DataError
 from wakesleep.sources.arrays import UNLABELLED
 
-NAMES = ("unlabelled", "unlabeled")
-"""What the folder of cases without a label may be called."""
 UNKNOWN = ("", "-1", "nan")
 
 
@@ -26,7 +24,7 @@ def set_aside(dataset: Dataset) -> Dataset:
     """Return the set with the cases of a class called `unlabelled` UNLABELLED; other sets come back
     as they are.
     """
-    absent = [number for number, name in enumerate(dataset.classes) if name.lower() in NAMES]
+    absent = [number for number, name in enumerate(dataset.classes) if name.lower() in UNLABELLED_NAMES]
     if not absent or dataset.train.labels is None:
         return dataset
     kept = [number for number in range(len(dataset.classes)) if number not in absent]

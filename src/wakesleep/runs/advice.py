@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from wakesleep.data import Dataset, Split, hold_out
+from wakesleep.data.unlabelled import labelled
 from wakesleep.evaluation import likelihood, monitor
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
@@ -26,7 +27,7 @@ from wakesleep.learning import greedy
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.models.dbn import DBN
-from wakesleep.sources.arrays import as_probs, draw_binary, order
+from wakesleep.sources.arrays import UNLABELLED, as_probs, draw_binary, order
 
 SHAPES: tuple[tuple[int, ...], ...] = (
     (50,),
@@ -129,9 +130,9 @@ def candidates(
 
 
 def _cases(dataset: Dataset, budget: Budget, seed: int) -> tuple[Split, Split]:
-    rng = generator(seed)
-    place = order(dataset.train.labels, len(dataset.train), rng)[: budget.cases + budget.cases // 5]
-    labels = dataset.train.labels
+    rng, labels = generator(seed), dataset.train.labels
+    classes = None if labels is None else labels - UNLABELLED
+    place = order(classes, len(dataset.train), rng)[: budget.cases + budget.cases // 5]
     chosen = Split(
         draw_binary(dataset.train.images[place], rng), None if labels is None else labels[place]
     )
@@ -197,9 +198,10 @@ def _candidate(
 
 def _code_error(dbn: DBN, train: Split, held_out: Split) -> float:
     """Return the errors on held-out cases, %, of a logistic regression from the top code to the
-    labels; NaN without labels.
+    labels that are known; NaN without labels.
     """
-    if train.labels is None or held_out.labels is None:
+    train, held_out = labelled(train), labelled(held_out)
+    if train.labels is None or held_out.labels is None or not len(held_out):
         return math.nan
     from sklearn.linear_model import LogisticRegression
 
