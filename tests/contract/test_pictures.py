@@ -63,6 +63,22 @@ def test_columns_are_as_wide_as_their_words_and_longer_ones_are_cut() -> None:
     np.testing.assert_array_equal(long, longer)  # cut at the same place
 
 
+def test_curves_of_the_same_values_all_show(tmp_path: Path) -> None:
+    lines = [
+        {"stage": stage, "epoch": epoch, "validation_errors": 0, "train_error_percent": 1.0}
+        for stage in ("memory", "updown", "backprop", "random")
+        for epoch in range(1, 6)
+    ]
+    text = "".join(files.to_json(line) + "\n" for line in lines)
+    (tmp_path / "metrics.jsonl").write_text(text)
+    (path,) = figures.draw_curves(tmp_path / "metrics.jsonl", tmp_path)
+    picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    drawn = picture[:, : picture.shape[1] * 2 // 3]  # the legend is at the right
+    for colour in plots.SERIES[:4]:
+        wanted = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+        assert (abs(drawn - wanted).sum(2) < 60).sum() > 300, colour
+
+
 @pytest.mark.parametrize("count", [3, 10, 40])
 def test_names_on_a_map_lie_apart_and_within_it(count: int) -> None:
     rng = np.random.default_rng(0)

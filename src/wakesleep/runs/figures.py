@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -129,29 +130,15 @@ def draw_curves(metrics: Path, folder: Path) -> list[Path]:
     of metrics.jsonl.
     """
     lines = files.read_metrics(metrics.parent)
-    errors: dict[str, tuple[list[float], list[float]]] = {}
-    squared: dict[str, tuple[list[float], list[float]]] = {}
-    for line in lines:
-        for name, key, curves in (
-            (f"{line['stage']}, validation errors", "validation_errors", errors),
-            (f"{line['stage']}, training error", "train_error_percent", errors),
-            (line["stage"], "reconstruction_error", squared),
-        ):
-            if line.get(key) is not None:
-                curve = curves.setdefault(name, ([], []))
-                curve[0].append(line["epoch"])
-                curve[1].append(line[key])
-    counted = {name: curve for name, curve in errors.items() if "validation" in name} or errors
-    title = (
-        "Errors on validation cases"
-        if any("validation" in name for name in counted)
-        else "Errors on training cases, %"
-    )
-    drawn = (
-        [plots.save_curves(folder / "errors.png", counted, x="epoch", y="errors", title=title)]
-        if counted
-        else []
-    )
+    trained = _curves(lines, "train_error_percent"), "Errors on training cases, %"
+    held_out = _curves(lines, "validation_errors"), "Errors on validation cases"
+    errors, title = held_out if held_out[0] else trained
+    squared = _curves(lines, "reconstruction_error")
+    drawn = []
+    if errors:
+        drawn.append(
+            plots.save_curves(folder / "errors.png", errors, x="epoch", y="errors", title=title)
+        )
     if squared:
         y = "mean squared error a pixel"
         drawn.append(
@@ -165,6 +152,19 @@ def draw_curves(metrics: Path, folder: Path) -> list[Path]:
             )
         )
     return drawn
+
+
+def _curves(lines: list[dict[str, Any]], key: str) -> dict[str, tuple[list[float], list[float]]]:
+    """Return what was measured as `key` over the epochs of each stage that has it: stage -> epochs,
+    values.
+    """
+    found: dict[str, tuple[list[float], list[float]]] = {}
+    for line in lines:
+        if line.get(key) is not None:
+            curve = found.setdefault(line["stage"], ([], []))
+            curve[0].append(line["epoch"])
+            curve[1].append(line[key])
+    return found
 
 
 def draw_kinds(path: Path, dbn: DBN, shape: tuple[int, int], *, each: int = 96) -> Path:
@@ -324,12 +324,6 @@ def draw_monitors(metrics: Path, path: Path) -> list[Path]:
     """Draw what was watched while the RBMs learned, a panel each, from the lines of metrics.jsonl;
     none where nothing was.
     """
-    lines = files.read_metrics(metrics.parent)
-    panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
-    for line in lines:
-        for key, title in WATCHED.items():
-            if line.get(key) is not None and "hidden_activity" in line:
-                curve = panels.setdefault(title, {}).setdefault(line["stage"], ([], []))
-                curve[0].append(line["epoch"])
-                curve[1].append(line[key])
+    lines = [line for line in files.read_metrics(metrics.parent) if "hidden_activity" in line]
+    panels = {title: curves for key, title in WATCHED.items() if (curves := _curves(lines, key))}
     return [plots.save_panels(path, panels, x="epoch")] if panels else []

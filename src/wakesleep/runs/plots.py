@@ -15,6 +15,8 @@ from wakesleep.runs.grids import tile
 Array = NDArray[Any]
 SERIES = ("#0b5fa5", "#d1495b", "#2e7d5b", "#8a5aab", "#c98a00")
 """Colours of curves, apart for colour-blind readers and in grey."""
+WIDTH = 1.8
+"""Of a curve, points."""
 LINES = ("-", "--", ":")
 """Styles of lines, taken in turn when colours come again."""
 
@@ -28,17 +30,37 @@ def save_curves(
     title: str,
     log: bool = False,
 ) -> Path:
-    """Write curves (name -> x values, y values) as a figure; return the path."""
+    """Write curves (name -> x values, y values) as a figure; return the path.
+
+    Each is drawn a line's width below the one before it, so that curves of the same values lie
+    beside each other and none hides another.
+    """
+    from matplotlib.transforms import ScaledTranslation
+
     figure = _figure(7.2, 4.2)
     axes = figure.subplots()
-    for (name, (xs, ys)), colour in zip(curves.items(), SERIES * 10, strict=False):
-        axes.plot(
-            xs, ys, label=name, color=colour, linewidth=1.8, marker="o" if len(xs) < 3 else None
+    for number, ((name, (xs, ys)), colour) in enumerate(
+        zip(curves.items(), SERIES * 10, strict=False)
+    ):
+        aside = ScaledTranslation(
+            0, (len(curves) / 2 - 0.5 - number) * WIDTH / 72, figure.dpi_scale_trans
         )
+        look = {"linewidth": WIDTH, "marker": "o" if len(xs) < 3 else None}
+        (line,) = axes.plot(xs, ys, label=name, color=colour, **look)
+        line.set_transform(axes.transData + aside)
     _plain(axes, xlabel=x, ylabel=y, title=title, yscale="log" if log else "linear")
+    _whole_ticks(axes.xaxis, [value for xs, _ in curves.values() for value in xs])
+    if not log:
+        _whole_ticks(axes.yaxis, [value for _, ys in curves.values() for value in ys])
     if curves:
         axes.legend(frameon=False)
     return _save(path, figure)
+
+
+def _whole_ticks(axis: Any, values: Sequence[float]) -> None:
+    """Let an axis of whole numbers have its ticks at whole numbers."""
+    if all(float(value).is_integer() for value in values):
+        axis.get_major_locator().set_params(integer=True, min_n_ticks=1)
 
 
 def _figure(width: float, height: float) -> Any:
@@ -302,10 +324,8 @@ def save_panels(
             axes.plot(xs, ys, label=name, linewidth=1.6, markersize=3, **look)
         _plain(axes, title=title, xlabel=x)
         axes.set(**{f"{axis}scale": "log" for axis in logarithmic})
-        if "x" not in logarithmic and all(
-            float(value).is_integer() for xs, _ in curves.values() for value in xs
-        ):
-            axes.xaxis.get_major_locator().set_params(integer=True)
+        if "x" not in logarithmic:
+            _whole_ticks(axes.xaxis, [value for xs, _ in curves.values() for value in xs])
         axes.title.set_fontsize(10)
     if len(names) <= len(SERIES):
         every[0].legend(frameon=False, fontsize=8)
