@@ -24,7 +24,9 @@ def set_aside(dataset: Dataset) -> Dataset:
     """Return the set with the cases of a class called `unlabelled` UNLABELLED; other sets come back
     as they are.
     """
-    absent = [number for number, name in enumerate(dataset.classes) if name.lower() in UNLABELLED_NAMES]
+    absent = [
+        number for number, name in enumerate(dataset.classes) if name.lower() in UNLABELLED_NAMES
+    ]
     if not absent or dataset.train.labels is None:
         return dataset
     kept = [number for number in range(len(dataset.classes)) if number not in absent]
