@@ -25,6 +25,7 @@ from torch import Tensor
 from wakesleep.foundation import renamed
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_arguments
+from wakesleep.models import normalisable
 from wakesleep.models.rbm import RBM
 from wakesleep.samplers.annealed import Independent, Path, as_independent, check_base
 from wakesleep.samplers.gibbs import check_states
@@ -195,6 +196,7 @@ class _Annealer:
         self, rbm: RBM, base: Tensor | Independent, chains: int, context: Context | None = None
     ) -> None:
         check_base(rbm, base)
+        normalisable.check(rbm)
         base = as_independent(rbm, base)
         base = Independent(base.units, base.bias.to(rbm.weight.dtype))
         self.path = Path(rbm, base, one_context(context))

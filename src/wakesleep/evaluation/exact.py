@@ -7,7 +7,7 @@ The list is a product of two halves, h = (h1, h2), so that exp(v_i input) is a p
 B_i(h2), and what a handful of summed units contribute for all pairs (h1, h2) at once is one matrix
 product (`Units.factors`): for binary units prod_i (1 + A_i B_i) = sum over subsets, for a
 categorical site sum_j A_j B_j. Products of such factors share one logarithm as long as they can
-neither overflow nor vanish.
+neither overflow nor vanish. Where both layers have Gaussian units, see `integrals`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from wakesleep.evaluation import integrals
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_arguments
 from wakesleep.models.rbm import RBM, Statistics
@@ -55,6 +56,16 @@ def count_states(units: Units, context: Context | None = None) -> float:
         return units.n_states(context)
     except ConfigError:
         return math.inf
+
+
+def is_integral(rbm: RBM, context: Context | None = None) -> bool:
+    """Return whether no side can be listed, but the finite units of both beside Gaussian ones."""
+    counts = (count_states(rbm.visible, context), count_states(rbm.hidden))
+    return (
+        context is None
+        and min(counts) > 2**LARGEST
+        and integrals.count(rbm) <= 2**integrals.LARGEST
+    )
 
 
 def halves(units: Units, context: Context | None = None) -> Halves:
@@ -180,7 +191,8 @@ def log_weights(rbm: RBM, context: Context | None = None) -> tuple[Side, Halves,
 
 
 def log_partition(rbm: RBM, context: Context | None = None) -> float:
-    """Return log Z, nats, exactly: every state of the side with fewer of them is listed.
+    """Return log Z, nats, exactly: every state of the side with fewer of them is listed, or, where
+    both have Gaussian units, these are integrated.
 
     It is that of cases with the `context`, (1, ...).
 
@@ -193,6 +205,8 @@ def log_partition(rbm: RBM, context: Context | None = None) -> float:
 
 def _log_z(rbm: RBM, context: Context | None = None) -> Tensor:
     """Return log Z, a scalar, float64, nats; autograd passes through it to weights and biases."""
+    if is_integral(rbm, context):
+        return integrals.log_partition(rbm)
     parameters = (rbm.weight, rbm.visible_bias, rbm.hidden_bias)
     log_z: Tensor = _LogZ.apply(
         (rbm.visible, rbm.hidden), context, *(parameter.double() for parameter in parameters)
@@ -292,6 +306,8 @@ def model_statistics(rbm: RBM, context: Context | None = None) -> Statistics:
         DataError: contexts that differ.
     """
     context = one_context(context)
+    if is_integral(rbm, context):
+        return integrals.statistics(rbm)
     side, lists, logs = log_weights(rbm, context)
     probs = torch.softmax(logs.flatten(), 0)
     kept = torch.nonzero(probs > 1e-12 / len(probs)).squeeze(1)
@@ -367,6 +383,8 @@ def sample(rbm: RBM, count: int, rng: torch.Generator, context: Context | None =
 
 def _sample(rbm: RBM, count: int, rng: torch.Generator, context: Context | None) -> Tensor:
     """Do it for states that all have the context, (1, ...)."""
+    if is_integral(rbm, context):
+        return integrals.sample(rbm, count, rng)
     side, lists, logs = log_weights(rbm, context)
     cumulative = torch.softmax(logs.flatten(), 0).cumsum(0)
     uniform = (

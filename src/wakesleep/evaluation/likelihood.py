@@ -84,8 +84,11 @@ class LogZ(NamedTuple):
 
 
 def small_enough(rbm: RBM, context: Context | None = None) -> bool:
-    """Return whether log Z can be had exactly in seconds: a side of at most 2^20 states."""
-    return min(exact.count_states(rbm.visible, context), exact.count_states(rbm.hidden)) <= 2**20
+    """Return whether log Z can be had exactly in seconds: a side of at most 2^20 states, or
+    Gaussian units on both.
+    """
+    counts = (exact.count_states(rbm.visible, context), exact.count_states(rbm.hidden))
+    return min(counts) <= 2**20 or exact.is_integral(rbm, context)
 
 
 @check_arguments

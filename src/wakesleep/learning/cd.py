@@ -9,6 +9,7 @@ et al. 2010). `epochs` is the loop; everything else is one minibatch.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -17,14 +18,15 @@ import torch
 from torch import Tensor
 
 from wakesleep.compute import distributed, precision
-from wakesleep.compute.ops import Dense, Product, RowSum, accumulation_dtype
+from wakesleep.compute.ops import Product, RowSum, accumulation_dtype
 from wakesleep.foundation import renamed
 from wakesleep.foundation.values import check_arguments
-from wakesleep.learning import loop
+from wakesleep.learning import centring, loop, penalties, unit_parameters
 from wakesleep.learning.configs import CDConfig as CDConfig
 from wakesleep.learning.momentum import Gradients, apply_update
 from wakesleep.learning.records import EpochResult
 from wakesleep.learning.state import EpochState, check_fit, misfits
+from wakesleep.models import normalisable
 from wakesleep.models.rbm import RBM
 from wakesleep.samplers import tempering
 from wakesleep.samplers.gibbs import random_hidden
@@ -32,10 +34,7 @@ from wakesleep.sources import arrays
 from wakesleep.sources.minibatches import Resident, Source
 from wakesleep.units import Context, sample_categorical
 
-OWN_RATE = 0.1
-"""The learning rate of the units' own parameters, a precision for one, over that of the weights:
-they act on each state of a unit.
-"""
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -54,6 +53,14 @@ class CDState(EpochState):
     """With centring: the running mean of each visible unit, (visible,)."""
     hidden_mean: Tensor | None = None
     """With centring: the running mean of each hidden unit, (hidden,)."""
+    visible_variance: Tensor | None = None
+    """With a standardised gradient: the running variance of each visible unit, (visible,)."""
+    hidden_variance: Tensor | None = None
+    """With a standardised gradient: the running variance of each hidden unit, (hidden,)."""
+    visible_std: Tensor | None = None
+    """Where visible units have parameters of their own: the standard deviation of each column of
+    the first cases, (visible,), which says in what range those are.
+    """
 
 
 class Contrast:
@@ -102,7 +109,7 @@ class Contrast:
         else:
             go_on_from_replicas(self, rbm, config, rng, chains)
         if self.learns_units:
-            self.own = own_gradients(self, rbm, config)
+            self.own = unit_parameters.gradients(self, rbm, config)
         self.negative.neg_()
         if self.data.dtype == self.difference.dtype:
             torch.sub(self.data, self.model, out=self.difference)
@@ -194,37 +201,6 @@ def go_on_from_replicas(
     rbm.hidden_probs(contrast.visible, out=contrast.hidden, context=both)
 
 
-def own_gradients(contrast: Contrast, rbm: RBM, config: CDConfig) -> Gradients:
-    """Return the gradients of the units' own parameters: their sufficient statistics T over the
-    data less under the model.
-
-    The model's are those of sampled states, or, where means stand for visible states, E[T | h] of
-    the hidden states they were made from.
-    """
-    c = contrast
-    sampled = config.sample_visible or config.persistent
-    model = (
-        rbm.visible.statistics(c.model)
-        if sampled
-        else rbm.visible.moments(rbm.visible_input(c.states), c.context)
-    )
-    found = {
-        f"visible.{name}": g
-        for name, g in rbm.visible.parameter_gradients(
-            rbm.visible.statistics(c.data).mean(0), model.mean(0)
-        ).items()
-    }
-    data, model = (
-        rbm.hidden.moments(rbm.hidden_input(states, context=c.context)).mean(0)
-        for states in (c.data, c.model)
-    )
-    found |= {
-        f"hidden.{name}": gradient
-        for name, gradient in rbm.hidden.parameter_gradients(data, model).items()
-    }
-    return {name: [Dense(gradient, 1.0)] for name, gradient in found.items()}
-
-
 def draw_labels(contrast: Contrast, rbm: RBM, total_input: Tensor, rng: torch.Generator) -> Tensor:
     """Return the hidden units' input (N, hidden), in place, with each softmax group drawn anew
     given all other visible units.
@@ -237,19 +213,22 @@ def draw_labels(contrast: Contrast, rbm: RBM, total_input: Tensor, rng: torch.Ge
     return total_input
 
 
-def init_visible_bias(rbm: RBM, cases: Tensor) -> None:
+def init_visible_bias(
+    rbm: RBM,
+    cases: Tensor | arrays.Rows,
+    weights: Tensor | None = None,
+    context: Context | None = None,
+) -> None:
     """Start the visible units as the independent model that fits the cases: biases, and a family's
     own parameters (`Units.match`).
 
     The bias of a binary unit is log p_i / (1 - p_i), p_i its mean, one case on and one off added,
-    so that a pixel that is never on gets a finite bias. Source: Hinton (2010), section 8.1.
+    so that a pixel that is never on gets a finite bias. Cases count as their `weights` (N,) say,
+    and columns where the mask of their `context` has them. Source: Hinton (2010), section 8.1.
     """
-    (mean, variance), ranks = arrays.moments(cases), distributed.ranks()
-    if ranks > 1:
-        square = distributed.all_reduce_sum(variance + mean.square()) / ranks
-        mean = distributed.all_reduce_sum(mean) / ranks
-        variance = square - mean.square()
-    rbm.visible_bias.copy_(rbm.visible.match(mean, variance, cases=len(cases) * ranks))
+    mean, variance = unit_parameters.moments(cases, weights, context)
+    count = len(cases) * distributed.ranks()
+    rbm.visible_bias.copy_(rbm.visible.match(mean, variance, cases=count))
 
 
 def init_state(rbm: RBM, config: CDConfig, rng: torch.Generator) -> CDState:
@@ -276,10 +255,14 @@ def init_state(rbm: RBM, config: CDConfig, rng: torch.Generator) -> CDState:
             rbm.hidden_bias, config.sparsity_target, dtype=accumulation_dtype(rbm.hidden_bias.dtype)
         )
     if config.centred:
-        state.visible_mean, state.hidden_mean = (
-            units.mean(bias[None].to(accumulation_dtype(bias.dtype)))[0]
-            for units, bias in ((rbm.visible, rbm.visible_bias), (rbm.hidden, rbm.hidden_bias))
+        state.visible_mean, visible_variance = centring.independent_moments(
+            rbm.visible, rbm.visible_bias
         )
+        state.hidden_mean, hidden_variance = centring.independent_moments(
+            rbm.hidden, rbm.hidden_bias
+        )
+        if config.standardised:
+            state.visible_variance, state.hidden_variance = visible_variance, hidden_variance
     return state
 
 
@@ -305,6 +288,9 @@ def expected_state(rbm: RBM, config: CDConfig, state: CDState) -> dict[str, Any]
         "activity": hidden if config.sparsity_cost else None,
         "visible_mean": visible if config.centred else None,
         "hidden_mean": hidden if config.centred else None,
+        "visible_variance": visible if config.standardised else None,
+        "hidden_variance": hidden if config.standardised else None,
+        "visible_std": visible if state.visible_std is not None else None,
     }
 
 
@@ -337,60 +323,38 @@ def update(
     """
     contrast.run_phases(copy or rbm, config, rng, state.chains)
     if config.sparsity_cost:
-        add_sparsity_gradient(contrast, config, state)
+        penalties.add_sparsity_gradient(contrast, config, state)
     if config.centred:
-        centre(contrast, state)
-    decay = {"weight": config.weight_decay}
+        centring.follow(contrast, copy or rbm, state)
+        centring.centre(contrast, state)
+    gradients, factors = contrast.gradients(), centring.precondition(state)
+    if factors is not None:
+        gradients["weight"] = [centring.divided(contrast, factors)]
+    gradients["weight"] += penalties.weight_terms(rbm.weight, config, factors)
     rate, momentum = config.learning_rate_at(epoch), config.momentum_at(epoch)
     apply_update(
         rbm,
-        contrast.gradients(),
+        gradients,
         state.velocity,
         rate=rate,
         momentum=momentum,
-        decay=decay,
+        decay={} if config.standardised else {"weight": config.weight_decay},
         copy=copy,
     )
-    if contrast.own:
+    if contrast.own and epoch >= config.units_frozen_epochs:
         apply_update(
-            rbm, contrast.own, state.velocity, rate=OWN_RATE * rate, momentum=momentum, copy=copy
+            rbm,
+            contrast.own,
+            state.velocity,
+            rate=config.units_rate * rate,
+            momentum=momentum,
+            copy=copy,
         )
-    # the biases that learn are a + W h_mean and b + v_mean W: what the weights' move added to them
-    # is taken back
-    if config.centred:
-        assert state.visible_mean is not None
-        assert state.hidden_mean is not None
-        rbm.visible_bias.addmv_(state.velocity["weight"], state.hidden_mean, alpha=-1.0)
-        rbm.hidden_bias.addmv_(state.velocity["weight"].t(), state.visible_mean, alpha=-1.0)
+        unit_parameters.keep_in_range(rbm, state)
         precision.sync(copy or rbm, rbm)
-
-
-def centre(contrast: Contrast, state: CDState) -> None:
-    """Move the running means of both layers a hundredth of the way to the data's, and measure both
-    halves of the contrast from them.
-
-    The biases' gradients, differences of two means, stay as they were.
-    """
-    n = contrast.size
-    assert state.visible_mean is not None
-    assert state.hidden_mean is not None
-    for states, mean in (
-        (contrast.visible, state.visible_mean),
-        (contrast.hidden, state.hidden_mean),
-    ):
-        mean.lerp_(distributed.all_reduce_mean(states[:n].mean(0, dtype=mean.dtype)), 0.01)
-    contrast.visible -= state.visible_mean
-    contrast.hidden[:n] -= state.hidden_mean
-    contrast.hidden[n:] += state.hidden_mean
-
-
-def add_sparsity_gradient(contrast: Contrast, config: CDConfig, state: CDState) -> None:
-    """Add cost * (target - running mean activity) to every positive row: the cross-entropy's
-    gradient (Hinton 2010, section 11).
-    """
-    assert state.activity is not None
-    state.activity.mul_(0.9).add_(contrast.positive.mean(0, dtype=state.activity.dtype), alpha=0.1)
-    contrast.positive.add_(config.sparsity_cost * (config.sparsity_target - state.activity))
+    if config.centred:
+        centring.keep_biases(rbm, state)
+        precision.sync(copy or rbm, rbm)
 
 
 class ContrastiveDivergence(loop.Algorithm):
@@ -404,13 +368,26 @@ class ContrastiveDivergence(loop.Algorithm):
         self.net, self.config, self.state, self.rng, self.copy = rbm, config, state, rng, copy
         self.contrasts: dict[int, Contrast] = {}
         self.error = torch.zeros((), device=rbm.weight.device)
+        self.guard = normalisable.Guard(rbm)
+        self.warned = False
         self.epoch = 0
 
     def begin_epoch(self, epoch: int) -> tuple[float, ...]:
         """Return rate and momentum of the epoch."""
         self.epoch = epoch
         self.error.zero_()
-        return self.config.learning_rate_at(epoch), self.config.momentum_at(epoch)
+        self.guard.begin_epoch()
+        # a captured step holds whether the units' own parameters learn
+        frozen = epoch < self.config.units_frozen_epochs
+        return self.config.learning_rate_at(epoch), self.config.momentum_at(epoch), float(frozen)
+
+    def begin_chunk(self, cases: Resident) -> None:
+        """Look at the spread of the first cases where visible units have parameters of their
+        own.
+        """
+        if self.state.visible_std is None and any(True for _ in self.net.visible.parameters()):
+            found = unit_parameters.moments(cases.cases, cases.weights, cases.context)
+            self.state.visible_std = unit_parameters.spread(*found, self.net)
 
     def step(self, cases: Resident, *batch: Tensor) -> None:
         """Learn from the cases `index` (n,)."""
@@ -426,6 +403,9 @@ class ContrastiveDivergence(loop.Algorithm):
             else self.net.visible.bias_scale(contrast.context.repeat(2))
         )
         update(self.net, contrast, self.config, self.epoch, self.state, self.rng, self.copy)
+        if self.guard.needed:
+            self.guard.after_update()
+            precision.sync(self.copy, self.net)
         if not self.config.persistent:
             self.error += contrast.squared_error()
 
@@ -436,6 +416,21 @@ class ContrastiveDivergence(loop.Algorithm):
         found = {"learning_rate": self.config.learning_rate_at(self.epoch)}
         if not self.config.persistent:
             found["reconstruction_error"] = float(self.error) / (cases * self.net.visible.size)
+        if self.guard.needed:
+            found["scaled_back"] = crossed = self.guard.end_epoch()
+            precision.sync(self.copy, self.net)
+            if crossed and not self.warned:
+                self.warned = True
+                log.warning(
+                    "%d updates of epoch %d took the weights between %s and %s to where the model "
+                    "has no normaliser; they were scaled back, which goes on without a word. Try a "
+                    "third of the learning rate (%g)",
+                    crossed,
+                    self.epoch + 1,
+                    self.net.visible,
+                    self.net.hidden,
+                    self.config.learning_rate,
+                )
         return found
 
 
@@ -479,11 +474,14 @@ def epochs(
     Yields:
         EpochResult, with metrics `reconstruction_error` (mean squared error a pixel; not for PCD,
             and not to be trusted as a measure of the
-        model) and `learning_rate`.
+        model) and `learning_rate`; with states unbounded in both layers `scaled_back`, how many
+            updates would have left the models that can be normalised.
 
     Raises:
         DataError: cases, classes or weights that do not fit the machine or each other, NaN, or
             values out of range.
+        ConfigError: weights with which the machine is not seen to be normalised, see
+            `models.normalisable`.
         DivergedError: a weight is NaN or infinite after an epoch.
     """
     if not checked:
@@ -516,6 +514,7 @@ def learn(
 
     `epochs` says how many of the config's epochs are done here, by default all.
     """
+    normalisable.check(rbm)
     copy = precision.low_precision_copy(rbm, dtype)
     state = CDState.read(state)
     if state is None:

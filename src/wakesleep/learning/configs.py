@@ -55,6 +55,13 @@ class CDConfig:
     """How many epochs use the initial momentum."""
     weight_decay: float = 2e-4
     """L2 penalty, on weights only: it keeps hidden units from getting stuck."""
+    l1_penalty: float = 0.0
+    """L1 penalty, c sum |w|: it makes weights that do little zero."""
+    l2l1_penalty: float = 0.0
+    """Penalty c / 2D sum_j (sum_i |w_ij|)^2 over hidden units j, D the number of visible columns:
+    an L1 penalty that is the stronger the more visible units a hidden one listens to, so that none
+    listens to all and none to nothing. Source: Tubiana, Cocco & Monasson (2019).
+    """
     gibbs_steps: int = 1
     """K, the Gibbs steps of the negative phase: 1 is enough to pretrain, more make a better density
     model.
@@ -80,6 +87,19 @@ class CDConfig:
     gradient: a better density model for the same epochs (Montavon & Muller 2012). The model itself
     is the same.
     """
+    standardised: bool = False
+    """Divide the centred gradient of a weight by the running variances of its two units, so that
+    rare and loud units learn alike: variances of binary units lie below 1/4, so rates are some
+    twenty times smaller. Only with `centred`. Source: RestrictedBoltzmannMachines.jl.
+    """
+    units_rate: float = 0.1
+    """Learning rate of the units' own parameters, a precision for one, over that of the weights:
+    they act on each state of a unit.
+    """
+    units_frozen_epochs: int = 1
+    """First epochs in which the units' own parameters stay as they are: what weights will explain
+    is no noise.
+    """
     sparsity_target: float = 0.1
     """Wanted mean activity of a hidden unit; only used with a sparsity cost."""
     sparsity_cost: float = 0.0
@@ -102,7 +122,18 @@ class CDConfig:
             0 <= self.initial_momentum < 1,
             f"initial_momentum = {self.initial_momentum}: expected a number in [0, 1)",
         )
-        require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
+        for name in ("weight_decay", "l1_penalty", "l2l1_penalty", "units_rate"):
+            value = getattr(self, name)
+            require(0 <= value < math.inf, f"{name} = {value}: expected 0 or more")
+        require(
+            self.units_frozen_epochs >= 0,
+            f"units_frozen_epochs = {self.units_frozen_epochs}: expected 0 or more",
+        )
+        require(
+            self.centred or not self.standardised,
+            "standardised = True and centred = False: it is the centred gradient that is divided "
+            "by variances; expected centred=True",
+        )
         require(
             self.gibbs_steps >= 1,
             f"gibbs_steps = {self.gibbs_steps}: expected K >= 1; contrastive divergence "

@@ -267,7 +267,11 @@ def chunk(
     states = {} if states is None else dict(states)
     for layer in layers:
         rbm, cases = layer_and_source(dbn, images, labels, weights, layer)
-        each = replace(config.memory if layer == dbn.depth - 1 else config.layer, epochs=1)
+        each = replace(
+            config.memory if layer == dbn.depth - 1 else config.layer,
+            epochs=1,
+            units_frozen_epochs=0,
+        )
         before = states.get(layer)
         if before is None:
             _init_visible_bias(rbm, cases)
@@ -309,9 +313,4 @@ def layer_and_source(
 
 def _init_visible_bias(rbm: RBM, source: Resident) -> None:
     """Start the visible biases at the base rates of the cases, each counted as its weight says."""
-    cases, weights = source.cases, source.weights
-    assert isinstance(cases, Tensor)
-    if weights is not None:
-        shares = (weights * (len(weights) / weights.sum())).to(cases.device, torch.float32)
-        cases = arrays.as_probs(cases) * shares[:, None]
-    cd.init_visible_bias(rbm, cases)
+    cd.init_visible_bias(rbm, source.cases, source.weights)

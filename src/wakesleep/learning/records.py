@@ -40,8 +40,8 @@ def check_finite(parameters: Mapping[str, Tensor], rate: float) -> None:
         if not bool(parameter.sum().isfinite()):
             raise DivergedError(
                 f"the {name} went to NaN or infinity; the learning rate ({rate:g}) is too high for "
-                "these data. Try a third of it, and see that the cases lie in [0, 1]; the last "
-                "saved epoch is still good"
+                "these data. Try a third of it, and see that the cases lie in [0, 1] (real "
+                "numbers: that their variance is near 1); the last saved epoch is still good"
             )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from wakesleep.compute.ops import accumulation_dtype, affine, require_fit
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_arguments
+from wakesleep.models import normalisable
 from wakesleep.models.layers import conditional_mean, sample_conditional
 from wakesleep.sources.arrays import as_cases, as_probs
 from wakesleep.sources.context import check_context
@@ -45,6 +46,9 @@ class RBM(nn.Module):
     Weights are (visible, hidden) and start as N(0, weight_std^2), 0.1 as in Hinton's MATLAB code;
     biases start at zero. Source: Hinton, "To Recognize Shapes, First Learn to Generate Images"
     (2007); Hinton, Osindero & Teh (2006), section 2.
+
+    Raises:
+        ConfigError: units beside each other that no weights normalise, see `models.normalisable`.
     """
 
     visible: Units
@@ -62,6 +66,7 @@ class RBM(nn.Module):
         super().__init__()
         check_spread(weight_std)
         self.visible, self.hidden = as_units(visible), as_units(hidden)
+        normalisable.check_pair(self.visible, self.hidden)
         weight = torch.empty(self.visible.size, self.hidden.size, device=rng.device).normal_(
             0.0, weight_std, generator=rng
         )

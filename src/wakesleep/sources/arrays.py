@@ -294,18 +294,44 @@ def chunks(cases: Tensor | Rows, size: int = 2000) -> Iterator[Tensor]:
         yield as_probs(cases[start : start + size])
 
 
-def moments(cases: Tensor | Rows) -> tuple[Tensor, Tensor]:
+def moments(
+    cases: Tensor | Rows, weights: Tensor | None = None, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return the mean and the variance of each column of `cases` (N, D) as probabilities or
     numbers: (D,) each, float64.
+
+    Each case counts as its weight (N,) says, and in the columns that a mask, (N, D) or (1, D), says
+    are there; of those that never are, both are 0.
     """
-    total = square = torch.zeros((), dtype=torch.float64)
+    total = square = count = torch.zeros((), dtype=torch.float64)
+    start = 0
     for chunk in chunks(cases):
-        total, square = (
-            total.to(chunk.device) + chunk.sum(0).double(),
-            square.to(chunk.device) + chunk.double().square().sum(0),
+        rows = slice(start, start + len(chunk))
+        start += len(chunk)
+        count, total, square = (
+            part.to(chunk.device) + more
+            for part, more in zip(
+                (count, total, square), _sums(chunk, weights, mask, rows), strict=True
+            )
         )
-    mean = total / len(cases)
-    return mean, (square / len(cases) - mean.square()).clamp(min=0)
+    count = count.clamp(min=1e-300)
+    mean = total / count
+    return mean, (square / count - mean.square()).clamp(min=0)
+
+
+def _sums(
+    chunk: Tensor, weights: Tensor | None, mask: Tensor | None, rows: slice
+) -> tuple[Tensor | int, Tensor, Tensor]:
+    """Return how many cases each column has, its sum and the sum of its squares, float64."""
+    if weights is None and mask is None:
+        return len(chunk), chunk.sum(0).double(), chunk.double().square().sum(0)
+    shares = torch.ones_like(chunk, dtype=torch.float64)
+    if weights is not None:
+        shares *= weights[rows].to(shares)[:, None]
+    if mask is not None:
+        shares *= (mask if len(mask) == 1 else mask[rows]).to(shares)
+    values = chunk.double()
+    return shares.sum(0), (shares * values).sum(0), (shares * values.square()).sum(0)
 
 
 def order(

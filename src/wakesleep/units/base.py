@@ -54,6 +54,8 @@ class Units(nn.Module, ABC):
     """Whether states can be drawn from their mean, by `sample_from_mean`, so that it need not be
     formed twice.
     """
+    needs_count: ClassVar[bool] = False
+    """Whether states mean something only with the `count` of the case's `Context`."""
     size: int
 
     def __init__(self, size: int) -> None:
@@ -183,6 +185,18 @@ class Units(nn.Module, ABC):
         `data` and `model` (n_slots,) are the means of T over the data and under the model.
         """
         return {}
+
+    @property
+    def scales(self) -> list[str]:
+        """The names of the family's own parameters that only say how large states are: with hidden
+        units the weights say that too, so learning holds them.
+        """
+        return []
+
+    def keep_in_range(self, std: Tensor | None = None) -> None:
+        """Put the family's own parameters back to where they can be, in place, for data of this
+        standard deviation (size,); without one, all but the `scales`.
+        """
 
     def match(
         self, mean: Tensor, variance: Tensor | None = None, *, cases: int | None = None

@@ -19,6 +19,12 @@ from wakesleep.units import truncated
 from wakesleep.units.base import Units, register, with_parameters
 from wakesleep.units.elementwise import Elementwise
 from wakesleep.units.gaussian import unit_if_constant
+from wakesleep.units.quadratic import clamp_precision
+
+MOST_GAP = 20.0
+"""How far from 0 the peaks of a unit may lie, in units of 1 / sqrt(g)."""
+MOST_SKEW = 20.0
+"""Where one side is 6 times as wide as the other."""
 
 
 class Halves(NamedTuple):
@@ -62,6 +68,19 @@ class DReLU(Elementwise):
         """Return the smaller precision of the two halves, (size,)."""
         halves = self.halves()
         return torch.minimum(halves.positive_precision, halves.negative_precision)
+
+    @property
+    def scales(self) -> list[str]:
+        """The precision: with states c times as large it is g / c^2, and the gap d / c."""
+        return ["log_precision"]
+
+    def keep_in_range(self, std: Tensor | None = None) -> None:
+        """Clamp the precision, see `clamp_precision`, the gap and the skew."""
+        if std is not None:
+            clamp_precision(self.log_precision, std)
+        most = MOST_GAP * (self.log_precision / 2).exp()
+        self.gap.copy_(torch.clamp(self.gap, -most, most))
+        self.skew.clamp_(-MOST_SKEW, MOST_SKEW)
 
     @property
     def n_slots(self) -> int:

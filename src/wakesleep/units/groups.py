@@ -67,6 +67,15 @@ class Groups(Units):
         return all(part.settled_by_mean for part in self.parts)
 
     @property
+    def needs_count(self) -> bool:  # type: ignore[override]
+        """Whether a part does."""
+        return any(part.needs_count for part in self.parts)
+
+    def tail_precision(self) -> Tensor:
+        """Return each part's own, (size,)."""
+        return torch.cat([part.tail_precision() for part in self.parts])
+
+    @property
     def n_slots(self) -> int:
         """Those of all parts."""
         return sum(part.n_slots for part in self.parts)
@@ -275,6 +284,16 @@ class Groups(Units):
                 for name, gradient in part.parameter_gradients(of_data, of_model).items()
             }
         return found
+
+    @property
+    def scales(self) -> list[str]:
+        """Those of the parts, by the names of this layer's parameters."""
+        return [f"members.{n}.{name}" for n, part in enumerate(self.parts) for name in part.scales]
+
+    def keep_in_range(self, std: Tensor | None = None) -> None:
+        """Do it for each part."""
+        for part, columns, _ in self._each(None):
+            part.keep_in_range(None if std is None else std[columns])
 
     def match(
         self, mean: Tensor, variance: Tensor | None = None, *, cases: int | None = None

@@ -23,6 +23,8 @@ class Multinomial(Units):
     Source: Salakhutdinov & Hinton (2009), "Replicated softmax: an undirected topic model".
     """
 
+    needs_count = True
+
     def _log_probs(self, total_input: Tensor, context: Context | None) -> tuple[Tensor, Tensor]:
         """Return log p of each word, (N, size), and logsumexp x, (N,), over the words that are
         there.

@@ -17,6 +17,9 @@ from wakesleep.units.categorical import sample_categorical
 from wakesleep.units.counts import require_counts
 from wakesleep.units.elementwise import Elementwise
 
+MOST_BIAS = 20.0
+"""How large a level bias may be."""
+
 
 @register
 class Ordinal(Elementwise):
@@ -89,6 +92,10 @@ class Ordinal(Elementwise):
         """Return dL / dc_k = <s = k>_data - <s = k>_model, less what the bias does already."""
         gradient = (data - model)[self.size :].view(self.size, self.levels)
         return {"level_bias": without_line(gradient)}
+
+    def keep_in_range(self, std: Tensor | None = None) -> None:
+        """Clamp the level biases."""
+        self.level_bias.copy_(without_line(self.level_bias.clamp(-MOST_BIAS, MOST_BIAS)))
 
     def match(
         self, mean: Tensor, variance: Tensor | None = None, *, cases: int | None = None

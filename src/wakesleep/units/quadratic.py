@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from wakesleep.units.base import Units, with_parameters
 from wakesleep.units.elementwise import Elementwise
+
+NARROWEST, WIDEST = 0.1, 1.1
+"""Between which shares of the data's standard deviation 1 / sqrt(g) may lie: noise is not wider
+than the data, and a precision that runs away fits a few cases (Melchior et al. 2017).
+"""
+
+
+def clamp_precision(log_precision: Tensor, std: Tensor) -> None:
+    """Let 1 / sqrt(g) be within `NARROWEST` and `WIDEST` times the standard deviation (size,), in
+    place.
+    """
+    middle = -2 * std.log().to(log_precision)
+    log_precision.copy_(
+        torch.clamp(log_precision, middle - 2 * math.log(WIDEST), middle - 2 * math.log(NARROWEST))
+    )
 
 
 class Quadratic(Elementwise):
@@ -28,6 +45,16 @@ class Quadratic(Elementwise):
     def tail_precision(self) -> Tensor:
         """Return g, (size,)."""
         return self.precision
+
+    @property
+    def scales(self) -> list[str]:
+        """The precision."""
+        return ["log_precision"]
+
+    def keep_in_range(self, std: Tensor | None = None) -> None:
+        """Clamp the precision, see `clamp_precision`."""
+        if std is not None:
+            clamp_precision(self.log_precision, std)
 
     @property
     def n_slots(self) -> int:

@@ -1,0 +1,83 @@
+"""How the units' own parameters learn in contrastive divergence: a precision, level biases.
+
+Their rate is a tenth of that of the weights, the first epochs leave them alone, and they stay in
+the range that the data's spread gives (`Units.keep_in_range`). Sources: Cho, Ilin & Raiko (2011),
+learning log-variances; Melchior, Wang & Wiskott (2017), "Gaussian-binary restricted Boltzmann
+machines for modeling natural image statistics".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from wakesleep.compute import distributed
+from wakesleep.compute.ops import Dense
+from wakesleep.learning.configs import CDConfig
+from wakesleep.learning.momentum import Gradients
+from wakesleep.models.rbm import RBM
+from wakesleep.sources import arrays
+from wakesleep.units import Context
+from wakesleep.units.gaussian import unit_if_constant
+
+if TYPE_CHECKING:
+    from wakesleep.learning.cd import CDState, Contrast
+
+
+def moments(
+    cases: Tensor | arrays.Rows, weights: Tensor | None = None, context: Context | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return mean and variance of each column (visible,) over the cases of all ranks, float64, see
+    `arrays.moments`.
+    """
+    mean, variance = arrays.moments(cases, weights, None if context is None else context.mask)
+    if (ranks := distributed.ranks()) > 1:
+        square = distributed.all_reduce_sum(variance + mean.square()) / ranks
+        mean = distributed.all_reduce_sum(mean) / ranks
+        variance = square - mean.square()
+    return mean, variance
+
+
+def spread(mean: Tensor, variance: Tensor, rbm: RBM) -> Tensor:
+    """Return the standard deviations of columns (visible,), 1 of those that do not vary."""
+    return unit_if_constant(mean, variance).sqrt().to(rbm.weight.device, rbm.weight.dtype)
+
+
+def gradients(contrast: Contrast, rbm: RBM, config: CDConfig) -> Gradients:
+    """Return the gradients of the units' own parameters: their sufficient statistics T over the
+    data less under the model.
+
+    The model's are those of sampled states, or, where means stand for visible states, E[T | h] of
+    the hidden states they were made from. Hidden units learn no scale: their weights have one.
+    """
+    c = contrast
+    sampled = config.sample_visible or config.persistent
+    model = (
+        rbm.visible.statistics(c.model)
+        if sampled
+        else rbm.visible.moments(rbm.visible_input(c.states), c.context)
+    )
+    found = {
+        f"visible.{name}": g
+        for name, g in rbm.visible.parameter_gradients(
+            rbm.visible.statistics(c.data).mean(0), model.mean(0)
+        ).items()
+    }
+    data, model = (
+        rbm.hidden.moments(rbm.hidden_input(states, context=c.context)).mean(0)
+        for states in (c.data, c.model)
+    )
+    held = rbm.hidden.scales
+    found |= {
+        f"hidden.{name}": gradient
+        for name, gradient in rbm.hidden.parameter_gradients(data, model).items()
+        if name not in held
+    }
+    return {name: [Dense(gradient, 1.0)] for name, gradient in found.items()}
+
+
+def keep_in_range(rbm: RBM, state: CDState) -> None:
+    """Put the own parameters of both layers back in their range, in place."""
+    rbm.visible.keep_in_range(state.visible_std)
+    rbm.hidden.keep_in_range()
