@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import wasm
 from wakesleep.app import site
 from wakesleep.app.mind import Mind
 from wakesleep.data.preparation import Preparation, before
@@ -87,10 +88,10 @@ def test_answers_are_those_of_python(tmp_path: Path, sizes, labels: int, untied:
         """
         const { net } = open("model.safetensors");
         console.log(JSON.stringify(given.map((row) => {
-          const picture = Float32Array.from(row), layers = engine.up(net, picture);
-          const total = engine.topInput(net, layers.at(-1)), log = engine.logProbs(net, picture);
+          const picture = Float32Array.from(row), way = engine.up(net, picture);
+          const { total } = way, log = engine.logProbs(net, picture);
           return {
-            log: log && [...log], seen: engine.reconstructions(net, layers).map((one) => [...one]),
+            log: log && [...log], seen: engine.reconstructions(net, way).map((one) => [...one]),
             evidence: net.labels ? [...engine.evidence(net, total, 1, 2)] : null,
           };
         })));
@@ -294,6 +295,37 @@ def test_a_net_without_labels_is_named_by_the_one_fine_tuned_from_it(tmp_path: P
     torch.testing.assert_close(
         torch.tensor(said), backprop.log_probs(net, pictures), rtol=0, atol=1e-5
     )
+
+
+@needs_node
+def test_products_in_webassembly_are_those_of_the_loops(tmp_path: Path) -> None:
+    """In single precision, for one case and more than go into one call, fewer states than inputs
+    and none that is on.
+    """
+    site.write_model(tmp_path, shown(toy((12, 7, 6, 15), 3, untied=True)))
+    shutil.copy(site.STATIC / "products.wasm", tmp_path)
+    said = node(
+        tmp_path,
+        """
+        const { place, totalInputs } = await import("./products.js");
+        const { net } = open("model.safetensors"), uniform = engine.random(1);
+        const cases = net.layers.map(({ inputs }) => Array.from({ length: 37 }, (_, at) =>
+          Float32Array.from({ length: at === 5 ? inputs - 2 : inputs }, () =>
+            at === 6 ? 0 : at % 2 ? uniform() - 0.5 : +(uniform() < 0.5))));
+        const all = () => net.layers.map((layer, at) => totalInputs(layer, cases[at]).map((one) => [...one]));
+        const loops = all();
+        await place(net.layers, readFileSync("products.wasm"));
+        console.log(JSON.stringify({ loops, fast: all(), there: net.layers.every(({ add }) => add) }));
+        """,  # noqa: E501
+    )
+    assert said["there"]
+    for loops, fast in zip(said["loops"], said["fast"], strict=True):
+        torch.testing.assert_close(torch.tensor(fast), torch.tensor(loops), rtol=0, atol=2e-6)
+
+
+def test_the_webassembly_is_its_source() -> None:
+    pytest.importorskip("wasmtime", reason="wasmtime is not installed")
+    assert wasm.assemble() == (site.STATIC / "products.wasm").read_bytes()
 
 
 def blot(rows: int, columns: int, seed: int) -> np.ndarray:

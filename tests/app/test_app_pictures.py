@@ -91,14 +91,14 @@ def test_surprise_is_the_same_number(tmp_path: Path) -> None:
     found = node(
         tmp_path,
         """
-import { logProbs, network } from "./engine.js";
+import { logProbs, network, up } from "./engine.js";
 import { readModel } from "./model.js";
 import { surprise } from "./novelty.js";
 const file = readFileSync("model.safetensors");
 const { header, spec, tensors } = readModel(file.buffer.slice(file.byteOffset, file.byteOffset + file.length));
 const net = network(spec, tensors);
 const label = (picture) => logProbs(net, picture).reduce((best, value, at, all) => (value > all[best] ? at : best), 0);
-console.log(JSON.stringify(given.map(numbers).map((picture) => surprise(net, picture, header.novelty, label(picture)))));
+console.log(JSON.stringify(given.map(numbers).map((picture) => surprise(net, up(net, picture), header.novelty, label(picture)))));
 """,  # noqa: E501
         [packed(picture.numpy()) for picture in pictures],
     )

@@ -143,7 +143,7 @@ async function follow() {
 // Keep the page's files, so that it opens without a network from now on.
 async function keepOffline() {
   if (app.server.api || !isSecureContext || !navigator.serviceWorker) return;
-  const own = ["./", "worker.js", "model.js", "novelty.js", "prepare.js", "model.safetensors", "page.json", "examples.json"];
+  const own = ["./", "worker.js", "model.js", "novelty.js", "prepare.js", "products.js", "products.wasm", "race-worker.js", "learn.js", "digits.bin", "model.safetensors", "page.json", "examples.json"];
   const seen = performance.getEntriesByType("resource").map(({ name }) => name).filter((name) => name.startsWith(location.origin));
   await navigator.serviceWorker.register("offline.js");
   navigator.serviceWorker.addEventListener("message", () => (document.documentElement.dataset.kept = "true"));

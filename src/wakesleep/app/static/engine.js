@@ -2,6 +2,8 @@
 // the way down, and what units are for. Pure functions, for the page, its worker and node alike;
 // each does what the Python function named beside it does.
 
+import { layer, totalInputs } from "./products.js";
+
 // Uniform numbers in [0, 1), repeatable by the seed: xoshiro128** (Blackman & Vigna, 2018), its
 // state filled by splitmix32.
 export function random(seed) {
@@ -28,33 +30,38 @@ export function random(seed) {
 
 // Return the net of a spec {sizes, labels, tied} and its tensors {name: {shape, values}}.
 //
-// A layer is {inputs, outputs, weight (inputs x outputs, row by row), bias}, in the direction in
-// which it is read, so that a sum over the units that are on reads whole rows.
+// Layers are kept in the direction in which they are read, so that a sum over the units that are on
+// reads whole rows.
 export function network({ sizes, labels, tied }, tensors, netTensors = {}) {
-  const layer = (inputs, outputs, weight, bias) => {
-    if (weight?.values.length !== inputs * outputs || bias?.values.length !== outputs)
-      throw new Error("The model's numbers do not fit the sizes of its layers; the file is damaged.");
-    return { inputs, outputs, weight: weight.values, bias: bias.values };
+  const weights = (name, inputs, outputs) => fitting(tensors[`${name}.weight`], inputs * outputs);
+  const straight = (name, bias, inputs, outputs) => {
+    const values = weights(name, inputs, outputs);
+    return layer(inputs, outputs, (row, column) => values[row * outputs + column], fitting(tensors[bias], outputs));
   };
-  const turned = ({ values }, rows, columns) => ({ values: transposed(values, rows, columns) });
+  const turned = (name, bias, inputs, outputs) => {
+    const values = weights(name, inputs, outputs);
+    return layer(inputs, outputs, (row, column) => values[column * inputs + row], fitting(tensors[bias], outputs));
+  };
   const recognition = [], generative = [];
   for (let at = 0; at + 2 < sizes.length; at++) {
     const [below, above] = [sizes[at], sizes[at + 1]];
-    const weight = tensors[`recognition.${at}.weight`];
-    recognition.push(layer(below, above, weight, tensors[`recognition.${at}.bias`]));
-    const own = tied ? weight : tensors[`generative.${at}.weight`];
-    generative.push(layer(above, below, turned(own, below, above), tensors[`generative.${at}.bias`]));
+    recognition.push(straight(`recognition.${at}`, `recognition.${at}.bias`, below, above));
+    generative.push(turned(`${tied ? "recognition" : "generative"}.${at}`, `generative.${at}.bias`, above, below));
   }
   const features = sizes.at(-2), visible = features + labels, top = sizes.at(-1);
-  const weight = tensors["memory.weight"];
   const memory = {
-    up: layer(visible, top, weight, tensors["memory.hidden_bias"]),
-    down: layer(top, visible, turned(weight, visible, top), tensors["memory.visible_bias"]),
+    up: straight("memory", "memory.hidden_bias", visible, top),
+    down: turned("memory", "memory.visible_bias", top, visible),
   };
-  return {
-    sizes, labels, features, top, recognition, generative, memory,
-    classifier: feedForward(netTensors),
-  };
+  const classifier = feedForward(netTensors);
+  const layers = [...recognition, ...generative, memory.up, memory.down, ...(classifier ?? [])];
+  return { sizes, labels, features, top, recognition, generative, memory, classifier, layers };
+}
+
+function fitting(tensor, count) {
+  if (tensor?.values.length !== count)
+    throw new Error("The model's numbers do not fit the sizes of its layers; the file is damaged.");
+  return tensor.values;
 }
 
 // Return the layers of a fine-tuned net (PyTorch's Linear keeps outputs x inputs), or null.
@@ -65,38 +72,12 @@ function feedForward(tensors) {
     ? weights.map((name) => {
         const { shape: [outputs, inputs], values } = tensors[name];
         const bias = tensors[name.replace("weight", "bias")].values;
-        return { inputs, outputs, weight: transposed(values, outputs, inputs), bias };
+        return layer(inputs, outputs, (row, column) => values[column * inputs + row], bias);
       })
     : null;
 }
 
-function transposed(values, rows, columns) {
-  const out = new Float32Array(values.length);
-  for (let row = 0; row < rows; row++)
-    for (let column = 0; column < columns; column++) out[column * rows + row] = values[row * columns + column];
-  return out;
-}
-
-// states W + b, (outputs,). States that are 0 cost nothing; fewer than the layer's inputs are taken
-// for the first of them.
-export function totalInput({ outputs, weight, bias }, states, out = new Float64Array(outputs)) {
-  out.set(bias);
-  const on = [];
-  for (let unit = 0; unit < states.length; unit++) if (states[unit] !== 0) on.push(unit);
-  let at = 0;
-  for (; at + 7 < on.length; at += 8) { // eight rows at a time: the sums are read and written less often
-    const [a, b, c, d, e, f, g, h] = on.slice(at, at + 8).map((unit) => states[unit]);
-    let [ra, rb, rc, rd, re, rf, rg, rh] = on.slice(at, at + 8).map((unit) => unit * outputs);
-    for (let unit = 0; unit < outputs; unit++)
-      out[unit] += a * weight[ra++] + b * weight[rb++] + c * weight[rc++] + d * weight[rd++] +
-        e * weight[re++] + f * weight[rf++] + g * weight[rg++] + h * weight[rh++];
-  }
-  for (; at < on.length; at++) {
-    const state = states[on[at]], row = on[at] * outputs;
-    for (let unit = 0; unit < outputs; unit++) out[unit] += state * weight[row + unit];
-  }
-  return out;
-}
+export const totalInput = (layer, states) => totalInputs(layer, [states])[0];
 
 const sigmoid = (input) => 1 / (1 + Math.exp(-input));
 const softplus = (input) => (input > 0 ? input + Math.log1p(Math.exp(-input)) : Math.log1p(Math.exp(input)));
@@ -106,32 +87,43 @@ function bernoulli(inputs, uniform, temperature = 1, out = new Float32Array(inpu
   return out;
 }
 
-// E[to | from], or states drawn from it where a generator is given.
-export function activities(layer, states, uniform = null) {
-  const inputs = totalInput(layer, states);
-  return uniform ? bernoulli(inputs, uniform) : inputs.map(sigmoid);
+// E[to | from] of each case, or states drawn from it where a generator is given.
+const activitiesOf = (layer, cases, uniform = null) =>
+  totalInputs(layer, cases).map((inputs) => (uniform ? bernoulli(inputs, uniform) : inputs.map(sigmoid)));
+
+const activities = (layer, states) => totalInput(layer, states).map(sigmoid);
+
+// Activities from the pixels (given) to the penultimate layer (DBN.up), and what led to them: the
+// total inputs of these layers, those of the top units with no label on, and each label's score.
+export function up(net, picture) {
+  const layers = [picture], inputs = [];
+  for (const layer of net.recognition) {
+    inputs.push(totalInput(layer, layers.at(-1)));
+    layers.push(inputs.at(-1).map(sigmoid));
+  }
+  const total = topInput(net, layers.at(-1));
+  return { layers, inputs, total, scores: net.labels ? labelScores(net, total) : null };
 }
 
-// Activities from the pixels (given) to the penultimate layer (DBN.up).
-export function up(net, picture, uniform = null) {
-  const layers = [picture];
-  for (const layer of net.recognition) layers.push(activities(layer, layers.at(-1), uniform));
-  return layers;
+// States drawn from the pixels of each case to its penultimate layer.
+function drawUp(net, pictures, uniform) {
+  return net.recognition.reduce((states, layer) => activitiesOf(layer, states, uniform), pictures);
 }
 
-// Activities from the pixels, always probabilities, to the penultimate layer, given (DBN.down).
-export function down(net, features, uniform = null) {
+// States of each case from the pixels, always probabilities, to the penultimate layer, given
+// (DBN.down).
+function drawDown(net, features, uniform) {
   const layers = [features];
   for (let at = net.generative.length - 1; at >= 0; at--)
-    layers.unshift(activities(net.generative[at], layers[0], at ? uniform : null));
-  return layers;
+    layers.unshift(activitiesOf(net.generative[at], layers[0], at ? uniform : null));
+  return features.map((_, number) => layers.map((states) => states[number]));
 }
 
 // Total input of the top units from features alone, no label on (DBN.top_input).
 export const topInput = (net, features) => totalInput(net.memory.up, features);
 
-const labelRow = (net, label) =>
-  net.memory.up.weight.subarray((net.features + label) * net.top, (net.features + label + 1) * net.top);
+const rowOf = ({ weight, stride, outputs }, row) => weight.subarray(row * stride, row * stride + outputs);
+const labelRow = (net, label) => rowOf(net.memory.up, net.features + label);
 
 // -F(label) = labelbias + sum_j softplus(x_j + W_label,j), nats up to a constant
 // (classify.memory_label_scores).
@@ -155,7 +147,7 @@ export const softmax = (scores) => logSoftmax(scores).map(Math.exp);
 // log p(label | picture), nats (classify.log_probs; of a net without labels, that of the net
 // fine-tuned from it, backprop.log_probs); null where nothing names labels.
 export function logProbs(net, picture) {
-  if (net.labels) return logSoftmax(labelScores(net, topInput(net, up(net, picture).at(-1))));
+  if (net.labels) return logSoftmax(up(net, picture).scores);
   if (!net.classifier) return null;
   let states = picture;
   for (const layer of net.classifier.slice(0, -1)) states = activities(layer, states);
@@ -170,29 +162,30 @@ export function evidence(net, total, label, other) {
 }
 
 // The picture as each layer knows it, up to it and down again; the last went through the memory
-// (dreams.reconstruct_per_layer); without `every`, that one alone (dreams.reconstruct).
-export function reconstructions(net, layers, every = true) {
+// (dreams.reconstruct_per_layer); without `every`, that one alone (dreams.reconstruct). Takes what
+// `up` returns.
+export function reconstructions(net, { layers, total }, every = true) {
   const back = (height, states) => {
     for (let at = height - 1; at >= 0; at--) states = activities(net.generative[at], states);
     return states;
   };
   const seen = every ? layers.slice(1).map((layer, below) => back(below + 1, layer)) : [];
-  const total = topInput(net, layers.at(-1));
+  const shared = total.slice();
   for (let label = 0; label < net.labels; label++)
-    labelRow(net, label).forEach((weight, unit) => (total[unit] += weight / net.labels));
-  const again = activities(net.memory.down, total.map(sigmoid)).subarray(0, net.features);
+    labelRow(net, label).forEach((weight, unit) => (shared[unit] += weight / net.labels));
+  const again = activities(net.memory.down, shared.map(sigmoid)).subarray(0, net.features);
   return [...seen, back(net.generative.length, again)];
 }
 
 // All that the page tells of a picture (pixels in [0, 1]), as bytes where they are shown; what each
-// layer sees only where `every` is asked for.
-export function recognize(net, picture, every = false) {
-  const layers = up(net, picture), total = topInput(net, layers.at(-1));
-  const log = net.labels ? logSoftmax(labelScores(net, total)) : logProbs(net, picture);
+// layer sees only where `every` is asked for. `way` is what `up` returns.
+export function recognize(net, picture, every = false, way = up(net, picture)) {
+  const { layers, scores } = way, log = scores ? logSoftmax(scores) : logProbs(net, picture);
   const answer = {
     picture: bytes(picture), logProbs: log,
-    seen: reconstructions(net, layers, every).map(bytes),
+    seen: reconstructions(net, way, every).map(bytes),
   };
+  const total = way.total.slice();
   if (log) {
     const order = [...log.keys()].sort((one, other) => log[other] - log[one]);
     const [label, other] = order;
@@ -215,18 +208,18 @@ export function bytes(values) {
 // ---- what units look for ----
 
 // W v, (inputs,).
-function against({ inputs, outputs, weight }, vector) {
+function against({ inputs, outputs, stride, weight }, vector) {
   return Float64Array.from({ length: inputs }, (_, row) => {
     let sum = 0;
-    for (let unit = 0, at = row * outputs; unit < outputs; unit++, at++) sum += weight[at] * vector[unit];
+    for (let unit = 0, at = row * stride; unit < outputs; unit++, at++) sum += weight[at] * vector[unit];
     return sum;
   });
 }
 
 // What a unit looks for, its weights chained down to the pixels (interpretation.receptive_fields).
 export function receptiveField(net, layer, unit) {
-  const { weight, outputs } = layer <= net.recognition.length ? net.recognition[layer - 1] : net.memory.up;
-  let field = Float64Array.from({ length: net.sizes[layer - 1] }, (_, row) => weight[row * outputs + unit]);
+  const { weight, stride } = layer <= net.recognition.length ? net.recognition[layer - 1] : net.memory.up;
+  let field = Float64Array.from({ length: net.sizes[layer - 1] }, (_, row) => weight[row * stride + unit]);
   for (let at = layer - 2; at >= 0; at--) field = against(net.recognition[at], field);
   return field;
 }
@@ -239,17 +232,15 @@ export function projectiveField(net, layer, unit) {
     : layer === depth - 1 ? memory.down.bias.subarray(0, net.features) : generative[layer].bias;
   const rates = Float64Array.from(bias, sigmoid);
   if (layer === depth) net.atRates ??= totalInput(memory.down, rates); // the dearest product, once
-  const [on, off] = [1, 0].map((state) => {
-    let states = rates.slice();
+  let both = [1, 0].map((state) => {
+    const states = rates.slice();
     states[unit] = state;
-    if (layer === depth) {
-      const row = unit * memory.down.outputs, change = state - rates[unit];
-      states = net.atRates.subarray(0, net.features)
-        .map((input, at) => sigmoid(input + change * memory.down.weight[row + at]));
-    }
-    for (let at = Math.min(layer, generative.length) - 1; at >= 0; at--) states = activities(generative[at], states);
-    return states;
+    if (layer < depth) return states;
+    const row = rowOf(memory.down, unit), change = state - rates[unit];
+    return net.atRates.subarray(0, net.features).map((input, at) => sigmoid(input + change * row[at]));
   });
+  for (let at = Math.min(layer, generative.length) - 1; at >= 0; at--) both = activitiesOf(generative[at], both);
+  const [on, off] = both;
   return on.map((value, pixel) => value - off[pixel]);
 }
 
@@ -289,15 +280,12 @@ export function begin(net, { held = null, seed = 0, temperature = 1, picture = n
   const chains = Array.from({ length: all ? net.labels : count }, (_, label) => {
     const clamp = shares(net, all ? label : held);
     const chain = { held: clamp, labels: clamp ?? even(net), canvas: null };
-    if (!picture) {
-      chain.hidden = Float32Array.from({ length: net.top }, () => (uniform() < 0.5 ? 1 : 0));
-      return chain;
-    }
-    if (known) chain.canvas = picture.map((pixel, at) => (known[at] ? pixel : uniform()));
+    if (!picture) chain.hidden = Float32Array.from({ length: net.top }, () => (uniform() < 0.5 ? 1 : 0));
+    else if (known) chain.canvas = picture.map((pixel, at) => (known[at] ? pixel : uniform()));
     else if (!clamp && net.labels) chain.labels = Float32Array.from(logProbs(net, picture), Math.exp);
-    chain.hidden = topStates(net, chain.canvas ?? picture, chain.labels, uniform);
     return chain;
   });
+  if (picture) drawTop(net, chains, uniform, picture);
   return { uniform, chains, temperature, picture, known, step: 0 };
 }
 
@@ -307,24 +295,27 @@ export function hold(net, dream, held) {
   for (const chain of dream.chains) chain.held = clamp;
 }
 
-// Top states drawn where an up-pass of a picture and label shares lead (dreams.top_states).
-function topStates(net, picture, labels, uniform) {
-  const visible = new Float32Array(net.features + net.labels);
-  visible.set(up(net, picture, uniform).at(-1));
-  visible.set(labels, net.features);
-  return bernoulli(totalInput(net.memory.up, visible), uniform);
+// Each chain's top states, drawn where an up-pass of its canvas, or of a picture, and its label
+// shares lead (dreams.top_states).
+function drawTop(net, chains, uniform, picture = null) {
+  const features = drawUp(net, chains.map(({ canvas }) => canvas ?? picture), uniform);
+  const visible = chains.map(({ labels }, at) => Float32Array.of(...features[at], ...labels));
+  const hidden = activitiesOf(net.memory.up, visible, uniform);
+  chains.forEach((chain, at) => (chain.hidden = hidden[at]));
 }
 
-// One Gibbs step of the memory, the label clamped where it is held; total inputs are divided by the
-// temperature (gibbs.gibbs_step). Leaves the label's total input in chain.heard.
-function settle(net, chain, temperature, uniform) {
-  const { features, labels, memory } = net, inputs = totalInput(memory.down, chain.hidden);
-  const visible = new Float32Array(features + labels);
-  bernoulli(inputs, uniform, temperature, visible.subarray(0, features));
-  if (chain.held) visible.set(chain.held, features);
-  else if (labels) visible[features + choice(softmax(inputs.subarray(features).map((one) => one / temperature)), uniform)] = 1;
-  bernoulli(totalInput(memory.up, visible), uniform, temperature, chain.hidden);
-  chain.visible = visible;
+// One Gibbs step of the memory, a chain's label clamped where it is held; total inputs are divided
+// by the temperature (gibbs.gibbs_step).
+function settle(net, chains, temperature, uniform) {
+  const { features, labels, memory } = net;
+  totalInputs(memory.down, chains.map(({ hidden }) => hidden)).forEach((inputs, at) => {
+    const chain = chains[at], visible = (chain.visible = new Float32Array(features + labels));
+    bernoulli(inputs, uniform, temperature, visible.subarray(0, features));
+    if (chain.held) visible.set(chain.held, features);
+    else if (labels) visible[features + choice(softmax(inputs.subarray(features).map((one) => one / temperature)), uniform)] = 1;
+  });
+  totalInputs(memory.up, chains.map(({ visible }) => visible)).forEach((inputs, at) =>
+    bernoulli(inputs, uniform, temperature, chains[at].hidden));
 }
 
 function choice(probs, uniform) {
@@ -335,31 +326,36 @@ function choice(probs, uniform) {
 
 // Move every chain `steps` Gibbs steps on (or, filling in, as many sweeps: up, a step, down).
 export function advance(net, dream, steps) {
-  const { uniform, temperature, known, picture } = dream;
-  for (const chain of dream.chains)
-    for (let step = 0; step < steps; step++) {
-      if (known) chain.hidden = topStates(net, chain.canvas, chain.labels, uniform);
-      settle(net, chain, temperature, uniform);
-      chain.layers = null;
-      if (!known) continue;
+  const { uniform, temperature, known, picture, chains } = dream;
+  for (let step = 0; step < steps; step++) {
+    if (known) drawTop(net, chains, uniform);
+    settle(net, chains, temperature, uniform);
+    for (const chain of chains) chain.layers = null;
+    if (!known) continue;
+    wayDown(net, chains, uniform);
+    for (const chain of chains) {
       chain.labels = chain.visible.subarray(net.features);
-      chain.layers = wayDown(net, chain, uniform);
       chain.canvas = chain.layers[0] = picture.map((pixel, at) => (known[at] ? pixel : chain.layers[0][at]));
     }
+  }
   dream.step += steps;
 }
 
-// One way down from the memory; its pixels are probabilities (dreams.decode).
-function wayDown(net, chain, uniform) {
-  if (!net.generative.length) return [activities(net.memory.down, chain.hidden).subarray(0, net.features)];
-  return down(net, chain.visible.subarray(0, net.features), uniform);
+// One way down from the memory for the chains that have made none since their last step; its pixels
+// are probabilities (dreams.decode).
+function wayDown(net, chains, uniform) {
+  const due = chains.filter(({ layers }) => !layers);
+  const layers = net.generative.length
+    ? drawDown(net, due.map(({ visible }) => visible.subarray(0, net.features)), uniform)
+    : activitiesOf(net.memory.down, due.map(({ hidden }) => hidden)).map((pixels) => [pixels.subarray(0, net.features)]);
+  due.forEach((chain, at) => (chain.layers = layers[at]));
 }
 
 // What a dream shows: every chain's pixels; of the chain in focus the states of each layer, as
 // bytes; every chain's labels. Layers are {chains, units, values}, from the pixels up.
 export function look(net, dream, focus = 0) {
   const { chains, uniform, temperature } = dream, count = chains.length, here = Math.min(focus, count - 1);
-  for (const chain of chains) chain.layers ??= wayDown(net, chain, uniform);
+  wayDown(net, chains, uniform);
   const pixels = new Uint8Array(count * net.sizes[0]), labels = new Uint8Array(count * net.labels);
   chains.forEach((chain, at) => {
     pixels.set(bytes(chain.layers[0]), at * net.sizes[0]);

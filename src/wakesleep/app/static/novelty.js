@@ -1,23 +1,22 @@
 // Whether a picture is unlike those that the network learned from: the same as wakesleep/evaluation/novelty.py, where the
 // reasons are. Nats.
 
-import { labelScores, topInput, totalInput, up } from "./engine.js";
+import { totalInput } from "./engine.js";
 
 const softplus = (input) => Math.max(input, 0) + Math.log1p(Math.exp(-Math.abs(input)));
 const dot = (one, other) => one.reduce((sum, value, at) => sum + value * other[at], 0);
 const sum = (values, of) => values.reduce((total, value) => total + of(value), 0);
 
-// The lower bound on log p(picture) with means, log Z left out (meanfield.score).
-export function score(net, picture) {
-  const layers = up(net, picture), features = layers.at(-1), total = topInput(net, features);
-  let found = dot(features, net.memory.down.bias);
-  if (net.labels) {
-    const scores = labelScores(net, total), most = Math.max(...scores);
+// The lower bound on log p(picture) with means, log Z left out (meanfield.score), of what
+// engine.js's `up` returns.
+function score(net, { layers, inputs, total, scores }) {
+  let found = dot(layers.at(-1), net.memory.down.bias);
+  if (scores) {
+    const most = Math.max(...scores);
     found += most + Math.log(sum(scores, (one) => Math.exp(one - most)));
   } else found += sum(total, softplus);
-  net.recognition.forEach((recognition, at) => {
-    const below = layers[at], above = layers[at + 1];
-    const downward = totalInput(net.generative[at], above), upward = totalInput(recognition, below);
+  inputs.forEach((upward, at) => {
+    const below = layers[at], above = layers[at + 1], downward = totalInput(net.generative[at], above);
     found += dot(below, downward) - sum(downward, softplus) + sum(upward, softplus) - dot(above, upward);
   });
   return found;
@@ -35,6 +34,7 @@ export function contour(picture, [rows, columns]) {
   return length;
 }
 
-// How many nats the score lies below what is usual for its label and contour; unfamiliar above the calibration's threshold.
-export const surprise = (net, picture, calibration, label) =>
-  calibration.slope * contour(picture, calibration.shape) + calibration.intercepts[label ?? 0] - score(net, picture);
+// How many nats the score lies below what is usual for its label and contour; unfamiliar above the
+// calibration's threshold. Takes what engine.js's `up` returns of the picture.
+export const surprise = (net, way, calibration, label) =>
+  calibration.slope * contour(way.layers[0], calibration.shape) + calibration.intercepts[label ?? 0] - score(net, way);
