@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from wakesleep.foundation.rng import generator as generator
     from wakesleep.learning import backprop as backprop
     from wakesleep.learning import cd as cd
+    from wakesleep.learning import deep_boltzmann as deep_boltzmann
     from wakesleep.learning import greedy as greedy
     from wakesleep.learning import hybrid as hybrid
     from wakesleep.learning import robust as robust
@@ -49,12 +50,14 @@ if TYPE_CHECKING:
     from wakesleep.learning import wake_sleep as wake_sleep
     from wakesleep.learning.backprop import BackpropConfig as BackpropConfig
     from wakesleep.learning.cd import CDConfig as CDConfig
+    from wakesleep.learning.deep_boltzmann import DBMConfig as DBMConfig
     from wakesleep.learning.greedy import GreedyConfig as GreedyConfig
     from wakesleep.learning.hybrid import HybridConfig as HybridConfig
     from wakesleep.learning.robust import RobustConfig as RobustConfig
     from wakesleep.learning.semi_supervised import SemiSupervisedConfig as SemiSupervisedConfig
     from wakesleep.learning.up_down import UpDownConfig as UpDownConfig
     from wakesleep.learning.wake_sleep import WakeSleepConfig as WakeSleepConfig
+    from wakesleep.models.dbm import DBM as DBM
     from wakesleep.models.dbn import DBN as DBN
     from wakesleep.models.helmholtz import Helmholtz as Helmholtz
     from wakesleep.models.rbm import RBM as RBM
@@ -94,10 +97,13 @@ _WHERE = {
     "BackpropConfig": ("learning.backprop", "BackpropConfig"),
     "CDConfig": ("learning.cd", "CDConfig"),
     "GreedyConfig": ("learning.greedy", "GreedyConfig"),
+    "DBM": ("models.dbm", "DBM"),
+    "DBMConfig": ("learning.deep_boltzmann", "DBMConfig"),
     "DBN": ("models.dbn", "DBN"),
     "RBM": ("models.rbm", "RBM"),
     "backprop": ("learning.backprop", None),
     "cd": ("learning.cd", None),
+    "deep_boltzmann": ("learning.deep_boltzmann", None),
     "greedy": ("learning.greedy", None),
     "ensemble": ("evaluation.ensemble", None),
     "classify": ("evaluation.classify", None),

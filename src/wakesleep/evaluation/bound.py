@@ -1,4 +1,4 @@
-"""How probable a deep belief net finds cases: a lower bound on log p(v), per case, in nats.
+"""How probable a deep net finds cases: lower bounds on log p(v), per case, in nats. Of a DBN:
 
     log p(v) >= E_q(h|v) [log p(v | h1) + ... - F_top(h_L)] + H(q) - log Z_top
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -21,9 +22,11 @@ from torch.nn.functional import one_hot
 
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_arguments
+from wakesleep.models.dbm import DBM, STEPS, Label
 from wakesleep.models.dbn import DBN
 from wakesleep.models.rbm import RBM
 from wakesleep.sources import arrays
+from wakesleep.units import Bernoulli
 
 
 class Bound(NamedTuple):
@@ -119,6 +122,85 @@ def lower_bound(
         )
         start += len(chunk)
     return Bound(*(torch.cat(parts) for parts in zip(*bounds, strict=True)))
+
+
+@check_arguments
+def mean_field_bound(
+    dbm: DBM,
+    cases: Tensor,
+    log_z: float,
+    *,
+    labels: Tensor | None = None,
+    steps: int = STEPS,
+    rng: torch.Generator | None = None,
+    samples: int = 0,
+) -> Bound:
+    """Return lower bounds on log p(v) of a deep Boltzmann machine, or with `labels` on log p(v,
+    label).
+
+        log p(v) >= H(q(even)) - F(v, E_q[even]) - log Z
+
+    q is the mean field of the even hidden layers and F the free energy of the machine's RBM, in
+    which the odd layers are summed out. With `samples` of q, `importance_weighted` is log mean
+    exp(-F(v, even)) / q(even) over them, less log Z; without, it is the same bound.
+
+    Args:
+        dbm: the machine; where it holds labels and none are given, they are a hidden unit of q.
+        cases: states of the visible units, (N, visible).
+        log_z: of `dbm.rbm`, nats.
+        labels: (N,).
+        steps: of mean field.
+        rng: what samples are drawn from.
+        samples: of q, a case.
+
+    Raises:
+        DataError: cases or labels that do not fit the machine; grey values of binary units.
+        ConfigError: labels that the machine does not hold, or samples without `rng`.
+    """
+    if labels is not None and not dbm.labels:
+        raise ConfigError("labels came for a machine that holds none; leave them out")
+    if samples and rng is None:
+        raise ConfigError(f"samples = {samples} came without rng; give rng=wakesleep.generator(0)")
+    visible = dbm.even["visible"]
+    cases = arrays.as_cases(cases, visible.size, dbm.rbm.weight, limits=visible.limits)
+    if isinstance(visible, Bernoulli):
+        arrays.require_binary(cases)
+    visible.validate(cases, states=True)
+    if labels is not None:
+        labels = arrays.as_labels(labels, len(cases), dbm.labels).to(dbm.rbm.weight.device)
+    bounds, start = [], 0
+    for chunk in arrays.chunks(cases):
+        known = None if labels is None else labels[start : start + len(chunk)]
+        start += len(chunk)
+        visible_states = chunk.to(dbm.rbm.weight.dtype)
+        means = dbm.mean_field(visible_states, known, steps=steps).even
+        label = dbm.label(known, visible_states)
+
+        log_ratio = partial(_log_ratio, dbm, label=label, means=means)
+        found = weighted = log_ratio(means) - log_z
+        if samples and rng is not None:
+            drawn = [log_ratio(dbm.sample_even(means, rng)) for _ in range(samples)]
+            weighted = torch.logsumexp(torch.stack(drawn), 0) - math.log(samples) - log_z
+        bounds.append(Bound(found, weighted, torch.zeros_like(found)))
+    return Bound(*(torch.cat(parts) for parts in zip(*bounds, strict=True)))
+
+
+def _log_ratio(dbm: DBM, even: Tensor, *, label: Label | None, means: Tensor) -> Tensor:
+    """Return -F(even) - log q(even), (N,), float64; at the means themselves, -F and q's entropy."""
+    return -dbm.free_energy(even, label).double() - _log_q(dbm, even, means)
+
+
+def _log_q(dbm: DBM, even: Tensor, means: Tensor) -> Tensor:
+    """Return log q of the even hidden layers at states, or minus q's entropy at its own means,
+    (N,), float64.
+    """
+    even, means, total = even.double(), means.double(), even.new_zeros(len(even)).double()
+    for name, columns in zip(dbm.even.names[1:], dbm.even.slices[1:], strict=True):
+        s, m = even[:, columns], means[:, columns]
+        total += torch.special.xlogy(s, m).sum(1)
+        if name != "label":
+            total += torch.special.xlogy(1 - s, 1 - m).sum(1)
+    return total
 
 
 def _one_sample(

@@ -10,7 +10,7 @@ et al. 2010). `epochs` is the loop; everything else is one minibatch.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +108,12 @@ class Contrast:
             go_on_from_chains(self, rbm, config, rng, chains)
         else:
             go_on_from_replicas(self, rbm, config, rng, chains)
+        self.compare(rbm, config)
+
+    def compare(self, rbm: RBM, config: CDConfig) -> None:
+        """Turn the sign of the negative phase, once both phases are there, and form the
+        differences that gradients are made of.
+        """
         if self.learns_units:
             self.own = unit_parameters.gradients(self, rbm, config)
         self.negative.neg_()
@@ -322,6 +328,22 @@ def update(
     `copy` is the RBM in lower precision where the contrast was made for one; it moves along.
     """
     contrast.run_phases(copy or rbm, config, rng, state.chains)
+    ascend(rbm, contrast, config, epoch, state, copy)
+
+
+def ascend(
+    rbm: RBM,
+    contrast: Contrast,
+    config: CDConfig,
+    epoch: int,
+    state: CDState,
+    copy: RBM | None = None,
+    clear: Callable[[Tensor], None] | None = None,
+) -> None:
+    """Move the weights and both biases up the gradient of a contrast whose phases are there.
+
+    `clear` puts zeros, in place, where weights (visible, hidden) are held at zero.
+    """
     if config.sparsity_cost:
         penalties.add_sparsity_gradient(contrast, config, state)
     if config.centred:
@@ -341,6 +363,11 @@ def update(
         decay={} if config.standardised else {"weight": config.weight_decay},
         copy=copy,
     )
+    if clear is not None:
+        clear(rbm.weight)
+        if "weight" in state.velocity:
+            clear(state.velocity["weight"])
+        precision.sync(copy or rbm, rbm)
     if contrast.own and epoch >= config.units_frozen_epochs:
         apply_update(
             rbm,

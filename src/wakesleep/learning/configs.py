@@ -165,6 +165,41 @@ class CDConfig:
         return self.initial_momentum if epoch < self.initial_momentum_epochs else self.momentum
 
 
+@dataclass(frozen=True)
+class DBMConfig(CDConfig):
+    """How a deep Boltzmann machine learns; what is not said here is as in CDConfig."""
+
+    epochs: int = 100
+    """Epochs over the cases."""
+    learning_rate: float = 0.01
+    """Rate in the first epoch: chains that persist follow weights that move slowly."""
+    final_learning_rate: float = 0.0005
+    """Rate in the last epoch, reached in a straight line."""
+    persistent: bool = True
+    """Always: the negative phase goes on with the chains of the last update."""
+    gibbs_steps: int = 5
+    """Gibbs steps of the chains between two updates (Salakhutdinov & Hinton 2009)."""
+    mean_field_steps: int = 10
+    """Steps of mean field a minibatch; the metric `mean_field_change` says whether they do."""
+    average: float = 1.0
+    """Length in epochs of the running mean of the weights, which is the model; 0: no mean."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.persistent, "persistent = False: the negative phase of a DBM is persistent")
+        require(
+            self.temperatures == 1,
+            f"temperatures = {self.temperatures}: expected 1; chains of a DBM are plain ones",
+        )
+        require(
+            self.mean_field_steps >= 1,
+            f"mean_field_steps = {self.mean_field_steps}: expected at least 1",
+        )
+        require(
+            0 <= self.average < math.inf, f"average = {self.average}: expected 0 or more epochs"
+        )
+
+
 @renamed.fields(passes="epochs")
 @dataclass(frozen=True)
 class ChainsConfig:

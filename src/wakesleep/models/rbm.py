@@ -96,6 +96,13 @@ class RBM(nn.Module):
         rbm.weight, rbm.visible_bias, rbm.hidden_bias = weight, visible_bias, hidden_bias
         return rbm
 
+    def turned(self) -> RBM:
+        """Return the same machine seen from the other side, on the same parameters: its visible
+        units are the hidden ones here. What clamps visible units clamps hidden ones with it.
+        """
+        weight = nn.Parameter(self.weight.t(), requires_grad=False)
+        return RBM.sharing(self.hidden, self.visible, weight, self.hidden_bias, self.visible_bias)
+
     def hidden_input(
         self, visible: Tensor, out: Tensor | None = None, context: Context | None = None
     ) -> Tensor:

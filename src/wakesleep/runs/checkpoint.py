@@ -29,6 +29,7 @@ from wakesleep.foundation.files import write_json as write_json
 from wakesleep.foundation.rng import known_device
 from wakesleep.learning.backprop import feed_forward
 from wakesleep.learning.state import State
+from wakesleep.models.dbm import DBM
 from wakesleep.models.dbn import DBN
 from wakesleep.models.helmholtz import Helmholtz
 from wakesleep.models.rbm import RBM
@@ -54,7 +55,7 @@ class Specified(Protocol):
         ...
 
 
-MODELS: dict[str, type[Specified]] = {"RBM": RBM, "DBN": DBN, "Helmholtz": Helmholtz}
+MODELS: dict[str, type[Specified]] = {"RBM": RBM, "DBN": DBN, "DBM": DBM, "Helmholtz": Helmholtz}
 """The classes that a spec may name, besides "FeedForward", the nets that `backprop.classifier`
 makes.
 """
@@ -271,8 +272,8 @@ def save(
     shape: tuple[int, int] | None = None,
     **notes: Any,
 ) -> None:
-    """Write any model (RBM, DBN, Helmholtz, a net of `backprop.classifier`) with all that is needed
-    to use it; `load` reads it.
+    """Write any model (RBM, DBN, DBM, Helmholtz, a net of `backprop.classifier`) with all that is
+    needed to use it; `load` reads it.
 
     Args:
         model: its tensors are saved in their precision, its units with their settings.
@@ -327,7 +328,7 @@ def _labels_and_width(model: nn.Module) -> tuple[int, int | None]:
     """Return how many labels a model tells, 0 where it tells none, and how many pixels a case has,
     None where that is unknown.
     """
-    if isinstance(model, DBN):
+    if isinstance(model, DBN | DBM):
         return model.labels, model.sizes[0]
     if isinstance(model, Helmholtz):
         return 0, model.sizes[0]

@@ -1,0 +1,360 @@
+"""The deep Boltzmann machine: mean field, bounds and gradients against enumeration, in float64."""
+
+import json
+from copy import deepcopy
+from itertools import islice, pairwise
+
+import pytest
+import torch
+
+import wakesleep as ws
+from tests.identities.exact import SIGMAS, TIGHT, assert_same_state, form
+from wakesleep.evaluation import ais, bound, exact
+from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
+from wakesleep.learning import backprop, cd, deep_boltzmann
+from wakesleep.learning.cd import Contrast
+from wakesleep.models.dbm import DBM
+from wakesleep.samplers import deep
+from wakesleep.sources import arrays
+from wakesleep.units import Binomial, Gaussian, Groups
+
+MACHINES = [((6, 4, 3), 0), ((6, 4, 3), 2), ((5, 4, 3, 3), 0), ((5, 4, 3, 3), 3)]
+
+
+def small_dbm(sizes, labels=0, seed=0, scale=1.0):
+    rng = ws.generator(seed)
+    dbm = DBM(sizes, labels=labels, rng=rng, weight_std=scale).double()
+    for bias in (dbm.rbm.visible_bias, dbm.rbm.hidden_bias):
+        bias.copy_(torch.randn(bias.shape, generator=rng, dtype=torch.float64) * 0.5)
+    return dbm
+
+
+def binary(count, size, seed=1):
+    return torch.randint(2, (count, size), generator=ws.generator(seed)).double()
+
+
+def entropy(units, means):
+    """Entropy of the hidden groups of a side at their means, (N,)."""
+    total = torch.zeros(len(means), dtype=torch.float64)
+    for name, columns in zip(units.names, units.slices, strict=True):
+        part = means[:, columns]
+        if name != "visible":
+            total += torch.special.entr(part).sum(1)
+        if name not in ("visible", "label"):
+            total += torch.special.entr(1 - part).sum(1)
+    return total
+
+
+def exact_log_p(dbm, visible, labels=None):
+    """log p(v), or log p(v, label), of each case, every hidden state listed."""
+    hidden = Groups(**dict(zip(dbm.even.names[1:], dbm.even.parts[1:], strict=True)))
+    states = hidden.states().double()
+    log_z, found = exact.log_partition(dbm.rbm), []
+    for number, case in enumerate(visible):
+        even = torch.cat([case.expand(len(states), -1), states], 1)
+        label = None if labels is None else dbm.label(labels[number].expand(len(states)), even)
+        log_joint = -dbm.free_energy(even, label)
+        if labels is not None and "label" in hidden.names:
+            log_joint = log_joint[states[:, hidden.columns("label")].argmax(1) == labels[number]]
+        found.append(torch.logsumexp(log_joint, 0) - log_z)
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize(("sizes", "labels"), MACHINES)
+def test_energy_is_that_of_neighbouring_layers(sizes, labels):
+    dbm = small_dbm(sizes, labels)
+    even, odd = dbm.even.states().double()[:40], dbm.odd.states().double()[:40]
+    count = min(len(even), len(odd))
+    parts = dbm.even.split(even[:count]) | dbm.odd.split(odd[:count])
+    energy = -sum(parts[name] @ dbm.bias(name) for name in parts)
+    pairs = list(pairwise(["visible", *[f"layer{n}" for n in range(1, len(sizes))]]))
+    if labels:
+        pairs.append(("label", f"layer{len(sizes) - 1}"))
+    for lower, upper in pairs:
+        energy -= ((parts[lower] @ dbm.block(lower, upper)) * parts[upper]).sum(1)
+    torch.testing.assert_close(dbm.rbm.energy(even[:count], odd[:count]), energy, **TIGHT)
+
+
+@pytest.mark.parametrize(("sizes", "labels"), MACHINES)
+def test_every_half_step_of_mean_field_raises_the_bound(sizes, labels):
+    dbm, visible = small_dbm(sizes, labels), binary(8, sizes[0])
+    hidden = slice(sizes[0], dbm.even.size)
+
+    def value(even, odd):
+        return -dbm.rbm.energy(even, odd) + entropy(dbm.even, even) + entropy(dbm.odd, odd)
+
+    found, before = [dbm.mean_field(visible, steps=steps) for steps in range(12)], None
+    for one, after in pairwise(found):
+        now = value(one.even, one.odd)
+        half = value(after.even, one.odd)
+        assert (half >= now - 1e-10).all()
+        assert (value(after.even, after.odd) >= half - 1e-10).all()
+        before = now if before is None else before
+    assert (value(found[-1].even, found[-1].odd) > before + 1e-6).any()
+    settled = dbm.mean_field(visible, steps=500)
+    means = dbm.rbm.visible_probs(settled.odd)[:, hidden]
+    torch.testing.assert_close(settled.even[:, hidden], means, **TIGHT)
+    assert torch.equal(settled.even[:, : sizes[0]], visible)
+
+
+@pytest.mark.parametrize(("sizes", "labels"), MACHINES)
+@pytest.mark.parametrize("given", [False, True])
+def test_bounds_lie_below_the_exact_likelihood_and_close_up(sizes, labels, given):
+    if given and not labels:
+        pytest.skip("no labels")
+    dbm, visible = small_dbm(sizes, labels), binary(10, sizes[0])
+    known = torch.arange(10) % labels if given else None
+    truth = exact_log_p(dbm, visible, known)
+    found = bound.mean_field_bound(
+        dbm,
+        visible,
+        exact.log_partition(dbm.rbm),
+        labels=known,
+        rng=ws.generator(0),
+        samples=3000,
+    )
+    assert (found.bound <= truth + 1e-9).all()
+    assert (truth - found.bound).max() < 1
+    assert (found.importance_weighted - truth).abs().max() < 0.1 * (
+        truth - found.bound
+    ).max() + 0.02
+
+
+def test_probabilities_of_all_cases_add_up_to_one():
+    dbm = small_dbm((4, 3, 3), labels=2)
+    every = dbm.even["visible"].states().double()
+    joint = torch.stack(
+        [exact_log_p(dbm, every, torch.full((len(every),), label)) for label in range(2)]
+    )
+    assert float(torch.logsumexp(joint.flatten(), 0)) == pytest.approx(0, abs=1e-10)
+    torch.testing.assert_close(torch.logsumexp(joint, 0), exact_log_p(dbm, every), **TIGHT)
+
+
+@pytest.mark.parametrize(("sizes", "labels"), MACHINES)
+def test_gradient_is_that_of_the_bound(sizes, labels):
+    """With exact model statistics in place of the chains', by autograd, q held fixed."""
+    dbm, visible = small_dbm(sizes, labels), binary(10, sizes[0])
+    known = torch.arange(10) % labels if labels else None
+    config = ws.DBMConfig(mean_field_steps=7)
+    state = deep_boltzmann.init_state(dbm, dbm, config, ws.generator(0))
+    algorithm = deep_boltzmann.DeepBoltzmann(dbm, config, state, ws.generator(0), dbm)
+    contrast = Contrast(dbm.rbm, 10, config)
+    algorithm.phases(contrast, visible, known)
+    model = {
+        "weight": contrast.model.t() @ -contrast.negative / 10,
+        "visible_bias": contrast.model.mean(0),
+        "hidden_bias": -contrast.negative.mean(0),
+    }
+    q = dbm.mean_field(visible, known, steps=7)
+    parameters = {n: p.detach().clone().requires_grad_() for n, p in dbm.rbm.named_parameters()}
+    energy = (
+        -((q.even @ parameters["weight"]) * q.odd).sum(1)
+        - q.even @ parameters["visible_bias"]
+        - q.odd @ parameters["hidden_bias"]
+    )
+    (-energy.mean()).backward()
+    for name, gradient in form(contrast.gradients()).items():
+        torch.testing.assert_close(gradient + model[name], parameters[name].grad, **TIGHT)
+
+
+@pytest.mark.parametrize(("sizes", "labels"), MACHINES)
+@pytest.mark.parametrize("centred", [False, True])
+def test_learning_raises_the_exact_likelihood_and_leaves_gaps_at_zero(sizes, labels, centred):
+    rng = ws.generator(3)
+    prototypes = binary(3, sizes[0], seed=7)
+    kind = torch.randint(3, (200,), generator=rng)
+    noise = (torch.rand(200, sizes[0], generator=rng) < 0.05).double()
+    cases, known = (prototypes[kind] - noise).abs(), kind % labels if labels else None
+    dbm = DBM(sizes, labels=labels, rng=rng, weight_std=0.1).double()
+    before = exact_log_p(dbm, cases[:100], None if known is None else known[:100]).mean()
+    config = ws.DBMConfig(
+        epochs=30, batch_size=20, learning_rate=0.1, final_learning_rate=0.01, centred=centred
+    )
+    for _ in deep_boltzmann.epochs(dbm, cases, known, config=config, rng=rng):
+        pass
+    after = exact_log_p(dbm, cases[:100], None if known is None else known[:100]).mean()
+    assert after > before + 0.5
+    cleared = dbm.rbm.weight.clone()
+    dbm.clear_gaps(cleared)
+    assert torch.equal(cleared, dbm.rbm.weight)
+
+
+def test_centring_keeps_the_model_where_gaps_are():
+    """Biases that follow the weights' move must not follow the part of it that is cleared."""
+    dbm, config = small_dbm((5, 4, 3), labels=2), ws.DBMConfig(centred=True, momentum=0.5)
+    state = deep_boltzmann.init_state(dbm, dbm, config, ws.generator(0))
+    algorithm = deep_boltzmann.DeepBoltzmann(dbm, config, state, ws.generator(0), dbm)
+    contrast = Contrast(dbm.rbm, 10, config)
+    algorithm.phases(contrast, binary(10, 5), torch.arange(10) % 2)
+    before = {name: p.clone() for name, p in dbm.rbm.named_parameters()}
+    cd.ascend(dbm.rbm, contrast, config, 9, state, clear=dbm.clear_gaps)
+    moved = dbm.rbm.weight - before["weight"]
+    torch.testing.assert_close(
+        dbm.rbm.visible_bias,
+        before["visible_bias"] + state.velocity["visible_bias"] - moved @ state.hidden_mean,
+        **TIGHT,
+    )
+
+
+def test_two_copies_of_a_layer_are_one_layer_of_counts():
+    """What pretraining rests on: Binomial(2) units are the sums of two binary ones each."""
+    rng = ws.generator(0)
+    pair = ws.RBM(Binomial(4, 2), 3, rng=rng, weight_std=1.0).double()
+    twice = ws.RBM(8, 3, rng=rng).double()
+    twice.weight.copy_(torch.cat([pair.weight, pair.weight]))
+    twice.visible_bias.copy_(torch.cat([pair.visible_bias, pair.visible_bias]))
+    cases = binary(6, 4)
+    both = torch.cat([cases, cases], 1)
+    torch.testing.assert_close(pair.free_energy(2 * cases), twice.free_energy(both), **TIGHT)
+    assert exact.log_partition(pair) == pytest.approx(exact.log_partition(twice), abs=1e-10)
+
+
+def test_pretraining_makes_a_start_that_knows_the_cases():
+    digits, rng = ws.load_data("digits").train, ws.generator(0)
+    cases, labels = digits.images[:600], digits.labels[:600]
+    dbm = DBM((64, 30, 40), labels=10, rng=rng)
+    config = ws.CDConfig(epochs=8, batch_size=20)
+    stages = [r.stage for r in deep_boltzmann.pretrain(dbm, cases, labels, config=config, rng=rng)]
+    assert stages == ["layer 1"] * 8 + ["layer 2"] * 8
+    images = arrays.as_probs(cases[:100])
+    found = dbm.mean_field(images, labels[:100])
+    again = dbm.rbm.visible_probs(found.odd)[:, :64]
+    assert (again - images).square().mean() < 0.7 * images.var(0).mean()
+
+
+def test_a_classifier_begins_where_mean_field_stands():
+    for sizes in ((6, 4, 3), (5, 4, 3, 3)):
+        dbm = small_dbm(sizes, seed=4).float()
+        visible = binary(12, sizes[0]).float()
+        q = dbm.mean_field(visible, steps=500)
+        features = deep_boltzmann.features(dbm, visible, steps=500)
+        assert torch.equal(features, q.even)
+        net = deep_boltzmann.classifier(dbm, classes=3, rng=ws.generator(0))
+        torch.testing.assert_close(net[:2](features), q.odd, rtol=1e-4, atol=1e-5)
+        if len(sizes) == 3:
+            torch.testing.assert_close(net[:4](features), q.even[:, 6:], rtol=1e-4, atol=1e-5)
+        for _ in backprop.epochs(
+            net,
+            features,
+            torch.arange(12) % 3,
+            config=ws.BackpropConfig(epochs=1),
+            rng=ws.generator(0),
+        ):
+            pass
+
+
+def test_annealing_finds_log_z():
+    for seed in range(3):
+        dbm = small_dbm((8, 6, 5), labels=3, seed=seed)
+        cases = dbm.mean_field(binary(50, 8)).even
+        base = ais.base_model(dbm.rbm, cases)
+        rng = ws.generator(seed)
+        chains = ais.init_forward(dbm.rbm, base, torch.linspace(0, 1, 300), 200, rng)
+        for found in ais.anneal(dbm.rbm, base, chains, rng=rng):
+            chains = found
+        estimate = ais.estimate(dbm.rbm, base, chains)
+        error = abs(estimate.log_z - exact.log_partition(dbm.rbm))
+        assert error < SIGMAS * estimate.standard_error
+
+
+def test_dreams_and_filled_in_states_follow_the_exact_laws():
+    dbm = small_dbm((4, 3, 3), labels=2, seed=2)
+    every = dbm.even["visible"].states().double()
+    for label in range(2):
+        weights = torch.exp(exact_log_p(dbm, every, torch.full((len(every),), label)))
+        truth = (weights[:, None] * every).sum(0) / weights.sum()
+        labels = torch.full((4000,), label)
+        dreams = deep.dream(dbm, labels, steps=30, rng=ws.generator(label))
+        assert (dreams.mean(0) - truth).abs().max() < SIGMAS * 0.5 / 4000**0.5
+    free = torch.exp(exact_log_p(dbm, every))
+    dreams = deep.dream(dbm, count=4000, steps=30, rng=ws.generator(5))
+    assert (dreams.mean(0) - free @ every).abs().max() < SIGMAS * 0.5 / 4000**0.5
+    known = torch.tensor([True, True, False, False])
+    case = torch.tensor([[1.0, 0.0, 0.0, 0.0]], dtype=torch.float64)
+    agrees = (every[:, known] == case[0, known]).all(1)
+    truth = (free[agrees, None] * every[agrees]).sum(0) / free[agrees].sum()
+    found = deep.fill_in(
+        dbm, case.expand(400, -1), known, steps=120, burn_in=20, rng=ws.generator(1)
+    )
+    assert torch.equal(found[:, :2], case[:, :2].expand(400, -1))
+    assert (found.mean(0) - truth).abs().max() < 0.02
+
+
+def test_goes_on_to_the_same_bits_and_comes_back_from_a_file(tmp_path):
+    cases, labels = binary(50, 6), torch.where(torch.arange(50) < 20, torch.arange(50) % 3, -1)
+    config = ws.DBMConfig(epochs=4, batch_size=20, centred=True)
+
+    def run(dbm, rng, state, count):
+        records = deep_boltzmann.epochs(
+            dbm, cases.float(), labels, config=config, rng=rng, state=state
+        )
+        return list(islice(records, count))[-1]
+
+    whole, rng = DBM((6, 5, 4), labels=3, rng=ws.generator(0)), ws.generator(1)
+    last = run(whole, rng, None, 4)
+    part, rng = DBM((6, 5, 4), labels=3, rng=ws.generator(0)), ws.generator(1)
+    record = run(part, rng, None, 2)
+    path = tmp_path / "machine.safetensors"
+    ws.save(part, path)
+    loaded = ws.load(path)
+    assert json.dumps(loaded.spec()) == json.dumps(part.spec())
+    assert_same_state(run(loaded, rng, deepcopy(record.state.to_tensors()), 4).state, last.state)
+    for name, parameter in whole.named_parameters():
+        assert torch.equal(parameter, loaded.get_parameter(name))
+
+
+def test_real_valued_pixels_learn():
+    rng = ws.generator(0)
+    cases = torch.randn(300, 1, generator=rng) + 0.3 * torch.randn(300, 5, generator=rng)
+    dbm = DBM((Gaussian(5), 6, 4), rng=rng)
+    config = ws.DBMConfig(epochs=15, batch_size=20, learning_rate=0.02, centred=True)
+    records = list(deep_boltzmann.epochs(dbm, cases, config=config, rng=rng))
+    errors = [record.metrics["reconstruction_error"] for record in records]
+    assert errors[-1] < 0.7 * errors[0]
+
+
+def test_refused_in_words():
+    rng, dbm = ws.generator(0), small_dbm((6, 4, 3), labels=2).float()
+    for sizes in ((6, 4), (6, 0, 3), (6, 4, Gaussian(3)), ()):
+        with pytest.raises(ConfigError, match="layer sizes"):
+            DBM(sizes, rng=rng)
+    with pytest.raises(ConfigError, match="label group"):
+        DBM((6, 4, 3), labels=1, rng=rng)
+    with pytest.raises(ConfigError, match="weights between"):
+        dbm.block("visible", "layer2")
+    for wrong in ({"persistent": False}, {"temperatures": 3}, {"mean_field_steps": 0}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            ws.DBMConfig(**wrong)
+    plain, real, config = (
+        DBM((6, 4, 3), rng=rng),
+        DBM((Gaussian(6), 4, 3), rng=rng),
+        ws.DBMConfig(epochs=1),
+    )
+    cases, labels = binary(4, 6).float(), torch.zeros(4, dtype=torch.long)
+
+    def learn(dbm, cases, labels=None, config=config, state=None):
+        return next(deep_boltzmann.epochs(dbm, cases, labels, config=config, rng=rng, state=state))
+
+    def start(dbm):
+        list(deep_boltzmann.pretrain(dbm, cases, config=ws.CDConfig(epochs=1), rng=rng))
+
+    with pytest.raises(DataError, match="holds none"):
+        learn(plain, cases, labels)
+    with pytest.raises(DataError, match="expected"):
+        learn(plain, cases[:, :5])
+    with pytest.raises(DataError, match="no case has one"):
+        start(dbm)
+    with pytest.raises(ConfigError, match="binary visible"):
+        start(real)
+    with pytest.raises(DataError, match="only 0 and 1"):
+        bound.mean_field_bound(dbm, cases * 0.5, 0.0)
+    with pytest.raises(ConfigError, match="holds none"):
+        bound.mean_field_bound(plain, cases, 0.0, labels=labels)
+    with pytest.raises(ConfigError, match="number of classes"):
+        deep_boltzmann.classifier(plain, rng=rng)
+    with pytest.raises(ConfigError, match="one of the two"):
+        deep.dream(dbm, rng=rng)
+    state = learn(dbm, cases).state
+    other = DBM((6, 5, 3), labels=2, rng=rng)
+    with pytest.raises(CheckpointError, match="chains"):
+        learn(other, cases, config=ws.DBMConfig(epochs=2), state=state)
