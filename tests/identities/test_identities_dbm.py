@@ -307,6 +307,7 @@ def test_real_valued_pixels_learn():
     rng = ws.generator(0)
     cases = torch.randn(300, 1, generator=rng) + 0.3 * torch.randn(300, 5, generator=rng)
     dbm = DBM((Gaussian(5), 6, 4), rng=rng)
+    deep_boltzmann.init_visible_bias(dbm, cases)
     config = ws.DBMConfig(epochs=15, batch_size=20, learning_rate=0.02, centred=True)
     records = list(deep_boltzmann.epochs(dbm, cases, config=config, rng=rng))
     errors = [record.metrics["reconstruction_error"] for record in records]
