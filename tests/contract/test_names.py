@@ -31,6 +31,7 @@ VARIABLES = {
     "cases",
     "classifier",
     "data",
+    "dbm",
     "dbn",
     "export",
     "files",
