@@ -6,6 +6,7 @@ python -m benchmarks.api docs/api.md
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import re
@@ -45,11 +46,12 @@ def reference() -> str:
 
 
 def _module(name: str, module: ModuleType) -> str:
-    """Return a module's words and the functions and classes it defines."""
+    """Return a module's words and the functions and classes it defines or hands on."""
+    exported = _exported(module)
     own = [
         (key, value)
         for key, value in vars(module).items()
-        if getattr(value, "__module__", None) == module.__name__
+        if getattr(value, "__module__", None) == module.__name__ or key in exported
     ]
     public = [
         (key, value)
@@ -62,6 +64,17 @@ def _module(name: str, module: ModuleType) -> str:
         if not hasattr(wakesleep, key)
     ]
     return "\n".join([f"### wakesleep.{name}\n", _words(module), *inner])
+
+
+def _exported(module: ModuleType) -> set[str]:
+    """Return the names that a module takes from another to hand on: `from x import y as y`."""
+    return {
+        name.name
+        for node in ast.parse(inspect.getsource(module)).body
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+        if name.asname == name.name
+    }
 
 
 def _entry(name: str, thing: Any, mark: str) -> str:

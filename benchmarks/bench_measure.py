@@ -685,7 +685,7 @@ def draw_growth(path: Path, grown: Growth) -> Path:
 
 
 def _write(path: Path, figure: Any) -> Path:
-    from wakesleep.runs.checkpoint import write_atomically
+    from wakesleep.foundation.files import write_atomically
 
     write_atomically(path, lambda temporary: figure.savefig(temporary, format=path.suffix[1:]))
     return path

@@ -21,7 +21,7 @@ from wakesleep import data
 from wakesleep.app.mind import SHIPPED
 from wakesleep.evaluation import novelty
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.runs import checkpoint
+from wakesleep.runs import checkpoint, tensor_files
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,10 @@ def calibrate(options: CalibrateOptions) -> novelty.Calibration:
         raise ConfigError(f"{dataset.name} has no test cases to calibrate with")
     shape: tuple[int, int] = tuple(model.header["shape"])
     found = novelty.calibrate(model.dbn, dataset.test.images, shape, percentile=options.percentile)
-    tensors, header = checkpoint.load_tensors(options.model, "model")
-    checkpoint.save_tensors(options.model, tensors, {**header, "novelty": found.as_json()}, "model")
+    tensors, header = tensor_files.load_tensors(options.model, "model")
+    tensor_files.save_tensors(
+        options.model, tensors, {**header, "novelty": found.as_json()}, "model"
+    )
     options.model.chmod(0o644)
     return found
 

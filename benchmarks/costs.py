@@ -23,13 +23,13 @@ import torch
 import tyro
 
 from wakesleep.compute.select import pick_precision
+from wakesleep.foundation import files
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd, up_down
 from wakesleep.learning.cd import CDConfig
 from wakesleep.models.dbn import DBN
 from wakesleep.models.rbm import RBM
 from wakesleep.paper import results
-from wakesleep.runs import checkpoint
 from wakesleep.runs.settings import preset
 
 
@@ -59,7 +59,7 @@ def run_rows(folder: Path, table: str, name: str, reported: str) -> list[results
     """Return minutes (from the first to the last word of the run), peak memory, and the errors of
     backpropagation, of a finished run.
     """
-    about = checkpoint.read_json(folder / "provenance.json")
+    about = files.read_json(folder / "provenance.json")
     took = datetime.fromisoformat(about["finished"]) - datetime.fromisoformat(about["started"])
     minutes = round(took.total_seconds() / 60, 2)
     threads = int(about["device"].split()[1]) if about["device"].startswith("cpu") else 0
@@ -72,12 +72,12 @@ def run_rows(folder: Path, table: str, name: str, reported: str) -> list[results
     notes |= {"threads": threads, "minutes": minutes}
     tested = next(
         row
-        for row in checkpoint.read_json(folder / "evaluation.json")["rows"]
+        for row in files.read_json(folder / "evaluation.json")["rows"]
         if row["method"] == "backprop"
     )
     picked = [
         line["validation_errors"]
-        for line in checkpoint.read_metrics(folder)
+        for line in files.read_metrics(folder)
         if line["stage"] == "backprop" and "validation_errors" in line
     ]
     rows = [

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from wakesleep.data import Split
 from wakesleep.foundation.rng import generator
-from wakesleep.runs import checkpoint
+from wakesleep.runs import checkpoint, tensor_files
 from wakesleep.sources import arrays
 
 
@@ -86,11 +86,11 @@ def get(
         torch.manual_seed(seed)
         net = convolutional(shape, int(labels.max()) + 1)
     if path.exists():
-        checkpoint.fill(net, checkpoint.load_tensors(path, "judge")[0], [], path)
+        checkpoint.fill(net, tensor_files.load_tensors(path, "judge")[0], [], path)
     else:
         for number in train(net, images, labels, epochs=epochs, rng=rng):
             print(f"judge {number}/{epochs}", flush=True)
-        checkpoint.save_tensors(path, dict(net.state_dict()), {"seed": seed}, "judge")
+        tensor_files.save_tensors(path, dict(net.state_dict()), {"seed": seed}, "judge")
     return net.eval()
 
 

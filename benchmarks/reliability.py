@@ -22,8 +22,9 @@ from pathlib import Path
 
 import tyro
 
+from wakesleep.foundation import files
 from wakesleep.paper import results
-from wakesleep.runs import checkpoint
+from wakesleep.runs import tensor_files
 
 RUN = (
     "--hidden 100 200 --validation 200 --greedy.layer.epochs 40 --greedy.memory.epochs 40 "
@@ -60,11 +61,13 @@ def trial(folder: Path, whole: Path, after: float) -> bool:
     time.sleep(after)
     process.kill()
     process.wait()
-    shown = len(checkpoint.read_metrics(folder))
+    shown = len(files.read_metrics(folder))
     if process.returncode == 0 or (folder / "model.safetensors").exists():
         saved = shown
     else:
-        saved = checkpoint.load_tensors(folder / "checkpoint.safetensors", "checkpoint")[1]["lines"]
+        saved = tensor_files.load_tensors(folder / "checkpoint.safetensors", "checkpoint")[1][
+            "lines"
+        ]
         subprocess.run(
             _train("--resume", str(folder), "--threads", "1"), check=True, stdout=subprocess.DEVNULL
         )
@@ -85,7 +88,7 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         whole = Path(name) / "whole"
         subprocess.run(_train("--out", str(whole), *RUN), check=True, capture_output=True)
-        length = sum(line["seconds"] for line in checkpoint.read_metrics(whole)) * 1.2
+        length = sum(line["seconds"] for line in files.read_metrics(whole)) * 1.2
         same = sum(
             trial(Path(name) / f"trial-{number}", whole, moments.uniform(0, length))
             for number in range(options.kills)

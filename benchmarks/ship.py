@@ -24,6 +24,7 @@ from tyro.conf import Positional
 from wakesleep import data
 from wakesleep.app.mind import SHIPPED
 from wakesleep.data import KNOWN
+from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.paper import results
 from wakesleep.runs import checkpoint, scores
@@ -54,8 +55,8 @@ def ship(options: ShipMeasureOptions, command: str) -> dict[str, Any]:
     """
     model = checkpoint.load_model(options.run)
     about, config = (
-        checkpoint.read_json(options.run / "provenance.json"),
-        checkpoint.read_json(options.run / "config.json"),
+        files.read_json(options.run / "provenance.json"),
+        files.read_json(options.run / "config.json"),
     )
     dataset = data.load(about["data_path"], folder=options.data_folder)
     tested = dataset.test or dataset.train

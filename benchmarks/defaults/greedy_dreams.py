@@ -19,8 +19,9 @@ import tyro
 
 from benchmarks import dreams
 from wakesleep.data import load
+from wakesleep.foundation import files
 from wakesleep.paper import results
-from wakesleep.runs import checkpoint, training
+from wakesleep.runs import training
 from wakesleep.runs.settings import preset
 
 
@@ -47,8 +48,8 @@ def main(argv: list[str]) -> None:
             training.new_run(run, config, load("mnist"), torch.device("cpu"), command)
         ):
             print(record.stage, record.epoch, record.metrics, flush=True)
-    (found,) = checkpoint.read_json(run / "evaluation.json")["rows"]
-    minutes = checkpoint.read_json(run / "provenance.json")["minutes"]["pretrain"]
+    (found,) = files.read_json(run / "evaluation.json")["rows"]
+    minutes = files.read_json(run / "provenance.json")["minutes"]["pretrain"]
     about = {"seeds": [options.seed], "command": command, "minutes": minutes}
     results.save(
         options.out,

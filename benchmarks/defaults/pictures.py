@@ -24,6 +24,7 @@ from torch import Tensor
 
 from benchmarks import judge
 from wakesleep.data import load
+from wakesleep.foundation import files
 from wakesleep.foundation.rng import generator
 from wakesleep.paper import results
 from wakesleep.runs import checkpoint
@@ -95,9 +96,9 @@ def main(argv: list[str]) -> None:
                 str(seed),
             ]
             subprocess.run(call, check=True)
-        for found in checkpoint.read_json(run / "evaluation.json")["rows"]:
+        for found in files.read_json(run / "evaluation.json")["rows"]:
             errors.setdefault(found["method"], []).append(found["test_error_percent"])
-        minutes += sum(checkpoint.read_json(run / "provenance.json")["minutes"].values())
+        minutes += sum(files.read_json(run / "provenance.json")["minutes"].values())
         agree.append(agreement(run, options.folder / f"judge-{seed}.safetensors"))
     print(errors, agree, f"{minutes:.1f} min")
     if options.out is None:

@@ -19,7 +19,7 @@ from wakesleep.app.service import Service
 from wakesleep.data import Dataset
 from wakesleep.evaluation import classify
 from wakesleep.foundation.errors import CheckpointError
-from wakesleep.runs import checkpoint, training
+from wakesleep.runs import tensor_files, training
 
 
 def test_the_page_follows_a_run_that_learns(tmp_path: Path, digits: Dataset) -> None:
@@ -67,7 +67,7 @@ def test_a_shipped_model_is_half_as_large_and_answers_alike(
     out = tmp_path / "model.safetensors"
     card = ship.ship(ship.ShipMeasureOptions(run_folder, out), "a command")
     loaded = mind.load_mind(out)
-    tensors, header = checkpoint.load_tensors(out, "model")
+    tensors, header = tensor_files.load_tensors(out, "model")
     assert all(tensor.dtype == torch.float16 for tensor in tensors.values())
     assert loaded.dbn.memory.weight.dtype == torch.float32
     assert header["card"] == loaded.card == card

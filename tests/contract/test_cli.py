@@ -21,6 +21,7 @@ from helpers import SMALL_ARGUMENTS, heeds_ctrl_c
 from wakesleep.cli import main
 from wakesleep.data import Dataset
 from wakesleep.evaluation import ensemble
+from wakesleep.foundation import files
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop
 from wakesleep.runs import checkpoint, figures
@@ -452,7 +453,7 @@ def test_finetune_by_the_hybrid(
         *words,
         "--json",
     )
-    lines = checkpoint.read_metrics(tmp_path / "both")
+    lines = files.read_metrics(tmp_path / "both")
     assert [(line["stage"], line["epoch"]) for line in lines] == [("hybrid", 1), ("hybrid", 2)]
     assert {"cross_entropy", "train_error_percent", "validation_errors"} <= set(lines[0])
     assert not checkpoint.load(tmp_path / "both").tied

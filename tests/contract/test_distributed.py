@@ -20,8 +20,9 @@ from benchmarks import ranks
 from helpers import SMALL_ARGUMENTS
 from wakesleep.cli import main
 from wakesleep.compute import distributed, shared_memory
+from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.runs import checkpoint
+from wakesleep.runs import tensor_files
 
 TOLERANCE = 2e-5
 """Largest difference of a weight, as a part of the largest weight or of 1: float32 sums in another
@@ -127,7 +128,7 @@ def test_chains_and_running_means_of_ranks_are_saved_and_go_on_to_the_same_bits(
     assert (tmp_path / "parts/model.safetensors").read_bytes() == (
         tmp_path / "whole/model.safetensors"
     ).read_bytes()
-    tensors, header = checkpoint.load_tensors(tmp_path / "stopped.safetensors", "checkpoint")
+    tensors, header = tensor_files.load_tensors(tmp_path / "stopped.safetensors", "checkpoint")
     assert header["ranks"] == 2
     chains = tensors["state/chains"]
     assert chains.shape == (2, 50, 64)  # half of a rank's 100 cases, two of each
@@ -141,7 +142,7 @@ def test_chains_and_running_means_of_ranks_are_saved_and_go_on_to_the_same_bits(
         "means of the weights are the same in all ranks"
     )
     errors = [
-        [line.get("reconstruction_error") for line in checkpoint.read_metrics(tmp_path / name)]
+        [line.get("reconstruction_error") for line in files.read_metrics(tmp_path / name)]
         for name in ("whole", "parts")
     ]
     assert errors[0] == errors[1]
@@ -158,7 +159,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_one_rank_writes_the_run_folder_and_it_is_as_good(whole: Path) -> None:
     about = json.loads((whole / "provenance.json").read_text())
     assert about["ranks"] == 2
-    lines = checkpoint.read_metrics(whole)
+    lines = files.read_metrics(whole)
     assert [(line["stage"], line["epoch"]) for line in lines[:6]] == [
         ("layer 1", pass_) for pass_ in range(1, 7)
     ]
@@ -196,8 +197,8 @@ def test_a_rank_that_dies_is_started_again_and_the_run_ends_with_the_same_bits(
     assert agent.returncode == 0, said[-3000:]
     assert "exitcode: -9" in said, "no rank died"
     assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
-    assert [line["reconstruction_error"] for line in checkpoint.read_metrics(folder)[:6]] == [
-        line["reconstruction_error"] for line in checkpoint.read_metrics(whole)[:6]
+    assert [line["reconstruction_error"] for line in files.read_metrics(folder)[:6]] == [
+        line["reconstruction_error"] for line in files.read_metrics(whole)[:6]
     ]
 
 
@@ -235,8 +236,10 @@ def test_a_run_of_two_ranks_is_not_resumed_by_one(
     )
     next(records)
     records.close()
-    tensors, header = checkpoint.load_tensors(tmp_path / "run/checkpoint.safetensors", "checkpoint")
-    checkpoint.save_tensors(
+    tensors, header = tensor_files.load_tensors(
+        tmp_path / "run/checkpoint.safetensors", "checkpoint"
+    )
+    tensor_files.save_tensors(
         tmp_path / "run/checkpoint.safetensors", tensors, {**header, "ranks": 2}, "checkpoint"
     )
     assert main(["train", "--resume", str(tmp_path / "run")]) == 1

@@ -19,6 +19,7 @@ from wakesleep.cli import main
 from wakesleep.data import load
 from wakesleep.evaluation import ais, exact
 from wakesleep.evaluation.pseudo import pseudo_log_likelihood
+from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.models.dbn import DBN
@@ -151,9 +152,7 @@ def test_every_picture_is_drawn_and_none_is_overwritten(
 
 
 def test_monitors_are_in_every_pass_of_pretraining(run: Path) -> None:
-    lines = [
-        line for line in checkpoint.read_metrics(run) if line["stage"] in ("layer 1", "memory")
-    ]
+    lines = [line for line in files.read_metrics(run) if line["stage"] in ("layer 1", "memory")]
     assert len(lines) == 12
     for line in lines:
         assert {

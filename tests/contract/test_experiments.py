@@ -13,12 +13,12 @@ import torch
 from benchmarks import costs, docs_tables, dreams, judge, reliability, shown
 from helpers import small_config
 from wakesleep.data import Dataset
+from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.up_down import UpDownConfig
 from wakesleep.paper import mnist, results
-from wakesleep.runs import checkpoint
 
 FIELDS = (
     "table row metric value low high seeds reported command device threads minutes date commit"
@@ -196,7 +196,7 @@ def test_costs_are_read_from_runs(run_folder: Path, tmp_path: Path) -> None:
             str(tmp_path / "costs.json"),
         ]
     )
-    tuned = [line for line in checkpoint.read_metrics(run_folder) if line["stage"] == "backprop"]
+    tuned = [line for line in files.read_metrics(run_folder) if line["stage"] == "backprop"]
     rows = {row["metric"]: row for row in json.loads((tmp_path / "costs.json").read_text())}
     assert set(rows) == {"minutes", "peak_memory_gb", "test_error_percent", "validation_errors"}
     assert rows["peak_memory_gb"]["value"] > 0.05
@@ -272,8 +272,8 @@ def test_rows_are_replaced_by_name(tmp_path: Path) -> None:
 def test_rows_of_a_gpu_say_so(figures: Path, tmp_path: Path) -> None:
     here = tmp_path / "seed-1-pretrain-50k"
     shutil.copytree(figures / here.name, here)
-    about = checkpoint.read_json(here / "provenance.json")
-    checkpoint.write_json(here / "provenance.json", {**about, "device": "cuda: a GPU"})
+    about = files.read_json(here / "provenance.json")
+    files.write_json(here / "provenance.json", {**about, "device": "cuda: a GPU"})
     assert {
         row["device"] for row in mnist.collect(tmp_path, ("pretrain-50k",), (1,), "a test")
     } == {"cuda: a GPU"}

@@ -131,7 +131,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(
     (folder / locked).chmod(0o000)
     try:
         with as_somebody_else(), pytest.raises(CheckpointError) as refused:
-            checkpoint.read_json(
+            files.read_json(
                 folder / "config.json"
             ) if locked == "config.json" else checkpoint.load_model(folder)
     finally:

@@ -18,8 +18,9 @@ import wakesleep as ws
 from wakesleep.data import load
 from wakesleep.data.preparation import from_header
 from wakesleep.data.sets import Dataset
+from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError
-from wakesleep.runs import checkpoint
+from wakesleep.runs import checkpoint, tensor_files
 from wakesleep.units import Bernoulli, Categorical, Groups, Units, register
 
 OLD = Path(__file__).parents[1] / "data_files"
@@ -125,7 +126,7 @@ def test_what_was_there_survives_a_failure(tmp_path, monkeypatch: pytest.MonkeyP
 
 def _with_header(path: Path, change) -> None:
     """Write the file again with another header."""
-    tensors, header = checkpoint.load_tensors(path, "model")
+    tensors, header = tensor_files.load_tensors(path, "model")
     note = {"wakesleep": json.dumps(change(header))}
     from safetensors.torch import save_file
 
@@ -252,7 +253,7 @@ def test_old_files_can_be_saved_as_new_ones(tmp_path, digits: Dataset):
     checkpoint.save_model(tmp_path / "m", model.dbn, model.net, model.header)
     again = ws.load_model(tmp_path / "m")
     assert again.header["preparation"] == model.header["preparation"]
-    assert again.header["format"] == checkpoint.FORMAT
+    assert again.header["format"] == files.FORMAT
     assert "dbn" not in again.header
     cases = load("digits").train.images[0:1000:100]
     assert torch.equal(

@@ -15,6 +15,7 @@ from helpers import small_config
 from wakesleep.cli import main
 from wakesleep.data import DataError, Dataset, from_header, load, match_classes
 from wakesleep.evaluation import monitor
+from wakesleep.foundation import files
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.runs import checkpoint, figures, training
 
@@ -175,7 +176,7 @@ def test_figures_of_a_set_without_test_cases_are_called_what_they_are(
     list(training.train(job))
     part = "validation" if validation else "train"
     found = answer(capsys, "evaluate", tmp_path / "run", "--json")
-    assert found in checkpoint.read_json(tmp_path / "run/evaluation.json")["rows"]
+    assert found in files.read_json(tmp_path / "run/evaluation.json")["rows"]
     assert found["part"] == part
     assert found[f"n_{part}"] == (validation or 300)
     assert found[f"{part}_error_percent"] < 50

@@ -20,12 +20,13 @@ from safetensors.torch import load_file, save_file
 
 from helpers import SMALL_ARGUMENTS, small_config
 from wakesleep.data import load
+from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError, DivergedError
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.up_down import UpDownConfig
-from wakesleep.runs import checkpoint, report, training
+from wakesleep.runs import checkpoint, report, tensor_files, training
 
 CPU = torch.device("cpu")
 
@@ -34,7 +35,7 @@ def without_times(folder: Path) -> list[dict]:
     """The metrics of a run, less what a clock wrote."""
     return [
         {k: v for k, v in line.items() if k not in ("seconds", "cases_per_second")}
-        for line in checkpoint.read_metrics(folder)
+        for line in files.read_metrics(folder)
     ]
 
 
@@ -111,7 +112,7 @@ def test_contrastive_wake_sleep_and_the_hybrid_resume_too_and_stay_untied(
     model = checkpoint.load(tmp_path / "whole")
     assert not model.tied
     about = json.loads((tmp_path / "whole" / "provenance.json").read_text())
-    lines = checkpoint.read_metrics(tmp_path / "whole")
+    lines = files.read_metrics(tmp_path / "whole")
     errors = [line["validation_errors"] for line in lines if line["stage"] == "hybrid"]
     assert errors[about["hybrid_pass"] - 1] == min(errors)
     # a hundred validation cases pick no epoch of contrastive wake-sleep
@@ -134,7 +135,7 @@ def test_conjugate_gradient_resumes_too(tmp_path: Path, digits) -> None:
     ).read_bytes()
     errors = [
         line["train_error_percent"]
-        for line in checkpoint.read_metrics(tmp_path / "whole")
+        for line in files.read_metrics(tmp_path / "whole")
         if line["stage"] == "backprop"
     ]
     assert errors[-1] < errors[0]
@@ -170,7 +171,7 @@ def test_sigkill_at_random_moments_changes_nothing(tmp_path: Path, digits) -> No
         process.communicate()
         kills += process.returncode == -9
         settled = len(metrics.read_text().splitlines())
-        tensors, _ = checkpoint.load_tensors(folder / "checkpoint.safetensors", "checkpoint")
+        tensors, _ = tensor_files.load_tensors(folder / "checkpoint.safetensors", "checkpoint")
         assert tensors
         words = [*train, "--resume", str(folder), "--threads", "1"]
     assert kills >= 2
@@ -195,7 +196,7 @@ def test_a_damaged_checkpoint_is_refused_in_words(damage: str, tmp_path: Path, d
     path = _half_done(tmp_path / "run", digits)
     content = path.read_bytes()
     tensors = load_file(path)
-    _, header = checkpoint.load_tensors(path, "checkpoint")
+    _, header = tensor_files.load_tensors(path, "checkpoint")
 
     def rewrite(tensors: dict[str, torch.Tensor], **changes: object) -> None:
         save_file(tensors, path, metadata={"wakesleep": json.dumps({**header, **changes})})

@@ -19,6 +19,7 @@ from helpers import small_config
 from wakesleep.cli import main
 from wakesleep.compute import distributed
 from wakesleep.data import load, on_disk
+from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
@@ -89,7 +90,7 @@ def whole(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_streamed_run_is_a_run_like_any_other(
     whole: Path, shards: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = checkpoint.read_metrics(whole)
+    lines = files.read_metrics(whole)
     assert [(line["stage"], line["epoch"]) for line in lines] == STAGES
     assert lines[2]["reconstruction_error"] < lines[0]["reconstruction_error"]
     assert lines[8]["cross_entropy"] < lines[6]["cross_entropy"]
@@ -190,7 +191,7 @@ def test_a_streamed_run_that_is_killed_goes_on_to_the_same_bits(
         words = ["-m", "wakesleep", "train", "--resume", str(folder), "--threads", "1"]
     call(*words)
     assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
-    assert [(line["stage"], line["epoch"]) for line in checkpoint.read_metrics(folder)] == STAGES
+    assert [(line["stage"], line["epoch"]) for line in files.read_metrics(folder)] == STAGES
 
 
 def test_ranks_stream_chunks_of_their_own_and_go_on_to_the_same_bits(
@@ -198,7 +199,7 @@ def test_ranks_stream_chunks_of_their_own_and_go_on_to_the_same_bits(
 ) -> None:
     call(*TORCHRUN, *train(shards, tmp_path / "whole"))
     assert [
-        (line["stage"], line["epoch"]) for line in checkpoint.read_metrics(tmp_path / "whole")
+        (line["stage"], line["epoch"]) for line in files.read_metrics(tmp_path / "whole")
     ] == STAGES
     about = json.loads((tmp_path / "whole/provenance.json").read_text())
     assert about["ranks"] == 2

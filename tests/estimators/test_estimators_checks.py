@@ -37,7 +37,7 @@ ESTIMATORS = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore::wakesleep.estimators.shared.RangeWarning")
+@pytest.mark.filterwarnings("ignore::wakesleep.estimators.ranges.RangeWarning")
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=lambda estimator: EQUIVALENCE)
 def test_scikit_learns_checks(estimator, check) -> None:
     check(estimator)

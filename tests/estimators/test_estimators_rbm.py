@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import minmax_scale
 
 from wakesleep.estimators import BernoulliRBM
-from wakesleep.estimators.shared import RangeWarning
+from wakesleep.estimators.ranges import RangeWarning
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits, make_classification
 from sklearn.exceptions import NotFittedError
 
 from wakesleep.estimators import BernoulliRBM, DBNClassifier, DBNRegressor, DBNTransformer
-from wakesleep.estimators.shared import RangeWarning
+from wakesleep.estimators.ranges import RangeWarning
 from wakesleep.estimators.tuned import moments
 from wakesleep.foundation.errors import ConfigError, DataError
 

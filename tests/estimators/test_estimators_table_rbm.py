@@ -13,7 +13,8 @@ import pytest
 from sklearn.base import clone
 
 from wakesleep.estimators import TableRBM
-from wakesleep.estimators.columns import TableUnits, learn_column
+from wakesleep.estimators.columns import learn_column
+from wakesleep.estimators.table_units import TableUnits
 from wakesleep.foundation.errors import ConfigError, DataError
 
 
@@ -74,8 +75,8 @@ def test_states_stand_for_the_table_they_were_made_of() -> None:
     for name in ("smokes", "size", "grade", "constant"):
         assert (back[name] == table[name]).all()
     for name in ("visits", "weight"):
-        column = units.columns[units.names.index(name)]
-        assert (column.place(back[name]) == column.place(table[name])).all()
+        column = units.columns[units.format.names.index(name)]
+        assert (column.states_of(back[name]) == column.states_of(table[name])).all()
     assert (back["visits"] == back["visits"].round()).all()
     assert units.units().size == units.encode(table).shape[1]
 
@@ -146,6 +147,16 @@ def test_rows_with_holes_have_a_lower_bound() -> None:
     found = rbm.score_samples(holes)
     assert (found < exact).all()
     assert (found > exact - math.log(4) - 1).all()
+
+
+@pytest.mark.parametrize("missing", ["unknown", "absent"])
+def test_each_row_is_filled_by_a_draw_of_its_own(missing: str) -> None:
+    rbm = small(missing=missing).fit(mixed())
+    rows = mixed(holes=0.0).iloc[:60]
+    holes = rows.assign(grade=np.nan)
+    filled = rbm.impute(holes, how="sample", random_state=0)["grade"]
+    assert ((filled < 3) == (rows["grade"] < 3)).mean() > 0.9
+    assert len(rbm.impute(holes.iloc[:1], how="sample", random_state=0)) == 1
 
 
 def test_absent_columns_leave_the_others_alone() -> None:

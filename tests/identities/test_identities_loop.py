@@ -31,7 +31,7 @@ from wakesleep.learning.chains import ChainsConfig, MemoryState
 from wakesleep.learning.state import EpochState, RunningMean, State
 from wakesleep.models.dbn import DBN
 from wakesleep.models.rbm import RBM
-from wakesleep.runs import checkpoint
+from wakesleep.runs import tensor_files
 from wakesleep.sources.minibatches import Resident, Streamed
 
 CASES = torch.randint(256, (50, 6), generator=generator(100), dtype=torch.uint8)
@@ -308,11 +308,11 @@ def test_a_state_comes_back_from_a_file_as_it_was(kind, filled, tmp_path):
         field.default is MISSING and field.default_factory is MISSING for field in fields(kind)
     )
     state = some_state(kind) if filled or needed else kind()
-    tensors, values = checkpoint.flatten(state.to_tensors())
+    tensors, values = tensor_files.flatten(state.to_tensors())
     save_file(
         {name: tensor.clone() for name, tensor in tensors.items()}, tmp_path / "state.safetensors"
     )
-    read = checkpoint.unflatten(
+    read = tensor_files.unflatten(
         load_file(tmp_path / "state.safetensors"), json.loads(json.dumps(values))
     )
     back = kind.from_tensors(read)

@@ -36,7 +36,7 @@ from wakesleep.learning.wake_sleep import WakeSleepConfig
 from wakesleep.models.dbn import DBN
 from wakesleep.models.helmholtz import Helmholtz
 from wakesleep.models.rbm import RBM
-from wakesleep.runs import checkpoint
+from wakesleep.runs import tensor_files
 from wakesleep.samplers import dreams
 
 CASES = torch.randint(256, (50, 6), generator=generator(100), dtype=torch.uint8)
@@ -167,12 +167,12 @@ LOOPS = {
 
 def through_a_file(state, folder):
     """Return what a file knows of a state."""
-    tensors, values = checkpoint.flatten(state.to_tensors())
+    tensors, values = tensor_files.flatten(state.to_tensors())
     save_file(
         {name: tensor.contiguous().clone() for name, tensor in tensors.items()},
         folder / "state.safetensors",
     )
-    return checkpoint.unflatten(
+    return tensor_files.unflatten(
         load_file(folder / "state.safetensors"), json.loads(json.dumps(values))
     )
 

@@ -17,8 +17,10 @@ import torch
 from wakesleep.app import examples
 from wakesleep.app.mind import Mind
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.files import write_json
 from wakesleep.models.dbn import DBN
-from wakesleep.runs.checkpoint import model_spec, model_tensors, save_tensors, write_json
+from wakesleep.runs.checkpoint import model_spec, model_tensors
+from wakesleep.runs.tensor_files import save_tensors
 
 STATIC = Path(__file__).parent / "static"
 MODEL, ABOUT, EXAMPLES = "model.safetensors", "page.json", "examples.json"

@@ -5,11 +5,11 @@ builds on scikit-learn's classes.
 from __future__ import annotations
 
 from wakesleep.estimators.classifier import DBNClassifier
-from wakesleep.estimators.dbn import DBNTransformer
 from wakesleep.estimators.pipeline import make_dbn_pipeline
 from wakesleep.estimators.rbm import BernoulliRBM
 from wakesleep.estimators.regressor import DBNRegressor
 from wakesleep.estimators.table_rbm import TableRBM
+from wakesleep.estimators.transformer import DBNTransformer
 
 __all__ = [
     "BernoulliRBM",

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -23,12 +23,36 @@ from wakesleep.learning.chains import MemoryState
 from wakesleep.learning.state import State
 from wakesleep.learning.up_down import UpDownState
 from wakesleep.models.dbn import DBN
-from wakesleep.runs import checkpoint
+from wakesleep.runs import checkpoint, tensor_files
 
-Estimator = TypeVar("Estimator")
 NET, TENSOR, STATE = "wakesleep net", "wakesleep tensor", "wakesleep state"
 STATES = {kind.__name__: kind for kind in (CDState, MemoryState, BackpropState, UpDownState)}
 """States of loops that an estimator goes on with."""
+
+
+class Saved:
+    """An estimator that goes into one safetensors file and comes back, without pickle."""
+
+    def save(self, path: Path | str) -> None:
+        """Write the fitted estimator into one safetensors file: weights, parameters and classes.
+
+        What a later `partial_fit` would go on with (momentum, chains) is left out; pickle keeps
+        it. A `random_state` that is no number is left out as well.
+
+        Raises:
+            CheckpointError: the file cannot be written, or a parameter is nothing that JSON can
+                hold. NotFittedError: nothing was learned yet.
+        """
+        save(self, Path(path))
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Return the estimator that `save` wrote to `path`.
+
+        Raises:
+            CheckpointError: no such file, a damaged one, or one of another estimator.
+        """
+        return load(cls, Path(path))  # type: ignore[no-any-return]
 
 
 def to_plain(value: Any) -> Any:
@@ -80,16 +104,9 @@ def _arrays(tensors: dict[str, Tensor]) -> dict[str, Array]:
     return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
 
 
-def save(estimator: Any, path: Path | str) -> None:
+def save(estimator: Any, path: Path) -> None:
     """Write a fitted estimator to `path`: a wakesleep model file whose header also holds
     parameters, classes and scaling.
-
-    What a later `partial_fit` would go on with (momentum, chains) is left out; pickle keeps it. A
-    `random_state` that is no number is left out as well.
-
-    Raises:
-        CheckpointError: the file cannot be written, or a parameter is nothing that JSON can hold.
-            NotFittedError: nothing was learned yet.
     """
     dbn, net = estimator._nets()
     parameters = _plain_parameters(estimator)
@@ -100,31 +117,22 @@ def save(estimator: Any, path: Path | str) -> None:
     classes = [str(label) for label in getattr(estimator, "classes_", ())]
     side = math.isqrt(dbn.sizes[0])
     shape = [side, side] if side * side == dbn.sizes[0] else [1, dbn.sizes[0]]
-    checkpoint.save_model(
-        Path(path), dbn, net, {"estimator": note, "shape": shape, "classes": classes}
-    )
+    checkpoint.save_model(path, dbn, net, {"estimator": note, "shape": shape, "classes": classes})
 
 
-def load(cls: type[Estimator], path: Path | str) -> Estimator:
-    """Return the estimator of class `cls` that `save` wrote to `path`.
-
-    Raises:
-        CheckpointError: no such file, a damaged one, or one of another estimator.
-    """
-    path = Path(path)
-    tensors, header = checkpoint.load_tensors(path, "model")
+def load(cls: Any, path: Path) -> Any:
+    """Return the estimator of class `cls` that `save` wrote to `path`."""
+    tensors, header = tensor_files.load_tensors(path, "model")
     note = header.get("estimator")
     if not isinstance(note, dict) or note.get("class") != cls.__name__:
-        found = (
+        held = (
             note.get("class")
             if isinstance(note, dict)
-            else ("net without an estimator's parameters (wakesleep.load reads it)")
+            else "net without an estimator's parameters (wakesleep.load reads it)"
         )
-        raise CheckpointError(f"{path} holds a {found}; expected a {cls.__name__}")
+        raise CheckpointError(f"{path} holds a {held}; expected a {cls.__name__}")
     try:
-        estimator: Any = cls(
-            **{name: _parameter(value) for name, value in note["parameters"].items()}
-        )
+        estimator = cls(**{name: _parameter(value) for name, value in note["parameters"].items()})
         for name, value in note["fitted"].items():
             setattr(estimator, name, _decode(value))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -132,7 +140,7 @@ def load(cls: type[Estimator], path: Path | str) -> Estimator:
             f"{path} is damaged or of another version of wakesleep: {error}"
         ) from error
     estimator._set_nets(checkpoint.load_model(path), tensors)
-    return estimator  # type: ignore[no-any-return]
+    return estimator
 
 
 _SAVED = (

@@ -5,35 +5,23 @@ net.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import make_column_selector
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from wakesleep.estimators.classifier import DBNClassifier
-from wakesleep.estimators.columns import missing_in, numbers_of
-from wakesleep.estimators.shared import (
-    Array,
-    check_choice,
-    column_range,
-    column_skew,
-    from_symmetric,
-    random_source,
-    to_symmetric,
-)
-from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.estimators.mapped_columns import MappedColumn, learn_categories, learn_numbers
+from wakesleep.estimators.shared import Array, check_choice, random_source
+from wakesleep.estimators.tables import TableFormat, column_of, listed
+from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import whole
 
 KINDS = ("object", "string", "category", "bool")
 """Types of the columns of a data frame that hold categories."""
-FIX = "name it among `categories`"
-"""What to do with a column of words that was taken for numbers."""
 
 
 def make_dbn_pipeline(
@@ -125,35 +113,8 @@ class DBNPipeline(Pipeline):
         filled = net.impute(cases, how="mean", random_state=source, **options)
         if how == "sample":
             states = net.impute(cases, how="sample", random_state=source, **options)
-            filled = columns.drawn(states, filled)
-        return columns.fill(X, columns.decode(filled, source if how == "sample" else None))
-
-
-@dataclass
-class Column:
-    """How one column of a table is mapped to [0, 1], and back."""
-
-    name: Any
-    values: Array
-    """What the units stand for, (units,): categories, the median of each bin, or the ends of the
-    range.
-    """
-    edges: Array | None = None
-    """Where bins end, (bins - 1,), or the middle of the range for "binary"; None for categories and
-    "minmax".
-    """
-    kind: str = "categories"
-    whole: bool = False
-    """Whether all values that fit saw were whole numbers."""
-    skew: Array | None = None
-    """Centre and spread of a skewed column, (2,), mapped by asinh((x - centre) / spread) before its
-    range; "minmax" only.
-    """
-
-    @property
-    def units(self) -> int:
-        """How many units it takes."""
-        return len(self.values) if self.kind in ("categories", "bins") else 1
+            filled = columns.weigh_states(states, filled)
+        return columns.format_.fill(X, columns.decode(filled, source if how == "sample" else None))
 
 
 class TableColumns(TransformerMixin, BaseEstimator):
@@ -167,7 +128,7 @@ class TableColumns(TransformerMixin, BaseEstimator):
             object, string, category and bool.
 
     Attributes:
-        columns_: a `Column` for each column of the table, categories first.
+        columns_: a `MappedColumn` for each column of the table, categories first.
     """
 
     def __init__(self, *, numbers: str = "minmax", n_bins: int = 8, categories: Any = None) -> None:
@@ -180,65 +141,29 @@ class TableColumns(TransformerMixin, BaseEstimator):
         check_choice("numbers", self.numbers, ("minmax", "binary", "bins"))
         if whole("n_bins", self.n_bins) < 2:
             raise ConfigError(f"n_bins = {self.n_bins}: expected 2 or more")
-        _check_table(X)
-        self.frame_ = X.iloc[:0] if hasattr(X, "iloc") else None
-        self.dtype_ = np.asarray(X).dtype
-        names = list(X.columns) if self.frame_ is not None else list(range(np.shape(X)[1]))
-        twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-        if twice:
-            raise DataError(
-                f"the columns {_named(twice)} come more than once; give each its own name"
-            )
+        self.format_ = TableFormat(X)
+        names = self.format_.names
         if self.categories is None:
-            categories = (
-                [] if self.frame_ is None else make_column_selector(dtype_include=list(KINDS))(X)
-            )
+            frame = self.format_.frame is not None
+            categories = make_column_selector(dtype_include=list(KINDS))(X) if frame else []
         else:
             categories = _chosen(self.categories, names)
-        self.names_ = names
-        ordered = [name for name in names if name in categories] + [
-            name for name in names if name not in categories
+        self._order = sorted(range(len(names)), key=lambda at: names[at] not in categories)
+        self.columns_ = [
+            learn_categories(names[at], column_of(X, at))
+            if names[at] in categories
+            else learn_numbers(names[at], column_of(X, at), self.numbers, self.n_bins)
+            for at in self._order
         ]
-        self.columns_ = [self._learn(X, name, name in categories) for name in ordered]
         self.n_features_in_ = len(names)
         return self
 
     def transform(self, X: Any) -> Array:
         """Return the table X as cases (N, units) in [0, 1], NaN where a value is missing."""
         check_is_fitted(self, "columns_")
-        _check_table(X)
-        X = self._as_fitted(X)
-        return np.concatenate([self._encode(X, column) for column in self.columns_], axis=1)
-
-    def _as_fitted(self, X: Any) -> Any:
-        """Return the table X, an array where fit saw one.
-
-        Raises:
-            DataError: other columns than fit saw, by their names, or an array where fit saw a
-                frame.
-        """
-        if self.frame_ is not None and not hasattr(X, "iloc"):
-            raise DataError(
-                "an array came, and fit saw a data frame: give a frame with its columns "
-                f"{_named(self.names_)}"
-            )
-        if self.frame_ is not None:
-            lacking = [name for name in self.names_ if name not in X.columns]
-            other = [name for name in X.columns if name not in self.names_]
-            if lacking or other:
-                told = [f"without {_named(lacking)}"] * bool(lacking) + [
-                    f"with {_named(other)}, which fit did not see"
-                ] * bool(other)
-                raise DataError(
-                    f"a table came {' and '.join(told)}; expected the columns that fit saw"
-                )
-            return X
-        if np.shape(X)[1] != len(self.names_):
-            raise DataError(
-                f"a table of {np.shape(X)[1]} columns came; expected the {len(self.names_)} that "
-                "fit saw"
-            )
-        return np.asarray(X)
+        X = self.format_.as_fitted(X)
+        pairs = zip(self.columns_, self._order, strict=True)
+        return np.concatenate([column.encode(column_of(X, at)) for column, at in pairs], axis=1)
 
     def inverse_transform(self, cases: Any) -> Any:
         """Return the table that cases (N, units) stand for: the most probable categories, expected
@@ -251,18 +176,10 @@ class TableColumns(TransformerMixin, BaseEstimator):
         categories and bins are drawn.
         """
         check_is_fitted(self, "columns_")
-        found: dict[Any, Array] = {}
-        for column, part in self._parts(cases):
-            found[column.name] = _decoded(column, part, source)
-        if self.frame_ is None:
-            table = [found[name] for name in self.names_]
-            return np.stack(table, axis=1).astype(self.dtype_)
-        frame = type(self.frame_)(
-            {name: found[name] for name in self.names_}, columns=self.frame_.columns
-        )
-        return frame.astype(dict(self.frame_.dtypes))
+        decoded = [column.decode(part, source) for column, part in self._parts(cases)]
+        return self.format_.build(dict(zip(self._order, decoded, strict=True)))
 
-    def drawn(self, states: Array, probs: Array) -> Array:
+    def weigh_states(self, states: Array, probs: Array) -> Array:
         """Return cases (N, units) to draw from: units that are on in `states` by their
         probabilities, all where none of a group is on.
         """
@@ -275,26 +192,6 @@ class TableColumns(TransformerMixin, BaseEstimator):
                 target[:] = np.where(on.sum(1, keepdims=True) > 0, on, chances)
         return out
 
-    def fill(self, X: Any, filled: Any) -> Any:
-        """Return the table X with its missing values taken from the table `filled`, in the types of
-        X.
-        """
-        if self.frame_ is None:
-            values = np.array(X)
-            return np.where(
-                np.stack([missing_in(values[:, name]) for name in self.names_], axis=1),
-                filled,
-                values,
-            )
-        out = X.copy()
-        for name in self.names_:
-            holes = missing_in(X[name])
-            if holes.any():
-                column = X[name].copy()
-                column[holes] = filled[name].to_numpy()[holes]
-                out[name] = column
-        return out
-
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Return the names of the units, (units,): the column's, and its category or bin."""
         check_is_fitted(self, "columns_")
@@ -305,102 +202,12 @@ class TableColumns(TransformerMixin, BaseEstimator):
         ]
         return np.array(names, dtype=object)
 
-    def _parts(self, cases: Array) -> Iterator[tuple[Column, Array]]:
+    def _parts(self, cases: Array) -> Iterator[tuple[MappedColumn, Array]]:
         """Yield each column with its units of cases (N, units)."""
         start = 0
         for column in self.columns_:
             yield column, cases[:, start : start + column.units]
             start += column.units
-
-    def _learn(self, X: Any, name: Any, categories: bool) -> Column:
-        """Return how a column of the table is mapped."""
-        raw = _column(X, name)
-        missing = missing_in(raw)
-        if categories:
-            seen = list(dict.fromkeys(np.asarray(raw, dtype=object)[~missing].tolist()))
-            if not seen:
-                raise DataError(f"column {name!r} holds no value at all; leave it out")
-            with suppress(TypeError):  # kinds that have no order keep the one they came in
-                seen.sort()
-            values = np.empty(len(seen), dtype=object)
-            values[:] = seen
-            return Column(name, values)
-        known = numbers_of(raw, name, FIX)[~missing]
-        if not len(known):
-            raise DataError(f"column {name!r} holds no value at all; leave it out")
-        whole = bool((known == np.round(known)).all())
-        skew = column_skew(known)
-        low, high = (
-            float(end[0])
-            for end in column_range((known if skew is None else to_symmetric(known, skew))[:, None])
-        )
-        if self.numbers == "minmax":
-            return Column(name, np.array([low, high]), kind="minmax", whole=whole, skew=skew)
-        if self.numbers == "binary":
-            edges = np.array([(low + high) / 2])
-            edges = edges if skew is None else from_symmetric(edges, skew)
-        else:
-            edges = np.unique(np.quantile(known, np.linspace(0, 1, self.n_bins + 1)[1:-1]))
-            edges = edges[(edges > known.min()) & (edges <= known.max())]
-        place = np.searchsorted(edges, known, side="right" if self.numbers == "bins" else "left")
-        middles = [
-            np.median(known[place == number]) if (place == number).any() else edges[0]
-            for number in range(len(edges) + 1)
-        ]
-        return Column(name, np.array(middles), edges, kind=self.numbers, whole=whole)
-
-    def _encode(self, X: Any, column: Column) -> Array:
-        """Return the units of one column of the table X, (N, units)."""
-        raw = _column(X, column.name)
-        missing = missing_in(raw)
-        if column.kind == "categories":
-            cells = np.asarray(raw, dtype=object)
-            place = {value: number for number, value in enumerate(column.values)}
-            numbers = np.array(
-                [
-                    -1 if gone else place.get(cell, -1)
-                    for cell, gone in zip(cells.tolist(), missing, strict=True)
-                ],
-                dtype=int,
-            )
-        else:
-            numbers = numbers_of(raw, column.name, FIX)
-            if column.kind == "minmax":
-                low, high = column.values
-                numbers = numbers if column.skew is None else to_symmetric(numbers, column.skew)
-                scaled: Array = np.clip((numbers - low) / ((high - low) or 1.0), 0, 1)
-                return scaled[:, None]
-            assert column.edges is not None
-            numbers = np.searchsorted(
-                column.edges, numbers, side="right" if column.kind == "bins" else "left"
-            )
-        units: Array = (
-            numbers[:, None].astype(float)
-            if column.kind == "binary"
-            else _one_hot(numbers, column.units)
-        )
-        units[missing] = np.nan
-        return units
-
-
-def _check_table(X: Any) -> None:
-    """Raise DataError unless X is dense and has rows and columns."""
-    if bool(issparse(X)):
-        raise DataError(
-            f"a sparse matrix {np.shape(X)} came, and a table has columns of kinds: give it to the "
-            "estimator itself, which takes sparse cases, or X.toarray()"
-        )
-    if len(np.shape(X)) != 2:
-        raise DataError(
-            f"X of shape {np.shape(X)} came; expected a table, a frame or an array (N, D)"
-        )
-
-
-def _named(names: list[Any]) -> str:
-    """Return names of columns for a message, at most ten."""
-    return ", ".join(map(repr, names[:10])) + (
-        f" and {len(names) - 10} more" if len(names) > 10 else ""
-    )
 
 
 def _chosen(categories: Any, names: list[Any]) -> list[Any]:
@@ -415,37 +222,7 @@ def _chosen(categories: Any, names: list[Any]) -> list[Any]:
     unknown = [each for each in wanted if each not in names and each not in numbers]
     if unknown:
         raise ConfigError(
-            f"categories = {categories!r}: no column {_named(unknown)}; the columns are "
-            f"{_named(names)}"
+            f"categories = {categories!r}: no column {listed(unknown)}; the columns are "
+            f"{listed(names)}"
         )
     return [each if each in names else names[each] for each in wanted]
-
-
-def _one_hot(numbers: Array, units: int) -> Array:
-    """Return rows (N, units) with a 1 at `numbers` (N,), all zeros where that is -1."""
-    return np.asarray(numbers[:, None] == np.arange(units), dtype=float)
-
-
-def _column(X: Any, name: Any) -> Any:
-    return X[name] if hasattr(X, "iloc") else np.asarray(X)[:, name]
-
-
-def _decoded(column: Column, units: Array, source: np.random.RandomState | None) -> Any:
-    """Return the values that units (N, units) of one column stand for, (N,)."""
-    if column.kind == "minmax":
-        low, high = column.values
-        numbers = low + units[:, 0] * (high - low)
-        numbers = numbers if column.skew is None else from_symmetric(numbers, column.skew)
-        return np.round(numbers) if column.whole else numbers
-    if column.kind == "binary":
-        units = np.concatenate([1 - units, units], axis=1)[:, : len(column.values)]
-    shares = np.clip(units, 1e-9, None)
-    shares = shares / shares.sum(1, keepdims=True)
-    if source is not None:
-        ends = np.cumsum(shares, axis=1)
-        place = np.minimum((source.rand(len(units), 1) > ends).sum(1), len(column.values) - 1)
-        return column.values[place]
-    if column.kind == "categories":
-        return column.values[shares.argmax(1)]
-    numbers = shares @ column.values
-    return np.round(numbers) if column.whole else numbers

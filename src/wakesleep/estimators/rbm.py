@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from numbers import Integral
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from wakesleep.compute.precision import low_precision_copy
 from wakesleep.compute.select import pick_device, pick_precision
-from wakesleep.estimators import persistence, shared
+from wakesleep.estimators import persistence, ranges, shared
 from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
 from wakesleep.evaluation import likelihood
@@ -28,13 +28,15 @@ from wakesleep.learning.cd import CDConfig, CDState
 from wakesleep.learning.configs import require
 from wakesleep.models.dbn import DBN
 from wakesleep.models.rbm import RBM
-from wakesleep.runs import checkpoint
+from wakesleep.runs import checkpoint, tensor_files
 from wakesleep.samplers import gibbs, missing
 from wakesleep.sources import arrays
 from wakesleep.units import Bernoulli
 
 
-class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class BernoulliRBM(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, persistence.Saved, BaseEstimator
+):
     """A restricted Boltzmann machine of binary units, trained by persistent contrastive divergence:
     features, samples, missing values.
 
@@ -92,7 +94,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     (4, 2)
     """
 
-    _range: shared.Range | None
+    _range: ranges.Range | None
 
     def __init__(
         self,
@@ -165,10 +167,10 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         X = shared.check_cases(self, X, reset=first, sparse=True)
         if first:
             self._begin(X, shared.random_source(self.random_state))
-            self._range = shared.column_range(shared.unskew(self, X))
+            self._range = ranges.column_range(ranges.unskew(self, X))
         else:
             self._check_goes_on()
-            shared.widen_range(self, X)
+            ranges.widen_range(self, X)
         self._learn(X, sample_weight, replace(self._config(), epochs=1), self.random_state_)
         return self
 
@@ -188,7 +190,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         check_is_fitted(self)
         rbm = self._machine()
         hidden = shared.tensor(np.asarray(H, dtype=self.components_.dtype))
-        return shared.from_range(self, rbm.visible_probs(hidden).numpy())
+        return ranges.from_range(self, rbm.visible_probs(hidden).numpy())
 
     def score_samples(self, X: Any) -> Array:
         """Return the pseudo-log-likelihood of each case of X (N, D), nats: (N,).
@@ -250,7 +252,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         check_is_fitted(self)
         rbm, rng = self._machine(), shared.fresh_rng(shared.random_source(random_state))
         chains = gibbs.run(rbm, gibbs.random_hidden(rbm, n_samples, rng), n_gibbs_steps, rng)
-        return shared.from_range(self, chains.visible.numpy())
+        return ranges.from_range(self, chains.visible.numpy())
 
     def impute(
         self,
@@ -273,11 +275,11 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         shared.check_choice("how", how, ("sample", "mean"))
         X = shared.check_dense(self, X)
         rbm, rng = self._machine(), shared.fresh_rng(shared.random_source(random_state))
-        cases = torch.tensor(shared.to_range(self, X), dtype=rbm.weight.dtype)
+        cases = torch.tensor(ranges.to_range(self, X), dtype=rbm.weight.dtype)
         filled = missing.impute(
             rbm, cases, rng, steps=n_gibbs_steps, mean=how == "mean", checked=True
         )
-        return np.where(np.isnan(X), shared.from_range(self, filled.numpy()), X)
+        return np.where(np.isnan(X), ranges.from_range(self, filled.numpy()), X)
 
     def _config(self) -> CDConfig:
         """Return the settings of the learning loop."""
@@ -308,7 +310,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             f"n_components = {self.n_components}: expected 1 or more",
         )
         shared.check_choice("missing", self.missing, ("error", "sample"))
-        shared.settle_range(self, X)
+        ranges.settle_range(self, X)
         self._range = None
         self.components_ = source.normal(0, 0.01, (self.n_components, X.shape[1])).astype(X.dtype)
         self.intercept_hidden_ = np.zeros(self.n_components, dtype=X.dtype)
@@ -345,7 +347,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             else pick_precision(self.precision, device)
         )
         state = cd.init_state(low_precision_copy(rbm, dtype), config, rng)
-        tensors, _ = checkpoint.flatten(state.to_tensors())
+        tensors, _ = tensor_files.flatten(state.to_tensors())
         for name, array in self._state.items():
             # other shapes: batch_size was changed, so chains start anew
             if name in tensors and tensors[name].shape == array.shape:
@@ -372,7 +374,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.components_ = rbm.weight.detach().cpu().numpy().T
         self.intercept_hidden_ = rbm.hidden_bias.detach().cpu().numpy()
         self.intercept_visible_ = rbm.visible_bias.detach().cpu().numpy()
-        tensors, _ = checkpoint.flatten(state.to_tensors())
+        tensors, _ = tensor_files.flatten(state.to_tensors())
         lasting = [
             name
             for name in tensors
@@ -395,7 +397,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     ) -> tuple[Tensor | arrays.Rows, Tensor | None]:
         """Return X in range and on the device, and what of it is known, None where all is."""
         dtype, device = rbm.weight.dtype, rbm.weight.device
-        X = shared.to_range(self, X)
+        X = ranges.to_range(self, X)
         if sp.issparse(X) and shared.has_missing(X):
             X = shared.dense(X)
         if sp.issparse(X):
@@ -428,17 +430,6 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         tags.input_tags.allow_nan = self.missing == "sample"
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-    def save(self, path: Any) -> None:
-        """Write the fitted estimator into one safetensors file: weights and parameters, no pickle.
-        `load` reads it.
-        """
-        persistence.save(self, path)
-
-    @classmethod
-    def load(cls, path: Any) -> Self:
-        """Return the estimator that `save` wrote to `path`."""
-        return persistence.load(cls, path)
 
     def _nets(self) -> tuple[DBN, None]:
         """Return what a model file holds: a net of one layer."""

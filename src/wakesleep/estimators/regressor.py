@@ -51,32 +51,8 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         validation_fraction: part of the cases that is held out, from pretraining too.
         n_iter_no_change: epochs without a better score after which fine-tuning stops, and epochs in
             which the rate then falls.
-        n_iter: epochs over the cases for each layer of pretraining; "auto": 30, beyond 1,500 cases
-            as many as show 45,000, at least 10.
-        batch_size: cases in a minibatch, of pretraining and of fine-tuning.
-        learning_rate: rate of pretraining in the first epoch.
-        final_learning_rate: rate of pretraining in the last epoch, reached in a straight line.
-        momentum: momentum of pretraining after its first epochs.
-        weight_decay: L2 penalty on the weights in pretraining.
-        n_gibbs_steps: K, the Gibbs steps of the negative phase.
-        persistent: persistent chains (PCD) in pretraining instead of chains that start at the data
-            (CD).
-        sparsity_target: wanted mean activity of a hidden unit; only used with a sparsity cost.
-        sparsity_cost: weight of the cross-entropy between wanted and running mean activity; 0 turns
-            it off.
-        scale: "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, outliers
-            left out, if any value lies outside [0, 1], skewed ones by asinh first, and clips what
-            comes later; "warn" uses values as they are; None refuses values outside [0, 1].
-        missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible
-            units, drawn anew from the first layer after each of its epochs, and averages
-            predictions over ten fillings by the whole net.
-        warm_start: let `fit` go on where the last one ended: with fine-tuning where there is any,
-            else with pretraining.
-        device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0".
-        precision: of matrix products: "float32", "bfloat16", or "auto", which follows from the
-            processor.
-        verbose: 1 shows a progress bar, 2 adds a line an epoch.
-        random_state: seed, RandomState or None.
+
+    The parameters of pretraining, `n_iter` to `random_state`, are those of `DBNTransformer`.
 
     Attributes:
         net_: the fine-tuned feed-forward net, a `torch.nn.Sequential`; its outputs are y,
@@ -86,15 +62,8 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         sample_visible_: whether backpropagation saw values as bits drawn anew.
         validation_scores_: minus the mean squared error on the held-out cases, y standardised, one
             an epoch, with early stopping.
-        dbn_: the generative model, a `wakesleep.DBN`, for everything the core can do with it.
-        n_iter_: epochs done in all stages.
-        history_: a dictionary an epoch: stage, pass and what was measured.
-        scaler_: the MinMaxScaler in use, or None.
-        outlier_columns_: the numbers of the columns in which outliers were clipped.
-        skewed_columns_: the numbers of the columns mapped by asinh((x - centre) / spread) before
-            `scaler_`, (K,).
-        skew_: their centre, the median, and their spread, the distance of the quartiles, (2, K).
-        n_features_in_: D, and `feature_names_in_` where X had names.
+
+    It also has what `DBNTransformer` has: `dbn_`, the generative model, to `feature_names_in_`.
 
     >>> import numpy as np
     >>> X = np.random.RandomState(0).rand(100, 5)
@@ -137,33 +106,31 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         verbose: bool | int = 0,
         random_state: Any = None,
     ) -> None:
-        super().__init__(
-            hidden_layer_sizes,
-            fine_tune=fine_tune,
-            fine_tune_n_iter=fine_tune_n_iter,
-            fine_tune_learning_rate=fine_tune_learning_rate,
-            sample_visible=sample_visible,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            n_iter_no_change=n_iter_no_change,
-            n_iter=n_iter,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            final_learning_rate=final_learning_rate,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            n_gibbs_steps=n_gibbs_steps,
-            persistent=persistent,
-            sparsity_target=sparsity_target,
-            sparsity_cost=sparsity_cost,
-            scale=scale,
-            missing=missing,
-            warm_start=warm_start,
-            device=device,
-            precision=precision,
-            verbose=verbose,
-            random_state=random_state,
-        )
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.fine_tune = fine_tune
+        self.fine_tune_n_iter = fine_tune_n_iter
+        self.fine_tune_learning_rate = fine_tune_learning_rate
+        self.sample_visible = sample_visible
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.n_iter = n_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.final_learning_rate = final_learning_rate
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.n_gibbs_steps = n_gibbs_steps
+        self.persistent = persistent
+        self.sparsity_target = sparsity_target
+        self.sparsity_cost = sparsity_cost
+        self.scale = scale
+        self.missing = missing
+        self.warm_start = warm_start
+        self.device = device
+        self.precision = precision
+        self.verbose = verbose
+        self.random_state = random_state
 
     @shared.all_or_nothing
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> DBNRegressor:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from wakesleep.compute.select import pick_device
 from wakesleep.estimators import shared
-from wakesleep.estimators.columns import TableUnits
 from wakesleep.estimators.shared import Array
+from wakesleep.estimators.table_units import TableUnits
 from wakesleep.evaluation import likelihood
 from wakesleep.foundation.errors import DataError
 from wakesleep.learning import cd
@@ -125,9 +125,9 @@ class TableRBM(BaseEstimator):
         self.units_ = TableUnits(X, self.units, self.n_bins)
         if self.verbose:
             print(self.units_)
-        self.n_features_in_ = len(self.units_.names)
-        if self.units_.frame is not None:
-            self.feature_names_in_ = np.array(self.units_.names, dtype=object)
+        self.n_features_in_ = len(self.units_.format.names)
+        if self.units_.format.frame is not None:
+            self.feature_names_in_ = np.array(self.units_.format.names, dtype=object)
         rng = shared.fresh_rng(shared.random_source(self.random_state), pick_device(self.device))
         self.rbm_ = RBM(self.units_.units(), self.n_components, rng=rng, weight_std=0.01)
         cases = self._cases(X)
@@ -201,7 +201,7 @@ class TableRBM(BaseEstimator):
                 self.rbm_, cases, rng, steps=n_gibbs_steps, mean=mean, checked=True
             )
         table = self.units_.decode(filled.cpu().numpy(), None if mean else source)
-        return self.units_.fill(X, table)
+        return self.units_.format.fill(X, table)
 
     def score_samples(self, X: Any) -> Array:
         """Return log p(row) of each row of X, nats: (N,).
@@ -256,7 +256,7 @@ class TableRBM(BaseEstimator):
             filled = self.rbm_.visible_probs(hidden)
         else:
             states = torch.bernoulli(hidden, generator=rng)
-            filled = self.rbm_.sample_visible(states, rng)[1]
+            filled = self.rbm_.sample_visible(states, rng)
         return torch.where(known, there, filled)
 
     def _config(self) -> CDConfig:

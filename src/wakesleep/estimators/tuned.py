@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,7 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
-from wakesleep.estimators import shared
+from wakesleep.estimators import ranges, shared
 from wakesleep.estimators.dbn import DEFAULTS, DBNEstimator
 from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
@@ -58,12 +58,12 @@ def moments(sums: Tensor) -> dict[str, Tensor]:
 
 
 def noise_within_signal(sums: Tensor) -> bool:
-    """Return what `shared.suits_drawing` says of cases in [0, 1], from their `column_sums` (3,
+    """Return what `ranges.resembles_bits` says of cases in [0, 1], from their `column_sums` (3,
     D).
     """
     mean, square = sums[1] / sums[0], sums[2] / sums[0]
     noise, signal = mean - square, square - mean.square()
-    drawn = noise > shared.NO_NOISE
+    drawn = noise > ranges.NO_NOISE
     return bool(noise[drawn].sum() <= signal[drawn].sum())
 
 
@@ -120,27 +120,13 @@ class TunedEstimator(DBNEstimator):
     _backprop_defaults = DEFAULTS.backprop
     _epochs_drawn = 40
 
-    def __init__(
-        self,
-        hidden_layer_sizes: int | Sequence[int] = (200, 300),
-        *,
-        fine_tune: Literal["backprop", "updown", "hybrid"] | None = "backprop",
-        fine_tune_n_iter: int | None = None,
-        fine_tune_learning_rate: float | None = None,
-        sample_visible: bool | Literal["auto"] = "auto",
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        **pretraining: Any,
-    ) -> None:
-        super().__init__(hidden_layer_sizes, **pretraining)
-        self.fine_tune = fine_tune
-        self.fine_tune_n_iter = fine_tune_n_iter
-        self.fine_tune_learning_rate = fine_tune_learning_rate
-        self.sample_visible = sample_visible
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
+    fine_tune: Literal["backprop", "updown", "hybrid"] | None
+    fine_tune_n_iter: int | None
+    fine_tune_learning_rate: float | None
+    sample_visible: bool | Literal["auto"]
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: int
 
     def _begin(self, X: Array, labels: int, source: np.random.RandomState) -> None:
         super()._begin(X, labels, source)
@@ -159,7 +145,7 @@ class TunedEstimator(DBNEstimator):
         """
         shared.check_choice("sample_visible", self.sample_visible, ("auto", True, False))
         self.sample_visible_ = (
-            shared.suits_drawing(self, X)
+            ranges.resembles_bits(self, X)
             if self.sample_visible == "auto"
             else bool(self.sample_visible)
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from wakesleep.foundation import renamed
 from wakesleep.foundation.errors import ConfigError
@@ -19,6 +19,27 @@ def require(condition: bool, message: str) -> None:
     """Raise ConfigError with `message` unless `condition` holds."""
     if not condition:
         raise ConfigError(message)
+
+
+def at_least(least: float, config: Any, *names: str) -> None:
+    """Raise ConfigError unless these settings are finite and `least` or more."""
+    for name in names:
+        value = getattr(config, name)
+        require(least <= value < math.inf, f"{name} = {value}: expected {least} or more")
+
+
+def positive(config: Any, *names: str) -> None:
+    """Raise ConfigError unless these settings are finite and above 0."""
+    for name in names:
+        value = getattr(config, name)
+        require(0 < value < math.inf, f"{name} = {value}: expected a number above 0, e.g. 0.01")
+
+
+def below_one(config: Any, *names: str) -> None:
+    """Raise ConfigError unless these settings lie in [0, 1)."""
+    for name in names:
+        value = getattr(config, name)
+        require(0 <= value < 1, f"{name} = {value}: expected a number in [0, 1)")
 
 
 def linear_schedule(first: float, last: float, epoch: int, epochs: int) -> float:
@@ -107,28 +128,11 @@ class CDConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
-        require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
-        require(
-            0 < self.learning_rate < math.inf,
-            f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1",
-        )
-        require(
-            0 < self.final_learning_rate < math.inf,
-            f"final_learning_rate = {self.final_learning_rate}: expected a number above 0",
-        )
-        require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
-        require(
-            0 <= self.initial_momentum < 1,
-            f"initial_momentum = {self.initial_momentum}: expected a number in [0, 1)",
-        )
-        for name in ("weight_decay", "l1_penalty", "l2l1_penalty", "units_rate"):
-            value = getattr(self, name)
-            require(0 <= value < math.inf, f"{name} = {value}: expected 0 or more")
-        require(
-            self.units_frozen_epochs >= 0,
-            f"units_frozen_epochs = {self.units_frozen_epochs}: expected 0 or more",
-        )
+        at_least(0, self, "epochs", "weight_decay", "l1_penalty", "l2l1_penalty", "sparsity_cost")
+        at_least(0, self, "units_rate", "units_frozen_epochs")
+        at_least(1, self, "batch_size", "temperatures")
+        positive(self, "learning_rate", "final_learning_rate")
+        below_one(self, "momentum", "initial_momentum")
         require(
             self.centred or not self.standardised,
             "standardised = True and centred = False: it is the centred gradient that is divided "
@@ -140,10 +144,6 @@ class CDConfig:
             "needs one step",
         )
         require(
-            self.temperatures >= 1,
-            f"temperatures = {self.temperatures}: expected 1 (plain chains) or more, e.g. 10",
-        )
-        require(
             self.persistent or self.temperatures == 1,
             f"temperatures = {self.temperatures} and persistent = False: only chains that "
             "persist can trade places; expected persistent=True",
@@ -151,9 +151,6 @@ class CDConfig:
         require(
             0 < self.sparsity_target < 1,
             f"sparsity_target = {self.sparsity_target}: expected a number in (0, 1)",
-        )
-        require(
-            self.sparsity_cost >= 0, f"sparsity_cost = {self.sparsity_cost}: expected 0 or more"
         )
 
     def learning_rate_at(self, epoch: int) -> float:
@@ -243,32 +240,18 @@ class ChainsConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        at_least(0, self, "label_weight", "average")
+        at_least(1, self, "pool")
+        positive(self, "learning_rate", "final_learning_rate")
         require(
             0 <= self.share <= 1, f"share = {self.share}: expected a share of the epochs in [0, 1]"
-        )
-        require(
-            0 < self.learning_rate < math.inf,
-            f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.03",
-        )
-        require(
-            0 < self.final_learning_rate < math.inf,
-            f"final_learning_rate = {self.final_learning_rate}: expected a number above 0",
         )
         require(
             0 < self.persistent <= 1,
             f"persistent = {self.persistent}: expected a share of the negative cases above "
             "0 and up to 1",
         )
-        require(self.pool >= 1, f"pool = {self.pool}: expected at least 1")
         require(0 <= self.restart <= 1, f"restart = {self.restart}: expected a chance in [0, 1]")
-        require(
-            0 <= self.label_weight < math.inf,
-            f"label_weight = {self.label_weight}: expected 0 or more",
-        )
-        require(
-            0 <= self.average < math.inf,
-            f"average = {self.average}: expected a number of epochs, 0 for none",
-        )
 
     def epochs(self, memory: CDConfig) -> int:
         """Return how many of the memory's epochs have chains; none where it is persistent, centred
@@ -363,25 +346,12 @@ class UpDownConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
-        require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
-        require(
-            0 < self.learning_rate < math.inf,
-            f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.02",
-        )
-        require(
-            0 < self.final_learning_rate < math.inf,
-            f"final_learning_rate = {self.final_learning_rate}: expected a number above 0",
-        )
-        require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
-        require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
+        at_least(0, self, "epochs", "weight_decay", "average")
+        at_least(1, self, "batch_size", "chain_pool")
+        positive(self, "learning_rate", "final_learning_rate")
+        below_one(self, "momentum")
         require(
             0 <= self.persistent <= 1, f"persistent = {self.persistent}: expected a share in [0, 1]"
-        )
-        require(self.chain_pool >= 1, f"chain_pool = {self.chain_pool}: expected at least 1")
-        require(
-            0 <= self.average < math.inf,
-            f"average = {self.average}: expected a number of epochs, 0 for none",
         )
         require(0 <= self.restart <= 1, f"restart = {self.restart}: expected a chance in [0, 1]")
         steps = self.gibbs_steps
@@ -471,29 +441,11 @@ class BackpropConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
+        at_least(0, self, "epochs", "final_learning_rate", "weight_decay", "cg_top_epochs")
+        at_least(1, self, "batch_size", "cg_batch_size", "cg_line_searches")
+        positive(self, "learning_rate")
+        below_one(self, "momentum")
         require(self.method in ("sgd", "cg"), f"method = {self.method!r}: expected 'sgd' or 'cg'")
-        require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
-        require(
-            0 < self.learning_rate < math.inf,
-            f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1",
-        )
-        require(
-            0 <= self.final_learning_rate < math.inf,
-            f"final_learning_rate = {self.final_learning_rate}: expected 0 or more",
-        )
-        require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
-        require(self.weight_decay >= 0, f"weight_decay = {self.weight_decay}: expected 0 or more")
-        require(
-            self.cg_batch_size >= 1, f"cg_batch_size = {self.cg_batch_size}: expected at least 1"
-        )
-        require(
-            self.cg_line_searches >= 1,
-            f"cg_line_searches = {self.cg_line_searches}: expected at least 1",
-        )
-        require(
-            self.cg_top_epochs >= 0, f"cg_top_epochs = {self.cg_top_epochs}: expected 0 or more"
-        )
 
     def learning_rate_at(self, epoch: int) -> float:
         """Return the learning rate of epoch `epoch` (from 0)."""
@@ -542,34 +494,15 @@ class SemiSupervisedConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
-        require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
-        require(
-            0 < self.learning_rate < math.inf,
-            f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1",
-        )
-        require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
+        at_least(0, self, "epochs", "final_learning_rate", "vat_epsilon_relative", "smooth_weight")
+        at_least(0, self, "entropy_weight", "self_weight", "mean_epochs")
+        at_least(1, self, "batch_size")
+        positive(self, "learning_rate")
+        below_one(self, "momentum", "dropout_visible", "dropout_hidden")
         require(
             0.5 <= self.certainty <= 1,
             f"certainty = {self.certainty}: expected a probability from 0.5 to 1",
         )
-        for name in ("dropout_visible", "dropout_hidden"):
-            require(
-                0 <= getattr(self, name) < 1,
-                f"{name} = {getattr(self, name)}: expected a share in [0, 1)",
-            )
-        for name in (
-            "final_learning_rate",
-            "vat_epsilon_relative",
-            "smooth_weight",
-            "entropy_weight",
-            "self_weight",
-            "mean_epochs",
-        ):
-            require(
-                0 <= getattr(self, name) < math.inf,
-                f"{name} = {getattr(self, name)}: expected 0 or more",
-            )
 
     def learning_rate_at(self, epoch: int) -> float:
         """Return the learning rate of epoch `epoch` (from 0)."""

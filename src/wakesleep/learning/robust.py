@@ -9,7 +9,6 @@ generating first is worth beside them can be measured.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,7 +23,7 @@ from wakesleep.foundation import renamed
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_arguments, check_fields
 from wakesleep.learning import inputs, loop
-from wakesleep.learning.configs import linear_schedule, require
+from wakesleep.learning.configs import at_least, below_one, linear_schedule, positive, require
 from wakesleep.learning.records import (
     EpochResult,
     OptimizerState,
@@ -80,31 +79,15 @@ class RobustConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
-        require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
+        at_least(0, self, "epochs", "final_learning_rate", "max_norm", "mean_epochs")
+        at_least(0, self, "vat_epsilon", "smooth_weight")
+        at_least(1, self, "batch_size")
+        positive(self, "learning_rate")
+        below_one(self, "momentum", "dropout_visible", "dropout_hidden")
         require(
             self.optimizer in ("sgd", "adam"),
             f"optimizer = {self.optimizer!r}: expected 'sgd' or 'adam'",
         )
-        require(
-            0 < self.learning_rate < math.inf,
-            f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.1",
-        )
-        require(
-            0 <= self.final_learning_rate < math.inf,
-            f"final_learning_rate = {self.final_learning_rate}: expected 0 or more",
-        )
-        require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
-        for name in ("dropout_visible", "dropout_hidden"):
-            require(
-                0 <= getattr(self, name) < 1,
-                f"{name} = {getattr(self, name)}: expected a share in [0, 1)",
-            )
-        for name in ("max_norm", "mean_epochs", "vat_epsilon", "smooth_weight"):
-            require(
-                0 <= getattr(self, name) < math.inf,
-                f"{name} = {getattr(self, name)}: expected 0 or more",
-            )
 
     def learning_rate_at(self, epoch: int) -> float:
         """Return the learning rate of epoch `epoch` (from 0)."""

@@ -20,7 +20,7 @@ from wakesleep.compute import ops
 from wakesleep.foundation import renamed
 from wakesleep.foundation.values import check_arguments, check_fields
 from wakesleep.learning import inputs, loop
-from wakesleep.learning.configs import linear_schedule, require
+from wakesleep.learning.configs import at_least, linear_schedule, positive
 from wakesleep.learning.records import (
     EpochResult,
     OptimizerState,
@@ -58,17 +58,9 @@ class EvolutionConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
-        require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
-        for name in ("sigma", "learning_rate"):
-            require(
-                0 < getattr(self, name) < math.inf,
-                f"{name} = {getattr(self, name)}: expected a number above 0",
-            )
-        require(
-            0 <= self.final_learning_rate < math.inf,
-            f"final_learning_rate = {self.final_learning_rate}: expected 0 or more",
-        )
+        at_least(0, self, "epochs", "final_learning_rate")
+        at_least(1, self, "batch_size")
+        positive(self, "sigma", "learning_rate")
 
     def learning_rate_at(self, epoch: int) -> float:
         """Return the learning rate of epoch `epoch` (from 0)."""
@@ -225,12 +217,9 @@ class AutoencoderConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
-        require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
-        require(
-            self.learning_rate > 0,
-            f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.001",
-        )
+        at_least(0, self, "epochs")
+        at_least(1, self, "batch_size")
+        positive(self, "learning_rate")
 
 
 class Autoencoder(loop.Algorithm):

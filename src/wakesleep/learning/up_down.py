@@ -15,7 +15,6 @@ Nothing has to reach equilibrium: the dream starts from the data. Source: Hinton
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -29,9 +28,13 @@ from wakesleep.learning import inputs, loop
 from wakesleep.learning.configs import UpDownConfig as UpDownConfig
 from wakesleep.learning.momentum import Gradients, apply_update
 from wakesleep.learning.records import EpochResult
-from wakesleep.learning.state import EpochState, RunningMean, check_fit
+from wakesleep.learning.up_down_state import UNASSIGNED as UNASSIGNED
+from wakesleep.learning.up_down_state import UpDownState as UpDownState
+from wakesleep.learning.up_down_state import init_state as init_state
+from wakesleep.learning.up_down_state import labels_to_hold as labels_to_hold
+from wakesleep.learning.up_down_state import reset_chains as reset_chains
+from wakesleep.learning.up_down_state import started as started
 from wakesleep.models.dbn import DBN
-from wakesleep.samplers.gibbs import random_hidden, restarted
 from wakesleep.sources import arrays
 from wakesleep.sources.arrays import one_hot
 from wakesleep.sources.minibatches import Resident
@@ -39,8 +42,6 @@ from wakesleep.units import sample_categorical
 
 UNLABELLED = arrays.UNLABELLED
 """The label of a case whose label nobody knows; it is inferred, not clamped."""
-UNASSIGNED = -2
-"""The label of a persistent chain before the first minibatch."""
 
 
 class Phases(NamedTuple):
@@ -238,88 +239,6 @@ def gradients(phases: Phases) -> Gradients:
         terms[f"generative.{depth}.bias"] = [RowSum(generative_error, 1 / n)]
         terms[f"recognition.{depth}.bias"] = [RowSum(recognition_error, 1 / n)]
     return terms
-
-
-@dataclass
-class UpDownState(EpochState):
-    """What contrastive wake-sleep needs to go on after an epoch."""
-
-    velocity: dict[str, Tensor] = field(default_factory=dict)
-    """Of each parameter, by its name."""
-    mean: RunningMean | None = None
-    """The running mean of the weights."""
-    chains: Tensor | None = None
-    """Persistent chains: top states (pool, M, hidden)."""
-    chain_labels: Tensor | None = None
-    """The labels that the chains hold, (M,)."""
-
-
-def init_state(
-    dbn: DBN, config: UpDownConfig, rng: torch.Generator, dtype: torch.dtype | None = None
-) -> UpDownState:
-    """Untie the net's weights and return the state before the first epoch: no velocity, running
-    means, chains (of `dtype`) at random.
-    """
-    dbn.untie()
-    state = UpDownState(
-        velocity={name: torch.zeros_like(parameter) for name, parameter in dbn.named_parameters()}
-    )
-    if config.average:
-        state.mean = RunningMean.start(dbn)
-    if count := round(config.persistent * config.batch_size):
-        chains = random_hidden(dbn.memory, config.chain_pool * count, rng).to(
-            dtype or dbn.memory.weight.dtype
-        )
-        state.chains = chains.view(config.chain_pool, count, -1)
-        if dbn.labels and config.hold_labels:
-            state.chain_labels = torch.full((count,), UNASSIGNED, device=rng.device)
-    return state
-
-
-def started(
-    dbn: DBN,
-    config: UpDownConfig,
-    state: UpDownState | Mapping[str, Any] | None,
-    rng: torch.Generator,
-    dtype: torch.dtype | None,
-) -> UpDownState:
-    """Return the state to go on from, once it is seen to fit net and settings, or that before the
-    first epoch; unties the net's weights.
-
-    Raises:
-        CheckpointError: a state of other settings or another net.
-    """
-    state = UpDownState.read(state)
-    if state is None:
-        return init_state(dbn, config, rng, dtype)
-    dbn.untie()
-    parameters, count = dict(dbn.named_parameters()), round(config.persistent * config.batch_size)
-    expected = {
-        "velocity": parameters,
-        "mean": parameters if config.average else None,
-        "chains": (config.chain_pool, count, dbn.sizes[-1]) if count else None,
-        "chain_labels": (count,) if count and dbn.labels and config.hold_labels else None,
-    }
-    check_fit(state, expected, "net")
-    return state
-
-
-def reset_chains(dbn: DBN, chains: Tensor, config: UpDownConfig, rng: torch.Generator) -> None:
-    """Let some of the persistent chains, top states (M, hidden), start again from random states, in
-    place.
-    """
-    chains.copy_(restarted(dbn.memory, chains, config.restart, rng))
-
-
-def labels_to_hold(labels: Tensor | None, count: int, device: torch.device) -> Tensor:
-    """Return the labels that `count` chains will hold, (count,), in the proportions of `labels`
-    (N,).
-
-    Other proportions would teach the label weights that some classes are rarer than they are.
-    """
-    if labels is None:
-        return torch.full((count,), UNLABELLED, device=device)
-    return arrays.labels_in_proportion(labels, count)
 
 
 class UpDown(loop.Algorithm):

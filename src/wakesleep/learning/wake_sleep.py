@@ -10,7 +10,6 @@ is not quite the same thing as the data. Source: Hinton, Dayan, Frey & Neal (199
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +21,7 @@ from wakesleep.compute.ops import Dense
 from wakesleep.foundation import renamed
 from wakesleep.foundation.values import check_arguments, check_fields
 from wakesleep.learning import loop
-from wakesleep.learning.configs import linear_schedule, require
+from wakesleep.learning.configs import at_least, below_one, linear_schedule, positive
 from wakesleep.learning.momentum import Gradients, apply_update
 from wakesleep.learning.records import EpochResult
 from wakesleep.learning.state import EpochState, check_fit
@@ -49,17 +48,10 @@ class WakeSleepConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        require(self.epochs >= 0, f"epochs = {self.epochs}: expected 0 or more")
-        require(self.batch_size >= 1, f"batch_size = {self.batch_size}: expected at least 1")
-        require(
-            0 < self.learning_rate < math.inf,
-            f"learning_rate = {self.learning_rate}: expected a number above 0, e.g. 0.05",
-        )
-        require(
-            0 < self.final_learning_rate < math.inf,
-            f"final_learning_rate = {self.final_learning_rate}: expected a number above 0",
-        )
-        require(0 <= self.momentum < 1, f"momentum = {self.momentum}: expected a number in [0, 1)")
+        at_least(0, self, "epochs")
+        at_least(1, self, "batch_size")
+        positive(self, "learning_rate", "final_learning_rate")
+        below_one(self, "momentum")
 
     def learning_rate_at(self, epoch: int) -> float:
         """Return the learning rate of epoch `epoch` (from 0)."""

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
+from wakesleep.foundation import files
 from wakesleep.paper.pretraining import pretrained
 from wakesleep.paper.results import Row, row
 from wakesleep.paper.runs import TableSetup
-from wakesleep.runs import checkpoint
 
 TABLE = "costs"
 PARTS = ("pretrain-50k", "backprop-50k", "random-50k", "updown-50k", "hybrid-60k")
@@ -32,8 +32,8 @@ def rows(setup: TableSetup) -> Iterator[Row]:
                 setup,
                 part,
                 seed,
-                checkpoint.read_metrics(run_folder),
-                checkpoint.read_json(run_folder / "provenance.json"),
+                files.read_metrics(run_folder),
+                files.read_json(run_folder / "provenance.json"),
             )
     for result in sorted(setup.folder.glob(f"{setup.dataset.name}-*-seed-{seed}-*/result.json")):
         found = json.loads(result.read_text(encoding="utf-8"))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.evaluation import likelihood
+from wakesleep.foundation import files
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop, greedy
 from wakesleep.learning.greedy import GreedyConfig, GreedyState
@@ -21,7 +22,6 @@ from wakesleep.models.dbn import DBN
 from wakesleep.paper.pretraining import parts_of
 from wakesleep.paper.results import Row, row
 from wakesleep.paper.runs import Done, TableSetup, collect, fine_tune, learn, take_layers
-from wakesleep.runs import checkpoint
 from wakesleep.sources.arrays import draw_binary
 
 TABLE = "depth"
@@ -95,7 +95,7 @@ def _bound(setup: TableSetup, stack: Done[DBN], seed: int, images: Tensor) -> di
         )
         assert estimate.reverse is not None
         minutes = round((time.perf_counter() - began) / 60, 3)
-        checkpoint.write_json(
+        files.write_json(
             path,
             {
                 "test_bound": estimate.conservative,
@@ -103,7 +103,7 @@ def _bound(setup: TableSetup, stack: Done[DBN], seed: int, images: Tensor) -> di
                 "minutes": minutes,
             },
         )
-    return checkpoint.read_json(path)
+    return files.read_json(path)
 
 
 def _sizes(setup: TableSetup, depth: int) -> tuple[int, ...]:

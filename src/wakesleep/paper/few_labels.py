@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from wakesleep.data import Split
 from wakesleep.evaluation import classify
+from wakesleep.foundation import files
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop, cd, greedy, semi_supervised, spreading
 from wakesleep.learning.backprop import BackpropConfig
@@ -28,7 +29,6 @@ from wakesleep.learning.semi_supervised import SemiSupervisedConfig
 from wakesleep.models.dbn import DBN
 from wakesleep.paper.results import Row, row
 from wakesleep.paper.runs import Done, TableSetup, fine_tune, learn, row_of, take_layers
-from wakesleep.runs import checkpoint
 from wakesleep.sources.arrays import UNLABELLED, as_probs, order
 
 TABLE = "few-labels"
@@ -292,7 +292,7 @@ def neighbours(setup: TableSetup, first: Done[DBN], images: Tensor) -> Any:
         graph = spreading.neighbour_graph(
             as_probs(greedy.features(first.net, images, first.net.depth - 1))
         )
-        checkpoint.write_atomically(path, lambda temporary: _save_graph(temporary, graph))
+        files.write_atomically(path, lambda temporary: _save_graph(temporary, graph))
     return sparse.load_npz(path)
 
 

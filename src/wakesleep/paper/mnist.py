@@ -23,6 +23,7 @@ import tyro
 from wakesleep.compute.select import pick_device
 from wakesleep.data import Dataset, load
 from wakesleep.evaluation import classify, ensemble
+from wakesleep.foundation import files
 from wakesleep.learning import backprop
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.paper import results
@@ -225,9 +226,9 @@ def collect(
             values, minutes, notes = [], [], {}
             for seed in seeds:
                 run_folder = folder / f"seed-{seed}-{part}"
-                provenance = checkpoint.read_json(run_folder / "provenance.json")
+                provenance = files.read_json(run_folder / "provenance.json")
                 minutes.append(sum(provenance["minutes"].values()))
-                precision = checkpoint.read_json(run_folder / "config.json")["precision"]
+                precision = files.read_json(run_folder / "config.json")["precision"]
                 notes = {
                     "run_device": provenance["device"],
                     "data_checksum": provenance["data_checksum"],
@@ -239,11 +240,11 @@ def collect(
                     if PARTS[part].stage in ("backprop", "random")
                     else "free-energy"
                 )
-                scored = checkpoint.read_json(run_folder / "evaluation.json")["rows"]
+                scored = files.read_json(run_folder / "evaluation.json")["rows"]
                 tested = next(row for row in scored if row["method"] == method)
                 picked = [
                     line["validation_errors"]
-                    for line in checkpoint.read_metrics(run_folder)
+                    for line in files.read_metrics(run_folder)
                     if "validation_errors" in line
                 ]
                 values.append(tested[metric] if metric in tested else min(picked))
@@ -292,7 +293,7 @@ def combine(
             if model.net is None
             else backprop.log_probs(model.net, images)
         )
-        provenance = checkpoint.read_json(run_folder / "provenance.json")
+        provenance = files.read_json(run_folder / "provenance.json")
         minutes += sum(provenance["minutes"].values())
     errors = {
         how: scores.score(ensemble.average(predictions, how), labels, dataset.name, how)[

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from wakesleep.runs.checkpoint import write_json
+from wakesleep.foundation.files import write_json
 
 Row = dict[str, Any]
 

@@ -27,6 +27,7 @@ from wakesleep.compute.machine import describe
 from wakesleep.compute.select import pick_precision
 from wakesleep.data import Dataset, Split
 from wakesleep.evaluation import classify
+from wakesleep.foundation import files
 from wakesleep.foundation.rng import stream
 from wakesleep.learning import backprop
 from wakesleep.learning.backprop import BackpropConfig
@@ -35,7 +36,7 @@ from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.records import EpochResult
 from wakesleep.models.dbn import DBN
 from wakesleep.paper.results import Row, row
-from wakesleep.runs import checkpoint
+from wakesleep.runs import checkpoint, tensor_files
 from wakesleep.runs.progress import resumed, run
 from wakesleep.runs.settings import TrainConfig
 
@@ -151,13 +152,13 @@ def learn(
     net = make(rng)
     if not (run_folder / "result.json").exists():
         run_folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.write_json(run_folder / "key.json", key)
+        files.write_json(run_folder / "key.json", key)
         _work(setup, run_folder, net, rng, loop, log_probs, validation)
-    tensors, _ = checkpoint.load_tensors(run_folder / "net.safetensors", "net")
+    tensors, _ = tensor_files.load_tensors(run_folder / "net.safetensors", "net")
     checkpoint.fill(
         net, {at: tensor.to(setup.device) for at, tensor in tensors.items()}, [], run_folder
     )
-    result = checkpoint.read_json(run_folder / "result.json")
+    result = files.read_json(run_folder / "result.json")
     return Done(net, digest(key), result["passes"], result["minutes"], result["errors"])
 
 
@@ -199,11 +200,11 @@ def _work(
     if log_probs is not None and tested is not None:
         wrong, loss = _score(net, log_probs, tested, setup.device)
         errors |= {"test_error_percent": 100 * wrong / len(tested), "test_cross_entropy": loss}
-    checkpoint.save_tensors(
+    tensor_files.save_tensors(
         run_folder / "net.safetensors", checkpoint.model_tensors(net), {}, "net"
     )
     minutes = round(sum(line["seconds"] for line in lines) / 60, 3)
-    checkpoint.write_json(
+    files.write_json(
         run_folder / "result.json", {"passes": lines, "minutes": minutes, "errors": errors}
     )
     (run_folder / "checkpoint.safetensors").unlink(missing_ok=True)

@@ -1,10 +1,9 @@
-"""Saving and loading: tensors in safetensors, everything else as JSON in the same file's header. No
-pickle, ever.
+"""Models in files: their tensors, and what is needed to build and use them.
 
-A file holds models by name ("dbn", "net", or "model"), the tensors of each as NAME/TENSOR. Its
-header says of each model what `spec()` returns (class, units with their settings, named groups,
-sizes), and what the writer knows besides: class names, the shape of pictures, how cases were
-prepared. Files are written as `foundation.files` writes them: whole or not at all.
+A file (`tensor_files`) holds models by name ("dbn", "net", or "model"), the tensors of each as
+NAME/TENSOR. Its header says of each model what `spec()` returns (class, units with their settings,
+named groups, sizes), and what the writer knows besides: class names, the shape of pictures, how
+cases were prepared. Files are written as `foundation.files` writes them: whole or not at all.
 """
 
 from __future__ import annotations
@@ -20,19 +19,14 @@ from torch import Tensor, nn
 
 from wakesleep.data.preparation import Preparation
 from wakesleep.foundation.errors import CheckpointError, ConfigError, WakesleepError
-from wakesleep.foundation.files import FORMAT as FORMAT
-from wakesleep.foundation.files import read_json as read_json
-from wakesleep.foundation.files import read_metrics as read_metrics
 from wakesleep.foundation.files import remove_abandoned, unreadable
-from wakesleep.foundation.files import write_atomically as write_atomically
-from wakesleep.foundation.files import write_json as write_json
 from wakesleep.foundation.rng import known_device
 from wakesleep.learning.backprop import feed_forward
-from wakesleep.learning.state import State
 from wakesleep.models.dbm import DBM
 from wakesleep.models.dbn import DBN
 from wakesleep.models.helmholtz import Helmholtz
 from wakesleep.models.rbm import RBM
+from wakesleep.runs.tensor_files import load_tensors, save_tensors
 
 
 class Model(NamedTuple):
@@ -59,87 +53,6 @@ MODELS: dict[str, type[Specified]] = {"RBM": RBM, "DBN": DBN, "DBM": DBM, "Helmh
 """The classes that a spec may name, besides "FeedForward", the nets that `backprop.classifier`
 makes.
 """
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any], kind: str) -> None:
-    """Write tensors and a JSON header into one safetensors file, atomically."""
-    from safetensors.torch import save_file
-
-    plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
-    note = {"wakesleep": json.dumps({**header, "format": FORMAT, "kind": kind}, sort_keys=True)}
-    write_atomically(path, lambda temporary: save_file(plain, temporary, metadata=note))
-
-
-def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a file that `save_tensors` wrote: tensors on the CPU, and the header.
-
-    Raises:
-        CheckpointError: there is no such file, it may not be read, is damaged or not ours, or of a
-            newer format.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        path.open("rb").close()
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{path} does not exist; expected a wakesleep {kind} file (train one: wakesleep train)"
-        ) from error
-    except OSError as error:
-        raise unreadable(path, error, f"expected a wakesleep {kind} file") from error
-    try:
-        with safe_open(path, framework="pt") as file:
-            note = file.metadata() or {}
-            header = json.loads(note.get("wakesleep", "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()} if header else {}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path} is damaged or no safetensors file ({error}); take an earlier copy "
-            "or train again"
-        ) from error
-    if not isinstance(header, dict) or "format" not in header:
-        raise CheckpointError(
-            f"{path} was not written by wakesleep: it has no wakesleep header; give a {kind} file "
-            "from a run folder"
-        )
-    if not isinstance(header["format"], int) or header["format"] > FORMAT:
-        raise CheckpointError(
-            f"{path} has format {header['format']}; this wakesleep reads up to {FORMAT}; "
-            "install a newer one"
-        )
-    if header.get("kind") != kind:
-        raise CheckpointError(f"{path} holds a {header.get('kind')}; expected a {kind} file")
-    return tensors, header
-
-
-def flatten(state: dict[str, Any], prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Split a nested state into its tensors and its plain values, both by dotted name."""
-    tensors: dict[str, Tensor] = {}
-    values: dict[str, Any] = {}
-    for name, value in state.items():
-        if isinstance(value, State):
-            value = value.to_tensors()
-        if isinstance(value, dict):
-            inner_tensors, inner_values = flatten(value, f"{prefix}{name}/")
-            tensors |= inner_tensors
-            values |= inner_values
-        elif isinstance(value, Tensor):
-            tensors[prefix + name] = value
-        else:
-            values[prefix + name] = value
-    return tensors, values
-
-
-def unflatten(tensors: dict[str, Tensor], values: dict[str, Any]) -> dict[str, Any]:
-    """Put a flattened state together again."""
-    state: dict[str, Any] = {}
-    for name, value in {**tensors, **values}.items():
-        *path, last = name.split("/")
-        inner = state
-        for part in path:
-            inner = inner.setdefault(part, {})
-        inner[last] = value
-    return state
 
 
 def model_spec(model: nn.Module) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from wakesleep.learning import greedy
 from wakesleep.learning.cd import CDConfig, Contrast
 from wakesleep.models.dbn import DBN
 from wakesleep.models.rbm import RBM
-from wakesleep.runs import checkpoint, grids, plots
+from wakesleep.runs import grids, plots, tensor_files
 from wakesleep.samplers import dreams
 from wakesleep.sources.arrays import as_probs
 
@@ -241,7 +241,7 @@ def draw_traces(folder: Path, target: Path) -> list[Path]:
     for path in sorted(
         (folder / "likelihood").glob("*.safetensors"), key=lambda found: found.stat().st_mtime
     ):
-        tensors, _ = checkpoint.load_tensors(path, "annealing")
+        tensors, _ = tensor_files.load_tensors(path, "annealing")
         traces = {}
         for name in ("forward", "reverse"):
             if f"{name}/steps" in tensors:

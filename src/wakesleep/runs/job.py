@@ -193,7 +193,7 @@ def new_run(
             raise CheckpointError(
                 f"{folder} cannot be made ({error}); choose another folder"
             ) from error
-        files.write_json(folder / "config.json", {"format": checkpoint.FORMAT, **to_json(config)})
+        files.write_json(folder / "config.json", {"format": files.FORMAT, **to_json(config)})
         files.write_json(folder / "provenance.json", provenance)
         job.lock = lock(folder)
     job.progress = job.at_the_beginning()

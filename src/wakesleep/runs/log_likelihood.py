@@ -29,7 +29,7 @@ from wakesleep.foundation.rng import generator
 from wakesleep.learning import greedy
 from wakesleep.models.dbn import DBN
 from wakesleep.models.rbm import RBM
-from wakesleep.runs import checkpoint
+from wakesleep.runs import tensor_files
 from wakesleep.sources.arrays import as_probs, chunks, draw_binary, require_binary
 
 Say = Callable[[str], None]
@@ -240,7 +240,7 @@ def _keep(stem: Path, traces: Traces, rng: torch.Generator) -> None:
         for name, trace in there.items()
         for part, tensor in trace._asdict().items()
     }
-    checkpoint.save_tensors(
+    tensor_files.save_tensors(
         stem.with_suffix(".safetensors"), {**tensors, "rng": rng.get_state()}, {}, "annealing"
     )
 
@@ -250,9 +250,9 @@ def _read(stem: Path, rng: torch.Generator, device: torch.device) -> Traces | No
     path = stem.with_suffix(".safetensors")
     if not path.exists():
         return None
-    tensors, _ = checkpoint.load_tensors(path, "annealing")
+    tensors, _ = tensor_files.load_tensors(path, "annealing")
     rng.set_state(tensors.pop("rng"))
-    parts = checkpoint.unflatten(tensors, {})
+    parts = tensor_files.unflatten(tensors, {})
     return Traces(
         **{
             name: Annealing(

@@ -26,7 +26,7 @@ from wakesleep.foundation.errors import CheckpointError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning.records import EpochResult
 from wakesleep.learning.state import State
-from wakesleep.runs import checkpoint
+from wakesleep.runs import checkpoint, tensor_files
 
 Models = Mapping[str, nn.Module]
 OF_A_RANK = ("rng", "chains", "chain_labels", "activity")
@@ -67,7 +67,7 @@ class Progress:
             CheckpointError: the file cannot be written; what it held before it still holds.
         """
         parts = {} if self.state is None else {"state": self.state, "rng": self.rng.get_state()}
-        tensors, values = checkpoint.flatten(
+        tensors, values = tensor_files.flatten(
             parts if self.best is None else {**parts, "best": self.best}
         )
         for name, model in models.items():
@@ -84,7 +84,7 @@ class Progress:
                 }
         if distributed.rank() == 0:
             header = {**self.notes, "values": values, "ranks": distributed.ranks()}
-            checkpoint.save_tensors(self.path, tensors, header, self.kind)
+            tensor_files.save_tensors(self.path, tensors, header, self.kind)
 
 
 def read(
@@ -98,12 +98,12 @@ def read(
     Raises:
         CheckpointError: nothing there, damaged, foreign or of a newer format.
     """
-    tensors, header = checkpoint.load_tensors(path, kind)
+    tensors, header = tensor_files.load_tensors(path, kind)
     mine = f"rank-{distributed.rank()}/"
     tensors |= {
         name.removeprefix(mine): tensor for name, tensor in tensors.items() if name.startswith(mine)
     }
-    parts = checkpoint.unflatten(
+    parts = tensor_files.unflatten(
         {name: tensor.to(device) for name, tensor in tensors.items()}, header["values"]
     )
     state, best, rng = parts.pop("state", None), parts.pop("best", None), generator(0, device)

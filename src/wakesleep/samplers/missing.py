@@ -50,16 +50,12 @@ def refill(
     """
     for start in range(0, len(cases), CHUNK):
         rows = slice(start, start + CHUNK)
-        part, clamp, own = (
-            cases[rows],
-            Clamp(known[rows], cases[rows]),
-            None if context is None else context.rows(rows),
-        )
-        visible = part
+        visible, clamp = cases[rows], Clamp(known[rows], cases[rows])
+        own = None if context is None else context.rows(rows)
         for _ in range(steps):
             hidden = rbm.sample_hidden(visible, rng, context=own)
-            visible = gibbs_step(rbm, hidden, rng, clamp, context=own).visible
-        part.copy_(visible)
+            visible = clamp.put(rbm.sample_visible(hidden, rng, context=own))
+        cases[rows] = visible
 
 
 @check_arguments

@@ -1,0 +1,171 @@
+"""A table as a data frame or an array: its columns read, checked, and put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+
+from wakesleep.estimators.shared import Array
+from wakesleep.foundation.errors import DataError
+
+
+class TableFormat:
+    """What a table was in `fit`: the names of its columns, and its types.
+
+    Args:
+        X: a data frame or an array (N, D).
+
+    Raises:
+        DataError: a sparse matrix, no rows or columns, or columns of the same name.
+    """
+
+    def __init__(self, X: Any) -> None:
+        check_table(X)
+        self.frame = X.iloc[:0] if hasattr(X, "iloc") else None
+        self.dtype = None if self.frame is not None else np.asarray(X).dtype
+        self.names = list(X.columns) if self.frame is not None else list(range(np.shape(X)[1]))
+        twice = [name for name in dict.fromkeys(self.names) if self.names.count(name) > 1]
+        if twice:
+            raise DataError(
+                f"the columns {listed(twice)} come more than once; give each its own name"
+            )
+
+    def as_fitted(self, X: Any) -> Any:
+        """Return the table X with its columns in the order of `fit`.
+
+        Raises:
+            DataError: other columns, by their names, or an array where `fit` saw a frame.
+        """
+        check_table(X)
+        if self.frame is not None and not hasattr(X, "iloc"):
+            raise DataError(
+                "an array came, and fit saw a data frame: give a frame with its columns "
+                f"{listed(self.names)}"
+            )
+        if self.frame is None:
+            if np.shape(X)[1] != len(self.names):
+                raise DataError(
+                    f"a table of {np.shape(X)[1]} columns came; expected the {len(self.names)} "
+                    "that fit saw"
+                )
+            return np.asarray(X)
+        lacking = [name for name in self.names if name not in X.columns]
+        other = [name for name in X.columns if name not in self.names]
+        if lacking or other:
+            wrong = [f"without {listed(lacking)}"] * bool(lacking) + [
+                f"with {listed(other)}, which fit did not see"
+            ] * bool(other)
+            raise DataError(
+                f"a table came {' and '.join(wrong)}; expected the columns that fit saw"
+            )
+        return X[self.names]
+
+    def build(self, columns: Sequence[Array] | Mapping[int, Array]) -> Any:
+        """Return the table of these columns (N,), by number: a frame or an array, as `fit` saw."""
+        ordered = [columns[number] for number in range(len(self.names))]
+        if self.frame is None:
+            return np.stack(ordered, axis=1).astype(self.dtype)
+        frame = type(self.frame)(
+            dict(zip(self.names, ordered, strict=True)), columns=self.frame.columns
+        )
+        return frame.astype(dict(self.frame.dtypes))
+
+    def fill(self, X: Any, filled: Any) -> Any:
+        """Return the table X with its missing values taken from the table `filled`, in its own
+        types.
+        """
+        if self.frame is None:
+            values = np.array(X)
+            holes = np.stack([missing_in(values[:, at]) for at in range(values.shape[1])], axis=1)
+            return np.where(holes, filled, values)
+        out = X.copy()
+        for name in self.names:
+            holes = missing_in(X[name])
+            if holes.any():
+                column = X[name].copy()
+                column[holes] = filled[name].to_numpy()[holes]
+                out[name] = column
+        return out
+
+
+def check_table(X: Any) -> None:
+    """Raise DataError unless X is dense and has rows and columns."""
+    if bool(issparse(X)):
+        raise DataError(
+            f"a sparse matrix {np.shape(X)} came, and a table has columns of kinds; expected a "
+            "data frame or an array: X.toarray(), or give it to an estimator of nets, which takes "
+            "sparse cases"
+        )
+    if len(np.shape(X)) != 2 or 0 in np.shape(X):
+        raise DataError(
+            f"X of shape {np.shape(X)} came; expected a table, a data frame or an array (N, D) "
+            "with at least one row and one column"
+        )
+
+
+def column_of(X: Any, at: int) -> Any:
+    """Return column number `at` of a frame or an array."""
+    return X.iloc[:, at] if hasattr(X, "iloc") else np.asarray(X)[:, at]
+
+
+def missing_in(values: Any) -> Array:
+    """Return which values of a column are missing: NaN, None, or what pandas calls so."""
+    if hasattr(values, "isna"):
+        return values.isna().to_numpy()  # type: ignore[no-any-return]
+    return np.array([value is None or value != value for value in values], dtype=bool)
+
+
+def holds_words(raw: Any) -> bool:
+    """Return whether a column holds categories by its type: words, truth values, pandas'
+    categories.
+    """
+    dtype = getattr(raw, "dtype", np.dtype(object))
+    if hasattr(dtype, "categories") or str(dtype) in ("bool", "boolean"):
+        return True
+    if getattr(dtype, "kind", "O") in "iuf":
+        return False
+    return any(
+        not isinstance(value, int | float | np.number) or isinstance(value, bool | np.bool_)
+        for value, gone in zip(np.asarray(raw, dtype=object), missing_in(raw), strict=True)
+        if not gone
+    )
+
+
+def numbers_of(raw: Any, name: Any, fix: str = "take it for categories") -> Array:
+    """Return a column as float64 (N,), NaN where a value is missing; `fix` is for words.
+
+    Raises:
+        DataError: it holds something else than numbers, or infinity.
+    """
+    try:
+        if hasattr(raw, "isna"):
+            numbers: Array = raw.to_numpy(dtype=np.float64, na_value=np.nan)
+        else:
+            numbers = np.asarray(
+                [np.nan if value is None else value for value in raw], dtype=np.float64
+            )
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"column {name!r} holds no numbers ({error}); {fix}, or leave it out"
+        ) from error
+    infinite = int(np.isinf(numbers).sum())
+    if infinite:
+        raise DataError(
+            f"Input X contains infinity: column {name!r} holds {infinite} infinite values; "
+            "expected finite numbers. Replace them, NaN for unknown ones"
+        )
+    return numbers
+
+
+def listed(names: list[Any]) -> str:
+    """Return names of columns for a message, at most ten."""
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(map(repr, names[:10])) + more
+
+
+def shown(value: Any) -> str:
+    """Return a value for a message: words in quotes, numbers plain."""
+    return f"{value:g}" if isinstance(value, float) else repr(value)
