@@ -14,9 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from wakesleep.estimators import ranges, shared
+from wakesleep.estimators.class_labels import check_labelled, encode, known_classes, split_labelled
 from wakesleep.estimators.export import Affine, LabelProbs
 from wakesleep.estimators.fine_tuning import Cases, fine_tune
-from wakesleep.estimators.labels import check_labelled, encode, known_classes, split_labelled
 from wakesleep.estimators.shared import Array
 from wakesleep.estimators.tuned import Scorer, TunedEstimator, net_outputs
 from wakesleep.evaluation import classify
