@@ -23,7 +23,7 @@ from wakesleep.foundation.values import check_arguments
 from wakesleep.learning import centring, loop, penalties, unit_parameters
 from wakesleep.learning.cd_state import CDState as CDState
 from wakesleep.learning.cd_state import adapted_state as adapted_state
-from wakesleep.learning.cd_state import expected_state
+from wakesleep.learning.cd_state import expected_state as expected_state
 from wakesleep.learning.cd_state import init_state as init_state
 from wakesleep.learning.configs import CDConfig as CDConfig
 from wakesleep.learning.momentum import Gradients, apply_update
