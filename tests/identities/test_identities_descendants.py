@@ -1,12 +1,14 @@
 """The methods of the table of what came later: their formulas against plain arithmetic."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
-from torch.nn.functional import binary_cross_entropy
+from torch.nn.functional import binary_cross_entropy, cross_entropy
 
+from wakesleep.data import load
 from wakesleep.foundation.rng import generator
 from wakesleep.paper.descendants import (
     adversarial,
@@ -19,6 +21,8 @@ from wakesleep.paper.descendants import (
     vae,
 )
 from wakesleep.paper.descendants.common import Minibatches
+from wakesleep.paper.runs import TableSetup
+from wakesleep.runs.settings import preset
 
 IMAGES = torch.rand(6, 12, generator=generator(0))
 
@@ -94,7 +98,8 @@ def test_a_decoder_that_mends_nothing_gives_the_noisy_value() -> None:
 def test_the_ladder_uses_running_moments_in_use_and_minibatch_moments_in_learning() -> None:
     net = ladder.Ladder((12, 5, 3), generator(1))
     net.train()
-    _, inputs = net.encode(IMAGES, 0.0, None)
+    _, inputs, moments = net.encode(IMAGES, 0.0, None)
+    assert torch.allclose(inputs[1] * moments[1][1] + moments[1][0], net.up[0](IMAGES), atol=1e-5)
     assert torch.allclose(inputs[1].mean(0), torch.zeros(5), atol=1e-5)
     assert torch.allclose(inputs[1].var(0, unbiased=False), torch.ones(5), atol=1e-3)
     assert not torch.equal(net.mean0, torch.zeros(5))
@@ -136,12 +141,50 @@ def test_each_layer_of_forward_forward_learns_by_itself() -> None:
     assert net.layers[0].weight.grad is not None
 
 
+def test_a_ladder_that_mends_all_to_the_clean_input_has_no_error_but_the_labels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    net = ladder.Ladder((12, 5, 3), generator(1)).train()
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    others = torch.rand(9, 12, generator=generator(2))
+    clean = [others, *(linear_input(net, others))]
+
+    def decode(logits: torch.Tensor, noisy: list[torch.Tensor]) -> list[torch.Tensor]:
+        return clean  # the inputs before they are normalised, as the decoder should make them
+
+    monkeypatch.setattr(net, "decode", decode)
+    found = ladder.loss(net, IMAGES, labels, others, rng=generator(3)).detach()
+    rng = generator(3)
+    logits = net.encode(IMAGES, ladder.NOISE, rng)[0].detach()
+    assert float(found) == pytest.approx(float(cross_entropy(logits, labels)), rel=1e-4)
+
+
+def linear_input(net: ladder.Ladder, images: torch.Tensor) -> list[torch.Tensor]:
+    """Return the inputs of the two layers of a clean net, not normalised."""
+    first = net.up[0](images)
+    normal = (first - first.mean(0)) / (first.var(0, unbiased=False) + 1e-6).sqrt()
+    return [first, net.up[1](torch.relu(normal + net.shift[0]))]
+
+
 def test_minibatches_show_labelled_cases_as_often_as_asked() -> None:
     labels = torch.full((6,), -1)
     labels[:2] = torch.tensor([0, 1])
-    source = Minibatches(IMAGES, labels, every=False, updates=1)
+    source = Minibatches(IMAGES, labels, updates=3)
     shown = list(source.minibatches(100, generator(0)))
-    assert sum(len(batch[0]) for batch in shown) == len(source) == 100
-    assert set(torch.cat([batch[1] for batch in shown]).tolist()) == {0, 1}
-    both = next(iter(Minibatches(IMAGES, labels, every=True).minibatches(3, generator(0))))
-    assert [len(each) for each in both] == [3, 3, 3]
+    assert [len(batch[0]) for batch in shown] == [100, 100, 100]
+    assert len(source) == 300
+    assert torch.cat([batch[1] for batch in shown]).bincount().tolist() == [150, 150]
+    both = Minibatches(IMAGES, labels, updates=2, every=True)
+    (images, known, others), _ = both.minibatches(3, generator(0))
+    assert len(images) == len(known) == len(others) == 3
+    assert {tuple(row) for row in others.tolist()} <= {tuple(row) for row in IMAGES.tolist()}
+
+
+def test_all_methods_have_the_same_time(tmp_path: Path) -> None:
+    setup = TableSetup(
+        load("digits"), tmp_path, (1,), preset("mnist"), torch.device("cpu"), "wakesleep"
+    )
+    for seconds in (common.UNLABELLED_SECONDS, common.LABELLED_SECONDS):
+        for milliseconds in (8, 28, 60):
+            updates = common.updates_in(setup, seconds, milliseconds) * common.RECORDS
+            assert updates * milliseconds / 1000 == pytest.approx(seconds, rel=0.2)

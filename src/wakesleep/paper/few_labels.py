@@ -306,13 +306,18 @@ def _save_graph(path: Path, graph: Any) -> None:
 def _memory(
     setup: TableSetup, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor
 ) -> Done[DBN]:
+    known = known_labels(labels, chosen)
+    return spread_memory(setup, count, seed, images, known, epochs=setup.epochs(MEMORY_EPOCHS))
+
+
+def spread_memory(
+    setup: TableSetup, count: int, seed: int, images: Tensor, known: Tensor, *, epochs: int
+) -> Done[DBN]:
     """Return the net whose label memory learned features with labels spread among them, the more
     often the surer they are.
     """
-    below, known = unlabelled_net(setup), known_labels(labels, chosen)
-    config = replace(
-        setup.config.greedy.memory, epochs=setup.epochs(MEMORY_EPOCHS), initial_momentum_epochs=1
-    )
+    below = unlabelled_net(setup)
+    config = replace(setup.config.greedy.memory, epochs=epochs, initial_momentum_epochs=1)
 
     def make(rng: torch.Generator) -> DBN:
         dbn = DBN(below.net.sizes, labels=len(setup.dataset.classes), rng=rng)

@@ -90,6 +90,8 @@ class Done(Generic[Module]):
     """What each epoch measured, with its `seconds`."""
     minutes: float
     """Time spent learning."""
+    cpu_minutes: float
+    """Of the process, all its threads: what others on the machine do not stretch."""
     errors: dict[str, float]
     """`test_error_percent`, and `validation_errors` of the epoch that was kept, where they were
     asked for.
@@ -159,7 +161,10 @@ def learn(
         net, {at: tensor.to(setup.device) for at, tensor in tensors.items()}, [], run_folder
     )
     result = files.read_json(run_folder / "result.json")
-    return Done(net, digest(key), result["passes"], result["minutes"], result["errors"])
+    busy = sum(line.get("cpu_seconds", line["seconds"]) for line in result["passes"]) / 60
+    return Done(
+        net, digest(key), result["passes"], result["minutes"], round(busy, 3), result["errors"]
+    )
 
 
 def _work(
@@ -211,12 +216,15 @@ def _work(
 
 
 def _timed(records: Iterator[EpochResult]) -> Iterator[EpochResult]:
-    """Yield records with the `seconds` that the loop took for each, scoring and saving left out."""
-    began = time.perf_counter()
+    """Yield records with the `seconds` and `cpu_seconds` that the loop took for each, scoring and
+    saving left out.
+    """
+    began, busy = time.perf_counter(), time.process_time()
     for record in records:
         record.metrics["seconds"] = round(time.perf_counter() - began, 3)
+        record.metrics["cpu_seconds"] = round(time.process_time() - busy, 3)
         yield record
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
 
 
 def _score(

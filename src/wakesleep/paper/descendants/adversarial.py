@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize
 
 from wakesleep.paper.descendants import common
-from wakesleep.paper.descendants.common import Job
-from wakesleep.paper.runs import Done
+from wakesleep.paper.descendants.common import Job, Stages
 
 RADIUS = 2.0
 SMALL = 1e-2
@@ -47,12 +46,15 @@ def loss(
     return cross_entropy(net(images), labels) + smooth + entropy
 
 
-def learn(job: Job) -> Done[nn.Module]:
+def learn(job: Job) -> Stages:
     """Return the classifier that learned from labelled and unlabelled cases together."""
-    return common.fit(
+    last = common.fit(
         job,
         "adversarial",
         lambda rng: common.mlp((*job.sizes, job.classes), rng),
         loss,
+        milliseconds=43,
+        before=common.UNLABELLED_SECONDS,
         every=True,
     )
+    return (last,)

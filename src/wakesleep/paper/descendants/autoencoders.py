@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from wakesleep.paper.descendants import common
-from wakesleep.paper.descendants.common import Job
+from wakesleep.paper.descendants.common import Job, Stages
 from wakesleep.paper.runs import Done, TableSetup
 
 HIDDEN = {"denoising": 1 / 3, "masked": 3 / 4}
@@ -59,16 +59,20 @@ LOSSES = {"denoising": denoising_loss, "masked": masked_loss}
 def pretrained(setup: TableSetup, kind: str) -> Done[Autoencoder]:
     """Return the autoencoder that saw all images."""
     sizes = (setup.dataset.train.images.shape[1], *setup.config.hidden)
-    return common.pretrain(setup, kind, lambda rng: Autoencoder(sizes, rng), LOSSES[kind])
+    return common.pretrain(
+        setup, kind, lambda rng: Autoencoder(sizes, rng), LOSSES[kind], milliseconds=28
+    )
 
 
-def learn(job: Job, kind: str) -> Done[nn.Module]:
+def learn(job: Job, kind: str) -> Stages:
     """Return the classifier on the code, all layers trained on the labelled cases."""
     first = pretrained(job.setup, kind)
-    return common.fit(
+    last = common.fit(
         job,
         f"{kind}-classifier",
         lambda rng: common.classifier(first.net, job.sizes[-1], job.classes),
         common.supervised_loss,
+        milliseconds=common.CLASSIFIER,
         first=first.digest,
     )
+    return first, last

@@ -2,9 +2,12 @@
 
 backprop  layers pretrained without labels, then backpropagation from the labelled cases
 memory    labels spread among the codes, then learned by the associative memory
-hybrid    from that memory, contrastive wake-sleep and backpropagation on the same weights
+hybrid    from such a memory, contrastive wake-sleep and backpropagation on the same weights
 local     contrastive wake-sleep without labels, then contrastive divergence of the memory on the
           labelled cases: every weight learns from the two units that it joins, and nothing else
+
+The time is that of all methods (`common.updates_in`). The last two spend half of the unlabelled
+stage on greedy layers, and the rest on wake-sleep.
 """
 
 from __future__ import annotations
@@ -14,37 +17,105 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
 
+from wakesleep.data import Split
 from wakesleep.evaluation import classify
-from wakesleep.learning import cd, greedy, hybrid, up_down
+from wakesleep.learning import backprop, cd, greedy, hybrid, up_down
 from wakesleep.learning.records import EpochResult
 from wakesleep.models.dbn import DBN
 from wakesleep.paper import few_labels
-from wakesleep.paper.descendants.common import BATCH, UPDATES, Job
-from wakesleep.paper.runs import Done, TableSetup, learn
+from wakesleep.paper.descendants.common import (
+    BATCH,
+    RECORDS,
+    UNLABELLED_SECONDS,
+    Job,
+    Stages,
+    labelled_seconds,
+)
+from wakesleep.paper.runs import Done, TableSetup, fine_tune, learn
 from wakesleep.sources.arrays import UNLABELLED
 
-HYBRID_EPOCHS = 15
-UPDOWN_EPOCHS = 15
-MEMORY_EPOCHS = 20
+LAYERS_PASS = 8.5
+"""Seconds of a pass of 60,000 cases through each layer, on the core of `common.updates_in`."""
+MEMORY_PASS = 5.2
+UPDOWN_PASS = 11.5
+HYBRID_PASS = 18.0
+BACKPROP_MILLISECONDS = {20: 10.0, 100: 14.0}
+"""Of a minibatch of so many cases."""
+HYBRID_MEMORY_SECONDS = 20
+"""What the hybrid spends on the memory that it starts from."""
 
 
-def learn_backprop(job: Job) -> Done[nn.Sequential]:
-    """Return the feed-forward net of the `few-labels` table."""
-    return few_labels.one(job.setup, "pretrained", job.count, job.seed)  # type: ignore[return-value]
+def passes(setup: TableSetup, seconds: float, one: float) -> int:
+    """Return how many passes of `one` second each fit."""
+    return setup.epochs(max(1, int(seconds / one)))
 
 
-def learn_memory(job: Job) -> Done[DBN]:
-    """Return the label memory of the `few-labels` table."""
-    return few_labels.one(job.setup, "memory", job.count, job.seed)  # type: ignore[return-value]
+def timed(setup: TableSetup, seconds: float) -> TableSetup:
+    """Return the setup whose unlabelled layers take so long."""
+    epochs = passes(setup, seconds, LAYERS_PASS)
+    shorter: dict[str, Any] = {"epochs": epochs, "initial_momentum_epochs": max(1, epochs // 6)}
+    base = setup.config.greedy
+    layers = replace(
+        base, layer=replace(base.layer, **shorter), memory=replace(base.memory, **shorter)
+    )
+    return replace(setup, config=replace(setup.config, greedy=layers))
 
 
-def learn_hybrid(job: Job) -> Done[DBN]:
-    """Return the hybrid, from the label memory."""
-    setup, first = job.setup, learn_memory(job)
+def unlabelled_net(setup: TableSetup, seconds: float = UNLABELLED_SECONDS) -> Done[DBN]:
+    """Return the greedy layers that saw all images and no label."""
+    return few_labels.unlabelled_net(timed(setup, seconds))
+
+
+def learn_backprop(job: Job) -> Stages:
+    """Return the feed-forward net that began as the unlabelled layers."""
+    setup, first = job.setup, unlabelled_net(job.setup)
+    known = (job.labels != UNLABELLED).nonzero()[:, 0]
+    size = 20 if job.count <= 3000 else BATCH
+    minibatches = 1000 * labelled_seconds(job) / BACKPROP_MILLISECONDS[size]
+    config = replace(
+        setup.config.backprop,
+        batch_size=size,
+        epochs=setup.epochs(max(1, int(minibatches * size / job.count))),
+        learning_rate=setup.config.backprop.learning_rate / 4,
+    )
+    last = fine_tune(
+        setup,
+        f"{setup.dataset.name}-descendants-backprop-{job.count}",
+        job.seed,
+        config,
+        Split(job.images[known], job.labels[known]),
+        lambda rng: backprop.classifier(first.net, job.classes, rng=rng, start="small"),
+        {"from": first.digest},
+    )
+    return first, last
+
+
+def learn_memory(job: Job) -> Stages:
+    """Return the label memory that learned from labels spread among the codes."""
+    return spread_memory(job, UNLABELLED_SECONDS, labelled_seconds(job))
+
+
+def spread_memory(job: Job, unlabelled: float, seconds: float) -> tuple[Done[DBN], Done[DBN]]:
+    """Return layers that took `unlabelled` seconds, and the label memory on them."""
+    last = few_labels.spread_memory(
+        timed(job.setup, unlabelled),
+        job.count,
+        job.seed,
+        job.images,
+        job.labels,
+        epochs=passes(job.setup, seconds, MEMORY_PASS),
+    )
+    return unlabelled_net(job.setup, unlabelled), last
+
+
+def learn_hybrid(job: Job) -> Stages:
+    """Return the hybrid, from a label memory."""
+    setup, half = job.setup, UNLABELLED_SECONDS / 2
+    below, first = spread_memory(job, half, HYBRID_MEMORY_SECONDS)
+    seconds = half + labelled_seconds(job) - HYBRID_MEMORY_SECONDS
     config = setup.config.hybrid
-    epochs = setup.epochs(HYBRID_EPOCHS)
+    epochs = passes(setup, seconds, HYBRID_PASS)
     config = replace(config, updown=replace(config.updown, epochs=epochs))
 
     def make(rng: torch.Generator) -> DBN:
@@ -53,7 +124,7 @@ def learn_hybrid(job: Job) -> Done[DBN]:
         dbn.untie()
         return dbn
 
-    return learn(
+    last = learn(
         setup,
         f"{setup.dataset.name}-descendants-hybrid-{job.count}",
         job.seed,
@@ -64,13 +135,18 @@ def learn_hybrid(job: Job) -> Done[DBN]:
         ),
         log_probs=classify.log_probs,
     )
+    return below, first, last
 
 
-def contrastive_wake_sleep(setup: TableSetup) -> Done[DBN]:
-    """Return the net that saw all images and no label: greedy layers, then up and down."""
-    first = few_labels.unlabelled_net(setup)
+def contrastive_wake_sleep(setup: TableSetup) -> tuple[Done[DBN], Done[DBN]]:
+    """Return greedy layers, and the net that began as these and went up and down; it saw all images
+    and no label.
+    """
+    half = UNLABELLED_SECONDS / 2
+    first = unlabelled_net(setup, half)
     images = setup.dataset.train.images.to(setup.device)
-    config = replace(setup.config.updown, epochs=setup.epochs(UPDOWN_EPOCHS), gibbs_steps=(3,))
+    epochs = passes(setup, half, UPDOWN_PASS)
+    config = replace(setup.config.updown, epochs=epochs, gibbs_steps=(3,))
 
     def make(rng: torch.Generator) -> DBN:
         dbn = DBN(first.net.sizes, rng=rng)
@@ -78,7 +154,7 @@ def contrastive_wake_sleep(setup: TableSetup) -> Done[DBN]:
         dbn.untie()
         return dbn
 
-    return learn(
+    last = learn(
         setup,
         f"{setup.dataset.name}-descendants-updown",
         1,
@@ -88,22 +164,24 @@ def contrastive_wake_sleep(setup: TableSetup) -> Done[DBN]:
             dbn, images, config=config, rng=rng, state=state, dtype=setup.dtype
         ),
     )
+    return first, last
 
 
-def learn_local(job: Job) -> Done[DBN]:
+def learn_local(job: Job) -> Stages:
     """Return the net whose memory, begun without labels, learned those of the labelled cases."""
-    setup, first = job.setup, contrastive_wake_sleep(job.setup)
+    setup, (below, first) = job.setup, contrastive_wake_sleep(job.setup)
     known = (job.labels != UNLABELLED).nonzero()[:, 0]
-    rounds = 1 if setup.smoke else max(1, -(-UPDATES * BATCH // (len(known) * MEMORY_EPOCHS)))
-    config = setup.config.greedy.memory
-    config = replace(config, epochs=setup.epochs(MEMORY_EPOCHS), initial_momentum_epochs=1)
+    shown = int(labelled_seconds(job) / MEMORY_PASS * 60_000)
+    rounds = 1 if setup.smoke else max(1, round(shown / (len(known) * RECORDS)))
+    epochs = setup.epochs(max(1, round(shown / (len(known) * rounds))))
+    config = replace(setup.config.greedy.memory, epochs=epochs, initial_momentum_epochs=1)
 
     def make(rng: torch.Generator) -> DBN:
         dbn = DBN(job.sizes, labels=job.classes, rng=rng)
         dbn.untie()
-        own, below = dbn.state_dict(), first.net.state_dict()
+        own, learned = dbn.state_dict(), first.net.state_dict()
         features = job.sizes[-2]
-        for name, values in below.items():
+        for name, values in learned.items():
             if own[name].shape == values.shape:
                 own[name].copy_(values)
             else:  # the memory, which has labels beside its features now
@@ -124,7 +202,7 @@ def learn_local(job: Job) -> Done[DBN]:
             dtype=setup.dtype,
         )
 
-    return learn(
+    last = learn(
         setup,
         f"{setup.dataset.name}-descendants-local-{job.count}",
         job.seed,
@@ -133,3 +211,4 @@ def learn_local(job: Job) -> Done[DBN]:
         loop=loop,
         log_probs=classify.log_probs,
     )
+    return below, first, last

@@ -30,10 +30,18 @@ from wakesleep.sources.arrays import UNLABELLED
 BATCH = 100
 RATE = 1e-3
 """Adam's, falling to nothing in a straight line."""
-PRETRAINING_EPOCHS = 30
-LABELLED_EPOCHS = 30
-UPDATES = 1500
-"""Minibatches that a classifier makes at least where labels are few."""
+UNLABELLED_SECONDS = 100
+"""What each method may spend before it sees a label, of one core."""
+LABELLED_SECONDS = 40
+"""What it may spend on a choice of few labels after that, or with all cases at once beside it."""
+ALL_LABELS_SECONDS = 80
+"""The same where all labels are known."""
+RECORDS = 20
+"""In how many parts a run is done; after each it can be stopped, and the rate falls."""
+CLASSIFIER = 16.0
+"""Milliseconds that a minibatch takes a classifier of all layers."""
+PROBE_UPDATES = 6000
+"""Minibatches of a linear probe, ten passes: they cost next to nothing."""
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -66,28 +74,27 @@ class Job:
         return (self.images.shape[1], *self.setup.config.hidden)
 
 
-class Minibatches:
-    """A source for `loop.run`: images of all cases (n, pixels), labelled images and labels, or both
-    together (labelled images, labels, images).
+Stages = tuple[Done[Any], ...]
+"""The finished runs that make a classifier, in order; the last one is tested."""
 
-    An epoch goes once through all cases or, of the labelled ones alone, makes `updates` minibatches
-    at least.
+
+class Minibatches:
+    """A source for `loop.run`: minibatches of images (n, pixels), of labelled images with their
+    labels, or with `every` of both (labelled images, labels, images).
+
+    An epoch makes `updates` minibatches of cases in random order, which begins anew where it ends.
     """
 
     capturable = False
 
     def __init__(
-        self, images: Tensor, labels: Tensor | None, *, every: bool, updates: int = 0
+        self, images: Tensor, labels: Tensor | None, *, updates: int, every: bool = False
     ) -> None:
-        self.images, self.labels, self.every = images, labels, every
-        known = None if labels is None else (labels != UNLABELLED).nonzero()[:, 0]
-        self.known = known
-        own = len(images) if every or known is None else len(known)
-        self.cases = max(own, updates * BATCH)
+        self.images, self.labels, self.updates, self.every = images, labels, updates, every
 
     def __len__(self) -> int:
         """How many cases an epoch shows."""
-        return self.cases
+        return self.updates * BATCH
 
     def chunks(self, rng: torch.Generator) -> Iterator[Minibatches]:
         """Yield all cases at once."""
@@ -95,19 +102,26 @@ class Minibatches:
 
     def minibatches(self, size: int, rng: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
         """Yield the minibatches of one epoch."""
-        every = torch.split(arrays.order(None, len(self.images), rng), size)
-        if self.known is None or self.labels is None:
-            yield from ((arrays.as_probs(self.images[index]),) for index in every)
+        all_cases = torch.arange(len(self.images), device=self.images.device)
+        if self.labels is None:
+            for index in self._drawn(all_cases, None, size, rng):
+                yield (arrays.as_probs(self.images[index]),)
             return
-        labels, rounds = self.labels[self.known], -(-self.cases // len(self.known))
-        orders = [arrays.order(labels, len(labels), rng) for _ in range(rounds)]
-        known = torch.split(self.known[torch.cat(orders)][: self.cases], size)
-        for number, index in enumerate(known):
-            labelled = arrays.as_probs(self.images[index]), self.labels[index]
-            if self.every:
-                yield (*labelled, arrays.as_probs(self.images[every[number % len(every)]]))
-            else:
-                yield labelled
+        known = (self.labels != UNLABELLED).nonzero()[:, 0]
+        labelled = self._drawn(known, self.labels[known], size, rng)
+        others = self._drawn(all_cases, None, size, rng) if self.every else [None] * self.updates
+        for index, other in zip(labelled, others, strict=True):
+            batch = arrays.as_probs(self.images[index]), self.labels[index]
+            yield batch if other is None else (*batch, arrays.as_probs(self.images[other]))
+
+    def _drawn(
+        self, cases: Tensor, labels: Tensor | None, size: int, rng: torch.Generator
+    ) -> Sequence[Tensor]:
+        """Return the cases of each minibatch."""
+        wanted = self.updates * size
+        rounds = -(-wanted // len(cases))
+        orders = [arrays.order(labels, len(cases), rng) for _ in range(rounds)]
+        return torch.split(cases[torch.cat(orders)[:wanted]], size)
 
 
 @dataclass
@@ -126,7 +140,7 @@ class Descent(loop.Algorithm):
         self, net: nn.Module, loss: Loss, state: DescentState, rng: torch.Generator, epochs: int
     ) -> None:
         self.net, self.loss, self.state, self.rng, self.epochs = net, loss, state, rng, epochs
-        self.optimizer = torch.optim.Adam(net.parameters(), lr=RATE)
+        self.optimizer = torch.optim.Adam(net.parameters(), lr=RATE, fused=True)
         restore_optimizer(self.optimizer, net, state.optimizer)
         self.total, self.updates = torch.zeros(()), 0
 
@@ -192,21 +206,45 @@ def pretrain(
     make: Callable[[torch.Generator], Net],
     loss: Loss,
     *,
-    epochs: int = PRETRAINING_EPOCHS,
+    milliseconds: float,
 ) -> Done[Net]:
     """Return the net that has seen all training images and no label; one serves every choice of
     labels.
+
+    A minibatch takes `milliseconds` (`updates_in` says what that is for).
     """
-    images, epochs = setup.dataset.train.images.to(setup.device), setup.epochs(epochs)
-    source = Minibatches(images, None, every=True)
+    images, epochs = setup.dataset.train.images.to(setup.device), setup.epochs(RECORDS)
+    source = Minibatches(images, None, updates=updates_in(setup, UNLABELLED_SECONDS, milliseconds))
     return learn(
         setup,
         f"{setup.dataset.name}-{name}",
         1,
-        {"epochs": epochs, "rate": RATE, "sizes": setup.config.hidden},
+        {
+            "epochs": epochs,
+            "updates": source.updates,
+            "rate": RATE,
+            "sizes": setup.config.hidden,
+        },
         make=make,
         loop=partial(descend, loss=loss, source=source, epochs=epochs, stage=name),
     )
+
+
+def updates_in(setup: TableSetup, seconds: float, milliseconds: float) -> int:
+    """Return how many minibatches a record makes, so that a run of RECORDS of them takes `seconds`.
+
+    All methods have the same time, and what one minibatch takes was measured once (one core of an
+    AMD EPYC with AVX-512, float32, the nets of the `mnist` preset) and stands in each method's
+    file: so every machine does the same work, whatever time that takes there.
+    """
+    if setup.smoke:
+        return 10
+    return max(1, round(1000 * seconds / milliseconds / RECORDS))
+
+
+def labelled_seconds(job: Job) -> float:
+    """Return how long a method may learn from labels."""
+    return LABELLED_SECONDS if job.count < len(job.images) else ALL_LABELS_SECONDS
 
 
 def fit(
@@ -215,20 +253,34 @@ def fit(
     make: Callable[[torch.Generator], Net],
     loss: Loss,
     *,
+    milliseconds: float,
+    before: float = 0.0,
     every: bool = False,
-    epochs: int = LABELLED_EPOCHS,
+    images: Tensor | None = None,
     log_probs: Callable[[Any, Tensor], Tensor] | None = None,
     **notes: Any,
 ) -> Done[Net]:
-    """Return the net that learned from the labelled cases or, with `every`, from all."""
-    setup, epochs = job.setup, job.setup.epochs(epochs)
-    updates = 0 if setup.smoke else -(-UPDATES // epochs)
-    source = Minibatches(job.images, job.labels, every=every, updates=updates)
+    """Return the net that learned from the labelled cases or, with `every`, from all.
+
+    Beside the time that labels have it spends `before`, the seconds of an unlabelled stage that
+    it does not have. `images` are features in place of the job's pixels.
+    """
+    setup, epochs = job.setup, job.setup.epochs(RECORDS)
+    updates = updates_in(setup, before + labelled_seconds(job), milliseconds)
+    source = Minibatches(
+        job.images if images is None else images, job.labels, updates=updates, every=every
+    )
     return learn(
         setup,
         f"{setup.dataset.name}-{name}-{job.count}",
         job.seed,
-        {"epochs": epochs, "rate": RATE, "sizes": setup.config.hidden, **notes},
+        {
+            "epochs": epochs,
+            "updates": updates,
+            "rate": RATE,
+            "sizes": setup.config.hidden,
+            **notes,
+        },
         make=make,
         loop=partial(descend, loss=loss, source=source, epochs=epochs, stage=name),
         log_probs=log_probs or log_softmax,
@@ -263,7 +315,7 @@ def log_softmax(net: nn.Module, images: Tensor) -> Tensor:
     return torch.log_softmax(in_parts(net, images), 1)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def in_parts(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """Return the function of images (N, pixels), a thousand at a time; nets are evaluated, not
     trained.
@@ -285,25 +337,41 @@ class Below(nn.Module):
         return torch.sigmoid(self.dbn.top_input(self.dbn.up(images)[-1]))
 
 
-def fit_linear(job: Job, name: str, features: nn.Module, epochs: int = 10) -> Done[nn.Module]:
-    """Return a linear layer trained on all labels, on features (N, top) that stay as they are."""
-    width = in_parts(features, job.images[:2]).shape[1]
-    below = features.eval()
+class Probe(nn.Module):
+    """A linear layer on features (n, width) that stay as they are, each less its mean and over its
+    deviation.
+    """
 
-    class Probe(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.linear = nn.Linear(width, job.classes)
-            nn.init.zeros_(self.linear.weight)
-            nn.init.zeros_(self.linear.bias)
+    def __init__(self, features: nn.Module, images: Tensor, classes: int) -> None:
+        super().__init__()
+        self.features = features.requires_grad_(False)
+        self.known = in_parts(features, images)
+        self.mean, self.deviation = self.known.mean(0), self.known.std(0) + 1e-3
+        self.known.sub_(self.mean).div_(self.deviation)
+        self.linear = nn.Linear(self.known.shape[1], classes)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
 
-        def forward(self, images: Tensor) -> Tensor:
-            with torch.no_grad():
-                states = below(images)
-            logits: Tensor = self.linear(states)
-            return logits
+    def log_probs(self, images: Tensor) -> Tensor:
+        """Return log p(label | image), (N, labels)."""
+        states = (in_parts(self.features, images) - self.mean) / self.deviation
+        return torch.log_softmax(self.linear(states), 1).detach()
 
-    def loss(net: nn.Module, images: Tensor, labels: Tensor, *, rng: torch.Generator) -> Tensor:
-        return cross_entropy(net(images), labels)
 
-    return fit(job, name, lambda rng: Probe(), loss, epochs=epochs)
+def fit_linear(job: Job, name: str, features: nn.Module, first: str) -> Done[nn.Linear]:
+    """Return a linear layer trained on all labels, on features that stay as they are."""
+    probe = Probe(features, job.images, job.classes)
+
+    def loss(net: nn.Module, states: Tensor, labels: Tensor, *, rng: torch.Generator) -> Tensor:
+        return cross_entropy(net(states), labels)
+
+    return fit(
+        job,
+        name,
+        lambda rng: probe.linear,
+        loss,
+        milliseconds=1000 * ALL_LABELS_SECONDS / PROBE_UPDATES,
+        images=probe.known,
+        log_probs=lambda net, images: probe.log_probs(images),
+        first=first,
+    )

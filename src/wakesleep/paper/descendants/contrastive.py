@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from wakesleep.paper.descendants import common
-from wakesleep.paper.descendants.common import Job
+from wakesleep.paper.descendants.common import Job, Stages
 from wakesleep.paper.runs import Done, TableSetup
 
 TEMPERATURE = 0.2
@@ -53,16 +53,20 @@ def loss(net: Contrastive, images: Tensor, *, rng: torch.Generator) -> Tensor:
 def pretrained(setup: TableSetup) -> Done[Contrastive]:
     """Return the net that saw all images."""
     sizes = (setup.dataset.train.images.shape[1], *setup.config.hidden)
-    return common.pretrain(setup, "contrastive", lambda rng: Contrastive(sizes, rng), loss)
+    return common.pretrain(
+        setup, "contrastive", lambda rng: Contrastive(sizes, rng), loss, milliseconds=38
+    )
 
 
-def learn(job: Job) -> Done[nn.Module]:
+def learn(job: Job) -> Stages:
     """Return the classifier on its features, all layers trained on the labelled cases."""
     first = pretrained(job.setup)
-    return common.fit(
+    last = common.fit(
         job,
         "contrastive-classifier",
         lambda rng: common.classifier(first.net, job.sizes[-1], job.classes),
         common.supervised_loss,
+        milliseconds=common.CLASSIFIER,
         first=first.digest,
     )
+    return first, last

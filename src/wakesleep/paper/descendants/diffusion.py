@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.paper.descendants import common
-from wakesleep.paper.descendants.common import Job
+from wakesleep.paper.descendants.common import Job, Stages
 from wakesleep.paper.runs import Done, TableSetup
 from wakesleep.sources.arrays import UNLABELLED, as_probs
 
@@ -98,7 +98,9 @@ class Features(nn.Module):
 def pretrained(setup: TableSetup) -> Done[Denoiser]:
     """Return the denoiser that saw all images."""
     sizes = (setup.dataset.train.images.shape[1], *setup.config.hidden)
-    return common.pretrain(setup, "diffusion", lambda rng: Denoiser(sizes, rng), loss)
+    return common.pretrain(
+        setup, "diffusion", lambda rng: Denoiser(sizes, rng), loss, milliseconds=26
+    )
 
 
 def best_level(net: Denoiser, job: Job, most: int = 2000) -> int:
@@ -115,16 +117,18 @@ def best_level(net: Denoiser, job: Job, most: int = 2000) -> int:
     return max(scores, key=lambda level: scores[level])
 
 
-def learn(job: Job) -> Done[nn.Module]:
+def learn(job: Job) -> Stages:
     """Return the classifier on its features, all layers trained on the labelled cases."""
     first = pretrained(job.setup)
     net = first.net
     level = best_level(net, job)
-    return common.fit(
+    last = common.fit(
         job,
         "diffusion-classifier",
         lambda rng: common.classifier(Features(net, level), job.sizes[-1], job.classes),
         common.supervised_loss,
+        milliseconds=common.CLASSIFIER,
         first=first.digest,
         level=level,
     )
+    return first, last

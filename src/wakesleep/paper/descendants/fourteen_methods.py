@@ -7,6 +7,7 @@ fixed beforehand, on cases of the training set or from the papers, and no test c
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -28,15 +29,15 @@ from wakesleep.paper.descendants import (
     supervised,
     vae,
 )
-from wakesleep.paper.descendants.common import Job
-from wakesleep.paper.few_labels import known_labels, unlabelled_net
+from wakesleep.paper.descendants.common import Job, Stages
+from wakesleep.paper.few_labels import known_labels
 from wakesleep.paper.results import Row
 from wakesleep.paper.runs import Done, TableSetup, row_of
 from wakesleep.sources.arrays import order
 
 TABLE = "descendants"
-COUNTS = {"mnist": (100, 1000, 60_000), "fashion-mnist": (1000,)}
-METHODS: dict[str, Callable[[Job], Done[Any]]] = {
+CELLS = (("mnist", 100), ("mnist", 1000), ("fashion-mnist", 1000), ("mnist", 60_000))
+METHODS: dict[str, Callable[..., Stages]] = {
     "supervised": supervised.learn,
     "dbn-backprop": belief_nets.learn_backprop,
     "dbn-hybrid": belief_nets.learn_hybrid,
@@ -52,35 +53,58 @@ METHODS: dict[str, Callable[[Job], Done[Any]]] = {
     "adversarial": adversarial.learn,
     "forward-forward": forward_forward.learn,
 }
-FEATURES: dict[str, Callable[[TableSetup], nn.Module]] = {
-    "dbn": lambda setup: common.Below(unlabelled_net(setup).net),
-    "denoising-autoencoder": lambda setup: autoencoders.pretrained(setup, "denoising").net,
-    "masked-autoencoder": lambda setup: autoencoders.pretrained(setup, "masked").net,
-    "vae": lambda setup: vae.pretrained(setup).net.features,
-    "diffusion": lambda setup: diffusion.Features(diffusion.pretrained(setup).net, 30),
-    "contrastive": lambda setup: contrastive.pretrained(setup).net,
+
+
+def _features(first: Done[Any], part: Callable[[Any], nn.Module]) -> tuple[Done[Any], nn.Module]:
+    return first, part(first.net)
+
+
+FEATURES: dict[str, Callable[[TableSetup], tuple[Done[Any], nn.Module]]] = {
+    "dbn": lambda setup: _features(belief_nets.unlabelled_net(setup), common.Below),
+    "denoising-autoencoder": lambda setup: _features(
+        autoencoders.pretrained(setup, "denoising"), lambda net: net
+    ),
+    "masked-autoencoder": lambda setup: _features(
+        autoencoders.pretrained(setup, "masked"), lambda net: net
+    ),
+    "vae": lambda setup: _features(vae.pretrained(setup), lambda net: net.features),
+    "diffusion": lambda setup: _features(
+        diffusion.pretrained(setup), lambda net: diffusion.Features(net, 30)
+    ),
+    "contrastive": lambda setup: _features(contrastive.pretrained(setup), lambda net: net),
 }
-"""What was learned without labels: the top layer's activities, for a linear probe."""
+"""What was learned without labels, and its features: the top layer's activities, for a linear
+probe."""
 
 
 def rows(setup: TableSetup) -> Iterator[Row]:
-    """Yield a row of test accuracy for each method and count of labels, and each linear probe."""
-    for name, counts in COUNTS.items():
-        if setup.smoke and name != "mnist":
-            continue
-        here = setup
-        if name != "mnist":
-            here = replace(setup, dataset=load(name, folder=setup.data_folder))
-        for count in counts[:1] if setup.smoke else counts:
+    """Yield a row of test accuracy for each method and count of labels, and each linear probe.
+
+    All rows come first for the first seed, and again for each further one, which adds to them: the
+    table is whole as soon as can be, and can be stopped at any time.
+    """
+    for number, _ in enumerate(setup.seeds, 1):
+        seeds = setup.seeds[:number]
+        for name, count in CELLS[:1] if setup.smoke else CELLS:
+            here = setup
+            if name != "mnist":
+                here = replace(setup, dataset=load(name, folder=setup.data_folder))
+            count = min(count, len(here.dataset.train))
+            if number > 1 and count == len(here.dataset.train):
+                continue  # one seed
             for method in METHODS:
-                yield cell(here, method, min(count, len(here.dataset.train)))
-        for method in FEATURES:
-            yield probe(here, method)
+                yield cell(here, method, count, seeds)
+        if number == 1:
+            for name in ("mnist",) if setup.smoke else ("mnist", "fashion-mnist"):
+                here = setup
+                if name != "mnist":
+                    here = replace(setup, dataset=load(name, folder=setup.data_folder))
+                for method in FEATURES:
+                    yield probe(here, method)
 
 
-def cell(setup: TableSetup, method: str, count: int) -> Row:
+def cell(setup: TableSetup, method: str, count: int, seeds: tuple[int, ...]) -> Row:
     """Return the row of one method with `count` labels."""
-    seeds = (1,) if setup.smoke or count >= len(setup.dataset.train) else (1, 2, 3)
     done = [METHODS[method](job(setup, count, seed)) for seed in seeds]
     return _row(setup, f"{method}-{count}", done, seeds)
 
@@ -88,14 +112,29 @@ def cell(setup: TableSetup, method: str, count: int) -> Row:
 def probe(setup: TableSetup, method: str) -> Row:
     """Return the row of a linear layer, trained on all labels, on features learned without any."""
     everything = job(setup, len(setup.dataset.train), 1)
-    features = FEATURES[method](setup).requires_grad_(False)
-    done = common.fit_linear(everything, f"{method}-probe", features)
-    return _row(setup, f"{method}-probe", [done], (1,))
+    first, features = FEATURES[method](setup)
+    last = common.fit_linear(everything, f"{method}-probe", features, first.digest)
+    return _row(setup, f"{method}-probe", [(first, last)], (1,))
 
 
-def _row(setup: TableSetup, name: str, done: list[Done[Any]], seeds: tuple[int, ...]) -> Row:
-    values = [100 - run.errors["test_error_percent"] for run in done]
-    found = row_of(setup, name, "test_accuracy_percent", values, done, seeds=seeds)
+def _row(setup: TableSetup, name: str, done: list[Stages], seeds: tuple[int, ...]) -> Row:
+    """Return the row of finished cells, one a seed, whose minutes are those of all stages, of the
+    processor.
+    """
+    last = [stages[-1] for stages in done]
+    values = [round(100 - run.errors["test_error_percent"], 4) for run in last]
+    spent = [round(sum(run.cpu_minutes for run in stages), 2) for stages in done]
+    labelled = statistics.median(run.cpu_minutes for run in last)
+    found = row_of(
+        setup,
+        name,
+        "test_accuracy_percent",
+        values,
+        last,
+        seeds=seeds,
+        minutes=statistics.median(spent),
+        labelled_minutes=round(labelled, 2),
+    )
     return {**found, "table": TABLE, "row": f"{setup.dataset.name}-{name}"}
 
 

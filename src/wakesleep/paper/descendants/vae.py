@@ -5,8 +5,8 @@
          unlabelled  sum_y q(y | z) (that) + H(q(y | z))
 
 Kingma & Welling (2014), "Auto-encoding variational Bayes"; Kingma, Rezende, Mohamed & Welling
-(2014), "Semi-supervised learning with deep generative models". M1's classifier stands on the layer
-below the code and trains all of it; M2 learns the code z of a fixed M1.
+(2014), "Semi-supervised learning with deep generative models". M1's classifier
+and M2 learn codes drawn from a fixed M1, as theirs do (theirs for M1 is a support vector machine).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch.nn.functional import (
 )
 
 from wakesleep.paper.descendants import common
-from wakesleep.paper.descendants.common import Job
+from wakesleep.paper.descendants.common import Job, Stages
 from wakesleep.paper.runs import Done, TableSetup
 
 CODE = 50
@@ -78,20 +78,43 @@ def m1_loss(net: VAE, images: Tensor, *, rng: torch.Generator) -> Tensor:
 def pretrained(setup: TableSetup) -> Done[VAE]:
     """Return the autoencoder that saw all images."""
     sizes = (setup.dataset.train.images.shape[1], *setup.config.hidden)
-    return common.pretrain(setup, "vae", lambda rng: VAE(sizes, rng), m1_loss)
+    return common.pretrain(setup, "vae", lambda rng: VAE(sizes, rng), m1_loss, milliseconds=28)
 
 
-def learn_m1(job: Job) -> Done[nn.Module]:
-    """Return the classifier on the layer below the code, trained on the labelled cases."""
+def learn_m1(job: Job) -> Stages:
+    """Return the classifier of the code, trained on the labelled cases."""
     first = pretrained(job.setup)
-    features = first.net.features
-    return common.fit(
+    below = first.net
+    last = common.fit(
         job,
         "m1-classifier",
-        lambda rng: common.classifier(features, job.sizes[-1], job.classes),
-        common.supervised_loss,
+        lambda rng: OnCode(below, job.classes, rng),
+        on_code_loss,
+        milliseconds=8,
         first=first.digest,
     )
+    return first, last
+
+
+class OnCode(nn.Module):
+    """A net from the code z of a fixed autoencoder to labels."""
+
+    def __init__(self, below: VAE, classes: int, rng: torch.Generator) -> None:
+        super().__init__()
+        self.below = below.requires_grad_(False)
+        self.label = common.mlp((CODE, 500, classes), rng)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of labels (n, labels) at the mean code of images."""
+        logits: Tensor = self.label(self.below.encode(images)[0])
+        return logits
+
+
+def on_code_loss(net: OnCode, images: Tensor, labels: Tensor, *, rng: torch.Generator) -> Tensor:
+    """Return the cross-entropy of labels (n,) at a code drawn from q(z | x)."""
+    with torch.no_grad():
+        code = draw(*net.below.encode(images), rng)
+    return cross_entropy(net.label(code), labels)
 
 
 class M2(nn.Module):
@@ -147,15 +170,17 @@ def m2_loss(
     return LABEL_WEIGHT * cross_entropy(net.label(known), labels) - labelled - unlabelled
 
 
-def learn_m2(job: Job) -> Done[nn.Module]:
+def learn_m2(job: Job) -> Stages:
     """Return M2 on the code of M1, learned from labelled and unlabelled cases together."""
     first = pretrained(job.setup)
     below = first.net
-    return common.fit(
+    last = common.fit(
         job,
         "m1-m2",
         lambda rng: M2(below, job.classes, rng),
         m2_loss,
+        milliseconds=25,
         every=True,
         first=first.digest,
     )
+    return first, last
