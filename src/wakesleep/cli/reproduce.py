@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,8 @@ class ReproduceOptions:
     """
     out: Path | None = None
     """Folder to save the rows in, as JSON, a file a data set; by default they are only printed."""
+    missing: bool = False
+    """Of few-labels and descendants, leave out rows that --out holds already for these seeds."""
     data_folder: DataFolder = None
     device: Device = "auto"
     backend: Backend = None
@@ -73,6 +76,8 @@ def run(args: ReproduceOptions, command: str) -> int:
             f"tables {unknown or 'for no seed'}: expected one or more of {', '.join(TABLES)}, and "
             "at least one seed"
         )
+    if args.missing and args.out is None:
+        raise ConfigError("--missing: expected --out FOLDER beside it, which says what is there")
     if args.smoke:
         shared.tell_unused(args, {"out": "with --smoke, whose figures mean nothing"})
     machine.set_threads(args.threads)
@@ -130,5 +135,13 @@ def _bench(args: ReproduceOptions, command: str) -> TableSetup:
         pick_device(args.device),
         command,
         args.data_folder,
-        args.smoke,
+        measured=_measured(args.out) if args.missing and args.out is not None else {},
+        smoke=args.smoke,
     )
+
+
+def _measured(out: Path) -> dict[tuple[str, str], tuple[int, ...]]:
+    """Return table and name of the rows in a folder, with their seeds."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted(out.glob("*.json"))]
+    rows = [row for text in texts for row in json.loads(text)]
+    return {(row["table"], row["row"]): tuple(row["seeds"]) for row in rows}

@@ -14,8 +14,8 @@ import hashlib
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -59,6 +59,8 @@ class TableSetup:
     command: str
     data_folder: Path | None = None
     """Where another data set may lie."""
+    measured: Mapping[tuple[str, str], tuple[int, ...]] = field(default_factory=dict)
+    """Table and name of the rows that need not be measured again, with their seeds."""
     smoke: bool = False
     """Whether this only shows that everything runs: no figures come of it."""
 
@@ -73,6 +75,10 @@ class TableSetup:
         itself.
         """
         return {} if str(self.device).startswith("cpu") else {"device": describe(self.device)}
+
+    def has(self, table: str, name: str, seeds: Sequence[int]) -> bool:
+        """Return whether the row is measured already for these seeds."""
+        return set(seeds) <= set(self.measured.get((table, name), ()))
 
     def epochs(self, count: int) -> int:
         """Return how many epochs to make where the table asks for `count`: two in a smoke run."""

@@ -6,8 +6,9 @@ hybrid    from such a memory, contrastive wake-sleep and backpropagation on the 
 local     contrastive wake-sleep without labels, then contrastive divergence of the memory on the
           labelled cases: every weight learns from the two units that it joins, and nothing else
 
-The time is that of all methods (`common.updates_in`). The last two spend half of the unlabelled
-stage on greedy layers, and the rest on wake-sleep.
+The time is that of all methods (`common.updates_in`). All but the first spend half of the
+unlabelled stage on greedy layers; the rest goes to the graph of neighbours among the codes (memory
+and hybrid) or to contrastive wake-sleep.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ UPDOWN_PASS = 11.5
 HYBRID_PASS = 18.0
 BACKPROP_MILLISECONDS = {20: 10.0, 100: 14.0}
 """Of a minibatch of so many cases."""
-HYBRID_MEMORY_SECONDS = 20
+HYBRID_MEMORY_SECONDS = 6
 """What the hybrid spends on the memory that it starts from."""
 
 
@@ -93,29 +94,29 @@ def learn_backprop(job: Job) -> Stages:
 
 def learn_memory(job: Job) -> Stages:
     """Return the label memory that learned from labels spread among the codes."""
-    return spread_memory(job, UNLABELLED_SECONDS, labelled_seconds(job))
+    return spread_memory(job, labelled_seconds(job))
 
 
-def spread_memory(job: Job, unlabelled: float, seconds: float) -> tuple[Done[DBN], Done[DBN]]:
-    """Return layers that took `unlabelled` seconds, and the label memory on them."""
+def spread_memory(job: Job, seconds: float) -> tuple[Done[DBN], Done[DBN]]:
+    """Return greedy layers, and the label memory that learned on them for so long."""
+    half = UNLABELLED_SECONDS / 2
     last = few_labels.spread_memory(
-        timed(job.setup, unlabelled),
+        timed(job.setup, half),
         job.count,
         job.seed,
         job.images,
         job.labels,
         epochs=passes(job.setup, seconds, MEMORY_PASS),
     )
-    return unlabelled_net(job.setup, unlabelled), last
+    return unlabelled_net(job.setup, half), last
 
 
 def learn_hybrid(job: Job) -> Stages:
     """Return the hybrid, from a label memory."""
-    setup, half = job.setup, UNLABELLED_SECONDS / 2
-    below, first = spread_memory(job, half, HYBRID_MEMORY_SECONDS)
-    seconds = half + labelled_seconds(job) - HYBRID_MEMORY_SECONDS
+    setup = job.setup
+    below, first = spread_memory(job, HYBRID_MEMORY_SECONDS)
+    epochs = passes(setup, labelled_seconds(job) - HYBRID_MEMORY_SECONDS, HYBRID_PASS)
     config = setup.config.hybrid
-    epochs = passes(setup, seconds, HYBRID_PASS)
     config = replace(config, updown=replace(config.updown, epochs=epochs))
 
     def make(rng: torch.Generator) -> DBN:

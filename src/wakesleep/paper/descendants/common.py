@@ -30,11 +30,11 @@ from wakesleep.sources.arrays import UNLABELLED
 BATCH = 100
 RATE = 1e-3
 """Adam's, falling to nothing in a straight line."""
-UNLABELLED_SECONDS = 100
+UNLABELLED_SECONDS = 60
 """What each method may spend before it sees a label, of one core."""
-LABELLED_SECONDS = 40
+LABELLED_SECONDS = 30
 """What it may spend on a choice of few labels after that, or with all cases at once beside it."""
-ALL_LABELS_SECONDS = 80
+ALL_LABELS_SECONDS = 60
 """The same where all labels are known."""
 RECORDS = 20
 """In how many parts a run is done; after each it can be stopped, and the rate falls."""

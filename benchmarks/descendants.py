@@ -1,0 +1,215 @@
+"""What the generative models of the table `descendants` generate, judged by a net that never saw
+them, and how likely they find test cases.
+
+    python -m benchmarks.descendants --folder runs/reproduce --picture docs/descendants.png
+
+Models that hold labels learned from 1,000 of them and make a hundred pictures of each; the others
+make a thousand freely. Runs are those of `wakesleep reproduce descendants`: what is finished is
+read.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from torch import Tensor
+
+from benchmarks import judge
+from wakesleep.compute.select import pick_device
+from wakesleep.data import load
+from wakesleep.evaluation import likelihood
+from wakesleep.foundation.rng import generator
+from wakesleep.models.dbn import DBN
+from wakesleep.paper import results
+from wakesleep.paper.descendants import belief_nets, diffusion, fourteen_methods, vae
+from wakesleep.paper.descendants.common import Job
+from wakesleep.paper.runs import TableSetup
+from wakesleep.runs import grids
+from wakesleep.runs.settings import preset
+from wakesleep.samplers import dreams
+from wakesleep.sources.arrays import as_probs
+
+LABELS = 1000
+"""Of the models that hold some."""
+
+
+@dataclass(frozen=True)
+class DescendantsMeasureOptions:
+    """Judge what the models generate."""
+
+    models: tuple[str, ...] = ()
+    """Which; by default all."""
+    folder: Path = Path("runs/reproduce")
+    """Where the runs of `wakesleep reproduce descendants` lie."""
+    judge: Path = Path("runs/judge.safetensors")
+    """The judge; trained and kept here if it is not there."""
+    count: int = 100
+    """Pictures a class."""
+    steps: int = 500
+    """Gibbs iterations of a belief net from random top states."""
+    bound_cases: int = 1000
+    """Test cases whose likelihood is bounded."""
+    picture: Path | None = None
+    """Where pictures of each model go, a row each; by default nowhere."""
+    out: Path | None = Path("results/descendants.json")
+    """Where the rows go; None only prints."""
+
+
+Pictures = Callable[[Any, Tensor, int], Tensor]
+"""(net, labels (N,), Gibbs steps) -> pictures (N, pixels) in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A model that makes pictures."""
+
+    net: Callable[[Job], Any]
+    pictures: Pictures
+    labelled: bool = False
+    """Whether the pictures are of the labels that are asked for."""
+
+
+def belief_net(dbn: DBN, labels: Tensor, steps: int) -> Tensor:
+    """Return dreams, of these labels where the net holds some."""
+    given: dict[str, Any] = {"labels": labels} if dbn.labels else {"count": len(labels)}
+    return dreams.dream(dbn, steps=steps, rng=generator(0), **given).pixels
+
+
+def _last(method: str) -> Callable[[Job], Any]:
+    return lambda job: fourteen_methods.METHODS[method](job)[-1].net
+
+
+GENERATORS = {
+    "dbn-greedy": Generator(lambda job: belief_nets.unlabelled_net(job.setup).net, belief_net),
+    "dbn-updown": Generator(
+        lambda job: belief_nets.contrastive_wake_sleep(job.setup)[-1].net, belief_net
+    ),
+    "dbn-memory": Generator(_last("dbn-memory"), belief_net, labelled=True),
+    "dbn-hybrid": Generator(_last("dbn-hybrid"), belief_net, labelled=True),
+    "dbn-local": Generator(_last("dbn-local"), belief_net, labelled=True),
+    "vae-m1": Generator(
+        lambda job: vae.pretrained(job.setup).net,
+        lambda net, labels, steps: net.sample(len(labels), generator(0)),
+    ),
+    "vae-m1-m2": Generator(
+        _last("vae-m1-m2"),
+        lambda net, labels, steps: net.sample(labels, generator(0)),
+        labelled=True,
+    ),
+    "diffusion": Generator(
+        lambda job: diffusion.pretrained(job.setup).net,
+        lambda net, labels, steps: net.sample(len(labels), generator(0)),
+    ),
+}
+
+
+def judged(net: torch.nn.Sequential, pictures: Tensor, labels: Tensor | None) -> dict[str, float]:
+    """Return what the judge says of pictures (N, pixels).
+
+    `judge_score` is exp(mean KL(p(label | picture) || p(label))), from 1 to the number of labels
+    (Salimans et al. 2016, with the judge in place of their net): high where the judge is sure of
+    each picture and all labels come. `agreement_percent` is how often it sees the label that was
+    asked for.
+    """
+    with torch.inference_mode():
+        log_p = torch.cat([torch.log_softmax(net(part), 1) for part in pictures.split(1000)])
+    mean = log_p.exp().mean(0)
+    divergence = (log_p.exp() * (log_p - mean.log())).sum(1).mean()
+    found = {"judge_score": round(float(divergence.exp()), 3)}
+    if labels is not None:
+        right = (log_p.argmax(1) == labels).float().mean()
+        found["agreement_percent"] = round(100 * float(right), 2)
+    return found
+
+
+@torch.no_grad()
+def bound(net: Any, job: Job, count: int) -> float | None:
+    """Return the bound on log p of test cases, nats a case, or None where the model has none that
+    can be compared.
+
+    Pixels are drawn once from their grey levels; ten draws of the code, and for a belief net log Z
+    by annealed importance sampling.
+    """
+    tested = job.setup.dataset.test
+    assert tested is not None
+    rng = generator(0)
+    cases = torch.bernoulli(as_probs(tested.images[:count]), generator=rng)
+    if isinstance(net, vae.VAE):
+        return float(torch.stack([net.bound(cases, rng).mean() for _ in range(10)]).mean())
+    if isinstance(net, DBN) and not net.labels:
+        features = net.up(as_probs(job.images[:5000]))[-1]
+        log_z = likelihood.log_partition(
+            net.memory, features, rng=rng, target_error=0.3, limit=3000
+        )
+        return likelihood.score(net, cases, log_z, rng=rng).mean
+    return None
+
+
+def rows(options: DescendantsMeasureOptions, command: str) -> Iterator[tuple[str, Tensor, Any]]:
+    """Yield each model's name, some of its pictures and its rows."""
+    dataset = load("mnist")
+    assert dataset.train.labels is not None
+    assert dataset.test is not None
+    config = replace(preset("mnist"), precision="float32")
+    setup = TableSetup(dataset, options.folder, (1,), config, pick_device("cpu"), command)
+    options.judge.parent.mkdir(parents=True, exist_ok=True)
+    net = judge.get(options.judge, dataset.train.images, dataset.train.labels, dataset.shape)
+    labels = torch.arange(10).repeat_interleave(options.count)
+    job = fourteen_methods.job(setup, LABELS, 1)
+
+    def found(name: str, values: dict[str, float], minutes: float) -> list[results.Row]:
+        return [
+            results.row(
+                fourteen_methods.TABLE,
+                f"mnist-{name}-pictures",
+                metric,
+                [value],
+                seeds=[1],
+                command=command,
+                minutes=minutes,
+            )
+            for metric, value in values.items()
+        ]
+
+    real = dataset.test.images[: len(labels)]
+    assert dataset.test.labels is not None
+    about = judged(net, as_probs(real), dataset.test.labels[: len(labels)])
+    yield "real", as_probs(real), found("real", about, 0.0)
+    for name in options.models or GENERATORS:
+        model = GENERATORS[name]
+        made_by = model.net(job)
+        began = time.process_time()
+        pictures = model.pictures(made_by, labels, options.steps)
+        minutes = round((time.process_time() - began) / 60, 3)
+        about = judged(net, pictures, labels if model.labelled else None)
+        nats = bound(made_by, job, options.bound_cases)
+        if nats is not None:
+            about["test_bound"] = round(nats, 2)
+        yield name, pictures, found(name, about, minutes)
+
+
+def main(argv: list[str]) -> None:
+    """Generate, judge, and save the rows as they come."""
+    options = tyro.cli(DescendantsMeasureOptions, description=__doc__, args=argv)
+    command = shlex.join(["python", "-m", "benchmarks.descendants", *argv])
+    shown = []
+    for name, pictures, found in rows(options, command):
+        print(name, {row["metric"]: row["value"] for row in found}, flush=True)
+        shown.append(pictures[:: max(1, len(pictures) // 20)][:20])
+        if options.out is not None:
+            results.save(options.out, found)
+    if options.picture is not None:
+        sheet = grids.tile(torch.cat(shown).numpy(), (28, 28), columns=20)
+        grids.save_picture(options.picture, sheet)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
