@@ -1,0 +1,105 @@
+"""The page on what came later: its figures are those of results/, and its verdict follows them."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks import descendants, descendants_page
+from wakesleep.cli import main
+from wakesleep.data import load
+from wakesleep.paper.descendants import fourteen_methods
+from wakesleep.paper.runs import TableSetup, toy
+from wakesleep.runs.settings import preset
+
+ROOT = Path(__file__).parents[2]
+
+
+def measured(**values: float) -> descendants_page.Figures:
+    """Return rows of MNIST with 100 labels."""
+
+    def row(value: float) -> dict[str, Any]:
+        return {"value": value, "low": value, "high": value, "minutes": 1.5, "reported": ""}
+
+    return {
+        (f"mnist-{name.replace('_', '-')}-100", "test_accuracy_percent"): row(value)
+        for name, value in values.items()
+    }
+
+
+def test_the_page_says_what_results_say(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text((ROOT / "docs" / "does-generating-first-still-help.md").read_text())
+    figures = descendants_page.read(ROOT / "results" / "descendants.json")
+    assert not descendants_page.update(page, figures), "python -m benchmarks.descendants_page"
+
+
+def test_the_page_says_what_is_missing() -> None:
+    text = descendants_page.standing(measured(supervised=75.0, ladder=96.0))
+    assert text.startswith("2 of 56 cells are measured.")
+    assert "MNIST, 60,000 labels: all." in text
+    assert "ladder net" not in text
+    assert "forward-forward" in text
+
+
+def test_the_verdict_follows_the_figures() -> None:
+    helps = descendants_page.verdict(measured(supervised=75.0, dbn_memory=93.0, vae_m1=90.0))
+    assert "(belief net, label memory) 93.00 %, +18.00 points" in helps
+    assert "nothing here helps more" in helps
+    more = descendants_page.verdict(measured(supervised=75.0, dbn_memory=93.0, ladder=96.0))
+    assert "(ladder net) 96.00 %" in more
+    assert "not always what helps most" in more
+    harms = descendants_page.verdict(measured(supervised=75.0, dbn_memory=70.0))
+    assert "So no" in harms
+    assert descendants_page.verdict({}) == "Too little is measured for a verdict.\n"
+
+
+def test_the_best_of_a_cell_is_marked_and_curves_need_two_counts(tmp_path: Path) -> None:
+    figures = measured(supervised=75.0, dbn_memory=93.0)
+    assert "| labels alone | 75.00 |" in descendants_page.table(figures)
+    assert "| belief net, label memory | **93.00** |" in descendants_page.table(figures)
+    assert descendants_page.curves(figures, tmp_path / "none.png") is None
+    figures["mnist-supervised-1000", "test_accuracy_percent"] = {"value": 90.0}
+    drawn = descendants_page.curves(figures, tmp_path / "curves.png")
+    assert drawn is not None
+    assert drawn.stat().st_size > 5000
+
+
+class Sure(torch.nn.Module):
+    """A judge that sees in a picture the label of its brightest pixel."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return 100 * images
+
+
+def test_the_judge_scores_sure_and_varied_pictures_high() -> None:
+    labels = torch.arange(10).repeat(5)
+    pictures = torch.eye(10)[labels]
+    net = torch.nn.Sequential(Sure())
+    assert descendants.judged(net, pictures, labels) == {
+        "judge_score": 10.0,
+        "agreement_percent": 100.0,
+    }
+    assert descendants.judged(net, pictures[:1].expand(50, 10), None) == {"judge_score": 1.0}
+    unsure = torch.full((50, 10), 0.1)
+    assert descendants.judged(net, unsure, None) == {"judge_score": 1.0}
+
+
+def test_rows_that_are_there_are_left_out(tmp_path: Path) -> None:
+    setup = TableSetup(
+        load("digits"), tmp_path, (1,), toy(preset("digits")), torch.device("cpu"), "", smoke=True
+    )
+    count = min(100, len(setup.dataset.train))
+    names = [f"digits-{method}-{count}" for method in fourteen_methods.METHODS]
+    names += [f"digits-{method}-probe" for method in fourteen_methods.FEATURES]
+    known = {(fourteen_methods.TABLE, name): (1,) for name in names[1:]}
+    (row,) = fourteen_methods.rows(replace(setup, measured=known))
+    assert row["row"] == names[0]
+    assert not replace(setup, measured=known).has(fourteen_methods.TABLE, names[1], (1, 2))
+
+
+def test_missing_needs_a_place_to_look(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "descendants", "--missing"]) == 1
+    assert "--out" in capsys.readouterr().err
