@@ -46,6 +46,7 @@ learning labels.
 """
 GENERATE_FIRST = tuple(name for name in METHODS if name not in (*LABELS_ALONE, *LATER))
 SETS = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
+CURVES = "descendants.png"
 Figures = dict[tuple[str, str], dict[str, Any]]
 """Row and metric -> row."""
 
@@ -192,12 +193,56 @@ def verdict(figures: Figures) -> str:
     return "\n".join(text) + "\n"
 
 
+def points(figures: Figures, name: str) -> list[tuple[float, float]]:
+    """Return accuracy on MNIST at each number of labels that is measured."""
+    found = [
+        (float(count), value)
+        for data, count in CELLS
+        if data == "mnist" and (value := value_of(figures, (data, count), name)) is not None
+    ]
+    return sorted(found)
+
+
+def curves(figures: Figures) -> str:
+    """Return the picture of the curves, where a method has two counts at least."""
+    if not any(len(points(figures, name)) > 1 for name in METHODS):
+        return "No curves yet: no method is measured with two numbers of labels.\n"
+    return f"![Accuracy on MNIST against the number of labels](tables/{CURVES})\n"
+
+
+def draw(figures: Figures, folder: Path) -> Path | None:
+    """Draw the curves; return the path, or None where there are none yet."""
+    groups = {
+        "labels alone, and what came later": (*LABELS_ALONE, *LATER),
+        "belief nets": tuple(name for name in GENERATE_FIRST if name.startswith("dbn")),
+        "other nets that generate first": tuple(
+            name for name in GENERATE_FIRST if not name.startswith("dbn")
+        ),
+    }
+    panels = {}
+    for title, names in groups.items():
+        lines = {
+            WORDS[name]: ([x for x, _ in found], [y for _, y in found])
+            for name in names
+            if len(found := points(figures, name)) > 1
+        }
+        if lines:
+            panels[title] = lines
+    if not panels:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    return plots.save_panels(
+        folder / CURVES, panels, x="labels", columns=len(panels), logarithmic="x"
+    )
+
+
 PARTS = {
     "standing": standing,
     "table": table,
     "probes": probes,
     "pictures": pictures,
     "verdict": verdict,
+    "curves": curves,
 }
 
 
@@ -210,36 +255,6 @@ def update(path: Path, figures: Figures) -> bool:
     return new != text
 
 
-def curves(figures: Figures, path: Path) -> Path | None:
-    """Draw accuracy on MNIST against the number of labels, where a method has two counts at least;
-    return the path.
-    """
-    groups = {
-        "labels alone, and what came later": (*LABELS_ALONE, *LATER),
-        "belief nets": tuple(name for name in METHODS if name.startswith("dbn")),
-        "other nets that generate first": tuple(
-            name for name in GENERATE_FIRST if not name.startswith("dbn")
-        ),
-    }
-    panels = {}
-    for title, names in groups.items():
-        lines = {}
-        for name in names:
-            points = [
-                (float(count), value)
-                for data, count in CELLS
-                if data == "mnist" and (value := value_of(figures, (data, count), name)) is not None
-            ]
-            if len(points) > 1:
-                xs, ys = zip(*sorted(points), strict=True)
-                lines[WORDS[name]] = (list(xs), list(ys))
-        if lines:
-            panels[f"{title}: test accuracy, %"] = lines
-    if not panels:
-        return None
-    return plots.save_panels(path, panels, x="labels", columns=len(panels), logarithmic="x")
-
-
 @dataclass(frozen=True)
 class DescendantsPageOptions:
     """Write tables and verdict of the page, and draw its curves."""
@@ -248,8 +263,8 @@ class DescendantsPageOptions:
     """The rows."""
     page: Path = Path("docs/does-generating-first-still-help.md")
     """The page, written in place."""
-    curves: Path = Path("docs/tables/descendants.png")
-    """Where the curves go."""
+    curves: Path = Path("docs/tables")
+    """The folder of the curves."""
 
 
 def main() -> None:
@@ -257,7 +272,7 @@ def main() -> None:
     options = tyro.cli(DescendantsPageOptions, description=__doc__)
     figures = read(options.results)
     print(options.page, "changed" if update(options.page, figures) else "up to date")
-    print(curves(figures, options.curves))
+    print(draw(figures, options.curves))
 
 
 if __name__ == "__main__":

@@ -60,9 +60,10 @@ def test_the_best_of_a_cell_is_marked_and_curves_need_two_counts(tmp_path: Path)
     figures = measured(supervised=75.0, dbn_memory=93.0)
     assert "| labels alone | 75.00 |" in descendants_page.table(figures)
     assert "| belief net, label memory | **93.00** |" in descendants_page.table(figures)
-    assert descendants_page.curves(figures, tmp_path / "none.png") is None
+    assert descendants_page.draw(figures, tmp_path) is None
+    assert descendants_page.curves(figures).startswith("No curves yet")
     figures["mnist-supervised-1000", "test_accuracy_percent"] = {"value": 90.0}
-    drawn = descendants_page.curves(figures, tmp_path / "curves.png")
+    drawn = descendants_page.draw(figures, tmp_path)
     assert drawn is not None
     assert drawn.stat().st_size > 5000
 

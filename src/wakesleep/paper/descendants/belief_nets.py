@@ -52,6 +52,14 @@ def passes(setup: TableSetup, seconds: float, one: float) -> int:
     return setup.epochs(max(1, int(seconds / one)))
 
 
+def rounds_and_epochs(setup: TableSetup, known: int, shown: float) -> tuple[int, int]:
+    """Return how often an epoch shows each of `known` cases, and how many epochs there are, so that
+    `shown` cases are shown in all.
+    """
+    rounds = 1 if setup.smoke else max(1, round(shown / (known * RECORDS)))
+    return rounds, setup.epochs(max(1, round(shown / (known * rounds))))
+
+
 def timed(setup: TableSetup, seconds: float) -> TableSetup:
     """Return the setup whose unlabelled layers take so long."""
     epochs = passes(setup, seconds, LAYERS_PASS)
@@ -73,11 +81,12 @@ def learn_backprop(job: Job) -> Stages:
     setup, first = job.setup, unlabelled_net(job.setup)
     known = (job.labels != UNLABELLED).nonzero()[:, 0]
     size = 20 if job.count <= 3000 else BATCH
-    minibatches = 1000 * labelled_seconds(job) / BACKPROP_MILLISECONDS[size]
+    shown = 1000 * labelled_seconds(job) / BACKPROP_MILLISECONDS[size] * size
+    rounds, epochs = rounds_and_epochs(setup, len(known), shown)
     config = replace(
         setup.config.backprop,
         batch_size=size,
-        epochs=setup.epochs(max(1, int(minibatches * size / job.count))),
+        epochs=epochs,
         learning_rate=setup.config.backprop.learning_rate / 4,
     )
     last = fine_tune(
@@ -85,9 +94,9 @@ def learn_backprop(job: Job) -> Stages:
         f"{setup.dataset.name}-descendants-backprop-{job.count}",
         job.seed,
         config,
-        Split(job.images[known], job.labels[known]),
+        Split(job.images[known].repeat(rounds, 1), job.labels[known].repeat(rounds)),
         lambda rng: backprop.classifier(first.net, job.classes, rng=rng, start="small"),
-        {"from": first.digest},
+        {"from": first.digest, "rounds": rounds},
     )
     return first, last
 
@@ -172,9 +181,8 @@ def learn_local(job: Job) -> Stages:
     """Return the net whose memory, begun without labels, learned those of the labelled cases."""
     setup, (below, first) = job.setup, contrastive_wake_sleep(job.setup)
     known = (job.labels != UNLABELLED).nonzero()[:, 0]
-    shown = int(labelled_seconds(job) / MEMORY_PASS * 60_000)
-    rounds = 1 if setup.smoke else max(1, round(shown / (len(known) * RECORDS)))
-    epochs = setup.epochs(max(1, round(shown / (len(known) * rounds))))
+    shown = labelled_seconds(job) / MEMORY_PASS * 60_000
+    rounds, epochs = rounds_and_epochs(setup, len(known), shown)
     config = replace(setup.config.greedy.memory, epochs=epochs, initial_momentum_epochs=1)
 
     def make(rng: torch.Generator) -> DBN:
