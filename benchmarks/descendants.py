@@ -120,7 +120,7 @@ def judged(net: torch.nn.Sequential, pictures: Tensor, labels: Tensor | None) ->
     asked for.
     """
     with torch.inference_mode():
-        log_p = torch.cat([torch.log_softmax(net(part), 1) for part in pictures.split(1000)])
+        log_p = torch.cat([torch.log_softmax(net(part), 1) for part in torch.split(pictures, 1000)])
     mean = log_p.exp().mean(0)
     divergence = (log_p.exp() * (log_p - mean.log())).sum(1).mean()
     found = {"judge_score": round(float(divergence.exp()), 3)}

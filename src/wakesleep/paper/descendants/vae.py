@@ -127,7 +127,9 @@ class M2(nn.Module):
         self.recognise = common.mlp((CODE + classes, 500, 2 * CODE), rng)
         self.generate = common.mlp((CODE + classes, 500, 2 * CODE), rng)
         for net in (self.recognise, self.generate):  # all labels begin equally good
-            nn.init.normal_(net[-1].weight, 0, 0.01, generator=rng)
+            last = net[-1]
+            assert isinstance(last, nn.Linear)
+            nn.init.normal_(last.weight, 0, 0.01, generator=rng)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits of q(y | z) at the mean code of images."""
