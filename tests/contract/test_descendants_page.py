@@ -1,5 +1,6 @@
 """The page on what came later: its figures are those of results/, and its verdict follows them."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from benchmarks import descendants, descendants_page
 from wakesleep.cli import main
 from wakesleep.data import load
+from wakesleep.paper import results
 from wakesleep.paper.descendants import fourteen_methods
 from wakesleep.paper.runs import TableSetup, toy
 from wakesleep.runs.settings import preset
@@ -98,9 +100,26 @@ def test_rows_that_are_there_are_left_out(tmp_path: Path) -> None:
     known = {(fourteen_methods.TABLE, name): (1,) for name in names[1:]}
     (row,) = fourteen_methods.rows(replace(setup, measured=known))
     assert row["row"] == names[0]
-    assert not replace(setup, measured=known).has(fourteen_methods.TABLE, names[1], (1, 2))
+    assert replace(setup, measured=known).wants(fourteen_methods.TABLE, names[1], (1, 2))
+    (row,) = fourteen_methods.rows(replace(setup, only=(names[0],)))
+    assert row["row"] == names[0]
 
 
 def test_missing_needs_a_place_to_look(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce", "descendants", "--missing"]) == 1
     assert "--out" in capsys.readouterr().err
+
+
+def test_a_partial_row_replaces_none_of_more_seeds(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+
+    def seen(values: list[float], **notes: Any) -> list[int]:
+        seeds = list(range(1, len(values) + 1))
+        results.save(path, [results.row("table", "row", "metric", values, seeds=seeds, **notes)])
+        (row,) = json.loads(path.read_text())
+        return list(row["seeds"])
+
+    assert seen([1.0], partial=True) == [1]
+    assert seen([1.0, 2.0], partial=True) == [1, 2]
+    assert seen([1.0], partial=True) == [1, 2]
+    assert seen([1.0]) == [1]

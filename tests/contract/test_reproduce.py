@@ -125,7 +125,7 @@ def test_rows_say_where_they_were_made(
     tmp_path: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "describe", lambda device: f"{device}: a GPU")
-    done = [Done(torch.nn.Sequential(), "", [], 1.0, {"test_error_percent": 1.0})]
+    done = [Done(torch.nn.Sequential(), "", [], 1.0, 1.0, {"test_error_percent": 1.0})]
     here = bench(tmp_path, digits)
     there = replace(here, device=torch.device("cuda"))
     (row,) = runs.collect(there, "a", done)
@@ -190,7 +190,7 @@ def test_the_robust_net_is_wider_and_lies_apart(
 
     def done(bench: TableSetup, *given: object, **more: object) -> Done:
         seen.append(bench)
-        return Done(torch.nn.Sequential(), "", [], 1.0, {"test_error_percent": 1.0})
+        return Done(torch.nn.Sequential(), "", [], 1.0, 1.0, {"test_error_percent": 1.0})
 
     monkeypatch.setattr(pretraining, "robust_net", done)
     one = replace(bench(tmp_path, digits), smoke=False, seeds=(1, 2))

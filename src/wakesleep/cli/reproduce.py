@@ -53,6 +53,8 @@ class ReproduceOptions:
     """
     out: Path | None = None
     """Folder to save the rows in, as JSON, a file a data set; by default they are only printed."""
+    only: tuple[str, ...] = ()
+    """Of few-labels and descendants, these rows alone, such as labels-1000 or mnist-ladder-100."""
     missing: bool = False
     """Of few-labels and descendants, leave out rows that --out holds already for these seeds."""
     data_folder: DataFolder = None
@@ -136,6 +138,7 @@ def _bench(args: ReproduceOptions, command: str) -> TableSetup:
         command,
         args.data_folder,
         measured=_measured(args.out) if args.missing and args.out is not None else {},
+        only=args.only,
         smoke=args.smoke,
     )
 

@@ -88,12 +88,18 @@ def commit() -> str:
 
 
 def save(path: Path, rows: list[Row]) -> None:
-    """Put `rows` into the list at `path`, in place of rows of the same table, name and metric."""
-    kept = [
-        old
-        for old in (json.loads(path.read_text(encoding="utf-8")) if path.exists() else [])
-        if _key(old) not in map(_key, rows)
-    ]
+    """Put `rows` into the list at `path`, in place of rows of the same table, name and metric; a
+    row that says it is `partial` replaces none of more seeds.
+    """
+    there = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    fuller = {
+        (_key(old), len(row["seeds"]))
+        for old in there
+        for row in rows
+        if row.get("partial") and len(old["seeds"]) > len(row["seeds"])
+    }
+    rows = [row for row in rows if (_key(row), len(row["seeds"])) not in fuller]
+    kept = [old for old in there if _key(old) not in map(_key, rows)]
     write_json(path, kept + rows)
 
 

@@ -61,6 +61,8 @@ class TableSetup:
     """Where another data set may lie."""
     measured: Mapping[tuple[str, str], tuple[int, ...]] = field(default_factory=dict)
     """Table and name of the rows that need not be measured again, with their seeds."""
+    only: tuple[str, ...] = ()
+    """Names of the rows that are wanted; none: all."""
     smoke: bool = False
     """Whether this only shows that everything runs: no figures come of it."""
 
@@ -76,9 +78,10 @@ class TableSetup:
         """
         return {} if str(self.device).startswith("cpu") else {"device": describe(self.device)}
 
-    def has(self, table: str, name: str, seeds: Sequence[int]) -> bool:
-        """Return whether the row is measured already for these seeds."""
-        return set(seeds) <= set(self.measured.get((table, name), ()))
+    def wants(self, table: str, name: str, seeds: Sequence[int]) -> bool:
+        """Return whether a row is wanted that is not measured already for these seeds."""
+        there = set(seeds) <= set(self.measured.get((table, name), ()))
+        return not there and (not self.only or name in self.only)
 
     def epochs(self, count: int) -> int:
         """Return how many epochs to make where the table asks for `count`: two in a smoke run."""

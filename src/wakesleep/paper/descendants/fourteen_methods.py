@@ -117,7 +117,7 @@ def rows(setup: TableSetup) -> Iterator[Row]:
             if number > 1 and count == len(here.dataset.train):
                 continue  # one seed
             for method in METHODS:
-                if not setup.has(TABLE, f"{here.dataset.name}-{method}-{count}", seeds):
+                if setup.wants(TABLE, f"{here.dataset.name}-{method}-{count}", seeds):
                     yield cell(here, method, count, seeds)
         if number == 1:
             for name in ("mnist",) if setup.smoke else ("mnist", "fashion-mnist"):
@@ -125,7 +125,7 @@ def rows(setup: TableSetup) -> Iterator[Row]:
                 if name != "mnist":
                     here = replace(setup, dataset=load(name, folder=setup.data_folder))
                 for method in FEATURES:
-                    if not setup.has(TABLE, f"{here.dataset.name}-{method}-probe", (1,)):
+                    if setup.wants(TABLE, f"{here.dataset.name}-{method}-probe", (1,)):
                         yield probe(here, method)
 
 
@@ -133,7 +133,8 @@ def cell(setup: TableSetup, method: str, count: int, seeds: tuple[int, ...]) -> 
     """Return the row of one method with `count` labels."""
     done = [METHODS[method](job(setup, count, seed)) for seed in seeds]
     reported = REPORTED.get((method, count), "") if setup.dataset.name == "mnist" else ""
-    return _row(setup, f"{method}-{count}", done, seeds, reported)
+    partial = len(seeds) < len(setup.seeds) and count < len(setup.dataset.train)
+    return _row(setup, f"{method}-{count}", done, seeds, reported, partial=partial)
 
 
 def probe(setup: TableSetup, method: str) -> Row:
@@ -150,6 +151,8 @@ def _row(
     done: list[Stages],
     seeds: tuple[int, ...],
     reported: str = "",
+    *,
+    partial: bool = False,
 ) -> Row:
     """Return the row of finished cells, one a seed, whose minutes are those of all stages, of the
     processor.
@@ -168,6 +171,7 @@ def _row(
         reported=reported,
         minutes=statistics.median(spent),
         labelled_minutes=round(labelled, 2),
+        **({"partial": True} if partial else {}),
     )
     return {**found, "table": TABLE, "row": f"{setup.dataset.name}-{name}"}
 
