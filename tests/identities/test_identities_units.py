@@ -33,6 +33,7 @@ from wakesleep.units import (
     from_spec,
     register,
 )
+from wakesleep.units.categorical import sample_sites
 
 LOG_PRECISION = torch.tensor([0.0, 0.5, -0.7, 1.0])
 MASK = torch.tensor([[True, False, True, True]])
@@ -364,3 +365,12 @@ def test_a_name_is_registered_once():
     with pytest.raises(ConfigError, match="known already"):
         register(type("Bernoulli", (Units,), {}))
     assert FAMILIES["Bernoulli"] is Bernoulli
+
+
+def test_levels_of_many_sites_are_drawn_with_their_probabilities() -> None:
+    probs = torch.tensor([[0.5, 0.0, 0.3, 0.2], [0.0, 0.0, 0.0, 1.0]])
+    count = 40_000
+    drawn = sample_sites(probs.expand(count, -1, -1), generator(0))
+    shares = torch.nn.functional.one_hot(drawn, 4).double().mean(0)
+    assert torch.all(shares[probs == 0] == 0)
+    assert torch.all((shares - probs).abs() < 5 * (probs * (1 - probs) / count).sqrt() + 1e-12)

@@ -65,8 +65,8 @@ class Contrast:
         """By what the hidden biases are multiplied in each row, (2N, 1)."""
         self.own: Gradients = {}
         """The gradients of the units' own parameters."""
-        self.learns_units = any(
-            True for units in (rbm.visible, rbm.hidden) for _ in units.parameters()
+        self.learns_visible, self.learns_hidden = (
+            any(True for _ in units.parameters()) for units in (rbm.visible, rbm.hidden)
         )
 
     def run_phases(
@@ -90,7 +90,7 @@ class Contrast:
         """Turn the sign of the negative phase, once both phases are there, and form the
         differences that gradients are made of.
         """
-        if self.learns_units:
+        if self.learns_visible or self.learns_hidden:
             self.own = unit_parameters.gradients(self, rbm, config)
         self.negative.neg_()
         if self.data.dtype == self.difference.dtype:
@@ -136,6 +136,9 @@ def start_at_data(contrast: Contrast, rbm: RBM, config: CDConfig, rng: torch.Gen
     for step in range(config.gibbs_steps):
         if config.sample_visible:
             rbm.sample_visible(hidden, rng, probs=c.scratch_probs, out=c.model, context=c.context)
+        elif c.learns_visible:
+            rbm.visible_input(hidden, out=c.scratch_probs)
+            rbm.visible.mean(c.scratch_probs, context=c.context, out=c.model)
         else:
             rbm.visible_probs(hidden, out=c.model, context=c.context)
         if step < config.gibbs_steps - 1:

@@ -51,30 +51,39 @@ def gradients(contrast: Contrast, rbm: RBM, config: CDConfig) -> Gradients:
     The model's are those of sampled states, or, where means stand for visible states, E[T | h] of
     the hidden states they were made from. Hidden units learn no scale: their weights have one.
     """
+    found: dict[str, Tensor] = {}
+    if contrast.learns_visible:
+        found |= _visible_gradients(contrast, rbm, config)
+    if contrast.learns_hidden:
+        found |= _hidden_gradients(contrast, rbm)
+    return {name: [Dense(gradient, 1.0)] for name, gradient in found.items()}
+
+
+def _visible_gradients(contrast: Contrast, rbm: RBM, config: CDConfig) -> dict[str, Tensor]:
+    """Return the gradients of the visible units' parameters; where means stand for states, the
+    total input that they were made from lies in `scratch_probs`.
+    """
     c = contrast
-    sampled = config.sample_visible or config.persistent
-    model = (
-        rbm.visible.statistics(c.model)
-        if sampled
-        else rbm.visible.moments(rbm.visible_input(c.states), c.context)
-    )
-    found = {
-        f"visible.{name}": g
-        for name, g in rbm.visible.parameter_gradients(
-            rbm.visible.statistics(c.data).mean(0), model.mean(0)
-        ).items()
-    }
+    if config.sample_visible or config.persistent:
+        model = rbm.visible.statistics(c.model)
+    else:
+        model = rbm.visible.moments(c.scratch_probs, c.context)
+    by_name = rbm.visible.parameter_gradients(rbm.visible.statistics(c.data).mean(0), model.mean(0))
+    return {f"visible.{name}": gradient for name, gradient in by_name.items()}
+
+
+def _hidden_gradients(contrast: Contrast, rbm: RBM) -> dict[str, Tensor]:
+    """Return the gradients of the hidden units' parameters but for their scales."""
     data, model = (
-        rbm.hidden.moments(rbm.hidden_input(states, context=c.context)).mean(0)
-        for states in (c.data, c.model)
+        rbm.hidden.moments(rbm.hidden_input(states, context=contrast.context)).mean(0)
+        for states in (contrast.data, contrast.model)
     )
     held = rbm.hidden.scales
-    found |= {
+    return {
         f"hidden.{name}": gradient
         for name, gradient in rbm.hidden.parameter_gradients(data, model).items()
         if name not in held
     }
-    return {name: [Dense(gradient, 1.0)] for name, gradient in found.items()}
 
 
 def keep_in_range(rbm: RBM, state: CDState) -> None:

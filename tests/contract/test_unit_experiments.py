@@ -1,0 +1,88 @@
+"""What the experiments with units are judged by: exact Ising models, alignments, DNA."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.units import dna, lattice, proteins
+from wakesleep.foundation.rng import generator
+from wakesleep.units import Spin
+
+TEMPERATURE = 2.5
+
+
+@pytest.fixture
+def enumerated(monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Tensor]:
+    """A torus of 3 x 3: all its states and log p* of each."""
+    monkeypatch.setattr(lattice, "SIDE", 3)
+    states = Spin(9).states()
+    return states, -lattice.energies(states) / TEMPERATURE
+
+
+def test_transfer_matrices_give_what_enumeration_gives(enumerated: tuple[Tensor, Tensor]) -> None:
+    states, logs = enumerated
+    probs = torch.softmax(logs, 0)
+    assert lattice.log_partition(TEMPERATURE) == pytest.approx(float(torch.logsumexp(logs, 0)))
+    found = lattice.expectations(TEMPERATURE)
+    assert found.energy == pytest.approx(float((probs * lattice.energies(states)).sum()) / 9)
+    assert found.magnetisation == pytest.approx(float((probs * states.mean(1).abs()).sum()))
+
+
+def test_samples_have_the_law_of_the_lattice(enumerated: tuple[Tensor, Tensor]) -> None:
+    _, logs = enumerated
+    drawn, count = lattice.sample(TEMPERATURE, 200_000, generator(0)), 200_000
+    number = ((drawn > 0).long() << torch.arange(8, -1, -1)).sum(1)
+    wanted = torch.softmax(logs, 0) * count
+    chi_square = float(((number.bincount(minlength=512) - wanted).square() / wanted).sum())
+    assert 511 - 5 * 32 < chi_square < 511 + 5 * 32  # of 511 degrees of freedom
+
+
+def test_the_exact_values_of_eight_by_eight() -> None:
+    """Those that the figures are judged by."""
+    assert lattice.log_partition(2.27) == pytest.approx(60.1267, abs=1e-4)
+    assert lattice.expectations(3.5) == pytest.approx((-0.6649, 0.2513), abs=1e-4)
+
+
+def test_an_alignment_is_read_clustered_and_split(tmp_path: Path) -> None:
+    texts = ["A" * 10, "A" * 8 + "CC", "A" * 6 + "CCCC", "-" * 10, "A" * 10]
+    path = tmp_path / "some.fasta"
+    path.write_text("".join(f">>S{n}\n{text}\n" for n, text in enumerate(texts)), encoding="ascii")
+    alignment = proteins.read(path)
+    assert alignment.sequences.shape == (4, 210)  # what comes twice is dropped
+    assert alignment.clusters.tolist() == [0, 0, 0, 1]  # the third is linked by the second
+    assert alignment.weights.tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1])
+
+    many = proteins.Alignment(torch.rand(50, 21), torch.ones(50), torch.arange(50) // 2)
+    train, held_out = proteins.split(many, 0)
+    assert len(held_out.clusters.unique()) == 5
+    assert not set(train.clusters.tolist()) & set(held_out.clusters.tolist())
+
+
+def test_connected_correlations_are_those_of_weighted_sequences() -> None:
+    letters = torch.tensor([[0, 1], [0, 2], [3, 1]])
+    sequences = torch.nn.functional.one_hot(letters, 21).flatten(1).float()
+    weights = torch.tensor([1.0, 2.0, 1.0])
+    found = proteins.connected(sequences, weights).view(21, 21)
+    assert found[0, 1] == pytest.approx(1 / 4 - 3 / 4 * 1 / 2)
+    assert found[3, 2] == pytest.approx(-1 / 4 * 1 / 2)
+    repeated = sequences.repeat_interleave(weights.long(), 0)
+    assert torch.allclose(found.flatten(), proteins.connected(repeated), atol=1e-6)
+
+
+def test_what_stands_beside_dna_are_distributions() -> None:
+    letters = torch.randint(4, (40, dna.SITES), generator=generator(0))
+    cases = torch.nn.functional.one_hot(letters, 4).flatten(1).float()
+    classes = (torch.arange(40) % 2).numpy()
+    other = torch.nn.functional.one_hot((letters[:1] + 1) % 4, 4).flatten(1).float()
+    counts = cases.view(40, dna.SITES, 4).sum(0)
+    first = counts[torch.arange(dna.SITES), letters[0]]
+    wanted = ((first + 1) / 44).log().sum()
+    assert dna.independent(cases, cases)[0] == pytest.approx(float(wanted), rel=1e-5)
+    half = torch.from_numpy(classes == 0)
+    apart = torch.stack([dna.independent(cases[half], other), dna.independent(cases[~half], other)])
+    mixture = dna.component_a_class(cases, classes, other)
+    assert torch.allclose(mixture, torch.logsumexp(apart, 0) - torch.log(torch.tensor(2.0)))
