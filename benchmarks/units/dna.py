@@ -118,10 +118,11 @@ def figures(options: DNAOptions) -> Found:
     """Yield log-likelihoods of the test cases, nats a case."""
     cases, classes = read(options.data)
     train, test = cases[:TRAIN], cases[TRAIN:]
-    found = [
-        judge(machine(train, *options.hidden, *options.decay, seed, options), train, test, seed)
+    machines = [
+        machine(train, options.hidden[0], options.decay[0], seed, options)
         for seed in range(options.seeds)
     ]
+    found = [judge(rbm, train, test, seed) for seed, rbm in enumerate(machines)]
     yield from both_ways("dna", "test_log_likelihood", found)
     beside = {
         "independent-sites": independent(train, test),

@@ -127,7 +127,7 @@ def divergence(options: IsingOptions) -> Found:
     rbm = machine(temperature, options)
     test = lattice.sample(temperature, 10_000, generator(TEST))
     log_z = likelihood.log_partition(
-        rbm, test, rng=generator(4), chains=2000, target_error=0.002, limit=20_000
+        rbm, test, rng=generator(4), chains=1000, target_error=0.003, limit=5000
     )
     assert log_z.reverse is not None
     ratios = log_ratios(rbm, temperature, test)

@@ -48,7 +48,8 @@ def log_partition(temperature: float) -> float:
 
 def _log_partition(beta: Tensor) -> Tensor:
     """Return log trace M^SIDE, which can be differentiated."""
-    return torch.linalg.matrix_power(transfer(beta), SIDE).trace().log()
+    total: Tensor = torch.linalg.matrix_power(transfer(beta), SIDE).trace()
+    return total.log()
 
 
 def expectations(temperature: float) -> Expectations:
