@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from wakesleep.evaluation import interpretation as interpretation
     from wakesleep.evaluation import likelihood as likelihood
     from wakesleep.evaluation import meanfield as meanfield
+    from wakesleep.evaluation import mixing as mixing
     from wakesleep.evaluation import monitor as monitor
     from wakesleep.evaluation import pseudo as pseudo
     from wakesleep.foundation.errors import WakesleepError as WakesleepError
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from wakesleep.samplers import dreams as dreams
     from wakesleep.samplers import gibbs as gibbs
     from wakesleep.samplers import missing as missing
+    from wakesleep.samplers import replica_exchange as replica_exchange
     from wakesleep.samplers import tempering as tempering
 
 _WHERE = {
@@ -77,6 +79,8 @@ _WHERE = {
     "export": ("estimators.export", None),
     "tempering": ("samplers.tempering", None),
     "annealed": ("samplers.annealed", None),
+    "replica_exchange": ("samplers.replica_exchange", None),
+    "mixing": ("evaluation.mixing", None),
     "missing": ("samplers.missing", None),
     "pseudo": ("evaluation.pseudo", None),
     "monitor": ("evaluation.monitor", None),

@@ -1,0 +1,464 @@
+"""Replica exchange: chains of several machines trade places, so that what the last machine's chains
+cannot cross is crossed in an earlier one.
+
+    p(swap) = min(1, p_r(v') p_r+1(v) / (p_r(v) p_r+1(v'))),   v ~ p_r, v' ~ p_r+1
+
+The machines lead from independent units, whose samples and log Z are exact, to the one that is
+wanted. Where they are its own checkpoints along training this is parallel trajectory tempering
+(Bereux, Decelle, Furtlehner, Rosset & Seoane 2024, arXiv 2405.15376): modes split one after the
+other in learning, while a rise of temperature melts them all at once. Without checkpoints the
+machines are those of parallel tempering, on the straight line between independent units and the
+last. `choose` puts as many on the way as neighbours need to exchange often; `log_partition` reads
+log Z from their exchanges.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.values import check_arguments, whole
+from wakesleep.models.rbm import RBM
+from wakesleep.samplers.annealed import Independent, as_independent
+from wakesleep.samplers.gibbs import Chains, Clamp, check_states, check_steps
+from wakesleep.units import Context
+
+
+class Exchanges(NamedTuple):
+    """What one round of exchanges between neighbours (r, r + 1) of one parity did, of N chains."""
+
+    parity: int
+    """r of the first pair; the others are every second after it."""
+    swapped: Tensor
+    """Which chains traded places, (P, N)."""
+    forward: Tensor
+    """log p*_r+1(v) - log p*_r(v) of the states that stood in r before, unnormalised, (P, N)."""
+    backward: Tensor
+    """log p*_r(v) - log p*_r+1(v) of those that stood in r + 1, (P, N)."""
+
+
+class LogZ(NamedTuple):
+    """log Z of the last machine from what its replicas exchanged, nats."""
+
+    log_z: float
+    """The estimate."""
+    standard_error: float
+    """From the differences of ten groups of chains."""
+
+
+@check_arguments
+def independent(rbm: RBM, base: Tensor | Independent | None = None) -> RBM:
+    """Return the machine of independent units with which a ladder to `rbm` begins: no weights, no
+    hidden biases, and the visible biases of `base` (visible,), e.g. `ais.base_model(rbm, cases)`;
+    by default the machine's own.
+    """
+    start = as_independent(rbm, rbm.visible_bias if base is None else base)
+    weight, bias, hidden_bias = (
+        nn.Parameter(tensor, requires_grad=False)
+        for tensor in (
+            torch.zeros_like(rbm.weight),
+            start.bias.to(rbm.weight.dtype).clone(),
+            torch.zeros_like(rbm.hidden_bias),
+        )
+    )
+    return RBM.sharing(start.units, rbm.hidden, weight, bias, hidden_bias)
+
+
+@check_arguments
+def between(first: RBM, last: RBM, t: float) -> RBM:
+    """Return the machine at `t` in [0, 1] on the straight line from `first` to `last`: weights,
+    biases and the units' own natural parameters.
+    """
+    visible, hidden = (
+        after.interpolate(before, t)
+        for before, after in ((first.visible, last.visible), (first.hidden, last.hidden))
+    )
+    weight, visible_bias, hidden_bias = (
+        nn.Parameter(torch.lerp(a, b, t), requires_grad=False)
+        for a, b in (
+            (first.weight, last.weight),
+            (first.visible_bias, last.visible_bias),
+            (first.hidden_bias, last.hidden_bias),
+        )
+    )
+    return RBM.sharing(visible, hidden, weight, visible_bias, hidden_bias)
+
+
+class Rungs:
+    """The machines of a ladder, asked side by side: for units without parameters of their own a
+    batch of products, else one machine after the other.
+    """
+
+    def __init__(self, machines: Sequence[RBM]) -> None:
+        self.machines = list(machines)
+        last = machines[-1]
+        self.plain = not any(
+            True
+            for each in machines
+            for _ in (*each.visible.parameters(), *each.hidden.parameters())
+        )
+        if self.plain:
+            self.weight, self.visible_bias, self.hidden_bias = (
+                torch.stack([machine.get_parameter(name).detach() for machine in machines])
+                for name in ("weight", "visible_bias", "hidden_bias")
+            )
+        self.visible, self.hidden = last.visible, last.hidden
+
+    def hidden_input(self, rungs: slice, visible: Tensor, context: Context | None) -> Tensor:
+        """Return the hidden units' input in each of the machines `rungs`, (P, N, hidden), given
+        visible states (P, N, visible).
+        """
+        if self.plain and context is None:
+            bias, weight = self.hidden_bias[rungs, None], self.weight[rungs]
+            total: Tensor = torch.baddbmm(bias, visible, weight)
+            return total
+        pairs = zip(self.machines[rungs], visible, strict=True)
+        return torch.stack([rbm.hidden_input(states, context=context) for rbm, states in pairs])
+
+    def log_p(
+        self, rungs: slice, visible: Tensor, total: Tensor, context: Context | None
+    ) -> Tensor:
+        """Return log p*(v) = a'v - U(v) + Gamma(x), unnormalised, of visible states (P, N, visible)
+        given x = `total`: (P, N), float64, nats.
+        """
+        if self.plain and context is None:
+            bias = torch.bmm(visible, self.visible_bias[rungs, :, None])[..., 0].double()
+            gamma = self.hidden.log_partition(total.flatten(0, 1)).view(total.shape[:2])
+            return bias - self.visible.potential(visible.flatten(0, 1)).view_as(bias) + gamma
+        found = []
+        for rbm, states, x in zip(self.machines[rungs], visible, total, strict=True):
+            potential = rbm.visible.potential(states, context)
+            found.append(states @ rbm.visible_bias - potential + rbm.hidden.log_partition(x))
+        return torch.stack(found).double()
+
+    def gibbs_step(self, total: Tensor, rng: torch.Generator, context: Context | None) -> Tensor:
+        """Return visible states (R, N, visible) drawn by way of hidden ones, whose input is
+        `total`, (R, N, hidden), which is lost.
+        """
+        if self.plain and context is None:
+            flat = total.flatten(0, 1)
+            hidden = self.hidden.mean_and_sample(flat, rng, mean=flat)[1].view_as(total)
+            below = torch.baddbmm(
+                self.visible_bias[:, None], hidden, self.weight.transpose(1, 2)
+            ).flatten(0, 1)
+            states = self.visible.mean_and_sample(below, rng, mean=below)[1]
+            return states.view(*total.shape[:2], -1)
+        found = []
+        for rbm, x in zip(self.machines, total, strict=True):
+            hidden = rbm.hidden.sample(x, rng)
+            found.append(rbm.sample_visible(hidden, rng, context=context))
+        return torch.stack(found)
+
+
+class ReplicaExchange:
+    """Replica exchange with the interface of `gibbs.run`: hand it to a dream as its sampler, and
+    read `swap_rates`, `round_trips` and `log_partition` afterwards.
+
+    `machines` lead to the one that is sampled, the last; from `choose`, or earlier checkpoints of
+    it. Replicas stay in it, so that a later call with as many chains goes on with them; those of
+    clamped chains have their clamped units put there.
+
+    Raises:
+        ConfigError: fewer than two machines, or machines of different sizes.
+    """
+
+    def __init__(self, machines: Sequence[RBM]) -> None:
+        self.machines = list(machines)
+        shapes = {tuple(machine.weight.shape) for machine in self.machines}
+        if len(self.machines) < 2 or len(shapes) > 1:
+            raise ConfigError(
+                f"{len(self.machines)} machines of shapes {sorted(shapes)}: expected at least two "
+                "of one shape, e.g. replica_exchange.choose([rbm], rng=rng)"
+            )
+        self.rungs, device = Rungs(self.machines), self.machines[-1].weight.device
+        self.visible: Tensor | None = None
+        """The replicas, (R, N, visible), those of the last machine last."""
+        pairs = len(self.machines) - 1
+        self.accepted = torch.zeros(pairs, device=device)
+        self.tried = torch.zeros(pairs, device=device)
+        self.parity = 0
+
+    @property
+    def swap_rates(self) -> Tensor:
+        """The part of the tried swaps that were made, (R - 1,), earliest pair first; a rate near 0
+        is a wall: put a machine there.
+        """
+        return self.accepted / self.tried.clamp(min=1)
+
+    @property
+    def round_trips(self) -> float:
+        """How many times a chain went from the first machine to the last and back, a chain."""
+        if self.visible is None:
+            return 0.0
+        return float(self.trips.sum()) / self.visible.shape[1]
+
+    def __call__(
+        self,
+        rbm: RBM,
+        hidden: Tensor,
+        steps: int,
+        rng: torch.Generator,
+        clamp: Clamp | None = None,
+        temperature: float = 1.0,
+        context: Context | None = None,
+    ) -> Chains:
+        """Return the chains of the last machine, which is `rbm`, after `steps` steps from hidden
+        states (N, hidden); all replicas begin there at first.
+
+        Raises:
+            ConfigError: another machine, steps below 1, or a temperature other than 1.
+            DataError: hidden states or clamped values that are NaN or infinite.
+        """
+        check_steps(steps, temperature)
+        check_states(hidden, clamp)
+        if rbm is not self.machines[-1]:
+            raise ConfigError("these replicas lead to another machine: sample that one with them")
+        if temperature != 1:
+            raise ConfigError(f"temperature = {temperature}: replicas stand at 1; expected that")
+        visible = rbm.sample_visible(hidden, rng, context=context)
+        if self.visible is None or self.visible.shape[1:] != visible.shape:
+            self.begin(visible.expand(len(self.machines), -1, -1).clone())
+        assert self.visible is not None
+        self.visible[-1] = visible
+        if clamp is not None:
+            self.visible.copy_(clamp.put(self.visible))
+        for _ in range(steps):
+            self.step(rng, clamp, context)
+        last = self.visible[-1].clone()
+        return Chains(last, rbm.sample_hidden(last, rng, context=context))
+
+    def begin(self, visible: Tensor) -> None:
+        """Put replicas at visible states (R, N, visible); what was counted is forgotten."""
+        self.visible = visible
+        chains = visible.shape[1]
+        self.accepted.zero_()
+        self.tried.zero_()
+        self.heading = torch.zeros(visible.shape[:2], dtype=torch.int8, device=visible.device)
+        """Of each replica, where it was last: 1 the first machine, -1 the last, 0 neither."""
+        self.trips = torch.zeros(chains, device=visible.device)
+
+    def step(
+        self, rng: torch.Generator, clamp: Clamp | None = None, context: Context | None = None
+    ) -> Exchanges:
+        """Move all replicas: exchanges between neighbours of one parity, then a Gibbs step each;
+        the parity takes turns.
+
+        The hidden units' input that decides about an exchange is that of the Gibbs step after it,
+        so that exchanges cost one product more a step.
+        """
+        assert self.visible is not None
+        total = self.rungs.hidden_input(slice(None), self.visible, context)
+        done = self._exchange(total, rng, context)
+        visible = self.rungs.gibbs_step(total, rng, context)
+        self.visible = visible if clamp is None else clamp.put(visible)
+        self.parity ^= 1
+        return done
+
+    def _exchange(self, total: Tensor, rng: torch.Generator, context: Context | None) -> Exchanges:
+        """Let the pairs of this turn's parity trade places, in place; `total`, the hidden units'
+        input in each machine (R, N, hidden), goes along.
+        """
+        rungs, visible = self.rungs, self.visible
+        assert visible is not None
+        last = len(self.machines) - 1
+        if self.parity >= last:
+            none = visible.new_zeros(0, visible.shape[1], dtype=torch.float64)
+            return Exchanges(self.parity, none.bool(), none, none)
+        low, high = slice(self.parity, last, 2), slice(self.parity + 1, last + 1, 2)
+        into_low = rungs.hidden_input(low, visible[high], context)
+        into_high = rungs.hidden_input(high, visible[low], context)
+        forward = rungs.log_p(high, visible[low], into_high, context)
+        forward -= rungs.log_p(low, visible[low], total[low], context)
+        backward = rungs.log_p(low, visible[high], into_low, context)
+        backward -= rungs.log_p(high, visible[high], total[high], context)
+        chance = torch.rand(
+            forward.shape, generator=rng, device=rng.device, dtype=forward.dtype
+        ).log()
+        swapped = chance < forward + backward
+        rows = swapped[..., None]
+        _trade(visible, low, high, rows, visible[high], visible[low])
+        _trade(total, low, high, rows, into_low, into_high)
+        _trade(self.heading, low, high, swapped, self.heading[high], self.heading[low])
+        self.accepted[low] += swapped.sum(1)
+        self.tried[low] += swapped.shape[1]
+        self.trips += self.heading[0] == -1
+        self.heading[0] = 1
+        self.heading[-1] = torch.where(self.heading[-1] == 1, -1, self.heading[-1])
+        return Exchanges(self.parity, swapped, forward, backward)
+
+
+def _trade(
+    values: Tensor, low: slice, high: slice, swapped: Tensor, to_low: Tensor, to_high: Tensor
+) -> None:
+    """Put `to_low` and `to_high` in the places of pairs, in place, where these swapped."""
+    at_low, at_high = (
+        torch.where(swapped, to_low, values[low]),
+        torch.where(swapped, to_high, values[high]),
+    )
+    values[low], values[high] = at_low, at_high
+
+
+@check_arguments
+def choose(
+    machines: Sequence[RBM],
+    *,
+    rng: torch.Generator,
+    base: Tensor | Independent | None = None,
+    chains: int = 100,
+    rate: float = 0.3,
+    steps: int = 20,
+    most: int = 200,
+) -> ReplicaExchange:
+    """Return replicas on the way from independent units through `machines`, checkpoints in the
+    order of training, to the last of them, with as few between as exchange at about `rate`.
+
+    The way goes straight from each checkpoint to the next. From where it stands it tries how far
+    the next machine may be: chains of the last one, moved by `steps` Gibbs steps of the candidate,
+    stand for its own. After each the replicas so far move `steps` steps, so that the chains from
+    which it goes on come all the way from independent units.
+
+    Args:
+        machines: at least the one that is wanted.
+        rng: where all random choices come from.
+        base: biases (visible,) of the independent units, or their model; by default the first
+            machine's biases.
+        chains: N, of each machine.
+        rate: wanted swap rate of neighbours, in (0, 1).
+        steps: see above; more where machines mix slowly.
+        most: machines at most.
+
+    Raises:
+        ConfigError: no machines, a rate outside (0, 1), or more machines needed than `most`.
+    """
+    whole("chains", chains, least=2)
+    whole("steps", steps, least=1)
+    if not machines or not 0 < rate < 1:
+        raise ConfigError(
+            f"{len(machines)} machines, rate = {rate}: expected one at least, and a rate in (0, 1)"
+        )
+    way = [independent(machines[0], base), *machines]
+    first = way[0]
+    bias = first.visible_bias.expand(chains, -1).contiguous()
+    visible = first.visible.sample(bias, rng)
+    ladder, states, place, stride = [first], [visible], 0.0, 1.0
+    while place < len(way) - 1:
+        here, current = ladder[-1], states[-1]
+        stride = min(2 * stride, len(way) - 1 - place)
+        while True:
+            machine = _at(way, place + stride)
+            moved = _moved(machine, current, steps, rng)
+            if _swap_rate(here, machine, current, moved) >= rate or stride < 1e-3:
+                break
+            stride /= 2
+        place += stride
+        ladder.append(machine)
+        if len(ladder) > most:
+            raise ConfigError(
+                f"more than {most} machines are needed to exchange at a rate of {rate} (the way is "
+                f"done up to {place:.2f} of {len(way) - 1}): give more checkpoints from early "
+                "training, a lower rate, or more"
+            )
+        replicas = ReplicaExchange(ladder)
+        replicas.begin(torch.stack([*states, moved]))
+        for _ in range(steps):
+            replicas.step(rng)
+        assert replicas.visible is not None
+        states = list(replicas.visible)
+    replicas.begin(torch.stack(states))
+    return replicas
+
+
+def _at(way: Sequence[RBM], place: float) -> RBM:
+    """Return the machine at `place` of the way, 0 the first; whole numbers are the machines
+    themselves.
+    """
+    number = min(math.floor(place), len(way) - 1)
+    t = place - number
+    return way[number] if t < 1e-9 else between(way[number], way[number + 1], t)
+
+
+def _moved(rbm: RBM, visible: Tensor, steps: int, rng: torch.Generator) -> Tensor:
+    """Return chains (N, visible) after `steps` Gibbs steps."""
+    for _ in range(steps):
+        visible = rbm.sample_visible(rbm.sample_hidden(visible, rng), rng)
+    return visible
+
+
+def _swap_rate(one: RBM, other: RBM, first: Tensor, second: Tensor) -> float:
+    """Return at what rate chains of two machines would swap, each of one with each of the other."""
+    gain_first = (one.free_energy(first) - other.free_energy(first)).double()
+    gain_second = (other.free_energy(second) - one.free_energy(second)).double()
+    return float((gain_first[:, None] + gain_second).clamp(max=0).exp().mean())
+
+
+@check_arguments
+def log_partition(
+    replicas: ReplicaExchange,
+    *,
+    rng: torch.Generator,
+    steps: int = 1000,
+    burn_in: int = 100,
+    groups: int = 10,
+) -> LogZ:
+    """Return log Z of the last machine from the exchanges of `steps` steps after `burn_in` others:
+    log Z of its independent units, and of each pair of neighbours Bennett's acceptance ratio.
+
+        log Z_r+1 / Z_r = c such that sum_r f(forward - c) = sum_r+1 f(backward + c)
+
+    with f the logistic function, `forward` = log p*_r+1 - log p*_r of the states in r, and
+    `backward` the reverse of those in r + 1. The error is that of the mean over `groups` of chains.
+    Replicas come from `choose`, or have been sampled with. Source: Bennett (1976); Shirts & Chodera
+    (2008).
+
+    Raises:
+        ConfigError: no replicas yet, too few steps or chains, or a ladder that does not begin with
+            independent units.
+    """
+    first, pairs = replicas.machines[0], len(replicas.machines) - 1
+    chains = 0 if replicas.visible is None else replicas.visible.shape[1]
+    if steps < 2 or groups < 2 or chains < groups or bool(first.weight.any()):
+        raise ConfigError(
+            f"log Z from {steps} steps of {chains} chains in {groups} groups: expected replicas "
+            "that were sampled with and begin with independent units, at least 2 steps, and as "
+            "many chains as groups"
+        )
+    for _ in range(burn_in):
+        replicas.step(rng)
+    works = [replicas.step(rng) for _ in range(steps)]
+    ratios = torch.zeros(groups, dtype=torch.float64)
+    for pair in range(pairs):
+        rounds = [work for work in works if work.parity == pair % 2]
+        forward = torch.stack([work.forward[pair // 2] for work in rounds])
+        backward = torch.stack([work.backward[pair // 2] for work in rounds])
+        ratios += torch.stack(
+            [
+                _bennett(f.flatten(), b.flatten())
+                for f, b in zip(
+                    forward.tensor_split(groups, 1), backward.tensor_split(groups, 1), strict=True
+                )
+            ]
+        )
+    base = float(
+        first.visible.log_partition(first.visible_bias[None].double())
+        + first.hidden.log_partition(first.hidden_bias[None].double())
+    )
+    error = float(ratios.std()) / math.sqrt(groups)
+    return LogZ(base + float(ratios.mean()), error)
+
+
+def _bennett(forward: Tensor, backward: Tensor) -> Tensor:
+    """Return log Z_r+1 / Z_r from works of as many states of both, by bisection: the difference of
+    the two sums falls with c.
+    """
+    low = torch.minimum(forward.min(), -backward.max()) - 1
+    high = torch.maximum(forward.max(), -backward.min()) + 1
+    for _ in range(60):
+        middle = (low + high) / 2
+        excess = torch.sigmoid(forward - middle).sum() - torch.sigmoid(backward + middle).sum()
+        low, high = (middle, high) if bool(excess > 0) else (low, middle)
+    return (low + high) / 2

@@ -1,0 +1,161 @@
+"""Replica exchange and mixing: laws, log Z and autocorrelation against what is known exactly."""
+
+import math
+from copy import deepcopy
+
+import pytest
+import torch
+
+import wakesleep as ws
+from tests.identities.exact import SIGMAS, TIGHT, small_rbm
+from wakesleep.evaluation import exact, mixing
+from wakesleep.foundation.errors import ConfigError
+from wakesleep.samplers import gibbs, replica_exchange
+from wakesleep.units import Bernoulli, Categorical, Gaussian, Groups, Spin
+
+
+def two_modes(depth=6.0):
+    """A machine with all units off or all on, alike in mass, and a wall between."""
+    rbm = ws.RBM(8, 4, rng=ws.generator(0), weight_std=0.0).double()
+    rbm.weight.fill_(depth / 4)
+    rbm.visible_bias.copy_(-rbm.weight.sum(1) / 2)
+    rbm.hidden_bias.copy_(-rbm.weight.sum(0) / 2)
+    return rbm
+
+
+def mean_of(rbm):
+    """E[v] by enumeration."""
+    states = rbm.visible.states().double()
+    return torch.softmax(-rbm.free_energy(states), 0) @ states
+
+
+FAMILIES = {
+    "bernoulli": (lambda: Bernoulli(6), lambda: Bernoulli(4)),
+    "spin": (lambda: Spin(6), lambda: Spin(4)),
+    "sites": (lambda: Categorical(3, 3), lambda: Bernoulli(4)),
+    "gaussian": (lambda: Gaussian(4), lambda: Bernoulli(4)),
+    "mixed": (lambda: Groups(a=Gaussian(2), b=Bernoulli(3)), lambda: Bernoulli(4)),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_log_z_of_every_family(family):
+    visible, hidden = FAMILIES[family]
+    rbm, rng = small_rbm(visible(), hidden(), seed=3), ws.generator(1)
+    replicas = replica_exchange.choose([rbm], rng=rng, chains=60)
+    found = replica_exchange.log_partition(replicas, rng=rng, steps=300, burn_in=30)
+    assert found.standard_error < 0.1
+    error = abs(found.log_z - exact.log_partition(rbm))
+    assert error < SIGMAS * found.standard_error + 1e-3
+
+
+def test_exchanges_leave_the_distribution_and_cross_walls():
+    rbm, rng = two_modes(9.0), ws.generator(2)
+    truth = mean_of(rbm)
+    start = torch.zeros(1000, 4, dtype=torch.float64)  # all in one mode
+    stuck = gibbs.run(rbm, start, 100, rng).visible.mean(0)
+    assert (stuck - truth).abs().min() > 0.3
+    replicas = replica_exchange.choose([rbm], base=torch.zeros(8), rng=rng, chains=50)
+    replicas = replica_exchange.ReplicaExchange(replicas.machines)
+    crossed = replicas(rbm, start, 300, rng).visible.mean(0)
+    assert (crossed - truth).abs().max() < SIGMAS * 0.5 / math.sqrt(1000) * 2
+    assert replicas.round_trips > 1
+
+
+def test_neighbours_exchange_about_as_often_as_asked():
+    rbm, rng = small_rbm(Bernoulli(10), Bernoulli(8), scale=1.5), ws.generator(0)
+    replicas = replica_exchange.choose([rbm], rng=rng, rate=0.4, chains=200)
+    for _ in range(400):
+        replicas.step(rng)
+    assert replicas.machines[-1] is rbm
+    assert not bool(replicas.machines[0].weight.any())
+    assert float(replicas.swap_rates.min()) > 0.3
+    fewer = replica_exchange.choose([rbm], rng=rng, rate=0.1, chains=200)
+    assert len(fewer.machines) < len(replicas.machines)
+
+
+def test_checkpoints_are_on_the_way():
+    rbm = small_rbm(Bernoulli(6), Bernoulli(4))
+    early = replica_exchange.between(replica_exchange.independent(rbm), rbm, 0.3)
+    way = [replica_exchange.independent(early), early, rbm]
+    for number, machine in enumerate(way):
+        assert replica_exchange._at(way, number) is machine
+    middle = replica_exchange._at(way, 1.5)
+    torch.testing.assert_close(middle.weight, (early.weight + rbm.weight) / 2, **TIGHT)
+    gauss = small_rbm(Gaussian(3), Bernoulli(2))
+    for name, end in (("first", 0.0), ("last", 1.0)):
+        first, last = deepcopy(gauss), gauss
+        first.weight.zero_()
+        found = replica_exchange.between(first, last, end)
+        torch.testing.assert_close(found.weight, (first if name == "first" else last).weight)
+
+
+def test_a_batch_of_machines_says_what_each_says():
+    machines = [small_rbm(Bernoulli(5), Bernoulli(4), seed=seed) for seed in range(4)]
+    rungs = replica_exchange.Rungs(machines)
+    slow = replica_exchange.Rungs(machines)
+    slow.plain = False
+    visible = torch.randint(2, (4, 7, 5), generator=ws.generator(0)).double()
+    for part in (slice(None), slice(0, 3, 2), slice(1, 4, 2)):
+        totals = [each.hidden_input(part, visible[part], None) for each in (rungs, slow)]
+        torch.testing.assert_close(*totals, **TIGHT)
+        logs = [
+            each.log_p(part, visible[part], total, None)
+            for each, total in zip((rungs, slow), totals, strict=True)
+        ]
+        torch.testing.assert_close(*logs, **TIGHT)
+        for rbm, states, found in zip(machines[part], visible[part], logs[0], strict=True):
+            torch.testing.assert_close(found, -rbm.free_energy(states), **TIGHT)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
+def test_autocorrelation_time_of_a_known_process(rho):
+    rng = ws.generator(0)
+    series = torch.randn(20_000, 5, generator=rng, dtype=torch.float64)
+    for t in range(1, len(series)):
+        series[t] = rho * series[t - 1] + math.sqrt(1 - rho**2) * series[t]
+    assert mixing.autocorrelation_time(series) == pytest.approx((1 + rho) / (1 - rho), rel=0.1)
+    rates = mixing.autocorrelation(series)[:4]
+    torch.testing.assert_close(rates, rho ** torch.arange(4.0).double(), atol=0.03, rtol=0)
+
+
+def test_mixing_tells_equilibrium_from_a_wall():
+    wall, rng = two_modes(9.0), ws.generator(0)
+    cases = torch.zeros(50, 8)
+    cases[::2, :3] = 1  # all chains from the cases begin on one side
+    found = mixing.measure(wall, cases, rng=rng, steps=200, chains=50, count=2)
+    assert not found.settled
+    easy = small_rbm(Bernoulli(8), Bernoulli(4), scale=0.1)
+    found = mixing.measure(easy, cases, rng=rng, steps=400, chains=20, count=2)
+    assert found.settled
+    assert "at equilibrium" in found.in_words()
+    assert found.effective_per_second > 0
+    assert found.from_cases.shape == (400, 20, 2)
+    directions = found.projection.directions
+    torch.testing.assert_close(directions.t() @ directions, torch.eye(2), atol=1e-5, rtol=0)
+    replicas = replica_exchange.choose([wall], base=torch.zeros(8), rng=rng, chains=40)
+    found = mixing.measure(wall, cases, rng=rng, steps=400, chains=20, count=1, sampler=replicas)
+    assert float(found.scale_reduction.max()) < 1.1
+
+
+def test_refused_in_words():
+    rbm, rng = small_rbm(Bernoulli(4), Bernoulli(3)), ws.generator(0)
+    other = small_rbm(Bernoulli(5), Bernoulli(3))
+    with pytest.raises(ConfigError, match="at least two"):
+        replica_exchange.ReplicaExchange([rbm])
+    with pytest.raises(ConfigError, match="one shape"):
+        replica_exchange.ReplicaExchange([other, rbm])
+    replicas = replica_exchange.ReplicaExchange([replica_exchange.independent(rbm), rbm])
+    hidden = torch.zeros(20, 3, dtype=torch.float64)
+    with pytest.raises(ConfigError, match="another machine"):
+        replicas(deepcopy(rbm), hidden, 1, rng)
+    with pytest.raises(ConfigError, match="temperature"):
+        replicas(rbm, hidden, 1, rng, temperature=2.0)
+    with pytest.raises(ConfigError, match="sampled with"):
+        replica_exchange.log_partition(replicas, rng=rng)
+    with pytest.raises(ConfigError, match="rate in"):
+        replica_exchange.choose([rbm], rng=rng, rate=1.0)
+    with pytest.raises(ConfigError, match="more than 3 machines"):
+        replica_exchange.choose([two_modes(9.0)], base=torch.zeros(8), rng=rng, rate=0.9, most=3)
+    with pytest.raises(ConfigError, match="directions"):
+        mixing.principal_projection(torch.zeros(5, 3), 4)
