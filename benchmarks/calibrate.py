@@ -18,7 +18,7 @@ import tyro
 from tyro.conf import Positional
 
 from wakesleep import data
-from wakesleep.app.mind import SHIPPED
+from wakesleep.app.loaded_model import SHIPPED
 from wakesleep.evaluation import novelty
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.runs import checkpoint, tensor_files

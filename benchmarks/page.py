@@ -30,7 +30,7 @@ from tyro.conf import Positional
 from benchmarks import browser as browsing
 from benchmarks.browser import DIGITS
 from wakesleep.app import examples, site
-from wakesleep.app.mind import load_mind
+from wakesleep.app.loaded_model import open_model
 from wakesleep.data import load
 from wakesleep.evaluation import classify
 from wakesleep.paper import results
@@ -113,7 +113,7 @@ def largest_difference(page: Page, images: torch.Tensor) -> float:
         }""",
         cases.tolist(),
     )
-    expected = classify.log_probs(load_mind().dbn, cases.float() / 255)
+    expected = classify.log_probs(open_model().dbn, cases.float() / 255)
     return float((torch.tensor(said, dtype=torch.float64) - expected.double()).abs().max())
 
 
@@ -243,8 +243,8 @@ def main(argv: list[str]) -> None:
     options = tyro.cli(PageMeasureOptions, description=__doc__, args=argv)
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = browsing.launch(playwright)
-        mind = load_mind(options.run)
-        site.write(Path(folder) / "page", mind, pictures=examples.find(mind))
+        model = open_model(options.run)
+        site.write(Path(folder) / "page", model, pictures=examples.find(model))
         with browsing.hosting(Path(folder)) as host:
             url = f"{host}page/"
             if options.figures:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from benchmarks import drawings, photographs
 from wakesleep import data
-from wakesleep.app.mind import Mind, load_mind
+from wakesleep.app.loaded_model import LoadedModel, open_model
 from wakesleep.data.pictures import Grey, grey_picture
 from wakesleep.evaluation import classify, novelty
 from wakesleep.foundation.errors import ConfigError
@@ -64,16 +64,16 @@ def drawn(strokes: list[drawings.Stroke]) -> Grey:
     return np.asarray(small, np.float32) / np.float32(255)
 
 
-def cases(mind: Mind, pictures: Iterable[list[drawings.Stroke]]) -> Tensor:
+def cases(model: LoadedModel, pictures: Iterable[list[drawings.Stroke]]) -> Tensor:
     """Return drawings as cases (N, pixels)."""
     rows = [
-        mind.preparation.picture(drawn(strokes), own="dark", centre=True).ravel()
+        model.preparation.picture(drawn(strokes), own="dark", centre=True).ravel()
         for strokes in pictures
     ]
     return torch.from_numpy(np.stack(rows))
 
 
-def photographs_right(mind: Mind) -> dict[str, list[bool]]:
+def photographs_right(model: LoadedModel) -> dict[str, list[bool]]:
     """Return whether the digit in each photograph is named rightly, by its kind."""
     test = data.load("mnist").test
     assert test is not None
@@ -81,31 +81,31 @@ def photographs_right(mind: Mind) -> dict[str, list[bool]]:
     images = as_probs(test.images).numpy().reshape(-1, 28, 28)
     right: dict[str, list[bool]] = {kind: [] for kind in photographs.KINDS}
     for case, kind, file in photographs.photographs(images, PHOTOGRAPHS):
-        prepared = mind.preparation.picture(grey_picture(io.BytesIO(file))).reshape(1, -1)
-        named = int(classify.predict(mind.dbn, torch.from_numpy(prepared)))
+        prepared = model.preparation.picture(grey_picture(io.BytesIO(file))).reshape(1, -1)
+        named = int(classify.predict(model.dbn, torch.from_numpy(prepared)))
         right[kind].append(named == int(test.labels[case]))
     return right
 
 
-def unfamiliar(mind: Mind) -> dict[str, Tensor]:
+def unfamiliar(model: LoadedModel) -> dict[str, Tensor]:
     """Return of each picture that is no digit, and of digits that were drawn, whether it is called
     unfamiliar.
     """
-    calibration = mind.novelty
+    calibration = model.novelty
     if calibration is None:
         raise ConfigError("the model records no novelty; run python -m benchmarks.calibrate")
     test = data.load("fashion-mnist").test
     assert test is not None
     garments = np.random.default_rng(GARMENTS_SEED).choice(len(test.images), ODD, replace=False)
     shown = {
-        "letters": cases(mind, drawings.letters(ODD)),
-        "scribbles": cases(mind, drawings.scribbles(ODD)),
-        "icons": cases(mind, drawings.icons(ODD)),
+        "letters": cases(model, drawings.letters(ODD)),
+        "scribbles": cases(model, drawings.scribbles(ODD)),
+        "icons": cases(model, drawings.icons(ODD)),
         "garments": as_probs(test.images[torch.from_numpy(garments)]),
-        "drawn digits": cases(mind, (strokes for _, strokes in drawings.accepted())),
+        "drawn digits": cases(model, (strokes for _, strokes in drawings.accepted())),
     }
     return {
-        name: novelty.surprise(mind.dbn, images, calibration) > calibration.threshold
+        name: novelty.surprise(model.dbn, images, calibration) > calibration.threshold
         for name, images in shown.items()
     }
 
@@ -115,13 +115,13 @@ def main(argv: list[str]) -> None:
     options = tyro.cli(RecognitionOptions, description=__doc__, args=argv)
     torch.set_grad_enabled(False)
     command = shlex.join(["python", "-m", "benchmarks.recognition", *argv])
-    began, mind = time.perf_counter(), load_mind()
+    began, model = time.perf_counter(), open_model()
 
     def row(name: str, metric: str, share: float, seed: int, **notes: Any) -> results.Row:
         percent = [100 * share]
         return results.row("page", name, metric, percent, seeds=[seed], command=command, **notes)
 
-    right, odd = photographs_right(mind), unfamiliar(mind)
+    right, odd = photographs_right(model), unfamiliar(model)
     by_kind = {kind: sum(found) for kind, found in right.items()}
     share = sum(by_kind.values()) / PHOTOGRAPHS
     rows = [row("photographs", "accuracy_percent", share, photographs.SEED, right=by_kind)]

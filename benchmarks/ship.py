@@ -22,7 +22,7 @@ import tyro
 from tyro.conf import Positional
 
 from wakesleep import data
-from wakesleep.app.mind import SHIPPED
+from wakesleep.app.loaded_model import SHIPPED
 from wakesleep.data import KNOWN
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError

@@ -16,7 +16,7 @@ pytest.importorskip(
 from fastapi.testclient import TestClient
 
 from wakesleep.app.limits import Limits
-from wakesleep.app.mind import Mind, load_mind
+from wakesleep.app.loaded_model import LoadedModel, open_model
 from wakesleep.app.server import create_app
 from wakesleep.app.service import Service
 
@@ -24,13 +24,13 @@ ORIGIN = {"origin": "http://localhost"}
 
 
 @pytest.fixture
-def mind(run_folder: Path) -> Mind:
-    return load_mind(run_folder)
+def model(run_folder: Path) -> LoadedModel:
+    return open_model(run_folder)
 
 
 @pytest.fixture
-def service(mind: Mind, run_folder: Path, tmp_path: Path) -> Service:
-    return Service(mind, tmp_path / "page", run=run_folder, limits=Limits(body_bytes=200_000))
+def service(model: LoadedModel, run_folder: Path, tmp_path: Path) -> Service:
+    return Service(model, tmp_path / "page", run=run_folder, limits=Limits(body_bytes=200_000))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import torch
 
 from benchmarks import wasm
 from wakesleep.app import site
-from wakesleep.app.mind import Mind
+from wakesleep.app.loaded_model import LoadedModel
 from wakesleep.data.preparation import Preparation, before
 from wakesleep.evaluation import classify, interpretation
 from wakesleep.foundation.errors import ConfigError
@@ -67,10 +67,12 @@ def toy(sizes: tuple[int, ...], labels: int, *, untied: bool, seed: int = 1) -> 
     return dbn
 
 
-def shown(dbn: DBN, net: torch.nn.Sequential | None = None) -> Mind:
+def shown(dbn: DBN, net: torch.nn.Sequential | None = None) -> LoadedModel:
     shape = (2, dbn.sizes[0] // 2)
     classes = tuple("abcdefghij"[: dbn.labels])
-    return Mind(dbn, net, classes, shape, before(shape, 0.7), before(shape, 0.7), "", {}, None)
+    return LoadedModel(
+        dbn, net, classes, shape, before(shape, 0.7), before(shape, 0.7), "", {}, None
+    )
 
 
 NETS = [((12, 7, 6, 15), 3, True), ((12, 7, 9), 4, False), ((10, 8), 3, False), ((12, 7, 9), 0, 1)]

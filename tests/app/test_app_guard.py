@@ -13,7 +13,7 @@ from starlette.types import Message
 
 from wakesleep.app.guard import Guard
 from wakesleep.app.limits import Limits
-from wakesleep.app.mind import Mind
+from wakesleep.app.loaded_model import LoadedModel
 from wakesleep.app.server import LOOPBACK, create_app
 from wakesleep.app.service import Service
 from wakesleep.cli.serve import names
@@ -90,10 +90,10 @@ def test_what_another_page_asks_for_is_not_computed(client: TestClient, site: st
 
 
 def test_a_body_that_does_not_come_is_waited_for_no_longer_than_its_limit(
-    mind: Mind, tmp_path: Path
+    model: LoadedModel, tmp_path: Path
 ) -> None:
     async def ask() -> int:
-        service = Service(mind, tmp_path / "page", limits=Limits(body_seconds=0.05))
+        service = Service(model, tmp_path / "page", limits=Limits(body_seconds=0.05))
         sent: list[Message] = []
 
         async def receive() -> Message:
@@ -136,7 +136,7 @@ def test_bodies_over_the_limit_are_refused_with_or_without_a_length(client: Test
         "/../server.py",
         "/..%2fserver.py",
         "/%2e%2e/server.py",
-        "/static/../../mind.py",
+        "/static/../../answers.py",
         "//etc/passwd",
         "/..\\server.py",
         "/%00",

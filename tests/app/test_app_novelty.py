@@ -13,7 +13,7 @@ from PIL import Image
 from benchmarks import drawings
 from benchmarks.recognition import cases, drawn
 from wakesleep import cli
-from wakesleep.app import mind as minds
+from wakesleep.app import answers, loaded_model
 from wakesleep.app.questions import Recognized
 
 PLAIN = drawings.CONDITIONS["plain"]
@@ -23,13 +23,13 @@ DIGITS = [drawings.by_hand(drawings.DIGITS[digit][0], PLAIN, HAND) for digit in 
 
 
 @pytest.fixture(scope="module")
-def shipped() -> minds.Mind:
-    return minds.load_mind()
+def shipped() -> loaded_model.LoadedModel:
+    return loaded_model.open_model()
 
 
-def test_the_api_answers_how_surprising_a_picture_is(shipped: minds.Mind) -> None:
+def test_the_api_answers_how_surprising_a_picture_is(shipped: loaded_model.LoadedModel) -> None:
     house, *digits = (
-        minds.recognize(shipped, picture[None]) for picture in cases(shipped, [HOUSE, *DIGITS])
+        answers.recognize(shipped, picture[None]) for picture in cases(shipped, [HOUSE, *DIGITS])
     )
     Recognized.model_validate(house, strict=True)
     assert house["unfamiliar"]
@@ -47,7 +47,7 @@ def test_recognize_says_so_in_words_and_as_json(
         Image.fromarray((255 * (1 - drawn(strokes))).astype(np.uint8)).save(
             tmp_path / f"{name}.png"
         )
-    words = ["recognize", str(minds.SHIPPED)]
+    words = ["recognize", str(loaded_model.SHIPPED)]
     assert cli.main([*words, str(tmp_path / "house.png")]) == 0
     assert "unlike what the run learned from" in capsys.readouterr().out
     assert cli.main([*words, str(tmp_path / "three.png"), "--json"]) == 0

@@ -19,7 +19,7 @@ import torch
 from benchmarks import drawings, photographs
 from benchmarks.recognition import cases
 from wakesleep.app import site
-from wakesleep.app.mind import load_mind
+from wakesleep.app.loaded_model import open_model
 from wakesleep.data.pictures import centred, grey_picture
 from wakesleep.data.preparation import before
 from wakesleep.evaluation import novelty
@@ -77,17 +77,17 @@ console.log(JSON.stringify(cases));
 
 
 def test_surprise_is_the_same_number(tmp_path: Path) -> None:
-    mind = load_mind()
-    assert mind.novelty is not None
-    site.write_model(tmp_path, mind)
+    model = open_model()
+    assert model.novelty is not None
+    site.write_model(tmp_path, model)
     rng = np.random.default_rng(2)
     shown = [
         *(drawings.DIGITS[digit][1] for digit in "2580"),
         *(drawings.ICONS[name] for name in ("house", "sun", "heart")),
     ]
     plain = drawings.CONDITIONS["plain"]
-    pictures = cases(mind, [drawings.by_hand(template, plain, rng) for template in shown])
-    expected = novelty.surprise(mind.dbn, pictures, mind.novelty)
+    pictures = cases(model, [drawings.by_hand(template, plain, rng) for template in shown])
+    expected = novelty.surprise(model.dbn, pictures, model.novelty)
     found = node(
         tmp_path,
         """

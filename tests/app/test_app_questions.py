@@ -13,7 +13,7 @@ from PIL import Image
 
 from helpers import small_config
 from wakesleep.app import questions
-from wakesleep.app.mind import Mind, load_mind
+from wakesleep.app.loaded_model import LoadedModel, open_model
 from wakesleep.app.server import create_app
 from wakesleep.app.service import Service
 from wakesleep.data import Dataset, load, read_picture
@@ -33,41 +33,43 @@ def png(array: np.ndarray) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def test_the_model_says_what_it_is(client: TestClient, mind: Mind) -> None:
+def test_the_model_says_what_it_is(client: TestClient, model: LoadedModel) -> None:
     about = client.get("/api/model").json()
-    assert about["sizes"] == list(mind.dbn.sizes)
+    assert about["sizes"] == list(model.dbn.sizes)
     assert about["classes"] == list("0123456789")
     assert about["shape"] == [8, 8]
     assert about["run"] == "digits"
 
 
 def test_recognize_answers_as_the_library_does(
-    client: TestClient, mind: Mind, digits: Dataset
+    client: TestClient, model: LoadedModel, digits: Dataset
 ) -> None:
     answer = client.post("/api/recognize", json={"pixels": pixels_of(digits)}).json()
     questions.Recognized.model_validate(answer, strict=True)
     picture = torch.tensor([pixels_of(digits)]) / 255
-    expected = classify.log_probs(mind.dbn, picture)
+    expected = classify.log_probs(model.dbn, picture)
     torch.testing.assert_close(torch.tensor([answer["probs"]]), expected.exp(), rtol=0, atol=1e-5)
     assert answer["label"] == int(expected.argmax())
-    assert answer["name"] == mind.classes[answer["label"]]
-    seen = torch.stack([row[0] for row in dreams.reconstruct_per_layer(mind.dbn, picture)])
+    assert answer["name"] == model.classes[answer["label"]]
+    seen = torch.stack([row[0] for row in dreams.reconstruct_per_layer(model.dbn, picture)])
     torch.testing.assert_close(torch.tensor(answer["seen"]) / 255, seen, rtol=0, atol=0.003)
     said = interpretation.evidence(
-        mind.dbn, mind.dbn.up(picture)[-1], answer["label"], answer["runner_up"]
+        model.dbn, model.dbn.up(picture)[-1], answer["label"], answer["runner_up"]
     )[0]
     torch.testing.assert_close(torch.tensor(answer["evidence"]), said, rtol=0, atol=6e-4)
-    assert [len(layer) for layer in answer["activities"]] == list(mind.dbn.sizes[1:])
+    assert [len(layer) for layer in answer["activities"]] == list(model.dbn.sizes[1:])
 
 
-def test_a_picture_file_is_centred_as_the_network_learned(client: TestClient, mind: Mind) -> None:
+def test_a_picture_file_is_centred_as_the_network_learned(
+    client: TestClient, model: LoadedModel
+) -> None:
     drawn = np.full((300, 200), 255, np.uint8)
     drawn[50:250, 20:45] = 0
     answer = client.post(
         "/api/recognize", json={"image": "data:image/png;base64," + png(drawn)}
     ).json()
     file = io.BytesIO(base64.b64decode(png(drawn)))
-    expected = read_picture(file, mind.shape, field=mind.preparation.field)[0]
+    expected = read_picture(file, model.shape, field=model.preparation.field)[0]
     torch.testing.assert_close(torch.tensor(answer["picture"]) / 255, expected, rtol=0, atol=0.003)
 
 
@@ -109,21 +111,21 @@ def test_imagine_starts_from_the_picture(client: TestClient, digits: Dataset) ->
     assert float((near - picture).square().mean()) < float((far - picture).square().mean()) / 2
 
 
-def test_fields_and_units_tell_of_the_weights(client: TestClient, mind: Mind) -> None:
+def test_fields_and_units_tell_of_the_weights(client: TestClient, model: LoadedModel) -> None:
     content = client.get("/api/fields/1?start=3&count=2").content
     rows = torch.frombuffer(bytearray(content), dtype=torch.uint8).reshape(2, 64).float() - 128
     weight = (
-        mind.dbn.recognition[0].weight[:, 3:5].t()
-        if mind.dbn.recognition
-        else mind.dbn.memory.weight[:64, 3:5].t()
+        model.dbn.recognition[0].weight[:, 3:5].t()
+        if model.dbn.recognition
+        else model.dbn.memory.weight[:64, 3:5].t()
     )
     torch.testing.assert_close(
         rows / 127, weight / weight.abs().amax(1, keepdim=True), rtol=0, atol=0.006
     )
-    top = len(mind.dbn.sizes) - 1
+    top = len(model.dbn.sizes) - 1
     unit = client.get(f"/api/units/{top}/1").json()
     torch.testing.assert_close(
-        torch.tensor(unit["labels"]), interpretation.label_weights(mind.dbn, 1), rtol=0, atol=6e-4
+        torch.tensor(unit["labels"]), interpretation.label_weights(model.dbn, 1), rtol=0, atol=6e-4
     )
     assert client.get("/api/units/1/0").json()["labels"] is None
 
@@ -257,7 +259,7 @@ def test_files_and_drawings_suit_a_network_that_learned_from_files(
             training.new_run(tmp_path / "run", config, own, torch.device("cpu"), "a test")
         )
     )
-    learned = load_mind(tmp_path / "run")
+    learned = open_model(tmp_path / "run")
     with TestClient(
         create_app(Service(learned, tmp_path / "page", run=tmp_path / "run")),
         base_url="http://localhost",

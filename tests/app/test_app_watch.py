@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from benchmarks import ship
 from helpers import small_config
-from wakesleep.app import mind, watch
+from wakesleep.app import loaded_model, watch
 from wakesleep.app.server import create_app
 from wakesleep.app.service import Service
 from wakesleep.data import Dataset
@@ -26,8 +26,10 @@ def test_the_page_follows_a_run_that_learns(tmp_path: Path, digits: Dataset) -> 
     job = training.new_run(
         tmp_path / "run", small_config(stages=("pretrain",)), digits, torch.device("cpu"), "a test"
     )
-    service = Service(mind.load_mind(tmp_path / "run"), tmp_path / "page", run=tmp_path / "run")
-    before = service.mind.dbn.recognition[0].weight.clone()  # the first layer learns first
+    service = Service(
+        loaded_model.open_model(tmp_path / "run"), tmp_path / "page", run=tmp_path / "run"
+    )
+    before = service.model.dbn.recognition[0].weight.clone()  # the first layer learns first
     with TestClient(create_app(service), base_url="http://localhost") as client:
         assert client.get("/page.json").json() == {"version": 1, "api": True, "run": "run"}
         assert client.get("/api/run").json()["finished"] is False
@@ -41,7 +43,7 @@ def test_the_page_follows_a_run_that_learns(tmp_path: Path, digits: Dataset) -> 
         assert client.get("/page.json").json()["version"] >= 2
         assert client.get("/api/model").json()["version"] >= 2
         assert client.get("/model.safetensors").content != model
-        assert not torch.equal(service.mind.dbn.recognition[0].weight, before)
+        assert not torch.equal(service.model.dbn.recognition[0].weight, before)
         assert len(client.get("/api/run").json()["metrics"]) == 8
         list(records)
         deadline = time.perf_counter() + 10
@@ -66,7 +68,7 @@ def test_a_shipped_model_is_half_as_large_and_answers_alike(
 ) -> None:
     out = tmp_path / "model.safetensors"
     card = ship.ship(ship.ShipMeasureOptions(run_folder, out), "a command")
-    loaded = mind.load_mind(out)
+    loaded = loaded_model.open_model(out)
     tensors, header = tensor_files.load_tensors(out, "model")
     assert all(tensor.dtype == torch.float16 for tensor in tensors.values())
     assert loaded.dbn.memory.weight.dtype == torch.float32
@@ -95,13 +97,13 @@ def test_what_would_be_too_large_is_not_shipped(
 
 
 def test_the_model_that_ships_is_small_and_says_where_it_comes_from() -> None:
-    assert mind.SHIPPED.stat().st_size <= 5_100_000
-    shipped = mind.load_mind()
+    assert loaded_model.SHIPPED.stat().st_size <= 5_100_000
+    shipped = loaded_model.open_model()
     assert {"data", "data_checksum", "command", "seed", "test_error_percent", "test_cases"} <= set(
         shipped.card
     )
     assert (
-        mind.SHIPPED.with_name("MODEL.md")
+        loaded_model.SHIPPED.with_name("MODEL.md")
         .read_text()
         .count(shipped.card["command"].partition(" --")[2])
         == 1
@@ -109,7 +111,7 @@ def test_the_model_that_ships_is_small_and_says_where_it_comes_from() -> None:
 
 
 def test_the_shipped_model_reaches_the_error_on_its_card(real_mnist: Dataset) -> None:
-    shipped = mind.load_mind()
+    shipped = loaded_model.open_model()
     errors = classify.count_errors(
         classify.predict(shipped.dbn, real_mnist.test.images), real_mnist.test.labels
     )

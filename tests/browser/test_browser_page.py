@@ -20,7 +20,7 @@ pytest.importorskip(
 )
 
 from benchmarks import browser as browsing
-from wakesleep.app.mind import load_mind
+from wakesleep.app.loaded_model import open_model
 from wakesleep.evaluation import classify
 
 pytestmark = pytest.mark.slow
@@ -103,7 +103,7 @@ def test_an_example_is_a_click_away(page) -> None:
 
 def test_a_dream_of_a_three_is_a_three(page) -> None:
     """Twelve moments of a dream, judged by the network's own recognition: most are threes."""
-    mind = load_mind()
+    model = open_model()
     page.click("#tab-dream")
     page.locator("#dream-labels input").nth(4).check()
     page.locator("#dream-speed").fill("10")
@@ -111,7 +111,7 @@ def test_a_dream_of_a_three_is_a_three(page) -> None:
     for _ in range(12):
         page.wait_for_timeout(250)
         pictures.append(shown(page, "#dream-pictures canvas"))
-    judged = classify.predict(mind.dbn, torch.cat(pictures))
+    judged = classify.predict(model.dbn, torch.cat(pictures))
     assert int((judged == 3).sum()) >= 7, judged.tolist()
     assert "A dream of 3" in page.text_content("#dream-title")
 

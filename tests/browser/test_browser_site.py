@@ -18,7 +18,7 @@ pytest.importorskip(
 from benchmarks import browser as browsing
 from benchmarks import page as figures
 from helpers import small_config
-from wakesleep.app.mind import load_mind
+from wakesleep.app.loaded_model import open_model
 from wakesleep.cli import main
 from wakesleep.data import Dataset
 from wakesleep.runs import training
@@ -69,7 +69,7 @@ def test_dreams_have_the_means_of_python(page) -> None:
     """Of 200 chains with each of two labels held, 60 steps from random states, the mean pictures
     differ by no more than sampling does: most pixels within two standard errors.
     """
-    dbn, chains, steps = load_mind().dbn, 200, 60
+    dbn, chains, steps = open_model().dbn, 200, 60
     for label in (3, 8):
         options = {"held": label, "seed": 5, "count": chains}
         found = torch.tensor(figures.mean_dream(page, options, steps))

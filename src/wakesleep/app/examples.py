@@ -19,7 +19,7 @@ from wakesleep.foundation.rng import generator
 from wakesleep.sources.arrays import as_probs
 
 if TYPE_CHECKING:
-    from wakesleep.app.mind import Mind
+    from wakesleep.app.loaded_model import LoadedModel
 
 EDGE, SOFT = 0.5, 0.5
 """Of full ink: where the edge of an enlarged stroke lies, and over how much it fades."""
@@ -41,22 +41,22 @@ class Examples:
         return [{"pixels": row, "label": label} for row, label in zip(rows, names, strict=True)]
 
 
-def find(mind: Mind) -> Examples:
+def find(model: LoadedModel) -> Examples:
     """Return examples that suit the network; none where its pictures are of a kind that is not on
     this machine.
     """
     try:
-        own = _own(mind) if mind.data else None
+        own = _own(model) if model.data else None
     except WakesleepError:
         own = None
-    if own is not None and own.train.images.shape[1] == mind.dbn.sizes[0]:
+    if own is not None and own.train.images.shape[1] == model.dbn.sizes[0]:
         part, name = (own.test, "test cases") if own.test else (own.train, "cases")
         shown = some(own, part, 2000)
         return Examples(f"{own.name}, {name}", as_probs(shown.images), shown.labels)
-    if mind.classes == tuple("0123456789"):
+    if model.classes == tuple("0123456789"):
         part = load("digits").train
         rows = [
-            torch.from_numpy(_enlarged(image.reshape(8, 8).numpy(), mind))
+            torch.from_numpy(_enlarged(image.reshape(8, 8).numpy(), model))
             for image in as_probs(part.images[:600])
         ]
         return Examples(
@@ -65,24 +65,24 @@ def find(mind: Mind) -> Examples:
             None if part.labels is None else part.labels[:600],
         )
     return Examples(
-        "no pictures of this kind on this machine", torch.zeros(0, mind.dbn.sizes[0]), None
+        "no pictures of this kind on this machine", torch.zeros(0, model.dbn.sizes[0]), None
     )
 
 
-def _own(mind: Mind) -> Dataset:
+def _own(model: LoadedModel) -> Dataset:
     """Return what the network learned from, prepared as it was then."""
     return match_classes(
-        load(mind.data, download=False, how=mind.own, own=True), mind.classes, "the network"
+        load(model.data, download=False, how=model.own, own=True), model.classes, "the network"
     )
 
 
-def _enlarged(grey: Grey, mind: Mind) -> Grey:
+def _enlarged(grey: Grey, model: LoadedModel) -> Grey:
     """Return 8 x 8 grey levels as strokes of the network's size: enlarged smoothly, then cut where
     a pen's edge would be.
     """
     smooth = np.asarray(Image.fromarray(grey).resize((80, 80), Image.Resampling.BICUBIC))
     strokes = ((smooth - EDGE + SOFT / 2) / SOFT).clip(0, 1)
-    case: Grey = mind.preparation.picture(
+    case: Grey = model.preparation.picture(
         strokes.astype(np.float32), own="dark", centre=True
     ).reshape(-1)
     return case

@@ -10,7 +10,7 @@ import torch
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from wakesleep.app import mind, watch
+from wakesleep.app import answers, loaded_model, watch
 from wakesleep.app.service import Service
 from wakesleep.foundation.errors import ConfigError, DataError
 
@@ -183,8 +183,8 @@ def _case(service: Service, asked: Picture) -> torch.Tensor:
     memory stays bounded.
     """
     limit = service.limits.picture_pixels
-    return mind.picture_from(
-        service.mind,
+    return answers.picture_from(
+        service.model,
         asked.image,
         asked.pixels,
         centre=asked.centre,
@@ -246,7 +246,7 @@ async def model(request: Request) -> Response:
     """
     service = _service(request)
     return _answer(
-        {**mind.describe(service.mind), "run": service.run.name if service.run else None}
+        {**loaded_model.describe(service.model), "run": service.run.name if service.run else None}
     )
 
 
@@ -257,7 +257,7 @@ async def recognize(request: Request, asked: Picture) -> Response:
     """
     service = _service(request)
     return _answer(
-        await service.answer(lambda: mind.recognize(service.mind, _case(service, asked)))
+        await service.answer(lambda: answers.recognize(service.model, _case(service, asked)))
     )
 
 
@@ -268,7 +268,7 @@ async def dream(request: Request, asked: AskDream) -> Response:
     """
     service = _service(request)
     _bounded(service, asked.count, asked.steps)
-    return _answer(await service.answer(lambda: mind.dream(service.mind, **asked.model_dump())))
+    return _answer(await service.answer(lambda: answers.dream(service.model, **asked.model_dump())))
 
 
 @router.post("/imagine", summary="What does a picture turn into?", response_model=Dreamed)
@@ -278,7 +278,7 @@ async def imagine(request: Request, asked: AskImagine) -> Response:
     _bounded(service, asked.count, asked.steps)
     picture = await service.answer(lambda: _case(service, asked.picture))
     options = asked.model_dump(exclude={"picture"})
-    return _answer(await service.answer(lambda: mind.imagine(service.mind, picture, **options)))
+    return _answer(await service.answer(lambda: answers.imagine(service.model, picture, **options)))
 
 
 @router.post("/fill", summary="Fill in what is missing", response_model=Dreamed)
@@ -293,7 +293,9 @@ async def fill(request: Request, asked: AskFill) -> Response:
         )
     known = torch.tensor(asked.known) > 0
     options = asked.model_dump(exclude={"picture", "known"})
-    return _answer(await service.answer(lambda: mind.fill(service.mind, picture, known, **options)))
+    return _answer(
+        await service.answer(lambda: answers.fill(service.model, picture, known, **options))
+    )
 
 
 @router.get(
@@ -312,7 +314,7 @@ async def fields(
     back most.
     """
     service = _service(request)
-    content = await service.answer(lambda: mind.fields(service.mind, layer, start, count))
+    content = await service.answer(lambda: answers.fields(service.model, layer, start, count))
     return Response(content, media_type="application/octet-stream")
 
 
@@ -326,7 +328,7 @@ async def unit(
     tied to the labels (nats).
     """
     service = _service(request)
-    return _answer(await service.answer(lambda: mind.unit(service.mind, layer, unit)))
+    return _answer(await service.answer(lambda: answers.unit(service.model, layer, unit)))
 
 
 @router.get("/run", summary="The run that is followed", response_model=Run)

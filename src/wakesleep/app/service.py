@@ -15,7 +15,7 @@ import torch
 
 from wakesleep.app import examples, site, watch
 from wakesleep.app.limits import Limits
-from wakesleep.app.mind import Mind, load_mind
+from wakesleep.app.loaded_model import LoadedModel, open_model
 from wakesleep.foundation.errors import WakesleepError
 from wakesleep.foundation.files import write_json
 
@@ -32,9 +32,14 @@ class Service:
     """The network, and the page in `folder`; `run` is the run folder that is followed, if any."""
 
     def __init__(
-        self, mind: Mind, folder: Path, *, run: Path | None = None, limits: Limits | None = None
+        self,
+        model: LoadedModel,
+        folder: Path,
+        *,
+        run: Path | None = None,
+        limits: Limits | None = None,
     ) -> None:
-        self.mind, self.folder, self.run, self.limits = mind, folder, run, limits or Limits()
+        self.model, self.folder, self.run, self.limits = model, folder, run, limits or Limits()
         self._waiting, self._one = 0, asyncio.Lock()
         self._finding = asyncio.Lock()
         self._write()
@@ -42,7 +47,7 @@ class Service:
     def _write(self) -> None:
         """Write the page with the network as it is; pictures to try stay."""
         name = None if self.run is None else self.run.name
-        site.write(self.folder, self.mind, api=True, run=name)
+        site.write(self.folder, self.model, api=True, run=name)
 
     async def answer(self, work: Callable[[], Any]) -> Any:
         """Return the outcome of `work`, done in a thread, one question after the other.
@@ -64,7 +69,7 @@ class Service:
         path = self.folder / site.EXAMPLES
         async with self._finding:
             if not path.exists():
-                found = await asyncio.to_thread(examples.find, self.mind)
+                found = await asyncio.to_thread(examples.find, self.model)
                 write_json(path, site.as_json(found))
         return path
 
@@ -77,20 +82,20 @@ class Service:
             found = watch.stamp(self.run)
             if found == seen:
                 continue
-            before = self.mind
+            before = self.model
             try:
-                self.mind = await asyncio.to_thread(load_mind, self.run, before.version + 1)
+                self.model = await asyncio.to_thread(open_model, self.run, before.version + 1)
                 await asyncio.to_thread(self._write)
                 seen = found
             except (WakesleepError, OSError, shutil.Error) as error:
                 # caught between two files, or a network the page cannot show; the next may do
-                self.mind = before
+                self.model = before
                 log.debug("%s: %s", self.run, error)
                 continue
             if (before.data, before.shape, before.classes) != (
-                self.mind.data,
-                self.mind.shape,
-                self.mind.classes,
+                self.model.data,
+                self.model.shape,
+                self.model.classes,
             ):
                 # another run took the folder: its pictures are others
                 (self.folder / site.EXAMPLES).unlink(missing_ok=True)

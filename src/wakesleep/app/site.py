@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from wakesleep.app import examples
-from wakesleep.app.mind import Mind
+from wakesleep.app.loaded_model import LoadedModel
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.files import write_json
 from wakesleep.models.dbn import DBN
@@ -51,7 +51,7 @@ def check(dbn: DBN) -> None:
 
 
 def write(
-    folder: Path, mind: Mind, *, pictures: examples.Examples | None = None, **served: Any
+    folder: Path, model: LoadedModel, *, pictures: examples.Examples | None = None, **served: Any
 ) -> None:
     """Write the page with a network into `folder`, which may hold an earlier one.
 
@@ -61,7 +61,7 @@ def write(
     Raises:
         ConfigError: a network that the page cannot show, or a folder that holds something else.
     """
-    check(mind.dbn)
+    check(model.dbn)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; expected a folder to write the page into")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / ABOUT).exists():
@@ -69,34 +69,34 @@ def write(
             f"{folder} holds something else than an earlier page; expected a new or empty folder"
         )
     shutil.copytree(STATIC, folder, dirs_exist_ok=True)
-    write_model(folder, mind)
+    write_model(folder, model)
     if pictures is not None:
         write_json(folder / EXAMPLES, as_json(pictures))
-    write_json(folder / ABOUT, {"version": mind.version, **served})
+    write_json(folder / ABOUT, {"version": model.version, **served})
 
 
-def write_model(folder: Path, mind: Mind) -> None:
+def write_model(folder: Path, model: LoadedModel) -> None:
     """Write the network's file: half precision where its numbers fit, and what the page says of it.
 
     The net fine-tuned from it goes along only where the memory itself can name nothing.
     """
-    models: dict[str, torch.nn.Module] = {"dbn": mind.dbn}
-    if not mind.dbn.labels and mind.net is not None:
-        models["net"] = mind.net
+    models: dict[str, torch.nn.Module] = {"dbn": model.dbn}
+    if not model.dbn.labels and model.net is not None:
+        models["net"] = model.net
     tensors = {
         f"{name}/{inner}": _half(tensor)
-        for name, model in models.items()
-        for inner, tensor in model_tensors(model).items()
+        for name, module in models.items()
+        for inner, tensor in model_tensors(module).items()
     }
     header = {
-        "models": {name: model_spec(model) for name, model in models.items()},
-        "classes": list(mind.classes),
-        "shape": list(mind.shape),
-        "preparation": mind.preparation.as_json(),
-        "card": mind.card,
+        "models": {name: model_spec(module) for name, module in models.items()},
+        "classes": list(model.classes),
+        "shape": list(model.shape),
+        "preparation": model.preparation.as_json(),
+        "card": model.card,
     }
-    if mind.novelty is not None:
-        header["novelty"] = mind.novelty.as_json()
+    if model.novelty is not None:
+        header["novelty"] = model.novelty.as_json()
     save_tensors(folder / MODEL, tensors, header, "model")
 
 

@@ -24,11 +24,11 @@ class PageOptions:
 def run(args: PageOptions, command: str) -> int:
     """Do it; return the exit status."""
     from wakesleep.app import examples, site
-    from wakesleep.app.mind import load_mind
+    from wakesleep.app.loaded_model import open_model
 
-    mind = load_mind(args.run)
-    site.check(mind.dbn)
-    site.write(args.out, mind, pictures=examples.find(mind))
+    model = open_model(args.run)
+    site.check(model.dbn)
+    site.write(args.out, model, pictures=examples.find(model))
     size = sum(path.stat().st_size for path in args.out.iterdir())
     print(f"{args.out}: {size / 1e6:.1f} MB; any static host can serve it, or")
     print(f"python -m http.server --directory {args.out}")

@@ -75,14 +75,14 @@ def run(args: ServeOptions, command: str) -> int:
             ) from error
         import torch
 
-        from wakesleep.app.mind import load_mind
+        from wakesleep.app.loaded_model import open_model
         from wakesleep.app.patience import patient_protocol
         from wakesleep.app.service import Service
 
         torch.set_num_threads(args.threads)
         followed = args.run if args.run is not None and args.run.is_dir() else None
         with tempfile.TemporaryDirectory(prefix="wakesleep-page-") as folder:
-            service = Service(load_mind(args.run), Path(folder), run=followed)
+            service = Service(open_model(args.run), Path(folder), run=followed)
             config = uvicorn.Config(
                 create_app(service, hosts=OWN | set(names(args.host, args.allow_host))),
                 log_level=logging.CRITICAL,  # the application writes down its own errors, once

@@ -1,110 +1,31 @@
-"""The network on show, and its answers to questions about pictures."""
+"""What the network on show answers to questions about pictures."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import io
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from wakesleep.data import Preparation, for_own_set, from_header
+from wakesleep.app.loaded_model import LoadedModel
 from wakesleep.evaluation import classify, interpretation, novelty
-from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
-from wakesleep.foundation.options import PictureOptions
+from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop
-from wakesleep.models.dbn import DBN
-from wakesleep.runs.checkpoint import load_model
 from wakesleep.samplers import dreams, gibbs
 from wakesleep.samplers.gibbs import Clamp
 
-SHIPPED = Path(__file__).parent / "model" / "model.safetensors"
 FAINTEST = 13
 """Levels of 255 by which pixels must differ to be a picture: less is a blank page."""
 Held = None | int | dict[int, float]
 """The label that is held: none, one, or shares of several."""
 
 
-@dataclass(frozen=True)
-class Mind:
-    """A network, what its labels are called, and how its pictures are laid out."""
-
-    dbn: DBN
-    net: nn.Sequential | None
-    classes: tuple[str, ...]
-    shape: tuple[int, int]
-    preparation: Preparation
-    """How pictures become cases for it."""
-    own: Preparation | PictureOptions
-    """How the set that it learned from is loaded."""
-    data: str
-    card: dict[str, Any]
-    novelty: novelty.Calibration | None
-    """Which surprise is usual, where the model's file records it."""
-    version: int = 1
-    """Counts the networks that took this one's place while a run goes on."""
-    fields: dict[int, Tensor] = field(default_factory=dict)
-    """What the units of a layer look for, once somebody asked."""
-
-
-def load_mind(path: Path | None = None, version: int = 1) -> Mind:
-    """Return the network of a run folder or model file; by default the one that ships with the
-    package.
-
-    Raises:
-        CheckpointError: nothing there, or no model of pictures.
-    """
-    if path is None and not SHIPPED.is_file():
-        raise CheckpointError(
-            "this installation came without a model; train one and show it: wakesleep train, "
-            "wakesleep serve runs/digits"
-        )
-    model = load_model(path or SHIPPED)
-    shape = tuple(model.header.get("shape", ()))
-    if len(shape) != 2 or shape[0] * shape[1] != model.dbn.sizes[0]:
-        raise CheckpointError(
-            f"{path} holds a net of {model.dbn.sizes[0]} pixels and pictures of shape {shape}; "
-            "expected rows and columns"
-        )
-    names = tuple(str(name) for name in model.header["classes"])
-    card = model.header.get("card", {})
-    data = str(model.header.get("data_path", ""))
-    return Mind(
-        model.dbn,
-        model.net,
-        names,
-        shape,
-        from_header(model.header),
-        for_own_set(model.header),
-        data,
-        card,
-        novelty.from_header(model.header),
-        version,
-    )
-
-
-def describe(mind: Mind) -> dict[str, Any]:
-    """Return what a page has to know of the network."""
-    return {
-        "sizes": list(mind.dbn.sizes),
-        "labels": mind.dbn.labels,
-        "classes": list(mind.classes),
-        "shape": list(mind.shape),
-        "tied": mind.dbn.tied,
-        "parameters": sum(parameter.numel() for parameter in mind.dbn.parameters()),
-        "recognises": bool(mind.dbn.labels or mind.net),
-        "version": mind.version,
-        "card": mind.card,
-    }
-
-
 def picture_from(
-    mind: Mind,
+    model: LoadedModel,
     image: str | None,
     pixels: list[int] | None,
     *,
@@ -124,8 +45,8 @@ def picture_from(
     if pixels is not None and image is not None:
         raise DataError("image and pixels came; expected one of them")
     if pixels is not None:
-        if len(pixels) != mind.dbn.sizes[0]:
-            raise DataError(f"{len(pixels)} pixels came; expected {mind.dbn.sizes[0]}, row by row")
+        if len(pixels) != model.dbn.sizes[0]:
+            raise DataError(f"{len(pixels)} pixels came; expected {model.dbn.sizes[0]}, row by row")
         return torch.tensor([pixels], dtype=torch.float32) / 255
     if image is None:
         raise DataError("no picture came; expected image (a picture file in base64) or pixels")
@@ -137,7 +58,7 @@ def picture_from(
         raise DataError(f"the image is no base64 ({error})") from error
     file = io.BytesIO(content)
     file.name = "the picture"
-    return mind.preparation.read(file, centre=centre, drawing=drawing, most_pixels=most_pixels)
+    return model.preparation.read(file, centre=centre, drawing=drawing, most_pixels=most_pixels)
 
 
 def whole(values: Tensor) -> list[int]:
@@ -146,14 +67,14 @@ def whole(values: Tensor) -> list[int]:
     return numbers
 
 
-def recognize(mind: Mind, picture: Tensor) -> dict[str, Any]:
+def recognize(model: LoadedModel, picture: Tensor) -> dict[str, Any]:
     """Return what the network says and sees: label, probabilities, its reconstructions, its
     activities, who spoke for the answer.
 
     Raises:
         DataError: a blank picture, of which every answer would be made up.
     """
-    dbn = mind.dbn
+    dbn = model.dbn
     if float(picture.max() - picture.min()) * 255 < FAINTEST:
         raise DataError("the picture is blank; expected something on it that can be named")
     up = dbn.up(picture)
@@ -161,25 +82,25 @@ def recognize(mind: Mind, picture: Tensor) -> dict[str, Any]:
     known = (
         torch.log_softmax(classify.memory_label_scores(dbn, up[-1]), 1)
         if dbn.labels
-        else _by_net(mind, picture)
+        else _by_net(model, picture)
     )
     answer: dict[str, Any] = {
         "picture": whole(picture[0]),
         "seen": [whole(seen[0]) for seen in dreams.reconstruct_per_layer(dbn, picture)],
     }
-    if mind.novelty is not None:
-        nats = float(novelty.surprise(dbn, picture, mind.novelty))
+    if model.novelty is not None:
+        nats = float(novelty.surprise(dbn, picture, model.novelty))
         answer |= {
             "surprise": round(nats, 3),
-            "usual_surprise": round(mind.novelty.threshold, 3),
-            "unfamiliar": nats > mind.novelty.threshold,
+            "usual_surprise": round(model.novelty.threshold, 3),
+            "unfamiliar": nats > model.novelty.threshold,
         }
     if known is not None:
         best = known[0].topk(2)
         label, other = best.indices.tolist()
         answer |= {
             "label": label,
-            "name": mind.classes[label],
+            "name": model.classes[label],
             "probs": [round(p, 5) for p in known[0].exp().tolist()],
             "runner_up": other,
             "log_odds": round(float(best.values[0] - best.values[1]), 3),
@@ -196,14 +117,14 @@ def recognize(mind: Mind, picture: Tensor) -> dict[str, Any]:
     return answer
 
 
-def _by_net(mind: Mind, picture: Tensor) -> Tensor | None:
+def _by_net(model: LoadedModel, picture: Tensor) -> Tensor | None:
     """Return log p(label | picture), (1, labels), of the fine-tuned net; None where there is
     none.
     """
-    return backprop.log_probs(mind.net, picture) if mind.net is not None else None
+    return backprop.log_probs(model.net, picture) if model.net is not None else None
 
 
-def shares(mind: Mind, held: Held, count: int) -> Tensor | None:
+def shares(model: LoadedModel, held: Held, count: int) -> Tensor | None:
     """Return label shares (count, labels) that hold what is asked for in every chain; None leaves
     the label free.
 
@@ -213,23 +134,23 @@ def shares(mind: Mind, held: Held, count: int) -> Tensor | None:
     if held is None:
         return None
     given = {held: 1.0} if isinstance(held, int) else held
-    if any(label not in range(mind.dbn.labels) for label in given):
+    if any(label not in range(model.dbn.labels) for label in given):
         raise ConfigError(
-            f"labels {sorted(given)}: this network's memory holds {mind.dbn.labels}, from 0"
+            f"labels {sorted(given)}: this network's memory holds {model.dbn.labels}, from 0"
         )
-    row = torch.zeros(mind.dbn.labels)
+    row = torch.zeros(model.dbn.labels)
     for label, share in given.items():
         row[label] = share
     return row.repeat(count, 1)
 
 
-def clamp_of(mind: Mind, given: Tensor | None) -> Clamp | None:
+def clamp_of(model: LoadedModel, given: Tensor | None) -> Clamp | None:
     """Return the clamp of label shares, or none."""
-    return None if given is None else dreams.label_mixture(mind.dbn, given)
+    return None if given is None else dreams.label_mixture(model.dbn, given)
 
 
 def _settle(
-    mind: Mind,
+    model: LoadedModel,
     hidden: Tensor,
     held: Tensor | None,
     steps: int,
@@ -239,9 +160,9 @@ def _settle(
     """Let chains move `steps` Gibbs steps; return the pictures and labels they end
     with.
     """
-    clamp = clamp_of(mind, held)
-    chains = gibbs.run(mind.dbn.memory, hidden, steps, rng, clamp, temperature)
-    shown = dreams.decode(mind.dbn, chains, rng)
+    clamp = clamp_of(model, held)
+    chains = gibbs.run(model.dbn.memory, hidden, steps, rng, clamp, temperature)
+    shown = dreams.decode(model.dbn, chains, rng)
     return {
         "pictures": [whole(row) for row in shown.pixels],
         "labels": None if shown.labels is None else shown.labels.tolist(),
@@ -249,14 +170,14 @@ def _settle(
 
 
 def dream(
-    mind: Mind, *, held: Held, count: int, steps: int, seed: int, temperature: float
+    model: LoadedModel, *, held: Held, count: int, steps: int, seed: int, temperature: float
 ) -> dict[str, Any]:
     """Dream from random top states."""
     rng = generator(seed)
     return _settle(
-        mind,
-        gibbs.random_hidden(mind.dbn.memory, count, rng),
-        shares(mind, held, count),
+        model,
+        gibbs.random_hidden(model.dbn.memory, count, rng),
+        shares(model, held, count),
         steps,
         rng,
         temperature,
@@ -264,7 +185,7 @@ def dream(
 
 
 def imagine(
-    mind: Mind,
+    model: LoadedModel,
     picture: Tensor,
     *,
     held: Held,
@@ -275,26 +196,26 @@ def imagine(
 ) -> dict[str, Any]:
     """Go on from a picture: with a label held, or free to become something else."""
     rng, many = generator(seed), picture.repeat(count, 1)
-    given = shares(mind, held, count)
+    given = shares(model, held, count)
     hidden = dreams.top_states(
-        mind.dbn, many, first_shares(mind, many) if given is None else given, rng
+        model.dbn, many, first_shares(model, many) if given is None else given, rng
     )
-    return _settle(mind, hidden, given, steps, rng, temperature)
+    return _settle(model, hidden, given, steps, rng, temperature)
 
 
-def first_shares(mind: Mind, pictures: Tensor) -> Tensor:
+def first_shares(model: LoadedModel, pictures: Tensor) -> Tensor:
     """Return what the network takes pictures (N, pixels) for, as label shares (N, labels) to begin
     with.
     """
     return (
-        classify.log_probs(mind.dbn, pictures).exp()
-        if mind.dbn.labels
-        else dreams.uniform_labels(mind.dbn, len(pictures))
+        classify.log_probs(model.dbn, pictures).exp()
+        if model.dbn.labels
+        else dreams.uniform_labels(model.dbn, len(pictures))
     )
 
 
 def fill(
-    mind: Mind,
+    model: LoadedModel,
     picture: Tensor,
     known: Tensor,
     *,
@@ -306,56 +227,56 @@ def fill(
 ) -> dict[str, Any]:
     """Fill in what is not known (pixels,) of a picture."""
     rng, images = generator(seed), picture.repeat(count, 1)
-    given = shares(mind, held, count)
+    given = shares(model, held, count)
     clamp, labels = (
-        clamp_of(mind, given),
-        dreams.uniform_labels(mind.dbn, count) if given is None else given,
+        clamp_of(model, given),
+        dreams.uniform_labels(model.dbn, count) if given is None else given,
     )
     canvas = torch.where(known, images, torch.rand(images.shape, generator=rng))
     for _ in range(sweeps):
         chains = dreams.fill_step(
-            mind.dbn, canvas, labels, rng=rng, clamp=clamp, temperature=temperature
+            model.dbn, canvas, labels, rng=rng, clamp=clamp, temperature=temperature
         )
-        labels = chains.visible[:, mind.dbn.label_columns]
-        canvas = torch.where(known, images, dreams.decode(mind.dbn, chains, rng).pixels)
+        labels = chains.visible[:, model.dbn.label_columns]
+        canvas = torch.where(known, images, dreams.decode(model.dbn, chains, rng).pixels)
     return {
         "pictures": [whole(row) for row in canvas],
-        "labels": labels.argmax(1).tolist() if mind.dbn.labels else None,
+        "labels": labels.argmax(1).tolist() if model.dbn.labels else None,
     }
 
 
-def fields(mind: Mind, layer: int, start: int, count: int) -> bytes:
+def fields(model: LoadedModel, layer: int, start: int, count: int) -> bytes:
     """Return what units of a layer look for, a byte a pixel, unit by unit: 128 is nothing, 255 the
     strongest drive of that unit, 1 a veto.
     """
-    content: bytes = _signed(_preferences(mind, layer)[:, start : start + count].t()).tobytes()
+    content: bytes = _signed(_preferences(model, layer)[:, start : start + count].t()).tobytes()
     return content
 
 
-def unit(mind: Mind, layer: int, number: int) -> dict[str, Any]:
+def unit(model: LoadedModel, layer: int, number: int) -> dict[str, Any]:
     """Return what one unit prefers, what it contributes, and for a top unit how it is tied to the
     labels (nats).
     """
-    added = interpretation.projective_field(mind.dbn, layer, number)
+    added = interpretation.projective_field(model.dbn, layer, number)
     tied = (
-        interpretation.label_weights(mind.dbn, number)
-        if layer == mind.dbn.depth and mind.dbn.labels
+        interpretation.label_weights(model.dbn, number)
+        if layer == model.dbn.depth and model.dbn.labels
         else None
     )
     return {
         "layer": layer,
         "unit": number,
-        "prefers": _signed(_preferences(mind, layer)[:, number][None])[0].tolist(),
+        "prefers": _signed(_preferences(model, layer)[:, number][None])[0].tolist(),
         "contributes": _signed(added[None])[0].tolist(),
         "largest_contribution": round(float(added.abs().max()), 4),
         "labels": None if tied is None else [round(nats, 3) for nats in tied.tolist()],
     }
 
 
-def _preferences(mind: Mind, layer: int) -> Tensor:
-    if layer not in mind.fields:
-        mind.fields[layer] = interpretation.receptive_fields(mind.dbn, layer)
-    return mind.fields[layer]
+def _preferences(model: LoadedModel, layer: int) -> Tensor:
+    if layer not in model.fields:
+        model.fields[layer] = interpretation.receptive_fields(model.dbn, layer)
+    return model.fields[layer]
 
 
 def _signed(rows: Tensor) -> Any:
