@@ -65,7 +65,7 @@ def go(
     seen: list[Tensor],
     *,
     scored: bool = True,
-    pick: bool = True,
+    keep_best: bool = True,
 ) -> Iterator[EpochResult]:
     """Run what is left; each epoch's weights are put to `seen`, and its speed to the notes."""
     speeds = progress.notes.setdefault("speeds", [])
@@ -75,7 +75,15 @@ def go(
         speeds.append(record.metrics["speed"])
 
     score = (lambda: SCORES[progress.state.epoch - 1]) if scored else None
-    return run(progress, walk(net, progress), {"net": net}, net, score=score, pick=pick, note=note)
+    return run(
+        progress,
+        walk(net, progress),
+        {"net": net},
+        net,
+        score=score,
+        keep_best=keep_best,
+        note=note,
+    )
 
 
 @pytest.mark.parametrize("stops", [{0}, {1}, {2}, {3}, {4}, {5}, {1, 2, 3, 4, 5}])
@@ -118,7 +126,7 @@ def test_where_nothing_is_scored_or_scores_do_not_pick_the_last_epoch_stays(
     scored: bool, tmp_path: Path
 ) -> None:
     (net, progress), seen = begin(tmp_path / "file"), []
-    records = list(go(net, progress, seen, scored=scored, pick=False))
+    records = list(go(net, progress, seen, scored=scored, keep_best=False))
     assert progress.best is None
     assert torch.equal(net.weight, seen[-1])
     assert [line.metrics.get("validation_errors") for line in records] == [

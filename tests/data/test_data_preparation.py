@@ -58,13 +58,13 @@ def test_the_polarity_of_a_folder_is_found_and_said(tmp_path, digits, dark, foun
     images, labels = enlarged(digits, 40, dark=dark)
     folder_of(tmp_path, images, labels)
     own = load(tmp_path)
-    assert own.found == (found,)
+    assert own.findings == (found,)
     assert own.preparation.inverted == dark
     assert own.preparation.paper == ("light" if dark else "dark")
     assert own.train.images[:, 0].float().mean() < 60  # the corner is paper
     kept = load(tmp_path, how=PictureOptions(polarity="keep"))
     assert torch.equal(kept.train.images, 255 - own.train.images if dark else own.train.images)
-    assert kept.found == (
+    assert kept.findings == (
         f"{'dark on light' if dark else 'light on dark'}: kept (--polarity keep)",
     )
     inverted = load(tmp_path, how=PictureOptions(polarity="invert"))
@@ -154,13 +154,13 @@ def test_photographs_are_neither_turned_nor_kept_large(tmp_path):
     own = load(tmp_path)
     assert own.shape == (21, 28)
     assert own.preparation.paper is None
-    assert own.found[0].startswith("no even border, as photographs have none: kept")
-    assert "pictures of 480 x 640 are scaled to 21 x 28 (--size decides)" in own.found
+    assert own.findings[0].startswith("no even border, as photographs have none: kept")
+    assert "pictures of 480 x 640 are scaled to 21 x 28 (--size decides)" in own.findings
     assert torch.equal(own.preparation.read(files[4]), as_probs(own.train.images[4:5]))
     assert load(tmp_path, how=PictureOptions(size=40)).shape == (30, 40)
     assert load(tmp_path, how=RAW).shape == (480, 640)
     Image.fromarray(photographs[0][:400]).save(files[1])
-    assert any("480 x 640 and of 1 other sizes" in words for words in load(tmp_path).found)
+    assert any("480 x 640 and of 1 other sizes" in words for words in load(tmp_path).findings)
 
 
 def test_few_pictures_are_scaled_down_sooner_than_many(tmp_path, digits, monkeypatch):
@@ -168,18 +168,20 @@ def test_few_pictures_are_scaled_down_sooner_than_many(tmp_path, digits, monkeyp
     folder_of(tmp_path / "files", images, labels)
     few = load(tmp_path / "files")
     assert few.shape == (28, 28)
-    assert "pictures of 40 x 40 are scaled to 28 x 28 (--size decides)" in few.found
+    assert "pictures of 40 x 40 are scaled to 28 x 28 (--size decides)" in few.findings
     assert load(tmp_path / "files", how=PictureOptions(size=0)).shape == (40, 40)
     said = "20 pictures are few for 40 x 40 pixels: with --size 28"
     own = npz(tmp_path / "own.npz", images, labels)
     assert load(own).shape == (40, 40)
-    assert any(words.startswith(said) for words in load(own).found)
-    assert not any(words.startswith(said) for words in load(own, how=PictureOptions(size=0)).found)
+    assert any(words.startswith(said) for words in load(own).findings)
+    assert not any(
+        words.startswith(said) for words in load(own, how=PictureOptions(size=0)).findings
+    )
     small = folder_of(tmp_path / "small", enlarged(digits, 20, 32)[0], labels)
     assert load(small[0].parent.parent).shape == (32, 32)
     monkeypatch.setattr(preparation, "FEW", 20)
     assert load(tmp_path / "files").shape == (40, 40)
-    assert not any(words.startswith(said) for words in load(own).found)
+    assert not any(words.startswith(said) for words in load(own).findings)
 
 
 def test_centring_finds_ink_anywhere_on_a_page(tmp_path, digits):
@@ -205,10 +207,10 @@ def npz(path, images, labels):
 def test_arrays_are_turned_as_a_set_and_other_sets_made_to_look_alike(tmp_path, digits):
     images, labels = enlarged(digits, 40)
     own = load(npz(tmp_path / "dark.npz", images, labels))
-    assert own.found == ("dark on light: turned round",)
+    assert own.findings == ("dark on light: turned round",)
     assert torch.equal(own.train.images.reshape(40, 28, 28), torch.from_numpy(255 - images))
     light = load(npz(tmp_path / "light.npz", 255 - images, labels))
-    assert light.found == ()
+    assert light.findings == ()
     assert torch.equal(light.train.images, own.train.images)
     for recorded in (own.preparation, light.preparation):
         for name in ("dark.npz", "light.npz"):
@@ -221,7 +223,7 @@ def test_arrays_are_scaled_where_a_size_was_chosen(tmp_path, digits):
     images, labels = enlarged(digits, 40)
     own = load(npz(tmp_path / "own.npz", images, labels), how=PictureOptions(size=14))
     assert own.shape == (14, 14)
-    assert "pictures of 28 x 28 are scaled to 14 x 14" in own.found
+    assert "pictures of 28 x 28 are scaled to 14 x 14" in own.findings
     recorded = from_header(json.loads(json.dumps({"preparation": own.preparation.as_json()})))
     assert load(tmp_path / "own.npz", how=recorded, own=True).checksum == own.checksum
     read = torch.cat(
@@ -357,7 +359,7 @@ def test_a_set_sorted_by_class_is_looked_at_all_over(tmp_path, digits):
 def _warnings(path, images, labels=None):
     np.savez(path, images=images, labels=np.arange(len(images)) % 2 if labels is None else labels)
     return [
-        words for words in load(path).found if "warning" in words or "no training case" in words
+        words for words in load(path).findings if "warning" in words or "no training case" in words
     ]
 
 

@@ -171,11 +171,11 @@ def _service(request: Request) -> Service:
     return service
 
 
-def _answer(found: Any) -> Response:
+def _answer(answer: Any) -> Response:
     """Return plain values as JSON; what the models above promise is checked by the tests, not at
     every stroke.
     """
-    return Response(json.dumps(found, separators=(",", ":")), media_type="application/json")
+    return Response(json.dumps(answer, separators=(",", ":")), media_type="application/json")
 
 
 def _case(service: Service, asked: Picture) -> torch.Tensor:

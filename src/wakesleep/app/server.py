@@ -86,12 +86,12 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": str(error)}, 503 if isinstance(error, BusyError) else 422)
 
 
-def _in_words(found: Any) -> str:
+def _in_words(error: Any) -> str:
     """Return what pydantic found wrong with a request."""
-    place = ".".join(str(part) for part in found["loc"] if part not in ("body", "query", "path"))
-    if found["type"] == "json_invalid":
-        why = found.get("ctx", {}).get("error", "")
-        return f"the body is no JSON: {why} at character {place}; expected an object"
-    if not place:
-        return f"the body: {found['msg']}; expected a JSON object, sent as application/json"
-    return f"{place}: {found['msg']}"
+    where = ".".join(str(part) for part in error["loc"] if part not in ("body", "query", "path"))
+    if error["type"] == "json_invalid":
+        why = error.get("ctx", {}).get("error", "")
+        return f"the body is no JSON: {why} at character {where}; expected an object"
+    if not where:
+        return f"the body: {error['msg']}; expected a JSON object, sent as application/json"
+    return f"{where}: {error['msg']}"

@@ -69,8 +69,8 @@ class Service:
         path = self.folder / site.EXAMPLES
         async with self._finding:
             if not path.exists():
-                found = await asyncio.to_thread(examples.find, self.model)
-                write_json(path, site.as_json(found))
+                pictures = await asyncio.to_thread(examples.find, self.model)
+                write_json(path, site.as_json(pictures))
         return path
 
     async def follow(self) -> None:
@@ -79,14 +79,14 @@ class Service:
         seen = watch.stamp(self.run)
         while True:
             await asyncio.sleep(LOOK_EVERY)
-            found = watch.stamp(self.run)
-            if found == seen:
+            stamp = watch.stamp(self.run)
+            if stamp == seen:
                 continue
             before = self.model
             try:
                 self.model = await asyncio.to_thread(open_model, self.run, before.version + 1)
                 await asyncio.to_thread(self._write)
-                seen = found
+                seen = stamp
             except (WakesleepError, OSError, shutil.Error) as error:
                 # caught between two files, or a network the page cannot show; the next may do
                 self.model = before

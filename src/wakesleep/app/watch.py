@@ -17,10 +17,10 @@ def stamp(folder: Path) -> tuple[str, int, int] | None:
     """
     for name in ("model.safetensors", "checkpoint.safetensors"):
         try:
-            found = (folder / name).stat()
+            stat = (folder / name).stat()
         except OSError:
             continue
-        return name, found.st_mtime_ns, found.st_size
+        return name, stat.st_mtime_ns, stat.st_size
     return None
 
 

@@ -95,8 +95,8 @@ def _one(args: RecognizeOptions, model: Model) -> int:
             args, args.imagine, model, picture, label, f"{path.name}: {label} ({probs[label]:.1%})"
         )
     if args.json:
-        found = {"label": label, "probabilities": probs, **odd, "method": _method(model)}
-        print(files.to_json(found))
+        answer = {"label": label, "probabilities": probs, **odd, "method": _method(model)}
+        print(files.to_json(answer))
         return 0
     print(f"{path}: {label}")
     for name, prob in probs.items():

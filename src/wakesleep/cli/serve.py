@@ -114,11 +114,11 @@ def addresses(host: str, port: int) -> list[str]:
         return [f"http://{'[::1]' if host == '::1' else 'localhost'}:{port}/"]
     if host not in ("0.0.0.0", "::"):
         return [f"http://{f'[{host}]' if ':' in host else host}:{port}/"]
-    found = [f"http://localhost:{port}/"]
+    addresses = [f"http://localhost:{port}/"]
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outward:
         outward.connect(("192.0.2.1", 9))  # nothing is sent: it tells which address would be used
-        found.append(f"http://{outward.getsockname()[0]}:{port}/")
-    return found
+        addresses.append(f"http://{outward.getsockname()[0]}:{port}/")
+    return addresses
 
 
 def _server(uvicorn: Any, config: Any, places: Sequence[str], show: bool) -> Any:

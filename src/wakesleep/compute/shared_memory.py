@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-FEW = 4
+MOST_RANKS = 4
 """Ranks up to which this pays: each adds up the pages of all, and more of them move less in gloo's
 ring.
 """
@@ -30,11 +30,11 @@ class Pages:
     """
 
     def __init__(self, both: Tensor, inbound: Sequence[int], outbound: Sequence[int]) -> None:
-        self.both, self.inbound, self.outbound, self.turn = both, inbound, outbound, 0
+        self.both, self.inbound, self.outbound, self.half = both, inbound, outbound, 0
 
     def own(self) -> Tensor:
         """Return the page (count,) that this rank is to write."""
-        return self.both[self.turn, dist.get_rank()]
+        return self.both[self.half, dist.get_rank()]
 
     def mean(self) -> Tensor:
         """Return the mean (count,) of the pages, once every rank has written its own; every rank
@@ -44,12 +44,12 @@ class Pages:
             RuntimeError: a rank is gone.
         """
         self._wait()
-        first, *others = self.both[self.turn]
+        first, *others = self.both[self.half]
         total: Tensor = first + others[0]
         for page in others[1:]:
             total += page
         # whoever writes this one again has waited for all once more, so none reads it now
-        self.turn = 1 - self.turn
+        self.half = 1 - self.half
         return total.div_(1 + len(others))
 
     def _wait(self) -> None:
@@ -81,7 +81,7 @@ def pages(count: int) -> Pages | None:
         and dist.get_backend() == "gloo"
         and os.environ.get("LOCAL_WORLD_SIZE") == str(ranks)
     )
-    if not together or ranks > FEW:
+    if not together or ranks > MOST_RANKS:
         return None
     size = 2 * ranks * count * torch.float32.itemsize
     own = _memory(size) if rank == 0 else 0

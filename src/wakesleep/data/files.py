@@ -41,7 +41,7 @@ class Parts:
     classes: tuple[str, ...] | None = None
     preparation: Preparation | None = None
     """How pictures in files were prepared; None where arrays came, which are not yet."""
-    found: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
     """What was found of their size and polarity, in words."""
 
 

@@ -194,7 +194,7 @@ def _dataset(
             if split is not None and split.labels is not None
         ]
         names = tuple(str(label) for label in range(max(tops, default=-1) + 1))
-    preparation, findings = parts.preparation, parts.found
+    preparation, findings = parts.preparation, parts.findings
     if preparation is None:
         preparation, findings, shape, train, test = _prepare(train, test, shape, how, own)
     if preparation.centring != "all" and not isinstance(how, Preparation):

@@ -77,8 +77,8 @@ def ink_on_paper(grey: Grey) -> Grey | None:
         return None
     # a stroke's soft edge belongs to it
     around = _extreme(_extreme(chosen.astype(np.float32), 1, 0, np.maximum), 1, 1, np.maximum)
-    found: Grey = (ink / full).clip(0, 1).astype(np.float32) * around
-    return found
+    strokes: Grey = (ink / full).clip(0, 1).astype(np.float32) * around
+    return strokes
 
 
 def closing(grey: Grey, reach: int) -> Grey:
@@ -98,12 +98,12 @@ def _extreme(levels: Grey, reach: int, axis: int, combine: Any) -> Grey:
     from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
     size = 2 * reach + 1
-    found: Grey = (
+    extreme: Grey = (
         maximum_filter1d(levels, size, axis, mode="constant", cval=-np.inf)
         if combine is np.maximum
         else minimum_filter1d(levels, size, axis, mode="constant", cval=np.inf)
     )
-    return found
+    return extreme
 
 
 def _digit(ink: Grey, dark: NDArray[np.bool_]) -> NDArray[np.bool_] | None:

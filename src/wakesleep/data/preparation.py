@@ -37,11 +37,11 @@ MOST_TRAINED = 64 * 64
 """Pixels beyond which pictures in files are scaled down unless a size is given: a net learns from
 thumbnails, not from photographs.
 """
-FEW, MOST_OF_FEW = 10_000, 32 * 32
-"""Fewer pictures than FEW are scaled down beyond so many pixels: a few hundred do not say what each
-of thousands of weights of a hidden unit should be. 300 letters of five classes at 48 x 48 gave 12 %
-errors and dreams of which 67 % were of their class, worse than a logistic regression (10 %) and the
-same net from random weights (9 %); at 28 x 28 5 % and 93 % (9 % and 8 %).
+SMALL_SET, MOST_OF_SMALL = 10_000, 32 * 32
+"""Fewer pictures than SMALL_SET are scaled down beyond so many pixels: a few hundred do not say
+what each of thousands of weights of a hidden unit should be. 300 letters of five classes at 48 x 48
+gave 12 % errors and dreams of which 67 % were of their class, worse than a logistic regression (10
+%) and the same net from random weights (9 %); at 28 x 28 5 % and 93 % (9 % and 8 %).
 """
 SIDE = 28
 """Their longer side then, MNIST's."""
@@ -53,7 +53,7 @@ ON_PAPER = 0.75
 """Part of the pictures that must lie on paper for a set to be ink on paper; photographs seldom have
 an even border.
 """
-MANY = 0.1
+MIN_SHARE = 0.1
 """Part of the pictures that must be blank, or on the other paper, for a warning: a few are so in
 every set.
 """
@@ -315,7 +315,10 @@ def of_arrays(
     if wanted != shape:
         words.append(f"pictures of {shape[0]} x {shape[1]} are scaled to {wanted[0]} x {wanted[1]}")
     elif (
-        pictures and options.size is None and len(train) < FEW and shape[0] * shape[1] > MOST_OF_FEW
+        pictures
+        and options.size is None
+        and len(train) < SMALL_SET
+        and shape[0] * shape[1] > MOST_OF_SMALL
     ):
         words.append(
             f"{len(train):,} pictures are few for {shape[0]} x {shape[1]} pixels: with --size "
@@ -337,7 +340,7 @@ def of_files(
     paper, unanimous = settle(ballots)
     inverted = options.polarity == "invert" or (options.polarity == "auto" and paper == "light")
     wanted, kinds = (
-        _scaled(shapes[0], options, MOST_OF_FEW if len(ballots) < FEW else MOST_TRAINED),
+        _scaled(shapes[0], options, MOST_OF_SMALL if len(ballots) < SMALL_SET else MOST_TRAINED),
         len(set(shapes)),
     )
     words = [_polarity(paper, inverted, options), *_doubts(ballots, paper)]
@@ -368,10 +371,10 @@ def _doubts(ballots: Array, paper: Paper | None) -> list[str]:
         for kinds in ((BLANK,), (LIGHT, CLEAR_LIGHT), (DARK, CLEAR_DARK))
     )
     words = []
-    if blank and blank >= MANY * len(ballots):
+    if blank and blank >= MIN_SHARE * len(ballots):
         which = f"all {blank:,}" if blank == len(ballots) else f"{blank:,} of {len(ballots):,}"
         words.append(f"warning: {which} pictures are blank: there is nothing on them to learn")
-    if paper is not None and min(light, dark) >= MANY * (light + dark):
+    if paper is not None and min(light, dark) >= MIN_SHARE * (light + dark):
         words.append(
             f"warning: {light:,} pictures are dark on light and {dark:,} light on dark, and all "
             "are treated alike: make them alike first"

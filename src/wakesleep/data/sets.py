@@ -15,6 +15,7 @@ from wakesleep.data import on_disk
 from wakesleep.data.fetch import SOURCES
 from wakesleep.data.pictures import ink_field
 from wakesleep.data.preparation import Preparation, of_arrays
+from wakesleep.foundation import renamed
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.options import RAW
 from wakesleep.foundation.values import listed
@@ -42,6 +43,7 @@ class Split:
         return len(self.images)
 
 
+@renamed.fields(found="findings")
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A data set: training cases, test cases where there are any, (rows, columns) of a picture, the
@@ -66,7 +68,7 @@ class Dataset:
     """How its pictures became cases, and how others become cases like them; None where it was made
     by hand.
     """
-    found: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
     """What was found of the pictures' size and polarity, in words."""
     origin: str = ""
     """By what it was loaded: a name of KNOWN, or an absolute path; empty where it was made by
@@ -186,7 +188,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "n_unlabelled": n_train - sum(train_counts or []),
         "n_test": 0 if dataset.test is None else len(dataset.test),
         "shape": list(dataset.shape),
-        "found": list(dataset.found),
+        "found": list(dataset.findings),
         "classes": list(compress(dataset.classes, named)),
         "train_counts": train_counts,
         "test_counts": of_classes(class_counts(dataset.test, dataset.classes)),

@@ -225,8 +225,8 @@ class BernoulliRBM(
         rng = shared.fresh_rng(shared.random_source(random_state), rbm.weight.device)
         cases = self._cases(X, rbm, rng)[0][:]
         arrays.require_binary(cases)
-        found = likelihood.log_partition(rbm, cases, rng=rng)
-        log_z = found.forward.log_z if found.exact is None else found.exact
+        estimate = likelihood.log_partition(rbm, cases, rng=rng)
+        log_z = estimate.forward.log_z if estimate.exact is None else estimate.exact
         log_p: Array = (-rbm.free_energy(cases) - log_z).cpu().numpy()
         return log_p
 

@@ -62,7 +62,7 @@ def check_cases(
     if not isinstance(y, str):
         options |= {"multi_output": numeric, "y_numeric": numeric}
     try:
-        found = validate_data(
+        checked = validate_data(
             estimator,
             X,
             y,
@@ -80,7 +80,7 @@ def check_cases(
                 "makes columns of both fit for it"
             ) from error
         raise
-    cases = found if isinstance(y, str) else found[0]
+    cases = checked if isinstance(y, str) else checked[0]
     values = values_of(cases)
     if estimator.missing == "error" and has_missing(cases):
         raise DataError(
@@ -89,7 +89,7 @@ def check_cases(
             "units and draw them from the model: missing='sample'; or fill them first "
             "(SimpleImputer)"
         )
-    return found
+    return checked
 
 
 def categories_of(X: Any) -> list[Any]:
@@ -225,13 +225,13 @@ def watch(
 
     with tqdm(total=total, desc=name, unit="epoch") as bar:
         for record in epochs:
-            told = ", ".join(f"{key} {value:.4g}" for key, value in record.metrics.items())
+            metrics = ", ".join(f"{key} {value:.4g}" for key, value in record.metrics.items())
             bar.set_description(f"{name}, {record.stage}")
-            bar.set_postfix_str(told)
+            bar.set_postfix_str(metrics)
             bar.update()
             if verbose > 1:
                 bar.write(
-                    f"{name}, {record.stage}, epoch {record.epoch} of {record.epochs}: {told}",
+                    f"{name}, {record.stage}, epoch {record.epoch} of {record.epochs}: {metrics}",
                     file=sys.stderr,
                 )
             yield record

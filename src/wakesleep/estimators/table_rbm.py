@@ -233,8 +233,9 @@ class TableRBM(BaseEstimator):
             fillings = missing.draws(self.rbm_, cases, known, rng)
             free = torch.stack([self.rbm_.free_energy(filled) for filled in fillings]).mean(0)
         if self.log_partition_ is None:
-            found = likelihood.log_partition(self.rbm_, self._means, rng=rng)
-            self.log_partition_ = found.forward.log_z if found.exact is None else found.exact
+            estimate = likelihood.log_partition(self.rbm_, self._means, rng=rng)
+            forward, exact = estimate.forward.log_z, estimate.exact
+            self.log_partition_ = forward if exact is None else exact
         log_p: Array = -free.double().cpu().numpy() - self.log_partition_
         return log_p - self.units_.log_widths(X)
 

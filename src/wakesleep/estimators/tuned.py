@@ -105,9 +105,9 @@ class Centred(nn.Module):
 
         def scored() -> tuple[float, float]:
             self.give_back(linear)
-            found = score()
+            value = score()
             self.take_over(linear)
-            return found
+            return value
 
         return scored
 
@@ -300,14 +300,14 @@ class TunedEstimator(DBNEstimator):
         highest, since = list(best[0]), 0
         for record in self._watch(epochs, total):
             self._tuned = record.state
-            found = score()
-            self.validation_scores_.append(found[0])
+            scored = score()
+            self.validation_scores_.append(scored[0])
             since = (
-                0 if any(new > old for new, old in zip(found, highest, strict=True)) else since + 1
+                0 if any(new > old for new, old in zip(scored, highest, strict=True)) else since + 1
             )
-            highest = [max(pair) for pair in zip(found, highest, strict=True)]
-            if found[0] >= best[0][0]:
-                best = found, deepcopy(module.state_dict())
+            highest = [max(pair) for pair in zip(scored, highest, strict=True)]
+            if scored[0] >= best[0][0]:
+                best = scored, deepcopy(module.state_dict())
             if stops and since >= self.n_iter_no_change:
                 break
         return best

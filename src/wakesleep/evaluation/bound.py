@@ -177,11 +177,11 @@ def mean_field_bound(
         label = dbm.label(known, visible_states)
 
         log_ratio = partial(_log_ratio, dbm, label=label, means=means)
-        found = weighted = log_ratio(means) - log_z
+        bound = weighted = log_ratio(means) - log_z
         if samples and rng is not None:
             drawn = [log_ratio(dbm.sample_even(means, rng)) for _ in range(samples)]
             weighted = torch.logsumexp(torch.stack(drawn), 0) - math.log(samples) - log_z
-        bounds.append(Bound(found, weighted, torch.zeros_like(found)))
+        bounds.append(Bound(bound, weighted, torch.zeros_like(bound)))
     return Bound(*(torch.cat(parts) for parts in zip(*bounds, strict=True)))
 
 

@@ -132,34 +132,34 @@ def log_partition(rbm: RBM) -> Tensor:
 
 def statistics(rbm: RBM) -> Statistics:
     """Return <v h'>, <v> and <h> under the model, as `exact.model_statistics`."""
-    found = joint(rbm)
-    probs = torch.softmax(found.log_weights, 0)
-    visible, hidden = _placed(found, found.means)
+    law = joint(rbm)
+    probs = torch.softmax(law.log_weights, 0)
+    visible, hidden = _placed(law, law.means)
     products = (visible * probs[:, None]).t() @ hidden
-    covariance = torch.cholesky_inverse(found.cholesky)
-    n = int(found.visible.sum())
-    products[torch.outer(found.visible, found.hidden)] += covariance[:n, n:].flatten()
+    covariance = torch.cholesky_inverse(law.cholesky)
+    n = int(law.visible.sum())
+    products[torch.outer(law.visible, law.hidden)] += covariance[:n, n:].flatten()
     return Statistics(products, probs @ visible, probs @ hidden)
 
 
 def sample(rbm: RBM, count: int, rng: torch.Generator) -> Tensor:
     """Return `count` visible states drawn from the model, independently, (count, visible)."""
-    found = joint(rbm)
-    cumulative = torch.softmax(found.log_weights, 0).cumsum(0)
+    law = joint(rbm)
+    cumulative = torch.softmax(law.log_weights, 0).cumsum(0)
     uniform = torch.rand(count, generator=rng, device=rng.device, dtype=torch.float64)
     index = torch.searchsorted(cumulative, uniform * cumulative[-1])
-    noise = torch.empty_like(found.means[index]).normal_(generator=rng)
-    drawn = torch.linalg.solve_triangular(found.cholesky.t(), noise.t(), upper=True).t()
-    picked = found._replace(states=found.states[index])
-    return _placed(picked, found.means[index] + drawn)[0].to(rbm.weight.dtype)
+    noise = torch.empty_like(law.means[index]).normal_(generator=rng)
+    drawn = torch.linalg.solve_triangular(law.cholesky.t(), noise.t(), upper=True).t()
+    picked = law._replace(states=law.states[index])
+    return _placed(picked, law.means[index] + drawn)[0].to(rbm.weight.dtype)
 
 
-def _placed(found: Joint, values: Tensor) -> tuple[Tensor, Tensor]:
+def _placed(law: Joint, values: Tensor) -> tuple[Tensor, Tensor]:
     """Return the values of Gaussian units (S, n) beside the finite states (S, finite), in the
     columns of each layer.
     """
-    layers, states = [], found.states
-    for columns in (found.visible, found.hidden):
+    layers, states = [], law.states
+    for columns in (law.visible, law.hidden):
         placed = values.new_empty(len(values), len(columns))
         n, finite = int(columns.sum()), int((~columns).sum())
         placed[:, columns], values = values[:, :n], values[:, n:]

@@ -24,7 +24,7 @@ DEAD = 0.01
 """A hidden unit whose mean activity lies below this is called dead, and saturated above one minus
 this.
 """
-MANY = 0.5
+MOST_STUCK = 0.5
 """Share of dead and saturated units that is worth a warning: MNIST's memory has 0.4, and its
 features none.
 """
@@ -96,7 +96,7 @@ def silent_units(stage: str, metrics: Mapping[str, float]) -> str | None:
     saturated by its `activity`; else None.
     """
     dead, saturated = metrics.get("dead_units", 0.0), metrics.get("saturated_units", 0.0)
-    if dead + saturated <= MANY:
+    if dead + saturated <= MOST_STUCK:
         return None
     idle = [
         f"{100 * part:.0f} % of its units are {way}"

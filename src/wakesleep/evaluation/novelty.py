@@ -139,12 +139,12 @@ def calibrate(
     slope = float(within @ score / (within @ within).clamp(min=1e-12))
     rest = score - slope * length
     intercepts = torch.where(members.sum(0) > 0, members.T @ rest / sizes, rest.mean())
-    found = slope * length + intercepts[labels] - score
+    surprises = slope * length + intercepts[labels] - score
     return Calibration(
         shape,
         tuple(float(value) for value in intercepts),
         slope,
-        float(torch.quantile(found, percentile / 100)),
+        float(torch.quantile(surprises, percentile / 100)),
         percentile,
         len(images),
     )

@@ -316,8 +316,8 @@ class ContrastiveDivergence(loop.Algorithm):
         own.
         """
         if self.state.visible_std is None and any(True for _ in self.net.visible.parameters()):
-            found = unit_parameters.moments(cases.cases, cases.weights, cases.context)
-            self.state.visible_std = unit_parameters.spread(*found, self.net)
+            moments = unit_parameters.moments(cases.cases, cases.weights, cases.context)
+            self.state.visible_std = unit_parameters.spread(*moments, self.net)
 
     def step(self, cases: Resident, *batch: Tensor) -> None:
         """Learn from the cases `index` (n,)."""
@@ -343,11 +343,11 @@ class ContrastiveDivergence(loop.Algorithm):
         """Return the rate and, but for PCD, the mean squared error of reconstructions a visible
         unit.
         """
-        found = {"learning_rate": self.config.learning_rate_at(self.epoch)}
+        metrics = {"learning_rate": self.config.learning_rate_at(self.epoch)}
         if not self.config.persistent:
-            found["reconstruction_error"] = float(self.error) / (cases * self.net.visible.size)
+            metrics["reconstruction_error"] = float(self.error) / (cases * self.net.visible.size)
         if self.guard.needed:
-            found["scaled_back"] = crossed = self.guard.end_epoch()
+            metrics["scaled_back"] = crossed = self.guard.end_epoch()
             precision.sync(self.copy, self.net)
             if crossed and not self.warned:
                 self.warned = True
@@ -361,7 +361,7 @@ class ContrastiveDivergence(loop.Algorithm):
                     self.net.hidden,
                     self.config.learning_rate,
                 )
-        return found
+        return metrics
 
 
 @check_arguments

@@ -194,7 +194,7 @@ class MemoryWithChains(loop.Algorithm):
         )
         self.copy = precision.low_precision_copy(rbm, dtype)
         self.error = torch.zeros((), device=rbm.weight.device)
-        self.turn = torch.zeros(1, dtype=torch.int64, device=rbm.weight.device)
+        self.chain_index = torch.zeros(1, dtype=torch.int64, device=rbm.weight.device)
         self.epoch, self.rate, self.reconstructed = 0, 0.0, 0
         if config.average and state.mean is None:
             state.mean = RunningMean.start(rbm)
@@ -209,7 +209,7 @@ class MemoryWithChains(loop.Algorithm):
         )
         precision.sync(self.copy, self.net)
         self.error.zero_()
-        self.turn.zero_()
+        self.chain_index.zero_()
         return self.rate, self.memory.momentum_at(epoch)
 
     def begin_chunk(self, cases: Resident) -> None:
@@ -227,9 +227,9 @@ class MemoryWithChains(loop.Algorithm):
         n = len(index)
         pool = self.state.chains[:, :n]
         chains = restarted(
-            self.copy, pool.index_select(0, self.turn)[0], self.config.restart, self.rng
+            self.copy, pool.index_select(0, self.chain_index)[0], self.config.restart, self.rng
         )
-        chain_labels = self.state.chain_labels[:, :n].index_select(0, self.turn)[0]
+        chain_labels = self.state.chain_labels[:, :n].index_select(0, self.chain_index)[0]
         data = cases.gather(index, self.copy.weight.new_empty(n, self.copy.visible.size))
         weight = self.config.label_weight
         gradients, model, after = phases(
@@ -241,8 +241,8 @@ class MemoryWithChains(loop.Algorithm):
             memory=self.memory,
             rng=self.rng,
         )
-        pool.index_copy_(0, self.turn, after.unsqueeze(0))
-        self.turn.add_(1).remainder_(self.config.pool)
+        pool.index_copy_(0, self.chain_index, after.unsqueeze(0))
+        self.chain_index.add_(1).remainder_(self.config.pool)
         decay, momentum = {"weight": self.memory.weight_decay}, self.memory.momentum_at(self.epoch)
         apply_update(
             self.net,

@@ -73,9 +73,9 @@ class DeepBoltzmann(loop.Algorithm):
         """
         net = self.net
         if self.state.visible_std is None and any(True for _ in net.even.parameters()):
-            found = unit_parameters.spread(*unit_parameters.moments(cases.cases), net.rbm)
-            ones = found.new_ones(net.even.size - len(found))
-            self.state.visible_std = torch.cat([found, ones])
+            std = unit_parameters.spread(*unit_parameters.moments(cases.cases), net.rbm)
+            ones = std.new_ones(net.even.size - len(std))
+            self.state.visible_std = torch.cat([std, ones])
 
     def step(self, cases: Resident, *batch: Tensor) -> None:
         """Learn from the cases `index` (n,)."""
@@ -104,9 +104,9 @@ class DeepBoltzmann(loop.Algorithm):
         `labels` (n,), its second with the chains, which move on.
         """
         dbm, config = self.copy, self.config
-        found = dbm.mean_field(visible, labels, steps=config.mean_field_steps)
-        torch.maximum(self.change, found.change, out=self.change)
-        contrast.data.copy_(found.even)
+        posterior = dbm.mean_field(visible, labels, steps=config.mean_field_steps)
+        torch.maximum(self.change, posterior.change, out=self.change)
+        contrast.data.copy_(posterior.even)
         assert self.state.chains is not None
         cd.go_on_from_chains(contrast, dbm.rbm, config, self.rng, self.state.chains)
         label = dbm.label(labels, visible)
@@ -204,8 +204,8 @@ def init_visible_bias(dbm: DBM, cases: Tensor) -> None:
         DataError: cases that do not fit the machine.
     """
     cases, _ = _checked(dbm, cases, None, rng=None, checked=False)
-    found = dbm.even["visible"].match(*unit_parameters.moments(cases), cases=len(cases))
-    dbm.bias("visible").copy_(found)
+    bias = dbm.even["visible"].match(*unit_parameters.moments(cases), cases=len(cases))
+    dbm.bias("visible").copy_(bias)
 
 
 def init_state(dbm: DBM, copy: DBM, config: DBMConfig, rng: torch.Generator) -> DBMState:
@@ -275,7 +275,7 @@ def pretrain(
         )
     cases, labels = _checked(dbm, cases, labels, rng=rng, checked=False)
     below = arrays.as_probs(cases).to(dbm.rbm.weight.dtype)
-    found: dict[str, list[Tensor]] = {}
+    learned: dict[str, list[Tensor]] = {}
     for number, (lower, upper) in enumerate(pairwise(dbm.layers), start=1):
         bottom, top = lower == "visible", upper == dbm.layers[-1]
         visible: Units = Binomial(len(dbm.bias(lower)), 2) if bottom else Bernoulli(below.shape[1])
@@ -292,14 +292,14 @@ def pretrain(
         yield from cd.learn(rbm, source, config, rng, None, f"layer {number}", dtype)
         size = below.shape[1]
         dbm.block(lower, upper).copy_(rbm.weight[:size] if bottom or top else rbm.weight[:size] / 2)
-        found.setdefault(lower, []).append(rbm.visible_bias[:size])
-        found.setdefault(upper, []).append(rbm.hidden_bias)
+        learned.setdefault(lower, []).append(rbm.visible_bias[:size])
+        learned.setdefault(upper, []).append(rbm.hidden_bias)
         if top and dbm.labels:
             dbm.block("label", upper).copy_(rbm.weight[size:])
-            found["label"] = [rbm.visible_bias[size:]]
+            learned["label"] = [rbm.visible_bias[size:]]
         elif not top:
             below = torch.cat([rbm.hidden_probs(part) for part in torch.split(data, 2000)])
-    for name, biases in found.items():
+    for name, biases in learned.items():
         dbm.bias(name).copy_(torch.stack(biases).mean(0))
 
 

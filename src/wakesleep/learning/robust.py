@@ -370,12 +370,12 @@ def forward_with_dropout(
     for layer in net:
         if isinstance(layer, nn.Linear):
             if share:
-                kept = (
+                mask = (
                     torch.rand(below.shape, generator=rng, device=below.device)
                     .ge_(share)
                     .div_(1 - share)
                 )
-                below = below * kept.to(below.dtype)
+                below = below * mask.to(below.dtype)
             share = hidden
         below = layer(below)
     return below

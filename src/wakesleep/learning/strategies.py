@@ -189,9 +189,9 @@ def perturb(
             )
             scale = sigma / math.sqrt(layer.in_features)
             tried.append((inward, outward, shift, scale))
-            along = (below.view(2, count, -1) * inward).sum(2, keepdim=True).view(-1, 1)
+            projected = (below.view(2, count, -1) * inward).sum(2, keepdim=True).view(-1, 1)
             below = layer(below) + scale * sign * (
-                along * outward.repeat(2, 1) + shift.repeat(2, 1)
+                projected * outward.repeat(2, 1) + shift.repeat(2, 1)
             )
         else:
             below = layer(below)

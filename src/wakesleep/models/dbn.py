@@ -44,15 +44,15 @@ class DBN(nn.Module):
     ) -> None:
         super().__init__()
         visible = _visible_units(sizes)
-        found = [visible.size, *(size for size in sizes[1:] if isinstance(size, int))]
-        if len(sizes) < 2 or len(found) < len(sizes) or min(found) < 1:
+        counts = [visible.size, *(size for size in sizes[1:] if isinstance(size, int))]
+        if len(sizes) < 2 or len(counts) < len(sizes) or min(counts) < 1:
             raise ConfigError(
                 f"layer sizes {tuple(sizes)}: expected at least two, each at least 1, e.g. (784, "
                 "500, 500, 2000)"
             )
         if labels < 0 or labels == 1:
             raise ConfigError(f"a label group of {labels}: expected 0 (no labels) or at least 2")
-        self.sizes, self.labels, self.visible = tuple(found), labels, visible
+        self.sizes, self.labels, self.visible = tuple(counts), labels, visible
         # module lists at run time; the cast is for type checkers
         self.recognition = cast(list[DirectedLayer], nn.ModuleList())
         self.generative = cast(list[DirectedLayer], nn.ModuleList())

@@ -36,14 +36,15 @@ def rows(setup: TableSetup) -> Iterator[Row]:
                 files.read_json(run_folder / "provenance.json"),
             )
     for result in sorted(setup.folder.glob(f"{setup.dataset.name}-*-seed-{seed}-*/result.json")):
-        found = json.loads(result.read_text(encoding="utf-8"))
+        measured = json.loads(result.read_text(encoding="utf-8"))
         name = result.parent.name.removeprefix(f"{setup.dataset.name}-").rsplit("-seed-", 1)[0]
-        for metric, value in (("minutes", found["minutes"]), ("passes", len(found["passes"]))):
+        passes = len(measured["passes"])
+        for metric, value in (("minutes", measured["minutes"]), ("passes", passes)):
             yield _row(setup, name, metric, value, seed)
 
 
 def _of_run(
-    setup: TableSetup, part: str, seed: int, lines: list[dict[str, Any]], about: dict[str, Any]
+    setup: TableSetup, part: str, seed: int, lines: list[dict[str, Any]], provenance: dict[str, Any]
 ) -> Iterator[Row]:
     """Yield minutes, epochs, cases per second (median pass) and multiplications of one run
     folder.
@@ -54,7 +55,7 @@ def _of_run(
     total = sum(cases * multiplications(line["stage"], sizes, labels) for line in lines)
     speed = statistics.median(line["cases_per_second"] for line in lines)
     figures = {
-        "minutes": sum(about["minutes"].values()),
+        "minutes": sum(provenance["minutes"].values()),
         "passes": len(lines),
         "cases_per_second": speed,
         "tera_multiplications": total / 1e12,

@@ -138,7 +138,7 @@ LONG = 100
 """Epochs a layer before contrastive wake-sleep, which changes features little: what the greedy
 stage has not learned stays unlearned.
 """
-FEW = 8
+LOW_EPOCHS = 8
 """Epochs over all 60,000 cases, once the epochs over 50,000 are done."""
 
 
@@ -166,7 +166,7 @@ def settings(part: str, seed: int, base: TrainConfig) -> TrainConfig:
         config = replace(config, updown=replace(base.updown, **PUBLISHED))
     if part == "updown-60k":
         before = config.updown
-        low, few = before.learning_rate_at(before.epochs * 3 // 4), min(FEW, before.epochs)
+        low, few = before.learning_rate_at(before.epochs * 3 // 4), min(LOW_EPOCHS, before.epochs)
         config = replace(
             config,
             updown=replace(
@@ -269,11 +269,11 @@ def collect(
     return rows
 
 
-def _where(about: dict[str, Any]) -> dict[str, str]:
+def _where(provenance: dict[str, Any]) -> dict[str, str]:
     """Return what a row says of the device of a run where that is not the processor, which it says
     by itself.
     """
-    return {"device": about["device"]} if about["device"].startswith("cuda") else {}
+    return {"device": provenance["device"]} if provenance["device"].startswith("cuda") else {}
 
 
 def combine(

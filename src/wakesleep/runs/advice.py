@@ -132,9 +132,9 @@ def candidates(
 def _cases(dataset: Dataset, budget: Budget, seed: int) -> tuple[Split, Split]:
     rng, labels = generator(seed), dataset.train.labels
     classes = None if labels is None else labels - UNLABELLED
-    place = order(classes, len(dataset.train), rng)[: budget.cases + budget.cases // 5]
+    subset = order(classes, len(dataset.train), rng)[: budget.cases + budget.cases // 5]
     chosen = Split(
-        draw_binary(dataset.train.images[place], rng), None if labels is None else labels[place]
+        draw_binary(dataset.train.images[subset], rng), None if labels is None else labels[subset]
     )
     return hold_out(chosen, max(1, len(chosen) // 6))
 
@@ -236,7 +236,7 @@ def recommend(candidates: list[Candidate]) -> Advice:
     }
     best = max(shapes, key=lambda shape: float(bounds[shape].mean()))
 
-    def behind(shape: tuple[int, ...]) -> float:
+    def shortfall(shape: tuple[int, ...]) -> float:
         return float(bounds[best].mean() - bounds[shape].mean())
 
     def doubt(shape: tuple[int, ...]) -> float:
@@ -245,13 +245,13 @@ def recommend(candidates: list[Candidate]) -> Advice:
     seconds = {
         shape: sum(one.seconds for one in candidates if one.hidden == shape) for shape in shapes
     }
-    good = [shape for shape in shapes if behind(shape) <= doubt(shape)]
+    good = [shape for shape in shapes if shortfall(shape) <= doubt(shape)]
     chosen = min(good, key=lambda shape: seconds[shape])
     pairs = (bounds[chosen][:, None] >= bounds[best][None, :] - doubt(chosen)).double()
     return Advice(
         chosen,
         best,
-        behind(chosen),
+        shortfall(chosen),
         2 * math.hypot(spread[best], spread[chosen]),
         float(pairs.mean()),
     )

@@ -107,14 +107,14 @@ def draw_dreams(
     """
     chosen = spread(dbn.labels, DREAM_CLASSES).to(rng.device)
     labels = chosen.repeat_interleave(DREAMS_A_LABEL) if dbn.labels else None
-    dreamt = dreams.dream(
+    fantasies = dreams.dream(
         dbn, rng=rng, labels=labels, count=FREE_DREAMS if labels is None else None, steps=steps
     )
     some = f" ({len(chosen)} of {dbn.labels:,} classes)" if 0 < len(chosen) < dbn.labels else ""
     title = f"Dreams after {steps:,} Gibbs steps{some}"
     names = [str(classes[label]) for label in chosen.tolist()]
     return grids.save_tile(
-        path, dreamt.pixels.cpu().numpy(), shape, DREAMS_A_LABEL, left=names, title=title
+        path, fantasies.pixels.cpu().numpy(), shape, DREAMS_A_LABEL, left=names, title=title
     )
 
 
@@ -158,13 +158,13 @@ def _curves(lines: list[dict[str, Any]], key: str) -> dict[str, tuple[list[float
     """Return what was measured as `key` over the epochs of each stage that has it: stage -> epochs,
     values.
     """
-    found: dict[str, tuple[list[float], list[float]]] = {}
+    curves: dict[str, tuple[list[float], list[float]]] = {}
     for line in lines:
         if line.get(key) is not None:
-            curve = found.setdefault(line["stage"], ([], []))
+            curve = curves.setdefault(line["stage"], ([], []))
             curve[0].append(line["epoch"])
             curve[1].append(line[key])
-    return found
+    return curves
 
 
 def draw_kinds(path: Path, dbn: DBN, shape: tuple[int, int], *, each: int = 96) -> Path:
@@ -239,7 +239,7 @@ def draw_traces(folder: Path, target: Path) -> list[Path]:
     """
     drawn = []
     for path in sorted(
-        (folder / "likelihood").glob("*.safetensors"), key=lambda found: found.stat().st_mtime
+        (folder / "likelihood").glob("*.safetensors"), key=lambda path: path.stat().st_mtime
     ):
         tensors, _ = tensor_files.load_tensors(path, "annealing")
         traces = {}

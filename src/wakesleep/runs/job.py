@@ -36,7 +36,7 @@ class Job:
     validation: Split | None
     dbn: DBN
     nets: dict[str, nn.Sequential]
-    about: dict[str, Any]
+    provenance: dict[str, Any]
     position: int = 0
     """The stage that is being worked on."""
     progress: Progress = field(init=False, repr=False)
@@ -82,7 +82,7 @@ class Job:
             "shape": list(self.dataset.shape),
             "classes": list(self.dataset.classes),
             "preparation": prepared(self.dataset).as_json(),
-            "data_path": self.about["data_path"],
+            "data_path": self.provenance["data_path"],
             "data_checksum": self.dataset.checksum,
             "validation": self.config.validation,
             "seed": self.config.seed,
@@ -99,7 +99,9 @@ class Job:
             "position": self.position,
             "lines": self.lines,
             "seconds": self.seconds,
-            "picked": {name: epoch for name, epoch in self.about.items() if name.endswith("_pass")},
+            "picked": {
+                name: epoch for name, epoch in self.provenance.items() if name.endswith("_pass")
+            },
             "models": {name: checkpoint.model_spec(model) for name, model in models.items()},
             **self.header(),
         }
@@ -114,7 +116,11 @@ class Job:
 
 
 def _new_job(
-    folder: Path, config: TrainConfig, dataset: Dataset, device: torch.device, about: dict[str, Any]
+    folder: Path,
+    config: TrainConfig,
+    dataset: Dataset,
+    device: torch.device,
+    provenance: dict[str, Any],
 ) -> Job:
     """Return a job before its first epoch, this rank's share of the cases on its device."""
     check_fit(dataset, config)
@@ -142,7 +148,7 @@ def _new_job(
         None if validation is None else on_device(validation, device),
         dbn,
         {},
-        about,
+        provenance,
         shards=shards,
     )
 
@@ -270,7 +276,7 @@ def resume_run(folder: Path, dataset: Dataset, device: torch.device) -> Job:
         checkpoint.fill(job.nets[name], net_tensors, [], path)
     job.position, job.lines = header["position"], header["lines"]
     job.seconds = dict(header["seconds"])
-    job.about |= header.get("picked", {})
+    job.provenance |= header.get("picked", {})
     job.progress = job.at_the_beginning() if stored.state is None else stored
     return job
 

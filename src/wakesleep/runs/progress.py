@@ -141,14 +141,14 @@ def run(
     net: nn.Module,
     *,
     score: Callable[[], tuple[int, float]] | None = None,
-    pick: bool = True,
+    keep_best: bool = True,
     note: Callable[[EpochResult], None] = lambda record: None,
 ) -> Iterator[EpochResult]:
     """Yield the epochs that are left of a loop, each once it is saved, and leave `net` at the best
     of all.
 
     Fewer errors win, and among equals the surer net. Where nothing is scored, or scores do not
-    `pick`, the last epoch stays.
+    `keep_best`, the last epoch stays.
 
     Args:
         progress: where the loop stands; changed in place.
@@ -157,7 +157,7 @@ def run(
         net: which of them is picked.
         score: returns errors and cross-entropy (nats a case) of the net on validation cases; both
             join the record's metrics.
-        pick: whether scores say which epoch is best.
+        keep_best: whether scores say which epoch is best.
         note: called with each record before it is saved, e.g. to change the notes of `progress`.
     """
     for record in records:
@@ -168,7 +168,7 @@ def run(
                 errors,
                 loss,
             )
-            if pick and (progress.best is None or [errors, loss] <= progress.best.score):
+            if keep_best and (progress.best is None or [errors, loss] <= progress.best.score):
                 weights = {
                     name: tensor.detach().clone()
                     for name, tensor in checkpoint.model_tensors(net).items()

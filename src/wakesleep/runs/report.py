@@ -144,12 +144,12 @@ def _closing_seconds(job: Job) -> float:
     """Return about how many seconds the model, its evaluation and its pictures take once it is
     trained.
     """
-    dreamt = (
+    fantasies = (
         figures.DREAMS_A_LABEL * min(job.dbn.labels, figures.DREAM_CLASSES) or figures.FREE_DREAMS
     )
     top = (job.dbn.sizes[-2] + job.dbn.labels) * job.dbn.sizes[-1]
     rate = product_rate(str(job.device), job.dtype) / 2
-    return CLOSING + figures.DREAM_STEPS * dreamt * 2 * top / rate
+    return CLOSING + figures.DREAM_STEPS * fantasies * 2 * top / rate
 
 
 def epochs_planned(job: Job) -> dict[str, int]:
@@ -188,7 +188,7 @@ def announce(job: Job) -> Iterator[str]:
             "each is shown in nine places, as it is and a pixel aside (--no-shifted shows "
             "them as they are)"
         )
-    yield from job.dataset.found
+    yield from job.dataset.findings
     labels = f" <- {job.dbn.labels} labels" if job.dbn.labels else ""
     where = (
         f"{machine.describe(job.device)}, products in {job.config.precision}, backend "

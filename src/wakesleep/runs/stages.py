@@ -36,7 +36,7 @@ class Stage(NamedTuple):
     """log p(label | image) of images (N, pixels), (N, labels); None where the net tells no
     labels.
     """
-    pick: bool = True
+    keep_best: bool = True
     """Whether validation cases say after which epoch the net is left; else it is the last."""
 
 

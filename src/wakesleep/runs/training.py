@@ -72,13 +72,13 @@ def _train(job: Job, say: Say) -> Iterator[EpochResult]:
             job.models(),
             stage.net,
             score=score,
-            pick=stage.pick,
+            keep_best=stage.keep_best,
             note=note,
         ):
             yield record
             job.began = time.perf_counter()
         if job.progress.best is not None:
-            job.about[f"{name}_pass"] = job.progress.best.epoch
+            job.provenance[f"{name}_pass"] = job.progress.best.epoch
     if distributed.rank() == 0:
         _finish(job, say)
 
@@ -120,10 +120,10 @@ def _keep_lines(path: Path, count: int) -> int:
     Dropped are a line that was never finished and that of an epoch that was never saved: a kill may
     fall within or after it.
     """
-    kept = "".join(files.whole_lines(path)[:count])
-    if path.exists() and path.stat().st_size != len(kept.encode()):
-        files.write_atomically(path, lambda temporary: temporary.write_text(kept, encoding="utf-8"))
-    return kept.count("\n")
+    text = "".join(files.whole_lines(path)[:count])
+    if path.exists() and path.stat().st_size != len(text.encode()):
+        files.write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return text.count("\n")
 
 
 def _finish(job: Job, say: Say) -> None:
@@ -135,8 +135,12 @@ def _finish(job: Job, say: Say) -> None:
 
     minutes = {name: round(seconds / 60, 3) for name, seconds in job.seconds.items()}
     done = datetime.now(UTC).isoformat(timespec="seconds")
-    job.about |= {"finished": done, "minutes": minutes, "peak_memory_gb": machine.peak_memory_gb()}
-    files.write_json(job.folder / "provenance.json", job.about)
+    job.provenance |= {
+        "finished": done,
+        "minutes": minutes,
+        "peak_memory_gb": machine.peak_memory_gb(),
+    }
+    files.write_json(job.folder / "provenance.json", job.provenance)
     model = job.folder / "model.safetensors"
     checkpoint.save_model(model, job.dbn, job.nets.get("backprop"), job.header())
     say(f"model saved: {model}")

@@ -273,8 +273,8 @@ def as_weights(weights: Tensor | None, cases: int) -> Tensor | None:
 
 def labels_in_proportion(labels: Tensor, count: int) -> Tensor:
     """Return `count` labels in ascending order, (count,), in the proportions of `labels` (N,)."""
-    place = (torch.arange(count, device=labels.device) + 0.5) * (len(labels) / count)
-    return labels.sort().values[place.long()]
+    position = (torch.arange(count, device=labels.device) + 0.5) * (len(labels) / count)
+    return labels.sort().values[position.long()]
 
 
 def one_hot(labels: Tensor, classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -361,8 +361,8 @@ def order(
     sorted_label = label[by_class]
     rank = torch.arange(n, device=rng.device) - starts[sorted_label]
     jitter = torch.rand(n, generator=rng, device=rng.device, dtype=torch.float64)
-    place = (rank + jitter) / counts[sorted_label]
-    return shuffled[by_class[torch.argsort(place)]]
+    position = (rank + jitter) / counts[sorted_label]
+    return shuffled[by_class[torch.argsort(position)]]
 
 
 def _in_proportion(weights: Tensor, rng: torch.Generator) -> Tensor:

@@ -122,10 +122,10 @@ class Shards:
         windows = [self._window(together) for _ in range(2)]
         with ThreadPoolExecutor(1) as reader:
             waiting = reader.submit(self._read, together[0], windows[0])
-            for turn, places in enumerate([*together[1:], None], 1):
+            for number, places in enumerate([*together[1:], None], 1):
                 ready = waiting.result()
                 if places is not None:
-                    waiting = reader.submit(self._read, places, windows[turn % 2])
+                    waiting = reader.submit(self._read, places, windows[number % 2])
                 yield ready
 
     def _window(self, together: Sequence[Sequence[Place]]) -> Chunk:

@@ -357,10 +357,10 @@ def with_parameters(units: Family, **tensors: Tensor) -> Family:
     """Return units like these, with `tensors` in the place of the parameters of those names; a
     tensor may have a row for each case in front.
     """
-    found = copy(units)
+    copied = copy(units)
     kept = {name: p for name, p in units._parameters.items() if name not in tensors}
-    found.__dict__ = {**units.__dict__, "_parameters": kept, **tensors}
-    return found
+    copied.__dict__ = {**units.__dict__, "_parameters": kept, **tensors}
+    return copied
 
 
 def product_states(atoms: list[Atom]) -> Atom:
@@ -439,12 +439,12 @@ def as_units(units: Units | int) -> Units:
     Raises:
         ConfigError: neither units nor a whole number above 0.
     """
-    found: Any = plain(units)
-    if isinstance(found, int | float | str) or found is None:
-        return FAMILIES["Bernoulli"](whole("units", found, least=1))
-    if not isinstance(found, Units):
+    given: Any = plain(units)
+    if isinstance(given, int | float | str) or given is None:
+        return FAMILIES["Bernoulli"](whole("units", given, least=1))
+    if not isinstance(given, Units):
         raise ConfigError(
             f"units of type {type(units).__name__}: expected a number of binary units, or units "
             "of wakesleep.units"
         )
-    return found
+    return given

@@ -152,10 +152,10 @@ class Categorical(Units):
         bad = ((sums - 1).abs() > slack).any(1)
         if bool(bad.any()):
             first = int(bad.int().argmax())
-            found = [round(value, 4) for value in sums[first].tolist()]
+            shown = [round(value, 4) for value in sums[first].tolist()]
             raise DataError(
                 f"{int(bad.sum())} of {len(cases)} cases have a categorical site of {self.levels} "
-                f"levels that does not add up to 1 (case {first} has {found}); give each site one "
+                f"levels that does not add up to 1 (case {first} has {shown}); give each site one "
                 "1, e.g. by torch.nn.functional.one_hot, or probabilities"
             )
 

@@ -179,6 +179,6 @@ class DReLU(Elementwise):
         pairs = list(zip(base.halves(), self.halves(), strict=True))
         if all(torch.equal(one, other) for one, other in pairs):
             return self
-        found = with_parameters(self)
-        found.between = Halves(*((1 - t) * one + t * other for one, other in pairs))
-        return found
+        middle = with_parameters(self)
+        middle.between = Halves(*((1 - t) * one + t * other for one, other in pairs))
+        return middle

@@ -88,7 +88,7 @@ class Elementwise(Units):
         if context is not None and context.mask is not None:
             absent = self._statistics(torch.zeros_like(total_input))
             moments = [
-                torch.where(context.mask != 0, here, zero)
-                for here, zero in zip(moments, absent, strict=True)
+                torch.where(context.mask != 0, moment, zero)
+                for moment, zero in zip(moments, absent, strict=True)
             ]
         return torch.cat(moments, -1)

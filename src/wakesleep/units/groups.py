@@ -41,18 +41,18 @@ class Groups(Units):
                 "a layer of no parts; expected some, e.g. Groups(features=Bernoulli(500), "
                 "label=Categorical(10))"
             )
-        found = {name: as_units(part) for name, part in named.items()}
-        super().__init__(sum(part.size for part in found.values()))
-        self.names = tuple(found)
-        self.parts = tuple(found.values())
+        units = {name: as_units(part) for name, part in named.items()}
+        super().__init__(sum(part.size for part in units.values()))
+        self.names = tuple(units)
+        self.parts = tuple(units.values())
         self.members = nn.ModuleList(self.parts)
-        """The parts again: so that a model finds their parameters. A tuple is what steps go through
+        """The units again: so that a model finds their parameters. A tuple is what steps go through
         faster.
         """
         self._n_bernoulli = self.parts[0].n_bernoulli
-        ends = accumulate(part.size for part in found.values())
+        ends = accumulate(part.size for part in units.values())
         self.slices = [
-            slice(end - part.size, end) for part, end in zip(found.values(), ends, strict=True)
+            slice(end - part.size, end) for part, end in zip(units.values(), ends, strict=True)
         ]
 
     @property
@@ -83,12 +83,12 @@ class Groups(Units):
     @property
     def one_hot_columns(self) -> list[slice]:
         """The columns of each part that is one categorical site."""
-        found = []
+        ranges = []
         for part, at in zip(self.parts, self.slices, strict=True):
             one_site = isinstance(part, Categorical) and part.sites == 1
             inner = [slice(0, part.size)] if one_site else part.one_hot_columns
-            found += [slice(at.start + columns.start, at.start + columns.stop) for columns in inner]
-        return found
+            ranges += [slice(at.start + own.start, at.start + own.stop) for own in inner]
+        return ranges
 
     @property
     def site_columns(self) -> list[slice]:
@@ -275,15 +275,15 @@ class Groups(Units):
     def parameter_gradients(self, data: Tensor, model: Tensor) -> dict[str, Tensor]:
         """Return the parts' gradients, by the names of this layer's parameters."""
         slots = [part.n_slots for part in self.parts]
-        found: dict[str, Tensor] = {}
+        gradients: dict[str, Tensor] = {}
         for number, (part, of_data, of_model) in enumerate(
             zip(self.parts, torch.split(data, slots), torch.split(model, slots), strict=True)
         ):
-            found |= {
+            gradients |= {
                 f"members.{number}.{name}": gradient
                 for name, gradient in part.parameter_gradients(of_data, of_model).items()
             }
-        return found
+        return gradients
 
     @property
     def scales(self) -> list[str]:
@@ -348,14 +348,14 @@ class Groups(Units):
         self, first: Tensor, second: Tensor
     ) -> Iterator[tuple[Tensor, Tensor, float, float]] | None:
         """Yield those of all parts; None where one has none."""
-        found = [
+        pairs = [
             part.factors(first[:, columns], second[:, columns])
             for part, columns in zip(self.parts, self.slices, strict=True)
         ]
         return (
             None
-            if any(each is None for each in found)
-            else (pair for each in found if each is not None for pair in each)
+            if any(each is None for each in pairs)
+            else (pair for each in pairs if each is not None for pair in each)
         )
 
     def settings(self) -> dict[str, Any]:

@@ -27,8 +27,8 @@ def log_partition(x: Tensor, g: Tensor) -> Tensor:
     a, root = _standard(x, g)
     below = torch.log(erfcx((-a / math.sqrt(2)).clamp(min=0)))
     above = a.square() / 2 + torch.log1p(torch.erf(a.clamp(min=0) / math.sqrt(2)))
-    found = torch.where(a < 0, below, above) + math.log(math.pi / 2) / 2 - torch.log(root)
-    return found.to(x.dtype)
+    log_z = torch.where(a < 0, below, above) + math.log(math.pi / 2) / 2 - torch.log(root)
+    return log_z.to(x.dtype)
 
 
 def moments(x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:

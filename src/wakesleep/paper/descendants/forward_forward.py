@@ -34,13 +34,13 @@ class ForwardForward(nn.Module):
         """Return the goodness of each layer, (n,), for images with these labels in them."""
         label = one_hot(labels, self.classes).to(images)
         states = torch.cat([label, images[:, self.classes :]], 1)
-        found = []
+        goodness = []
         for linear, activation in zip(list(self.layers)[::2], list(self.layers)[1::2], strict=True):
             length = states.norm(dim=1, keepdim=True) + 1e-4
             states = activation(linear(states / length * states.shape[1] ** 0.5))
-            found.append(states.square().mean(1))
+            goodness.append(states.square().mean(1))
             states = states.detach()
-        return found
+        return goodness
 
     def forward(self, images: Tensor) -> Tensor:
         """Return as logits (n, labels) the goodness that labels give the layers above the first."""
