@@ -172,8 +172,8 @@ def main(argv: list[str]) -> int:
                 f"{row['row']}: {row['metric'].replace('_', ' ')} {row['value']:g} "
                 f"({row['low']:g} to {row['high']:g})"
             )
-    for name, said in about.items():
-        print(f"{name}: {said}")
+    for name, reply in about.items():
+        print(f"{name}: {reply}")
     return 0
 
 

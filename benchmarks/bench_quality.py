@@ -98,9 +98,9 @@ def judge(weights: Path, seen: Tensor, held_out: Tensor, limit: int) -> QualityS
     both ways, within `limit` temperatures; the way back begins in chains that have left cases of
     `seen` for `limit` Gibbs steps. Each way allows three standard errors.
     """
-    with np.load(weights, allow_pickle=False) as found:
+    with np.load(weights, allow_pickle=False) as result:
         parts = {
-            name: torch.from_numpy(found[name])
+            name: torch.from_numpy(result[name])
             for name in ("weight", "visible_bias", "hidden_bias")
         }
     rbm = RBM(*parts["weight"].shape, rng=generator(0))
@@ -150,9 +150,9 @@ def train(answer: Answer, request: dict[str, Any], path: Path) -> Path:
     Raises:
         DataError: it was not trained; the reason.
     """
-    said = answer({**request, "hand_over": str(path)})
-    if "error" in said:
-        raise DataError(said["error"])
+    reply = answer({**request, "hand_over": str(path)})
+    if "error" in reply:
+        raise DataError(reply["error"])
     return path
 
 
@@ -193,14 +193,14 @@ def search(
         raise DataError(
             f"no rate of {', '.join(map(str, tried))} made a machine that can be judged: {why}"
         )
-    told = {
+    reported = {
         str(rate): round(tried[rate], 2) if math.isfinite(tried[rate]) else None
         for rate in sorted(tried)
     }
     return folder / f"{best}.npz", {
         "rate": best,
         "rate_ends_the_grid": best in (RATES[0], RATES[-1]),
-        "rates_tried": told,
+        "rates_tried": reported,
     }
 
 
@@ -251,7 +251,7 @@ def rows(judged: Sequence[Judged], default: str, notes: dict[str, Any]) -> list[
     """Return all figures as rows: each machine in the table "bench", and ours against the
     baselines' in "speed", like against like.
     """
-    found = []
+    result = []
     for one in judged:
         name = f"{one.work}-batch-100-{one.name}-{one.dtype}{_suffix(one.trained)}"
         own = {
@@ -260,12 +260,12 @@ def rows(judged: Sequence[Judged], default: str, notes: dict[str, Any]) -> list[
             "trained": one.trained,
             "directions_differ_nats": round(one.score.directions_differ, 2),
         }
-        found.append(
+        result.append(
             results.row(
                 "bench", name, "reconstruction_error", [one.score.reconstruction_error], **own
             )
         )
-        found.append(results.row("bench", name, "log_likelihood", one.score.log_likelihood, **own))
+        result.append(results.row("bench", name, "log_likelihood", one.score.log_likelihood, **own))
     by_key = {one[:4]: one for one in judged}
     for baseline, short, work in (
         ("scikit-learn", "sklearn", "pcd"),
@@ -278,13 +278,13 @@ def rows(judged: Sequence[Judged], default: str, notes: dict[str, Any]) -> list[
                 by_key.get((work, baseline, "float32", trained)),
             )
             if ours is not None and theirs is not None:
-                found += _against(
+                result += _against(
                     f"against-{short}{_suffix(trained)}",
                     ours,
                     theirs,
                     {**notes, "trained": trained},
                 )
-    return found
+    return result
 
 
 def _suffix(trained: str) -> str:

@@ -408,12 +408,12 @@ def version(name: str) -> str:
         return f"torch {torch.__version__}"
     package = "wakesleep" if name in ("plain", "streaming") else name
     try:
-        found = importlib.metadata.version(package)
+        result = importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         if package != "wakesleep":
             raise
-        found = "(not installed)"
-    return f"{package} {found}, torch {torch.__version__}"
+        result = "(not installed)"
+    return f"{package} {result}, torch {torch.__version__}"
 
 
 def _forget_peak() -> None:
@@ -487,16 +487,16 @@ def main(name: str) -> None:
         request = json.loads(line)
         try:
             if request["work"] == "version":
-                said = {"version": version(name)}
+                reply = {"version": version(name)}
             else:
-                said = (
+                reply = (
                     hand_over(name, request)
                     if "hand_over" in request
                     else answer(name, request, ready)
                 )
         except Exception as error:  # whatever a baseline meets is its answer
-            said = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(said), file=out, flush=True)
+            reply = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(reply), file=out, flush=True)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def hashes() -> dict[str, str]:
 
     torch.set_num_threads(1)
     _without_kernels()
-    found = {}
+    result = {}
     sizes = {"": SMALL}
     if os.environ["BITS_KERNELS"] == "1":
         paper = replace(PAPER, minibatches=4)
@@ -51,10 +51,10 @@ def hashes() -> dict[str, str]:
                     digest.update(tensor.contiguous().numpy().tobytes())
                 if number == (UNITS if size is SMALL else 1):
                     break
-            found[name] = digest.hexdigest()
+            result[name] = digest.hexdigest()
         except Exception as error:
-            found[name] = f"{type(error).__name__}: {error}"
-    return found
+            result[name] = f"{type(error).__name__}: {error}"
+    return result
 
 
 def _without_kernels() -> None:
@@ -87,8 +87,8 @@ def run(checkout: Path, kernels: bool) -> dict[str, str]:
         [sys.executable, "-W", "ignore", "-c", call],
         env=environment, cwd=checkout, check=True, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    result: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def main() -> int:

@@ -58,7 +58,7 @@ def find_browser() -> str | None:
     installed.
     """
     named = os.environ.get("WAKESLEEP_BROWSER")
-    return named or next((found for name in NAMES if (found := shutil.which(name))), None)
+    return named or next((result for name in NAMES if (result := shutil.which(name))), None)
 
 
 def launch(playwright: Playwright) -> Browser:
@@ -197,10 +197,10 @@ def audit(page: Page, impacts: Sequence[str] = ("serious", "critical")) -> list[
     """Return what axe-core finds wrong with the page as it stands: rule, and where."""
     from axe_playwright_python.sync_playwright import Axe
 
-    found: dict[str, Any] = Axe().run(page).response
+    result: dict[str, Any] = Axe().run(page).response
     return [
         f"{violation['id']}: {violation['help']} at "
         f"{', '.join(str(node['target'][0]) for node in violation['nodes'])}"
-        for violation in found["violations"]
+        for violation in result["violations"]
         if violation["impact"] in impacts
     ]

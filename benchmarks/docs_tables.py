@@ -29,32 +29,32 @@ def render(name: str, root: Path) -> str:
         for path in paths
         if (root / path).exists()
     ]
-    rows = {(found["row"], found["metric"]): found for file in files for found in file}
+    rows = {(result["row"], result["metric"]): result for file in files for result in file}
     timed = name in shown.TIMED
     head = ["what", "figure", "reported", "ours, median", "range", "seeds"] + ["minutes"] * timed
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for words, which, metric, unit in lines_shown:
-        found = rows.get((which, metric))
-        if found is None:
+        result = rows.get((which, metric))
+        if result is None:
             raise DataError(
                 f"{paths[0].parent} has no row {which} / {metric}; measure it first, "
                 "see benchmarks/"
             )
         spread = (
-            (f"{shown_as(found['low'])} to {shown_as(found['high'])}")
-            if found["high"] > found["low"]
+            (f"{shown_as(result['low'])} to {shown_as(result['high'])}")
+            if result["high"] > result["low"]
             else ""
         )
         cells = [
             words,
             unit,
-            found["reported"],
-            f"**{shown_as(found['value'])}**",
+            result["reported"],
+            f"**{shown_as(result['value'])}**",
             spread,
-            str(len(found["seeds"])),
+            str(len(result["seeds"])),
         ]
         if timed:
-            cells.append("" if found["minutes"] is None else format(found["minutes"], ".3g"))
+            cells.append("" if result["minutes"] is None else format(result["minutes"], ".3g"))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -67,7 +67,7 @@ def shown_as(value: float) -> str:
 def update(path: Path, root: Path) -> bool:
     """Write each marked table of a Markdown file anew; return whether the text changed."""
     text = path.read_text(encoding="utf-8")
-    new = MARK.sub(lambda found: f"{found[1]}{render(found[2], root)}{found[3]}", text)
+    new = MARK.sub(lambda result: f"{result[1]}{render(result[2], root)}{result[3]}", text)
     if new != text:
         path.write_text(new, encoding="utf-8")
     return new != text

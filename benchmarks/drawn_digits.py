@@ -71,10 +71,10 @@ def main(argv: list[str]) -> None:
         page = browsing.open_page(context, server.url)
         for condition, digit, strokes in drawings.digits():
             count += 1
-            found = named(page, strokes)
-            right[condition] += found == digit
-            if found != digit:
-                print(f"{condition}: a {digit} is named {found or 'nothing'}", flush=True)
+            result = named(page, strokes)
+            right[condition] += result == digit
+            if result != digit:
+                print(f"{condition}: a {digit} is named {result or 'nothing'}", flush=True)
         version = browser.version
         browser.close()
     found_row = results.row(

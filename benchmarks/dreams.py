@@ -80,14 +80,14 @@ def main(argv: list[str]) -> None:
         model.dbn, labels=clamped, steps=options.steps, rng=generator(options.seed)
     ).pixels
     minutes = round((time.perf_counter() - began) / 60, 2)
-    found = judge.judge_dreams(net, dreamt, clamped, dataset.train.images, dataset.test)
-    print(found)
+    result = judge.judge_dreams(net, dreamt, clamped, dataset.train.images, dataset.test)
+    print(result)
     if options.out is None:
         return
     command = shlex.join(["python", "-m", "benchmarks.dreams", *argv])
     metrics = {
-        options.agreement: found["agreement_percent"],
-        "spread_over_real_digits": found["spread_over_real_digits"],
+        options.agreement: result["agreement_percent"],
+        "spread_over_real_digits": result["spread_over_real_digits"],
     }
     rows = [
         results.row(
@@ -99,7 +99,7 @@ def main(argv: list[str]) -> None:
             command=command,
             minutes=minutes,
             steps=options.steps,
-            **found,
+            **result,
         )
         for metric, value in metrics.items()
         if options.table == "dreams" or metric == options.agreement

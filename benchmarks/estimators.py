@@ -332,7 +332,7 @@ def measure(
         warnings.simplefilter("ignore", ConvergenceWarning)
         for part in parts:
             began = time.perf_counter()
-            found = list(part())
+            result = list(part())
             minutes = round((time.perf_counter() - began) / 60, 2)
             rows = [
                 results.row(
@@ -345,7 +345,7 @@ def measure(
                     minutes=minutes,
                     **notes,
                 )
-                for name, metric, values, notes in found
+                for name, metric, values, notes in result
             ]
             results.save(out, rows)
             for row in rows:

@@ -79,13 +79,20 @@ def noise(rng: random.Random, most: int = 3000) -> bytes:
 
 def twisted(rng: random.Random, content: dict[str, Any]) -> Any:
     """Return JSON whose parts were dropped, or swapped for something strange."""
-    found = {
+    result = {
         name: rng.choice(STRANGE) if rng.random() < 0.4 else value
         for name, value in content.items()
         if rng.random() < 0.9
     }
     return rng.choice(
-        [found, found, found, [found], rng.choice(STRANGE), {**found, "more": rng.choice(STRANGE)}]
+        [
+            result,
+            result,
+            result,
+            [result],
+            rng.choice(STRANGE),
+            {**result, "more": rng.choice(STRANGE)},
+        ]
     )
 
 
@@ -145,9 +152,9 @@ def question(rng: random.Random, url: str) -> str:
             return str(reply.status)
     except urllib.error.HTTPError as error:
         with error:
-            told = json.loads(error.read())
+            reported = json.loads(error.read())
         if error.code >= 500 and error.code != 503:
-            print(f"{name} {body[:300]!r}: {told}", file=sys.stderr)
+            print(f"{name} {body[:300]!r}: {reported}", file=sys.stderr)
         return str(error.code)
 
 

@@ -108,13 +108,13 @@ def seconds(records: Iterator[EpochResult]) -> list[float]:
     """Return the seconds of each epoch but the first, which warms up; a record holds numbers, so
     what it tells of is done.
     """
-    found, began = [], 0.0
+    result, began = [], 0.0
     for number, _ in enumerate(records):
         now = time.perf_counter()
         if number:
-            found.append(now - began)
+            result.append(now - began)
         began = now
-    return found
+    return result
 
 
 def cd1(work: Work) -> None:
@@ -216,17 +216,17 @@ def recipe(work: Work) -> None:
             "precision": str(work.dtype).removeprefix("torch."),
             "stages": {key: round(value, 3) for key, value in minutes.items()},
         }
-        told = {
+        reported = {
             "reported": "a week (2006)" if name == "updown" else "",
             "minutes": round(sum(minutes.values()), 2),
             **notes,
         }
-        work.save(f"gpu-recipe-{name}", "minutes", [sum(minutes.values())], **told)
+        work.save(f"gpu-recipe-{name}", "minutes", [sum(minutes.values())], **reported)
         work.save(
             f"gpu-recipe-{name}",
             "test_error_percent",
             [100 * wrong / len(work.test)],
-            **{**told, "reported": REPORTED[name]},
+            **{**reported, "reported": REPORTED[name]},
         )
 
 
@@ -265,23 +265,23 @@ def peers(work: Work) -> None:
         cells, about = bench_measure.take_turns(
             [*ours, *baselines], [request], work.plan.turns, lambda asked: None
         )
-    for name, said in about.items():
-        print(f"{name}: {said}", flush=True)
+    for name, reply in about.items():
+        print(f"{name}: {reply}", flush=True)
     by_time = sorted(cells, key=lambda cell: statistics.median(cell.seconds))
     best = next(cell for cell in by_time if cell.who.name == "wakesleep")
-    found = {
+    result = {
         cell.who.name: bench_measure.ratios(cell, best) for cell in by_time if cell.who in baselines
     }
-    for name, ratios in found.items():
+    for name, ratios in result.items():
         work.save(
             f"gpu-against-{name}", "speedup", ratios, precision=best.who.dtype, versions=about
         )
-    if found:
-        name = min(found, key=lambda baseline: statistics.median(found[baseline]))
+    if result:
+        name = min(result, key=lambda baseline: statistics.median(result[baseline]))
         work.save(
             "gpu-against-peers",
             "speedup",
-            found[name],
+            result[name],
             precision=best.who.dtype,
             versions=about,
             compared=name,
@@ -341,14 +341,14 @@ def cases(args: argparse.Namespace, device: torch.device) -> tuple[Split, Split]
         rng = generator(0)
         pixels = torch.randint(0, 256, (400, SMOKE.sizes[0]), generator=rng, dtype=torch.uint8)
         labels = torch.arange(400) % 10
-        found = [Split(pixels[:300], labels[:300]), Split(pixels[300:], labels[300:])]
+        result = [Split(pixels[:300], labels[:300]), Split(pixels[300:], labels[300:])]
     else:
         mnist = load("mnist", folder=args.data_folder, download=False)
         assert mnist.test is not None
-        found = [mnist.train, mnist.test]
+        result = [mnist.train, mnist.test]
     train, test = [
         Split(split.images.to(device), None if split.labels is None else split.labels.to(device))
-        for split in found
+        for split in result
     ]
     return train, test
 
@@ -368,14 +368,14 @@ def main(argv: list[str]) -> None:
         )
     out = args.out or (None if args.smoke else Path("results/speed.json"))
 
-    def keep(found: results.Row) -> None:
+    def keep(result: results.Row) -> None:
         print(
-            f"{found['row']}: {found['metric'].replace('_', ' ')} {found['value']:g} "
-            f"({found['low']:g} to {found['high']:g})",
+            f"{result['row']}: {result['metric'].replace('_', ' ')} {result['value']:g} "
+            f"({result['low']:g} to {result['high']:g})",
             flush=True,
         )
         if out is not None:
-            results.save(out, [found])
+            results.save(out, [result])
 
     train, test = cases(args, device)
     command = shlex.join(["python", "-m", "benchmarks.gpu", *argv])

@@ -135,8 +135,8 @@ def read_mat(path: Path) -> tuple[Tensor, Tensor]:
     from scipy.io.matlab import MatReadError
 
     try:
-        found = scipy.io.loadmat(str(path))
-        parts = [torch.from_numpy(found[name].astype(bool)) for name in ("x_trn", "x_tst")]
+        result = scipy.io.loadmat(str(path))
+        parts = [torch.from_numpy(result[name].astype(bool)) for name in ("x_trn", "x_tst")]
     except (OSError, KeyError, IndexError, ValueError, MatReadError) as error:
         raise DataError(
             f"{path} cannot be read ({error}); expected a MATLAB file with x_trn and x_tst, a "
@@ -189,7 +189,7 @@ def against_exact(options: LikelihoodMeasureOptions) -> list[dict[str, Any]]:
     """Return for each small RBM of the list its exact log Z, the AIS estimate, and whether the
     interval of three standard errors holds it.
     """
-    found = []
+    result = []
     for number, (name, rbm, cases) in enumerate(machines()):
         if number * options.machines // 50 == (number + 1) * options.machines // 50:
             continue
@@ -199,13 +199,13 @@ def against_exact(options: LikelihoodMeasureOptions) -> list[dict[str, Any]]:
         )
         estimate, truth = ais.estimate(rbm, base, chains), exact.log_partition(rbm)
         inside = estimate.low <= truth <= estimate.high
-        found.append({"name": name, "exact": truth, "inside": inside, **estimate._asdict()})
+        result.append({"name": name, "exact": truth, "inside": inside, **estimate._asdict()})
         print(
             f"{name:<24} exact {truth:9.3f}  AIS {estimate.log_z:9.3f} +- "
             f"{estimate.standard_error:.3f}  {'' if inside else 'OUTSIDE'}",
             flush=True,
         )
-    return found
+    return result
 
 
 # Costs
@@ -240,7 +240,7 @@ def layers(
     """Return the scores of each depth of a stack on binarised digits, a score a seed, each RBM
     trained by PCD on the one below.
     """
-    found: dict[int, list[likelihood.Score]] = {depth: [] for depth in range(1, len(sizes))}
+    result: dict[int, list[likelihood.Score]] = {depth: [] for depth in range(1, len(sizes))}
     dataset = load("digits")
     assert dataset.test is not None
     layer = CDConfig(
@@ -257,18 +257,18 @@ def layers(
         dbn = DBN(sizes, rng=rng)
         for _ in greedy.epochs(dbn, cases, config=GreedyConfig(layer, layer), rng=rng):
             pass
-        for depth in found:
+        for depth in result:
             below = draw_binary(greedy.features(dbn, cases, depth - 1), rng)
             log_z = likelihood.log_partition(dbn.rbm(depth - 1), below, rng=rng, target_error=0.05)
-            found[depth].append(
+            result[depth].append(
                 likelihood.score(dbn, test, log_z, rng=rng, samples=50, depth=depth)
             )
             print(
-                f"seed {seed} depth {depth}: {found[depth][-1].mean:.2f} (reverse "
-                f"{found[depth][-1].reverse:.2f})",
+                f"seed {seed} depth {depth}: {result[depth][-1].mean:.2f} (reverse "
+                f"{result[depth][-1].reverse:.2f})",
                 flush=True,
             )
-    return found
+    return result
 
 
 def monitor_percent(visible: int, hidden: int, cases: int = 50_000, part: int = 10) -> float:
@@ -388,21 +388,22 @@ def score_rows(
         target_error=options.target_error,
         limit=options.limit,
     )
-    found = likelihood.score(dbn, scored.float(), log_z, rng=rng, samples=20)
+    result = likelihood.score(dbn, scored.float(), log_z, rng=rng, samples=20)
     trained = likelihood.score(dbn, cases[:10_000].float(), log_z, rng=rng, samples=20)
     part = "held_out" if options.hold_out else "test"
     notes: dict[str, Any] = {
-        "seeds": [options.seed], "command": command, "log_z": log_z.as_json(), "error": found.error,
+        "seeds": [options.seed], "command": command, "log_z": log_z.as_json(),
+        "error": result.error,
         "scored_cases": len(scored), "training_columns": len(cases),
-        "mean_with_log_z_at_its_estimate": found.mean,
+        "mean_with_log_z_at_its_estimate": result.mean,
     }  # fmt: skip
     values = {
-        f"{part}_{metric}": found.conservative,
-        f"{part}_{metric}_reverse": found.reverse,
+        f"{part}_{metric}": result.conservative,
+        f"{part}_{metric}_reverse": result.reverse,
         f"train_{metric}": trained.conservative,
     }
     if dbn.depth > 1:
-        values[f"{part}_importance_weighted"] = found.importance_weighted - (
+        values[f"{part}_importance_weighted"] = result.importance_weighted - (
             log_z.forward.high - log_z.forward.log_z
         )
     shown = {f"test_{metric}": reported}
@@ -488,7 +489,7 @@ def main(argv: list[str]) -> None:
     if "against-exact" in options.parts:
         each = against_exact(options)
         hits, seeds = (
-            sum(found["inside"] for found in each),
+            sum(result["inside"] for result in each),
             [1000 + number for number in range(len(each))],
         )
         rows.append(
@@ -566,8 +567,8 @@ def main(argv: list[str]) -> None:
             if model.exists()
             else RBM(784, options.hidden, rng=generator(0))
         )
-        took, found = published_seconds(rbm, cases, options.seed, ais.published_betas())
-        about = {"log_z": found._asdict(), "trained": model.exists()}
+        took, result = published_seconds(rbm, cases, options.seed, ais.published_betas())
+        about = {"log_z": result._asdict(), "trained": model.exists()}
         rows.append(
             results.row(
                 "likelihood",

@@ -74,17 +74,17 @@ def latencies(page: Page, times: int) -> list[float]:
             page.click("#pad-clear")
             browsing.draw(page, digit)
             page.wait_for_timeout(150)
-    found: list[float] = page.evaluate(
+    result: list[float] = page.evaluate(
         "performance.getEntriesByName('stroke-to-answer').map((entry) => entry.duration)"
     )
-    return found
+    return result
 
 
 def steps_shown(page: Page) -> int:
     """Return how many Gibbs steps the dream on show has made."""
     text = page.text_content("#dream-title") or ""
-    found = re.search(r"after ([\d,]+) step", text)
-    return int(found[1].replace(",", "")) if found else 0
+    result = re.search(r"after ([\d,]+) step", text)
+    return int(result[1].replace(",", "")) if result else 0
 
 
 def steps_a_second(page: Page, seconds: float) -> float:
@@ -102,7 +102,7 @@ def largest_difference(page: Page, images: torch.Tensor) -> float:
     images (N, pixels) as bytes of the shipped model's size, nats.
     """
     cases = (as_probs(images) * 255).round().to(torch.uint8)
-    said = page.evaluate(
+    reply = page.evaluate(
         """async (cases) => {
             const { ask } = await import(new URL("link.js", document.baseURI).href), said = [];
             for (const pixels of cases) {
@@ -114,12 +114,12 @@ def largest_difference(page: Page, images: torch.Tensor) -> float:
         cases.tolist(),
     )
     expected = classify.log_probs(open_model().dbn, cases.float() / 255)
-    return float((torch.tensor(said, dtype=torch.float64) - expected.double()).abs().max())
+    return float((torch.tensor(reply, dtype=torch.float64) - expected.double()).abs().max())
 
 
 def mean_dream(page: Page, options: dict[str, Any], steps: int) -> list[float]:
     """Return the mean picture of dreams that the page's network makes, (pixels,)."""
-    found: list[float] = page.evaluate(
+    result: list[float] = page.evaluate(
         """async ([options, steps]) => {
             const { ask } = await import(new URL("link.js", document.baseURI).href);
             await ask("begin", { dream: "mean", ...options });
@@ -131,7 +131,7 @@ def mean_dream(page: Page, options: dict[str, Any], steps: int) -> list[float]:
         }""",
         [options, steps],
     )
-    return found
+    return result
 
 
 def opening(browser: Browser, url: str, times: int) -> tuple[list[float], float]:
@@ -252,9 +252,9 @@ def main(argv: list[str]) -> None:
                 command = shlex.join(["python", "-m", "benchmarks.page", *argv])
                 rows = measure(browser, url, options, command)
                 minutes = round((time.perf_counter() - began) / 60, 2)
-                for found in rows:
-                    found |= {"minutes": minutes, "browser": browser.version, "load": busy}
-                    print(found["row"], found["metric"], found["value"])
+                for result in rows:
+                    result |= {"minutes": minutes, "browser": browser.version, "load": busy}
+                    print(result["row"], result["metric"], result["value"])
                 results.save(options.out, rows)
             if options.screenshot:
                 take_screenshot(browser, url, options.screenshot)

@@ -20,7 +20,9 @@ BLOCK = re.compile(r"(<!-- source: ([\w.]+) -->\n).*?(<!-- end source -->)", re.
 
 def quoted(page: str) -> str:
     """Return the page with every quoted function as its source is now."""
-    return BLOCK.sub(lambda found: f"{found[1]}```python\n{source(found[2])}```\n{found[3]}", page)
+    return BLOCK.sub(
+        lambda result: f"{result[1]}```python\n{source(result[2])}```\n{result[3]}", page
+    )
 
 
 def source(name: str) -> str:

@@ -95,13 +95,13 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 def choose(page: Page) -> None:
     """Print the mean error of each side by rate."""
     grid: list[float] = page.evaluate("race.GRID")
-    found = []
+    result = []
     for seed in CHOSEN:
-        found.append(page.evaluate(ERRORS_BY_RATE, [seed, LABELLED]))
-        print(f"seed {seed}: {found[-1]}", flush=True)
-    for side in found[0]:
+        result.append(page.evaluate(ERRORS_BY_RATE, [seed, LABELLED]))
+        print(f"seed {seed}: {result[-1]}", flush=True)
+    for side in result[0]:
         means = [
-            statistics.mean(column) for column in zip(*(one[side] for one in found), strict=True)
+            statistics.mean(column) for column in zip(*(one[side] for one in result), strict=True)
         ]
         best = grid[means.index(min(means))]
         print(
@@ -114,20 +114,20 @@ def choose(page: Page) -> None:
 
 def measure(page: Page, command: str, version: str) -> list[results.Row]:
     """Return the rows of twenty races."""
-    found = []
+    result = []
     for seed in RACED:
         one = page.evaluate(RACE, [seed, LABELLED])
         one["longer"] = page.evaluate(LONGER, [seed, LABELLED])
-        found.append(one)
+        result.append(one)
         print(seed, {name: round(value, 2) for name, value in one.items()}, flush=True)
-    wins = sum(one["dreamed"] < one["random"] for one in found)
+    wins = sum(one["dreamed"] < one["random"] for one in result)
 
     def row(name: str, metric: str, values: list[float]) -> results.Row:
         return results.row(
             "page", name, metric, values, seeds=RACED, command=command, browser=version
         )
 
-    column = {name: [one[name] for one in found] for name in found[0]}
+    column = {name: [one[name] for one in result] for name in result[0]}
     return [
         row("race", "wins_of_20", [wins]),
         row("race", "seconds", column["seconds"]),
@@ -154,9 +154,9 @@ def main(argv: list[str]) -> None:
         rows = measure(page, command, browser.version)
         browser.close()
     minutes = round((time.perf_counter() - began) / 60, 2)
-    for found in rows:
-        found["minutes"] = minutes
-        print(found["row"], found["metric"], found["value"], found["low"], found["high"])
+    for result in rows:
+        result["minutes"] = minutes
+        print(result["row"], result["metric"], result["value"], result["low"], result["high"])
     results.save(options.out, rows)
 
 

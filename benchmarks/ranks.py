@@ -62,7 +62,7 @@ def seconds(options: RanksMeasureOptions) -> dict[int, float]:
     distributed.setup(torch.device("cpu"))
     rng = generator(distributed.rank())
     pixels = torch.randint(0, 256, (options.cases, 784), generator=generator(0), dtype=torch.uint8)
-    found = {}
+    result = {}
     for batch in options.batches:
         config = CDConfig(epochs=options.epochs + 1, batch_size=distributed.part_of_batch(batch))
         records = cd.epochs(
@@ -74,8 +74,8 @@ def seconds(options: RanksMeasureOptions) -> dict[int, float]:
         next(records)  # the first epoch warms up
         times = [time.perf_counter()]
         times += [time.perf_counter() for _ in records]
-        found[batch] = statistics.median(after - before for before, after in pairwise(times))
-    return found
+        result[batch] = statistics.median(after - before for before, after in pairwise(times))
+    return result
 
 
 def launch(options: RanksMeasureOptions, argv: list[str], count: int) -> dict[int, float]:
@@ -88,12 +88,12 @@ def launch(options: RanksMeasureOptions, argv: list[str], count: int) -> dict[in
     threads = options.ranks // count
     words = [sys.executable, *torchrun, "-m", "benchmarks.ranks", *argv, "--threads", str(threads)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    said = subprocess.run(
+    reply = subprocess.run(
         words, check=True, stdout=subprocess.PIPE, text=True, env=environment
     ).stdout
     return {
         int(batch): float(value)
-        for batch, value in json.loads(said.strip().splitlines()[-1]).items()
+        for batch, value in json.loads(reply.strip().splitlines()[-1]).items()
     }
 
 
@@ -101,9 +101,9 @@ def main(argv: list[str]) -> None:
     """Measure and save, or be measured."""
     options = tyro.cli(RanksMeasureOptions, description=__doc__, args=argv)
     if options.threads:
-        found = seconds(options)
+        result = seconds(options)
         if distributed.rank() == 0:
-            print(json.dumps(found), flush=True)
+            print(json.dumps(result), flush=True)
         distributed.shutdown()
         return
     one, many = [], []

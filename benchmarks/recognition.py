@@ -122,11 +122,11 @@ def main(argv: list[str]) -> None:
         return results.row("page", name, metric, percent, seeds=[seed], command=command, **notes)
 
     right, odd = photographs_right(model), unfamiliar(model)
-    by_kind = {kind: sum(found) for kind, found in right.items()}
+    by_kind = {kind: sum(result) for kind, result in right.items()}
     share = sum(by_kind.values()) / PHOTOGRAPHS
     rows = [row("photographs", "accuracy_percent", share, photographs.SEED, right=by_kind)]
     refused = float(odd.pop("drawn digits").float().mean())
-    caught = {kind: int(found.sum()) for kind, found in odd.items()}
+    caught = {kind: int(result.sum()) for kind, result in odd.items()}
     seed = drawings.SEEDS["letters"]
     together = float(torch.cat(list(odd.values())).float().mean())
     rows += [
@@ -139,9 +139,9 @@ def main(argv: list[str]) -> None:
         ),
     ]
     minutes = round((time.perf_counter() - began) / 60, 2)
-    for found in rows:
-        found["minutes"] = minutes
-        print(found["row"], found["metric"], found["value"])
+    for result in rows:
+        result["minutes"] = minutes
+        print(result["row"], result["metric"], result["value"])
     print(by_kind, caught)
     results.save(options.out, rows)
 

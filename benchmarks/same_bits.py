@@ -65,7 +65,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="where the row goes")
     args = parser.parse_args()
-    began, rng, found = time.perf_counter(), np.random.default_rng(0), []
+    began, rng, result = time.perf_counter(), np.random.default_rng(0), []
     with tempfile.TemporaryDirectory() as place:
         data = Path(place) / "set.npz"
         labels = np.arange(1000) % 10
@@ -78,11 +78,11 @@ def main() -> int:
             ]
             for process in spinning:
                 process.start()
-            found.append(train(Path(place) / str(number), data, args.threads))
+            result.append(train(Path(place) / str(number), data, args.threads))
             for process in spinning:
                 process.kill()
-            print(number, "busy" if spinning else "quiet", *found[-1], flush=True)
-    (_, most), *_ = collections.Counter(found).most_common(1)
+            print(number, "busy" if spinning else "quiet", *result[-1], flush=True)
+    (_, most), *_ = collections.Counter(result).most_common(1)
     if args.json:
         from wakesleep.paper import results
 

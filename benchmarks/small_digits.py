@@ -22,8 +22,8 @@ def packed() -> bytes:
     """Return the file's content."""
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    rows = np.column_stack([found.target, found.data])
+    result = load_digits()
+    rows = np.column_stack([result.target, result.data])
     return rows.astype(np.uint8).tobytes()
 
 

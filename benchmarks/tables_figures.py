@@ -70,7 +70,7 @@ def strategies(rows: Rows, at: int) -> Curves:
     """Return validation errors of each strategy after each epoch, against epochs (`at` = 0) or
     minutes (1).
     """
-    found = [
+    result = [
         row
         for row in rows
         if row["row"].startswith("strategy-")
@@ -82,28 +82,28 @@ def strategies(rows: Rows, at: int) -> Curves:
             [step[at] for step in row["curve"]],
             [step[2] for step in row["curve"]],
         )
-        for row in found
+        for row in result
     }
 
 
 def depth(rows: Rows, metric: str) -> Curves:
     """Return a figure of each depth, pretrained and from random weights."""
     values = {row["row"]: row["value"] for row in rows if row["metric"] == metric}
-    found: Curves = {}
+    result: Curves = {}
     for way, ending in (("pretrained", ""), ("random weights", "-random")):
         if known := [
             (float(layers), values[f"depth-{layers}{ending}"])
             for layers in DEPTHS
             if f"depth-{layers}{ending}" in values
         ]:
-            found[way] = [layers for layers, _ in known], [value for _, value in known]
-    return found
+            result[way] = [layers for layers, _ in known], [value for _, value in known]
+    return result
 
 
 def few_labels(rows: Rows) -> Curves:
     """Return the accuracy of each way to learn against the number of labels."""
     values = {row["row"]: row["value"] for row in rows if row["metric"] == "test_accuracy_percent"}
-    found: Curves = {}
+    result: Curves = {}
     for way in NAMES:
         points = [
             (
@@ -116,8 +116,8 @@ def few_labels(rows: Rows) -> Curves:
         ]
         known = [(float(count), value) for count, value in points if value is not None]
         if known:
-            found[way] = [count for count, _ in known], [value for _, value in known]
-    return found
+            result[way] = [count for count, _ in known], [value for _, value in known]
+    return result
 
 
 if __name__ == "__main__":

@@ -42,21 +42,21 @@ def measure(rounds: int = ROUNDS) -> dict[str, float]:
 
 def main(path: Path) -> None:
     """Measure, and put the slowest call's seconds as a row into the file at `path`."""
-    found = measure()
-    for call, seconds in found.items():
+    result = measure()
+    for call, seconds in result.items():
         print(f"wakesleep {call:<28} {seconds:.2f} s")
     command = "python -m benchmarks.defaults.startup results/defaults-startup.json"
     row = results.row(
-        "defaults", "cli-help", "seconds", list(found.values()), seeds=[0], command=command
+        "defaults", "cli-help", "seconds", list(result.values()), seeds=[0], command=command
     )
-    each = {call: round(seconds, 3) for call, seconds in found.items()}
+    each = {call: round(seconds, 3) for call, seconds in result.items()}
     results.save(
         path,
         [
             {
                 **row,
                 "value": row["high"],
-                "what": f"the slowest of {len(found)} calls, each a median of {ROUNDS}",
+                "what": f"the slowest of {len(result)} calls, each a median of {ROUNDS}",
                 "each": each,
             }
         ],

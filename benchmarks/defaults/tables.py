@@ -141,7 +141,7 @@ def accuracy(options: TablesMeasureOptions) -> Found:
     StandardScaler.
     """
     for name, (draw, _) in KINDS.items():
-        found: dict[str, list[float]] = {}
+        result: dict[str, list[float]] = {}
         for seed in seeds_of(name, options):
             X, y, X_test, y_test = some(draw(seed), options)
             baselines = {
@@ -156,8 +156,8 @@ def accuracy(options: TablesMeasureOptions) -> Found:
             if name == "make-classification":
                 scaled["-gradient-boosting"] = HistGradientBoostingClassifier(random_state=seed)
             for which, estimator in {"": net(options, seed), **scaled}.items():
-                found.setdefault(which, []).append(100 * estimator.fit(X, y).score(X_test, y_test))
-        for which, values in found.items():
+                result.setdefault(which, []).append(100 * estimator.fit(X, y).score(X_test, y_test))
+        for which, values in result.items():
             yield name + which, "test_accuracy_percent", values, {}
 
 
@@ -179,7 +179,7 @@ def few(options: TablesMeasureOptions) -> Found:
     """Yield accuracy, percent, with 29 labels of breast cancer, drawn stratified by the seed of the
     split, and the rest unlabelled.
     """
-    found: dict[str, list[float]] = {}
+    result: dict[str, list[float]] = {}
     for seed in range(1 if options.quick else options.seeds):
         X, y, X_test, y_test = some(breast_cancer(seed), options)
         labelled, _ = train_test_split(
@@ -202,10 +202,10 @@ def few(options: TablesMeasureOptions) -> Found:
             ),
         }
         for which, (estimator, cases, classes) in contestants.items():
-            found.setdefault(which, []).append(
+            result.setdefault(which, []).append(
                 100 * estimator.fit(cases, classes).score(X_test, y_test)
             )
-    for which, values in found.items():
+    for which, values in result.items():
         yield "breast-cancer-29-labels" + which, "test_accuracy_percent", values, {}
 
 

@@ -87,9 +87,9 @@ def accuracies(table: pd.DataFrame, seed: int, **settings: Any) -> dict[str, flo
         "most-frequent": SimpleImputer(strategy="most_frequent").fit_transform(levels),
         "knn": rounded(KNNImputer().fit_transform(levels), levels),
     }
-    found = {name: 100 * float((way[at] == truth[at]).mean()) for name, way in ways.items()}
+    result = {name: 100 * float((way[at] == truth[at]).mean()) for name, way in ways.items()}
     ours = filled.to_numpy(dtype=object)[at] == table.to_numpy(dtype=object)[at]
-    return {"": 100 * float(ours.mean()), **found}
+    return {"": 100 * float(ours.mean()), **result}
 
 
 def impute(name: str, options: UnitTablesOptions) -> Found:

@@ -85,7 +85,7 @@ def test_answers_are_those_of_python(tmp_path: Path, sizes, labels: int, untied:
     site.write_model(tmp_path, shown(dbn))
     pictures = torch.rand(20, sizes[0], generator=torch.Generator().manual_seed(2))
     pictures[3] = 0
-    said = node(
+    answer = node(
         tmp_path,
         """
         const { net } = open("model.safetensors");
@@ -101,16 +101,16 @@ def test_answers_are_those_of_python(tmp_path: Path, sizes, labels: int, untied:
         pictures.tolist(),
     )
     for height, expected in enumerate(dreams.reconstruct_per_layer(dbn, pictures)):
-        seen = torch.tensor([one["seen"][height] for one in said])
+        seen = torch.tensor([one["seen"][height] for one in answer])
         torch.testing.assert_close(seen, expected, rtol=0, atol=1e-5)
     if not labels:
-        assert said[0]["log"] is None
+        assert answer[0]["log"] is None
         return
-    log = torch.tensor([one["log"] for one in said])
+    log = torch.tensor([one["log"] for one in answer])
     torch.testing.assert_close(log, classify.log_probs(dbn, pictures), rtol=0, atol=1e-5)
     features = dbn.up(pictures)[-1]
     torch.testing.assert_close(
-        torch.tensor([one["evidence"] for one in said]),
+        torch.tensor([one["evidence"] for one in answer]),
         interpretation.evidence(dbn, features, 1, 2),
         rtol=0,
         atol=1e-5,
@@ -122,7 +122,7 @@ def test_answers_are_those_of_python(tmp_path: Path, sizes, labels: int, untied:
 def test_fields_are_those_of_python(tmp_path: Path, sizes, labels: int, untied: bool) -> None:
     dbn = toy(sizes, labels, untied=untied)
     site.write_model(tmp_path, shown(dbn))
-    said = node(
+    answer = node(
         tmp_path,
         """
         const { net } = open("model.safetensors");
@@ -135,7 +135,7 @@ def test_fields_are_those_of_python(tmp_path: Path, sizes, labels: int, untied: 
         console.log(JSON.stringify({ layers, tied: engine.labelWeights(net, 4) }));
         """,
     )
-    for layer, units in enumerate(said["layers"], start=1):
+    for layer, units in enumerate(answer["layers"], start=1):
         looks = torch.tensor([unit["looks"] for unit in units]).t()
         expected = interpretation.receptive_fields(dbn, layer)
         torch.testing.assert_close(looks, expected, rtol=1e-4, atol=1e-4)
@@ -147,7 +147,7 @@ def test_fields_are_those_of_python(tmp_path: Path, sizes, labels: int, untied: 
                 atol=1e-5,
             )
     expected_ties = interpretation.label_weights(dbn, 4).tolist() if labels else []
-    assert said["tied"] == pytest.approx(expected_ties)
+    assert answer["tied"] == pytest.approx(expected_ties)
 
 
 SETTLE = """
@@ -182,7 +182,7 @@ def test_dreams_have_the_means_of_python(
     """
     dbn, chains, steps = toy(sizes, labels, untied=untied), 3000, 12
     site.write_model(tmp_path, shown(dbn))
-    said = node(
+    answer = node(
         tmp_path,
         SETTLE,
         {"how": {"held": held, "seed": 5, "temperature": 1.3}, "chains": chains, "steps": steps},
@@ -197,10 +197,10 @@ def test_dreams_have_the_means_of_python(
     moved = gibbs.run(dbn.memory, hidden, steps, rng, clamp, 1.3)
     pixels = dreams.decode(dbn, moved, rng).pixels
     error = pixels.std(0) * (2 / chains) ** 0.5 + 1e-4
-    assert float(((torch.tensor(said["pixels"]) - pixels.mean(0)) / error).abs().max()) < 5
-    assert said["step"] == steps
-    assert said["layers"][0] == [chains, sizes[0]]
-    assert said["layers"][1:] == [[1, size] for size in sizes[1:]] + [[chains, labels]] * (
+    assert float(((torch.tensor(answer["pixels"]) - pixels.mean(0)) / error).abs().max()) < 5
+    assert answer["step"] == steps
+    assert answer["layers"][0] == [chains, sizes[0]]
+    assert answer["layers"][1:] == [[1, size] for size in sizes[1:]] + [[chains, labels]] * (
         labels > 0
     )
     if labels:
@@ -212,7 +212,7 @@ def test_dreams_have_the_means_of_python(
             if clamp is None
             else clamp.values[:, -labels:]
         ).mean(0)
-        torch.testing.assert_close(torch.tensor(said["labels"]), expected, rtol=0, atol=0.03)
+        torch.testing.assert_close(torch.tensor(answer["labels"]), expected, rtol=0, atol=0.03)
 
 
 @needs_node
@@ -222,7 +222,7 @@ def test_filling_in_keeps_what_is_known_and_dreams_the_rest_as_python(tmp_path: 
     picture = torch.rand(12, generator=torch.Generator().manual_seed(3)).round()
     known = torch.arange(12) < 6
     how = {"picture": picture.tolist(), "known": known.int().tolist(), "seed": 2}
-    said = node(tmp_path, SETTLE, {"how": how, "chains": chains, "steps": 8})
+    answer = node(tmp_path, SETTLE, {"how": how, "chains": chains, "steps": 8})
     rng = torch.Generator().manual_seed(4)
     many, labels = picture.repeat(chains, 1), dreams.uniform_labels(dbn, chains)
     canvas = torch.where(known, many, torch.rand(many.shape, generator=rng))
@@ -230,10 +230,10 @@ def test_filling_in_keeps_what_is_known_and_dreams_the_rest_as_python(tmp_path: 
         moved = dreams.fill_step(dbn, canvas, labels, rng=rng)
         labels = moved.visible[:, dbn.label_columns]
         canvas = torch.where(known, many, dreams.decode(dbn, moved, rng).pixels)
-    found = torch.tensor(said["pixels"])
-    torch.testing.assert_close(found[:6], picture[:6], rtol=0, atol=1e-6)
+    actual = torch.tensor(answer["pixels"])
+    torch.testing.assert_close(actual[:6], picture[:6], rtol=0, atol=1e-6)
     error = canvas.std(0) * (2 / chains) ** 0.5 + 1e-4
-    assert float(((found - canvas.mean(0)) / error)[6:].abs().max()) < 5
+    assert float(((actual - canvas.mean(0)) / error)[6:].abs().max()) < 5
 
 
 @needs_node
@@ -242,18 +242,18 @@ def test_a_dream_from_a_picture_starts_there(tmp_path: Path) -> None:
     site.write_model(tmp_path, shown(dbn))
     picture = torch.rand(1, 12, generator=torch.Generator().manual_seed(3))
     how = {"picture": picture[0].tolist(), "seed": 2}
-    said = node(tmp_path, SETTLE, {"how": how, "chains": chains, "steps": 1})
+    answer = node(tmp_path, SETTLE, {"how": how, "chains": chains, "steps": 1})
     rng = torch.Generator().manual_seed(4)
     first = classify.log_probs(dbn, picture).exp().repeat(chains, 1)
     hidden = dreams.top_states(dbn, picture.repeat(chains, 1), first, rng)
     pixels = dreams.decode(dbn, gibbs.run(dbn.memory, hidden, 1, rng), rng).pixels
     error = pixels.std(0) * (2 / chains) ** 0.5 + 1e-4
-    assert float(((torch.tensor(said["pixels"]) - pixels.mean(0)) / error).abs().max()) < 5
+    assert float(((torch.tensor(answer["pixels"]) - pixels.mean(0)) / error).abs().max()) < 5
 
 
 @needs_node
 def test_the_seed_repeats_and_numbers_are_even(tmp_path: Path) -> None:
-    said = node(
+    answer = node(
         tmp_path,
         """
         const many = (seed, count) => Array.from({ length: count }, engine.random(seed));
@@ -269,10 +269,10 @@ def test_the_seed_repeats_and_numbers_are_even(tmp_path: Path) -> None:
         }));
         """,
     )
-    assert said["same"] == said["again"]
-    assert len({tuple(said[name]) for name in ("same", "other", "large")}) == 3
-    assert np.square(np.array(said["counts"]) - 10_000).sum() / 10_000 < 40
-    assert abs(said["together"]) < 0.02
+    assert answer["same"] == answer["again"]
+    assert len({tuple(answer[name]) for name in ("same", "other", "large")}) == 3
+    assert np.square(np.array(answer["counts"]) - 10_000).sum() / 10_000 < 40
+    assert abs(answer["together"]) < 0.02
 
 
 @needs_node
@@ -285,7 +285,7 @@ def test_a_net_without_labels_is_named_by_the_one_fine_tuned_from_it(tmp_path: P
             parameter.copy_(parameter.half())
     site.write_model(tmp_path, shown(dbn, net))
     pictures = torch.rand(5, 12, generator=rng)
-    said = node(
+    answer = node(
         tmp_path,
         """
         const { net } = open("model.safetensors");
@@ -295,7 +295,7 @@ def test_a_net_without_labels_is_named_by_the_one_fine_tuned_from_it(tmp_path: P
         pictures.tolist(),
     )
     torch.testing.assert_close(
-        torch.tensor(said), backprop.log_probs(net, pictures), rtol=0, atol=1e-5
+        torch.tensor(answer), backprop.log_probs(net, pictures), rtol=0, atol=1e-5
     )
 
 
@@ -306,7 +306,7 @@ def test_products_in_webassembly_are_those_of_the_loops(tmp_path: Path) -> None:
     """
     site.write_model(tmp_path, shown(toy((12, 7, 6, 15), 3, untied=True)))
     shutil.copy(site.STATIC / "products.wasm", tmp_path)
-    said = node(
+    answer = node(
         tmp_path,
         """
         const { place, totalInputs } = await import("./products.js");
@@ -320,8 +320,8 @@ def test_products_in_webassembly_are_those_of_the_loops(tmp_path: Path) -> None:
         console.log(JSON.stringify({ loops, fast: all(), there: net.layers.every(({ add }) => add) }));
         """,  # noqa: E501
     )
-    assert said["there"]
-    for loops, fast in zip(said["loops"], said["fast"], strict=True):
+    assert answer["there"]
+    for loops, fast in zip(answer["loops"], answer["fast"], strict=True):
         torch.testing.assert_close(torch.tensor(fast), torch.tensor(loops), rtol=0, atol=2e-6)
 
 
@@ -360,7 +360,7 @@ def test_pictures_are_prepared_as_in_python(tmp_path: Path, how: Preparation) ->
     pictures = [blot(*size, seed) for seed, size in enumerate(sizes)]
     pictures += [255 - one for one in pictures]
     options = [{}, {"drawing": True}, {"centre": True}, {"centre": False}]
-    said = node(
+    reply = node(
         tmp_path,
         """
         const grey = ({ rows, columns, values }) =>
@@ -377,7 +377,7 @@ def test_pictures_are_prepared_as_in_python(tmp_path: Path, how: Preparation) ->
             "how": how.as_json(),
         },
     )
-    for picture, answers in zip(pictures, said, strict=True):
+    for picture, answers in zip(pictures, reply, strict=True):
         grey = picture.astype(np.float32) / np.float32(255)
         for option, answer in zip(options, answers, strict=True):
             drawn = "drawing" in option and how.paper is not None
@@ -406,7 +406,7 @@ def test_what_the_page_cannot_show_is_refused_in_words(tmp_path: Path, monkeypat
 
 @needs_node
 def test_the_page_itself_refuses_in_words_too(tmp_path: Path) -> None:
-    said = node(
+    answer = node(
         tmp_path,
         """
         const attempt = (buffer) => {
@@ -423,13 +423,13 @@ def test_the_page_itself_refuses_in_words_too(tmp_path: Path) -> None:
         }));
         """,
     )
-    assert said["fine"] == ""
-    assert "Gaussian" in said["units"]
-    assert "RBM" in said["other"]
-    assert "smaller one" in said["large"]
-    assert "damaged" in said["short"]
-    assert "damaged" in said["cut"]
-    assert said["most"] == site.MOST_WEIGHTS
+    assert answer["fine"] == ""
+    assert "Gaussian" in answer["units"]
+    assert "RBM" in answer["other"]
+    assert "smaller one" in answer["large"]
+    assert "damaged" in answer["short"]
+    assert "damaged" in answer["cut"]
+    assert answer["most"] == site.MOST_WEIGHTS
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_photographs_and_clean_pictures_are_prepared_alike(tmp_path: Path) -> No
     greys.append(chalk * np.linspace(0.5, 1, 168) + rng.normal(0, 0.005, (168, 168)))
     how = before((28, 28), 20 / 28)
     expected = np.stack([how.picture(np.float32(grey)).ravel() for grey in greys])
-    found = node(
+    actual = node(
         tmp_path,
         """
 import { prepare } from "./prepare.js";
@@ -70,7 +70,7 @@ console.log(JSON.stringify(cases));
 """,
         {"greys": [[*grey.shape, packed(grey)] for grey in greys], "how": how.as_json()},
     )
-    np.testing.assert_allclose(np.array(found), expected, atol=1e-4)
+    np.testing.assert_allclose(np.array(actual), expected, atol=1e-4)
     # the digit, not the table, was prepared
     close = [np.corrcoef(case, centred(ring, (28, 28), 20 / 28).ravel())[0, 1] for case in expected]
     assert min(close) > 0.6
@@ -88,7 +88,7 @@ def test_surprise_is_the_same_number(tmp_path: Path) -> None:
     plain = drawings.CONDITIONS["plain"]
     pictures = cases(model, [drawings.by_hand(template, plain, rng) for template in shown])
     expected = novelty.surprise(model.dbn, pictures, model.novelty)
-    found = node(
+    actual = node(
         tmp_path,
         """
 import { logProbs, network, up } from "./engine.js";
@@ -102,4 +102,4 @@ console.log(JSON.stringify(given.map(numbers).map((picture) => surprise(net, up(
 """,  # noqa: E501
         [packed(picture.numpy()) for picture in pictures],
     )
-    torch.testing.assert_close(torch.tensor(found), expected, rtol=0, atol=5e-3)
+    torch.testing.assert_close(torch.tensor(actual), expected, rtol=0, atol=5e-3)

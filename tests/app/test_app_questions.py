@@ -53,10 +53,10 @@ def test_recognize_answers_as_the_library_does(
     assert answer["name"] == model.classes[answer["label"]]
     seen = torch.stack([row[0] for row in dreams.reconstruct_per_layer(model.dbn, picture)])
     torch.testing.assert_close(torch.tensor(answer["seen"]) / 255, seen, rtol=0, atol=0.003)
-    said = interpretation.evidence(
+    answers = interpretation.evidence(
         model.dbn, model.dbn.up(picture)[-1], answer["label"], answer["runner_up"]
     )[0]
-    torch.testing.assert_close(torch.tensor(answer["evidence"]), said, rtol=0, atol=6e-4)
+    torch.testing.assert_close(torch.tensor(answer["evidence"]), answers, rtol=0, atol=6e-4)
     assert [len(layer) for layer in answer["activities"]] == list(model.dbn.sizes[1:])
 
 
@@ -131,14 +131,14 @@ def test_fields_and_units_tell_of_the_weights(client: TestClient, model: LoadedM
 
 
 def test_examples_are_test_cases_of_what_was_learned(client: TestClient, digits: Dataset) -> None:
-    found = client.get("/examples.json").json()
-    assert found["source"] == "digits, test cases"
+    actual = client.get("/examples.json").json()
+    assert actual["source"] == "digits, test cases"
     known = {
         tuple(pixels_of(digits, number)): int(digits.test.labels[number])
         for number in range(len(digits.test))
     }
-    pixels = np.frombuffer(base64.b64decode(found["pixels"]), np.uint8).reshape(-1, 64)
-    assert [known[tuple(row.tolist())] for row in pixels] == found["labels"]
+    pixels = np.frombuffer(base64.b64decode(actual["pixels"]), np.uint8).reshape(-1, 64)
+    assert [known[tuple(row.tolist())] for row in pixels] == actual["labels"]
 
 
 def test_the_run_tells_its_passes(client: TestClient) -> None:
@@ -210,8 +210,8 @@ def test_the_description_says_what_comes(client: TestClient, digits: Dataset) ->
     ):
         kind.model_validate(client.get(path).json(), strict=True)
         get = described["paths"][path.replace("1/0", "{layer}/{unit}")]["get"]
-        said = get["responses"]["200"]["content"]["application/json"]["schema"]
-        assert said["$ref"].endswith(f"/{kind.__name__}")
+        answer = get["responses"]["200"]["content"]["application/json"]["schema"]
+        assert answer["$ref"].endswith(f"/{kind.__name__}")
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(client: TestClient) -> None:

@@ -30,9 +30,9 @@ def browser() -> Iterator[object]:
             "WAKESLEEP_BROWSER names none"
         )
     with sync_playwright() as playwright:
-        found = browsing.launch(playwright)
-        yield found
-        found.close()
+        actual = browsing.launch(playwright)
+        yield actual
+        actual.close()
 
 
 @pytest.fixture(scope="session")

@@ -344,20 +344,20 @@ def test_less_motion_waits_to_be_asked(browser, server) -> None:
 def test_no_serious_violation_of_accessibility(page) -> None:
     pytest.importorskip("axe_playwright_python")
     browsing.draw(page, "7")
-    found = []
+    actual = []
     for _ in range(2):
         for screen in ("draw", "dream", "mix", "inside"):
             page.click(f"#tab-{screen}")
             page.wait_for_timeout(500)
-            found += browsing.audit(page)
+            actual += browsing.audit(page)
         page.click("#theme")
     page.click("#open-tour")
     page.wait_for_timeout(500)
-    found += browsing.audit(page)
+    actual += browsing.audit(page)
     page.goto(page.url.split("#")[0] + "api.html")
     page.wait_for_selector("#operations article")
-    found += browsing.audit(page)
-    assert not found
+    actual += browsing.audit(page)
+    assert not actual
 
 
 def test_a_run_is_watched(browser, run_folder) -> None:

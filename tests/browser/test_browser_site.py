@@ -72,13 +72,13 @@ def test_dreams_have_the_means_of_python(page) -> None:
     dbn, chains, steps = open_model().dbn, 200, 60
     for label in (3, 8):
         options = {"held": label, "seed": 5, "count": chains}
-        found = torch.tensor(figures.mean_dream(page, options, steps))
+        actual = torch.tensor(figures.mean_dream(page, options, steps))
         rng = torch.Generator().manual_seed(1)
         clamp = dreams.label_clamp(dbn, torch.full((chains,), label), chains)
         hidden = gibbs.random_hidden(dbn.memory, chains, rng)
         pixels = dreams.decode(dbn, gibbs.run(dbn.memory, hidden, steps, rng, clamp), rng).pixels
         error = pixels.std(0) * (2 / chains) ** 0.5 + 0.005
-        apart = ((found - pixels.mean(0)) / error).abs()
+        apart = ((actual - pixels.mean(0)) / error).abs()
         assert float((apart < 2).float().mean()) > 0.9
         assert float(apart.max()) < 6
 

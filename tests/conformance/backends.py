@@ -106,21 +106,21 @@ def made(name: str, patch: pytest.MonkeyPatch) -> Backend:
 
 
 def _cpu(name: str, patch: pytest.MonkeyPatch) -> Backend:
-    found = Backend(name, CPU(kernels=name in ("cpu, kernels", "cpu, AMX")))
+    backend = Backend(name, CPU(kernels=name in ("cpu, kernels", "cpu, AMX")))
     for least in ("MIN_PRODUCT", "MIN_UNITS", "MIN_KERNEL"):
         patch.setattr(cpu, least, 1)
     patch.setattr(cpu, "onednn_pays", lambda: name == "cpu, oneDNN")
     patch.setattr(cpu_kernels, "amx_is_there", lambda: name == "cpu, AMX")
-    count(found, patch, cpu_kernels, CPU_KERNELS)
-    return found
+    count(backend, patch, cpu_kernels, CPU_KERNELS)
+    return backend
 
 
 def _cuda(name: str, patch: pytest.MonkeyPatch) -> Backend:
     from wakesleep.compute import triton_kernels
 
-    found = Backend(name, CUDA(kernels=True), "cuda" if name == "cuda" else "cpu")
-    found.ops.tf32 = True  # type: ignore[attr-defined]
-    count(found, patch, triton_kernels, TRITON_KERNELS)
+    backend = Backend(name, CUDA(kernels=True), "cuda" if name == "cuda" else "cpu")
+    backend.ops.tf32 = True  # type: ignore[attr-defined]
+    count(backend, patch, triton_kernels, TRITON_KERNELS)
     if name == "cuda, interpreted":
         patch.setattr(cuda, "kernels_work", lambda: True)
         real = CUDA._kernels_support
@@ -130,11 +130,11 @@ def _cuda(name: str, patch: pytest.MonkeyPatch) -> Backend:
             return not (more and first.dtype == torch.bfloat16) and real(self, first, *more)
 
         patch.setattr(CUDA, "_kernels_support", supports)
-    return found
+    return backend
 
 
 def count(
-    found: Backend, patch: pytest.MonkeyPatch, module: object, names: tuple[str, ...]
+    backend: Backend, patch: pytest.MonkeyPatch, module: object, names: tuple[str, ...]
 ) -> None:
     """Count what a module of kernels is asked for."""
     for name in names:
@@ -143,7 +143,7 @@ def count(
         def counted(
             *given: object, name: str = name, real: object = real, **more: object
         ) -> object:
-            found.asked[name] += 1
+            backend.asked[name] += 1
             return real(*given, **more)  # type: ignore[operator]
 
         patch.setattr(module, name, counted)

@@ -81,8 +81,8 @@ class Machine:
         """Put a machine in CUDA's place, and let every loop that has enough minibatches be captured
         on it.
         """
-        found = cls()
-        monkeypatch.setattr(cuda_graphs, "cuda", found.cuda)
+        machine = cls()
+        monkeypatch.setattr(cuda_graphs, "cuda", machine.cuda)
         monkeypatch.setattr(
             cuda_graphs, "captures", lambda rng, minibatches: minibatches > cuda_graphs.WARM_UP
         )
@@ -90,7 +90,7 @@ class Machine:
             Reference,
             "replay",
             lambda self, step, rng, minibatches: cuda_graphs.replayed(
-                found.noting(step), rng, minibatches
+                machine.noting(step), rng, minibatches
             ),
         )
-        return found
+        return machine

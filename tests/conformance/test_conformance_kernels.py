@@ -71,13 +71,13 @@ def test_pixels_are_those_without_the_kernel(dtype: torch.dtype, monkeypatch) ->
     index = torch.randint(90, (40,), generator=generator(5))
     index[:3] = torch.tensor([0, 89, 0])
     ours, plain = made("cpu, kernels", monkeypatch), CPU(kernels=False)
-    found = [
+    actual = [
         each.gather(pixels, index, torch.full((40, 256), 9.0, dtype=dtype))
         for each in (ours.ops, plain)
     ]
     assert ours.asked["gather"] == 1
-    assert torch.equal(*found)
-    assert torch.equal(found[0], (pixels[index].double() / 255).float().to(dtype))
+    assert torch.equal(*actual)
+    assert torch.equal(actual[0], (pixels[index].double() / 255).float().to(dtype))
 
 
 @there
@@ -102,7 +102,7 @@ def test_the_number_of_threads_changes_nothing(name: str, monkeypatch) -> None:
         some(500, seed=4),
         torch.randint(256, (90, 256), generator=generator(5), dtype=torch.uint8),
     )
-    found: list[list[Tensor]] = []
+    actual: list[list[Tensor]] = []
     for threads in (1, 2, 3, 8):
         torch.set_num_threads(threads)
         try:
@@ -143,11 +143,11 @@ def test_the_number_of_threads_changes_nothing(name: str, monkeypatch) -> None:
             gathered = backend.ops.gather(pixels, torch.arange(90), torch.empty(90, 256))
         finally:
             torch.set_num_threads(1)
-        found.append([mean, moved, velocity, low, biases, still, states, gathered])
+        actual.append([mean, moved, velocity, low, biases, still, states, gathered])
     assert all(
         torch.equal(one, other)
-        for others in found[1:]
-        for one, other in zip(found[0], others, strict=True)
+        for others in actual[1:]
+        for one, other in zip(actual[0], others, strict=True)
     )
 
 
@@ -208,18 +208,18 @@ def test_only_what_is_there_is_touched() -> None:
 def test_probabilities_are_as_exact_as_bfloat16_can_say() -> None:
     bias = torch.linspace(-100, 100, 20_001).bfloat16()
     bias[:4] = torch.tensor([float("inf"), -float("inf"), float("nan"), 0.0]).bfloat16()
-    found = torch.empty(2, len(bias), dtype=torch.bfloat16)
+    actual = torch.empty(2, len(bias), dtype=torch.bfloat16)
     cpu_kernels.amx_layer(
-        torch.zeros(2, 3).bfloat16(), torch.ones(3, len(bias)).bfloat16(), bias, len(bias), found
+        torch.zeros(2, 3).bfloat16(), torch.ones(3, len(bias)).bfloat16(), bias, len(bias), actual
     )
-    assert found[0, 0] == 1.0
-    assert 0 <= found[0, 1] < 1e-36
-    assert found[0, 2].isnan()
-    assert found[0, 3] == 0.5
+    assert actual[0, 0] == 1.0
+    assert 0 <= actual[0, 1] < 1e-36
+    assert actual[0, 2].isnan()
+    assert actual[0, 3] == 0.5
     torch.testing.assert_close(
-        found[0, 3:].double(), torch.sigmoid(bias[3:].double()), rtol=STEP + 1e-5, atol=1e-36
+        actual[0, 3:].double(), torch.sigmoid(bias[3:].double()), rtol=STEP + 1e-5, atol=1e-36
     )
-    assert torch.equal(found[0, 3:], found[1, 3:])
+    assert torch.equal(actual[0, 3:], actual[1, 3:])
 
 
 @amx
@@ -349,9 +349,9 @@ def test_the_environment_says_no_as_well(name: str) -> None:
 
 def test_small_nets_ask_for_no_compiler(monkeypatch) -> None:
     refuse(monkeypatch)
-    found = CPU(kernels=True)
-    found.sample_bernoulli(torch.full((32, 511), 0.5), generator(0))
-    assert not found._amx_supports(
+    actual = CPU(kernels=True)
+    actual.sample_bernoulli(torch.full((32, 511), 0.5), generator(0))
+    assert not actual._amx_supports(
         some(100, 100, dtype=torch.bfloat16), some(100, 100, dtype=torch.bfloat16)
     )
     with ops.backend("auto"):
@@ -453,16 +453,16 @@ def quick(fresh, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 def test_folder_and_file_are_the_users_alone(quick) -> None:
     before = os.umask(0o000)
     try:
-        found = quick.build()
+        library = quick.build()
     finally:
         os.umask(before)
-    assert (quick.folder.stat().st_mode & 0o777, found.stat().st_mode & 0o777) == (0o700, 0o700)
+    assert (quick.folder.stat().st_mode & 0o777, library.stat().st_mode & 0o777) == (0o700, 0o700)
     (inside,) = quick.made
-    assert inside.parent.parent == found.parent, (
+    assert inside.parent.parent == library.parent, (
         "it is made beside where it goes, so that a move puts all of it there at once"
     )
-    assert inside != found
-    assert list(quick.folder.iterdir()) == [found]
+    assert inside != library
+    assert list(quick.folder.iterdir()) == [library]
 
 
 @private
@@ -483,14 +483,14 @@ def test_nothing_is_built_in_or_loaded_from_a_folder_that_others_can_write_to(
 
 @private
 def test_no_file_is_loaded_that_others_could_have_written(quick, monkeypatch) -> None:
-    found = quick.build()
+    library = quick.build()
     monkeypatch.setattr(cpu_kernels.ctypes, "CDLL", lambda path: pytest.fail("it was loaded"))
-    found.chmod(0o722)
+    library.chmod(0o722)
     with pytest.warns(UserWarning, match="could have been written by others"):
         assert quick.build() is None
-    found.rename(found.with_suffix(".elsewhere"))
-    found.with_suffix(".elsewhere").chmod(0o700)
-    found.symlink_to(found.with_suffix(".elsewhere"))
+    library.rename(library.with_suffix(".elsewhere"))
+    library.with_suffix(".elsewhere").chmod(0o700)
+    library.symlink_to(library.with_suffix(".elsewhere"))
     with pytest.warns(UserWarning, match="could have been written by others"):
         assert quick.build() is None
 
@@ -498,8 +498,8 @@ def test_no_file_is_loaded_that_others_could_have_written(quick, monkeypatch) ->
 @private
 @pytest.mark.parametrize("what", ["folder", "file"])
 def test_nothing_of_another_user_is_loaded(what: str, quick, monkeypatch) -> None:
-    found = quick.build()
-    theirs, real = (quick.folder if what == "folder" else found), Path.lstat
+    library = quick.build()
+    theirs, real = (quick.folder if what == "folder" else library), Path.lstat
     monkeypatch.setattr(cpu_kernels.ctypes, "CDLL", lambda path: pytest.fail("it was loaded"))
 
     def lstat(path: Path) -> object:

@@ -141,12 +141,12 @@ def learned(
     name: str, backend: str, dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
 ) -> list[Tensor]:
     with monkeypatch.context() as patch:
-        found = made(backend, patch)
-        patch.setattr(ops, "operations", lambda device: found.ops)
+        made_backend = made(backend, patch)
+        patch.setattr(ops, "operations", lambda device: made_backend.ops)
         ended = LOOPS[name](dtype)
         if backend == "cpu, kernels" and dtype is not None and name not in ("backprop", "robust"):
-            assert found.asked["gather"]
-            assert found.asked["bias_update"] or "hybrid" in name or name == "no momentum"
+            assert made_backend.asked["gather"]
+            assert made_backend.asked["bias_update"] or "hybrid" in name or name == "no momentum"
         return [each.detach().clone() for each in ended]
 
 
@@ -264,10 +264,10 @@ SURE = {
 def test_loops_of_triton_kernels_end_where_the_reference_ends(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = made("cuda, interpreted", monkeypatch)
+    made_backend = made("cuda, interpreted", monkeypatch)
     with monkeypatch.context() as patch:
-        patch.setattr(ops, "operations", lambda device: found.ops)
-        patch.setattr(found.ops, "replay", lambda step, rng, minibatches: step)
+        patch.setattr(ops, "operations", lambda device: made_backend.ops)
+        patch.setattr(made_backend.ops, "replay", lambda step, rng, minibatches: step)
         ours = [each.clone() for each in SURE[name]()]
     expected = {"gather": 2, "weight_update": 2, "bias_update": 4}
     if name == "up-down":
@@ -278,8 +278,8 @@ def test_loops_of_triton_kernels_end_where_the_reference_ends(
             "log_partition_delta": 2,
             "layer": 2 * (2 + 2 * 2 + 2 + 4),
         }
-    assert {kernel: found.asked[kernel] for kernel in expected} == expected
-    assert found.asked["layer"] >= 4
+    assert {kernel: made_backend.asked[kernel] for kernel in expected} == expected
+    assert made_backend.asked["layer"] >= 4
     with ops.backend("reference"):
         for one, other in zip(ours, SURE[name](), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)

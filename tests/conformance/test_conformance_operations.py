@@ -50,13 +50,13 @@ def types(backend: Backend) -> tuple[torch.dtype, ...]:
 
 
 def held(
-    found: Tensor, expected: Tensor, backend: Backend, dtype: torch.dtype, sums: int, what: object
+    actual: Tensor, expected: Tensor, backend: Backend, dtype: torch.dtype, sums: int, what: object
 ) -> None:
-    """Hold what was found to float64."""
-    assert not found.isnan().any(), what
+    """Hold the result to that in float64."""
+    assert not actual.isnan().any(), what
     close = backend.tolerance(dtype, sums)
     torch.testing.assert_close(
-        found.double().cpu(), expected.cpu(), **close, msg=lambda said: f"{what}: {said}"
+        actual.double().cpu(), expected.cpu(), **close, msg=lambda output: f"{what}: {output}"
     )
 
 
@@ -75,12 +75,12 @@ def test_affine(backend: Backend) -> None:
         states, weight, bias = layer_inputs(backend, shape, dtype, how)
         expected = EXACT.affine(states.double(), weight.double(), bias.double())
         out = some(shape[0], shape[2], dtype=dtype, layout=how[0], device=backend.device)
-        for found in (
+        for actual in (
             backend.ops.affine(states, weight, bias),
             backend.ops.affine(states, weight, bias, out),
         ):
-            held(found, expected, backend, dtype, shape[1], (shape, dtype, how))
-        assert found.data_ptr() == out.data_ptr()
+            held(actual, expected, backend, dtype, shape[1], (shape, dtype, how))
+        assert actual.data_ptr() == out.data_ptr()
         assert is_untouched_around(out), (shape, dtype, how)
 
 
@@ -89,9 +89,9 @@ def test_rows_of_a_larger_matrix(backend: Backend) -> None:
         some(*shape, device=backend.device, seed=len(shape) + 5)
         for shape in ((90, 50), (100, 90), (50,))
     )
-    found = backend.ops.affine(states[:, :80], weight[:80], bias)
+    actual = backend.ops.affine(states[:, :80], weight[:80], bias)
     held(
-        found,
+        actual,
         states[:, :80].double() @ weight[:80].double() + bias.double(),
         backend,
         torch.float32,
@@ -106,9 +106,9 @@ def test_gram(backend: Backend) -> None:
     ):
         left = some(cases, below, seed=1, dtype=dtype, layout=how[0], device=backend.device)
         right = some(cases, above, seed=2, dtype=dtype, layout=how[1], device=backend.device)
-        found = backend.ops.gram(left, right)
+        actual = backend.ops.gram(left, right)
         held(
-            found,
+            actual,
             EXACT.gram(left.double(), right.double()),
             backend,
             dtype,
@@ -182,12 +182,12 @@ def test_log_partition_delta(scale: float, backend: Backend) -> None:
             layout="gaps" if count == 4 else "rows",
             device=backend.device,
         )
-        found = backend.ops.log_partition_delta(total_input, rows)
+        actual = backend.ops.log_partition_delta(total_input, rows)
         expected = EXACT.log_partition_delta(total_input.double(), rows.double())
-        torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=2e-3)
+        torch.testing.assert_close(actual.double(), expected, rtol=1e-5, atol=2e-3)
         if backend.name != "cuda, interpreted":
-            found = backend.ops.log_partition_delta(total_input.double(), rows.double())
-            torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-9)
+            actual = backend.ops.log_partition_delta(total_input.double(), rows.double())
+            torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-9)
 
 
 # -------------------------------------------------------------------------------------------------
@@ -321,11 +321,11 @@ def _step(backend, terms, shape, how, settings, copy, what, dtype, still, low) -
         "atol": near * max(settings["rate"] * size, 0.1),
     }
     torch.testing.assert_close(
-        parameter.double(), exact[0], **close, msg=lambda said: f"{what}: {said}"
+        parameter.double(), exact[0], **close, msg=lambda output: f"{what}: {output}"
     )
     if not still:
         torch.testing.assert_close(
-            velocity.double(), exact[1], **close, msg=lambda said: f"{what}: {said}"
+            velocity.double(), exact[1], **close, msg=lambda output: f"{what}: {output}"
         )
     if second is not None:
         assert torch.equal(second, parameter.to(copy)), what
@@ -428,8 +428,8 @@ def test_sum_terms(backend: Backend) -> None:
                 torch.empty(below, above, dtype=torch.float64, device=backend.device),
             )
             out = some(below, above, layout=layout, device=backend.device)
-            found = backend.ops.sum_terms(terms, out.fill_(torch.nan))
-            assert found is out
+            actual = backend.ops.sum_terms(terms, out.fill_(torch.nan))
+            assert actual is out
             low = max(
                 3e-2 if "low" in name or "more" in name else 1e-5,
                 backend.tolerance(torch.float32)["rtol"],
@@ -440,9 +440,9 @@ def test_sum_terms(backend: Backend) -> None:
         for name, terms in bias_terms(cases, above, ("rows", "gaps"), backend.device).items():
             expected = EXACT.sum_terms(terms_as(terms, torch.float64), bias.double())
             near = 2.0**-7 if "low" in name or "more" in name else 1e-5
-            found = backend.ops.sum_terms(terms, bias.fill_(torch.nan))
+            actual = backend.ops.sum_terms(terms, bias.fill_(torch.nan))
             torch.testing.assert_close(
-                found.double(), expected, rtol=near, atol=near, msg=lambda said: said
+                actual.double(), expected, rtol=near, atol=near, msg=lambda output: output
             )
 
 

@@ -27,9 +27,9 @@ def test_each_state_has_its_probability_and_neighbours_are_independent(
     states = backend.ops.sample_bernoulli(mean, rng)
     assert states.dtype == dtype
     assert set(states.unique().tolist()) == {0.0, 1.0}
-    exact, found = mean[0].double(), states.double().mean(0)
-    assert (float(found[0]), float(found[-1])) == (0, 1)
-    assert bool(((found - exact).abs() <= 5 * (exact * (1 - exact) / n).sqrt() + 2.0**-17).all())
+    exact, actual = mean[0].double(), states.double().mean(0)
+    assert (float(actual[0]), float(actual[-1])) == (0, 1)
+    assert bool(((actual - exact).abs() <= 5 * (exact * (1 - exact) / n).sqrt() + 2.0**-17).all())
     deviations = ((states.double() - exact) / (exact * (1 - exact) + 1e-9).sqrt())[:, 2:-1]
     for apart in (1, 2, 3, 4):
         assert float((deviations[apart:] * deviations[:-apart]).mean(0).abs().max()) < 5.5 / n**0.5
@@ -137,8 +137,8 @@ def test_sure_states_are_never_otherwise(kind: str, monkeypatch) -> None:
 def test_few_units_draw_a_float_each() -> None:
     few, many = torch.rand(1, cpu.MIN_UNITS - 1), torch.rand(1, cpu.MIN_UNITS)
     for mean, same in ((few, True), (many, False)):
-        found = cpu.CPU(kernels=False).sample_bernoulli(mean, generator(1))
+        actual = cpu.CPU(kernels=False).sample_bernoulli(mean, generator(1))
         assert (
-            torch.equal(found, torch.empty_like(mean).uniform_(generator=generator(1)).lt_(mean))
+            torch.equal(actual, torch.empty_like(mean).uniform_(generator=generator(1)).lt_(mean))
             == same
         )

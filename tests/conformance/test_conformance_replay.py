@@ -291,9 +291,9 @@ def test_a_captured_loop_ends_where_the_plain_one_does(
         weights, records, stands = learned(loop, dtype=dtype)
     assert not machine.graphs
     machine.told.clear()
-    again, told, there = learned(loop, dtype=dtype)
+    again, reported, there = learned(loop, dtype=dtype)
     assert all(torch.equal(value, again[key]) for key, value in weights.items())
-    assert told == records
+    assert reported == records
     assert torch.equal(there, stands)
     assert len(machine.graphs) == captures
     short, full = machine.told.count("plain on main"), machine.told.count("plain on side")
@@ -443,7 +443,7 @@ def test_no_minibatch_waits_for_the_device(name, dtype, monkeypatch: pytest.Monk
     loop, _ = LOOPS[name]
     learned(loop, dtype=dtype)
     assert len(seen) > 20
-    assert not [found for found in seen if found]
+    assert not [actual for actual in seen if actual]
 
 
 def test_known_labels_are_not_looked_at_again() -> None:

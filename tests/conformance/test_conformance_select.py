@@ -88,10 +88,10 @@ def test_each_device_has_its_operations():
         ("reference", ("Reference",) * 3),
     ):
         with ops.backend(name):
-            found = [ops.operations(device) for device in ("cpu", "cuda", "mps")]
-            assert tuple(type(each).__name__ for each in found) == kinds
-            assert ops.operations("cpu") is found[0]
-            assert all(getattr(each, "kernels", False) == (name == "auto") for each in found[:2])
+            actual = [ops.operations(device) for device in ("cpu", "cuda", "mps")]
+            assert tuple(type(each).__name__ for each in actual) == kinds
+            assert ops.operations("cpu") is actual[0]
+            assert all(getattr(each, "kernels", False) == (name == "auto") for each in actual[:2])
 
 
 def test_a_backend_is_recorded_in_words_and_read_again():
@@ -164,11 +164,11 @@ SETTINGS = re.compile(
 
 def test_only_compute_knows_hardware():
     root = Path(ops.__file__).parents[1]
-    found = []
+    actual = []
     for path in sorted(root.rglob("*.py")):
         part = path.relative_to(root).parts[0]
         if part != "compute":
             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
                 if HARDWARE.search(line) and not SETTINGS.search(line):
-                    found.append(f"{path.relative_to(root)}:{number}: {line.strip()}")
-    assert not found
+                    actual.append(f"{path.relative_to(root)}:{number}: {line.strip()}")
+    assert not actual

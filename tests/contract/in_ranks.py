@@ -61,10 +61,10 @@ def learn() -> dict[str, torch.Tensor]:
     size = distributed.part_of_batch(20)
     each = CDConfig(epochs=2, batch_size=size, sparsity_cost=0.01)
     centred = CDConfig(epochs=2, batch_size=size, centred=True)
-    found: dict[str, torch.Tensor] = {}
+    actual: dict[str, torch.Tensor] = {}
 
     def keep(name: str, net: torch.nn.Module) -> None:
-        found.update(
+        actual.update(
             {f"{name}.{key}": value.detach().clone() for key, value in net.state_dict().items()}
         )
 
@@ -142,7 +142,7 @@ def learn() -> dict[str, torch.Tensor]:
         )
     )
     keep("coarse-sgd", forward)
-    return found
+    return actual
 
 
 if __name__ == "__main__":

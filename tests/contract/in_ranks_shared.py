@@ -37,7 +37,7 @@ def main(plan: str, out: Path) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if plan == "full" and rank == 0:
         os.posix_fallocate = refuse
-    told: dict[str, object] = {
+    reported: dict[str, object] = {
         "shares": shared_memory.pages(1000) is not None,
         "handles": len(os.listdir("/proc/self/fd")) - before,
     }
@@ -62,7 +62,7 @@ def main(plan: str, out: Path) -> None:
                 1000, mine, lambda page, mine=mine: page.copy_(mine)
             )
         except RuntimeError as error:
-            told["error"] = str(error)
+            reported["error"] = str(error)
             break
         wrong += not torch.allclose(mean, torch.arange(1000.0) * (ranks + 1) / 2 + step)
     if plan != "dies":
@@ -70,7 +70,7 @@ def main(plan: str, out: Path) -> None:
         wrong += distributed.all_reduce_mean(few) is not few or few.tolist() != [
             [(ranks - 1) / 2, 1.0]
         ]
-    (out / f"{rank}.json").write_text(json.dumps({**told, "wrong": wrong}))
+    (out / f"{rank}.json").write_text(json.dumps({**reported, "wrong": wrong}))
     if plan != "dies":
         distributed.shutdown()
         distributed.end_process(0)

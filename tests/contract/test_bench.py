@@ -71,19 +71,19 @@ def test_the_smoke_sized_bench_measures_everyone_and_tells_who_was_skipped(
         "--json",
     ]
     assert main(words) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert [{**row, "table": f"{row['table']}-laptop-2"} for row in said["rows"]] == json.loads(
+    output = json.loads(capsys.readouterr().out)
+    assert [{**row, "table": f"{row['table']}-laptop-2"} for row in output["rows"]] == json.loads(
         out.read_text()
     )
-    assert bench.of_machine(said["rows"], "") == said["rows"]
+    assert bench.of_machine(output["rows"], "") == output["rows"]
     assert plot.stat().st_size > 10_000
     assert (tmp_path / "speed-growth.png").stat().st_size > 10_000
-    assert "skipped: PackageNotFoundError" in said["about"]["rbms"]
-    assert {name for name, words in said["about"].items() if "skipped" in words} == {
+    assert "skipped: PackageNotFoundError" in output["about"]["rbms"]
+    assert {name for name, words in output["about"].items() if "skipped" in words} == {
         "rbms",
         "learnergy",
     }
-    rows = {(row["table"], row["row"], row["metric"]): row for row in said["rows"]}
+    rows = {(row["table"], row["row"], row["metric"]): row for row in output["rows"]}
     for name, metric in (
         ("cd1-float32", "fraction_of_bound"),
         ("against-sklearn-float32", "speedup"),
@@ -172,13 +172,13 @@ def test_the_plain_way_takes_part_where_our_kernels_are_there(
         ("float32", {"cd1-float32-by-hand"}),
         ("bfloat16", {"cd1-float32-by-hand", "cd1-by-hand", "updown-k3-by-hand"}),
     ):
-        told = {
+        reported = {
             name: (slower, faster)
             for name, metric, slower, faster in bench.headlines(default)
             if metric == "speedup_over_plain"
         }
-        assert set(told) == expected
-        for slower, faster in told.values():
+        assert set(reported) == expected
+        for slower, faster in reported.values():
             assert (slower[:2], slower[3]) == (faster[:2], faster[3])
             assert (slower[2], faster[2]) == ("plain", "wakesleep")
     plain = bench.Contestant("plain", "float32", "python")
@@ -260,10 +260,10 @@ def test_sizes_take_turns_each_in_a_process_of_its_own(monkeypatch: pytest.Monke
         return {"seconds": float(len(heard))}
 
     monkeypatch.setattr(bench.Worker, "ask", ask)
-    found = bench._in_turns(
+    actual = bench._in_turns(
         Contestant("bound", "float32", sys.executable), {n: {"cases": n} for n in (10, 100)}, 2
     )
-    assert found == {
+    assert actual == {
         10: [{"seconds": 1.0}, {"seconds": 3.0}],
         100: [{"seconds": 2.0}, {"seconds": 4.0}],
     }
@@ -283,7 +283,7 @@ def test_growth_makes_many_passes_of_little_work_and_streams_more_than_memory_ho
 
     monkeypatch.setattr(bench, "_in_turns", in_turns)
     plan = bench.BenchPlan(threads=1, rounds=3)
-    found = bench.growth(plan, "float32", lambda _: None)
+    actual = bench.growth(plan, "float32", lambda _: None)
     assert [rounds for rounds, _ in asked] == [5, 5, 5, 5, 1]
     cases, units, steps, _, streamed = [requests for _, requests in asked]
     assert {n: one["passes"] * one["cases"] for n, one in cases.items()} == dict.fromkeys(
@@ -291,8 +291,8 @@ def test_growth_makes_many_passes_of_little_work_and_streams_more_than_memory_ho
     ) | {10**6: 10**6}
     assert all(one["passes"] * one["hidden"] == 4096 for one in units.values())
     assert all(one["passes"] * one["steps"] == 20 for one in steps.values())
-    assert found["cases"][1_000] == [0.06]
-    assert found["streamed"] == {n: [0.5] for n in (10_000, 100_000, 10**6)}
+    assert actual["cases"][1_000] == [0.06]
+    assert actual["streamed"] == {n: [0.5] for n in (10_000, 100_000, 10**6)}
     assert all(2 * 8 * one["chunk"] < n for n, one in streamed.items())
 
 
@@ -395,8 +395,8 @@ def test_the_machine_that_is_judged_is_that_of_the_best_rate(
         return {"error": "diverged"} if request.get("rate") == 0.3 else {}
 
     def judge(weights: Path, seen: Tensor, cases: Tensor, limit: int) -> QualityScore:
-        with np.load(weights) as found:
-            size = float(np.abs(found["weight"]).max())
+        with np.load(weights) as actual:
+            size = float(np.abs(actual["weight"]).max())
         judged.append((round(size, 6), cases, limit))
         return QualityScore(0.1, (-size, size, 2 * size), 0.0)
 
@@ -412,12 +412,12 @@ def test_the_machine_that_is_judged_is_that_of_the_best_rate(
         "visible": 6,
         "batch": 10,
     }
-    said: list[str] = []
+    output: list[str] = []
     size: dict[str, Any] = {
         "held_out": 30,
         "limits": (7, 70),
         "folder": tmp_path,
-        "tell": said.append,
+        "tell": output.append,
     }
     searched, timed = bench_quality.measure([("rbms", "float32", answer)], request, **size)
     _, others = bench_quality.split(tmp_path / "pixels.npy", 50, 6, 30)
@@ -441,7 +441,7 @@ def test_the_machine_that_is_judged_is_that_of_the_best_rate(
     assert searched.notes["rates_tried"]["0.3"] is None
     assert searched.notes["rates_tried"]["0.1"] == round(-judged[0][0], 2)
     assert timed.notes == {}
-    assert said == [
+    assert output == [
         "quality of cd1: rbms float32, searched",
         "quality of cd1: rbms float32, as timed",
     ]
@@ -498,12 +498,12 @@ def test_contestants_hand_over_what_so_many_passes_at_that_rate_made(tmp_path: P
         "hand_over": str(tmp_path / "weights.npz"),
     }
     bench_worker.hand_over("scikit-learn", request)
-    with np.load(request["hand_over"]) as found:
+    with np.load(request["hand_over"]) as actual:
         theirs = BernoulliRBM(16, learning_rate=0.05, batch_size=10, n_iter=2, random_state=0).fit(
             bench_worker.probabilities(request)
         )
-        np.testing.assert_array_equal(found["weight"], theirs.components_.T)
-        np.testing.assert_array_equal(found["hidden_bias"], theirs.intercept_hidden_)
+        np.testing.assert_array_equal(actual["weight"], theirs.components_.T)
+        np.testing.assert_array_equal(actual["hidden_bias"], theirs.intercept_hidden_)
     bench_worker.hand_over("wakesleep", request)
     plain = CDConfig(
         epochs=9,
@@ -520,9 +520,9 @@ def test_contestants_hand_over_what_so_many_passes_at_that_rate_made(tmp_path: P
     records = cd.epochs(rbm, torch.from_numpy(bench_worker.pixels(request)), config=plain, rng=rng)
     for _ in range(2):
         next(records)
-    with np.load(request["hand_over"]) as found:
-        np.testing.assert_array_equal(found["weight"], rbm.weight.numpy())
-        np.testing.assert_array_equal(found["visible_bias"], rbm.visible_bias.numpy())
+    with np.load(request["hand_over"]) as actual:
+        np.testing.assert_array_equal(actual["weight"], rbm.weight.numpy())
+        np.testing.assert_array_equal(actual["visible_bias"], rbm.visible_bias.numpy())
 
 
 def test_rivals_are_compared_on_the_same_work_and_like_with_like() -> None:

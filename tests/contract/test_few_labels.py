@@ -118,10 +118,10 @@ def test_a_class_called_unlabelled_is_none(digits: Dataset) -> None:
     assert digits.test is not None
     assert digits.test.labels is not None
     given = replace(given, test=Split(digits.test.images, digits.test.labels + 1))
-    found = set_aside(given)
-    assert found.classes == digits.classes
-    assert torch.equal(found.train.labels, labels)
-    assert torch.equal(found.test.labels, digits.test.labels)
+    actual = set_aside(given)
+    assert actual.classes == digits.classes
+    assert torch.equal(actual.train.labels, labels)
+    assert torch.equal(actual.test.labels, digits.test.labels)
     assert len(without_unlabelled(given).train) == 60
     assert set_aside(digits) is digits
 
@@ -136,9 +136,9 @@ def test_data_and_advise_count_no_class_unlabelled(
             noise = torch.randint(256, (6, 6), generator=pixels, dtype=torch.uint8).numpy()
             Image.fromarray(noise).save(tmp_path / "set" / name / f"{picture}.png")
     assert main(["data", str(tmp_path / "set"), "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert (said["classes"], said["train_counts"]) == (["circle", "square"], [20, 20])
-    assert (said["n_train"], said["n_unlabelled"]) == (140, 100)
+    output = json.loads(capsys.readouterr().out)
+    assert (output["classes"], output["train_counts"]) == (["circle", "square"], [20, 20])
+    assert (output["n_train"], output["n_unlabelled"]) == (140, 100)
     options = ["--minutes", "0.01", "--shapes", "5", "--repeats", "1", "--json"]
     picture = str(tmp_path / "advice.png")
     assert main(["advise", "--data", str(tmp_path / "set"), "--out", picture, *options]) == 0
@@ -162,9 +162,9 @@ def test_labels_of_every_kind_of_file_are_read(kind: str, tmp_path: Path, digits
             if kind == "numbers"
             else np.where(labels < 0, "", labels.numpy().astype(str)),
         )
-    found = labels_from(digits, path)
-    assert torch.equal(found.train.labels, labels)
-    assert found.checksum != digits.checksum
+    actual = labels_from(digits, path)
+    assert torch.equal(actual.train.labels, labels)
+    assert actual.checksum != digits.checksum
     bare = replace(digits, train=Split(digits.train.images), test=None, classes=())
     assert labels_from(bare, path).classes == digits.classes
 

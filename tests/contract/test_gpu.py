@@ -31,15 +31,15 @@ def test_the_smoke_sized_command_measures_everything(
 ) -> None:
     out = tmp_path / "speed.json"
     gpu.main(["--smoke", "--out", str(out), "--seeds", "3", "4", "--peers", sys.executable])
-    said, rows = capsys.readouterr().out, json.loads(out.read_text())
-    found = {(row["row"], row["metric"]): row for row in rows}
+    output, rows = capsys.readouterr().out, json.loads(out.read_text())
+    actual = {(row["row"], row["metric"]): row for row in rows}
     ways = [
         f"gpu-cd1-{dtype}-{way}"
         for dtype in ("float32", "bfloat16")
         for way in ("plain", "captured")
     ]
     stages = ["gpu-recipe-greedy", "gpu-recipe-updown-50k", "gpu-recipe-updown"]
-    assert set(found) == {
+    assert set(actual) == {
         *((name, "cases_per_second") for name in (*ways, "gpu-cd1")),
         *((name, metric) for name in stages for metric in ("minutes", "test_error_percent")),
     }
@@ -50,19 +50,19 @@ def test_the_smoke_sized_command_measures_everything(
         assert row["value"] > 0 or (row["metric"] == "minutes" and row["value"] == 0)
         assert row["command"].startswith("python -m benchmarks.gpu --smoke")
         assert row["seeds"] == [3]
-    assert found["gpu-cd1", "cases_per_second"]["value"] == max(
-        found[name, "cases_per_second"]["value"] for name in ways if "captured" in name
+    assert actual["gpu-cd1", "cases_per_second"]["value"] == max(
+        actual[name, "cases_per_second"]["value"] for name in ways if "captured" in name
     )
-    assert list(found["gpu-recipe-updown", "minutes"]["stages"]) == [
+    assert list(actual["gpu-recipe-updown", "minutes"]["stages"]) == [
         "greedy",
         "updown-50k",
         "updown",
     ]
-    minutes = [found[name, "minutes"]["stages"] for name in stages]
+    minutes = [actual[name, "minutes"]["stages"] for name in stages]
     assert sum(minutes[-1].values()) == pytest.approx(
-        found["gpu-recipe-updown", "minutes"]["value"], abs=2e-3
+        actual["gpu-recipe-updown", "minutes"]["value"], abs=2e-3
     )
-    assert "skipped: PackageNotFoundError" in said
+    assert "skipped: PackageNotFoundError" in output
     assert cuda_graphs.MIN_MINIBATCHES == 20
 
 

@@ -14,17 +14,17 @@ ROWS = re.findall(r"^\| `(.+?)` \|", (ROOT / "docs/what-went-wrong.md").read_tex
 
 def messages() -> str:
     """Return every string of the source, a line each; what is filled in is left out."""
-    found = []
+    actual = []
     for path in (ROOT / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 parts = [
                     part.value if isinstance(part, ast.Constant) else "" for part in node.values
                 ]
-                found.append("".join(map(str, parts)))
+                actual.append("".join(map(str, parts)))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.append(node.value)
-    return "\n".join(found)
+                actual.append(node.value)
+    return "\n".join(actual)
 
 
 SOURCE = messages()

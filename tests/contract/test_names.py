@@ -71,15 +71,15 @@ ENDINGS = {
 
 def resolves(path: list[str]) -> bool:
     """Whether `wakesleep` followed by these names is there; modules are imported on the way."""
-    found: object = wakesleep
+    actual: object = wakesleep
     path = path[:-1] if path[-1] == "TOPIC" else path  # stands for any module there
     for depth, name in enumerate(path):
-        if not hasattr(found, name):
+        if not hasattr(actual, name):
             try:
                 importlib.import_module(".".join(["wakesleep", *path[: depth + 1]]))
             except ImportError:
                 return False
-        found = getattr(found, name)
+        actual = getattr(actual, name)
     return True
 
 

@@ -134,7 +134,7 @@ def test_numbers_of_threads_that_cannot_be_had_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "output"),
     [
         ("dream RUN --every 9 --steps 1 --count 1", "--every has no effect without --movie"),
         ("dream RUN --movie m.gif --out x.png --steps 1", "--out has no effect with --movie"),
@@ -158,7 +158,7 @@ def test_numbers_of_threads_that_cannot_be_had_are_refused(
 )
 def test_an_option_without_effect_is_said_to_have_none(
     command: str,
-    said: str,
+    output: str,
     run_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -169,7 +169,7 @@ def test_an_option_without_effect_is_said_to_have_none(
     monkeypatch.chdir(tmp_path)
     Image.new("L", (20, 20), 30).save("digit.png")
     assert call(*(str(run_folder) if word == "RUN" else word for word in command.split())) in (0, 1)
-    assert said in capsys.readouterr().err
+    assert output in capsys.readouterr().err
 
 
 def test_the_overview_has_a_line_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:

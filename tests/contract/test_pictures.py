@@ -205,7 +205,7 @@ def test_places_and_pictures_that_cannot_be_are_refused_in_words(
     digit, lost = tmp_path / "digit.png", tmp_path / "nodir" / "x.png"
     Image.new("L", (30, 30), 0).save(digit)
     (tmp_path / "empty").mkdir()
-    for words, said in (
+    for words, output in (
         (["recognize", digit, run_folder], f"{digit} is a picture, and RUN comes first"),
         (
             ["recognize", run_folder, tmp_path / "empty"],
@@ -219,9 +219,9 @@ def test_places_and_pictures_that_cannot_be_are_refused_in_words(
         (["dream", run_folder, "--out", lost], f"the folder {lost.parent} does not exist"),
     ):
         assert main([str(word) for word in words]) == 1
-        told = capsys.readouterr().err
-        assert said in told
-        assert "Errno" not in told
+        reported = capsys.readouterr().err
+        assert output in reported
+        assert "Errno" not in reported
     with pytest.raises(CheckpointError, match=f"the folder {lost.parent} does not exist") as caught:
         files.write_json(lost, {})
     assert "tmp)" not in str(caught.value)

@@ -92,16 +92,16 @@ def test_a_loop_stopped_after_any_epoch_goes_on_to_the_same_bits(
 ) -> None:
     whole, progress = begin(tmp_path / "whole")
     records = [record.metrics for record in go(whole, progress, [])]
-    found, path = [], tmp_path / "parts"
+    actual, path = [], tmp_path / "parts"
     for stop in sorted(stops):
         net, parts = begin(path)
         left = go(net, parts, [])
-        while len(found) < stop:
-            found.append(next(left).metrics)
+        while len(actual) < stop:
+            actual.append(next(left).metrics)
         left.close()
     net, parts = begin(path)
-    found += [record.metrics for record in go(net, parts, [])]
-    assert found == records
+    actual += [record.metrics for record in go(net, parts, [])]
+    assert actual == records
     assert torch.equal(net.weight, whole.weight)
     assert torch.equal(parts.rng.get_state(), progress.rng.get_state())
     assert parts.notes["speeds"] == progress.notes["speeds"] == [line["speed"] for line in records]
@@ -157,11 +157,11 @@ def test_a_loop_that_has_not_begun_has_no_state(tmp_path: Path) -> None:
 def test_a_file_of_other_models_is_refused(tmp_path: Path) -> None:
     net, progress = begin(tmp_path / "file")
     next(go(net, progress, []))
-    for name, other, said in (
+    for name, other, output in (
         ("rbm", net, "holds no rbm"),
         ("net", nn.Linear(4, 2), "another shape"),
     ):
-        with pytest.raises(CheckpointError, match=said):
+        with pytest.raises(CheckpointError, match=output):
             resumed(tmp_path / "file", generator(0), {name: other})
     with pytest.raises(CheckpointError, match="expected a training file"):
         resumed(tmp_path / "file", generator(0), {"net": net}, "training")
@@ -179,8 +179,8 @@ def test_each_rank_reads_its_own_generator_and_chains(
     progress.save({"net": net})
     for rank, (rng, chains) in enumerate(((progress.rng, 0.0), (generator(9), 1.0))):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        found, _ = read(tmp_path / "file", CPU)
-        assert found.notes["ranks"] == 2
-        assert torch.equal(found.rng.get_state(), rng.get_state())
-        assert found.state["chains"].tolist() == [chains] * 4
-        assert torch.equal(found.state["velocity"], torch.ones(2, 3))
+        actual, _ = read(tmp_path / "file", CPU)
+        assert actual.notes["ranks"] == 2
+        assert torch.equal(actual.rng.get_state(), rng.get_state())
+        assert actual.state["chains"].tolist() == [chains] * 4
+        assert torch.equal(actual.state["velocity"], torch.ones(2, 3))

@@ -21,13 +21,13 @@ def test_a_block_becomes_the_source_of_what_it_names() -> None:
     page = (
         "Before.\n<!-- source: benchmarks.quotes.quoted -->\nstale\n<!-- end source -->\nAfter.\n"
     )
-    found = quotes.quoted(page)
-    assert found.startswith(
+    actual = quotes.quoted(page)
+    assert actual.startswith(
         "Before.\n<!-- source: benchmarks.quotes.quoted -->\n```python\ndef quoted(page: "
         "str) -> str:\n"
     )
-    assert found.endswith("```\n<!-- end source -->\nAfter.\n")
-    assert "stale" not in found
+    assert actual.endswith("```\n<!-- end source -->\nAfter.\n")
+    assert "stale" not in actual
 
 
 def test_a_name_that_is_not_there_is_an_error() -> None:

@@ -86,8 +86,8 @@ def test_make_targets_named_in_the_pages_exist() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_tables_say_what_results_hold(page: Path) -> None:
-    for found in docs_tables.MARK.finditer(page.read_text(encoding="utf-8")):
-        assert found[0] == f"{found[1]}{docs_tables.render(found[2], ROOT)}{found[3]}", (
+    for actual in docs_tables.MARK.finditer(page.read_text(encoding="utf-8")):
+        assert actual[0] == f"{actual[1]}{docs_tables.render(actual[2], ROOT)}{actual[3]}", (
             f"stale table in {page.name}: make tables"
         )
 

@@ -21,11 +21,11 @@ from wakesleep.runs.settings import preset
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
 def test_the_real_sets_are_whole(name: str) -> None:
-    found = load(name, folder=real_folder(name), download=False)
-    assert found.test is not None
-    assert (found.train.images.shape, found.test.images.shape) == ((60_000, 784), (10_000, 784))
-    assert found.train.images.dtype == torch.uint8
-    assert (found.shape, len(found.classes)) == ((28, 28), 10)
+    actual = load(name, folder=real_folder(name), download=False)
+    assert actual.test is not None
+    assert (actual.train.images.shape, actual.test.images.shape) == ((60_000, 784), (10_000, 784))
+    assert actual.train.images.dtype == torch.uint8
+    assert (actual.shape, len(actual.classes)) == ((28, 28), 10)
 
 
 @pytest.mark.real_data

@@ -36,7 +36,7 @@ def broken(folder: Path) -> list[str]:
         path.resolve(): Page(path.read_text(encoding="utf-8")) for path in folder.rglob("*.html")
     }
     assert pages
-    found = []
+    actual = []
     for path, page in pages.items():
         for link in page.links:
             parts = urlsplit(link)
@@ -50,8 +50,8 @@ def broken(folder: Path) -> list[str]:
                     or unquote(parts.fragment) in pages[target].anchors
                 )
             if not good:
-                found.append(f"{path.name}: {link}")
-    return found
+                actual.append(f"{path.name}: {link}")
+    return actual
 
 
 @pytest.mark.slow

@@ -36,9 +36,9 @@ def test_an_unfinished_run_says_so(
 ) -> None:
     begun(tmp_path / "run", digits, epochs)
     assert main(["evaluate", str(tmp_path / "run"), "--json"]) == 0
-    told = capsys.readouterr().err
-    assert where in told
-    assert f"wakesleep train --resume {tmp_path / 'run'}" in told
+    reported = capsys.readouterr().err
+    assert where in reported
+    assert f"wakesleep train --resume {tmp_path / 'run'}" in reported
 
 
 def test_a_finished_run_says_nothing(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

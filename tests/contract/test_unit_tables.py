@@ -25,7 +25,7 @@ def test_numbers_are_rounded_to_levels_that_occur() -> None:
 
 
 def test_each_way_is_judged_on_the_same_entries() -> None:
-    found = tables.accuracies(TABLE, 0, n_iter=1, n_components=2)
-    assert set(found) == {"", "most-frequent", "knn"}
-    assert all(0 <= value <= 100 for value in found.values())
-    assert found["knn"] > found["most-frequent"]
+    actual = tables.accuracies(TABLE, 0, n_iter=1, n_components=2)
+    assert set(actual) == {"", "most-frequent", "knn"}
+    assert all(0 <= value <= 100 for value in actual.values())
+    assert actual["knn"] > actual["most-frequent"]

@@ -87,8 +87,8 @@ def install_lines() -> list[str]:
         page.read_text(encoding="utf-8")
         for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     )
-    found = re.findall(r"^pip install '([^']+)'|`pip install '([^']+)'`", text, re.MULTILINE)
-    return sorted({"".join(names) for names in found})
+    actual = re.findall(r"^pip install '([^']+)'|`pip install '([^']+)'`", text, re.MULTILINE)
+    return sorted({"".join(names) for names in actual})
 
 
 def test_the_pages_say_how_to_install_what_no_index_serves() -> None:

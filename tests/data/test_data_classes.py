@@ -21,11 +21,11 @@ def own(folder, labels, **more):
 def test_labels_are_numbered_by_name(tmp_path):
     named = own(tmp_path, [0, 1, 2, 0, 1, 2], classes=np.array(["seven", "three", "nine"]))
     assert named.classes == ("seven", "three", "nine")
-    found = match_classes(named, ("three", "five", "seven", "nine"))
-    assert found.train.labels.tolist() == [2, 0, 3, 2, 0, 3]
-    assert found.classes == ("three", "five", "seven", "nine")
-    assert found.train.images is named.train.images
-    assert found.origin == named.origin
+    actual = match_classes(named, ("three", "five", "seven", "nine"))
+    assert actual.train.labels.tolist() == [2, 0, 3, 2, 0, 3]
+    assert actual.classes == ("three", "five", "seven", "nine")
+    assert actual.train.images is named.train.images
+    assert actual.origin == named.origin
 
 
 def test_classes_without_cases_need_no_match(tmp_path):

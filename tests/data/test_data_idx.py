@@ -113,15 +113,15 @@ def test_noise_is_a_data_error_or_what_its_header_says(noise, dims):
 @pytest.mark.parametrize("dims", [1, 3])
 def test_wider_numbers(code, dtype, dims):
     array = ARRAY if dims == 3 else ARRAY.ravel()
-    found, _ = read_idx(
+    actual, _ = read_idx(
         bytes((0, 0, code, dims))
         + struct.pack(f">{dims}I", *array.shape)
         + array.astype(dtype).tobytes(),
         dims,
     )
-    assert (found == array).all()
-    assert found.dtype == np.dtype(dtype).newbyteorder("=")
-    assert found.flags.writeable
+    assert (actual == array).all()
+    assert actual.dtype == np.dtype(dtype).newbyteorder("=")
+    assert actual.flags.writeable
 
 
 def test_labels_of_several_columns_are_the_first():

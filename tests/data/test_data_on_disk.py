@@ -55,10 +55,10 @@ def test_held_out_cases_may_take_more_than_the_last_file(tmp_path):
 
 def test_description_counts_all_cases_and_not_those_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(on_disk, "SAMPLE", 3)
-    said = describe(load(saved(tmp_path)))
-    assert (said["n_train"], said["n_test"]) == (20, 4)
-    assert said["train_counts"] == [5, 5, 5, 5]
-    assert said["test_counts"] == [1, 1, 1, 1]
+    output = describe(load(saved(tmp_path)))
+    assert (output["n_train"], output["n_test"]) == (20, 4)
+    assert output["train_counts"] == [5, 5, 5, 5]
+    assert output["test_counts"] == [1, 1, 1, 1]
 
 
 def test_labels_are_counted_a_piece_at_a_time(tmp_path):

@@ -41,8 +41,8 @@ def test_the_digit_is_found_in_a_photograph(kind, digit, seed):
 def test_chalk_on_a_board_in_uneven_light():
     drawn = np.kron(ring_and_bar(), np.ones((6, 6), np.float32))
     light = np.linspace(0.5, 1, drawn.shape[1], dtype=np.float32)
-    found = photographs.ink_on_paper((0.2 + 0.6 * drawn) * light)
-    assert alike(found, drawn) > 0.95
+    actual = photographs.ink_on_paper((0.2 + 0.6 * drawn) * light)
+    assert alike(actual, drawn) > 0.95
 
 
 def test_nothing_stands_out_from_a_bare_sheet():
@@ -72,7 +72,7 @@ def test_where_all_pieces_touch_the_edge_the_largest_counts():
     grey = np.full((100, 100), 0.9, np.float32)
     grey[40:, 45:55] = 0.2
     grey[0:6, 0:6] = 0.2
-    found = photographs.ink_on_paper(grey)
-    assert found[80, 50] == pytest.approx(1, abs=0.05)
-    assert not found[:8, :8].any()
-    assert Image.fromarray(found).size == (100, 100)
+    actual = photographs.ink_on_paper(grey)
+    assert actual[80, 50] == pytest.approx(1, abs=0.05)
+    assert not actual[:8, :8].any()
+    assert Image.fromarray(actual).size == (100, 100)

@@ -52,13 +52,13 @@ def folder_of(path, images, labels):
 
 
 @pytest.mark.parametrize(
-    ("dark", "found"), [(True, "dark on light: turned round"), (False, "light on dark: kept")]
+    ("dark", "actual"), [(True, "dark on light: turned round"), (False, "light on dark: kept")]
 )
-def test_the_polarity_of_a_folder_is_found_and_said(tmp_path, digits, dark, found):
+def test_the_polarity_of_a_folder_is_found_and_said(tmp_path, digits, dark, actual):
     images, labels = enlarged(digits, 40, dark=dark)
     folder_of(tmp_path, images, labels)
     own = load(tmp_path)
-    assert own.findings == (found,)
+    assert own.findings == (actual,)
     assert own.preparation.inverted == dark
     assert own.preparation.paper == ("light" if dark else "dark")
     assert own.train.images[:, 0].float().mean() < 60  # the corner is paper
@@ -170,18 +170,18 @@ def test_few_pictures_are_scaled_down_sooner_than_many(tmp_path, digits, monkeyp
     assert few.shape == (28, 28)
     assert "pictures of 40 x 40 are scaled to 28 x 28 (--size decides)" in few.findings
     assert load(tmp_path / "files", how=PictureOptions(size=0)).shape == (40, 40)
-    said = "20 pictures are few for 40 x 40 pixels: with --size 28"
+    output = "20 pictures are few for 40 x 40 pixels: with --size 28"
     own = npz(tmp_path / "own.npz", images, labels)
     assert load(own).shape == (40, 40)
-    assert any(words.startswith(said) for words in load(own).findings)
+    assert any(words.startswith(output) for words in load(own).findings)
     assert not any(
-        words.startswith(said) for words in load(own, how=PictureOptions(size=0)).findings
+        words.startswith(output) for words in load(own, how=PictureOptions(size=0)).findings
     )
     small = folder_of(tmp_path / "small", enlarged(digits, 20, 32)[0], labels)
     assert load(small[0].parent.parent).shape == (32, 32)
     monkeypatch.setattr(preparation, "FEW", 20)
     assert load(tmp_path / "files").shape == (40, 40)
-    assert not any(words.startswith(said) for words in load(own).findings)
+    assert not any(words.startswith(output) for words in load(own).findings)
 
 
 def test_centring_finds_ink_anywhere_on_a_page(tmp_path, digits):

@@ -427,14 +427,14 @@ def test_describe_is_fit_for_json(tmp_path):
             test_labels=np.array([3, 0]),
         )
     )
-    said = json.loads(json.dumps(describe(own)))
-    assert said["n_train"] == 6
-    assert said["n_unlabelled"] == 0
-    assert said["n_test"] == 2
-    assert said["train_counts"] == [2, 2, 2, 0]
-    assert said["test_counts"] == [1, 0, 0, 1]
-    assert said["mean_intensity"] == pytest.approx(IMAGES.mean() / 255)
-    assert said["shape"] == [3, 4]
+    output = json.loads(json.dumps(describe(own)))
+    assert output["n_train"] == 6
+    assert output["n_unlabelled"] == 0
+    assert output["n_test"] == 2
+    assert output["train_counts"] == [2, 2, 2, 0]
+    assert output["test_counts"] == [1, 0, 0, 1]
+    assert output["mean_intensity"] == pytest.approx(IMAGES.mean() / 255)
+    assert output["shape"] == [3, 4]
 
 
 def test_checksum_sees_cases_and_labels(tmp_path):

@@ -58,9 +58,9 @@ def test_a_memory_map_is_read_where_it_lies(
     expected = getattr(estimator.fit(X, Y, **how), method)(X)
     for module, loop in loops:
         monkeypatch.setattr(module, loop, spied(getattr(module, loop), 1))
-    found = getattr(estimator.fit(mapped, Y, **how), method)(mapped)
+    actual = getattr(estimator.fit(mapped, Y, **how), method)(mapped)
     assert where.count(mapped.ctypes.data) == len(loops)
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(actual, expected)
     np.testing.assert_array_equal(np.load(tmp_path / "X.npy"), X)
 
 

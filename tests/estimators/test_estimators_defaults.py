@@ -30,9 +30,9 @@ def test_every_part_of_the_defaults_experiment_runs(
     part: str, rows: set[str], tmp_path: Path
 ) -> None:
     tables.main(["--parts", part, "--quick", "--out", str(tmp_path / "rows.json")])
-    found = {row["row"]: row for row in json.loads((tmp_path / "rows.json").read_text())}
-    assert rows <= set(found)
-    for row in found.values():
+    actual = {row["row"]: row for row in json.loads((tmp_path / "rows.json").read_text())}
+    assert rows <= set(actual)
+    for row in actual.values():
         assert row["table"] == "defaults"
         assert row["metric"] == "test_accuracy_percent"
         assert 0 <= row["value"] <= 100

@@ -223,11 +223,11 @@ def test_weights_of_few_labelled_cases_are_heeded(digits: tuple[np.ndarray, ...]
         "unlabeled": -1,
         "random_state": 0,
     }
-    said = [
+    output = [
         DBNClassifier(**settings).fit(X, few, sample_weight=each).predict_proba(X)[:, 3].mean()
         for each in (None, weight)
     ]
-    assert said[1] > said[0]
+    assert output[1] > output[0]
 
 
 @pytest.mark.parametrize("cls", [DBNClassifier, DBNRegressor, DBNTransformer])

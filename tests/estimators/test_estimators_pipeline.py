@@ -93,10 +93,10 @@ def test_the_model_knows_better_than_the_commonest_value(table: pd.DataFrame) ->
         n_bins=3,
     )
     filled = pipe.fit(table).impute(table, how="mean", random_state=0)
-    told = table["shape"].notna()
-    holes = table["colour"].isna() & told
+    reported = table["shape"].notna()
+    holes = table["colour"].isna() & reported
     assert (filled["colour"][holes] == complete["colour"][holes]).mean() > 0.85
-    holes = table["price"].isna() & told
+    holes = table["price"].isna() & reported
     assert (np.abs(filled["price"] - complete["price"])[holes] < 60).mean() > 0.7
 
 

@@ -302,7 +302,7 @@ def test_numbers_of_numpy_are_numbers() -> None:
         "batch_size": np.int32(20),
         "learning_rate": np.float32(0.2),
     }
-    found = DBNClassifier(**{**QUICK, **given}).fit(DIGITS[:200], LABELS[:200])
+    actual = DBNClassifier(**{**QUICK, **given}).fit(DIGITS[:200], LABELS[:200])
     plain = {
         "hidden_layer_sizes": (20, 30),
         "n_iter": 2,
@@ -310,4 +310,4 @@ def test_numbers_of_numpy_are_numbers() -> None:
         "learning_rate": float(np.float32(0.2)),
     }
     expected = DBNClassifier(**{**QUICK, **plain}).fit(DIGITS[:200], LABELS[:200])
-    np.testing.assert_array_equal(found.predict_proba(DIGITS), expected.predict_proba(DIGITS))
+    np.testing.assert_array_equal(actual.predict_proba(DIGITS), expected.predict_proba(DIGITS))

@@ -213,7 +213,7 @@ def test_one_batch_of_conjugate_gradient_never_climbs():
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "output"),
     [
         ([0, 3], "from 0 to 3"),
         ([-1, 0], "expected 0 to 2"),
@@ -222,9 +222,9 @@ def test_one_batch_of_conjugate_gradient_never_climbs():
         ([[0], [1]], "one whole number"),
     ],
 )
-def test_bad_labels_are_refused(labels, said):
+def test_bad_labels_are_refused(labels, output):
     labels = torch.tensor(labels)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=output):
         next(
             backprop.epochs(
                 small_net(), torch.zeros(2, 6), labels, config=BackpropConfig(), rng=generator(0)

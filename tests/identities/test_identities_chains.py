@@ -98,21 +98,21 @@ def test_chains_hold_labels_in_the_proportions_of_the_cases(weighted):
 
 def test_only_the_last_passes_of_a_memory_with_labels_change():
     for labels, first in ((3, 4), (0, 6)):
-        told = []
+        reported = []
         for extra in (ChainsConfig(), ChainsConfig(share=0.0)):
             config = GreedyConfig(replace(MEMORY, epochs=2), MEMORY, extra)
             net = DBN((6, 5, 7), labels=labels, rng=generator(0))
             records = greedy.epochs(
                 net, CASES, LABELS if labels else None, config=config, rng=generator(1), dtype=None
             )
-            told.append(
+            reported.append(
                 [
                     (record.stage, record.epoch, record.metrics["reconstruction_error"])
                     for record in records
                 ]
             )
-        assert [record[:2] for record in told[0]] == [record[:2] for record in told[1]]
-        same = [one == other for one, other in zip(*told, strict=True)]
+        assert [record[:2] for record in reported[0]] == [record[:2] for record in reported[1]]
+        same = [one == other for one, other in zip(*reported, strict=True)]
         assert same == [True] * (2 + first) + [False] * (6 - first)
 
 

@@ -37,11 +37,11 @@ def cases_of_all():
 def test_each_case_has_the_log_z_of_its_own_mask():
     rbm = small_rbm(VISIBLE, 3)
     cases, masks = cases_of_all()
-    found = exact.log_likelihood(rbm, cases, Context(mask=masks))
+    actual = exact.log_likelihood(rbm, cases, Context(mask=masks))
     for mask in MASKS:
         rows = (masks == mask).all(1)
         logs = -rbm.free_energy(cases[rows])
-        torch.testing.assert_close(found[rows], torch.log_softmax(logs, 0), **TIGHT)
+        torch.testing.assert_close(actual[rows], torch.log_softmax(logs, 0), **TIGHT)
 
 
 def test_each_case_has_the_log_z_of_its_own_count():
@@ -51,9 +51,9 @@ def test_each_case_has_the_log_z_of_its_own_count():
         exact.log_likelihood(rbm, cases[i : i + 1], Context(count=count[i : i + 1]))
         for i in range(3)
     ]
-    found = exact.log_likelihood(rbm, cases, Context(count=count))
-    torch.testing.assert_close(found, torch.cat(one_by_one), **TIGHT)
-    assert float(found.max()) < 0
+    actual = exact.log_likelihood(rbm, cases, Context(count=count))
+    torch.testing.assert_close(actual, torch.cat(one_by_one), **TIGHT)
+    assert float(actual.max()) < 0
 
 
 @pytest.mark.parametrize("kind", ["mask", "count"])
@@ -67,22 +67,24 @@ def test_the_gradient_is_that_of_the_mean_log_likelihood(kind):
             torch.tensor([[1.0, 0, 0], [1, 1, 1]]),
             Context(count=torch.tensor([1.0, 3])),
         )
-    found = exact.gradient(rbm, cases, context)
+    actual = exact.gradient(rbm, cases, context)
     rbm.requires_grad_()
     exact.log_likelihood(rbm, cases, context).mean().backward()
-    for part, parameter in zip(found, (rbm.weight, rbm.visible_bias, rbm.hidden_bias), strict=True):
+    for part, parameter in zip(
+        actual, (rbm.weight, rbm.visible_bias, rbm.hidden_bias), strict=True
+    ):
         torch.testing.assert_close(part, parameter.grad, **TIGHT)
 
 
 def test_states_are_drawn_with_the_mask_of_each():
     rbm, n = small_rbm(VISIBLE, 3), 3000
     masks = MASKS[torch.arange(n) % 3]
-    found = exact.sample(rbm, n, generator(0), Context(mask=masks))
+    actual = exact.sample(rbm, n, generator(0), Context(mask=masks))
     for mask in MASKS:
         rows = (masks == mask).all(1)
         mean = exact.model_statistics(rbm, Context(mask=mask[None])).visible_bias
         error = (mean * (1 - mean) / int(rows.sum())).sqrt()
-        assert bool(((found[rows].mean(0) - mean).abs() <= 5 * error + 1e-12).all())
+        assert bool(((actual[rows].mean(0) - mean).abs() <= 5 * error + 1e-12).all())
 
 
 def learn(rbm, cases, context):
@@ -193,8 +195,8 @@ def test_what_is_clamped_is_what_the_units_take(second):
         with pytest.raises(DataError):
             use({"site": states})
     pixels = (sites([0.0, 1.0, 0.0])[:, 2:] * 255).to(torch.uint8)
-    found = gibbs.Clamp.of_groups(rbm, {"site": pixels}).values[:, 2:]
-    torch.testing.assert_close(found, sites([0.0, 1.0, 0.0])[:, 2:], **TIGHT)
+    actual = gibbs.Clamp.of_groups(rbm, {"site": pixels}).values[:, 2:]
+    torch.testing.assert_close(actual, sites([0.0, 1.0, 0.0])[:, 2:], **TIGHT)
 
 
 def test_a_site_is_there_or_absent_as_a_whole():

@@ -49,15 +49,15 @@ def exact_log_p(dbm, visible, labels=None):
     """log p(v), or log p(v, label), of each case, every hidden state listed."""
     hidden = Groups(**dict(zip(dbm.even.names[1:], dbm.even.parts[1:], strict=True)))
     states = hidden.states().double()
-    log_z, found = exact.log_partition(dbm.rbm), []
+    log_z, actual = exact.log_partition(dbm.rbm), []
     for number, case in enumerate(visible):
         even = torch.cat([case.expand(len(states), -1), states], 1)
         label = None if labels is None else dbm.label(labels[number].expand(len(states)), even)
         log_joint = -dbm.free_energy(even, label)
         if labels is not None and "label" in hidden.names:
             log_joint = log_joint[states[:, hidden.columns("label")].argmax(1) == labels[number]]
-        found.append(torch.logsumexp(log_joint, 0) - log_z)
-    return torch.stack(found)
+        actual.append(torch.logsumexp(log_joint, 0) - log_z)
+    return torch.stack(actual)
 
 
 @pytest.mark.parametrize(("sizes", "labels"), MACHINES)
@@ -83,14 +83,14 @@ def test_every_half_step_of_mean_field_raises_the_bound(sizes, labels):
     def value(even, odd):
         return -dbm.rbm.energy(even, odd) + entropy(dbm.even, even) + entropy(dbm.odd, odd)
 
-    found, before = [dbm.mean_field(visible, steps=steps) for steps in range(12)], None
-    for one, after in pairwise(found):
+    actual, before = [dbm.mean_field(visible, steps=steps) for steps in range(12)], None
+    for one, after in pairwise(actual):
         now = value(one.even, one.odd)
         half = value(after.even, one.odd)
         assert (half >= now - 1e-10).all()
         assert (value(after.even, after.odd) >= half - 1e-10).all()
         before = now if before is None else before
-    assert (value(found[-1].even, found[-1].odd) > before + 1e-6).any()
+    assert (value(actual[-1].even, actual[-1].odd) > before + 1e-6).any()
     settled = dbm.mean_field(visible, steps=500)
     means = dbm.rbm.visible_probs(settled.odd)[:, hidden]
     torch.testing.assert_close(settled.even[:, hidden], means, **TIGHT)
@@ -105,7 +105,7 @@ def test_bounds_lie_below_the_exact_likelihood_and_close_up(sizes, labels, given
     dbm, visible = small_dbm(sizes, labels), binary(10, sizes[0])
     known = torch.arange(10) % labels if given else None
     truth = exact_log_p(dbm, visible, known)
-    found = bound.mean_field_bound(
+    actual = bound.mean_field_bound(
         dbm,
         visible,
         exact.log_partition(dbm.rbm),
@@ -113,10 +113,10 @@ def test_bounds_lie_below_the_exact_likelihood_and_close_up(sizes, labels, given
         rng=ws.generator(0),
         samples=3000,
     )
-    assert (found.bound <= truth + 1e-9).all()
-    assert (truth - found.bound).max() < 1
-    assert (found.importance_weighted - truth).abs().max() < 0.1 * (
-        truth - found.bound
+    assert (actual.bound <= truth + 1e-9).all()
+    assert (truth - actual.bound).max() < 1
+    assert (actual.importance_weighted - truth).abs().max() < 0.1 * (
+        truth - actual.bound
     ).max() + 0.02
 
 
@@ -217,8 +217,8 @@ def test_pretraining_makes_a_start_that_knows_the_cases():
     stages = [r.stage for r in deep_boltzmann.pretrain(dbm, cases, labels, config=config, rng=rng)]
     assert stages == ["layer 1"] * 8 + ["layer 2"] * 8
     images = arrays.as_probs(cases[:100])
-    found = dbm.mean_field(images, labels[:100])
-    again = dbm.rbm.visible_probs(found.odd)[:, :64]
+    actual = dbm.mean_field(images, labels[:100])
+    again = dbm.rbm.visible_probs(actual.odd)[:, :64]
     assert (again - images).square().mean() < 0.7 * images.var(0).mean()
 
 
@@ -250,8 +250,8 @@ def test_annealing_finds_log_z():
         base = ais.base_model(dbm.rbm, cases)
         rng = ws.generator(seed)
         chains = ais.init_forward(dbm.rbm, base, torch.linspace(0, 1, 300), 200, rng)
-        for found in ais.anneal(dbm.rbm, base, chains, rng=rng):
-            chains = found
+        for actual in ais.anneal(dbm.rbm, base, chains, rng=rng):
+            chains = actual
         estimate = ais.estimate(dbm.rbm, base, chains)
         error = abs(estimate.log_z - exact.log_partition(dbm.rbm))
         assert error < SIGMAS * estimate.standard_error
@@ -273,11 +273,11 @@ def test_dreams_and_filled_in_states_follow_the_exact_laws():
     case = torch.tensor([[1.0, 0.0, 0.0, 0.0]], dtype=torch.float64)
     agrees = (every[:, known] == case[0, known]).all(1)
     truth = (free[agrees, None] * every[agrees]).sum(0) / free[agrees].sum()
-    found = deep.fill_in(
+    actual = deep.fill_in(
         dbm, case.expand(400, -1), known, steps=120, burn_in=20, rng=ws.generator(1)
     )
-    assert torch.equal(found[:, :2], case[:, :2].expand(400, -1))
-    assert (found.mean(0) - truth).abs().max() < 0.02
+    assert torch.equal(actual[:, :2], case[:, :2].expand(400, -1))
+    assert (actual.mean(0) - truth).abs().max() < 0.02
 
 
 def test_goes_on_to_the_same_bits_and_comes_back_from_a_file(tmp_path):

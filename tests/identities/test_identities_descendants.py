@@ -82,8 +82,8 @@ def test_the_masked_loss_is_of_hidden_pixels_alone() -> None:
     with torch.no_grad():
         made = torch.sigmoid(net.decoder(net.encode(IMAGES, known)))
     expected = binary_cross_entropy(made[known == 0], IMAGES[known == 0])
-    found = autoencoders.masked_loss(net, IMAGES, rng=generator(7)).detach()
-    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    actual = autoencoders.masked_loss(net, IMAGES, rng=generator(7)).detach()
+    assert float(actual) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_a_decoder_that_mends_nothing_gives_the_noisy_value() -> None:

@@ -46,12 +46,12 @@ def test_many_up_passes_give_the_posterior_over_all_states():
             p = torch.sigmoid(below @ layer.weight + layer.bias)
             chance = chance * torch.where(above == 1, p, 1 - p).prod()
         exact += chance * torch.softmax(classify.memory_label_scores(dbn, high), 1)
-    found = (
+    actual = (
         ensemble.up_passes(dbn, image.expand(20_000, -1), count=5, rng=generator(1))
         .exp()
         .mean(0, keepdim=True)
     )
-    torch.testing.assert_close(found, exact, rtol=0, atol=0.006)
+    torch.testing.assert_close(actual, exact, rtol=0, atol=0.006)
     deterministic = classify.log_probs(dbn, image).exp()
     assert float((deterministic - exact).abs().max()) > 0.018, "the check above could not fail"
 

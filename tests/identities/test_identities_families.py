@@ -54,13 +54,13 @@ def test_gradients_of_own_parameters_are_those_of_the_likelihood(family, setting
     states = units.sample(
         torch.randn(7, 3, generator=generator(2), dtype=torch.float64), generator(3)
     )
-    found = units.parameter_gradients(units.statistics(states).mean(0), units.moments(x).mean(0))
+    actual = units.parameter_gradients(units.statistics(states).mean(0), units.moments(x).mean(0))
     units.requires_grad_()
     (-units.potential(states).mean() - units.log_partition(x).mean()).backward()
-    assert set(found) == {name for name, _ in units.named_parameters()}
+    assert set(actual) == {name for name, _ in units.named_parameters()}
     for name, parameter in units.named_parameters():
         exact = without_line(parameter.grad) if name == "level_bias" else parameter.grad
-        assert torch.allclose(found[name], exact, atol=1e-9), name
+        assert torch.allclose(actual[name], exact, atol=1e-9), name
 
 
 @pytest.mark.parametrize(
@@ -136,10 +136,10 @@ def test_moments_of_the_far_tail_against_many_digits(a):
         z = mpmath.mpf(a)
         ratio = mpmath.npdf(z) / (mpmath.erfc(-z / mpmath.sqrt(2)) / 2)
         mean, variance = float(z + ratio), float(1 - ratio * (z + ratio))
-    found = ReLU(1).double()
+    actual = ReLU(1).double()
     total = torch.tensor([[a]], dtype=torch.float64)
-    assert float(found.mean(total)) == pytest.approx(mean, rel=1e-9)
-    assert float(found.variance(total)) == pytest.approx(variance, rel=1e-6)
+    assert float(actual.mean(total)) == pytest.approx(mean, rel=1e-9)
+    assert float(actual.variance(total)) == pytest.approx(variance, rel=1e-6)
 
 
 @pytest.mark.parametrize("x", [-3.0, 0.0, 2.5])

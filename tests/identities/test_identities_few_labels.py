@@ -74,19 +74,19 @@ def test_labels_that_spread_keep_the_shares_of_their_classes():
     probs /= probs.sum(1, keepdims=True)
     scaled = probs * (np.array([4, 2, 3]) / 9 / probs.sum(0))  # the shares, with one of each more
     expected = scaled / scaled.sum(1, keepdims=True)
-    found = spreading.spread(sparse.csr_matrix(graph), labels).numpy()
-    np.testing.assert_allclose(found[:, [0, 2, 3]], expected, atol=1e-9)
-    assert not found[:, 1].any()
+    actual = spreading.spread(sparse.csr_matrix(graph), labels).numpy()
+    np.testing.assert_allclose(actual[:, [0, 2, 3]], expected, atol=1e-9)
+    assert not actual[:, 1].any()
     # without the shares the clique's label would take more of the chain
-    assert (probs[10:, 1] < found[10:, 2]).all()
+    assert (probs[10:, 1] < actual[10:, 2]).all()
 
 
 def test_labels_keep_their_numbers_where_some_are_not_known():
     images, labels = two_groups()
-    found = spreading.spread_labels(
+    actual = spreading.spread_labels(
         images, known(labels, 2).where(known(labels, 2) != 1, torch.tensor(4))
     )
-    assert torch.equal(found.labels, 4 * labels)
+    assert torch.equal(actual.labels, 4 * labels)
     one = spreading.spread_labels(images, torch.where(torch.arange(60) < 1, 3, UNLABELLED))
     assert one.labels[labels == 0].tolist() == [3] * 30
     assert one.weights[labels == 1].tolist() == [0.0] * 30, "no label reaches the other group"
@@ -94,16 +94,16 @@ def test_labels_keep_their_numbers_where_some_are_not_known():
 
 def test_what_is_known_stays_and_is_certain():
     probs = torch.tensor([[0.3, 0.7], [0.3, 0.7], [0.0, 0.0]])
-    found = spreading.most_probable(probs, torch.tensor([0, -1, -1]))
-    assert found.labels.tolist() == [0, 1, 0]
+    actual = spreading.most_probable(probs, torch.tensor([0, -1, -1]))
+    assert actual.labels.tolist() == [0, 1, 0]
     entropy = -0.3 * math.log(0.3) - 0.7 * math.log(0.7)
-    assert found.weights.tolist() == pytest.approx([1.0, 1 - entropy / math.log(2), 0.0])
+    assert actual.weights.tolist() == pytest.approx([1.0, 1 - entropy / math.log(2), 0.0])
 
 
 def test_labels_that_spread_among_codes_name_each_group():
     images, labels = two_groups()
-    found = spreading.spread_labels(images, known(labels, 2))
-    assert torch.equal(found.labels, labels)
+    actual = spreading.spread_labels(images, known(labels, 2))
+    assert torch.equal(actual.labels, labels)
 
 
 def test_a_memory_learns_from_spread_labels():

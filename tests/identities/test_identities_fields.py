@@ -34,10 +34,10 @@ def test_evidence_and_the_label_biases_are_the_log_odds(sizes):
     scores = classify.memory_label_scores(dbn, features)
     for label, other in ((0, 3), (2, 1), (3, 3)):
         bias = dbn.memory.visible_bias[dbn.label_columns]
-        found = (
+        actual = (
             interpretation.evidence(dbn, features, label, other).sum(1) + bias[label] - bias[other]
         )
-        torch.testing.assert_close(found, scores[:, label] - scores[:, other], **TIGHT)
+        torch.testing.assert_close(actual, scores[:, label] - scores[:, other], **TIGHT)
 
 
 def test_a_units_preference_is_its_weights_chained_down():

@@ -38,7 +38,7 @@ def log_p(dbn, images):
 def test_the_gradient_is_autograd_of_log_p_of_the_label(sizes, unlabelled):
     dbn, images, labels = small_net(sizes, 3), some_images(pixels=5), some_labels(labels=3)
     labels[:unlabelled] = UNLABELLED
-    told, log_probs = hybrid.discriminative(dbn, images, labels)
+    reported, log_probs = hybrid.discriminative(dbn, images, labels)
     torch.testing.assert_close(
         log_probs,
         classify.log_probs(deepcopy(dbn).float(), images.float()).double(),
@@ -50,21 +50,21 @@ def test_the_gradient_is_autograd_of_log_p_of_the_label(sizes, unlabelled):
     torch.testing.assert_close(log_probs, exact.detach(), **TIGHT)
     known = labels != UNLABELLED
     (exact[known].gather(1, labels[known].unsqueeze(1)).mean()).backward()
-    found = form(told)
+    actual = form(reported)
     expected = {
         name: parameter.grad
         for name, parameter in moving.named_parameters()
         if parameter.grad is not None
     }
-    assert set(found) == set(expected)
+    assert set(actual) == set(expected)
     for name, exact_gradient in expected.items():
-        torch.testing.assert_close(found[name], exact_gradient, **TIGHT)
+        torch.testing.assert_close(actual[name], exact_gradient, **TIGHT)
 
 
 def hand_step(dbn, state, weighted, config):
     """Hinton's rule, written out, for the parameters that the (gradients, weight) pairs name."""
     for name, parameter in dbn.named_parameters():
-        gradients = [weight * form(found)[name] for found, weight in weighted if name in found]
+        gradients = [weight * form(actual)[name] for actual, weight in weighted if name in actual]
         if gradients:
             decay = config.weight_decay if name == "memory.weight" else 0.0
             velocity = state.velocity[name]
@@ -90,8 +90,13 @@ def test_one_update_is_the_weighted_sum_or_the_two_in_turn(alternate):
     )
     if alternate:
         hand_step(hand, state, [(generative, 1.0)], updown)
-    told, _ = hybrid.discriminative(hand, images[index], labels[index])
-    hand_step(hand, state, [(told, 2.5)] if alternate else [(generative, 1.0), (told, 2.5)], updown)
+    reported, _ = hybrid.discriminative(hand, images[index], labels[index])
+    hand_step(
+        hand,
+        state,
+        [(reported, 2.5)] if alternate else [(generative, 1.0), (reported, 2.5)],
+        updown,
+    )
     before = [parameter.clone() for parameter in dbn.parameters()]
     (record,) = hybrid.epochs(dbn, images, labels, config=config, rng=generator(4))
     for ours, theirs, old in zip(dbn.parameters(), hand.parameters(), before, strict=True):

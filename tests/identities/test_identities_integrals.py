@@ -38,18 +38,18 @@ def test_gaussian_units_on_both_sides_are_one_normal_distribution():
     cases = torch.randn(20, 3, generator=generator(3)).double()
     torch.testing.assert_close(exact.log_likelihood(rbm, cases), normal.log_prob(cases), **TIGHT)
     assert likelihood.small_enough(rbm)
-    found = exact.model_statistics(rbm)
-    torch.testing.assert_close(found.visible_bias, mean[:3], **TIGHT)
-    torch.testing.assert_close(found.hidden_bias, mean[3:], **TIGHT)
+    actual = exact.model_statistics(rbm)
+    torch.testing.assert_close(actual.visible_bias, mean[:3], **TIGHT)
+    torch.testing.assert_close(actual.hidden_bias, mean[3:], **TIGHT)
     second = covariance[:3, 3:] + torch.outer(mean[:3], mean[3:])
-    torch.testing.assert_close(found.weight, second, **TIGHT)
+    torch.testing.assert_close(actual.weight, second, **TIGHT)
 
 
 def test_where_a_side_can_be_listed_both_ways_agree():
     rbm = machine(Groups(numbers=Gaussian(3), kind=Categorical(3)), 4)
     assert not exact.is_integral(rbm)
-    found = float(integrals.log_partition(rbm))
-    assert found == pytest.approx(exact.log_partition(rbm), abs=1e-10)
+    actual = float(integrals.log_partition(rbm))
+    assert actual == pytest.approx(exact.log_partition(rbm), abs=1e-10)
     for ours, listed in zip(integrals.statistics(rbm), exact.model_statistics(rbm), strict=True):
         torch.testing.assert_close(ours, listed, **TIGHT)
 

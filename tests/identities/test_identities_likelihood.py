@@ -74,11 +74,11 @@ def test_likelihood_and_gradient_are_those_of_all_states(visible, hidden) -> Non
     )
     followed = differentiable(rbm)
     mean_log_likelihood(followed, cases.double()).backward()
-    found = exact.gradient(rbm, cases)
+    actual = exact.gradient(rbm, cases)
     for name in ("weight", "visible_bias", "hidden_bias"):
         # cases pass in float32
         torch.testing.assert_close(
-            getattr(found, name), getattr(followed, name).grad, rtol=1e-5, atol=1e-7
+            getattr(actual, name), getattr(followed, name).grad, rtol=1e-5, atol=1e-7
         )
     for mine, listed in zip(
         exact.model_statistics(rbm), expected_statistics(rbm, joint(rbm).sum(1)), strict=True
@@ -113,13 +113,13 @@ def test_mean_ais_weight_is_exact_in_both_directions(
         if reverse
         else ais.init_forward(rbm, base, betas, 20_000, rng)
     )
-    *_, found = ais.anneal(rbm, base, start, rng=rng)
+    *_, actual = ais.anneal(rbm, base, start, rng=rng)
     still = rbm.hidden.log_partition(torch.zeros(1, rbm.hidden.size, dtype=torch.float64))
     log_base = rbm.visible.log_partition(base[None]) + still
     log_mean = (log_base - log_z(rbm)) if reverse else (log_z(rbm) - log_base)
-    weights = torch.exp(found.log_weights[-1] - log_mean)
+    weights = torch.exp(actual.log_weights[-1] - log_mean)
     assert abs(float(weights.mean()) - 1) < SIGMAS * float(weights.std()) / math.sqrt(20_000)
-    estimate = ais.estimate(rbm, base, found)
+    estimate = ais.estimate(rbm, base, actual)
     assert estimate.low < estimate.log_z < estimate.high
     assert estimate.log_z == pytest.approx(
         float(
@@ -169,11 +169,11 @@ def test_search_meets_its_target_and_says_what_it_expects() -> None:
     rbm = small_rbm(30, 10, scale=1.0)
     base = torch.zeros(30, dtype=torch.float64)
     records = list(ais.search(rbm, base, rng=generator(2), target_error=0.012))
-    found = ais.estimate(rbm, base, records[-1])
+    actual = ais.estimate(rbm, base, records[-1])
     # the first, coarse round was not enough
     assert len({len(record.betas) for record in records}) > 1
-    assert found.standard_error <= 0.012
-    assert found.low < exact.log_partition(rbm) < found.high
+    assert actual.standard_error <= 0.012
+    assert actual.low < exact.log_partition(rbm) < actual.high
 
 
 def test_search_stops_at_its_limit() -> None:
@@ -235,13 +235,13 @@ def test_both_directions_agree_on_an_easy_machine_and_a_gap_is_told(
 ) -> None:
     rbm = small_rbm(12, 5, scale=0.5)
     cases = exact.sample(rbm, 500, generator(0))
-    found = likelihood.log_partition(rbm, cases, rng=generator(1))
-    assert found.exact is not None
-    assert found.reverse is not None
-    assert found.disagreement is None
-    assert found.forward.low < found.exact < found.forward.high
-    assert found.reverse.low < found.exact < found.reverse.high
-    apart = found._replace(reverse=found.reverse._replace(log_z=99.0, low=98.0, high=100.0))
+    actual = likelihood.log_partition(rbm, cases, rng=generator(1))
+    assert actual.exact is not None
+    assert actual.reverse is not None
+    assert actual.disagreement is None
+    assert actual.forward.low < actual.exact < actual.forward.high
+    assert actual.reverse.low < actual.exact < actual.reverse.high
+    apart = actual._replace(reverse=actual.reverse._replace(log_z=99.0, low=98.0, high=100.0))
     assert "differ by" in (apart.disagreement or "")
     frozen = small_rbm(200, 8, scale=1.0)  # two betas cannot bridge this
     likelihood.log_partition(
@@ -279,7 +279,7 @@ def test_the_bound_lies_below_the_exact_likelihood_by_the_divergence_of_q(labels
     dbn, rng = deep_net(labels), generator(7)
     v, h = states(Bernoulli(4)).float(), states(Bernoulli(3))
     exact_p = torch.logsumexp(exact_log_p(dbn), 1)
-    found = lower_bound(dbn, v, float(log_z(dbn.memory)), rng=rng, samples=4000)
+    actual = lower_bound(dbn, v, float(log_z(dbn.memory)), rng=rng, samples=4000)
     q = dbn.recognition[0].probs(v.double())
     log_q = torch.log(q) @ h.t() + torch.log1p(-q) @ (1 - h).t()
     p = dbn.generative[0].probs(h)
@@ -291,15 +291,15 @@ def test_the_bound_lies_below_the_exact_likelihood_by_the_divergence_of_q(labels
     )
     expected = (log_q.exp() * (log_joint - log_q)).sum(1)
     assert bool((expected <= exact_p + 1e-9).all())
-    assert bool(((found.bound - expected).abs() < SIGMAS * found.error + 1e-9).all())
-    assert float((found.importance_weighted - exact_p).abs().max()) < 0.1
+    assert bool(((actual.bound - expected).abs() < SIGMAS * actual.error + 1e-9).all())
+    assert float((actual.importance_weighted - exact_p).abs().max()) < 0.1
 
 
 def test_with_labels_the_bound_is_on_the_pair() -> None:
     dbn = deep_net(3)
     v = states(Bernoulli(4)).float()
     for label in range(3):
-        found = lower_bound(
+        actual = lower_bound(
             dbn,
             v,
             float(log_z(dbn.memory)),
@@ -307,18 +307,18 @@ def test_with_labels_the_bound_is_on_the_pair() -> None:
             samples=4000,
             labels=torch.full((16,), label),
         )
-        assert float((found.importance_weighted - exact_log_p(dbn)[:, label]).abs().max()) < 0.1
-        assert bool((found.bound <= exact_log_p(dbn)[:, label] + SIGMAS * found.error).all())
+        assert float((actual.importance_weighted - exact_log_p(dbn)[:, label]).abs().max()) < 0.1
+        assert bool((actual.bound <= exact_log_p(dbn)[:, label] + SIGMAS * actual.error).all())
 
 
 def test_the_lowest_depth_of_a_stack_is_an_rbm_and_exact() -> None:
     dbn = DBN((5, 3, 4), rng=generator(0), weight_std=1.0).double()
     v = states(Bernoulli(5)).float()
-    found = lower_bound(dbn, v, exact.log_partition(dbn.rbm(0)), rng=generator(1), depth=1)
+    actual = lower_bound(dbn, v, exact.log_partition(dbn.rbm(0)), rng=generator(1), depth=1)
     torch.testing.assert_close(
-        found.bound, exact.log_likelihood(dbn.rbm(0), v), rtol=1e-6, atol=1e-6
+        actual.bound, exact.log_likelihood(dbn.rbm(0), v), rtol=1e-6, atol=1e-6
     )
-    torch.testing.assert_close(found.importance_weighted, found.bound)
+    torch.testing.assert_close(actual.importance_weighted, actual.bound)
 
 
 def test_a_layer_that_mirrors_the_one_below_leaves_the_bound_where_it_was() -> None:
@@ -332,9 +332,9 @@ def test_a_layer_that_mirrors_the_one_below_leaves_the_bound_where_it_was() -> N
     dbn.memory.hidden_bias.copy_(first.visible_bias)
     v = states(Bernoulli(5)).float()
     z = exact.log_partition(first)
-    found = lower_bound(dbn, v, z, rng=generator(1), samples=2000)
+    actual = lower_bound(dbn, v, z, rng=generator(1), samples=2000)
     alone = lower_bound(dbn, v, z, rng=generator(1), depth=1).bound
-    assert bool(((found.bound - alone).abs() < SIGMAS * found.error + 1e-5).all())
+    assert bool(((actual.bound - alone).abs() < SIGMAS * actual.error + 1e-5).all())
 
 
 def test_a_memory_on_the_pixels_is_scored_with_its_labels_summed_out() -> None:

@@ -33,11 +33,11 @@ def test_pseudo_likelihood_is_the_mean_of_exact_conditionals(visible) -> None:
             turned[unit] = 1 - turned[unit]
             other = p[(every == turned).all(1)].sum()
             expected += float(torch.log(chance / (chance + other))) / binary
-        found = monitor.pseudo_log_likelihood(
+        actual = monitor.pseudo_log_likelihood(
             rbm.float(), every[case].float().expand(20_000, -1), generator(1)
         )
         rbm = rbm.double()
-        assert found == pytest.approx(expected, abs=0.06)
+        assert actual == pytest.approx(expected, abs=0.06)
 
 
 def test_dead_and_saturated_units_are_counted() -> None:

@@ -114,9 +114,9 @@ def test_updates_that_cross_are_scaled_back_and_told_once(visible, hidden, persi
         crossed += record.metrics["scaled_back"]
         assert normalisable.spectral_norm(rbm) <= normalisable.LARGEST + 1e-5
     assert crossed
-    told = [each for each in caplog.records if "no normaliser" in each.getMessage()]
-    assert len(told) == 1
-    assert "learning rate" in told[0].getMessage()
+    reported = [each for each in caplog.records if "no normaliser" in each.getMessage()]
+    assert len(reported) == 1
+    assert "learning rate" in reported[0].getMessage()
 
 
 def test_only_weights_between_unbounded_units_are_scaled():

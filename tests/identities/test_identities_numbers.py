@@ -55,10 +55,10 @@ def test_the_mean_of_what_is_missing_is_that_of_the_model(visible):
     known = torch.arange(visible.size) < 2
     case = states(visible)[3]
     cases = torch.where(known, case, NAN).repeat(4000, 1)
-    found = missing.impute(rbm, cases, generator(0), steps=60, mean=True)
-    assert torch.equal(found[:, known], cases[:, known])
-    error = found.std(0) / len(found) ** 0.5 + 1e-9
-    z = ((found.mean(0) - given_some(rbm, case, known)).abs() / error)[~known]
+    actual = missing.impute(rbm, cases, generator(0), steps=60, mean=True)
+    assert torch.equal(actual[:, known], cases[:, known])
+    error = actual.std(0) / len(actual) ** 0.5 + 1e-9
+    z = ((actual.mean(0) - given_some(rbm, case, known)).abs() / error)[~known]
     assert float(z.max()) < 5
 
 
@@ -75,9 +75,9 @@ def test_the_mean_of_inpainting_a_net_of_one_layer_is_that_of_the_model(label):
         case[4 + label], everything[4:] = 1, True
     labels = None if label is None else torch.full((4000,), label)
     images = torch.where(known, case[:4], NAN).repeat(4000, 1)
-    found = dreams.inpaint(dbn, images, known, rng=generator(0), labels=labels, sweeps=60)
-    error = found.std(0) / len(found) ** 0.5 + 1e-9
-    z = ((found.mean(0) - given_some(dbn.memory, case, everything)[:4]).abs() / error)[~known]
+    actual = dreams.inpaint(dbn, images, known, rng=generator(0), labels=labels, sweeps=60)
+    error = actual.std(0) / len(actual) ** 0.5 + 1e-9
+    z = ((actual.mean(0) - given_some(dbn.memory, case, everything)[:4]).abs() / error)[~known]
     assert float(z.max()) < 5
 
 
@@ -105,9 +105,9 @@ def test_shifts_of_any_size_are_differences_of_softplus(size, dtype):
     expected = (
         softplus(total[:, None] + rows, threshold=700) - softplus(total[:, None], threshold=700)
     ).sum(2)
-    found = Bernoulli(32).log_partition_delta(total.to(dtype), rows.to(dtype))
+    actual = Bernoulli(32).log_partition_delta(total.to(dtype), rows.to(dtype))
     torch.testing.assert_close(
-        found.double(),
+        actual.double(),
         expected,
         rtol=1e-5 if dtype == torch.float32 else 1e-8,
         atol=1e-3 if dtype == torch.float32 else 1e-7,
@@ -160,13 +160,13 @@ def test_scores_of_several_sites_are_the_conditionals_of_each():
     rbm = small_rbm(units, 3)
     x, site = states(Bernoulli(2)), torch.eye(3, dtype=torch.float64)
     for case in (torch.cat([x[1], site[0], site[2]]), torch.cat([x[2], site[1], site[1]])):
-        found = rbm.score(case[None], "tone")[0]
+        actual = rbm.score(case[None], "tone")[0]
         for columns in (slice(2, 5), slice(5, 8)):
             rows = case.repeat(3, 1)
             rows[:, columns] = site
             expected = torch.log_softmax(-rbm.free_energy(rows), 0)
             torch.testing.assert_close(
-                found[columns.start - 2 : columns.stop - 2], expected, **TIGHT
+                actual[columns.start - 2 : columns.stop - 2], expected, **TIGHT
             )
             torch.testing.assert_close(rbm.score(case[None], columns)[0], expected, **TIGHT)
 
@@ -242,8 +242,8 @@ def test_autograd_passes_through_the_exact_log_likelihood(visible, hidden):
     (exact.log_likelihood(moving, cases) * weights).sum().backward()
     sums = -written.free_energy(cases) - torch.logsumexp(-written.free_energy(states(visible)), 0)
     (sums * weights).sum().backward()
-    for found, expected in zip(moving.parameters(), written.parameters(), strict=True):
-        torch.testing.assert_close(found.grad, expected.grad, **TIGHT)
+    for actual, expected in zip(moving.parameters(), written.parameters(), strict=True):
+        torch.testing.assert_close(actual.grad, expected.grad, **TIGHT)
     gradient = exact.gradient(rbm, cases)
     moving.zero_grad()
     exact.log_likelihood(moving, cases).mean().backward()

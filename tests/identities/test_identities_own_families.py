@@ -154,15 +154,15 @@ def test_weights_of_annealing_have_the_ratio_of_z_for_mean(case, reverse):
         else ais.init_forward(rbm, base, betas, count, generator(6), context)
     )
     *_, last = ais.anneal(rbm, base, begun, rng=generator(7), context=context)
-    found, known = ais.estimate(rbm, base, last, context), exact.log_partition(rbm, context)
-    assert found.low < known < found.high
-    assert found.high - found.low < 0.3
+    actual, known = ais.estimate(rbm, base, last, context), exact.log_partition(rbm, context)
+    assert actual.low < known < actual.high
+    assert actual.high - actual.low < 0.3
 
 
 def test_likelihood_both_ways(case):
     rbm, context = case
     data = samples(rbm, context, 500)
-    found = likelihood.log_partition(
+    actual = likelihood.log_partition(
         rbm,
         data,
         rng=generator(1),
@@ -172,9 +172,9 @@ def test_likelihood_both_ways(case):
         context=context,
     )
     known = exact.log_partition(rbm, context)
-    assert found.exact == known
-    assert abs(found.forward.log_z - known) < 5 * found.forward.standard_error + 0.01
-    assert abs(found.reverse.log_z - known) < 5 * found.reverse.standard_error + 0.01
+    assert actual.exact == known
+    assert abs(actual.forward.log_z - known) < 5 * actual.forward.standard_error + 0.01
+    assert abs(actual.reverse.log_z - known) < 5 * actual.reverse.standard_error + 0.01
 
 
 def test_exact_gradients_are_autograds(finite):

@@ -95,8 +95,8 @@ def test_the_standardised_gradient_is_the_centred_one_over_both_variances(pair):
     centred = form(contrast.gradients())["weight"]
     one, other = centring.precondition(state)
     term = centring.divided(contrast, (one, other))
-    found = term.scale * term.left.t() @ term.right
-    torch.testing.assert_close(found, centred * torch.outer(one, other), **TIGHT)
+    actual = term.scale * term.left.t() @ term.right
+    torch.testing.assert_close(actual, centred * torch.outer(one, other), **TIGHT)
     torch.testing.assert_close(1 / one - centring.FLOOR, state.visible_variance, **TIGHT)
 
 

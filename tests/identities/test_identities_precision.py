@@ -28,10 +28,10 @@ def test_a_coarse_mean_is_sampled_with_its_own_chance() -> None:
         chances.expand(n, -1), generator(1), out=torch.empty(n, 8, dtype=torch.bfloat16)
     )
     assert states.dtype == torch.bfloat16
-    found, exact = states.double().mean(0), chances.double()
+    actual, exact = states.double().mean(0), chances.double()
     assert set(states.unique().tolist()) == {0.0, 1.0}
-    assert (found[0], found[-1]) == (0, 1)
-    assert bool(((found - exact).abs() <= 5 * (exact * (1 - exact) / n).sqrt() + 2**-17).all())
+    assert (actual[0], actual[-1]) == (0, 1)
+    assert bool(((actual - exact).abs() <= 5 * (exact * (1 - exact) / n).sqrt() + 2**-17).all())
 
 
 def test_coarse_samples_of_neighbours_are_independent() -> None:
@@ -104,9 +104,9 @@ def test_the_choice_of_precision() -> None:
     assert select.pick_precision("bfloat16", CPU) == torch.bfloat16
     assert select.pick_precision("auto", CPU) in (torch.float32, torch.bfloat16)
     with pytest.MonkeyPatch.context() as patch:
-        for pays, found in ((False, torch.float32), (True, torch.bfloat16)):
+        for pays, actual in ((False, torch.float32), (True, torch.bfloat16)):
             patch.setattr(select, "bfloat16_pays", lambda pays=pays: pays)
-            assert select.pick_precision("auto", CPU) == found
+            assert select.pick_precision("auto", CPU) == actual
             assert select.pick_precision("auto", torch.device("cuda")) == torch.float32
     with pytest.raises(ConfigError, match="'float16': expected one of auto"):
         select.pick_precision("float16", CPU)

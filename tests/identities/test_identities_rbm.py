@@ -246,7 +246,7 @@ def test_units_that_share_a_logarithm_stay_within_float32(size, sign):
     vanish.
     """
     inputs, shifts = torch.full((3, 64), 30.0), torch.full((2, 64), size * sign)
-    told = Bernoulli(64).log_partition_delta(inputs, shifts)
+    reported = Bernoulli(64).log_partition_delta(inputs, shifts)
     x, w = inputs.double()[:, None], shifts.double()
     exact = (torch.nn.functional.softplus(x + w) - torch.nn.functional.softplus(x)).sum(2)
-    torch.testing.assert_close(told.double(), exact, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(reported.double(), exact, rtol=1e-5, atol=1e-5)

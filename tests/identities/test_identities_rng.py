@@ -10,7 +10,7 @@ def test_many_random_words_are_a_hash_of_counters():
     """SplitMix64 as published, in whole numbers of Python: words i = 0, 1, ... begin at the word
     that the generator draws.
     """
-    told, drawn = random_bits.random_uint64(random_bits.HASHED, generator(5)), generator(5)
+    reported, drawn = random_bits.random_uint64(random_bits.HASHED, generator(5)), generator(5)
     begin, ring = (
         int(torch.empty((), dtype=torch.int64).random_(-(2**63), None, generator=drawn)),
         2**64,
@@ -19,7 +19,7 @@ def test_many_random_words_are_a_hash_of_counters():
         z = (begin + i * 0x9E3779B97F4A7C15) % ring
         z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % ring
         z = (z ^ z >> 27) * 0x94D049BB133111EB % ring
-        assert int(told[i]) % ring == z ^ z >> 31
+        assert int(reported[i]) % ring == z ^ z >> 31
     after = generator(5)
     random_bits.random_uint64(random_bits.HASHED, after)
     assert torch.equal(after.get_state(), drawn.get_state()), "one word is drawn"

@@ -98,9 +98,11 @@ def test_the_adversarial_direction_is_a_power_step_on_the_hessian_of_the_diverge
     torch.testing.assert_close(answer, torch.log_softmax(net(images), 1).detach())
     first = torch.randn(images.shape, generator=generator(5), dtype=torch.float64)
     for image, start, there in zip(images, first, moved, strict=True):
-        told = torch.log_softmax(net(image[None]), 1).detach()
+        reported = torch.log_softmax(net(image[None]), 1).detach()
         hessian = torch.autograd.functional.hessian(
-            lambda step, told=told, image=image: robust.divergence(told, net((image + step)[None])),
+            lambda step, reported=reported, image=image: robust.divergence(
+                reported, net((image + step)[None])
+            ),
             0 * image,
         )
         expected = hessian @ start

@@ -31,11 +31,11 @@ def test_the_population_finds_the_gradient():
         strategies.perturb(net, image.expand(20_000, 3), label.expand(20_000), 0.02, rng)
         for total, parameter in zip(sums, net.parameters(), strict=True):
             total += parameter.grad / 20
-    found, exact = (
+    actual, exact = (
         torch.cat([total.flatten() for total in sums]),
         torch.cat([gradient.flatten() for gradient in expected]),
     )
-    assert float((found - exact).norm() / exact.norm()) < 0.05
+    assert float((actual - exact).norm() / exact.norm()) < 0.05
 
 
 def test_evolution_learns_and_goes_on_where_it_was_stopped():

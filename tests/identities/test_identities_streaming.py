@@ -94,19 +94,19 @@ def test_a_chunk_stays_as_it_is_while_the_next_one_is_read(tmp_path, monkeypatch
     expected = kept(shards, generator(1))
 
     def told(*asked):
-        found = plain(*asked)
+        actual = plain(*asked)
         done.release()
-        return found
+        return actual
 
     monkeypatch.setattr(Shards, "_read", told)
     chunks = shards.chunks(generator(1))
     for number, known in enumerate(expected):
-        found = next(chunks)
+        actual = next(chunks)
         # this one was read, and the next one if there is one
         for _ in range((number == 0) + (number < len(expected) - 1)):
             assert done.acquire(timeout=10)
-        assert torch.equal(found.images, known.images)
-        assert torch.equal(found.labels, known.labels)
+        assert torch.equal(actual.images, known.images)
+        assert torch.equal(actual.labels, known.labels)
 
 
 def test_ranks_read_parts_of_their_own_of_one_size(tmp_path, monkeypatch):
@@ -255,7 +255,7 @@ def test_files_that_do_not_fit_are_refused_in_words(tmp_path):
     np.save(tmp_path / "words.npy", np.full((5, 6), "a"))
     np.save(tmp_path / "halves.npy", np.full(15, 0.5))
     (tmp_path / "text.npy").write_text("no array")
-    for wrong, said in (
+    for wrong, output in (
         ({"images": []}, "at least 1"),
         ({"images": images, "chunk": 0}, "at least 1"),
         ({"images": [*images, tmp_path / "wide.npy"]}, r"wide\.npy .*one shape"),
@@ -271,7 +271,7 @@ def test_files_that_do_not_fit_are_refused_in_words(tmp_path):
         ({"images": [tmp_path / "none.npy"]}, "cannot be read"),
         ({"images": labels}, r"\(cases, pixels\)"),
     ):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=output):
             Shards(**wrong)
 
 

@@ -58,8 +58,10 @@ def test_the_negative_phase_leaves_the_law_of_every_temperature_as_it_is(visible
     )
     model = expected_statistics(rbm, law[-1])
     spread = 0.5 / COUNT**0.5
-    for found, one, other in zip(form(contrast.gradients()).values(), expected, model, strict=True):
-        assert float((found - (one - other)).abs().max()) < SIGMAS * spread
+    for actual, one, other in zip(
+        form(contrast.gradients()).values(), expected, model, strict=True
+    ):
+        assert float((actual - (one - other)).abs().max()) < SIGMAS * spread
 
 
 def two_modes():

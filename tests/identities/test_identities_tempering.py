@@ -68,8 +68,8 @@ def test_a_step_leaves_every_temperature_as_it_is(visible, parity: int) -> None:
 
 def test_log_probs_are_those_of_the_listed_model() -> None:
     rbm, base = small_rbm(4, 3), torch.linspace(-1, 1, 4, dtype=torch.float64)
-    found = log_probs(rbm, base, BETAS, states(rbm.visible).expand(3, -1, -1))
-    for row, beta in zip(found, BETAS, strict=True):
+    actual = log_probs(rbm, base, BETAS, states(rbm.visible).expand(3, -1, -1))
+    for row, beta in zip(actual, BETAS, strict=True):
         torch.testing.assert_close(torch.softmax(row, 0), tempered_probs(rbm, base, beta), **TIGHT)
 
 
@@ -124,10 +124,10 @@ def test_clamped_units_stay_and_the_others_have_their_conditional() -> None:
     values = torch.zeros(n, 5, dtype=torch.float64)
     values[:, 3] = 1.0
     hidden = torch.zeros(n, 3, dtype=torch.float64)
-    found = Tempered(BETAS)(rbm, hidden, 30, generator(2), Clamp(mask, values)).visible
-    assert bool((found[:, 2:] == values[:, 2:]).all())
+    actual = Tempered(BETAS)(rbm, hidden, 30, generator(2), Clamp(mask, values)).visible
+    assert bool((actual[:, 2:] == values[:, 2:]).all())
     given = p * (every[:, 3] == 1)
-    assert_frequencies(index_of(found, every), given / given.sum())
+    assert_frequencies(index_of(actual, every), given / given.sum())
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
@@ -141,11 +141,11 @@ def test_at_another_temperature_the_coldest_chain_has_the_energy_divided_by_it(
     p = torch.softmax(-energy.flatten() / temperature, 0).view(energy.shape)
     base = torch.linspace(-0.6, 0.6, rbm.visible.size, dtype=torch.float64)
     for sampler in (Tempered(BETAS), Tempered(BETAS, base)):
-        found = sampler(
+        actual = sampler(
             rbm, torch.zeros(n, 3, dtype=torch.float64), 20, generator(3), temperature=temperature
         )
-        assert_frequencies(index_of(found.visible, every), p.sum(1))
-        assert_frequencies(index_of(found.hidden, h), p.sum(0))
+        assert_frequencies(index_of(actual.visible, every), p.sum(1))
+        assert_frequencies(index_of(actual.hidden, h), p.sum(0))
 
 
 def test_replicas_go_on_in_the_next_call() -> None:

@@ -183,8 +183,8 @@ def test_log_partition_by_quadrature_where_states_are_a_continuum():
     grid = torch.linspace(-40, 40, 400_001, dtype=torch.float64)[:, None]
     for x in (-2.0, 0.0, 3.0):
         integral = torch.trapezoid(torch.exp(x * grid[:, 0] - units.potential(grid)), grid[:, 0])
-        found = units.log_partition(torch.tensor([[x]], dtype=torch.float64))
-        torch.testing.assert_close(found[0], integral.log(), **TIGHT)
+        actual = units.log_partition(torch.tensor([[x]], dtype=torch.float64))
+        torch.testing.assert_close(actual[0], integral.log(), **TIGHT)
 
 
 def test_samples_have_the_mean_the_variance_and_the_moments(case):
@@ -276,11 +276,11 @@ def test_match_fits_the_data_so_that_gradients_vanish(case):
     torch.testing.assert_close(units.mean(bias[None], context=context)[0], data.mean(0), **close)
     if any(name.endswith(("level_bias", "gap")) for name, _ in units.named_parameters()):
         # these have more moments than the mean and the variance, which are met
-        found = units.variance(bias[None], context)[0]
+        actual = units.variance(bias[None], context)[0]
         spread = data.var(0, correction=0)
         own = [at for at, part in parts_of(units) if isinstance(part, Ordinal | DReLU)]
         for at in own:
-            torch.testing.assert_close(found[at], spread[at], rtol=1e-6, atol=1e-9)
+            torch.testing.assert_close(actual[at], spread[at], rtol=1e-6, atol=1e-9)
         return
     moments = units.moments(bias[None], context)[0]
     torch.testing.assert_close(moments, units.statistics(data).mean(0), **close)
@@ -324,10 +324,10 @@ def test_parameter_gradients_are_autograds():
     (data @ bias - moving.potential(data)).mean().sub(
         moving.log_partition(bias[None])[0]
     ).backward()
-    (found,) = units.parameter_gradients(
+    (actual,) = units.parameter_gradients(
         units.statistics(data).mean(0), units.moments(bias[None])[0]
     ).values()
-    torch.testing.assert_close(found, moving.rho.grad, **TIGHT)
+    torch.testing.assert_close(actual, moving.rho.grad, **TIGHT)
 
 
 def test_groups_have_names():

@@ -93,10 +93,10 @@ def test_log_recognition_is_the_product_over_layers_and_sums_to_one_for_each_cas
 def test_dreams_follow_the_joint():
     net = small_machine()
     every_state = every(7)
-    dreamt = net.dream(60_000, generator(3))
-    assert [layer.shape for layer in dreamt] == [(60_000, 3), (60_000, 2), (60_000, 2)]
+    dreams_shown = net.dream(60_000, generator(3))
+    assert [layer.shape for layer in dreams_shown] == [(60_000, 3), (60_000, 2), (60_000, 2)]
     assert_frequencies(
-        index_of(torch.cat(dreamt, 1), every_state),
+        index_of(torch.cat(dreams_shown, 1), every_state),
         net.log_joint(layers_of(net, every_state)).exp(),
     )
 
@@ -151,9 +151,9 @@ def test_expected_gradients():
     exact = gradients(net, lambda moving: (q * moving.log_joint(up)).sum())
     exact |= gradients(net, lambda moving: (p * moving.log_recognition(whole)).sum())
     rng = generator(6)
-    found = [both_gradients(net, case.repeat(200, 1), rng) for _ in range(500)]
+    actual = [both_gradients(net, case.repeat(200, 1), rng) for _ in range(500)]
     for name, expected in exact.items():
-        assert_mean(torch.stack([(wake | sleep)[name] for wake, sleep in found]), expected)
+        assert_mean(torch.stack([(wake | sleep)[name] for wake, sleep in actual]), expected)
 
 
 def test_two_passes_follow_hintons_rule():

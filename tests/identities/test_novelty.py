@@ -33,34 +33,34 @@ def test_contour_is_counted_between_neighbours():
 @pytest.mark.parametrize("labels", [0, 3])
 def test_the_line_is_least_squares_and_the_threshold_a_percentile(labels):
     dbn, images = net(labels), pictures(400)
-    found = novelty.calibrate(dbn, images, SHAPE, percentile=90)
+    actual = novelty.calibrate(dbn, images, SHAPE, percentile=90)
     label = classify.predict(dbn, images) if labels else torch.zeros(400, dtype=torch.long)
     members = torch.nn.functional.one_hot(label, max(labels, 1)).double()
     design = torch.cat([members, novelty.contour(images, SHAPE).double()[:, None]], 1)
     score = meanfield.score(dbn, images).double()
     wanted = torch.linalg.lstsq(design, score, driver="gelsd").solution
     shown = members.sum(0) > 0
-    fitted = torch.tensor(found.intercepts).double()
+    fitted = torch.tensor(actual.intercepts).double()
     torch.testing.assert_close(fitted[shown], wanted[:-1][shown], rtol=1e-4, atol=1e-4)
-    assert found.slope == pytest.approx(float(wanted[-1]), rel=1e-4)
-    above = novelty.surprise(dbn, images, found) > found.threshold
+    assert actual.slope == pytest.approx(float(wanted[-1]), rel=1e-4)
+    above = novelty.surprise(dbn, images, actual) > actual.threshold
     assert 35 <= int(above.sum()) <= 45
-    assert novelty.from_header(json.loads(json.dumps({"novelty": found.as_json()}))) == found
+    assert novelty.from_header(json.loads(json.dumps({"novelty": actual.as_json()}))) == actual
 
 
 def test_a_label_that_no_case_shows_takes_the_mean():
     dbn = net(3)
     with torch.no_grad():
         dbn.memory.visible_bias[dbn.label_columns][2] = -50.0
-    found = novelty.calibrate(dbn, pictures(300), SHAPE)
-    assert min(found.intercepts[:2]) <= found.intercepts[2] <= max(found.intercepts[:2])
+    actual = novelty.calibrate(dbn, pictures(300), SHAPE)
+    assert min(actual.intercepts[:2]) <= actual.intercepts[2] <= max(actual.intercepts[:2])
 
 
 def test_what_does_not_fit_is_refused():
     dbn, images = net(3), pictures(120)
-    found = novelty.calibrate(dbn, images, SHAPE)
+    actual = novelty.calibrate(dbn, images, SHAPE)
     with pytest.raises(ConfigError, match="calibrate it anew"):
-        novelty.surprise(net(0), images, found)
+        novelty.surprise(net(0), images, actual)
     with pytest.raises(ConfigError, match="shape is"):
         novelty.calibrate(dbn, images, (3, 5))
     with pytest.raises(ConfigError, match="percentile"):
