@@ -1,12 +1,14 @@
 """Is a change slower? Two checkouts do the same work in turns on the same machine.
 
     python -m benchmarks.pairs OLD NEW [--rounds 20] [--seconds 5] [--threads 2] [--dtype bfloat16]
-    [--only CD-1 ...] [--json FILE]
+    [--only CD-1 ...] [--out FILE]
 
 A worker process a checkout stays alive while a workload is timed, so that both are warm; they never
 run at the same time. In each round both work for the given seconds, in an order that alternates,
 and the ratio of their rates is one number. Printed are the median ratio of times, new over old, and
-its 95 % interval by the bootstrap: slower means that the lower end is above 1.05, in two runs.
+its 95 % interval by the bootstrap: slower means that the lower end is above 1.05, in two runs. With
+--out the rows go into a file of results, and with them the row `slowest-over-before`: of all pairs
+in the file the one whose lower end is the largest, which is what that rule looks at.
 """
 
 from __future__ import annotations
@@ -19,8 +21,11 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wakesleep.paper import results
 
 TIMED = ("CD-1", "PCD", "up-down, K = 3", "backprop", "dreaming", "AIS")
 
@@ -89,8 +94,10 @@ class Worker:
         self.process.wait()
 
 
-def compare(old: Path, new: Path, name: str, args: argparse.Namespace) -> dict[str, object]:
+def compare(old: Path, new: Path, name: str, args: argparse.Namespace) -> results.Row:
     """Return the median of the ratios of times, new over old, with its interval, and both rates."""
+    from wakesleep.paper import results  # not above: the old checkout's worker reads this file too
+
     workers = (
         Worker(old, name, args.dtype, args.threads),
         Worker(new, name, args.dtype, args.threads),
@@ -106,15 +113,39 @@ def compare(old: Path, new: Path, name: str, args: argparse.Namespace) -> dict[s
     ratios = [before / after for before, after in rates]
     low, high = interval(ratios)
     return {
-        "table": "architecture", "row": f"{name}, {args.dtype}", "metric": "time_over_before",
-        "value": round(statistics.median(ratios), 4),
-        "low": round(low, 4), "high": round(high, 4), "seeds": 1, "rounds": args.rounds,
-        "old_per_second": round(statistics.median(before for before, _ in rates), 2),
-        "new_per_second": round(statistics.median(after for _, after in rates), 2),
-        "command": f"python -m benchmarks.pairs OLD NEW --dtype {args.dtype} "
-                   f"--threads {args.threads} --only {name!r}",
-        "device": "cpu", "threads": args.threads, "date": datetime.now(UTC).date().isoformat(),
-    }  # fmt: skip
+        **results.row(
+            "architecture",
+            f"{name}, {args.dtype}",
+            "time_over_before",
+            ratios,
+            seeds=[0],
+            command=f"python -m benchmarks.pairs OLD NEW --dtype {args.dtype} "
+            f"--threads {args.threads} --only {name!r}",
+            threads=args.threads,
+            rounds=args.rounds,
+            old_per_second=round(statistics.median(before for before, _ in rates), 2),
+            new_per_second=round(statistics.median(after for _, after in rates), 2),
+        ),
+        "low": round(low, 4),
+        "high": round(high, 4),
+    }
+
+
+def slowest(rows: list[results.Row]) -> results.Row:
+    """Return the row of the pair with the largest lower end of its interval, which is its value;
+    its median and interval beside.
+    """
+    pair = max(
+        (row for row in rows if row["metric"] == "time_over_before"), key=lambda row: row["low"]
+    )
+    return {
+        **pair,
+        "row": "slowest-over-before",
+        "metric": "times",
+        "value": pair["low"],
+        "pair": pair["row"],
+        "median": pair["value"],
+    }
 
 
 def interval(ratios: list[float]) -> tuple[float, float]:
@@ -128,6 +159,8 @@ def interval(ratios: list[float]) -> tuple[float, float]:
 
 def main() -> int:
     """Time the workloads and print a line each."""
+    from wakesleep.paper import results
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
@@ -136,17 +169,16 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--only", nargs="+", default=TIMED)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    rows = []
     for name in args.only:
-        rows.append(compare(args.old, args.new, name, args))
-        row = rows[-1]
+        row = compare(args.old, args.new, name, args)
         interval_text = f"({row['low']:.3f} to {row['high']:.3f})"
         rates = f"{row['old_per_second']} -> {row['new_per_second']} a second"
         print(f"{row['row']:28} {row['value']:6.3f}  {interval_text}  {rates}")
-        if args.json:
-            args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        if args.out:
+            results.save(args.out, [row])
+            results.save(args.out, [slowest(json.loads(args.out.read_text(encoding="utf-8")))])
     return 0
 
 
