@@ -21,7 +21,7 @@ from wakesleep.estimators import (
     DBNTransformer,
     export,
     make_dbn_pipeline,
-    shared,
+    ranges,
 )
 from wakesleep.estimators.tuned import Centred, column_sums, moments
 from wakesleep.foundation.errors import ConfigError, DataError
@@ -104,7 +104,7 @@ def test_one_outlier_does_not_flatten_its_column() -> None:
     ):
         estimator.fit(X)
         assert list(estimator.outlier_columns_) == [0, 1]
-        assert (shared.to_range(estimator, X).std(0) > 0.05).all()
+        assert (ranges.to_range(estimator, X).std(0) > 0.05).all()
         sample = estimator.sample(50, n_gibbs_steps=2, random_state=0)
         assert np.abs(sample).max() < 10, "dreams come in the units of the data, the outlier apart"
         holes = X.copy()
@@ -121,7 +121,7 @@ def test_one_outlier_does_not_flatten_its_column() -> None:
     ],
 )
 def test_columns_without_outliers_run_from_smallest_to_largest(values: np.ndarray) -> None:
-    low, high = shared.column_range(values.astype(float))
+    low, high = ranges.column_range(values.astype(float))
     np.testing.assert_array_equal(low, values.min(0))
     np.testing.assert_array_equal(high, values.max(0))
 
@@ -130,7 +130,7 @@ def test_an_outlier_among_many_zeros_is_one_too() -> None:
     gains = np.zeros((1000, 1))
     gains[:90, 0] = np.random.RandomState(0).uniform(1000, 9000, 90)
     gains[90] = 1e9
-    assert 9000 <= shared.column_range(gains)[1][0] < 1e5
+    assert 9000 <= ranges.column_range(gains)[1][0] < 1e5
 
 
 def test_skewed_columns_keep_their_signal(
@@ -148,7 +148,7 @@ def test_skewed_columns_keep_their_signal(
     assert list(net.skewed_columns_) == [0, 1, 2]
     assert not len(net.outlier_columns_)
     np.testing.assert_allclose(
-        shared.from_range(net, shared.to_range(net, X[:1000])), X[:1000], rtol=1e-6
+        ranges.from_range(net, ranges.to_range(net, X[:1000])), X[:1000], rtol=1e-6
     )
     net.save(tmp_path / "net.safetensors")
     again = DBNClassifier.load(tmp_path / "net.safetensors")
@@ -167,7 +167,7 @@ def test_skewed_columns_keep_their_signal(
 def test_the_range_of_a_skewed_column_grows_in_a_stream() -> None:
     X = np.random.RandomState(0).lognormal(0, 2, (600, 2))
     net = DBNTransformer((5,), random_state=0).partial_fit(X[:300]).partial_fit(1000 * X[300:])
-    cases = shared.to_range(net, np.vstack([X[:300], 1000 * X[300:]]))
+    cases = ranges.to_range(net, np.vstack([X[:300], 1000 * X[300:]]))
     assert len(np.unique(cases[:, 0])) > 590
 
 
@@ -249,7 +249,7 @@ def test_a_net_that_learned_from_centred_values_takes_them_as_they_are(missing: 
         **{**QUICK, "fine_tune_n_iter": 1, "fine_tune_learning_rate": 1e-12}, missing=missing
     ).fit(X, y)
     np.testing.assert_allclose(tuned.predict_proba(X), pretrained, atol=1e-5)
-    images = torch.from_numpy(shared.to_range(net, X)).float()
+    images = torch.from_numpy(ranges.to_range(net, X)).float()
     centred = Centred(**moments(column_sums(images)))
     first = net.net_[0]
     expected = first(images)
