@@ -50,7 +50,7 @@ def describe_table(args: DataOptions) -> int:
     return the exit status.
     """
     from wakesleep.data.table_files import read_table
-    from wakesleep.estimators.table_units import TableUnits
+    from wakesleep.data.table_units import TableUnits
 
     table = read_table(args.name)
     units = TableUnits(table)

@@ -13,7 +13,8 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from wakesleep.estimators import ranges, shared
+from wakesleep.data.table_units import Asked
+from wakesleep.estimators import shared
 from wakesleep.estimators.class_labels import check_labelled, encode, known_classes, split_labelled
 from wakesleep.estimators.export import Affine, LabelProbs
 from wakesleep.estimators.fine_tuning import Cases, fine_tune
@@ -25,7 +26,6 @@ from wakesleep.learning import backprop
 from wakesleep.learning.configs import require
 from wakesleep.models.dbn import DBN
 from wakesleep.runs import checkpoint
-from wakesleep.samplers import dreams
 from wakesleep.sources.arrays import UNLABELLED
 
 MOST_PASSES = 300
@@ -118,6 +118,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         persistent: bool = False,
         sparsity_target: float = 0.1,
         sparsity_cost: float = 0.0,
+        units: Asked | None = None,
         scale: Literal["auto", "warn"] | None = "auto",
         missing: Literal["error", "sample"] = "error",
         warm_start: bool = False,
@@ -146,6 +147,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         self.persistent = persistent
         self.sparsity_target = sparsity_target
         self.sparsity_cost = sparsity_cost
+        self.units = units
         self.scale = scale
         self.missing = missing
         self.warm_start = warm_start
@@ -283,12 +285,13 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         label: Any = None,
         random_state: Any = None,
         n_gibbs_steps: int = 1000,
-    ) -> Array:
+    ) -> Any:
         """Return what the net dreams, (n_samples, D), with `label` clamped: one class for all, or
         one a sample; free without.
 
         `n_samples` is by default the number of labels. Values are the visible units' probabilities
-        after `n_gibbs_steps` Gibbs steps, in the units of the data.
+        after `n_gibbs_steps` Gibbs steps, in the units of the data; with `units`, rows of a table
+        like the one that came to `fit`.
 
         Raises:
             DataError: a label that is no class of this net, or another number of labels than 1 or
@@ -307,13 +310,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         wanted = np.full(n_samples, label) if np.ndim(label) == 0 else np.asarray(label)
         numbers, _ = encode(wanted, self.unlabeled, self.classes_)
         clamped = torch.from_numpy(numbers).to(self._device)
-        rng = shared.fresh_rng(shared.random_source(random_state), self._device)
-        return ranges.from_range(
-            self,
-            dreams.dream(self.dbn_, rng=rng, labels=clamped, steps=n_gibbs_steps)
-            .pixels.cpu()
-            .numpy(),
-        )
+        return self._dream(random_state, labels=clamped, steps=n_gibbs_steps)
 
     def _check_method(self) -> None:
         """Refuse ways to fine-tune that are not there."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from wakesleep.compute.precision import low_precision_copy
 from wakesleep.compute.select import pick_device, pick_precision
+from wakesleep.data.table_units import Asked, TableUnits
 from wakesleep.estimators import persistence, ranges, shared
 from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
@@ -31,7 +32,6 @@ from wakesleep.runs import checkpoint
 from wakesleep.runs.settings import preset
 from wakesleep.samplers import dreams, missing
 from wakesleep.sources.arrays import UNLABELLED
-from wakesleep.units import Bernoulli
 
 _DIGITS = preset("digits")
 NO_CHAINS = ChainsConfig(share=0.0)
@@ -82,6 +82,8 @@ class DBNEstimator(persistence.Saved, BaseEstimator):
     persistent: bool
     sparsity_target: float
     sparsity_cost: float
+    units: Asked | None
+    units_: TableUnits
     scale: Literal["auto", "warn"] | None
     missing: Literal["error", "sample"]
     warm_start: bool
@@ -96,27 +98,43 @@ class DBNEstimator(persistence.Saved, BaseEstimator):
         It is the lower bound on log p(v) with means in place of samples, log Z left out: an order
         of cases, from outliers to the ordinary, and no likelihood (`evaluation.meanfield`). Missing
         values are averaged over. Values outside the range of the data that came to `fit` are
-        clipped to it first, so it does not tell such cases from those at its ends.
+        clipped to it first, so it does not tell such cases from those at its ends. Of a table with
+        `units`, real numbers count with their density.
         """
         check_is_fitted(self)
-        return self._average(X, lambda dbn, net, images: meanfield.score(dbn, images, checked=True))
+        scores = self._average(
+            X, lambda dbn, net, images: meanfield.score(dbn, images, checked=True)
+        )
+        return (
+            scores if self.units is None else scores - self.units_.log_widths(self.units_.encode(X))
+        )
 
     def sample(
         self, n_samples: int = 1, *, random_state: Any = None, n_gibbs_steps: int = 1000
-    ) -> Array:
+    ) -> Any:
         """Return what the net dreams: `n_samples` cases (n_samples, D) after `n_gibbs_steps` Gibbs
         steps of the memory from random states.
 
-        Values are the visible units' probabilities, in the units of the data.
+        Values are the visible units' probabilities, in the units of the data. With `units` they are
+        rows of a table like the one that came to `fit`, a frame with its columns and types, drawn.
         """
         check_is_fitted(self)
-        rng = shared.fresh_rng(shared.random_source(random_state), self._device)
-        return ranges.from_range(
-            self,
-            dreams.dream(self.dbn_, rng=rng, count=n_samples, steps=n_gibbs_steps)
-            .pixels.cpu()
-            .numpy(),
-        )
+        return self._dream(random_state, count=n_samples, steps=n_gibbs_steps)
+
+    def _dream(self, random_state: Any, **options: Any) -> Any:
+        """Return what the net dreams with these options of `dreams.dream`, as the data came."""
+        source = shared.random_source(random_state)
+        rng = shared.fresh_rng(source, self._device)
+        pixels = dreams.dream(self.dbn_, rng=rng, **options).pixels.cpu().numpy()
+        return self._as_data(pixels, source)
+
+    def _as_data(self, cases: Array, source: np.random.RandomState | None = None) -> Any:
+        """Return means of the visible units (N, D) as the data came to `fit`: a table is drawn from
+        them with a `source` of randomness.
+        """
+        if self.units is None:
+            return ranges.from_range(self, cases)
+        return self.units_.decode(cases, source)
 
     def impute(
         self,
@@ -125,26 +143,28 @@ class DBNEstimator(persistence.Saved, BaseEstimator):
         how: Literal["sample", "mean"] = "sample",
         random_state: Any = None,
         n_sweeps: int = 50,
-    ) -> Array:
+    ) -> Any:
         """Return X (N, D) with NaN filled in from the net given the known values of each case.
 
-        A real number is the probability of one binary unit here, which says little of the other
-        columns: of five Gaussian columns of correlation 0.83, what this fills in is no nearer to
-        the truth than the column's mean. `make_dbn_pipeline(numbers="bins")` takes a unit a bin,
-        and halves the error.
+        Without `units` a real number is the probability of one binary unit, which says little of
+        the other columns: of five Gaussian columns of correlation 0.83, what this fills in is no
+        nearer to the truth than the column's mean. With `units` X is a table, and comes back as it
+        came.
 
         Args:
             X: cases (N, D), NaN where a value is missing.
             how: "sample", a state of the visible unit (its lowest or highest value), or "mean", its
-                probability, averaged over ten chains.
+                probability, averaged over ten chains. Of a table with `units`: a draw, or the most
+                probable category and the expected number.
             random_state: seed of the chains.
             n_sweeps: sweeps up and down the net, known values put back each time.
         """
         check_is_fitted(self)
         shared.check_choice("how", how, ("sample", "mean"))
-        X = shared.check_dense(self, X)
-        rng = shared.fresh_rng(shared.random_source(random_state), self._device)
-        images = torch.tensor(ranges.to_range(self, X), dtype=torch.float32, device=self._device)
+        cases, source = shared.check_dense(self, X), shared.random_source(random_state)
+        rng = shared.fresh_rng(source, self._device)
+        in_range = ranges.to_range(self, cases)
+        images = torch.tensor(in_range, dtype=torch.float32, device=self._device)
         known = ~torch.isnan(images)
         draws = [
             dreams.inpaint(self.dbn_, images, known, rng=rng, sweeps=n_sweeps, checked=True)
@@ -152,8 +172,11 @@ class DBNEstimator(persistence.Saved, BaseEstimator):
         ]
         filled = torch.stack(draws).mean(0)
         if how == "sample":
-            filled = Bernoulli(filled.shape[1]).sample_from_mean(filled, rng)
-        return np.where(np.isnan(X), ranges.from_range(self, filled.cpu().numpy()), X)
+            filled = self.dbn_.visible.sample_from_mean(filled, rng)
+        found = self._as_data(filled.cpu().numpy(), source if how == "sample" else None)
+        if self.units is not None:
+            return self.units_.format.fill(X, found)
+        return np.where(np.isnan(cases), found, cases)
 
     @property
     def _device(self) -> torch.device:
@@ -200,8 +223,11 @@ class DBNEstimator(persistence.Saved, BaseEstimator):
         sizes = self._hidden_sizes()
         ranges.settle_range(self, X)
         self._source = source
+        if self.units is None and hasattr(self, "units_"):
+            del self.units_
+        visible = X.shape[1] if self.units is None else self.units_.units()
         self.dbn_ = DBN(
-            (X.shape[1], *sizes),
+            (visible, *sizes),
             labels=labels,
             rng=shared.fresh_rng(source, pick_device(self.device)),
         )
@@ -256,7 +282,7 @@ class DBNEstimator(persistence.Saved, BaseEstimator):
         if not np.isnan(np.sum(X)):
             return shared.tensor(X, self._device).to(dtype), None
         images = torch.tensor(X, dtype=dtype, device=self._device)
-        return images, missing.init_missing(images, rng)
+        return images, missing.init_missing(images, rng, self.dbn_.visible)
 
     def _pretrain(
         self,
@@ -329,7 +355,7 @@ class DBNEstimator(persistence.Saved, BaseEstimator):
         if known is None:
             return images
         filled = dreams.inpaint(self.dbn_, images, known, rng=rng, sweeps=SWEEPS, checked=True)
-        return torch.where(known, images, torch.bernoulli(filled, generator=rng))
+        return torch.where(known, images, dreams.draw_visible(self.dbn_, filled, rng))
 
     def _watch(self, epochs: Iterator[EpochResult], total: int) -> Iterator[EpochResult]:
         """Yield the records of a loop, count and note them."""
@@ -447,6 +473,7 @@ class DBNEstimator(persistence.Saved, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         """Say that sparse cases are welcome, and NaN where it is to be drawn from the net."""
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.input_tags.allow_nan = self.missing == "sample"
+        tags.input_tags.allow_nan = self.missing == "sample" or self.units is not None
+        tags.input_tags.sparse = self.units is None
+        tags.input_tags.categorical = tags.input_tags.string = self.units is not None
         return tags

@@ -116,7 +116,7 @@ def torch_program(estimator: Any) -> torch.export.ExportedProgram:
     """Return the recognition net as a torch.export program for any number of cases;
     torch.export.save writes it.
     """
-    example = torch.zeros(2, estimator.n_features_in_)
+    example = torch.zeros(2, estimator._nets()[0].sizes[0])
     shapes = ({0: torch.export.Dim("cases")},)
     # strict, the default before PyTorch 2.8, traces bytecode, and of one class only some eight
     # modules in a process

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from wakesleep.data.tables import missing_in, numbers_of
 from wakesleep.estimators.ranges import column_range, column_skew, from_symmetric, to_symmetric
 from wakesleep.estimators.shared import Array
-from wakesleep.estimators.tables import missing_in, numbers_of
 from wakesleep.foundation.errors import DataError
 
 FIX = "name it among `categories`"

@@ -14,6 +14,7 @@ import torch
 from sklearn.preprocessing import MinMaxScaler
 from torch import Tensor, nn
 
+from wakesleep.data.table_units import TableUnits
 from wakesleep.estimators.shared import Array
 from wakesleep.foundation.errors import CheckpointError
 from wakesleep.foundation.rng import generator
@@ -92,7 +93,7 @@ def from_plain(value: Any) -> Any:
     plain = value[NET]
     tensors = {name: torch.tensor(array) for name, array in plain["tensors"].items()}
     if "feed_forward" not in plain:
-        spec = {"class": "DBN", **{name: plain[name] for name in ("sizes", "labels", "tied")}}
+        spec = {name: each for name, each in plain.items() if name != "tensors"} | {"class": "DBN"}
         return checkpoint.build(spec, tensors, Path("a pickled estimator"))
     net = feed_forward(plain["feed_forward"])
     net.load_state_dict(tensors)
@@ -116,7 +117,8 @@ def save(estimator: Any, path: Path) -> None:
     note = {"class": type(estimator).__name__, "parameters": parameters, "fitted": fitted}
     classes = [str(label) for label in getattr(estimator, "classes_", ())]
     side = math.isqrt(dbn.sizes[0])
-    shape = [side, side] if side * side == dbn.sizes[0] else [1, dbn.sizes[0]]
+    square = side * side == dbn.sizes[0] and not hasattr(estimator, "units_")
+    shape = [side, side] if square else [1, dbn.sizes[0]]
     checkpoint.save_model(path, dbn, net, {"estimator": note, "shape": shape, "classes": classes})
 
 
@@ -146,6 +148,7 @@ def load(cls: Any, path: Path) -> Any:
 _SAVED = (
     "n_features_in_",
     "feature_names_in_",
+    "units_",
     "scaler_",
     "outlier_columns_",
     "skewed_columns_",
@@ -202,6 +205,8 @@ def _encode(value: Any) -> Any:
     """Return a fitted attribute as JSON can hold it."""
     if isinstance(value, MinMaxScaler):
         return {"range": [value.data_min_.tolist(), value.data_max_.tolist()]}
+    if isinstance(value, TableUnits):
+        return {"table": value.spec()}
     if isinstance(value, np.ndarray):
         return {
             "array": value.tolist(),
@@ -214,6 +219,8 @@ def _decode(value: Any) -> Any:
     """Return what `_encode` was given."""
     if isinstance(value, dict) and "range" in value:
         return MinMaxScaler(clip=True).fit(np.array(value["range"]))
+    if isinstance(value, dict) and "table" in value:
+        return TableUnits.from_spec(value["table"])
     if isinstance(value, dict) and "array" in value:
         array: Array = np.array(value["array"], dtype=value["dtype"])
         return array

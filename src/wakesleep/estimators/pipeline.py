@@ -13,12 +13,14 @@ from sklearn.compose import make_column_selector
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from wakesleep.data.table_units import Asked
+from wakesleep.data.tables import TableFormat, column_of, listed
 from wakesleep.estimators.classifier import DBNClassifier
 from wakesleep.estimators.mapped_columns import MappedColumn, learn_categories, learn_numbers
 from wakesleep.estimators.shared import Array, check_choice, random_source
-from wakesleep.estimators.tables import TableFormat, column_of, listed
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import whole
+from wakesleep.learning.configs import require
 
 KINDS = ("object", "string", "category", "bool")
 """Types of the columns of a data frame that hold categories."""
@@ -30,6 +32,7 @@ def make_dbn_pipeline(
     numbers: Literal["minmax", "binary", "bins"] = "minmax",
     n_bins: int = 8,
     categories: Any = None,
+    units: Asked | None = None,
 ) -> DBNPipeline:
     """Return a pipeline that maps columns to [0, 1] and ends in `estimator`, by default a
     DBNClassifier with `missing="sample"`.
@@ -53,6 +56,8 @@ def make_dbn_pipeline(
         n_bins: quantiles a column, for "bins".
         categories: columns that hold categories, names or numbers of columns; by default those of a
             data frame's types object, string, category and bool, and none of an array.
+        units: "auto", a list or a dictionary of kinds: the net itself takes each column for what it
+            is (see `DBNClassifier`), and `numbers` and `categories` say nothing.
 
     Raises:
         ConfigError: an unknown kind of `numbers`; from `fit`, a column of `categories` that does
@@ -60,6 +65,14 @@ def make_dbn_pipeline(
             their names.
     """
     check_choice("numbers", numbers, ("minmax", "binary", "bins"))
+    if units is not None:
+        require(
+            numbers == "minmax" and categories is None,
+            f"numbers = {numbers!r} and categories = {categories!r} beside units = {units!r}, "
+            "which says what columns are taken for; leave them out",
+        )
+        net = DBNClassifier() if estimator is None else estimator
+        return DBNPipeline([("dbn", net.set_params(units=units))])
     columns = TableColumns(numbers=numbers, n_bins=n_bins, categories=categories)
     return DBNPipeline(
         [
@@ -84,6 +97,8 @@ class DBNPipeline(Pipeline):
         """
         source = random_source(random_state)
         options |= {} if n_samples is None else {"n_samples": n_samples}
+        if "columns" not in self.named_steps:
+            return self["dbn"].sample(random_state=source, **options)
         return self["columns"].decode(self["dbn"].sample(random_state=source, **options), source)
 
     def impute(
@@ -108,6 +123,8 @@ class DBNPipeline(Pipeline):
             options: those of the net's own `impute`.
         """
         check_choice("how", how, ("sample", "mean"))
+        if "columns" not in self.named_steps:
+            return self["dbn"].impute(X, how=how, random_state=random_state, **options)
         source, columns, net = random_source(random_state), self["columns"], self["dbn"]
         cases = columns.transform(X)
         filled = net.impute(cases, how="mean", random_state=source, **options)

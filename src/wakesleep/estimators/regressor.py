@@ -12,6 +12,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from wakesleep.data.table_units import Asked
 from wakesleep.estimators import shared
 from wakesleep.estimators.dbn import DEFAULTS
 from wakesleep.estimators.export import Affine
@@ -98,6 +99,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         persistent: bool = False,
         sparsity_target: float = 0.1,
         sparsity_cost: float = 0.0,
+        units: Asked | None = None,
         scale: Literal["auto", "warn"] | None = "auto",
         missing: Literal["error", "sample"] = "error",
         warm_start: bool = False,
@@ -124,6 +126,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
         self.persistent = persistent
         self.sparsity_target = sparsity_target
         self.sparsity_cost = sparsity_cost
+        self.units = units
         self.scale = scale
         self.missing = missing
         self.warm_start = warm_start

@@ -13,9 +13,10 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_X_y, validate_data
 from torch import Tensor, nn
 
+from wakesleep.data.table_units import TableUnits
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.foundation.values import as_kind
@@ -52,12 +53,15 @@ def check_cases(
     numeric: bool = False,
 ) -> Any:
     """Return X as a float array (N, D), NaN only where the estimator may fill it in
-    (`missing="sample"`); with y, the pair of both.
+    (`missing="sample"`); with y, the pair of both. Where the estimator has `units`, X is a table,
+    and comes back as the states of its columns.
 
     Raises:
         DataError: NaN where `missing` does not allow it. ValueError of scikit-learn: infinity, no
             rows, another number of columns.
     """
+    if getattr(estimator, "units", None) is not None:
+        return _check_table(estimator, X, y, reset=reset, numeric=numeric)
     options: dict[str, Any] = {"accept_sparse": "csr"} if sparse else {}
     if not isinstance(y, str):
         options |= {"multi_output": numeric, "y_numeric": numeric}
@@ -76,8 +80,7 @@ def check_cases(
         if words:
             raise DataError(
                 f"the columns {', '.join(map(repr, words))} hold categories ({error}), and a net "
-                f"learns from numbers: wakesleep.make_dbn_pipeline({type(estimator).__name__}()) "
-                "makes columns of both fit for it"
+                f"learns from numbers: {_way_out(estimator)} makes columns of both fit for it"
             ) from error
         raise
     cases = checked if isinstance(y, str) else checked[0]
@@ -90,6 +93,50 @@ def check_cases(
             "(SimpleImputer)"
         )
     return checked
+
+
+def _way_out(estimator: Any) -> str:
+    """Return what takes a table as it is, in words."""
+    kind = type(estimator).__name__
+    own = hasattr(estimator, "units")
+    return f"{kind}(units='auto')" if own else f"wakesleep.make_dbn_pipeline({kind}())"
+
+
+def _check_table(estimator: Any, X: Any, y: Any, *, reset: bool, numeric: bool) -> Any:
+    """Return a table X as the states of its columns (N, units), NaN where a value is missing; with
+    y, the pair of both. On `reset` the columns are looked at first, and `units_` says what they
+    were taken for.
+
+    Raises:
+        DataError: tables that do not fit, in words. ConfigError: the estimator learned without
+            `units`.
+    """
+    if reset:
+        estimator.units_ = TableUnits(X, estimator.units)
+        names = estimator.units_.format.names
+        estimator.n_features_in_ = len(names)
+        if estimator.units_.format.frame is not None:
+            estimator.feature_names_in_ = np.array(names, dtype=object)
+        elif hasattr(estimator, "feature_names_in_"):
+            del estimator.feature_names_in_
+        if estimator.verbose:
+            print(estimator.units_, file=sys.stderr)
+    require(
+        hasattr(estimator, "units_"),
+        f"units = {estimator.units!r}, and this {type(estimator).__name__} learned without units: "
+        "fit a new one (warm_start=False), or set units=None",
+    )
+    cases = estimator.units_.encode(X)
+    if isinstance(y, str):
+        return cases
+    return check_X_y(
+        cases,
+        y,
+        ensure_all_finite="allow-nan",
+        multi_output=numeric,
+        y_numeric=numeric,
+        estimator=estimator,
+    )
 
 
 def categories_of(X: Any) -> list[Any]:
@@ -109,6 +156,10 @@ def check_dense(estimator: Any, X: Any) -> Array:
     """Return new cases X (N, D) in which values may be missing, whatever `missing` was for
     learning.
     """
+    if getattr(estimator, "units", None) is not None:
+        return _check_table(  # type: ignore[no-any-return]
+            estimator, X, "no_validation", reset=False, numeric=False
+        )
     return validate_data(  # type: ignore[no-any-return]
         estimator, X, reset=False, dtype=(np.float64, np.float32), ensure_all_finite="allow-nan"
     )

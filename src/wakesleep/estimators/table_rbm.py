@@ -12,9 +12,9 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from wakesleep.compute.select import pick_device
+from wakesleep.data.table_units import TableUnits
 from wakesleep.estimators import shared
 from wakesleep.estimators.shared import Array
-from wakesleep.estimators.table_units import TableUnits
 from wakesleep.evaluation import likelihood
 from wakesleep.foundation.errors import DataError
 from wakesleep.learning import cd
@@ -28,16 +28,17 @@ class TableRBM(BaseEstimator):
     """A restricted Boltzmann machine of a table whose columns are of different kinds, with holes.
 
     Each column takes the units that fit it (`units_` says which): a binary unit where there are two
-    values, a softmax site for categories and for few levels, and for counts and real numbers a
-    softmax site whose states are bins with about as many cases each. p(row) is that of an RBM with
-    binary hidden units; `sample`, `impute` and `score_samples` speak of the table as it came.
+    values, a softmax site for categories, and for numbers a thermometer, whose states are the
+    levels or, of counts and real numbers, values with about as many cases between any two; a number
+    in between is the mean of its neighbours. p(row) is that of an RBM with binary hidden units;
+    `sample`, `impute` and `score_samples` speak of the table as it came.
     Source: Hinton (2002); Salakhutdinov, Mnih & Hinton (2007), whose softmax sites may be absent.
 
     Args:
         n_components: binary hidden units.
         units: "auto" looks at the columns; a list has a kind for each column, a dictionary the
             kinds of some: "binary", "categories", "levels", "counts", "real" or "auto".
-        n_bins: bins of columns of counts and real numbers.
+        n_bins: intervals of columns of counts and real numbers.
         missing: what a hole means in learning. "unknown": a state that nobody wrote down, drawn
             from the model after each epoch; "absent": a column that this row does not have, which
             takes no part in either phase.
@@ -158,7 +159,7 @@ class TableRBM(BaseEstimator):
         """Return `n_samples` rows after `n_gibbs_steps` Gibbs steps from random hidden states, as
         the table came to `fit`: a frame with its columns and types, or an array.
 
-        Numbers in bins are drawn evenly from their bin.
+        Counts and real numbers are drawn about the state of their column.
         """
         check_is_fitted(self)
         source = shared.random_source(random_state)
@@ -204,19 +205,22 @@ class TableRBM(BaseEstimator):
         return self.units_.format.fill(X, table)
 
     def score_samples(self, X: Any) -> Array:
-        """Return log p(row) of each row of X, nats: (N,).
+        """Return log p(row) of each row of X, nats: (N,), a lower bound where a count or a real
+        number lies between two states.
 
-        Columns of counts and of real numbers count with their density, even within a bin: log
-        p(bin) - log(width of the bin). log Z is exact where one side is small, and by annealed
+        With q_k the share of state k in a number x, p(x | k) = q_k / w_k, and what is said is
+        -F(E_q v) - log Z - sum_k q_k log w_k <= log sum_v p(v) p(x | v), by Jensen's inequality
+        twice: -F is convex in v. log Z is exact where one side is small, and by annealed
         importance sampling else. With holes it is a lower bound, the mean over fillings drawn from
-        the model of log p(row with its filling), without the width of bins that are unknown.
+        the model of log p(row with its filling), without the widths of what is unknown.
 
         Raises:
             DataError: holes where the model learned with `missing="absent"`: the log Z of each
                 pattern of holes is another.
         """
         check_is_fitted(self)
-        cases = self._cases(X)
+        encoded = self.units_.encode(X)
+        cases = self._tensor(encoded)
         known = ~torch.isnan(cases)
         device = self.rbm_.weight.device
         rng = shared.fresh_rng(np.random.RandomState(0), device)
@@ -237,7 +241,7 @@ class TableRBM(BaseEstimator):
             forward, exact = estimate.forward.log_z, estimate.exact
             self.log_partition_ = forward if exact is None else exact
         log_p: Array = -free.double().cpu().numpy() - self.log_partition_
-        return log_p - self.units_.log_widths(X)
+        return log_p - self.units_.log_widths(encoded)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean log p(row) of X, nats a row: what a grid search compares."""
@@ -245,8 +249,12 @@ class TableRBM(BaseEstimator):
 
     def _cases(self, X: Any) -> Tensor:
         """Return the table X as cases (N, units) on the device, NaN where a value is missing."""
+        return self._tensor(self.units_.encode(X))
+
+    def _tensor(self, cases: Array) -> Tensor:
+        """Return cases (N, units) on the device."""
         weight = self.rbm_.weight
-        return torch.tensor(self.units_.encode(X), dtype=weight.dtype, device=weight.device)
+        return torch.tensor(cases, dtype=weight.dtype, device=weight.device)
 
     def _from_what_is_there(self, cases: Tensor, rng: torch.Generator, mean: bool) -> Tensor:
         """Return cases (N, units) with absent columns from p(v | h), h from the others."""

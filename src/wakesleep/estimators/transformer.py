@@ -11,7 +11,8 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from wakesleep.estimators import ranges, shared
+from wakesleep.data.table_units import Asked
+from wakesleep.estimators import shared
 from wakesleep.estimators.dbn import DBNEstimator
 from wakesleep.estimators.shared import Array
 from wakesleep.learning.configs import require
@@ -42,6 +43,11 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
         sparsity_target: wanted mean activity of a hidden unit; only used with a sparsity cost.
         sparsity_cost: weight of the cross-entropy between wanted and running mean activity; 0 turns
             it off.
+        units: None: each column is a binary unit with the value as its probability. "auto": X is a
+            table, a data frame or an array, of numbers, words and holes, and each column takes the
+            units that fit it (`units_` says which); a list has a kind for each column, a dictionary
+            the kinds of some: "binary", "categories", "levels", "counts", "real". Holes are unknown
+            states then, whatever `missing` says.
         scale: "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, outliers
             left out, if any value lies outside [0, 1], skewed ones by asinh first, and clips what
             comes later; "warn" uses values as they are; None refuses values outside [0, 1].
@@ -60,6 +66,7 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
         dbn_: the generative model, a `wakesleep.DBN`, for everything the core can do with it.
         n_iter_: epochs done in all stages.
         history_: a dictionary an epoch: stage, pass and what was measured.
+        units_: what each column was taken for, with `units`; its repr is a line a column.
         scaler_: the MinMaxScaler in use, or None.
         outlier_columns_: the numbers of the columns in which outliers were clipped.
         skewed_columns_: the numbers of the columns mapped by asinh((x - centre) / spread) before
@@ -92,6 +99,7 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
         persistent: bool = False,
         sparsity_target: float = 0.1,
         sparsity_cost: float = 0.0,
+        units: Asked | None = None,
         scale: Literal["auto", "warn"] | None = "auto",
         missing: Literal["error", "sample"] = "error",
         warm_start: bool = False,
@@ -112,6 +120,7 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
         self.persistent = persistent
         self.sparsity_target = sparsity_target
         self.sparsity_cost = sparsity_cost
+        self.units = units
         self.scale = scale
         self.missing = missing
         self.warm_start = warm_start
@@ -167,7 +176,7 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
         check_is_fitted(self)
         return self._average(X, lambda dbn, net, images: self._features(dbn, images))
 
-    def inverse_transform(self, H: Any) -> Array:
+    def inverse_transform(self, H: Any) -> Any:
         """Return what activities H (N, units) of hidden layer `layer` look like to the net: a way
         down in probabilities, (N, D).
         """
@@ -179,7 +188,7 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
             depth -= 1
         for layer in reversed(self.dbn_.generative[:depth]):
             states = layer.probs(states)
-        return ranges.from_range(self, states.cpu().numpy())
+        return self._as_data(states.cpu().numpy())
 
     def _features(self, dbn: DBN, images: Tensor) -> Tensor:
         """Return the activities of hidden layer `layer` for images (N, D): (N, units)."""

@@ -144,11 +144,12 @@ class TunedEstimator(DBNEstimator):
         so.
         """
         shared.check_choice("sample_visible", self.sample_visible, ("auto", True, False))
-        self.sample_visible_ = (
-            ranges.resembles_bits(self, X)
-            if self.sample_visible == "auto"
-            else bool(self.sample_visible)
-        )
+        if self.sample_visible != "auto":
+            self.sample_visible_ = bool(self.sample_visible)
+        elif self.units is not None:  # numbers between two states would be drawn as one of them
+            self.sample_visible_ = not any(column.dense for column in self.units_.columns)
+        else:
+            self.sample_visible_ = ranges.resembles_bits(self, X)
         if self.verbose:
             seen = "as bits drawn anew in each epoch" if self.sample_visible_ else "as they are"
             print(f"{type(self).__name__}: backpropagation sees values {seen}", file=sys.stderr)
@@ -161,7 +162,7 @@ class TunedEstimator(DBNEstimator):
         self._sums = sums if self._sums is None else self._sums + sums
         drawn = (
             noise_within_signal(self._sums)
-            if self.sample_visible == "auto"
+            if self.sample_visible == "auto" and self.units is None
             else self.sample_visible_
         )
         if drawn != self.sample_visible_:

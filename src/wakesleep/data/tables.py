@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import issparse
 
-from wakesleep.estimators.shared import Array
 from wakesleep.foundation.errors import DataError
+
+Array = NDArray[Any]
 
 
 class TableFormat:
@@ -27,11 +29,7 @@ class TableFormat:
         self.frame = X.iloc[:0] if hasattr(X, "iloc") else None
         self.dtype = None if self.frame is not None else np.asarray(X).dtype
         self.names = list(X.columns) if self.frame is not None else list(range(np.shape(X)[1]))
-        twice = [name for name in dict.fromkeys(self.names) if self.names.count(name) > 1]
-        if twice:
-            raise DataError(
-                f"the columns {listed(twice)} come more than once; give each its own name"
-            )
+        _refuse_twice(self.names)
 
     def as_fitted(self, X: Any) -> Any:
         """Return the table X with its columns in the order of `fit`.
@@ -52,6 +50,7 @@ class TableFormat:
                     "that fit saw"
                 )
             return np.asarray(X)
+        _refuse_twice(list(X.columns))
         lacking = [name for name in self.names if name not in X.columns]
         other = [name for name in X.columns if name not in self.names]
         if lacking or other:
@@ -90,6 +89,28 @@ class TableFormat:
                 out[name] = column
         return out
 
+    def spec(self) -> dict[str, Any]:
+        """Return the types of the columns as JSON can hold them."""
+        if self.frame is None:
+            return {"dtype": np.dtype(self.dtype).str}
+        return {"types": [_type_spec(self.frame[name].dtype) for name in self.names]}
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any], names: list[Any]) -> TableFormat:
+        """Return the format of a table with columns of these names and the types of `spec`."""
+        format = cls.__new__(cls)
+        format.frame, format.dtype, format.names = None, None, names
+        if "types" not in spec:
+            format.dtype = np.dtype(spec["dtype"])
+            return format
+        import pandas as pd
+
+        types = [_type_from(each) for each in spec["types"]]
+        format.frame = pd.DataFrame(
+            {name: pd.Series([], dtype=each) for name, each in zip(names, types, strict=True)}
+        )
+        return format
+
 
 def check_table(X: Any) -> None:
     """Raise DataError unless X is dense and has rows and columns."""
@@ -106,6 +127,13 @@ def check_table(X: Any) -> None:
         )
 
 
+def _refuse_twice(names: list[Any]) -> None:
+    """Raise DataError for a name that comes twice."""
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise DataError(f"the columns {listed(twice)} come more than once; give each its own name")
+
+
 def column_of(X: Any, at: int) -> Any:
     """Return column number `at` of a frame or an array."""
     return X.iloc[:, at] if hasattr(X, "iloc") else np.asarray(X)[:, at]
@@ -115,7 +143,10 @@ def missing_in(values: Any) -> Array:
     """Return which values of a column are missing: NaN, None, or what pandas calls so."""
     if hasattr(values, "isna"):
         return values.isna().to_numpy()  # type: ignore[no-any-return]
-    return np.array([value is None or value != value for value in values], dtype=bool)
+    return np.array(
+        [value is None or type(value).__name__ == "NAType" or value != value for value in values],
+        dtype=bool,
+    )
 
 
 def holds_words(raw: Any) -> bool:
@@ -128,10 +159,15 @@ def holds_words(raw: Any) -> bool:
     if getattr(dtype, "kind", "O") in "iuf":
         return False
     return any(
-        not isinstance(value, int | float | np.number) or isinstance(value, bool | np.bool_)
+        not is_number(value)
         for value, gone in zip(np.asarray(raw, dtype=object), missing_in(raw), strict=True)
         if not gone
     )
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a cell holds a number; truth values are none."""
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool | np.bool_)
 
 
 def numbers_of(raw: Any, name: Any, fix: str = "take it for categories") -> Array:
@@ -169,3 +205,19 @@ def listed(names: list[Any]) -> str:
 def shown(value: Any) -> str:
     """Return a value for a message: words in quotes, numbers plain."""
     return f"{value:g}" if isinstance(value, float) else repr(value)
+
+
+def _type_spec(dtype: Any) -> Any:
+    """Return a type of pandas' as JSON can hold it."""
+    if not hasattr(dtype, "categories"):
+        return str(dtype)
+    return {"categories": dtype.categories.tolist(), "ordered": bool(dtype.ordered)}
+
+
+def _type_from(spec: Any) -> Any:
+    """Return what `_type_spec` was given."""
+    if not isinstance(spec, dict):
+        return spec
+    import pandas as pd
+
+    return pd.CategoricalDtype(spec["categories"], spec["ordered"])
