@@ -17,8 +17,9 @@ from __future__ import annotations
 import math
 import shlex
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -49,11 +50,16 @@ class IsingOptions:
     """Hidden spins."""
     cases: int = 100_000
     """Samples that the machine learns from."""
-    epochs: tuple[int, ...] = (60, 100)
+    epochs: tuple[int, ...] = (60, 100, 60)
     """Epochs of the stages."""
-    penalties: tuple[float, ...] = (0.256, 0.0128)
+    penalties: tuple[float, ...] = (0.256, 0.0128, 0.0064)
     """L2-L1 penalty of each: a strong one first, so that every hidden unit finds few spins of its
-    own, then a weak one, which hardly holds the weights back."""
+    own, then a weak one, which hardly holds the weights back.
+    """
+    rates: tuple[float, ...] = (0.1, 0.1, 0.005, 0.0003)
+    """Learning rates: at the start of each stage, and at the end of the last; they fall in straight
+    lines.
+    """
     choose: bool = False
     """Judge by samples that no row is made of, and save nothing."""
     folder: Path = Path("runs/units")
@@ -71,20 +77,22 @@ def machine(temperature: float, options: IsingOptions) -> RBM:
     """
     cases = lattice.sample(temperature, options.cases, generator(TRAIN))
     rbm = RBM(Spin(SPINS), Spin(options.hidden), rng=generator(0), weight_std=0.05)
-    first = CDConfig(
-        batch_size=500,
-        learning_rate=0.1,
-        final_learning_rate=0.1,
-        momentum=0.0,
-        initial_momentum=0.0,
-        weight_decay=0.0,
-        sample_visible=True,
-    )
     stages = [
-        replace(first, epochs=epochs, l2l1_penalty=penalty)
-        for epochs, penalty in zip(options.epochs, options.penalties, strict=True)
+        CDConfig(
+            epochs=epochs,
+            batch_size=500,
+            learning_rate=rate,
+            final_learning_rate=final,
+            momentum=0.0,
+            initial_momentum=0.0,
+            weight_decay=0.0,
+            l2l1_penalty=penalty,
+            sample_visible=True,
+        )
+        for epochs, penalty, (rate, final) in zip(
+            options.epochs, options.penalties, pairwise(options.rates), strict=True
+        )
     ]
-    stages[-1] = replace(stages[-1], final_learning_rate=0.002)
     return trained(options.folder / f"ising-{temperature}", rbm, cases, stages, seed=1)
 
 
