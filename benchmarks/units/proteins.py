@@ -161,15 +161,15 @@ def machine(train: Alignment, name: str, options: ProteinsOptions) -> RBM:
     return trained(place, rbm, train.sequences, [config], seed=1, weights=train.weights)
 
 
-def samples(rbm: RBM, chains: int = 1000, draws: int = 50) -> Tensor:
-    """Return states of the model (chains x draws, visible): chains begin at random, and after 1,000
-    steps give a state every 20.
+def samples(rbm: RBM, chains: int = 1000, draws: int = 20) -> Tensor:
+    """Return states of the model (chains x draws, visible): chains begin at random, and after 300
+    steps give a state every 10.
     """
     rng = generator(2)
-    state = gibbs.run(rbm, gibbs.random_hidden(rbm, chains, rng), 1000, rng)
+    state = gibbs.run(rbm, gibbs.random_hidden(rbm, chains, rng), 300, rng)
     found = []
     for _ in range(draws):
-        state = gibbs.run(rbm, state.hidden, 20, rng)
+        state = gibbs.run(rbm, state.hidden, 10, rng)
         found.append(state.visible)
     return torch.cat(found)
 
