@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import tyro
+from scipy.stats import multivariate_normal
 from sklearn.datasets import load_sample_images
 from sklearn.decomposition import PCA
 from torch import Tensor
@@ -92,16 +93,16 @@ def read(count: int) -> Patches:
     train, test = (np.concatenate(part) for part in parts)
     pca = PCA(KEPT, whiten=True, svd_solver="full").fit(train)
     pixels = np.sqrt(pca.explained_variance_)[:, None] * pca.components_
-    train, test = (torch.from_numpy(pca.transform(part)).float() for part in (train, test))
-    return Patches(train, test, torch.from_numpy(pixels).float())
+    found = (pca.transform(train), pca.transform(test), pixels)
+    return Patches(*(torch.from_numpy(part).float() for part in found))
 
 
 def full_gaussian(train: Tensor, cases: Tensor) -> float:
     """Return the mean log-likelihood of cases under the Gaussian of the training cases' mean and
     covariance, nats a case.
     """
-    law = torch.distributions.MultivariateNormal(train.double().mean(0), train.double().t().cov())
-    return float(law.log_prob(cases.double()).mean())
+    law = multivariate_normal(train.double().mean(0).numpy(), train.double().t().cov().numpy())
+    return float(law.logpdf(cases.double().numpy()).mean())
 
 
 def machine(train: Tensor, options: PatchesOptions) -> RBM:
@@ -144,7 +145,8 @@ def fields(rbm: RBM, patches: Patches) -> np.ndarray:
     """Return what each hidden unit adds to the mean patch, (hidden, SIDE^2) pixels, largest
     first.
     """
-    visible = rbm.weight / torch.exp(rbm.visible.log_precision)[:, None]
+    assert isinstance(rbm.visible, Gaussian)
+    visible = rbm.weight / rbm.visible.precision[:, None]
     order = visible.square().sum(0).argsort(descending=True)
     return (visible.t()[order] @ patches.pixels).numpy()
 
