@@ -78,8 +78,8 @@ def drawn(picture: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarr
     """Return patches at random places of a picture, less the mean of each, (count, SIDE^2)."""
     windows = np.lib.stride_tricks.sliding_window_view(picture, (SIDE, SIDE))
     rows, columns = (rng.integers(size, size=count) for size in windows.shape[:2])
-    found: np.ndarray = windows[rows, columns].reshape(count, -1)
-    return found - found.mean(1, keepdims=True)
+    found = windows[rows, columns].reshape(count, -1)
+    return np.asarray(found - found.mean(1, keepdims=True))
 
 
 def read(count: int) -> Patches:
