@@ -66,6 +66,7 @@ def to_plain(value: Any) -> Any:
         return {
             NET: {
                 "feed_forward": checkpoint.net_sizes(value),
+                "activations": checkpoint.net_activations(value),
                 "tensors": _arrays(value.state_dict()),
             }
         }
@@ -95,7 +96,7 @@ def from_plain(value: Any) -> Any:
     if "feed_forward" not in plain:
         spec = {name: each for name, each in plain.items() if name != "tensors"} | {"class": "DBN"}
         return checkpoint.build(spec, tensors, Path("a pickled estimator"))
-    net = feed_forward(plain["feed_forward"])
+    net = feed_forward(plain["feed_forward"], activations=plain.get("activations"))
     net.load_state_dict(tensors)
     return net
 

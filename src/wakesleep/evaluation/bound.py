@@ -73,11 +73,12 @@ def lower_bound(
     labels: Tensor | None = None,
     depth: int | None = None,
 ) -> Bound:
-    """Return lower bounds on log p(v), or with `labels` on log p(v, label), of binary cases.
+    """Return lower bounds on log p(v), or with `labels` on log p(v, label), of cases that are
+    states of the pixels, 0 or 1 of binary ones.
 
     Args:
         dbn: the net; where it holds labels and none are given, they are summed out.
-        cases: (N, pixels), each 0 or 1.
+        cases: (N, pixels), each a state.
         log_z: of the memory, or of the RBM on top where `depth` cuts the stack, nats.
         rng: what q's states are drawn from.
         samples: of q, a case.
@@ -86,7 +87,7 @@ def lower_bound(
             default the whole net.
 
     Raises:
-        DataError: cases that do not fit the net or are not binary.
+        DataError: cases that do not fit the net or are no states.
         ConfigError: no such depth, samples below 1, or labels that the net (or the cut stack) does
             not hold.
     """
@@ -100,8 +101,8 @@ def lower_bound(
         raise ConfigError(
             "labels came for a memory that holds none; leave them out to bound log p(v)"
         )
-    cases = arrays.as_cases(cases, dbn.sizes[0], dbn.memory.weight, rng=rng)
-    arrays.require_binary(cases)
+    cases = dbn.check_cases(cases, rng=rng)
+    dbn.visible.validate(cases, states=True)
     if labels is not None:
         labels = arrays.as_labels(labels, len(cases), dbn.labels).to(dbn.memory.weight.device)
     top, bounds, start = dbn.rbm(depth - 1), [], 0
@@ -217,6 +218,7 @@ def _one_sample(
         mean, above = up.units.mean_and_sample(up_input, rng)
         down_input = down.total_input(above)
         log_p = (below * down_input).sum(1) - down.units.log_partition(down_input)
+        log_p = log_p - down.units.potential(below) + up.units.potential(above)
         expected += log_p + partition - (up_input * mean).sum(1)
         raw += log_p + partition - (up_input * above).sum(1)
         below = above

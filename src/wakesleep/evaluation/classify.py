@@ -46,7 +46,7 @@ def log_probs(dbn: DBN, images: Tensor, rng: torch.Generator | None = None) -> T
         DataError: images that do not fit the net, NaN, or values out of range.
     """
     weight = dbn.memory.weight
-    images = arrays.as_cases(images, dbn.sizes[0], weight, rng=rng)
+    images = dbn.check_cases(images, rng=rng)
     scores = [
         memory_label_scores(dbn, dbn.up(chunk.to(weight.dtype), rng)[-1])
         for chunk in arrays.chunks(images)

@@ -91,9 +91,7 @@ def codes(dbn: DBN, images: Tensor) -> Tensor:
     """Return the top-level code of each image (N, pixels): the log-odds of the top units after an
     up-pass, labels absent, (N, top).
     """
-    images = arrays.as_probs(arrays.as_cases(images, dbn.sizes[0], dbn.memory.weight)).to(
-        dbn.memory.weight.dtype
-    )
+    images = dbn.as_cases(images)
     return dbn.top_input(dbn.up(images)[-1])
 
 
@@ -172,7 +170,7 @@ def projective_field(dbn: DBN, layer: int, unit: int) -> Tensor:
         memory.visible_bias[: dbn.sizes[-2]],
         memory.hidden_bias,
     ]
-    states = torch.sigmoid(biases[layer]).repeat(2, 1)
+    states = dbn.layers[layer].mean(biases[layer][None]).repeat(2, 1)
     states[0, unit], states[1, unit] = 1.0, 0.0
     if layer == dbn.depth:
         states = memory.visible_probs(states)[:, : dbn.sizes[-2]]

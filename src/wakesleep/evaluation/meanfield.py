@@ -15,7 +15,6 @@ from __future__ import annotations
 from torch import Tensor
 
 from wakesleep.models.dbn import DBN
-from wakesleep.sources import arrays
 
 
 def score(dbn: DBN, images: Tensor, *, checked: bool = False) -> Tensor:
@@ -27,12 +26,7 @@ def score(dbn: DBN, images: Tensor, *, checked: bool = False) -> Tensor:
     Raises:
         DataError: images that do not fit the net, NaN, or values out of range.
     """
-    weight = dbn.memory.weight
-    images = (
-        images
-        if checked
-        else arrays.as_probs(arrays.as_cases(images, dbn.sizes[0], weight)).to(weight.dtype)
-    )
+    images = images if checked else dbn.as_cases(images)
     layers = dbn.up(images)
     total = -dbn.memory_free_energy(layers[-1])
     for generative, recognition, below, above in zip(
@@ -40,7 +34,9 @@ def score(dbn: DBN, images: Tensor, *, checked: bool = False) -> Tensor:
     ):
         down_input = generative.total_input(above)
         total += (below * down_input).sum(1) - generative.units.log_partition(down_input)
+        total -= generative.units.potential(below)
         up_input = recognition.total_input(below)
         # the entropy of the units above
         total += recognition.units.log_partition(up_input) - (above * up_input).sum(1)
+        total += recognition.units.potential(above)
     return total

@@ -151,8 +151,7 @@ def calibrate(
 
 
 def _cases(dbn: DBN, images: Tensor) -> Tensor:
-    weight = dbn.memory.weight
-    return arrays.as_probs(arrays.as_cases(images, dbn.sizes[0], weight)).to(weight.dtype)
+    return dbn.as_cases(images)
 
 
 def _labels(dbn: DBN, images: Tensor) -> Tensor:

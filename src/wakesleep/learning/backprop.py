@@ -7,7 +7,7 @@ three line searches each, as in Hinton & Salakhutdinov's MATLAB code (Science 20
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,17 +30,59 @@ from wakesleep.models.dbn import DBN
 from wakesleep.sources import arrays
 from wakesleep.sources.minibatches import Resident, Source, Streamed
 from wakesleep.sources.shards import Shards
-from wakesleep.units import Bernoulli
+from wakesleep.units import Bernoulli, Gaussian, ReLU, Spin, Units
+from wakesleep.units.quadratic import Quadratic
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "Sigmoid": nn.Sigmoid,
+    "Tanh": nn.Tanh,
+    "ReLU": nn.ReLU,
+    "Identity": nn.Identity,
+}
+"""What a layer of a feed-forward net may do with its total input."""
+MEANS: dict[type[Units], str] = {
+    Bernoulli: "Sigmoid",
+    Spin: "Tanh",
+    ReLU: "ReLU",
+    Gaussian: "Identity",
+}
+"""Which stands for the mean of which hidden units: of truncated normal ones the mean is ReLU's far
+from 0, and a smooth bend at 0.
+"""
 
 
-def feed_forward(sizes: Sequence[int], device: torch.device | str = "cpu") -> nn.Sequential:
+def feed_forward(
+    sizes: Sequence[int],
+    device: torch.device | str = "cpu",
+    activations: Sequence[str] | None = None,
+) -> nn.Sequential:
     """Return a net of logistic layers with a linear label layer on top, Linear, Sigmoid, ...,
     Linear; its weights are yet to be filled.
+
+    `activations` are the names of other ones (`ACTIVATIONS`), one a hidden layer.
     """
+    names = ["Sigmoid"] * (len(sizes) - 2) if activations is None else activations
     layers: list[nn.Module] = []
-    for below, above in pairwise(sizes):
-        layers += [nn.utils.skip_init(nn.Linear, below, above, device=device), nn.Sigmoid()]  # type: ignore[no-untyped-call]
-    return nn.Sequential(*layers[:-1])
+    for number, (below, above) in enumerate(pairwise(sizes)):
+        layers.append(nn.utils.skip_init(nn.Linear, below, above, device=device))  # type: ignore[no-untyped-call]
+        if number < len(names):
+            layers.append(ACTIVATIONS[names[number]]())
+    return nn.Sequential(*layers)
+
+
+def activations_of(dbn: DBN) -> list[str]:
+    """Return what stands for the means of each layer of hidden units in a feed-forward net.
+
+    Raises:
+        ConfigError: units of another family than `MEANS` has.
+    """
+    for units in dbn.layers[1:]:
+        if type(units) not in MEANS:
+            raise ConfigError(
+                f"backpropagation through {units}: expected hidden units of the families "
+                f"{', '.join(family.__name__ for family in MEANS)}"
+            )
+    return [MEANS[type(units)] for units in dbn.layers[1:]]
 
 
 @check_arguments
@@ -57,11 +99,12 @@ def classifier(
 
     The label layer starts from the memory's label weights (`start="memory"`), or from N(0,
     weight_std^2), as after pretraining without labels. The top layer loses its label input; its
-    bias takes up what an even guess would have sent.
+    bias takes up what an even guess would have sent. Hidden units of other families than binary
+    ones become what `MEANS` says: ReLU units ReLU, spins tanh, Gaussian ones linear.
 
     Raises:
         ConfigError: `start="memory"` and the memory holds another number of labels than `classes`,
-            or none are asked for.
+            or none are asked for; hidden units of another family.
     """
     if classes < 1:
         raise ConfigError(f"classes = {classes}: expected at least 1, an output each")
@@ -70,7 +113,7 @@ def classifier(
             f"the memory holds {dbn.labels} labels, not {classes}; start the label layer small "
             "instead: start='small'"
         )
-    net = feed_forward((*dbn.sizes, classes), dbn.memory.weight.device)
+    net = feed_forward((*dbn.sizes, classes), dbn.memory.weight.device, activations_of(dbn))
     linear = [layer for layer in net if isinstance(layer, nn.Linear)]
     penultimate, memory = dbn.sizes[-2], dbn.memory
     with torch.no_grad():
@@ -81,6 +124,10 @@ def classifier(
         linear[-2].bias.copy_(memory.hidden_bias)
         if dbn.labels:
             linear[-2].bias.add_(memory.weight[penultimate:].mean(0))
+        for layer, units in zip(linear, dbn.layers[1:], strict=False):
+            if isinstance(units, Quadratic):  # E[s] is that of x / g
+                layer.weight.div_(units.precision[:, None])
+                layer.bias.div_(units.precision)
         if start == "memory":
             linear[-1].weight.copy_(memory.weight[penultimate:])
             linear[-1].bias.copy_(memory.visible_bias[penultimate:])

@@ -66,7 +66,7 @@ class Contrast:
         self.own: Gradients = {}
         """The gradients of the units' own parameters."""
         self.learns_visible, self.learns_hidden = (
-            any(True for _ in units.parameters()) for units in (rbm.visible, rbm.hidden)
+            unit_parameters.there_are(units) for units in (rbm.visible, rbm.hidden)
         )
 
     def run_phases(
@@ -212,8 +212,9 @@ def init_visible_bias(
     and columns where the mask of their `context` has them. Source: Hinton (2010), section 8.1.
     """
     mean, variance = unit_parameters.moments(cases, weights, context)
-    count = len(cases) * distributed.ranks()
-    rbm.visible_bias.copy_(rbm.visible.match(mean, variance, cases=count))
+    count, units = len(cases) * distributed.ranks(), rbm.visible
+    held = units.holds_scale and units.scales
+    rbm.visible_bias.copy_(units.match(mean, None if held else variance, cases=count))
 
 
 def update(
@@ -308,14 +309,15 @@ class ContrastiveDivergence(loop.Algorithm):
         self.error.zero_()
         self.guard.begin_epoch()
         # a captured step holds whether the units' own parameters learn
-        frozen = epoch < self.config.units_frozen_epochs
+        learns = any(map(unit_parameters.there_are, (self.net.visible, self.net.hidden)))
+        frozen = learns and epoch < self.config.units_frozen_epochs
         return self.config.learning_rate_at(epoch), self.config.momentum_at(epoch), float(frozen)
 
     def begin_chunk(self, cases: Resident) -> None:
         """Look at the spread of the first cases where visible units have parameters of their
         own.
         """
-        if self.state.visible_std is None and any(True for _ in self.net.visible.parameters()):
+        if self.state.visible_std is None and unit_parameters.there_are(self.net.visible):
             moments = unit_parameters.moments(cases.cases, cases.weights, cases.context)
             self.state.visible_std = unit_parameters.spread(*moments, self.net)
 

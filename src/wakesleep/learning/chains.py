@@ -32,6 +32,7 @@ from wakesleep.learning.configs import ChainsConfig as ChainsConfig
 from wakesleep.learning.momentum import Gradients, apply_update
 from wakesleep.learning.records import EpochResult
 from wakesleep.learning.state import RunningMean, check_fit
+from wakesleep.models import normalisable
 from wakesleep.models.rbm import RBM
 from wakesleep.samplers.gibbs import random_hidden, restarted
 from wakesleep.sources import arrays
@@ -195,6 +196,7 @@ class MemoryWithChains(loop.Algorithm):
         self.copy = precision.low_precision_copy(rbm, dtype)
         self.error = torch.zeros((), device=rbm.weight.device)
         self.chain_index = torch.zeros(1, dtype=torch.int64, device=rbm.weight.device)
+        self.guard = normalisable.Guard(rbm)
         self.epoch, self.rate, self.reconstructed = 0, 0.0, 0
         if config.average and state.mean is None:
             state.mean = RunningMean.start(rbm)
@@ -207,6 +209,7 @@ class MemoryWithChains(loop.Algorithm):
             epoch,
             linear_schedule(self.config.learning_rate, self.config.final_learning_rate, done, many),
         )
+        self.guard.begin_epoch()
         precision.sync(self.copy, self.net)
         self.error.zero_()
         self.chain_index.zero_()
@@ -253,6 +256,9 @@ class MemoryWithChains(loop.Algorithm):
             decay=decay,
             copy=self.copy,
         )
+        self.guard.after_update()
+        if self.guard.needed:
+            precision.sync(self.copy, self.net)
         first = n - len(chains)
         wrong = (data[:first] - model[:first]).to(accumulation_dtype(data.dtype)).flatten()
         self.error += wrong.dot(wrong)
@@ -293,13 +299,10 @@ def phases(
     positive, negative = hidden[:n], hidden[n : 2 * n]
     total_input = rbm.hidden_input(data)
     rbm.hidden.mean(total_input, out=positive)
-    begin, change = _other_labels(rbm, data, total_input, columns, rng)
-    states = rbm.hidden.sample_from_mean(begin, rng)
+    begin, states, change = _other_labels(rbm, data, total_input, columns, rng)
     states[first:] = chains
     for _ in range(memory.gibbs_steps):
-        rbm.visible_probs(states, out=model)
-        sampled = model if memory.sample_visible else model[first:]
-        sampled.copy_(rbm.visible.sample_from_mean(sampled.clone(), rng))
+        _visible_states(rbm, states, 0 if memory.sample_visible else first, rng, out=model)
         model[first:, columns] = one_hot(chain_labels, change.shape[1], model.dtype)
         states = rbm.sample_hidden(model, rng, probs=negative)
     difference = torch.sub(data.to(accumulation_dtype(data.dtype)), model)
@@ -318,16 +321,30 @@ def phases(
     return gradients, model, states[first:]
 
 
+def _visible_states(
+    rbm: RBM, hidden: Tensor, first: int, rng: torch.Generator, out: Tensor
+) -> None:
+    """Write E[v | h] to the rows of `out` (N, visible) before `first`, and v ~ p(v | h) to the
+    others.
+    """
+    if rbm.visible.settled_by_mean:
+        rbm.visible_probs(hidden, out=out)
+        out[first:] = rbm.visible.sample_from_mean(out[first:].clone(), rng)
+    else:
+        total_input = rbm.visible_input(hidden)
+        rbm.visible.mean(total_input, out=out)
+        out[first:] = rbm.visible.sample(total_input[first:], rng)
+
+
 def _other_labels(
     rbm: RBM, data: Tensor, total_input: Tensor, columns: slice, rng: torch.Generator
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return E[h | x, y'] (N, hidden), in place of the hidden units' `total_input`, for y' drawn
-    from p(y | x); and y - y', (N, labels).
+    from p(y | x); states drawn with it, (N, hidden); and y - y', (N, labels).
     """
     weight = rbm.weight[columns]
     total_input.addmm_(data[:, columns], weight, alpha=-1.0)
     sampled = sample_categorical(torch.softmax(rbm.group_scores(total_input, columns), 1), rng)
     total_input += weight[sampled]
-    return rbm.hidden.mean(total_input, out=total_input), data[:, columns] - one_hot(
-        sampled, len(weight), data.dtype
-    )
+    begin, states = rbm.hidden.mean_and_sample(total_input, rng, mean=total_input)
+    return begin, states, data[:, columns] - one_hot(sampled, len(weight), data.dtype)

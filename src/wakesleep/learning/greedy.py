@@ -33,8 +33,8 @@ from wakesleep.sources.shards import Shards
 
 @check_arguments
 def features(dbn: DBN, images: Tensor, layers: int, *, checked: bool = False) -> Tensor:
-    """Return what `layers` recognition layers make of `images`, as probabilities (N, units); no
-    layers: the images themselves.
+    """Return what `layers` recognition layers make of `images`, as means (N, units); no layers: the
+    images themselves.
 
     With `checked` the values of images were looked at already.
 
@@ -47,7 +47,7 @@ def features(dbn: DBN, images: Tensor, layers: int, *, checked: bool = False) ->
             f"layers = {layers}: expected 0 to {dbn.depth - 1}, the layers below the memory"
         )
     if not checked:
-        images = arrays.as_cases(images, dbn.sizes[0], dbn.memory.weight)
+        images = dbn.check_cases(images)
     if layers == 0:
         return images
     below = torch.empty(len(images), dbn.sizes[layers], device=images.device)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from wakesleep.compute.ops import Dense, Product, accumulation_dtype
-from wakesleep.foundation.errors import DataError
+from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.values import check_arguments
 from wakesleep.learning import inputs, up_down
 from wakesleep.learning.configs import HybridConfig as HybridConfig
@@ -97,7 +97,9 @@ class Hybrid(up_down.UpDown):
         dtype: torch.dtype | None,
     ) -> None:
         super().__init__(dbn, config.updown, state, rng, dtype)
-        self.hybrid, self.pixels = config, Bernoulli(dbn.sizes[0])
+        self.hybrid, self.pixels = config, dbn.visible
+        # means are drawn from where they can be: real pixels are no means
+        self.draws = config.sample_pixels and dbn.visible.settled_by_mean
         self.loss, self.errors, self.labelled = (
             torch.zeros((), device=self.error.device) for _ in range(3)
         )
@@ -115,12 +117,11 @@ class Hybrid(up_down.UpDown):
         images, labels, phases = self.run_phases(cases, batch[0])
         assert labels is not None
         generative = up_down.gradients(phases)
+        self.update_units(phases.own)
         if self.hybrid.alternate:
             self.update(generative)
             generative = {}
-        seen = (
-            self.pixels.sample_from_mean(images, self.rng) if self.hybrid.sample_pixels else images
-        )
+        seen = self.pixels.sample_from_mean(images, self.rng) if self.draws else images
         label_gradients, log_probs = discriminative(self.copy, seen, labels)
         self.update(weighted_sum((generative, 1.0), (label_gradients, self.hybrid.weight)))
         self.loss += torch.nn.functional.nll_loss(
@@ -167,9 +168,16 @@ def epochs(
         `gibbs_steps` and `learning_rate`.
 
     Raises:
+        ConfigError: hidden units that are not binary.
         DataError: cases, labels or weights that do not fit, or no labels.
         DivergedError: NaN or infinite weights.
     """
+    others = [units for units in dbn.layers[1:] if not isinstance(units, Bernoulli)]
+    if others:
+        raise ConfigError(
+            f"the hybrid backpropagates through binary hidden units, and this net has {others[0]}; "
+            "expected numbers in place of hidden units, or backprop.classifier after up_down"
+        )
     images, known, weights = inputs.for_memory(
         dbn, images, labels, weights, rng=rng, checked=checked
     )

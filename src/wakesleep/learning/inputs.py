@@ -26,7 +26,7 @@ def for_net(
         DataError: cases, labels or weights that do not fit; labels the memory does not hold.
     """
     if not checked:
-        images = arrays.as_cases(images, dbn.sizes[0], dbn.memory.weight, rng=rng)
+        images = dbn.check_cases(images, rng=rng)
         weights = arrays.as_weights(weights, len(images))
     if labels is not None:
         labels = arrays.as_labels(labels, len(images), dbn.labels or None, lowest=UNLABELLED).to(

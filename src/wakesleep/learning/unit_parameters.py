@@ -18,7 +18,7 @@ from wakesleep.learning.configs import CDConfig
 from wakesleep.learning.momentum import Gradients
 from wakesleep.models.rbm import RBM
 from wakesleep.sources import arrays
-from wakesleep.units import Context
+from wakesleep.units import Context, Units
 from wakesleep.units.gaussian import unit_if_constant
 
 if TYPE_CHECKING:
@@ -51,12 +51,13 @@ def gradients(contrast: Contrast, rbm: RBM, config: CDConfig) -> Gradients:
     The model's are those of sampled states, or, where means stand for visible states, E[T | h] of
     the hidden states they were made from. Hidden units learn no scale: their weights have one.
     """
-    found: dict[str, Tensor] = {}
+    names: dict[str, Tensor] = {}
     if contrast.learns_visible:
-        found |= _visible_gradients(contrast, rbm, config)
+        names |= _visible_gradients(contrast, rbm, config)
     if contrast.learns_hidden:
-        found |= _hidden_gradients(contrast, rbm)
-    return {name: [Dense(gradient, 1.0)] for name, gradient in found.items()}
+        hidden = hidden_gradients(rbm, contrast.data, contrast.model, contrast.context)
+        names |= {f"hidden.{name}": gradient for name, gradient in hidden.items()}
+    return {name: [Dense(gradient, 1.0)] for name, gradient in names.items()}
 
 
 def _visible_gradients(contrast: Contrast, rbm: RBM, config: CDConfig) -> dict[str, Tensor]:
@@ -69,21 +70,28 @@ def _visible_gradients(contrast: Contrast, rbm: RBM, config: CDConfig) -> dict[s
     else:
         model = rbm.visible.moments(c.scratch_probs, c.context)
     by_name = rbm.visible.parameter_gradients(rbm.visible.statistics(c.data).mean(0), model.mean(0))
-    return {f"visible.{name}": gradient for name, gradient in by_name.items()}
+    held = rbm.visible.held
+    return {f"visible.{name}": value for name, value in by_name.items() if name not in held}
 
 
-def _hidden_gradients(contrast: Contrast, rbm: RBM) -> dict[str, Tensor]:
-    """Return the gradients of the hidden units' parameters but for their scales."""
-    data, model = (
-        rbm.hidden.moments(rbm.hidden_input(states, context=contrast.context)).mean(0)
-        for states in (contrast.data, contrast.model)
+def hidden_gradients(
+    rbm: RBM, data: Tensor, model: Tensor, context: Context | None = None
+) -> dict[str, Tensor]:
+    """Return the gradients of the hidden units' own parameters but their scales, given visible
+    states of both halves, (N, visible) each.
+    """
+    seen, expected = (
+        rbm.hidden.moments(rbm.hidden_input(states, context=context)).mean(0)
+        for states in (data, model)
     )
+    gradients = rbm.hidden.parameter_gradients(seen, expected)
     held = rbm.hidden.scales
-    return {
-        f"hidden.{name}": gradient
-        for name, gradient in rbm.hidden.parameter_gradients(data, model).items()
-        if name not in held
-    }
+    return {name: gradient for name, gradient in gradients.items() if name not in held}
+
+
+def there_are(units: Units) -> bool:
+    """Return whether units have parameters of their own."""
+    return any(True for _ in units.parameters())
 
 
 def keep_in_range(rbm: RBM, state: CDState) -> None:

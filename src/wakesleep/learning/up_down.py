@@ -14,17 +14,17 @@ Nothing has to reach equilibrium: the dream starts from the data. Source: Hinton
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from wakesleep.compute import ops, precision
-from wakesleep.compute.ops import Product, RowSum, accumulation_dtype
+from wakesleep.compute.ops import Dense, Product, RowSum, accumulation_dtype
 from wakesleep.foundation import renamed
 from wakesleep.foundation.values import check_arguments
-from wakesleep.learning import inputs, loop
+from wakesleep.learning import inputs, loop, unit_parameters
 from wakesleep.learning.configs import UpDownConfig as UpDownConfig
 from wakesleep.learning.momentum import Gradients, apply_update
 from wakesleep.learning.records import EpochResult
@@ -34,14 +34,17 @@ from wakesleep.learning.up_down_state import init_state as init_state
 from wakesleep.learning.up_down_state import labels_to_hold as labels_to_hold
 from wakesleep.learning.up_down_state import reset_chains as reset_chains
 from wakesleep.learning.up_down_state import started as started
+from wakesleep.models import normalisable
 from wakesleep.models.dbn import DBN
 from wakesleep.sources import arrays
 from wakesleep.sources.arrays import one_hot
 from wakesleep.sources.minibatches import Resident
-from wakesleep.units import sample_categorical
+from wakesleep.units import Units, sample_categorical
 
 UNLABELLED = arrays.UNLABELLED
 """The label of a case whose label nobody knows; it is inferred, not clamped."""
+UNITS_RATE = 0.1
+"""Learning rate of the units' own parameters over that of the weights, as `CDConfig.units_rate`."""
 
 
 class Phases(NamedTuple):
@@ -61,6 +64,8 @@ class Phases(NamedTuple):
     """
     top: Tensor
     """The top states where the memory's chains ended, (N, hidden)."""
+    own: Gradients
+    """The gradients of the units' own parameters, where there are some."""
 
 
 def label_states(
@@ -103,7 +108,7 @@ def phases(
     chain_labels: Tensor | None = None,
     complete: bool = False,
 ) -> Phases:
-    """Return the phases of a minibatch: images (N, pixels) in [0, 1], labels (N,) or None, K =
+    """Return the phases of a minibatch: images (N, pixels), labels (N,) or None, K =
     `steps`.
 
     The last M negative cases go on from `chains`, top states (M, hidden), where these are given;
@@ -148,8 +153,49 @@ def phases(
             dbn.recognition, sleep_states[:-1], sleep_states[1:], strict=True
         )
     ]
+    own = _own_gradients(dbn, wake_states, sleep_states, data, model)
     negative.neg_()
-    return Phases(wake, sleep, (visible, hidden), top)
+    return Phases(wake, sleep, (visible, hidden), top, own)
+
+
+def _own_gradients(
+    dbn: DBN,
+    wake_states: Sequence[Tensor],
+    sleep_states: Sequence[Tensor],
+    data: Tensor,
+    model: Tensor,
+) -> Gradients:
+    """Return the gradients of the units' own parameters, T of what was seen less E[T] of what is
+    made of it: of generative layers over the wake phase, of recognition layers over the sleep
+    phase, of the memory over both halves of its contrast.
+    """
+    found: dict[str, Tensor] = {}
+    pairs = [
+        (f"generative.{depth}.units.", layer, wake_states[depth + 1], wake_states[depth])
+        for depth, layer in enumerate(dbn.generative)
+    ] + [
+        (f"recognition.{depth}.units.", layer, sleep_states[depth], sleep_states[depth + 1])
+        for depth, layer in enumerate(dbn.recognition)
+    ]
+    for prefix, layer, given, target in pairs:
+        if unit_parameters.there_are(layer.units):
+            expected = layer.units.moments(layer.total_input(given)).mean(0)
+            seen = layer.units.statistics(target).mean(0)
+            gradients = layer.units.parameter_gradients(seen, expected)
+            held = layer.units.held if layer.downward else layer.units.scales
+            found |= {prefix + name: g for name, g in gradients.items() if name not in held}
+    memory = dbn.memory
+    if unit_parameters.there_are(memory.visible):
+        seen, expected = (memory.visible.statistics(states).mean(0) for states in (data, model))
+        gradients = memory.visible.parameter_gradients(seen, expected)
+        held = memory.visible.held
+        found |= {f"memory.visible.{name}": g for name, g in gradients.items() if name not in held}
+    if unit_parameters.there_are(memory.hidden):
+        found |= {
+            f"memory.hidden.{name}": gradient
+            for name, gradient in unit_parameters.hidden_gradients(memory, data, model).items()
+        }
+    return {name: [Dense(gradient, 1.0)] for name, gradient in found.items()}
 
 
 def _positive_phase(
@@ -179,7 +225,9 @@ def _positive_phase(
     else:
         memory.hidden.mean(total_input, out=out)
     if not (dbn.labels and config.label_first):
-        return memory.hidden.sample_from_mean(out, rng)
+        if memory.hidden.settled_by_mean:
+            return memory.hidden.sample_from_mean(out, rng)
+        return memory.sample_hidden(data, rng)
     redrawn = label_states(dbn, total_input, None, rng)
     total_input.addmm_(redrawn, memory.weight[penultimate:])
     return memory.hidden.mean_and_sample(total_input, rng, mean=total_input)[1]
@@ -259,10 +307,12 @@ class UpDown(loop.Algorithm):
         self.error = torch.zeros((), device=dbn.memory.weight.device)
         self.chain_index = torch.zeros(1, dtype=torch.int64, device=dbn.memory.weight.device)
         self.epoch, self.complete = 0, False
+        self.guard = normalisable.Guard(dbn.memory)
 
     def begin_epoch(self, epoch: int) -> tuple[float, ...]:
         """Return rate and Gibbs steps of the epoch."""
         self.epoch = epoch
+        self.guard.begin_epoch()
         precision.sync(self.copy, self.net)
         self.error.zero_()
         self.chain_index.zero_()
@@ -328,12 +378,36 @@ class UpDown(loop.Algorithm):
             copy=self.copy,
         )
 
+        self.guard.after_update()
+        if self.guard.needed:
+            precision.sync(self.copy, self.net)
+
+    def update_units(self, gradients: Gradients) -> None:
+        """Move the units' own parameters up their gradients, at a tenth of the rate, and hold them
+        in their range.
+        """
+        if not gradients:
+            return
+        apply_update(
+            self.net,
+            gradients,
+            self.state.velocity,
+            rate=UNITS_RATE * self.config.learning_rate_at(self.epoch),
+            momentum=self.config.momentum,
+            copy=self.copy,
+        )
+        for module in self.net.modules():
+            if isinstance(module, Units):
+                module.keep_in_range()
+        precision.sync(self.copy, self.net)
+
     def step(self, cases: Resident, *batch: Tensor) -> None:
         """Learn from the cases `index` (n,); sum the squared error of the lowest generative layer
         in the wake phase.
         """
         _, _, result = self.run_phases(cases, batch[0])
         self.update(gradients(result))
+        self.update_units(result.own)
         if result.wake:
             error = result.wake[0][0]
             each = error.to(accumulation_dtype(error.dtype)).flatten()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from wakesleep.compute.ops import affine
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_arguments
+from wakesleep.models.cases import as_numbers, check_cases
 from wakesleep.models.directed import DirectedLayer
 from wakesleep.models.rbm import RBM
 from wakesleep.units import Bernoulli, Categorical, Groups, Units, as_units, from_spec
@@ -22,15 +25,16 @@ class DBN(nn.Module):
 
     `sizes` runs from the pixels to the top, e.g. (784, 500, 500, 2000); with `labels=10` the
     memory's visible units are Groups(features=Bernoulli(500), label=Categorical(10)): 510 <-> 2000.
-    In place of the first number, units may stand whose states come as means in [0, 1], e.g. those
-    of a table: (Groups(yes=Bernoulli(3), grade=Thermometer(5, 2)), 500, 2000).
+    In place of any number, units may stand, e.g. (Gaussian(36), 200, 500) for real pixels. A layer
+    between has its own parameters twice, as hidden units of the RBM below and as visible ones of
+    that above; only that of the pixels learns a precision.
     Each layer has a recognition and a generative bias; the weights of the two pathways start tied
     (one matrix read both ways) and `untie` gives each its own. Source: Hinton, Osindero & Teh
     (2006), figure 1.
 
     Raises:
-        ConfigError: fewer than two layers, a size below 1, or a single label; visible units that
-            have parameters of their own or that their mean does not settle.
+        ConfigError: fewer than two layers, a size below 1, or a single label; units beside each
+            other that no weights normalise, or whose count comes with each case.
     """
 
     @check_arguments
@@ -43,31 +47,60 @@ class DBN(nn.Module):
         weight_std: float = 0.1,
     ) -> None:
         super().__init__()
-        visible = _visible_units(sizes)
-        counts = [visible.size, *(size for size in sizes[1:] if isinstance(size, int))]
-        if len(sizes) < 2 or len(counts) < len(sizes) or min(counts) < 1:
-            raise ConfigError(
-                f"layer sizes {tuple(sizes)}: expected at least two, each at least 1, e.g. (784, "
-                "500, 500, 2000)"
-            )
+        layers = _layers(sizes)
         if labels < 0 or labels == 1:
             raise ConfigError(f"a label group of {labels}: expected 0 (no labels) or at least 2")
-        self.sizes, self.labels, self.visible = tuple(counts), labels, visible
+        self.sizes, self.labels = tuple(units.size for units in layers), labels
         # module lists at run time; the cast is for type checkers
         self.recognition = cast(list[DirectedLayer], nn.ModuleList())
         self.generative = cast(list[DirectedLayer], nn.ModuleList())
-        for below, above in zip(self.sizes[:-2], self.sizes[1:-1], strict=True):
-            units = below if self.recognition else visible
-            pair = RBM(units, above, rng=rng, weight_std=weight_std)
+        for below, above in pairwise(layers[:-1]):
+            pair = RBM(deepcopy(below), deepcopy(above), rng=rng, weight_std=weight_std)
             self.recognition.append(DirectedLayer(pair.hidden, pair.weight, pair.hidden_bias))
             self.generative.append(
                 DirectedLayer(pair.visible, pair.weight, pair.visible_bias, downward=True)
             )
-        features = Bernoulli(self.sizes[-2]) if self.recognition else visible
+        features = deepcopy(layers[-2])
         memory_units: Units = (
             Groups(features=features, label=Categorical(self.labels)) if self.labels else features
         )
-        self.memory = RBM(memory_units, self.sizes[-1], rng=rng, weight_std=weight_std)
+        self.memory = RBM(memory_units, deepcopy(layers[-1]), rng=rng, weight_std=weight_std)
+        if self.generative:
+            for units in (*(layer.units for layer in self.generative[1:]), self._features):
+                units.holds_scale = True
+
+    @property
+    def visible(self) -> Units:
+        """The units of the lowest layer."""
+        return self.generative[0].units if self.generative else self._features
+
+    @property
+    def _features(self) -> Units:
+        """The memory's visible units without the label."""
+        units = self.memory.visible
+        return units["features"] if self.labels and isinstance(units, Groups) else units
+
+    @property
+    def layers(self) -> list[Units]:
+        """The units of each layer, those of the pixels first, as hidden units are above them."""
+        return [self.visible, *(layer.units for layer in self.recognition), self.memory.hidden]
+
+    def check_cases(
+        self, cases: Any, *, rng: torch.Generator | None = None, missing: bool = False
+    ) -> Any:
+        """Return cases (N, pixels) once they are seen to be data of the lowest layer's units, as
+        `RBM.check_cases`.
+
+        Raises:
+            DataError: they are not.
+        """
+        return check_cases(self.visible, cases, self.memory.weight, rng=rng, missing=missing)
+
+    def as_cases(self, cases: Any, *, missing: bool = False) -> Tensor:
+        """Return checked cases (N, pixels) in the type of the net; NaN pass where `missing`."""
+        checked = self.check_cases(cases, missing=missing)
+        checked = checked if isinstance(checked, Tensor) else checked[0 : len(checked)]
+        return as_numbers(self.visible, checked, self.memory.weight)
 
     @property
     def depth(self) -> int:
@@ -109,9 +142,9 @@ class DBN(nn.Module):
 
     def up(self, visible: Tensor, rng: torch.Generator | None = None) -> list[Tensor]:
         """Return the activities of a recognition pass, one (N, units) a layer from the pixels
-        (given, in [0, 1]) to the penultimate layer.
+        (given) to the penultimate layer.
 
-        They are probabilities, or binary states if `rng` is given.
+        They are means, of binary units probabilities, or states if `rng` is given.
         """
         layers = [visible]
         for layer in self.recognition:
@@ -122,8 +155,7 @@ class DBN(nn.Module):
         """Return the activities of a generative pass, one (N, units) a layer from the pixels to the
         penultimate layer (given, (N, features)).
 
-        The pixels are always probabilities; the layers between are states if `rng` is given, else
-        probabilities.
+        The pixels are always means; the layers between are states if `rng` is given, else means.
         """
         layers = [features]
         for depth, layer in enumerate(reversed(self.generative)):
@@ -149,9 +181,8 @@ class DBN(nn.Module):
         total_input = self.top_input(features)
         scores = memory.group_scores(total_input, self.label_columns)
         bias = memory.visible_bias[: self.label_columns.start]
-        return -(
-            features @ bias + memory.hidden.log_partition(total_input) + torch.logsumexp(scores, 1)
-        )
+        log_p = features @ bias + memory.hidden.log_partition(total_input)
+        return self._features.potential(features) - (log_p + torch.logsumexp(scores, 1))
 
     @property
     def label_columns(self) -> slice:
@@ -160,38 +191,53 @@ class DBN(nn.Module):
 
     def spec(self) -> dict[str, Any]:
         """Return what is needed to build a net like this one, as JSON can hold it."""
-        spec = {"class": "DBN", "sizes": list(self.sizes), "labels": self.labels, "tied": self.tied}
-        binary = isinstance(self.visible, Bernoulli)
-        return spec if binary else spec | {"visible": self.visible.spec()}
+        spec: dict[str, Any] = {
+            "class": "DBN",
+            "sizes": list(self.sizes),
+            "labels": self.labels,
+            "tied": self.tied,
+        }
+        if not isinstance(self.visible, Bernoulli):
+            spec["visible"] = self.visible.spec()
+        if any(not isinstance(units, Bernoulli) for units in self.layers[1:]):
+            spec["hidden"] = [units.spec() for units in self.layers[1:]]
+        return spec
 
     @classmethod
     def from_spec(cls, spec: dict[str, Any]) -> DBN:
         """Return a net like the one that `spec` described, its parameters yet to be filled."""
         sizes = spec["sizes"]
-        if "visible" in spec:
-            sizes = [from_spec(spec["visible"]), *sizes[1:]]
-        dbn = cls(sizes, labels=spec["labels"], rng=torch.Generator())
+        below = from_spec(spec["visible"]) if "visible" in spec else sizes[0]
+        above = [from_spec(each) for each in spec["hidden"]] if "hidden" in spec else sizes[1:]
+        dbn = cls([below, *above], labels=spec["labels"], rng=torch.Generator())
         if not spec["tied"]:
             dbn.untie()
         return dbn
 
 
-def _visible_units(sizes: Sequence[int | Units]) -> Units:
-    """Return the units of the lowest layer.
+def _layers(sizes: Sequence[int | Units]) -> list[Units]:
+    """Return the units of each layer.
 
     Raises:
-        ConfigError: they have parameters, which the stages above do not learn, or no way from a
-            mean to a state.
+        ConfigError: fewer than two, sizes that are none, or documents, whose lengths nothing above
+            the first layer knows of.
     """
-    if not len(sizes):
-        raise ConfigError("no layer sizes: expected at least two, e.g. (784, 500, 500, 2000)")
-    if isinstance(sizes[0], int) and sizes[0] < 1:
-        return Bernoulli(1)  # refused with the other sizes
-    visible = as_units(sizes[0])
-    means = visible.settled_by_mean and visible.limits == (0.0, 1.0)
-    if not means or any(True for _ in visible.parameters()):
+    wrong = [size for size in sizes if not isinstance(size, Units) and not _is_size(size)]
+    if len(sizes) < 2 or wrong:
         raise ConfigError(
-            f"a deep belief net over {visible}: expected units that come as means in [0, 1] "
-            "(Bernoulli, Categorical, Thermometer, Groups of these); wakesleep.RBM takes any"
+            f"layer sizes {tuple(sizes)}: expected at least two, each at least 1, e.g. (784, "
+            "500, 500, 2000)"
         )
-    return visible
+    layers = [as_units(size) for size in sizes]
+    if layers[0].needs_count:
+        raise ConfigError(
+            f"a deep belief net over {layers[0]}: the length of a document is no state that layers "
+            "above could make; expected e.g. Binomial or Poisson units, or learn an RBM of the "
+            "documents and a net of its hidden_probs"
+        )
+    return layers
+
+
+def _is_size(size: object) -> bool:
+    """Return whether this can be the number of units of a layer."""
+    return isinstance(size, int) and size >= 1

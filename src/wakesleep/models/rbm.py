@@ -15,9 +15,8 @@ from wakesleep.compute.ops import accumulation_dtype, affine, require_fit
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_arguments
 from wakesleep.models import normalisable
+from wakesleep.models.cases import as_numbers, check_cases
 from wakesleep.models.layers import conditional_mean, sample_conditional
-from wakesleep.sources.arrays import as_cases, as_probs
-from wakesleep.sources.context import check_context
 from wakesleep.units import Context, Groups, Units, as_units, from_spec
 from wakesleep.units.base import present
 
@@ -342,26 +341,15 @@ class RBM(nn.Module):
                 values that the units do not take; a context that does not fit, or absent columns
                 that are not 0.
         """
-        units = self.visible
-        cases = as_cases(
-            cases, units.size, self.weight, rng=rng, missing=missing, limits=units.limits
+        return check_cases(
+            self.visible,
+            cases,
+            self.weight,
+            rng=rng,
+            missing=missing,
+            context=context,
+            states=states,
         )
-        check_context(context, cases, len(cases), units.size)
-        if not states and units.limits is not None and not units.site_columns:
-            return cases  # what there is to see of them was seen
-        size = len(cases) if isinstance(cases, Tensor) else 2000
-        for rows in (slice(start, start + size) for start in range(0, len(cases), size)):
-            part = cases[rows]
-            if missing and part.is_floating_point():
-                unknown = torch.isnan(part)
-                # one that is known in part is refused where it would be filled in
-                for site in units.site_columns:
-                    unknown[:, site] |= unknown[:, site].any(1, keepdim=True)
-                part = torch.where(unknown, units.any_state().to(part), part)
-            units.validate_present(
-                part, None if context is None else context.rows(rows), states=states
-            )
-        return cases
 
     def as_cases(
         self, cases: Any, *, rng: torch.Generator | None = None, missing: bool = False
@@ -375,11 +363,7 @@ class RBM(nn.Module):
         """
         checked = self.check_cases(cases, rng=rng, missing=missing)
         checked = checked if isinstance(checked, Tensor) else checked[0 : len(checked)]
-        return (
-            as_probs(checked)
-            if self.visible.limits is not None or checked.dtype == torch.uint8
-            else checked
-        ).to(self.weight.dtype)
+        return as_numbers(self.visible, checked, self.weight)
 
     def statistics(
         self, visible: Tensor, hidden: Tensor, context: Context | None = None

@@ -21,7 +21,7 @@ from wakesleep.data.preparation import Preparation
 from wakesleep.foundation.errors import CheckpointError, ConfigError, WakesleepError
 from wakesleep.foundation.files import remove_abandoned, unreadable
 from wakesleep.foundation.rng import known_device
-from wakesleep.learning.backprop import feed_forward
+from wakesleep.learning.backprop import ACTIVATIONS, feed_forward
 from wakesleep.models.dbm import DBM
 from wakesleep.models.dbn import DBN
 from wakesleep.models.helmholtz import Helmholtz
@@ -62,7 +62,9 @@ def model_spec(model: nn.Module) -> dict[str, Any]:
         ConfigError: a model of a class that no spec names.
     """
     if isinstance(model, nn.Sequential) and net_sizes(model) is not None:
-        return {"class": "FeedForward", "sizes": net_sizes(model)}
+        names = net_activations(model)
+        spec = {"class": "FeedForward", "sizes": net_sizes(model)}
+        return spec | ({"activations": names} if set(names) - {"Sigmoid"} else {})
     if type(model).__name__ not in MODELS:
         raise ConfigError(
             f"a model of the class {type(model).__name__}: expected one of {', '.join(MODELS)}, or "
@@ -76,10 +78,21 @@ def net_sizes(net: nn.Sequential) -> list[int] | None:
     """Return the layer sizes of a net of the kind that `feed_forward` makes, inputs first; None of
     another kind.
     """
-    linear = [layer for layer in net if isinstance(layer, nn.Linear)]
-    if not linear or [type(layer) for layer in net] != ([nn.Linear, nn.Sigmoid] * len(linear))[:-1]:
+    layers = list(net)
+    linear = [layer for layer in layers[::2] if isinstance(layer, nn.Linear)]
+    if (
+        not linear
+        or len(linear) < len(layers[::2])
+        or len(layers) != 2 * len(linear) - 1
+        or set(net_activations(net)) - set(ACTIVATIONS)
+    ):
         return None
     return [linear[0].in_features, *(layer.out_features for layer in linear)]
+
+
+def net_activations(net: nn.Sequential) -> list[str]:
+    """Return the names of the layers between the linear ones."""
+    return [type(layer).__name__ for layer in list(net)[1::2]]
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -118,7 +131,7 @@ def build(spec: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) -> nn
         )
     try:
         model = (
-            feed_forward(values["sizes"])
+            feed_forward(values["sizes"], activations=values.get("activations"))
             if name == "FeedForward"
             else MODELS[name].from_spec(values)
         )

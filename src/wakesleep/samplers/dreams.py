@@ -200,8 +200,7 @@ def _pictures(dbn: DBN, images: Tensor, *, missing: bool = False) -> Tensor:
     """Return images (N, pixels) as probabilities in the net's type, once they are seen to fit it;
     NaN pass where `missing`.
     """
-    images = arrays.as_cases(images, dbn.sizes[0], dbn.memory.weight, missing=missing)
-    return arrays.as_probs(images).to(dbn.memory.weight.dtype)
+    return dbn.as_cases(images, missing=missing)
 
 
 def top_states(dbn: DBN, images: Tensor, shares: Tensor, rng: torch.Generator) -> Tensor:

@@ -56,6 +56,10 @@ class Units(nn.Module, ABC):
     """
     needs_count: ClassVar[bool] = False
     """Whether states mean something only with the `count` of the case's `Context`."""
+    holds_scale: bool = False
+    """Whether these are the visible units of a machine that stands on another, whose hidden units
+    they are: their scale is that of those.
+    """
     size: int
 
     def __init__(self, size: int) -> None:
@@ -192,6 +196,13 @@ class Units(nn.Module, ABC):
         units the weights say that too, so learning holds them.
         """
         return []
+
+    @property
+    def held(self) -> list[str]:
+        """The names of the scales that learning holds also where the units are visible, see
+        `holds_scale`.
+        """
+        return self.scales if self.holds_scale else []
 
     def keep_in_range(self, std: Tensor | None = None) -> None:
         """Put the family's own parameters back to where they can be, in place, for data of this

@@ -290,6 +290,11 @@ class Groups(Units):
         """Those of the parts, by the names of this layer's parameters."""
         return [f"members.{n}.{name}" for n, part in enumerate(self.parts) for name in part.scales]
 
+    @property
+    def held(self) -> list[str]:
+        """Those of the parts, likewise."""
+        return [f"members.{n}.{name}" for n, part in enumerate(self.parts) for name in part.held]
+
     def keep_in_range(self, std: Tensor | None = None) -> None:
         """Do it for each part."""
         for part, columns, _ in self._each(None):
@@ -302,7 +307,9 @@ class Groups(Units):
         return torch.cat(
             [
                 part.match(
-                    mean[columns], None if variance is None else variance[columns], cases=cases
+                    mean[columns],
+                    None if variance is None or part.held else variance[columns],
+                    cases=cases,
                 )
                 for part, columns in zip(self.parts, self.slices, strict=True)
             ]
