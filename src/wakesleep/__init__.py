@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from wakesleep.learning.semi_supervised import SemiSupervisedConfig as SemiSupervisedConfig
     from wakesleep.learning.up_down import UpDownConfig as UpDownConfig
     from wakesleep.learning.wake_sleep import WakeSleepConfig as WakeSleepConfig
+    from wakesleep.models import gauge as gauge
+    from wakesleep.models import normalisable as normalisable
     from wakesleep.models.dbm import DBM as DBM
     from wakesleep.models.dbn import DBN as DBN
     from wakesleep.models.helmholtz import Helmholtz as Helmholtz
@@ -110,6 +112,8 @@ _WHERE = {
     "deep_boltzmann": ("learning.deep_boltzmann", None),
     "greedy": ("learning.greedy", None),
     "ensemble": ("evaluation.ensemble", None),
+    "gauge": ("models.gauge", None),
+    "normalisable": ("models.normalisable", None),
     "classify": ("evaluation.classify", None),
     "dreams": ("samplers.dreams", None),
     "gibbs": ("samplers.gibbs", None),

@@ -29,9 +29,9 @@ from wakesleep.models import normalisable
 from wakesleep.models.rbm import RBM
 from wakesleep.samplers.annealed import Independent, Path, as_independent, check_base
 from wakesleep.samplers.gibbs import check_states
-from wakesleep.sources import arrays
 from wakesleep.sources.context import one_context
 from wakesleep.units import Context
+from wakesleep.units.matching import match_cases
 
 
 class Annealing(NamedTuple):
@@ -105,9 +105,9 @@ def base_model(rbm: RBM, cases: Tensor, context: Context | None = None) -> Indep
     see `Units.match`.
     """
     cases = rbm.check_cases(cases, context=context)
-    mean, variance = arrays.moments(cases)
     units = deepcopy(rbm.visible)
-    return Independent(units, units.match(mean, variance, cases=len(cases)).to(rbm.weight.dtype))
+    bias = match_cases(units, cases, context=context)
+    return Independent(units, bias.to(rbm.weight.dtype))
 
 
 def base_rates(rbm: RBM, cases: Tensor, context: Context | None = None) -> Tensor:

@@ -138,6 +138,8 @@ def measure(
         )
     held_out = training if validation is None else validation
     measured = activity(rbm.hidden_probs(as_probs(held_out)))
+    if rbm.hidden.limits != (0.0, 1.0):  # others are neither off nor on
+        measured = {"hidden_activity": measured["hidden_activity"]}
     if validation is not None:
         measured["free_energy_gap"] = free_energy_gap(rbm, training, validation, checked=True)
     if increment is not None:

@@ -35,6 +35,7 @@ from wakesleep.samplers import tempering
 from wakesleep.sources import arrays
 from wakesleep.sources.minibatches import Resident, Source
 from wakesleep.units import Context, sample_categorical
+from wakesleep.units.matching import match_cases
 
 log = logging.getLogger(__name__)
 
@@ -211,10 +212,16 @@ def init_visible_bias(
     so that a pixel that is never on gets a finite bias. Cases count as their `weights` (N,) say,
     and columns where the mask of their `context` has them. Source: Hinton (2010), section 8.1.
     """
-    mean, variance = unit_parameters.moments(cases, weights, context)
-    count, units = len(cases) * distributed.ranks(), rbm.visible
-    held = units.holds_scale and units.scales
-    rbm.visible_bias.copy_(units.match(mean, None if held else variance, cases=count))
+    ranks = distributed.ranks()
+    bias = match_cases(
+        rbm.visible,
+        cases,
+        weights=weights,
+        context=context,
+        mean_over_ranks=unit_parameters.mean_over_ranks if ranks > 1 else None,
+        count=len(cases) * ranks,
+    )
+    rbm.visible_bias.copy_(bias)
 
 
 def update(
@@ -447,6 +454,7 @@ def learn(
     `epochs` says how many of the config's epochs are done here, by default all.
     """
     normalisable.check(rbm)
+    penalties.check_sparsity(rbm, config)
     copy = precision.low_precision_copy(rbm, dtype)
     state = CDState.read(state)
     if state is None:

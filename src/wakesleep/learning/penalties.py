@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from wakesleep.compute.ops import Dense, Term
+from wakesleep.foundation.errors import ConfigError
 from wakesleep.learning.configs import CDConfig
+from wakesleep.models.rbm import RBM
 
 if TYPE_CHECKING:
     from wakesleep.learning.cd import CDState, Contrast
@@ -40,6 +42,16 @@ def weight_terms(
     if factors is not None:
         pull.mul_(factors[0][:, None]).mul_(factors[1])
     return [Dense(pull, -1.0)]
+
+
+def check_sparsity(rbm: RBM, config: CDConfig) -> None:
+    """Raise ConfigError where a target of activity is set to hidden units that have none."""
+    if config.sparsity_cost and rbm.hidden.signed:
+        raise ConfigError(
+            f"sparsity_cost = {config.sparsity_cost} with hidden units {rbm.hidden}: states below "
+            "0 have no share of activity; expected sparsity_cost=0, or units of 0 and above, e.g. "
+            "Bernoulli or ReLU; an l1_penalty makes weights sparse"
+        )
 
 
 def add_sparsity_gradient(contrast: Contrast, config: CDConfig, state: CDState) -> None:

@@ -32,11 +32,15 @@ def moments(
     `arrays.moments`.
     """
     mean, variance = arrays.moments(cases, weights, None if context is None else context.mask)
-    if (ranks := distributed.ranks()) > 1:
-        square = distributed.all_reduce_sum(variance + mean.square()) / ranks
-        mean = distributed.all_reduce_sum(mean) / ranks
+    if distributed.ranks() > 1:
+        square, mean = mean_over_ranks(variance + mean.square()), mean_over_ranks(mean)
         variance = square - mean.square()
     return mean, variance
+
+
+def mean_over_ranks(values: Tensor) -> Tensor:
+    """Return the mean of all ranks' values."""
+    return distributed.all_reduce_sum(values) / distributed.ranks()
 
 
 def spread(mean: Tensor, variance: Tensor, rbm: RBM) -> Tensor:

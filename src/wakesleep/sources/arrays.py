@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -317,6 +317,22 @@ def moments(
     count = count.clamp(min=1e-300)
     mean = total / count
     return mean, (square / count - mean.square()).clamp(min=0)
+
+
+def mean_of(
+    function: Callable[[Tensor], Tensor], cases: Tensor | Rows, weights: Tensor | None = None
+) -> Tensor:
+    """Return the mean over cases of what `function` makes of each chunk (n, D), (n, M): (M,),
+    float64; each case counts as its weight (N,) says.
+    """
+    total, start = torch.zeros((), dtype=torch.float64), 0
+    for chunk in chunks(cases):
+        rows = slice(start, start + len(chunk))
+        start += len(chunk)
+        values = function(chunk).double()
+        values = values if weights is None else values * weights[rows].to(values)[:, None]
+        total = total.to(chunk.device) + values.sum(0)
+    return total / (len(cases) if weights is None else float(weights.double().sum()))
 
 
 def _sums(

@@ -54,6 +54,8 @@ class Units(nn.Module, ABC):
     """Whether states can be drawn from their mean, by `sample_from_mean`, so that it need not be
     formed twice.
     """
+    signed: ClassVar[bool] = False
+    """Whether states may lie below 0, so that a mean is no activity."""
     needs_count: ClassVar[bool] = False
     """Whether states mean something only with the `count` of the case's `Context`."""
     holds_scale: bool = False
@@ -221,6 +223,14 @@ class Units(nn.Module, ABC):
         raise ConfigError(
             f"{self}: no bias is known that gives units of this family a mean; define match()"
         )
+
+    def match_statistics(
+        self, statistics: Tensor, variance: Tensor | None, *, cases: int | None = None
+    ) -> Tensor:
+        """Return `match` of the means of all sufficient statistics, (n_slots,): a family that can
+        meet more of them than mean and variance does.
+        """
+        return self.match(statistics[: self.size], variance, cases=cases)
 
     def interpolate(self, base: Units, t: float | Tensor) -> Units:
         """Return the family at (1 - t) base + t self, in natural parameters; `t` may be (N, 1), one

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from wakesleep.compute.ops import accumulation_dtype
 from wakesleep.foundation.values import whole
 from wakesleep.sources.context import Context
 from wakesleep.units.base import Atom, register
@@ -47,7 +48,8 @@ class Binomial(Elementwise):
 
     def _sample(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """Return the number of successes."""
-        return torch.binomial(torch.full_like(x, self.trials), torch.sigmoid(x), generator=rng)
+        p = torch.sigmoid(x).to(accumulation_dtype(x.dtype))
+        return torch.binomial(torch.full_like(p, self.trials), p, generator=rng).to(x.dtype)
 
     def match(
         self, mean: Tensor, variance: Tensor | None = None, *, cases: int | None = None

@@ -42,6 +42,7 @@ class DReLU(Elementwise):
     peaks lie apart; `skew`, xi, positive where the positive side is wider; (size,) each.
     """
 
+    signed = True
     between: Halves | None = None
     """The halves on a path between two layers, which have no such parameters."""
 

@@ -20,6 +20,8 @@ class Gaussian(Quadratic):
     The precision is learned by its logarithm, `log_precision` (size,), 0 at the start.
     """
 
+    signed = True
+
     def _log_partition(self, x: Tensor) -> Tensor:
         """Return x^2 / 2g + log(2 pi / g) / 2."""
         return x.square() / (2 * self.precision) + (math.log(2 * math.pi) - self.log_precision) / 2

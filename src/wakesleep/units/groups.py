@@ -67,6 +67,11 @@ class Groups(Units):
         return all(part.settled_by_mean for part in self.parts)
 
     @property
+    def signed(self) -> bool:  # type: ignore[override]
+        """Whether those of a part do."""
+        return any(part.signed for part in self.parts)
+
+    @property
     def needs_count(self) -> bool:  # type: ignore[override]
         """Whether a part does."""
         return any(part.needs_count for part in self.parts)
@@ -312,6 +317,22 @@ class Groups(Units):
                     cases=cases,
                 )
                 for part, columns in zip(self.parts, self.slices, strict=True)
+            ]
+        )
+
+    def match_statistics(
+        self, statistics: Tensor, variance: Tensor | None, *, cases: int | None = None
+    ) -> Tensor:
+        """Return the parts' biases side by side, (size,)."""
+        slots = torch.split(statistics, [part.n_slots for part in self.parts])
+        return torch.cat(
+            [
+                part.match_statistics(
+                    own,
+                    None if variance is None or part.held else variance[columns],
+                    cases=cases,
+                )
+                for part, columns, own in zip(self.parts, self.slices, slots, strict=True)
             ]
         )
 

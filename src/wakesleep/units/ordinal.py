@@ -115,6 +115,19 @@ class Ordinal(Elementwise):
             self.level_bias.copy_(self._curved(mean, torch.minimum(spread, 0.99 * largest)))
         return self._bias_of(mean, self.level_bias.double()).to(self.level_bias.dtype)
 
+    def match_statistics(
+        self, statistics: Tensor, variance: Tensor | None, *, cases: int | None = None
+    ) -> Tensor:
+        """Return the biases (size,) and set the level biases with which each level is as frequent
+        as `statistics` says, one case of each more where `cases` does: x + c_k = log p_k but for a
+        constant.
+        """
+        p = statistics[self.size :].view(self.size, self.levels).double()
+        p = p.clamp(min=1e-9) if cases is None else (p * cases + 1) / (cases + self.levels)
+        logits = torch.log(p)
+        self.level_bias.copy_(without_line(logits))
+        return slope_of(logits).to(self.level_bias.dtype)
+
     def _curved(self, mean: Tensor, variance: Tensor) -> Tensor:
         """Return c (size, levels), a parabola, with which units have this mean and variance: the
         curvature by bisection, for the variance falls as it grows.
@@ -186,8 +199,18 @@ def without_line(level_bias: Tensor) -> Tensor:
     """Return level biases (..., levels) less their mean and their slope: what is orthogonal to 1
     and to k.
     """
-    levels = level_bias.shape[-1]
-    k = torch.arange(levels, dtype=level_bias.dtype, device=level_bias.device)
-    k = k - k.mean()
-    slope = (level_bias * k).sum(-1, keepdim=True) / k.square().sum()
+    k = _centred_levels(level_bias)
+    slope = slope_of(level_bias)[..., None]
     return level_bias - level_bias.mean(-1, keepdim=True) - slope * k
+
+
+def slope_of(level_bias: Tensor) -> Tensor:
+    """Return the slope over k of the line nearest to level biases (..., levels): (...,)."""
+    k = _centred_levels(level_bias)
+    return (level_bias * k).sum(-1) / k.square().sum()
+
+
+def _centred_levels(like: Tensor) -> Tensor:
+    """Return k less its mean, (levels,)."""
+    k = torch.arange(like.shape[-1], dtype=like.dtype, device=like.device)
+    return k - k.mean()

@@ -25,6 +25,7 @@ class Spin(Elementwise):
     """Independent spins: p(s_j = 1) = sigm(2 x_j), else s_j = -1. Absent ones are 0."""
 
     settled_by_mean = True
+    signed = True
 
     def _log_partition(self, x: Tensor) -> Tensor:
         """Return log 2 cosh x."""
