@@ -27,6 +27,7 @@ from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.up_down import UpDownConfig
 from wakesleep.models.dbn import DBN
+from wakesleep.models.rbm import RBM
 from wakesleep.sources import arrays
 
 
@@ -61,6 +62,7 @@ def learn() -> dict[str, torch.Tensor]:
     size = distributed.part_of_batch(20)
     each = CDConfig(epochs=2, batch_size=size, sparsity_cost=0.01)
     centred = CDConfig(epochs=2, batch_size=size, centred=True)
+    standardised = replace(centred, standardised=True, learning_rate=0.01, l1_penalty=0.01)
     actual: dict[str, torch.Tensor] = {}
 
     def keep(name: str, net: torch.nn.Module) -> None:
@@ -78,6 +80,17 @@ def learn() -> dict[str, torch.Tensor]:
         )
     )
     keep("centred", other)
+    for name, visible in {
+        "gaussian": units.Gaussian(6),
+        "ordinal": units.Ordinal(6, 3),
+        "mixed": units.Groups(numbers=units.DReLU(3), kind=units.Categorical(3)),
+    }.items():
+        drawn = generator(2)
+        cases = visible.sample(torch.randn(100, 6, generator=drawn) / 2, drawn)
+        rbm, cases = RBM(visible, 8, rng=generator(1)), distributed.share(cases)
+        cd.init_visible_bias(rbm, cases)
+        list(cd.epochs(rbm, cases, config=standardised, rng=rng))
+        keep(name, rbm)
     net = backprop.classifier(dbn, 10, rng=rng)
     list(
         backprop.epochs(

@@ -53,6 +53,33 @@ def test_penalties_are_autograds(factors):
     assert penalties.weight_terms(weight, CDConfig(), None) == []
 
 
+@pytest.mark.parametrize("standardised", [False, True])
+def test_a_scale_of_a_group_is_a_machine_of_states_as_many_times_as_large(standardised):
+    """With labels three times as large and a third of their weights, inputs move as much."""
+    units = Groups(bits=4, numbers=Gaussian(3))
+    rbm, config = (
+        small_rbm(units, 5, scale=0.3),
+        CDConfig(
+            batch_size=20, centred=standardised, standardised=standardised, group_scales=(1.0, 3.0)
+        ),
+    )
+    contrast = Contrast(rbm, 20, config)
+    contrast.data.copy_(units.sample(torch.zeros(20, 7).double(), generator(1)))
+    state = cd.init_state(rbm, config, generator(2))
+    contrast.run_phases(rbm, config, generator(3), None)
+    plain = form(contrast.gradients())["weight"]
+    rows, columns = centring.precondition(contrast, state)
+    term = centring.divided(contrast, (rows, columns))
+    each = torch.tensor([1.0] * 4 + [9.0] * 3).double()
+    if standardised:
+        each = each / (state.visible_variance + centring.FLOOR)
+    torch.testing.assert_close(rows, each, **TIGHT)
+    scaled = term.scale * term.left.t() @ term.right
+    torch.testing.assert_close(scaled, plain * torch.outer(rows, columns), **TIGHT)
+    with pytest.raises(ConfigError, match="one a visible group"):
+        Contrast(rbm, 20, CDConfig(group_scales=(1.0,)))
+
+
 def l1_norms(**settings):
     """Return the sum of |w| of each hidden unit after learning, and the share of small weights."""
     cases = bars_and_stripes().repeat(10, 1)
@@ -93,7 +120,7 @@ def test_the_standardised_gradient_is_the_centred_one_over_both_variances(pair):
     )
     centring.centre(contrast, state)
     centred = form(contrast.gradients())["weight"]
-    one, other = centring.precondition(state)
+    one, other = centring.precondition(contrast, state)
     term = centring.divided(contrast, (one, other))
     actual = term.scale * term.left.t() @ term.right
     torch.testing.assert_close(actual, centred * torch.outer(one, other), **TIGHT)
@@ -261,6 +288,7 @@ def test_a_layer_learns_its_own_parameters_by_chunks():
     [
         ({"standardised": True}, "expected centred=True"),
         ({"l1_penalty": -1.0}, "l1_penalty = -1"),
+        ({"group_scales": (1.0, 0.0)}, "group_scales"),
         ({"l2l1_penalty": float("nan")}, "l2l1_penalty = nan"),
         ({"units_rate": -0.1}, "units_rate"),
         ({"units_frozen_epochs": -1}, "units_frozen_epochs = -1"),

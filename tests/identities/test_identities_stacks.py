@@ -143,7 +143,8 @@ def test_a_label_is_summed_out_of_a_memory_over_real_features():
 
 
 def test_relu_units_become_relu_and_are_saved(tmp_path):
-    dbn, cases = learned((Gaussian(4), ReLU(5), Gaussian(6), Spin(3)))
+    dbn = DBN((Gaussian(4), ReLU(5), Gaussian(6), Spin(3)), rng=generator(0), weight_std=0.3)
+    cases = torch.randn(60, 4, generator=generator(3))
     dbn.recognition[1].units.log_precision.fill_(0.7)
     net = backprop.classifier(dbn, 3, rng=generator(1), start="small")
     kinds = [type(layer).__name__ for layer in net]
@@ -153,7 +154,10 @@ def test_relu_units_become_relu_and_are_saved(tmp_path):
     checkpoint.save_models(tmp_path / "net.safetensors", {"net": net}, {})
     models, _ = checkpoint.read(tmp_path / "net.safetensors")
     assert torch.equal(models["net"](cases), net(cases))
-    config, targets = BackpropConfig(epochs=20, sample_pixels=False), (cases[:, 0] > 0).long()
+    config, targets = (
+        BackpropConfig(epochs=60, batch_size=20, sample_pixels=False),
+        (cases[:, 0] > 0).long(),
+    )
     losses = [
         record.metrics["cross_entropy"]
         for record in backprop.epochs(

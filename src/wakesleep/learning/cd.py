@@ -64,6 +64,8 @@ class Contrast:
         """That of the data; the negative phase has the same."""
         self.bias_scale: Tensor | None = None
         """By what the hidden biases are multiplied in each row, (2N, 1)."""
+        self.group_scales = centring.column_scales(rbm, config)
+        """By what the input from each visible column is multiplied, (visible,)."""
         self.own: Gradients = {}
         """The gradients of the units' own parameters."""
         self.learns_visible, self.learns_hidden = (
@@ -260,7 +262,7 @@ def ascend(
     if config.centred:
         centring.follow(contrast, copy or rbm, state)
         centring.centre(contrast, state)
-    gradients, factors = contrast.gradients(), centring.precondition(state)
+    gradients, factors = contrast.gradients(), centring.precondition(contrast, state)
     if factors is not None:
         gradients["weight"] = [centring.divided(contrast, factors)]
     gradients["weight"] += penalties.weight_terms(rbm.weight, config, factors)
@@ -271,7 +273,7 @@ def ascend(
         state.velocity,
         rate=rate,
         momentum=momentum,
-        decay={} if config.standardised else {"weight": config.weight_decay},
+        decay={"weight": config.weight_decay} if factors is None else {},
         copy=copy,
     )
     if clear is not None:

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from wakesleep.compute import distributed
 from wakesleep.compute.ops import Product, accumulation_dtype
+from wakesleep.foundation.errors import ConfigError
+from wakesleep.learning.configs import CDConfig
 from wakesleep.models.rbm import RBM
-from wakesleep.units import Context, Units
+from wakesleep.units import Context, Groups, Units
 
 if TYPE_CHECKING:
     from wakesleep.learning.cd import CDState, Contrast
@@ -80,17 +82,39 @@ def centre(contrast: Contrast, state: CDState) -> None:
     contrast.hidden[n:] += state.hidden_mean
 
 
-def precondition(state: CDState) -> tuple[Tensor, Tensor] | None:
-    """Return 1 / Var v_i (visible,) and 1 / Var h_j (hidden,), whose products the centred gradient
-    is multiplied by; None for 1.
+def precondition(contrast: Contrast, state: CDState) -> tuple[Tensor, Tensor] | None:
+    """Return what the gradient of the weights is multiplied by, (visible,) and (hidden,), whose
+    products it is: 1 / Var v_i and 1 / Var h_j of a standardised one, times c^2 of the visible
+    unit's group; None for 1.
     """
+    scales = contrast.group_scales
     if state.visible_variance is None or state.hidden_variance is None:
+        return None if scales is None else (scales.square(), torch.ones_like(contrast.hidden[0]))
+    rows, columns = (1 / (v + FLOOR) for v in (state.visible_variance, state.hidden_variance))
+    return (rows if scales is None else rows * scales.square()), columns
+
+
+def column_scales(rbm: RBM, config: CDConfig) -> Tensor | None:
+    """Return `CDConfig.group_scales` for each visible column, (visible,); None for 1.
+
+    Raises:
+        ConfigError: not one for each visible group.
+    """
+    if not config.group_scales:
         return None
-    return 1 / (state.visible_variance + FLOOR), 1 / (state.hidden_variance + FLOOR)
+    groups = rbm.visible.parts if isinstance(rbm.visible, Groups) else (rbm.visible,)
+    if len(groups) != len(config.group_scales):
+        raise ConfigError(
+            f"group_scales = {config.group_scales} of {rbm.visible}: expected {len(groups)} "
+            "numbers, one a visible group"
+        )
+    scales = torch.tensor(config.group_scales, dtype=accumulation_dtype(rbm.weight.dtype))
+    sizes = torch.tensor([part.size for part in groups])
+    return scales.repeat_interleave(sizes).to(rbm.weight.device)
 
 
 def divided(contrast: Contrast, factors: tuple[Tensor, Tensor]) -> Product:
-    """Return the gradient of the weights times `precondition`, as a product of rows."""
+    """Return the gradient of the weights times what `precondition` says, as a product of rows."""
     visible, hidden = (factor.to(contrast.visible.dtype) for factor in factors)
     return Product(contrast.visible * visible, contrast.hidden * hidden, 1 / contrast.size)
 

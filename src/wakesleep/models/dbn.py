@@ -66,8 +66,10 @@ class DBN(nn.Module):
         )
         self.memory = RBM(memory_units, deepcopy(layers[-1]), rng=rng, weight_std=weight_std)
         if self.generative:
-            for units in (*(layer.units for layer in self.generative[1:]), self._features):
-                units.holds_scale = True
+            for layer in (*(layer.units for layer in self.generative[1:]), self._features):
+                for units in layer.modules():
+                    if isinstance(units, Units):
+                        units.holds_scale = True
 
     @property
     def visible(self) -> Units:
