@@ -58,7 +58,7 @@ def families() -> dict[str, tuple[Units, Tensor]]:
         "ordinal": (ordinal, torch.arange(5.0)),
         "poisson": (Poisson(1), torch.arange(13.0)),
         "gaussian": (Gaussian(1), line),
-        "relu": (ReLU(1), line[line >= 0]),
+        "relu": (ReLU(1), torch.linspace(0, 7, 351)),
         "drelu": (drelu, line),
     }
 

@@ -113,7 +113,7 @@ def linked(sequences: Tensor, least: float) -> Tensor:
 
 def split(alignment: Alignment, seed: int) -> tuple[Alignment, Alignment]:
     """Return the sequences of four fifths of the clusters, and those of the others."""
-    names = torch.arange(len(alignment.clusters.bincount()))
+    names = torch.from_numpy(np.unique(alignment.clusters.numpy()))
     order = torch.randperm(len(names), generator=generator(seed))
     held_out = torch.isin(alignment.clusters, names[order[: len(names) // 5]])
     return alignment.part(~held_out), alignment.part(held_out)

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from benchmarks.units import dna, lattice, proteins
+from benchmarks.units import conditionals, dna, lattice, patches, pictures, proteins
 from wakesleep.foundation.rng import generator
-from wakesleep.units import Spin
+from wakesleep.models.rbm import RBM
+from wakesleep.units import Gaussian, Spin
 
 TEMPERATURE = 2.5
 
@@ -60,6 +62,9 @@ def test_an_alignment_is_read_clustered_and_split(tmp_path: Path) -> None:
     train, held_out = proteins.split(many, 0)
     assert len(held_out.clusters.unique()) == 5
     assert not set(train.clusters.tolist()) & set(held_out.clusters.tolist())
+    inner, validation = proteins.split(train, 0)  # as when settings are chosen
+    assert len(validation.clusters.unique()) == 4
+    assert len(inner.clusters.unique()) == 16
 
 
 def test_connected_correlations_are_those_of_weighted_sequences() -> None:
@@ -86,3 +91,38 @@ def test_what_stands_beside_dna_are_distributions() -> None:
     apart = torch.stack([dna.independent(cases[half], other), dna.independent(cases[~half], other)])
     mixture = dna.component_a_class(cases, classes, other)
     assert torch.allclose(mixture, torch.logsumexp(apart, 0) - torch.log(torch.tensor(2.0)))
+
+
+@pytest.mark.parametrize("name", conditionals.families())
+def test_what_is_drawn_of_a_family_are_probabilities(name: str) -> None:
+    units, states = conditionals.families()[name]
+    for total_input in (-1.0, 0.5):
+        p = conditionals.law(units, states, total_input)
+        step = float(states[1] - states[0])
+        total = float(torch.trapezoid(p, dx=step)) if len(states) > 20 else float(p.sum())
+        assert total == pytest.approx(1, abs=2e-3)
+
+
+def test_a_logo_has_the_letters_of_large_weights_on_their_sides() -> None:
+    weights = torch.zeros(3, len(proteins.LETTERS))
+    weights[0, 0], weights[0, 1], weights[1, 2], weights[2, 3] = 1.0, 0.5, -0.8, 0.01
+    axes = Figure().subplots()
+    pictures.logo(axes, weights)
+    boxes = [patch.get_path().get_extents() for patch in axes.patches]
+    assert [(round(box.y0, 4), round(box.y1, 4)) for box in boxes] == [
+        (0, 0.5),
+        (0.5, 1.5),
+        (-0.8, 0),
+    ]
+    assert [int(box.x0) for box in boxes] == [0, 0, 1]
+
+
+def test_patches_are_white_and_filters_are_made_of_pixels() -> None:
+    found = patches.read(2000)
+    assert torch.allclose(found.train.t().cov(), torch.eye(found.train.shape[1]), atol=1e-4)
+    assert found.pixels.shape == (found.train.shape[1], patches.SIDE**2)
+    rbm = RBM(Gaussian(found.train.shape[1]), 3, rng=generator(0))
+    rbm.weight[:, 1] *= 10
+    assert patches.fields(rbm, found).shape == (3, patches.SIDE**2)
+    largest = rbm.weight[:, 1] @ found.pixels
+    assert torch.allclose(torch.from_numpy(patches.fields(rbm, found)[0]), largest, atol=1e-5)
