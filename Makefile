@@ -13,12 +13,12 @@ VERSIONS_TESTS = tests/identities tests/data tests/estimators tests/app tests/co
 train: $(VENV)/.train-ready
 	$(BIN)/wakesleep train
 
-# The tests of every commit: minutes on two cores. test-slow: the others, in browsers and clean environments, and whole experiments.
+# The tests of every commit: minutes on two cores, a worker a core and a thread a worker. test-slow: the others, in browsers and clean environments, and whole experiments.
 test: lint
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 test-slow: $(VENV)/.test-ready
-	$(BIN)/python -m pytest -n auto --dist loadfile -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m slow
 
 # Many GB: each environment takes a PyTorch of its own.
 test-versions: test-lowest test-highest

@@ -19,7 +19,7 @@ from wakesleep.data import DataError, Dataset, Split
 from wakesleep.data.unlabelled import labels_from, set_aside, without_unlabelled
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
-from wakesleep.learning.configs import SemiSupervisedConfig
+from wakesleep.learning.net_configs import SemiSupervisedConfig
 from wakesleep.runs import training
 from wakesleep.runs.settings import for_few_labels, from_json, preset, to_json
 from wakesleep.sources.arrays import order

@@ -19,6 +19,12 @@ from wakesleep import cli
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LONG = ("scikit-learn.md",)
+"""Pages whose code fits many nets."""
+PARAMETERS = [
+    pytest.param(page, id=page.name, marks=[pytest.mark.slow] if page.name in LONG else [])
+    for page in PAGES
+]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -45,7 +51,7 @@ def workplace(tmp_path: Path, run_folder: Path, digits, monkeypatch: pytest.Monk
     return tmp_path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PARAMETERS)
 def test_python_blocks_run(page: Path, workplace: Path) -> None:
     names: dict[str, object] = {}
     for block in blocks(page, "python"):

@@ -23,21 +23,28 @@ ESTIMATORS = [
     DBNTransformer(**SMALL),
     DBNClassifier(**SMALL, fine_tune_n_iter=30),
     DBNClassifier((50,), n_iter=100, batch_size=10, learning_rate=0.3, fine_tune=None),
-    DBNClassifier(
-        (20, 50),
-        n_iter=100,
-        batch_size=10,
-        learning_rate=0.3,
-        fine_tune="updown",
-        fine_tune_n_iter=100,
-        fine_tune_learning_rate=0.1,
-    ),
     DBNRegressor((20,), n_iter=5, fine_tune_n_iter=100),
     DBNRegressor((50,), n_iter=30, fine_tune=None, fine_tune_n_iter=300),
 ]
+UP_DOWN = DBNClassifier(
+    (20, 50),
+    n_iter=100,
+    batch_size=10,
+    learning_rate=0.3,
+    fine_tune="updown",
+    fine_tune_n_iter=100,
+    fine_tune_learning_rate=0.1,
+)
 
 
 @pytest.mark.filterwarnings("ignore::wakesleep.estimators.ranges.RangeWarning")
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=lambda estimator: EQUIVALENCE)
 def test_scikit_learns_checks(estimator, check) -> None:
+    check(estimator)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::wakesleep.estimators.ranges.RangeWarning")
+@parametrize_with_checks([UP_DOWN], expected_failed_checks=lambda estimator: EQUIVALENCE)
+def test_scikit_learns_checks_of_contrastive_wake_sleep(estimator, check) -> None:
     check(estimator)

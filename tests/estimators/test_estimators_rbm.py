@@ -103,6 +103,7 @@ def test_facade_is_the_core_loop(bits: np.ndarray) -> None:
     np.testing.assert_array_equal(estimator.h_samples_, last.state.chains.numpy())
 
 
+@pytest.mark.slow
 def test_the_digits_example_comes_out_at_least_as_good() -> None:
     """scikit-learn's plot_rbm_logistic_classification, its data and settings: features and logistic
     regression against raw pixels.

@@ -11,13 +11,8 @@ from wakesleep.evaluation import ais, bound, exact, interpretation, likelihood, 
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop, cd, greedy, hybrid, robust, strategies, up_down, wake_sleep
-from wakesleep.learning.configs import (
-    BackpropConfig,
-    CDConfig,
-    GreedyConfig,
-    HybridConfig,
-    UpDownConfig,
-)
+from wakesleep.learning.configs import CDConfig, GreedyConfig, HybridConfig, UpDownConfig
+from wakesleep.learning.net_configs import BackpropConfig
 from wakesleep.learning.robust import RobustConfig
 from wakesleep.learning.state import State
 from wakesleep.learning.strategies import AutoencoderConfig, EvolutionConfig

@@ -11,7 +11,8 @@ from tyro.conf import Positional
 
 from wakesleep.cli import driver, machine, shared
 from wakesleep.cli.options import Backend, DataFolder, Device, TensorBoard, Threads
-from wakesleep.learning.configs import BackpropConfig, HybridConfig, UpDownConfig
+from wakesleep.learning.configs import HybridConfig, UpDownConfig
+from wakesleep.learning.net_configs import BackpropConfig
 from wakesleep.runs.settings import Precision, TrainConfig, read_config
 
 USUAL = ("run", "method", "out", "data", "validation", "seed", "device", "threads", "json")

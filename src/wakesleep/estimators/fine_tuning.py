@@ -16,7 +16,8 @@ from torch import Tensor
 from wakesleep.estimators.dbn import DEFAULTS
 from wakesleep.estimators.tuned import Scorer, TunedEstimator
 from wakesleep.learning import backprop, greedy, hybrid, semi_supervised, spreading, up_down
-from wakesleep.learning.configs import SemiSupervisedConfig, UpDownConfig
+from wakesleep.learning.configs import UpDownConfig
+from wakesleep.learning.net_configs import SemiSupervisedConfig
 from wakesleep.learning.records import EpochResult
 from wakesleep.sources.arrays import UNLABELLED
 

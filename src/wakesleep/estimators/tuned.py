@@ -22,7 +22,8 @@ from wakesleep.estimators.shared import Array
 from wakesleep.foundation.errors import DataError
 from wakesleep.learning import backprop
 from wakesleep.learning.backprop import BackpropConfig
-from wakesleep.learning.configs import SemiSupervisedConfig, UpDownConfig, require
+from wakesleep.learning.configs import UpDownConfig, require
+from wakesleep.learning.net_configs import SemiSupervisedConfig
 from wakesleep.learning.records import EpochResult
 from wakesleep.runs import checkpoint
 from wakesleep.sources import arrays

@@ -23,7 +23,7 @@ from wakesleep.foundation import renamed
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.values import check_arguments
 from wakesleep.learning import inputs, loop
-from wakesleep.learning.configs import BackpropConfig as BackpropConfig
+from wakesleep.learning.net_configs import BackpropConfig as BackpropConfig
 from wakesleep.learning.records import EpochResult
 from wakesleep.learning.state import EpochState, check_fit
 from wakesleep.models.dbn import DBN

@@ -36,44 +36,13 @@ def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Gradients,
     """Return the gradient of mean log p(label | image) by label free energies, and log p of every
     label, (N, labels).
 
-    Images are (N, pixels) in [0, 1], labels (N,); the mean is over the cases with a label. With x
-    the top units' input from the penultimate probabilities and L_y the memory's weights from label
-    y, log p(y) = log softmax_y(b_y + sum_j softplus(x_j + L_yj)), so that
+    Images are (N, pixels) in [0, 1], labels (N,); the mean is over the cases with a label. What the
+    memory hands down, d log p / d features, goes down the recognition layers, d = (d W') h (1 - h):
 
-        d log p(t) / dx_j = sum_y (1[y = t] - p_y) sigm(x_j + L_yj)
-        d log p(t) / dL_yj = (1[y = t] - p_y) sigm(x_j + L_yj)
+        dW of a recognition layer = below' d / N,   its biases: the mean of d
     """
-    memory, penultimate, n = dbn.memory, dbn.sizes[-2], len(images)
-    layers = dbn.up(images)
-    total_input = dbn.top_input(layers[-1])
-    log_probs = torch.log_softmax(memory.group_scores(total_input, dbn.label_columns), 1)
-
-    error = -log_probs.exp()
-    known = labels != UNLABELLED
-    error.scatter_add_(1, labels.clamp(min=0).unsqueeze(1), torch.ones_like(error[:, :1]))
-    # below, sums over the labelled cases are divided by all n
-    share = n / known.sum().clamp_(min=1).to(error.dtype)
-    error *= (known * share).unsqueeze(1)
-
-    total_input = total_input.to(error.dtype)
-    delta = torch.zeros_like(total_input)
-    weight_gradient = torch.empty_like(memory.weight, dtype=error.dtype)
-    on = torch.empty_like(total_input)
-    for label, row in enumerate(memory.weight[penultimate:].to(error.dtype)):
-        torch.sigmoid(torch.add(total_input, row, out=on), out=on)
-        delta.addcmul_(on, error[:, label : label + 1])
-        torch.mv(on.t(), error[:, label] / n, out=weight_gradient[penultimate + label])
-    visible_gradient = torch.zeros_like(memory.visible_bias, dtype=error.dtype)
-    visible_gradient[penultimate:] = error.mean(0)
-
-    gradients: Gradients = {
-        "memory.hidden_bias": [Dense(delta.mean(0), 1.0)],
-        "memory.visible_bias": [Dense(visible_gradient, 1.0)],
-    }
-    delta = delta.to(memory.weight.dtype)
-    torch.div(layers[-1].t() @ delta, n, out=weight_gradient[:penultimate])
-    gradients["memory.weight"] = [Dense(weight_gradient, 1.0)]
-    delta = delta @ memory.weight[:penultimate].t()
+    n, layers = len(images), dbn.up(images)
+    gradients, delta, log_probs = label_gradients(dbn, layers[-1], labels)
     for depth in range(len(dbn.recognition) - 1, -1, -1):
         delta = delta * layers[depth + 1] * (1 - layers[depth + 1])
         gradients[f"recognition.{depth}.weight"] = [Product(layers[depth], delta, 1 / n)]
@@ -83,6 +52,55 @@ def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Gradients,
         if depth:
             delta = delta @ dbn.recognition[depth].weight.t()
     return gradients, log_probs
+
+
+def label_gradients(dbn: DBN, features: Tensor, labels: Tensor) -> tuple[Gradients, Tensor, Tensor]:
+    """Return the memory's gradients of log p(label | features), d log p / d features (N, features),
+    and log p of every label, (N, labels), for labels (N,).
+
+    With x the top units' input from the features and L_y the memory's weights from label y, log
+    p(y) = log softmax_y(b_y + sum_j softplus(x_j + L_yj)), so that
+
+        d log p(t) / dx_j = sum_y (1[y = t] - p_y) sigm(x_j + L_yj)
+        d log p(t) / dL_yj = (1[y = t] - p_y) sigm(x_j + L_yj)
+    """
+    memory, penultimate, n = dbn.memory, dbn.sizes[-2], len(features)
+    total_input = dbn.top_input(features)
+    log_probs = torch.log_softmax(memory.group_scores(total_input, dbn.label_columns), 1)
+    error = label_errors(log_probs, labels)
+
+    total_input = total_input.to(error.dtype)
+    delta, on = torch.zeros_like(total_input), torch.empty_like(total_input)
+    weight_gradient = torch.empty_like(memory.weight, dtype=error.dtype)
+    for label, row in enumerate(memory.weight[penultimate:].to(error.dtype)):
+        torch.sigmoid(torch.add(total_input, row, out=on), out=on)
+        delta.addcmul_(on, error[:, label : label + 1])
+        torch.mv(on.t(), error[:, label] / n, out=weight_gradient[penultimate + label])
+    visible_gradient = torch.zeros_like(memory.visible_bias, dtype=error.dtype)
+    visible_gradient[penultimate:] = error.mean(0)
+    hidden_gradient = delta.mean(0)
+
+    delta = delta.to(memory.weight.dtype)
+    torch.div(features.t() @ delta, n, out=weight_gradient[:penultimate])
+    gradients: Gradients = {
+        "memory.hidden_bias": [Dense(hidden_gradient, 1.0)],
+        "memory.visible_bias": [Dense(visible_gradient, 1.0)],
+        "memory.weight": [Dense(weight_gradient, 1.0)],
+    }
+    return gradients, delta @ memory.weight[:penultimate].t(), log_probs
+
+
+def label_errors(log_probs: Tensor, labels: Tensor) -> Tensor:
+    """Return 1[y = t] - p_y (N, labels), zero where the label is not known.
+
+    They are scaled up so that a sum over the labelled cases divided by all N is their mean.
+    """
+    error = -log_probs.exp()
+    known = labels != UNLABELLED
+    error.scatter_add_(1, labels.clamp(min=0).unsqueeze(1), torch.ones_like(error[:, :1]))
+    share = len(labels) / known.sum().clamp_(min=1).to(error.dtype)
+    error *= (known * share).unsqueeze(1)
+    return error
 
 
 class Hybrid(up_down.UpDown):

@@ -29,7 +29,7 @@ from wakesleep.compute import ops
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.values import check_arguments
 from wakesleep.learning import backprop, inputs, loop, robust
-from wakesleep.learning.configs import SemiSupervisedConfig as SemiSupervisedConfig
+from wakesleep.learning.net_configs import SemiSupervisedConfig as SemiSupervisedConfig
 from wakesleep.learning.records import (
     EpochResult,
     OptimizerState,

@@ -11,15 +11,14 @@ from wakesleep.foundation import files, renamed
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.values import check_fields
 from wakesleep.learning.configs import (
-    BackpropConfig,
     CDConfig,
     ChainsConfig,
     GreedyConfig,
     HybridConfig,
-    SemiSupervisedConfig,
     UpDownConfig,
     require,
 )
+from wakesleep.learning.net_configs import BackpropConfig, SemiSupervisedConfig
 
 StageName = Literal["pretrain", "updown", "hybrid", "backprop", "semisupervised", "random"]
 Precision = Literal["auto", "float32", "bfloat16"]
