@@ -288,6 +288,7 @@ def test_the_matlab_file_is_read_in_reading_order(mat: Path, tmp_path: Path) -> 
             likelihood.read_mat(tmp_path / name)
 
 
+@pytest.mark.slow
 def test_experiment_at_smoke_size_trains_scores_and_goes_on(
     mat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

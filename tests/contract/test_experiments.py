@@ -37,6 +37,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_part_of_the_mnist_experiment_runs_and_is_collected(figures: Path) -> None:
     rows = mnist.collect(figures, tuple(mnist.PARTS), (1,), "a test")
     names = {(row["row"], row["metric"]) for row in rows}
@@ -211,6 +212,7 @@ def test_costs_are_read_from_runs(run_folder: Path, tmp_path: Path) -> None:
     assert len(costs.updown_seconds(100, 2, "float32")) == 2
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

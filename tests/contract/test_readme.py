@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,12 +20,14 @@ from wakesleep import cli
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-LONG = ("scikit-learn.md",)
-"""Pages whose code fits many nets."""
-PARAMETERS = [
-    pytest.param(page, id=page.name, marks=[pytest.mark.slow] if page.name in LONG else [])
-    for page in PAGES
-]
+
+
+def pages(*long: str) -> list[Any]:
+    """Return the pages as parameters; tests of those that are `long` are slow ones."""
+    return [
+        pytest.param(page, id=page.name, marks=[pytest.mark.slow] if page.name in long else [])
+        for page in PAGES
+    ]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -51,7 +54,7 @@ def workplace(tmp_path: Path, run_folder: Path, digits, monkeypatch: pytest.Monk
     return tmp_path
 
 
-@pytest.mark.parametrize("page", PARAMETERS)
+@pytest.mark.parametrize("page", pages("scikit-learn.md"))
 def test_python_blocks_run(page: Path, workplace: Path) -> None:
     names: dict[str, object] = {}
     for block in blocks(page, "python"):
@@ -59,7 +62,7 @@ def test_python_blocks_run(page: Path, workplace: Path) -> None:
             exec(compile(block, f"{page.name}", "exec"), names)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", pages("tables.md", "likelihood.md"))
 def test_commands_run(page: Path, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [
         line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()

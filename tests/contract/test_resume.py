@@ -141,6 +141,7 @@ def test_conjugate_gradient_resumes_too(tmp_path: Path, digits) -> None:
     assert errors[-1] < errors[0]
 
 
+@pytest.mark.slow
 def test_sigkill_at_random_moments_changes_nothing(tmp_path: Path, digits) -> None:
     more = ["--greedy.layer.epochs", "150", "--greedy.memory.epochs", "20"]
     train = [sys.executable, "-m", "wakesleep", "train"]
