@@ -22,12 +22,12 @@ from wakesleep.evaluation import exact, interpretation, likelihood, monitor, pse
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop, cd, greedy, hybrid, up_down
 from wakesleep.learning.configs import (
-    BackpropConfig,
     CDConfig,
     GreedyConfig,
     HybridConfig,
     UpDownConfig,
 )
+from wakesleep.learning.net_configs import BackpropConfig
 from wakesleep.models import gauge
 from wakesleep.models.dbn import DBN
 from wakesleep.models.rbm import RBM
