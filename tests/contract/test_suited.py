@@ -153,6 +153,30 @@ def test_chance_is_not_told_of(found: dict[str, Any]) -> None:
     assert report.random_is_better(found) == []
 
 
+def judged(errors: int, part: str = "validation") -> dict[str, Any]:
+    row = {"method": "free-energy", f"{part}_errors": errors, f"n_{part}": 40}
+    return {"part": part, "rows": [row]}
+
+
+def test_recognition_that_contrastive_wake_sleep_spoilt_is_told_of() -> None:
+    lines = [
+        {"stage": "memory", "validation_errors": 9},
+        {"stage": "memory", "validation_errors": 0},
+        {"stage": "updown", "validation_errors": 5},
+    ]
+    (said,) = report.updown_is_worse(judged(5), lines)
+    assert "of 40 validation cases they get 5 wrong, and 0 before it" in said
+    for found, seen in (
+        (judged(2), lines),  # as likely as not chance
+        (judged(5, "test"), lines),  # others than those counted before
+        (judged(5), lines[:2]),
+        (judged(5), [*lines, {"stage": "hybrid"}]),
+        (judged(5), lines[2:]),
+        ({"rows": []}, lines),
+    ):
+        assert report.updown_is_worse(found, seen) == []
+
+
 def test_evaluate_repeats_it_beside_its_answer(tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"
     few = [
@@ -180,6 +204,11 @@ def test_evaluate_repeats_it_beside_its_answer(tmp_path: Path, capsys) -> None:
     assert "warning" not in capsys.readouterr().err
     (run / "evaluation.json").write_text("{")
     assert call("evaluate", run) == 0
+
+
+def test_small_sets_heed_labels_in_contrastive_wake_sleep() -> None:
+    assert suited(180, shape=(28, 28)).updown.label_weight > 0
+    assert suited(1442, tested=True).updown.label_weight > 0
 
 
 def test_few_validation_cases_do_not_pick_the_pass_of_contrastive_wake_sleep(

@@ -18,6 +18,7 @@ from exact import (
     differentiable,
     draw,
     expected_statistics,
+    form,
     given_hidden,
     given_visible,
     index_of,
@@ -133,6 +134,38 @@ def split(phases):
 
 # ------------------------------------------------------------------------------
 # oracle
+
+
+def test_the_label_gradient_is_that_of_log_p_label_given_the_features():
+    dbn, many = small_net((5, 3, 4), 2), 40_000
+    images = torch.eye(5, dtype=torch.float64)[:3].repeat(many, 1)
+    labels = torch.tensor([0, 1, 1]).repeat(many)
+    both = [
+        up_down.phases(
+            dbn,
+            images,
+            labels,
+            steps=1,
+            config=UpDownConfig(label_weight=weight),
+            rng=generator(2),
+            complete=True,
+        )
+        for weight in (1.0, 0.0)
+    ]
+    with_labels, without = (form(up_down.gradients(phases)) for phases in both)
+    memory = differentiable(dbn.memory)
+    features = split(both[0])[0][:, :3]
+    group = torch.eye(2, dtype=torch.float64)
+    each = [
+        memory.free_energy(torch.cat([features, row.expand(3 * many, 2)], 1)) for row in group
+    ]
+    log_probs = torch.log_softmax(-torch.stack(each), 0)
+    log_probs[labels, torch.arange(3 * many)].mean().backward()
+    for name in ("weight", "visible_bias", "hidden_bias"):
+        found = with_labels[f"memory.{name}"] - without[f"memory.{name}"]
+        torch.testing.assert_close(found, getattr(memory, name).grad, atol=0.006, rtol=0)
+    others = [name for name in without if not name.startswith("memory.")]
+    assert all(torch.equal(with_labels[name], without[name]) for name in others)
 
 
 @pytest.mark.parametrize("labels", [0, 2])

@@ -330,6 +330,12 @@ class UpDownConfig:
     """Begin the memory's negative phase by drawing the label anew from p(label | penultimate
     units), the top units summed out.
     """
+    label_weight: float = 0.0
+    """Weight of a gradient of log p(label | penultimate units) of the memory beside contrastive
+    divergence, as in ChainsConfig. On a few hundred pictures persistent chains at these rates spoil
+    that probability: of three drawn shapes the label free energies got 2 % wrong before, and 9 %
+    after; with 20 they stay at 2 %. 0 is the published algorithm.
+    """
     persistent: float = 0.2
     """Share of the memory's negative cases whose chains go on from the last minibatch instead of
     starting at the up-pass. Chains that start at the data never find what the memory dreams of far
@@ -361,6 +367,15 @@ class UpDownConfig:
         below_one(self, "momentum")
         require(
             0 <= self.persistent <= 1, f"persistent = {self.persistent}: expected a share in [0, 1]"
+        )
+        require(
+            0 <= self.label_weight < math.inf,
+            f"label_weight = {self.label_weight}: expected 0 or more",
+        )
+        require(
+            self.label_first or not self.label_weight,
+            f"label_weight = {self.label_weight} compares the label with one that is drawn anew: "
+            "expected label_first = True, or label_weight = 0",
         )
         require(0 <= self.restart <= 1, f"restart = {self.restart}: expected a chance in [0, 1]")
         steps = self.gibbs_steps

@@ -26,6 +26,7 @@ from wakesleep.foundation import renamed
 from wakesleep.foundation.values import check_arguments
 from wakesleep.learning import inputs, loop, unit_parameters
 from wakesleep.learning.configs import UpDownConfig as UpDownConfig
+from wakesleep.learning.label_gradient import DrawnLabels, label_gradients
 from wakesleep.learning.momentum import Gradients, apply_update
 from wakesleep.learning.records import EpochResult
 from wakesleep.learning.up_down_state import UNASSIGNED as UNASSIGNED
@@ -66,6 +67,8 @@ class Phases(NamedTuple):
     """The top states where the memory's chains ended, (N, hidden)."""
     own: Gradients
     """The gradients of the units' own parameters, where there are some."""
+    label: DrawnLabels | None = None
+    """What p(label | features) is taught by; None where that has no weight of its own."""
 
 
 def label_states(
@@ -124,7 +127,7 @@ def phases(
 
     wake_states = dbn.up(images, rng)
     data[:, :penultimate] = wake_states[-1]
-    top = _positive_phase(
+    top, label = _positive_phase(
         dbn, data, labels, config=config, rng=rng, complete=complete, out=positive
     )
     if chains is not None:
@@ -155,7 +158,7 @@ def phases(
     ]
     own = _own_gradients(dbn, wake_states, sleep_states, data, model)
     negative.neg_()
-    return Phases(wake, sleep, (visible, hidden), top, own)
+    return Phases(wake, sleep, (visible, hidden), top, own, label)
 
 
 def _own_gradients(
@@ -207,12 +210,12 @@ def _positive_phase(
     rng: torch.Generator,
     complete: bool,
     out: Tensor,
-) -> Tensor:
+) -> tuple[Tensor, DrawnLabels | None]:
     """Put labels beside the penultimate states of `data` (N, visible), write E[top | data] to
-    `out`, and return top states to start from.
+    `out`, and return top states to start from, and what teaches p(label | features).
 
-    With `config.label_first` these are drawn with a label that is drawn anew: they cannot leak the
-    label to their own reconstruction.
+    With `config.label_first` the top states are drawn with a label that is drawn anew: they cannot
+    leak the label to their own reconstruction.
     """
     memory, penultimate = dbn.memory, dbn.sizes[-2]
     total_input = dbn.top_input(data[:, :penultimate])
@@ -226,11 +229,14 @@ def _positive_phase(
         memory.hidden.mean(total_input, out=out)
     if not (dbn.labels and config.label_first):
         if memory.hidden.settled_by_mean:
-            return memory.hidden.sample_from_mean(out, rng)
-        return memory.sample_hidden(data, rng)
+            return memory.hidden.sample_from_mean(out, rng), None
+        return memory.sample_hidden(data, rng), None
     redrawn = label_states(dbn, total_input, None, rng)
     total_input.addmm_(redrawn, memory.weight[penultimate:])
-    return memory.hidden.mean_and_sample(total_input, rng, mean=total_input)[1]
+    mean, top = memory.hidden.mean_and_sample(total_input, rng, mean=total_input)
+    if not config.label_weight:
+        return top, None
+    return top, DrawnLabels(data[:, penultimate:] - redrawn, mean, config.label_weight)
 
 
 def _negative_phase(
@@ -279,6 +285,9 @@ def gradients(phases: Phases) -> Gradients:
         "memory.visible_bias": [RowSum(torch.sub(visible[:n], visible[n:], out=difference), 1 / n)],
         "memory.hidden_bias": [RowSum(hidden, 1 / n)],
     }
+    if phases.label is not None:
+        for name, term in label_gradients(phases.label, visible[:n], hidden[:n]).items():
+            terms[f"memory.{name}"] += term
     for depth, ((generative_error, above), (below, recognition_error)) in enumerate(
         zip(phases.wake, phases.sleep, strict=True)
     ):

@@ -183,6 +183,7 @@ def suited(cases: int, *, tested: bool = False, shape: tuple[int, int] = (1, 1))
         learning_rate=0.02,
         final_learning_rate=0.001,
         gibbs_steps=(1, 3),
+        label_weight=20.0,
         persistent=0.5,
     )
     return TrainConfig(
