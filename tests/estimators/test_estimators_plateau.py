@@ -2,10 +2,13 @@
 or says that it did not help.
 """
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.datasets import make_circles
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import roc_auc_score
 
 from wakesleep.estimators import DBNClassifier
 
@@ -25,6 +28,18 @@ def test_easy_classes_without_a_linear_border_are_learned_at_the_defaults(
     assert net.n_iter_ > 80
     if early_stopping:
         assert net.best_validation_score_ == max(net.validation_scores_)
+
+
+def test_noisy_labels_are_no_plateau() -> None:
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(500, 4))
+    # who is likely to leave: 3 in 10 on the average, and hardly anybody surely
+    y = rng.rand(500) < 1 / (1 + np.exp(1.1 - 0.8 * X[:, 0] - 0.5 * X[:, 1]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        net = DBNClassifier(random_state=0).fit(X, y)
+    assert [line["stage"] for line in net.history_].count("backprop") == 20
+    assert roc_auc_score(y, net.predict_proba(X)[:, 1]) > 0.7
 
 
 def test_a_net_that_cannot_learn_says_so() -> None:

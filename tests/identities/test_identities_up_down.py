@@ -156,9 +156,7 @@ def test_the_label_gradient_is_that_of_log_p_label_given_the_features():
     memory = differentiable(dbn.memory)
     features = split(both[0])[0][:, :3]
     group = torch.eye(2, dtype=torch.float64)
-    each = [
-        memory.free_energy(torch.cat([features, row.expand(3 * many, 2)], 1)) for row in group
-    ]
+    each = [memory.free_energy(torch.cat([features, row.expand(3 * many, 2)], 1)) for row in group]
     log_probs = torch.log_softmax(-torch.stack(each), 0)
     log_probs[labels, torch.arange(3 * many)].mean().backward()
     for name in ("weight", "visible_bias", "hidden_bias"):

@@ -22,8 +22,13 @@ from wakesleep.learning.records import EpochResult
 from wakesleep.sources.arrays import UNLABELLED
 
 PLATEAU, LEARNED = 0.8, 0.25
-"""Shares of the errors that the most frequent class makes: above the first a net has not begun to
-learn, below the second it has learned.
+"""Shares of the errors that the most frequent class makes: above the first a net may not have begun
+to learn, below the second it has learned.
+"""
+SAME_FOR_ALL = 0.95
+"""Share of the entropy of the classes that the cross-entropy has of a net that says the same of all
+cases, or more. Where labels are noisy, a net that learned what there is to learn may name the most
+frequent class of nearly all cases, and yet tell the likely ones from the others.
 """
 MOST_UPDATES = 5000
 """Updates of backpropagation up to which a net that has not begun to learn goes on: some
@@ -149,8 +154,9 @@ def _leave_plateau(
     as good as the last, and the best of them no step on the way.
     """
     images, labels, weights = cases
-    counts = torch.bincount(labels.cpu(), weights, minlength=estimator.dbn_.labels)
-    at_chance = 100 * (1 - float(counts.max() / counts.sum()))
+    counts = torch.bincount(labels.cpu(), weights, minlength=estimator.dbn_.labels).double()
+    rates = counts / counts.sum()
+    at_chance, entropy = 100 * (1 - float(rates.max())), float(torch.special.entr(rates).sum())
 
     def share() -> float:
         """Return the share of the errors of the most frequent class that the last epoch of learning
@@ -160,7 +166,12 @@ def _leave_plateau(
             return 0.0
         return float(estimator.history_[-1].get("train_error_percent", 0.0)) / at_chance
 
-    if share() <= PLATEAU:
+    def rests() -> bool:
+        """Return whether in the last epoch of learning the net said the same of all cases."""
+        loss = float(estimator.history_[-1].get("cross_entropy", 0.0))
+        return share() > PLATEAU and loss > SAME_FOR_ALL * entropy
+
+    if not rests():
         return
     epochs = estimator._backprop_config(False, len(images)).epochs
     updates = epochs * -(-len(images) // estimator._batch(len(images)))
@@ -171,7 +182,7 @@ def _leave_plateau(
         rounds -= 1
     if repeats and score is not None:
         estimator._backprop(estimator.net_, *cases, rng, score=score)
-    if share() > PLATEAU:
+    if rests():
         warnings.warn(
             f"the net has hardly learned: {estimator.history_[-1]['train_error_percent']:.1f} % of "
             "the training cases are wrong, and naming the most frequent class gets "
