@@ -44,7 +44,7 @@ DEFAULTS = replace(
     hidden=(200, 300),
     greedy=GreedyConfig(LAYER, LAYER, chains=NO_CHAINS),
     # tables have labels that nothing in the columns tells, and each is pushed at again and again
-    updown=replace(_DIGITS.updown, label_weight=0.0),
+    updown=replace(_DIGITS.updown, learning_rate=0.02, final_learning_rate=0.001, label_weight=0.0),
     backprop=replace(_DIGITS.backprop, epochs=20, learning_rate=0.3),
 )
 """Where defaults come from: the settings of `make train` for small sets, with fewer epochs and

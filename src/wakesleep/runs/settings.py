@@ -180,8 +180,8 @@ def suited(cases: int, *, tested: bool = False, shape: tuple[int, int] = (1, 1))
     )
     slow = UpDownConfig(
         batch_size=20,
-        learning_rate=0.02,
-        final_learning_rate=0.001,
+        learning_rate=0.01,
+        final_learning_rate=0.0005,
         gibbs_steps=(1, 3),
         label_weight=20.0,
         persistent=0.5,
