@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -319,4 +320,4 @@ def clearly_more(errors: int, fewer: int) -> bool:
     """Return whether one count of errors is above another by more than sqrt(2 E), for E errors in
     all: 1.4 standard deviations of the difference if each error fell to either side alike.
     """
-    return errors - fewer > (2 * (errors + fewer)) ** 0.5
+    return errors - fewer > math.sqrt(2 * (errors + fewer))
