@@ -22,7 +22,8 @@ from wakesleep.data import Split
 from wakesleep.evaluation import classify
 from wakesleep.foundation import files
 from wakesleep.foundation.rng import generator
-from wakesleep.learning import backprop, cd, greedy, semi_supervised, spreading
+from wakesleep.learning import backprop, cd, greedy, spreading
+from wakesleep.learning import semi_supervised as semi_supervised_learning
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.records import EpochResult
 from wakesleep.learning.semi_supervised import SemiSupervisedConfig
@@ -130,11 +131,15 @@ def choices(setup: TableSetup, count: int) -> tuple[int, ...]:
 
 def one(setup: TableSetup, way: str, count: int, seed: int) -> Done[nn.Sequential] | Done[DBN]:
     """Return the finished run of one way to learn from `count` labels, which ones by `seed`."""
+    return WAYS[way](setup, count, seed, *cases(setup, count, seed))
+
+
+def cases(setup: TableSetup, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return all images, their labels, and which `count` of these are known."""
     images, labels = setup.dataset.train.images.to(setup.device), setup.dataset.train.labels
     assert labels is not None
     labels = labels.to(setup.device)
-    chosen = order(labels, len(labels), generator(seed, setup.device))[:count]
-    return WAYS[way](setup, count, seed, images, labels, chosen)
+    return images, labels, order(labels, len(labels), generator(seed, setup.device))[:count]
 
 
 def unlabelled_net(setup: TableSetup) -> Done[DBN]:
@@ -270,9 +275,19 @@ def _spread(
 def _semi_supervised(
     setup: TableSetup, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor
 ) -> Done[nn.Sequential]:
+    return semi_supervised(setup, count, seed, SEMI_SUPERVISED)
+
+
+def semi_supervised(
+    setup: TableSetup, count: int, seed: int, config: SemiSupervisedConfig
+) -> Done[nn.Sequential]:
+    """Return the net that learned from `count` labels, which ones by `seed`, and from what it says
+    of all cases.
+    """
+    images, labels, chosen = cases(setup, count, seed)
     known = known_labels(labels, chosen)
     start = _from_spread(setup, "start", count, seed, images, known, START_PASSES)
-    config = replace(SEMI_SUPERVISED, epochs=setup.epochs(SEMI_SUPERVISED.epochs))
+    config = replace(config, epochs=setup.epochs(config.epochs))
 
     def make(rng: torch.Generator) -> nn.Sequential:
         net = backprop.feed_forward(
@@ -287,7 +302,7 @@ def _semi_supervised(
         seed,
         {"from": start.digest, "semi-supervised": config},
         make=make,
-        loop=lambda net, rng, state: semi_supervised.epochs(
+        loop=lambda net, rng, state: semi_supervised_learning.epochs(
             net, images, known, config=config, rng=rng, state=state, dtype=setup.dtype
         ),
         log_probs=backprop.log_probs,

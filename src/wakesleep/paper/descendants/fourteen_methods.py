@@ -16,7 +16,6 @@ from typing import Any
 from torch import nn
 
 from wakesleep.data import load
-from wakesleep.foundation.rng import generator
 from wakesleep.paper.descendants import (
     adversarial,
     autoencoders,
@@ -30,10 +29,9 @@ from wakesleep.paper.descendants import (
     vae,
 )
 from wakesleep.paper.descendants.common import Job, Stages
-from wakesleep.paper.few_labels import known_labels
+from wakesleep.paper.few_labels import cases, known_labels
 from wakesleep.paper.results import Row
 from wakesleep.paper.runs import Done, TableSetup, row_of
-from wakesleep.sources.arrays import order
 
 TABLE = "descendants"
 CELLS = (("mnist", 100), ("mnist", 1000), ("fashion-mnist", 1000), ("mnist", 60_000))
@@ -178,8 +176,5 @@ def _row(
 
 def job(setup: TableSetup, count: int, seed: int) -> Job:
     """Return the cell's cases with the labels of `count` of them, which ones by `seed`."""
-    images, labels = setup.dataset.train.images.to(setup.device), setup.dataset.train.labels
-    assert labels is not None
-    labels = labels.to(setup.device)
-    chosen = order(labels, len(labels), generator(seed, setup.device))[:count]
+    images, labels, chosen = cases(setup, count, seed)
     return Job(setup, count, seed, images, known_labels(labels, chosen))

@@ -1,0 +1,127 @@
+"""Tries of the semi-supervised net: which weights of its losses suit a number of labels?
+
+    python -m benchmarks.few_labels --dataset fashion-mnist --labels 1000 --tries plain labels-3
+
+A try changes the settings that `wakesleep reproduce few-labels` uses, and is judged on the last
+10,000 training cases, whose labels it never sees: test cases choose nothing. What is settled on one
+set of pictures is then measured on another. Goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from wakesleep.compute.select import pick_device
+from wakesleep.data import Dataset, Split, load
+from wakesleep.learning.semi_supervised import SemiSupervisedConfig
+from wakesleep.paper import few_labels, results
+from wakesleep.paper.runs import Done, TableSetup, row_of
+from wakesleep.runs.settings import preset
+
+TABLE = "few-labels-tries"
+
+
+def weighing_labels(weight: float) -> SemiSupervisedConfig:
+    """Return settings in which the labelled cases weigh `weight` times as much beside the other
+    losses, the step of their sum left as long as it was.
+    """
+    base = few_labels.SEMI_SUPERVISED
+    whole = base.smooth_weight + base.entropy_weight + base.self_weight
+    scale = (1 + whole) / (weight + whole)  # so that the four weights add up to the same
+    return replace(
+        base,
+        learning_rate=base.learning_rate * weight * scale,
+        final_learning_rate=base.final_learning_rate * weight * scale,
+        smooth_weight=base.smooth_weight / weight,
+        entropy_weight=base.entropy_weight / weight,
+        self_weight=base.self_weight / weight,
+    )
+
+
+TRIES: dict[str, SemiSupervisedConfig] = {
+    "plain": few_labels.SEMI_SUPERVISED,
+    "labels-3": weighing_labels(3),
+    "labels-10": weighing_labels(10),
+    "no-entropy": replace(few_labels.SEMI_SUPERVISED, entropy_weight=0.0),
+    "surer": replace(few_labels.SEMI_SUPERVISED, certainty=0.99),
+    "no-own-labels": replace(few_labels.SEMI_SUPERVISED, self_weight=0.0),
+}
+
+
+@dataclass(frozen=True)
+class FewLabelsMeasureOptions:
+    """Try settings of the semi-supervised net."""
+
+    dataset: Literal["fashion-mnist", "mnist", "digits"] = "fashion-mnist"
+    """The pictures."""
+    labels: int = 1000
+    """How many cases have a label."""
+    tries: tuple[str, ...] = tuple(TRIES)
+    """Which settings."""
+    choices: tuple[int, ...] = (1, 2)
+    """Choices of the labelled cases."""
+    folder: Path = Path("runs/few-labels-tries")
+    """Where the runs go; what is there is read."""
+    out: Path | None = None
+    """File of the rows; by default they are only printed."""
+
+
+def held_out(dataset: Dataset) -> Dataset:
+    """Return the set without its test cases, the last sixth of the training cases in their
+    place.
+    """
+    train = dataset.train
+    assert train.labels is not None
+    left = len(train) * 5 // 6
+    return replace(
+        dataset,
+        train=Split(train.images[:left], train.labels[:left]),
+        test=Split(train.images[left:], train.labels[left:]),
+    )
+
+
+def rows(options: FewLabelsMeasureOptions, command: str) -> Iterator[results.Row]:
+    """Yield a row of validation accuracy for each try, again after each choice."""
+    setup = TableSetup(
+        held_out(load(options.dataset)),
+        options.folder,
+        options.choices,
+        preset("digits" if options.dataset == "digits" else "mnist"),
+        pick_device("cpu"),
+        command,
+    )
+    for name in options.tries:
+        done: list[Done[Any]] = []
+        for seed in options.choices:
+            done.append(few_labels.semi_supervised(setup, options.labels, seed, TRIES[name]))
+            values = [100 - run.errors["test_error_percent"] for run in done]
+            found = row_of(
+                setup,
+                f"{options.dataset}-{options.labels}-{name}",
+                "validation_accuracy_percent",
+                values,
+                done,
+                seeds=options.choices[: len(done)],
+            )
+            yield {**found, "table": TABLE}
+
+
+def main(argv: list[str]) -> None:
+    """Try, and save the rows as they come."""
+    options = tyro.cli(FewLabelsMeasureOptions, description=__doc__, args=argv)
+    command = shlex.join(["python", "-m", "benchmarks.few_labels", *argv])
+    for row in rows(options, command):
+        print(row["row"], row["value"], row["each"], f"{row['minutes']:g} min", flush=True)
+        if options.out is not None:
+            results.save(options.out, [row])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
