@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import descendants, descendants_page
-from wakesleep.cli import main
+from wakesleep.cli import main, reproduce
 from wakesleep.data import load
 from wakesleep.paper import results
 from wakesleep.paper.descendants import fourteen_methods
@@ -103,6 +103,12 @@ def test_rows_that_are_there_are_left_out(tmp_path: Path) -> None:
     assert replace(setup, measured=known).wants(fourteen_methods.TABLE, names[1], (1, 2))
     (row,) = fourteen_methods.rows(replace(setup, only=(names[0],)))
     assert row["row"] == names[0]
+
+
+def test_what_is_there_is_read_from_all_results() -> None:
+    measured = reproduce._measured(ROOT / "results")
+    assert len(measured["mnist", "labels-100-memory"]) == 10
+    assert all(isinstance(seeds, tuple) for seeds in measured.values())
 
 
 def test_missing_needs_a_place_to_look(capsys: pytest.CaptureFixture[str]) -> None:

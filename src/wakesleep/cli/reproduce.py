@@ -144,7 +144,9 @@ def _bench(args: ReproduceOptions, command: str) -> TableSetup:
 
 
 def _measured(out: Path) -> dict[tuple[str, str], tuple[int, ...]]:
-    """Return table and name of the rows in a folder, with their seeds."""
+    """Return table and name of the rows of tables in a folder, with their seeds."""
     texts = [path.read_text(encoding="utf-8") for path in sorted(out.glob("*.json"))]
     rows = [row for text in texts for row in json.loads(text)]
+    # speed has one seed for all of its rows, as a number
+    rows = [row for row in rows if isinstance(row["seeds"], list)]
     return {(row["table"], row["row"]): tuple(row["seeds"]) for row in rows}
