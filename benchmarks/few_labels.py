@@ -49,6 +49,11 @@ TRIES: dict[str, SemiSupervisedConfig] = {
     "plain": few_labels.SEMI_SUPERVISED,
     "labels-3": weighing_labels(3),
     "labels-10": weighing_labels(10),
+    "labels-30": weighing_labels(30),
+    "faster": replace(few_labels.SEMI_SUPERVISED, learning_rate=0.154, final_learning_rate=0.00154),
+    "others-less": replace(
+        few_labels.SEMI_SUPERVISED, smooth_weight=0.1, entropy_weight=0.1, self_weight=0.1
+    ),
     "no-entropy": replace(few_labels.SEMI_SUPERVISED, entropy_weight=0.0),
     "surer": replace(few_labels.SEMI_SUPERVISED, certainty=0.99),
     "no-own-labels": replace(few_labels.SEMI_SUPERVISED, self_weight=0.0),
@@ -63,6 +68,10 @@ class FewLabelsMeasureOptions:
     """The pictures."""
     labels: int = 1000
     """How many cases have a label."""
+    cases: int = 60_000
+    """How many training cases are used, those to judge on among them."""
+    hidden: tuple[int, ...] = ()
+    """Units of each layer; by default those of the set's settings."""
     tries: tuple[str, ...] = tuple(TRIES)
     """Which settings."""
     choices: tuple[int, ...] = (1, 2)
@@ -73,27 +82,29 @@ class FewLabelsMeasureOptions:
     """File of the rows; by default they are only printed."""
 
 
-def held_out(dataset: Dataset) -> Dataset:
-    """Return the set without its test cases, the last sixth of the training cases in their
-    place.
+def held_out(dataset: Dataset, cases: int) -> Dataset:
+    """Return the first `cases` of the training cases, the last sixth of them in the place of the
+    test cases.
     """
     train = dataset.train
     assert train.labels is not None
-    left = len(train) * 5 // 6
+    cases = min(cases, len(train))
+    left = cases * 5 // 6
     return replace(
         dataset,
         train=Split(train.images[:left], train.labels[:left]),
-        test=Split(train.images[left:], train.labels[left:]),
+        test=Split(train.images[left:cases], train.labels[left:cases]),
     )
 
 
 def rows(options: FewLabelsMeasureOptions, command: str) -> Iterator[results.Row]:
     """Yield a row of validation accuracy for each try, again after each choice."""
+    config = preset("digits" if options.dataset == "digits" else "mnist")
     setup = TableSetup(
-        held_out(load(options.dataset)),
+        held_out(load(options.dataset), options.cases),
         options.folder,
         options.choices,
-        preset("digits" if options.dataset == "digits" else "mnist"),
+        replace(config, hidden=options.hidden or config.hidden),
         pick_device("cpu"),
         command,
     )
@@ -104,7 +115,7 @@ def rows(options: FewLabelsMeasureOptions, command: str) -> Iterator[results.Row
             values = [100 - run.errors["test_error_percent"] for run in done]
             found = row_of(
                 setup,
-                f"{options.dataset}-{options.labels}-{name}",
+                f"{options.dataset}-{len(setup.dataset.train)}-labels-{options.labels}-{name}",
                 "validation_accuracy_percent",
                 values,
                 done,

@@ -210,7 +210,7 @@ def known_labels(labels: Tensor, chosen: Tensor) -> Tensor:
     return torch.full_like(labels, UNLABELLED).index_copy_(0, chosen, labels[chosen])
 
 
-def _spread_labels(
+def spread_labels(
     setup: TableSetup, first: Done[DBN], images: Tensor, known: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the label of each case, known or spread among codes, and its certainty, 1 for those
@@ -233,7 +233,7 @@ def _from_spread(
     )
 
     def loop(net: nn.Sequential, rng: torch.Generator, state: Any) -> Iterator[EpochResult]:
-        labels, weights = _spread_labels(setup, first, images, known)
+        labels, weights = spread_labels(setup, first, images, known)
         return backprop.epochs(
             net,
             images,
@@ -355,7 +355,7 @@ def spread_memory(
         return dbn
 
     def loop(dbn: DBN, rng: torch.Generator, state: Any) -> Iterator[EpochResult]:
-        guesses, weights = _spread_labels(setup, below, images, known)
+        guesses, weights = spread_labels(setup, below, images, known)
         cases = greedy.memory_cases(dbn, images, guesses)
         if state is None:
             cd.init_visible_bias(dbn.memory, cases)

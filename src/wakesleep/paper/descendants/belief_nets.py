@@ -134,15 +134,29 @@ def learn_hybrid(job: Job) -> Stages:
         dbn.untie()
         return dbn
 
+    def loop(dbn: DBN, rng: torch.Generator, state: Any) -> Iterator[EpochResult]:
+        # the unknown labels that it draws itself end in one class for all
+        labels, weights = few_labels.spread_labels(
+            timed(setup, UNLABELLED_SECONDS / 2), below, job.images, job.labels
+        )
+        return hybrid.epochs(
+            dbn,
+            job.images,
+            labels,
+            config=config,
+            rng=rng,
+            weights=weights,
+            state=state,
+            dtype=setup.dtype,
+        )
+
     last = learn(
         setup,
         f"{setup.dataset.name}-descendants-hybrid-{job.count}",
         job.seed,
-        {"from": first.digest, "hybrid": config},
+        {"from": first.digest, "hybrid": config, "labels": "spread"},
         make=make,
-        loop=lambda dbn, rng, state: hybrid.epochs(
-            dbn, job.images, job.labels, config=config, rng=rng, state=state, dtype=setup.dtype
-        ),
+        loop=loop,
         log_probs=classify.log_probs,
     )
     return below, first, last
