@@ -106,7 +106,7 @@ def table(figures: Figures) -> str:
             if row["reported"]:
                 shown += f" [{row['reported']}]"
             cells.append(shown)
-        spent = f"{min(minutes):.1f} to {max(minutes):.1f}" if minutes else ""
+        spent = " to ".join(dict.fromkeys(f"{at(minutes):.1f}" for at in (min, max) if minutes))
         lines.append(f"| {WORDS[method]} | {' | '.join(cells)} | {spent} |")
     return "\n".join(lines) + "\n"
 
@@ -155,7 +155,8 @@ def verdict(figures: Figures) -> str:
     """Return what follows from the figures: for each cell the best that generates first, beside
     labels alone and the best of what came later.
     """
-    text, helps, beaten, judged = [], 0, 0, 0
+    text, helps, judged = [], 0, 0
+    beaten: list[bool] = []
     for cell in CELLS:
         first = best_of(figures, cell, GENERATE_FIRST)
         alone = best_of(figures, cell, ("supervised",))
@@ -170,27 +171,38 @@ def verdict(figures: Figures) -> str:
             f"({WORDS[first[0]]}) {first[1]:.2f} %, {gain:+.2f} points"
         )
         if later is not None:
-            beaten += later[1] > first[1]
+            beaten.append(later[1] > first[1])
             said += f"; the best of the others ({WORDS[later[0]]}) {later[1]:.2f} %"
         text.append(said + ".")
     if not judged:
         return "Too little is measured for a verdict.\n"
-    whole = f"{judged} measured settings" if judged > 1 else "the one measured setting"
-    text.append("")
-    text.append(
-        f"Generating first beats labels alone in {helps} of {whole}, and something that does not "
-        f"generate first beats it in {beaten}."
-    )
-    if helps == judged and not beaten:
-        answer = "So yes: it still helps, and nothing here helps more in the same time."
-    elif helps == judged:
-        answer = "So yes, it still helps; it is not always what helps most."
-    elif helps:
-        answer = "So it depends on how many labels there are."
-    else:
-        answer = "So no, not in this time."
-    text.append(answer)
+    whole = all(value_of(figures, cell, name) is not None for cell in CELLS for name in METHODS)
+    text += ["", conclusion(helps, judged, beaten, whole=whole)]
     return "\n".join(text) + "\n"
+
+
+def conclusion(helps: int, judged: int, beaten: list[bool], *, whole: bool) -> str:
+    """Return the verdict in a few sentences: generating first `helps` in so many of the `judged`
+    settings, and was `beaten` where that can be said.
+    """
+    said = f"Generating first beats labels alone in {helps} of {judged} settings measured"
+    if not beaten:
+        said += "; what came later is not measured yet."
+    else:
+        said += (
+            f", and something that does not generate first beats it in {sum(beaten)} of "
+            f"{len(beaten)}."
+        )
+    if helps < judged:
+        answer = "it depends on how many labels there are" if helps else "no, not in this time"
+    elif not beaten:
+        answer = "yes, it still helps"
+    elif any(beaten):
+        answer = "yes, it still helps; it is not always what helps most"
+    else:
+        answer = "yes, it still helps, and nothing here helps more in the same time"
+    far = "So" if whole else "So far, with cells missing"
+    return f"{said} {far}: {answer}."
 
 
 def points(figures: Figures, name: str) -> list[tuple[float, float]]:

@@ -47,15 +47,20 @@ def test_the_page_says_what_is_missing() -> None:
 
 
 def test_the_verdict_follows_the_figures() -> None:
-    helps = descendants_page.verdict(measured(supervised=75.0, dbn_memory=93.0, vae_m1=90.0))
-    assert "(belief net, label memory) 93.00 %, +18.00 points" in helps
-    assert "nothing here helps more" in helps
+    alone = descendants_page.verdict(measured(supervised=75.0, dbn_memory=93.0, vae_m1=90.0))
+    assert "(belief net, label memory) 93.00 %, +18.00 points" in alone
+    assert "what came later is not measured yet. So far, with cells missing: yes" in alone
+    most = descendants_page.verdict(measured(supervised=75.0, dbn_memory=93.0, ladder=92.0))
+    assert "nothing here helps more" in most
     more = descendants_page.verdict(measured(supervised=75.0, dbn_memory=93.0, ladder=96.0))
     assert "(ladder net) 96.00 %" in more
     assert "not always what helps most" in more
     harms = descendants_page.verdict(measured(supervised=75.0, dbn_memory=70.0))
-    assert "So no" in harms
+    assert "missing: no" in harms
     assert descendants_page.verdict({}) == "Too little is measured for a verdict.\n"
+    assert descendants_page.conclusion(1, 2, [True, True], whole=True).endswith(
+        "beats it in 2 of 2. So: it depends on how many labels there are."
+    )
 
 
 def test_the_best_of_a_cell_is_marked_and_curves_need_two_counts(tmp_path: Path) -> None:
