@@ -7,9 +7,23 @@ import numpy as np
 import pytest
 import torch
 
+from wakesleep.evaluation import exact
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
-from wakesleep.units import Binomial, DReLU, Gaussian, Multinomial, Ordinal, Poisson, ReLU, Spin
+from wakesleep.learning import cd
+from wakesleep.models.rbm import RBM
+from wakesleep.units import (
+    Bernoulli,
+    Binomial,
+    Categorical,
+    DReLU,
+    Gaussian,
+    Multinomial,
+    Ordinal,
+    Poisson,
+    ReLU,
+    Spin,
+)
 from wakesleep.units.ordinal import without_line
 
 CONTINUOUS = [Gaussian, ReLU, DReLU]
@@ -115,6 +129,37 @@ def test_counts_of_zero_and_levels_that_never_occur_give_finite_biases(units):
 def test_values_outside_a_family_are_refused(units, cases):
     with pytest.raises(DataError, match=r"expected|leave them out"):
         units.validate(torch.tensor(cases), states=True)
+
+
+@pytest.mark.parametrize(
+    ("units", "row"),
+    [
+        (Bernoulli(3), [0.0, 0.5, 1.0]),
+        (Bernoulli(3), [0.0, 2.0, 1.0]),
+        (Spin(3), [1.0, 0.0, -1.0]),
+        (Categorical(2, sites=2), [1.0, 0.0, 1.0, 1.0]),
+        (Binomial(3, 3), [0.0, 4.0, 1.0]),
+        (Ordinal(3, 3), [0.0, 3.0, 1.0]),
+        (Poisson(3), [0.0, -1.0, 1.0]),
+        (Gaussian(3), [0.0, np.inf, 1.0]),
+        (ReLU(3), [0.0, -1.0, 1.0]),
+        (DReLU(3), [0.0, np.nan, 1.0]),
+    ],
+    ids=str,
+)
+def test_a_likelihood_names_the_column_that_is_no_state(units, row):
+    rbm = RBM(units, 2, rng=generator(0))
+    cases = torch.zeros(4, units.size) + torch.tensor(row)
+    column = "columns 2 to 3" if units.site_columns else "column 1"
+    with pytest.raises(DataError, match=rf"(?s){column}.*expect|expect.*{column}"):
+        exact.log_likelihood(rbm, cases)
+
+
+def test_learning_starts_from_no_column_with_holes():
+    rbm, cases = RBM(Gaussian(3), 2, rng=generator(0)), torch.zeros(4, 3)
+    cases[:, 2] = torch.nan
+    with pytest.raises(DataError, match=r"column 2; expected finite numbers: fill them in"):
+        cd.init_visible_bias(rbm, cases)
 
 
 @pytest.mark.parametrize("x", [-29.0, -12.0, -8.0, -2.0, 3.0])

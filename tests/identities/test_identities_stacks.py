@@ -8,8 +8,9 @@ import pytest
 import torch
 from exact import TIGHT, states
 
+from wakesleep.app import loaded_model
 from wakesleep.evaluation import bound, classify, meanfield
-from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop, greedy, hybrid, up_down
 from wakesleep.learning.configs import (
@@ -195,3 +196,12 @@ def test_the_hybrid_takes_real_pixels():
     ]
     assert errors[-1] < errors[0]
     assert errors[-1] < 20
+
+
+def test_the_page_refuses_units_that_it_cannot_show(tmp_path):
+    path = tmp_path / "net.safetensors"
+    net = DBN((Gaussian(64), 5, 6), labels=10, rng=generator(0))
+    note = {"shape": [8, 8], "classes": list("0123456789")}
+    checkpoint.save_models(path, {"dbn": net}, note)
+    with pytest.raises(CheckpointError, match=r"Gaussian\(size=64\).*binary units only"):
+        loaded_model.open_model(path)

@@ -14,6 +14,7 @@ from wakesleep.foundation.errors import CheckpointError
 from wakesleep.foundation.options import PictureOptions
 from wakesleep.models.dbn import DBN
 from wakesleep.runs.checkpoint import load_model
+from wakesleep.units import Bernoulli
 
 SHIPPED = Path(__file__).parent / "model" / "model.safetensors"
 
@@ -58,6 +59,12 @@ def open_model(path: Path | None = None, version: int = 1) -> LoadedModel:
         raise CheckpointError(
             f"{path} holds a net of {model.dbn.sizes[0]} pixels and pictures of shape {shape}; "
             "expected rows and columns"
+        )
+    others = [units for units in model.dbn.layers if not isinstance(units, Bernoulli)]
+    if others:
+        raise CheckpointError(
+            f"{path} holds a net with {others[0]}, and the page knows binary units only; expected "
+            "a net of numbers, e.g. DBN((784, 500, 500, 2000)): wakesleep.load reads this one"
         )
     names = tuple(str(name) for name in model.header["classes"])
     card = model.header.get("card", {})

@@ -72,9 +72,11 @@ def require_binary(cases: Tensor) -> None:
     for chunk in chunks(cases):
         other = (chunk != 0) & (chunk != 1)
         if bool(other.any()):
+            column = int(other.any(0).int().argmax())
             raise DataError(
-                f"cases with a value of {float(chunk[other][0]):.4g} came, and the likelihood of "
-                "binary units wants only 0 and 1; draw binary cases from their intensities "
+                f"cases with a value of {float(chunk[:, column][other[:, column]][0]):.4g} in "
+                f"column {column} came, and the likelihood of binary units expects only 0 and 1; "
+                "draw binary cases from their intensities "
                 "(wakesleep.sources.arrays.draw_binary, on the command line --binarise sample), or "
                 "round them (--binarise round)"
             )
@@ -184,14 +186,13 @@ def _check_values(cases: Any, missing: bool, limited: bool = True) -> None:
         )
     )
     if not math.isfinite(low) or not math.isfinite(high):
-        bad, every = (
-            sum(int((~piece.isfinite()).sum()) for piece in pieces),
-            len(cases) * pieces[0].shape[1],
-        )
+        wrong = torch.stack([(~piece.isfinite()).sum(0) for piece in pieces]).sum(0)
+        every = len(cases) * pieces[0].shape[1]
         raise DataError(
-            f"{bad} of {every} values of the cases are NaN or infinite; expected numbers in [0, "
-            "1]: leave such cases out, or fill them in (wakesleep.missing.impute draws what is "
-            "missing from a trained RBM)"
+            f"{int(wrong.sum())} of {every} values of the cases are NaN or infinite, the first in "
+            f"column {int((wrong > 0).int().argmax())}; expected "
+            f"{'numbers in [0, 1]' if limited else 'finite numbers'}: leave such cases out, or "
+            "fill them in (wakesleep.missing.impute draws what is missing from a trained RBM)"
         )
     if cases.dtype == torch.uint8:
         if high == 1:  # read as 0 to 255, binary cases would be all but black
@@ -205,8 +206,11 @@ def _check_values(cases: Any, missing: bool, limited: bool = True) -> None:
             if low >= 0 and high <= 255
             else ("scale them with (cases - cases.min()) / (cases.max() - cases.min())")
         )
+        beyond = [((piece < -SLACK) | (piece > 1 + SLACK)).any(0) for piece in pieces]
+        column = int(torch.stack(beyond).any(0).int().argmax())
         raise DataError(
-            f"cases run from {low:.7g} to {high:.7g}; expected [0, 1], or uint8 for 0 to 255: {fix}"
+            f"cases run from {low:.7g} to {high:.7g}, beyond [0, 1] first in column {column}; "
+            f"expected [0, 1], or uint8 for 0 to 255: {fix}"
         )
 
 

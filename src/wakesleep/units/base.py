@@ -243,14 +243,18 @@ class Units(nn.Module, ABC):
         one that they can be in.
         """
         if not bool(torch.isfinite(cases).all()):
+            column = int((~torch.isfinite(cases)).any(0).int().argmax())
             raise DataError(
-                "cases with NaN or infinite values came; leave them out or fill them in"
+                f"cases with NaN or infinite values in column {column} came; expected finite "
+                "numbers: leave them out or fill them in"
             )
         if self.limits is not None and cases.is_floating_point():
             low, high = float(cases.min()), float(cases.max())
             if low < self.limits[0] - SLACK or high > self.limits[1] + SLACK:
+                beyond = (cases < self.limits[0] - SLACK) | (cases > self.limits[1] + SLACK)
                 raise DataError(
-                    f"cases run from {low:.7g} to {high:.7g}; {self} expects {self.limits[0]:g} "
+                    f"cases run from {low:.7g} to {high:.7g}, beyond first in column "
+                    f"{int(beyond.any(0).int().argmax())}; {self} expects {self.limits[0]:g} "
                     f"to {self.limits[1]:g}"
                 )
 

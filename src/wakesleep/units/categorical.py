@@ -141,7 +141,8 @@ class Categorical(Units):
                 count, first = int((on != 1).sum()), int((on != 1).int().argmax())
                 raise DataError(
                     f"{count} of {len(cases)} cases have another number of 1s than one among the "
-                    f"{self.levels} levels of a categorical site (case {first} has "
+                    f"{self.levels} levels of a categorical site, columns {columns.start} to "
+                    f"{columns.stop - 1}; expected one (case {first} has "
                     f"{int(on[first])}); give each site one 1, e.g. by torch.nn.functional.one_hot"
                 )
 
@@ -149,14 +150,17 @@ class Categorical(Units):
         """Raise DataError unless each site of each case holds probabilities, up to rounding."""
         slack = self.levels / 510 if cases.dtype == torch.uint8 else 1e-3
         sums = as_probs(cases).view(len(cases), self.sites, self.levels).sum(-1)
-        bad = ((sums - 1).abs() > slack).any(1)
+        wrong = (sums - 1).abs() > slack
+        bad = wrong.any(1)
         if bool(bad.any()):
             first = int(bad.int().argmax())
+            at = int(wrong[first].int().argmax()) * self.levels
             shown = [round(value, 4) for value in sums[first].tolist()]
             raise DataError(
                 f"{int(bad.sum())} of {len(cases)} cases have a categorical site of {self.levels} "
-                f"levels that does not add up to 1 (case {first} has {shown}); give each site one "
-                "1, e.g. by torch.nn.functional.one_hot, or probabilities"
+                f"levels that does not add up to 1 (case {first} has {shown}, the first "
+                f"in columns {at} to {at + self.levels - 1}); expected of each site one 1, "
+                "e.g. by torch.nn.functional.one_hot, or probabilities"
             )
 
     def any_state(self) -> Tensor:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
+from wakesleep.foundation.errors import DataError
 from wakesleep.sources import arrays
 from wakesleep.sources.context import Context
 from wakesleep.units.base import Units
@@ -27,10 +29,20 @@ def match_cases(
     A family with more statistics than s meets them all where no column is absent
     (`Units.match_statistics`), else mean and variance. Several ranks take the mean of theirs, and
     `count` is the number of the cases of all.
+
+    Raises:
+        DataError: NaN or infinite values.
     """
     together = mean_over_ranks or (lambda values: values)
     mask = None if context is None else context.mask
     mean, variance = arrays.moments(cases, weights, mask)
+    if not bool(torch.isfinite(mean).all()):
+        column = int((~torch.isfinite(mean)).int().argmax())
+        raise DataError(
+            f"cases with NaN or infinite values in column {column}; expected finite numbers: fill "
+            "them in first (wakesleep.missing.init_missing), or say by a Context that they are "
+            "absent"
+        )
     if mean_over_ranks is not None:
         square = together(variance + mean.square())
         mean = together(mean)
