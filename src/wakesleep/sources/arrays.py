@@ -209,8 +209,8 @@ def _check_values(cases: Any, missing: bool, limited: bool = True) -> None:
         beyond = [((piece < -SLACK) | (piece > 1 + SLACK)).any(0) for piece in pieces]
         column = int(torch.stack(beyond).any(0).int().argmax())
         raise DataError(
-            f"cases run from {low:.7g} to {high:.7g}, beyond [0, 1] first in column {column}; "
-            f"expected [0, 1], or uint8 for 0 to 255: {fix}"
+            f"cases run from {low:.7g} to {high:.7g}; expected [0, 1], or uint8 for 0 to 255, and "
+            f"column {column} is the first beyond: {fix}"
         )
 
 
