@@ -14,7 +14,7 @@ import wakesleep as ws
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.units import Bernoulli, Thermometer
 
-SMALL = {"n_iter": 8, "units": "auto", "random_state": 0}
+SMALL = {"n_iter": 8, "units": "auto", "n_bins": 4, "random_state": 0}
 
 
 def mixed(rows: int = 240, seed: int = 0, holes: float = 0.1) -> pd.DataFrame:
@@ -83,7 +83,7 @@ def test_what_it_tells_and_dreams_follows_the_table() -> None:
         net.sample(100, label=label, random_state=0, n_gibbs_steps=60) for label in ("yes", "no")
     )
     for name, truth in (("heat", 2.4), ("grade", 3.0), ("pulse", 40.0)):
-        assert ill[name].mean() - well[name].mean() > truth / 3
+        assert ill[name].mean() - well[name].mean() > truth / 2
     odd = new.dropna().head(1).drop(columns="ill").assign(heat=39.2, grade=0.0, pulse=70.0)
     assert net.score_samples(odd)[0] < np.median(net.score_samples(X))
 

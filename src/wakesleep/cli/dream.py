@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from wakesleep.cli import shared
+from wakesleep.cli import shared, tables
 from wakesleep.cli.options import Backend, Device
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
@@ -40,7 +40,9 @@ class DreamOptions:
     paper, for the memory mixes slowly, and 300 in a movie, as in Hinton's.
     """
     out: Path = Path("dreams.png")
-    """The picture to write."""
+    """The picture to write. Of a run that learned a table: the .csv, .tsv or .parquet; by default
+    its rows are printed as CSV.
+    """
     movie: Path | None = None
     """Write a .gif instead of a picture: all labels side by side (or the one clamped) settle from
     random top states.
@@ -100,6 +102,9 @@ def run(args: DreamOptions, command: str) -> int:
     from wakesleep.runs import grids
     from wakesleep.samplers import dreams, gibbs, tempering
 
+    table_model = tables.load(args.run)
+    if table_model is not None:
+        return tables.dream(args, table_model)
     _tell_unused(args)
     out = args.movie or args.out
     shared.refuse_place(out, args.overwrite)

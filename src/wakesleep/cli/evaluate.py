@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from wakesleep.cli import shared
+from wakesleep.cli import shared, tables
 from wakesleep.cli.options import Backend, DataFolder, Device
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError
@@ -66,6 +66,9 @@ def run(args: EvaluateOptions, command: str) -> int:
             "no run came; expected at least one run folder or model file: wakesleep "
             "evaluate runs/digits"
         )
+    table_model = tables.load(args.run[0])
+    if table_model is not None:
+        return tables.evaluate(args, table_model)
     if not args.up_passes:
         shared.tell_unused(
             args,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from wakesleep.cli import shared
+from wakesleep.cli import shared, tables
 from wakesleep.cli.options import Backend, DataFolder, Device
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError
@@ -43,7 +43,8 @@ class PlotOptions:
     what: tuple[What, ...] = ALL
     """fields: receptive fields by kind; activity: hidden units by case; histograms of weights and
     updates; monitors of training; traces of annealing (after wakesleep likelihood); map: top-level
-    codes in two dimensions; dreams: a row a class; confused: the worst cases.
+    codes in two dimensions; dreams: a row a class; confused: the worst cases. Of a run that learned
+    a table its columns and their correlations are drawn instead, in data and model.
     """
     out: Path | None = None
     """The folder to draw in; by default RUN/figures."""
@@ -66,6 +67,9 @@ class PlotOptions:
 
 def run(args: PlotOptions, command: str) -> int:
     """Do it; return the exit status."""
+    table_model = tables.load(args.run)
+    if table_model is not None:
+        return tables.plot(args, table_model)
     if args.cases < 10:
         raise ConfigError(f"--cases {args.cases}: expected at least 10")
     if not args.what:

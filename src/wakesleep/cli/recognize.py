@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tyro.conf import Positional
 
-from wakesleep.cli import shared
+from wakesleep.cli import shared, tables
 from wakesleep.cli.options import Backend, Device
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError, DataError
@@ -35,7 +35,7 @@ class RecognizeOptions:
     pictures: Positional[tuple[Path, ...]] = ()
     """Picture files of any size, or folders of them; they are prepared as the pictures were from
     which the run learned. Of a folder with a folder for each class, the share that is right is
-    counted too.
+    counted too. For a run that learned a table: tables, which come back as CSV with its answers.
     """
     imagine: Path | None = None
     """Also write this picture: the image as the net gets it, what it sees in it, and five times
@@ -69,6 +69,9 @@ def run(args: RecognizeOptions, command: str) -> int:
             "no picture came; expected picture files, or folders of them: wakesleep recognize "
             f"{args.run} PICTURE"
         )
+    table_model = tables.load(args.run)
+    if table_model is not None:
+        return tables.recognize(args, table_model)
     one = len(args.pictures) == 1 and not args.pictures[0].is_dir()
     if args.imagine is None:
         shared.tell_unused(args, dict.fromkeys(("steps", "seed", "overwrite"), "without --imagine"))

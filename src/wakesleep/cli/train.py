@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from wakesleep.cli import driver, machine, shared
+from wakesleep.cli import driver, machine, shared, tables
 from wakesleep.cli.options import DataFolder, Device, TensorBoard
+from wakesleep.data.table_files import is_table
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.options import Backend, PictureOptions
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 USUAL = (
     "data",
+    "label",
+    "units",
     "labels_from",
     "out",
     "resume",
@@ -47,7 +50,17 @@ class TrainOptions:
     data: str = "digits"
     """What to learn: digits (embedded), mnist, fashion-mnist, or the path of a .npz, .npy, a folder
     of IDX files, or a folder of pictures with a folder a class. A folder of images-*.npy, with
-    labels-*.npy beside them, stays on the disk and is streamed from there.
+    labels-*.npy beside them, stays on the disk and is streamed from there. A table (.csv, .tsv,
+    .parquet) of numbers, words and holes: `wakesleep data FILE` says what its columns are taken
+    for.
+    """
+    label: str | None = None
+    """Of a table: the column that is to be told from the others, classes or a number. Without it
+    the rows are learned as they are.
+    """
+    units: tuple[str, ...] = ()
+    """Of a table: what some columns are taken for, COLUMN=KIND each: binary, categories, levels,
+    counts or real.
     """
     labels_from: Path | None = None
     """File of labels for the training cases, in their order, where few are known: a .npy, or text
@@ -87,6 +100,8 @@ def suited(args: TrainOptions) -> TrainOptions:
     """Return the defaults of a call: the settings that suit the data set it names, or those of the
     run it goes on with.
     """
+    if is_table(args.data):
+        return TrainOptions(config=tables.defaults())
     if args.resume is None:
         return TrainOptions(config=settings_for(args))
     data = str(files.read_json(args.resume / "provenance.json").get("data_path", "digits"))
@@ -146,6 +161,9 @@ def run(args: TrainOptions, command: str) -> int:
     from wakesleep.compute import distributed
     from wakesleep.runs import training
 
+    if is_table(args.data):
+        return tables.train(args, command)
+    shared.tell_unused(args, dict.fromkeys(("label", "units"), "without a table"))
     stopped, provenance = args.resume, {}
     if stopped is not None:
         refuse_changes(args)

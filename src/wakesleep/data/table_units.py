@@ -19,8 +19,8 @@ from wakesleep.units import Bernoulli, Categorical, Groups, Thermometer, Units
 Asked = str | Sequence[str] | Mapping[Any, str]
 """What a call says of the columns: "auto", a kind for each in a list, or the kinds of some."""
 MOST_BINS, CASES_A_BIN = 8, 500
-"""Intervals of a column of numbers at most, and cases for each beyond two: on small tables more of
-them harm predictions (docs/notes/units.md).
+"""Intervals of a column of numbers at most, and cases for each: on small tables more of them harm
+predictions (docs/notes/units.md).
 """
 
 
@@ -32,7 +32,7 @@ class TableUnits:
         units: "auto", a kind for each column in a list, or the kinds of some columns by name; the
             others are looked at.
         n_bins: intervals of columns of counts and of real numbers, with about as many cases in
-            each; "auto": one for 500 cases, at least 2 and at most 8.
+            each; "auto": one for each 500 cases, at least 1 and at most 8.
 
     Raises:
         ConfigError: `units` that does not fit the table. DataError: columns of the same name or
@@ -44,8 +44,8 @@ class TableUnits:
     ) -> None:
         self.format = TableFormat(X)
         kinds = _kinds_asked(units, self.format.names)
-        bins = max(2, min(MOST_BINS, len(X) // CASES_A_BIN))
-        bins = bins if n_bins == "auto" else whole("n_bins", n_bins, least=2)
+        bins = max(1, min(MOST_BINS, len(X) // CASES_A_BIN))
+        bins = bins if n_bins == "auto" else whole("n_bins", n_bins, least=1)
         self.columns = [
             learn_column(name, column_of(X, number), kinds.get(name), bins)
             for number, name in enumerate(self.format.names)

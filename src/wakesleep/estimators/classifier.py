@@ -119,6 +119,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         sparsity_target: float = 0.1,
         sparsity_cost: float = 0.0,
         units: Asked | None = None,
+        n_bins: int | Literal["auto"] = "auto",
         scale: Literal["auto", "warn"] | None = "auto",
         missing: Literal["error", "sample"] = "error",
         warm_start: bool = False,
@@ -148,6 +149,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         self.sparsity_target = sparsity_target
         self.sparsity_cost = sparsity_cost
         self.units = units
+        self.n_bins = n_bins
         self.scale = scale
         self.missing = missing
         self.warm_start = warm_start

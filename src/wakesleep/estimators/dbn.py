@@ -86,6 +86,7 @@ class DBNEstimator(persistence.Saved, BaseEstimator):
     sparsity_cost: float
     units: Asked | None
     units_: TableUnits
+    n_bins: int | Literal["auto"]
     scale: Literal["auto", "warn"] | None
     missing: Literal["error", "sample"]
     warm_start: bool

@@ -150,6 +150,7 @@ _SAVED = (
     "n_features_in_",
     "feature_names_in_",
     "units_",
+    "base_rates_",
     "scaler_",
     "outlier_columns_",
     "skewed_columns_",

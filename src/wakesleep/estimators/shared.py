@@ -112,7 +112,7 @@ def _check_table(estimator: Any, X: Any, y: Any, *, reset: bool, numeric: bool) 
             `units`.
     """
     if reset:
-        estimator.units_ = TableUnits(X, estimator.units)
+        estimator.units_ = TableUnits(X, estimator.units, estimator.n_bins)
         names = estimator.units_.format.names
         estimator.n_features_in_ = len(names)
         if estimator.units_.format.frame is not None:

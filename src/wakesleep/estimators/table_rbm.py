@@ -13,18 +13,21 @@ from torch import Tensor
 
 from wakesleep.compute.select import pick_device
 from wakesleep.data.table_units import TableUnits
-from wakesleep.estimators import shared
+from wakesleep.estimators import persistence, shared
 from wakesleep.estimators.shared import Array
 from wakesleep.evaluation import likelihood
 from wakesleep.foundation.errors import DataError
+from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd
 from wakesleep.learning.configs import CDConfig, require
+from wakesleep.models.dbn import DBN
 from wakesleep.models.rbm import RBM
+from wakesleep.runs import checkpoint
 from wakesleep.samplers import gibbs, missing
 from wakesleep.units import Context
 
 
-class TableRBM(BaseEstimator):
+class TableRBM(persistence.Saved, BaseEstimator):
     """A restricted Boltzmann machine of a table whose columns are of different kinds, with holes.
 
     Each column takes the units that fit it (`units_` says which): a binary unit where there are two
@@ -58,6 +61,7 @@ class TableRBM(BaseEstimator):
     Attributes:
         units_: what each column was taken for; its repr is a line a column.
         rbm_: the `wakesleep.RBM`.
+        base_rates_: the mean of each unit over the rows where it is known, (units,).
         log_partition_: log Z, nats, exact or by AIS; None until `score_samples` asks for it.
         n_iter_: epochs done.
         n_features_in_: D, and `feature_names_in_` where X had names.
@@ -117,7 +121,7 @@ class TableRBM(BaseEstimator):
         """
         shared.check_choice("missing", self.missing, ("unknown", "absent"))
         require(self.n_components >= 1, f"n_components = {self.n_components}: expected 1 or more")
-        require(self.n_bins >= 2, f"n_bins = {self.n_bins}: expected 2 or more")
+        require(self.n_bins >= 1, f"n_bins = {self.n_bins}: expected 1 or more")
         require(
             not (self.persistent and self.missing == "absent"),
             "persistent = True goes on with chains of other rows, which other columns are absent "
@@ -148,7 +152,7 @@ class TableRBM(BaseEstimator):
         for _ in shared.watch(epochs, self.n_iter, self.verbose, type(self).__name__):
             if context is None and not bool(known.all()):
                 missing.refill(self.rbm_, cases, known, rng)
-        self._means = mean[None]
+        self.base_rates_ = mean.cpu().numpy()
         self.log_partition_: float | None = None
         self.n_iter_ = self.n_iter
         return self
@@ -237,7 +241,9 @@ class TableRBM(BaseEstimator):
             fillings = missing.draws(self.rbm_, cases, known, rng)
             free = torch.stack([self.rbm_.free_energy(filled) for filled in fillings]).mean(0)
         if self.log_partition_ is None:
-            estimate = likelihood.log_partition(self.rbm_, self._means, rng=rng)
+            estimate = likelihood.log_partition(
+                self.rbm_, self._tensor(self.base_rates_[None]), rng=rng
+            )
             forward, exact = estimate.forward.log_z, estimate.exact
             self.log_partition_ = forward if exact is None else exact
         log_p: Array = -free.double().cpu().numpy() - self.log_partition_
@@ -267,6 +273,17 @@ class TableRBM(BaseEstimator):
             states = torch.bernoulli(hidden, generator=rng)
             filled = self.rbm_.sample_visible(states, rng)
         return torch.where(known, there, filled)
+
+    def _nets(self) -> tuple[DBN, None]:
+        """Return what a model file holds: a net of one layer."""
+        check_is_fitted(self)
+        dbn = DBN((self.units_.units(), self.n_components), rng=generator(0))
+        dbn.memory = self.rbm_
+        return dbn, None
+
+    def _set_nets(self, model: checkpoint.Model, tensors: dict[str, Tensor]) -> None:
+        """Take over what a model file held."""
+        self.rbm_, self.log_partition_ = model.dbn.memory, None
 
     def _config(self) -> CDConfig:
         """Return the settings of the learning loop."""

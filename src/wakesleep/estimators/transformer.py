@@ -48,6 +48,9 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
             units that fit it (`units_` says which); a list has a kind for each column, a dictionary
             the kinds of some: "binary", "categories", "levels", "counts", "real". Holes are unknown
             states then, whatever `missing` says.
+        n_bins: of a table with `units`, intervals of a column of counts or real numbers; "auto":
+            one for each 500 cases, at least 1 and at most 8, which is best for predictions. Rows
+            that are to be made, filled in or scored want more: 8.
         scale: "auto" maps columns to [0, 1] by the smallest and largest value seen in fit, outliers
             left out, if any value lies outside [0, 1], skewed ones by asinh first, and clips what
             comes later; "warn" uses values as they are; None refuses values outside [0, 1].
@@ -100,6 +103,7 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
         sparsity_target: float = 0.1,
         sparsity_cost: float = 0.0,
         units: Asked | None = None,
+        n_bins: int | Literal["auto"] = "auto",
         scale: Literal["auto", "warn"] | None = "auto",
         missing: Literal["error", "sample"] = "error",
         warm_start: bool = False,
@@ -121,6 +125,7 @@ class DBNTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNEstim
         self.sparsity_target = sparsity_target
         self.sparsity_cost = sparsity_cost
         self.units = units
+        self.n_bins = n_bins
         self.scale = scale
         self.missing = missing
         self.warm_start = warm_start

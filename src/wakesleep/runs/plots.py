@@ -37,7 +37,7 @@ def save_curves(
     """
     from matplotlib.transforms import ScaledTranslation
 
-    figure = _figure(7.2, 4.2)
+    figure = figure_of(7.2, 4.2)
     axes = figure.subplots()
     for number, ((name, (xs, ys)), colour) in enumerate(
         zip(curves.items(), SERIES * 10, strict=False)
@@ -54,7 +54,7 @@ def save_curves(
         _whole_ticks(axes.yaxis, [value for _, ys in curves.values() for value in ys])
     if curves:
         axes.legend(frameon=False)
-    return _save(path, figure)
+    return save_figure(path, figure)
 
 
 def _whole_ticks(axis: Any, values: Sequence[float]) -> None:
@@ -63,13 +63,15 @@ def _whole_ticks(axis: Any, values: Sequence[float]) -> None:
         axis.get_major_locator().set_params(integer=True, min_n_ticks=1)
 
 
-def _figure(width: float, height: float) -> Any:
+def figure_of(width: float, height: float) -> Any:
+    """Return an empty figure, inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
 
 
-def _save(path: Path, figure: Any) -> Path:
+def save_figure(path: Path, figure: Any) -> Path:
+    """Write a figure in the format that its name ends in; return the path."""
     write_atomically(
         path, lambda temporary: figure.savefig(temporary, format=path.suffix[1:] or "png")
     )
@@ -91,14 +93,14 @@ def save_kinds(
     """
     sheets = {name: tile(fields, shape, columns) for name, fields in kinds.items()}
     tallest = max(sheet.shape[0] / sheet.shape[1] for sheet in sheets.values())
-    figure = _figure(3.4 * len(sheets), 3.4 * tallest + 0.5)
+    figure = figure_of(3.4 * len(sheets), 3.4 * tallest + 0.5)
     for axes, (name, sheet) in zip(
         figure.subplots(1, len(sheets), squeeze=False)[0], sheets.items(), strict=True
     ):
         axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(name, fontsize=11)
         axes.set_axis_off()
-    return _save(path, figure)
+    return save_figure(path, figure)
 
 
 def save_activity(path: Path, probs: Array, *, title: str) -> Path:
@@ -109,7 +111,7 @@ def save_activity(path: Path, probs: Array, *, title: str) -> Path:
     look alike are cases told apart badly.
     """
     order = np.argsort(-probs.mean(0), kind="stable")
-    figure = _figure(8.0, 4.6)
+    figure = figure_of(8.0, 4.6)
     above, below = figure.subplots(2, 1, height_ratios=[1, 3], sharex=True)
     above.plot(probs.mean(0)[order], color=SERIES[0], linewidth=1.5)
     _plain(above, ylabel="mean", ylim=(0, 1), title=title)
@@ -118,7 +120,7 @@ def save_activity(path: Path, probs: Array, *, title: str) -> Path:
     )
     below.set(xlabel="hidden unit, sorted by mean activity", ylabel="case")
     figure.colorbar(image, ax=below, label="p(on)", pad=0.01)
-    return _save(path, figure)
+    return save_figure(path, figure)
 
 
 def save_histograms(path: Path, values: Mapping[str, Sequence[tuple[str, Array]]]) -> Path:
@@ -126,7 +128,7 @@ def save_histograms(path: Path, values: Mapping[str, Sequence[tuple[str, Array]]
     parts; counts are logarithmic.
     """
     rows = max(len(parts) for parts in values.values())
-    figure = _figure(3.6 * len(values), 2.6 * rows)
+    figure = figure_of(3.6 * len(values), 2.6 * rows)
     for column, (group, parts) in zip(
         figure.subplots(rows, len(values), squeeze=False).T, values.items(), strict=True
     ):
@@ -137,14 +139,14 @@ def save_histograms(path: Path, values: Mapping[str, Sequence[tuple[str, Array]]
             axes.set_xlabel(f"mean size {np.abs(numbers).mean():.2g}", fontsize=9)
         for axes in column[len(parts) :]:
             axes.set_visible(False)
-    return _save(path, figure)
+    return save_figure(path, figure)
 
 
 def save_traces(path: Path, traces: Mapping[str, tuple[Array, Array]]) -> Path:
     """Write the way of AIS chains (name -> betas (P,), log weights (P, N)): above, each chain about
     the mean; below, their spread.
     """
-    figure = _figure(4.6 * len(traces), 4.8)
+    figure = figure_of(4.6 * len(traces), 4.8)
     for column, (name, (betas, log_weights)) in zip(
         figure.subplots(2, len(traces), squeeze=False).T, traces.items(), strict=True
     ):
@@ -160,7 +162,7 @@ def save_traces(path: Path, traces: Mapping[str, tuple[Array, Array]]) -> Path:
         _plain(column[1], xlabel="beta", ylabel="standard deviation")
         for axes in column:
             axes.set_xlim(float(betas[0]), float(betas[-1]))
-    return _save(path, figure)
+    return save_figure(path, figure)
 
 
 MOST_NAMED = 40
@@ -177,7 +179,7 @@ def save_map(
 
     Names that would lie on each other are moved apart, with a line to their place.
     """
-    figure = _figure(9.0, 7.6)
+    figure = figure_of(9.0, 7.6)
     axes = figure.subplots()
     groups = (
         {"": points}
@@ -209,7 +211,7 @@ def save_map(
     }
     if places:
         _name_places(figure, axes, places)
-    return _save(path, figure)
+    return save_figure(path, figure)
 
 
 def _colours(count: int) -> list[Any]:
@@ -308,7 +310,7 @@ def save_panels(
     `logarithmic` axes "x" or "y"; return the path.
     """
     rows = -(-len(panels) // columns)
-    figure = _figure(3.9 * columns, 2.8 * rows)
+    figure = figure_of(3.9 * columns, 2.8 * rows)
     every = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in every[len(panels) :]:
         axes.set_visible(False)
@@ -344,7 +346,7 @@ def save_panels(
             frameon=False,
             fontsize=8,
         )
-    return _save(path, figure)
+    return save_figure(path, figure)
 
 
 def save_tradeoff(
@@ -353,7 +355,7 @@ def save_tradeoff(
     """Write what each candidate costs and is worth (name -> cost, values of its seeds) as a figure
     with the chosen one marked.
     """
-    figure = _figure(7.2, 4.4)
+    figure = figure_of(7.2, 4.4)
     axes = figure.subplots()
     for name, (cost, values) in points.items():
         colour = SERIES[1] if name == chosen else SERIES[0]
@@ -372,4 +374,4 @@ def save_tradeoff(
         axes, xlabel=x, ylabel=y, title=f"What depth and width cost and bring; advised: {chosen}"
     )
     axes.margins(x=0.12, y=0.12)
-    return _save(path, figure)
+    return save_figure(path, figure)
