@@ -41,7 +41,7 @@ def test_data_says_what_each_column_is_taken_for(
         "4 rows, 3 columns, 2 missing values",
         "vote: binary, 'n', 'y'; 1 missing",
         "age: levels, 31, 40, 52; 1 missing",
-        "height: real, 1.62 to 1.9, by 3 values",
+        "height: real, 1.62 to 1.9, by 2 values",
     ]
     assert cli.main(["data", str(path), "--json"]) == 0
     about = json.loads(capsys.readouterr().out)

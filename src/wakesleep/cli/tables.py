@@ -261,7 +261,7 @@ def evaluate(args: EvaluateOptions, model: Any) -> int:
     if len(args.run) > 1:
         raise ConfigError("runs that learned tables are evaluated one by one")
     rows, label, name = judged_rows(args.run[0], args.data)
-    if label is not None and rows[label].isna().any():
+    if label in rows.columns:
         rows = rows[rows[label].notna()]
     result = judge(model, rows, label, name)
     if args.data is None:
