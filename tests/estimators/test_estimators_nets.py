@@ -5,7 +5,7 @@ values missing.
 from __future__ import annotations
 
 import inspect
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -14,8 +14,11 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.model_selection import train_test_split
 
 from wakesleep.estimators import DBNClassifier, DBNRegressor, DBNTransformer
-from wakesleep.estimators.dbn import DEFAULTS
+from wakesleep.estimators.dbn import EPOCHS, NO_CHAINS
+from wakesleep.estimators.fine_tuning import HYBRID, UPDOWN
+from wakesleep.estimators.tuned import BACKPROP
 from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.learning.configs import GreedyConfig
 from wakesleep.runs.settings import preset
 
 SMALL = {"hidden_layer_sizes": (64, 128), "n_iter": 8, "random_state": 0}
@@ -67,12 +70,15 @@ def test_defaults_are_those_of_the_presets_and_the_same_in_all_estimators() -> N
     } == set(layer)
     assert layer == {name: asdict(config.greedy.layer)[name] for name in layer}
     assert transformer["n_gibbs_steps"].default == config.greedy.layer.gibbs_steps
+    layer = replace(config.greedy.layer, epochs=EPOCHS)
     for cls in (DBNTransformer, DBNClassifier, DBNRegressor):
-        assert cls()._greedy_config() == DEFAULTS.greedy
-        assert tuple(cls().hidden_layer_sizes) == (
-            (100,) if cls is DBNRegressor else DEFAULTS.hidden
-        )
-    assert DBNClassifier()._tuning(DEFAULTS.updown, once=False, cases=100) == DEFAULTS.updown
+        assert cls()._greedy_config() == GreedyConfig(layer, layer, chains=NO_CHAINS)
+        assert tuple(cls().hidden_layer_sizes) == ((100,) if cls is DBNRegressor else (200, 300))
+    assert DBNClassifier()._tuning(UPDOWN, once=False, cases=100) == UPDOWN
+    rates = {"learning_rate": 0.02, "final_learning_rate": 0.001, "label_weight": 0.0}
+    assert replace(config.updown, **rates) == UPDOWN
+    assert config.hybrid == HYBRID
+    assert replace(config.backprop, epochs=20, learning_rate=0.3) == BACKPROP
 
 
 @pytest.mark.parametrize(

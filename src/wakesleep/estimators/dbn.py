@@ -29,26 +29,15 @@ from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.records import EpochResult
 from wakesleep.models.dbn import DBN
 from wakesleep.runs import checkpoint
-from wakesleep.runs.settings import preset
 from wakesleep.samplers import dreams, missing
 from wakesleep.sources.arrays import UNLABELLED
 
-_DIGITS = preset("digits")
 NO_CHAINS = ChainsConfig(share=0.0)
 """Of the memory: predictions come from the net fine-tuned from it, or from features, and chains
 take time.
 """
-LAYER = replace(_DIGITS.greedy.layer, epochs=30)
-DEFAULTS = replace(
-    _DIGITS,
-    hidden=(200, 300),
-    greedy=GreedyConfig(LAYER, LAYER, chains=NO_CHAINS),
-    # tables have labels that nothing in the columns tells, and each is pushed at again and again
-    updown=replace(_DIGITS.updown, learning_rate=0.02, final_learning_rate=0.001, label_weight=0.0),
-    backprop=replace(_DIGITS.backprop, epochs=20, learning_rate=0.3),
-)
-"""Where defaults come from: the settings of `make train` for small sets, with fewer epochs and
-units, and the rate of backpropagation that centred values allow; chosen on parts of the training
+EPOCHS = 30
+"""Epochs of pretraining a layer, at most; with the other defaults chosen on parts of the training
 cases of six sets (docs/scikit-learn.md).
 """
 SHOWN = 45_000
@@ -187,7 +176,7 @@ class DBNEstimator(persistence.Saved, BaseEstimator):
 
     def _epochs(self, cases: int) -> int:
         """Return how many epochs over that many cases each layer is pretrained for."""
-        return epochs_for(cases, LAYER.epochs, SHOWN, 10) if self.n_iter == "auto" else self.n_iter
+        return epochs_for(cases, EPOCHS, SHOWN, 10) if self.n_iter == "auto" else self.n_iter
 
     def _memory_passes(self, cases: int, labels: Tensor | None) -> int:
         """Return how many epochs the memory is pretrained for."""

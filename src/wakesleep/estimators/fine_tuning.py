@@ -13,14 +13,26 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from wakesleep.estimators.dbn import DEFAULTS
 from wakesleep.estimators.tuned import Scorer, TunedEstimator
 from wakesleep.learning import backprop, greedy, hybrid, semi_supervised, spreading, up_down
-from wakesleep.learning.configs import UpDownConfig
+from wakesleep.learning.configs import HybridConfig, UpDownConfig
 from wakesleep.learning.net_configs import SemiSupervisedConfig
 from wakesleep.learning.records import EpochResult
 from wakesleep.sources.arrays import UNLABELLED
 
+UPDOWN = UpDownConfig(
+    epochs=30,
+    batch_size=20,
+    learning_rate=0.02,
+    final_learning_rate=0.001,
+    gibbs_steps=(1, 3),
+    persistent=0.5,
+    label_weight=0.0,
+)
+"""Of small sets: few steps and half of the chains persistent. No weight on labels: tables have some
+that nothing in the columns tells, and each would be pushed at again and again.
+"""
+HYBRID = HybridConfig()
 PLATEAU, LEARNED = 0.8, 0.25
 """Shares of the errors that the most frequent class makes: above the first a net may not have begun
 to learn, below the second it has learned.
@@ -66,10 +78,10 @@ def fine_tune(
     """Move the pretrained net by the way of fine-tuning that was asked for; `once`: one epoch."""
     size = len(cases.images)
     if estimator.fine_tune == "updown":
-        config = estimator._tuning(DEFAULTS.updown, once, size)
+        config = estimator._tuning(UPDOWN, once, size)
         estimator._tune(estimator.dbn_, _wake_sleep(estimator, cases, rng), config, score)
     elif estimator.fine_tune == "hybrid":
-        config = estimator._tuning(DEFAULTS.hybrid.updown, once, size)
+        config = estimator._tuning(HYBRID.updown, once, size)
         labelled = bool((cases.labels != UNLABELLED).any())
         loop = (_hybrid if labelled else _wake_sleep)(estimator, cases, rng)
         estimator._tune(estimator.dbn_, loop, config, score)
@@ -88,7 +100,7 @@ def _hybrid(estimator: TunedEstimator, cases: Cases, rng: torch.Generator) -> Lo
     """Return the loop of the hybrid over these cases."""
     images, labels, _ = cases
     options = _options(estimator, cases, rng)
-    own = replace(DEFAULTS.hybrid, sample_pixels=estimator.sample_visible_)
+    own = replace(HYBRID, sample_pixels=estimator.sample_visible_)
     return lambda config: hybrid.epochs(
         estimator.dbn_, images, labels, config=replace(own, updown=config), **options
     )

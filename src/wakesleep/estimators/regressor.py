@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from wakesleep.data.table_units import Asked
 from wakesleep.estimators import shared
-from wakesleep.estimators.dbn import DEFAULTS
 from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
-from wakesleep.estimators.tuned import Scorer, TunedEstimator, net_outputs
+from wakesleep.estimators.tuned import BACKPROP, Scorer, TunedEstimator, net_outputs
 from wakesleep.foundation.errors import DataError
 from wakesleep.learning import backprop
 from wakesleep.runs import checkpoint
@@ -75,7 +74,7 @@ class DBNRegressor(RegressorMixin, TunedEstimator):
     target_mean_: Array
     target_scale_: Array
     _target_variance: Array
-    _backprop_defaults = replace(DEFAULTS.backprop, learning_rate=RATE, epochs=80)
+    _backprop_defaults = replace(BACKPROP, learning_rate=RATE, epochs=80)
     _epochs_drawn = 80
 
     def __init__(

@@ -16,7 +16,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
 from wakesleep.estimators import ranges, shared
-from wakesleep.estimators.dbn import DEFAULTS, DBNEstimator
+from wakesleep.estimators.dbn import DBNEstimator
 from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
 from wakesleep.foundation.errors import DataError
@@ -31,6 +31,8 @@ from wakesleep.sources import arrays
 Settings = TypeVar("Settings", BackpropConfig, SemiSupervisedConfig, UpDownConfig)
 FINE_TUNING = {"epochs": "fine_tune_n_iter", "learning_rate": "fine_tune_learning_rate"}
 """What fields of the settings of fine-tuning are called as parameters."""
+BACKPROP = BackpropConfig(epochs=20, batch_size=20, learning_rate=0.3, sample_pixels=False)
+"""Of small sets; the rate is one that centred values allow."""
 Scorer = Callable[[], tuple[float, float]]
 """What held-out cases say of the net as it stands: the score, and a likelihood; more is better."""
 Best = tuple[tuple[float, float], dict[str, Tensor]]
@@ -118,7 +120,7 @@ class TunedEstimator(DBNEstimator):
     early, and the loop that heeds it.
     """
 
-    _backprop_defaults = DEFAULTS.backprop
+    _backprop_defaults = BACKPROP
     _epochs_drawn = 40
 
     fine_tune: Literal["backprop", "updown", "hybrid"] | None
