@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,14 +58,14 @@ def train(folder: Path, data: Path, threads: int) -> tuple[str, str]:
     return digest.hexdigest(), json.loads((folder / "config.json").read_text())["precision"]
 
 
-def main() -> int:
-    """Train, compare, print."""
+def main(words: Sequence[str] | None = None) -> int:
+    """Train, compare, print; return 0 where all models are the same."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--processes", type=int, default=10)
     parser.add_argument("--neighbours", type=int, default=4)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="where the row goes")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     began, rng, result = time.perf_counter(), np.random.default_rng(0), []
     with tempfile.TemporaryDirectory() as place:
         data = Path(place) / "set.npz"

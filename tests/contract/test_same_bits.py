@@ -1,0 +1,14 @@
+"""The same command, seed and machine give the same bits, however busy the machine is."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import same_bits
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_ten_fresh_processes_learn_the_same_model_five_of_them_beside_busy_neighbours() -> None:
+    words = ["--processes", "10", "--neighbours", "4", "--threads", "2"]
+    assert same_bits.main(words) == 0
