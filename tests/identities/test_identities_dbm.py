@@ -16,7 +16,7 @@ from wakesleep.learning.cd import Contrast
 from wakesleep.models.dbm import DBM
 from wakesleep.samplers import deep
 from wakesleep.sources import arrays
-from wakesleep.units import Binomial, Gaussian, Groups
+from wakesleep.units import Binomial, Gaussian
 
 MACHINES = [((6, 4, 3), 0), ((6, 4, 3), 2), ((5, 4, 3, 3), 0), ((5, 4, 3, 3), 3)]
 
@@ -46,18 +46,19 @@ def entropy(units, means):
 
 
 def exact_log_p(dbm, visible, labels=None):
-    """log p(v), or log p(v, label), of each case, every hidden state listed."""
-    hidden = Groups(**dict(zip(dbm.even.names[1:], dbm.even.parts[1:], strict=True)))
-    states = hidden.states().double()
-    log_z, actual = exact.log_partition(dbm.rbm), []
+    """log p(v), or log p(v, label), of each case: every state of both sides listed."""
+    even, odd = dbm.even.states().double(), dbm.odd.states().double()
+    pairs = even.repeat_interleave(len(odd), 0), odd.repeat(len(even), 1)
+    log_p = -dbm.rbm.energy(*pairs)
+    log_p -= torch.logsumexp(log_p, 0)
+    parts = dbm.even.split(pairs[0]) | dbm.odd.split(pairs[1])
+    result = []
     for number, case in enumerate(visible):
-        even = torch.cat([case.expand(len(states), -1), states], 1)
-        label = None if labels is None else dbm.label(labels[number].expand(len(states)), even)
-        log_joint = -dbm.free_energy(even, label)
-        if labels is not None and "label" in hidden.names:
-            log_joint = log_joint[states[:, hidden.columns("label")].argmax(1) == labels[number]]
-        actual.append(torch.logsumexp(log_joint, 0) - log_z)
-    return torch.stack(actual)
+        there = (parts["visible"] == case).all(1)
+        if labels is not None:
+            there &= parts["label"].argmax(1) == labels[number]
+        result.append(torch.logsumexp(log_p[there], 0))
+    return torch.stack(result)
 
 
 @pytest.mark.parametrize(("sizes", "labels"), MACHINES)
@@ -118,6 +119,17 @@ def test_bounds_lie_below_the_exact_likelihood_and_close_up(sizes, labels, given
     assert (actual.importance_weighted - truth).abs().max() < 0.1 * (
         truth - actual.bound
     ).max() + 0.02
+
+
+@pytest.mark.parametrize(("sizes", "labels"), MACHINES)
+def test_exact_likelihood_is_that_of_all_states(sizes, labels):
+    dbm, visible = small_dbm(sizes, labels), binary(6, sizes[0])
+    found = exact.dbm_log_likelihood(dbm, visible)
+    torch.testing.assert_close(found, exact_log_p(dbm, visible), **TIGHT)
+    if labels:
+        known = torch.arange(6) % labels
+        found = exact.dbm_log_likelihood(dbm, visible, known)
+        torch.testing.assert_close(found, exact_log_p(dbm, visible, known), **TIGHT)
 
 
 def test_probabilities_of_all_cases_add_up_to_one():

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -23,10 +24,11 @@ from torch.nn import Parameter
 from wakesleep.evaluation import integrals
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import check_arguments
+from wakesleep.models.dbm import DBM
 from wakesleep.models.rbm import RBM, Statistics
 from wakesleep.sources import arrays
 from wakesleep.sources.context import check_context, one_context
-from wakesleep.units import Context, Units
+from wakesleep.units import Context, Groups, Units
 from wakesleep.units.base import product_states
 
 LARGEST = 25
@@ -285,6 +287,40 @@ def log_likelihood(rbm: RBM, cases: Tensor, context: Context | None = None) -> T
         machine.free_energy(chunk.double(), own) for chunk, own in _chunks(cases, context)
     ]
     return -torch.cat(free_energies) - log_z
+
+
+@check_arguments
+def dbm_log_likelihood(dbm: DBM, cases: Tensor, labels: Tensor | None = None) -> Tensor:
+    """Return log p(v), or log p(v, label) with `labels` (N,), of a small deep Boltzmann machine:
+    every state of its even hidden layers is listed, the odd ones are summed out. (N,), nats per
+    case, float64.
+
+    Raises:
+        ConfigError: too many states, or labels that the machine does not hold.
+        DataError: cases (N, visible) or labels that do not fit.
+    """
+    if labels is not None and not dbm.labels:
+        raise ConfigError("labels came for a machine that holds none; leave them out")
+    visible, machine = dbm.even["visible"], deepcopy(dbm).double()
+    cases = arrays.as_cases(cases, visible.size, dbm.rbm.weight, limits=visible.limits).double()
+    visible.validate(cases, states=True)
+    if labels is not None:
+        labels = arrays.as_labels(labels, len(cases), dbm.labels).to(cases.device)
+    hidden = Groups(**dict(zip(dbm.even.names[1:], dbm.even.parts[1:], strict=True)))
+    states, result = hidden.states().to(cases), []
+    if labels is not None and "label" in hidden.names:
+        of_label = states[:, hidden.columns("label")].argmax(1)
+    for number, case in enumerate(cases):
+        even = torch.cat([case.expand(len(states), -1), states], 1)
+        if labels is None:
+            log_joint = -machine.free_energy(even)
+        elif "label" in hidden.names:
+            log_joint = -machine.free_energy(even[of_label == labels[number]])
+        else:
+            known = machine.label(labels[number].expand(len(states)), even)
+            log_joint = -machine.free_energy(even, known)
+        result.append(torch.logsumexp(log_joint, 0))
+    return torch.stack(result) - log_partition(dbm.rbm)
 
 
 def _chunks(cases: Tensor, context: Context | None) -> Iterator[tuple[Tensor, Context | None]]:

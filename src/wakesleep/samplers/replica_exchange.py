@@ -28,6 +28,9 @@ from wakesleep.samplers.annealed import Independent, as_independent
 from wakesleep.samplers.gibbs import Chains, Clamp, check_states, check_steps
 from wakesleep.units import Context
 
+CLOSEST = 1e-4
+"""The shortest step between two machines of a ladder, in checkpoints."""
+
 
 class Exchanges(NamedTuple):
     """What one round of exchanges between neighbours (r, r + 1) of one parity did, of N chains."""
@@ -317,10 +320,11 @@ def choose(
     """Return replicas on the way from independent units through `machines`, checkpoints in the
     order of training, to the last of them, with as few between as exchange at about `rate`.
 
-    The way goes straight from each checkpoint to the next. From where it stands it tries how far
-    the next machine may be: chains of the last one, moved by `steps` Gibbs steps of the candidate,
-    stand for its own. After each the replicas so far move `steps` steps, so that the chains from
-    which it goes on come all the way from independent units.
+    The way goes straight from each checkpoint to the next. From the last machine found it tries how
+    far the next may be: chains of the last, moved by `steps` Gibbs steps of the candidate, stand
+    for the candidate's own; then all replicas so far exchange for as many steps. At the end
+    machines are put between neighbours that swap at less than half the rate in ten times as many
+    steps, until there are none.
 
     Args:
         machines: at least the one that is wanted.
@@ -342,34 +346,79 @@ def choose(
             f"{len(machines)} machines, rate = {rate}: expected one at least, and a rate in (0, 1)"
         )
     way = [independent(machines[0], base), *machines]
-    first = way[0]
-    bias = first.visible_bias.expand(chains, -1).contiguous()
-    visible = first.visible.sample(bias, rng)
-    ladder, states, place, stride = [first], [visible], 0.0, 1.0
-    while place < len(way) - 1:
-        here, current = ladder[-1], states[-1]
-        stride = min(2 * stride, len(way) - 1 - place)
-        while True:
-            machine = _at(way, place + stride)
-            moved = _moved(machine, current, steps, rng)
-            if _swap_rate(here, machine, current, moved) >= rate or stride < 1e-3:
-                break
-            stride /= 2
-        place += stride
-        ladder.append(machine)
-        if len(ladder) > most:
-            raise ConfigError(
-                f"more than {most} machines are needed to exchange at a rate of {rate} (the way is "
-                f"done up to {place:.2f} of {len(way) - 1}): give more checkpoints from early "
-                "training, a lower rate, or more"
-            )
-        replicas = ReplicaExchange(ladder)
-        replicas.begin(torch.stack([*states, moved]))
+    start = way[0].visible_bias.expand(chains, -1).contiguous()
+    places, states = [0.0], [way[0].visible.sample(start, rng)]
+    while places[-1] < len(way) - 1:
+        place, moved = _next_place(way, places[-1], states[-1], rate, steps, rng)
+        replicas = _on_the_way(way, [*places, place], [*states, moved], most)
         for _ in range(steps):
             replicas.step(rng)
         assert replicas.visible is not None
+        places, states = [*places, place], list(replicas.visible)
+    while True:
+        replicas = _on_the_way(way, places, states, most)
+        for _ in range(10 * steps):
+            replicas.step(rng)
+        assert replicas.visible is not None
         states = list(replicas.visible)
-    replicas.begin(torch.stack(states))
+        walls = [pair for pair, swaps in enumerate(replicas.swap_rates) if swaps < rate / 2]
+        if not walls:
+            replicas.begin(replicas.visible)
+            return replicas
+        for pair in reversed(walls):
+            middle = (places[pair] + places[pair + 1]) / 2
+            places.insert(pair + 1, middle)
+            states.insert(pair + 1, _moved(_at(way, middle), states[pair], steps, rng))
+
+
+def _next_place(
+    way: Sequence[RBM], place: float, states: Tensor, rate: float, steps: int, rng: torch.Generator
+) -> tuple[float, Tensor]:
+    """Return how far on the way, in steps of halves and doubles, the next machine may be from the
+    one at `place`, whose chains are `states` (N, visible); and chains moved there.
+
+    Raises:
+        ConfigError: nowhere.
+    """
+    last, here = len(way) - 1.0, _at(way, place)
+
+    def tried(stride: float) -> tuple[float, Tensor] | None:
+        there = min(place + stride, last)
+        machine = _at(way, there)
+        moved = _moved(machine, states, steps, rng)
+        return (there, moved) if _swap_rate(here, machine, states, moved) >= rate else None
+
+    stride, found = 1.0, None
+    while found is None:
+        found = tried(stride)
+        if found is None:
+            stride /= 2
+            if stride < CLOSEST:
+                raise ConfigError(
+                    f"machines {CLOSEST:g} checkpoints apart, at {place:.2f} of {last:.0f}, "
+                    f"exchange at a rate below {rate}: give more checkpoints from there, or a "
+                    "lower rate"
+                )
+    while found[0] < last and (further := tried(2 * stride)) is not None:
+        stride, found = 2 * stride, further
+    return found
+
+
+def _on_the_way(
+    way: Sequence[RBM], places: Sequence[float], states: Sequence[Tensor], most: int
+) -> ReplicaExchange:
+    """Return replicas at these places, with these states.
+
+    Raises:
+        ConfigError: there are more than `most`.
+    """
+    if len(places) > most:
+        raise ConfigError(
+            f"more than {most} machines are needed on the way, which is done to {max(places):.2f} "
+            f"of {len(way) - 1}; give more checkpoints from early training, a lower rate or more"
+        )
+    replicas = ReplicaExchange([_at(way, place) for place in places])
+    replicas.begin(torch.stack(list(states)))
     return replicas
 
 

@@ -1,0 +1,1 @@
+"""Deep Boltzmann machines and samplers: figures on small machines, and density models."""
