@@ -120,9 +120,9 @@ def test_a_logo_has_the_letters_of_large_weights_on_their_sides() -> None:
 def test_patches_are_white_and_filters_are_made_of_pixels() -> None:
     found = patches.read(2000)
     assert torch.allclose(found.train.t().cov(), torch.eye(found.train.shape[1]), atol=1e-4)
-    assert found.pixels.shape == (found.train.shape[1], patches.SIDE**2)
+    assert found.components.shape == (found.train.shape[1], patches.SIDE**2)
     rbm = RBM(Gaussian(found.train.shape[1]), 3, rng=generator(0))
     rbm.weight[:, 1] *= 10
     assert patches.fields(rbm, found).shape == (3, patches.SIDE**2)
-    largest = rbm.weight[:, 1] @ found.pixels
+    largest = rbm.weight[:, 1] @ found.components
     assert torch.allclose(torch.from_numpy(patches.fields(rbm, found)[0]), largest, atol=1e-5)
