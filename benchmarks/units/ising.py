@@ -93,7 +93,9 @@ def machine(temperature: float, options: IsingOptions) -> RBM:
             options.epochs, options.penalties, pairwise(options.rates), strict=True
         )
     ]
-    return trained(options.folder / f"ising-{temperature}", rbm, cases, stages, seed=1)
+    epochs = "-".join(map(str, options.epochs))
+    place = options.folder / f"ising-{temperature}-{options.hidden}-{epochs}"
+    return trained(place, rbm, cases, stages, seed=1)
 
 
 def log_ratios(rbm: RBM, temperature: float, spins: Tensor) -> Tensor:

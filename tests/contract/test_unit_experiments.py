@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from benchmarks.units import conditionals, dna, lattice, patches, pictures, proteins
+from benchmarks.units import conditionals, dna, ising, lattice, patches, pictures, proteins
 from wakesleep.foundation.rng import generator
 from wakesleep.models.rbm import RBM
 from wakesleep.units import Gaussian, Spin
@@ -126,3 +127,19 @@ def test_patches_are_white_and_filters_are_made_of_pixels() -> None:
     assert patches.fields(rbm, found).shape == (3, patches.SIDE**2)
     largest = rbm.weight[:, 1] @ found.components
     assert torch.allclose(torch.from_numpy(patches.fields(rbm, found)[0]), largest, atol=1e-5)
+
+
+def test_a_machine_with_a_hidden_spin_a_bond_is_the_ising_model() -> None:
+    """2 cosh w(s + t) is exp(s t / T) up to a constant where cosh 2w = exp(2 / T)."""
+    temperature, spins = 2.27, torch.arange(64).view(8, 8)
+    weight = math.acosh(math.exp(2 / temperature)) / 2
+    rbm = RBM(Spin(64), Spin(128), rng=generator(0), weight_std=0.0)
+    ends = torch.stack([spins.roll(1, 0), spins.roll(1, 1)]).flatten()
+    rbm.weight[spins.flatten().repeat(2), torch.arange(128)] = weight
+    rbm.weight[ends, torch.arange(128)] = weight
+    drawn = lattice.sample(temperature, 200, generator(1))
+    ratios = ising.log_ratios(rbm, temperature, drawn)
+    log_z = lattice.log_partition(temperature)
+    constant = 128 * (math.log(2) + math.log(math.cosh(2 * weight)) - 1 / temperature)
+    assert ratios.std() < 1e-4
+    assert float(ratios.mean()) == pytest.approx(-(log_z + constant), abs=1e-3)
