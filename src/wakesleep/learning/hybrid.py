@@ -42,7 +42,7 @@ def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Gradients,
         dW of a recognition layer = below' d / N,   its biases: the mean of d
     """
     n, layers = len(images), dbn.up(images)
-    gradients, delta, log_probs = label_gradients(dbn, layers[-1], labels)
+    gradients, delta, log_probs = memory_gradients(dbn, layers[-1], labels)
     for depth in range(len(dbn.recognition) - 1, -1, -1):
         delta = delta * layers[depth + 1] * (1 - layers[depth + 1])
         gradients[f"recognition.{depth}.weight"] = [Product(layers[depth], delta, 1 / n)]
@@ -54,7 +54,9 @@ def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Gradients,
     return gradients, log_probs
 
 
-def label_gradients(dbn: DBN, features: Tensor, labels: Tensor) -> tuple[Gradients, Tensor, Tensor]:
+def memory_gradients(
+    dbn: DBN, features: Tensor, labels: Tensor
+) -> tuple[Gradients, Tensor, Tensor]:
     """Return the memory's gradients of log p(label | features), d log p / d features (N, features),
     and log p of every label, (N, labels), for labels (N,).
 
@@ -140,8 +142,8 @@ class Hybrid(up_down.UpDown):
             self.update(generative)
             generative = {}
         seen = self.pixels.sample_from_mean(images, self.rng) if self.draws else images
-        label_gradients, log_probs = discriminative(self.copy, seen, labels)
-        self.update(weighted_sum((generative, 1.0), (label_gradients, self.hybrid.weight)))
+        memory_gradients, log_probs = discriminative(self.copy, seen, labels)
+        self.update(weighted_sum((generative, 1.0), (memory_gradients, self.hybrid.weight)))
         self.loss += torch.nn.functional.nll_loss(
             log_probs, labels, ignore_index=UNLABELLED, reduction="sum"
         )
