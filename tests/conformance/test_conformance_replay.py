@@ -28,6 +28,7 @@ from wakesleep.learning import (
     robust,
     semi_supervised,
     up_down,
+    up_down_phases,
     wake_sleep,
 )
 from wakesleep.learning.backprop import BackpropConfig
@@ -439,7 +440,7 @@ def test_no_minibatch_waits_for_the_device(name, dtype, monkeypatch: pytest.Monk
     # a processor looks at the weights' size
     monkeypatch.setattr(CPU, "log_partition_delta", Fused.log_partition_delta)
     if "some" in name or "turns" in name:
-        monkeypatch.setattr(up_down, "label_states", label_states)
+        monkeypatch.setattr(up_down_phases, "label_states", label_states)
     loop, _ = LOOPS[name]
     learned(loop, dtype=dtype)
     assert len(seen) > 20

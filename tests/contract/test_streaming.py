@@ -213,11 +213,13 @@ def test_ranks_stream_chunks_of_their_own_and_go_on_to_the_same_bits(
     agent = subprocess.Popen(
         words, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    while agent.poll() is None and not (
-        metrics.exists() and len(metrics.read_text().splitlines()) >= 5
-    ):
-        time.sleep(0.005)
-    agent.terminate()  # torchrun ends its ranks
+    try:
+        while agent.poll() is None and not (
+            metrics.exists() and len(metrics.read_text().splitlines()) >= 5
+        ):
+            time.sleep(0.005)
+    finally:  # where the time is up too
+        agent.terminate()  # torchrun ends its ranks
     assert agent.wait() != 0
     assert (stopped / "checkpoint.safetensors").exists()
     call(*TORCHRUN, "-m", "wakesleep", "train", "--resume", stopped, "--threads", "1")

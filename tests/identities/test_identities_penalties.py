@@ -111,7 +111,7 @@ def test_the_standardised_gradient_is_the_centred_one_over_both_variances(pair):
     hidden = rbm.hidden.mean(inner)
     spread = rbm.hidden.variance(inner).mean(0) + (hidden - state.hidden_mean).square().mean(0)
     before = {name: each.clone() for name, each in vars(state).items() if torch.is_tensor(each)}
-    centring.follow(contrast, rbm, state)
+    centring.update_means(contrast, rbm, state)
     mean = before["hidden_mean"].lerp(hidden.mean(0), 0.01)
     torch.testing.assert_close(state.hidden_mean, mean, **TIGHT)
     spread = rbm.hidden.variance(inner).mean(0) + (hidden - mean).square().mean(0)

@@ -260,7 +260,7 @@ def ascend(
     if config.sparsity_cost:
         penalties.add_sparsity_gradient(contrast, config, state)
     if config.centred:
-        centring.follow(contrast, copy or rbm, state)
+        centring.update_means(contrast, copy or rbm, state)
         centring.centre(contrast, state)
     gradients, factors = contrast.gradients(), centring.precondition(contrast, state)
     if factors is not None:

@@ -23,7 +23,8 @@ from wakesleep.models.rbm import RBM
 from wakesleep.units import Context, Groups, Units
 
 if TYPE_CHECKING:
-    from wakesleep.learning.cd import CDState, Contrast
+    from wakesleep.learning.cd import Contrast
+    from wakesleep.learning.cd_state import CDState
 
 NEW = 0.01
 """How far a running moment goes towards that of a minibatch."""
@@ -40,7 +41,7 @@ def independent_moments(units: Units, bias: Tensor) -> tuple[Tensor, Tensor]:
     return units.mean(total, context=one)[0], units.variance(total, one)[0].clone()
 
 
-def follow(contrast: Contrast, rbm: RBM, state: CDState) -> None:
+def update_means(contrast: Contrast, rbm: RBM, state: CDState) -> None:
     """Move the running means of both layers, and their variances where there are some, a hundredth
     of the way to the data's.
 

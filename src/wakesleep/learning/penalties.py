@@ -15,7 +15,8 @@ from wakesleep.learning.configs import CDConfig
 from wakesleep.models.rbm import RBM
 
 if TYPE_CHECKING:
-    from wakesleep.learning.cd import CDState, Contrast
+    from wakesleep.learning.cd import Contrast
+    from wakesleep.learning.cd_state import CDState
 
 
 def weight_terms(

@@ -22,7 +22,8 @@ from wakesleep.units import Context, Units
 from wakesleep.units.gaussian import unit_if_constant
 
 if TYPE_CHECKING:
-    from wakesleep.learning.cd import CDState, Contrast
+    from wakesleep.learning.cd import Contrast
+    from wakesleep.learning.cd_state import CDState
 
 
 def moments(
