@@ -20,7 +20,7 @@ from wakesleep import units
 from wakesleep.compute import distributed
 from wakesleep.compute.cpu import CPU
 from wakesleep.foundation.rng import generator
-from wakesleep.learning import backprop, cd, greedy, hybrid, up_down
+from wakesleep.learning import backprop, cd, greedy, hybrid, up_down, up_down_state
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
@@ -46,7 +46,7 @@ def learn() -> dict[str, torch.Tensor]:
     arrays.order = lambda labels, n, rng, weights=None: torch.arange(n)
     CPU.sample_bernoulli = units.Categorical.sample_from_mean = certain
     cd.sample_categorical = up_down.sample_categorical = first
-    up_down.random_hidden = lambda rbm, count, rng: torch.full((count, rbm.hidden.size), 0.5)
+    up_down_state.random_hidden = lambda rbm, count, rng: torch.full((count, rbm.hidden.size), 0.5)
     begin = cd.init_state
 
     def with_mean_chains(*arguments: Any) -> cd.CDState:
@@ -89,7 +89,7 @@ def learn() -> dict[str, torch.Tensor]:
         cases = visible.sample(torch.randn(100, 6, generator=drawn) / 2, drawn)
         rbm, cases = RBM(visible, 8, rng=generator(1)), distributed.share(cases)
         cd.init_visible_bias(rbm, cases)
-        list(cd.epochs(rbm, cases, config=standardised, rng=rng))
+        list(cd.epochs(rbm, cases, config=standardised, rng=drawn))
         keep(name, rbm)
     net = backprop.classifier(dbn, 10, rng=rng)
     list(

@@ -38,6 +38,9 @@ PARTS = ("greedy.layer", "greedy.memory", "updown")
 LEARNED = {
     "greedy",
     "centred",
+    "gaussian",
+    "ordinal",
+    "mixed",
     "sgd",
     "cg",
     "updown",
