@@ -153,11 +153,31 @@ def bound(net: Any, job: Job, count: int) -> float | None:
     return None
 
 
-def rows(options: DescendantsMeasureOptions, command: str) -> Iterator[tuple[str, Tensor, Any]]:
-    """Yield each model's name, some of its pictures and its rows."""
+def judge_model(
+    model: Generator, job: Job, net: torch.nn.Sequential, labels: Tensor, steps: int, cases: int
+) -> tuple[Tensor, dict[str, float], float]:
+    """Return a model's pictures for `labels` (N,), what the judge `net` says of them with the bound
+    of `cases` test cases, and the processor's minutes that the pictures took.
+    """
+    made_by = model.net(job)
+    began = time.process_time()
+    pictures = model.pictures(made_by, labels, steps).detach()
+    minutes = round((time.process_time() - began) / 60, 3)
+    about = judged(net, pictures, labels if model.labelled else None)
+    nats = bound(made_by, job, cases)
+    if nats is not None:
+        about["test_bound"] = round(nats, 2)
+    return pictures, about, minutes
+
+
+def rows(
+    options: DescendantsMeasureOptions, command: str
+) -> Iterator[tuple[str, Tensor, list[results.Row]]]:
+    """Yield each model's name, its pictures and its rows, real test pictures first."""
     dataset = load("mnist")
     assert dataset.train.labels is not None
     assert dataset.test is not None
+    assert dataset.test.labels is not None
     config = replace(preset("mnist"), precision="float32")
     setup = TableSetup(dataset, options.folder, (1,), config, pick_device("cpu"), command)
     options.judge.parent.mkdir(parents=True, exist_ok=True)
@@ -166,33 +186,19 @@ def rows(options: DescendantsMeasureOptions, command: str) -> Iterator[tuple[str
     job = fourteen_methods.job(setup, LABELS, 1)
 
     def found(name: str, values: dict[str, float], minutes: float) -> list[results.Row]:
+        where = f"mnist-{name}-pictures"
+        notes: dict[str, Any] = {"seeds": [1], "command": command, "minutes": minutes}
         return [
-            results.row(
-                fourteen_methods.TABLE,
-                f"mnist-{name}-pictures",
-                metric,
-                [value],
-                seeds=[1],
-                command=command,
-                minutes=minutes,
-            )
+            results.row(fourteen_methods.TABLE, where, metric, [value], **notes)
             for metric, value in values.items()
         ]
 
-    real = dataset.test.images[: len(labels)]
-    assert dataset.test.labels is not None
-    about = judged(net, as_probs(real), dataset.test.labels[: len(labels)])
-    yield "real", as_probs(real), found("real", about, 0.0)
+    real = as_probs(dataset.test.images[: len(labels)])
+    yield "real", real, found("real", judged(net, real, dataset.test.labels[: len(labels)]), 0.0)
     for name in options.models or GENERATORS:
-        model = GENERATORS[name]
-        made_by = model.net(job)
-        began = time.process_time()
-        pictures = model.pictures(made_by, labels, options.steps)
-        minutes = round((time.process_time() - began) / 60, 3)
-        about = judged(net, pictures, labels if model.labelled else None)
-        nats = bound(made_by, job, options.bound_cases)
-        if nats is not None:
-            about["test_bound"] = round(nats, 2)
+        pictures, about, minutes = judge_model(
+            GENERATORS[name], job, net, labels, options.steps, options.bound_cases
+        )
         yield name, pictures, found(name, about, minutes)
 
 

@@ -95,10 +95,31 @@ def test_the_judge_scores_sure_and_varied_pictures_high() -> None:
     assert descendants.judged(net, unsure, None) == {"judge_score": 1.0}
 
 
-def test_rows_that_are_there_are_left_out(tmp_path: Path) -> None:
-    setup = TableSetup(
-        load("digits"), tmp_path, (1,), toy(preset("digits")), torch.device("cpu"), "", smoke=True
-    )
+@pytest.fixture
+def setup(tmp_path: Path) -> TableSetup:
+    """Return tables at toy size."""
+    config = replace(toy(preset("digits")), precision="float32")
+    return TableSetup(load("digits"), tmp_path, (1,), config, torch.device("cpu"), "", smoke=True)
+
+
+def test_every_generator_makes_pictures_and_bounds(setup: TableSetup) -> None:
+    judge = torch.nn.Sequential(torch.nn.Linear(64, 10))
+    labels = torch.arange(10).repeat(2)
+    job = fourteen_methods.job(setup, 100, 1)
+    bounded = set()
+    for name, model in descendants.GENERATORS.items():
+        pictures, about, _ = descendants.judge_model(model, job, judge, labels, 3, 20)
+        assert pictures.shape == (20, 64), name
+        assert 0 <= pictures.min() <= pictures.max() <= 1, name
+        assert 1 <= about["judge_score"] <= 10, name
+        assert ("agreement_percent" in about) == model.labelled, name
+        if "test_bound" in about:
+            assert about["test_bound"] < 0
+            bounded.add(name)
+    assert bounded == {"dbn-greedy", "dbn-updown", "vae-m1"}
+
+
+def test_rows_that_are_there_are_left_out(setup: TableSetup) -> None:
     count = min(100, len(setup.dataset.train))
     names = [f"digits-{method}-{count}" for method in fourteen_methods.METHODS]
     names += [f"digits-{method}-probe" for method in fourteen_methods.FEATURES]
