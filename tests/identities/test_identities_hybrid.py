@@ -7,6 +7,7 @@ import torch
 from exact import TIGHT, form
 from test_identities_up_down import small_net, some_images, some_labels
 
+from benchmarks import hybrids as tries
 from wakesleep.evaluation import classify
 from wakesleep.foundation.errors import ConfigError, DataError, DivergedError
 from wakesleep.foundation.rng import generator
@@ -59,6 +60,21 @@ def test_the_gradient_is_autograd_of_log_p_of_the_label(sizes, unlabelled):
     assert set(actual) == set(expected)
     for name, exact_gradient in expected.items():
         torch.testing.assert_close(actual[name], exact_gradient, **TIGHT)
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_a_try_without_smoothness_and_dropout_is_the_hybrid(sizes):
+    dbn, images, labels = small_net(sizes, 3), some_images(pixels=5), some_labels(labels=3)
+    labels[:30] = UNLABELLED
+    exact, exact_log_probs = hybrid.discriminative(dbn, images, labels)
+    with torch.inference_mode():  # as the loop calls it
+        found, log_probs = tries.gradients(dbn, images, labels, tries.Smooth(), generator(1))
+        smooth, _ = tries.gradients(dbn, images, labels, tries.TRIES["smooth"], generator(1))
+    torch.testing.assert_close(log_probs.double(), exact_log_probs, rtol=1e-4, atol=1e-5)
+    actual, moved = form(found), form(smooth)
+    for name, expected in form(exact).items():
+        torch.testing.assert_close(actual[name].double(), expected, rtol=1e-3, atol=1e-5)
+    assert not torch.allclose(moved["memory.weight"], actual["memory.weight"], atol=1e-4)
 
 
 def hand_step(dbn, state, weighted, config):

@@ -142,13 +142,17 @@ class Hybrid(up_down.UpDown):
             self.update(generative)
             generative = {}
         seen = self.pixels.sample_from_mean(images, self.rng) if self.draws else images
-        memory_gradients, log_probs = discriminative(self.copy, seen, labels)
-        self.update(weighted_sum((generative, 1.0), (memory_gradients, self.hybrid.weight)))
+        from_labels, log_probs = self.from_labels(seen, labels)
+        self.update(weighted_sum((generative, 1.0), (from_labels, self.hybrid.weight)))
         self.loss += torch.nn.functional.nll_loss(
             log_probs, labels, ignore_index=UNLABELLED, reduction="sum"
         )
         self.errors += ((log_probs.argmax(1) != labels) & (labels != UNLABELLED)).sum()
         self.labelled += (labels != UNLABELLED).sum()
+
+    def from_labels(self, images: Tensor, labels: Tensor) -> tuple[Gradients, Tensor]:
+        """Return the gradients of the labels of images (n, pixels), and log p of every label."""
+        return discriminative(self.copy, images, labels)
 
     def end_epoch(self, cases: int) -> dict[str, float]:
         """Return cross-entropy and errors over the labelled cases, Gibbs steps and rate."""
