@@ -29,6 +29,7 @@ needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed")
 HEAD = """
 import { readFileSync } from "node:fs";
 import * as engine from "./engine.js";
+import * as looks from "./fields.js";
 import * as model from "./model.js";
 import { prepare } from "./prepare.js";
 const open = (name) => {
@@ -127,18 +128,22 @@ def test_fields_are_those_of_python(tmp_path: Path, sizes, labels: int, untied: 
         """
         const { net } = open("model.safetensors");
         const about = (layer, unit) => ({
-          looks: [...engine.receptiveField(net, layer, unit)],
-          adds: [...engine.projectiveField(net, layer, unit)],
+          looks: [...looks.receptiveField(net, layer, unit)],
+          adds: [...looks.projectiveField(net, layer, unit)],
         });
         const layers = net.sizes.slice(1).map((units, at) =>
           Array.from({ length: units }, (_, unit) => about(at + 1, unit)));
-        console.log(JSON.stringify({ layers, tied: engine.labelWeights(net, 4) }));
-        """,
+        const all = (finding) => { for (;;) { const { done, value } = finding.next(); if (done) return [...value]; } };
+        const together = net.sizes.slice(1).map((_, at) => all(looks.receptiveFields(net, at + 1)));
+        console.log(JSON.stringify({ layers, together, tied: looks.labelWeights(net, 4) }));
+        """,  # noqa: E501
     )
     for layer, units in enumerate(answer["layers"], start=1):
         looks = torch.tensor([unit["looks"] for unit in units]).t()
         expected = interpretation.receptive_fields(dbn, layer)
         torch.testing.assert_close(looks, expected, rtol=1e-4, atol=1e-4)
+        together = torch.tensor(said["together"][layer - 1]).reshape(-1, sizes[0]).t()
+        torch.testing.assert_close(together, expected, rtol=1e-4, atol=1e-4)
         for number, unit in enumerate(units):
             torch.testing.assert_close(
                 torch.tensor(unit["adds"]),
@@ -249,6 +254,47 @@ def test_a_dream_from_a_picture_starts_there(tmp_path: Path) -> None:
     pixels = dreams.decode(dbn, gibbs.run(dbn.memory, hidden, 1, rng), rng).pixels
     error = pixels.std(0) * (2 / chains) ** 0.5 + 1e-4
     assert float(((torch.tensor(answer["pixels"]) - pixels.mean(0)) / error).abs().max()) < 5
+
+
+@needs_node
+def test_each_layer_fills_in_what_is_not_known(tmp_path: Path) -> None:
+    dbn = toy((12, 7, 6, 9), 3, untied=True)
+    site.write_model(tmp_path, shown(dbn))
+    picture = torch.rand(12, generator=torch.Generator().manual_seed(3))
+    said = node(
+        tmp_path,
+        """
+        const { net } = open("model.safetensors"), known = new Uint8Array(12).fill(1, 0, 6);
+        const filled = engine.completions(net, Float32Array.from(given), known, 4, 1);
+        console.log(JSON.stringify(filled.map((one) => [...one])));
+        """,
+        picture.tolist(),
+    )
+    found, known = torch.tensor(said), torch.arange(12) < 6
+    torch.testing.assert_close(found[:, :6], picture[:6].repeat(3, 1))
+    for height in range(2):
+        canvas = torch.where(known, picture, torch.zeros(12))
+        for _ in range(4):
+            seen = dreams.reconstruct_per_layer(dbn, canvas.unsqueeze(0))[height][0]
+            canvas = torch.where(known, picture, seen)
+        torch.testing.assert_close(found[height], canvas, rtol=0, atol=1e-5)
+
+
+@needs_node
+def test_strokes_have_more_structure_than_noise(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    stroke = np.zeros((28, 28))
+    stroke[4:24, 12:15] = 1
+    noise = rng.normal(size=(28, 28))
+    said = node(
+        tmp_path,
+        """
+        console.log(JSON.stringify([...looks.structure(Float32Array.from(given), [28, 28])]));
+        """,
+        np.concatenate([stroke.ravel(), noise.ravel()]).tolist(),
+    )
+    assert said[0] > 0.8
+    assert abs(said[1]) < 0.1
 
 
 @needs_node

@@ -60,12 +60,74 @@ def test_a_digit_drawn_with_the_mouse_is_read(page, digit: str) -> None:
     until(page, "document.querySelector('#answer').textContent === 'Draw something'")
 
 
+def test_a_drawing_is_shared_as_a_square_picture_that_moves(page) -> None:
+    browsing.draw(page, "7")
+    answer(page)
+    with page.expect_download() as download:
+        page.click("#share")
+    with Image.open(download.value.path()) as saved:
+        assert saved.size == (400, 400)
+        assert saved.n_frames > 10
+
+
+def test_a_drawing_in_svg_is_read(page) -> None:
+    seven = (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 120"><path fill="none" '
+        'stroke="black" stroke-width="9" d="M25 25H75L45 100"/></svg>'
+    )
+    page.set_input_files(
+        "#pad-file", {"name": "7.svg", "mimeType": "image/svg+xml", "buffer": seven.encode()}
+    )
+    assert answer(page) == "7"
+
+
+def test_words_are_explained_with_pointer_and_keyboard(page) -> None:
+    page.hover("#draw [data-term=memory]")
+    page.wait_for_selector("#meaning:not([hidden])")
+    assert "settles" in page.text_content("#meaning")
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#meaning")
+    page.focus("#draw [data-term=label]")
+    until(page, "document.querySelector('#meaning').textContent.startsWith('The name of')")
+    terms = "[...document.querySelectorAll('[data-term]')]"
+    page.evaluate(f"{terms}.forEach((term) => term.dispatchEvent(new FocusEvent('focus')))")
+
+
+def test_the_strongest_features_are_shown_and_joined(page) -> None:
+    browsing.draw(page, "7")
+    page.wait_for_selector("#draw-machine .features button:not([disabled])")
+    assert page.locator("#draw-machine .features button:not([disabled])").count() == 24
+    assert page.locator("#draw-machine .wires path").count() > 30
+    title = page.get_attribute("#draw-machine .features button >> nth=0", "title")
+    page.locator("#draw-machine .features button").first.click()
+    until(page, "document.querySelector('#unit-title').textContent.endsWith('of the memory')")
+    assert title.split()[1] == page.text_content("#unit-title").split()[1]
+
+
+def test_while_it_loads_and_without_scripts_it_says_so(browser, server) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(server.url)
+    assert page.is_visible("noscript p")
+    assert page.is_hidden("main")
+    assert page.is_hidden("#loading")
+    context.close()
+    context = browser.new_context()
+    page = context.new_page()
+    page.route("**/model.safetensors", lambda route: None)
+    page.goto(server.url)
+    page.wait_for_selector("#loading:visible")
+    assert page.is_hidden("main")
+    page.unroute_all(behavior="ignoreErrors")
+    context.close()
+
+
 def test_undo_takes_a_stroke_back(page) -> None:
     browsing.draw(page, "7")
     before = answer(page)
     page.click("#pad-undo")
     until(page, f"document.querySelector('#answer').textContent !== '{before}'")
-    page.click("#pad-undo")
+    page.keyboard.press("Control+z")
     until(page, "document.querySelector('#answer').textContent === 'Draw something'")
 
 
@@ -122,7 +184,7 @@ def test_ten_labels_side_by_side_and_one_in_focus(page) -> None:
     page.wait_for_selector("#dream-pictures button:nth-child(10)")
     page.click("#dream-pictures button:nth-child(8)")
     page.wait_for_selector("#dream-pictures button:nth-child(8)[aria-pressed=true]")
-    page.wait_for_selector("#dream-brain .names span:nth-child(8).on")
+    page.wait_for_selector("#dream-machine .names span:nth-child(8).on")
 
 
 def test_pause_step_and_save(page) -> None:
@@ -188,7 +250,7 @@ def test_a_drawing_let_go_and_two_labels_half_and_half(page) -> None:
     until(
         page,
         "[4, 9].every((label) => document.querySelectorAll('#mix-bars "
-        ".bar')[label].lastChild.textContent === '50 %')",
+        ".bar')[label].lastChild.textContent === '50%')",
     )
 
 
@@ -199,10 +261,13 @@ def test_a_unit_tells_what_it_is_for(page) -> None:
     until(page, "document.querySelector('#unit-title').textContent.includes('of the memory')")
     page.wait_for_selector("#unit-ties:not([hidden])")
     page.select_option("#inside-layer", "1")
-    until(page, "document.querySelector('#unit-title').textContent === 'Unit 0 of layer 1'")
+    until(page, "document.querySelector('#unit-title').textContent.endsWith('of layer 1')")
+    before = page.text_content("#unit-title")
     page.focus("#fields")
     page.keyboard.press("ArrowRight")
-    until(page, "document.querySelector('#unit-title').textContent === 'Unit 1 of layer 1'")
+    until(page, f"document.querySelector('#unit-title').textContent !== '{before}'")
+    page.keyboard.press("ArrowLeft")
+    until(page, f"document.querySelector('#unit-title').textContent === '{before}'")
     assert page.is_hidden("#unit-ties")
 
 
@@ -211,7 +276,9 @@ def test_a_click_on_any_layer_tells_of_a_unit(page) -> None:
     answer(page)
     for place, name in ((0, "the memory"), (1, "layer 2"), (2, "layer 1")):
         page.click("#tab-draw")
-        page.locator("#draw-brain canvas:visible").nth(place).click(position={"x": 40, "y": 20})
+        page.locator("#draw-machine .layer:not(.base) > canvas").nth(place).click(
+            position={"x": 40, "y": 20}
+        )
         until(page, f"document.querySelector('#unit-title').textContent.endsWith('of {name}')")
         until(page, f"document.querySelector('#inside-layer').value === '{3 - place}'")
         assert page.input_value("#inside-unit") != "0"
@@ -276,6 +343,14 @@ def test_the_page_goes_on_without_the_server(context) -> None:
     until(page, "document.querySelector('#dream-title').textContent.includes('after')")
 
 
+def tab_to(page, condition: str) -> None:
+    for _ in range(6):
+        page.keyboard.press("Tab")
+        if page.evaluate(condition):
+            return
+    raise AssertionError(condition)
+
+
 def test_keyboard_only(page) -> None:
     """Tab to the pad and draw a one; arrow to Dream; choose a label; pause: no pointer at all."""
     for _ in range(20):
@@ -293,13 +368,20 @@ def test_keyboard_only(page) -> None:
     page.keyboard.press("ArrowRight")
     assert page.evaluate("document.activeElement.id") == "tab-dream"
     assert page.is_visible("#dream")
-    page.keyboard.press("Tab")
-    until(page, "document.activeElement.name === 'dream-label'")
+    tab_to(page, "document.activeElement.name === 'dream-label'")
     page.keyboard.press("ArrowRight")
     until(page, "document.querySelector('#dream-title').textContent.includes('A dream of 4')")
-    page.keyboard.press("Tab")
+    tab_to(page, "document.activeElement.id === 'dream-play'")
     page.keyboard.press("Enter")
     until(page, "document.querySelector('#dream-play').textContent === 'Play'")
+    page.click("#tab-mix")
+    page.locator("[name=mix-way][value=fill]").check()
+    page.click("[data-half=none]")
+    page.focus("#rub")
+    before = page.evaluate("document.querySelector('#rub').toDataURL()")
+    page.keyboard.press("Shift+ArrowUp")
+    page.keyboard.press(" ")
+    until(page, f"document.querySelector('#rub').toDataURL() !== {json.dumps(before)}")
 
 
 def test_the_tour_opens_once_and_is_dismissed_with_escape(context, server) -> None:
@@ -308,11 +390,12 @@ def test_the_tour_opens_once_and_is_dismissed_with_escape(context, server) -> No
     page.wait_for_selector("#tour[open]")
     for step in range(1, 6):
         assert page.text_content("#tour-count") == f"{step} of 5"
-        page.wait_for_selector("#tour-live canvas")
+        page.wait_for_selector("#tour-live canvas, #tour-live .tour-bar")
+        if step == 2:
+            browsing.draw(page, "7", "#tour-live .pad canvas")
+            until(page, "document.querySelector('.tour-word').textContent === '7'")
         if step < 5:
             page.click("#tour-next")
-    browsing.draw(page, "7", "#tour-live canvas")
-    page.wait_for_selector("#tour-live .bar.best")
     page.keyboard.press("Escape")
     page.wait_for_selector("#tour:not([open])", state="attached")
     until(page, "localStorage.getItem('wakesleep-toured') === 'yes'")
@@ -334,9 +417,9 @@ def test_day_and_night(page) -> None:
 def test_less_motion_waits_to_be_asked(browser, server) -> None:
     context = browser.new_context(reduced_motion="reduce")
     page = browsing.open_page(context, server.url, "dream")
-    until(page, "document.querySelector('#dream-title').textContent.includes('after 1 step')")
+    until(page, "document.querySelector('#dream-title').textContent.includes('after 150 steps')")
     page.wait_for_timeout(500)
-    assert "after 1 step" in page.text_content("#dream-title")
+    assert "after 150 steps" in page.text_content("#dream-title")
     assert page.text_content("#dream-play") == "Play"
     context.close()
 

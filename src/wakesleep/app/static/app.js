@@ -2,6 +2,7 @@
 
 import { ask, fetchJson } from "./link.js";
 import { redrawAll } from "./pictures.js";
+import * as glossary from "./glossary.js";
 import * as draw from "./draw.js";
 import * as dream from "./dream.js";
 import * as inside from "./inside.js";
@@ -92,7 +93,7 @@ function theme() {
     document.documentElement.dataset.theme = night ? "night" : "day";
     $("theme").setAttribute("aria-pressed", night);
     $("theme").firstElementChild.textContent = night ? "☀" : "☾";
-    $("theme").lastElementChild.textContent = night ? "Wake" : "Sleep";
+    $("theme").lastElementChild.textContent = night ? "Light" : "Dark";
     $("theme").setAttribute("aria-label", night ? "Dark colours; change to light" : "Light colours; change to dark");
     redrawAll();
   };
@@ -143,7 +144,7 @@ async function follow() {
 // Keep the page's files, so that it opens without a network from now on.
 async function keepOffline() {
   if (app.server.api || !isSecureContext || !navigator.serviceWorker) return;
-  const own = ["./", "worker.js", "model.js", "novelty.js", "prepare.js", "products.js", "products.wasm", "race-worker.js", "learn.js", "digits.bin", "model.safetensors", "page.json", "examples.json"];
+  const own = ["./", "worker.js", "model.js", "fields.js", "novelty.js", "prepare.js", "products.js", "products.wasm", "race-worker.js", "learn.js", "digits.bin", "model.safetensors", "page.json", "examples.json"];
   const seen = performance.getEntriesByType("resource").map(({ name }) => name).filter((name) => name.startsWith(location.origin));
   await navigator.serviceWorker.register("offline.js");
   navigator.serviceWorker.addEventListener("message", () => (document.documentElement.dataset.kept = "true"));
@@ -152,11 +153,14 @@ async function keepOffline() {
 
 async function begin() {
   theme();
+  glossary.setup();
   try {
     [app.model, app.server] = await Promise.all([ask("load"), fetchJson("page.json")]);
   } catch (error) {
+    $("loading").hidden = true;
     return trouble(error);
   }
+  $("loading").hidden = true;
   $("tab-training").hidden = !app.server.run;
   $("api-link").hidden = !app.server.api;
   app.screens = Object.fromEntries(Object.entries(SCREENS).map(([name, module]) => [name, module.setup(app)]));
@@ -168,6 +172,7 @@ async function begin() {
   document.documentElement.dataset.ready = "true";
   performance.mark("usable");
   if (!name && !recall("toured")) tour.open();
+  for (let layer = 1; layer < app.model.sizes.length; layer++) ask("order", { layer }); // before it is needed
   keepOffline().catch(() => {}); // private windows refuse to keep anything; nothing else needs it
 }
 

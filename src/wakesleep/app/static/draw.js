@@ -1,16 +1,17 @@
 // Draw, and see after every stroke what the network says, what it sees, and who spoke for it.
 
-import { Brain } from "./brain.js";
 import { examples as choose } from "./examples.js";
 import { ask } from "./link.js";
+import { Machine } from "./machine.js";
 import { Pad, greyLevels } from "./pad.js";
 import { bars, element, paint, signed } from "./pictures.js";
+import { handOut, square } from "./share.js";
 
 const $ = (id) => document.getElementById(id);
 
 export function setup(app) {
   const { model } = app;
-  const brain = new Brain($("draw-brain"), model, app.inspect, { picture: false });
+  const machine = new Machine($("draw-machine"), model, app.inspect);
   let asking = false, again = false, seed = 1, spoken = 0;
 
   // One question at a time; while it is under way, strokes only note that another is due.
@@ -41,12 +42,14 @@ export function setup(app) {
     bars($("bars"), model.classes, model.classes.map(() => 0));
     for (const id of ["gets", "sees"]) paint($(id), new Uint8Array(model.sizes[0]), model.shape);
     $("spoke").replaceChildren();
-    $("spoke-title").textContent = "Who spoke for it";
-    brain.clear();
+    $("spoke-title").textContent = "What speaks for it";
+    $("share").disabled = true;
+    machine.clear();
   }
 
   function say(word, note) {
     $("answer").classList.toggle("word", !note);
+    app.pad?.say(note ? word : "");
     $("answer").replaceChildren(word, ...(note ? [element("small", {}, note)] : []));
   }
 
@@ -54,17 +57,19 @@ export function setup(app) {
     app.answer = answer;
     paint($("gets"), answer.picture, model.shape);
     paint($("sees"), answer.seen.at(-1), model.shape);
-    brain.answer(answer);
+    machine.answer(answer);
+    $("share").disabled = false;
     if (!answer.probs) return say("This network was never taught names");
     const sure = answer.probs[answer.label];
     const name = model.classes[answer.label];
-    if (answer.unfamiliar) say("I have never seen anything like this.", `I would make a ${name} of it`);
-    else say(name, `${Math.round(sure * 100)} % sure`);
+    if (answer.unfamiliar) say("I have never seen anything like this.", `If I must, I call it ${name}.`);
+    else say(name, `${Math.round(sure * 100)}% sure`);
+    if (answer.unfamiliar) app.pad.say("?");
     $("answer").classList.toggle("strange", answer.unfamiliar === true);
     bars($("bars"), model.classes, answer.probs);
     $("bars").setAttribute("aria-label", `${name}: ${Math.round(sure * 100)} percent; next ${model.classes[answer.runner_up]}`);
     if (!answer.evidence) return;
-    $("spoke-title").textContent = `Who spoke for ${name} rather than ${model.classes[answer.runner_up]}`;
+    $("spoke-title").textContent = `What speaks for ${name} rather than ${model.classes[answer.runner_up]}`;
     clearTimeout(spoken);
     spoken = setTimeout(() => speakers(answer), 120);
   }
@@ -87,6 +92,17 @@ export function setup(app) {
     );
   }
 
+  async function share() {
+    const { answer } = app;
+    $("share").disabled = true;
+    try {
+      await handOut(await square(model, answer, (context, side) => app.pad.drawOn(context, side)), "my-digit.gif");
+    } catch (error) {
+      app.trouble(error);
+    }
+    $("share").disabled = app.answer === null;
+  }
+
   async function open(file) {
     try {
       const answer = await ask("recognize", { grey: await greyLevels(file) });
@@ -98,7 +114,7 @@ export function setup(app) {
 
   async function examples() {
     const { source, items } = await choose(model, seed++, 12);
-    $("examples-source").textContent = items.length ? `from ${source}.` : source;
+    $("examples-source").textContent = items.length ? `From ${source.replace("mnist", "MNIST")}; it never learned from these.` : source;
     $("examples").replaceChildren(
       ...items.map(({ pixels, label }) => {
         const canvas = element("canvas");
@@ -118,6 +134,7 @@ export function setup(app) {
     if (target.files[0]) open(target.files[0]);
     target.value = "";
   });
+  $("share").addEventListener("click", share);
   $("examples-more").addEventListener("click", examples);
   blank();
   examples();

@@ -1,18 +1,20 @@
 // Dream: hold a label or none, and watch the memory settle.
 
-import { Brain } from "./brain.js";
 import { gif } from "./gif.js";
 import { Dreaming } from "./link.js";
+import { Machine } from "./machine.js";
 import { element, ink } from "./pictures.js";
+import { handOut, save } from "./share.js";
 import { Stage } from "./stage.js";
 
 const $ = (id) => document.getElementById(id);
 const SPEEDS = [1, 2, 4, 8, 15, 30, 60, 120, 300, 900, null]; // Gibbs steps a second; null: as fast as it goes
 const KEPT = 120; // frames of a movie
+const SETTLED = 150; // steps after which nine of ten dreams are of the label that is held
 
 export function setup(app) {
   const { model } = app, dreaming = new Dreaming();
-  const brain = new Brain($("dream-brain"), model, app.inspect, { picture: false });
+  const machine = new Machine($("dream-machine"), model, app.inspect, { asleep: true });
   const stage = new Stage($("dream-pictures"), model, (focus) => {
     dreaming.change({ focus });
     if (!playing) dreaming.step(0);
@@ -42,7 +44,7 @@ export function setup(app) {
   function start() {
     kept = [];
     last = null;
-    dreaming.watch({ held, seed: seed(), temperature: temperature(), speed: speed(), playing }, frame);
+    dreaming.watch({ held, seed: seed(), temperature: temperature(), speed: speed(), playing, settled: app.still || !dreaming.begun ? SETTLED : 1 }, frame); // the first is there at once
     title();
     app.address(address());
   }
@@ -50,7 +52,7 @@ export function setup(app) {
   function frame(found) {
     last = found;
     stage.frame(found);
-    brain.frame(found, playing ? 0.7 : 0);
+    machine.frame(found, playing ? 0.7 : 0);
     if (kept.push(found.layers[0]) > KEPT) kept.shift();
     if (found.number % 10 === 0 || !playing) $("dream-title").textContent = `${name()}, after ${found.step.toLocaleString("en")} steps`;
   }
@@ -68,7 +70,7 @@ export function setup(app) {
   }
 
   function labels() {
-    const choices = [["free", null], ...(model.labels ? model.classes.map((label, number) => [label, number]) : []), ...(model.labels ? [["all", "all"]] : [])];
+    const choices = [["none", null], ...(model.labels ? model.classes.map((label, number) => [label, number]) : []), ...(model.labels ? [["all", "all"]] : [])];
     $("dream-labels").replaceChildren(
       ...choices.map(([words, value]) => {
         const input = element("input", { type: "radio", name: "dream-label", checked: value === held });
@@ -112,7 +114,7 @@ export function setup(app) {
   $("dream-gif").addEventListener("click", () => {
     if (!kept.length) return app.trouble("There is no frame to save yet.");
     const { chains } = kept[0], columns = Math.min(chains, 5), sheets = kept.map((pictures) => tile(pictures, model.shape, columns));
-    save(gif(sheets.map(({ values }) => values), sheets[0].width, sheets[0].height, ink(), 15), "dream.gif");
+    handOut(gif(sheets.map(({ values }) => values), sheets[0].width, sheets[0].height, ink(), 15), "dream.gif");
     $("dream-status").textContent = `Saved the last ${sheets.length} frames.`;
   });
   labels();
@@ -154,10 +156,4 @@ function picture(canvases) {
   context.fillRect(0, 0, sheet.width, sheet.height);
   canvases.forEach((canvas, number) => context.drawImage(canvas, gap + (number % columns) * (side + gap), gap + Math.floor(number / columns) * (side + gap), side, side));
   return new Promise((resolve) => sheet.toBlob(resolve));
-}
-
-function save(blob, name) {
-  const link = element("a", { href: URL.createObjectURL(blob), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }

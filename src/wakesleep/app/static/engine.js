@@ -79,7 +79,7 @@ function feedForward(tensors) {
 
 export const totalInput = (layer, states) => totalInputs(layer, [states])[0];
 
-const sigmoid = (input) => 1 / (1 + Math.exp(-input));
+export const sigmoid = (input) => 1 / (1 + Math.exp(-input));
 const softplus = (input) => (input > 0 ? input + Math.log1p(Math.exp(-input)) : Math.log1p(Math.exp(input)));
 
 function bernoulli(inputs, uniform, temperature = 1, out = new Float32Array(inputs.length)) {
@@ -88,7 +88,7 @@ function bernoulli(inputs, uniform, temperature = 1, out = new Float32Array(inpu
 }
 
 // E[to | from] of each case, or states drawn from it where a generator is given.
-const activitiesOf = (layer, cases, uniform = null) =>
+export const activitiesOf = (layer, cases, uniform = null) =>
   totalInputs(layer, cases).map((inputs) => (uniform ? bernoulli(inputs, uniform) : inputs.map(sigmoid)));
 
 const activities = (layer, states) => totalInput(layer, states).map(sigmoid);
@@ -122,8 +122,8 @@ function drawDown(net, features, uniform) {
 // Total input of the top units from features alone, no label on (DBN.top_input).
 export const topInput = (net, features) => totalInput(net.memory.up, features);
 
-const rowOf = ({ weight, stride, outputs }, row) => weight.subarray(row * stride, row * stride + outputs);
-const labelRow = (net, label) => rowOf(net.memory.up, net.features + label);
+export const rowOf = ({ weight, stride, outputs }, row) => weight.subarray(row * stride, row * stride + outputs);
+export const labelRow = (net, label) => rowOf(net.memory.up, net.features + label);
 
 // -F(label) = labelbias + sum_j softplus(x_j + W_label,j), nats up to a constant
 // (classify.memory_label_scores).
@@ -177,6 +177,20 @@ export function reconstructions(net, { layers, total }, every = true) {
   return [...seen, back(net.generative.length, again)];
 }
 
+// A picture whose pixels are known in part, the rest filled in: by each layer alone (up to it and
+// down again, `sweeps` times over), and at last by the whole network, which dreams.
+export function completions(net, picture, known, sweeps, seed) {
+  const keep = (seen) => picture.map((pixel, at) => (known[at] ? pixel : seen[at]));
+  const filled = net.recognition.map((_, height) => {
+    let canvas = keep(new Float32Array(picture.length));
+    for (let sweep = 0; sweep < sweeps; sweep++) canvas = keep(reconstructions(net, up(net, canvas))[height]);
+    return canvas;
+  });
+  const dream = begin(net, { picture, known, seed });
+  advance(net, dream, sweeps);
+  return [...filled, dream.chains[0].canvas];
+}
+
 // All that the page tells of a picture (pixels in [0, 1]), as bytes where they are shown; what each
 // layer sees only where `every` is asked for. `way` is what `up` returns.
 export function recognize(net, picture, every = false, way = up(net, picture)) {
@@ -203,54 +217,6 @@ export function bytes(values) {
   const out = new Uint8Array(values.length);
   for (let at = 0; at < out.length; at++) out[at] = Math.round(255 * values[at]);
   return out;
-}
-
-// ---- what units look for ----
-
-// W v, (inputs,).
-function against({ inputs, outputs, stride, weight }, vector) {
-  return Float64Array.from({ length: inputs }, (_, row) => {
-    let sum = 0;
-    for (let unit = 0, at = row * stride; unit < outputs; unit++, at++) sum += weight[at] * vector[unit];
-    return sum;
-  });
-}
-
-// What a unit looks for, its weights chained down to the pixels (interpretation.receptive_fields).
-export function receptiveField(net, layer, unit) {
-  const { weight, stride } = layer <= net.recognition.length ? net.recognition[layer - 1] : net.memory.up;
-  let field = Float64Array.from({ length: net.sizes[layer - 1] }, (_, row) => weight[row * stride + unit]);
-  for (let at = layer - 2; at >= 0; at--) field = against(net.recognition[at], field);
-  return field;
-}
-
-// What a unit adds to the picture: with it on, less with it off, the others of its layer at the
-// rate of their biases (interpretation.projective_field).
-export function projectiveField(net, layer, unit) {
-  const { sizes, memory, generative } = net, depth = sizes.length - 1;
-  const bias = layer === depth ? memory.up.bias
-    : layer === depth - 1 ? memory.down.bias.subarray(0, net.features) : generative[layer].bias;
-  const rates = Float64Array.from(bias, sigmoid);
-  if (layer === depth) net.atRates ??= totalInput(memory.down, rates); // the dearest product, once
-  let both = [1, 0].map((state) => {
-    const states = rates.slice();
-    states[unit] = state;
-    if (layer < depth) return states;
-    const row = rowOf(memory.down, unit), change = state - rates[unit];
-    return net.atRates.subarray(0, net.features).map((input, at) => sigmoid(input + change * row[at]));
-  });
-  for (let at = Math.min(layer, generative.length) - 1; at >= 0; at--) both = activitiesOf(generative[at], both);
-  const [on, off] = both;
-  return on.map((value, pixel) => value - off[pixel]);
-}
-
-// How strongly a top unit is tied to each label, nats (interpretation.label_weights).
-export const labelWeights = (net, unit) => Array.from({ length: net.labels }, (_, label) => labelRow(net, label)[unit]);
-
-// Signed values as bytes around 128, to their own largest.
-export function signedBytes(values) {
-  const most = values.reduce((largest, value) => Math.max(largest, Math.abs(value)), 1e-12);
-  return Uint8Array.from(values, (value) => Math.round(128 + (127 * value) / most));
 }
 
 // ---- dreams ----

@@ -46,14 +46,15 @@ export class Dreaming {
   }
 
   // Begin anew; `draw` gets each frame.
-  async watch({ playing, speed, ...start }, draw) {
+  // `settled` are the steps before the first frame; those of one that pauses.
+  async watch({ playing, speed, settled = 1, ...start }, draw) {
     Object.assign(this, { playing, speed, focus: 0 });
     this.#draw = draw;
     this.#awake = true;
     const begun = (this.#begun = ask("begin", { dream: this.#number, ...start }));
     await begun;
     if (this.#begun !== begun) return;
-    if (!playing) await this.step();
+    if (!playing || settled > 1) await this.step(settled);
     this.#loop();
   }
 

@@ -1,23 +1,23 @@
 // Mix: let a drawing become something else, rub out a part and have it filled in, or hold two labels half and half.
 
-import { Brain } from "./brain.js";
 import { examples } from "./examples.js";
 import { Dreaming } from "./link.js";
+import { Machine } from "./machine.js";
 import { bars, element, ink, keep } from "./pictures.js";
 import { Stage } from "./stage.js";
 
 const $ = (id) => document.getElementById(id);
 const WORDS = {
-  free: ["Start the memory where your drawing leads, hold nothing, and see what it turns into.", "Your drawing; go back to Draw to change it."],
-  fill: ["Rub out a part. What is left stays; the network dreams up the rest so that it goes with it.", "Rub with the pointer, or use the buttons."],
-  half: ["Hold two labels at once. The memory looks for pictures that both can live with.", ""],
+  free: ["The network begins with your drawing, then nothing holds it. See what it turns into.", "your drawing"],
+  fill: ["Rub out a part. What is left stays; the network dreams up the rest so that it fits.", "rub here, or use the buttons"],
+  half: ["Hold two labels at once. The memory looks for pictures that are a little of both.", ""],
 };
 
 export function setup(app) {
   const { model } = app, [rows, columns] = model.shape;
-  const brain = new Brain($("mix-brain"), model, app.inspect, { picture: false });
+  const machine = new Machine($("mix-machine"), model, app.inspect, { asleep: true });
   const stage = new Stage($("mix-pictures"), model), dreaming = new Dreaming();
-  let way = "free", known = new Uint8Array(model.sizes[0]).fill(1), playing = true, going = false, pixels = null;
+  let way = "free", known = new Uint8Array(model.sizes[0]).fill(1), playing = true, going = false, pixels = null, cursor = null;
 
   function drawRub() {
     const canvas = $("rub"), side = 10;
@@ -37,11 +37,17 @@ export function setup(app) {
       context.lineTo(x + side, y);
       context.stroke();
     }
+    if (!cursor || document.activeElement !== canvas) return;
+    const reach = columns / 9;
+    Object.assign(context, { strokeStyle: style.getPropertyValue("--accent"), lineWidth: 3 });
+    context.beginPath();
+    context.arc(side * cursor[0], side * cursor[1], side * reach, 0, 2 * Math.PI);
+    context.stroke();
   }
 
-  function rub(event) {
-    const canvas = $("rub");
-    const [column, row] = [(event.offsetX * columns) / canvas.clientWidth, (event.offsetY * rows) / canvas.clientHeight];
+  const rub = ({ offsetX, offsetY, target }) => rubAt((offsetX * columns) / target.clientWidth, (offsetY * rows) / target.clientHeight);
+
+  function rubAt(column, row) {
     const reach = columns / 9;
     for (let at = 0; at < known.length; at++)
       if (Math.hypot((at % columns) + 0.5 - column, Math.floor(at / columns) + 0.5 - row) < reach) known[at] = 0;
@@ -70,7 +76,7 @@ export function setup(app) {
     if (way === "half") dreaming.watch({ ...options, held: mixture() }, frame);
     else if (!pixels) {
       going = false;
-      say("Draw something first, or pick a test image, on the Draw screen.");
+      say("Draw a digit first, on the Draw screen.");
       return;
     } else dreaming.watch({ ...options, picture: pixels, ...(way === "fill" ? { known } : {}) }, frame);
     say("");
@@ -78,7 +84,7 @@ export function setup(app) {
 
   function frame(found) {
     stage.frame(found);
-    brain.frame(found);
+    machine.frame(found);
     const labels = found.layers[model.sizes.length];
     if (labels) bars($("mix-bars"), model.classes, Array.from(labels.values, (value) => value / 255));
     if (found.number % 15 === 0) say(`${found.step} steps`);
@@ -110,7 +116,7 @@ export function setup(app) {
     $(id).addEventListener("change", () => going && dreaming.change({ held: mixture() }));
   }
   [$("mix-first").value, $("mix-second").value] = [4 % model.classes.length, 9 % model.classes.length];
-  const shares = () => ($("mix-share-value").textContent = `${Math.round(share() * 100)} %`);
+  const shares = () => ($("mix-share-value").textContent = `${Math.round(share() * 100)}%`);
   $("mix-share").addEventListener("input", () => {
     shares();
     if (going) dreaming.change({ held: mixture() });
@@ -125,6 +131,17 @@ export function setup(app) {
     event.target.setPointerCapture(event.pointerId);
     rub(event);
   });
+  $("rub").addEventListener("keydown", (event) => {
+    const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (way !== "fill" || !(move || event.key === " ")) return;
+    event.preventDefault();
+    cursor ??= [columns / 2, rows / 2];
+    if (move) cursor = cursor.map((place, axis) => Math.min([columns, rows][axis], Math.max(0, place + (event.shiftKey ? 4 : 1) * move[axis])));
+    if (!move) rubAt(...cursor);
+    drawRub();
+    if (!move) start();
+  });
+  $("rub").addEventListener("blur", drawRub);
   $("rub").addEventListener("pointermove", (event) => event.target.hasPointerCapture(event.pointerId) && rub(event));
   $("rub").addEventListener("pointerup", () => way === "fill" && start());
   $("mix-go").addEventListener("click", start);
@@ -143,7 +160,7 @@ export function setup(app) {
     if (!pixels) {
       const { items } = await examples(model, 7, 1);
       pixels = items[0]?.pixels ?? null;
-      $("mix-hint").textContent = "A picture to begin with; draw your own on the Draw screen.";
+      $("mix-hint").textContent = "a picture to begin with; draw your own on the Draw screen";
     }
     const hint = $("mix-hint").textContent;
     choose(way);

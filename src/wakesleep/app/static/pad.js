@@ -17,7 +17,9 @@ export class Pad {
     this.canvas.setAttribute("aria-label", "Drawing pad. Arrow keys move the pen, space puts it down or lifts it, delete clears.");
     this.hint = element("span", { className: "pad-hint" }, "draw here");
     this.hint.setAttribute("aria-hidden", "true");
-    box.replaceChildren(this.canvas, this.hint);
+    this.answer = element("span", { className: "pad-answer" }); // on a phone the answer itself is out of sight
+    this.answer.setAttribute("aria-hidden", "true");
+    box.replaceChildren(this.canvas, this.hint, this.answer);
     keep(this.canvas, () => this.draw());
     this.#listen(box, file);
   }
@@ -39,6 +41,13 @@ export class Pad {
     });
     canvas.addEventListener("keydown", (event) => this.#key(event));
     canvas.addEventListener("blur", () => (this.penDown = false));
+    const undo = (event) => {
+      if (!canvas.isConnected) return removeEventListener("keydown", undo);
+      if (!(event.ctrlKey || event.metaKey) || event.key !== "z" || !canvas.offsetParent || event.target.matches("input")) return;
+      event.preventDefault();
+      this.undo();
+    };
+    addEventListener("keydown", undo);
     box.addEventListener("dragover", (event) => {
       event.preventDefault();
       box.classList.add("over");
@@ -102,6 +111,16 @@ export class Pad {
     }
   }
 
+  say(words) {
+    this.answer.textContent = words;
+  }
+
+  // Paint the drawing, white, as large as `side`.
+  drawOn(context, side) {
+    context.scale(side / SIDE, side / SIDE);
+    this.#ink(context, "#ffffff");
+  }
+
   get blank() {
     return !this.strokes.length && !this.pixels;
   }
@@ -156,18 +175,32 @@ function spread(pixels, [rows, columns], colour) {
   return canvas;
 }
 
-// The grey levels of a picture file, made small: {rows, columns, values: bytes}.
+// The grey levels of a picture file, made small: {rows, columns, values: bytes}. A drawing in SVG, which has no pixels of
+// its own, is made as large.
 export async function greyLevels(file) {
-  let bitmap;
+  const LONGEST = 512, drawn = file.type === "image/svg+xml";
+  let picture, sides;
   try {
-    bitmap = await createImageBitmap(file);
+    picture = drawn ? await image(file) : await createImageBitmap(file);
+    sides = drawn ? [picture.naturalWidth, picture.naturalHeight] : [picture.width, picture.height];
   } catch {
     throw new Error(`${file.name} is no picture this browser can read.`);
   }
-  const scale = Math.min(1, 512 / Math.max(bitmap.width, bitmap.height));
-  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
+  const scale = LONGEST / Math.max(...sides);
+  const [width, height] = sides.map((side) => Math.max(1, Math.round(side * (drawn ? scale : Math.min(1, scale)))));
   const context = new OffscreenCanvas(width, height).getContext("2d");
-  context.drawImage(bitmap, 0, 0, width, height);
+  context.drawImage(picture, 0, 0, width, height);
   const grey = greyOf(context.getImageData(0, 0, width, height));
   return { ...grey, values: Uint8Array.from(grey.values, (value) => Math.round(255 * value)) };
+}
+
+async function image(file) {
+  const made = new Image();
+  made.src = URL.createObjectURL(file);
+  try {
+    await made.decode();
+  } finally {
+    URL.revokeObjectURL(made.src);
+  }
+  return made;
 }

@@ -115,7 +115,7 @@ export function sheet(canvas, values, count, [rows, wide], columns, colours = si
 }
 
 // Probabilities (or signed numbers) as bars with names.
-export function bars(box, names, values, { signed: both = false, words = (value) => `${Math.round(value * 100)} %` } = {}) {
+export function bars(box, names, values, { signed: both = false, words = (value) => `${Math.round(value * 100)}%` } = {}) {
   if (box.children.length !== names.length)
     box.replaceChildren(...names.map((name) => element("div", { className: "bar" }, element("span", {}, name), element("i", {}, element("b")), element("span"))));
   const most = both ? Math.max(...values.map(Math.abs), 1e-9) : 1, largest = Math.max(...values), best = largest > 0 ? values.indexOf(largest) : -1;

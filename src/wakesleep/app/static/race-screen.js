@@ -2,7 +2,7 @@
 
 import { Pad } from "./pad.js";
 import { element, keep, sheet } from "./pictures.js";
-import { UPDATES, small } from "./race.js";
+import { CLASSES, UPDATES, small } from "./race.js";
 
 const $ = (id) => document.getElementById(id);
 const NAMES = { dreamed: "dreamed first", random: "never dreamed", relu: "never dreamed, other units (ReLU)" };
@@ -10,12 +10,18 @@ const SIDE = 8, SHOWN = 30;
 
 export function setup(app) {
   const worker = new Worker(new URL("race-worker.js", import.meta.url), { type: "module" });
-  let points = [], state = "ready", seed = 1, number = 0;
+  let points = [], state = "ready", seed = 1, number = 0, lessons = "";
+  const own = []; // the visitor's drawings that have a name: { picture, label }
 
   const pad = new Pad($("race-pad"), { changed: ask, file() {} });
   $("race-go").addEventListener("click", start);
   $("race-clear").addEventListener("click", () => pad.clear());
   $("race-labels").addEventListener("input", () => ($("race-labels-value").textContent = labelled()));
+  $("race-names").replaceChildren(...Array.from({ length: CLASSES }, (_, label) => {
+    const button = element("button", { type: "button" }, String(label));
+    button.addEventListener("click", () => teach(label));
+    return button;
+  }));
   worker.onmessage = ({ data }) => told(data);
   worker.onerror = () => app.trouble(new Error("The race stopped: this browser cannot run it. Try a newer one."));
   keep($("race-curves"), draw);
@@ -29,22 +35,24 @@ export function setup(app) {
     points = [];
     state = "dreaming";
     seed = 1 + Math.floor(Math.random() * 1e6);
-    worker.postMessage({ kind: "start", seed, labelled: labelled() });
+    const mine = $("race-use-own").checked && { pictures: Float32Array.from(own.flatMap(({ picture }) => [...picture])), labels: Uint8Array.from(own, ({ label }) => label) };
+    lessons = mine ? `your ${own.length} drawings` : `the same ${labelled()} examples`;
+    worker.postMessage({ kind: "start", seed, labelled: labelled(), own: mine || null });
     $("race-go").textContent = "Start again";
-    say("One net dreams first: it sees pictures without labels and learns to make them again. The others wait.");
+    say("One net dreams first: it looks at pictures without names and learns to make such pictures. The others wait.");
     answers(null);
     draw();
   }
 
   function told(data) {
     if (data.kind === "dreaming") {
-      say(`Dreaming: layer ${data.layer} of 3, pass ${data.pass} of 20 over 1,297 pictures without labels.`);
+      say(`Dreaming: layer ${data.layer} of 3, pass ${data.pass} of 20 over 1,297 pictures without names.`);
       features(data);
     }
     if (data.kind === "point") {
       points.push(data);
       state = "racing";
-      say(`All three now learn from the same ${labelled()} labelled pictures: lesson ${data.update.toLocaleString("en")} of ${UPDATES.toLocaleString("en")}.`);
+      say(`All three now learn from ${lessons}: lesson ${data.update.toLocaleString("en")} of ${UPDATES.toLocaleString("en")}.`);
       draw();
       ask();
     }
@@ -56,6 +64,17 @@ export function setup(app) {
       ask();
     }
     if (data.kind === "answers" && data.number === number) answers(data.answers);
+  }
+
+  // Keep the drawing as an example of a digit, and make room for the next.
+  function teach(label) {
+    const picture = drawn();
+    if (!picture) return say("Draw a digit first, then say what it is.");
+    own.push({ picture, label });
+    pad.clear();
+    const counts = own.reduce((counts, one) => ({ ...counts, [one.label]: (counts[one.label] ?? 0) + 1 }), {});
+    $("race-own-count").textContent = `learn from my ${own.length} drawing${own.length > 1 ? "s" : ""} alone (${Object.entries(counts).map(([label, count]) => (count > 1 ? `${count} × ${label}` : label)).join(", ")})`;
+    $("race-use-own").disabled = false;
   }
 
   function say(words) {
@@ -75,10 +94,16 @@ export function setup(app) {
   }
 
   function ask() {
+    const picture = state === "ready" || state === "dreaming" ? null : drawn();
+    if (picture) worker.postMessage({ kind: "answer", number: ++number, picture });
+  }
+
+  function drawn() {
     const shown = pad.picture();
-    if (!shown || state === "ready" || state === "dreaming") return;
-    const { rows, columns, values } = shown.grey;
-    worker.postMessage({ kind: "answer", number: ++number, picture: small(Float32Array.from(values, (value) => value / 255), rows, columns) });
+    if (!shown) return null;
+    const { rows, columns, values } = shown.grey, ink = new Float32Array(values.length);
+    for (let at = 0; at < ink.length; at++) ink[at] = values[at] / 255;
+    return small(ink, rows, columns);
   }
 
   function answers(found) {

@@ -29,11 +29,12 @@ export function unpack(buffer) {
 
 const part = ({ pictures, labels }, chosen) => ({ pictures: gather(pictures, PIXELS, chosen), labels: Uint8Array.from(chosen, (at) => labels[at]) });
 
-// Test pictures, pictures to dream of (their labels are not used), and the few with labels, as many of each digit.
-export function split(digits, labelled, seed) {
+// Test pictures, pictures to dream of (their labels are not used), and the few with labels, as many of each digit, or
+// one's own instead of them: { pictures, labels }.
+export function split(digits, labelled, seed, own = null) {
   const order = shuffled(digits.labels.length, uniform(seed)), rest = order.slice(TEST), taken = new Array(CLASSES).fill(0);
   const few = rest.filter((at) => taken[digits.labels[at]]++ < labelled / CLASSES);
-  return { test: part(digits, order.slice(0, TEST)), dreamt: part(digits, rest), few: part(digits, few) };
+  return { test: part(digits, order.slice(0, TEST)), dreamt: part(digits, rest), few: own ?? part(digits, few) };
 }
 
 // Train a machine on the pictures, the next on its features, and so on; yields after each pass, returns the machines.
@@ -77,8 +78,8 @@ export function* learn(net, { few, test }, rate, seed, updates = UPDATES) {
 }
 
 // The whole race: yields { dreaming } after each pass, then { update, errors } by side, null in between; returns the nets.
-export function* race(digits, { seed, labelled }) {
-  const parts = split(digits, labelled, seed), sleeping = dream(parts, seed);
+export function* race(digits, { seed, labelled, own = null }) {
+  const parts = split(digits, labelled, seed, own), sleeping = dream(parts, seed);
   let step = sleeping.next();
   for (; !step.done; step = sleeping.next()) yield { dreaming: step.value };
   const sides = Object.keys(SIDES), nets = Object.fromEntries(sides.map((side) => [side, starter(side, step.value, seed)]));

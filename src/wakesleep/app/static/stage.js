@@ -1,4 +1,4 @@
-// Where a dream is shown: one picture, or one for each label, of which a click puts one in focus: larger, with its thought.
+// Where a dream is shown: one picture, or one for each label, of which a click puts one in focus: larger, with what goes on inside.
 
 import { element, ink, paint } from "./pictures.js";
 
@@ -26,7 +26,7 @@ export class Stage {
     }
     this.buttons = this.canvases.map((canvas, chain) => {
       const button = element("button", { type: "button" }, canvas, element("small", {}, this.model.classes[chain] ?? chain));
-      button.setAttribute("aria-label", `The dream of ${this.model.classes[chain]}; show its thought`);
+      button.setAttribute("aria-label", `The dream of ${this.model.classes[chain]}; show it large`);
       button.addEventListener("click", () => this.focused(chain));
       return button;
     });

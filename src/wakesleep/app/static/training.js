@@ -39,7 +39,7 @@ export function setup(app) {
 
   async function filters() {
     const narrow = $("run-fields").parentElement.clientWidth < 480, count = Math.min(narrow ? 36 : 96, model.sizes[1]);
-    const values = await ask("fields", { layer: 1, start: 0, count });
+    const values = await ask("fields", { layer: 1, units: Array.from({ length: count }, (_, unit) => unit) });
     sheet($("run-fields"), values, count, model.shape, narrow ? 6 : 12, signed);
   }
 

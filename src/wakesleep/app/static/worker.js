@@ -2,12 +2,13 @@
 // questions (link.js asks them) one after the other.
 
 import * as engine from "./engine.js";
+import * as looks from "./fields.js";
 import { readModel } from "./model.js";
 import { surprise } from "./novelty.js";
 import { prepare } from "./prepare.js";
 import { place } from "./products.js";
 
-let net = null, how = null, usual = null;
+let net = null, how = null, usual = null, shape = null, known = []; // `known`: what the units of each layer look for
 const dreams = new Map();
 
 const METHODS = {
@@ -21,7 +22,9 @@ const METHODS = {
     await products.then((wasm) => place(net.layers, wasm)).catch(() => {}); // refused: plain loops
     how = header.preparation;
     usual = header.novelty ?? null;
-    const { classes, shape, card } = header;
+    const { classes, card } = header;
+    shape = header.shape;
+    known = [];
     const parameters = Object.values(tensors).reduce((sum, { values }) => sum + values.length, 0);
     return { sizes: spec.sizes, labels: spec.labels, classes, shape, card: card ?? {}, parameters };
   },
@@ -38,24 +41,38 @@ const METHODS = {
     return answer;
   },
 
+  // The units of a layer, strokes and blobs first, noise last.
+  order: async ({ layer }) => (await look(layer)).order,
+
   // Bytes around 128, unit by unit: what units of a layer look for.
-  fields({ layer, start, count }) {
-    const size = net.sizes[0], out = new Uint8Array(count * size);
-    for (let at = 0; at < count; at++)
-      out.set(engine.signedBytes(engine.receptiveField(net, layer, start + at)), at * size);
-    return out;
-  },
+  fields: ({ layer, units }) => fields(layer, units),
 
   unit({ layer, unit }) {
-    const adds = engine.projectiveField(net, layer, unit);
+    const adds = looks.projectiveField(net, layer, unit);
     return {
       layer, unit,
-      prefers: engine.signedBytes(engine.receptiveField(net, layer, unit)),
-      contributes: engine.signedBytes(adds),
+      prefers: looks.signedBytes(looks.receptiveField(net, layer, unit)),
+      contributes: looks.signedBytes(adds),
       largest_contribution: adds.reduce((most, value) => Math.max(most, Math.abs(value)), 0),
-      labels: layer === net.sizes.length - 1 && net.labels ? engine.labelWeights(net, unit) : null,
+      labels: layer === net.sizes.length - 1 && net.labels ? looks.labelWeights(net, unit) : null,
     };
   },
+
+  // Of each layer, given how much each unit counts: the strongest units, those first that have most
+  // structure, as pictures; and the weights between them and those below them.
+  async strongest({ values, count }) {
+    const levels = await Promise.all(values.map(async (counts, at) => {
+      const { structure } = await look(at + 1), units = [...counts.keys()].sort((one, other) => counts[other] - counts[one]);
+      const chosen = units.slice(0, 3 * count).sort((one, other) => structure[other] - structure[one]).slice(0, count);
+      return { units: chosen, pictures: await fields(at + 1, chosen), ties: null };
+    }));
+    levels.slice(1).forEach((level, at) => (level.ties = looks.ties(net, at + 2, level.units, levels[at].units)));
+    const { units } = levels.at(-1);
+    return { levels, labels: Array.from({ length: net.labels }, (_, label) => units.map((unit) => looks.labelWeights(net, unit)[label])) };
+  },
+
+  // A picture, bytes, filled in where it is not known: by each layer alone, and by the whole.
+  complete: ({ pixels, known, sweeps, seed }) => engine.completions(net, parts(pixels), known, sweeps, seed).map(engine.bytes),
 
   // Begin a dream under a number; `picture` is bytes of the network's size.
   begin({ dream, picture, ...options }) {
@@ -78,6 +95,23 @@ const METHODS = {
     return engine.look(net, now, focus);
   },
 };
+
+// Found out once, and in small parts, so that other questions are answered meanwhile.
+const look = (layer) => (known[layer] ??= findOut(layer));
+
+async function findOut(layer) {
+  const finding = looks.receptiveFields(net, layer);
+  let step = finding.next();
+  for (; !step.done; step = finding.next()) await new Promise((resolve) => setTimeout(resolve));
+  const structure = looks.structure(step.value, shape);
+  return { all: step.value, structure, order: Int32Array.from(structure.keys()).sort((one, other) => structure[other] - structure[one]) };
+}
+
+async function fields(layer, units) {
+  const { all } = await look(layer), size = net.sizes[0], out = new Uint8Array(units.length * size);
+  units.forEach((unit, at) => out.set(looks.signedBytes(all.subarray(unit * size, (unit + 1) * size)), at * size));
+  return out;
+}
 
 function asCase({ pixels, grey, drawing }) {
   if (pixels) return parts(pixels);

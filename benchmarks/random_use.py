@@ -1,0 +1,188 @@
+"""The page audited on every screen, and used at random: violations of accessibility, and errors on
+the console.
+
+    python -m benchmarks.random_use
+
+The audit is axe-core's, moderate violations and worse, on every screen by day and by night, wide
+and as a phone. The random visitor clicks, drags, types and goes back, on screens of both sizes.
+"""
+
+from __future__ import annotations
+
+import random
+import shlex
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+from playwright.sync_api import Browser, BrowserContext, Error, Page, ViewportSize, sync_playwright
+
+from benchmarks import browser as browsing
+from wakesleep.app import examples, site
+from wakesleep.app.mind import load_mind
+from wakesleep.paper import results
+
+SCREENS = ("draw", "dream", "mix", "inside", "race")
+SIZES: dict[str, ViewportSize] = {
+    "wide": {"width": 1280, "height": 800},
+    "phone": {"width": 390, "height": 844},
+}
+IMPACTS = ("moderate", "serious", "critical")
+KEYS = (
+    "Tab",
+    "Shift+Tab",
+    "ArrowLeft",
+    "ArrowRight",
+    "ArrowUp",
+    "ArrowDown",
+    "Enter",
+    "Escape",
+    "Delete",
+    "Control+z",
+    " ",
+    "7",
+)
+
+
+@dataclass(frozen=True)
+class RandomUseOptions:
+    """Audit the page, use it at random, and save the rows."""
+
+    minutes: float = 15.0
+    """How long it is used at random, half of it as a phone."""
+    seed: int = 0
+    """The seed of the random visitor."""
+    out: Path = Path("results/page.json")
+    """Where the rows go."""
+
+
+def violations(browser: Browser, url: str) -> list[str]:
+    """Return what the audit finds on every screen and every step of the tour."""
+    found = []
+    for name, size in SIZES.items():
+        for scheme in ("light", "dark"):
+            context = browser.new_context(viewport=size, color_scheme=scheme)  # type: ignore[arg-type]
+            page = browsing.open_page(context, url)
+            browsing.draw(page, "7")
+            for screen in SCREENS:
+                page.click(f"#tab-{screen}")
+                page.wait_for_timeout(1500)
+                found += [
+                    f"{name} {scheme} {screen}: {one}" for one in browsing.audit(page, IMPACTS)
+                ]
+            page.click("#open-tour")
+            for step in range(page.locator("#tour-dots i").count()):
+                page.wait_for_timeout(1500)
+                where = f"{name} {scheme} tour {step + 1}"
+                found += [f"{where}: {one}" for one in browsing.audit(page, IMPACTS)]
+                page.click("#tour-next")
+            context.close()
+    return found
+
+
+def act(page: Page, chance: random.Random, size: ViewportSize) -> None:
+    """Do one thing that a visitor might."""
+    places = [
+        (chance.uniform(1, size["width"] - 1), chance.uniform(1, size["height"] - 1))
+        for _ in range(4)
+    ]
+    what = chance.random()
+    if what < 0.15:
+        page.evaluate(
+            "(name) => document.querySelector(`#tab-${name}`).click()", chance.choice(SCREENS)
+        )
+    elif what < 0.4:
+        page.mouse.click(*places[0])
+    elif what < 0.6:
+        page.mouse.move(*places[0])
+        page.mouse.down()
+        for place in places[1:]:
+            page.mouse.move(*place, steps=4)
+        page.mouse.up()
+    elif what < 0.75:
+        page.keyboard.press(chance.choice(KEYS))
+    elif what < 0.9:
+        page.mouse.wheel(0, chance.choice((-600, 300, 600)))
+    elif what < 0.93:
+        page.evaluate("history.back()")
+    else:
+        label, seed = chance.randrange(12), chance.randrange(-5, 100)
+        page.evaluate("(hash) => (location.hash = hash)", f"dream?label={label}&seed={seed}")
+    page.wait_for_timeout(chance.uniform(0, 120))
+
+
+def console(context: BrowserContext) -> list[str]:
+    """Return a list that fills with the errors of the context's pages."""
+    wrong: list[str] = []
+    context.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    context.on("weberror", lambda error: wrong.append(str(error.error)))
+    return wrong
+
+
+def use(browser: Browser, url: str, options: RandomUseOptions) -> tuple[int, list[str]]:
+    """Use the page at random; return how many things were done, and the errors."""
+    chance, done, wrong = random.Random(options.seed), 0, []
+    for size in SIZES.values():
+        context = browser.new_context(viewport=size, accept_downloads=True)
+        errors = console(context)
+        page = browsing.open_page(context, url)
+        until = time.perf_counter() + 30 * options.minutes
+        while time.perf_counter() < until:
+            if len(context.pages) > 1:  # a link was followed into a window of its own
+                context.pages[-1].close()
+            if not page.url.startswith(url):
+                page.goto(url)
+            try:
+                act(page, chance, size)
+            except Error as error:  # the page was left in the middle of it
+                if "navigation" not in str(error) and "destroyed" not in str(error):
+                    raise
+            done += 1
+            if shown := page.locator("#trouble:not([hidden])").all_text_contents():
+                errors += [f"shown: {text}" for text in shown if "Draw" not in text]
+                page.goto(f"{url}#draw")
+        wrong += errors
+        context.close()
+    return done, wrong
+
+
+def main(argv: list[str]) -> None:
+    """Audit, use, and save."""
+    options = tyro.cli(RandomUseOptions, description=__doc__, args=argv)
+    command = shlex.join(["python", "-m", "benchmarks.random_use", *argv])
+    mind, began = load_mind(), time.perf_counter()
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        browser = browsing.launch(playwright)
+        site.write(Path(folder) / "page", mind, pictures=examples.find(mind))
+        with browsing.hosting(Path(folder)) as host:
+            found = violations(browser, f"{host}page/")
+            done, wrong = use(browser, f"{host}page/", options)
+        version = browser.version
+        browser.close()
+    for line in [*found, *wrong]:
+        print(line)
+    minutes = round((time.perf_counter() - began) / 60, 2)
+    more: dict[str, Any] = {"command": command, "minutes": minutes, "browser": version}
+    rows = [
+        results.row("page", "audit", "violations", [len(found)], seeds=[0], **more),
+        results.row(
+            "page",
+            "random-use",
+            "console_errors",
+            [len(wrong)],
+            seeds=[options.seed],
+            actions=done,
+            **more,
+        ),
+    ]
+    for row in rows:
+        print(row["row"], row["metric"], row["value"])
+    results.save(options.out, rows)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
