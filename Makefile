@@ -54,9 +54,10 @@ format: $(VENV)/.test-ready
 tables: $(VENV)/.train-ready
 	$(BIN)/python -m benchmarks.docs_tables README.md docs/*.md
 	$(BIN)/python -m benchmarks.api docs/api.md
+	$(BIN)/python -m benchmarks.commands docs/commands.md
 	$(BIN)/python -m benchmarks.quotes docs/architecture.md
 
-# The documentation, into site/: open site/index.html. A warning is an error.
+# The documentation with the page in it, into site/, for any static host: open site/index.html. A warning is an error.
 site: $(VENV)/.docs-ready
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs site
 

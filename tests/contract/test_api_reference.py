@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import wakesleep
-from benchmarks import api
+from benchmarks import api, commands
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 
@@ -38,3 +38,8 @@ def test_every_parameter_and_method_of_an_estimator_is_explained(name: str) -> N
     for key, method in inspect.getmembers(cls, inspect.isfunction):
         if not key.startswith("_") and method.__module__.startswith("wakesleep."):
             assert method.__doc__, f"{name}.{key} says nothing"
+
+
+def test_the_commands_are_up_to_date() -> None:
+    page = PAGE.with_name("commands.md").read_text(encoding="utf-8")
+    assert page == commands.reference(), "stale: python -m benchmarks.commands docs/commands.md"

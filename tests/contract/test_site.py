@@ -68,6 +68,7 @@ def test_the_site_builds_without_a_warning_and_every_link_leads_somewhere(tmp_pa
     )
     assert done.returncode == 0, done.stderr
     assert broken(tmp_path / "site") == []
+    assert (tmp_path / "site" / "live" / "model.safetensors").exists()
 
 
 def test_links_that_lead_nowhere_are_found(tmp_path: Path) -> None:
