@@ -200,6 +200,7 @@ def take_screenshot(browser: Browser, url: str, path: Path) -> None:
     page.mouse.move(640, 60)
     page.wait_for_selector("#examples button")
     page.wait_for_selector("#spoke button")
+    page.wait_for_selector("#draw-machine .features button:not([disabled])")
     page.wait_for_timeout(500)
     page.screenshot(path=path, full_page=True)
     context.close()
@@ -232,7 +233,7 @@ def take_movie(browser: Browser, url: str, path: Path, frames: int = 40) -> None
         shot.resize((760, round(760 * shot.height / shot.width)), Image.Resampling.LANCZOS)
         for shot in shots
     ]
-    palette = small[-1].quantize(64)
+    palette = small[-1].quantize(32)
     drawn = [shot.quantize(palette=palette, dither=Image.Dither.NONE) for shot in small]
     drawn[0].save(path, save_all=True, append_images=drawn[1:], duration=120, loop=0, optimize=True)
     context.close()

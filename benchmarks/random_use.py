@@ -23,7 +23,7 @@ from playwright.sync_api import Browser, BrowserContext, Error, Page, ViewportSi
 
 from benchmarks import browser as browsing
 from wakesleep.app import examples, site
-from wakesleep.app.mind import load_mind
+from wakesleep.app.loaded_model import open_model
 from wakesleep.paper import results
 
 SCREENS = ("draw", "dream", "mix", "inside", "race")
@@ -123,6 +123,23 @@ def console(context: BrowserContext) -> list[str]:
     return wrong
 
 
+def once(
+    context: BrowserContext, page: Page, url: str, chance: random.Random, errors: list[str]
+) -> None:
+    """Do one thing, come back to the page where that led away, and note what it says went wrong."""
+    size = page.viewport_size
+    assert size is not None
+    act(page, chance, size)
+    if len(context.pages) > 1:  # a link was followed into a window of its own
+        context.pages[-1].close()
+    if not page.url.startswith(url):
+        page.goto(f"{url}#draw")
+    shown = page.locator("#trouble:not([hidden])").all_text_contents()
+    if shown:
+        errors += [f"shown: {text}" for text in shown]
+        page.goto(f"{url}#draw")
+
+
 def use(browser: Browser, url: str, options: RandomUseOptions) -> tuple[int, list[str]]:
     """Use the page at random; return how many things were done, and the errors."""
     chance, done, wrong = random.Random(options.seed), 0, []
@@ -132,19 +149,12 @@ def use(browser: Browser, url: str, options: RandomUseOptions) -> tuple[int, lis
         page = browsing.open_page(context, url)
         until = time.perf_counter() + 30 * options.minutes
         while time.perf_counter() < until:
-            if len(context.pages) > 1:  # a link was followed into a window of its own
-                context.pages[-1].close()
-            if not page.url.startswith(url):
-                page.goto(url)
             try:
-                act(page, chance, size)
+                once(context, page, url, chance, errors)
             except Error as error:  # the page was left in the middle of it
-                if "navigation" not in str(error) and "destroyed" not in str(error):
+                if "navigation" not in str(error) and "interrupted" not in str(error):
                     raise
             done += 1
-            if shown := page.locator("#trouble:not([hidden])").all_text_contents():
-                errors += [f"shown: {text}" for text in shown if "Draw" not in text]
-                page.goto(f"{url}#draw")
         wrong += errors
         context.close()
     return done, wrong
@@ -154,16 +164,17 @@ def main(argv: list[str]) -> None:
     """Audit, use, and save."""
     options = tyro.cli(RandomUseOptions, description=__doc__, args=argv)
     command = shlex.join(["python", "-m", "benchmarks.random_use", *argv])
-    mind, began = load_mind(), time.perf_counter()
+    model, began = open_model(), time.perf_counter()
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = browsing.launch(playwright)
-        site.write(Path(folder) / "page", mind, pictures=examples.find(mind))
+        site.write(Path(folder) / "page", model, pictures=examples.find(model))
         with browsing.hosting(Path(folder)) as host:
             found = violations(browser, f"{host}page/")
+            print(*found, sep="\n", flush=True)
             done, wrong = use(browser, f"{host}page/", options)
         version = browser.version
         browser.close()
-    for line in [*found, *wrong]:
+    for line in wrong:
         print(line)
     minutes = round((time.perf_counter() - began) / 60, 2)
     more: dict[str, Any] = {"command": command, "minutes": minutes, "browser": version}

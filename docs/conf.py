@@ -7,7 +7,7 @@ from sphinx.application import Sphinx
 
 import wakesleep
 from wakesleep.app import examples, site
-from wakesleep.app.mind import load_mind
+from wakesleep.app.loaded_model import open_model
 
 project = "wakesleep"
 release = wakesleep.__version__
@@ -33,8 +33,8 @@ def live_page(app: Sphinx, page: str, source: list[str]) -> None:
 def write_live_page(app: Sphinx, error: Exception | None) -> None:
     """Write the page, with the model that ships, into the site."""
     if error is None:
-        mind = load_mind()
-        site.write(Path(app.outdir) / "live", mind, pictures=examples.find(mind))
+        model = open_model()
+        site.write(Path(app.outdir) / "live", model, pictures=examples.find(model))
 
 
 def files_of_the_repository(app: Sphinx, page: str, source: list[str]) -> None:

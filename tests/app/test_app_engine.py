@@ -142,7 +142,7 @@ def test_fields_are_those_of_python(tmp_path: Path, sizes, labels: int, untied: 
         looks = torch.tensor([unit["looks"] for unit in units]).t()
         expected = interpretation.receptive_fields(dbn, layer)
         torch.testing.assert_close(looks, expected, rtol=1e-4, atol=1e-4)
-        together = torch.tensor(said["together"][layer - 1]).reshape(-1, sizes[0]).t()
+        together = torch.tensor(answer["together"][layer - 1]).reshape(-1, sizes[0]).t()
         torch.testing.assert_close(together, expected, rtol=1e-4, atol=1e-4)
         for number, unit in enumerate(units):
             torch.testing.assert_close(
@@ -261,7 +261,7 @@ def test_each_layer_fills_in_what_is_not_known(tmp_path: Path) -> None:
     dbn = toy((12, 7, 6, 9), 3, untied=True)
     site.write_model(tmp_path, shown(dbn))
     picture = torch.rand(12, generator=torch.Generator().manual_seed(3))
-    said = node(
+    answer = node(
         tmp_path,
         """
         const { net } = open("model.safetensors"), known = new Uint8Array(12).fill(1, 0, 6);
@@ -270,7 +270,7 @@ def test_each_layer_fills_in_what_is_not_known(tmp_path: Path) -> None:
         """,
         picture.tolist(),
     )
-    found, known = torch.tensor(said), torch.arange(12) < 6
+    found, known = torch.tensor(answer), torch.arange(12) < 6
     torch.testing.assert_close(found[:, :6], picture[:6].repeat(3, 1))
     for height in range(2):
         canvas = torch.where(known, picture, torch.zeros(12))
@@ -286,15 +286,15 @@ def test_strokes_have_more_structure_than_noise(tmp_path: Path) -> None:
     stroke = np.zeros((28, 28))
     stroke[4:24, 12:15] = 1
     noise = rng.normal(size=(28, 28))
-    said = node(
+    answer = node(
         tmp_path,
         """
         console.log(JSON.stringify([...looks.structure(Float32Array.from(given), [28, 28])]));
         """,
         np.concatenate([stroke.ravel(), noise.ravel()]).tolist(),
     )
-    assert said[0] > 0.8
-    assert abs(said[1]) < 0.1
+    assert answer[0] > 0.8
+    assert abs(answer[1]) < 0.1
 
 
 @needs_node
