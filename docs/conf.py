@@ -15,6 +15,7 @@ extensions = ["myst_parser"]
 html_theme = "furo"
 html_title = f"wakesleep {release}"
 html_copy_source = False
+html_favicon = "../src/wakesleep/app/static/icon.svg"
 myst_heading_anchors = 4  # so that a link to a heading is checked
 
 
