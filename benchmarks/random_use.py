@@ -65,7 +65,7 @@ def violations(browser: Browser, url: str) -> list[str]:
     found = []
     for name, size in SIZES.items():
         for scheme in ("light", "dark"):
-            context = browser.new_context(viewport=size, color_scheme=scheme)  # type: ignore[arg-type]
+            context = browser.new_context(viewport=size, color_scheme=scheme)
             page = browsing.open_page(context, url)
             browsing.draw(page, "7")
             for screen in SCREENS:
