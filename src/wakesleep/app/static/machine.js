@@ -2,7 +2,7 @@
 // joined by the strongest weights between them. Awake the flow goes up from the digit, asleep down from the memory.
 
 import { ask } from "./link.js";
-import { cells, element, glow, paint, signed } from "./pictures.js";
+import { cells, element, glow, paint, sheet, signed } from "./pictures.js";
 
 const SHOWN = 8, WIRES = 14; // features of a layer, weights between two layers
 const PAUSE = { answer: 140, frame: 700 }; // milliseconds until the features are looked up again
@@ -40,12 +40,18 @@ export class Machine {
     canvas.addEventListener("click", (event) => this.pick(layer, unitAt(canvas, units, event)));
     const words = caption(name, `${units.toLocaleString("en")} units`);
     if (top) this.memoryWords = words.lastChild;
-    this.features[layer] = element("div", { className: "features" }, ...Array.from({ length: Math.min(SHOWN, units) }, () => {
-      const button = element("button", { type: "button", disabled: true, ariaLabel: "No unit yet" }, element("canvas"));
+    // one canvas for all of a layer's features, and a button over each: a canvas each would cost every frame
+    const shown = Math.min(SHOWN, units), buttons = Array.from({ length: shown }, (_, place) => {
+      const button = element("button", { type: "button", disabled: true, ariaLabel: "No unit yet" });
+      button.style.gridColumn = place + 1;
       button.addEventListener("click", () => this.pick(layer, Number(button.dataset.unit)));
       return button;
-    }));
-    return element("div", { className: "layer" }, words, this.features[layer], canvas);
+    });
+    const pictures = element("canvas", { ariaHidden: "true" });
+    this.features[layer] = { pictures, buttons, shown };
+    const row = element("div", { className: "features" }, pictures, ...buttons);
+    row.style.gridTemplateColumns = `repeat(${shown}, 1fr)`;
+    return element("div", { className: "layer" }, words, row, canvas);
   }
 
   #digit() {
@@ -62,12 +68,13 @@ export class Machine {
     this.labels(this.model.classes.map(() => 0));
     this.memoryWords.textContent = `${this.model.sizes.at(-1).toLocaleString("en")} units`;
     for (const wires of this.wires) wires?.replaceChildren();
-    for (const row of this.features.flat())
-      for (const button of row.children) {
+    for (const { pictures, buttons, shown } of this.features.flat()) {
+      sheet(pictures, new Uint8Array(shown * this.model.sizes[0]).fill(128), shown, this.model.shape, shown);
+      for (const button of buttons) {
         button.disabled = true;
         button.removeAttribute("title");
-        paint(button.firstChild, new Uint8Array(this.model.sizes[0]).fill(128), this.model.shape, signed);
       }
+    }
   }
 
   #draw(layer, values, colours = glow) {
@@ -127,12 +134,12 @@ export class Machine {
   }
 
   #show({ levels, labels }) {
-    const { model } = this, size = model.sizes[0];
+    const { model } = this;
     levels.forEach(({ units, pictures, ties }, at) => {
       const layer = at + 1, row = this.features[layer];
+      sheet(row.pictures, pictures, row.shown, model.shape, row.shown);
       units.forEach((unit, place) => {
-        const button = row.children[place];
-        paint(button.firstChild, pictures.subarray(place * size, (place + 1) * size), model.shape, signed);
+        const button = row.buttons[place];
         Object.assign(button, { disabled: false, title: `Unit ${unit} of ${nameOf(model, layer).toLowerCase()}. Ink on orange switches it on, ink on blue switches it off.` });
         button.dataset.unit = unit;
         button.setAttribute("aria-label", `Unit ${unit} of ${nameOf(model, layer).toLowerCase()}; look at it`);
