@@ -655,6 +655,60 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ),
         ],
     ),
+    "units": (
+        (Path("results/units.json"),),
+        [
+            (
+                "Ising model, 8 x 8 torus, T = 2.27, 128 hidden spins",
+                "ising-2d",
+                "kl_nats",
+                "KL(exact, machine), nats",
+            ),
+            (
+                "that and one at T = 3.5: energy and magnetisation of samples",
+                "ising-2d",
+                "observables_relative_error_percent",
+                "largest error, %",
+            ),
+            ("DNA, 60 sites of four letters", "dna", "test_log_likelihood", "nats a case"),
+            (
+                "one component a class",
+                "dna-component-a-class",
+                "test_log_likelihood",
+                "nats a case",
+            ),
+            (
+                "independent sites",
+                "dna-independent-sites",
+                "test_log_likelihood",
+                "nats a case",
+            ),
+            (
+                "WW domain, 31 sites of 21 letters, DReLU hidden units",
+                "ww-domain",
+                "pair_correlation_over_training",
+                "of the training sequences' pair correlation",
+            ),
+            (
+                "patches of photographs, Gaussian x Bernoulli",
+                "patches",
+                "test_log_likelihood",
+                "nats a case",
+            ),
+            (
+                "a Gaussian of full covariance",
+                "patches-full-gaussian",
+                "test_log_likelihood",
+                "nats a case",
+            ),
+            (
+                "CD-1 with other than binary visible units",
+                "cost-over-bernoulli",
+                "times",
+                "times the time of binary ones, at most",
+            ),
+        ],
+    ),
     "estimators-speed": (
         (Path("results/estimators.json"),),
         [

@@ -46,6 +46,8 @@ TRAIN, TEST, CHOOSE = 0, 1, 2
 class IsingOptions:
     """Train on samples of the Ising model and save the rows."""
 
+    parts: tuple[str, ...] = ("kl", "observables")
+    """What to judge: kl (at the first temperature), observables (at both)."""
     hidden: int = 128
     """Hidden spins."""
     cases: int = 100_000
@@ -170,7 +172,8 @@ def main(argv: list[str]) -> None:
             print(temperature, round(chosen_by(machine(temperature, options), temperature), 5))
         return
     command = shlex.join(["python", "-m", "benchmarks.units.ising", *argv])
-    parts = [partial(divergence, options), partial(two_temperatures, options)]
+    figures = {"kl": divergence, "observables": two_temperatures}
+    parts = [partial(figures[part], options) for part in options.parts]
     for _ in measure("units", parts, out=options.out, command=command, threads=1):
         pass
 
