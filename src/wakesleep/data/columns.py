@@ -143,8 +143,8 @@ class Column:
         else:
             on_left = source.rand(len(state)) * (left + right) < left
             away = np.where(on_left, left, right) * (1 - np.sqrt(source.rand(len(state))))
-        found: Array = np.where(on_left, peak - away, peak + away)
-        return found
+        numbers: Array = np.where(on_left, peak - away, peak + away)
+        return numbers
 
     def log_widths(self, units: Array) -> Array:
         """Return sum_k p(state k) log w_k for units (N, size), w_k being how much of the line
@@ -158,8 +158,8 @@ class Column:
         widths = (np.append(0, gaps) + np.append(gaps, 0)) / 2
         if self.whole:
             widths[[0, -1]] += 0.5
-        found: Array = np.nan_to_num(self.chances(units) @ np.log(widths))
-        return found
+        expected: Array = np.nan_to_num(self.chances(units) @ np.log(widths))
+        return expected
 
     def _states_of(self, raw: Any, missing: Array) -> Array:
         """Return the number of the state of each value (N,), -1 where it is missing.
@@ -205,9 +205,9 @@ def learn_column(name: Any, raw: Any, kind: str | None = None, n_bins: int = 8) 
         )
     _refuse_dates(name, raw, missing)
     words = holds_words(raw)
-    found = cast(Kind, kind) if kind is not None else _kind_of(name, raw, missing, words)
-    if found in NUMBERS:
-        return _numbers(name, numbers_of(raw, name)[~missing], found, n_bins)
+    taken_for = cast(Kind, kind) if kind is not None else _kind_of(name, raw, missing, words)
+    if taken_for in NUMBERS:
+        return _numbers(name, numbers_of(raw, name)[~missing], taken_for, n_bins)
     cells = [
         cell for cell, gone in zip(cells_of(raw, name, words), missing, strict=True) if not gone
     ]
@@ -217,7 +217,7 @@ def learn_column(name: Any, raw: Any, kind: str | None = None, n_bins: int = 8) 
     else:
         with suppress(TypeError):  # values that have no order keep the one they came in
             seen.sort()
-    if found == "binary" and len(seen) > 2:
+    if taken_for == "binary" and len(seen) > 2:
         raise DataError(
             f"column {name!r}: {len(seen)} different values came, e.g. "
             f"{', '.join(shown(value) for value in seen[:3])}; binary expects two. Take it for "
@@ -226,7 +226,7 @@ def learn_column(name: Any, raw: Any, kind: str | None = None, n_bins: int = 8) 
     values = np.empty(len(seen), dtype=object)
     values[:] = seen
     whole = not words and all(float(value).is_integer() for value in seen)
-    return Column(name, found, values, whole)
+    return Column(name, taken_for, values, whole)
 
 
 def _kind_of(name: Any, raw: Any, missing: Array, words: bool) -> Kind:

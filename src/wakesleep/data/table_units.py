@@ -150,8 +150,8 @@ class TableUnits:
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> TableUnits:
         """Return the columns that `spec` described."""
-        found = cls.__new__(cls)
-        found.columns = [
+        units = cls.__new__(cls)
+        units.columns = [
             Column(
                 each["name"],
                 each["kind"],
@@ -160,10 +160,10 @@ class TableUnits:
             )
             for each in spec["columns"]
         ]
-        names = [column.name for column in found.columns]
-        found.format = TableFormat.from_spec(spec, names)
-        found._settle_order()
-        return found
+        names = [column.name for column in units.columns]
+        units.format = TableFormat.from_spec(spec, names)
+        units._settle_order()
+        return units
 
     def _parts(self, cases: Array) -> Iterator[tuple[int, Array]]:
         """Yield the number of each column with its units of cases (N, units)."""

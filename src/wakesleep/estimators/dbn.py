@@ -165,10 +165,10 @@ class DBNEstimator(persistence.Saved, BaseEstimator):
         filled = torch.stack(draws).mean(0)
         if how == "sample":
             filled = self.dbn_.visible.sample_from_mean(filled, rng)
-        found = self._as_data(filled.cpu().numpy(), source if how == "sample" else None)
+        values = self._as_data(filled.cpu().numpy(), source if how == "sample" else None)
         if self.units is not None:
-            return self.units_.format.fill(X, found)
-        return np.where(np.isnan(cases), found, cases)
+            return self.units_.format.fill(X, values)
+        return np.where(np.isnan(cases), values, cases)
 
     @property
     def _device(self) -> torch.device:

@@ -177,19 +177,19 @@ def measure(
     chosen = torch.randint(len(cases), (chains,), generator=rng, device=rng.device)
     start = arrays.as_probs(cases[chosen]).to(rbm.weight.dtype)
     hidden = torch.cat([rbm.sample_hidden(start, rng), gibbs.random_hidden(rbm, chains, rng)])
-    found = start.new_empty(steps, 2 * chains, count)
+    series = start.new_empty(steps, 2 * chains, count)
     begun = time.perf_counter()
     for step in range(steps):
         visible, hidden = sampler(rbm, hidden, 1, rng)
-        found[step] = projection(visible)
+        series[step] = projection(visible)
     seconds = (time.perf_counter() - begun) / steps / 2
-    one, other = torch.split(found, chains, 1)
+    one, other = torch.split(series, chains, 1)
     every = range(count)
     return Mixing(
         projection,
         one,
         other,
-        torch.tensor([autocorrelation_time(found[len(found) // 5 :, :, k]) for k in every]),
+        torch.tensor([autocorrelation_time(series[len(series) // 5 :, :, k]) for k in every]),
         torch.tensor([scale_reduction(one[..., k], other[..., k]) for k in every]),
         seconds,
     )

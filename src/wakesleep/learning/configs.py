@@ -116,7 +116,7 @@ class CDConfig:
     group_scales: tuple[float, ...] = ()
     """By what the input from each visible group is multiplied, in their order: weights learn as
     those of states c times as large, c^2 times as fast. With 784 pixels beside 10 labels, (1, 3)
-    keeps the labels heard. (): 1 for all.
+    lets the labels count. (): 1 for all.
     """
     units_rate: float = 0.1
     """Learning rate of the units' own parameters, a precision for one, over that of the weights:

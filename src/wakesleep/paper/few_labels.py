@@ -79,9 +79,9 @@ def rows(
             done = []
             for seed in choices(setup, count):
                 done.append(one(setup, way, count, seed))
-                found = _row(setup, name, done, REPORTED.get((way, count), ""))
-                medians[way, count] = found["value"]
-                yield found
+                accuracy = _row(setup, name, done, REPORTED.get((way, count), ""))
+                medians[way, count] = accuracy["value"]
+                yield accuracy
     above = [
         median > medians["supervised", count]
         for (way, count), median in medians.items()

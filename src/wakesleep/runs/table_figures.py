@@ -86,10 +86,10 @@ def correlations(units: TableUnits, table: Any) -> Array:
         square = np.square(values).T @ known / both
         deviation = np.sqrt(np.clip(square - np.square(mean), 0, None))
         covariance = values.T @ values / both - mean * mean.T
-        found: Array = np.where(
+        correlation: Array = np.where(
             deviation * deviation.T > 1e-12, covariance / (deviation * deviation.T), np.nan
         )
-    return found
+    return correlation
 
 
 def _column(table: Any, at: int) -> Any:
@@ -133,8 +133,8 @@ def _states_in(column: Column, raw: Any) -> Array:
     if column.size == 0:
         return np.zeros(int((~missing_in(raw)).sum()), dtype=int)
     units = column.encode(raw)
-    found: Array = column.chances(units[~missing_in(raw)]).argmax(1)
-    return found
+    states: Array = column.chances(units[~missing_in(raw)]).argmax(1)
+    return states
 
 
 def _short(value: Any) -> str:

@@ -159,7 +159,7 @@ def _row(
     values = [round(100 - run.errors["test_error_percent"], 4) for run in last]
     spent = [round(sum(run.cpu_minutes for run in stages), 2) for stages in done]
     labelled = statistics.median(run.cpu_minutes for run in last)
-    found = row_of(
+    accuracy = row_of(
         setup,
         name,
         "test_accuracy_percent",
@@ -171,7 +171,7 @@ def _row(
         labelled_minutes=round(labelled, 2),
         **({"partial": True} if partial else {}),
     )
-    return {**found, "table": TABLE, "row": f"{setup.dataset.name}-{name}"}
+    return {**accuracy, "table": TABLE, "row": f"{setup.dataset.name}-{name}"}
 
 
 def job(setup: TableSetup, count: int, seed: int) -> Job:

@@ -81,14 +81,14 @@ class Ladder(nn.Module):
 
     def decode(self, logits: Tensor, noisy: list[Tensor]) -> list[Tensor]:
         """Return each layer's input mended, pixels first, given the noisy answer and inputs."""
-        signal, found = torch.softmax(logits, 1), []
+        signal, decoded = torch.softmax(logits, 1), []
         for number in reversed(range(len(noisy))):
             if number < len(self.down):
                 signal = self.down[number](signal)
             mean, deviation = signal.mean(0), (signal.var(0, unbiased=False) + 1e-6).sqrt()
             signal = mended(noisy[number], (signal - mean) / deviation, self.mend[number])
-            found.append(signal)
-        return found[::-1]
+            decoded.append(signal)
+        return decoded[::-1]
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits of the clean encoder."""
