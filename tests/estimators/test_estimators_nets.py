@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,13 @@ import torch
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.model_selection import train_test_split
 
-from wakesleep.estimators import DBNClassifier, DBNRegressor, DBNTransformer
+from wakesleep.estimators import (
+    BernoulliRBM,
+    DBNClassifier,
+    DBNRegressor,
+    DBNTransformer,
+    TableRBM,
+)
 from wakesleep.estimators.dbn import EPOCHS, NO_CHAINS
 from wakesleep.estimators.fine_tuning import HYBRID, UPDOWN
 from wakesleep.estimators.tuned import BACKPROP
@@ -443,3 +450,25 @@ def test_verbose_shows_a_bar(
     err = capsys.readouterr().err
     assert "DBNClassifier, memory, epoch 2 of 2" in err
     assert "backprop" in err
+
+
+@pytest.mark.parametrize(
+    ("net", "say"),
+    [
+        (DBNClassifier((9, 7), fine_tune=None, missing="sample"), "predict_proba"),
+        (DBNTransformer((9, 7), missing="sample"), "transform"),
+        (BernoulliRBM(9, missing="sample"), "score_samples"),
+        (TableRBM(9), "score_samples"),
+    ],
+)
+def test_what_is_said_of_a_case_with_holes_does_not_depend_on_those_beside_it(
+    net: Any, say: str
+) -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.random((40, 6)), np.arange(40) % 2
+    X[rng.random(X.shape) < 0.2] = np.nan
+    net.set_params(n_iter=1, random_state=0).fit(X, y)
+    all_at_once = getattr(net, say)(X)
+    each_alone = np.concatenate([getattr(net, say)(X[[row]]) for row in range(10)])
+    np.testing.assert_allclose(all_at_once[:10], each_alone, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(getattr(net, say)(X), all_at_once)

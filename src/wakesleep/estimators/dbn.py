@@ -396,27 +396,24 @@ class DBNEstimator(persistence.Saved, BaseEstimator):
         missing values from the net.
         """
         X = shared.check_cases(self, X, reset=False, sparse=True)
-        rng, dtype = (
-            generator(0, self._device),
-            torch.float64 if X.dtype == np.float64 else torch.float32,
-        )
+        dtype = torch.float64 if X.dtype == np.float64 else torch.float32
         dbn, net = (
             low_precision_copy(self.dbn_, dtype),
             low_precision_copy(self.net_, dtype) if hasattr(self, "net_") else None,
         )
-        results = []
-        for start in range(0, X.shape[0], missing.CHUNK):
-            part = X[start : start + missing.CHUNK]
-            images, known = self._images(part, rng, dtype)
-            if known is None:
-                results.append(function(dbn, net, images))
-                continue
-            draws = (
-                dreams.inpaint(dbn, images, known, rng=rng, sweeps=SWEEPS, checked=True)
-                for _ in range(DRAWS)
-            )
-            results.append(torch.stack([function(dbn, net, filled) for filled in draws]).mean(0))
-        return torch.cat(results).cpu().numpy()
+
+        def whole(part: Any) -> Tensor:
+            return function(dbn, net, self._images(part, generator(0, self._device), dtype)[0])
+
+        def filled(case: Any) -> Tensor:
+            rng = generator(0, self._device)
+            images, known = self._images(case, rng, dtype)
+            assert known is not None
+            several = (rows.expand(DRAWS, -1) for rows in (images, known))
+            draws = dreams.inpaint(dbn, *several, rng=rng, sweeps=SWEEPS, checked=True)
+            return function(dbn, net, draws).mean(0, keepdim=True)
+
+        return shared.apart(X, whole, filled).cpu().numpy()
 
     def _nets(self) -> tuple[DBN, nn.Sequential | None]:
         """Return what a model file holds."""

@@ -411,17 +411,21 @@ class BernoulliRBM(
         """Return `function` of the cases X, a chunk at a time, averaged over draws of the missing
         values.
         """
-        rng = shared.fresh_rng(np.random.RandomState(0), rbm.weight.device)
-        results = []
-        for start in range(0, X.shape[0], missing.CHUNK):
-            cases, known = self._cases(X[start : start + missing.CHUNK], rbm, rng)
-            dense = cases[:]
-            if known is None:
-                results.append(function(dense))
-                continue
-            draws = missing.draws(rbm, dense, known, rng)
-            results.append(torch.stack([function(filled) for filled in draws]).mean(0))
-        return torch.cat(results).cpu().numpy()
+
+        def seeded() -> torch.Generator:
+            return shared.fresh_rng(np.random.RandomState(0), rbm.weight.device)
+
+        def whole(part: Any) -> Tensor:
+            return function(self._cases(part, rbm, seeded())[0][:])
+
+        def filled(case: Any) -> Tensor:
+            rng = seeded()
+            cases, known = self._cases(case, rbm, rng)
+            assert known is not None
+            draws = missing.draws(rbm, cases[:], known, rng)
+            return torch.stack([function(filling) for filling in draws]).mean(0)
+
+        return shared.apart(X, whole, filled).cpu().numpy()
 
     def __sklearn_tags__(self) -> Any:
         """Say that sparse cases are welcome, and NaN where they are to be drawn."""

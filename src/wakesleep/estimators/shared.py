@@ -22,6 +22,7 @@ from wakesleep.foundation.rng import generator
 from wakesleep.foundation.values import as_kind
 from wakesleep.learning.configs import require
 from wakesleep.learning.records import EpochResult
+from wakesleep.samplers import missing
 
 Array = NDArray[Any]
 Settings = TypeVar("Settings")
@@ -253,6 +254,35 @@ def settings(make: Callable[..., Settings], names: Mapping[str, str], **fields: 
     except ConfigError as error:
         field, equals, rest = str(error).partition(" = ")
         raise ConfigError(f"{names.get(field, field)}{equals}{rest}") from error
+
+
+def apart(X: Any, whole: Callable[[Any], Tensor], filled: Callable[[Any], Tensor]) -> Tensor:
+    """Return what is said of each case of X (N, D), (N, ...): by `whole` of those without holes, a
+    chunk at a time, by `filled` of each with holes alone, (1, D).
+
+    So what is said of a case does not depend on the cases beside it.
+    """
+    holes = _with_holes(X)
+    if not holes.any():
+        starts = range(0, X.shape[0], missing.CHUNK)
+        return torch.cat([whole(X[start : start + missing.CHUNK]) for start in starts])
+    said: list[Any] = [None] * X.shape[0]
+    for number in np.flatnonzero(holes).tolist():
+        said[number] = filled(X[number : number + 1])[0]
+    rest = np.flatnonzero(~holes)
+    for start in range(0, len(rest), missing.CHUNK):
+        chosen = rest[start : start + missing.CHUNK]
+        for number, value in zip(chosen.tolist(), whole(X[chosen]), strict=True):
+            said[number] = value
+    return torch.stack(said)
+
+
+def _with_holes(X: Any) -> Array:
+    """Return which cases of X (N, D), dense or sparse, have missing values, (N,)."""
+    if sp.issparse(X):
+        rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+        return np.bincount(rows[np.isnan(X.data)], minlength=X.shape[0]) > 0
+    return np.isnan(X).any(axis=1)  # type: ignore[no-any-return]
 
 
 def take(X: Array, chosen: Array) -> Array:

@@ -224,25 +224,27 @@ class TableRBM(persistence.Saved, BaseEstimator):
         """
         check_is_fitted(self)
         encoded = self.units_.encode(X)
-        cases = self._tensor(encoded)
-        known = ~torch.isnan(cases)
-        device = self.rbm_.weight.device
-        rng = shared.fresh_rng(np.random.RandomState(0), device)
-        if bool(known.all()):
-            free = self.rbm_.free_energy(cases)
-        elif self.missing == "absent":
+        holes = int(np.isnan(encoded).any(axis=1).sum())
+        if holes and self.missing == "absent":
             raise DataError(
-                f"{int((~known.all(1)).sum())} rows have holes, and this model learned with "
-                "missing='absent', where each pattern of holes has a log Z of its own; expected "
-                "rows without holes. Leave those out, or fit with missing='unknown'"
+                f"{holes} rows have holes, and this model learned with missing='absent', where "
+                "each pattern of holes has a log Z of its own; expected rows without holes. Leave "
+                "those out, or fit with missing='unknown'"
             )
-        else:
-            missing.init_missing(cases, rng, self.rbm_.visible)
-            fillings = missing.draws(self.rbm_, cases, known, rng)
-            free = torch.stack([self.rbm_.free_energy(filled) for filled in fillings]).mean(0)
+
+        def seeded() -> torch.Generator:
+            return shared.fresh_rng(np.random.RandomState(0), self.rbm_.weight.device)
+
+        def filled(row: Array) -> Tensor:
+            rng, case = seeded(), self._tensor(row)
+            known = missing.init_missing(case, rng, self.rbm_.visible)
+            fillings = missing.draws(self.rbm_, case, known, rng)
+            return torch.stack([self.rbm_.free_energy(filling) for filling in fillings]).mean(0)
+
+        free = shared.apart(encoded, lambda rows: self.rbm_.free_energy(self._tensor(rows)), filled)
         if self.log_partition_ is None:
             estimate = likelihood.log_partition(
-                self.rbm_, self._tensor(self.base_rates_[None]), rng=rng
+                self.rbm_, self._tensor(self.base_rates_[None]), rng=seeded()
             )
             forward, exact = estimate.forward.log_z, estimate.exact
             self.log_partition_ = forward if exact is None else exact
