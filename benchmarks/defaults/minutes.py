@@ -49,7 +49,8 @@ def own_set(folder: Path, cases: int, side: int) -> Dataset:
 
 def measure(folder: Path, dataset: Dataset) -> tuple[float, float]:
     """Return the seconds that a run announces and those it takes."""
-    config = suited(len(dataset.train), tested=dataset.test is not None)
+    tested, shape = dataset.test is not None, dataset.shape
+    config = suited(len(dataset.train), tested=tested, shape=shape)
     job = training.new_run(folder, config, dataset, torch.device("cpu"), "a measurement")
     announced = 60 * sum(report.minutes(job).values())
     began = time.perf_counter()
