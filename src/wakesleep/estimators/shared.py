@@ -279,7 +279,7 @@ def apart(X: Any, whole: Callable[[Any], Tensor], filled: Callable[[Any], Tensor
 
 def _with_holes(X: Any) -> Array:
     """Return which cases of X (N, D), dense or sparse, have missing values, (N,)."""
-    if sp.issparse(X):
+    if hasattr(X, "indptr"):
         rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
         return np.bincount(rows[np.isnan(X.data)], minlength=X.shape[0]) > 0
     return np.isnan(X).any(axis=1)  # type: ignore[no-any-return]
