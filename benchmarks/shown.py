@@ -477,6 +477,8 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
                 "largest_difference_nats",
                 "largest difference, nats",
             ),
+            ("audit of every screen, moderate and worse", "audit", "violations", "violations"),
+            ("used at random for 15 minutes", "random-use", "console_errors", "console errors"),
             ("random bytes at every endpoint of the server", "fuzz", "requests", "requests"),
             ("", "fuzz", "server_errors", "answered with a server error"),
             ("", "fuzz", "memory_growth_mb", "MB more in the server"),
