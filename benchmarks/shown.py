@@ -805,6 +805,31 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
         )
         for name in ("digits", "mnist")
     },
+    "units-predictions": (
+        (Path("results/units.json"),),
+        [
+            ("satellite, 2,000 test rows", "satellite", "test_accuracy_percent", "correct, %"),
+            ("", "satellite-fit-seconds-over-mlp", "times", "times `MLPClassifier`'s time"),
+            ("letters, 4,000 test rows", "letters", "test_accuracy_percent", "correct, %"),
+            ("", "letters-fit-seconds-over-mlp", "times", "times `MLPClassifier`'s time"),
+            ("breast cancer", "breast-cancer", "accuracy_percent", "correct, %"),
+            ("wine", "wine", "accuracy_percent", "correct, %"),
+            ("iris", "iris", "accuracy_percent", "correct, %"),
+            ("diabetes", "diabetes", "r2_percent", "100 R^2"),
+        ],
+    ),
+    "units-impute": (
+        (Path("results/units.json"),),
+        [
+            (f"{words}, {name}", f"{name}-impute{which}", "accuracy_percent", "right, %")
+            for name in ("votes", "soybean")
+            for words, which in (
+                ("`TableRBM`", ""),
+                ("most frequent value", "-most-frequent"),
+                ("`KNNImputer`, rounded", "-knn"),
+            )
+        ],
+    ),
     "estimators-tables": (
         (Path("results/estimators.json"),),
         [

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import tyro
 from PIL import Image
@@ -62,11 +63,22 @@ def test_python_blocks_run(page: Path, workplace: Path) -> None:
             exec(compile(block, f"{page.name}", "exec"), names)
 
 
+def write_patients() -> None:
+    """Write a table, new rows of it, and a run that learned it."""
+    coughs = np.array(["yes", "no"] * 40)
+    table = pd.DataFrame({"coughs": coughs, "pulse": np.arange(80), "grade": np.arange(80) % 3})
+    table.to_csv("patients.csv", index=False)
+    table.drop(columns="coughs").head(5).to_csv("new.csv", index=False)
+    assert cli.main(["train", "--data", "patients.csv", "--label", "coughs", "--hidden", "3"]) == 0
+
+
 @pytest.mark.parametrize("page", pages("tables.md", "likelihood.md"))
 def test_commands_run(page: Path, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [
         line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()
     ]
+    if any("patients.csv" in line for line in lines):
+        write_patients()
     for line in lines:
         words = shlex.split(line, comments=True)
         if words[:3] == ["python", "-m", "benchmarks.bench"]:  # run by test_bench.py

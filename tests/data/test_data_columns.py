@@ -136,9 +136,17 @@ def test_numbers_between_and_beyond_those_that_came() -> None:
     """A level that did not occur lies between its neighbours; what lies outside is taken for the
     end.
     """
+    column = learn_column("x", np.array([0.0, 1, 2, 3, 4, 5, 6, 8] * 5))
+    assert column.encode(np.array([7.0]))[0].tolist() == [1, 1, 1, 1, 1, 1, 0.5]
+    assert column.encode(np.array([-9.0, 9.0])).tolist() == [[0] * 7, [1] * 7]
+
+
+def test_few_levels_are_codes() -> None:
     column = learn_column("x", np.array([0.0, 1.0, 3.0] * 5))
-    assert column.encode(np.array([2.0]))[0].tolist() == [1.0, 0.5]
-    assert column.encode(np.array([-9.0, 9.0])).tolist() == [[0, 0], [1, 1]]
+    assert (column.kind, column.size) == ("levels", 3)
+    assert column.encode(np.array([3.0, np.nan]))[0].tolist() == [0, 0, 1]
+    with pytest.raises(DataError, match="column 'x': 1 values that fit did not see"):
+        column.encode(np.array([2.0]))
 
 
 @pytest.mark.parametrize("cases", [100, 999, 2000, 10_000])

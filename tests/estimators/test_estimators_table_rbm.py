@@ -60,7 +60,7 @@ def test_each_column_is_taken_for_what_it_is() -> None:
     assert told[0] == "smokes: binary, 'no', 'yes'"
     assert told[2] == "grade: levels, 1, 2, 4, 5"
     assert told[3].startswith("visits: counts, ")
-    assert told[3].endswith(" by 3 values")
+    assert told[3].endswith(" by 2 values")
     assert told[5] == "constant: constant, 7"
 
 

@@ -12,7 +12,7 @@ from sklearn.model_selection import cross_val_score
 
 import wakesleep as ws
 from wakesleep.foundation.errors import ConfigError, DataError
-from wakesleep.units import Bernoulli, Thermometer
+from wakesleep.units import Bernoulli, Categorical, Thermometer
 
 SMALL = {"n_iter": 8, "units": "auto", "n_bins": 4, "random_state": 0}
 
@@ -58,7 +58,8 @@ def test_a_table_as_it_came(tmp_path, kind: str) -> None:
     assert net.n_features_in_ == X.shape[1]
     assert net.feature_names_in_.tolist() == list(X)
     assert [column.name for column in net.units_.columns] == list(X)
-    assert isinstance(net.dbn_.visible["numbers6"], Thermometer)
+    assert isinstance(net.dbn_.visible["categories6"], Categorical)
+    assert isinstance(net.dbn_.visible["numbers5"], Thermometer)
 
     rows = net.sample(5, random_state=0, n_gibbs_steps=20)
     assert rows.dtypes.tolist() == X.dtypes.tolist()

@@ -105,7 +105,10 @@ def split(table: Any, label: str | None, share: float, seed: int) -> tuple[Any, 
     from wakesleep.foundation.values import listed
 
     if label is None:
-        return table, table.iloc[:0], ""
+        if not share:
+            return table, table.iloc[:0], ""
+        held = int(share) if share >= 1 else share
+        return (*train_test_split(table, test_size=held, random_state=seed), "")
     if label not in table.columns:
         raise ConfigError(
             f"--label {label}: the table has no such column; it has "

@@ -19,6 +19,10 @@ NUMBERS = ("levels", "counts", "real")
 """The kinds whose values have an order."""
 FEW_LEVELS = 20
 """Whole numbers of at most so many different values are levels, a state each."""
+CODES = 7
+"""Levels of at most so many values take a softmax site, as categories do: often they are codes, and
+say nothing by their order.
+"""
 MOST_CATEGORIES = 200
 """Words of more different values than this are names or texts, not categories."""
 
@@ -27,9 +31,9 @@ MOST_CATEGORIES = 200
 class Column:
     """One column of a table: what it was taken for, and its states.
 
-    Two values take one binary unit, which is on for the second; K categories a softmax site of K
-    units. Numbers take a thermometer: their states are K + 1 `values` in order, and unit k says how
-    far a number x has come from value k - 1 to value k,
+    Two values take one binary unit, which is on for the second; K categories, or levels where they
+    are few, a softmax site of K units. Other numbers take a thermometer: their states are K + 1
+    `values` in order, and unit k says how far a number x has come from value k - 1 to value k,
 
         u_k = clip((x - e_k-1) / (e_k - e_k-1), 0, 1),
 
@@ -53,14 +57,20 @@ class Column:
         return len(self.values)
 
     @property
+    def one_hot(self) -> bool:
+        """Whether it takes a softmax site."""
+        few = self.kind == "levels" and self.states <= CODES
+        return self.states > 2 and (few or self.kind == "categories")
+
+    @property
     def thermometer(self) -> bool:
-        """Whether it is one of numbers with three states or more."""
-        return self.kind in NUMBERS and self.states > 2
+        """Whether it is one of numbers with three states or more, in order."""
+        return self.kind in NUMBERS and self.states > 2 and not self.one_hot
 
     @property
     def size(self) -> int:
         """How many units it takes; none where it is constant."""
-        return self.states if self.kind == "categories" and self.states > 2 else self.states - 1
+        return self.states if self.one_hot else self.states - 1
 
     @property
     def dense(self) -> bool:
@@ -87,7 +97,7 @@ class Column:
                 infinity.
         """
         missing = missing_in(raw)
-        if self.kind in NUMBERS:
+        if self.kind in NUMBERS and not self.one_hot:
             numbers = numbers_of(raw, self.name)
             if self.kind == "counts":
                 _check_counts(self.name, numbers[~missing])
@@ -105,7 +115,7 @@ class Column:
 
     def chances(self, units: Array) -> Array:
         """Return p(state) (N, states) for units (N, size) or their means."""
-        if self.kind == "categories" and self.states > 2:
+        if self.one_hot:
             clipped = np.clip(units, 1e-12, None)
             return clipped / clipped.sum(1, keepdims=True)  # type: ignore[no-any-return]
         ends = np.ones((len(units), 1))

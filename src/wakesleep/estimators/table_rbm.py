@@ -31,11 +31,12 @@ class TableRBM(persistence.Saved, BaseEstimator):
     """A restricted Boltzmann machine of a table whose columns are of different kinds, with holes.
 
     Each column takes the units that fit it (`units_` says which): a binary unit where there are two
-    values, a softmax site for categories, and for numbers a thermometer, whose states are the
-    levels or, of counts and real numbers, values with about as many cases between any two; a number
-    in between is the mean of its neighbours. p(row) is that of an RBM with binary hidden units;
-    `sample`, `impute` and `score_samples` speak of the table as it came.
-    Source: Hinton (2002); Salakhutdinov, Mnih & Hinton (2007), whose softmax sites may be absent.
+    values, a softmax site for categories and up to seven levels, and for other numbers a
+    thermometer, whose states are the levels or, of counts and real numbers, values with about as
+    many cases between any two; a number in between is the mean of its neighbours. p(row) is that
+    of an RBM with binary hidden units; `sample`, `impute` and `score_samples` speak of the table as
+    it came. Source: Hinton (2002); Salakhutdinov, Mnih & Hinton (2007), whose softmax sites may be
+    absent.
 
     Args:
         n_components: binary hidden units.
