@@ -179,7 +179,7 @@ def test_few_pictures_are_scaled_down_sooner_than_many(tmp_path, digits, monkeyp
     )
     small = folder_of(tmp_path / "small", enlarged(digits, 20, 32)[0], labels)
     assert load(small[0].parent.parent).shape == (32, 32)
-    monkeypatch.setattr(preparation, "FEW", 20)
+    monkeypatch.setattr(preparation, "SMALL_SET", 20)
     assert load(tmp_path / "files").shape == (40, 40)
     assert not any(words.startswith(output) for words in load(own).findings)
 
