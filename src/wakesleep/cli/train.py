@@ -10,7 +10,6 @@ import tyro
 
 from wakesleep.cli import driver, machine, shared, tables
 from wakesleep.cli.options import DataFolder, Device, TensorBoard
-from wakesleep.data.table_files import is_table
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.options import Backend, PictureOptions
@@ -100,6 +99,8 @@ def suited(args: TrainOptions) -> TrainOptions:
     """Return the defaults of a call: the settings that suit the data set it names, or those of the
     run it goes on with.
     """
+    from wakesleep.data.table_files import is_table  # not above: --help needs no NumPy
+
     if is_table(args.data):
         return TrainOptions(config=tables.defaults())
     if args.resume is None:
@@ -159,6 +160,7 @@ def _key(args: TrainOptions) -> tuple[Any, ...]:
 def run(args: TrainOptions, command: str) -> int:
     """Do it; return the exit status."""
     from wakesleep.compute import distributed
+    from wakesleep.data.table_files import is_table  # not above: --help needs no NumPy
     from wakesleep.runs import training
 
     if is_table(args.data):
