@@ -9,7 +9,7 @@ import torch
 from test_identities_up_down import small_net, some_images
 
 from wakesleep.evaluation import classify, ensemble
-from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
 
 THREE = [
@@ -59,7 +59,7 @@ def test_many_up_passes_give_the_posterior_over_all_states():
 def test_what_cannot_be_averaged_is_refused():
     with pytest.raises(ConfigError, match="at least one"):
         ensemble.average([])
-    with pytest.raises(ConfigError, match="all of one shape"):
+    with pytest.raises(DataError, match=r"predictions\[1\] of shape \(3, 4\)"):
         ensemble.average([THREE[0], THREE[1][:3]])
     with pytest.raises(ConfigError, match="'probs' or 'log-probs'"):
         ensemble.average(THREE, "votes")

@@ -19,7 +19,7 @@ from torch.nn.functional import softplus
 
 from wakesleep.compute import cpu_kernels, random_bits, select
 from wakesleep.compute.fused import Fused
-from wakesleep.compute.ops import Product, RowSum, Term
+from wakesleep.compute.ops import Product, RowSum, Term, differentiates
 
 MIN_PRODUCT = 2**20
 """Multiplications from which on it pays to ask which library forms a product."""
@@ -316,10 +316,7 @@ class CPU(Fused):
             and all(
                 each is None or (each.dtype == left.dtype and each.stride(-1) == 1) for each in more
             )
-            and not (
-                torch.is_grad_enabled()
-                and any(each is not None and each.requires_grad for each in (left, right, *more))
-            )
+            and not differentiates(left, right, *(each for each in more if each is not None))
         )
 
 
@@ -340,9 +337,7 @@ def onednn_supports(one: Tensor, other: Tensor, *more: Tensor) -> bool:
         and one.device.type == "cpu"
         and one.ndim == 2
         and one.numel() * other.numel() >= MIN_PRODUCT * other.shape[0]
-        and not (
-            torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (one, other, *more))
-        )
+        and not differentiates(one, other, *more)
         and onednn_pays()
     )
 

@@ -226,6 +226,13 @@ good ones cost nothing.
 """
 
 
+def differentiates(*tensors: Tensor) -> bool:
+    """Return whether autograd follows what is made of these tensors, so that nothing may be written
+    to a buffer.
+    """
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
 def affine(states: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:
     """Return `Operations.affine`, once the states are seen to fit.
 

@@ -15,7 +15,10 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from wakesleep.foundation import renamed
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.sources.arrays import check_pictures
+from wakesleep.sources.axes import ImageRows, Rows
 
 
 @renamed.fields(turn="rotation", stretch="scale", bend="alpha", smooth="sigma")
@@ -53,12 +56,14 @@ class Distortion:
             )
 
 
-def shifted(images: Tensor, shape: tuple[int, int]) -> Tensor:
+@check_arguments
+def shifted(images: ImageRows, shape: tuple[int, int]) -> Tensor:
     """Return `images` (N, rows * columns) in nine places, (9 N, rows * columns), first as they are;
     what moves in repeats the edge.
 
     The others are a pixel up, down, to the sides and along the diagonals, N of each.
     """
+    check_pictures(images.shape[1], shape)
     rows, columns = (torch.arange(size, device=images.device) for size in shape)
     pictures = images.reshape(-1, *shape)
     moves = sorted(((down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)), key=any)
@@ -71,13 +76,15 @@ def shifted(images: Tensor, shape: tuple[int, int]) -> Tensor:
     return torch.cat(there).reshape(-1, shape[0] * shape[1])
 
 
+@check_arguments
 def translations(pixels: float = 2.0) -> Distortion:
     """Return what only moves pictures."""
     return Distortion(shift=pixels, rotation=0.0, scale=0.0, shear=0.0, alpha=0.0)
 
 
+@check_arguments
 def distort(
-    images: Tensor, shape: tuple[int, int], rng: torch.Generator, how: Distortion | None = None
+    images: Rows, shape: tuple[int, int], rng: torch.Generator, how: Distortion | None = None
 ) -> Tensor:
     """Return a new picture of each of `images` (N, rows * columns) in [0, 1], each distorted in a
     way of its own, same shape.
@@ -87,15 +94,11 @@ def distort(
     displacements, uniform in [-alpha, alpha] and smoothed by a Gaussian.
 
     Raises:
-        ConfigError: pictures of another size than `shape`.
+        DataError: pictures of another size than `shape`.
     """
     how = Distortion() if how is None else how
     height, width = shape
-    if images.ndim != 2 or images.shape[1] != height * width:
-        raise ConfigError(
-            f"images of shape {tuple(images.shape)} came, and pictures of {height} x {width} are "
-            f"(N, {height * width})"
-        )
+    check_pictures(images.shape[1], shape)
     rows = torch.arange(height, device=images.device) - (height - 1) / 2
     columns = torch.arange(width, device=images.device) - (width - 1) / 2
     places = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1).view(-1, 2)
@@ -108,8 +111,9 @@ def distort(
     # grid_sample counts from -1 to 1 between the outer edges
     half = torch.tensor([width / 2, height / 2], device=images.device)
     grid = (places / half).view(-1, height, width, 2)
-    moved = grid_sample(images.view(-1, 1, height, width), grid, align_corners=False)
-    return moved.view(images.shape).clamp_(0.0, 1.0)
+    pictures = images.to(grid.dtype).reshape(-1, 1, height, width)
+    moved = grid_sample(pictures, grid, align_corners=False)
+    return moved.view(images.shape).clamp_(0.0, 1.0).to(images.dtype)
 
 
 def _even(shape: tuple[int, ...], bound: float, rng: torch.Generator) -> Tensor:

@@ -23,12 +23,14 @@ import torch
 from torch import Tensor
 
 from wakesleep.foundation import renamed
-from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.values import check_arguments
+from wakesleep.foundation.arguments import check_arguments
+from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.foundation.values import whole
 from wakesleep.models import normalisable
 from wakesleep.models.rbm import RBM
 from wakesleep.samplers.annealed import Independent, Path, as_independent, check_base
 from wakesleep.samplers.gibbs import check_states
+from wakesleep.sources.axes import Betas, Bias, LogWeights, Rows, Steps, Visible
 from wakesleep.sources.context import one_context
 from wakesleep.units import Context
 from wakesleep.units.matching import match_cases
@@ -39,16 +41,21 @@ class Annealing(NamedTuple):
     plot.
     """
 
-    betas: Tensor
+    betas: Betas
     """The way, (K,): from 0 to 1, or from 1 to 0 in the reverse direction."""
-    steps: Tensor
+    steps: Steps
     """How many betas were done at each recorded point, (P,); the last one is where the chains
     stand.
     """
-    log_weights: Tensor
+    log_weights: LogWeights
     """The logarithm of each chain's weight at each recorded point, (P, N), float64, nats."""
-    visible: Tensor
+    visible: Visible
     """The chains' states now, (N, visible)."""
+
+    def check_values(self) -> None:
+        """Raise DataError unless the chains stand at one of the betas."""
+        if not 1 <= self.step <= len(self.betas):
+            raise DataError(f"chains at step {self.step} of {len(self.betas)} betas came")
 
     @property
     def step(self) -> int:
@@ -97,6 +104,7 @@ def published_betas() -> Tensor:
     return torch.cat([piece.double() for piece in pieces]).clamp_(0.0, 1.0)
 
 
+@check_arguments
 def base_model(rbm: RBM, cases: Tensor, context: Context | None = None) -> Independent:
     """Return the model of independent visible units that fits `cases` (N, visible): AIS starts
     there.
@@ -110,6 +118,7 @@ def base_model(rbm: RBM, cases: Tensor, context: Context | None = None) -> Indep
     return Independent(units, bias.to(rbm.weight.dtype))
 
 
+@check_arguments
 def base_rates(rbm: RBM, cases: Tensor, context: Context | None = None) -> Tensor:
     """Return the biases (visible,) of `base_model`: of binary units log p/(1-p), of a categorical
     site log p.
@@ -117,7 +126,8 @@ def base_rates(rbm: RBM, cases: Tensor, context: Context | None = None) -> Tenso
     return base_model(rbm, cases, context).bias
 
 
-def check_betas(betas: Tensor) -> None:
+@check_arguments
+def check_betas(betas: Betas) -> None:
     """Raise ConfigError unless `betas` rise from 0 to 1."""
     values = betas.double()
     rising = values.ndim == 1 and len(values) >= 2 and bool((values[1:] > values[:-1]).all())
@@ -129,6 +139,7 @@ def check_betas(betas: Tensor) -> None:
         )
 
 
+@check_arguments
 def check_chains(chains: int) -> None:
     """Raise ConfigError unless there are at least two chains."""
     if chains < 2:
@@ -141,8 +152,8 @@ def check_chains(chains: int) -> None:
 @check_arguments
 def init_forward(
     rbm: RBM,
-    base: Tensor | Independent,
-    betas: Tensor,
+    base: Bias | Independent,
+    betas: Betas,
     chains: int,
     rng: torch.Generator,
     context: Context | None = None,
@@ -166,7 +177,8 @@ def init_forward(
     )
 
 
-def init_reverse(betas: Tensor, visible: Tensor) -> Annealing:
+@check_arguments
+def init_reverse(betas: Betas, visible: Rows) -> Annealing:
     """Return chains that stand at samples of the RBM, (N, visible), before their way back through
     `betas` (K,, given rising).
 
@@ -260,7 +272,7 @@ class _Annealer:
 @check_arguments
 def anneal(
     rbm: RBM,
-    base: Tensor | Independent,
+    base: Bias | Independent,
     chains: Annealing,
     *,
     rng: torch.Generator,
@@ -304,7 +316,7 @@ def anneal(
 @check_arguments
 def search(
     rbm: RBM,
-    base: Tensor | Independent,
+    base: Bias | Independent,
     *,
     rng: torch.Generator,
     chains: int = 100,
@@ -372,6 +384,8 @@ def spread(earlier: Annealing, chains: int, target_error: float, limit: int) -> 
     is least where n_i goes as the square root of gain_i (earlier n_i). Slow mixing shows in the
     gains, so it is paid for where it occurs.
     """
+    check_chains(chains)
+    whole("limit", limit, least=2)
     variance, ends = earlier.log_weights.cpu().var(1), earlier.steps - 1
     floor = 1e-4 * variance[-1] / len(variance) + 1e-12
     need = torch.sqrt((variance.diff().clamp_(min=0) + floor) * ends.diff())
@@ -392,8 +406,9 @@ def spread(earlier: Annealing, chains: int, target_error: float, limit: int) -> 
     return torch.cat([*rising, torch.ones(1, dtype=torch.float64)])
 
 
+@check_arguments
 def estimate(
-    rbm: RBM, base: Tensor | Independent, chains: Annealing, context: Context | None = None
+    rbm: RBM, base: Bias | Independent, chains: Annealing, context: Context | None = None
 ) -> Estimate:
     """Return log Z with its interval from chains that have gone the whole way: log Z_base + log
     mean weight, or - in reverse.

@@ -20,12 +20,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.values import check_arguments
 from wakesleep.models.dbm import DBM, STEPS, Label
 from wakesleep.models.dbn import DBN
 from wakesleep.models.rbm import RBM
 from wakesleep.sources import arrays
+from wakesleep.sources.axes import Features
 from wakesleep.units import Bernoulli
 
 
@@ -44,7 +45,8 @@ class Bound(NamedTuple):
     """
 
 
-def marginal_free_energy(dbn: DBN, features: Tensor) -> Tensor:
+@check_arguments
+def marginal_free_energy(dbn: DBN, features: Features) -> Tensor:
     """Return `DBN.memory_free_energy`, which replaces this."""
     warnings.warn(
         "bound.marginal_free_energy is DBN.memory_free_energy now", DeprecationWarning, stacklevel=2

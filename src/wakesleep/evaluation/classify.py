@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import nll_loss
 
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.values import check_arguments
 from wakesleep.models.dbn import DBN
 from wakesleep.sources import arrays
+from wakesleep.sources.axes import Features, LogProbs, SomeLabels
 
 
-def memory_label_scores(dbn: DBN, features: Tensor) -> Tensor:
+@check_arguments
+def memory_label_scores(dbn: DBN, features: Features) -> Tensor:
     """Return -F(label) up to a constant that all labels share, from penultimate activities (N,
     features): (N, labels), nats.
 
@@ -54,6 +56,7 @@ def log_probs(dbn: DBN, images: Tensor, rng: torch.Generator | None = None) -> T
     return torch.log_softmax(torch.cat(scores), 1)
 
 
+@check_arguments
 def predict(dbn: DBN, images: Tensor) -> Tensor:
     """Return the most probable label of each image (N, pixels), (N,); arguments and errors as in
     `log_probs`.
@@ -61,7 +64,8 @@ def predict(dbn: DBN, images: Tensor) -> Tensor:
     return log_probs(dbn, images).argmax(1)
 
 
-def count_errors(predicted: Tensor, labels: Tensor) -> int:
+@check_arguments
+def count_errors(predicted: SomeLabels, labels: Tensor) -> int:
     """Return how many predictions (N,) differ from the labels (N,).
 
     Raises:
@@ -74,7 +78,8 @@ def count_errors(predicted: Tensor, labels: Tensor) -> int:
     return int((predicted != labels).sum())
 
 
-def errors_and_loss(log_probs: Tensor, labels: Tensor) -> tuple[int, float]:
+@check_arguments
+def errors_and_loss(log_probs: LogProbs, labels: Tensor) -> tuple[int, float]:
     """Return how many labels (N,) the most probable ones miss, and the cross-entropy, nats a case,
     of log p(label | image), (N, labels).
     """

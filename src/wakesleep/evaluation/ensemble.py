@@ -16,15 +16,16 @@ import torch
 from torch import Tensor
 
 from wakesleep.evaluation import classify
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.values import check_arguments
 from wakesleep.models.dbn import DBN
+from wakesleep.sources.axes import LogProbs
 
 Average = Literal["probs", "log-probs"]
 
 
 @check_arguments
-def average(predictions: Sequence[Tensor], how: Average = "probs") -> Tensor:
+def average(predictions: Sequence[LogProbs], how: Average = "probs") -> Tensor:
     """Return the average of log p(label | image) tensors (N, labels), nats: log mean_m p_m, or log
     softmax(mean_m log p_m).
 

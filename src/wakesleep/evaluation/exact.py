@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from wakesleep.evaluation import integrals
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.values import check_arguments
 from wakesleep.models.dbm import DBM
 from wakesleep.models.rbm import RBM, Statistics
 from wakesleep.sources import arrays
@@ -52,6 +52,7 @@ class Halves(NamedTuple):
     """-U of each row of both, (m,) and (n,)."""
 
 
+@check_arguments
 def count_states(units: Units, context: Context | None = None) -> float:
     """Return how many states the layer has, infinity where they are a continuum."""
     try:
@@ -60,6 +61,7 @@ def count_states(units: Units, context: Context | None = None) -> float:
         return math.inf
 
 
+@check_arguments
 def is_integral(rbm: RBM, context: Context | None = None) -> bool:
     """Return whether no side can be listed, but the finite units of both beside Gaussian ones."""
     counts = (count_states(rbm.visible, context), count_states(rbm.hidden))
@@ -70,6 +72,7 @@ def is_integral(rbm: RBM, context: Context | None = None) -> bool:
     )
 
 
+@check_arguments
 def halves(units: Units, context: Context | None = None) -> Halves:
     """Return all states of a layer as a product of two lists of about the same length.
 
@@ -145,6 +148,7 @@ def _factors(
     return None if log_z is None else list(log_z)
 
 
+@check_arguments
 def log_weights(rbm: RBM, context: Context | None = None) -> tuple[Side, Halves, Tensor]:
     """Return the listed side, its states as two halves, and log sum over the other side of exp(-E)
     for each pair: (m, n), float64, nats.
@@ -192,6 +196,7 @@ def log_weights(rbm: RBM, context: Context | None = None) -> tuple[Side, Halves,
     return side, lists, logs
 
 
+@check_arguments
 def log_partition(rbm: RBM, context: Context | None = None) -> float:
     """Return log Z, nats, exactly: every state of the side with fewer of them is listed, or, where
     both have Gaussian units, these are integrated.
@@ -260,6 +265,7 @@ def _double(rbm: RBM) -> RBM:
     )
 
 
+@check_arguments
 def log_likelihood(rbm: RBM, cases: Tensor, context: Context | None = None) -> Tensor:
     """Return log p(v) = -F(v) - log Z of cases (N, visible), each a state of the visible units,
     (N,), nats per case, float64.
@@ -331,6 +337,7 @@ def _chunks(cases: Tensor, context: Context | None) -> Iterator[tuple[Tensor, Co
         start += len(chunk)
 
 
+@check_arguments
 def model_statistics(rbm: RBM, context: Context | None = None) -> Statistics:
     """Return <v h'>, <v> and <h> under the model itself, float64: (visible, hidden), (visible,),
     (hidden,).
@@ -368,6 +375,7 @@ def model_statistics(rbm: RBM, context: Context | None = None) -> Statistics:
     return Statistics(products.t(), other, listed * factor)
 
 
+@check_arguments
 def gradient(rbm: RBM, cases: Tensor, context: Context | None = None) -> Statistics:
     """Return the gradient of mean log p(v) over cases (N, visible), <v h'>_data - <v h'>_model and
     the same for the biases, float64.

@@ -6,7 +6,7 @@ Layers are numbered from the pixels (0) up; the last is the top of the memory.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -15,19 +15,25 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from wakesleep.foundation import renamed
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.values import check_arguments, whole
+from wakesleep.foundation.tensors import Expected
+from wakesleep.foundation.values import whole
 from wakesleep.models.dbn import DBN
 from wakesleep.sources import arrays
+from wakesleep.sources.axes import Features, LogProbs
 
 Array = NDArray[Any]
+Fields = Annotated[Array, Expected("N+ _", array=True)]
+"""Pictures or points, one a row."""
 KINDS = ("on-centre", "stroke", "high-frequency")
 """What a receptive field may be: one compact spot, bright (or dark) in the middle; a longer piece
 of line or edge; a fine pattern all over.
 """
 
 
-def field_measures(fields: Array, shape: tuple[int, int]) -> tuple[Array, Array, Array]:
+@check_arguments
+def field_measures(fields: Fields, shape: tuple[int, int]) -> tuple[Array, Array, Array]:
     """Return mean spatial frequency (0 to 0.5 cycles a pixel), elongation (1 is round) and size
     (pixels) of fields (N, pixels), each (N,).
 
@@ -35,6 +41,7 @@ def field_measures(fields: Array, shape: tuple[int, int]) -> tuple[Array, Array,
     the axes, and the length of the longer one, of the second moments of the field's fourth power,
     so that the peak counts and the noise around it does not.
     """
+    arrays.check_pictures(fields.shape[1], shape)
     pictures = fields.reshape(-1, *shape).astype(np.float64)
     power = np.abs(np.fft.fft2(pictures - pictures.mean((1, 2), keepdims=True))) ** 2
     vertical, horizontal = np.meshgrid(
@@ -65,7 +72,8 @@ def field_measures(fields: Array, shape: tuple[int, int]) -> tuple[Array, Array,
     return frequency, elongation, np.sqrt(middle + apart)
 
 
-def sort_fields(fields: Array, shape: tuple[int, int]) -> dict[str, Array]:
+@check_arguments
+def sort_fields(fields: Fields, shape: tuple[int, int]) -> dict[str, Array]:
     """Return which fields (N, pixels) are of which kind, as indices, the clearest of each kind
     first.
 
@@ -87,6 +95,7 @@ def sort_fields(fields: Array, shape: tuple[int, int]) -> dict[str, Array]:
     return dict(zip(KINDS, (spots, strokes, fine), strict=True))
 
 
+@check_arguments
 def codes(dbn: DBN, images: Tensor) -> Tensor:
     """Return the top-level code of each image (N, pixels): the log-odds of the top units after an
     up-pass, labels absent, (N, top).
@@ -96,7 +105,7 @@ def codes(dbn: DBN, images: Tensor) -> Tensor:
 
 
 @check_arguments
-def flat_map(points: Array, *, seed: int = 0) -> Array:
+def flat_map(points: Fields, *, seed: int = 0) -> Array:
     """Return a 2-D map of points (N, features) in which neighbours stay neighbours, (N, 2): t-SNE
     of the first 50 principal components.
 
@@ -116,7 +125,7 @@ def flat_map(points: Array, *, seed: int = 0) -> Array:
 
 
 @check_arguments
-def most_confused(log_probs: Tensor, labels: Tensor, count: int) -> Tensor:
+def most_confused(log_probs: LogProbs, labels: Tensor, count: int) -> Tensor:
     """Return the `count` cases whose true label is least probable, as indices, worst first;
     `log_probs` (N, labels), `labels` (N,).
 
@@ -183,12 +192,17 @@ def projective_field(dbn: DBN, layer: int, unit: int) -> Tensor:
 def label_weights(dbn: DBN, unit: int) -> Tensor:
     """Return how strongly a top unit is tied to each label, (labels,), nats it adds to -E when both
     are on.
+
+    Raises:
+        ConfigError: no such unit.
     """
+    if not 0 <= unit < dbn.sizes[-1]:
+        raise ConfigError(f"unit {unit} of the top layer: expected 0 to {dbn.sizes[-1] - 1}")
     return dbn.memory.weight[dbn.label_columns, unit]
 
 
 @check_arguments
-def evidence(dbn: DBN, features: Tensor, label: int, other: int) -> Tensor:
+def evidence(dbn: DBN, features: Features, label: int, other: int) -> Tensor:
     """Return what each top unit says for `label` against `other`, given penultimate activities (N,
     features): (N, top), nats.
 

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from wakesleep.evaluation import ais, bound, exact
 from wakesleep.evaluation.ais import Annealing, Estimate
-from wakesleep.foundation.values import check_arguments
+from wakesleep.foundation.arguments import check_arguments
+from wakesleep.foundation.values import whole
 from wakesleep.models.dbn import DBN
 from wakesleep.models.rbm import RBM
 from wakesleep.samplers import gibbs
 from wakesleep.samplers.annealed import Independent
 from wakesleep.sources import arrays
+from wakesleep.sources.axes import Betas
 from wakesleep.units import Context
 
 log = logging.getLogger(__name__)
@@ -83,6 +85,7 @@ class LogZ(NamedTuple):
         return {**values, "exact": self.exact, "disagreement": self.disagreement}
 
 
+@check_arguments
 def small_enough(rbm: RBM, context: Context | None = None) -> bool:
     """Return whether log Z can be had exactly in seconds: a side of at most 2^20 states, or
     Gaussian units on both.
@@ -107,6 +110,7 @@ def model_samples(
     Reverse AIS is a bound only as far as these are samples; the more steps, the better they are.
     """
     cases = rbm.check_cases(cases, rng=rng, context=context)
+    whole("chains", chains, least=1)
     chosen = torch.randint(len(cases), (chains,), generator=rng, device=rng.device)
     start = arrays.as_probs(cases[chosen]).to(rbm.weight.dtype)
     hidden = rbm.sample_hidden(start, rng, context=context)
@@ -122,7 +126,7 @@ def log_partition(
     chains: int = 100,
     target_error: float = 0.1,
     limit: int = 20_000,
-    betas: Tensor | None = None,
+    betas: Betas | None = None,
     reverse_steps: int = 1000,
     context: Context | None = None,
 ) -> LogZ:
@@ -170,6 +174,7 @@ class Traces(NamedTuple):
     reverse: Annealing | None = None
 
 
+@check_arguments
 def both_ways(
     rbm: RBM,
     base: Independent,
@@ -179,7 +184,7 @@ def both_ways(
     chains: int,
     target_error: float,
     limit: int,
-    betas: Tensor | None,
+    betas: Betas | None,
     reverse_steps: int,
     context: Context | None = None,
     state: Traces | None = None,
@@ -219,6 +224,7 @@ def both_ways(
             yield Traces(forward, reverse)
 
 
+@check_arguments
 def from_traces(
     rbm: RBM, base: Independent, traces: Traces, context: Context | None = None
 ) -> LogZ:

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.models.dbn import DBN
 
 
+@check_arguments
 def score(dbn: DBN, images: Tensor, *, checked: bool = False) -> Tensor:
     """Return the score of each image (N, pixels in [0, 1]), the label summed out where the memory
     holds labels: (N,), nats.

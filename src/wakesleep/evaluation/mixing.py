@@ -15,8 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.values import check_arguments, whole
+from wakesleep.foundation.values import whole
 from wakesleep.models.rbm import RBM
 from wakesleep.samplers import gibbs
 from wakesleep.samplers.gibbs import Sampler

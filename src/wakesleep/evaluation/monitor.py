@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from wakesleep.evaluation import pseudo
-from wakesleep.foundation.values import check_arguments
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.models.rbm import RBM
 from wakesleep.sources.arrays import as_probs, draw_binary
+from wakesleep.sources.axes import Rows, Weights
 
 CASES = 500
 """Cases that are looked at: enough to see a trend, few enough to cost nothing."""
@@ -54,12 +55,14 @@ def free_energy_gap(
     )
 
 
-def update_ratio(increment: Tensor, weight: Tensor) -> float:
+@check_arguments
+def update_ratio(increment: Weights, weight: Weights) -> float:
     """Return mean |increment| / mean |weight|: about 1e-3 is healthy (Hinton 2010, section 7)."""
     return float(increment.abs().mean() / weight.abs().mean().clamp(min=1e-30))
 
 
-def activity(hidden_probs: Tensor) -> dict[str, float]:
+@check_arguments
+def activity(hidden_probs: Rows) -> dict[str, float]:
     """Return mean activity, and which part of the hidden units is dead or saturated, from
     probabilities (N, hidden).
     """
@@ -91,6 +94,7 @@ def pseudo_log_likelihood(
     return float(pseudo.of_random_unit(rbm, draw_binary(cases, rng), rng).mean())
 
 
+@check_arguments
 def silent_units(stage: str, metrics: Mapping[str, float]) -> str | None:
     """Return a warning, in words, where more than half of a layer's hidden units are dead or
     saturated by its `activity`; else None.
@@ -119,7 +123,7 @@ def measure(
     validation: Tensor | None,
     *,
     rng: torch.Generator,
-    increment: Tensor | None = None,
+    increment: Weights | None = None,
     checked: bool = False,
 ) -> dict[str, float]:
     """Return all of it by name, from as many training as validation cases (N, visible), some

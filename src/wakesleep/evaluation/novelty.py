@@ -21,9 +21,11 @@ import torch
 from torch import Tensor
 
 from wakesleep.evaluation import classify, meanfield
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
 from wakesleep.models.dbn import DBN
 from wakesleep.sources import arrays
+from wakesleep.sources.axes import Rows
 
 FEWEST = 100
 """Cases below which no threshold is estimated: of 100, five lie above it."""
@@ -73,15 +75,18 @@ def from_header(header: Mapping[str, Any]) -> Calibration | None:
         ) from error
 
 
-def contour(images: Tensor, shape: tuple[int, int]) -> Tensor:
+@check_arguments
+def contour(images: Rows, shape: tuple[int, int]) -> Tensor:
     """Return the length of all contours of each image (N, rows * columns in [0, 1]), in pixels
     across or down: (N,).
     """
+    arrays.check_pictures(images.shape[1], shape)
     pictures = images.reshape(-1, *shape)
     across, down = pictures.diff(dim=2).abs(), pictures.diff(dim=1).abs()
     return across.sum((1, 2)) + down.sum((1, 2))
 
 
+@check_arguments
 def surprise(dbn: DBN, images: Tensor, calibration: Calibration) -> Tensor:
     """Return how many nats the score of each image (N, pixels in [0, 1]) lies below what is usual
     for its label and contour: (N,); unfamiliar above `calibration.threshold`.
@@ -104,6 +109,7 @@ def surprise(dbn: DBN, images: Tensor, calibration: Calibration) -> Tensor:
     return usual - torch.cat(scores)
 
 
+@check_arguments
 def calibrate(
     dbn: DBN, images: Tensor, shape: tuple[int, int], *, percentile: float = 95.0
 ) -> Calibration:

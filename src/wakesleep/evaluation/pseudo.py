@@ -18,29 +18,48 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.models.rbm import RBM
-from wakesleep.units import Atom, Units
+from wakesleep.sources.axes import Visible
+from wakesleep.units import Atom, Context, Units
 
 
-def pseudo_log_likelihood(rbm: RBM, visible: Tensor, *, checked: bool = False) -> Tensor:
-    """Return sum_i log p(v_i | v_-i) of each case (N, visible): (N,), nats.
+@check_arguments
+def pseudo_log_likelihood(
+    rbm: RBM, visible: Tensor, context: Context | None = None, *, checked: bool = False
+) -> Tensor:
+    """Return sum_i log p(v_i | v_-i) of each case (N, visible): (N,), nats; absent units say
+    nothing.
 
     Values between 0 and 1 of binary units are taken as they are. `checked` says that the cases were
     looked at already.
 
     Raises:
         ConfigError: visible units with a continuum of states.
-        DataError: cases that do not fit the machine, NaN, values out of range, or a categorical
-            site that is in none of its states.
+        DataError: cases that do not fit the machine, NaN, values out of range, a categorical site
+            that is in none of its states, or a context that does not fit.
     """
     if not checked:
-        visible = rbm.as_cases(visible)
-        _require_states(rbm.visible, visible)
-    total_input = rbm.hidden_input(visible)
+        visible = rbm.as_cases(visible, context=context)
+    if context is None:
+        return _of_one_context(rbm, visible, None, checked)
+    score = visible.new_zeros(len(visible))
+    for own, index in context.distinct(len(visible)):
+        there = index.to(visible.device)
+        score = score.index_add(0, there, _of_one_context(rbm, visible[there], own, checked))
+    return score
+
+
+def _of_one_context(rbm: RBM, visible: Tensor, context: Context | None, checked: bool) -> Tensor:
+    """Return it of cases that all have the context, (1, ...)."""
+    pieces = list(sites(rbm.visible, context))
+    if not checked:
+        _require_states(pieces, visible)
+    total_input = rbm.hidden_input(visible, context=context)
     partition = rbm.hidden.log_partition(total_input)
     score = torch.zeros_like(partition)
-    for columns, atom in sites(rbm.visible):
+    for columns, atom in pieces:
         if atom.states.shape == (2, 1):
             score -= softplus(
                 _rise(rbm, visible, total_input, partition, torch.tensor(columns.start), atom)
@@ -50,11 +69,11 @@ def pseudo_log_likelihood(rbm: RBM, visible: Tensor, *, checked: bool = False) -
     return score
 
 
-def _require_states(units: Units, visible: Tensor) -> None:
+def _require_states(pieces: list[tuple[slice, Atom]], visible: Tensor) -> None:
     """Raise DataError unless all pieces of the layer of more than two states are in one of them in
     each case (N, visible).
     """
-    for columns, atom in sites(units):
+    for columns, atom in pieces:
         if atom.states.shape != (2, 1):
             bad = ~(visible[:, None, columns] == atom.states.to(visible)).all(-1).any(1)
             if bool(bad.any()):
@@ -66,7 +85,8 @@ def _require_states(units: Units, visible: Tensor) -> None:
                 )
 
 
-def of_random_unit(rbm: RBM, visible: Tensor, rng: torch.Generator) -> Tensor:
+@check_arguments
+def of_random_unit(rbm: RBM, visible: Visible, rng: torch.Generator) -> Tensor:
     """Return log p(v_i | all other visible units) of states (N, visible) and one random unit i of
     two states of each case: (N,), nats.
 
@@ -87,19 +107,22 @@ def of_random_unit(rbm: RBM, visible: Tensor, rng: torch.Generator) -> Tensor:
     )
 
 
-def sites(units: Units) -> Iterator[tuple[slice, Atom]]:
-    """Yield the independent pieces of a layer with their columns.
+@check_arguments
+def sites(units: Units, context: Context | None = None) -> Iterator[tuple[slice, Atom]]:
+    """Yield the independent pieces of a layer with their columns; a context is of one case, (1,
+    ...).
 
     Raises:
         ConfigError: units with a continuum of states.
     """
     start = 0
-    for atom in units.atoms():
+    for atom in units.atoms(context):
         stop = start + atom.states.shape[1]
         yield slice(start, stop), atom
         start = stop
 
 
+@check_arguments
 def two_states(units: Units) -> list[tuple[int, Atom]]:
     """Return the columns of units of two states; none where the layer has a continuum of them."""
     try:

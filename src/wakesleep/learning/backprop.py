@@ -19,8 +19,8 @@ from torch.nn.functional import cross_entropy
 from wakesleep.compute import distributed, ops
 from wakesleep.compute.ops import accumulation_dtype
 from wakesleep.foundation import renamed
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import DataError
-from wakesleep.foundation.values import check_arguments
 from wakesleep.learning import inputs, loop
 from wakesleep.learning.feed_forward import ACTIVATIONS as ACTIVATIONS
 from wakesleep.learning.feed_forward import activations_of as activations_of
@@ -32,6 +32,7 @@ from wakesleep.learning.net_configs import BackpropConfig as BackpropConfig
 from wakesleep.learning.records import EpochResult
 from wakesleep.learning.state import EpochState, check_fit
 from wakesleep.sources import arrays
+from wakesleep.sources.axes import Labels, Shares
 from wakesleep.sources.minibatches import Resident, Source, Streamed
 from wakesleep.sources.shards import Shards
 from wakesleep.units import Bernoulli
@@ -45,6 +46,7 @@ class BackpropState(EpochState):
     """Of each parameter, by its name."""
 
 
+@check_arguments
 def init_state(net: nn.Module) -> BackpropState:
     """Return the state before the first epoch: no velocity."""
     return BackpropState(
@@ -127,6 +129,7 @@ def epochs(
         )
 
 
+@check_arguments
 def checked_cases(
     net: nn.Sequential,
     images: Tensor,
@@ -175,7 +178,8 @@ def _as_targets(labels: Tensor, cases: int, outputs: int) -> Tensor:
     return labels.float()
 
 
-def mean_loss(outputs: Tensor, target: Tensor) -> Tensor:
+@check_arguments
+def mean_loss(outputs: Shares, target: Labels | Shares) -> Tensor:
     """Return the mean over cases of the cross-entropy of labels, or of half the squared error of
     real targets.
     """
@@ -184,7 +188,8 @@ def mean_loss(outputs: Tensor, target: Tensor) -> Tensor:
     return cross_entropy(outputs, target)
 
 
-def count_errors(outputs: Tensor, target: Tensor) -> Tensor:
+@check_arguments
+def count_errors(outputs: Shares, target: Labels | Shares) -> Tensor:
     """Return how many labels the largest output misses; none where targets are real."""
     return (
         outputs.new_zeros(()) if target.is_floating_point() else (outputs.argmax(1) != target).sum()

@@ -19,7 +19,8 @@ from torch import Tensor
 from wakesleep.compute import distributed, precision
 from wakesleep.compute.ops import Product, RowSum, accumulation_dtype
 from wakesleep.foundation import renamed
-from wakesleep.foundation.values import check_arguments
+from wakesleep.foundation.arguments import check_arguments
+from wakesleep.foundation.errors import DataError
 from wakesleep.learning import centring, loop, penalties, unit_parameters
 from wakesleep.learning.cd_state import CDState as CDState
 from wakesleep.learning.cd_state import adapted_state as adapted_state
@@ -33,6 +34,7 @@ from wakesleep.models import normalisable
 from wakesleep.models.rbm import RBM
 from wakesleep.samplers import tempering
 from wakesleep.sources import arrays
+from wakesleep.sources.axes import Cases, Each, HiddenWritten, ReplicatedWritten
 from wakesleep.sources.minibatches import Resident, Source
 from wakesleep.units import Context, sample_categorical
 from wakesleep.units.matching import match_cases
@@ -122,6 +124,7 @@ class Contrast:
         return difference.dot(difference)
 
 
+@check_arguments
 def start_at_data(contrast: Contrast, rbm: RBM, config: CDConfig, rng: torch.Generator) -> None:
     """CD-k: h ~ p(h | data); then k times v <- E[v | h], h ~ p(h | v) (Hinton 2002).
 
@@ -149,12 +152,14 @@ def start_at_data(contrast: Contrast, rbm: RBM, config: CDConfig, rng: torch.Gen
     rbm.hidden_probs(c.model, out=c.negative, context=c.context)
 
 
+@check_arguments
 def go_on_from_chains(
-    contrast: Contrast, rbm: RBM, config: CDConfig, rng: torch.Generator, chains: Tensor
+    contrast: Contrast, rbm: RBM, config: CDConfig, rng: torch.Generator, chains: HiddenWritten
 ) -> None:
     """PCD: the k Gibbs steps go on from hidden states (chains, hidden) of the last update, which
     move on in place (Tieleman 2008).
     """
+    _require_chains(contrast, chains)
     c, hidden = contrast, chains[: contrast.size]
     for step in range(config.gibbs_steps):
         if step:
@@ -169,12 +174,20 @@ def go_on_from_chains(
         rbm.sample_hidden(c.model, rng, out=hidden, context=c.context)
 
 
+@check_arguments
 def go_on_from_replicas(
-    contrast: Contrast, rbm: RBM, config: CDConfig, rng: torch.Generator, replicas: Tensor
+    contrast: Contrast,
+    rbm: RBM,
+    config: CDConfig,
+    rng: torch.Generator,
+    replicas: ReplicatedWritten,
 ) -> None:
     """Tempered PCD: move replicas (R, chains, visible) on, in place; the last, the model's own, is
     its side (Desjardins et al. 2010).
     """
+    if len(replicas) != config.temperatures:
+        raise DataError(f"{len(replicas)} replicas came for {config.temperatures} temperatures")
+    _require_chains(contrast, replicas[0])
     visible = replicas[:, : contrast.size]
     betas = torch.linspace(0, 1, config.temperatures, dtype=replicas.dtype, device=replicas.device)
     for _ in range(config.gibbs_steps):
@@ -189,7 +202,16 @@ def go_on_from_replicas(
     rbm.hidden_probs(contrast.visible, out=contrast.hidden, context=both)
 
 
-def draw_labels(contrast: Contrast, rbm: RBM, total_input: Tensor, rng: torch.Generator) -> Tensor:
+def _require_chains(contrast: Contrast, chains: Tensor) -> None:
+    """Raise DataError unless there is a chain for each case."""
+    if len(chains) < contrast.size:
+        raise DataError(f"{len(chains)} chains came for {contrast.size} cases; expected as many")
+
+
+@check_arguments
+def draw_labels(
+    contrast: Contrast, rbm: RBM, total_input: HiddenWritten, rng: torch.Generator
+) -> Tensor:
     """Return the hidden units' input (N, hidden), in place, with each softmax group drawn anew
     given all other visible units.
     """
@@ -201,10 +223,12 @@ def draw_labels(contrast: Contrast, rbm: RBM, total_input: Tensor, rng: torch.Ge
     return total_input
 
 
+@check_arguments
+@torch.no_grad()
 def init_visible_bias(
     rbm: RBM,
-    cases: Tensor | arrays.Rows,
-    weights: Tensor | None = None,
+    cases: Cases | arrays.Rows,
+    weights: Each | None = None,
     context: Context | None = None,
 ) -> None:
     """Start the visible units as the independent model that fits the cases: biases, and a family's
@@ -226,6 +250,7 @@ def init_visible_bias(
     rbm.visible_bias.copy_(bias)
 
 
+@check_arguments
 def update(
     rbm: RBM,
     contrast: Contrast,
@@ -244,6 +269,7 @@ def update(
     ascend(rbm, contrast, config, epoch, state, copy)
 
 
+@check_arguments
 def ascend(
     rbm: RBM,
     contrast: Contrast,
@@ -440,6 +466,7 @@ def epochs(
     )
 
 
+@check_arguments
 def learn(
     rbm: RBM,
     source: Source,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from wakesleep.compute.ops import accumulation_dtype
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.learning import centring
 from wakesleep.learning.configs import CDConfig
 from wakesleep.learning.state import EpochState, misfits
@@ -42,6 +43,7 @@ class CDState(EpochState):
     """
 
 
+@check_arguments
 def init_state(rbm: RBM, config: CDConfig, rng: torch.Generator) -> CDState:
     """Return the state before the first epoch: no velocity, and chains at random where CD is
     persistent.
@@ -77,6 +79,7 @@ def init_state(rbm: RBM, config: CDConfig, rng: torch.Generator) -> CDState:
     return state
 
 
+@check_arguments
 def expected_state(rbm: RBM, config: CDConfig, state: CDState) -> dict[str, Any]:
     """Return the shapes of what `init_state` makes, by field, for `misfits`.
 
@@ -105,6 +108,7 @@ def expected_state(rbm: RBM, config: CDConfig, state: CDState) -> dict[str, Any]
     }
 
 
+@check_arguments
 def adapted_state(rbm: RBM, config: CDConfig, state: CDState, rng: torch.Generator) -> CDState:
     """Return a state to go on from with other settings than it came from: what does not fit them
     starts anew.

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from wakesleep.compute import precision
 from wakesleep.compute.ops import Product, RowSum, accumulation_dtype
-from wakesleep.foundation.values import check_arguments
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.learning import loop
 from wakesleep.learning.cd import CDState
 from wakesleep.learning.configs import CDConfig, linear_schedule
@@ -70,7 +70,7 @@ def epochs(
 
     Args:
         rbm: the memory.
-        cases: as `greedy.memory_cases` gives them; they are not looked at again.
+        cases: as `greedy.memory_cases` gives them.
         config: the chains, and which of the epochs have them.
         memory: everything else: epochs in all, batch size, momentum, decay, Gibbs steps.
         rng: where all random choices come from.
@@ -87,7 +87,9 @@ def epochs(
     Raises:
         DivergedError: a weight is NaN or infinite after an epoch.
     """
-    source = Resident(cases, classes=classes, weights=weights)
+    cases = rbm.as_cases(cases, rng=rng)
+    classes = None if classes is None else arrays.as_labels(classes, len(cases), None)
+    source = Resident(cases, classes=classes, weights=arrays.as_weights(weights, len(cases)))
     yield from learn(
         rbm, source, config=config, memory=memory, rng=rng, state=state, stage=stage, dtype=dtype
     )
@@ -107,6 +109,8 @@ def learn(
     """Train the memory on any source of cases (n, visible): `epochs`, for cases that were looked at
     already.
     """
+    if not isinstance(state, Mapping | CDState):
+        CDState.read(state)  # which refuses it
     state = MemoryState.from_tensors(
         state.to_tensors() if isinstance(state, CDState) else state or {}
     )

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from wakesleep.compute import precision
 from wakesleep.compute.ops import affine
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError, DataError
-from wakesleep.foundation.values import check_arguments
 from wakesleep.learning import backprop, cd, loop, unit_parameters
 from wakesleep.learning.cd import CDState, Contrast
 from wakesleep.learning.configs import CDConfig

@@ -9,8 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.values import check_arguments
+from wakesleep.foundation.values import CURES
 from wakesleep.learning import inputs
 from wakesleep.models.dbn import DBN
 from wakesleep.sources import arrays
@@ -37,6 +38,7 @@ from 0, and a smooth bend at 0.
 """
 
 
+@check_arguments
 def feed_forward(
     sizes: Sequence[int],
     device: torch.device | str = "cpu",
@@ -150,6 +152,7 @@ def random_classifier(
     return net
 
 
+@check_arguments
 def log_probs(net: nn.Module, images: Tensor, checked: bool = False) -> Tensor:
     """Return log p(label | image) of each image (N, pixels), (N, classes), nats; with `checked`
     inputs may be any numbers, as in `epochs`.
@@ -157,6 +160,11 @@ def log_probs(net: nn.Module, images: Tensor, checked: bool = False) -> Tensor:
     Raises:
         DataError: images that do not fit the net, NaN, or values out of range.
     """
+    if type(net).forward is nn.Module.forward:
+        raise ConfigError(
+            f"net of type {type(net).__name__} came, which has no outputs; expected "
+            f"{CURES['Sequential']}"
+        )
     if isinstance(net, nn.Sequential):
         images = inputs.for_feed_forward(net, images, checked=checked)
     dtype = next(net.parameters()).dtype

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
-from wakesleep.foundation.values import check_arguments
 from wakesleep.learning import cd, chains, inputs, spreading
 from wakesleep.learning.cd import CDState
 from wakesleep.learning.chains import MemoryState
@@ -27,6 +27,7 @@ from wakesleep.models.dbn import DBN
 from wakesleep.models.rbm import RBM
 from wakesleep.sources import arrays
 from wakesleep.sources.arrays import UNLABELLED
+from wakesleep.sources.axes import Each, ImageCases, SomeLabels
 from wakesleep.sources.minibatches import Resident, Source, Streamed
 from wakesleep.sources.shards import Shards
 
@@ -197,6 +198,7 @@ def _source(
     return prepare(images, labels, weights)
 
 
+@check_arguments
 def memory_epochs(
     memory: RBM,
     source: Source,
@@ -230,6 +232,7 @@ def memory_epochs(
         )
 
 
+@check_arguments
 def chained_epochs(config: GreedyConfig) -> int:
     """Return how many epochs of a memory that holds labels have persistent chains."""
     return config.chains.epochs(config.memory)
@@ -283,8 +286,9 @@ def chunk(
     return states
 
 
+@check_arguments
 def layer_and_source(
-    dbn: DBN, images: Tensor, labels: Tensor | None, weights: Tensor | None, layer: int
+    dbn: DBN, images: ImageCases, labels: SomeLabels | None, weights: Each | None, layer: int
 ) -> tuple[RBM, Resident]:
     """Return the RBM of `layer` and its cases: images seen through the layers below, for the memory
     those with a label, beside it.

@@ -20,19 +20,22 @@ import torch
 from torch import Tensor
 
 from wakesleep.compute.ops import Dense, Product, accumulation_dtype
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError, DataError
-from wakesleep.foundation.values import check_arguments
 from wakesleep.learning import inputs, up_down
 from wakesleep.learning.configs import HybridConfig as HybridConfig
 from wakesleep.learning.momentum import Gradients, weighted_sum
 from wakesleep.learning.records import EpochResult
 from wakesleep.learning.up_down import UNLABELLED, UpDownState
 from wakesleep.models.dbn import DBN
+from wakesleep.sources.axes import Features, LogProbs, Pixels, SomeLabels
 from wakesleep.sources.minibatches import Resident
 from wakesleep.units import Bernoulli
 
 
-def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Gradients, Tensor]:
+@check_arguments
+@torch.no_grad()
+def discriminative(dbn: DBN, images: Pixels, labels: SomeLabels) -> tuple[Gradients, Tensor]:
     """Return the gradient of mean log p(label | image) by label free energies, and log p of every
     label, (N, labels).
 
@@ -54,8 +57,10 @@ def discriminative(dbn: DBN, images: Tensor, labels: Tensor) -> tuple[Gradients,
     return gradients, log_probs
 
 
+@check_arguments
+@torch.no_grad()
 def memory_gradients(
-    dbn: DBN, features: Tensor, labels: Tensor
+    dbn: DBN, features: Features, labels: SomeLabels
 ) -> tuple[Gradients, Tensor, Tensor]:
     """Return the memory's gradients of log p(label | features), d log p / d features (N, features),
     and log p of every label, (N, labels), for labels (N,).
@@ -92,7 +97,8 @@ def memory_gradients(
     return gradients, delta @ memory.weight[:penultimate].t(), log_probs
 
 
-def label_errors(log_probs: Tensor, labels: Tensor) -> Tensor:
+@check_arguments
+def label_errors(log_probs: LogProbs, labels: SomeLabels) -> Tensor:
     """Return 1[y = t] - p_y (N, labels), zero where the label is not known.
 
     They are scaled up so that a sum over the labelled cases divided by all N is their mean.
@@ -213,4 +219,4 @@ def epochs(
     algorithm = Hybrid(
         dbn, config, up_down.started(dbn, config.updown, state, rng, dtype), rng, dtype
     )
-    yield from up_down.run(algorithm, images, known, weights, stage)
+    yield from algorithm.learn(images, known, weights, stage)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.compute import ops
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.learning.records import EpochResult, check_finite
 from wakesleep.learning.state import EVERY, RunningMean
 from wakesleep.sources.minibatches import Source
@@ -57,6 +58,7 @@ class Algorithm(ABC):
         """
 
 
+@check_arguments
 def run(
     algorithm: Algorithm,
     source: Source,

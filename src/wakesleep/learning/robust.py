@@ -20,8 +20,9 @@ from torch.nn.functional import cross_entropy, log_softmax
 from wakesleep.compute import ops
 from wakesleep.compute.ops import accumulation_dtype
 from wakesleep.foundation import renamed
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.values import check_arguments, check_fields
+from wakesleep.foundation.values import check_fields
 from wakesleep.learning import inputs, loop
 from wakesleep.learning.configs import at_least, below_one, linear_schedule, positive, require
 from wakesleep.learning.records import (
@@ -32,6 +33,7 @@ from wakesleep.learning.records import (
 )
 from wakesleep.learning.state import EpochState, RunningMean, check_fit
 from wakesleep.sources import arrays
+from wakesleep.sources.axes import LogProbs, Pixels, Rows, Shares
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 """What makes another picture of the same thing of each case: (N, pixels) -> (N, pixels)."""
@@ -110,6 +112,7 @@ class RobustState(EpochState):
     """The running mean of the weights."""
 
 
+@check_arguments
 def init_state(net: nn.Module, config: RobustConfig) -> RobustState:
     """Return the state before the first epoch: no velocity, and the mean where the weights are."""
     return RobustState(mean=RunningMean.start(net) if config.mean_epochs else None)
@@ -357,8 +360,9 @@ def _losses(
     )
 
 
+@check_arguments
 def forward_with_dropout(
-    net: nn.Sequential, images: Tensor, visible: float, hidden: float, rng: torch.Generator
+    net: nn.Sequential, images: Pixels, visible: float, hidden: float, rng: torch.Generator
 ) -> Tensor:
     """Return the logits of `images` (N, pixels) with a share `visible` of pixels and `hidden` of
     every hidden layer's units left out.
@@ -381,6 +385,8 @@ def forward_with_dropout(
     return below
 
 
+@check_arguments
+@torch.no_grad()
 def limit_norms(net: nn.Sequential, longest: float) -> None:
     """Shorten the incoming weights of every unit to at most `longest`, in place; 0 leaves them as
     they are.
@@ -396,8 +402,9 @@ def limit_norms(net: nn.Sequential, longest: float) -> None:
             )
 
 
+@check_arguments
 def adversarial(
-    net: nn.Sequential, images: Tensor, radius: float, rng: torch.Generator, probe: float = 1.0
+    net: nn.Sequential, images: Pixels, radius: float, rng: torch.Generator, probe: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """Return log p(label | image) of `images` (N, pixels), and the images moved by `radius` where
     that changes it most, both without gradient.
@@ -417,12 +424,14 @@ def adversarial(
     return answer, images + radius * gradient / gradient.norm(dim=1, keepdim=True).clamp_(min=1e-20)
 
 
-def to_float32(logits: Tensor) -> Tensor:
+@check_arguments
+def to_float32(logits: Rows) -> Tensor:
     """Return logits in the precision in which probabilities are worth computing."""
     return logits.to(accumulation_dtype(logits.dtype))
 
 
-def divergence(answer: Tensor, logits: Tensor) -> Tensor:
+@check_arguments
+def divergence(answer: LogProbs, logits: Shares) -> Tensor:
     """Return the mean over cases of KL(answer || softmax(logits)), nats; `answer` are
     log-probabilities (N, labels) without gradient.
     """

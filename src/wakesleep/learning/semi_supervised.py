@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax
 
 from wakesleep.compute import ops
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import DataError
-from wakesleep.foundation.values import check_arguments
 from wakesleep.learning import backprop, inputs, loop, robust
 from wakesleep.learning.net_configs import SemiSupervisedConfig as SemiSupervisedConfig
 from wakesleep.learning.records import (
@@ -39,6 +39,7 @@ from wakesleep.learning.records import (
 from wakesleep.learning.state import EpochState, RunningMean, check_fit
 from wakesleep.sources import arrays
 from wakesleep.sources.arrays import UNLABELLED
+from wakesleep.sources.axes import ImageRows, LogProbs, SomeLabels
 
 
 @dataclass
@@ -99,7 +100,8 @@ class Cases:
         return arrays.as_probs(self.images[index])
 
 
-def neighbour_distance(images: Tensor, probes: int = 500) -> float:
+@check_arguments
+def neighbour_distance(images: ImageRows, probes: int = 500) -> float:
     """Return the median distance of cases (N, D) to their nearest neighbour, of at most `probes`
     cases from all over the set.
     """
@@ -119,12 +121,14 @@ def neighbour_distance(images: Tensor, probes: int = 500) -> float:
     return float(nearest.median())
 
 
-def entropy(log_probs: Tensor) -> Tensor:
+@check_arguments
+def entropy(log_probs: LogProbs) -> Tensor:
     """Return the mean entropy -sum_y p(y) log p(y) of answers given as log p (N, labels), nats."""
     return -(log_probs.exp() * log_probs).sum(1).mean()
 
 
-def own_labels(log_probs: Tensor, labels: Tensor, certainty: float) -> Tensor:
+@check_arguments
+def own_labels(log_probs: LogProbs, labels: SomeLabels, certainty: float) -> Tensor:
     """Return the label of each case: the known one, else the answer where its probability is
     `certainty` or more, else UNLABELLED, (N,).
     """

@@ -16,28 +16,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wakesleep.foundation.arguments import check_arguments
+from wakesleep.foundation.errors import DataError
+from wakesleep.foundation.values import whole
 from wakesleep.sources.arrays import UNLABELLED, as_probs
+from wakesleep.sources.axes import ImageRows, Shares, SomeLabels
 
 NEIGHBOURS = 10
 ALPHA = 0.99
 """How much of a case's label comes from its neighbours at each step; the rest is what was known."""
 
 
-def neighbour_graph(codes: Tensor, neighbours: int = NEIGHBOURS) -> Any:
+@check_arguments
+def neighbour_graph(codes: ImageRows, neighbours: int = NEIGHBOURS) -> Any:
     """Return the symmetric graph of nearest neighbours among codes (N, units) by angle, a sparse
     matrix (N, N) of 0 and 1.
     """
     from sklearn.neighbors import kneighbors_graph
     from sklearn.preprocessing import normalize
 
+    whole("neighbours", neighbours, least=1)
     codes = as_probs(codes)  # of a net of one layer they are the pixels
     graph = kneighbors_graph(
-        normalize((codes - codes.mean(0)).cpu().numpy()), min(neighbours, len(codes) - 1)
+        normalize((codes - codes.mean(0)).detach().cpu().numpy()), min(neighbours, len(codes) - 1)
     )
     return graph.maximum(graph.T)
 
 
-def spread(graph: Any, labels: Tensor) -> Tensor:
+@check_arguments
+def spread(graph: Any, labels: SomeLabels) -> Tensor:
     """Return p(label | case) (N, the largest label + 1) where the known labels (N,; UNLABELLED is
     unknown) have run along the graph (N, N).
 
@@ -45,6 +52,11 @@ def spread(graph: Any, labels: Tensor) -> Tensor:
     more of each class): among codes that all hang together the class with the densest neighbourhood
     would flood the others. A case that no label reaches has zeros.
     """
+    if getattr(graph, "shape", None) != (len(labels), len(labels)) or not hasattr(graph, "nnz"):
+        raise DataError(
+            f"a graph of type {type(graph).__name__} came for {len(labels)} labels; expected a "
+            f"sparse matrix ({len(labels)}, {len(labels)}), e.g. of neighbour_graph(codes)"
+        )
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.semi_supervised import LabelSpreading
 
@@ -66,7 +78,8 @@ def spread(graph: Any, labels: Tensor) -> Tensor:
     )
 
 
-def certainty(probs: Tensor) -> Tensor:
+@check_arguments
+def certainty(probs: Shares) -> Tensor:
     """Return 1 - entropy / log(labels) of each case's p(label) (N, labels), (N,): 1 is sure; 0
     knows nothing, or was not reached (all 0).
     """
@@ -83,7 +96,8 @@ class SpreadLabels(NamedTuple):
     """Certainty in [0, 1], 1 where the label is known, (N,)."""
 
 
-def most_probable(probs: Tensor, labels: Tensor) -> SpreadLabels:
+@check_arguments
+def most_probable(probs: Shares, labels: SomeLabels) -> SpreadLabels:
     """Return the labels that follow from p(label | case) (N, labels) where `labels` (N,) are
     UNLABELLED.
     """
@@ -94,7 +108,8 @@ def most_probable(probs: Tensor, labels: Tensor) -> SpreadLabels:
     )
 
 
-def spread_labels(codes: Tensor, labels: Tensor) -> SpreadLabels:
+@check_arguments
+def spread_labels(codes: ImageRows, labels: SomeLabels) -> SpreadLabels:
     """Return a label for each case, spread among codes (N, units) from the known ones of `labels`
     (N,; UNLABELLED is unknown).
 

@@ -18,7 +18,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from wakesleep.compute import ops
 from wakesleep.foundation import renamed
-from wakesleep.foundation.values import check_arguments, check_fields
+from wakesleep.foundation.arguments import check_arguments
+from wakesleep.foundation.values import check_fields
 from wakesleep.learning import inputs, loop
 from wakesleep.learning.configs import at_least, linear_schedule, positive
 from wakesleep.learning.records import (
@@ -29,6 +30,7 @@ from wakesleep.learning.records import (
 )
 from wakesleep.learning.state import EpochState
 from wakesleep.sources import arrays
+from wakesleep.sources.axes import Labels, Pixels
 from wakesleep.sources.minibatches import Resident
 
 
@@ -164,8 +166,9 @@ def evolve(
 
 
 @torch.no_grad()
+@check_arguments
 def perturb(
-    net: nn.Sequential, images: Tensor, labels: Tensor, sigma: float, rng: torch.Generator
+    net: nn.Sequential, images: Pixels, labels: Labels, sigma: float, rng: torch.Generator
 ) -> Tensor:
     """Set the gradient of every parameter to what a population of perturbed nets found, and return
     their mean loss.

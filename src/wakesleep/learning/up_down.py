@@ -23,7 +23,7 @@ from torch import Tensor
 from wakesleep.compute import precision
 from wakesleep.compute.ops import accumulation_dtype
 from wakesleep.foundation import renamed
-from wakesleep.foundation.values import check_arguments
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.learning import inputs, loop
 from wakesleep.learning.configs import UpDownConfig as UpDownConfig
 from wakesleep.learning.momentum import Gradients, apply_update
@@ -186,6 +186,21 @@ class UpDown(loop.Algorithm):
             metrics["reconstruction_error"] = float(self.error) / (cases * self.net.sizes[0])
         return metrics
 
+    def learn(
+        self, images: Tensor, labels: Tensor | None, weights: Tensor | None, stage: str
+    ) -> Iterator[EpochResult]:
+        """Let the loop go over cases that were looked at already, minibatches balanced by class."""
+        classes = None if labels is None else labels - UNLABELLED
+        yield from loop.run(
+            self,
+            Resident(images, labels, classes=classes, weights=weights),
+            epochs=self.config.epochs,
+            batch_size=self.config.batch_size,
+            rng=self.rng,
+            stage=stage,
+            mean_epochs=self.config.average,
+        )
+
 
 @check_arguments
 def epochs(
@@ -221,26 +236,7 @@ def epochs(
         dbn, images, labels, weights, rng=rng, checked=checked
     )
     algorithm = UpDown(dbn, config, started(dbn, config, state, rng, dtype), rng, dtype)
-    yield from run(algorithm, images, labels, weights, stage)
-
-
-def run(
-    algorithm: UpDown, images: Tensor, labels: Tensor | None, weights: Tensor | None, stage: str
-) -> Iterator[EpochResult]:
-    """Let the loop go over cases that were looked at already, minibatches balanced by class."""
-    config = algorithm.config
-    source = Resident(
-        images, labels, classes=None if labels is None else labels - UNLABELLED, weights=weights
-    )
-    yield from loop.run(
-        algorithm,
-        source,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        rng=algorithm.rng,
-        stage=stage,
-        mean_epochs=config.average,
-    )
+    yield from algorithm.learn(images, labels, weights, stage)
 
 
 if not TYPE_CHECKING:

@@ -12,12 +12,16 @@ from torch import Tensor
 
 from wakesleep.compute import ops
 from wakesleep.compute.ops import Dense, Product, RowSum, accumulation_dtype
+from wakesleep.foundation.arguments import check_arguments
+from wakesleep.foundation.errors import DataError
+from wakesleep.foundation.values import whole
 from wakesleep.learning import unit_parameters
 from wakesleep.learning.configs import UpDownConfig
 from wakesleep.learning.label_gradient import DrawnLabels, label_gradients
 from wakesleep.learning.momentum import Gradients
 from wakesleep.models.dbn import DBN
 from wakesleep.sources.arrays import UNLABELLED, one_hot
+from wakesleep.sources.axes import Chain, ChainLabels, Pixels, SomeLabels, Top
 from wakesleep.units import sample_categorical
 
 
@@ -36,7 +40,7 @@ class Phases(NamedTuple):
     """Visible (2N, visible) and hidden (2N, hidden) units, the N negative cases below with the sign
     of the hidden ones turned.
     """
-    top: Tensor
+    top: Chain
     """The top states where the memory's chains ended, (N, hidden)."""
     own: Gradients
     """The gradients of the units' own parameters, where there are some."""
@@ -44,10 +48,11 @@ class Phases(NamedTuple):
     """What p(label | features) is taught by; None where that has no weight of its own."""
 
 
+@check_arguments
 def label_states(
     dbn: DBN,
-    total_input: Tensor,
-    labels: Tensor | None,
+    total_input: Top,
+    labels: SomeLabels | None,
     rng: torch.Generator,
     complete: bool = False,
 ) -> Tensor:
@@ -72,16 +77,17 @@ def label_states(
     return one_hot(sampled, dbn.labels, dtype)
 
 
+@check_arguments
 def phases(
     dbn: DBN,
-    images: Tensor,
-    labels: Tensor | None,
+    images: Pixels,
+    labels: SomeLabels | None,
     *,
     steps: int,
     config: UpDownConfig,
     rng: torch.Generator,
-    chains: Tensor | None = None,
-    chain_labels: Tensor | None = None,
+    chains: Chain | None = None,
+    chain_labels: ChainLabels | None = None,
     complete: bool = False,
 ) -> Phases:
     """Return the phases of a minibatch: images (N, pixels), labels (N,) or None, K =
@@ -91,6 +97,7 @@ def phases(
     the others start at the up-pass. Chains hold the labels `held` (M,), UNLABELLED where free.
     `complete` says that all labels are known.
     """
+    whole("steps", steps, least=1)
     penultimate, n = dbn.sizes[-2], len(images)
     visible, hidden = (
         dbn.memory.weight.new_empty(2 * n, units.size)
@@ -243,6 +250,7 @@ def _negative_phase(
         dbn.memory.sample_hidden(model, rng, probs=probs, out=top)
 
 
+@check_arguments
 def gradients(phases: Phases) -> Gradients:
     """Return the gradients that the phases give, by the name of the parameter: the wake rule,
     contrastive divergence, the sleep rule.
@@ -252,6 +260,8 @@ def gradients(phases: Phases) -> Gradients:
     """
     visible, hidden = phases.memory
     n = len(phases.top)
+    if len(visible) != 2 * n or len(hidden) != 2 * n:
+        raise DataError(f"{n} top states came with {len(visible)} rows of the memory's units")
     difference = torch.empty_like(visible[:n], dtype=accumulation_dtype(visible.dtype))
     terms: Gradients = {
         "memory.weight": [Product(visible, hidden, 1 / n)],

@@ -11,12 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wakesleep.foundation.arguments import check_arguments
+from wakesleep.foundation.values import whole
 from wakesleep.learning.configs import UpDownConfig
 from wakesleep.learning.state import EpochState, RunningMean, check_fit
 from wakesleep.models.dbn import DBN
 from wakesleep.samplers.gibbs import random_hidden, restarted
 from wakesleep.sources import arrays
 from wakesleep.sources.arrays import UNLABELLED
+from wakesleep.sources.axes import ChainWritten, SomeLabels
 
 UNASSIGNED = -2
 """The label of a persistent chain before the first minibatch."""
@@ -36,6 +39,7 @@ class UpDownState(EpochState):
     """The labels that the chains hold, (M,)."""
 
 
+@check_arguments
 def init_state(
     dbn: DBN, config: UpDownConfig, rng: torch.Generator, dtype: torch.dtype | None = None
 ) -> UpDownState:
@@ -58,6 +62,7 @@ def init_state(
     return state
 
 
+@check_arguments
 def started(
     dbn: DBN,
     config: UpDownConfig,
@@ -86,19 +91,24 @@ def started(
     return state
 
 
-def reset_chains(dbn: DBN, chains: Tensor, config: UpDownConfig, rng: torch.Generator) -> None:
+@check_arguments
+def reset_chains(
+    dbn: DBN, chains: ChainWritten, config: UpDownConfig, rng: torch.Generator
+) -> None:
     """Let some of the persistent chains, top states (M, hidden), start again from random states, in
     place.
     """
     chains.copy_(restarted(dbn.memory, chains, config.restart, rng))
 
 
-def labels_to_hold(labels: Tensor | None, count: int, device: torch.device) -> Tensor:
+@check_arguments
+def labels_to_hold(labels: SomeLabels | None, count: int, device: torch.device) -> Tensor:
     """Return the labels that `count` chains will hold, (count,), in the proportions of `labels`
     (N,).
 
     Other proportions would teach the label weights that some classes are rarer than they are.
     """
+    whole("count", count, least=1)
     if labels is None:
         return torch.full((count,), UNLABELLED, device=device)
     return arrays.labels_in_proportion(labels, count)

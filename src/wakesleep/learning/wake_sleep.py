@@ -19,7 +19,8 @@ from torch import Tensor
 
 from wakesleep.compute.ops import Dense
 from wakesleep.foundation import renamed
-from wakesleep.foundation.values import check_arguments, check_fields
+from wakesleep.foundation.arguments import check_arguments
+from wakesleep.foundation.values import check_fields, whole
 from wakesleep.learning import loop
 from wakesleep.learning.configs import at_least, below_one, linear_schedule, positive
 from wakesleep.learning.momentum import Gradients, apply_update
@@ -27,6 +28,7 @@ from wakesleep.learning.records import EpochResult
 from wakesleep.learning.state import EpochState, check_fit
 from wakesleep.models.helmholtz import Helmholtz
 from wakesleep.sources import arrays
+from wakesleep.sources.axes import Pixels
 from wakesleep.sources.minibatches import Resident
 
 
@@ -66,7 +68,8 @@ class WakeSleepState(EpochState):
     """Of each parameter, by its name."""
 
 
-def wake_gradients(net: Helmholtz, images: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
+@check_arguments
+def wake_gradients(net: Helmholtz, images: Pixels, rng: torch.Generator) -> dict[str, Tensor]:
     """Return the gradients of log p(states of an up-pass) for images (N, pixels) in [0, 1], means
     over cases, by parameter.
 
@@ -82,13 +85,14 @@ def wake_gradients(net: Helmholtz, images: Tensor, rng: torch.Generator) -> dict
     return gradients
 
 
+@check_arguments
 def sleep_gradients(net: Helmholtz, count: int, rng: torch.Generator) -> dict[str, Tensor]:
     """Return the gradients of log q(states above | states below) under `count` dreams, means over
     dreams, by parameter.
 
     dW of a recognition layer = below'(above - q(above | below)) / N.
     """
-    states = net.dream(count, rng)
+    states = net.dream(whole("count", count, least=1), rng)
     gradients = {}
     for depth, layer in enumerate(net.recognition):
         gradients[f"recognition.{depth}.weight"], gradients[f"recognition.{depth}.bias"] = (

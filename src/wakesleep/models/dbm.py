@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.compute.ops import affine
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.values import check_arguments
 from wakesleep.models.rbm import RBM
 from wakesleep.sources.arrays import UNLABELLED, one_hot
 from wakesleep.units import Bernoulli, Categorical, Groups, Units, as_units, from_spec

@@ -11,14 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.compute.ops import affine
+from wakesleep.foundation.arguments import check_arguments, check_methods
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.values import check_arguments
 from wakesleep.models.cases import as_numbers, check_cases
 from wakesleep.models.directed import DirectedLayer
 from wakesleep.models.rbm import RBM
+from wakesleep.sources.axes import Features, Pixels
 from wakesleep.units import Bernoulli, Categorical, Groups, Units, as_units, from_spec
 
 
+@check_methods
 class DBN(nn.Module):
     """Recognition and generative pathways of directed layers, and an associative memory: an RBM
     that may hold labels.
@@ -117,6 +119,19 @@ class DBN(nn.Module):
             for up, down in zip(self.recognition, self.generative, strict=True)
         )
 
+    @property
+    def axis_sizes(self) -> dict[str, int]:
+        """How long the axes are that annotations name (`sources.axes`), those of the memory among
+        them.
+        """
+        net = {"pixels": self.sizes[0], "features": self.sizes[-2], "top": self.sizes[-1]}
+        return {**net, "labels": self.labels, **self.memory.axis_sizes}
+
+    @property
+    def like(self) -> Tensor:
+        """A parameter, of whose type and device states are."""
+        return self.memory.weight
+
     def untie(self) -> None:
         """Give the generative pathway weights of its own, starting as copies of the recognition
         weights.
@@ -142,7 +157,7 @@ class DBN(nn.Module):
             )
         return RBM.sharing(down.units, up.units, up.weight, down.bias, up.bias)
 
-    def up(self, visible: Tensor, rng: torch.Generator | None = None) -> list[Tensor]:
+    def up(self, visible: Pixels, rng: torch.Generator | None = None) -> list[Tensor]:
         """Return the activities of a recognition pass, one (N, units) a layer from the pixels
         (given) to the penultimate layer.
 
@@ -153,7 +168,7 @@ class DBN(nn.Module):
             layers.append(layer.probs(layers[-1]) if rng is None else layer.sample(layers[-1], rng))
         return layers
 
-    def down(self, features: Tensor, rng: torch.Generator | None = None) -> list[Tensor]:
+    def down(self, features: Features, rng: torch.Generator | None = None) -> list[Tensor]:
         """Return the activities of a generative pass, one (N, units) a layer from the pixels to the
         penultimate layer (given, (N, features)).
 
@@ -167,13 +182,13 @@ class DBN(nn.Module):
             )
         return layers[::-1]
 
-    def top_input(self, features: Tensor) -> Tensor:
+    def top_input(self, features: Features) -> Tensor:
         """Return the total input of the memory's top units from penultimate activities (N,
         features) alone, no label on: (N, top).
         """
         return affine(features, self.memory.weight[: self.sizes[-2]], self.memory.hidden_bias)
 
-    def memory_free_energy(self, features: Tensor) -> Tensor:
+    def memory_free_energy(self, features: Features) -> Tensor:
         """Return the memory's free energy of penultimate activities (N, features), any label summed
         out: (N,), nats.
         """

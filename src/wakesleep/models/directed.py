@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.compute.ops import affine
+from wakesleep.foundation.arguments import check_methods
 from wakesleep.models.layers import conditional_mean, sample_conditional
+from wakesleep.sources.axes import Source, Target
 from wakesleep.units import Units
 
 
@@ -21,6 +23,7 @@ class Delta(NamedTuple):
     bias: Tensor
 
 
+@check_methods
 class DirectedLayer(nn.Module):
     """Units that are sampled given the layer below or above: E[to | from] = mean(from W + b).
 
@@ -42,19 +45,30 @@ class DirectedLayer(nn.Module):
         """The weight in the direction in which the layer reads it, (from, to)."""
         return self.weight.t() if self.downward else self.weight
 
-    def total_input(self, states: Tensor) -> Tensor:
+    @property
+    def axis_sizes(self) -> dict[str, int]:
+        """How long the axes are that annotations name (`sources.axes`)."""
+        below, above = self.weight.shape
+        return {"from": above, "to": below} if self.downward else {"from": below, "to": above}
+
+    @property
+    def like(self) -> Tensor:
+        """A parameter, of whose type and device states are."""
+        return self.weight
+
+    def total_input(self, states: Source) -> Tensor:
         """Return the units' total input, states W + b, (N, to)."""
         return affine(states, self.matrix, self.bias)
 
-    def probs(self, states: Tensor) -> Tensor:
+    def probs(self, states: Source) -> Tensor:
         """Return E[to | from], (N, to)."""
         return conditional_mean(self.units, states, self.matrix, self.bias)
 
-    def sample(self, states: Tensor, rng: torch.Generator) -> Tensor:
+    def sample(self, states: Source, rng: torch.Generator) -> Tensor:
         """Return states of the layer drawn given the layer it hears from, (N, to)."""
         return sample_conditional(self.units, states, self.matrix, self.bias, rng)
 
-    def delta_rule(self, states: Tensor, target: Tensor) -> Delta:
+    def delta_rule(self, states: Source, target: Target) -> Delta:
         """Return the gradient of mean log p(target | states), sum_n s_n'(target_n - p_n) / N, in
         the layout of `weight`.
 

@@ -11,13 +11,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.values import check_arguments
+from wakesleep.foundation.arguments import check_arguments, check_methods
+from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.foundation.values import whole
 from wakesleep.models.directed import DirectedLayer
 from wakesleep.models.rbm import check_spread
+from wakesleep.sources.axes import Part, Pixels
 from wakesleep.units import Bernoulli
 
 
+@check_methods
 class Helmholtz(nn.Module):
     """A stack of binary layers `sizes`, pixels first; p(s) = prod_l p(s_l | s_l+1) with independent
     top units, q(s | v) the way up.
@@ -60,7 +63,17 @@ class Helmholtz(nn.Module):
             torch.zeros(self.sizes[-1], device=rng.device), requires_grad=False
         )
 
-    def up(self, visible: Tensor, rng: torch.Generator) -> list[Tensor]:
+    @property
+    def axis_sizes(self) -> dict[str, int]:
+        """How long the axes are that annotations name (`sources.axes`)."""
+        return {"pixels": self.sizes[0], "top": self.sizes[-1]}
+
+    @property
+    def like(self) -> Tensor:
+        """A parameter, of whose type and device states are."""
+        return self.top_bias
+
+    def up(self, visible: Pixels, rng: torch.Generator) -> list[Tensor]:
         """Return states of a recognition pass, one (N, units) a layer, from the pixels (given) to
         the top.
         """
@@ -73,6 +86,7 @@ class Helmholtz(nn.Module):
         """Return states of `count` dreams, one (N, units) a layer, from the pixels to the top,
         which is drawn from its biases.
         """
+        whole("count", count, least=0)
         layers = [
             self.recognition[-1].units.sample(self.top_bias.expand(count, -1).contiguous(), rng)
         ]
@@ -80,19 +94,21 @@ class Helmholtz(nn.Module):
             layers.append(layer.sample(layers[-1], rng))
         return layers[::-1]
 
-    def log_joint(self, layers: list[Tensor]) -> Tensor:
+    def log_joint(self, layers: list[Part]) -> Tensor:
         """Return log p(s) of binary states, one (N, units) a layer from the pixels up: (N,), nats a
         case.
         """
+        _require_layers(self, layers)
         total = _log_prob(self.top_bias.expand_as(layers[-1]), layers[-1])
         for layer, below, above in zip(self.generative, layers[:-1], layers[1:], strict=True):
             total = total + _log_prob(layer.total_input(above), below)
         return total
 
-    def log_recognition(self, layers: list[Tensor]) -> Tensor:
+    def log_recognition(self, layers: list[Part]) -> Tensor:
         """Return log q(hidden layers | pixels) of binary states, one (N, units) a layer from the
         pixels up: (N,), nats a case.
         """
+        _require_layers(self, layers)
         terms = zip(self.recognition, layers[:-1], layers[1:], strict=True)
         return torch.stack(
             [_log_prob(layer.total_input(below), above) for layer, below, above in terms]
@@ -106,6 +122,17 @@ class Helmholtz(nn.Module):
     def from_spec(cls, spec: dict[str, Any]) -> Helmholtz:
         """Return a machine like the one that `spec` described, its parameters yet to be filled."""
         return cls(spec["sizes"], rng=torch.Generator())
+
+
+def _require_layers(net: Helmholtz, layers: list[Tensor]) -> None:
+    """Raise DataError unless there is a tensor (N, units) for each layer of the net."""
+    shapes = [tuple(states.shape) for states in layers]
+    expected = [(len(layers[0]), size) for size in net.sizes] if layers else []
+    if not layers or shapes != expected:
+        raise DataError(
+            f"states of shapes {shapes} came; expected one (N, units) a layer from the pixels up, "
+            f"units {net.sizes}"
+        )
 
 
 def _log_prob(total_input: Tensor, states: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ def conditional_mean(
     and bias (to,); to `out` where given.
     """
     try:
-        if n_bernoulli := units.n_bernoulli:
+        if (n_bernoulli := units.n_bernoulli) and not ops.differentiates(states, weight, bias):
             mean = states.new_empty(len(states), units.size) if out is None else out
             ops.of(weight).bernoulli_layer(states, weight, bias, n_bernoulli, mean=mean)
             for _, part, columns in _other_parts(units):
@@ -30,7 +30,7 @@ def conditional_mean(
     except ops.MISFITS:
         ops.require_fit(states, weight)
         raise
-    return units.mean(total_input, out=total_input)
+    return units.mean(total_input, out=None if ops.differentiates(total_input) else total_input)
 
 
 def sample_conditional(

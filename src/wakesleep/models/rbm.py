@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wakesleep.compute.ops import accumulation_dtype, affine, require_fit
+from wakesleep.compute.ops import accumulation_dtype, affine, differentiates, require_fit
+from wakesleep.foundation.arguments import check_arguments, check_methods
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.values import check_arguments
 from wakesleep.models import normalisable
 from wakesleep.models.cases import as_numbers, check_cases
 from wakesleep.models.layers import conditional_mean, sample_conditional
+from wakesleep.sources.axes import Hidden, HiddenOut, Visible, VisibleOut
 from wakesleep.units import Context, Groups, Units, as_units, from_spec
 from wakesleep.units.base import present
 
@@ -35,6 +36,7 @@ class Statistics(NamedTuple):
     hidden_bias: Tensor
 
 
+@check_methods
 class RBM(nn.Module):
     """A restricted Boltzmann machine, p(v, h) = exp(-E(v, h)) / Z with E(v, h) = U(v) + U(h) - v'Wh
     - a'v - b'h.
@@ -102,8 +104,18 @@ class RBM(nn.Module):
         weight = nn.Parameter(self.weight.t(), requires_grad=False)
         return RBM.sharing(self.hidden, self.visible, weight, self.hidden_bias, self.visible_bias)
 
+    @property
+    def axis_sizes(self) -> dict[str, int]:
+        """How long the axes are that annotations name (`sources.axes`)."""
+        return {"visible": self.visible.size, "hidden": self.hidden.size}
+
+    @property
+    def like(self) -> Tensor:
+        """A parameter, of whose type and device states are."""
+        return self.weight
+
     def hidden_input(
-        self, visible: Tensor, out: Tensor | None = None, context: Context | None = None
+        self, visible: Visible, out: HiddenOut | None = None, context: Context | None = None
     ) -> Tensor:
         """Return vW + b, (N, hidden); b is multiplied by what the visible units' `bias_scale` says
         of each case.
@@ -113,21 +125,23 @@ class RBM(nn.Module):
             return affine(visible, self.weight, self.hidden_bias, out=out)
         return torch.addcmul(visible @ self.weight, scale, self.hidden_bias, out=out)
 
-    def visible_input(self, hidden: Tensor, out: Tensor | None = None) -> Tensor:
+    def visible_input(self, hidden: Hidden, out: VisibleOut | None = None) -> Tensor:
         """Return hW' + a, (N, visible)."""
         return affine(hidden, self.weight.t(), self.visible_bias, out=out)
 
     def hidden_probs(
-        self, visible: Tensor, out: Tensor | None = None, context: Context | None = None
+        self, visible: Visible, out: HiddenOut | None = None, context: Context | None = None
     ) -> Tensor:
         """Return E[h | v], for Bernoulli units sigm(vW + b), (N, hidden)."""
         if self._bias_scale(context) is None:
             return conditional_mean(self.hidden, visible, self.weight, self.hidden_bias, out=out)
         total_input = self.hidden_input(visible, out, context)
-        return self.hidden.mean(total_input, out=total_input)
+        return self.hidden.mean(
+            total_input, out=None if differentiates(total_input) else total_input
+        )
 
     def visible_probs(
-        self, hidden: Tensor, out: Tensor | None = None, context: Context | None = None
+        self, hidden: Hidden, out: VisibleOut | None = None, context: Context | None = None
     ) -> Tensor:
         """Return E[v | h], for Bernoulli units sigm(hW' + a), (N, visible)."""
         if context is None:
@@ -135,14 +149,15 @@ class RBM(nn.Module):
                 self.visible, hidden, self.weight.t(), self.visible_bias, out=out
             )
         total_input = self.visible_input(hidden, out)
-        return self.visible.mean(total_input, context=context, out=total_input)
+        into = None if differentiates(total_input) else total_input
+        return self.visible.mean(total_input, context=context, out=into)
 
     def sample_hidden(
         self,
-        visible: Tensor,
+        visible: Visible,
         rng: torch.Generator,
-        probs: Tensor | None = None,
-        out: Tensor | None = None,
+        probs: HiddenOut | None = None,
+        out: HiddenOut | None = None,
         context: Context | None = None,
     ) -> Tensor:
         """Return states drawn from p(h | v), (N, hidden), to `out` where given; E[h | v] is left in
@@ -158,10 +173,10 @@ class RBM(nn.Module):
 
     def sample_visible(
         self,
-        hidden: Tensor,
+        hidden: Hidden,
         rng: torch.Generator,
-        probs: Tensor | None = None,
-        out: Tensor | None = None,
+        probs: VisibleOut | None = None,
+        out: VisibleOut | None = None,
         at_mean: Collection[str] = (),
         context: Context | None = None,
     ) -> Tensor:
@@ -178,10 +193,10 @@ class RBM(nn.Module):
 
     def draw_hidden(
         self,
-        visible: Tensor,
+        visible: Visible,
         rng: torch.Generator,
-        probs: Tensor | None = None,
-        out: Tensor | None = None,
+        probs: HiddenOut | None = None,
+        out: HiddenOut | None = None,
     ) -> Tensor:
         """Return `sample_hidden`, which older versions called so."""
         warnings.warn(
@@ -191,10 +206,10 @@ class RBM(nn.Module):
 
     def draw_visible(
         self,
-        hidden: Tensor,
+        hidden: Hidden,
         rng: torch.Generator,
-        probs: Tensor | None = None,
-        out: Tensor | None = None,
+        probs: VisibleOut | None = None,
+        out: VisibleOut | None = None,
     ) -> Tensor:
         """Return `sample_visible`, which older versions called so."""
         warnings.warn(
@@ -211,7 +226,7 @@ class RBM(nn.Module):
         scale, term = self._bias_scale(context), hidden @ self.hidden_bias
         return term if scale is None else term * scale.squeeze(-1)
 
-    def energy(self, visible: Tensor, hidden: Tensor, context: Context | None = None) -> Tensor:
+    def energy(self, visible: Visible, hidden: Hidden, context: Context | None = None) -> Tensor:
         """Return E(v, h) = U(v) + U(h) - v'Wh - a'v - b'h of each pair, (N,), nats."""
         require_fit(visible, self.weight)
         require_fit(hidden, self.weight.t())
@@ -224,7 +239,7 @@ class RBM(nn.Module):
         )
         return terms + potentials
 
-    def free_energy(self, visible: Tensor, context: Context | None = None) -> Tensor:
+    def free_energy(self, visible: Visible, context: Context | None = None) -> Tensor:
         """Return F(v) = U(v) - a'v - Gamma(vW + b), so that p(v) = exp(-F(v)) / Z; (N,), nats per
         case. Gamma is the hidden units'.
         """
@@ -236,7 +251,7 @@ class RBM(nn.Module):
             - self.hidden.log_partition(total_input)
         )
 
-    def hidden_free_energy(self, hidden: Tensor, context: Context | None = None) -> Tensor:
+    def hidden_free_energy(self, hidden: Hidden, context: Context | None = None) -> Tensor:
         """Return F(h) = U(h) - b'h - Gamma(hW' + a), so that p(h) = exp(-F(h)) / Z; (N,), nats per
         case. Gamma is the visible units'.
         """
@@ -262,7 +277,7 @@ class RBM(nn.Module):
             )
         return self.visible.columns(group)
 
-    def group_scores(self, total_input: Tensor, group: str | slice) -> Tensor:
+    def group_scores(self, total_input: Hidden, group: str | slice) -> Tensor:
         """Return log p(column on | the other visible units) up to a constant of the case, the
         hidden units summed out: (N, columns), nats.
 
@@ -277,7 +292,7 @@ class RBM(nn.Module):
             + self.visible_bias[columns]
         )
 
-    def score(self, visible: Tensor, group: str | slice) -> Tensor:
+    def score(self, visible: Visible, group: str | slice) -> Tensor:
         """Return log p(column on | all visible units outside its site) of a categorical group, (N,
         columns), nats.
 
@@ -352,21 +367,26 @@ class RBM(nn.Module):
         )
 
     def as_cases(
-        self, cases: Any, *, rng: torch.Generator | None = None, missing: bool = False
+        self,
+        cases: Any,
+        *,
+        rng: torch.Generator | None = None,
+        missing: bool = False,
+        context: Context | None = None,
     ) -> Tensor:
         """Return cases (N, visible) in the machine's type, once they are seen to be what its
-        visible units take; NaN pass where `missing`.
+        visible units take; NaN pass where `missing`. The `context` is as in `check_cases`.
 
         Raises:
             DataError: another shape or device, no cases, NaN (unless `missing`), infinity, or
-                values that the units do not take.
+                values that the units do not take; a context that does not fit.
         """
-        checked = self.check_cases(cases, rng=rng, missing=missing)
+        checked = self.check_cases(cases, rng=rng, missing=missing, context=context)
         checked = checked if isinstance(checked, Tensor) else checked[0 : len(checked)]
         return as_numbers(self.visible, checked, self.weight)
 
     def statistics(
-        self, visible: Tensor, hidden: Tensor, context: Context | None = None
+        self, visible: Visible, hidden: Hidden, context: Context | None = None
     ) -> Statistics:
         """Return <v h'>, <v> and <h>, the means over N cases: (visible, hidden), (visible,),
         (hidden,).

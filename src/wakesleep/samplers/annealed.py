@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from wakesleep.compute.ops import accumulation_dtype, affine
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import DataError
 from wakesleep.models.rbm import RBM
+from wakesleep.sources.axes import Bias, HiddenWritten, OneBeta, Visible, VisibleOut
 from wakesleep.units import Context, Units
 
 
@@ -26,18 +28,20 @@ class Independent(NamedTuple):
 
     units: Units
     """Their family, with its own parameters."""
-    bias: Tensor
+    bias: Bias
     """(visible,)."""
 
 
-def as_independent(rbm: RBM, base: Tensor | Independent) -> Independent:
+@check_arguments
+def as_independent(rbm: RBM, base: Bias | Independent) -> Independent:
     """Return the model of independent units; biases alone (visible,) go with the machine's own
     visible units.
     """
     return base if isinstance(base, Independent) else Independent(rbm.visible, base)
 
 
-def check_base(rbm: RBM, base: Tensor | Independent) -> None:
+@check_arguments
+def check_base(rbm: RBM, base: Bias | Independent) -> None:
     """Raise DataError unless the biases of the model of independent units are finite, one a visible
     unit.
     """
@@ -58,11 +62,13 @@ class Path(NamedTuple):
     context: Context | None = None
     """Of the chains."""
 
-    def units(self, beta: float | Tensor) -> Units:
+    @check_arguments
+    def units(self, beta: float | OneBeta) -> Units:
         """Return the visible units' family at beta."""
         return self.rbm.visible.interpolate(self.base.units, beta)
 
-    def log_probs(self, visible: Tensor, beta: Tensor) -> Tensor:
+    @check_arguments
+    def log_probs(self, visible: Visible, beta: OneBeta) -> Tensor:
         """Return log p*_beta(v), unnormalised, of visible (N, visible) at betas (N, 1): (N,),
         float32 or better, nats.
         """
@@ -76,21 +82,23 @@ class Path(NamedTuple):
         potential = self.units(beta).potential(visible, self.context)
         return bias - potential + self.rbm.hidden.log_partition(total)
 
-    def gibbs_step(self, visible: Tensor, beta: Tensor, rng: torch.Generator) -> Tensor:
+    @check_arguments
+    def gibbs_step(self, visible: Visible, beta: OneBeta, rng: torch.Generator) -> Tensor:
         """Return chains (N, visible) moved by one Gibbs step: h ~ p_beta(h | v), whose total input
         is beta (vW + b), then v ~ p_beta(v | h).
         """
         total = beta * self.rbm.hidden_input(visible, context=self.context)
         return self.sample_visible(self.rbm.hidden.sample(total, rng), beta, rng)
 
+    @check_arguments
     def sample_visible(
         self,
-        hidden: Tensor,
-        beta: float | Tensor,
+        hidden: HiddenWritten,
+        beta: float | OneBeta,
         rng: torch.Generator,
         *,
-        total: Tensor | None = None,
-        out: Tensor | None = None,
+        total: VisibleOut | None = None,
+        out: VisibleOut | None = None,
     ) -> Tensor:
         """Return v ~ p_beta(v | h) given hidden states (N, hidden), which are lost: the visible
         units' total input is beta (hW' + a) + (1 - beta) base.

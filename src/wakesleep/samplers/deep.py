@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.values import check_arguments, whole
+from wakesleep.foundation.values import whole
 from wakesleep.models.dbm import DBM
 from wakesleep.samplers import gibbs
 from wakesleep.samplers.gibbs import Clamp, Sampler

@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from wakesleep.foundation import renamed
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.values import check_arguments
+from wakesleep.foundation.values import whole
 from wakesleep.models.dbn import DBN
 from wakesleep.samplers.gibbs import Chains, Clamp, Sampler, random_hidden, run
-from wakesleep.sources import arrays
+from wakesleep.sources.axes import Labels, PixelMask, Pixels, Rows, Shares
 from wakesleep.units import Bernoulli
 
 
@@ -31,35 +32,26 @@ class Dream(NamedTuple):
     chains: Chains
 
 
-def label_clamp(dbn: DBN, labels: Tensor, count: int) -> Clamp:
+@check_arguments
+def label_clamp(dbn: DBN, labels: Labels, count: int) -> Clamp:
     """Return the clamp that holds the memory's label units at `labels` (N,), for N = `count`
     chains.
 
     Raises:
-        ConfigError: the memory has no labels, a label is out of range, or there are not `count` of
-            them.
+        ConfigError: the memory has no labels, or there are not `count` of them.
+        DataError: labels that the memory does not hold.
     """
     if not dbn.labels:
         raise ConfigError(
             "this net's memory holds no labels, so none can be clamped; dream without a label"
-        )
-    labels = arrays.from_array(labels, "labels").to(dbn.memory.weight.device)
-    if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
-        raise ConfigError(
-            f"labels of shape {tuple(labels.shape)} and type {labels.dtype}: expected one whole "
-            "number a dream"
-        )
-    labels = labels.long()
-    if len(labels) == 0 or int(labels.min()) < 0 or int(labels.max()) >= dbn.labels:
-        raise ConfigError(
-            f"labels {labels.tolist()}: expected at least one, each from 0 to {dbn.labels - 1}"
         )
     if len(labels) != count:
         raise ConfigError(f"{len(labels)} labels for {count} chains: expected one each")
     return label_mixture(dbn, one_hot(labels, dbn.labels))
 
 
-def label_mixture(dbn: DBN, shares: Tensor) -> Clamp:
+@check_arguments
+def label_mixture(dbn: DBN, shares: Rows) -> Clamp:
     """Return the clamp that holds the memory's label units at `shares` (N, labels), e.g. a half
     each for a 4 and a 9.
 
@@ -94,6 +86,7 @@ def label_mixture(dbn: DBN, shares: Tensor) -> Clamp:
     return Clamp(mask, values)
 
 
+@check_arguments
 def decode(dbn: DBN, chains: Chains, rng: torch.Generator) -> Dream:
     """Return the chains as pictures: one down-pass of the sampled features to pixel
     probabilities.
@@ -109,7 +102,7 @@ def dream(
     dbn: DBN,
     *,
     rng: torch.Generator,
-    labels: Tensor | None = None,
+    labels: Labels | None = None,
     count: int | None = None,
     steps: int = 1000,
     sampler: Sampler = run,
@@ -121,7 +114,8 @@ def dream(
     slowly.
 
     Raises:
-        ConfigError: count or steps below 1, or labels the memory does not hold.
+        ConfigError: count or steps below 1, or labels for a memory without any.
+        DataError: labels that the memory does not hold.
     """
     count = count if count is not None else 1 if labels is None else len(labels)
     if count < 1:
@@ -137,7 +131,7 @@ def frames(
     dbn: DBN,
     *,
     rng: torch.Generator,
-    labels: Tensor | None = None,
+    labels: Labels | None = None,
     count: int | None = None,
     steps: int = 300,
     every: int = 3,
@@ -147,7 +141,8 @@ def frames(
     movie (300 steps, a frame every 3).
 
     Raises:
-        ConfigError: count, steps or every below 1, or labels the memory does not hold.
+        ConfigError: count, steps or every below 1, or labels for a memory without any.
+        DataError: labels that the memory does not hold.
     """
     count = count if count is not None else 1 if labels is None else len(labels)
     if min(count, steps, every) < 1:
@@ -162,6 +157,7 @@ def frames(
         yield decode(dbn, chains, rng)
 
 
+@check_arguments
 def activities(dbn: DBN, chains: Chains, rng: torch.Generator) -> list[Tensor]:
     """Return what every layer does in a dream, pixels first: probabilities (N, pixels), states (N,
     units) up to the top, labels last if any.
@@ -171,6 +167,7 @@ def activities(dbn: DBN, chains: Chains, rng: torch.Generator) -> list[Tensor]:
     return [*layers, chains.visible[:, dbn.label_columns]] if dbn.labels else layers
 
 
+@check_arguments
 def reconstruct(dbn: DBN, images: Tensor) -> Tensor:
     """Return what the net sees in `images` (N, pixels in [0, 1]): up, once through the memory, and
     down, all in probabilities.
@@ -185,7 +182,7 @@ def reconstruct(dbn: DBN, images: Tensor) -> Tensor:
 
 @check_arguments
 def imagine(
-    dbn: DBN, images: Tensor, labels: Tensor, *, rng: torch.Generator, steps: int = 10
+    dbn: DBN, images: Tensor, labels: Labels, *, rng: torch.Generator, steps: int = 10
 ) -> Tensor:
     """Return what the net imagines in place of `images` (N, pixels in [0, 1]): a few steps of the
     memory from them, `labels` clamped.
@@ -203,7 +200,8 @@ def _pictures(dbn: DBN, images: Tensor, *, missing: bool = False) -> Tensor:
     return dbn.as_cases(images, missing=missing)
 
 
-def top_states(dbn: DBN, images: Tensor, shares: Tensor, rng: torch.Generator) -> Tensor:
+@check_arguments
+def top_states(dbn: DBN, images: Pixels, shares: Shares, rng: torch.Generator) -> Tensor:
     """Return top states (N, top) drawn where an up-pass of `images` (N, pixels in [0, 1]) and label
     shares (N, labels) lead.
     """
@@ -211,6 +209,7 @@ def top_states(dbn: DBN, images: Tensor, shares: Tensor, rng: torch.Generator) -
     return dbn.memory.sample_hidden(visible, rng)
 
 
+@check_arguments
 def reconstruct_per_layer(dbn: DBN, images: Tensor) -> list[Tensor]:
     """Return `images` (N, pixels in [0, 1]) as each layer in turn knows them: up to it and down
     again, in probabilities, (N, pixels) each.
@@ -232,10 +231,10 @@ def reconstruct_per_layer(dbn: DBN, images: Tensor) -> list[Tensor]:
 def inpaint(
     dbn: DBN,
     images: Tensor,
-    known: Tensor,
+    known: PixelMask,
     *,
     rng: torch.Generator,
-    labels: Tensor | None = None,
+    labels: Labels | None = None,
     sweeps: int = 100,
     steps: int = 1,
     checked: bool = False,
@@ -282,10 +281,15 @@ def inpaint(
     return torch.where(known, images, pixels)
 
 
-def draw_visible(dbn: DBN, means: Tensor, rng: torch.Generator) -> Tensor:
+@check_arguments
+def draw_visible(dbn: DBN, means: Pixels, rng: torch.Generator) -> Tensor:
     """Return states of the visible units of a net drawn from their means (N, D)."""
     if isinstance(dbn.visible, Bernoulli):
-        return torch.bernoulli(means, generator=rng)
+        try:
+            return torch.bernoulli(means, generator=rng)
+        except RuntimeError:
+            dbn.visible.validate(means)  # which says in words that these are no means
+            raise
     return dbn.visible.sample_from_mean(means, rng)
 
 
@@ -301,15 +305,18 @@ def _with_pixels(dbn: DBN, images: Tensor, known: Tensor, clamp: Clamp | None) -
     return Clamp(mask, torch.cat([images.nan_to_num(), label.values[:, pixels:]], 1))
 
 
+@check_arguments
 def uniform_labels(dbn: DBN, count: int) -> Tensor:
     """Return label shares of `count` chains that favour no label, (count, labels)."""
+    whole("count", count, least=0)
     return dbn.memory.weight.new_full((count, dbn.labels), 1 / max(dbn.labels, 1))
 
 
+@check_arguments
 def fill_step(
     dbn: DBN,
-    picture: Tensor,
-    shares: Tensor,
+    picture: Pixels,
+    shares: Shares,
     *,
     rng: torch.Generator,
     clamp: Clamp | None = None,

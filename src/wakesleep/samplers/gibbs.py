@@ -10,23 +10,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError, DataError
-from wakesleep.foundation.values import as_kind, check_arguments, whole
+from wakesleep.foundation.values import whole
 from wakesleep.models.rbm import RBM
 from wakesleep.sources import arrays
+from wakesleep.sources.axes import (
+    ClampValues,
+    GroupCases,
+    Hidden,
+    OutOfVisible,
+    Part,
+    Visible,
+    VisibleMask,
+)
 from wakesleep.units import Context, Groups, Units
 
 
 class Chains(NamedTuple):
     """The state of N chains: visible (N, visible) and hidden (N, hidden) states."""
 
-    visible: Tensor
-    hidden: Tensor
+    visible: Visible
+    hidden: Hidden
 
 
 class Clamp(NamedTuple):
@@ -34,15 +44,24 @@ class Clamp(NamedTuple):
     visible) hold.
     """
 
-    mask: Tensor
-    values: Tensor
+    mask: VisibleMask
+    values: ClampValues
 
-    def put(self, visible: Tensor) -> Tensor:
+    def check_values(self) -> None:
+        """Raise DataError where what is clamped is NaN or infinite."""
+        if not self.values.is_meta and bool((self.mask & ~torch.isfinite(self.values)).any()):
+            raise DataError(
+                "NaN or infinite values of clamped units came; clamp only what is known"
+            )
+
+    @check_arguments
+    def put(self, visible: OutOfVisible) -> Tensor:
         """Return visible states (..., N, visible) with the clamped units at their values."""
         return torch.where(self.mask, self.values, visible)
 
     @classmethod
-    def of_groups(cls, rbm: RBM, known: Mapping[str, Tensor]) -> Clamp:
+    @check_arguments
+    def of_groups(cls, rbm: RBM, known: Mapping[str, GroupCases]) -> Clamp:
         """Return the clamp that holds visible groups, by their names, at states (N, columns of the
         group).
 
@@ -80,6 +99,7 @@ class Clamp(NamedTuple):
         return cls(mask, values)
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """What moves chains: `run` here, or a `tempering.Tempered`."""
 
@@ -109,15 +129,17 @@ def random_hidden(rbm: RBM, count: int, rng: torch.Generator) -> Tensor:
     return units.sample(rbm.weight.new_zeros(count, units.size), rng)
 
 
-def restarted(rbm: RBM, hidden: Tensor, chance: float, rng: torch.Generator) -> Tensor:
+@check_arguments
+def restarted(rbm: RBM, hidden: Hidden, chance: float, rng: torch.Generator) -> Tensor:
     """Return chains (N, hidden), each put back to states drawn without input with that chance."""
     fresh = torch.rand(len(hidden), 1, generator=rng, device=rng.device) < chance
     return torch.where(fresh, rbm.hidden.sample(torch.zeros_like(hidden), rng), hidden)
 
 
+@check_arguments
 def gibbs_step(
     rbm: RBM,
-    hidden: Tensor,
+    hidden: Hidden,
     rng: torch.Generator,
     clamp: Clamp | None = None,
     temperature: float = 1.0,
@@ -135,8 +157,6 @@ def gibbs_step(
             never drawn from.
     """
     check_temperature(temperature)
-    if not isinstance(rng, torch.Generator):
-        as_kind("rng", rng, torch.Generator)
     visible = _sample(rbm.visible, rbm.visible_input(hidden), rng, temperature, context)
     if clamp is not None:
         visible = clamp.put(visible)
@@ -174,7 +194,8 @@ def check_temperature(temperature: float) -> None:
         )
 
 
-def check_states(states: Tensor, clamp: Clamp | None = None) -> None:
+@check_arguments
+def check_states(states: Part, clamp: Clamp | None = None) -> None:
     """Raise DataError where states, or what is clamped, are NaN or infinite: units given such
     inputs would be drawn as 0.
     """
@@ -186,14 +207,14 @@ def check_states(states: Tensor, clamp: Clamp | None = None) -> None:
             f"{bad} of {states.numel()} states that chains begin with are NaN or infinite; fill "
             "them in (wakesleep.missing.impute)"
         )
-    if clamp is not None and bool((clamp.mask & ~torch.isfinite(clamp.values)).any()):
-        raise DataError("NaN or infinite values of clamped units came; clamp only what is known")
+    if clamp is not None:
+        clamp.check_values()
 
 
 @check_arguments
 def run(
     rbm: RBM,
-    hidden: Tensor,
+    hidden: Hidden,
     steps: int,
     rng: torch.Generator,
     clamp: Clamp | None = None,

@@ -14,16 +14,25 @@ import torch
 from torch import Tensor
 
 from wakesleep.foundation import renamed
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.foundation.values import check_arguments
+from wakesleep.foundation.values import whole
 from wakesleep.models.rbm import RBM
 from wakesleep.samplers.gibbs import Clamp, gibbs_step, random_hidden, run
+from wakesleep.sources.axes import (
+    GroupCases,
+    LayerWritten,
+    Visible,
+    VisibleMaskOfEach,
+    VisibleWritten,
+)
 from wakesleep.units import Bernoulli, Context, Groups, Units
 
 CHUNK = 2000
 
 
-def init_missing(cases: Tensor, rng: torch.Generator, units: Units | None = None) -> Tensor:
+@check_arguments
+def init_missing(cases: LayerWritten, rng: torch.Generator, units: Units | None = None) -> Tensor:
     """Fill NaN in `cases` (N, D), in place, with draws from what is known of each column; return
     what is known (N, D).
 
@@ -37,10 +46,11 @@ def init_missing(cases: Tensor, rng: torch.Generator, units: Units | None = None
     return known
 
 
+@check_arguments
 def refill(
     rbm: RBM,
-    cases: Tensor,
-    known: Tensor,
+    cases: VisibleWritten,
+    known: VisibleMaskOfEach,
     rng: torch.Generator,
     steps: int = 1,
     context: Context | None = None,
@@ -61,8 +71,8 @@ def refill(
 @check_arguments
 def draws(
     rbm: RBM,
-    cases: Tensor,
-    known: Tensor,
+    cases: Visible,
+    known: VisibleMaskOfEach,
     rng: torch.Generator,
     *,
     count: int = 20,
@@ -72,6 +82,8 @@ def draws(
     """Yield `count` fillings of `cases` (N, D), drawn `apart` Gibbs steps from each other after
     `burn_in`; the same tensor each time.
     """
+    for name, number in (("count", count), ("burn_in", burn_in), ("apart", apart)):
+        whole(name, number, least=0)
     filled = cases.clone()
     refill(rbm, filled, known, rng, burn_in)
     for _ in range(count):
@@ -118,7 +130,7 @@ def impute(
 @check_arguments
 def recall(
     rbm: RBM,
-    known: Mapping[str, Tensor],
+    known: Mapping[str, GroupCases],
     rng: torch.Generator,
     *,
     steps: int = 100,

@@ -16,24 +16,35 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.values import whole
 from wakesleep.models.rbm import RBM
 from wakesleep.samplers.annealed import Independent as Independent
 from wakesleep.samplers.annealed import Path
 from wakesleep.samplers.annealed import as_independent as as_independent
 from wakesleep.samplers.annealed import check_base as check_base
 from wakesleep.samplers.gibbs import Chains, Clamp, check_states, check_steps
+from wakesleep.sources.axes import (
+    BetaOfReplica,
+    Betas,
+    Bias,
+    Hidden,
+    Pairs,
+    Replicated,
+    ReplicatedWritten,
+)
 from wakesleep.units import Context
 
 
 class Replicas(NamedTuple):
     """The state of N chains at R temperatures, and how often neighbours swapped."""
 
-    visible: Tensor
+    visible: Replicated
     """(R, N, visible), coldest (beta = 1) last."""
-    accepted: Tensor
+    accepted: Pairs
     """How many swaps each pair of neighbours made, (R - 1,)."""
-    tried: Tensor
+    tried: Pairs
     """How many it tried, (R - 1,)."""
 
     @property
@@ -56,9 +67,8 @@ class Tempered:
         ConfigError: fewer than two betas, or betas that do not rise to 1 from 0 or above.
     """
 
-    def __init__(
-        self, betas: Tensor | None = None, base: Tensor | Independent | None = None
-    ) -> None:
+    @check_arguments
+    def __init__(self, betas: Betas | None = None, base: Bias | Independent | None = None) -> None:
         self.betas = torch.linspace(0.0, 1.0, 10) if betas is None else betas
         self.base, self.replicas = base, None
         rising = (
@@ -83,10 +93,11 @@ class Tempered:
             raise ConfigError("no swap was tried yet: sample with it first")
         return self.replicas.swap_rates
 
+    @check_arguments
     def __call__(
         self,
         rbm: RBM,
-        hidden: Tensor,
+        hidden: Hidden,
         steps: int,
         rng: torch.Generator,
         clamp: Clamp | None = None,
@@ -124,6 +135,7 @@ class Tempered:
         return Chains(cold, rbm.sample_hidden(cold, rng, context=context))
 
 
+@check_arguments
 def divided(rbm: RBM, temperature: float) -> RBM:
     """Return the machine with all total inputs divided by the temperature, so that its chains are
     `gibbs_step`'s at that temperature.
@@ -137,11 +149,12 @@ def divided(rbm: RBM, temperature: float) -> RBM:
     return RBM.sharing(rbm.visible, rbm.hidden, weight, visible_bias, hidden_bias)
 
 
+@check_arguments
 def log_probs(
     rbm: RBM,
-    base: Tensor | Independent,
-    beta: Tensor,
-    visible: Tensor,
+    base: Bias | Independent,
+    beta: BetaOfReplica,
+    visible: Replicated,
     context: Context | None = None,
 ) -> Tensor:
     """Return log p*_beta(v), unnormalised, of visible (R, N, visible) at betas (R,): (R, N),
@@ -153,11 +166,12 @@ def log_probs(
     return logs.view(visible.shape[:2])
 
 
+@check_arguments
 def move(
     rbm: RBM,
-    base: Tensor | Independent,
-    betas: Tensor,
-    visible: Tensor,
+    base: Bias | Independent,
+    betas: BetaOfReplica,
+    visible: Replicated,
     rng: torch.Generator,
     clamp: Clamp | None = None,
     context: Context | None = None,
@@ -177,11 +191,12 @@ def _path(rbm: RBM, base: Tensor | Independent, context: Context | None, replica
     return Path(rbm, as_independent(rbm, base), context)
 
 
+@check_arguments
 def swap(
     rbm: RBM,
-    base: Tensor | Independent,
-    betas: Tensor,
-    visible: Tensor,
+    base: Bias | Independent,
+    betas: BetaOfReplica,
+    visible: ReplicatedWritten,
     rng: torch.Generator,
     parity: int,
     context: Context | None = None,
@@ -191,6 +206,7 @@ def swap(
 
     Returns the number of the warmer of each pair (P,), and which chains swapped (P, N).
     """
+    whole("parity", parity, least=0)
     low = torch.arange(parity, len(visible) - 1, 2, device=visible.device)
     if not len(low):
         return low, torch.zeros(0, visible.shape[1], dtype=torch.bool, device=visible.device)
@@ -209,10 +225,11 @@ def swap(
     return low, swapped
 
 
+@check_arguments
 def step(
     rbm: RBM,
-    base: Tensor | Independent,
-    betas: Tensor,
+    base: Bias | Independent,
+    betas: BetaOfReplica,
     replicas: Replicas,
     rng: torch.Generator,
     parity: int = 0,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from wakesleep.compute import ops
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import permutation
+from wakesleep.foundation.tensors import UINT8, read
 
 UNLABELLED = -1
 """The label of a case whose label nobody knows."""
@@ -22,6 +22,7 @@ error.
 """
 
 
+@runtime_checkable
 class Rows(Protocol):
     """Cases that are no tensor, such as a sparse matrix: rows come as one, dense and on the device,
     when they are asked for.
@@ -117,6 +118,8 @@ def as_cases(
         )
     if not isinstance(getattr(cases, "dtype", None), torch.dtype):
         cases = from_array(cases, "cases", like)
+    elif isinstance(cases, Tensor):
+        read("cases", cases)
     some = cases if isinstance(cases, Tensor) else cases[0:1]
     shape = (len(cases), *some.shape[1:]) if some.ndim else ()
     if len(shape) != 2 or shape[1] != width or not shape[0]:
@@ -141,24 +144,10 @@ def from_array(values: object, what: str, like: Tensor | None = None) -> Tensor:
     Raises:
         DataError: it is no array of real numbers.
     """
-    if isinstance(values, Tensor):
-        return values
-    try:
-        array = np.asarray(values)
-    except (ValueError, TypeError) as error:
-        raise DataError(
-            f"{what} of type {type(values).__name__} cannot be read as an array ({error}); "
-            "expected a tensor or an array"
-        ) from error
-    if array.dtype.kind not in "buif":
-        raise DataError(
-            f"{what} of type {type(values).__name__} hold {array.dtype}; expected a dense tensor "
-            "or array of real numbers"
-        )
-    if array.dtype.kind in "ui" and array.dtype != np.uint8:
-        array = array.astype(np.int64)
-    tensor = torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
-    if like is None:
+    tensor = read(what, values)
+    if tensor.is_meta:
+        raise DataError(f"{what} on meta came, which holds no values; expected those of a device")
+    if like is None or isinstance(values, Tensor):
         return tensor
     return tensor.to(like.device, like.dtype if tensor.is_floating_point() else None)
 
@@ -169,11 +158,6 @@ def _check_values(cases: Any, missing: bool, limited: bool = True) -> None:
     """
     if cases.dtype == torch.bool:
         return
-    if cases.dtype.is_complex:
-        raise DataError(
-            f"cases of type {cases.dtype} came; expected real numbers in [0, 1], or "
-            "uint8 for 0 to 255"
-        )
     pieces = (
         [cases]
         if isinstance(cases, Tensor)
@@ -196,10 +180,7 @@ def _check_values(cases: Any, missing: bool, limited: bool = True) -> None:
         )
     if cases.dtype == torch.uint8:
         if high == 1:  # read as 0 to 255, binary cases would be all but black
-            raise DataError(
-                "cases are uint8 but run from 0 to 1; uint8 means pixels from 0 to 255: give "
-                "binary cases as cases.bool()"
-            )
+            raise DataError(UINT8.format(name="cases"))
     elif limited and (low < -SLACK or high > 1 + SLACK):
         fix = (
             "divide by 255"
@@ -273,6 +254,15 @@ def as_weights(weights: Tensor | None, cases: int) -> Tensor | None:
             "least one above 0"
         )
     return weights
+
+
+def check_pictures(width: int, shape: tuple[int, int]) -> None:
+    """Raise DataError unless cases of so many columns are pictures of `shape`, (rows, columns)."""
+    if min(shape) < 1 or shape[0] * shape[1] != width:
+        raise DataError(
+            f"shape = {shape}: expected rows and columns, at least 1 each, that make the {width} "
+            "pixels of a picture"
+        )
 
 
 def labels_in_proportion(labels: Tensor, count: int) -> Tensor:

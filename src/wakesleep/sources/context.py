@@ -5,11 +5,13 @@ there.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from wakesleep.foundation.errors import DataError
+from wakesleep.foundation.tensors import Expected
 from wakesleep.sources.arrays import Rows, chunks
 
 
@@ -19,9 +21,9 @@ class Context:
     it.
     """
 
-    count: Tensor | None = None
+    count: Annotated[Tensor, Expected("N?", "counts")] | None = None
     """The number of trials of each case, (N,) or (1,): the length of a document."""
-    mask: Tensor | None = None
+    mask: Annotated[Tensor, Expected("N? visible", "mask")] | None = None
     """Which columns are there, (N, size) or (1, size), bool: the others are absent, are 0 and say
     nothing, in learning as in sampling.
     """

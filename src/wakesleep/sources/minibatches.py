@@ -5,7 +5,7 @@ split into minibatches at random.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ class Chunk(Protocol):
         ...
 
 
+@runtime_checkable
 class Source(Protocol):
     """What a loop learns from."""
 
@@ -65,7 +66,7 @@ class Resident:
         context: Context | None = None,
     ) -> None:
         self.cases, self.labels, self.classes, self.weights, self.context = (
-            cases,
+            cases.detach() if isinstance(cases, Tensor) else cases,
             labels,
             classes,
             weights,

@@ -16,9 +16,20 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
+from wakesleep.foundation.arguments import check_methods
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.values import plain, whole
-from wakesleep.sources.arrays import SLACK, as_probs
+from wakesleep.sources.arrays import SLACK
+from wakesleep.sources.axes import (
+    Layer,
+    LayerCases,
+    LayerMask,
+    LayerOut,
+    LayerRows,
+    LayerWritten,
+    Slots,
+    UnitMoments,
+)
 from wakesleep.sources.context import Context
 
 Family = TypeVar("Family", bound="Units")
@@ -62,11 +73,22 @@ class Units(nn.Module, ABC):
     """Whether these are the visible units of a machine that stands on another, whose hidden units
     they are: their scale is that of those.
     """
+    any_type: ClassVar[bool] = True
+    """Total inputs and states may be of any floating type: nothing is multiplied by weights."""
     size: int
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = whole("size", size, least=1)
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        check_methods(cls, Units)
+
+    @property
+    def axis_sizes(self) -> dict[str, int]:
+        """How long the axes are that annotations name (`sources.axes`)."""
+        return {"size": self.size, "visible": self.size, "slots": self.n_slots}
 
     @property
     def n_slots(self) -> int:
@@ -93,43 +115,43 @@ class Units(nn.Module, ABC):
         """How many of the first columns are Bernoulli units, which compiled layers may serve."""
         return 0
 
-    def potential(self, states: Tensor, context: Context | None = None) -> Tensor:
+    def potential(self, states: Layer, context: Context | None = None) -> Tensor:
         """Return U(s), (N,)."""
         return states.new_zeros(states.shape[:-1])
 
     @abstractmethod
-    def log_partition(self, total_input: Tensor, context: Context | None = None) -> Tensor:
+    def log_partition(self, total_input: Layer, context: Context | None = None) -> Tensor:
         """Return Gamma(x) = log sum_s exp(x . s - U(s)), (N,), an integral where states are
         continuous.
         """
 
     @abstractmethod
     def mean(
-        self, total_input: Tensor, *, context: Context | None = None, out: Tensor | None = None
+        self, total_input: Layer, *, context: Context | None = None, out: LayerOut | None = None
     ) -> Tensor:
         """Return E[s | x] = Gamma'(x), (N, size); written to `out` where given, which may be
         `total_input` itself.
         """
 
     @abstractmethod
-    def variance(self, total_input: Tensor, context: Context | None = None) -> Tensor:
+    def variance(self, total_input: Layer, context: Context | None = None) -> Tensor:
         """Return Var[s_i | x] = d2 Gamma / dx_i2 of each column, (N, size)."""
 
     @abstractmethod
     def sample(
         self,
-        total_input: Tensor,
+        total_input: Layer,
         rng: torch.Generator,
         *,
         context: Context | None = None,
-        out: Tensor | None = None,
+        out: LayerOut | None = None,
     ) -> Tensor:
         """Return states drawn from p(s | x), (N, size); written to `out` where given, which is
         never `total_input` itself.
         """
 
     def sample_from_mean(
-        self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None
+        self, mean: Layer, rng: torch.Generator, out: LayerOut | None = None
     ) -> Tensor:
         """Return states drawn given their mean, (N, size), which is not changed: for families that
         their mean settles.
@@ -144,12 +166,12 @@ class Units(nn.Module, ABC):
 
     def mean_and_sample(
         self,
-        total_input: Tensor,
+        total_input: Layer,
         rng: torch.Generator,
         *,
         context: Context | None = None,
-        mean: Tensor | None = None,
-        out: Tensor | None = None,
+        mean: LayerOut | None = None,
+        out: LayerOut | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return `mean` and `sample` at once, each (N, size); `mean` may be `total_input` itself,
         `out` neither.
@@ -163,7 +185,7 @@ class Units(nn.Module, ABC):
         """
         return torch.full((self.size,), math.inf)
 
-    def log_partition_delta(self, total_input: Tensor, rows: Tensor) -> Tensor:
+    def log_partition_delta(self, total_input: Layer, rows: LayerRows) -> Tensor:
         """Return Gamma(x + w) - Gamma(x) for each row w of `rows` (rows, size): (N, rows)."""
         moved = total_input.unsqueeze(-2) + rows.to(total_input.dtype).unsqueeze(-3)
         return self.log_partition(moved) - self.log_partition(total_input).unsqueeze(-1)
@@ -174,17 +196,17 @@ class Units(nn.Module, ABC):
         """
         return None
 
-    def statistics(self, states: Tensor) -> Tensor:
+    def statistics(self, states: Layer) -> Tensor:
         """Return the sufficient statistics T(s), (N, n_slots): those of the bias first, then those
         of the family's own parameters.
         """
         return states
 
-    def moments(self, total_input: Tensor, context: Context | None = None) -> Tensor:
+    def moments(self, total_input: Layer, context: Context | None = None) -> Tensor:
         """Return E[T | x], (N, n_slots)."""
         return self.mean(total_input, context=context)
 
-    def parameter_gradients(self, data: Tensor, model: Tensor) -> dict[str, Tensor]:
+    def parameter_gradients(self, data: Slots, model: Slots) -> dict[str, Tensor]:
         """Return the gradient of the mean log-likelihood by each of the family's own parameters, by
         name.
 
@@ -212,7 +234,7 @@ class Units(nn.Module, ABC):
         """
 
     def match(
-        self, mean: Tensor, variance: Tensor | None = None, *, cases: int | None = None
+        self, mean: UnitMoments, variance: UnitMoments | None = None, *, cases: int | None = None
     ) -> Tensor:
         """Return the bias (size,) with which units without other input have these moments; sets the
         family's own parameters.
@@ -238,7 +260,7 @@ class Units(nn.Module, ABC):
         """
         return self
 
-    def validate(self, cases: Tensor, *, states: bool = False) -> None:
+    def validate(self, cases: LayerCases, *, states: bool = False) -> None:
         """Raise DataError unless every case (N, size) is one that these units take; with `states`,
         one that they can be in.
         """
@@ -265,7 +287,7 @@ class Units(nn.Module, ABC):
         return torch.zeros(self.size)
 
     def validate_present(
-        self, cases: Tensor, context: Context | None, *, states: bool = False
+        self, cases: LayerCases, context: Context | None, *, states: bool = False
     ) -> None:
         """Do what `validate` does for the columns that are there."""
         if context is not None and context.mask is not None:
@@ -276,15 +298,23 @@ class Units(nn.Module, ABC):
                         "a context's mask has part of the site of columns "
                         f"{site.start} to {site.stop - 1}; expected all of its columns, or none"
                     )
-            cases = (
-                as_probs(cases)
-                if cases.dtype == torch.uint8
-                else cases.to(torch.promote_types(cases.dtype, torch.float32))
-            )
-            cases = torch.where(context.mask != 0, cases, self.any_state().to(cases))
-        self.validate(cases, states=states)
+            state = self.any_state().to(cases.device)
+            if cases.dtype == torch.uint8:
+                state = 255 * state
+            else:
+                cases = cases.to(torch.promote_types(cases.dtype, torch.float32))
+            there = torch.where(context.mask != 0, cases, state.to(cases.dtype))
+            self.validate(there, states=states)
+        else:
+            self.validate(cases, states=states)
+        self.validate_counts(cases, context)
 
-    def fill(self, cases: Tensor, known: Tensor, rng: torch.Generator) -> None:
+    def validate_counts(self, cases: LayerCases, context: Context | None) -> None:
+        """Raise DataError unless cases (N, size) have the counts that the context says of them: for
+        families that take some.
+        """
+
+    def fill(self, cases: LayerWritten, known: LayerMask, rng: torch.Generator) -> None:
         """Put something in the place of what is not `known` (N, size) of `cases` (N, size), in
         place: here, each column's mean.
         """
@@ -359,7 +389,7 @@ class Units(nn.Module, ABC):
         settings = ", ".join(f"{name}={value}" for name, value in self.settings().items())
         return f"{type(self).__name__}({settings})"
 
-    def log_partition_shifts(self, total_input: Tensor, shifts: Tensor) -> Tensor:
+    def log_partition_shifts(self, total_input: Layer, shifts: LayerRows) -> Tensor:
         """Return `log_partition_delta`, which older versions called so."""
         warnings.warn(
             "log_partition_shifts is called log_partition_delta now",
@@ -376,6 +406,9 @@ class Units(nn.Module, ABC):
 
     def _kinds(self) -> list[tuple[str, int]]:
         return [({"Categorical": "softmax"}.get(self.family, self.family.lower()), self.size)]
+
+
+check_methods(Units)
 
 
 def with_parameters(units: Family, **tensors: Tensor) -> Family:

@@ -83,6 +83,8 @@ class Bernoulli(Units):
         """Return sum_j softplus(x_j + w_j) - softplus(x_j) for each row w of `rows` (rows, size):
         (N, rows).
         """
+        if total_input.ndim != 2 or not len(rows) or ops.differentiates(total_input, rows):
+            return super().log_partition_delta(total_input, rows)
         return ops.of(total_input).log_partition_delta(total_input, rows)
 
     def match(

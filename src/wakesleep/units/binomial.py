@@ -60,9 +60,9 @@ class Binomial(Elementwise):
         return torch.log(p) - torch.log1p(-p)
 
     def validate(self, cases: Tensor, *, states: bool = False) -> None:
-        """Raise DataError unless every value lies from 0 to n, and is whole where `states`."""
+        """Raise DataError unless every value lies from 0 to n, and is whole."""
         super().validate(cases)
-        require_counts(cases, repr(self), self.trials, whole=states)
+        require_counts(cases, repr(self), self.trials)
 
     def atoms(self, context: Context | None = None) -> list[Atom]:
         """Return 0 to n of each unit; 0 where it is absent."""

@@ -14,6 +14,11 @@ def require_counts(cases: Tensor, what: str, most: float = math.inf, whole: bool
     """Raise DataError unless every value of `cases` (N, size) lies from 0 to `most`, and is whole
     where that is asked for.
     """
+    if cases.dtype == torch.uint8:
+        raise DataError(
+            f"{what}: cases are uint8, which means pixels from 0 to 255; give counts as "
+            "cases.long()"
+        )
     wrong = (cases < 0) | (cases > most)
     if whole and cases.is_floating_point():
         wrong |= cases != torch.round(cases)

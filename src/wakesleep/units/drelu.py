@@ -161,6 +161,7 @@ class DReLU(Elementwise):
             "skew": by_eta / (1 + self.skew.abs()).square(),
         }
 
+    @torch.no_grad()
     def match(
         self, mean: Tensor, variance: Tensor | None = None, *, cases: int | None = None
     ) -> Tensor:

@@ -44,6 +44,7 @@ class Gaussian(Quadratic):
         mean = self._mean(x)
         return [mean, mean.square() + 1 / self.precision]
 
+    @torch.no_grad()
     def match(
         self, mean: Tensor, variance: Tensor | None = None, *, cases: int | None = None
     ) -> Tensor:

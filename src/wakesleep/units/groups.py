@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.sources.axes import Layer, Part
 from wakesleep.sources.context import Context
 from wakesleep.units.base import Atom, Units, as_units, from_spec, register
 from wakesleep.units.categorical import Categorical
@@ -133,14 +134,14 @@ class Groups(Units):
         self.columns(name)
         return self.parts[self.names.index(name)]
 
-    def split(self, states: Tensor) -> dict[str, Tensor]:
+    def split(self, states: Layer) -> dict[str, Tensor]:
         """Return the columns of each part (N, its size) by name."""
         return {
             name: states[..., columns]
             for name, columns in zip(self.names, self.slices, strict=True)
         }
 
-    def join(self, parts: Mapping[str, Tensor]) -> Tensor:
+    def join(self, parts: Mapping[str, Part]) -> Tensor:
         """Return the parts (N, its size each), all of them, side by side, (N, size)."""
         return torch.cat([parts[name] for name in self.names], -1)
 
@@ -171,10 +172,15 @@ class Groups(Units):
         self, total_input: Tensor, *, context: Context | None = None, out: Tensor | None = None
     ) -> Tensor:
         """Return each part's mean in its own columns, (N, size)."""
-        means = torch.empty_like(total_input) if out is None else out
+        if out is None:
+            means = [
+                part.mean(total_input[..., columns], context=own)
+                for part, columns, own in self._each(context)
+            ]
+            return torch.cat(means, -1)
         for part, columns, own in self._each(context):
-            part.mean(total_input[..., columns], context=own, out=means[..., columns])
-        return means
+            part.mean(total_input[..., columns], context=own, out=out[..., columns])
+        return out
 
     def variance(self, total_input: Tensor, context: Context | None = None) -> Tensor:
         """Return each part's variance in its own columns, (N, size)."""
@@ -355,6 +361,12 @@ class Groups(Units):
         for name, part, columns in zip(self.names, self.parts, self.slices, strict=True):
             with _named(name, columns):
                 part.validate(cases[:, columns], states=states)
+
+    def validate_counts(self, cases: Tensor, context: Context | None) -> None:
+        """Raise DataError unless each part's columns have the counts that the context says."""
+        for name, (part, columns, own) in zip(self.names, self._each(context), strict=True):
+            with _named(name, columns):
+                part.validate_counts(cases[:, columns], own)
 
     def any_state(self) -> Tensor:
         """Return one of each part."""

@@ -87,7 +87,19 @@ class Multinomial(Units):
     def validate(self, cases: Tensor, *, states: bool = False) -> None:
         """Raise DataError unless every value is a whole number of 0 or more."""
         super().validate(cases)
-        require_counts(cases, repr(self), whole=states)
+        require_counts(cases, repr(self))
+
+    def validate_counts(self, cases: Tensor, context: Context | None) -> None:
+        """Raise DataError unless the counts of each case add up to the context's count."""
+        sums, counts = cases.sum(-1, dtype=torch.float64), _count(context).double()
+        wrong = sums != counts.to(sums.device)
+        if bool(wrong.any()):
+            first = int(wrong.int().argmax())
+            raise DataError(
+                f"{self!r}: the counts of {int(wrong.sum())} of {len(cases)} cases do not add up "
+                f"to the context's count (case {first} has {float(sums[first]):g}, its count is "
+                f"{float(counts.expand_as(sums)[first]):g}); give Context(count=cases.sum(1))"
+            )
 
     def atoms(self, context: Context | None = None) -> list[Atom]:
         """Return the whole layer: every way to share D among the words.

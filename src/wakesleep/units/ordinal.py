@@ -97,6 +97,7 @@ class Ordinal(Elementwise):
         """Clamp the level biases."""
         self.level_bias.copy_(without_line(self.level_bias.clamp(-MOST_BIAS, MOST_BIAS)))
 
+    @torch.no_grad()
     def match(
         self, mean: Tensor, variance: Tensor | None = None, *, cases: int | None = None
     ) -> Tensor:

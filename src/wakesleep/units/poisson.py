@@ -51,4 +51,4 @@ class Poisson(Elementwise):
     def validate(self, cases: Tensor, *, states: bool = False) -> None:
         """Raise DataError unless every value is a whole number of 0 or more."""
         super().validate(cases)
-        require_counts(cases, repr(self), whole=states)
+        require_counts(cases, repr(self))

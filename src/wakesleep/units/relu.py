@@ -45,6 +45,7 @@ class ReLU(Quadratic):
         mean, variance = truncated.moments(x, self.precision)
         return [mean.to(x.dtype), (variance + mean.square()).to(x.dtype)]
 
+    @torch.no_grad()
     def match(
         self, mean: Tensor, variance: Tensor | None = None, *, cases: int | None = None
     ) -> Tensor:
