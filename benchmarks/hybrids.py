@@ -217,7 +217,7 @@ def tried(setup: TableSetup, first: Done[DBN], seed: int, how: Smooth, epochs: i
         begun = up_down.started(dbn, updown, state, rng, setup.dtype)
         algorithm = SmoothHybrid(dbn, config, begun, rng, setup.dtype)
         algorithm.how = replace(how, radius=radius)
-        return up_down.run(algorithm, images, known, weights, "hybrid")
+        return algorithm.learn(images, known, weights, "hybrid")
 
     return learn(
         setup,
