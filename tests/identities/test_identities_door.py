@@ -20,7 +20,14 @@ from wakesleep.foundation.values import metadata
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 logging.getLogger("wakesleep").setLevel(logging.ERROR)
-ELSEWHERE = ("checkpoint.", "deep", "mixing.", "replica_exchange.", "bound.mean_field_bound")
+ELSEWHERE = (
+    "checkpoint.",
+    "deep",
+    "mixing.",
+    "replica_exchange.",
+    "bound.mean_field_bound",
+    "exact.dbm_",
+)
 """Files hold tensors of any kind; deep Boltzmann machines and measures of mixing have their own
 tests.
 """
