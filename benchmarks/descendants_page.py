@@ -200,7 +200,7 @@ def conclusion(helps: int, judged: int, beaten: list[bool], *, whole: bool) -> s
     elif any(beaten):
         answer = "yes, it still helps; it is not always what helps most"
     else:
-        answer = "yes, it still helps, and nothing here helps more in the same time"
+        answer = "yes, it still helps, and nothing measured here helps more in the same time"
     far = "So" if whole else "So far, with cells missing"
     return f"{said} {far}: {answer}."
 

@@ -51,7 +51,7 @@ def test_the_verdict_follows_the_figures() -> None:
     assert "(belief net, label memory) 93.00 %, +18.00 points" in alone
     assert "what came later is not measured yet. So far, with cells missing: yes" in alone
     most = descendants_page.verdict(measured(supervised=75.0, dbn_memory=93.0, ladder=92.0))
-    assert "nothing here helps more" in most
+    assert "nothing measured here helps more" in most
     more = descendants_page.verdict(measured(supervised=75.0, dbn_memory=93.0, ladder=96.0))
     assert "(ladder net) 96.00 %" in more
     assert "not always what helps most" in more
