@@ -99,9 +99,7 @@ def suited(args: TrainOptions) -> TrainOptions:
     """Return the defaults of a call: the settings that suit the data set it names, or those of the
     run it goes on with.
     """
-    from wakesleep.data.table_files import is_table  # not above: --help needs no NumPy
-
-    if is_table(args.data):
+    if files.is_table(args.data):
         return TrainOptions(config=tables.defaults())
     if args.resume is None:
         return TrainOptions(config=settings_for(args))
@@ -160,10 +158,9 @@ def _key(args: TrainOptions) -> tuple[Any, ...]:
 def run(args: TrainOptions, command: str) -> int:
     """Do it; return the exit status."""
     from wakesleep.compute import distributed
-    from wakesleep.data.table_files import is_table  # not above: --help needs no NumPy
     from wakesleep.runs import training
 
-    if is_table(args.data):
+    if files.is_table(args.data):
         return tables.train(args, command)
     shared.tell_unused(args, dict.fromkeys(("label", "units"), "without a table"))
     stopped, provenance = args.resume, {}

@@ -7,14 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from wakesleep.foundation.errors import DataError
-
-ENDS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
-"""Ends of the names of files that hold tables."""
-
-
-def is_table(name: str | Path) -> bool:
-    """Return whether a file of that name holds a table."""
-    return str(name).lower().endswith(ENDS)
+from wakesleep.foundation.files import TABLE_ENDS as ENDS
+from wakesleep.foundation.files import is_table as is_table
 
 
 def read_table(path: str | Path) -> Any:

@@ -249,3 +249,12 @@ def whole_lines(path: Path) -> list[str]:
     """
     text = read_text(path, "expected lines of JSON") if path.exists() else ""
     return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+TABLE_ENDS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
+"""Ends of the names of files that hold tables."""
+
+
+def is_table(name: str | Path) -> bool:
+    """Return whether a file of that name holds a table."""
+    return str(name).lower().endswith(TABLE_ENDS)
