@@ -26,9 +26,12 @@ def quoted(page: str) -> str:
 
 
 def source(name: str) -> str:
-    """Return the source of a function or method by its full name, flush left."""
+    """Return the source of a function or method by its full name, flush left, without decorators:
+    how arguments are checked is not what a page is about.
+    """
     module, inner = _module(name)
-    return textwrap.dedent(inspect.getsource(reduce(getattr, inner, module)))
+    code = textwrap.dedent(inspect.getsource(reduce(getattr, inner, module)))
+    return code[re.search(r"^(def|class) ", code, re.MULTILINE).start() :]  # type: ignore[union-attr]
 
 
 def _module(name: str) -> tuple[ModuleType, list[str]]:

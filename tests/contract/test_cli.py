@@ -120,7 +120,9 @@ def test_train_writes_a_whole_run_folder(
 ) -> None:
     result = answer(capsys, "train", "--out", tmp_path / "run", *SMALL_ARGUMENTS, "--json")
     assert [row["method"] for row in result["rows"]] == ["free-energy", "backprop", "random"]
-    assert all(row["test_error_percent"] < 35 for row in result["rows"])
+    # of ten classes, after six epochs a layer and two of contrastive wake-sleep
+    most = {"free-energy": 45, "backprop": 15, "random": 15}
+    assert all(row["test_error_percent"] < most[row["method"]] for row in result["rows"])
     found = {
         path.relative_to(tmp_path / "run").as_posix()
         for path in (tmp_path / "run").rglob("*")

@@ -5,7 +5,7 @@ import torch
 
 from wakesleep.data import Dataset
 from wakesleep.data.distort import Distortion, distort, translations
-from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
 
 NOTHING = Distortion(0.0, 0.0, 0.0, 0.0, 0.0)
@@ -83,7 +83,7 @@ def test_smoother_bending_is_smoother() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"\(2, 10\).*8 x 8"):
+    with pytest.raises(DataError, match=r"\(8, 8\).*10 pixels"):
         distort(torch.zeros(2, 10), (8, 8), generator(0))
     with pytest.raises(ConfigError, match="scale"):
         Distortion(scale=1.0)

@@ -3,7 +3,6 @@ taken for what it means, with the same result, or refused in the package's own w
 """
 
 import inspect
-import logging
 from collections.abc import Iterator
 from copy import deepcopy
 
@@ -19,7 +18,6 @@ from wakesleep.foundation.arguments import _hints
 from wakesleep.foundation.values import metadata
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-logging.getLogger("wakesleep").setLevel(logging.ERROR)
 ELSEWHERE = (
     "checkpoint.",
     "deep",

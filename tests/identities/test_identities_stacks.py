@@ -14,12 +14,12 @@ from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop, greedy, hybrid, up_down
 from wakesleep.learning.configs import (
-    BackpropConfig,
     CDConfig,
     GreedyConfig,
     HybridConfig,
     UpDownConfig,
 )
+from wakesleep.learning.net_configs import BackpropConfig
 from wakesleep.models.dbn import DBN
 from wakesleep.runs import checkpoint
 from wakesleep.samplers import dreams

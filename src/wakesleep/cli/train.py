@@ -47,29 +47,22 @@ class TrainOptions:
     """
 
     data: str = "digits"
-    """What to learn: digits (embedded), mnist, fashion-mnist, or the path of a .npz, .npy, a folder
-    of IDX files, or a folder of pictures with a folder a class. A folder of images-*.npy, with
-    labels-*.npy beside them, stays on the disk and is streamed from there. A table (.csv, .tsv,
-    .parquet) of numbers, words and holes: `wakesleep data FILE` says what its columns are taken
-    for.
+    """What to learn: digits (embedded), mnist, fashion-mnist, or a path: .npz, .npy, a folder of
+    IDX files, one of pictures with a folder a class, one of images-*.npy (with labels-*.npy), which
+    stays on the disk and is streamed, or a table (.csv, .tsv, .parquet; `wakesleep data FILE` says
+    what its columns are taken for).
     """
     label: str | None = None
-    """Of a table: the column that is to be told from the others, classes or a number. Without it
-    the rows are learned as they are.
-    """
+    """Of a table: the column to tell from the others, if any."""
     units: tuple[str, ...] = ()
-    """Of a table: what some columns are taken for, COLUMN=KIND each: binary, categories, levels,
-    counts or real.
-    """
+    """Of a table: COLUMN=KIND each: binary, categories, levels, counts or real."""
     labels_from: Path | None = None
-    """File of labels for the training cases, in their order, where few are known: a .npy, or text
-    with a label a line, -1 or nothing where it is unknown. A folder of pictures may have a class
-    called unlabelled instead. The net then learns from all cases.
+    """File of labels of the training cases, in order, where few are known: a .npy, or text, a
+    label a line, -1 or nothing where unknown; or a folder of pictures has a class called
+    unlabelled. The net learns from all cases.
     """
     out: Path | None = None
-    """The run folder to make; by default runs/DATA (runs/DATA-2 where that exists). Nothing is ever
-    overwritten.
-    """
+    """The run folder to make; by default runs/DATA, or runs/DATA-2 where that exists."""
     resume: Path | None = None
     """Go on with this run folder after its last saved epoch, with its own settings; other settings
     are refused. Its data set may have moved (--data), device and threads may change.
@@ -82,9 +75,8 @@ class TrainOptions:
     PyTorch brings, nothing is compiled; reference: the plain formulas, slowly.
     """
     threads: int = 0
-    """CPU threads. 0: as many as PyTorch finds (the processors this process may use, or
-    OMP_NUM_THREADS); a run that goes on keeps its number, for sums in another order are other
-    numbers.
+    """CPU threads. 0: as many as PyTorch finds (those of this process, or OMP_NUM_THREADS). A run
+    that goes on keeps its number: sums in another order are other numbers.
     """
     tensorboard: TensorBoard = False
     json: bool = False

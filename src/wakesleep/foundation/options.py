@@ -24,9 +24,8 @@ class PictureOptions:
     """
 
     size: int | None = None
-    """Longer side of the pictures in pixels; 0 keeps the size of the first. By default pictures in
-    files are scaled to 28 beyond 1,024 pixels, in sets of 10,000 and more beyond 4,096; others keep
-    theirs.
+    """Longer side of the pictures in pixels; 0 keeps that of the first. By default pictures in
+    files are scaled to 28 beyond 1,024 pixels (4,096 in sets of 10,000 and more).
     """
     polarity: Literal["auto", "keep", "invert"] = "auto"
     """Of the whole set: auto turns dark ink on light paper round, so that ink is bright on black,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -57,6 +58,12 @@ class Sizes:
             if self.like is None and isinstance(owner, nn.Module) and not any_type(owner):
                 own = getattr(owner, "like", None)
                 self.like = next(owner.parameters(), None) if own is None else own
+
+    def apart(self) -> Sizes:
+        """Return a copy, so that what is learned of lengths from now on stays apart."""
+        twin = copy(self)
+        twin.axes = dict(self.axes)
+        return twin
 
     def fits(self, shape: tuple[int, ...], axes: str) -> bool:
         """Return whether a tensor of this shape has these axes; if so, lengths that were not known
@@ -256,10 +263,12 @@ class Expected:
             raise DataError(f"{name}: expected whole numbers of 0 or more, as counts are")
         values = tensor.float() if self.kind == "cases" else tensor
         if not self._values_fit(values):
-            bad = int((~torch.isfinite(values)).sum())
+            bad = ~torch.isfinite(values)
+            at = f", the first in column {int(bad.any(0).int().argmax())}" if bad.ndim == 2 else ""
             raise DataError(
-                f"{name}: {bad} of {tensor.numel()} values are NaN or infinite; expected numbers: "
-                "leave such cases out, or fill them in (wakesleep.missing.impute)"
+                f"{name}: {int(bad.sum())} of {tensor.numel()} values are NaN or infinite{at}; "
+                "expected numbers: leave such cases out, or fill them in "
+                "(wakesleep.missing.impute)"
             )
         if self.most < math.inf and _some(values > self.most):
             raise DataError(

@@ -106,12 +106,14 @@ def _instance(name: str, value: Any, kind: type, sizes: Any) -> Any:
         return value
     replaced: Any = value
     own: Any = type(value)
-    changed = {
-        field: checked
-        for field, expected in _tensor_fields(own).items()
-        if (checked := as_kind(f"{name}.{field}", getattr(value, field), expected, sizes))
-        is not getattr(value, field)
-    }
+    changed = {}
+    for field, expected in _tensor_fields(own).items():
+        given = getattr(value, field)
+        # two records side by side in one have lengths of their own
+        within = sizes.apart() if sizes is not None and _records(expected) else sizes
+        checked = as_kind(f"{name}.{field}", given, expected, within)
+        if checked is not given:
+            changed[field] = checked
     if changed and hasattr(value, "_fields"):
         replaced = replaced._replace(**changed)
     elif changed:
@@ -184,7 +186,7 @@ def _one_of(name: str, plain_value: Any, value: Any, kinds: tuple[Any, ...], siz
         try:
             allowed = as_kind(name, value, kind, sizes)
         except (ConfigError, DataError) as error:
-            if isinstance(kind, type) and isinstance(value, kind):
+            if isinstance(kind, type) and isinstance(value, kind) and _is_record(value):
                 raise  # of one of its fields
             refused += [error] if metadata(kind) else []
             continue
