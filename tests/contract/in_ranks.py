@@ -20,7 +20,16 @@ from wakesleep import units
 from wakesleep.compute import distributed
 from wakesleep.compute.cpu import CPU
 from wakesleep.foundation.rng import generator
-from wakesleep.learning import backprop, cd, greedy, hybrid, up_down, up_down_state
+from wakesleep.learning import (
+    backprop,
+    cd,
+    cd_state,
+    greedy,
+    hybrid,
+    up_down,
+    up_down_phases,
+    up_down_state,
+)
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
@@ -45,7 +54,7 @@ def learn() -> dict[str, torch.Tensor]:
     """Return the weights after two epochs of each algorithm over 100 cases in minibatches of 20."""
     arrays.order = lambda labels, n, rng, weights=None: torch.arange(n)
     CPU.sample_bernoulli = units.Categorical.sample_from_mean = certain
-    cd.sample_categorical = up_down.sample_categorical = first
+    cd.sample_categorical = up_down_phases.sample_categorical = first
     up_down_state.random_hidden = lambda rbm, count, rng: torch.full((count, rbm.hidden.size), 0.5)
     begin = cd.init_state
 
@@ -55,7 +64,7 @@ def learn() -> dict[str, torch.Tensor]:
             state.chains.fill_(0.5)
         return state
 
-    cd.init_state = with_mean_chains
+    cd.init_state = cd_state.init_state = with_mean_chains
     rng = generator(1)
     images = distributed.share((torch.rand(100, 64, generator=rng) * 255).to(torch.uint8))
     labels = distributed.share(torch.arange(100) % 10)

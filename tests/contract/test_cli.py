@@ -66,7 +66,7 @@ def test_help_explains_every_option(command: str, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        ("train", "a folder of IDX files, or a folder of pictures with a folder a class."),
+        ("train", "a folder of IDX files, one of pictures with a folder a class,"),
         ("train", "in a straight line: a falling rate averages the noise of sampling away."),
         ("dream", "1000 as in the 2006 paper, for the memory mixes slowly, and 300 in a movie"),
     ],
