@@ -21,12 +21,15 @@ from wakesleep.units import (
     Bernoulli,
     Binomial,
     Categorical,
+    Context,
     DReLU,
     Gaussian,
+    Multinomial,
     Ordinal,
     Poisson,
     ReLU,
     Spin,
+    Thermometer,
     Units,
 )
 
@@ -70,7 +73,14 @@ def law(units: Units, states: Tensor, total_input: float) -> Tensor:
     return logs.exp()
 
 
-def draw(axes: Any, states: Tensor, probs: list[Tensor], labels: list[str]) -> None:
+def draw(
+    axes: Any,
+    states: Tensor,
+    probs: list[Tensor],
+    labels: list[str],
+    shown: str = "p(s | x)",
+    of: str = "s",
+) -> None:
     """Draw laws as curves, or, of few states, as bars side by side."""
     for number, (p, label) in enumerate(zip(probs, labels, strict=True)):
         if len(states) > 20:
@@ -80,16 +90,18 @@ def draw(axes: Any, states: Tensor, probs: list[Tensor], labels: list[str]) -> N
             axes.bar(states + (number - 1) * 0.25 * step, p, width=0.25 * step, label=label)
     if len(states) <= 20:
         axes.set_xticks(states.tolist())
-    axes.set(ylim=(0, None), xlabel="s", ylabel="p(s | x)")
+    axes.set(ylim=(0, None), xlabel=of, ylabel=shown)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-def save(path: Path, states: Tensor, probs: list[Tensor], labels: list[str]) -> None:
+def save(
+    path: Path, states: Tensor, probs: list[Tensor], labels: list[str], *names_of_axes: str
+) -> None:
     """Write one picture."""
     figure = Figure(figsize=(4.8, 2.0), dpi=100, layout="constrained")
-    draw(figure.subplots(), states, probs, labels)
+    draw(figure.subplots(), states, probs, labels, *names_of_axes)
     figure.savefig(path)
 
 
@@ -105,6 +117,18 @@ def main(argv: list[str]) -> None:
     laws = list(Categorical(4).mean(inputs))
     names = [f"x = ({', '.join(f'{x:g}' for x in row)})" for row in inputs.tolist()]
     save(options.out / "categorical.png", torch.arange(4.0), laws, names)
+    ten = Context(count=torch.full((len(inputs),), 10.0))
+    means = list(Multinomial(4).mean(inputs, context=ten))
+    save(
+        options.out / "multinomial.png", torch.arange(4.0), means, names, "E[s | x], D = 10", "word"
+    )
+    site = Thermometer(5)
+    rows = torch.tensor([[-1.0, -1.0, -1.0, -1.0], [0.0, 0.0, 0.0, 0.0], [1.0, 1.0, -1.0, -1.0]])
+    above = torch.nn.functional.pad(site.mean(rows), (1, 1))
+    above[:, 0] = 1  # p(s >= 0)
+    names = [f"x = ({', '.join(f'{x:g}' for x in row)})" for row in rows.tolist()]
+    levels = list(above[:, :-1] - above[:, 1:])
+    save(options.out / "thermometer.png", torch.arange(5.0), levels, names)
 
 
 if __name__ == "__main__":
