@@ -45,7 +45,7 @@ class ChecksOptions:
 
     parts: tuple[Part, ...] = get_args(Part)
     """Which figures."""
-    gibbs_steps: int = 400_000
+    gibbs_steps: int = 500_000
     """Steps of the Gibbs chains of the machine with two modes."""
     exchange_steps: int = 10_000
     """Steps of its replicas."""
@@ -175,7 +175,7 @@ def two_mode_figures(options: ChecksOptions) -> Found:
     found = {}
     for name, way in (("training", machines), ("temperature", [rbm])):
         base = ais.base_model(way[-1], cases)
-        replicas = replica_exchange.choose(way, base=base, rng=rng, chains=CHAINS, rate=0.25)
+        replicas = replica_exchange.choose(way, base=base, rng=rng, chains=CHAINS, rate=0.15)
 
         def exchange_step(replicas: replica_exchange.ReplicaExchange = replicas) -> Tensor:
             replicas.step(rng)
