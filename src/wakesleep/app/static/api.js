@@ -39,6 +39,7 @@ function tryIt(path, method, body) {
   return element("details", {}, element("summary", {}, "Try it"), element("p", { className: "row" }, where, button), ...(body ? [what] : []), out);
 }
 
+document.getElementById("description").href = "openapi.json"; // only a server has it, a static host does not
 const description = await (await fetch("openapi.json")).json();
 for (const [path, methods] of Object.entries(description.paths))
   for (const [method, operation] of Object.entries(methods)) box.append(show(path, method, operation, description.components?.schemas ?? {}));
