@@ -79,9 +79,11 @@ def main(words: Sequence[str] | None = None) -> int:
             ]
             for process in spinning:
                 process.start()
-            result.append(train(Path(place) / str(number), data, args.threads))
-            for process in spinning:
-                process.kill()
+            try:
+                result.append(train(Path(place) / str(number), data, args.threads))
+            finally:
+                for process in spinning:
+                    process.kill()
             print(number, "busy" if spinning else "quiet", *result[-1], flush=True)
     (_, most), *_ = collections.Counter(result).most_common(1)
     if args.json:
