@@ -24,6 +24,7 @@ from wakesleep.learning import (
     backprop,
     cd,
     cd_state,
+    contrast,
     greedy,
     hybrid,
     up_down,
@@ -54,7 +55,7 @@ def learn() -> dict[str, torch.Tensor]:
     """Return the weights after two epochs of each algorithm over 100 cases in minibatches of 20."""
     arrays.order = lambda labels, n, rng, weights=None: torch.arange(n)
     CPU.sample_bernoulli = units.Categorical.sample_from_mean = certain
-    cd.sample_categorical = up_down_phases.sample_categorical = first
+    contrast.sample_categorical = up_down_phases.sample_categorical = first
     up_down_state.random_hidden = lambda rbm, count, rng: torch.full((count, rbm.hidden.size), 0.5)
     begin = cd.init_state
 

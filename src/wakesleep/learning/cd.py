@@ -17,210 +17,31 @@ import torch
 from torch import Tensor
 
 from wakesleep.compute import distributed, precision
-from wakesleep.compute.ops import Product, RowSum, accumulation_dtype
 from wakesleep.foundation import renamed
 from wakesleep.foundation.arguments import check_arguments
-from wakesleep.foundation.errors import DataError
 from wakesleep.learning import centring, loop, penalties, unit_parameters
 from wakesleep.learning.cd_state import CDState as CDState
 from wakesleep.learning.cd_state import adapted_state as adapted_state
 from wakesleep.learning.cd_state import expected_state as expected_state
 from wakesleep.learning.cd_state import init_state as init_state
 from wakesleep.learning.configs import CDConfig as CDConfig
-from wakesleep.learning.momentum import Gradients, apply_update
+from wakesleep.learning.contrast import Contrast as Contrast
+from wakesleep.learning.contrast import draw_labels as draw_labels
+from wakesleep.learning.contrast import go_on_from_chains as go_on_from_chains
+from wakesleep.learning.contrast import go_on_from_replicas as go_on_from_replicas
+from wakesleep.learning.contrast import start_at_data as start_at_data
+from wakesleep.learning.momentum import apply_update
 from wakesleep.learning.records import EpochResult
 from wakesleep.learning.state import check_fit
 from wakesleep.models import normalisable
 from wakesleep.models.rbm import RBM
-from wakesleep.samplers import tempering
 from wakesleep.sources import arrays
-from wakesleep.sources.axes import Cases, Each, HiddenWritten, ReplicatedWritten
+from wakesleep.sources.axes import Cases, Each
 from wakesleep.sources.minibatches import Resident, Source
-from wakesleep.units import Context, sample_categorical
+from wakesleep.units import Context
 from wakesleep.units.matching import match_cases
 
 log = logging.getLogger(__name__)
-
-
-class Contrast:
-    """Buffers for one minibatch of N cases: the first N rows hold the data, the last N what the
-    model makes of them.
-
-    `visible` is (2N, visible), `hidden` (2N, hidden) with the lower half's sign turned, so that
-    visible'hidden / N is the gradient. They are of the precision of the machine they were made for,
-    which may be a low-precision copy of the one that learns. `difference` (N, visible) is data less
-    model, whatever is done to both afterwards.
-    """
-
-    def __init__(self, rbm: RBM, size: int, config: CDConfig) -> None:
-        self.size = size
-        self.label_columns = rbm.visible.one_hot_columns if config.label_first else []
-        self.visible = rbm.weight.new_empty(2 * size, rbm.visible.size)
-        self.hidden = rbm.weight.new_empty(2 * size, rbm.hidden.size)
-        self.data, self.model = torch.split(self.visible, size)
-        self.positive, self.negative = torch.split(self.hidden, size)
-        self.difference = torch.empty_like(self.data, dtype=accumulation_dtype(self.data.dtype))
-        self.states = rbm.weight.new_empty(size, rbm.hidden.size)
-        self.scratch_probs = rbm.weight.new_empty(size, rbm.visible.size)
-        self.context: Context | None = None
-        """That of the data; the negative phase has the same."""
-        self.bias_scale: Tensor | None = None
-        """By what the hidden biases are multiplied in each row, (2N, 1)."""
-        self.group_scales = centring.column_scales(rbm, config)
-        """By what the input from each visible column is multiplied, (visible,)."""
-        self.own: Gradients = {}
-        """The gradients of the units' own parameters."""
-        self.learns_visible, self.learns_hidden = (
-            unit_parameters.there_are(units) for units in (rbm.visible, rbm.hidden)
-        )
-
-    def run_phases(
-        self, rbm: RBM, config: CDConfig, rng: torch.Generator, chains: Tensor | None
-    ) -> None:
-        """Run the positive and the negative phase for the cases in the first N rows of `visible`;
-        moves `chains` on, in place.
-
-        Statistics use probabilities of hidden units, which sampling noise would only blur (Hinton
-        2010, section 3).
-        """
-        if chains is None:
-            start_at_data(self, rbm, config, rng)
-        elif config.temperatures == 1:
-            go_on_from_chains(self, rbm, config, rng, chains)
-        else:
-            go_on_from_replicas(self, rbm, config, rng, chains)
-        self.compare(rbm, config)
-
-    def compare(self, rbm: RBM, config: CDConfig) -> None:
-        """Turn the sign of the negative phase, once both phases are there, and form the
-        differences that gradients are made of.
-        """
-        if self.learns_visible or self.learns_hidden:
-            self.own = unit_parameters.gradients(self, rbm, config)
-        self.negative.neg_()
-        if self.data.dtype == self.difference.dtype:
-            torch.sub(self.data, self.model, out=self.difference)
-        else:
-            self.difference.copy_(self.data - self.model)
-
-    def gradients(self) -> Gradients:
-        """Return positive minus negative statistics, means over the N cases: the direction of
-        ascent.
-        """
-        scale = 1 / self.size
-        return {
-            "weight": [Product(self.visible, self.hidden, scale)],
-            "visible_bias": [RowSum(self.difference, scale)],
-            "hidden_bias": [
-                RowSum(
-                    self.hidden if self.bias_scale is None else self.hidden * self.bias_scale, scale
-                )
-            ],
-        }
-
-    def squared_error(self) -> Tensor:
-        """Return the summed squared difference of data and model, a scalar."""
-        difference = self.difference.flatten()
-        return difference.dot(difference)
-
-
-@check_arguments
-def start_at_data(contrast: Contrast, rbm: RBM, config: CDConfig, rng: torch.Generator) -> None:
-    """CD-k: h ~ p(h | data); then k times v <- E[v | h], h ~ p(h | v) (Hinton 2002).
-
-    With `config.sample_visible`, v ~ p(v | h). Softmax groups, labels for one, are drawn anew
-    before the first h where the config says so.
-    """
-    c = contrast
-    if c.label_columns:
-        rbm.hidden_input(c.data, out=c.positive, context=c.context)
-        redrawn = draw_labels(c, rbm, c.negative.copy_(c.positive), rng)
-        _, hidden = rbm.hidden.mean_and_sample(redrawn, rng, mean=redrawn, out=c.states)
-        rbm.hidden.mean(c.positive, out=c.positive)
-    else:
-        hidden = rbm.sample_hidden(c.data, rng, probs=c.positive, out=c.states, context=c.context)
-    for step in range(config.gibbs_steps):
-        if config.sample_visible:
-            rbm.sample_visible(hidden, rng, probs=c.scratch_probs, out=c.model, context=c.context)
-        elif c.learns_visible:
-            rbm.visible_input(hidden, out=c.scratch_probs)
-            rbm.visible.mean(c.scratch_probs, context=c.context, out=c.model)
-        else:
-            rbm.visible_probs(hidden, out=c.model, context=c.context)
-        if step < config.gibbs_steps - 1:
-            rbm.sample_hidden(c.model, rng, probs=c.negative, out=hidden, context=c.context)
-    rbm.hidden_probs(c.model, out=c.negative, context=c.context)
-
-
-@check_arguments
-def go_on_from_chains(
-    contrast: Contrast, rbm: RBM, config: CDConfig, rng: torch.Generator, chains: HiddenWritten
-) -> None:
-    """PCD: the k Gibbs steps go on from hidden states (chains, hidden) of the last update, which
-    move on in place (Tieleman 2008).
-    """
-    _require_chains(contrast, chains)
-    c, hidden = contrast, chains[: contrast.size]
-    for step in range(config.gibbs_steps):
-        if step:
-            rbm.sample_hidden(c.model, rng, probs=c.negative, out=hidden, context=c.context)
-        rbm.sample_visible(hidden, rng, probs=c.scratch_probs, out=c.model, context=c.context)
-    both = None if c.context is None else c.context.repeat(2)
-    # data and chains have not met: one product for both reads the weights once
-    rbm.hidden_probs(c.visible, out=c.hidden, context=both)
-    if rbm.hidden.settled_by_mean:
-        rbm.hidden.sample_from_mean(c.negative, rng, out=hidden)
-    else:
-        rbm.sample_hidden(c.model, rng, out=hidden, context=c.context)
-
-
-@check_arguments
-def go_on_from_replicas(
-    contrast: Contrast,
-    rbm: RBM,
-    config: CDConfig,
-    rng: torch.Generator,
-    replicas: ReplicatedWritten,
-) -> None:
-    """Tempered PCD: move replicas (R, chains, visible) on, in place; the last, the model's own, is
-    its side (Desjardins et al. 2010).
-    """
-    if len(replicas) != config.temperatures:
-        raise DataError(f"{len(replicas)} replicas came for {config.temperatures} temperatures")
-    _require_chains(contrast, replicas[0])
-    visible = replicas[:, : contrast.size]
-    betas = torch.linspace(0, 1, config.temperatures, dtype=replicas.dtype, device=replicas.device)
-    for _ in range(config.gibbs_steps):
-        visible = tempering.move(
-            rbm, rbm.visible_bias, betas, visible, rng, context=contrast.context
-        )
-        for parity in (0, 1):
-            tempering.swap(rbm, rbm.visible_bias, betas, visible, rng, parity, contrast.context)
-    replicas[:, : contrast.size] = visible
-    contrast.model.copy_(visible[-1])
-    both = None if contrast.context is None else contrast.context.repeat(2)
-    rbm.hidden_probs(contrast.visible, out=contrast.hidden, context=both)
-
-
-def _require_chains(contrast: Contrast, chains: Tensor) -> None:
-    """Raise DataError unless there is a chain for each case."""
-    if len(chains) < contrast.size:
-        raise DataError(f"{len(chains)} chains came for {contrast.size} cases; expected as many")
-
-
-@check_arguments
-def draw_labels(
-    contrast: Contrast, rbm: RBM, total_input: HiddenWritten, rng: torch.Generator
-) -> Tensor:
-    """Return the hidden units' input (N, hidden), in place, with each softmax group drawn anew
-    given all other visible units.
-    """
-    for columns in contrast.label_columns:
-        weight = rbm.weight[columns]
-        total_input.addmm_(contrast.data[:, columns], weight, alpha=-1.0)
-        probs = torch.softmax(rbm.group_scores(total_input, columns), 1)
-        total_input += weight[sample_categorical(probs, rng)]
-    return total_input
 
 
 @check_arguments
@@ -261,7 +82,7 @@ def update(
     copy: RBM | None = None,
 ) -> None:
     """One minibatch: run both phases, then move the weights and both biases up the gradient. The
-    data are in contrast.visible[:N].
+    data are in the first N rows of the contrast's `visible`.
 
     `copy` is the RBM in lower precision where the contrast was made for one; it moves along.
     """
@@ -316,7 +137,8 @@ def ascend(
             momentum=momentum,
             copy=copy,
         )
-        unit_parameters.keep_in_range(rbm, state)
+        rbm.visible.keep_in_range(state.visible_std)
+        rbm.hidden.keep_in_range()
         precision.sync(copy or rbm, rbm)
     if config.centred:
         centring.keep_biases(rbm, state)

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from wakesleep.compute.ops import accumulation_dtype
 from wakesleep.foundation.arguments import check_arguments
-from wakesleep.learning import centring
 from wakesleep.learning.configs import CDConfig
 from wakesleep.learning.state import EpochState, misfits
 from wakesleep.models.rbm import RBM
 from wakesleep.samplers.gibbs import random_hidden
+from wakesleep.units import Context, Units
 
 
 @dataclass
@@ -68,15 +68,20 @@ def init_state(rbm: RBM, config: CDConfig, rng: torch.Generator) -> CDState:
             rbm.hidden_bias, config.sparsity_target, dtype=accumulation_dtype(rbm.hidden_bias.dtype)
         )
     if config.centred:
-        state.visible_mean, visible_variance = centring.independent_moments(
-            rbm.visible, rbm.visible_bias
-        )
-        state.hidden_mean, hidden_variance = centring.independent_moments(
-            rbm.hidden, rbm.hidden_bias
-        )
+        state.visible_mean, visible_variance = _independent_moments(rbm.visible, rbm.visible_bias)
+        state.hidden_mean, hidden_variance = _independent_moments(rbm.hidden, rbm.hidden_bias)
         if config.standardised:
             state.visible_variance, state.hidden_variance = visible_variance, hidden_variance
     return state
+
+
+def _independent_moments(units: Units, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and variance (size,) of units without other input, where running moments start;
+    of words those of one word.
+    """
+    one = Context(count=torch.ones(1, device=bias.device))
+    total = bias[None].to(accumulation_dtype(bias.dtype))
+    return units.mean(total, context=one)[0], units.variance(total, one)[0].clone()
 
 
 @check_arguments

@@ -10,35 +10,19 @@ machines of RestrictedBoltzmannMachines.jl, whose steepest ascent it is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from wakesleep.compute import distributed
-from wakesleep.compute.ops import Product, accumulation_dtype
-from wakesleep.foundation.errors import ConfigError
-from wakesleep.learning.configs import CDConfig
+from wakesleep.compute.ops import Product
+from wakesleep.learning.cd_state import CDState
+from wakesleep.learning.contrast import Contrast
 from wakesleep.models.rbm import RBM
-from wakesleep.units import Context, Groups, Units
-
-if TYPE_CHECKING:
-    from wakesleep.learning.cd import Contrast
-    from wakesleep.learning.cd_state import CDState
 
 NEW = 0.01
 """How far a running moment goes towards that of a minibatch."""
 FLOOR = 0.01
 """What is added to variances that gradients are divided by."""
-
-
-def independent_moments(units: Units, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and variance (size,) of units without other input, where running moments start;
-    of words those of one word.
-    """
-    one = Context(count=torch.ones(1, device=bias.device))
-    total = bias[None].to(accumulation_dtype(bias.dtype))
-    return units.mean(total, context=one)[0], units.variance(total, one)[0].clone()
 
 
 def update_means(contrast: Contrast, rbm: RBM, state: CDState) -> None:
@@ -93,25 +77,6 @@ def precondition(contrast: Contrast, state: CDState) -> tuple[Tensor, Tensor] | 
         return None if scales is None else (scales.square(), torch.ones_like(contrast.hidden[0]))
     rows, columns = (1 / (v + FLOOR) for v in (state.visible_variance, state.hidden_variance))
     return (rows if scales is None else rows * scales.square()), columns
-
-
-def column_scales(rbm: RBM, config: CDConfig) -> Tensor | None:
-    """Return `CDConfig.group_scales` for each visible column, (visible,); None for 1.
-
-    Raises:
-        ConfigError: not one for each visible group.
-    """
-    if not config.group_scales:
-        return None
-    groups = rbm.visible.parts if isinstance(rbm.visible, Groups) else (rbm.visible,)
-    if len(groups) != len(config.group_scales):
-        raise ConfigError(
-            f"group_scales = {config.group_scales} of {rbm.visible}: expected {len(groups)} "
-            "numbers, one a visible group"
-        )
-    scales = torch.tensor(config.group_scales, dtype=accumulation_dtype(rbm.weight.dtype))
-    sizes = torch.tensor([part.size for part in groups])
-    return scales.repeat_interleave(sizes).to(rbm.weight.device)
 
 
 def divided(contrast: Contrast, factors: tuple[Tensor, Tensor]) -> Product:

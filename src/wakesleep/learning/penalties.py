@@ -4,19 +4,15 @@ hidden units towards a target activity.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from wakesleep.compute.ops import Dense, Term
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.learning.cd_state import CDState
 from wakesleep.learning.configs import CDConfig
+from wakesleep.learning.contrast import Contrast
 from wakesleep.models.rbm import RBM
-
-if TYPE_CHECKING:
-    from wakesleep.learning.cd import Contrast
-    from wakesleep.learning.cd_state import CDState
 
 
 def weight_terms(

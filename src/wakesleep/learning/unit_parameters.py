@@ -8,22 +8,13 @@ machines for modeling natural image statistics".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
 from wakesleep.compute import distributed
-from wakesleep.compute.ops import Dense
-from wakesleep.learning.configs import CDConfig
-from wakesleep.learning.momentum import Gradients
 from wakesleep.models.rbm import RBM
 from wakesleep.sources import arrays
 from wakesleep.units import Context, Units
 from wakesleep.units.gaussian import unit_if_constant
-
-if TYPE_CHECKING:
-    from wakesleep.learning.cd import Contrast
-    from wakesleep.learning.cd_state import CDState
 
 
 def moments(
@@ -49,34 +40,13 @@ def spread(mean: Tensor, variance: Tensor, rbm: RBM) -> Tensor:
     return unit_if_constant(mean, variance).sqrt().to(rbm.weight.device, rbm.weight.dtype)
 
 
-def gradients(contrast: Contrast, rbm: RBM, config: CDConfig) -> Gradients:
-    """Return the gradients of the units' own parameters: their sufficient statistics T over the
-    data less under the model.
-
-    The model's are those of sampled states, or, where means stand for visible states, E[T | h] of
-    the hidden states they were made from. Hidden units learn no scale: their weights have one.
+def visible_gradients(units: Units, data: Tensor, expected: Tensor) -> dict[str, Tensor]:
+    """Return the gradients of visible units' own parameters but those held, given their states
+    `data` (N, visible) and the model's statistics T, or E[T | h], `expected` (N, ...).
     """
-    names: dict[str, Tensor] = {}
-    if contrast.learns_visible:
-        names |= _visible_gradients(contrast, rbm, config)
-    if contrast.learns_hidden:
-        hidden = hidden_gradients(rbm, contrast.data, contrast.model, contrast.context)
-        names |= {f"hidden.{name}": gradient for name, gradient in hidden.items()}
-    return {name: [Dense(gradient, 1.0)] for name, gradient in names.items()}
-
-
-def _visible_gradients(contrast: Contrast, rbm: RBM, config: CDConfig) -> dict[str, Tensor]:
-    """Return the gradients of the visible units' parameters; where means stand for states, the
-    total input that they were made from lies in `scratch_probs`.
-    """
-    c = contrast
-    if config.sample_visible or config.persistent:
-        model = rbm.visible.statistics(c.model)
-    else:
-        model = rbm.visible.moments(c.scratch_probs, c.context)
-    by_name = rbm.visible.parameter_gradients(rbm.visible.statistics(c.data).mean(0), model.mean(0))
-    held = rbm.visible.held
-    return {f"visible.{name}": value for name, value in by_name.items() if name not in held}
+    gradients = units.parameter_gradients(units.statistics(data).mean(0), expected.mean(0))
+    held = units.held
+    return {name: gradient for name, gradient in gradients.items() if name not in held}
 
 
 def hidden_gradients(
@@ -97,9 +67,3 @@ def hidden_gradients(
 def there_are(units: Units) -> bool:
     """Return whether units have parameters of their own."""
     return any(True for _ in units.parameters())
-
-
-def keep_in_range(rbm: RBM, state: CDState) -> None:
-    """Put the own parameters of both layers back in their range, in place."""
-    rbm.visible.keep_in_range(state.visible_std)
-    rbm.hidden.keep_in_range()

@@ -169,15 +169,13 @@ def _own_gradients(
             own |= {prefix + name: g for name, g in gradients.items() if name not in held}
     memory = dbn.memory
     if unit_parameters.there_are(memory.visible):
-        seen, expected = (memory.visible.statistics(states).mean(0) for states in (data, model))
-        gradients = memory.visible.parameter_gradients(seen, expected)
-        held = memory.visible.held
-        own |= {f"memory.visible.{name}": g for name, g in gradients.items() if name not in held}
+        visible = unit_parameters.visible_gradients(
+            memory.visible, data, memory.visible.statistics(model)
+        )
+        own |= {f"memory.visible.{name}": gradient for name, gradient in visible.items()}
     if unit_parameters.there_are(memory.hidden):
-        own |= {
-            f"memory.hidden.{name}": gradient
-            for name, gradient in unit_parameters.hidden_gradients(memory, data, model).items()
-        }
+        hidden = unit_parameters.hidden_gradients(memory, data, model)
+        own |= {f"memory.hidden.{name}": gradient for name, gradient in hidden.items()}
     return {name: [Dense(gradient, 1.0)] for name, gradient in own.items()}
 
 
