@@ -127,8 +127,8 @@ def ascend(
         clear(rbm.weight)
         if "weight" in state.velocity:
             clear(state.velocity["weight"])
-        precision.sync(copy or rbm, rbm)
-    if contrast.own and epoch >= config.units_frozen_epochs:
+    learns_units = contrast.own and epoch >= config.units_frozen_epochs
+    if learns_units:
         apply_update(
             rbm,
             contrast.own,
@@ -139,9 +139,9 @@ def ascend(
         )
         rbm.visible.keep_in_range(state.visible_std)
         rbm.hidden.keep_in_range()
-        precision.sync(copy or rbm, rbm)
     if config.centred:
         centring.keep_biases(rbm, state)
+    if clear is not None or learns_units or config.centred:
         precision.sync(copy or rbm, rbm)
 
 
@@ -156,7 +156,7 @@ class ContrastiveDivergence(loop.Algorithm):
         self.net, self.config, self.state, self.rng, self.copy = rbm, config, state, rng, copy
         self.contrasts: dict[int, Contrast] = {}
         self.error = torch.zeros((), device=rbm.weight.device)
-        self.guard = normalisable.Guard(rbm)
+        self.guard = normalisable.Guard(rbm, copy)
         self.warned = False
         self.epoch = 0
 
@@ -192,9 +192,7 @@ class ContrastiveDivergence(loop.Algorithm):
             else self.net.visible.bias_scale(contrast.context.repeat(2))
         )
         update(self.net, contrast, self.config, self.epoch, self.state, self.rng, self.copy)
-        if self.guard.needed:
-            self.guard.after_update()
-            precision.sync(self.copy, self.net)
+        self.guard.after_update()
         if not self.config.persistent:
             self.error += contrast.squared_error()
 
@@ -207,7 +205,6 @@ class ContrastiveDivergence(loop.Algorithm):
             metrics["reconstruction_error"] = float(self.error) / (cases * self.net.visible.size)
         if self.guard.needed:
             metrics["scaled_back"] = crossed = self.guard.end_epoch()
-            precision.sync(self.copy, self.net)
             if crossed and not self.warned:
                 self.warned = True
                 log.warning(

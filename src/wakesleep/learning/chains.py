@@ -200,7 +200,7 @@ class MemoryWithChains(loop.Algorithm):
         self.copy = precision.low_precision_copy(rbm, dtype)
         self.error = torch.zeros((), device=rbm.weight.device)
         self.chain_index = torch.zeros(1, dtype=torch.int64, device=rbm.weight.device)
-        self.guard = normalisable.Guard(rbm)
+        self.guard = normalisable.Guard(rbm, self.copy)
         self.epoch, self.rate, self.reconstructed = 0, 0.0, 0
         if config.average and state.mean is None:
             state.mean = RunningMean.start(rbm)
@@ -261,8 +261,6 @@ class MemoryWithChains(loop.Algorithm):
             copy=self.copy,
         )
         self.guard.after_update()
-        if self.guard.needed:
-            precision.sync(self.copy, self.net)
         first = n - len(chains)
         wrong = (data[:first] - model[:first]).to(accumulation_dtype(data.dtype)).flatten()
         self.error += wrong.dot(wrong)
@@ -290,9 +288,9 @@ def phases(
     """Return the gradients of the cases `data` (N, visible) beside M persistent chains, the
     negative cases, and the chains moved on.
 
-    `chains` (M, hidden) are states that hold the labels `held` (M,); they are the last M of N
-    negative cases. The others are reconstructions, begun with the label drawn from p(label | the
-    other visible units).
+    `chains` (M, hidden) are states that hold `chain_labels` (M,); they are the last M of N negative
+    cases. The others are reconstructions, begun with the label drawn from p(label | the other
+    visible units).
     """
     n, first = len(data), len(data) - len(chains)
     columns = rbm.visible.one_hot_columns[0]

@@ -68,7 +68,7 @@ class UpDown(loop.Algorithm):
         self.error = torch.zeros((), device=dbn.memory.weight.device)
         self.chain_index = torch.zeros(1, dtype=torch.int64, device=dbn.memory.weight.device)
         self.epoch, self.complete = 0, False
-        self.guard = normalisable.Guard(dbn.memory)
+        self.guard = normalisable.Guard(dbn.memory, self.copy.memory)
 
     def begin_epoch(self, epoch: int) -> tuple[float, ...]:
         """Return rate and Gibbs steps of the epoch."""
@@ -138,10 +138,7 @@ class UpDown(loop.Algorithm):
             decay=decay,
             copy=self.copy,
         )
-
         self.guard.after_update()
-        if self.guard.needed:
-            precision.sync(self.copy, self.net)
 
     def update_units(self, gradients: Gradients) -> None:
         """Move the units' own parameters up their gradients, at a tenth of the rate, and hold them

@@ -94,8 +94,8 @@ def phases(
     `steps`.
 
     The last M negative cases go on from `chains`, top states (M, hidden), where these are given;
-    the others start at the up-pass. Chains hold the labels `held` (M,), UNLABELLED where free.
-    `complete` says that all labels are known.
+    the others start at the up-pass. Chains hold `chain_labels` (M,), UNLABELLED where
+    free. `complete` says that all labels are known.
     """
     whole("steps", steps, least=1)
     penultimate, n = dbn.sizes[-2], len(images)
@@ -231,7 +231,7 @@ def _negative_phase(
     """K Gibbs steps of the memory from top states (N, top), in place; visible states go to `model`,
     E[top | model] to `probs`.
 
-    The last M chains hold the labels `held` (M,), where these are known.
+    The last M chains hold `chain_labels` (M,), where these are known.
     """
     fixed = (
         one_hot(chain_labels.clamp(min=0), dbn.labels, top.dtype)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from wakesleep.compute import precision
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.units import Units
 
@@ -87,11 +88,12 @@ def check(rbm: RBM) -> None:
 
 class Guard:
     """Keeps a machine that learns normalised: after each update the norm is followed by a step of
-    the power method, and weights that cross are scaled back.
+    the power method, and weights that cross are scaled back, those of `copy`, the machine in lower
+    precision, with them.
     """
 
-    def __init__(self, rbm: RBM) -> None:
-        self.rbm, self.needed = rbm, not is_bounded(rbm)
+    def __init__(self, rbm: RBM, copy: RBM | None = None) -> None:
+        self.rbm, self.copy, self.needed = rbm, copy or rbm, not is_bounded(rbm)
         self.crossed = torch.zeros((), device=rbm.weight.device)
         """How many updates crossed since `begin_epoch`."""
         rows, columns = (units.tail_precision().isfinite() for units in (rbm.visible, rbm.hidden))
@@ -124,3 +126,4 @@ class Guard:
         factor = (LARGEST / norm.clamp(min=1e-30)).clamp(max=1).to(self.rbm.weight)
         self.crossed += factor < 1
         self.rbm.weight.mul_(1 - (1 - factor) * self.unbounded)
+        precision.sync(self.copy, self.rbm)
