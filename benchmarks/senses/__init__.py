@@ -1,0 +1,1 @@
+"""Several senses: figures of one memory over pictures, sounds, views, words and labels."""
