@@ -4,13 +4,14 @@ weigh the same however few they are.
 
 import math
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 from scipy import sparse
 
+from benchmarks import few_labels as tries
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop, greedy, robust, semi_supervised, spreading
@@ -183,6 +184,12 @@ def test_losses_are_their_formulas_and_their_gradient_is_that_of_the_sum():
     )
     for old, new, gradient in zip(before.parameters(), after.parameters(), gradients, strict=True):
         assert torch.allclose(old - 0.01 * gradient, new, rtol=1e-7, atol=1e-10)
+
+
+def test_by_default_labels_weigh_ten_times_as_much_as_the_other_losses():
+    tenfold, default = asdict(tries.weighing_labels(10)), asdict(SemiSupervisedConfig())
+    assert default == pytest.approx(tenfold, rel=2e-3)
+    assert tries.weighing_labels(1) == tries.ALIKE
 
 
 @pytest.mark.parametrize("count", [2, 7, 60])

@@ -8,10 +8,11 @@ all other cases.
 
 The second and third term are means over all cases, the last over those that the net is sure of. A
 minibatch holds labelled cases and as many of all cases, so that labels weigh the same however few
-they are. The net has been pretrained without labels and has learned from labels that spread among
-its codes (`spreading`), so that what it is sure of is mostly right. Sources: smoothness, Miyato et
-al. (2018), "Virtual adversarial training"; entropy, Grandvalet & Bengio (2005), "Semi-supervised
-learning by entropy minimization"; labels of its own, Lee (2013), "Pseudo-label".
+they are: ten times as much as each of the other terms, by default. The net has been pretrained
+without labels and has learned from labels that spread among its codes (`spreading`), so that what
+it is sure of is mostly right. Sources: smoothness, Miyato et al. (2018), "Virtual adversarial
+training"; entropy, Grandvalet & Bengio (2005), "Semi-supervised learning by entropy minimization";
+labels of its own, Lee (2013), "Pseudo-label".
 """
 
 from __future__ import annotations
