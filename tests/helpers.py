@@ -49,7 +49,11 @@ def real_folder(name: str) -> Path:
     WAKESLEEP_REQUIRE_DATA says that the data are there.
     """
     folder = os.environ.get("WAKESLEEP_DATA", "")
-    if not folder or not (Path(folder) / name / "train-images-idx3-ubyte.gz").is_file():
+    files = {"spoken-digits": "recordings.zip", "20news": "20news_w100.mat"}
+    if (
+        not folder
+        or not (Path(folder) / name / files.get(name, "train-images-idx3-ubyte.gz")).is_file()
+    ):
         message = f"no real data: WAKESLEEP_DATA names no folder with {name}"
         if os.environ.get("WAKESLEEP_REQUIRE_DATA"):
             pytest.fail(message)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from wakesleep.data import Preparation as Preparation
     from wakesleep.data import distort as distort
     from wakesleep.data import load as load_data  # noqa: F401
+    from wakesleep.data import sound as sound
     from wakesleep.estimators import BernoulliRBM as BernoulliRBM
     from wakesleep.estimators import DBNClassifier as DBNClassifier
     from wakesleep.estimators import DBNRegressor as DBNRegressor
@@ -126,6 +127,7 @@ _WHERE = {
     "spreading": ("learning.spreading", None),
     "strategies": ("learning.strategies", None),
     "distort": ("data.distort", None),
+    "sound": ("data.sound", None),
     "UpDownConfig": ("learning.up_down", "UpDownConfig"),
     "up_down": ("learning.up_down", None),
     "WakeSleepConfig": ("learning.wake_sleep", "WakeSleepConfig"),

@@ -38,7 +38,9 @@ VARIABLES = {
     "likelihood",
     "plots",
     "rbm",
+    "sound",
     "units",
+    "words",
 }
 """Names of modules that are also words or variables of a user's program: `cases.bool()`,
 `data.npz`.
@@ -66,6 +68,8 @@ ENDINGS = {
     "toml",
     "pdf",
     "txt",
+    "wav",
+    "zip",
 }
 
 

@@ -8,6 +8,7 @@ from wakesleep.data.pictures import FIELD, ink_field, read_picture
 from wakesleep.data.preparation import Preparation, for_own_set, from_header
 from wakesleep.data.sets import (
     KNOWN,
+    LOCAL,
     Dataset,
     Split,
     describe,
@@ -22,6 +23,7 @@ from wakesleep.foundation.options import RAW, PictureOptions
 __all__ = [
     "FIELD",
     "KNOWN",
+    "LOCAL",
     "RAW",
     "DataError",
     "Dataset",

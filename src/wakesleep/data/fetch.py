@@ -141,6 +141,24 @@ def real_set(
     return {part: _verified(path, part, source) for part, path in find_idx(home).items()}
 
 
+def local_file(name: str, file: str, origin: str, folder: Path | None = None) -> Path:
+    """Return where a file (or folder) of a set lies that is never downloaded, looked for as
+    `real_set` does.
+
+    Raises:
+        FetchError: it is nowhere; the message says where it comes from, `origin`.
+    """
+    places = list(_places(folder))
+    for home in (home for place in places for home in (place / name, place)):
+        if (home / file).exists():
+            return home / file
+    raise FetchError(
+        f"{name} is not on this machine (looked for {name}/{file} in "
+        f"{', '.join(map(str, places))}), and it is not downloaded for you: {origin}; put it into "
+        f"a folder and name that by the option `folder` or the variable {VARIABLE}"
+    )
+
+
 def fetch(
     name: str, home: Path, *, timeout: tuple[float, float] = TIMEOUT, deadline: float = DEADLINE
 ) -> None:

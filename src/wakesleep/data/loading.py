@@ -15,11 +15,15 @@ import numpy as np
 
 from wakesleep.data import on_disk
 from wakesleep.data.checks import Array, image_rows, label_numbers, shape_of
-from wakesleep.data.fetch import SOURCES, real_set
+from wakesleep.data.fetch import SOURCES, local_file, real_set
 from wakesleep.data.files import Parts, read_parts
 from wakesleep.data.idx import PARTS
 from wakesleep.data.preparation import Preparation, of_arrays
-from wakesleep.data.sets import KNOWN, Dataset, Split, class_counts, ink_share, prepared
+from wakesleep.data.sets import KNOWN, LOCAL, Dataset, Split, class_counts, ink_share, prepared
+from wakesleep.data.sound import LogMel
+from wakesleep.data.sound_files import holds_sounds
+from wakesleep.data.sound_sets import SPOKEN_DIGITS, load_sounds
+from wakesleep.data.words import FILE, load_words
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.options import RAW, PictureOptions
 from wakesleep.foundation.values import listed
@@ -27,6 +31,8 @@ from wakesleep.foundation.values import listed
 if TYPE_CHECKING:
     from wakesleep.sources.shards import Files
 
+Preparing = PictureOptions | Preparation | LogMel
+"""What may be decided of how cases are prepared."""
 EXPECTED = 20
 """So many cases of a class are expected among those held out where one that is absent says that a
 set is sorted.
@@ -38,7 +44,7 @@ def load(
     *,
     folder: Path | None = None,
     download: bool = True,
-    how: PictureOptions | Preparation | None = None,
+    how: Preparing | None = None,
     own: bool = False,
 ) -> Dataset:
     """Load a known set by name, or one of your own by path.
@@ -51,12 +57,17 @@ def load(
     images-*.npy, with labels-*.npy beside them or without, stays on the disk, and so does a .npy of
     more than 16 GiB. An array `classes` in a .npz names the labels.
 
+    Sounds are a folder with a subfolder of recordings per class, or a folder or .zip of recordings
+    called CLASS_speaker_number.wav. `spoken-digits`, the Free Spoken Digit Dataset, and `20news`,
+    postings as bags of words, are looked for on this machine and never downloaded.
+
     Args:
-        name: one of KNOWN, or a path.
-        folder: where to look first for mnist and fashion-mnist.
-        download: whether those two may be fetched from the network.
+        name: one of KNOWN or LOCAL, or a path.
+        folder: where to look first for the sets with a name.
+        download: whether mnist and fashion-mnist may be fetched from the network.
         how: what is decided of the pictures' size, polarity and centring, or the preparation of
-            another set (its `preparation`, or what a model's header records), to be done again.
+            another set (its `preparation`, or what a model's header records), to be done again; of
+            sounds the settings of their pictures.
         own: that preparation was made for this very set.
 
     Raises:
@@ -75,21 +86,26 @@ def load_arrays(
     *,
     folder: Path | None = None,
     download: bool = True,
-    how: PictureOptions | Preparation | None = None,
+    how: Preparing | None = None,
     own: bool = False,
 ) -> Dataset:
     """Load a set as `load` does, with numpy arrays in place of tensors: to look at it, without
     PyTorch unless it stays on the disk.
     """
+    if isinstance(name, str) and name in LOCAL:
+        return replace(_local(name, folder, how), origin=name)
     how = PictureOptions() if how is None else how
     if isinstance(name, str) and name in KNOWN:
-        return _dataset(name, _published(name, folder, download), how, own, name)
+        return _dataset(name, _published(name, folder, download), _of_pictures(how), own, name)
     path = Path(os.path.expanduser(name))
     # os.path answers False where Path would raise, as for a name that is too long.
     if not str(name) or not os.path.exists(path):
         raise DataError(_unknown(str(name), path))
     files = on_disk.find(path)
     name, origin = path.resolve().stem, str(path.resolve())
+    if files is None and holds_sounds(path):
+        return replace(load_sounds(name, path, _of_sounds(how)), origin=origin)
+    how = _of_pictures(how)
     if files is None:
         return _dataset(name, read_parts(path, how), how, own, origin)
     if isinstance(how, PictureOptions) and how not in (PictureOptions(), RAW):
@@ -98,6 +114,45 @@ def load_arrays(
             "transposing are for sets in memory"
         )
     return replace(_on_disk(name, files), origin=origin)
+
+
+def _local(name: str, folder: Path | None, how: Preparing | None) -> Dataset:
+    if name != SPOKEN_DIGITS:
+        origin = "S. Roweis' page, cs.nyu.edu/~roweis/data.html, has it"
+        return load_words(local_file(name, FILE, origin, folder))
+    origin = (
+        "it is the Free Spoken Digit Dataset, github.com/Jakobovski/free-spoken-digit-dataset, CC "
+        "BY-SA 4.0, its folder recordings as a .zip"
+    )
+    path = local_file(name, "recordings.zip", origin, folder)
+    return load_sounds(name, path, _of_sounds(how or PictureOptions()))
+
+
+def _of_pictures(how: Preparing) -> PictureOptions | Preparation:
+    """Return how pictures are to be prepared.
+
+    Raises:
+        ConfigError: these are settings for sounds.
+    """
+    if isinstance(how, LogMel):
+        raise ConfigError("how = LogMel(...): expected settings for pictures, which this set holds")
+    return how
+
+
+def _of_sounds(how: Preparing) -> LogMel | None:
+    """Return how sounds are to be prepared, None for the defaults.
+
+    Raises:
+        ConfigError: these are settings for pictures.
+    """
+    if isinstance(how, LogMel):
+        return how
+    if how not in (PictureOptions(), RAW):
+        raise ConfigError(
+            "size, polarity, centring and transposing are for pictures, and this set holds "
+            "recordings: leave them out, or give how=wakesleep.sound.LogMel(...)"
+        )
+    return None
 
 
 def _with_tensors(dataset: Dataset) -> Dataset:
@@ -120,10 +175,11 @@ def _with_tensors(dataset: Dataset) -> Dataset:
 
 
 def _unknown(name: str, path: Path) -> str:
-    near = difflib.get_close_matches(name.lower(), KNOWN, 1, 0.7) if len(name) < 100 else []
+    known = (*KNOWN, *LOCAL)
+    near = difflib.get_close_matches(name.lower(), known, 1, 0.7) if len(name) < 100 else []
     full_path = os.path.abspath(path)
     return (
-        f"there is no data set {name[:200]!r}: it is neither one of {', '.join(KNOWN)}, nor a "
+        f"there is no data set {name[:200]!r}: it is neither one of {', '.join(known)}, nor a "
         f"path, for {full_path[-300:]} does not exist{f'; did you mean {near[0]}?' if near else ''}"
     )
 

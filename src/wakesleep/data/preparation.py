@@ -216,13 +216,18 @@ def from_header(header: dict[str, Any]) -> Preparation:
     bright on black and is centred, unless the picture has the right size and a dark border.
 
     Raises:
-        CheckpointError: it is damaged, or of a newer version.
+        CheckpointError: it is damaged, or of a newer version; the model learned from sounds.
     """
     try:
         if "preparation" not in header:
             rows, columns = header["shape"]
             return before((int(rows), int(columns)), float(header.get("ink_field", FIELD)))
         values = dict(header["preparation"])
+        if values.get("kind") == "log-mel":
+            raise CheckpointError(
+                "this model learned from sounds, and is asked about pictures; expected a model of "
+                "pictures, or a sound: wakesleep.sound.LogMel.from_json(header['preparation'])"
+            )
         rows, columns = values.pop("shape")
         came = (
             None if values.get("came") is None else (int(values["came"][0]), int(values["came"][1]))

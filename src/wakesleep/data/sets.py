@@ -23,17 +23,20 @@ from wakesleep.foundation.values import listed
 if TYPE_CHECKING:
     import torch
 
+    from wakesleep.data.sound import LogMel
     from wakesleep.sources.shards import Files
 
 KNOWN: tuple[str, ...] = ("digits", *SOURCES)
+LOCAL = ("spoken-digits", "20news")
+"""Sets that are known by name and never downloaded: their files are looked for on this machine."""
 UNLABELLED_NAMES = ("unlabelled", "unlabeled")
 """What the folder of cases without a label may be called."""
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Cases with their labels: images (N, D), uint8 pixels 0..255 or float32 in [0, 1]; labels (N,)
-    int64, or None.
+    """Cases with their labels: images (N, D), uint8 pixels 0..255 or float32 in [0, 1], of sounds
+    float32 of mean 0 and variance 1; labels (N,) int64, or None.
     """
 
     images: torch.Tensor
@@ -64,16 +67,18 @@ class Dataset:
     classes: tuple[str, ...]
     checksum: str
     files: Files | None = None
-    preparation: Preparation | None = None
-    """How its pictures became cases, and how others become cases like them; None where it was made
-    by hand.
+    preparation: Preparation | LogMel | None = None
+    """How its pictures or recordings became cases, and how others become cases like them; None
+    where it was made by hand.
     """
     findings: tuple[str, ...] = ()
     """What was found of the pictures' size and polarity, in words."""
     origin: str = ""
-    """By what it was loaded: a name of KNOWN, or an absolute path; empty where it was made by
-    hand.
+    """By what it was loaded: a name of KNOWN or LOCAL, or an absolute path; empty where it was made
+    by hand.
     """
+    columns: tuple[str, ...] = ()
+    """What each column of a case is called, of documents the words; empty for pictures."""
 
     @property
     def published(self) -> bool:
@@ -221,9 +226,17 @@ def class_counts(split: Split | None, classes: tuple[str, ...]) -> list[int] | N
 def prepared(dataset: Dataset) -> Preparation:
     """Return how the set's pictures became cases; of one made by hand, what suits its cases as they
     are.
+
+    Raises:
+        DataError: a set of recordings, which are no pictures.
     """
-    if dataset.preparation is not None:
+    if isinstance(dataset.preparation, Preparation):
         return dataset.preparation
+    if dataset.preparation is not None:
+        raise DataError(
+            f"{dataset.name} holds recordings, and pictures were expected: a net learns from them "
+            "with wakesleep train --sense sound=PATH"
+        )
     pictures = np.asarray(dataset.train.images).reshape(-1, *dataset.shape)
     raw, _ = of_arrays(pictures, None, RAW)
     return replace(raw, field=ink_share(raw, dataset.train, dataset.shape, dataset.origin))

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.data.preparation import Preparation
+from wakesleep.data.sound import LogMel
 from wakesleep.foundation.errors import CheckpointError, ConfigError, WakesleepError
 from wakesleep.foundation.files import remove_abandoned, unreadable
 from wakesleep.foundation.rng import known_device
@@ -194,7 +195,7 @@ def save(
     path: Path | str,
     *,
     classes: Sequence[str] | None = None,
-    preparation: Preparation | None = None,
+    preparation: Preparation | LogMel | None = None,
     shape: tuple[int, int] | None = None,
     **notes: Any,
 ) -> None:
@@ -205,7 +206,7 @@ def save(
         model: its tensors are saved in their precision, its units with their settings.
         path: the file, .safetensors by custom.
         classes: the names of the labels, in order.
-        preparation: what was done to pictures before the model saw them
+        preparation: what was done to pictures or sounds before the model saw them
             (`data.load(...).preparation`).
         shape: (rows, columns) of a case, where it is a picture; that of `preparation` where one is
             given.
@@ -234,7 +235,7 @@ def save(
     if preparation is not None:
         header["preparation"] = preparation.as_json()
     if shape is not None or preparation is not None:
-        header["shape"] = list(shape or cast(Preparation, preparation).shape)
+        header["shape"] = list(shape or cast(Preparation | LogMel, preparation).shape)
     try:
         json.dumps(header)
     except TypeError as error:

@@ -12,7 +12,7 @@ from torch import nn
 
 from wakesleep.compute import distributed, machine, select
 from wakesleep.compute.select import pick_precision
-from wakesleep.data import KNOWN, Dataset, Split, distort, match_classes, prepared
+from wakesleep.data import KNOWN, LOCAL, Dataset, Split, distort, match_classes, prepared
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.rng import stream
@@ -301,4 +301,4 @@ def _absolute(data: str) -> str:
     """Return a path of the user's own as an absolute one, so that the run finds it from anywhere;
     names stay names.
     """
-    return data if data in KNOWN else str(Path(data).expanduser().resolve())
+    return data if data in (*KNOWN, *LOCAL) else str(Path(data).expanduser().resolve())
