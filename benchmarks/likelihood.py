@@ -17,7 +17,7 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -297,9 +297,10 @@ def train(
     draw: Any,
     options: LikelihoodMeasureOptions,
     stage: str,
+    look: Callable[[int, RBM], None] = lambda epoch, mean: None,
 ) -> RBM:
     """Train `rbm` (in place) on what `draw(rng)` returns anew before each epoch, and return its
-    weights' running mean; goes on after a stop.
+    weights' running mean; goes on after a stop. `look` sees each epoch's number and the mean.
     """
     mean = copy.deepcopy(rbm)
     models = {"rbm": rbm, "mean": mean}
@@ -315,6 +316,7 @@ def train(
         for record in cd.epochs(rbm, cases, rng=progress.rng, state=progress.state, **settings):
             for ours, learned in zip(mean.parameters(), rbm.parameters(), strict=True):
                 ours.lerp_(learned, max(1 - options.average, 1 / record.epoch))
+            look(record.epoch, mean)
             yield record
             cases.copy_(draw(progress.rng))
 
