@@ -155,6 +155,12 @@ def train_rbm(options: DensityOptions, cases: Tensor) -> RBM:
     return rbm
 
 
+def checkpoints(folder: Path) -> list[RBM]:
+    """Return the RBM that `train_rbm` left in a folder, last, after its checkpoints."""
+    paths = [*sorted(folder.glob("rbm-[0-9]*.safetensors")), folder / "rbm.safetensors"]
+    return [checkpoint.load(path) for path in paths]
+
+
 def on_top_of(rbm: RBM, top: int, rng: torch.Generator) -> DBM:
     """Return a machine with a second hidden layer of `top` units on that of `rbm`, of nearly the
     same p(v): the new weights are near zero, and what units at 1/2 add through them is taken off.
@@ -192,6 +198,21 @@ def train_dbm(options: DensityOptions, cases: Tensor, dbm: DBM) -> float:
     return float(progress.notes.get("seconds", 0.0)) / 60
 
 
+def train(options: DensityOptions) -> tuple[DBM, float, Tensor, Tensor]:
+    """Return the machine, trained; the minutes of processor time of its last stage; the cases it
+    learned from and those to score.
+    """
+    options.folder.mkdir(parents=True, exist_ok=True)
+    cases, scored = cases_of(options)
+    rng = generator(options.seed)
+    if options.rbm.epochs:
+        dbm = on_top_of(train_rbm(options, cases), options.hidden[1], rng)
+    else:
+        dbm = DBM((cases.shape[1], *options.hidden), rng=rng)
+        deep_boltzmann.init_visible_bias(dbm, cases)
+    return dbm, train_dbm(options, cases, dbm), cases, scored
+
+
 def score(
     options: DensityOptions, dbm: DBM, cases: Tensor, scored: Tensor
 ) -> tuple[dict[str, float], dict[str, Any]]:
@@ -225,15 +246,7 @@ def main(argv: list[str]) -> None:
     """Train, score, print, and save the rows."""
     options = tyro.cli(DensityOptions, description=__doc__, args=argv)
     torch.set_num_threads(options.threads)
-    options.folder.mkdir(parents=True, exist_ok=True)
-    cases, scored = cases_of(options)
-    rng = generator(options.seed)
-    if options.rbm.epochs:
-        dbm = on_top_of(train_rbm(options, cases), options.hidden[1], rng)
-    else:
-        dbm = DBM((cases.shape[1], *options.hidden), rng=rng)
-        deep_boltzmann.init_visible_bias(dbm, cases)
-    minutes = train_dbm(options, cases, dbm)
+    dbm, minutes, cases, scored = train(options)
     values, notes = score(options, dbm, cases, scored)
     name = "dbm-500-1000-drawn-anew" if options.drawn_anew else "dbm-500-1000"
     rows = [

@@ -1,0 +1,138 @@
+"""A deep Boltzmann machine 500-1000 learns MNIST's digits without labels, and backpropagation goes
+on from its mean field: test error.
+
+    python -m benchmarks.deep.classify --mat randomly_binarized_mnist.mat --folder runs/deep-digits
+
+The net takes the grey digits and what mean field says of the second hidden layer (Salakhutdinov &
+Hinton 2009, section 3.3). Every choice was made on the last 10,000 training digits, held out
+(`--hold-out 10000`: their labels are not learned); the figures learn from all 60,000. Test digits
+choose nothing.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+from torch import Tensor, nn
+
+from benchmarks.deep import density
+from benchmarks.deep.density import DensityOptions
+from wakesleep.compute.select import pick_precision
+from wakesleep.data import load
+from wakesleep.foundation.rng import generator
+from wakesleep.learning import backprop, deep_boltzmann, robust
+from wakesleep.learning.backprop import BackpropConfig
+from wakesleep.learning.robust import RobustConfig
+from wakesleep.models.dbm import DBM
+from wakesleep.paper import results
+from wakesleep.runs import checkpoint
+
+Way = Literal["backprop", "dropout"]
+ROWS = {"backprop": "dbm-500-1000-backprop", "dropout": "dbm-500-1000"}
+
+
+@dataclass(frozen=True)
+class ClassifyOptions:
+    """Train or take the machines, fine-tune, save the rows; training of machines is resumable."""
+
+    data: DensityOptions = field(default_factory=lambda: DensityOptions(drawn_anew=True))
+    """How each machine learns; that of seed S lies in the folder seed-S."""
+    seeds: tuple[int, ...] = (1, 2, 3)
+    """A machine and a net each."""
+    ways: tuple[Way, ...] = ("backprop", "dropout")
+    """Plain backpropagation, and with dropout."""
+    hold_out: int = 0
+    """Learn no labels of so many of the last training digits, and count errors on them."""
+    backprop: BackpropConfig = field(default_factory=lambda: BackpropConfig(epochs=30))
+    """How plain backpropagation learns."""
+    dropout: RobustConfig = field(
+        default_factory=lambda: RobustConfig(
+            epochs=60, dropout_visible=0.1, dropout_hidden=0.3, sample_pixels=True
+        )
+    )
+    """How backpropagation with dropout learns."""
+
+
+def features(dbm: DBM, images: Tensor) -> Tensor:
+    """Return what the net takes of grey digits (N, 784), as uint8: a quarter of the memory."""
+    return (255 * deep_boltzmann.features(dbm, images)).round().to(torch.uint8)
+
+
+def errors(net: nn.Sequential, cases: Tensor, labels: Tensor) -> int:
+    """Return how many of the cases (N, features) the net gets wrong."""
+    parts = zip(torch.split(cases, 2000), torch.split(labels, 2000), strict=True)
+    with torch.no_grad():
+        return sum(int((net(part.float() / 255).argmax(1) != y).sum()) for part, y in parts)
+
+
+def fine_tuned(options: ClassifyOptions, way: Way, dbm: DBM, seed: int) -> float:
+    """Return the error of a net that begins at `dbm`, percent of the cases counted on."""
+    digits, rng = load("mnist"), generator(100 + seed)
+    images, labels = digits.train.images.flatten(1), digits.train.labels
+    last = len(images) - options.hold_out
+    counted = (images[last:], labels[last:])
+    if not options.hold_out:
+        counted = (digits.test.images.flatten(1), digits.test.labels)
+    cases, there = features(dbm, images[:last]), features(dbm, counted[0])
+    net = deep_boltzmann.classifier(dbm, rng=rng, classes=10)
+    dtype = pick_precision(options.data.precision, torch.device("cpu"))
+    known = labels[:last]
+    if way == "backprop":
+        records = backprop.epochs(net, cases, known, config=options.backprop, rng=rng, dtype=dtype)
+    else:
+        records = robust.epochs(net, cases, known, config=options.dropout, rng=rng, dtype=dtype)
+    for record in records:
+        if options.hold_out and (record.epoch % 5 == 0 or record.epoch == record.epochs):
+            print(f"{way} {record.epoch} {errors(net, there, counted[1])}", flush=True)
+    return 100 * errors(net, there, counted[1]) / len(there)
+
+
+def save(
+    options: ClassifyOptions, way: Way, found: Sequence[float], minutes: float, command: str
+) -> None:
+    """Print the errors of the seeds so far, and save their row unless they are held-out ones."""
+    print(ROWS[way], found, f"{minutes:.1f} min", flush=True)
+    if options.hold_out:
+        return
+    row = results.row(
+        "deep",
+        ROWS[way],
+        "test_error_percent",
+        found,
+        seeds=options.seeds[: len(found)],
+        reported="0.95" if way == "backprop" else "0.95; 0.79 with dropout",
+        command=command,
+        minutes=round(minutes / len(found), 1),
+    )
+    results.save(options.data.out, [row])
+
+
+def main(argv: list[str]) -> None:
+    """Train, fine-tune, print and save."""
+    options = tyro.cli(ClassifyOptions, description=__doc__, args=argv)
+    torch.set_num_threads(options.data.threads)
+    command = shlex.join(["python", "-m", "benchmarks.deep.classify", *argv])
+    found: dict[Way, list[float]] = {way: [] for way in options.ways}
+    spent = dict.fromkeys(options.ways, 0.0)
+    for seed in options.seeds:
+        folder: Path = options.data.folder / f"seed-{seed}"
+        place = folder / "dbm.safetensors"
+        if not place.exists():
+            density.train(replace(options.data, folder=folder, seed=seed))
+        for way in options.ways:
+            began = time.process_time()
+            found[way].append(fine_tuned(options, way, checkpoint.load(place), seed))
+            spent[way] += (time.process_time() - began) / 60
+            save(options, way, found[way], spent[way], command)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
