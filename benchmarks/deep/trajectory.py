@@ -47,6 +47,8 @@ class TrajectoryOptions:
 
     data: DensityOptions = field(default_factory=DensityOptions)
     """Where data, RBM and checkpoints lie, and how closely log Z is estimated."""
+    ways: tuple[Way, ...] = ("pcd", "exchange")
+    """Which."""
     epochs: tuple[int, int] = (120, 80)
     """Epochs without and with exchange: as many as take the same minutes, which the rows give."""
     config: CDConfig = field(
