@@ -77,7 +77,9 @@ def fine_tuned(options: ClassifyOptions, way: Way, dbm: DBM, seed: int) -> float
     """Return the error of a net that begins at `dbm`, percent of the cases counted on."""
     digits, rng = load("mnist"), generator(100 + seed)
     images, labels = digits.train.images.flatten(1), digits.train.labels
-    assert labels is not None and digits.test is not None and digits.test.labels is not None
+    assert labels is not None
+    assert digits.test is not None
+    assert digits.test.labels is not None
     last = len(images) - options.hold_out
     counted = (images[last:], labels[last:])
     if not options.hold_out:
