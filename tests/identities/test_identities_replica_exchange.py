@@ -11,7 +11,7 @@ from tests.identities.exact import SIGMAS, TIGHT, small_rbm
 from wakesleep.evaluation import exact, mixing
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.samplers import gibbs, replica_exchange
-from wakesleep.units import Bernoulli, Categorical, Gaussian, Groups, Spin
+from wakesleep.units import Bernoulli, Categorical, Context, Gaussian, Groups, Spin
 
 
 def two_modes(depth=6.0):
@@ -90,22 +90,56 @@ def test_checkpoints_are_on_the_way():
         torch.testing.assert_close(found.weight, (first if name == "first" else last).weight)
 
 
-def test_a_batch_of_machines_says_what_each_says():
-    machines = [small_rbm(Bernoulli(5), Bernoulli(4), seed=seed) for seed in range(4)]
-    rungs = replica_exchange.Rungs(machines)
-    slow = replica_exchange.Rungs(machines)
-    slow.plain = False
-    visible = torch.randint(2, (4, 7, 5), generator=ws.generator(0)).double()
-    for part in (slice(None), slice(0, 3, 2), slice(1, 4, 2)):
-        totals = [each.hidden_input(part, visible[part], None) for each in (rungs, slow)]
-        torch.testing.assert_close(*totals, **TIGHT)
-        logs = [
-            each.log_p(part, visible[part], total, None)
-            for each, total in zip((rungs, slow), totals, strict=True)
-        ]
-        torch.testing.assert_close(*logs, **TIGHT)
-        for rbm, states, found in zip(machines[part], visible[part], logs[0], strict=True):
-            torch.testing.assert_close(found, -rbm.free_energy(states), **TIGHT)
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_works_are_differences_of_free_energies(family, count):
+    visible, hidden = FAMILIES[family]
+    rbm = small_rbm(visible(), hidden(), seed=3)
+    start = replica_exchange.independent(rbm)
+    ladder = [replica_exchange.between(start, rbm, t / (count - 1)) for t in range(count - 1)]
+    replicas, rng = replica_exchange.ReplicaExchange([*ladder, rbm]), ws.generator(1)
+    replicas(rbm, gibbs.random_hidden(rbm, 7, rng), 1, rng)
+    for _ in range(4):
+        before, parity = replicas.visible.clone(), replicas.parity
+        done = replicas.step(rng)
+        lows = range(parity, count - 1, 2)
+        assert done.parity == parity
+        assert len(done.swapped) == len(lows) > 0
+        for low, forward, backward in zip(lows, done.forward, done.backward, strict=True):
+            one, other = replicas.machines[low : low + 2]
+            for works, states, here, there in (
+                (forward, before[low], one, other),
+                (backward, before[low + 1], other, one),
+            ):
+                expected = here.free_energy(states) - there.free_energy(states)
+                torch.testing.assert_close(works, expected, **TIGHT)
+
+
+def test_absent_columns_stay_out_of_exchanges():
+    rbm, rng = small_rbm(Bernoulli(6), Bernoulli(4)), ws.generator(0)
+    mask = torch.rand(9, 6, generator=rng) < 0.6
+    replicas = replica_exchange.ReplicaExchange([replica_exchange.independent(rbm), rbm])
+    hidden, context = torch.zeros(9, 4, dtype=torch.float64), Context(mask=mask)
+    replicas(rbm, hidden, 3, rng, context=context)
+    assert not bool((replicas.visible * ~mask).any())
+    before = replicas.visible.clone()
+    forward = replicas.step(rng, context=context).forward[0]
+    first, last = (each.free_energy(before[0], context) for each in replicas.machines)
+    torch.testing.assert_close(forward, first - last, **TIGHT)
+
+
+def test_replicas_follow_a_machine_that_goes_on_learning():
+    rbm, rng = small_rbm(Bernoulli(6), Bernoulli(4)), ws.generator(0)
+    replicas = replica_exchange.ReplicaExchange([replica_exchange.independent(rbm), rbm])
+    replicas(rbm, torch.zeros(20, 4, dtype=torch.float64), 5, rng)
+    rbm.weight.zero_()
+    rbm.visible_bias.fill_(30.0)
+    chains = replicas(rbm, torch.zeros(20, 4, dtype=torch.float64), 3, rng)
+    assert bool((chains.visible == 1).all())
+    before = replicas.visible.clone()
+    forward = replicas.step(rng).forward[0]
+    first, last = (each.free_energy(before[0]) for each in replicas.machines)
+    torch.testing.assert_close(forward, first - last, **TIGHT)
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])

@@ -15,7 +15,7 @@ log Z from their exchanges.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -27,7 +27,8 @@ from wakesleep.foundation.values import whole
 from wakesleep.models.rbm import RBM
 from wakesleep.samplers.annealed import Independent, as_independent
 from wakesleep.samplers.gibbs import Chains, Clamp, check_states, check_steps
-from wakesleep.units import Context
+from wakesleep.sources.axes import Hidden
+from wakesleep.units import Context, Units
 
 CLOSEST = 1e-4
 """The shortest step between two machines of a ladder, in checkpoints."""
@@ -93,72 +94,6 @@ def between(first: RBM, last: RBM, t: float) -> RBM:
     return RBM.sharing(visible, hidden, weight, visible_bias, hidden_bias)
 
 
-class Rungs:
-    """The machines of a ladder, asked side by side: for units without parameters of their own a
-    batch of products, else one machine after the other.
-    """
-
-    def __init__(self, machines: Sequence[RBM]) -> None:
-        self.machines = list(machines)
-        last = machines[-1]
-        self.plain = not any(
-            True
-            for each in machines
-            for _ in (*each.visible.parameters(), *each.hidden.parameters())
-        )
-        if self.plain:
-            self.weight, self.visible_bias, self.hidden_bias = (
-                torch.stack([machine.get_parameter(name).detach() for machine in machines])
-                for name in ("weight", "visible_bias", "hidden_bias")
-            )
-        self.visible, self.hidden = last.visible, last.hidden
-
-    def hidden_input(self, rungs: slice, visible: Tensor, context: Context | None) -> Tensor:
-        """Return the hidden units' input in each of the machines `rungs`, (P, N, hidden), given
-        visible states (P, N, visible).
-        """
-        if self.plain and context is None:
-            bias, weight = self.hidden_bias[rungs, None], self.weight[rungs]
-            total: Tensor = torch.baddbmm(bias, visible, weight)
-            return total
-        pairs = zip(self.machines[rungs], visible, strict=True)
-        return torch.stack([rbm.hidden_input(states, context=context) for rbm, states in pairs])
-
-    def log_p(
-        self, rungs: slice, visible: Tensor, total: Tensor, context: Context | None
-    ) -> Tensor:
-        """Return log p*(v) = a'v - U(v) + Gamma(x), unnormalised, of visible states (P, N, visible)
-        given x = `total`: (P, N), float64, nats.
-        """
-        if self.plain and context is None:
-            bias = torch.bmm(visible, self.visible_bias[rungs, :, None])[..., 0].double()
-            gamma = self.hidden.log_partition(total.flatten(0, 1)).view(total.shape[:2])
-            return bias - self.visible.potential(visible.flatten(0, 1)).view_as(bias) + gamma
-        found = []
-        for rbm, states, x in zip(self.machines[rungs], visible, total, strict=True):
-            potential = rbm.visible.potential(states, context)
-            found.append(states @ rbm.visible_bias - potential + rbm.hidden.log_partition(x))
-        return torch.stack(found).double()
-
-    def gibbs_step(self, total: Tensor, rng: torch.Generator, context: Context | None) -> Tensor:
-        """Return visible states (R, N, visible) drawn by way of hidden ones, whose input is
-        `total`, (R, N, hidden), which is lost.
-        """
-        if self.plain and context is None:
-            flat = total.flatten(0, 1)
-            hidden = self.hidden.mean_and_sample(flat, rng, mean=flat)[1].view_as(total)
-            below = torch.baddbmm(
-                self.visible_bias[:, None], hidden, self.weight.transpose(1, 2)
-            ).flatten(0, 1)
-            states = self.visible.mean_and_sample(below, rng, mean=below)[1]
-            return states.view(*total.shape[:2], -1)
-        found = []
-        for rbm, x in zip(self.machines, total, strict=True):
-            hidden = rbm.hidden.sample(x, rng)
-            found.append(rbm.sample_visible(hidden, rng, context=context))
-        return torch.stack(found)
-
-
 class ReplicaExchange:
     """Replica exchange with the interface of `gibbs.run`: hand it to a dream as its sampler, and
     read `swap_rates`, `round_trips` and `log_partition` afterwards.
@@ -179,7 +114,7 @@ class ReplicaExchange:
                 f"{len(self.machines)} machines of shapes {sorted(shapes)}: expected at least two "
                 "of one shape, e.g. replica_exchange.choose([rbm], rng=rng)"
             )
-        self.rungs, device = Rungs(self.machines), self.machines[-1].weight.device
+        device = self.machines[-1].weight.device
         self.visible: Tensor | None = None
         """The replicas, (R, N, visible), those of the last machine last."""
         pairs = len(self.machines) - 1
@@ -201,10 +136,11 @@ class ReplicaExchange:
             return 0.0
         return float(self.trips.sum()) / self.visible.shape[1]
 
+    @check_arguments
     def __call__(
         self,
         rbm: RBM,
-        hidden: Tensor,
+        hidden: Hidden,
         steps: int,
         rng: torch.Generator,
         clamp: Clamp | None = None,
@@ -246,65 +182,120 @@ class ReplicaExchange:
         """Of each replica, where it was last: 1 the first machine, -1 the last, 0 neither."""
         self.trips = torch.zeros(chains, device=visible.device)
 
+    @check_arguments
     def step(
         self, rng: torch.Generator, clamp: Clamp | None = None, context: Context | None = None
     ) -> Exchanges:
         """Move all replicas: exchanges between neighbours of one parity, then a Gibbs step each;
         the parity takes turns.
-
-        The hidden units' input that decides about an exchange is that of the Gibbs step after it,
-        so that exchanges cost one product more a step.
         """
         assert self.visible is not None
-        total = self.rungs.hidden_input(slice(None), self.visible, context)
-        done = self._exchange(total, rng, context)
-        visible = self.rungs.gibbs_step(total, rng, context)
-        self.visible = visible if clamp is None else clamp.put(visible)
-        self.parity ^= 1
+        totals, done = self._exchange(rng, context)
+        moved = _gibbs_step(self.machines, totals, rng, context)
+        self.visible = moved if clamp is None else clamp.put(moved)
+        self._count(done)
+        self.parity = (self.parity + 1) % min(2, len(self.machines) - 1)
         return done
 
-    def _exchange(self, total: Tensor, rng: torch.Generator, context: Context | None) -> Exchanges:
-        """Let the pairs of this turn's parity trade places, in place; `total`, the hidden units'
-        input in each machine (R, N, hidden), goes along.
+    def _exchange(self, rng: torch.Generator, context: Context | None) -> tuple[Tensor, Exchanges]:
+        """Return what the pairs of this turn's parity exchange, and the hidden units' input in each
+        machine, (R, N, hidden), given the state that then stands there.
+
+        Both machines of a pair are asked about both states, and what they answer decides and is the
+        input too. So exchanges cost one product more a step, and no state need be moved.
         """
-        rungs, visible = self.rungs, self.visible
+        machines, visible, parity = self.machines, self.visible, self.parity
         assert visible is not None
-        last = len(self.machines) - 1
-        if self.parity >= last:
-            none = visible.new_zeros(0, visible.shape[1], dtype=torch.float64)
-            return Exchanges(self.parity, none.bool(), none, none)
-        low, high = slice(self.parity, last, 2), slice(self.parity + 1, last + 1, 2)
-        into_low = rungs.hidden_input(low, visible[high], context)
-        into_high = rungs.hidden_input(high, visible[low], context)
-        forward = rungs.log_p(high, visible[low], into_high, context)
-        forward -= rungs.log_p(low, visible[low], total[low], context)
-        backward = rungs.log_p(low, visible[high], into_low, context)
-        backward -= rungs.log_p(high, visible[high], total[high], context)
-        chance = torch.rand(
-            forward.shape, generator=rng, device=rng.device, dtype=forward.dtype
-        ).log()
-        swapped = chance < forward + backward
-        rows = swapped[..., None]
-        _trade(visible, low, high, rows, visible[high], visible[low])
-        _trade(total, low, high, rows, into_low, into_high)
-        _trade(self.heading, low, high, swapped, self.heading[high], self.heading[low])
+        pairs = (len(machines) - parity) // 2
+        paired = slice(parity, parity + 2 * pairs)
+        both = visible[paired].unflatten(0, (pairs, 2)).flatten(1, 2)
+        asked, twice = [s for s in both for _ in range(2)], context and context.repeat(2)
+        totals = _hidden_inputs(machines[paired], asked, twice)
+        log_p = _log_p(machines[paired], asked, totals, twice)
+
+        gain = (log_p[1::2] - log_p[::2]).unflatten(1, (2, -1))
+        forward, backward = gain[:, 0], -gain[:, 1]
+        chance = torch.rand(forward.shape, generator=rng, device=rng.device, dtype=torch.float64)
+        swapped = chance.log() < forward + backward
+
+        totals, rows = totals.unflatten(1, (2, -1)), swapped[..., None]
+        own = visible.new_empty(*visible.shape[:2], totals.shape[-1])
+        own[paired][::2] = torch.where(rows, totals[::2, 1], totals[::2, 0])
+        own[paired][1::2] = torch.where(rows, totals[1::2, 0], totals[1::2, 1])
+        for alone in {0, len(machines) - 1} - set(range(parity, paired.stop)):
+            own[alone] = machines[alone].hidden_input(visible[alone], context=context)
+        return own, Exchanges(parity, swapped, forward, backward)
+
+    def _count(self, done: Exchanges) -> None:
+        """Count what was swapped, and which chains came back to the first machine from the last."""
+        low, high = (slice(done.parity + k, len(self.heading) - 1 + k, 2) for k in (0, 1))
+        swapped, before = done.swapped, self.heading.clone()
+        self.heading[low] = torch.where(swapped, before[high], before[low])
+        self.heading[high] = torch.where(swapped, before[low], before[high])
         self.accepted[low] += swapped.sum(1)
         self.tried[low] += swapped.shape[1]
         self.trips += self.heading[0] == -1
         self.heading[0] = 1
         self.heading[-1] = torch.where(self.heading[-1] == 1, -1, self.heading[-1])
-        return Exchanges(self.parity, swapped, forward, backward)
 
 
-def _trade(
-    values: Tensor, low: slice, high: slice, swapped: Tensor, to_low: Tensor, to_high: Tensor
-) -> None:
-    """Put `to_low` and `to_high` in the places of pairs, in place, where these swapped."""
-    at_low, at_high = (
-        torch.where(swapped, to_low, values[low]),
-        torch.where(swapped, to_high, values[high]),
-    )
-    values[low], values[high] = at_low, at_high
+def _hidden_inputs(
+    machines: Sequence[RBM], visible: Sequence[Tensor], context: Context | None
+) -> Tensor:
+    """Return the hidden units' input in each of R machines given its visible states (N, visible):
+    (R, N, hidden).
+    """
+    each = zip(machines, visible, strict=True)
+    return torch.stack([rbm.hidden_input(states, context=context) for rbm, states in each])
+
+
+def _log_p(
+    machines: Sequence[RBM], visible: Sequence[Tensor], totals: Tensor, context: Context | None
+) -> Tensor:
+    """Return log p*(v) = a'v - U(v) + Gamma(x), unnormalised, of its visible states (N, visible) in
+    each of R machines given their hidden units' input x, of `totals` (R, N, hidden): (R, N),
+    float64, nats.
+    """
+    terms = [
+        states @ rbm.visible_bias - rbm.visible.potential(states, context)
+        for rbm, states in zip(machines, visible, strict=True)
+    ]
+
+    def partition(layer: Units, total: Tensor, context: Context | None) -> Tensor:
+        return layer.log_partition(total, context)
+
+    return torch.stack(terms).double() + _each([rbm.hidden for rbm in machines], partition, totals)
+
+
+def _gibbs_step(
+    machines: Sequence[RBM], totals: Tensor, rng: torch.Generator, context: Context | None
+) -> Tensor:
+    """Return visible states (R, N, visible) drawn by way of hidden ones, whose input is `totals`
+    (R, N, hidden).
+    """
+
+    def sample(layer: Units, total: Tensor, context: Context | None) -> Tensor:
+        return layer.mean_and_sample(total, rng, context=context, mean=total)[1]
+
+    hidden = _each([rbm.hidden for rbm in machines], sample, totals)
+    below = [rbm.visible_input(states) for rbm, states in zip(machines, hidden, strict=True)]
+    return _each([rbm.visible for rbm in machines], sample, torch.stack(below), context)
+
+
+def _each(
+    units: Sequence[Units],
+    call: Callable[[Units, Tensor, Context | None], Tensor],
+    values: Tensor,
+    context: Context | None = None,
+) -> Tensor:
+    """Return what `call` makes of each layer's values (R, N, size), (R, N, ...): of all layers at
+    once where units have no parameters of their own, so that these are alike.
+    """
+    if any(True for layer in units for _ in layer.parameters()):
+        pairs = zip(units, values, strict=True)
+        return torch.stack([call(layer, rows, context) for layer, rows in pairs])
+    context = None if context is None else context.repeat(len(values))
+    return call(units[-1], values.flatten(0, 1), context).unflatten(0, values.shape[:2])
 
 
 @check_arguments
