@@ -132,6 +132,18 @@ def test_exact_likelihood_is_that_of_all_states(sizes, labels):
         torch.testing.assert_close(found, exact_log_p(dbm, visible, known), **TIGHT)
 
 
+def test_binary_pixels_are_cases_of_a_likelihood():
+    dbm, visible = small_dbm((6, 4, 3)), binary(6, 6)
+    pixels = (255 * visible).to(torch.uint8)
+    for judge in (
+        exact.dbm_log_likelihood,
+        lambda dbm, cases: bound.mean_field_bound(dbm, cases, 0.0).bound,
+    ):
+        torch.testing.assert_close(judge(dbm, pixels), judge(dbm, visible), **TIGHT)
+        with pytest.raises(DataError, match="only 0 and 1"):
+            judge(dbm, pixels // 2)
+
+
 def test_probabilities_of_all_cases_add_up_to_one():
     dbm = small_dbm((4, 3, 3), labels=2)
     every = dbm.even["visible"].states().double()
@@ -234,6 +246,46 @@ def test_pretraining_makes_a_start_that_knows_the_cases():
     assert (again - images).square().mean() < 0.7 * images.var(0).mean()
 
 
+def test_pretraining_halves_the_weights_between_layers_that_hear_two_others():
+    dbm, images = DBM((60, 50, 40, 30), rng=ws.generator(0)), torch.rand(10, 60)
+    config = ws.CDConfig(epochs=0)  # RBMs as they begin, N(0, 0.1^2)
+    list(deep_boltzmann.pretrain(dbm, images, config=config, rng=ws.generator(1)))
+    for (lower, upper), expected in zip(dbm.neighbours, (0.1, 0.05, 0.1), strict=True):
+        assert float(dbm.block(lower, upper).std()) == pytest.approx(expected, rel=0.1)
+
+
+def test_the_model_is_the_running_mean_and_minibatches_are_balanced(monkeypatch):
+    asked, order = [], arrays.order
+    monkeypatch.setattr(
+        arrays, "order", lambda classes, *more: asked.append(classes) or order(classes, *more)
+    )
+    cases, labels = binary(80, 6).float(), torch.arange(80) % 4 - 1  # a quarter without label
+    last = {}
+    for average in (0.0, 1.0):
+        dbm = DBM((6, 5, 4), labels=3, rng=ws.generator(0))
+        config = ws.DBMConfig(epochs=1, batch_size=2, learning_rate=0.1, average=average)
+        (record,) = deep_boltzmann.epochs(dbm, cases, labels, config=config, rng=ws.generator(1))
+        last[average] = (dict(dbm.named_parameters()), record.state)
+    for name, learning in last[0.0][0].items():
+        assert torch.equal(learning, last[1.0][1].mean.mean[name])
+        assert not torch.equal(learning, last[1.0][0][name])
+    assert len(asked) == 2
+    for classes in asked:  # unknown ones are a class of their own
+        assert torch.equal(classes, labels + 1)
+
+
+def test_a_classifier_with_labels_begins_at_the_machines_own():
+    for sizes in ((6, 4, 3), (5, 4, 3, 3)):
+        dbm = small_dbm(sizes, labels=3, seed=4).float()
+        net, top = deep_boltzmann.classifier(dbm, rng=ws.generator(0)), dbm.layers[-1]
+        linear = [layer for layer in net if isinstance(layer, torch.nn.Linear)]
+        into_label = dbm.block("label", top)
+        assert torch.equal(linear[-1].weight[:, -sizes[-1] :], into_label)
+        assert torch.equal(linear[-1].bias, dbm.bias("label"))
+        expected = dbm.bias(top) + into_label.mean(0)  # of labels that are all as likely
+        torch.testing.assert_close(linear[-2].bias[-sizes[-1] :], expected)
+
+
 def test_a_classifier_begins_where_mean_field_stands():
     for sizes in ((6, 4, 3), (5, 4, 3, 3)):
         dbm = small_dbm(sizes, seed=4).float()
@@ -269,15 +321,25 @@ def test_annealing_finds_log_z():
         assert error < SIGMAS * estimate.standard_error
 
 
+@pytest.mark.parametrize(("sizes", "seed"), [((4, 3, 3), 2), ((4, 3, 3, 3), 7)])
+def test_dreams_of_a_label_follow_its_exact_law(sizes, seed):
+    dbm = small_dbm(sizes, labels=2, seed=seed)
+    dbm.block("label", dbm.layers[-1]).copy_(torch.tensor([[4.0], [-4.0]]))
+    for lower, upper in pairwise(dbm.layers):
+        dbm.block(lower, upper).mul_(3)
+    every, truths = dbm.even["visible"].states().double(), []
+    for label in range(2):
+        weights = torch.exp(exact_log_p(dbm, every, torch.full((len(every),), label)))
+        truths.append((weights[:, None] * every).sum(0) / weights.sum())
+        labels = torch.full((4000,), label)
+        dreams = deep.dream(dbm, labels, steps=30, rng=ws.generator(label))
+        assert (dreams.mean(0) - truths[-1]).abs().max() < SIGMAS * 0.5 / 4000**0.5
+    assert (truths[0] - truths[1]).abs().max() > 0.2
+
+
 def test_dreams_and_filled_in_states_follow_the_exact_laws():
     dbm = small_dbm((4, 3, 3), labels=2, seed=2)
     every = dbm.even["visible"].states().double()
-    for label in range(2):
-        weights = torch.exp(exact_log_p(dbm, every, torch.full((len(every),), label)))
-        truth = (weights[:, None] * every).sum(0) / weights.sum()
-        labels = torch.full((4000,), label)
-        dreams = deep.dream(dbm, labels, steps=30, rng=ws.generator(label))
-        assert (dreams.mean(0) - truth).abs().max() < SIGMAS * 0.5 / 4000**0.5
     free = torch.exp(exact_log_p(dbm, every))
     dreams = deep.dream(dbm, count=4000, steps=30, rng=ws.generator(5))
     assert (dreams.mean(0) - free @ every).abs().max() < SIGMAS * 0.5 / 4000**0.5

@@ -27,7 +27,6 @@ from wakesleep.models.dbn import DBN
 from wakesleep.models.rbm import RBM
 from wakesleep.sources import arrays
 from wakesleep.sources.axes import Features
-from wakesleep.units import Bernoulli
 
 
 class Bound(NamedTuple):
@@ -164,21 +163,14 @@ def mean_field_bound(
         raise ConfigError("labels came for a machine that holds none; leave them out")
     if samples and rng is None:
         raise ConfigError(f"samples = {samples} came without rng; give rng=wakesleep.generator(0)")
-    visible = dbm.even["visible"]
-    cases = arrays.as_cases(cases, visible.size, dbm.rbm.weight, limits=visible.limits)
-    if isinstance(visible, Bernoulli):
-        arrays.require_binary(cases)
-    visible.validate(cases, states=True)
+    cases = dbm.as_numbers(dbm.check_cases(cases, rng=rng, states=True))
     if labels is not None:
         labels = arrays.as_labels(labels, len(cases), dbm.labels).to(dbm.rbm.weight.device)
     bounds, start = [], 0
-    for chunk in arrays.chunks(cases):
+    for chunk in torch.split(cases, 2000):
         known = None if labels is None else labels[start : start + len(chunk)]
         start += len(chunk)
-        visible_states = chunk.to(dbm.rbm.weight.dtype)
-        means = dbm.mean_field(visible_states, known, steps=steps).even
-        label = dbm.label(known, visible_states)
-
+        means, label = dbm.mean_field(chunk, known, steps=steps).even, dbm.label(known, chunk)
         log_ratio = partial(_log_ratio, dbm, label=label, means=means)
         bound = weighted = log_ratio(means) - log_z
         if samples and rng is not None:

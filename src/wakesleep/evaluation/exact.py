@@ -28,7 +28,7 @@ from wakesleep.models.dbm import DBM
 from wakesleep.models.rbm import RBM, Statistics
 from wakesleep.sources import arrays
 from wakesleep.sources.context import check_context, one_context
-from wakesleep.units import Context, Groups, Units
+from wakesleep.units import Context, Units
 from wakesleep.units.base import product_states
 
 LARGEST = 25
@@ -307,12 +307,10 @@ def dbm_log_likelihood(dbm: DBM, cases: Tensor, labels: Tensor | None = None) ->
     """
     if labels is not None and not dbm.labels:
         raise ConfigError("labels came for a machine that holds none; leave them out")
-    visible, machine = dbm.even["visible"], deepcopy(dbm).double()
-    cases = arrays.as_cases(cases, visible.size, dbm.rbm.weight, limits=visible.limits).double()
-    visible.validate(cases, states=True)
+    machine, hidden = deepcopy(dbm).double(), dbm.even_hidden
+    cases = machine.as_numbers(dbm.check_cases(cases, states=True))
     if labels is not None:
         labels = arrays.as_labels(labels, len(cases), dbm.labels).to(cases.device)
-    hidden = Groups(**dict(zip(dbm.even.names[1:], dbm.even.parts[1:], strict=True)))
     states, result = hidden.states().to(cases), []
     if labels is not None and "label" in hidden.names:
         of_label = states[:, hidden.columns("label")].argmax(1)

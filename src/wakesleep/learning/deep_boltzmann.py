@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.compute import precision
-from wakesleep.compute.ops import affine
 from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.learning import backprop, cd, loop, unit_parameters
@@ -112,11 +111,7 @@ class DeepBoltzmann(loop.Algorithm):
         label = dbm.label(labels, visible)
         if label is not None:
             label.put(contrast.positive, dbm.odd)
-        seen = dbm.even.columns("visible")
-        again = dbm.even["visible"].mean(
-            affine(contrast.positive, dbm.rbm.weight[seen].t(), dbm.bias("visible"))
-        )
-        self.error += (visible - again).square().sum()
+        self.error += (visible - dbm.visible_means(contrast.positive)).square().sum()
         contrast.compare(dbm.rbm, config)
 
     def end_epoch(self, cases: int) -> dict[str, float]:
@@ -226,11 +221,8 @@ def _checked(
     Raises:
         DataError: they do not; or labels came and the machine holds none.
     """
-    visible, weight = dbm.even["visible"], dbm.rbm.weight
     if not checked:
-        cases = arrays.as_cases(cases, visible.size, weight, rng=rng, limits=visible.limits)
-        if visible.limits is None:
-            visible.validate(cases)
+        cases = dbm.check_cases(cases, rng=rng)
     if labels is None:
         return cases, None
     if not dbm.labels:
@@ -238,7 +230,7 @@ def _checked(
             "labels came, but this machine holds none; leave them out, or build DBM(..., labels=10)"
         )
     labels = arrays.as_labels(labels, len(cases), dbm.labels, lowest=UNLABELLED)
-    return cases, labels.to(weight.device)
+    return cases, labels.to(dbm.rbm.weight.device)
 
 
 @check_arguments
@@ -331,8 +323,8 @@ def features(dbm: DBM, cases: Tensor, *, steps: int = STEPS) -> Tensor:
     columns = _without_label(dbm.even)
     return torch.cat(
         [
-            dbm.mean_field(part.to(dbm.rbm.weight.dtype), steps=steps).even[:, columns]
-            for part in arrays.chunks(cases)
+            dbm.mean_field(dbm.as_numbers(part), steps=steps).even[:, columns]
+            for part in torch.split(cases, 2000)
         ]
     )
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from wakesleep.compute.ops import affine
 from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.models.cases import as_numbers, check_cases
+from wakesleep.models.layers import conditional_mean
 from wakesleep.models.rbm import RBM
 from wakesleep.sources.arrays import UNLABELLED, one_hot
 from wakesleep.units import Bernoulli, Categorical, Groups, Units, as_units, from_spec
@@ -110,6 +112,13 @@ class DBM(nn.Module):
         return cast(Groups, self.rbm.hidden)
 
     @property
+    def even_hidden(self) -> Groups:
+        """The units of the layers 2, 4, ..., and the label where it is among them: the columns of
+        `even` after the visible ones.
+        """
+        return Groups(**dict(zip(self.even.names[1:], self.even.parts[1:], strict=True)))
+
+    @property
     def layers(self) -> list[str]:
         """The groups from the visible layer to the top, without the label."""
         return ["visible", *(f"layer{layer}" for layer in range(1, self.depth + 1))]
@@ -147,6 +156,24 @@ class DBM(nn.Module):
                 if {below, above} not in joined:
                     weight[rows, columns] = 0
 
+    def check_cases(
+        self, cases: Any, *, rng: torch.Generator | None = None, states: bool = False
+    ) -> Tensor:
+        """Return cases (N, visible) as a tensor, once they are seen to be data, or `states`, of the
+        visible units; uint8 are pixels.
+
+        Raises:
+            DataError: another shape or device, no cases, NaN, infinity, or values that the units do
+                not take.
+        """
+        visible = self.even["visible"]
+        checked = check_cases(visible, cases, self.rbm.weight, rng=rng, states=states)
+        return cast(Tensor, checked)
+
+    def as_numbers(self, cases: Tensor) -> Tensor:
+        """Return checked cases (N, visible) in the machine's type, pixels as probabilities."""
+        return as_numbers(self.even["visible"], cases, self.rbm.weight)
+
     def label(self, labels: Tensor | None, visible: Tensor) -> Label | None:
         """Return what `labels` (N,), UNLABELLED where unknown, say of the label units beside
         visible states (N, visible); None where there is no label group.
@@ -173,7 +200,7 @@ class DBM(nn.Module):
         rbm, label = self.rbm, self.label(labels, visible)
         seen = self.even.columns("visible")
         hidden = slice(seen.stop, self.even.size)
-        units = Groups(**dict(zip(self.even.names[1:], self.even.parts[1:], strict=True)))
+        units = self.even_hidden
         weight, bias = rbm.weight[hidden], rbm.visible_bias[hidden]
         from_visible = affine(visible, rbm.weight[seen], rbm.hidden_bias)
 
@@ -222,6 +249,11 @@ class DBM(nn.Module):
         total = self.rbm.hidden_input(even)[:, self.odd.columns("label")]
         of_label = torch.logsumexp(total, 1) - (label.states * total).sum(1)
         return free_energy + torch.where(label.known[:, 0], of_label, 0.0)
+
+    def visible_means(self, odd: Tensor) -> Tensor:
+        """Return E[v | odd], (N, visible), given states of the odd layers (N, odd) or means."""
+        weight = self.rbm.weight[self.even.columns("visible")]
+        return conditional_mean(self.even["visible"], odd, weight.t(), self.bias("visible"))
 
     def sample_even(self, means: Tensor, rng: torch.Generator) -> Tensor:
         """Return states of the even hidden layers drawn from their means (N, even); visible states

@@ -36,7 +36,7 @@ def dream(
     if labels is None:
         whole("count", count, least=1)
         chains = sampler(dbm.rbm, gibbs.random_hidden(dbm.rbm, count, rng), steps, rng)
-        return _visible_means(dbm, chains.hidden)
+        return dbm.visible_means(chains.hidden)
     if not dbm.labels:
         raise ConfigError("labels came, but this machine holds none: give count=...")
     labels = arrays.as_labels(labels, len(labels), dbm.labels).to(dbm.rbm.weight.device)
@@ -47,7 +47,7 @@ def dream(
     chains = sampler(
         machine, gibbs.random_hidden(machine, len(labels), rng), steps, rng, clamp=clamp
     )
-    return _visible_means(dbm, chains.visible if on_odd else chains.hidden)
+    return dbm.visible_means(chains.visible if on_odd else chains.hidden)
 
 
 @check_arguments
@@ -76,7 +76,7 @@ def fill_in(
     units, weight = dbm.even["visible"], dbm.rbm.weight
     known = known.to(weight.device, torch.bool).expand(len(visible), units.size)
     given = torch.where(known, visible.to(weight), units.any_state().to(weight))
-    given = arrays.as_cases(given, units.size, weight, rng=rng, limits=units.limits)
+    given = dbm.check_cases(given, rng=rng)
     base = units.mean(dbm.bias("visible")[None])
     even = dbm.mean_field(torch.where(known, given, base)).even
     rest = torch.zeros(len(even), dbm.even.size - units.size, dtype=torch.bool, device=even.device)
@@ -85,10 +85,5 @@ def fill_in(
     for step in range(steps):
         hidden = gibbs.gibbs_step(dbm.rbm, hidden, rng, clamp).hidden
         if step >= burn_in:
-            total += _visible_means(dbm, hidden)
+            total += dbm.visible_means(hidden)
     return torch.where(known, given, total / (steps - burn_in))
-
-
-def _visible_means(dbm: DBM, odd: Tensor) -> Tensor:
-    """Return E[v | odd states], (N, visible)."""
-    return dbm.rbm.visible_probs(odd)[:, dbm.even.columns("visible")]

@@ -208,18 +208,19 @@ class ReplicaExchange:
         assert visible is not None
         pairs = (len(machines) - parity) // 2
         paired = slice(parity, parity + 2 * pairs)
-        both = visible[paired].unflatten(0, (pairs, 2)).flatten(1, 2)
+        chains, width = visible.shape[1:]
+        both = visible[paired].reshape(pairs, 2 * chains, width)
         asked, twice = [s for s in both for _ in range(2)], context and context.repeat(2)
         totals = _hidden_inputs(machines[paired], asked, twice)
         log_p = _log_p(machines[paired], asked, totals, twice)
 
-        gain = (log_p[1::2] - log_p[::2]).unflatten(1, (2, -1))
+        gain = (log_p[1::2] - log_p[::2]).view(pairs, 2, chains)
         forward, backward = gain[:, 0], -gain[:, 1]
         chance = torch.rand(forward.shape, generator=rng, device=rng.device, dtype=torch.float64)
         swapped = chance.log() < forward + backward
 
-        totals, rows = totals.unflatten(1, (2, -1)), swapped[..., None]
-        own = visible.new_empty(*visible.shape[:2], totals.shape[-1])
+        totals, rows = totals.view(2 * pairs, 2, chains, -1), swapped[..., None]
+        own = visible.new_empty(len(machines), chains, totals.shape[-1])
         own[paired][::2] = torch.where(rows, totals[::2, 1], totals[::2, 0])
         own[paired][1::2] = torch.where(rows, totals[1::2, 0], totals[1::2, 1])
         for alone in {0, len(machines) - 1} - set(range(parity, paired.stop)):
@@ -295,7 +296,8 @@ def _each(
         pairs = zip(units, values, strict=True)
         return torch.stack([call(layer, rows, context) for layer, rows in pairs])
     context = None if context is None else context.repeat(len(values))
-    return call(units[-1], values.flatten(0, 1), context).unflatten(0, values.shape[:2])
+    made = call(units[-1], values.flatten(0, 1), context)
+    return made.view(*values.shape[:2], *made.shape[1:])
 
 
 @check_arguments
