@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from wakesleep.learning.cd import CDConfig as CDConfig
     from wakesleep.learning.deep_boltzmann import DBMConfig as DBMConfig
     from wakesleep.learning.greedy import GreedyConfig as GreedyConfig
+    from wakesleep.learning.greedy import MultimodalConfig as MultimodalConfig
     from wakesleep.learning.hybrid import HybridConfig as HybridConfig
     from wakesleep.learning.robust import RobustConfig as RobustConfig
     from wakesleep.learning.semi_supervised import SemiSupervisedConfig as SemiSupervisedConfig
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from wakesleep.models.dbm import DBM as DBM
     from wakesleep.models.dbn import DBN as DBN
     from wakesleep.models.helmholtz import Helmholtz as Helmholtz
+    from wakesleep.models.multimodal import MultimodalDBN as MultimodalDBN
     from wakesleep.models.rbm import RBM as RBM
     from wakesleep.runs import checkpoint as checkpoint
     from wakesleep.runs.checkpoint import load as load
@@ -75,6 +77,8 @@ if TYPE_CHECKING:
     from wakesleep.samplers import missing as missing
     from wakesleep.samplers import replica_exchange as replica_exchange
     from wakesleep.samplers import tempering as tempering
+    from wakesleep.samplers.recalling import recall as recall
+    from wakesleep.sources.paired import pair_by_class as pair_by_class
 
 _WHERE = {
     "checkpoint": ("runs.checkpoint", None),
@@ -104,6 +108,10 @@ _WHERE = {
     "BackpropConfig": ("learning.backprop", "BackpropConfig"),
     "CDConfig": ("learning.cd", "CDConfig"),
     "GreedyConfig": ("learning.greedy", "GreedyConfig"),
+    "MultimodalConfig": ("learning.greedy", "MultimodalConfig"),
+    "MultimodalDBN": ("models.multimodal", "MultimodalDBN"),
+    "pair_by_class": ("sources.paired", "pair_by_class"),
+    "recall": ("samplers.recalling", "recall"),
     "DBM": ("models.dbm", "DBM"),
     "DBMConfig": ("learning.deep_boltzmann", "DBMConfig"),
     "DBN": ("models.dbn", "DBN"),

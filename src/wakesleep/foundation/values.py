@@ -27,7 +27,8 @@ EXPECTED = {
 CURES = {
     "Generator": "a torch.Generator, e.g. wakesleep.generator(0)",
     "RBM": "a wakesleep.RBM, e.g. the memory of a deep belief net, dbn.memory, or dbn.rbm(0)",
-    "DBN": "a wakesleep.DBN; that of an estimator is its dbn_",
+    "DBN": "a wakesleep.DBN of one sense; that of an estimator is its dbn_",
+    "MultimodalDBN": "a net of several senses, wakesleep.DBN(senses=...)",
     "Helmholtz": "a wakesleep.Helmholtz",
     "Sequential": "a feed-forward net, e.g. wakesleep.backprop.classifier(dbn, 10, rng=rng); that "
     "of an estimator is its net_",

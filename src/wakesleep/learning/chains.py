@@ -25,9 +25,9 @@ from torch import Tensor
 from wakesleep.compute import precision
 from wakesleep.compute.ops import Product, RowSum, accumulation_dtype
 from wakesleep.foundation.arguments import check_arguments
-from wakesleep.learning import loop
+from wakesleep.learning import cd, loop
 from wakesleep.learning.cd import CDState
-from wakesleep.learning.configs import CDConfig, linear_schedule
+from wakesleep.learning.configs import CDConfig, GreedyConfig, linear_schedule
 from wakesleep.learning.configs import ChainsConfig as ChainsConfig
 from wakesleep.learning.momentum import Gradients, apply_update
 from wakesleep.learning.records import EpochResult
@@ -127,6 +127,46 @@ def learn(
     )
 
 
+@check_arguments
+def memory_epochs(
+    memory: RBM,
+    source: Source,
+    config: GreedyConfig,
+    *,
+    rng: torch.Generator,
+    state: MemoryState | Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+) -> Iterator[EpochResult]:
+    """Train the memory, in place: CD, then, where it holds labels, `chains.learn`, as `config`
+    says.
+    """
+    alone = config.memory.epochs - (chained_epochs(config) if memory.visible.one_hot_columns else 0)
+    now: CDState | None = state if isinstance(state, CDState) else MemoryState.read(state)
+    if now is None or now.epoch < alone or alone == config.memory.epochs:
+        for record in cd.learn(
+            memory, source, config.memory, rng, now, "memory", dtype, epochs=alone
+        ):
+            now = record.state
+            yield record
+    if alone < config.memory.epochs:
+        now = cd.init_state(memory, config.memory, rng) if now is None else now
+        yield from learn(
+            memory,
+            source,
+            config=config.chains,
+            memory=config.memory,
+            rng=rng,
+            state=now,
+            dtype=dtype,
+        )
+
+
+@check_arguments
+def chained_epochs(config: GreedyConfig) -> int:
+    """Return how many epochs of a memory that holds labels have persistent chains."""
+    return config.chains.epochs(config.memory)
+
+
 def expected_state(
     rbm: RBM, config: ChainsConfig, memory: CDConfig, state: MemoryState
 ) -> dict[str, Any]:
@@ -164,7 +204,7 @@ def init_chains(
     states = random_hidden(rbm, config.pool * count, rng).to(dtype or rbm.weight.dtype)
     state.chains = states.view(config.pool, count, -1)
     assert isinstance(cases.cases, Tensor)
-    labels = cases.cases[:, rbm.visible.one_hot_columns[0]].argmax(1)
+    labels = cases.cases[:, rbm.visible.one_hot_columns[-1]].argmax(1)
     shown = (
         labels
         if cases.weights is None
@@ -293,7 +333,7 @@ def phases(
     visible units).
     """
     n, first = len(data), len(data) - len(chains)
-    columns = rbm.visible.one_hot_columns[0]
+    columns = rbm.visible.one_hot_columns[-1]
     visible, hidden = (
         rbm.weight.new_empty(3 * n, units.size) for units in (rbm.visible, rbm.hidden)
     )

@@ -7,6 +7,7 @@ So the command line can explain and check its options without loading it.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -293,6 +294,24 @@ class GreedyConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+
+@dataclass(frozen=True)
+class MultimodalConfig(GreedyConfig):
+    """How a net of several senses learns greedily; what is not said here is as in GreedyConfig."""
+
+    senses: Mapping[str, CDConfig] = field(default_factory=dict)
+    """How the directed layers of a sense learn, by its name, where not as `layer` says: real
+    numbers need smaller rates than bits, and small sets more epochs.
+    """
+    absent_steps: int = 5
+    """Gibbs steps of the memory, begun at the columns' means before each of its epochs, that draw
+    the codes and labels that are absent from a case, given those that are there.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(1, self, "absent_steps")
 
 
 @renamed.fields(passes="epochs", rate="learning_rate_at")

@@ -17,18 +17,23 @@ from torch.nn.functional import one_hot
 
 from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
-from wakesleep.learning import cd, chains, inputs, spreading
+from wakesleep.learning import cd, inputs, multimodal, spreading
 from wakesleep.learning.cd import CDState
 from wakesleep.learning.chains import MemoryState
+from wakesleep.learning.chains import chained_epochs as chained_epochs
+from wakesleep.learning.chains import memory_epochs as memory_epochs
 from wakesleep.learning.configs import GreedyConfig as GreedyConfig
+from wakesleep.learning.configs import MultimodalConfig as MultimodalConfig
 from wakesleep.learning.records import EpochResult
 from wakesleep.learning.state import State
 from wakesleep.models.dbn import DBN
+from wakesleep.models.multimodal import MultimodalDBN
 from wakesleep.models.rbm import RBM
 from wakesleep.sources import arrays
 from wakesleep.sources.arrays import UNLABELLED
 from wakesleep.sources.axes import Each, ImageCases, SomeLabels
 from wakesleep.sources.minibatches import Resident, Source, Streamed
+from wakesleep.sources.paired import SenseCases
 from wakesleep.sources.shards import Shards
 
 
@@ -98,8 +103,8 @@ class GreedyState(State):
 
 @check_arguments
 def epochs(
-    dbn: DBN,
-    images: Tensor | Shards,
+    dbn: DBN | MultimodalDBN,
+    images: Tensor | Shards | SenseCases | Mapping[str, Any],
     labels: Tensor | None = None,
     *,
     config: GreedyConfig,
@@ -121,20 +126,36 @@ def epochs(
     the first chunk, and what the layers below make of a case is computed again in each epoch: a
     product a layer more, against Gibbs steps of three to five.
 
+    A net of several senses takes cases (N, size) by sense, NaN in rows where a sense is absent, or
+    those of `pair_by_class`, which bring their labels, and may have a `MultimodalConfig`: see
+    `learning.multimodal`.
+
     Yields:
         A `EpochResult` after each epoch of each layer, its stage "layer 1", "layer 2", ... or
-            "memory". Its state goes on where it was.
+            "memory"; of several senses "image layer 1", ... Its state goes on where it was.
 
     Raises:
         DataError: cases, labels or weights that do not fit, or a label group without labels; before
             the first epoch where they are not shards.
         DivergedError: NaN or infinite weights.
     """
+    state = GreedyState.read(state) or GreedyState()
+    if isinstance(dbn, MultimodalDBN):
+        given = inputs.for_senses(dbn, images, labels, weights, rng=rng)
+        for stage, record in multimodal.epochs(
+            dbn, given, config, rng, state.layer, state.inner, dtype
+        ):
+            yield record._replace(state=GreedyState(stage, record.state))
+        return
+    if isinstance(images, SenseCases | Mapping):
+        raise DataError(
+            "cases by sense came to a net of one sense; expected a tensor (N, pixels), or a net "
+            "DBN(senses=...)"
+        )
     if not isinstance(images, Shards):
         images, labels, weights = inputs.for_stack(
             dbn, images, labels, weights, rng=rng, checked=checked
         )
-    state = GreedyState.read(state) or GreedyState()
     if not 0 <= state.layer < dbn.depth:
         raise CheckpointError(
             f"the state is of layer {state.layer}, and this net has layers 0 to "
@@ -196,46 +217,6 @@ def _source(
             spread.weights if weights is None else spread.weights * weights,
         )
     return prepare(images, labels, weights)
-
-
-@check_arguments
-def memory_epochs(
-    memory: RBM,
-    source: Source,
-    config: GreedyConfig,
-    *,
-    rng: torch.Generator,
-    state: MemoryState | Mapping[str, Any] | None = None,
-    dtype: torch.dtype | None = None,
-) -> Iterator[EpochResult]:
-    """Train the memory, in place: CD, then, where it holds labels, `chains.learn`, as `config`
-    says.
-    """
-    alone = config.memory.epochs - (chained_epochs(config) if memory.visible.one_hot_columns else 0)
-    now: CDState | None = state if isinstance(state, CDState) else MemoryState.read(state)
-    if now is None or now.epoch < alone or alone == config.memory.epochs:
-        for record in cd.learn(
-            memory, source, config.memory, rng, now, "memory", dtype, epochs=alone
-        ):
-            now = record.state
-            yield record
-    if alone < config.memory.epochs:
-        now = cd.init_state(memory, config.memory, rng) if now is None else now
-        yield from chains.learn(
-            memory,
-            source,
-            config=config.chains,
-            memory=config.memory,
-            rng=rng,
-            state=now,
-            dtype=dtype,
-        )
-
-
-@check_arguments
-def chained_epochs(config: GreedyConfig) -> int:
-    """Return how many epochs of a memory that holds labels have persistent chains."""
-    return config.chains.epochs(config.memory)
 
 
 @check_arguments

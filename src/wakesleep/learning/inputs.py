@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 from wakesleep.compute import distributed
 from wakesleep.foundation.errors import DataError
 from wakesleep.models.dbn import DBN
+from wakesleep.models.multimodal import MultimodalDBN, is_present
 from wakesleep.sources import arrays
 from wakesleep.sources.arrays import UNLABELLED
+from wakesleep.sources.paired import SenseCases
 
 
 def for_net(
@@ -79,6 +82,56 @@ def for_stack(
                 "number; leave them out"
             )
     return images, labels, weights
+
+
+def for_senses(
+    net: MultimodalDBN, cases: Any, labels: Any, weights: Any, *, rng: torch.Generator
+) -> SenseCases:
+    """Return cases (N, size) by sense with their labels (N,), once they are seen to fit the net.
+
+    Raises:
+        DataError: cases or labels that do not fit, a sense that no case has, a memory that holds
+            labels and cases without, or weights, which such nets do not take.
+    """
+    if weights is not None:
+        raise DataError("weights of cases came to a net of several senses; leave them out")
+    if isinstance(cases, SenseCases):
+        if labels is not None:
+            raise DataError("labels came beside cases that bring their own; leave them out")
+        net.check_senses(cases.cases)
+        given = {
+            name: net.as_cases({name: own}, rng=rng)[name] for name, own in cases.cases.items()
+        }
+        known, by_class = cases.labels, cases.by_class
+    else:
+        given = net.as_cases(cases, rng=rng)
+        known, by_class = dict.fromkeys(given, labels), False
+    for name in net.senses:
+        if name not in given or not bool(is_present(given[name]).any()):
+            raise DataError(
+                f"no case has the sense {name}, and its layers would learn nothing; give some, or "
+                "build the net without it"
+            )
+    return SenseCases(given, _checked_labels(net, given, known), by_class=by_class)
+
+
+def _checked_labels(
+    net: MultimodalDBN, cases: dict[str, Tensor], labels: Mapping[str, Any]
+) -> dict[str, Tensor | None]:
+    """Return the labels of each sense's cases, looked at once where all senses have the same."""
+    device, found = net.memory.weight.device, dict[int, Tensor]()
+    for name, own in labels.items():
+        if own is None and net.labels:
+            raise DataError(
+                f"the memory holds {net.labels} labels but the cases came without any; give "
+                "labels, UNLABELLED where unknown, or build the net with labels=0"
+            )
+        if own is not None and id(own) not in found:
+            classes = net.labels or None
+            found[id(own)] = arrays.as_labels(own, len(cases[name]), classes, lowest=UNLABELLED).to(
+                device
+            )
+    return {name: None if own is None else found[id(own)] for name, own in labels.items()}
 
 
 def for_feed_forward(

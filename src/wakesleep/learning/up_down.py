@@ -24,7 +24,7 @@ from wakesleep.compute import precision
 from wakesleep.compute.ops import accumulation_dtype
 from wakesleep.foundation import renamed
 from wakesleep.foundation.arguments import check_arguments
-from wakesleep.learning import inputs, loop
+from wakesleep.learning import inputs, loop, up_down_senses
 from wakesleep.learning.configs import UpDownConfig as UpDownConfig
 from wakesleep.learning.momentum import Gradients, apply_update
 from wakesleep.learning.records import EpochResult
@@ -32,6 +32,7 @@ from wakesleep.learning.up_down_phases import Phases as Phases
 from wakesleep.learning.up_down_phases import gradients as gradients
 from wakesleep.learning.up_down_phases import label_states as label_states
 from wakesleep.learning.up_down_phases import phases as phases
+from wakesleep.learning.up_down_senses import SensePhases
 from wakesleep.learning.up_down_state import UNASSIGNED as UNASSIGNED
 from wakesleep.learning.up_down_state import UpDownState as UpDownState
 from wakesleep.learning.up_down_state import init_state as init_state
@@ -40,8 +41,10 @@ from wakesleep.learning.up_down_state import reset_chains as reset_chains
 from wakesleep.learning.up_down_state import started as started
 from wakesleep.models import normalisable
 from wakesleep.models.dbn import DBN
+from wakesleep.models.multimodal import MultimodalDBN
 from wakesleep.sources import arrays
-from wakesleep.sources.minibatches import Resident
+from wakesleep.sources.minibatches import Resident, Source
+from wakesleep.sources.paired import SenseCases
 from wakesleep.units import Units
 
 UNLABELLED = arrays.UNLABELLED
@@ -53,11 +56,11 @@ UNITS_RATE = 0.1
 class UpDown(loop.Algorithm):
     """Contrastive wake-sleep of a deep belief net, for `loop.run`."""
 
-    net: DBN
+    net: DBN | MultimodalDBN
 
     def __init__(
         self,
-        dbn: DBN,
+        dbn: DBN | MultimodalDBN,
         config: UpDownConfig,
         state: UpDownState,
         rng: torch.Generator,
@@ -69,6 +72,7 @@ class UpDown(loop.Algorithm):
         self.chain_index = torch.zeros(1, dtype=torch.int64, device=dbn.memory.weight.device)
         self.epoch, self.complete = 0, False
         self.guard = normalisable.Guard(dbn.memory, self.copy.memory)
+        self.width = dbn.width if isinstance(dbn, MultimodalDBN) else dbn.sizes[0]
 
     def begin_epoch(self, epoch: int) -> tuple[float, ...]:
         """Return rate and Gibbs steps of the epoch."""
@@ -90,20 +94,19 @@ class UpDown(loop.Algorithm):
                 cases.labels, len(chain_labels), chain_labels.device
             )
 
-    def run_phases(self, cases: Resident, index: Tensor) -> tuple[Tensor, Tensor | None, Phases]:
+    def run_phases(self, cases: Resident, index: Tensor) -> tuple[Tensor, Tensor | None, Any]:
         """Return the cases `index` (n,), their labels and their phases; the persistent chains whose
         turn it is move on.
         """
-        images = cases.gather(
-            index, self.copy.memory.weight.new_empty(len(index), self.copy.sizes[0])
-        )
+        images = cases.gather(index, self.copy.memory.weight.new_empty(len(index), self.width))
         labels = None if cases.labels is None else cases.labels[index]
         chains, chain_labels = None, self.state.chain_labels
         if self.state.chains is not None:
             pool = self.state.chains[:, : len(index)]
             chains = pool.index_select(0, self.chain_index)[0]
             reset_chains(self.copy, chains, self.config, self.rng)
-        result = phases(
+        run = up_down_senses.phases if isinstance(self.copy, MultimodalDBN) else phases
+        result = run(
             self.copy,
             images,
             labels,
@@ -164,12 +167,13 @@ class UpDown(loop.Algorithm):
         in the wake phase.
         """
         _, _, result = self.run_phases(cases, batch[0])
-        self.update(gradients(result))
+        several = isinstance(result, SensePhases)
+        self.update(up_down_senses.gradients(result) if several else gradients(result))
         self.update_units(result.own)
-        if result.wake:
-            error = result.wake[0][0]
-            each = error.to(accumulation_dtype(error.dtype)).flatten()
-            self.error += each.dot(each)
+        for wake in result.wake.values() if several else [result.wake]:
+            if wake:
+                each = wake[0][0].to(accumulation_dtype(wake[0][0].dtype)).flatten()
+                self.error += each.dot(each)
 
     def end_epoch(self, cases: int) -> dict[str, float]:
         """Return Gibbs steps, rate and the mean squared error a pixel of the lowest generative
@@ -179,8 +183,8 @@ class UpDown(loop.Algorithm):
             "gibbs_steps": float(self.config.steps_at(self.epoch)),
             "learning_rate": self.config.learning_rate_at(self.epoch),
         }
-        if self.net.recognition:
-            metrics["reconstruction_error"] = float(self.error) / (cases * self.net.sizes[0])
+        if isinstance(self.net, MultimodalDBN) or self.net.recognition:
+            metrics["reconstruction_error"] = float(self.error) / (cases * self.width)
         return metrics
 
     def learn(
@@ -188,9 +192,15 @@ class UpDown(loop.Algorithm):
     ) -> Iterator[EpochResult]:
         """Let the loop go over cases that were looked at already, minibatches balanced by class."""
         classes = None if labels is None else labels - UNLABELLED
+        yield from self.learn_from(
+            Resident(images, labels, classes=classes, weights=weights), stage
+        )
+
+    def learn_from(self, source: Source, stage: str) -> Iterator[EpochResult]:
+        """Let the loop go over a source of cases that were looked at already."""
         yield from loop.run(
             self,
-            Resident(images, labels, classes=classes, weights=weights),
+            source,
             epochs=self.config.epochs,
             batch_size=self.config.batch_size,
             rng=self.rng,
@@ -201,8 +211,8 @@ class UpDown(loop.Algorithm):
 
 @check_arguments
 def epochs(
-    dbn: DBN,
-    images: Tensor,
+    dbn: DBN | MultimodalDBN,
+    images: Tensor | SenseCases | Mapping[str, Any],
     labels: Tensor | None = None,
     *,
     config: UpDownConfig,
@@ -218,7 +228,7 @@ def epochs(
 
     `weights` (N,) say how often each case is shown, relative to the others.
     `dtype` is the precision of products and `checked` says that the cases were looked at already,
-    as in `cd.epochs`.
+    as in `cd.epochs`. A net of several senses takes cases by sense, as `greedy.epochs` does.
 
     Yields:
         EpochResult, with metrics `gibbs_steps`, `learning_rate` and `reconstruction_error`: the
@@ -229,6 +239,12 @@ def epochs(
         DataError: cases, labels or weights that do not fit, or labels for a memory that holds none.
         DivergedError: NaN or infinite weights.
     """
+    if isinstance(dbn, MultimodalDBN):
+        given = inputs.for_senses(dbn, images, labels, weights, rng=rng)
+        source = up_down_senses.SideBySide(dbn, given)
+        algorithm = UpDown(dbn, config, started(dbn, config, state, rng, dtype), rng, dtype)
+        yield from algorithm.learn_from(source, stage)
+        return
     images, labels, weights = inputs.for_memory(
         dbn, images, labels, weights, rng=rng, checked=checked
     )

@@ -20,6 +20,8 @@ from wakesleep.learning.configs import UpDownConfig
 from wakesleep.learning.label_gradient import DrawnLabels, label_gradients
 from wakesleep.learning.momentum import Gradients
 from wakesleep.models.dbn import DBN
+from wakesleep.models.directed import DirectedLayer
+from wakesleep.models.multimodal import MultimodalDBN
 from wakesleep.sources.arrays import UNLABELLED, one_hot
 from wakesleep.sources.axes import Chain, ChainLabels, Pixels, SomeLabels, Top
 from wakesleep.units import sample_categorical
@@ -50,7 +52,7 @@ class Phases(NamedTuple):
 
 @check_arguments
 def label_states(
-    dbn: DBN,
+    dbn: DBN | MultimodalDBN,
     total_input: Top,
     labels: SomeLabels | None,
     rng: torch.Generator,
@@ -107,12 +109,12 @@ def phases(
 
     wake_states = dbn.up(images, rng)
     data[:, :penultimate] = wake_states[-1]
-    top, label = _positive_phase(
+    top, label = positive_phase(
         dbn, data, labels, config=config, rng=rng, complete=complete, out=positive
     )
     if chains is not None:
         top[n - len(chains) :] = chains
-    _negative_phase(
+    negative_phase(
         dbn,
         top,
         steps=steps,
@@ -124,21 +126,31 @@ def phases(
     )
     sleep_states = dbn.down(model[:, :penultimate], rng)
 
-    wake = [
-        (below - layer.probs(above), above)
-        for layer, below, above in zip(
-            dbn.generative, wake_states[:-1], wake_states[1:], strict=True
-        )
-    ]
-    sleep = [
-        (below, above - layer.probs(below))
-        for layer, below, above in zip(
-            dbn.recognition, sleep_states[:-1], sleep_states[1:], strict=True
-        )
-    ]
+    wake = wake_errors(dbn.generative, wake_states)
+    sleep = sleep_errors(dbn.recognition, sleep_states)
     own = _own_gradients(dbn, wake_states, sleep_states, data, model)
     negative.neg_()
     return Phases(wake, sleep, (visible, hidden), top, own, label)
+
+
+def wake_errors(
+    generative: Sequence[DirectedLayer], states: Sequence[Tensor]
+) -> list[tuple[Tensor, Tensor]]:
+    """Return `Phases.wake` of generative layers from states of an up-pass, lowest first."""
+    return [
+        (below - layer.probs(above), above)
+        for layer, below, above in zip(generative, states[:-1], states[1:], strict=True)
+    ]
+
+
+def sleep_errors(
+    recognition: Sequence[DirectedLayer], states: Sequence[Tensor]
+) -> list[tuple[Tensor, Tensor]]:
+    """Return `Phases.sleep` of recognition layers from states of a down-pass, lowest first."""
+    return [
+        (below, above - layer.probs(below))
+        for layer, below, above in zip(recognition, states[:-1], states[1:], strict=True)
+    ]
 
 
 def _own_gradients(
@@ -148,25 +160,51 @@ def _own_gradients(
     data: Tensor,
     model: Tensor,
 ) -> Gradients:
-    """Return the gradients of the units' own parameters, T of what was seen less E[T] of what is
-    made of it: of generative layers over the wake phase, of recognition layers over the sleep
-    phase, of the memory over both halves of its contrast.
+    """Return the gradients of the units' own parameters: of the layers and of the memory."""
+    layers = own_of_layers(dbn.recognition, dbn.generative, wake_states, sleep_states)
+    own = layers | own_of_memory(dbn, data, model)
+    return {name: [Dense(gradient, 1.0)] for name, gradient in own.items()}
+
+
+def own_of_layers(
+    recognition: Sequence[DirectedLayer],
+    generative: Sequence[DirectedLayer],
+    wake_states: Sequence[Tensor],
+    sleep_states: Sequence[Tensor],
+    share: float = 1.0,
+) -> dict[str, Tensor]:
+    """Return the gradients of the own parameters of directed layers' units, T of what was seen less
+    E[T] of what is made of it: of generative layers over the wake phase, of recognition layers over
+    the sleep phase. `share` is that of the cases that the wake phase has.
     """
     own: dict[str, Tensor] = {}
     pairs = [
         (f"generative.{depth}.units.", layer, wake_states[depth + 1], wake_states[depth])
-        for depth, layer in enumerate(dbn.generative)
+        for depth, layer in enumerate(generative)
     ] + [
         (f"recognition.{depth}.units.", layer, sleep_states[depth], sleep_states[depth + 1])
-        for depth, layer in enumerate(dbn.recognition)
+        for depth, layer in enumerate(recognition)
     ]
     for prefix, layer, given, target in pairs:
-        if unit_parameters.there_are(layer.units):
+        if unit_parameters.there_are(layer.units) and len(given):
             expected = layer.units.moments(layer.total_input(given)).mean(0)
             seen = layer.units.statistics(target).mean(0)
             gradients = layer.units.parameter_gradients(seen, expected)
             held = layer.units.held if layer.downward else layer.units.scales
-            own |= {prefix + name: g for name, g in gradients.items() if name not in held}
+            scale = share if layer.downward else 1.0
+            own |= {
+                prefix + name: g if scale == 1 else scale * g
+                for name, g in gradients.items()
+                if name not in held
+            }
+    return own
+
+
+def own_of_memory(dbn: DBN | MultimodalDBN, data: Tensor, model: Tensor) -> dict[str, Tensor]:
+    """Return the gradients of the own parameters of the memory's units, over both halves of its
+    contrast: visible states (N, visible) of the data and of the model.
+    """
+    own: dict[str, Tensor] = {}
     memory = dbn.memory
     if unit_parameters.there_are(memory.visible):
         visible = unit_parameters.visible_gradients(
@@ -176,11 +214,11 @@ def _own_gradients(
     if unit_parameters.there_are(memory.hidden):
         hidden = unit_parameters.hidden_gradients(memory, data, model)
         own |= {f"memory.hidden.{name}": gradient for name, gradient in hidden.items()}
-    return {name: [Dense(gradient, 1.0)] for name, gradient in own.items()}
+    return own
 
 
-def _positive_phase(
-    dbn: DBN,
+def positive_phase(
+    dbn: DBN | MultimodalDBN,
     data: Tensor,
     labels: Tensor | None,
     *,
@@ -195,7 +233,7 @@ def _positive_phase(
     With `config.label_first` the top states are drawn with a label that is drawn anew: they cannot
     leak the label to their own reconstruction.
     """
-    memory, penultimate = dbn.memory, dbn.sizes[-2]
+    memory, penultimate = dbn.memory, dbn.label_columns.start
     total_input = dbn.top_input(data[:, :penultimate])
     if dbn.labels:
         data[:, penultimate:] = label_states(dbn, total_input, labels, rng, complete)
@@ -217,8 +255,8 @@ def _positive_phase(
     return top, DrawnLabels(data[:, penultimate:] - redrawn, mean, config.label_weight)
 
 
-def _negative_phase(
-    dbn: DBN,
+def negative_phase(
+    dbn: DBN | MultimodalDBN,
     top: Tensor,
     *,
     steps: int,
@@ -256,8 +294,16 @@ def gradients(phases: Phases) -> Gradients:
     generative  dW = (below - p(below | above))' above     memory  dW = <v h'>_data - <v h'>_model
     recognition dW = below' (above - q(above | below))
     """
-    visible, hidden = phases.memory
     n = len(phases.top)
+    directed = directed_gradients(phases.wake, phases.sleep, n)
+    return memory_gradients(phases.memory, phases.label, n) | directed
+
+
+def memory_gradients(memory: tuple[Tensor, Tensor], label: DrawnLabels | None, n: int) -> Gradients:
+    """Return the memory's gradients of contrastive divergence, by the name of the parameter, from
+    `Phases.memory` of `n` cases, and those of log p(label | features) where it is taught.
+    """
+    visible, hidden = memory
     if len(visible) != 2 * n or len(hidden) != 2 * n:
         raise DataError(f"{n} top states came with {len(visible)} rows of the memory's units")
     difference = torch.empty_like(visible[:n], dtype=accumulation_dtype(visible.dtype))
@@ -266,11 +312,21 @@ def gradients(phases: Phases) -> Gradients:
         "memory.visible_bias": [RowSum(torch.sub(visible[:n], visible[n:], out=difference), 1 / n)],
         "memory.hidden_bias": [RowSum(hidden, 1 / n)],
     }
-    if phases.label is not None:
-        for name, term in label_gradients(phases.label, visible[:n], hidden[:n]).items():
+    if label is not None:
+        for name, term in label_gradients(label, visible[:n], hidden[:n]).items():
             terms[f"memory.{name}"] += term
+    return terms
+
+
+def directed_gradients(
+    wake: Sequence[tuple[Tensor, Tensor]], sleep: Sequence[tuple[Tensor, Tensor]], n: int
+) -> Gradients:
+    """Return the gradients of a pathway's layers by the wake rule and the sleep rule, by the name
+    of the parameter, from `Phases.wake` and `Phases.sleep` of `n` cases.
+    """
+    terms: Gradients = {}
     for depth, ((generative_error, above), (below, recognition_error)) in enumerate(
-        zip(phases.wake, phases.sleep, strict=True)
+        zip(wake, sleep, strict=True)
     ):
         terms[f"generative.{depth}.weight"] = [Product(generative_error, above, 1 / n)]
         terms[f"recognition.{depth}.weight"] = [Product(below, recognition_error, 1 / n)]

@@ -16,6 +16,7 @@ from wakesleep.foundation.values import whole
 from wakesleep.learning.configs import UpDownConfig
 from wakesleep.learning.state import EpochState, RunningMean, check_fit
 from wakesleep.models.dbn import DBN
+from wakesleep.models.multimodal import MultimodalDBN
 from wakesleep.samplers.gibbs import random_hidden, restarted
 from wakesleep.sources import arrays
 from wakesleep.sources.arrays import UNLABELLED
@@ -41,7 +42,10 @@ class UpDownState(EpochState):
 
 @check_arguments
 def init_state(
-    dbn: DBN, config: UpDownConfig, rng: torch.Generator, dtype: torch.dtype | None = None
+    dbn: DBN | MultimodalDBN,
+    config: UpDownConfig,
+    rng: torch.Generator,
+    dtype: torch.dtype | None = None,
 ) -> UpDownState:
     """Untie the net's weights and return the state before the first epoch: no velocity, running
     means, chains (of `dtype`) at random.
@@ -64,7 +68,7 @@ def init_state(
 
 @check_arguments
 def started(
-    dbn: DBN,
+    dbn: DBN | MultimodalDBN,
     config: UpDownConfig,
     state: UpDownState | Mapping[str, Any] | None,
     rng: torch.Generator,
@@ -84,7 +88,7 @@ def started(
     expected = {
         "velocity": parameters,
         "mean": parameters if config.average else None,
-        "chains": (config.chain_pool, count, dbn.sizes[-1]) if count else None,
+        "chains": (config.chain_pool, count, dbn.memory.hidden.size) if count else None,
         "chain_labels": (count,) if count and dbn.labels and config.hold_labels else None,
     }
     check_fit(state, expected, "net")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +12,11 @@ from torch import Tensor, nn
 from wakesleep.compute.ops import affine
 from wakesleep.foundation.arguments import check_arguments, check_methods
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.models import directed
 from wakesleep.models.cases import as_numbers, check_cases
-from wakesleep.models.directed import DirectedLayer
 from wakesleep.models.rbm import RBM
 from wakesleep.sources.axes import Features, Pixels
-from wakesleep.units import Bernoulli, Categorical, Groups, Units, as_units, from_spec
+from wakesleep.units import Bernoulli, Categorical, Groups, Units, from_spec
 
 
 @check_methods
@@ -30,48 +29,58 @@ class DBN(nn.Module):
     In place of any number, units may stand, e.g. (Gaussian(36), 200, 500) for real pixels. A layer
     between has its own parameters twice, as hidden units of the RBM below and as visible ones of
     that above; only that of the pixels learns a precision.
+    With `senses` in the place of `sizes` and the units of the `top`, the net has a pathway for each
+    sense and is a `multimodal.MultimodalDBN`: DBN(senses={"image": (784, 500), "sound": (576,
+    500)}, labels=10, top=2000, rng=rng).
     Each layer has a recognition and a generative bias; the weights of the two pathways start tied
     (one matrix read both ways) and `untie` gives each its own. Source: Hinton, Osindero & Teh
     (2006), figure 1.
 
     Raises:
         ConfigError: fewer than two layers, a size below 1, or a single label; units beside each
-            other that no weights normalise, or whose count comes with each case.
+            other that no weights normalise, or whose count comes with each case; both `sizes` and
+            `senses`, or `senses` without `top`.
     """
+
+    def __new__(cls, *sizes: Any, senses: Any = None, **settings: Any) -> Any:
+        """Return a net of one sense, which `__init__` makes, or one of the `senses`."""
+        if senses is None:
+            return super().__new__(cls)
+        from wakesleep.models.multimodal import MultimodalDBN
+
+        if sizes or "sizes" in settings or "top" not in settings:
+            raise ConfigError(
+                "senses came with sizes, or without the units of the top; expected e.g. "
+                'DBN(senses={"image": (784, 500)}, labels=10, top=2000, rng=rng)'
+            )
+        return MultimodalDBN(senses, **settings)
 
     @check_arguments
     def __init__(
         self,
-        sizes: Sequence[int | Units],
+        sizes: Sequence[int | Units] = (),
         *,
+        senses: Mapping[str, Any] | None = None,
+        top: int | Units | None = None,
         labels: int = 0,
         rng: torch.Generator,
         weight_std: float = 0.1,
     ) -> None:
         super().__init__()
-        layers = _layers(sizes)
+        if top is not None:
+            raise ConfigError(f"top = {top} came without senses; expected it as the last of sizes")
+        layers = directed.as_layers(sizes)
         if labels < 0 or labels == 1:
             raise ConfigError(f"a label group of {labels}: expected 0 (no labels) or at least 2")
         self.sizes, self.labels = tuple(units.size for units in layers), labels
-        # module lists at run time; the cast is for type checkers
-        self.recognition = cast(list[DirectedLayer], nn.ModuleList())
-        self.generative = cast(list[DirectedLayer], nn.ModuleList())
-        for below, above in pairwise(layers[:-1]):
-            pair = RBM(deepcopy(below), deepcopy(above), rng=rng, weight_std=weight_std)
-            self.recognition.append(DirectedLayer(pair.hidden, pair.weight, pair.hidden_bias))
-            self.generative.append(
-                DirectedLayer(pair.visible, pair.weight, pair.visible_bias, downward=True)
-            )
+        self.recognition, self.generative = directed.pathway_layers(layers[:-1], rng, weight_std)
         features = deepcopy(layers[-2])
         memory_units: Units = (
             Groups(features=features, label=Categorical(self.labels)) if self.labels else features
         )
         self.memory = RBM(memory_units, deepcopy(layers[-1]), rng=rng, weight_std=weight_std)
         if self.generative:
-            for layer in (*(layer.units for layer in self.generative[1:]), self._features):
-                for units in layer.modules():
-                    if isinstance(units, Units):
-                        units.holds_scale = True
+            directed.hold_scale(self._features)
 
     @property
     def visible(self) -> Units:
@@ -114,10 +123,7 @@ class DBN(nn.Module):
     @property
     def tied(self) -> bool:
         """Whether recognition and generative weights are one matrix."""
-        return all(
-            up.weight is down.weight
-            for up, down in zip(self.recognition, self.generative, strict=True)
-        )
+        return directed.tied(self.recognition, self.generative)
 
     @property
     def axis_sizes(self) -> dict[str, int]:
@@ -136,9 +142,7 @@ class DBN(nn.Module):
         """Give the generative pathway weights of its own, starting as copies of the recognition
         weights.
         """
-        for up, down in zip(self.recognition, self.generative, strict=True):
-            if up.weight is down.weight:
-                down.weight = nn.Parameter(up.weight.detach().clone(), requires_grad=False)
+        directed.untie(self.recognition, self.generative)
 
     def rbm(self, layer: int) -> RBM:
         """Return layer `layer` as the RBM that the greedy stage trains; it shares the net's
@@ -149,13 +153,7 @@ class DBN(nn.Module):
         """
         if layer == self.depth - 1:
             return self.memory
-        up, down = self.recognition[layer], self.generative[layer]
-        if up.weight is not down.weight:
-            raise ConfigError(
-                f"layer {layer} is untied: the greedy stage needs tied weights; train it "
-                "before untie()"
-            )
-        return RBM.sharing(down.units, up.units, up.weight, down.bias, up.bias)
+        return directed.layer_rbm(self.recognition[layer], self.generative[layer], f"layer {layer}")
 
     def up(self, visible: Pixels, rng: torch.Generator | None = None) -> list[Tensor]:
         """Return the activities of a recognition pass, one (N, units) a layer from the pixels
@@ -163,10 +161,7 @@ class DBN(nn.Module):
 
         They are means, of binary units probabilities, or states if `rng` is given.
         """
-        layers = [visible]
-        for layer in self.recognition:
-            layers.append(layer.probs(layers[-1]) if rng is None else layer.sample(layers[-1], rng))
-        return layers
+        return directed.up_pass(self.recognition, visible, rng)
 
     def down(self, features: Features, rng: torch.Generator | None = None) -> list[Tensor]:
         """Return the activities of a generative pass, one (N, units) a layer from the pixels to the
@@ -174,13 +169,7 @@ class DBN(nn.Module):
 
         The pixels are always means; the layers between are states if `rng` is given, else means.
         """
-        layers = [features]
-        for depth, layer in enumerate(reversed(self.generative)):
-            last = depth == len(self.generative) - 1
-            layers.append(
-                layer.probs(layers[-1]) if rng is None or last else layer.sample(layers[-1], rng)
-            )
-        return layers[::-1]
+        return directed.down_pass(self.generative, features, rng)
 
     def top_input(self, features: Features) -> Tensor:
         """Return the total input of the memory's top units from penultimate activities (N,
@@ -230,31 +219,3 @@ class DBN(nn.Module):
         if not spec["tied"]:
             dbn.untie()
         return dbn
-
-
-def _layers(sizes: Sequence[int | Units]) -> list[Units]:
-    """Return the units of each layer.
-
-    Raises:
-        ConfigError: fewer than two, sizes that are none, or documents, whose lengths nothing above
-            the first layer knows of.
-    """
-    wrong = [size for size in sizes if not isinstance(size, Units) and not _is_size(size)]
-    if len(sizes) < 2 or wrong:
-        raise ConfigError(
-            f"layer sizes {tuple(sizes)}: expected at least two, each at least 1, e.g. (784, "
-            "500, 500, 2000)"
-        )
-    layers = [as_units(size) for size in sizes]
-    if layers[0].needs_count:
-        raise ConfigError(
-            f"a deep belief net over {layers[0]}: the length of a document is no state that layers "
-            "above could make; expected e.g. Binomial or Poisson units, or learn an RBM of the "
-            "documents and a net of its hidden_probs"
-        )
-    return layers
-
-
-def _is_size(size: object) -> bool:
-    """Return whether this can be the number of units of a layer."""
-    return isinstance(size, int) and size >= 1

@@ -26,6 +26,7 @@ from wakesleep.learning.backprop import ACTIVATIONS, feed_forward
 from wakesleep.models.dbm import DBM
 from wakesleep.models.dbn import DBN
 from wakesleep.models.helmholtz import Helmholtz
+from wakesleep.models.multimodal import MultimodalDBN
 from wakesleep.models.rbm import RBM
 from wakesleep.runs.tensor_files import load_tensors, save_tensors
 
@@ -50,7 +51,13 @@ class Specified(Protocol):
         ...
 
 
-MODELS: dict[str, type[Specified]] = {"RBM": RBM, "DBN": DBN, "DBM": DBM, "Helmholtz": Helmholtz}
+MODELS: dict[str, type[Specified]] = {
+    "RBM": RBM,
+    "DBN": DBN,
+    "MultimodalDBN": MultimodalDBN,
+    "DBM": DBM,
+    "Helmholtz": Helmholtz,
+}
 """The classes that a spec may name, besides "FeedForward", the nets that `backprop.classifier`
 makes.
 """
@@ -104,11 +111,17 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 def _tied(model: nn.Module) -> set[str]:
     """Return the names of tensors that are another tensor of the model as well."""
-    return (
-        {f"generative.{layer}.weight" for layer in range(len(model.generative))}
-        if isinstance(model, DBN) and model.tied
-        else set()
-    )
+    pathways: dict[str, Any] = {}
+    if isinstance(model, DBN):
+        pathways = {"": model}
+    elif isinstance(model, MultimodalDBN):
+        pathways = {f"pathways.{name}.": model.pathways[name] for name in model.senses}
+    return {
+        f"{prefix}generative.{layer}.weight"
+        for prefix, pathway in pathways.items()
+        if pathway.tied
+        for layer in range(len(pathway.generative))
+    }
 
 
 def build(spec: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) -> nn.Module:
@@ -199,8 +212,8 @@ def save(
     shape: tuple[int, int] | None = None,
     **notes: Any,
 ) -> None:
-    """Write any model (RBM, DBN, DBM, Helmholtz, a net of `backprop.classifier`) with all that is
-    needed to use it; `load` reads it.
+    """Write any model (RBM, DBN of one sense or several, DBM, Helmholtz, a net of
+    `backprop.classifier`) with all that is needed to use it; `load` reads it.
 
     Args:
         model: its tensors are saved in their precision, its units with their settings.
@@ -257,6 +270,8 @@ def _labels_and_width(model: nn.Module) -> tuple[int, int | None]:
     """
     if isinstance(model, DBN | DBM):
         return model.labels, model.sizes[0]
+    if isinstance(model, MultimodalDBN):
+        return model.labels, None
     if isinstance(model, Helmholtz):
         return 0, model.sizes[0]
     linear = (
