@@ -13,20 +13,24 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from wakesleep.foundation.arguments import check_arguments
-from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.models.dbm import DBM, STEPS, Label
 from wakesleep.models.dbn import DBN
+from wakesleep.models.directed import DirectedLayer
+from wakesleep.models.multimodal import MultimodalDBN, is_present
 from wakesleep.models.rbm import RBM
 from wakesleep.sources import arrays
 from wakesleep.sources.axes import Features
+from wakesleep.units import Groups
 
 
 class Bound(NamedTuple):
@@ -54,9 +58,9 @@ def marginal_free_energy(dbn: DBN, features: Features) -> Tensor:
 
 
 def _top_free_energy(
-    dbn: DBN, top: RBM, depth: int, features: Tensor, labels: Tensor | None
+    dbn: DBN | MultimodalDBN, top: RBM, depth: int, features: Tensor, labels: Tensor | None
 ) -> Tensor:
-    if depth < dbn.depth:
+    if isinstance(dbn, DBN) and depth < dbn.depth:
         return top.free_energy(features)
     if labels is None:
         return dbn.memory_free_energy(features)
@@ -65,8 +69,8 @@ def _top_free_energy(
 
 @check_arguments
 def lower_bound(
-    dbn: DBN,
-    cases: Tensor,
+    dbn: DBN | MultimodalDBN,
+    cases: Tensor | Mapping[str, Any],
     log_z: float,
     *,
     rng: torch.Generator,
@@ -75,11 +79,11 @@ def lower_bound(
     depth: int | None = None,
 ) -> Bound:
     """Return lower bounds on log p(v), or with `labels` on log p(v, label), of cases that are
-    states of the pixels, 0 or 1 of binary ones.
+    states of the pixels, 0 or 1 of binary ones. Of a net of several senses v are all of them.
 
     Args:
         dbn: the net; where it holds labels and none are given, they are summed out.
-        cases: (N, pixels), each a state.
+        cases: (N, pixels), each a state; of several senses (N, size) by sense, all of them there.
         log_z: of the memory, or of the RBM on top where `depth` cuts the stack, nats.
         rng: what q's states are drawn from.
         samples: of q, a case.
@@ -88,42 +92,187 @@ def lower_bound(
             default the whole net.
 
     Raises:
-        DataError: cases that do not fit the net or are no states.
+        DataError: cases that do not fit the net or are no states, or lack a sense.
         ConfigError: no such depth, samples below 1, or labels that the net (or the cut stack) does
             not hold.
     """
-    depth = dbn.depth if depth is None else depth
-    if not 1 <= depth <= dbn.depth or samples < 1:
+    most = dbn.depth if isinstance(dbn, DBN) else 1
+    depth = most if depth is None else depth
+    if not 1 <= depth <= most or samples < 1 or (depth != most and isinstance(dbn, MultimodalDBN)):
         raise ConfigError(
-            f"depth {depth} with {samples} samples: expected 1 to {dbn.depth}, and at "
-            "least 1 sample"
+            f"depth {depth} with {samples} samples: expected 1 to {most}, and at least 1 sample"
         )
-    if labels is not None and (not dbn.labels or depth < dbn.depth):
+    if labels is not None and (not dbn.labels or depth < most):
         raise ConfigError(
             "labels came for a memory that holds none; leave them out to bound log p(v)"
         )
-    cases = dbn.check_cases(cases, rng=rng)
-    dbn.visible.validate(cases, states=True)
-    if labels is not None:
-        labels = arrays.as_labels(labels, len(cases), dbn.labels).to(dbn.memory.weight.device)
-    top, bounds, start = dbn.rbm(depth - 1), [], 0
-    for chunk in arrays.chunks(cases):
-        chunk_labels = None if labels is None else labels[start : start + len(chunk)]
+    top = dbn.rbm(depth - 1) if isinstance(dbn, DBN) else dbn.memory
+    exact = not _layers_below(dbn, depth)
+    bounds = []
+    for chunk, known in _chunks(dbn, cases, labels, rng):
         draws = [
-            _one_sample(dbn, top, depth, chunk.to(top.weight.dtype), chunk_labels, rng)
-            for _ in range(1 if depth == 1 else samples)
+            _one_sample(dbn, top, depth, chunk, known, rng) for _ in range(1 if exact else samples)
         ]
         expected, raw = (torch.stack(part) - log_z for part in zip(*draws, strict=True))
         error = (
             expected.std(0) / math.sqrt(len(draws))
             if len(draws) > 1
-            else torch.full_like(expected[0], 0.0 if depth == 1 else math.nan)
+            else torch.full_like(expected[0], 0.0 if exact else math.nan)
         )
         bounds.append(
             Bound(expected.mean(0), torch.logsumexp(raw, 0) - math.log(len(draws)), error)
         )
-        start += len(chunk)
     return Bound(*(torch.cat(parts) for parts in zip(*bounds, strict=True)))
+
+
+def _layers_below(dbn: DBN | MultimodalDBN, depth: int) -> int:
+    """Return how many directed layers a case goes through."""
+    if isinstance(dbn, DBN):
+        return depth - 1
+    return sum(len(dbn.pathways[name].recognition) for name in dbn.senses)
+
+
+def _chunks(
+    dbn: DBN | MultimodalDBN, cases: Any, labels: Tensor | None, rng: torch.Generator
+) -> Iterator[tuple[Any, Tensor | None]]:
+    """Yield cases, once they are seen to be states, with their labels, in pieces.
+
+    Raises:
+        DataError: they are none, or lack a sense.
+    """
+    type_, device = dbn.memory.weight.dtype, dbn.memory.weight.device
+    if isinstance(dbn, DBN):
+        cases = dbn.check_cases(cases, rng=rng)
+        dbn.visible.validate(cases, states=True)
+        count = len(cases)
+    else:
+        cases = dbn.as_cases(cases, rng=rng)
+        for name in dbn.senses:
+            if name not in cases or not bool(is_present(cases[name]).all()):
+                raise DataError(
+                    f"sense {name} is absent from some cases, and the bound is on the probability "
+                    "of all senses; leave those cases out"
+                )
+            dbn.units(name).validate(cases[name], states=True)
+        count = len(cases[dbn.senses[0]])
+    if labels is not None:
+        labels = arrays.as_labels(labels, count, dbn.labels).to(device)
+    for start in range(0, count, 2000):
+        rows = slice(start, start + 2000)
+        known = None if labels is None else labels[rows]
+        if isinstance(dbn, DBN):
+            yield arrays.as_probs(cases[rows]).to(type_), known
+        else:
+            yield {name: each[rows] for name, each in cases.items()}, known
+
+
+class LabelBounds(NamedTuple):
+    """What a net makes of cases v with labels y, nats: (N,) each, float64."""
+
+    joint: Bound
+    """Lower bounds on log p(v, y)."""
+    given_label: Bound
+    """Lower bounds on log p(v | y)."""
+    label_log_prob: Tensor
+    """An estimate of log p(y | v), exact where no layer lies below the memory: p(v, y) / p(v), both
+    by importance sampling from the same samples of q. It is no bound, for those on log p(v) are
+    lower ones; its error falls with the samples.
+    """
+
+
+@check_arguments
+def given_label(dbn: DBN | MultimodalDBN, label: int) -> tuple[RBM, float]:
+    """Return the RBM that the memory is with the unit of a label on, over its other visible units,
+    and the bias b_y of that label: log Z_y = b_y + log Z of that RBM, and log Z of the memory =
+    log sum_y Z_y.
+
+    Raises:
+        ConfigError: the memory does not hold such a label.
+    """
+    if not 0 <= label < dbn.labels:
+        raise ConfigError(f"label = {label}: expected 0 to {dbn.labels - 1}")
+    memory, columns = dbn.memory, dbn.label_columns
+    units = memory.visible
+    assert isinstance(units, Groups)
+    named = dict(zip(units.names[:-1], units.parts[:-1], strict=True))
+    others = next(iter(named.values())) if len(named) == 1 else Groups(**named)
+    weight, bias = memory.weight[: columns.start], memory.visible_bias[: columns.start]
+    hidden_bias = memory.hidden_bias + memory.weight[columns.start + label]
+    parts = (nn.Parameter(part, requires_grad=False) for part in (weight, bias, hidden_bias))
+    return (
+        RBM.sharing(others, memory.hidden, *parts),
+        float(memory.visible_bias[columns.start + label]),
+    )
+
+
+@check_arguments
+def label_bounds(
+    dbn: DBN | MultimodalDBN,
+    cases: Tensor | Mapping[str, Any],
+    labels: Tensor,
+    log_z: Sequence[float],
+    *,
+    rng: torch.Generator,
+    samples: int = 10,
+) -> LabelBounds:
+    """Return lower bounds on log p(v, y) and log p(v | y), and log p(y | v), of cases with labels.
+
+        log p(v, y) >= L(v, y) - log Z,   log p(v | y) >= L(v, y) - log Z_y,   Z = sum_y Z_y
+
+    L is what `lower_bound` makes of case and label with log Z = 0.
+
+    Args:
+        dbn: a net whose memory holds labels.
+        cases: as in `lower_bound`.
+        labels: (N,).
+        log_z: log Z_y of each label, nats: see `given_label`.
+        rng: what q's states are drawn from.
+        samples: of q, a case.
+
+    Raises:
+        DataError: cases or labels that do not fit. ConfigError: another number of log Z_y than
+            labels, or a memory without labels.
+    """
+    if not dbn.labels or len(log_z) != dbn.labels:
+        raise ConfigError(
+            f"{len(log_z)} values of log Z came for {dbn.labels} labels; expected one a label, at "
+            "least 2"
+        )
+    of_label = torch.tensor(log_z, dtype=torch.float64, device=dbn.memory.weight.device)
+    bounds, estimates = [], []
+    for chunk, known in _chunks(dbn, cases, labels, rng):
+        assert known is not None
+        draws = [_label_draw(dbn, chunk, known, rng) for _ in range(samples)]
+        expected, raw = (torch.stack(part) for part in zip(*draws, strict=True))
+        error = expected.std(0) / math.sqrt(samples) if samples > 1 else expected[0] * math.nan
+        every = torch.logsumexp(raw, 0) - math.log(samples)
+        at = known[:, None]
+        bounds.append(Bound(expected.mean(0), every.gather(1, at).squeeze(1), error))
+        estimates.append(torch.log_softmax(every, 1).gather(1, at).squeeze(1))
+    found = Bound(*(torch.cat(parts) for parts in zip(*bounds, strict=True)))
+    own = of_label[arrays.as_labels(labels, len(found.bound), dbn.labels).to(of_label.device)]
+
+    def less(log_partition: Tensor) -> Bound:
+        return Bound(
+            found.bound - log_partition, found.importance_weighted - log_partition, found.error
+        )
+
+    return LabelBounds(less(torch.logsumexp(of_label, 0)), less(own), torch.cat(estimates))
+
+
+def _label_draw(
+    dbn: DBN | MultimodalDBN, cases: Any, labels: Tensor, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return L of the label of each case (N,) and log p*(v, h, y) - log q(h | v) of every label,
+    (N, labels), float64, for one sample h of q a case.
+    """
+    expected, raw, codes = _directed_terms(dbn, getattr(dbn, "depth", 1), cases, rng)
+    total_input = dbn.top_input(codes)
+    scores = dbn.memory.group_scores(total_input, dbn.label_columns).double()
+    no_label = torch.cat([codes, codes.new_zeros(len(codes), dbn.labels)], 1)
+    memory = scores - dbn.memory.free_energy(no_label).double()[:, None]
+    own = memory.gather(1, labels[:, None]).squeeze(1)
+    return expected + own, raw[:, None] + memory
 
 
 @check_arguments
@@ -199,14 +348,57 @@ def _log_q(dbm: DBM, even: Tensor, means: Tensor) -> Tensor:
 
 
 def _one_sample(
-    dbn: DBN, top: RBM, depth: int, cases: Tensor, labels: Tensor | None, rng: torch.Generator
+    dbn: DBN | MultimodalDBN,
+    top: RBM,
+    depth: int,
+    cases: Tensor | Mapping[str, Tensor],
+    labels: Tensor | None,
+    rng: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Return log p*(v, h) + H(q) and log p*(v, h) - log q(h | v) for one sample h of q a case, both
     (N,), float64, without log Z.
     """
+    expected, raw, below = _directed_terms(dbn, depth, cases, rng)
+    free_energy = _top_free_energy(dbn, top, depth, below, labels)
+    return expected - free_energy, raw - free_energy
+
+
+def _directed_terms(
+    dbn: DBN | MultimodalDBN,
+    depth: int,
+    cases: Tensor | Mapping[str, Tensor],
+    rng: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what the directed layers add to both, and the states of the memory's codes, (N,
+    features), for one sample of q a case.
+    """
+    if isinstance(dbn, DBN):
+        assert isinstance(cases, Tensor)
+        below = depth - 1
+        return _pathway_terms(dbn.recognition[:below], dbn.generative[:below], cases, rng)
+    assert isinstance(cases, Mapping)
+    terms = [
+        _pathway_terms(
+            dbn.pathways[name].recognition, dbn.pathways[name].generative, cases[name], rng
+        )
+        for name in dbn.senses
+    ]
+    expected, raw, codes = zip(*terms, strict=True)
+    return torch.stack(expected).sum(0), torch.stack(raw).sum(0), torch.cat(codes, 1)
+
+
+def _pathway_terms(
+    recognition: Sequence[DirectedLayer],
+    generative: Sequence[DirectedLayer],
+    cases: Tensor,
+    rng: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log p(v, h | code) + H(q) and log p(v, h | code) - log q(h, code | v), (N,), float64,
+    and the states of the code, (N, units).
+    """
     expected = torch.zeros(len(cases), dtype=torch.float64, device=cases.device)
     raw, below = torch.zeros_like(expected), cases
-    for up, down in zip(dbn.recognition[: depth - 1], dbn.generative[: depth - 1], strict=True):
+    for up, down in zip(recognition, generative, strict=True):
         up_input = up.total_input(below)
         partition = up.units.log_partition(up_input)
         mean, above = up.units.mean_and_sample(up_input, rng)
@@ -216,5 +408,4 @@ def _one_sample(
         expected += log_p + partition - (up_input * mean).sum(1)
         raw += log_p + partition - (up_input * above).sum(1)
         below = above
-    free_energy = _top_free_energy(dbn, top, depth, below, labels)
-    return expected - free_energy, raw - free_energy
+    return expected, raw, below

@@ -283,6 +283,18 @@ class MultimodalDBN(nn.Module):
         columns = slice(0, self.label_columns.start)
         return affine(features, self.memory.weight[columns], self.memory.hidden_bias)
 
+    def memory_free_energy(self, features: Features) -> Tensor:
+        """Return the memory's free energy of all codes side by side (N, features), any label summed
+        out: (N,), nats.
+        """
+        memory, columns = self.memory, self.label_columns
+        beside = torch.cat([features, features.new_zeros(len(features), self.labels)], 1)
+        free_energy = memory.free_energy(beside)
+        if not self.labels:
+            return free_energy
+        scores = memory.group_scores(self.top_input(features), columns)
+        return free_energy - torch.logsumexp(scores, 1)
+
     def spec(self) -> dict[str, Any]:
         """Return what is needed to build a net like this one, as JSON can hold it."""
         return {

@@ -1,0 +1,150 @@
+"""Bounds on log p(cases, label), log p(cases | label) and log p(label | cases), of one sense and of
+several, against enumeration.
+"""
+
+import pytest
+import torch
+from exact import TIGHT, log_z, states
+
+import wakesleep as ws
+from wakesleep.evaluation import bound, exact
+from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.foundation.rng import generator
+from wakesleep.models.dbn import DBN
+from wakesleep.units import Bernoulli
+
+NETS = {
+    "one layer": lambda: DBN((3, 4), labels=3, rng=generator(0)),
+    "one sense": lambda: DBN((3, 2, 4), labels=3, rng=generator(0)),
+    "two senses": lambda: ws.DBN(
+        senses={"image": (2, 2), "sound": (1, 2, 1)}, labels=3, top=4, rng=generator(0)
+    ),
+    "no layers": lambda: ws.DBN(
+        senses={"image": (2,), "sound": (1,)}, labels=3, top=4, rng=generator(0)
+    ),
+}
+NO_LAYERS = ("one layer", "no layers")
+
+
+def net_of(name, scale=0.5):
+    """Return a float64 net whose weights and biases are all away from zero."""
+    net, rng = NETS[name]().double(), generator(1)
+    net.untie()
+    for parameter in net.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=rng, dtype=torch.float64) * scale)
+    return net
+
+
+def made(layers, code):
+    """Return p(every visible state | each code), (codes, states), generative layers summed out."""
+    if not len(layers):
+        every = states(Bernoulli(code.shape[1]))
+        return (code[:, None] == every[None]).all(-1).double()
+    found = torch.eye(len(code), dtype=torch.float64)
+    for layer in reversed(layers):
+        below = states(Bernoulli(layer.units.size))
+        on = torch.sigmoid(code @ layer.weight.t() + layer.bias)
+        chance = torch.where(below[None] == 1, on[:, None], 1 - on[:, None]).prod(-1)
+        found, code = found @ chance, below
+    return found
+
+
+def log_joint(net):
+    """Return every case (states, 3) and log p(case, label), (states, labels), by enumeration."""
+    memory = states(net.memory.visible)
+    p = torch.exp(-net.memory.free_energy(memory) - log_z(net.memory))
+    label = memory[:, net.label_columns]
+    if isinstance(net, DBN):
+        codes = memory[:, : net.label_columns.start]
+        given = made(net.generative, codes)
+    else:
+        image, sound = (
+            made(net.pathways[name].generative, memory[:, net.groups.columns(name)])
+            for name in net.senses
+        )
+        given = (image[:, :, None] * sound[:, None, :]).flatten(1)
+    return states(Bernoulli(3)), torch.log(given.t() @ (p[:, None] * label))
+
+
+def as_given(net, every):
+    if isinstance(net, DBN):
+        return every
+    return {name: every[:, columns] for name, columns in net.columns.items()}
+
+
+def log_z_of_labels(net):
+    found = []
+    for label in range(net.labels):
+        rbm, bias = bound.given_label(net, label)
+        found.append(bias + exact.log_partition(rbm))
+    return found
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_log_z_of_the_labels_adds_up_to_that_of_the_memory(name):
+    net = net_of(name)
+    total = torch.logsumexp(torch.tensor(log_z_of_labels(net), dtype=torch.float64), 0)
+    torch.testing.assert_close(total, log_z(net.memory), **TIGHT)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_label_bounds_lie_below_and_samples_take_them_to_the_truth(name):
+    net = net_of(name)
+    every, truth = log_joint(net)
+    marginal = torch.logsumexp(truth, 0)
+    samples = 600 if name not in NO_LAYERS else 2
+    for label in range(net.labels):
+        labels = torch.full((len(every),), label)
+        found = bound.label_bounds(
+            net,
+            as_given(net, every),
+            labels,
+            log_z_of_labels(net),
+            rng=generator(2),
+            samples=samples,
+        )
+        joint, given, told = (
+            truth[:, label],
+            truth[:, label] - marginal[label],
+            truth[:, label] - torch.logsumexp(truth, 1),
+        )
+        if name in NO_LAYERS:
+            for one, other in (
+                (found.joint.bound, joint),
+                (found.given_label.bound, given),
+                (found.label_log_prob, told),
+            ):
+                torch.testing.assert_close(one, other, **TIGHT)
+            continue
+        for one, other in ((found.joint, joint), (found.given_label, given)):
+            assert bool((one.bound <= other + 5 * one.error).all())
+            torch.testing.assert_close(one.importance_weighted, other, atol=0.1, rtol=0)
+        torch.testing.assert_close(found.label_log_prob, told, atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["two senses", "no layers"])
+def test_the_bound_of_several_senses_lies_below_log_p_with_the_label_summed_out(name):
+    net = net_of(name)
+    every, truth = log_joint(net)
+    total = torch.logsumexp(truth, 1)
+    found = bound.lower_bound(
+        net, as_given(net, every), float(log_z(net.memory)), rng=generator(3), samples=600
+    )
+    assert bool((found.bound <= total + 5 * found.error + 1e-9).all())
+    torch.testing.assert_close(found.importance_weighted, total, atol=0.1, rtol=0)
+    joint = bound.lower_bound(
+        net, as_given(net, every), float(log_z(net.memory)), rng=generator(3), samples=600,
+        labels=torch.zeros(len(every), dtype=torch.long),
+    )  # fmt: skip
+    torch.testing.assert_close(joint.importance_weighted, truth[:, 0], atol=0.1, rtol=0)
+
+
+def test_what_does_not_fit_is_refused_in_words():
+    net = net_of("two senses")
+    cases, labels = as_given(net, states(Bernoulli(3))), torch.zeros(8, dtype=torch.long)
+    with pytest.raises(DataError, match="sense sound is absent"):
+        bound.lower_bound(net, {"image": cases["image"]}, 0.0, rng=generator(0))
+    with pytest.raises(ConfigError, match="one a label"):
+        bound.label_bounds(net, cases, labels, [0.0], rng=generator(0))
+    with pytest.raises(ConfigError, match="expected 0 to 2"):
+        bound.given_label(net, 3)
