@@ -3,25 +3,28 @@ senses against enumeration, pairs, files, refusals.
 """
 
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 import pytest
 import torch
 from exact import assert_frequencies, assert_mean, form, index_of, joint, states
+from torch import nn
 
 import wakesleep as ws
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
-from wakesleep.learning import greedy, inputs, multimodal, up_down, up_down_senses
+from wakesleep.learning import backprop, greedy, inputs, multimodal, up_down, up_down_senses
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.configs import ChainsConfig
 from wakesleep.learning.greedy import GreedyConfig, MultimodalConfig
+from wakesleep.learning.net_configs import BackpropConfig
 from wakesleep.learning.up_down import UpDownConfig
 from wakesleep.models.dbn import DBN
 from wakesleep.models.multimodal import MultimodalDBN
 from wakesleep.sources.arrays import UNLABELLED
 from wakesleep.sources.paired import SenseCases, pair_by_class
-from wakesleep.units import Gaussian
+from wakesleep.units import Gaussian, ReLU
 
 FAST = CDConfig(epochs=3, batch_size=10)
 CONFIG = MultimodalConfig(FAST, FAST, ChainsConfig(share=1 / 3))
@@ -295,6 +298,84 @@ def test_a_file_brings_the_net_back(tmp_path, untied):
     assert back.tied is not untied
     for name, tensor in net.state_dict().items():
         assert torch.equal(back.state_dict()[name], tensor)
+
+
+def test_the_net_of_a_memory_gives_its_codes_and_leaves_absent_ones_out(tmp_path):
+    senses = {"image": (4, 3, 2), "sound": (Gaussian(3), ReLU(2)), "word": (2,)}
+    dbn = ws.DBN(senses=senses, labels=3, top=5, rng=generator(0))
+    for name, parameter in dbn.named_parameters():
+        if "units" not in name:
+            parameter.normal_(generator=generator(len(parameter)))
+    net = backprop.classifier(dbn, 3, rng=generator(1))
+    cases, _ = some_cases(6, image=4, sound=3, word=2)
+    cases["sound"][2:4] = torch.nan
+    codes = net[0](net[0].side_by_side(cases))
+    image, sound = (dbn.pathways[name] for name in ("image", "sound"))
+    torch.testing.assert_close(codes[:, :2], image.up(cases["image"])[-1])
+    above = torch.relu(cases["sound"] @ sound.recognition[0].weight + sound.recognition[0].bias)
+    torch.testing.assert_close(codes[:, 2:4], torch.nan_to_num(above))
+    assert torch.equal(codes[2:4, 2:4], torch.zeros(2, 2))
+    assert torch.equal(codes[:, 4:], cases["word"])
+    alone = backprop.log_probs(net, {"image": cases["image"]})
+    absent = {name: cases[name] * torch.nan for name in ("sound", "word")}
+    assert torch.equal(alone, backprop.log_probs(net, {**cases, **absent}))
+    ws.save(net, tmp_path / "net.safetensors")
+    back = ws.load(tmp_path / "net.safetensors")
+    assert torch.equal(backprop.log_probs(back, cases), backprop.log_probs(net, cases))
+
+
+def test_senses_are_left_out_as_often_as_said_and_never_all():
+    encode = backprop.EncodeSenses({"a": nn.Sequential(), "b": nn.Sequential()}, {"a": 2, "b": 1})
+    cases = torch.zeros(N, 3)
+    cases[: N // 2, 2] = torch.nan
+    left = encode.leave_out(cases, 0.3, generator(0))
+    there = torch.stack([~left[:, 0].isnan(), ~left[:, 2].isnan()], 1)
+    assert bool(there[: N // 2, 0].all())
+    assert not bool(there[: N // 2, 1].any())
+    both = there[N // 2 :]
+    assert bool(both.any(1).all())
+    # both stay, or both would go and so stay: 0.49 + 0.09
+    assert_mean(both.all(1).double()[:, None], torch.tensor([0.58], dtype=torch.float64))
+    assert torch.equal(left[:, 0].isnan(), left[:, 1].isnan())
+
+
+def test_a_net_learns_from_pairs_and_tells_labels_by_either_sense():
+    rng = generator(0)
+    digits, spoken = torch.tensor([0, 1, 2] * 60), torch.tensor([0, 1, 2] * 20)
+    images = 3 * torch.eye(3)[digits] + 0.3 * torch.randn(180, 3, generator=rng)
+    sounds = 3 * torch.eye(3)[spoken] + 0.3 * torch.randn(60, 3, generator=rng)
+    senses = {"image": (Gaussian(3), 8), "sound": (Gaussian(3), 8)}
+    net = backprop.classifier(
+        ws.DBN(senses=senses, labels=3, top=10, rng=rng), 3, rng=rng
+    )  # fmt: skip
+    pairs = pair_by_class({"image": (images, digits), "sound": (sounds, spoken)})
+    config = BackpropConfig(epochs=40, batch_size=10, sample_pixels=False, leave_out=0.3)
+    list(backprop.epochs(net, pairs, config=config, rng=rng))
+    for cases, labels in (({"image": images}, digits), ({"sound": sounds}, spoken)):
+        told = backprop.log_probs(net, cases).argmax(1)
+        assert float((told == labels).float().mean()) > 0.95
+
+
+def test_what_a_net_of_senses_cannot_learn_from_is_refused_in_words():
+    dbn = ws.DBN(senses={"image": (3, 2), "sound": (2,)}, labels=2, top=3, rng=generator(0))
+    net, (cases, labels) = backprop.classifier(dbn, 2, rng=generator(0)), some_cases()
+    run = partial(backprop.epochs, rng=generator(0), config=BackpropConfig(epochs=1))
+    with pytest.raises(DataError, match="senses 'smell' came"):
+        next(run(net, {"smell": cases["image"]}, labels))
+    with pytest.raises(DataError, match="different numbers"):
+        next(run(net, {**cases, "sound": cases["sound"][:3]}, labels))
+    with pytest.raises(DataError, match="sample_pixels=False"):
+        next(run(net, {**cases, "sound": 5 * cases["sound"] - 1}, labels))
+    plain = backprop.random_classifier((3, 2), rng=generator(0))
+    left_out = backprop.epochs(
+        plain,
+        cases["image"],
+        labels,
+        config=BackpropConfig(epochs=1, leave_out=0.5),
+        rng=generator(0),
+    )
+    with pytest.raises(ConfigError, match="only a net of several senses"):
+        next(left_out)
 
 
 BAD = [

@@ -20,9 +20,10 @@ from wakesleep.compute import distributed, ops
 from wakesleep.compute.ops import accumulation_dtype
 from wakesleep.foundation import renamed
 from wakesleep.foundation.arguments import check_arguments
-from wakesleep.foundation.errors import DataError
+from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.learning import inputs, loop
 from wakesleep.learning.feed_forward import ACTIVATIONS as ACTIVATIONS
+from wakesleep.learning.feed_forward import EncodeSenses as EncodeSenses
 from wakesleep.learning.feed_forward import activations_of as activations_of
 from wakesleep.learning.feed_forward import classifier as classifier
 from wakesleep.learning.feed_forward import feed_forward as feed_forward
@@ -34,6 +35,7 @@ from wakesleep.learning.state import EpochState, check_fit
 from wakesleep.sources import arrays
 from wakesleep.sources.axes import Labels, Shares
 from wakesleep.sources.minibatches import Resident, Source, Streamed
+from wakesleep.sources.paired import SenseCases, SideBySide
 from wakesleep.sources.shards import Shards
 from wakesleep.units import Bernoulli
 
@@ -57,7 +59,7 @@ def init_state(net: nn.Module) -> BackpropState:
 @check_arguments
 def epochs(
     net: nn.Sequential,
-    images: Tensor | Shards,
+    images: Tensor | Shards | SenseCases | Mapping[str, Any],
     labels: Tensor | None = None,
     *,
     config: BackpropConfig,
@@ -76,7 +78,9 @@ def epochs(
     the others. `dtype` is the precision of the matrix products of SGD, by default that of the
     weights; weights and velocities keep theirs. Images may be `Shards` on the disk, which bring
     their labels. `checked` says that the cases were looked at already, as in `cd.epochs`: inputs
-    may then be any numbers but with `sample_pixels`.
+    may then be any numbers but with `sample_pixels`. A net of several senses takes cases by sense,
+    or those of `pair_by_class`, which bring their labels; where values are no probabilities, it
+    needs sample_pixels=False.
 
     Yields:
         EpochResult, with metrics `cross_entropy` (nats a case, mean over the epoch as it went) and
@@ -101,9 +105,13 @@ def epochs(
         )
 
     device = next(net.parameters()).device
-    source: Source = (
-        Streamed(images, device, prepare) if isinstance(images, Shards) else prepare(images, labels)
-    )
+    source: Source
+    if isinstance(images, Shards):
+        source = Streamed(images, device, prepare)
+    elif isinstance(images, SenseCases):
+        source = _paired(net, images, config)
+    else:
+        source = prepare(images, labels)  # type: ignore[arg-type]
     state = BackpropState.read(state) or init_state(net)
     check_fit(state, {"velocity": dict(net.named_parameters())}, "net")
     if config.method == "sgd":
@@ -129,6 +137,23 @@ def epochs(
         )
 
 
+def _paired(net: nn.Sequential, cases: SenseCases, config: BackpropConfig) -> SideBySide:
+    """Return labelled cases that are paired anew in each epoch, once they are seen to fit."""
+    first, given = net[0], {}
+    if not isinstance(first, EncodeSenses) or set(cases.cases) != set(first.sizes):
+        raise DataError(
+            f"cases of the senses {', '.join(cases.cases)} came to another net; expected one of "
+            "backprop.classifier of DBN(senses=...) with these senses"
+        )
+    for columns, name in zip(first.columns, first.sizes, strict=True):
+        labels = cases.labels[name]
+        assert labels is not None
+        side_by_side = first.side_by_side({name: cases.cases[name]})
+        checked_cases(net, side_by_side, labels.clamp(min=0), config, rng=None)
+        given[name] = side_by_side[:, columns]
+    return SideBySide(list(first.sizes), SenseCases(given, cases.labels, by_class=cases.by_class))
+
+
 @check_arguments
 def checked_cases(
     net: nn.Sequential,
@@ -136,7 +161,7 @@ def checked_cases(
     labels: Tensor,
     config: BackpropConfig,
     *,
-    rng: torch.Generator,
+    rng: torch.Generator | None,
     checked: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Return images, and labels as int64 (N,) or real targets as float32 (N, outputs), once they
@@ -148,9 +173,9 @@ def checked_cases(
         config.method == "sgd"
         and config.sample_pixels
         and images.is_floating_point()
-        and not bool(((images >= 0) & (images <= 1)).all())
+        and not bool(((images >= 0) & (images <= 1) | images.isnan()).all())
     ):
-        low, high = float(images.min()), float(images.max())
+        low, high = float(images.nan_to_num().min()), float(images.nan_to_num().max())
         raise DataError(
             f"values run from {low:g} to {high:g}; expected probabilities in [0, 1] to draw "
             "pixels from, or sample_pixels=False"
@@ -261,6 +286,8 @@ class Backprop(loop.Algorithm):
             images = self.pixels.sample_from_mean(
                 images, self.rng, out=self.buffers[1][: len(index)]
             )
+        if self.config.leave_out:
+            images = self._senses().leave_out(images, self.config.leave_out, self.rng)
         with ops.of(images).mixed_precision(self.dtype):
             outputs = self.net(images)
         outputs = outputs.to(accumulation_dtype(outputs.dtype))
@@ -273,6 +300,20 @@ class Backprop(loop.Algorithm):
         self.optimizer.step()
         self.loss.add_(loss.detach() * len(index))
         self.errors.add_(count_errors(outputs.detach(), target))
+
+    def _senses(self) -> EncodeSenses:
+        """Return the first layer of a net of several senses.
+
+        Raises:
+            ConfigError: another net.
+        """
+        first = self.net[0]
+        if not isinstance(first, EncodeSenses):
+            raise ConfigError(
+                f"leave_out = {self.config.leave_out}: only a net of several senses, e.g. "
+                "backprop.classifier of DBN(senses=...), has senses to leave out; expected 0"
+            )
+        return first
 
     def end_epoch(self, cases: int) -> dict[str, float]:
         """Return cross-entropy and errors, or the squared error of real targets; and the rate."""
@@ -338,7 +379,8 @@ class ConjugateGradient(Backprop):
 
 def _inputs(net: nn.Sequential) -> int:
     """Return how many inputs a feed-forward net has."""
-    return next(layer.in_features for layer in net if isinstance(layer, nn.Linear))
+    first: Any = next(layer for layer in net if hasattr(layer, "in_features"))
+    return int(first.in_features)
 
 
 def _write(parameters: list[nn.Parameter], flat: np.ndarray) -> None:

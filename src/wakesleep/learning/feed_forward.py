@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import pairwise
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, pairwise
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from wakesleep.foundation.arguments import check_arguments
-from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.values import CURES
 from wakesleep.learning import inputs
 from wakesleep.models.dbn import DBN
+from wakesleep.models.directed import DirectedLayer
+from wakesleep.models.multimodal import MultimodalDBN
 from wakesleep.sources import arrays
 from wakesleep.units import Bernoulli, Gaussian, ReLU, Spin, Units
 from wakesleep.units.quadratic import Quadratic
@@ -58,24 +60,100 @@ def feed_forward(
     return nn.Sequential(*layers)
 
 
-def activations_of(dbn: DBN) -> list[str]:
-    """Return what stands for the means of each layer of hidden units in a feed-forward net.
+class EncodeSenses(nn.Module):
+    """The first layer of a feed-forward net of several senses: the codes of all, (N, features),
+    from cases side by side, (N, in_features), each by a net of its own.
+
+    A sense that is absent from a case, NaN, sends nothing: its code is left out.
+    """
+
+    def __init__(self, nets: Mapping[str, nn.Sequential], sizes: Mapping[str, int]) -> None:
+        super().__init__()
+        self.nets = nn.ModuleDict(dict(nets))
+        self.sizes = dict(sizes)
+        ends = list(accumulate(self.sizes.values()))
+        self.in_features = ends[-1]
+        self.columns = [
+            slice(end - size, end) for end, size in zip(ends, self.sizes.values(), strict=True)
+        ]
+
+    def forward(self, cases: Tensor) -> Tensor:
+        """Return the codes, (N, features)."""
+        codes = []
+        for net, columns in zip(self.nets.values(), self.columns, strict=True):
+            part = cases[:, columns]
+            here = ~torch.isnan(part[:, :1])
+            codes.append(torch.where(here, net(torch.where(here, part, 0)), 0))
+        return torch.cat(codes, 1)
+
+    def side_by_side(self, cases: Any) -> Tensor:
+        """Return cases (N, size) by sense side by side, (N, in_features), NaN where a sense is
+        absent; a tensor (N, in_features) as it is.
+
+        Raises:
+            DataError: a sense that the net does not have, or cases of another shape.
+        """
+        like = next(self.parameters(), torch.zeros(()))
+        if not isinstance(cases, Mapping):
+            return cast(
+                Tensor, arrays.as_cases(cases, self.in_features, like, missing=True, limits=None)
+            ).to(like.dtype)
+        unknown = [name for name in cases if name not in self.sizes]
+        if unknown or not cases:
+            raise DataError(
+                f"cases of the senses {', '.join(map(repr, unknown)) or 'none'} came; expected "
+                f"some of {', '.join(self.sizes)}"
+            )
+        given = {
+            name: arrays.as_cases(own, self.sizes[name], like, missing=True, limits=None)
+            for name, own in cases.items()
+        }
+        count = len(next(iter(given.values())))
+        if any(len(own) != count for own in given.values()):
+            raise DataError(
+                "senses of different numbers of cases came; expected as many of each, a row of NaN "
+                "where a sense is absent"
+            )
+        every = like.new_full((count, self.in_features), torch.nan)
+        for name, columns in zip(self.sizes, self.columns, strict=True):
+            if name in given:
+                every[:, columns] = as_numbers(given[name], like)
+        return every
+
+    def leave_out(self, cases: Tensor, chance: float, rng: torch.Generator) -> Tensor:
+        """Return cases (N, in_features) in which each sense is absent with that `chance`; a case
+        that would have none left stays as it is.
+        """
+        here = torch.stack([~torch.isnan(cases[:, columns.start]) for columns in self.columns], 1)
+        kept = here & (torch.rand(here.shape, generator=rng, device=rng.device) >= chance)
+        kept |= ~kept.any(1, keepdim=True)
+        sizes = torch.tensor(list(self.sizes.values()), device=cases.device)
+        return torch.where(kept.repeat_interleave(sizes, 1), cases, torch.nan)
+
+
+def as_numbers(cases: Tensor, like: Tensor) -> Tensor:
+    """Return cases in the type of `like`; uint8 are pixels."""
+    return (arrays.as_probs(cases) if cases.dtype == torch.uint8 else cases).to(like.dtype)
+
+
+def activations_of(layers: Sequence[Units]) -> list[str]:
+    """Return what stands for the means of layers of hidden units in a feed-forward net.
 
     Raises:
         ConfigError: units of another family than `MEANS` has.
     """
-    for units in dbn.layers[1:]:
+    for units in layers:
         if type(units) not in MEANS:
             raise ConfigError(
                 f"backpropagation through {units}: expected hidden units of the families "
                 f"{', '.join(family.__name__ for family in MEANS)}"
             )
-    return [MEANS[type(units)] for units in dbn.layers[1:]]
+    return [MEANS[type(units)] for units in layers]
 
 
 @check_arguments
 def classifier(
-    dbn: DBN,
+    dbn: DBN | MultimodalDBN,
     classes: int,
     *,
     rng: torch.Generator,
@@ -101,28 +179,55 @@ def classifier(
             f"the memory holds {dbn.labels} labels, not {classes}; start the label layer small "
             "instead: start='small'"
         )
-    net = feed_forward((*dbn.sizes, classes), dbn.memory.weight.device, activations_of(dbn))
-    linear = [layer for layer in net if isinstance(layer, nn.Linear)]
-    penultimate, memory = dbn.sizes[-2], dbn.memory
+    memory, features = dbn.memory, dbn.label_columns.start
+    upper = feed_forward(
+        (features, memory.hidden.size, classes),
+        memory.weight.device,
+        activations_of([memory.hidden]),
+    )
+    top, label = upper[0], upper[-1]
     with torch.no_grad():
-        for layer, up in zip(linear, dbn.recognition, strict=False):
-            layer.weight.copy_(up.weight.t())
-            layer.bias.copy_(up.bias)
-        linear[-2].weight.copy_(memory.weight[:penultimate].t())
-        linear[-2].bias.copy_(memory.hidden_bias)
+        top.weight.copy_(memory.weight[:features].t())
+        top.bias.copy_(memory.hidden_bias)
         if dbn.labels:
-            linear[-2].bias.add_(memory.weight[penultimate:].mean(0))
-        for layer, units in zip(linear, dbn.layers[1:], strict=False):
-            if isinstance(units, Quadratic):  # E[s] is that of x / g
-                layer.weight.div_(units.precision[:, None])
-                layer.bias.div_(units.precision)
+            top.bias.add_(memory.weight[features:].mean(0))
+        _divide_by_precision(top, memory.hidden)
         if start == "memory":
-            linear[-1].weight.copy_(memory.weight[penultimate:])
-            linear[-1].bias.copy_(memory.visible_bias[penultimate:])
+            label.weight.copy_(memory.weight[features:])
+            label.bias.copy_(memory.visible_bias[features:])
         else:
-            linear[-1].weight.normal_(0.0, weight_std, generator=rng)
-            linear[-1].bias.zero_()
-    return net
+            label.weight.normal_(0.0, weight_std, generator=rng)
+            label.bias.zero_()
+    if isinstance(dbn, DBN):
+        return nn.Sequential(*_recognition(dbn.recognition), *upper)
+    nets = {
+        name: nn.Sequential(*_recognition(dbn.pathways[name].recognition)) for name in dbn.senses
+    }
+    sizes = {name: dbn.sizes[name][0] for name in dbn.senses}
+    return nn.Sequential(EncodeSenses(nets, sizes), *upper)
+
+
+def _recognition(layers: Sequence[DirectedLayer]) -> list[nn.Module]:
+    """Return directed layers as layers of a feed-forward net, with weights of their own."""
+    sizes = [layer.units.size for layer in layers]
+    names = activations_of([layer.units for layer in layers])
+    found: list[nn.Module] = []
+    for layer, size, name in zip(layers, sizes, names, strict=True):
+        net = feed_forward((len(layer.weight), size), layer.weight.device)
+        (linear,) = net
+        with torch.no_grad():
+            linear.weight.copy_(layer.weight.t())
+            linear.bias.copy_(layer.bias)
+            _divide_by_precision(linear, layer.units)
+        found += [linear, ACTIVATIONS[name]()]
+    return found
+
+
+def _divide_by_precision(linear: nn.Linear, units: Units) -> None:
+    """Let the outputs be E[s] of units with a precision, that of x / g, in place."""
+    if isinstance(units, Quadratic):
+        linear.weight.div_(units.precision[:, None])
+        linear.bias.div_(units.precision)
 
 
 @check_arguments

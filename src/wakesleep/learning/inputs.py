@@ -140,7 +140,9 @@ def for_feed_forward(
     """Return images (N, inputs) once they are seen to fit a feed-forward net; with `checked` they
     were looked at already.
     """
-    first = next(layer for layer in net if isinstance(layer, nn.Linear))
+    first: Any = next(layer for layer in net if hasattr(layer, "in_features"))
+    if hasattr(first, "side_by_side"):  # a net of several senses
+        return first.side_by_side(images)
     return images if checked else arrays.as_cases(images, first.in_features, first.weight, rng=rng)
 
 

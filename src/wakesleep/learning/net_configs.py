@@ -42,6 +42,10 @@ class BackpropConfig:
     generative model means it: each epoch shows other pictures, so the net overfits less. Conjugate
     gradient and recognition see intensities.
     """
+    leave_out: float = 0.0
+    """Chance that a sense is left out of a case that SGD sees, of a net of several senses: it then
+    learns to tell the class by the others.
+    """
     cg_batch_size: int = 1000
     """Cases in a minibatch of conjugate gradient: large, because a line search trusts its
     gradient.
@@ -58,7 +62,7 @@ class BackpropConfig:
         at_least(0, self, "epochs", "final_learning_rate", "weight_decay", "cg_top_epochs")
         at_least(1, self, "batch_size", "cg_batch_size", "cg_line_searches")
         positive(self, "learning_rate")
-        below_one(self, "momentum")
+        below_one(self, "momentum", "leave_out")
         require(self.method in ("sgd", "cg"), f"method = {self.method!r}: expected 'sgd' or 'cg'")
 
     def learning_rate_at(self, epoch: int) -> float:

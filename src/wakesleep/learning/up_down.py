@@ -44,7 +44,7 @@ from wakesleep.models.dbn import DBN
 from wakesleep.models.multimodal import MultimodalDBN
 from wakesleep.sources import arrays
 from wakesleep.sources.minibatches import Resident, Source
-from wakesleep.sources.paired import SenseCases
+from wakesleep.sources.paired import SenseCases, SideBySide
 from wakesleep.units import Units
 
 UNLABELLED = arrays.UNLABELLED
@@ -241,7 +241,7 @@ def epochs(
     """
     if isinstance(dbn, MultimodalDBN):
         given = inputs.for_senses(dbn, images, labels, weights, rng=rng)
-        source = up_down_senses.SideBySide(dbn, given)
+        source = SideBySide(dbn.senses, given)
         algorithm = UpDown(dbn, config, started(dbn, config, state, rng, dtype), rng, dtype)
         yield from algorithm.learn_from(source, stage)
         return

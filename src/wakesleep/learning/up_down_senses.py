@@ -7,7 +7,6 @@ pathway dreams, as the memory does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -30,8 +29,6 @@ from wakesleep.learning.up_down_phases import (
 from wakesleep.models.multimodal import MultimodalDBN, is_present
 from wakesleep.samplers import missing
 from wakesleep.sources.arrays import UNLABELLED, one_hot
-from wakesleep.sources.minibatches import Resident
-from wakesleep.sources.paired import SenseCases
 
 ABSENT_STEPS = 5
 """Gibbs steps that draw the codes absent from a case, begun at what the units are without input."""
@@ -144,22 +141,3 @@ def gradients(found: SensePhases) -> Gradients:
         layers = directed_gradients(wake, found.sleep[name], n)
         terms |= {f"pathways.{name}.{key}": term for key, term in layers.items()}
     return terms
-
-
-class SideBySide:
-    """Cases of several senses side by side, (N, size of all), as a source of minibatches; paired
-    anew in each epoch where they belong together by class alone.
-    """
-
-    def __init__(self, net: MultimodalDBN, cases: SenseCases) -> None:
-        self.net, self.cases = net, cases
-
-    def __len__(self) -> int:
-        """How many cases an epoch has."""
-        return len(self.cases)
-
-    def chunks(self, rng: torch.Generator) -> Iterator[Resident]:
-        """Yield the cases of an epoch."""
-        index, labels = self.cases.draw(rng)
-        every = torch.cat([self.cases.cases[name][index[name]] for name in self.net.senses], 1)
-        yield Resident(every, labels, classes=None if labels is None else labels - UNLABELLED)

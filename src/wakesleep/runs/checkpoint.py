@@ -22,7 +22,7 @@ from wakesleep.data.sound import LogMel
 from wakesleep.foundation.errors import CheckpointError, ConfigError, WakesleepError
 from wakesleep.foundation.files import remove_abandoned, unreadable
 from wakesleep.foundation.rng import known_device
-from wakesleep.learning.backprop import ACTIVATIONS, feed_forward
+from wakesleep.learning.backprop import ACTIVATIONS, EncodeSenses, feed_forward
 from wakesleep.models.dbm import DBM
 from wakesleep.models.dbn import DBN
 from wakesleep.models.helmholtz import Helmholtz
@@ -70,9 +70,17 @@ def model_spec(model: nn.Module) -> dict[str, Any]:
         ConfigError: a model of a class that no spec names.
     """
     if isinstance(model, nn.Sequential) and net_sizes(model) is not None:
-        names = net_activations(model)
-        spec = {"class": "FeedForward", "sizes": net_sizes(model)}
-        return spec | ({"activations": names} if set(names) - {"Sigmoid"} else {})
+        return _net_spec(model)
+    if (
+        isinstance(model, nn.Sequential)
+        and isinstance(model[0], EncodeSenses)
+        and net_sizes(model[1:]) is not None
+    ):
+        senses = {
+            name: {"size": model[0].sizes[name], "layers": _pathway_spec(net)}
+            for name, net in model[0].nets.items()
+        }
+        return _net_spec(model[1:]) | {"senses": senses}
     if type(model).__name__ not in MODELS:
         raise ConfigError(
             f"a model of the class {type(model).__name__}: expected one of {', '.join(MODELS)}, or "
@@ -80,6 +88,38 @@ def model_spec(model: nn.Module) -> dict[str, Any]:
             "of anything else torch.save keeps the state_dict()"
         )
     return cast(dict[str, Any], cast(Any, model).spec())
+
+
+def _net_spec(net: nn.Sequential) -> dict[str, Any]:
+    names = net_activations(net)
+    spec = {"class": "FeedForward", "sizes": net_sizes(net)}
+    return spec | ({"activations": names} if set(names) - {"Sigmoid"} else {})
+
+
+def _pathway_spec(net: nn.Module) -> list[Any]:
+    """Return the units and the activation of each layer of a sense's net, (Linear, activation) by
+    turns.
+    """
+    layers = list(net.children())
+    return [
+        [linear.out_features, type(activation).__name__]
+        for linear, activation in zip(layers[::2], layers[1::2], strict=True)
+        if isinstance(linear, nn.Linear)
+    ]
+
+
+def _net_of(spec: dict[str, Any]) -> nn.Sequential:
+    """Return the feed-forward net that `spec` described, its weights yet to be filled."""
+    upper = feed_forward(spec["sizes"], activations=spec.get("activations"))
+    if "senses" not in spec:
+        return upper
+    nets = {}
+    for name, each in spec["senses"].items():
+        sizes = [each["size"], *(size for size, _ in each["layers"])]
+        names = [activation for _, activation in each["layers"]]
+        nets[name] = feed_forward(sizes, activations=names) if names else nn.Sequential()
+    sizes_of = {name: each["size"] for name, each in spec["senses"].items()}
+    return nn.Sequential(EncodeSenses(nets, sizes_of), *upper)
 
 
 def net_sizes(net: nn.Sequential) -> list[int] | None:
@@ -144,11 +184,7 @@ def build(spec: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) -> nn
             f"{', '.join(MODELS)} and FeedForward: install a newer one"
         )
     try:
-        model = (
-            feed_forward(values["sizes"], activations=values.get("activations"))
-            if name == "FeedForward"
-            else MODELS[name].from_spec(values)
-        )
+        model = _net_of(values) if name == "FeedForward" else MODELS[name].from_spec(values)
         if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
             model = model.double()
         missing = [name for name in model_tensors(model) if name not in tensors]

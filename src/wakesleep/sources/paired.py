@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import permutation
 from wakesleep.sources import arrays
 from wakesleep.sources.arrays import UNLABELLED
+from wakesleep.sources.minibatches import Resident
 
 
 class SenseCases:
@@ -71,6 +72,25 @@ def _repeated(count: int, wanted: int, rng: torch.Generator) -> Tensor:
     """Return `wanted` of `count` rows in random order, each as often as any other but for one."""
     rounds = -(-wanted // count)
     return torch.cat([permutation(count, rng) for _ in range(rounds)])[:wanted]
+
+
+class SideBySide:
+    """Cases of several senses side by side, (N, size of all), in the order of `names`, as a source
+    of minibatches; paired anew in each epoch where they belong together by class alone.
+    """
+
+    def __init__(self, names: Sequence[str], cases: SenseCases) -> None:
+        self.names, self.cases = names, cases
+
+    def __len__(self) -> int:
+        """How many cases an epoch has."""
+        return len(self.cases)
+
+    def chunks(self, rng: torch.Generator) -> Iterator[Resident]:
+        """Yield the cases of an epoch."""
+        index, labels = self.cases.draw(rng)
+        every = torch.cat([self.cases.cases[name][index[name]] for name in self.names], 1)
+        yield Resident(every, labels, classes=None if labels is None else labels - UNLABELLED)
 
 
 def pair_by_class(senses: Mapping[str, tuple[Any, Any]]) -> SenseCases:
