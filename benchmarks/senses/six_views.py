@@ -40,7 +40,6 @@ from wakesleep.learning import backprop, greedy
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import MultimodalConfig
 from wakesleep.learning.net_configs import BackpropConfig
-from wakesleep.models.dbn import DBN
 from wakesleep.models.multimodal import MultimodalDBN
 from wakesleep.paper import results
 from wakesleep.samplers.recalling import recall
@@ -119,9 +118,7 @@ def pretrained(cases: Views, options: SixViewsOptions, seed: int) -> MultimodalD
     """Return a net that has learned to generate all views with their labels."""
     rng = generator(seed)
     senses = {name: (Gaussian(view.shape[1]), HIDDEN[name]) for name, view in cases.views.items()}
-    net: MultimodalDBN = DBN(
-        senses=senses, labels=CLASSES, top=options.top, rng=rng, weight_std=0.03
-    )
+    net = MultimodalDBN(senses, labels=CLASSES, top=options.top, rng=rng, weight_std=0.03)
     config = MultimodalConfig(options.layer, options.memory)
     for _ in greedy.epochs(net, cases.views, cases.labels, config=config, rng=rng):
         pass
@@ -185,7 +182,7 @@ def recalled(
     """
     found = {}
     for wanted in test.views:
-        given = {name: view for name, view in test.views.items() if name != wanted}
+        given: dict[str, Any] = {name: view for name, view in test.views.items() if name != wanted}
         seen = recall(dbn, want=wanted, steps=options.recall_steps, rng=generator(seed), **given)[
             wanted
         ].numpy()

@@ -185,7 +185,7 @@ def classifier(
         memory.weight.device,
         activations_of([memory.hidden]),
     )
-    top, label = upper[0], upper[-1]
+    top, label = (layer for layer in upper if isinstance(layer, nn.Linear))
     with torch.no_grad():
         top.weight.copy_(memory.weight[:features].t())
         top.bias.copy_(memory.hidden_bias)
@@ -214,7 +214,7 @@ def _recognition(layers: Sequence[DirectedLayer]) -> list[nn.Module]:
     found: list[nn.Module] = []
     for layer, size, name in zip(layers, sizes, names, strict=True):
         net = feed_forward((len(layer.weight), size), layer.weight.device)
-        (linear,) = net
+        (linear,) = (each for each in net if isinstance(each, nn.Linear))
         with torch.no_grad():
             linear.weight.copy_(layer.weight.t())
             linear.bias.copy_(layer.bias)
@@ -258,9 +258,10 @@ def random_classifier(
 
 
 @check_arguments
-def log_probs(net: nn.Module, images: Tensor, checked: bool = False) -> Tensor:
+def log_probs(net: nn.Module, images: Tensor | Mapping[str, Any], checked: bool = False) -> Tensor:
     """Return log p(label | image) of each image (N, pixels), (N, classes), nats; with `checked`
-    inputs may be any numbers, as in `epochs`.
+    inputs may be any numbers, as in `epochs`. Of a net of several senses cases (N, size) come by
+    sense, NaN or left out where absent.
 
     Raises:
         DataError: images that do not fit the net, NaN, or values out of range.
@@ -270,10 +271,11 @@ def log_probs(net: nn.Module, images: Tensor, checked: bool = False) -> Tensor:
             f"net of type {type(net).__name__} came, which has no outputs; expected "
             f"{CURES['Sequential']}"
         )
+    cases: Any = images
     if isinstance(net, nn.Sequential):
-        images = inputs.for_feed_forward(net, images, checked=checked)
+        cases = inputs.for_feed_forward(net, images, checked=checked)
     dtype = next(net.parameters()).dtype
     with torch.inference_mode():
         return torch.cat(
-            [torch.log_softmax(net(chunk.to(dtype)), 1) for chunk in arrays.chunks(images)]
+            [torch.log_softmax(net(chunk.to(dtype)), 1) for chunk in arrays.chunks(cases)]
         )

@@ -57,6 +57,8 @@ class UpDown(loop.Algorithm):
     """Contrastive wake-sleep of a deep belief net, for `loop.run`."""
 
     net: DBN | MultimodalDBN
+    copy: Any
+    """The net in the precision of products."""
 
     def __init__(
         self,
@@ -105,7 +107,7 @@ class UpDown(loop.Algorithm):
             pool = self.state.chains[:, : len(index)]
             chains = pool.index_select(0, self.chain_index)[0]
             reset_chains(self.copy, chains, self.config, self.rng)
-        run = up_down_senses.phases if isinstance(self.copy, MultimodalDBN) else phases
+        run: Any = up_down_senses.phases if isinstance(self.copy, MultimodalDBN) else phases
         result = run(
             self.copy,
             images,

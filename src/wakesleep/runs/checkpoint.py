@@ -74,13 +74,13 @@ def model_spec(model: nn.Module) -> dict[str, Any]:
     if (
         isinstance(model, nn.Sequential)
         and isinstance(model[0], EncodeSenses)
-        and net_sizes(model[1:]) is not None
+        and net_sizes(nn.Sequential(*list(model)[1:])) is not None
     ):
         senses = {
             name: {"size": model[0].sizes[name], "layers": _pathway_spec(net)}
             for name, net in model[0].nets.items()
         }
-        return _net_spec(model[1:]) | {"senses": senses}
+        return _net_spec(nn.Sequential(*list(model)[1:])) | {"senses": senses}
     if type(model).__name__ not in MODELS:
         raise ConfigError(
             f"a model of the class {type(model).__name__}: expected one of {', '.join(MODELS)}, or "

@@ -51,7 +51,7 @@ class SenseCases:
         rows = self._labelled(largest)
         labels = self._labels(largest)[rows]
         index = {name: rows if name == largest else torch.empty_like(rows) for name in self.cases}
-        for label in labels.unique().tolist():
+        for label in sorted(set(labels.tolist())):
             wanted = torch.nonzero(labels == label).squeeze(1)
             for name in (name for name in self.cases if name != largest):
                 members = torch.nonzero(self._labels(name) == label).squeeze(1)
