@@ -133,10 +133,17 @@ def start_at_data(contrast: Contrast, rbm: RBM, config: CDConfig, rng: torch.Gen
 
 @check_arguments
 def go_on_from_chains(
-    contrast: Contrast, rbm: RBM, config: CDConfig, rng: torch.Generator, chains: HiddenWritten
+    contrast: Contrast,
+    rbm: RBM,
+    config: CDConfig,
+    rng: torch.Generator,
+    chains: HiddenWritten,
+    *,
+    positive: bool = True,
 ) -> None:
     """PCD: the k Gibbs steps go on from hidden states (chains, hidden) of the last update, which
-    move on in place (Tieleman 2008).
+    move on in place (Tieleman 2008). Where `positive` is false the hidden means of the data are
+    there already.
     """
     _require_chains(contrast, chains)
     c, hidden = contrast, chains[: contrast.size]
@@ -144,9 +151,12 @@ def go_on_from_chains(
         if step:
             rbm.sample_hidden(c.model, rng, probs=c.negative, out=hidden, context=c.context)
         rbm.sample_visible(hidden, rng, probs=c.scratch_probs, out=c.model, context=c.context)
-    both = None if c.context is None else c.context.repeat(2)
-    # data and chains have not met: one product for both reads the weights once
-    rbm.hidden_probs(c.visible, out=c.hidden, context=both)
+    if positive:
+        # data and chains have not met: one product for both reads the weights once
+        both = None if c.context is None else c.context.repeat(2)
+        rbm.hidden_probs(c.visible, out=c.hidden, context=both)
+    else:
+        rbm.hidden_probs(c.model, out=c.negative, context=c.context)
     if rbm.hidden.settled_by_mean:
         rbm.hidden.sample_from_mean(c.negative, rng, out=hidden)
     else:

@@ -106,11 +106,10 @@ class DeepBoltzmann(loop.Algorithm):
         posterior = dbm.mean_field(visible, labels, steps=config.mean_field_steps)
         torch.maximum(self.change, posterior.change, out=self.change)
         contrast.data.copy_(posterior.even)
-        assert self.state.chains is not None
-        cd.go_on_from_chains(contrast, dbm.rbm, config, self.rng, self.state.chains)
-        label = dbm.label(labels, visible)
-        if label is not None:
-            label.put(contrast.positive, dbm.odd)
+        contrast.positive.copy_(posterior.odd)
+        chains = self.state.chains
+        assert chains is not None
+        cd.go_on_from_chains(contrast, dbm.rbm, config, self.rng, chains, positive=False)
         self.error += (visible - dbm.visible_means(contrast.positive)).square().sum()
         contrast.compare(dbm.rbm, config)
 

@@ -218,18 +218,20 @@ class DBM(nn.Module):
                 label.put(even, units)
             return even
 
-        even = before = self._upward_pass(visible, label)[:, hidden]
+        even = before = self._upward_pass(visible, from_visible, label)[:, hidden]
         for _ in range(steps):
             before, even = even, even_means(odd_means(even))
         change = (even - before).abs().max()
         return MeanField(torch.cat([visible, even], 1), odd_means(even), change)
 
-    def _upward_pass(self, visible: Tensor, label: Label | None) -> Tensor:
+    def _upward_pass(self, visible: Tensor, from_visible: Tensor, label: Label | None) -> Tensor:
         """Return even means (N, even) after one pass from the visible layer to the top, weights
-        doubled but into the top.
+        doubled but into the top; `from_visible` (N, odd) is what odd layers hear without doubling.
         """
-        means = {"visible": visible}
-        for below, above in pairwise(self.layers):
+        first = self.odd.columns("layer1")
+        doubled = 2 * from_visible[:, first] - self.bias("layer1")
+        means = {"visible": visible, "layer1": torch.sigmoid(doubled)}
+        for below, above in pairwise(self.layers[1:]):
             top = above == self.layers[-1]
             doubled = means[below] if top else 2 * means[below]
             total = affine(doubled, self.block(below, above), self.bias(above))
