@@ -4,26 +4,33 @@ replica exchange along the checkpoints of its own training.
     python -m benchmarks.deep.log_z --folder runs/deep
 
 The machine and its checkpoints are those that benchmarks.deep.density left in the folder. Reverse
-annealing begins with the replicas of the machine itself, which mix better than Gibbs chains.
+annealing begins with the replicas of the machine itself, which mix better than Gibbs chains. What
+is estimated is kept in the folder: stopped, the run goes on with the next way.
 """
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import tyro
+from safetensors.torch import load_file, save_file
 
 from benchmarks.deep.density import checkpoints
 from benchmarks.likelihood import read_mat
 from wakesleep.evaluation import ais
+from wakesleep.foundation.files import write_json
 from wakesleep.foundation.rng import generator
 from wakesleep.paper import results
 from wakesleep.samplers import replica_exchange
+
+REPLICAS, BETAS = "log-z-replicas.safetensors", "log-z-betas.safetensors"
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class LogZOptions:
     """Binarised MNIST, see benchmarks.likelihood: its base rates are where annealing begins."""
     folder: Path = Path("runs/deep")
     """Where rbm-EPOCH.safetensors and rbm.safetensors lie."""
-    chains: int = 200
+    chains: int = 100
     """Of each machine and each direction."""
     target_error: float = 0.05
     """Wanted standard error of forward annealing, nats."""
@@ -42,7 +49,7 @@ class LogZOptions:
     """Most temperatures."""
     rate: float = 0.2
     """Wanted swap rate of neighbouring replicas."""
-    steps: int = 2000
+    steps: int = 1000
     """Steps of the replicas."""
     seed: int = 0
     """Seed of everything random."""
@@ -52,26 +59,34 @@ class LogZOptions:
     """Where the row goes."""
 
 
-def main(argv: list[str]) -> None:
-    """Estimate, print and save."""
-    options = tyro.cli(LogZOptions, description=__doc__, args=argv)
-    torch.set_num_threads(options.threads)
-    began, rng = time.process_time(), generator(options.seed)
-    machines = checkpoints(options.folder)
-    rbm, columns = machines[-1], read_mat(options.mat)[0]
-    base = ais.base_model(rbm, columns)
-
+def along_training(options: LogZOptions) -> dict[str, Any]:
+    """Return log Z along the checkpoints; the replicas of the machine itself are left in the
+    folder.
+    """
+    rng, machines = generator(options.seed), checkpoints(options.folder)
+    base = ais.base_model(machines[-1], read_mat(options.mat)[0])
     replicas = replica_exchange.choose(
         machines, rng=rng, base=base, chains=options.chains, rate=options.rate
     )
-    print(f"{len(replicas.machines)} machines, {time.process_time() - began:.0f} s", flush=True)
-    along = replica_exchange.log_partition(
+    print(f"{len(replicas.machines)} machines", flush=True)
+    found = replica_exchange.log_partition(
         replicas, rng=rng, steps=options.steps, burn_in=options.steps // 5
     )
     assert replicas.visible is not None
-    print(along, f"{time.process_time() - began:.0f} s", flush=True)
+    save_file({"visible": replicas.visible[-1].contiguous()}, options.folder / REPLICAS)
+    return {
+        **found._asdict(),
+        "machines": len(replicas.machines),
+        "swap_rates": [round(float(rate), 3) for rate in replicas.swap_rates],
+        "round_trips": round(replicas.round_trips, 2),
+    }
 
-    *_, forward = ais.search(
+
+def forward(options: LogZOptions) -> dict[str, Any]:
+    """Return log Z by forward annealing; its temperatures are left in the folder."""
+    rbm, rng = checkpoints(options.folder)[-1], generator(options.seed + 1)
+    base = ais.base_model(rbm, read_mat(options.mat)[0])
+    *_, chains = ais.search(
         rbm,
         base,
         rng=rng,
@@ -79,34 +94,51 @@ def main(argv: list[str]) -> None:
         target_error=options.target_error,
         limit=options.limit,
     )
-    up = ais.estimate(rbm, base, forward)
-    print(up, f"{time.process_time() - began:.0f} s", flush=True)
-    *_, reverse = ais.anneal(
-        rbm, base, ais.init_reverse(forward.betas, replicas.visible[-1]), rng=rng
-    )
-    down = ais.estimate(rbm, base, reverse)
-    print(down, f"{time.process_time() - began:.0f} s", flush=True)
+    save_file({"betas": chains.betas}, options.folder / BETAS)
+    found = ais.estimate(rbm, base, chains)
+    return {**found._asdict(), "standard_error": found.standard_error}
 
-    found = [along.log_z, up.log_z, down.log_z]
-    errors = [along.standard_error, up.standard_error, down.standard_error]
-    names = ("along_training", "forward", "reverse")
+
+def reverse(options: LogZOptions) -> dict[str, Any]:
+    """Return log Z by annealing back from the replicas, through the temperatures of `forward`."""
+    rbm, rng = checkpoints(options.folder)[-1], generator(options.seed + 2)
+    base = ais.base_model(rbm, read_mat(options.mat)[0])
+    betas = load_file(options.folder / BETAS)["betas"].sort().values
+    start = ais.init_reverse(betas, load_file(options.folder / REPLICAS)["visible"])
+    *_, chains = ais.anneal(rbm, base, start, rng=rng)
+    found = ais.estimate(rbm, base, chains)
+    return {**found._asdict(), "standard_error": found.standard_error}
+
+
+PARTS = {"along_training": along_training, "forward": forward, "reverse": reverse}
+
+
+def main(argv: list[str]) -> None:
+    """Estimate what is not there yet, print, and save the row once all three are there."""
+    options = tyro.cli(LogZOptions, description=__doc__, args=argv)
+    torch.set_num_threads(options.threads)
+    place = options.folder / "log-z.json"
+    found = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
+    for part, estimate in PARTS.items():
+        if part not in found:
+            began = time.process_time()
+            found[part] = estimate(options)
+            found[part]["minutes"] = round((time.process_time() - began) / 60, 2)
+            write_json(place, found)
+        print(part, found[part], flush=True)
+    log_z = [found[part]["log_z"] for part in PARTS]
     row = results.row(
         "deep",
         "log-z-three-ways",
         "largest_difference_nats",
-        [max(found) - min(found)],
+        [max(log_z) - min(log_z)],
         seeds=[options.seed],
         command=shlex.join(["python", "-m", "benchmarks.deep.log_z", *argv]),
-        minutes=round((time.process_time() - began) / 60, 1),
-        log_z=dict(zip(names, found, strict=True)),
-        standard_errors={name: round(e, 4) for name, e in zip(names, errors, strict=True)},
-        machines=len(replicas.machines),
-        swap_rates=[round(float(rate), 3) for rate in replicas.swap_rates],
-        round_trips=round(replicas.round_trips, 2),
-        temperatures=up.temperatures,
+        minutes=round(sum(found[part]["minutes"] for part in PARTS), 1),
+        each=found,
     )
     results.save(options.out, [row])
-    print(row["value"], row["standard_errors"])
+    print(row["value"], [found[part]["standard_error"] for part in PARTS])
 
 
 if __name__ == "__main__":
