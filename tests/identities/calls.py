@@ -5,6 +5,7 @@ right: what `test_identities_door` replaces by others, one by one.
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from types import ModuleType
 
 import torch
@@ -13,6 +14,7 @@ import wakesleep as ws
 from wakesleep.evaluation import novelty
 from wakesleep.learning import chains, loop, strategies
 from wakesleep.models.directed import DirectedLayer
+from wakesleep.samplers import deep
 from wakesleep.sources.minibatches import Resident
 from wakesleep.units import Context
 
@@ -26,7 +28,12 @@ REPLICAS = torch.randint(2, (3, N, VISIBLE), generator=ws.generator(5)).float()
 KNOWN = torch.tensor([1, 1, 0, 1, 0, 1], dtype=torch.bool)
 ONE = ws.CDConfig(epochs=1, batch_size=5)
 TEMPERED = ws.CDConfig(epochs=1, batch_size=N, persistent=True, temperatures=3)
+DEEP = ws.DBMConfig(epochs=1, batch_size=5, mean_field_steps=3)
 UPDOWN = ws.UpDownConfig(epochs=1, batch_size=5, gibbs_steps=(1,))
+
+
+STATES_OF_CHAINS = torch.stack([CASES, CASES.flip(0)])
+SERIES = torch.randn(20, 3, generator=ws.generator(6))
 
 
 def rng():
@@ -44,6 +51,15 @@ def grouped():
 
 def dbn(labels=LABELS):
     return ws.DBN((VISIBLE, HIDDEN, TOP), labels=labels, rng=ws.generator(0))
+
+
+def dbm(labels=LABELS):
+    return ws.DBM((VISIBLE, HIDDEN, TOP), labels=labels, rng=ws.generator(0))
+
+
+def even_states():
+    """Of the machine's visible layer, its top and the label beside layer 1."""
+    return torch.cat([CASES, torch.ones(N, TOP)], 1)
 
 
 def net():
@@ -85,6 +101,10 @@ def replicas():
 
 def path():
     return ws.annealed.Path(rbm(), ws.annealed.Independent(rbm().visible, torch.zeros(VISIBLE)))
+
+
+def stored():
+    return {name: tensor.clone() for name, tensor in ws.checkpoint.model_tensors(rbm()).items()}
 
 
 def directed():
@@ -730,6 +750,94 @@ CALLS = {
         "config": strategies.AutoencoderConfig(epochs=1),
         "rng": rng(),
     },
+    "DBM.clear_gaps": lambda: {"self": dbm(), "weight": dbm().rbm.weight.data.clone()},
+    "DBM.label": lambda: {"self": dbm(), "labels": CLASSES, "visible": CASES},
+    "DBM.mean_field": lambda: {"self": dbm(), "visible": CASES, "labels": CLASSES, "steps": 3},
+    "DBM.free_energy": lambda: {
+        "self": dbm(),
+        "even": even_states(),
+        "label": dbm().label(CLASSES, CASES),
+    },
+    "DBM.sample_even": lambda: {"self": dbm(), "means": even_states(), "rng": rng()},
+    "DBM.visible_means": lambda: {"self": dbm(), "odd": STATES},
+    "DBM.block": lambda: {"self": dbm(), "lower": "visible", "upper": "layer1"},
+    "DBM.bias": lambda: {"self": dbm(), "group": "layer1"},
+    "deep_boltzmann.epochs": lambda: {
+        "dbm": dbm(),
+        "cases": CASES,
+        "labels": CLASSES,
+        "config": DEEP,
+        "rng": rng(),
+        "weights": torch.ones(N),
+    },
+    "deep_boltzmann.init_visible_bias": lambda: {"dbm": dbm(), "cases": CASES},
+    "deep_boltzmann.init_state": lambda: {
+        "dbm": dbm(),
+        "copy": dbm(),
+        "config": DEEP,
+        "rng": rng(),
+    },
+    "deep_boltzmann.pretrain": lambda: {
+        "dbm": dbm(),
+        "cases": CASES,
+        "labels": CLASSES,
+        "config": ONE,
+        "rng": rng(),
+    },
+    "deep_boltzmann.features": lambda: {"dbm": dbm(), "cases": CASES, "steps": 3},
+    "deep_boltzmann.classifier": lambda: {"dbm": dbm(), "rng": rng(), "classes": LABELS},
+    "deep.dream": lambda: {"dbm": dbm(), "labels": CLASSES, "steps": 2, "rng": rng()},
+    "deep.fill_in": lambda: {
+        "dbm": dbm(),
+        "visible": CASES,
+        "known": KNOWN,
+        "steps": 2,
+        "burn_in": 1,
+        "rng": rng(),
+    },
+    "bound.mean_field_bound": lambda: {
+        "dbm": dbm(),
+        "cases": CASES,
+        "log_z": 0.0,
+        "labels": CLASSES,
+        "rng": rng(),
+        "samples": 2,
+    },
+    "exact.dbm_log_likelihood": lambda: {"dbm": dbm(), "cases": CASES, "labels": CLASSES},
+    "mixing.principal_projection": lambda: {"cases": CASES, "count": 2},
+    "mixing.Projection.__call__": lambda: {
+        "self": ws.mixing.principal_projection(CASES, 2),
+        "states": STATES_OF_CHAINS,
+    },
+    "mixing.autocorrelation": lambda: {"series": SERIES},
+    "mixing.autocorrelation_time": lambda: {"series": SERIES},
+    "mixing.scale_reduction": lambda: {"one": SERIES, "other": SERIES.flip(0)},
+    "mixing.measure": lambda: {
+        "rbm": rbm(),
+        "cases": CASES,
+        "rng": rng(),
+        "steps": 10,
+        "chains": 3,
+        "count": 2,
+    },
+    "checkpoint.model_spec": lambda: {"model": rbm()},
+    "checkpoint.model_tensors": lambda: {"model": rbm()},
+    "checkpoint.build": lambda: {
+        "spec": rbm().spec(),
+        "tensors": stored(),
+        "path": Path("a.safetensors"),
+    },
+    "checkpoint.specs": lambda: {
+        "header": {"models": {"model": rbm().spec()}},
+        "tensors": stored(),
+        "path": Path("a.safetensors"),
+    },
+    "checkpoint.fill": lambda: {
+        "module": rbm(),
+        "tensors": stored(),
+        "missing": [],
+        "path": Path("a.safetensors"),
+    },
     "distort.shifted": lambda: {"images": CASES, "shape": (2, 3)},
     "distort.distort": lambda: {"images": CASES, "shape": (2, 3), "rng": rng()},
 }
@@ -821,6 +929,7 @@ OTHER_MODULES = {
     "DirectedLayer": DirectedLayer,
     "novelty": novelty,
     "chains": chains,
+    "deep": deep,
     "loop": loop,
 }
 

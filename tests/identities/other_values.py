@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from calls import Context, dbn, helmholtz, net, rbm
+from calls import Context, dbm, dbn, helmholtz, net, rbm
 from torch import nn
 
 import wakesleep as ws
@@ -30,7 +30,9 @@ def in_place_of(value) -> tuple[Values, Values]:
     if isinstance(value, torch.Tensor):
         return of_tensor(value)
     if isinstance(value, list | dict) and value:
-        return of_collection(value)
+        first = next(iter(value.values() if isinstance(value, dict) else value))
+        if isinstance(first, torch.Tensor):
+            return of_collection(value)
     if isinstance(value, nn.Module):
         return {}, of_model(value)
     if isinstance(value, Context):
@@ -113,6 +115,7 @@ def of_model(model: nn.Module) -> Values:
     every: Values = {
         "an RBM": rbm(),
         "a DBN": dbn(),
+        "a DBM": dbm(),
         "a net": net(),
         "a Helmholtz machine": helmholtz(),
         "units": ws.units.Bernoulli(6),

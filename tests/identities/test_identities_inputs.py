@@ -137,8 +137,9 @@ REFUSED = {
         r"expected \(N, 6\)",
     ),
     "too narrow": (torch.rand(12, 5), r"cases of shape \(12, 5\)"),
-    "pictures": (CASES.view(12, 2, 3), r"cases of shape \(12, 2, 3\).*reshape"),
-    "one row": (CASES[0], r"cases of shape \(6,\)"),
+    "pictures": (CASES.view(12, 2, 3), r"cases of shape \(12, 2, 3\).*reshape\(-1, 6\)"),
+    "in a list": (CASES[None], r"cases of shape \(1, 12, 6\).*reshape\(-1, 6\)"),
+    "one row": (CASES[0], r"cases of shape \(6,\).*reshape\(-1, 6\)"),
     "a number": (torch.tensor(0.5), r"cases of shape \(\)"),
     "none": (CASES[:0], r"cases of shape \(0, 6\)"),
     "elsewhere": (

@@ -12,7 +12,7 @@ from exact import assert_same_state
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from wakesleep.foundation.errors import CheckpointError, DivergedError
+from wakesleep.foundation.errors import CheckpointError, ConfigError, DivergedError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import (
     backprop,
@@ -122,6 +122,17 @@ def test_weights_that_are_not_finite_end_the_loop_before_the_record(after):
     ):
         records.extend(record.epoch for record in run(algorithm, Resident(CASES)))
     assert algorithm.state.epoch == after // 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_models_of_low_precision_are_told_to_learn_in_a_higher_one(dtype):
+    algorithm = Adding()
+    algorithm.net.to(dtype)
+    with pytest.raises(ConfigError, match=f"a Linear of {dtype} is to learn: expected float32"):
+        list(run(algorithm, Resident(CASES)))
+    rbm = RBM(6, 4, rng=generator(0)).to(dtype)
+    with pytest.raises(ConfigError, match="expected float32 or float64"):
+        list(cd.epochs(rbm, CASES, config=CDConfig(epochs=1), rng=generator(0)))
 
 
 class Averaged(Adding):

@@ -22,6 +22,14 @@ from wakesleep.models.rbm import RBM
 from wakesleep.samplers import gibbs
 from wakesleep.samplers.gibbs import Sampler
 from wakesleep.sources import arrays
+from wakesleep.sources.axes import (
+    Bias,
+    Directions,
+    ImageRows,
+    OtherSeries,
+    OutOfVisible,
+    Series,
+)
 
 WINDOW = 5.0
 """How many autocorrelation times the sum goes on for: noise beyond outweighs what is left."""
@@ -32,12 +40,13 @@ AGREE = 1.1
 class Projection(NamedTuple):
     """The directions in which cases vary most."""
 
-    mean: Tensor
+    mean: Bias
     """(visible,)."""
-    directions: Tensor
+    directions: Directions
     """(visible, K), orthonormal, the largest variance first."""
 
-    def __call__(self, states: Tensor) -> Tensor:
+    @check_arguments
+    def __call__(self, states: OutOfVisible) -> Tensor:
         """Return projections (..., K) of states (..., visible)."""
         return (states.to(self.mean) - self.mean) @ self.directions
 
@@ -95,7 +104,7 @@ class Mixing(NamedTuple):
 
 
 @check_arguments
-def principal_projection(cases: Tensor, count: int = 10) -> Projection:
+def principal_projection(cases: ImageRows, count: int = 10) -> Projection:
     """Return the `count` directions in which `cases` (N, visible), as probabilities, vary most.
 
     Raises:
@@ -113,7 +122,7 @@ def principal_projection(cases: Tensor, count: int = 10) -> Projection:
 
 
 @check_arguments
-def autocorrelation(series: Tensor) -> Tensor:
+def autocorrelation(series: Series) -> Tensor:
     """Return rho(t) of series (T, N) for t = 0 to T - 1, (T,): the covariance of values t apart
     over all chains, about their common mean, divided by the variance.
     """
@@ -126,7 +135,7 @@ def autocorrelation(series: Tensor) -> Tensor:
 
 
 @check_arguments
-def autocorrelation_time(series: Tensor) -> float:
+def autocorrelation_time(series: Series) -> float:
     """Return tau = 1 + 2 sum_t rho(t) of series (T, N), steps, at least 1; T where nothing
     varies.
     """
@@ -139,7 +148,7 @@ def autocorrelation_time(series: Tensor) -> float:
 
 
 @check_arguments
-def scale_reduction(one: Tensor, other: Tensor) -> float:
+def scale_reduction(one: Series, other: OtherSeries) -> float:
     """Return the potential scale reduction R of two sets of chains (T, N) each, over the second
     half of their steps: the square root of total over within-set variance.
     """

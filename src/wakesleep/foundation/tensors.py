@@ -69,6 +69,8 @@ class Sizes:
         """Return whether a tensor of this shape has these axes; if so, lengths that were not known
         are from now on.
         """
+        if axes == "*":
+            return True
         names, batch = _tokens(axes), None
         if names[0] == "...":
             names = names[1:]
@@ -100,6 +102,8 @@ class Sizes:
 
     def words(self, axes: str) -> str:
         """Return axes as a shape, "(N, 784)"."""
+        if axes == "*":
+            return "of any shape"
         tokens = axes.split()
         names = [
             ", ".join(["...", *map(str, self.batch or ())][bool(self.batch) :])
@@ -148,7 +152,7 @@ class Expected:
 
     axes: str
     """The names of its axes, with a blank between; "..." first stands for any number of them, and
-    "N?" may be 1, "N+" is at least 1. Several shapes are parted by " | ".
+    "N?" may be 1, "N+" is at least 1; "*" is any shape. Several shapes are parted by " | ".
     """
     kind: Kind = "numbers"
     holes: bool = False

@@ -190,6 +190,7 @@ def epochs(
 
 
 @check_arguments
+@torch.no_grad()
 def init_visible_bias(dbm: DBM, cases: Tensor) -> None:
     """Start the visible units as the independent model that fits `cases` (N, visible), as
     `cd.init_visible_bias` does: for machines that learn without `pretrain`.
@@ -202,6 +203,7 @@ def init_visible_bias(dbm: DBM, cases: Tensor) -> None:
     dbm.bias("visible").copy_(bias)
 
 
+@check_arguments
 def init_state(dbm: DBM, copy: DBM, config: DBMConfig, rng: torch.Generator) -> DBMState:
     """Return the state before the first epoch: no velocity, chains (of the precision of `copy`)
     that start at random.

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from wakesleep.compute import ops
 from wakesleep.foundation.arguments import check_arguments
+from wakesleep.foundation.errors import ConfigError
 from wakesleep.learning.records import EpochResult, check_finite
 from wakesleep.learning.state import EVERY, RunningMean
 from wakesleep.sources.minibatches import Source
@@ -86,9 +87,18 @@ def run(
         replays: whether steps may be captured and replayed, as a GPU does.
 
     Raises:
+        ConfigError: a model of lower precision than float32.
         DivergedError: a weight is NaN or infinite after an epoch.
     """
-    net, operations = algorithm.net, ops.of(next(algorithm.net.parameters()))
+    net = algorithm.net
+    weight = next(net.parameters())
+    if weight.dtype not in (torch.float32, torch.float64):
+        raise ConfigError(
+            f"a {type(net).__name__} of {weight.dtype} is to learn: expected float32 or float64, "
+            f"e.g. {type(net).__name__}(...).float(); products may be of lower precision, "
+            "dtype=torch.bfloat16"
+        )
+    operations = ops.of(weight)
     mean: RunningMean | None = algorithm.state.mean if mean_epochs else None
     horizon = mean_epochs * (len(source) / batch_size)
     captured: tuple[Any, ...] = (None, ())

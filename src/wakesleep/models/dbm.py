@@ -10,12 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.compute.ops import affine
-from wakesleep.foundation.arguments import check_arguments
+from wakesleep.foundation.arguments import check_arguments, check_methods
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.models.cases import as_numbers, check_cases
 from wakesleep.models.layers import conditional_mean
 from wakesleep.models.rbm import RBM
 from wakesleep.sources.arrays import UNLABELLED, one_hot
+from wakesleep.sources.axes import (
+    Even,
+    EvenOddWritten,
+    Odd,
+    ShareMask,
+    Shares,
+    SomeLabels,
+    Visible,
+)
 from wakesleep.units import Bernoulli, Categorical, Groups, Units, as_units, from_spec
 
 STEPS = 30
@@ -36,20 +45,23 @@ class MeanField(NamedTuple):
 class Label(NamedTuple):
     """What is known of the label units of N cases."""
 
-    states: Tensor
+    states: Shares
     """(N, labels): one-hot, or even shares where the label is not known."""
-    known: Tensor
+    known: ShareMask
     """(N, 1)."""
 
-    def put(self, means: Tensor, units: Groups) -> None:
-        """Write the labels that are known to means (N, units) of a side, in place, if it has
-        them.
+    def put(self, means: Tensor, units: Groups) -> Tensor:
+        """Return means (N, units) of a side with the labels that are known, written in place
+        where no graph is kept, if it has them.
         """
         if "label" in units.names:
             columns = units.columns("label")
+            means = means.clone() if means.requires_grad else means
             means[:, columns] = torch.where(self.known, self.states, means[:, columns])
+        return means
 
 
+@check_methods
 class DBM(nn.Module):
     """A deep Boltzmann machine, p(v, h) = exp(-E) / Z with E = -v'W1 h1 - h1'W2 h2 - ... - biases.
 
@@ -102,6 +114,17 @@ class DBM(nn.Module):
         return len(self.sizes) - 1
 
     @property
+    def axis_sizes(self) -> dict[str, int]:
+        """How long the axes are that annotations name (`sources.axes`)."""
+        sides = {"even": self.even.size, "odd": self.odd.size}
+        return {**sides, "visible": self.sizes[0], "labels": self.labels}
+
+    @property
+    def like(self) -> Tensor:
+        """A parameter, of whose type and device states are."""
+        return self.rbm.weight
+
+    @property
     def even(self) -> Groups:
         """The units of the layers 0, 2, ...: groups "visible", "layer2", ..."""
         return cast(Groups, self.rbm.visible)
@@ -148,7 +171,7 @@ class DBM(nn.Module):
             return self.rbm.visible_bias[self.even.columns(group)]
         return self.rbm.hidden_bias[self.odd.columns(group)]
 
-    def clear_gaps(self, weight: Tensor) -> None:
+    def clear_gaps(self, weight: EvenOddWritten) -> None:
         """Put zeros where `weight` (even, odd) joins groups that are no neighbours, in place."""
         joined = {frozenset(pair) for pair in self.neighbours}
         for below, rows in zip(self.even.names, self.even.slices, strict=True):
@@ -174,7 +197,7 @@ class DBM(nn.Module):
         """Return checked cases (N, visible) in the machine's type, pixels as probabilities."""
         return as_numbers(self.even["visible"], cases, self.rbm.weight)
 
-    def label(self, labels: Tensor | None, visible: Tensor) -> Label | None:
+    def label(self, labels: SomeLabels | None, visible: Visible) -> Label | None:
         """Return what `labels` (N,), UNLABELLED where unknown, say of the label units beside
         visible states (N, visible); None where there is no label group.
         """
@@ -187,7 +210,7 @@ class DBM(nn.Module):
         return Label(torch.where(known, states, 1 / self.labels), known)
 
     def mean_field(
-        self, visible: Tensor, labels: Tensor | None = None, *, steps: int = STEPS
+        self, visible: Visible, labels: SomeLabels | None = None, *, steps: int = STEPS
     ) -> MeanField:
         """Return the means of the factorial q(h) that `steps` steps of coordinate ascent find for
         visible states (N, visible): log p(v) >= E_q[-E] + H(q) - log Z.
@@ -206,17 +229,13 @@ class DBM(nn.Module):
 
         def odd_means(even: Tensor) -> Tensor:
             total = torch.addmm(from_visible, even, weight)
-            odd = self.odd.mean(total, out=total)
-            if label is not None:
-                label.put(odd, self.odd)
-            return odd
+            odd = self.odd.mean(total, out=None if total.requires_grad else total)
+            return odd if label is None else label.put(odd, self.odd)
 
         def even_means(odd: Tensor) -> Tensor:
             total = affine(odd, weight.t(), bias)
-            even = units.mean(total, out=total)
-            if label is not None:
-                label.put(even, units)
-            return even
+            even = units.mean(total, out=None if total.requires_grad else total)
+            return even if label is None else label.put(even, units)
 
         even = before = self._upward_pass(visible, from_visible, label)[:, hidden]
         for _ in range(steps):
@@ -241,7 +260,7 @@ class DBM(nn.Module):
             means[above] = torch.sigmoid(total)
         return self.even.join(means)
 
-    def free_energy(self, even: Tensor, label: Label | None = None) -> Tensor:
+    def free_energy(self, even: Even, label: Label | None = None) -> Tensor:
         """Return F = -log sum over the odd layers of exp(-E) at even states (N, even), or at their
         means; a label of an odd layer is summed over unless it is known. (N,), nats per case.
         """
@@ -252,12 +271,12 @@ class DBM(nn.Module):
         of_label = torch.logsumexp(total, 1) - (label.states * total).sum(1)
         return free_energy + torch.where(label.known[:, 0], of_label, 0.0)
 
-    def visible_means(self, odd: Tensor) -> Tensor:
+    def visible_means(self, odd: Odd) -> Tensor:
         """Return E[v | odd], (N, visible), given states of the odd layers (N, odd) or means."""
         weight = self.rbm.weight[self.even.columns("visible")]
         return conditional_mean(self.even["visible"], odd, weight.t(), self.bias("visible"))
 
-    def sample_even(self, means: Tensor, rng: torch.Generator) -> Tensor:
+    def sample_even(self, means: Even, rng: torch.Generator) -> Tensor:
         """Return states of the even hidden layers drawn from their means (N, even); visible states
         are left as they are.
         """

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from wakesleep.data.preparation import Preparation
 from wakesleep.data.sound import LogMel
+from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import CheckpointError, ConfigError, WakesleepError
 from wakesleep.foundation.files import remove_abandoned, unreadable
 from wakesleep.foundation.rng import known_device
@@ -29,6 +30,7 @@ from wakesleep.models.helmholtz import Helmholtz
 from wakesleep.models.multimodal import MultimodalDBN
 from wakesleep.models.rbm import RBM
 from wakesleep.runs.tensor_files import load_tensors, save_tensors
+from wakesleep.sources.axes import Stored
 
 
 class Model(NamedTuple):
@@ -63,6 +65,7 @@ makes.
 """
 
 
+@check_arguments
 def model_spec(model: nn.Module) -> dict[str, Any]:
     """Return what is needed to build a model like this one, as JSON can hold it.
 
@@ -143,6 +146,7 @@ def net_activations(net: nn.Sequential) -> list[str]:
     return [type(layer).__name__ for layer in list(net)[1::2]]
 
 
+@check_arguments
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Return a model's tensors by name; tied weights once."""
     tied = _tied(model)
@@ -164,7 +168,8 @@ def _tied(model: nn.Module) -> set[str]:
     }
 
 
-def build(spec: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) -> nn.Module:
+@check_arguments
+def build(spec: Mapping[str, Any], tensors: Mapping[str, Stored], path: Path) -> nn.Module:
     """Return the model that `spec` describes, filled with `tensors`: float64 where they are, else
     float32.
 
@@ -198,7 +203,8 @@ def build(spec: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) -> nn
     return model
 
 
-def fill(module: nn.Module, tensors: dict[str, Tensor], missing: list[str], path: Path) -> None:
+@check_arguments
+def fill(module: nn.Module, tensors: Mapping[str, Stored], missing: list[str], path: Path) -> None:
     """Copy `tensors` into the module's own, in place, so that whatever shares them sees the
     change.
     """
@@ -347,12 +353,14 @@ def read(
     return models, header
 
 
+@check_arguments
 def specs(
-    header: dict[str, Any], tensors: dict[str, Tensor], path: Path
+    header: Mapping[str, Any], tensors: Mapping[str, Stored], path: Path
 ) -> dict[str, dict[str, Any]]:
     """Return the specs of a file's models by name; of files of version 0.1, which have none, from
     what they say of the net.
     """
+    header = header if isinstance(header, Mapping) else {}
     if isinstance(header.get("models"), dict) and header["models"]:
         return cast(dict[str, dict[str, Any]], header["models"])
     if not isinstance(header.get("dbn"), dict):

@@ -12,12 +12,13 @@ from wakesleep.models.dbm import DBM
 from wakesleep.samplers import gibbs
 from wakesleep.samplers.gibbs import Clamp, Sampler
 from wakesleep.sources import arrays
+from wakesleep.sources.axes import ClampValues, Labels, VisibleMask
 
 
 @check_arguments
 def dream(
     dbm: DBM,
-    labels: Tensor | None = None,
+    labels: Labels | None = None,
     *,
     count: int = 0,
     steps: int = 1000,
@@ -53,8 +54,8 @@ def dream(
 @check_arguments
 def fill_in(
     dbm: DBM,
-    visible: Tensor,
-    known: Tensor,
+    visible: ClampValues,
+    known: VisibleMask,
     *,
     steps: int = 200,
     burn_in: int = 100,

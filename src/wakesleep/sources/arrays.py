@@ -123,7 +123,8 @@ def as_cases(
     some = cases if isinstance(cases, Tensor) else cases[0:1]
     shape = (len(cases), *some.shape[1:]) if some.ndim else ()
     if len(shape) != 2 or shape[1] != width or not shape[0]:
-        fix = f"; a row a case: cases.reshape({shape[0]}, -1)" if len(shape) > 2 else ""
+        rows = len(shape) != 2 and math.prod(shape) % width == 0
+        fix = f"; a row a case: cases.reshape(-1, {width})" if rows else ""
         raise DataError(
             f"cases of shape {shape} came to a model of {width} visible units; expected (N, "
             f"{width}), at least one case{fix}"

@@ -76,6 +76,19 @@ Each = Annotated[Tensor, Expected("N")]
 OneBeta = Annotated[Tensor, Expected("N 1")]
 Steps = Annotated[Tensor, Expected("P", "labels", any_type=True)]
 LogWeights = Annotated[Tensor, Expected("P N", infinite=True, any_type=True)]
+Even = Annotated[Tensor, Expected("N even")]
+"""States, or means, of the even layers of a deep Boltzmann machine, the visible one first."""
+Odd = Annotated[Tensor, Expected("N odd")]
+"""The same of its odd layers."""
+EvenOddWritten = Annotated[Tensor, Expected("even odd", "changed")]
+"""Weights between its even and its odd layers."""
+ShareMask = Annotated[Tensor, Expected("N 1", "mask")]
+Stored = Annotated[Tensor, Expected("*", holes=True, infinite=True, any_type=True)]
+"""A tensor of a file, which is held against the model's own."""
+Series = Annotated[Tensor, Expected("T chains", any_type=True)]
+"""A number a step of each chain."""
+OtherSeries = Annotated[Tensor, Expected("_ _", any_type=True)]
+Directions = Annotated[Tensor, Expected("visible K")]
 Weights = Annotated[Tensor, Expected("visible hidden")]
 """A number for each weight."""
 ClampValues = Annotated[Tensor, Expected("N visible", holes=True)]
