@@ -402,3 +402,27 @@ def test_figures_and_monitors_of_a_set_sorted_by_class_show_all_classes(
     for name, cases in shown.items():
         classes = {int(own.train.labels[(own.train.images == case).all(1)][0]) for case in cases}
         assert classes == set(range(10)), name
+
+
+def test_a_set_is_described_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a person reads holds no Python: no lists in brackets, no None."""
+    images, labels = torch.rand(30, 6, 5), torch.arange(30) % 3
+    path = saved(tmp_path / "own.npz", images, labels, classes=np.array(["ant", "bee", "cat"]))
+    assert call("data", path) == 0
+    said = capsys.readouterr().out
+    assert "own: cases of 6 x 5, 30 to learn from, none to test" in said
+    assert "3 classes: ant (10), bee (10), cat (10)" in said
+    assert not {"[", "None"} & set(said.replace("(", " ").split())
+    np.save(tmp_path / "own.npy", images.numpy())
+    assert call("data", tmp_path / "own.npy") == 0
+    assert "no labels" in capsys.readouterr().out
+    assert call("data", "digits") == 0
+    assert "0 (143 + 35)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["train", "advise"])
+def test_a_set_named_without_its_option_is_told_the_option(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = refusal(capsys, command, "my letters", "--seed", "3")
+    assert f"wakesleep {command} --data 'my letters' --seed 3" in told

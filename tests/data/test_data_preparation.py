@@ -160,7 +160,7 @@ def test_photographs_are_neither_turned_nor_kept_large(tmp_path):
     assert load(tmp_path, how=PictureOptions(size=40)).shape == (30, 40)
     assert load(tmp_path, how=RAW).shape == (480, 640)
     Image.fromarray(photographs[0][:400]).save(files[1])
-    assert any("480 x 640 and of 1 other sizes" in words for words in load(tmp_path).findings)
+    assert any("480 x 640 and of 1 other size are" in words for words in load(tmp_path).findings)
 
 
 def test_few_pictures_are_scaled_down_sooner_than_many(tmp_path, digits, monkeypatch):

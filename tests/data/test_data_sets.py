@@ -402,8 +402,19 @@ def test_picture_folder_refused(tmp_path):
     with pytest.raises(DataError, match="holds no picture"):
         load(tmp_path)
     (tmp_path / "ant" / "1.png").write_text("not a picture")
-    with pytest.raises(DataError, match=r"1\.png cannot be read"):
+    (tmp_path / "ant" / "2.png").touch()
+    draw(tmp_path / "ant" / "3.png", 50)
+    with pytest.raises(DataError, match=r"2 of 3 files cannot be .*1\.png, .*2\.png; expected"):
         load(tmp_path)
+
+
+def test_pictures_below_the_folders_of_classes_are_found(tmp_path):
+    for name in ("ant", "bee"):
+        draw(tmp_path / "set" / "inner" / name / "1.png", 50)
+    folder = tmp_path / "set" / "inner"
+    with pytest.raises(DataError, match=f"give the folder that holds .*, {folder}, or move"):
+        load(tmp_path)
+    assert load(folder).classes == ("ant", "bee")
 
 
 def test_hold_out_takes_the_last():

@@ -358,6 +358,16 @@ def test_early_stopping_keeps_the_best_pass(digits: tuple[np.ndarray, ...]) -> N
         net.fit(X[:12], y[:12])
 
 
+@pytest.mark.parametrize("units", [None, "auto"])
+@pytest.mark.parametrize(
+    "y", [np.array(["a", "b"] * 10), np.array(["a", 1.0] * 10, object), np.zeros(20, "M8[D]")]
+)
+def test_targets_that_are_no_numbers_are_refused_in_words(y: np.ndarray, units: Any) -> None:
+    X = np.random.RandomState(0).rand(20, 3)
+    with pytest.raises(DataError, match=r"y holds no numbers .*DBNClassifier tells words"):
+        DBNRegressor((5,), units=units).fit(X, y)
+
+
 def test_regressor_predicts_one_target_or_several() -> None:
     X, y = load_diabetes(return_X_y=True)
     X, X_test, y, y_test = train_test_split(X, y, random_state=0)

@@ -58,6 +58,8 @@ FIRST = {
 }
 
 
+BY_OPTION = ("train", "advise")
+"""Commands that take nothing but options."""
 ALL = "--help-all"
 """Explains every option of a command whose --help explains the usual ones alone."""
 
@@ -153,6 +155,11 @@ def parse(argv: Sequence[str]) -> Call:
         raise ConfigError(f"there is no command {name!r}: {meant} (wakesleep --help explains them)")
     module = import_module(f"wakesleep.cli.{name}")
     kind, usual = getattr(module, f"{name.capitalize()}Options"), getattr(module, "USUAL", ())
+    if name in BY_OPTION and words and not words[0].startswith("-"):
+        raise ConfigError(
+            f"{words[0]} came after {name}, which takes its data set as an option: wakesleep "
+            f"{name} --data {shlex.join(words)}"
+        )
     asked = [word for word in words if word in ("-h", "--help", ALL)]
     rest = [word for word in words if word not in asked]
     default: Any = None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from tyro.conf import Positional
 
 from wakesleep.cli.options import DataFolder
 from wakesleep.foundation import files
+from wakesleep.foundation.values import listed
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,32 @@ def run(args: DataOptions, command: str) -> int:
     if args.json:
         print(files.to_json(description))
     else:
-        for name, value in description.items():
-            print(f"{name:>16}  {value}")
+        for line in in_words(description):
+            print(line)
     return 0
+
+
+def in_words(description: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines that tell a person what `describe` found."""
+    size = " x ".join(map(str, description["shape"]))
+    tested = f"{description['n_test']:,} to test" if description["n_test"] else "none to test"
+    parts = [f"{description['n_train']:,} to learn from", tested]
+    if description["n_unlabelled"] and description["classes"]:
+        parts.insert(1, f"{description['n_unlabelled']:,} of them without a label")
+    yield f"{description['name']}: cases of {size}, {', '.join(parts)}"
+    yield from description["found"]
+    classes, counts = description["classes"], description["train_counts"]
+    if counts:
+        test_counts = description["test_counts"] or [None] * len(classes)
+        each = [
+            f"{name} ({count:,}{'' if test is None else f' + {test:,}'})"
+            for name, count, test in zip(classes, counts, test_counts, strict=True)
+        ]
+        yield f"{len(classes)} classes: {listed(each, 40)}"
+    else:
+        yield "no labels"
+    yield f"mean intensity {description['mean_intensity']:.3f}, 1 is white"
+    yield f"checksum {description['checksum']}"
 
 
 def describe_table(args: DataOptions) -> int:

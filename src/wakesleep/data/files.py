@@ -12,10 +12,11 @@ import numpy as np
 
 from wakesleep.data.checks import Array
 from wakesleep.data.idx import NAME, PARTS, dims_of, find_sets, is_web_page, read_idx
-from wakesleep.data.pictures import SUFFIXES, Grey, grey_picture
+from wakesleep.data.pictures import FORMATS, SUFFIXES, Grey, grey_picture, is_picture
 from wakesleep.data.preparation import Preparation, of_files, votes
 from wakesleep.foundation.errors import DataError, WakesleepError
 from wakesleep.foundation.options import RAW, PictureOptions
+from wakesleep.foundation.values import listed
 
 LARGEST = 1 << 34  # bytes of one array; a header that claims more is corrupt or hostile
 TRAIN, TEST, VALIDATION = ("train", "training"), ("test", "testing"), ("val", "valid", "validation")
@@ -71,7 +72,7 @@ def read_parts(path: Path, how: PictureOptions | Preparation = RAW) -> Parts:
         ) from error
     raise DataError(
         f"{path} is of no known kind; expected a .npz or .npy file, a folder of IDX files, or one "
-        "with a subfolder per class"
+        "with a subfolder of pictures per class; or a table, .csv, .tsv or .parquet"
     )
 
 
@@ -250,8 +251,9 @@ def read_picture_folder(folder: Path, how: PictureOptions | Preparation) -> Part
     files = [_class_files(train, name) for name in classes]
     if empty := [name for name, pictures in zip(classes, files, strict=True) if not pictures]:
         raise DataError(
-            f"{train[0]} holds no picture of {', '.join(empty)}; expected at least one in each "
+            f"{train[0]} holds no picture of {listed(empty)}; expected at least one in each "
             f"class's folder ({', '.join(sorted(SUFFIXES))}): add some, or delete what is empty"
+            + _deeper(train[0], empty)
         )
     if not test:
         return _prepared(classes, [files], how)
@@ -267,6 +269,20 @@ def read_picture_folder(folder: Path, how: PictureOptions | Preparation) -> Part
             f"{test[0]} holds no pictures; expected subfolders named {', '.join(classes)}"
         )
     return _prepared(classes, [files, tested], how)
+
+
+def _deeper(folder: Path, empty: list[str]) -> str:
+    """Return in words where pictures lie below the folders of classes without any; nothing where
+    there are none.
+    """
+    below = (path for name in empty for path in sorted((folder / name).rglob("*")))
+    found = next((p for p in below if p.suffix.lower() in SUFFIXES and p.is_file()), None)
+    if found is None:
+        return ""
+    return (
+        f". There are pictures deeper down, e.g. {found}: give the folder that holds the classes' "
+        f"folders, {found.parent.parent}, or move them up"
+    )
 
 
 def _no_classes(folder: Path) -> str:
@@ -335,6 +351,7 @@ def _prepared(
 ) -> Parts:
     """Return the set made of pictures in files, for each part those of each class."""
     files = [file for part in parts for of_class in part for file in of_class]
+    _refuse_unreadable(files)
     preparation, findings = (how, []) if isinstance(how, Preparation) else _look(files, how)
     images = np.stack([_as_case(grey_picture(file), preparation) for file in files])
     labels = [
@@ -347,6 +364,20 @@ def _prepared(
         else (images[:cut], labels[0], images[cut:], labels[1])
     )
     return Parts(arrays, classes, preparation, tuple(findings))
+
+
+def _refuse_unreadable(files: list[Path]) -> None:
+    """Raise DataError where files are no pictures by their beginning, all of them at once.
+
+    A file whose beginning is right and whose rest is torn is refused when it is read.
+    """
+    wrong = [file for file in files if not is_picture(file)]
+    if wrong:
+        raise DataError(
+            f"{len(wrong)} of {len(files):,} files cannot be read as pictures: "
+            f"{listed([str(file) for file in wrong], 5)}; expected {', '.join(FORMATS)}: delete "
+            "them, or save them anew"
+        )
 
 
 def _as_case(grey: Grey, preparation: Preparation) -> Array:

@@ -31,6 +31,15 @@ FAINTEST = 0.05  # of the way from black to white: less contrast than this is an
 INK = 0.2  # of full ink: what counts for the bounding box; paper grain stays below it
 
 
+def is_picture(path: Path) -> bool:
+    """Return whether a file begins as a picture of a known format does."""
+    try:
+        with Image.open(path, formats=FORMATS):
+            return True
+    except Exception:  # Pillow's readers raise far more kinds of errors than they document
+        return False
+
+
 def grey_picture(source: str | Path | IO[bytes], most_pixels: int = MOST_PIXELS) -> Grey:
     """Return a picture file as grey levels.
 

@@ -351,7 +351,7 @@ def of_files(
     words = [_polarity(paper, inverted, options), *_doubts(ballots, paper)]
     if kinds > 1 or wanted != shapes[0]:
         came = (f"{shapes[0][0]} x {shapes[0][1]}") + (
-            f" and of {kinds - 1} other sizes" if kinds > 1 else ""
+            f" and of {kinds - 1} other size{'s' * (kinds > 2)}" if kinds > 1 else ""
         )
         words.append(f"pictures of {came} are scaled to {wanted[0]} x {wanted[1]} (--size decides)")
     if options.centre:

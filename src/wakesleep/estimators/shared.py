@@ -61,6 +61,7 @@ def check_cases(
         DataError: NaN where `missing` does not allow it. ValueError of scikit-learn: infinity, no
             rows, another number of columns.
     """
+    y = _check_numbers(y) if numeric else y
     if getattr(estimator, "units", None) is not None:
         return _check_table(estimator, X, y, reset=reset, numeric=numeric)
     options: dict[str, Any] = {"accept_sparse": "csr"} if sparse else {}
@@ -94,6 +95,27 @@ def check_cases(
             "(SimpleImputer)"
         )
     return checked
+
+
+def _check_numbers(y: Any) -> Any:
+    """Return targets as they are, once they are seen to be numbers.
+
+    Raises:
+        DataError: words, dates, or truth values among words.
+    """
+    kind = np.asarray(y).dtype.kind
+    if y is None or isinstance(y, str) or kind in "biuf":
+        return y
+    try:
+        if kind != "O":
+            raise ValueError(f"values of type {np.asarray(y).dtype}")
+        np.asarray(y).astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"y holds no numbers ({error}); expected what a regressor predicts, numbers: "
+            "DBNClassifier tells words, and y.astype(float) makes numbers of written ones"
+        ) from error
+    return y
 
 
 def _way_out(estimator: Any) -> str:
