@@ -417,6 +417,28 @@ def test_pictures_below_the_folders_of_classes_are_found(tmp_path):
     assert load(folder).classes == ("ant", "bee")
 
 
+@pytest.mark.parametrize("kind", ["U3", "S3"])
+def test_labels_that_are_words_name_the_classes(tmp_path, kind):
+    words = np.array(["cat", "ant", "bee", "ant"], kind)
+    np.savez(
+        tmp_path / "own.npz",
+        images=IMAGES[:4],
+        labels=words,
+        test_images=IMAGES[:2],
+        test_labels=words[1:3],
+    )
+    own = load(tmp_path / "own.npz")
+    assert own.classes == ("ant", "bee", "cat")
+    assert own.train.labels.tolist() == [2, 0, 1, 0]
+    assert own.test.labels.tolist() == [0, 1]
+
+
+def test_pictures_in_colour_are_told_to_become_grey(tmp_path):
+    np.savez(tmp_path / "own.npz", images=np.zeros((4, 8, 8, 3), np.uint8), labels=np.arange(4) % 2)
+    with pytest.raises(DataError, match=r"shape \(4, 8, 8, 3\).*grey, images.mean\(-1\)"):
+        load(tmp_path / "own.npz")
+
+
 def test_hold_out_takes_the_last():
     split = Split(torch.arange(10.0).reshape(5, 2), torch.arange(5))
     train, validation = hold_out(split, 2)

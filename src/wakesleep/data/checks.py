@@ -62,8 +62,13 @@ def shape_of(images: object) -> tuple[int, int]:
     if array.ndim == 3:
         return array.shape[1], array.shape[2]
     if array.ndim != 2:
+        fix = (
+            "make their colours grey, images.mean(-1)"
+            if array.ndim == 4 and array.shape[-1] in (3, 4)
+            else "reshape them"
+        )
         raise DataError(
-            f"images have shape {array.shape}; expected (N, rows, columns) or (N, D): reshape them"
+            f"images have shape {array.shape}; expected (N, rows, columns) or (N, D): {fix}"
         )
     pixels = array.shape[1]
     side = int(pixels**0.5 + 0.5)

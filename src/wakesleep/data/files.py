@@ -108,7 +108,8 @@ def read_npz(path: Path) -> Parts:
     """Read images and labels, and a test part where there is one, under this library's, keras' or
     scikit-learn's names.
 
-    An array `classes` of strings, where there is one, names the labels 0, 1, 2, ...
+    An array `classes` of strings, where there is one, names the labels 0, 1, 2, ...; labels that
+    are strings name their classes themselves.
     """
     with zipfile.ZipFile(path) as archive:
         sizes = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
@@ -129,7 +130,7 @@ def read_npz(path: Path) -> Parts:
             )
         arrays = [_member(archive, sizes[key], path) for key in keys if key in sizes]
         if "classes" not in sizes:
-            return Parts(tuple(arrays))
+            return _named_by_labels(arrays)
         names = _member(archive, sizes["classes"], path)
         classes = tuple(str(name) for name in names.ravel())
         if names.ndim != 1 or not len(names) or len(set(classes)) != len(classes):
@@ -138,6 +139,19 @@ def read_npz(path: Path) -> Parts:
                 "2, ..., each once"
             )
         return Parts(tuple(arrays), classes)
+
+
+def _named_by_labels(arrays: list[Array]) -> Parts:
+    """Return the set whose labels, where they are strings, name the classes."""
+    labels = arrays[1::2]
+    if any(each.dtype.kind not in "US" for each in labels):
+        return Parts(tuple(arrays))
+    names = np.unique(np.concatenate([each.astype(str).ravel() for each in labels]))
+    numbered = [
+        np.searchsorted(names, array.astype(str)) if number % 2 else array
+        for number, array in enumerate(arrays)
+    ]
+    return Parts(tuple(numbered), tuple(names.tolist()))
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Array:

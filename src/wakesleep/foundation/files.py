@@ -201,6 +201,8 @@ def unreadable(path: Path, error: Exception, fix: str) -> CheckpointError:
             f"{path} may not be read by this user ({error.strerror}); ask its owner for "
             "permission, or: chmod a+r"
         )
+    if isinstance(error, FileNotFoundError):
+        return CheckpointError(f"{path} does not exist; {fix}")
     return CheckpointError(f"{path} cannot be read ({error}); {fix}")
 
 
