@@ -759,7 +759,10 @@ CALLS = {
         "label": dbm().label(CLASSES, CASES),
     },
     "DBM.sample_even": lambda: {"self": dbm(), "means": even_states(), "rng": rng()},
-    "DBM.visible_means": lambda: {"self": dbm(), "odd": STATES},
+    "DBM.visible_means": lambda: {
+        "self": dbm(),
+        "odd": torch.cat([STATES, SHARES], 1),
+    },
     "DBM.block": lambda: {"self": dbm(), "lower": "visible", "upper": "layer1"},
     "DBM.bias": lambda: {"self": dbm(), "group": "layer1"},
     "deep_boltzmann.epochs": lambda: {
