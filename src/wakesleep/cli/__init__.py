@@ -35,6 +35,7 @@ GROUPS = {
         "page": "write the web page as a folder for any static host",
         "recognize": "say what picture files show",
         "dream": "write pictures that the network generates, of one class or any",
+        "recall": "hear a digit and see it, see one and hear it: several senses",
     },
     "Judge a network": {
         "evaluate": "count the errors on test cases",

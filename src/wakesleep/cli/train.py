@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from wakesleep.cli import driver, machine, shared, tables
+from wakesleep.cli import driver, machine, senses, shared, tables
 from wakesleep.cli.options import DataFolder, Device, TensorBoard
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 USUAL = (
     "data",
+    "sense",
     "label",
     "units",
     "labels_from",
@@ -34,7 +35,6 @@ USUAL = (
     "polarity",
     "centre",
     "device",
-    "threads",
     "json",
 )
 """The options that --help explains; --help-all explains all."""
@@ -51,6 +51,10 @@ class TrainOptions:
     IDX files, one of pictures with a folder a class, one of images-*.npy (with labels-*.npy), which
     stays on the disk and is streamed, or a table (.csv, .tsv, .parquet; `wakesleep data FILE` says
     what its columns are taken for).
+    """
+    sense: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Several senses in place of --data, each NAME=DATA: --sense image=mnist --sense sound=a.zip;
+    wakesleep recall asks them. Of an --out that is there, what is left is done.
     """
     label: str | None = None
     """Of a table: the column to tell from the others, if any."""
@@ -91,6 +95,8 @@ def suited(args: TrainOptions) -> TrainOptions:
     """Return the defaults of a call: the settings that suit the data set it names, or those of the
     run it goes on with.
     """
+    if args.sense:
+        return TrainOptions(config=senses.config_of(args))
     if files.is_table(args.data):
         return TrainOptions(config=tables.defaults())
     if args.resume is None:
@@ -152,6 +158,8 @@ def run(args: TrainOptions, command: str) -> int:
     from wakesleep.compute import distributed
     from wakesleep.runs import training
 
+    if args.sense:
+        return senses.train(args, command)
     if files.is_table(args.data):
         return tables.train(args, command)
     shared.tell_unused(args, dict.fromkeys(("label", "units"), "without a table"))
