@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wakesleep.estimators import DBNClassifier as DBNClassifier
     from wakesleep.estimators import DBNRegressor as DBNRegressor
     from wakesleep.estimators import DBNTransformer as DBNTransformer
+    from wakesleep.estimators import MultimodalDBNClassifier as MultimodalDBNClassifier
     from wakesleep.estimators import TableRBM as TableRBM
     from wakesleep.estimators import export as export
     from wakesleep.estimators import make_dbn_pipeline as make_dbn_pipeline
@@ -145,6 +146,7 @@ _WHERE = {
     "DBNClassifier": ("estimators", "DBNClassifier"),
     "DBNRegressor": ("estimators", "DBNRegressor"),
     "DBNTransformer": ("estimators", "DBNTransformer"),
+    "MultimodalDBNClassifier": ("estimators", "MultimodalDBNClassifier"),
     "TableRBM": ("estimators", "TableRBM"),
     "make_dbn_pipeline": ("estimators", "make_dbn_pipeline"),
     "units": ("units", None),

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from wakesleep.estimators import BernoulliRBM, DBNClassifier, DBNRegressor, DBNTransformer
+from wakesleep.estimators import (
+    BernoulliRBM,
+    DBNClassifier,
+    DBNRegressor,
+    DBNTransformer,
+    MultimodalDBNClassifier,
+)
 
 STOCHASTIC = (
     "an epoch shows cases in minibatches of a random order and draws states at random, so that "
@@ -23,6 +29,7 @@ ESTIMATORS = [
     DBNTransformer(**SMALL),
     DBNClassifier(**SMALL, fine_tune_n_iter=30),
     DBNClassifier((50,), n_iter=100, batch_size=10, learning_rate=0.3, fine_tune=None),
+    MultimodalDBNClassifier(hidden_layer_sizes=20, top_size=20, n_iter=5, fine_tune_n_iter=60),
     DBNRegressor((20,), n_iter=5, fine_tune_n_iter=100),
     DBNRegressor((50,), n_iter=30, fine_tune=None, fine_tune_n_iter=300),
 ]

@@ -8,6 +8,7 @@ from wakesleep.estimators.classifier import DBNClassifier
 from wakesleep.estimators.pipeline import make_dbn_pipeline
 from wakesleep.estimators.rbm import BernoulliRBM
 from wakesleep.estimators.regressor import DBNRegressor
+from wakesleep.estimators.several_senses import MultimodalDBNClassifier
 from wakesleep.estimators.table_rbm import TableRBM
 from wakesleep.estimators.transformer import DBNTransformer
 
@@ -16,6 +17,7 @@ __all__ = [
     "DBNClassifier",
     "DBNRegressor",
     "DBNTransformer",
+    "MultimodalDBNClassifier",
     "TableRBM",
     "make_dbn_pipeline",
 ]
