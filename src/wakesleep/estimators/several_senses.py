@@ -167,8 +167,8 @@ class MultimodalDBNClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         cases = self._views(self._checked(X))
         if hasattr(self, "net_"):
-            return backprop.log_probs(self.net_, cases).double().exp().cpu().numpy()  # type: ignore[no-any-return]
-        return self._recalled(cases, "label").double().cpu().numpy()  # type: ignore[no-any-return]
+            return backprop.log_probs(self.net_, cases).double().exp().cpu().numpy()
+        return self._recalled(cases, "label").double().cpu().numpy()
 
     def recall(self, X: Any) -> Array:
         """Return X (N, D) with each absent view as what the memory expects of it given those that
@@ -176,7 +176,8 @@ class MultimodalDBNClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = self._checked(X)
-        cases, filled = self._views(X), X.copy()
+        cases = self._views(X)
+        filled: Array = X.copy()
         for name, columns in self.columns_.items():
             absent = np.isnan(X[:, columns[0]])
             if absent.any():
@@ -282,7 +283,7 @@ class MultimodalDBNClassifier(ClassifierMixin, BaseEstimator):
     def _as_data(self, name: str, view: Array) -> Array:
         """Return a view in the units of the data."""
         scaler = self._scalers.get(name)
-        return view if scaler is None else scaler.inverse_transform(view)  # type: ignore[no-any-return]
+        return view if scaler is None else scaler.inverse_transform(view)
 
     def _pretraining(self) -> MultimodalConfig:
         """Return the settings of pretraining."""

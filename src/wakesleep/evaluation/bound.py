@@ -23,13 +23,14 @@ from torch.nn.functional import one_hot
 
 from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.foundation.values import whole
 from wakesleep.models.dbm import DBM, STEPS, Label
 from wakesleep.models.dbn import DBN
 from wakesleep.models.directed import DirectedLayer
 from wakesleep.models.multimodal import MultimodalDBN, is_present
 from wakesleep.models.rbm import RBM
 from wakesleep.sources import arrays
-from wakesleep.sources.axes import Features
+from wakesleep.sources.axes import Features, Labels, OfLabels
 from wakesleep.units import Groups
 
 
@@ -209,8 +210,8 @@ def given_label(dbn: DBN | MultimodalDBN, label: int) -> tuple[RBM, float]:
 def label_bounds(
     dbn: DBN | MultimodalDBN,
     cases: Tensor | Mapping[str, Any],
-    labels: Tensor,
-    log_z: Sequence[float],
+    labels: Labels,
+    log_z: OfLabels,
     *,
     rng: torch.Generator,
     samples: int = 10,
@@ -225,20 +226,18 @@ def label_bounds(
         dbn: a net whose memory holds labels.
         cases: as in `lower_bound`.
         labels: (N,).
-        log_z: log Z_y of each label, nats: see `given_label`.
+        log_z: log Z_y of each label, (labels,), nats: see `given_label`.
         rng: what q's states are drawn from.
         samples: of q, a case.
 
     Raises:
-        DataError: cases or labels that do not fit. ConfigError: another number of log Z_y than
-            labels, or a memory without labels.
+        DataError: cases, labels or log Z_y that do not fit. ConfigError: a memory without labels,
+            or samples below 1.
     """
-    if not dbn.labels or len(log_z) != dbn.labels:
-        raise ConfigError(
-            f"{len(log_z)} values of log Z came for {dbn.labels} labels; expected one a label, at "
-            "least 2"
-        )
-    of_label = torch.tensor(log_z, dtype=torch.float64, device=dbn.memory.weight.device)
+    if not dbn.labels:
+        raise ConfigError("the memory holds no labels; lower_bound bounds log p(v)")
+    whole("samples", samples, least=1)
+    of_label = log_z.to(dbn.memory.weight.device, torch.float64)
     bounds, estimates = [], []
     for chunk, known in _chunks(dbn, cases, labels, rng):
         assert known is not None

@@ -40,6 +40,8 @@ Top = Annotated[Tensor, Expected("N top")]
 """Total inputs of the top layer."""
 Shares = Annotated[Tensor, Expected("N labels")]
 """A number for each label."""
+OfLabels = Annotated[Tensor, Expected("labels", any_type=True)]
+"""A number for each label, of all cases."""
 LogProbs = Annotated[Tensor, Expected("N labels", infinite=True, most=1e-3)]
 """log p of each label."""
 Labels = Annotated[Tensor, Expected("N", "labels")]
