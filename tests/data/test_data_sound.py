@@ -199,6 +199,15 @@ def write_words(folder: Path, names: list[str]) -> None:
         save_wav(path, chirp(200 + 40 * number, 1500))
 
 
+def test_more_sound_than_fits_into_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_words(tmp_path, ["7_ann_0.wav", "3_bob_9.wav", "7_bob_1.wav"])
+    monkeypatch.setattr(sound_files, "MOST_HOURS", 1.2 / 3600)
+    with pytest.raises(DataError, match="hours of sound; take fewer"):
+        ws.load_data(tmp_path)
+
+
 def test_folders_are_the_classes(tmp_path: Path) -> None:
     write_words(tmp_path, ["train/yes/a.wav", "train/no/b.wav", "train/no/.c.wav", "test/no/d.wav"])
     words = ws.load_data(tmp_path)

@@ -67,7 +67,8 @@ def in_words(description: dict[str, Any]) -> Iterator[str]:
         yield f"{len(classes)} classes: {listed(each, 40)}"
     else:
         yield "no labels"
-    yield f"mean intensity {description['mean_intensity']:.3f}, 1 is white"
+    if description["mean_intensity"] is not None:
+        yield f"mean intensity {description['mean_intensity']:.3f}, 1 is white"
     yield f"checksum {description['checksum']}"
 
 

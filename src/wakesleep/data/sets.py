@@ -170,7 +170,7 @@ def match_classes(dataset: Dataset, classes: Sequence[str], whose: str = "the ru
 
 def describe(dataset: Dataset) -> dict[str, Any]:
     """Describe a set in plain values fit for JSON; `mean_intensity` is that of the training cases
-    in memory, in [0, 1].
+    in memory, in [0, 1]; None of sounds.
 
     Cases of a class called `unlabelled` are those without a label, and it is no class.
     """
@@ -182,6 +182,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     train_counts = of_classes(_train_counts(dataset))
     images = np.asarray(dataset.train.images)
     mean = float(images.sum(dtype=np.float64)) / images.size
+    of_light = dataset.preparation is None or isinstance(dataset.preparation, Preparation)
     n_train = (
         len(dataset.train)
         if dataset.files is None
@@ -197,7 +198,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "classes": list(compress(dataset.classes, named)),
         "train_counts": train_counts,
         "test_counts": of_classes(class_counts(dataset.test, dataset.classes)),
-        "mean_intensity": mean / 255 if images.dtype == np.uint8 else mean,
+        "mean_intensity": mean / 255 if images.dtype == np.uint8 else mean if of_light else None,
         "checksum": dataset.checksum,
     }
 

@@ -26,6 +26,10 @@ MOST_BYTES = 64 << 20
 """Bytes of a sound file: a minute of stereo at 96 kHz with 32 bits a sample has 46 million."""
 MOST_FILES = 200_000
 """Files of an archive, and of a folder."""
+MOST_HOURS = 20.0
+"""Length of all recordings of a set together, which are held in memory: 2.3 GB at 8 kHz. A small
+archive may unpack to more.
+"""
 RATES = (1_000, 400_000)
 """Samples a second that are believed."""
 SILENT = 1e-4
@@ -69,8 +73,21 @@ def waves(path: Path, rate: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
     them.
 
     Raises:
-        DataError: none there, or one that cannot be used; the message names it.
+        DataError: none there, or one that cannot be used; the message names it. More than 20 hours
+            in all.
     """
+    total = 0
+    for name, wave in _waves(path, rate):
+        total += len(wave)
+        if total > MOST_HOURS * 3600 * rate:
+            raise DataError(
+                f"{path} holds more than {MOST_HOURS:g} hours of sound; take fewer recordings, or "
+                "shorter ones"
+            )
+        yield name, wave
+
+
+def _waves(path: Path, rate: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
     names = find(path)
     if path.is_dir():
         yield from ((name, read_wave(path / name, rate)) for name in names)
