@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import tyro
@@ -44,13 +44,17 @@ class ClassifyOptions:
     """Train or take the machines, fine-tune, save the rows; training of machines is resumable."""
 
     data: DensityOptions = field(default_factory=lambda: DensityOptions(drawn_anew=True))
-    """How each machine learns; that of seed S lies in the folder seed-S."""
+    """How each machine learns; that of seed S lies in seed-S of the folder."""
     seeds: tuple[int, ...] = (1, 2, 3)
-    """A machine and a net each."""
+    """A net each."""
+    one_machine: bool = False
+    """All nets begin at the machine in the folder itself, instead of one of their own each."""
     ways: tuple[Way, ...] = ("backprop", "dropout")
     """Plain backpropagation, and with dropout."""
     hold_out: int = 0
     """Learn no labels of so many of the last training digits, and count errors on them."""
+    steps: int = 10
+    """Steps of mean field."""
     backprop: BackpropConfig = field(default_factory=lambda: BackpropConfig(epochs=30))
     """How plain backpropagation learns."""
     dropout: RobustConfig = field(
@@ -61,9 +65,34 @@ class ClassifyOptions:
     """How backpropagation with dropout learns."""
 
 
-def features(dbm: DBM, images: Tensor) -> Tensor:
-    """Return what the net takes of grey digits (N, 784), as uint8: a quarter of the memory."""
-    return (255 * deep_boltzmann.features(dbm, images)).round().to(torch.uint8)
+class Digits(NamedTuple):
+    """What nets learn from and are counted on: features (N, 1784), uint8 to need a quarter of the
+    memory, and labels (N,).
+    """
+
+    cases: Tensor
+    labels: Tensor
+    counted: Tensor
+    counted_labels: Tensor
+
+    @classmethod
+    def of(cls, dbm: DBM, hold_out: int, steps: int) -> Digits:
+        """Return MNIST as the machine sees it after `steps` steps of mean field."""
+        digits = load("mnist")
+        images, labels = digits.train.images.flatten(1), digits.train.labels
+        assert labels is not None
+        assert digits.test is not None
+        assert digits.test.labels is not None
+        counted, counted_labels = digits.test.images.flatten(1), digits.test.labels
+        if hold_out:
+            images, counted = images[:-hold_out], images[-hold_out:]
+            labels, counted_labels = labels[:-hold_out], labels[-hold_out:]
+
+        def features(images: Tensor) -> Tensor:
+            found = deep_boltzmann.features(dbm, images, steps=steps)
+            return found.mul_(255).round_().to(torch.uint8)
+
+        return cls(features(images), labels, features(counted), counted_labels)
 
 
 def errors(net: nn.Sequential, cases: Tensor, labels: Tensor) -> int:
@@ -73,29 +102,25 @@ def errors(net: nn.Sequential, cases: Tensor, labels: Tensor) -> int:
         return sum(int((net(part.float() / 255).argmax(1) != y).sum()) for part, y in parts)
 
 
-def fine_tuned(options: ClassifyOptions, way: Way, dbm: DBM, seed: int) -> float:
+def fine_tuned(options: ClassifyOptions, way: Way, dbm: DBM, digits: Digits, seed: int) -> float:
     """Return the error of a net that begins at `dbm`, percent of the cases counted on."""
-    digits, rng = load("mnist"), generator(100 + seed)
-    images, labels = digits.train.images.flatten(1), digits.train.labels
-    assert labels is not None
-    assert digits.test is not None
-    assert digits.test.labels is not None
-    last = len(images) - options.hold_out
-    counted = (images[last:], labels[last:])
-    if not options.hold_out:
-        counted = (digits.test.images.flatten(1), digits.test.labels)
-    cases, there = features(dbm, images[:last]), features(dbm, counted[0])
+    rng = generator(100 + seed)
     net = deep_boltzmann.classifier(dbm, rng=rng, classes=10)
-    dtype = pick_precision(options.data.precision, torch.device("cpu"))
-    known = labels[:last]
-    if way == "backprop":
-        records = backprop.epochs(net, cases, known, config=options.backprop, rng=rng, dtype=dtype)
-    else:
-        records = robust.epochs(net, cases, known, config=options.dropout, rng=rng, dtype=dtype)
+    learning: dict[str, Any] = {
+        "rng": rng,
+        "dtype": pick_precision(options.data.precision, torch.device("cpu")),
+    }
+    records = (
+        backprop.epochs(net, digits.cases, digits.labels, config=options.backprop, **learning)
+        if way == "backprop"
+        else robust.epochs(net, digits.cases, digits.labels, config=options.dropout, **learning)
+    )
     for record in records:
         if options.hold_out and (record.epoch % 5 == 0 or record.epoch == record.epochs):
-            print(f"{way} {record.epoch} {errors(net, there, counted[1])}", flush=True)
-    return 100 * errors(net, there, counted[1]) / len(there)
+            count = errors(net, digits.counted, digits.counted_labels)
+            print(f"{way} {record.epoch} {count}", flush=True)
+    wrong = errors(net, digits.counted, digits.counted_labels)
+    return 100 * wrong / len(digits.counted)
 
 
 def save(
@@ -114,6 +139,7 @@ def save(
         reported="0.95" if way == "backprop" else "0.95; 0.79 with dropout",
         command=command,
         minutes=round(minutes / len(found), 1),
+        machines=1 if options.one_machine else len(found),
     )
     results.save(options.data.out, [row])
 
@@ -125,14 +151,20 @@ def main(argv: list[str]) -> None:
     command = shlex.join(["python", "-m", "benchmarks.deep.classify", *argv])
     found: dict[Way, list[float]] = {way: [] for way in options.ways}
     spent = dict.fromkeys(options.ways, 0.0)
+    digits: Digits | None = None
     for seed in options.seeds:
-        folder: Path = options.data.folder / f"seed-{seed}"
+        folder: Path = options.data.folder
+        if not options.one_machine:
+            folder = folder / f"seed-{seed}"
         place = folder / "dbm.safetensors"
         if not place.exists():
             density.train(replace(options.data, folder=folder, seed=seed))
+        if digits is None or not options.one_machine:
+            dbm = checkpoint.load(place)
+            digits = Digits.of(dbm, options.hold_out, options.steps)
         for way in options.ways:
             began = time.process_time()
-            found[way].append(fine_tuned(options, way, checkpoint.load(place), seed))
+            found[way].append(fine_tuned(options, way, dbm, digits, seed))
             spent[way] += (time.process_time() - began) / 60
             save(options, way, found[way], spent[way], command)
 
