@@ -4,6 +4,7 @@
 
 First an RBM of 500 hidden units learns. The deep machine begins there, its second hidden layer
 joined by weights near zero, so that it begins at the likelihood of the RBM; then all of it learns.
+Other beginnings are options.
 Training is resumable: an epoch at most is lost. Every choice was made on the last 10,000 training
 columns, held out (`--hold-out 10000`); the figures train on all of them. Test columns choose
 nothing.
@@ -17,7 +18,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import tyro
@@ -39,6 +40,9 @@ from wakesleep.runs import checkpoint
 from wakesleep.runs.progress import resumed, run
 from wakesleep.sources.arrays import draw_binary
 
+TRAINING = "dbm-training.safetensors"
+"""The deep machine in training."""
+
 
 @dataclass(frozen=True)
 class DensityOptions:
@@ -58,6 +62,10 @@ class DensityOptions:
     """
     hidden: tuple[int, int] = (500, 1000)
     """Hidden units of the two layers."""
+    begin: Literal["rbm", "pretrained", "random"] = "rbm"
+    """Where the deep machine begins: at an RBM of its first hidden layer, pretrained a pair of
+    layers at a time (Salakhutdinov & Hinton 2009), or with small random weights.
+    """
     rbm: CDConfig = field(
         default_factory=lambda: CDConfig(
             epochs=400,
@@ -70,7 +78,9 @@ class DensityOptions:
             centred=True,
         )
     )
-    """How the RBM learns; 0 epochs: the deep machine begins with small random weights."""
+    """How the RBM learns that the deep machine begins at."""
+    pretraining: CDConfig = field(default_factory=lambda: CDConfig(epochs=20))
+    """How each pair of layers learns where the machine begins pretrained."""
     dbm: DBMConfig = field(
         default_factory=lambda: DBMConfig(
             epochs=200,
@@ -178,7 +188,7 @@ def train_dbm(options: DensityOptions, cases: Tensor, dbm: DBM) -> float:
     """Train the deep machine, in place, and return the minutes of processor time it took; goes on
     after a stop.
     """
-    models, place = {"dbm": dbm}, options.folder / "dbm-training.safetensors"
+    models, place = {"dbm": dbm}, options.folder / TRAINING
     progress = resumed(place, generator(options.seed + 1), models, "training")
     began = time.process_time() - progress.notes.get("seconds", 0.0)
 
@@ -205,11 +215,16 @@ def train(options: DensityOptions) -> tuple[DBM, float, Tensor, Tensor]:
     options.folder.mkdir(parents=True, exist_ok=True)
     cases, scored = cases_of(options)
     rng = generator(options.seed)
-    if options.rbm.epochs:
+    if options.begin == "rbm":
         dbm = on_top_of(train_rbm(options, cases), options.hidden[1], rng)
     else:
         dbm = DBM((cases.shape[1], *options.hidden), rng=rng)
         deep_boltzmann.init_visible_bias(dbm, cases)
+    if options.begin == "pretrained" and not (options.folder / TRAINING).exists():
+        dtype = pick_precision(options.precision, dbm.rbm.weight.device)
+        how = options.pretraining
+        for record in deep_boltzmann.pretrain(dbm, cases, config=how, rng=rng, dtype=dtype):
+            print(f"{record.stage} {record.epoch}/{record.epochs}", flush=True)
     return dbm, train_dbm(options, cases, dbm), cases, scored
 
 
