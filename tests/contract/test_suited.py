@@ -153,6 +153,27 @@ def test_chance_is_not_told_of(found: dict[str, Any]) -> None:
     assert report.random_is_better(found) == []
 
 
+@pytest.mark.parametrize(
+    ("part", "errors", "guessing", "told"),
+    [
+        ("test", 39, 40, True),
+        ("validation", 7, 9, True),
+        ("test", 20, 40, False),
+        ("train", 39, 40, False),  # these were learned from
+        ("test", 2, 0, False),  # one class alone
+    ],
+)
+def test_a_net_that_hardly_tells_classes_apart_is_told_of(
+    part: str, errors: int, guessing: int, told: bool
+) -> None:
+    row = {"part": part, f"n_{part}": 60, f"{part}_errors": errors, "guessing_errors": guessing}
+    said = report.hardly_better_than_guessing(row)
+    assert len(said) == told
+    assert not told or f"of 60 {part} cases {errors} are wrong" in said[0]
+    del row["guessing_errors"]
+    assert report.hardly_better_than_guessing(row) == []
+
+
 def judged(errors: int, part: str = "validation") -> dict[str, Any]:
     row = {"method": "free-energy", f"{part}_errors": errors, f"n_{part}": 40}
     return {"part": part, "rows": [row]}
@@ -201,7 +222,7 @@ def test_evaluate_repeats_it_beside_its_answer(tmp_path: Path, capsys) -> None:
     assert call("evaluate", run, "--json") == 0
     assert json.loads(capsys.readouterr().out)["method"] == "backprop"
     assert call("evaluate", run, "--method", "free-energy") == 0
-    assert "warning" not in capsys.readouterr().err
+    assert "pretraining did not help" not in capsys.readouterr().err
     (run / "evaluation.json").write_text("{")
     assert call("evaluate", run) == 0
 

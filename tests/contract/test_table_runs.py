@@ -175,3 +175,19 @@ def test_correlations_are_those_of_pandas() -> None:
     assert np.allclose(np.diag(actual), 1)
     both = frame.dropna()
     assert abs(actual[0, 1] - both.corr().iloc[0, 1]) < 0.1
+
+
+def test_columns_are_left_out_everywhere(folder: Path, capsys) -> None:
+    rows = table(120).assign(number=range(120), name=[f"n{row}" for row in range(120)])
+    rows.to_csv(folder / "named.csv", index=False)
+    words = ["train", "--data", folder / "named.csv", "--label", "ill", "--out", folder / "named"]
+    said(capsys, *words, "--without", "number", "name")
+    net = ws.DBNClassifier.load(folder / "named" / "model.safetensors")
+    assert [column.name for column in net.units_.columns] == ["colour", "grade", "heat"]
+    assert "rows held out" in said(capsys, "evaluate", folder / "named")
+    new = rows.head(5).drop(columns="ill")
+    new.to_csv(folder / "five.csv", index=False)
+    printed = said(capsys, "recognize", folder / "named", folder / "five.csv")
+    assert list(pd.read_csv(io.StringIO(printed)))[3:6] == ["number", "name", "ill"]
+    assert cli.main([str(word) for word in (*words, "--without", "nix")]) == 1
+    assert "--without nix: the table has no such column" in capsys.readouterr().err

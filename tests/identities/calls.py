@@ -864,6 +864,10 @@ FAMILIES = {
     "Spin": lambda: (ws.units.Spin(3), INPUT.sign()),
     "Ordinal": lambda: (ws.units.Ordinal(3, 3), INPUT.gt(0).float()),
     "Categorical": lambda: (ws.units.Categorical(3), torch.eye(3)[[0, 1, 2, 0]]),
+    "Thermometer": lambda: (
+        ws.units.Thermometer(4),
+        torch.ones(3, 3).tril().repeat(2, 1)[:4],
+    ),
     "Multinomial": lambda: (ws.units.Multinomial(3), 2 * torch.eye(3)[[0, 1, 2, 0]]),
     "Groups": lambda: (
         ws.units.Groups(a=ws.units.Bernoulli(1), b=ws.units.Gaussian(2)),

@@ -6,6 +6,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from calls import FAMILIES
 from exact import assert_frequencies, joint
 
 from wakesleep.foundation.errors import ConfigError, DataError, WakesleepError
@@ -16,6 +17,7 @@ from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.models.dbn import DBN
 from wakesleep.samplers import dreams
 from wakesleep.samplers.gibbs import run
+from wakesleep.units import Gaussian
 
 PATTERNS = torch.tensor(
     [[1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]]
@@ -174,6 +176,42 @@ def test_sweeps_of_inpainting_by_hand(random_net):
     torch.testing.assert_close(
         dreams.inpaint(random_net, images, known, rng=generator(9), sweeps=2, steps=2), expected
     )
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "Multinomial"])
+@pytest.mark.parametrize("above", [(5, 4), (4,)], ids=["deep", "memory alone"])
+def test_pictures_of_every_family_are_filled_in(family, above):
+    units, states = FAMILIES[family]()
+    dbn = DBN((units, *above), labels=3, rng=generator(0), weight_std=0.3)
+    whole = len(units.site_columns) > 0
+    known = torch.zeros(3, dtype=torch.bool) if whole else torch.tensor([True, False, True])
+    filled = dreams.inpaint(dbn, states, known, rng=generator(1), sweeps=4)
+    assert bool(torch.isfinite(filled).all())
+    assert torch.equal(filled[:, known], states[:, known])
+    holes = torch.where(known, states, torch.nan)
+    every = torch.ones(3, dtype=torch.bool)
+    again = dreams.inpaint(dbn, holes, every, rng=generator(1), sweeps=4)
+    torch.testing.assert_close(again, filled)
+
+
+def test_real_pixels_are_filled_in_from_those_that_are_known():
+    rng = generator(0)
+    cause = 2 * torch.randint(2, (600, 1), generator=rng).float() - 1
+    images = 1.5 * cause + 0.3 * torch.randn(600, 6, generator=rng)
+    dbn = DBN((Gaussian(6), 4, 4), rng=rng)
+    layer = CDConfig(epochs=30, batch_size=20, learning_rate=0.05)
+    for _ in greedy.epochs(dbn, images, config=GreedyConfig(layer, layer), rng=rng):
+        pass
+    known = torch.arange(6) < 3
+    spoiled = torch.where(known, images, torch.nan)
+    filled = torch.stack(
+        [
+            dreams.inpaint(dbn, spoiled[:100], known, rng=generator(seed), sweeps=20)
+            for seed in range(5)
+        ]
+    ).mean(0)
+    error = (filled - images[:100])[:, ~known].square().mean().sqrt()
+    assert float(error) < 0.6 * float(images.std())
 
 
 def test_imagining_starts_from_the_picture_and_the_wanted_label(random_net):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from tyro.conf import Positional
 
 from wakesleep.cli.options import DataFolder
 from wakesleep.foundation import files
+from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.values import listed
 
 
@@ -73,28 +75,52 @@ def in_words(description: dict[str, Any]) -> Iterator[str]:
 
 
 def describe_table(args: DataOptions) -> int:
-    """Say of each column of a table what it is taken for, and how many of its values are missing;
-    return the exit status.
+    """Say of each column of a table what it is taken for, or why it cannot be, and how many of its
+    values are missing; return the exit status.
     """
     from wakesleep.data.table_files import read_table
-    from wakesleep.data.table_units import TableUnits
 
     table = read_table(args.name)
-    units = TableUnits(table)
     holes = [int(count) for count in table.isna().sum()]
+    taken = [_taken_for(table, at) for at in range(len(holes))]
     if args.json:
         columns = [
             {
-                "name": str(column.name),
-                "taken_for": column.kind,
-                "states": column.states,
+                "name": str(name),
+                "taken_for": getattr(column, "kind", None),
+                "states": getattr(column, "states", 0),
                 "missing": missing,
+                **({"refused": column} if isinstance(column, str) else {}),
             }
-            for column, missing in zip(units.columns, holes, strict=True)
+            for name, column, missing in zip(table.columns, taken, holes, strict=True)
         ]
         print(files.to_json({"rows": len(table), "columns": columns}))
         return 0
     print(f"{len(table)} rows, {len(holes)} columns, {sum(holes)} missing values")
-    for column, missing in zip(units.columns, holes, strict=True):
-        print(f"{column}{f'; {missing} missing' if missing else ''}")
+    for column, missing in zip(taken, holes, strict=True):
+        refused = isinstance(column, str)
+        print(f"{column}{f'; {missing} missing' if missing and not refused else ''}")
+    left_out = [
+        str(name)
+        for at, (name, column) in enumerate(zip(table.columns, taken, strict=True))
+        if isinstance(column, str) or numbers_rows(table.iloc[:, at], column)
+    ]
+    if left_out:
+        print(f"to leave columns out: wakesleep train --without {shlex.join(left_out)} ...")
     return 0
+
+
+def _taken_for(table: Any, at: int) -> Any:
+    """Return what column number `at` of a table is taken for, or why it cannot be, in words."""
+    from wakesleep.data.columns import learn_column
+    from wakesleep.data.table_units import bins_for
+
+    try:
+        return learn_column(table.columns[at], table.iloc[:, at], None, bins_for(len(table)))
+    except DataError as error:
+        return str(error)
+
+
+def numbers_rows(values: Any, column: Any) -> bool:
+    """Return whether a column of counts may only number the rows: none comes twice."""
+    return column.kind == "counts" and bool(values.is_unique) and not values.isna().any()

@@ -59,7 +59,7 @@ class EvaluateOptions:
 def run(args: EvaluateOptions, command: str) -> int:
     """Do it; return the exit status."""
     from wakesleep.evaluation import ensemble
-    from wakesleep.runs import scores
+    from wakesleep.runs import report, scores
 
     if not args.run:
         raise ConfigError(
@@ -104,6 +104,8 @@ def run(args: EvaluateOptions, command: str) -> int:
         }[part]
         errors = f"{result[f'{part}_errors']} errors, {result[f'{part}_error_percent']:.2f} %"
         print(f"{dataset.name}, {result[f'n_{part}']:,} {which} cases, {method_names}: {errors}")
+    for line in report.hardly_better_than_guessing(result):
+        shared.tell(line)
     if "backprop" in methods:
         for path in args.run:
             _tell_better(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,7 @@ def train(args: TrainOptions, command: str) -> int:
     folder = args.out or shared.free_folder(Path("runs") / stem(args.data))
     shared.refuse_existing(folder, False)
     device = machine.setup(args.threads, args.device)
-    table = read_table(args.data)
+    table = leave_out(read_table(args.data), args.without, strict=True)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     learned, held_out, target = split(table, args.label, args.config.validation, args.config.seed)
     model = estimator(args, target, str(device))
@@ -76,6 +77,24 @@ def train(args: TrainOptions, command: str) -> int:
     draw(model, table, args.label, folder / "figures", args.config.seed)
     print(files.to_json(result) if args.json else f"{sentence(result)}\nrun: {folder}")
     return 0
+
+
+def leave_out(table: Any, names: Sequence[str], *, strict: bool = False) -> Any:
+    """Return a table without the columns of these names.
+
+    Raises:
+        ConfigError: `strict`, and the table has no such column.
+    """
+    from wakesleep.foundation.values import listed
+
+    there = {str(name): name for name in table.columns}
+    unknown = [name for name in names if name not in there]
+    if unknown and strict:
+        raise ConfigError(
+            f"--without {' '.join(unknown)}: the table has no such column; it has "
+            f"{listed(list(there))}"
+        )
+    return table.drop(columns=[there[name] for name in names if name in there])
 
 
 def defaults() -> Any:
@@ -159,6 +178,7 @@ def _record(
 
     path = Path(args.data).expanduser().resolve()
     settings = {"label": args.label, "target": target, "units": list(args.units)}
+    settings |= {"without": list(args.without)}
     settings |= {name: getattr(args.config, name) for name in ("hidden", "seed", "validation")}
     files.write_json(folder / "config.json", {"format": files.FORMAT, "table": settings})
     provenance = {
@@ -216,7 +236,7 @@ def judged_rows(run: Path, data: str | None) -> tuple[Any, str | None, str]:
     if data is None and not known:
         raise ConfigError(f"{run} does not say what it learned from; name a table: --data FILE")
     label, path = known.get("label"), data or known["data_path"]
-    table = read_table(path)
+    table = leave_out(read_table(path), known.get("without", ()))
     if data is not None and str(Path(data).expanduser().resolve()) != known.get("data_path"):
         return table, label, stem(path)
     learned, held_out, _ = split(table, label, known["validation"], known["seed"])
@@ -282,11 +302,13 @@ def recognize(args: RecognizeOptions, model: Any) -> int:
     for path in args.pictures:
         if not is_table(path):
             raise ConfigError(f"{path} is no table, and {args.run} learned one; give a .csv")
-    label = settings(args.run).get("label")
+    known = settings(args.run)
+    label = known.get("label")
     for path in args.pictures:
         table = read_table(path)
-        X = table.drop(columns=label) if label in table.columns else table
-        out = X.copy()
+        out = table.drop(columns=label) if label in table.columns else table
+        X = leave_out(out, known.get("without", ()))
+        out = out.copy()
         if hasattr(model, "classes_"):
             probs = model.predict_proba(X)
             out[label or "class"] = model.classes_[probs.argmax(1)]

@@ -25,6 +25,7 @@ USUAL = (
     "sense",
     "label",
     "units",
+    "without",
     "labels_from",
     "out",
     "resume",
@@ -60,6 +61,8 @@ class TrainOptions:
     """Of a table: the column to tell from the others, if any."""
     units: tuple[str, ...] = ()
     """Of a table: COLUMN=KIND each: binary, categories, levels, counts or real."""
+    without: tuple[str, ...] = ()
+    """Of a table: columns to leave out, e.g. names, dates, numbers of the rows."""
     labels_from: Path | None = None
     """File of labels of the training cases, in order, where few are known: a .npy, or text, a
     label a line, -1 or nothing where unknown; or a folder of pictures has a class called
@@ -162,7 +165,7 @@ def run(args: TrainOptions, command: str) -> int:
         return senses.train(args, command)
     if files.is_table(args.data):
         return tables.train(args, command)
-    shared.tell_unused(args, dict.fromkeys(("label", "units"), "without a table"))
+    shared.tell_unused(args, dict.fromkeys(("label", "units", "without"), "without a table"))
     stopped, provenance = args.resume, {}
     if stopped is not None:
         refuse_changes(args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +28,45 @@ def read_table(path: str | Path) -> Any:
         if path.suffix.lower() == ".parquet":
             table = pd.read_parquet(path)
         else:
-            tabs = ".tsv" in (suffix.lower() for suffix in path.suffixes)
-            table = pd.read_csv(path, sep="\t" if tabs else ",")
+            table = _read_text(path)
     except ImportError as error:
         raise DataError(
             f"{path} is a table, which pandas reads, and pyarrow beside it a .parquet ({error}): "
             "pip install 'wakesleep[tables]'"
         ) from error
-    except (ValueError, OSError) as error:  # pandas' and pyarrow's own are of these
+    except UnicodeDecodeError as error:
         raise DataError(
-            f"{path} is no table: {error}; expected a line of names, and as many cells in each "
+            f"{path} is no UTF-8 text (byte {error.start} is {error.object[error.start]:#x}, as "
+            "programs for Windows write letters): save it as UTF-8, or pandas.read_csv(path, "
+            "encoding='cp1252').to_csv(...)"
+        ) from error
+    except (ValueError, OSError) as error:  # pandas' and pyarrow's own are of these
+        why = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
+        raise DataError(
+            f"{path} is no table: {why}; expected a line of names, and as many cells in each "
             "line below"
         ) from error
     if not len(table) or not len(table.columns):
         raise DataError(
             f"{path} holds {len(table)} rows of {len(table.columns)} columns; expected some of both"
         )
+    return table
+
+
+def _read_text(path: Path) -> Any:
+    """Return the table in a file of text. Cells are parted by tabs in a .tsv, in a .csv by commas,
+    or by semicolons where its line of names has more of them, as where decimals have commas.
+    """
+    import pandas as pd
+
+    if ".tsv" in (suffix.lower() for suffix in path.suffixes):
+        return pd.read_csv(path, sep="\t")
+    first = "".join(pd.read_csv(path, sep="\0", nrows=0, engine="python", header=0).columns)
+    if first.count(";") <= first.count(","):
+        return pd.read_csv(path)
+    table = pd.read_csv(path, sep=";")
+    for name in table.select_dtypes(["object", "string"]):
+        with suppress(ValueError):
+            dotted = table[name].str.replace(",", ".")
+            table[name] = dotted.astype(float)
     return table

@@ -24,6 +24,11 @@ predictions (docs/notes/units.md).
 """
 
 
+def bins_for(cases: int) -> int:
+    """Return how many intervals columns of numbers take in a table of so many cases."""
+    return max(1, min(MOST_BINS, cases // CASES_A_BIN))
+
+
 class TableUnits:
     """The columns of a table in their order, and the units of the layer that they take.
 
@@ -44,8 +49,7 @@ class TableUnits:
     ) -> None:
         self.format = TableFormat(X)
         kinds = _kinds_asked(units, self.format.names)
-        bins = max(1, min(MOST_BINS, len(X) // CASES_A_BIN))
-        bins = bins if n_bins == "auto" else whole("n_bins", n_bins, least=1)
+        bins = bins_for(len(X)) if n_bins == "auto" else whole("n_bins", n_bins, least=1)
         self.columns = [
             learn_column(name, column_of(X, number), kinds.get(name), bins)
             for number, name in enumerate(self.format.names)

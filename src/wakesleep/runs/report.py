@@ -264,12 +264,30 @@ def table(job: Job) -> Iterator[str]:
                 f"  {METHODS[row['method']]:<40} {row[f'{part}_errors']:>6}  "
                 f"{row[f'{part}_error_percent']:6.2f} %"
             )
+        best = min(evaluation["rows"], key=lambda row: row[f"{part}_errors"], default=None)
+        yield from [] if best is None else hardly_better_than_guessing(best)
         yield from random_is_better(evaluation)
         yield from updown_is_worse(evaluation, files.read_metrics(job.folder))
     yield ""
     for name in sorted((job.folder / "figures").glob("*.png")):
         yield f"figure  {name}"
     yield f"minutes {sum(job.seconds.values()) / 60:.1f}"
+
+
+def hardly_better_than_guessing(row: dict[str, Any]) -> list[str]:
+    """Return a sentence where a method makes at least three quarters of the errors on new cases
+    that the most frequent class for all would make; `row` is what `scores.score` returns.
+    """
+    part, guessing = row["part"], row.get("guessing_errors", 0)  # runs of earlier versions: none
+    errors = row[f"{part}_errors"]
+    if part == "train" or not guessing or errors < 0.75 * guessing:
+        return []
+    return [
+        f"warning: of {row[f'n_{part}']:,} {PARTS[part]} cases {errors:,} are wrong, and the most "
+        f"frequent class for all would get {guessing:,} wrong: these classes are hardly told "
+        "apart. More pictures of each class help, and pictures of one thing at one place and in "
+        "one light: a net that sees pixels without their places needs many photographs"
+    ]
 
 
 def random_is_better(evaluation: dict[str, Any]) -> list[str]:

@@ -69,15 +69,17 @@ def score(
     test_errors, test_error_percent.
 
     Of cases that were no test cases the names say so: n_validation, validation_errors, ...;
-    n_train, train_errors, ...
+    n_train, train_errors, ... `guessing_errors` are those of the most frequent class for all.
     """
     errors, loss = classify.errors_and_loss(log_probs, labels)
+    guessing = len(labels) - int(labels.bincount().max())
     return {
         "dataset": name,
         "part": part,
         f"n_{part}": len(labels),
         f"{part}_errors": errors,
         f"{part}_error_percent": round(100 * errors / len(labels), 4),
+        "guessing_errors": guessing,
         "cross_entropy_nats": loss,
         "method": method,
     }

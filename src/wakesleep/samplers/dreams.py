@@ -239,14 +239,14 @@ def inpaint(
     steps: int = 1,
     checked: bool = False,
 ) -> Tensor:
-    """Return `images` (N, pixels in [0, 1]) with the pixels where `known` (pixels,) or (N, pixels)
-    is false filled in.
+    """Return `images` (N, pixels), in [0, 1] of binary units, with the pixels where `known`
+    (pixels,) or (N, pixels) is false filled in.
 
     Each sweep goes up from the picture as it stands, moves the memory `steps` Gibbs steps and comes
     down again; known pixels are put back every time, and the others are drawn. What is returned of
-    them are the probabilities of the last sweep, so that their mean over several calls estimates
-    E[v | known], exactly for a net of one layer. NaN counts as unknown; `checked` says that the
-    images were looked at already.
+    them are the means of the last sweep, probabilities of binary units, so that their mean over
+    several calls estimates E[v | known], exactly for a net of one layer. NaN counts as unknown;
+    `checked` says that the images were looked at already.
 
     Raises:
         ConfigError: sweeps or steps below 1, or a mask of another shape.
@@ -272,13 +272,26 @@ def inpaint(
             images,
             decode(dbn, run(dbn.memory, hidden, sweeps * steps, rng, clamp), rng).pixels,
         )
-    pixels = start
+    pixels, above = start, None
     for _ in range(sweeps):
-        picture = torch.where(known, images, draw_visible(dbn, pixels, rng))
+        picture = torch.where(known, images, _drawn_picture(dbn, pixels, above, rng))
         chains = fill_step(dbn, picture, shares, rng=rng, clamp=clamp, steps=steps)
         shares = chains.visible[:, dbn.label_columns]
-        pixels = decode(dbn, chains, rng).pixels
+        pixels, above = dbn.down(chains.visible[:, : dbn.sizes[-2]], rng)[:2]
     return torch.where(known, images, pixels)
+
+
+def _drawn_picture(dbn: DBN, means: Tensor, above: Tensor | None, rng: torch.Generator) -> Tensor:
+    """Return states of the visible units (N, pixels) drawn from their means (N, pixels), or, of
+    units that are not settled by their mean, given the layer `above` (N, units); by their biases
+    alone where there is none yet.
+    """
+    if dbn.visible.settled_by_mean:
+        return draw_visible(dbn, means, rng)
+    lowest = dbn.generative[0]
+    if above is None:
+        return lowest.units.sample(lowest.bias.expand(len(means), -1), rng)
+    return lowest.sample(above, rng)
 
 
 @check_arguments
