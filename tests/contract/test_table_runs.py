@@ -180,8 +180,8 @@ def test_correlations_are_those_of_pandas() -> None:
 def test_columns_are_left_out_everywhere(folder: Path, capsys) -> None:
     rows = table(120).assign(number=range(120), name=[f"n{row}" for row in range(120)])
     rows.to_csv(folder / "named.csv", index=False)
-    words = ["train", "--data", folder / "named.csv", "--label", "ill", "--out", folder / "named"]
-    said(capsys, *words, "--without", "number", "name")
+    words = ["train", "--data", folder / "named.csv", "--label", "ill", "--hidden", "5", "5"]
+    said(capsys, *words, "--out", folder / "named", "--without", "number", "name")
     net = ws.DBNClassifier.load(folder / "named" / "model.safetensors")
     assert [column.name for column in net.units_.columns] == ["colour", "grade", "heat"]
     assert "rows held out" in said(capsys, "evaluate", folder / "named")
@@ -189,5 +189,7 @@ def test_columns_are_left_out_everywhere(folder: Path, capsys) -> None:
     new.to_csv(folder / "five.csv", index=False)
     printed = said(capsys, "recognize", folder / "named", folder / "five.csv")
     assert list(pd.read_csv(io.StringIO(printed)))[3:6] == ["number", "name", "ill"]
-    assert cli.main([str(word) for word in (*words, "--without", "nix")]) == 1
+    assert (
+        cli.main([str(word) for word in (*words, "--out", folder / "nix", "--without", "nix")]) == 1
+    )
     assert "--without nix: the table has no such column" in capsys.readouterr().err

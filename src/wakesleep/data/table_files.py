@@ -25,10 +25,8 @@ def read_table(path: str | Path) -> Any:
     try:
         import pandas as pd
 
-        if path.suffix.lower() == ".parquet":
-            table = pd.read_parquet(path)
-        else:
-            table = _read_text(path)
+        parquet = path.suffix.lower() == ".parquet"
+        table = pd.read_parquet(path) if parquet else _read_text(path)
     except ImportError as error:
         raise DataError(
             f"{path} is a table, which pandas reads, and pyarrow beside it a .parquet ({error}): "
