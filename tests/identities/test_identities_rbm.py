@@ -36,6 +36,10 @@ SIDES = {
         3,
     ),
     "softmax hidden": (4, Categorical(5)),
+    "groups within groups": (
+        Groups(features=Groups(yes=Bernoulli(2), kind=Categorical(2)), label=Categorical(2)),
+        3,
+    ),
 }
 UNITS = {
     "bernoulli": Bernoulli(5),

@@ -24,7 +24,7 @@ from wakesleep.models.dbn import DBN
 from wakesleep.models.multimodal import MultimodalDBN
 from wakesleep.sources.arrays import UNLABELLED
 from wakesleep.sources.paired import SenseCases, pair_by_class
-from wakesleep.units import Gaussian, ReLU
+from wakesleep.units import Categorical, Gaussian, ReLU
 
 FAST = CDConfig(epochs=3, batch_size=10)
 CONFIG = MultimodalConfig(FAST, FAST, ChainsConfig(share=1 / 3))
@@ -267,6 +267,16 @@ def test_pairs_by_class_teach_the_memory_what_belongs_together():
     right = (seen["image"] - shapes[spoken]).square().sum(1)
     wrong = (seen["image"] - shapes[1 - spoken]).square().sum(1)
     assert float((right < wrong).float().mean()) > 0.95
+
+
+def test_chains_of_the_memory_hold_labels_where_a_sense_is_one_categorical_site_too():
+    rng = generator(0)
+    word, labels = torch.eye(5)[torch.arange(40) % 5], torch.arange(40) % 2
+    net = ws.DBN(senses={"word": (Categorical(5),)}, labels=2, top=4, rng=rng)
+    config = MultimodalConfig(memory=FAST, chains=ChainsConfig(share=1.0))
+    records = trained(net, {"word": word}, labels, config)
+    held = records[-1].state.inner.chain_labels
+    assert torch.equal(held.unique(), torch.tensor([0, 1]))
 
 
 def test_pretraining_goes_on_from_every_state_as_if_it_had_never_stopped():

@@ -50,7 +50,9 @@ class Groups(Units):
         """The units again: so that a model finds their parameters. A tuple is what steps go through
         faster.
         """
-        self._n_bernoulli = self.parts[0].n_bernoulli
+        first = self.parts[0]
+        # of groups within groups, parts are looked at one by one
+        self._n_bernoulli = first.n_bernoulli if first.n_bernoulli == first.size else 0
         ends = accumulate(part.size for part in units.values())
         self.slices = [
             slice(end - part.size, end) for part, end in zip(units.values(), ends, strict=True)
@@ -116,7 +118,7 @@ class Groups(Units):
 
     @property
     def n_bernoulli(self) -> int:
-        """Those of the first part."""
+        """Those of the first part, where it has no others."""
         return self._n_bernoulli
 
     def columns(self, name: str) -> slice:
