@@ -67,6 +67,8 @@ class EncodeSenses(nn.Module):
     A sense that is absent from a case, NaN, sends nothing: its code is left out.
     """
 
+    sense_of_column: Tensor
+
     def __init__(self, nets: Mapping[str, nn.Sequential], sizes: Mapping[str, int]) -> None:
         super().__init__()
         self.nets = nn.ModuleDict(dict(nets))
@@ -76,6 +78,8 @@ class EncodeSenses(nn.Module):
         self.columns = [
             slice(end - size, end) for end, size in zip(ends, self.sizes.values(), strict=True)
         ]
+        sense_of_column = torch.arange(len(ends)).repeat_interleave(torch.tensor([*sizes.values()]))
+        self.register_buffer("sense_of_column", sense_of_column, persistent=False)
 
     def forward(self, cases: Tensor) -> Tensor:
         """Return the codes, (N, features)."""
@@ -127,8 +131,7 @@ class EncodeSenses(nn.Module):
         here = torch.stack([~torch.isnan(cases[:, columns.start]) for columns in self.columns], 1)
         kept = here & (torch.rand(here.shape, generator=rng, device=rng.device) >= chance)
         kept |= ~kept.any(1, keepdim=True)
-        sizes = torch.tensor(list(self.sizes.values()), device=cases.device)
-        return torch.where(kept.repeat_interleave(sizes, 1), cases, torch.nan)
+        return torch.where(kept.index_select(1, self.sense_of_column), cases, torch.nan)
 
 
 def as_numbers(cases: Tensor, like: Tensor) -> Tensor:
