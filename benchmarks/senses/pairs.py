@@ -57,6 +57,10 @@ class PairsOptions:
 
     data: Path = Path(os.environ.get("WAKESLEEP_DATA", "data"))
     """Folder with spoken-digits/recordings.zip and mnist/."""
+    learned: int = 20_000
+    """Training images, the first of MNIST's, that the memory and the pathways learn from: those of
+    the shipped net have learned from all.
+    """
     images: int = 1000
     """Test images of which sounds are recalled."""
     steps: int = 200
@@ -80,7 +84,8 @@ class Part(NamedTuple):
     spoken: Tensor
 
 
-SOUND_EPOCHS = 10
+SOUND_EPOCHS = 5
+JUDGE_EPOCHS = 3
 MEMORY = CDConfig(epochs=4, learning_rate=0.05, final_learning_rate=0.01)
 CHAINS = ChainsConfig(share=0.5, learning_rate=0.02, final_learning_rate=0.002)
 UPDOWN = UpDownConfig(
@@ -106,10 +111,11 @@ def parts(options: PairsOptions) -> tuple[Part, Part]:
     return Part(images, digits, *heard), test
 
 
-def cases(train: Part) -> SenseCases:
+def cases(train: Part, count: int) -> SenseCases:
     """Return the training cases, which belong together by class."""
+    images, digits = train.images[:count], train.digits[:count]
     heard = more(train.sounds, train.spoken, generator(0))
-    return pair_by_class({"image": (train.images, train.digits), "sound": heard})
+    return pair_by_class({"image": (images, digits), "sound": heard})
 
 
 def trained(options: PairsOptions, train: Part) -> MultimodalDBN:
@@ -118,7 +124,7 @@ def trained(options: PairsOptions, train: Part) -> MultimodalDBN:
     It begins as the net of images that ships with the package, to whose memory the code of sounds
     is joined with small weights: first the layer of sounds learns, then the memory, then all.
     """
-    pairs, seed = cases(train), options.seed
+    pairs, seed = cases(train, options.learned), options.seed
     place = options.folder / f"pairs-{'choose-' if options.choose else ''}{seed}"
     rng = generator(seed)
     sound = RBM(Gaussian(576), 500, rng=rng, weight_std=0.01)
@@ -217,7 +223,7 @@ def agreements(options: PairsOptions, train: Part, part: Part, net: MultimodalDB
         found = recall(net, want="label", **senses, **settings)["label"].argmax(1)
         yield row, "label_accuracy_percent", [percent(found, labels)], {}
     judge_path = options.folder / f"judge{'-choose' if options.choose else ''}.safetensors"
-    net_of_judge = judge.get(judge_path, train.images, train.digits, (28, 28))
+    net_of_judge = judge.get(judge_path, train.images, train.digits, (28, 28), epochs=JUDGE_EPOCHS)
     images = recall(net, want="image", sound=part.sounds, mean=False, **settings)["image"]
     agree = percent(judge.says(net_of_judge, images), labels)
     yield "sound-to-image", "agreement_percent", [agree], {}

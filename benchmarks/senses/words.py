@@ -17,6 +17,7 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ from wakesleep.foundation.rng import generator
 from wakesleep.learning import greedy
 from wakesleep.learning.configs import CDConfig, ChainsConfig, GreedyConfig
 from wakesleep.models.dbn import DBN
+from wakesleep.runs.checkpoint import load as load_net
+from wakesleep.runs.checkpoint import save
 from wakesleep.samplers import dreams
 
 
@@ -44,6 +47,8 @@ class WordsOptions:
     """Memories."""
     choose: bool = False
     """Judge on a fifth of the training postings, and save nothing."""
+    folder: Path = Path("runs/senses")
+    """Where memories lie once they are trained, so that a stopped call goes on."""
     dreamt: int = 8
     """Words of each topic that are printed."""
     out: Path = Path("results/senses.json")
@@ -64,6 +69,16 @@ def memory(train: Split, seed: int) -> DBN:
     config = GreedyConfig(memory=MEMORY, chains=CHAINS)
     for _ in greedy.epochs(net, train.images, train.labels, config=config, rng=rng):
         pass
+    return net
+
+
+def kept(path: Path, train: Split, seed: int) -> DBN:
+    """Return the memory saved at `path`, trained first if it is not there."""
+    if path.exists():
+        return cast(DBN, load_net(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    net = memory(train, seed)
+    save(net, path)
     return net
 
 
@@ -96,7 +111,7 @@ def topics(options: WordsOptions, train: Split, test: Split, words: tuple[str, .
     """
     baseline, found = logistic(train, test), []
     for seed in range(options.seeds):
-        net = memory(train, seed)
+        net = kept(options.folder / f"words-{seed}.safetensors", train, seed)
         found.append(accuracy(classify.predict(net, test.images), test))
     behind = [baseline - each for each in found]
     yield "20news", "topic_accuracy_behind_logistic_points", behind, {"reported": "2 (bar)"}
