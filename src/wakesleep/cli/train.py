@@ -54,8 +54,8 @@ class TrainOptions:
     what its columns are taken for).
     """
     sense: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Several senses in place of --data, each NAME=DATA: --sense image=mnist --sense sound=a.zip;
-    wakesleep recall asks them. Of an --out that is there, what is left is done.
+    """Several senses in place of --data: --sense image=mnist --sense sound=a.zip (then wakesleep
+    recall); an --out that is there goes on.
     """
     label: str | None = None
     """Of a table: the column to tell from the others, if any."""
@@ -65,8 +65,7 @@ class TrainOptions:
     """Of a table: columns to leave out, e.g. names, dates, numbers of the rows."""
     labels_from: Path | None = None
     """File of labels of the training cases, in order, where few are known: a .npy, or text, a
-    label a line, -1 or nothing where unknown; or a folder of pictures has a class called
-    unlabelled. The net learns from all cases.
+    label a line, -1 or nothing where unknown; a folder of pictures has a class unlabelled.
     """
     out: Path | None = None
     """The run folder to make; by default runs/DATA, or runs/DATA-2 where that exists."""
