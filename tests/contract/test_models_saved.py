@@ -102,7 +102,9 @@ def test_a_model_of_another_class_is_refused(tmp_path):
         torch.nn.Linear(2, 2),
         torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.GELU(), torch.nn.Linear(2, 2)),
     ):
-        with pytest.raises(ConfigError, match=r"RBM, DBN, MultimodalDBN, DBM, Helmholtz.*state_dict"):
+        with pytest.raises(
+            ConfigError, match=r"RBM, DBN, MultimodalDBN, DBM, Helmholtz.*state_dict"
+        ):
             ws.save(other, tmp_path / "m")
     with pytest.raises(ConfigError, match="JSON"):
         ws.save(MODELS["rbm"], tmp_path / "m", note={1, 2})
@@ -151,7 +153,10 @@ def _set_family(name):
     ("change", "message"),
     [
         (lambda header: {**header, "format": 99}, r"format 99.*install a newer one"),
-        (_set_class("Boltzmann"), r"'Boltzmann'.*RBM, DBN, MultimodalDBN, DBM, Helmholtz.*install a newer one"),
+        (
+            _set_class("Boltzmann"),
+            r"'Boltzmann'.*RBM, DBN, MultimodalDBN, DBM, Helmholtz.*install a newer one",
+        ),
         (_set_class("DBN"), "damaged"),
         (_set_family("Gamma"), r"'Gamma'.*register"),
         (_set_family("Categorical"), "damaged|levels"),
