@@ -124,6 +124,16 @@ def test_the_worst_direction_is_worse_than_chance() -> None:
     assert change(worst) > 1.5 * change(chance)
 
 
+def test_every_layer_of_the_smooth_net_is_normalised() -> None:
+    net = adversarial.normalised_mlp((12, 20, 4), generator(1)).train()
+    images = torch.rand(200, 12, generator=generator(2))
+    logits = net(images)
+    assert torch.allclose(logits.mean(0), torch.zeros(4), atol=1e-4)
+    assert torch.allclose(logits.var(0, unbiased=False), torch.ones(4), atol=1e-2)
+    hidden = net[1](net[0](images))
+    assert torch.allclose(hidden.var(0, unbiased=False), torch.ones(20), atol=1e-2)
+
+
 def test_noise_takes_the_place_of_the_picture() -> None:
     kept = diffusion.kept(torch.arange(diffusion.STEPS))
     assert (kept.diff() < 0).all()
