@@ -11,6 +11,7 @@ from wakesleep.estimators import (
     DBNRegressor,
     DBNTransformer,
     MultimodalDBNClassifier,
+    TableRBM,
 )
 
 STOCHASTIC = (
@@ -33,6 +34,12 @@ ESTIMATORS = [
     DBNRegressor((20,), n_iter=5, fine_tune_n_iter=100),
     DBNRegressor((50,), n_iter=30, fine_tune=None, fine_tune_n_iter=300),
 ]
+TABLES = [DBNTransformer(**SMALL, units="auto")]
+MORE_OF_TABLES = [
+    TableRBM(10, n_iter=5),
+    DBNClassifier(**SMALL, units="auto", fine_tune_n_iter=30),
+    DBNRegressor((20,), n_iter=5, units="auto", fine_tune_n_iter=100),
+]
 UP_DOWN = DBNClassifier(
     (20, 50),
     n_iter=100,
@@ -47,6 +54,17 @@ UP_DOWN = DBNClassifier(
 @pytest.mark.filterwarnings("ignore::wakesleep.estimators.ranges.RangeWarning")
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=lambda estimator: EQUIVALENCE)
 def test_scikit_learns_checks(estimator, check) -> None:
+    check(estimator)
+
+
+@parametrize_with_checks(TABLES, expected_failed_checks=lambda estimator: EQUIVALENCE)
+def test_scikit_learns_checks_of_tables(estimator, check) -> None:
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(MORE_OF_TABLES, expected_failed_checks=lambda estimator: EQUIVALENCE)
+def test_scikit_learns_checks_of_more_of_tables(estimator, check) -> None:
     check(estimator)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from wakesleep.data.columns import KINDS, Column, learn_column
-from wakesleep.data.tables import Array, TableFormat, column_of, listed
+from wakesleep.data.tables import Array, TableFormat, as_table, column_of, listed
 from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
 from wakesleep.foundation.values import whole
 from wakesleep.units import Bernoulli, Categorical, Groups, Thermometer, Units
@@ -47,6 +47,7 @@ class TableUnits:
     def __init__(
         self, X: Any, units: Asked = "auto", n_bins: int | Literal["auto"] = "auto"
     ) -> None:
+        X = as_table(X)
         self.format = TableFormat(X)
         kinds = _kinds_asked(units, self.format.names)
         bins = bins_for(len(X)) if n_bins == "auto" else whole("n_bins", n_bins, least=1)
@@ -54,9 +55,9 @@ class TableUnits:
             learn_column(name, column_of(X, number), kinds.get(name), bins)
             for number, name in enumerate(self.format.names)
         ]
-        self._settle_order()
+        self._settle_order(len(X))
 
-    def _settle_order(self) -> None:
+    def _settle_order(self, rows: int = 0) -> None:
         """Put columns of the same units side by side: they are one group, which is one operation.
 
         Raises:
@@ -66,8 +67,9 @@ class TableUnits:
         self._varying = [at for at in self._order if self.columns[at].size]
         if not self._varying:
             raise DataError(
-                f"each of the {len(self.columns)} columns holds one value alone: nothing is to be "
-                "learned; expected a column with two different values or more"
+                f"each of the {len(self.columns)} columns holds one value alone in {rows:,} "
+                f"sample{'s' * (rows != 1)}: nothing is to be learned; expected a column with two "
+                "different values or more"
             )
 
     def __repr__(self) -> str:

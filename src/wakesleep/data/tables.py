@@ -25,9 +25,9 @@ class TableFormat:
     """
 
     def __init__(self, X: Any) -> None:
-        check_table(X)
+        X = as_table(X)
         self.frame = X.iloc[:0] if hasattr(X, "iloc") else None
-        self.dtype = None if self.frame is not None else np.asarray(X).dtype
+        self.dtype = None if self.frame is not None else X.dtype
         self.names = list(X.columns) if self.frame is not None else list(range(np.shape(X)[1]))
         _refuse_twice(self.names)
 
@@ -37,19 +37,19 @@ class TableFormat:
         Raises:
             DataError: other columns, by their names, or an array where `fit` saw a frame.
         """
-        check_table(X)
+        X = as_table(X)
         if self.frame is not None and not hasattr(X, "iloc"):
             raise DataError(
                 "an array came, and fit saw a data frame: give a frame with its columns "
                 f"{listed(self.names)}"
             )
         if self.frame is None:
-            if np.shape(X)[1] != len(self.names):
+            if X.shape[1] != len(self.names):
                 raise DataError(
-                    f"a table of {np.shape(X)[1]} columns came; expected the {len(self.names)} "
-                    "that fit saw"
+                    f"X has {X.shape[1]} features, but fit is expecting {len(self.names)} features "
+                    "as input: give the columns that fit saw"
                 )
-            return np.asarray(X)
+            return X if isinstance(X, np.ndarray) else X.to_numpy()
         _refuse_twice(list(X.columns))
         lacking = [name for name in self.names if name not in X.columns]
         other = [name for name in X.columns if name not in self.names]
@@ -112,19 +112,35 @@ class TableFormat:
         return format
 
 
-def check_table(X: Any) -> None:
-    """Raise DataError unless X is dense and has rows and columns."""
+def as_table(X: Any) -> Any:
+    """Return a data frame as it is, and whatever NumPy reads as one as an array (N, D).
+
+    Raises:
+        DataError: a sparse matrix, complex numbers, no rows or columns, or another number of
+            dimensions. Some words are those of scikit-learn, which its checks look for.
+    """
     if bool(issparse(X)):
         raise DataError(
             f"a sparse matrix {np.shape(X)} came, and a table has columns of kinds; expected a "
             "data frame or an array: X.toarray(), or give it to an estimator of nets, which takes "
             "sparse cases"
         )
-    if len(np.shape(X)) != 2 or 0 in np.shape(X):
+    X = X if hasattr(X, "iloc") else np.asarray(X)
+    expected = "expected a table, a data frame or an array (N, D) with a row and a column at least"
+    if len(X.shape) != 2:
         raise DataError(
-            f"X of shape {np.shape(X)} came; expected a table, a data frame or an array (N, D) "
-            "with at least one row and one column"
+            f"X of shape {X.shape} came; {expected}. Reshape your data: X.reshape(1, -1) where it "
+            "is one row, X.reshape(-1, 1) where it is one column"
         )
+    for count, what in zip(X.shape, ("sample", "feature"), strict=True):
+        if not count:
+            raise DataError(
+                f"X came with 0 {what}(s) (shape={X.shape}) while a minimum of 1 is required; "
+                f"{expected}"
+            )
+    if getattr(X, "dtype", None) is not None and X.dtype.kind == "c":
+        raise DataError(f"Complex data not supported: X of {X.dtype} came; {expected}")
+    return X
 
 
 def _refuse_twice(names: list[Any]) -> None:

@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from wakesleep.data.table_units import Asked
-from wakesleep.data.tables import TableFormat, column_of, listed
+from wakesleep.data.tables import TableFormat, as_table, column_of, listed
 from wakesleep.estimators.classifier import DBNClassifier
 from wakesleep.estimators.mapped_columns import MappedColumn, learn_categories, learn_numbers
 from wakesleep.estimators.shared import Array, check_choice, random_source
@@ -158,6 +158,7 @@ class TableColumns(TransformerMixin, BaseEstimator):
         check_choice("numbers", self.numbers, ("minmax", "binary", "bins"))
         if whole("n_bins", self.n_bins) < 2:
             raise ConfigError(f"n_bins = {self.n_bins}: expected 2 or more")
+        X = as_table(X)
         self.format_ = TableFormat(X)
         names = self.format_.names
         if self.categories is None:

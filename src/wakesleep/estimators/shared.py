@@ -104,8 +104,8 @@ def _check_numbers(y: Any) -> Any:
         DataError: words, dates, or truth values among words.
     """
     kind = np.asarray(y).dtype.kind
-    if y is None or isinstance(y, str) or kind in "biuf":
-        return y
+    if y is None or isinstance(y, str) or kind in "biufc":
+        return y  # scikit-learn refuses complex ones
     try:
         if kind != "O":
             raise ValueError(f"values of type {np.asarray(y).dtype}")
@@ -150,6 +150,8 @@ def _check_table(estimator: Any, X: Any, y: Any, *, reset: bool, numeric: bool) 
         "fit a new one (warm_start=False), or set units=None",
     )
     cases = estimator.units_.encode(X)
+    if getattr(X, "dtype", None) == np.float32:
+        cases = cases.astype(np.float32)
     if isinstance(y, str):
         return cases
     return check_X_y(
