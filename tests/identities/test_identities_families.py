@@ -23,6 +23,7 @@ from wakesleep.units import (
     Poisson,
     ReLU,
     Spin,
+    Thermometer,
 )
 from wakesleep.units.ordinal import without_line
 
@@ -195,3 +196,16 @@ def test_probabilities_of_counts_without_a_limit_add_up_to_one(x):
     assert float(p.sum()) == pytest.approx(1, abs=1e-12)
     assert float(p @ s) == pytest.approx(float(units.mean(total)), rel=1e-9)
     assert float(p @ (s - p @ s).square()) == pytest.approx(float(units.variance(total)), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("units", "message"),
+    [
+        (Bernoulli(2), "likelihood of binary units .*draw binary cases"),
+        (Categorical(2), "likelihood of categorical sites .*one_hot"),
+        (Thermometer(3), "likelihood of thermometers .*level k as k ones"),
+    ],
+)
+def test_values_between_states_are_refused_in_the_words_of_their_family(units, message):
+    with pytest.raises(DataError, match=message):
+        units.validate(torch.tensor([[1.0, 0.5]]), states=True)

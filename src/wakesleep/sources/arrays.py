@@ -66,9 +66,16 @@ def take(cases: Tensor | Rows, index: Tensor) -> Tensor:
     return torch.index_select(cases, 0, index) if isinstance(cases, Tensor) else cases[index]
 
 
-def require_binary(cases: Tensor) -> None:
+BINARISE = (
+    "draw binary cases from their intensities (wakesleep.sources.arrays.draw_binary, on the "
+    "command line --binarise sample), or round them (--binarise round)"
+)
+"""How grey values become states."""
+
+
+def require_binary(cases: Tensor, units: str = "binary units", fix: str = BINARISE) -> None:
     """Raise DataError unless every value of `cases` is 0 or 1 (0 or 255 in uint8 pictures counts as
-    that too).
+    that too), as states of the `units` are; `fix` says what to do.
     """
     for chunk in chunks(cases):
         other = (chunk != 0) & (chunk != 1)
@@ -76,10 +83,7 @@ def require_binary(cases: Tensor) -> None:
             column = int(other.any(0).int().argmax())
             raise DataError(
                 f"cases with a value of {float(chunk[:, column][other[:, column]][0]):.4g} in "
-                f"column {column} came, and the likelihood of binary units expects only 0 and 1; "
-                "draw binary cases from their intensities "
-                "(wakesleep.sources.arrays.draw_binary, on the command line --binarise sample), or "
-                "round them (--binarise round)"
+                f"column {column} came, and the likelihood of {units} expects only 0 and 1; {fix}"
             )
 
 

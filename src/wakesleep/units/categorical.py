@@ -134,7 +134,8 @@ class Categorical(Units):
         if not states:
             self._validate_sums(cases)
             return
-        require_binary(cases)
+        one_hot = "give each site one 1, e.g. by torch.nn.functional.one_hot"
+        require_binary(cases, "categorical sites", one_hot)
         for columns in self.site_columns:
             on = (cases[:, columns] != 0).sum(1)
             if bool((on != 1).any()):
@@ -143,7 +144,7 @@ class Categorical(Units):
                     f"{count} of {len(cases)} cases have another number of 1s than one among the "
                     f"{self.levels} levels of a categorical site, columns {columns.start} to "
                     f"{columns.stop - 1}; expected one (case {first} has "
-                    f"{int(on[first])}); give each site one 1, e.g. by torch.nn.functional.one_hot"
+                    f"{int(on[first])}); {one_hot}"
                 )
 
     def _validate_sums(self, cases: Tensor) -> None:

@@ -138,7 +138,7 @@ class Thermometer(Units):
         """
         super().validate(cases)
         if states:
-            require_binary(cases)
+            require_binary(cases, "thermometers", "give level k as k ones and then zeros")
         slack = 1 / 255 if cases.dtype == torch.uint8 else 1e-3
         rises = (self._by_site(as_probs(cases)).diff(dim=-1) > slack).any(-1).any(-1)
         if bool(rises.any()):
