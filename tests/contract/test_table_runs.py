@@ -193,3 +193,13 @@ def test_columns_are_left_out_everywhere(folder: Path, capsys) -> None:
         cli.main([str(word) for word in (*words, "--out", folder / "nix", "--without", "nix")]) == 1
     )
     assert "--without nix: the table has no such column" in capsys.readouterr().err
+
+
+def test_a_run_in_a_pipe_says_a_line_a_stage(folder: Path, capsys) -> None:
+    """And draws no bar, which a file would keep a hundred times."""
+    words = ["train", "--data", folder / "t.csv", "--hidden", "4", "--out", folder / "piped"]
+    assert cli.main([str(word) for word in words]) == 0
+    told = capsys.readouterr().err
+    assert "\r" not in told
+    assert "%|" not in told
+    assert "TableRBM, " in told

@@ -321,20 +321,21 @@ def watch(
     epochs: Iterator[EpochResult], total: int, verbose: int, name: str
 ) -> Iterator[EpochResult]:
     """Yield the records of a loop, with a progress bar (`verbose=1`) and a line an epoch
-    (`verbose=2`) on standard error.
+    (`verbose=2`) on standard error; in a pipe or a file a line a stage in place of the bar.
     """
     if not verbose:
         yield from epochs
         return
     from tqdm.auto import tqdm
 
-    with tqdm(total=total, desc=name, unit="epoch") as bar:
+    plain = not sys.stderr.isatty() and "ipykernel" not in sys.modules
+    with tqdm(total=total, desc=name, unit="epoch", disable=plain) as bar:
         for record in epochs:
             metrics = ", ".join(f"{key} {value:.4g}" for key, value in record.metrics.items())
             bar.set_description(f"{name}, {record.stage}")
             bar.set_postfix_str(metrics)
             bar.update()
-            if verbose > 1:
+            if verbose > 1 or (plain and record.epoch == record.epochs):
                 bar.write(
                     f"{name}, {record.stage}, epoch {record.epoch} of {record.epochs}: {metrics}",
                     file=sys.stderr,
