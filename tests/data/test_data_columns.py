@@ -103,7 +103,7 @@ def test_tables_that_are_none_are_refused() -> None:
     units = TableUnits(pd.DataFrame({"a": [1, 2, 3]}))
     with pytest.raises(DataError, match="'a' come more than once"):
         units.encode(twice)
-    with pytest.raises(DataError, match="0 sample.* a row and a column at least"):
+    with pytest.raises(DataError, match=r"0 sample.* a row and a column at least"):
         TableUnits(pd.DataFrame({"a": []}))
     for rows in (1, 5):  # one case, and a table of constants
         with pytest.raises(DataError, match="each of the 2 columns holds one value alone"):
