@@ -4,10 +4,11 @@ missing at test, and each view recalled from the other five.
     python -m benchmarks.senses.six_views --folder runs/six-views
 
 Ten folds, stratified, seed 0. In each fold views are standardised by its training cases, and the
-chance to leave a view out and the share of dropout are chosen on a tenth of them; then the net
-learns from all of them. The net: one layer of units a view under a memory with labels, pretrained
-greedily with all views, then fine-tuned by backpropagation with views left out at random, dropout
-of codes and top units, and a running mean of the weights. Beside it a
+hidden units and the chance to leave a view out are chosen on a tenth of them; then the net learns
+from all of them. The net: one layer of units a view under a memory with labels, pretrained greedily
+with all views, then fine-tuned by backpropagation with views left out at random, dropout of codes
+and top units, and a running mean of the weights. Views are recalled by the memory of binary units.
+Beside it a
 support vector machine and, for recall, ridge regression, whose settings are chosen on the training
 cases too. A fold that is done is kept in the folder, so that the measurement goes on after a stop.
 """
@@ -19,9 +20,9 @@ import os
 import shlex
 import sys
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -38,17 +39,19 @@ from wakesleep.foundation.files import write_json
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop, greedy, robust
 from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.configs import ChainsConfig
 from wakesleep.learning.greedy import MultimodalConfig
 from wakesleep.learning.robust import RobustConfig
 from wakesleep.models.multimodal import MultimodalDBN
 from wakesleep.paper import results
 from wakesleep.samplers.recalling import recall
-from wakesleep.units import Gaussian
+from wakesleep.units import Bernoulli, Gaussian, ReLU
 
 FOLDS, CLASSES = 10, 10
 HIDDEN = {"pix": 150, "fou": 100, "fac": 150, "kar": 100, "zer": 100, "mor": 50}
 """Units of each view's code: pixels, Fourier, profile, Karhunen-Loeve, Zernike, morphology."""
 Array = NDArray[Any]
+Kind = Literal["binary", "relu"]
 
 
 def _layer() -> CDConfig:
@@ -71,19 +74,32 @@ class SixViewsOptions:
     """Top units of the memory."""
     layer: CDConfig = field(default_factory=_layer)
     """How the layer of each view learns: real numbers in all of them."""
+    relu_layer: CDConfig = field(
+        default_factory=lambda: CDConfig(
+            epochs=5, batch_size=20, learning_rate=0.001, final_learning_rate=0.0002
+        )
+    )
+    """How layers and memory of rectified units learn."""
     memory: CDConfig = field(
         default_factory=lambda: CDConfig(
             epochs=30, batch_size=20, learning_rate=0.05, final_learning_rate=0.005
         )
     )
     """How the memory learns."""
+    kinds: tuple[Kind, ...] = ("binary", "relu", "relu")
+    """Hidden units to choose from."""
     leave_out: tuple[float, ...] = (0.3, 0.15, 0.3)
-    """Chances of a view to be left out of a case, to choose from."""
-    dropout: tuple[float, ...] = (0.3, 0.3, 0.0)
-    """Shares of dropout that go with them."""
+    """Chances of a view to be left out of a case that go with them."""
     tuning: RobustConfig = field(
         default_factory=lambda: RobustConfig(
-            epochs=60, batch_size=50, learning_rate=0.1, mean_epochs=5.0
+            epochs=50,
+            batch_size=50,
+            dropout_visible=0.3,
+            dropout_hidden=0.3,
+            mean_epochs=2.0,
+            optimizer="adam",
+            learning_rate=0.003,
+            final_learning_rate=0.00003,
         )
     )
     """How backpropagation learns."""
@@ -118,12 +134,26 @@ def standardised(path: Path, train: Array) -> Views:
     return Views(views, labels)
 
 
-def pretrained(cases: Views, options: SixViewsOptions, seed: int) -> MultimodalDBN:
-    """Return a net that has learned to generate all views with their labels."""
-    rng = generator(seed)
-    senses = {name: (Gaussian(view.shape[1]), HIDDEN[name]) for name, view in cases.views.items()}
-    net = MultimodalDBN(senses, labels=CLASSES, top=options.top, rng=rng, weight_std=0.03)
-    config = MultimodalConfig(options.layer, options.memory)
+def pretrained(cases: Views, options: SixViewsOptions, kind: Kind, seed: int) -> MultimodalDBN:
+    """Return a net of hidden units of that kind that has learned to generate all views with their
+    labels.
+    """
+    rng, relu = generator(seed), kind == "relu"
+    hidden: Any = ReLU if relu else Bernoulli
+    net = MultimodalDBN(
+        {
+            name: (Gaussian(view.shape[1]), hidden(HIDDEN[name]))
+            for name, view in cases.views.items()
+        },
+        labels=CLASSES,
+        top=hidden(options.top),
+        rng=rng,
+        weight_std=0.01 if relu else 0.03,
+    )
+    layer, memory = (
+        (options.relu_layer, options.relu_layer) if relu else (options.layer, options.memory)
+    )
+    config = MultimodalConfig(layer, memory, ChainsConfig(share=0 if relu else 1 / 3))
     for _ in greedy.epochs(net, cases.views, cases.labels, config=config, rng=rng):
         pass
     return net
@@ -133,21 +163,21 @@ def fine_tuned(
     dbn: MultimodalDBN,
     cases: Views,
     options: SixViewsOptions,
-    chosen: tuple[float, float],
+    chance: float,
     seed: int,
 ) -> nn.Sequential:
-    """Return the net fine-tuned by backpropagation, views left out at random, with dropout."""
-    rng, (chance, dropout) = generator(seed), chosen
+    """Return the net fine-tuned by backpropagation, views left out with that chance."""
+    rng = generator(seed)
     net = backprop.classifier(dbn, CLASSES, rng=rng)
     senses = net[0]
     assert isinstance(senses, backprop.EncodeSenses)
-    config = replace(options.tuning, dropout_visible=dropout, dropout_hidden=dropout)
     every = senses.side_by_side(cases.views)
 
     def change(batch: Tensor, draws: torch.Generator) -> Tensor:
         return senses.leave_out(batch, chance, draws)
 
-    for _ in robust.epochs(net, every, cases.labels, config=config, rng=rng, change=change):
+    labels, config = cases.labels, options.tuning
+    for _ in robust.epochs(net, every, labels, config=config, rng=rng, change=change):
         pass
     return net
 
@@ -162,20 +192,18 @@ def errors(net: nn.Sequential, cases: Views) -> dict[str, int]:
     return found
 
 
-def choose(train: Views, options: SixViewsOptions, seed: int) -> tuple[float, float]:
-    """Return the chance to leave a view out and the share of dropout with the fewest errors on a
-    tenth of the training cases: with all views, which count six times, and without each of the six.
+def choose(train: Views, options: SixViewsOptions, seed: int) -> tuple[Kind, float]:
+    """Return the hidden units and the chance to leave a view out with the fewest errors on a tenth
+    of the training cases: with all views, which count six times, and without each of the six.
     """
     learned, held_out = train_test_split(
         np.arange(len(train.labels)), test_size=0.1, stratify=train.labels, random_state=seed
     )
-    dbn = pretrained(train.take(learned), options, seed)
-    scores = {}
-    for chosen in zip(options.leave_out, options.dropout, strict=True):
-        found = errors(
-            fine_tuned(dbn, train.take(learned), options, chosen, seed), train.take(held_out)
-        )
-        scores[chosen] = sum(found.values()) + 5 * found["none"]
+    cases, scores = train.take(learned), {}
+    nets = {kind: pretrained(cases, options, kind, seed) for kind in set(options.kinds)}
+    for kind, chance in zip(options.kinds, options.leave_out, strict=True):
+        found = errors(fine_tuned(nets[kind], cases, options, chance, seed), train.take(held_out))
+        scores[kind, chance] = sum(found.values()) + 5 * found["none"]
     return min(scores, key=lambda chosen: scores[chosen])
 
 
@@ -225,12 +253,13 @@ def measure_fold(options: SixViewsOptions, fold: int) -> dict[str, Any]:
     rows, held_out = list(splits)[fold]
     every = standardised(path, rows)
     train, test = every.take(rows), every.take(held_out)
-    chosen = choose(train, options, fold)
-    dbn = pretrained(train, options, fold)
+    kind, chance = choose(train, options, fold)
+    dbn = pretrained(train, options, "binary", fold)
+    start = dbn if kind == "binary" else pretrained(train, options, kind, fold)
     return {
         "cases": len(held_out),
-        "chosen": list(chosen),
-        "errors": errors(fine_tuned(dbn, train, options, chosen, fold), test),
+        "chosen": [kind, chance],
+        "errors": errors(fine_tuned(start, train, options, chance, fold), test),
         "svc_errors": svc_errors(train, test),
         "recalled": recalled(dbn, train, test, options, fold),
         "minutes": round((time.perf_counter() - began) / 60, 2),
