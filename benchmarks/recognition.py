@@ -1,6 +1,7 @@
 """What the shipped model makes of pictures from elsewhere: photographs, and what is no digit.
 
     python -m benchmarks.recognition
+    python -m benchmarks.recognition --other
 
 Photographs and drawings are those of `benchmarks.photographs` and `benchmarks.drawings`; strokes
 become pictures as on the page's pad (`static/pad.js`), garments are Fashion-MNIST's test cases.
@@ -23,7 +24,7 @@ import tyro
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from benchmarks import drawings, photographs
+from benchmarks import drawings, other_letters, photographs
 from wakesleep import data
 from wakesleep.app.loaded_model import LoadedModel, open_model
 from wakesleep.data.pictures import Grey, grey_picture
@@ -36,7 +37,7 @@ SIDE, FIELD, WIDTH = 280, 20 / 28, 2.4 / 28
 """Of a drawing's picture: its side in pixels, and which parts of it the ink's longer side and the
 pen take; as in pad.js.
 """
-PHOTOGRAPHS, ODD, GARMENTS_SEED = 60, 100, 9001
+PHOTOGRAPHS, ODD, GARMENTS_SEED, OTHER_SEED = 60, 100, 9001, 9102
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,10 @@ class RecognitionOptions:
 
     out: Path = Path("results/page.json")
     """Where the rows go."""
+    other: bool = False
+    """Show other letters, scribbles, icons, garments and digits instead, by which the score was
+    chosen; nothing is saved.
+    """
 
 
 def drawn(strokes: list[drawings.Stroke]) -> Grey:
@@ -87,23 +92,44 @@ def photographs_right(model: LoadedModel) -> dict[str, list[bool]]:
     return right
 
 
-def unfamiliar(model: LoadedModel) -> dict[str, Tensor]:
-    """Return of each picture that is no digit, and of digits that were drawn, whether it is called
-    unfamiliar.
-    """
-    calibration = model.novelty
-    if calibration is None:
-        raise ConfigError("the model records no novelty; run python -m benchmarks.calibrate")
-    test = data.load("fashion-mnist").test
-    assert test is not None
-    garments = np.random.default_rng(GARMENTS_SEED).choice(len(test.images), ODD, replace=False)
-    shown = {
+def no_digits(model: LoadedModel) -> dict[str, Tensor]:
+    """Return pictures that are no digits, and digits that were drawn, as cases by kind."""
+    return {
         "letters": cases(model, drawings.letters(ODD)),
         "scribbles": cases(model, drawings.scribbles(ODD)),
         "icons": cases(model, drawings.icons(ODD)),
-        "garments": as_probs(test.images[torch.from_numpy(garments)]),
+        "garments": garments("test"),
         "drawn digits": cases(model, (strokes for _, strokes in drawings.accepted())),
     }
+
+
+def others(model: LoadedModel) -> dict[str, Tensor]:
+    """Return the same of other letters and other seeds."""
+    rng, letters = np.random.default_rng(OTHER_SEED), list(other_letters.LETTERS.values())
+    hand = drawings.Condition(width=0.85)
+    drawn_letters = (drawings.by_hand(letter, hand, rng) for letter in 10 * letters)
+    digits = (strokes for _, strokes in drawings.accepted(OTHER_SEED))
+    return {
+        "letters": cases(model, drawn_letters),
+        "scribbles": cases(model, drawings.scribbles(ODD, OTHER_SEED)),
+        "icons": cases(model, drawings.icons(ODD, OTHER_SEED)),
+        "garments": garments("train"),
+        "drawn digits": cases(model, digits),
+    }
+
+
+def garments(part: str) -> Tensor:
+    """Return cases of Fashion-MNIST."""
+    pictures = getattr(data.load("fashion-mnist"), part)
+    chosen = np.random.default_rng(GARMENTS_SEED).choice(len(pictures.images), ODD, replace=False)
+    return as_probs(pictures.images[torch.from_numpy(chosen)])
+
+
+def unfamiliar(model: LoadedModel, shown: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return of each picture whether it is called unfamiliar."""
+    calibration = model.novelty
+    if calibration is None:
+        raise ConfigError("the model records no novelty; run python -m benchmarks.calibrate")
     return {
         name: novelty.surprise(model.dbn, images, calibration) > calibration.threshold
         for name, images in shown.items()
@@ -121,7 +147,11 @@ def main(argv: list[str]) -> None:
         percent = [100 * share]
         return results.row("page", name, metric, percent, seeds=[seed], command=command, **notes)
 
-    right, odd = photographs_right(model), unfamiliar(model)
+    if options.other:
+        for kind, strange in unfamiliar(model, others(model)).items():
+            print(kind, round(100 * float(strange.float().mean()), 1))
+        return
+    right, odd = photographs_right(model), unfamiliar(model, no_digits(model))
     by_kind = {kind: sum(result) for kind, result in right.items()}
     share = sum(by_kind.values()) / PHOTOGRAPHS
     rows = [row("photographs", "accuracy_percent", share, photographs.SEED, right=by_kind)]

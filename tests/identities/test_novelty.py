@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -23,6 +24,13 @@ def pictures(count, seed=1):
     return torch.rand(count, 20, generator=generator(seed)).pow(3)
 
 
+def log_odds(dbn, images):
+    if not dbn.labels:
+        return torch.zeros(len(images))
+    best = classify.log_probs(dbn, images).sort(1, descending=True).values
+    return best[:, 0] - best[:, 1]
+
+
 def test_contour_is_counted_between_neighbours():
     picture = torch.zeros(2, 20)
     picture[0, 7] = 0.5  # one pixel inside has four neighbours
@@ -37,8 +45,16 @@ def test_the_line_is_least_squares_and_the_threshold_a_percentile(labels):
     label = classify.predict(dbn, images) if labels else torch.zeros(400, dtype=torch.long)
     members = torch.nn.functional.one_hot(label, max(labels, 1)).double()
     design = torch.cat([members, novelty.contour(images, SHAPE).double()[:, None]], 1)
-    score = meanfield.score(dbn, images).double()
-    wanted = torch.linalg.lstsq(design, score, driver="gelsd").solution
+    score, odds = meanfield.score(dbn, images).double(), log_odds(dbn, images).double()
+    if labels:
+        lines = torch.linalg.lstsq(design, torch.stack([score, odds], 1), driver="gelsd").solution
+        means = members @ ((members.T @ odds) / members.sum(0).clamp(min=1))
+        wanted = (score - design @ lines[:, 0]).std() / (odds - means).std()
+        assert actual.odds_weight == pytest.approx(float(wanted), rel=1e-4)
+    else:
+        assert actual.odds_weight == 0
+    both = score + actual.odds_weight * odds
+    wanted = torch.linalg.lstsq(design, both, driver="gelsd").solution
     shown = members.sum(0) > 0
     fitted = torch.tensor(actual.intercepts).double()
     torch.testing.assert_close(fitted[shown], wanted[:-1][shown], rtol=1e-4, atol=1e-4)
@@ -46,6 +62,24 @@ def test_the_line_is_least_squares_and_the_threshold_a_percentile(labels):
     above = novelty.surprise(dbn, images, actual) > actual.threshold
     assert 35 <= int(above.sum()) <= 45
     assert novelty.from_header(json.loads(json.dumps({"novelty": actual.as_json()}))) == actual
+
+
+def test_a_picture_of_an_unclear_label_surprises_more():
+    dbn, images = net(3), pictures(300)
+    actual = novelty.calibrate(dbn, images, SHAPE)
+    alone = dataclasses.replace(actual, odds_weight=0.0)
+    more = novelty.surprise(dbn, images, alone) - novelty.surprise(dbn, images, actual)
+    assert actual.odds_weight > 0
+    torch.testing.assert_close(more, actual.odds_weight * log_odds(dbn, images), rtol=0, atol=1e-3)
+
+
+def test_nets_without_labels_and_older_files_know_no_odds():
+    dbn = net(0)
+    actual = novelty.calibrate(dbn, pictures(300), SHAPE)
+    assert actual.odds_weight == 0
+    header = {"novelty": actual.as_json()}
+    del header["novelty"]["odds_weight"]
+    assert novelty.from_header(header) == actual
 
 
 def test_a_label_that_no_case_shows_takes_the_mean():

@@ -1,14 +1,16 @@
 """Whether a picture is unlike those that a net learned from, whatever label it is given.
 
 A net that names digits names a house too, and is sure of it. Its score of the picture (the lower
-bound on log p(v) with means, `meanfield`) tells them apart, once two things are taken out that make
-scores differ among ordinary pictures: which label it shows, and how much contour it has.
+bound on log p(v) with means, `meanfield`) and how sure it is of the label tell them apart, once two
+things are taken out that make both differ among ordinary pictures: which label it shows, and how
+much contour it has.
 
-    surprise(v) = a_label + b contour(v) - score(v)
+    surprise(v) = a_label + b contour(v) - score(v) - w log(p(label | v) / p(next label | v))
     contour(v)  = sum of |v_i - v_k| over pixels i, k beside or above one another
 
-a and b are fitted by least squares to held-out cases; a picture is unfamiliar where its surprise is
-above that of 95 % of them.
+a and b are fitted by least squares to held-out cases. w lets the log odds vary as much as the score
+does among them: its deviation from the line by theirs from their label's mean; 0 in a net without
+labels. A picture is unfamiliar where its surprise is above that of 95 % of them.
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ class Calibration:
     percentile: float
     cases: int
     """How many it was fitted to."""
+    odds_weight: float = 0.0
+    """w, of the log odds of a picture's label against the next."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -103,10 +107,10 @@ def surprise(dbn: DBN, images: Tensor, calibration: Calibration) -> Tensor:
             f"{dbn.labels} labels; calibrate it anew"
         )
     images = _cases(dbn, images)
-    scores = [meanfield.score(dbn, part, checked=True) for part in arrays.chunks(images)]
-    intercepts = images.new_tensor(calibration.intercepts)[_labels(dbn, images)]
+    labels, odds = _labels(dbn, images)
+    intercepts = images.new_tensor(calibration.intercepts)[labels]
     usual = calibration.slope * contour(images, calibration.shape) + intercepts
-    return usual - torch.cat(scores)
+    return usual - _scores(dbn, images) - calibration.odds_weight * odds
 
 
 @check_arguments
@@ -133,19 +137,15 @@ def calibrate(
             f"{len(images)} images came to calibrate with; expected at least {FEWEST} that the "
             "net did not learn from"
         )
-    score = torch.cat(
-        [meanfield.score(dbn, part, checked=True) for part in arrays.chunks(images)]
-    ).double()
-    labels, length = _labels(dbn, images), contour(images, shape).double()
-    count = max(dbn.labels, 1)
-    # the slope within labels, then what is left of each label; of one that nobody showed, of all
-    members = torch.nn.functional.one_hot(labels, count).double()
-    sizes = members.sum(0).clamp(min=1)
-    within = length - (members.T @ length / sizes)[labels]
-    slope = float(within @ score / (within @ within).clamp(min=1e-12))
-    rest = score - slope * length
-    intercepts = torch.where(members.sum(0) > 0, members.T @ rest / sizes, rest.mean())
-    surprises = slope * length + intercepts[labels] - score
+    score, length = _scores(dbn, images).double(), contour(images, shape).double()
+    labels, odds = _labels(dbn, images)
+    odds = odds.double()
+    members = torch.nn.functional.one_hot(labels, max(dbn.labels, 1)).double()
+    slope, intercepts = _line(length, score, members)
+    apart = (odds - members @ _means(odds, members)).std()
+    weight = float((score - slope * length - intercepts[labels]).std() / apart) if apart > 0 else 0.0
+    slope, intercepts = _line(length, score + weight * odds, members)
+    surprises = slope * length + intercepts[labels] - score - weight * odds
     return Calibration(
         shape,
         tuple(float(value) for value in intercepts),
@@ -153,15 +153,42 @@ def calibrate(
         float(torch.quantile(surprises, percentile / 100)),
         percentile,
         len(images),
+        weight,
     )
+
+
+def _line(x: Tensor, y: Tensor, members: Tensor) -> tuple[float, Tensor]:
+    """Return slope and intercepts (labels,) of y = slope x + intercept of the label, by least
+    squares, for x and y (N,) and labels one-hot (N, labels).
+    """
+    within = x - members @ _means(x, members)
+    slope = float(within @ y / (within @ within).clamp(min=1e-12))
+    return slope, _means(y - slope * x, members)
+
+
+def _means(values: Tensor, members: Tensor) -> Tensor:
+    """Return the mean of values (N,) in each label, (labels,); of a label that nobody shows, the
+    mean of all.
+    """
+    sizes = members.sum(0)
+    return torch.where(sizes > 0, members.T @ values / sizes.clamp(min=1), values.mean())
 
 
 def _cases(dbn: DBN, images: Tensor) -> Tensor:
     return dbn.as_cases(images)
 
 
-def _labels(dbn: DBN, images: Tensor) -> Tensor:
-    """Return the most probable label of each image, 0 where the memory holds none."""
+def _scores(dbn: DBN, images: Tensor) -> Tensor:
+    return torch.cat([meanfield.score(dbn, part, checked=True) for part in arrays.chunks(images)])
+
+
+def _labels(dbn: DBN, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the most probable label of each image, and its log odds against the next, nats: (N,)
+    each; zeros where the memory holds no labels.
+    """
     if not dbn.labels:
-        return torch.zeros(len(images), dtype=torch.long, device=images.device)
-    return classify.predict(dbn, images)
+        none = images.new_zeros(len(images))
+        return none.long(), none
+    log_probs = classify.log_probs(dbn, images)
+    best = log_probs.topk(2, 1)
+    return best.indices[:, 0], best.values[:, 0] - best.values[:, 1]

@@ -34,7 +34,9 @@ export function contour(picture, [rows, columns]) {
   return length;
 }
 
-// How many nats the score lies below what is usual for its label and contour; unfamiliar above the
-// calibration's threshold. Takes what engine.js's `up` returns of the picture.
-export const surprise = (net, way, calibration, label) =>
-  calibration.slope * contour(way.layers[0], calibration.shape) + calibration.intercepts[label ?? 0] - score(net, way);
+// How many nats the score and the label's log odds lie below what is usual for the label and the contour; unfamiliar above
+// the calibration's threshold. Takes what engine.js's `up` returns of the picture.
+export function surprise(net, way, { slope, intercepts, shape, odds_weight: weight = 0 }, label) {
+  const [best, next] = way.scores ? [...way.scores].sort((one, other) => other - one) : [0, 0];
+  return slope * contour(way.layers[0], shape) + intercepts[label ?? 0] - score(net, way) - weight * (best - next);
+}
