@@ -132,7 +132,7 @@ def test_fields_and_units_tell_of_the_weights(client: TestClient, model: LoadedM
 
 def test_examples_are_test_cases_of_what_was_learned(client: TestClient, digits: Dataset) -> None:
     actual = client.get("/examples.json").json()
-    assert actual["source"] == "digits, test cases"
+    assert actual["source"] == "digits, test cases; it never learned from these"
     known = {
         tuple(pixels_of(digits, number)): int(digits.test.labels[number])
         for number in range(len(digits.test))
@@ -158,11 +158,15 @@ BAD = [
     ("recognize", {"pixels": [0] * 64, "other": 1}, "other"),
     ("dream", {"held": 10}, "labels"),
     ("dream", {"held": {"4": 0.5, "9": 0.6}}, "sum to 1"),
-    ("dream", {"steps": 0}, "steps"),
+    ("dream", {"steps": 0}, "steps is 0; expected it to be greater than"),
+    ("dream", {"steps": "many"}, "steps is 'many'; expected it to be a valid integer"),
+    ("dream", {"seed": "x" * 1000}, "seed is"),
+    ("imagine", {"picture": [1]}, "picture: expected it to be a valid dictionary"),
+    ("fill", {"picture": {"pixels": [0] * 64}}, "known: Field required"),
     ("dream", {"steps": 10**6}, "at most"),
     ("dream", {"count": 10**6}, "at most"),
     ("dream", {"temperature": 0}, "temperature"),
-    ("dream", {"seed": -1}, "seed"),
+    ("dream", {"seed": -1}, "seed is -1; expected it to be greater than"),
     ("fill", {"picture": {"pixels": [0] * 64}, "known": [1] * 63}, "63"),
     ("recognize", {"pixels": [0] * 64}, "blank"),
     ("recognize", {"pixels": [255] * 64}, "blank"),
@@ -179,6 +183,7 @@ def test_refusals_say_what_came_and_what_was_expected(
     reply = client.post(f"/api/{path}", json=asked)
     assert reply.status_code == 422
     assert word in reply.json()["error"]
+    assert len(reply.json()["error"]) < 300
     assert "BytesIO" not in reply.text
 
 

@@ -50,9 +50,10 @@ def find(model: LoadedModel) -> Examples:
     except WakesleepError:
         own = None
     if own is not None and own.train.images.shape[1] == model.dbn.sizes[0]:
-        part, name = (own.test, "test cases") if own.test else (own.train, "cases")
+        new = "test cases; it never learned from these"
+        part, words = (own.test, new) if own.test else (own.train, "which it learned from")
         shown = some(own, part, 2000)
-        return Examples(f"{own.name}, {name}", as_probs(shown.images), shown.labels)
+        return Examples(f"{own.name}, {words}", as_probs(shown.images), shown.labels)
     if model.classes == tuple("0123456789"):
         part = load("digits").train
         rows = [
@@ -60,7 +61,7 @@ def find(model: LoadedModel) -> Examples:
             for image in as_probs(part.images[:600])
         ]
         return Examples(
-            "scikit-learn's digits, enlarged from 8 x 8",
+            "scikit-learn's digits, enlarged from 8 x 8; it never learned from these",
             torch.stack(rows),
             None if part.labels is None else part.labels[:600],
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import textwrap
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -94,4 +95,7 @@ def _in_words(error: Any) -> str:
         return f"the body is no JSON: {why} at character {where}; expected an object"
     if not where:
         return f"the body: {error['msg']}; expected a JSON object, sent as application/json"
-    return f"{where}: {error['msg']}"
+    came, wanted = error["input"], error["msg"].replace("Input should be", "expected it to be", 1)
+    if error["type"] in ("missing", "extra_forbidden") or isinstance(came, dict | list):
+        return f"{where}: {wanted}"
+    return f"{where} is {textwrap.shorten(repr(came), 60)}; {wanted}"

@@ -8,6 +8,8 @@ import { bars, element, paint, signed } from "./pictures.js";
 import { handOut, square } from "./share.js";
 
 const $ = (id) => document.getElementById(id);
+const SEES = $("sees-words").textContent;
+const LETTERS = 2; // of a name that is shown as large as a digit
 
 export function setup(app) {
   const { model } = app;
@@ -49,6 +51,7 @@ export function setup(app) {
 
   function say(word, note) {
     $("answer").classList.toggle("word", !note);
+    $("answer").classList.toggle("name", Boolean(note) && word.length > LETTERS);
     app.pad?.say(note ? word : "");
     $("answer").replaceChildren(word, ...(note ? [element("small", {}, note)] : []));
   }
@@ -65,6 +68,7 @@ export function setup(app) {
     if (answer.unfamiliar) say("I have never seen anything like this.", `If I must, I call it ${name}.`);
     else say(name, `${Math.round(sure * 100)}% sure`);
     if (answer.unfamiliar) app.pad.say("?");
+    $("sees-words").textContent = answer.unfamiliar ? "what I would make of it" : SEES;
     $("answer").classList.toggle("strange", answer.unfamiliar === true);
     bars($("bars"), model.classes, answer.probs);
     $("bars").setAttribute("aria-label", `${name}: ${Math.round(sure * 100)} percent; next ${model.classes[answer.runner_up]}`);
@@ -114,7 +118,7 @@ export function setup(app) {
 
   async function examples() {
     const { source, items } = await choose(model, seed++, 12);
-    $("examples-source").textContent = items.length ? `From ${source.replace("mnist", "MNIST")}; it never learned from these.` : source;
+    $("examples-source").textContent = items.length ? `From ${source.replace("mnist", "MNIST")}.` : source;
     $("examples").replaceChildren(
       ...items.map(({ pixels, label }) => {
         const canvas = element("canvas");
