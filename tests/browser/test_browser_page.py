@@ -417,9 +417,9 @@ def test_day_and_night(page) -> None:
 def test_less_motion_waits_to_be_asked(browser, server) -> None:
     context = browser.new_context(reduced_motion="reduce")
     page = browsing.open_page(context, server.url, "dream")
-    until(page, "document.querySelector('#dream-title').textContent.includes('after 150 steps')")
+    until(page, "document.querySelector('#dream-title').textContent.includes('after 600 steps')")
     page.wait_for_timeout(500)
-    assert "after 150 steps" in page.text_content("#dream-title")
+    assert "after 600 steps" in page.text_content("#dream-title")
     assert page.text_content("#dream-play") == "Play"
     context.close()
 

@@ -163,6 +163,10 @@ def test_another_shape_and_other_classes_work_the_same(
         browsing.draw(page, "0")
         until(page, "document.querySelector('#answer small') !== null")
         assert page.locator("#bars .bar span:first-child").all_text_contents() == list(names)
+        assert page.inner_text("#draw h2 >> nth=0") == "Draw something"
+        box = "(({ scrollWidth, clientWidth }) => scrollWidth <= clientWidth)"
+        assert page.evaluate(f"{box}(document.querySelector('#answer'))")
+        assert page.evaluate(f"{box}(document.documentElement)")
         for screen in ("dream", "mix", "inside"):
             page.click(f"#tab-{screen}")
             page.wait_for_timeout(400)

@@ -161,6 +161,7 @@ async function begin() {
     return trouble(error);
   }
   $("loading").hidden = true;
+  if (app.model.classes.join("") !== "0123456789") for (const one of document.querySelectorAll("[data-other]")) one.textContent = one.dataset.other;
   $("tab-training").hidden = !app.server.run;
   $("api-link").hidden = !app.server.api;
   app.screens = Object.fromEntries(Object.entries(SCREENS).map(([name, module]) => [name, module.setup(app)]));

@@ -57,7 +57,7 @@ export function setup(app) {
   function card() {
     const { card, sizes, labels, parameters } = model;
     const lines = [`${sizes.join(" – ")} units${labels ? ` and ${labels} labels` : ""}, ${parameters.toLocaleString("en")} weights and biases.`];
-    if (card.data) lines.push(`It learned from ${card.data}, seed ${card.seed}, and gets ${card.test_error_percent}% of ${card.test_cases.toLocaleString("en")} test cases wrong (${card.method}).`);
+    if (card.data) lines.push(`It learned from ${card.data.replace("mnist", "MNIST")}, seed ${card.seed}, and gets ${card.test_error_percent}% of ${card.test_cases.toLocaleString("en")} test cases wrong (${card.method}).`);
     $("card").replaceChildren(element("h3", {}, "About this network"), ...lines.map((line) => element("p", {}, line)));
     if (card.command) $("card").append(element("p", {}, "Made by ", element("code", {}, card.command)));
   }

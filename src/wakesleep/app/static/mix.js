@@ -21,7 +21,7 @@ export function setup(app) {
 
   function drawRub() {
     const canvas = $("rub"), side = 10;
-    if (canvas.width !== columns * side) [canvas.width, canvas.height] = [columns * side, rows * side];
+    if (canvas.width !== columns * side) [canvas.width, canvas.height, canvas.style.aspectRatio] = [columns * side, rows * side, `${columns} / ${rows}`];
     const context = canvas.getContext("2d"), lut = ink(), style = getComputedStyle(document.documentElement);
     context.clearRect(0, 0, canvas.width, canvas.height);
     for (let at = 0; at < known.length; at++) {
@@ -76,7 +76,7 @@ export function setup(app) {
     if (way === "half") dreaming.watch({ ...options, held: mixture() }, frame);
     else if (!pixels) {
       going = false;
-      say("Draw a digit first, on the Draw screen.");
+      say("Draw something first, on the Draw screen.");
       return;
     } else dreaming.watch({ ...options, picture: pixels, ...(way === "fill" ? { known } : {}) }, frame);
     say("");

@@ -113,6 +113,7 @@ export class Pad {
 
   say(words) {
     this.answer.textContent = words;
+    this.answer.classList.toggle("name", words.length > 2);
   }
 
   // Paint the drawing, white, as large as `side`.
@@ -142,15 +143,15 @@ export class Pad {
     this.update();
   }
 
-  // What to ask about: pixels as they are, or the drawing's grey levels, white on black.
-  picture() {
+  // What to ask about: pixels as they are, or the drawing's grey levels, white on black, by a pen of `width` parts of the field.
+  picture(width = WIDTH) {
     if (this.blank) return null;
     if (this.pixels && !this.strokes.length) return { pixels: this.pixels };
     this.sheet ??= new OffscreenCanvas(SIDE, SIDE).getContext("2d", { willReadFrequently: true });
     this.sheet.fillStyle = "#000000";
     this.sheet.fillRect(0, 0, SIDE, SIDE);
     if (this.pixels) this.#ink(this.sheet, "#ffffff");
-    else this.#strokes(this.sheet, "#ffffff", enlarged(this.strokes), WIDTH * SIDE);
+    else this.#strokes(this.sheet, "#ffffff", enlarged(this.strokes, width), width * SIDE);
     const { data } = this.sheet.getImageData(0, 0, SIDE, SIDE), values = new Uint8Array(SIDE * SIDE);
     for (let at = 0; at < values.length; at++) values[at] = data[4 * at];
     return { grey: { rows: SIDE, columns: SIDE, values }, drawing: true };
@@ -158,10 +159,10 @@ export class Pad {
 }
 
 // Strokes at the size of the training pictures: drawn with the pad's pen, a digit of a tenth of the pad would be a blot.
-function enlarged(strokes) {
+function enlarged(strokes, width) {
   const [xs, ys] = [0, 1].map((axis) => strokes.flatMap((stroke) => stroke.map((point) => point[axis])));
   const ends = [xs, ys].map((values) => [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))]);
-  const longest = Math.max(...ends.map(([low, high]) => high - low)), scale = ((FIELD - WIDTH) * SIDE) / Math.max(longest, PEN / 4);
+  const longest = Math.max(...ends.map(([low, high]) => high - low)), scale = ((FIELD - width) * SIDE) / Math.max(longest, PEN / 4);
   return strokes.map((stroke) => stroke.map((point) => point.map((place, axis) => SIDE / 2 + scale * (place - (ends[axis][0] + ends[axis][1]) / 2))));
 }
 

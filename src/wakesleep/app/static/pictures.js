@@ -69,14 +69,14 @@ addEventListener("resize", () => redrawAll(true));
 
 // How many device pixels a square takes, so that squares stay sharp.
 function sideOf(canvas, columns) {
-  if (!sides.get(canvas) && canvas.clientWidth) sides.set(canvas, Math.max(3, Math.round((canvas.clientWidth * devicePixelRatio) / columns)));
+  if (!sides.get(canvas) && canvas.clientWidth) sides.set(canvas, Math.max(1, Math.round((canvas.clientWidth * devicePixelRatio) / columns)));
   return sides.get(canvas) ?? 6;
 }
 
 // Units as small squares, line by line.
 export function cells(canvas, values, columns, colours = glow) {
   keep(canvas, () => {
-    const side = sideOf(canvas, columns), gap = side > 9 ? 2 : 1, rows = Math.ceil(values.length / columns), width = columns * side;
+    const side = sideOf(canvas, columns), gap = side > 9 ? 2 : side > 2 ? 1 : 0, rows = Math.ceil(values.length / columns), width = columns * side;
     if (canvas.width !== width || canvas.height !== rows * side) [canvas.width, canvas.height] = [width, rows * side];
     const context = canvas.getContext("2d");
     const image = context.createImageData(width, rows * side), out = new Uint32Array(image.data.buffer), lut = colours();

@@ -7,6 +7,7 @@ import { CLASSES, UPDATES, small } from "./race.js";
 const $ = (id) => document.getElementById(id);
 const NAMES = { dreamed: "dreamed first", random: "never dreamed", relu: "never dreamed, other units (ReLU)" };
 const SIDE = 8, SHOWN = 30;
+const PEN = 3 / 28; // so that drawings have as much ink as the small digits, 19.5 pixels of 64
 
 export function setup(app) {
   const worker = new Worker(new URL("race-worker.js", import.meta.url), { type: "module" });
@@ -99,7 +100,7 @@ export function setup(app) {
   }
 
   function drawn() {
-    const shown = pad.picture();
+    const shown = pad.picture(PEN);
     if (!shown) return null;
     const { rows, columns, values } = shown.grey, ink = new Float32Array(values.length);
     for (let at = 0; at < ink.length; at++) ink[at] = values[at] / 255;

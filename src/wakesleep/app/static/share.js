@@ -20,8 +20,8 @@ export async function square(model, answer, draw) {
     context.fillRect(0, 0, SIDE, SIDE);
     const right = SIDE - EDGE - LARGE, below = EDGE + SMALL + 44;
     tile(context, EDGE, EDGE, SMALL, "my drawing", () => draw(context, SMALL));
-    tile(context, EDGE, below, SMALL, "what it sees", () => context.drawImage(seen, 0, 0, SMALL, SMALL));
-    tile(context, right, EDGE, LARGE, "what it dreams", () => context.drawImage(dreamt, 0, 0, LARGE, LARGE));
+    tile(context, EDGE, below, SMALL, "what it sees", () => within(context, seen, 0, 0, SMALL));
+    tile(context, right, EDGE, LARGE, "what it dreams", () => within(context, dreamt, 0, 0, LARGE));
     if (answer.probs) {
       const name = model.classes[answer.label];
       context.fillStyle = "#fff";
@@ -49,6 +49,12 @@ function tile(context, x, y, side, words, draw) {
   context.fillStyle = "#ccc";
   context.font = "16px system-ui, sans-serif";
   context.fillText(words, x + side / 2, y + side + 21);
+}
+
+// Draw a picture, whatever its shape, as large as a square allows, in its middle.
+export function within(context, picture, x, y, side) {
+  const [wide, high] = [picture.width, picture.height].map((length) => (side * length) / Math.max(picture.width, picture.height));
+  context.drawImage(picture, x + (side - wide) / 2, y + (side - high) / 2, wide, high);
 }
 
 // Bytes of ink as a picture, white on black.
