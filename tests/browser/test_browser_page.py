@@ -169,6 +169,7 @@ def test_a_dream_of_a_three_is_a_three(page) -> None:
     page.click("#tab-dream")
     page.locator("#dream-labels input").nth(4).check()
     page.locator("#dream-speed").fill("10")
+    page.wait_for_selector("#dream-pictures canvas")
     pictures = []
     for _ in range(12):
         page.wait_for_timeout(250)
