@@ -142,8 +142,11 @@ def calibrate(
     odds = odds.double()
     members = torch.nn.functional.one_hot(labels, max(dbn.labels, 1)).double()
     slope, intercepts = _line(length, score, members)
-    apart = (odds - members @ _means(odds, members)).std()
-    weight = float((score - slope * length - intercepts[labels]).std() / apart) if apart > 0 else 0.0
+    rest, apart = (
+        score - slope * length - intercepts[labels],
+        odds - members @ _means(odds, members),
+    )
+    weight = float(rest.std() / apart.std()) if apart.any() else 0.0
     slope, intercepts = _line(length, score + weight * odds, members)
     surprises = slope * length + intercepts[labels] - score - weight * odds
     return Calibration(
