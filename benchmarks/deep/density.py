@@ -22,13 +22,14 @@ from typing import Any, Literal
 
 import torch
 import tyro
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks import likelihood as density_models
 from benchmarks.likelihood import LikelihoodMeasureOptions, read_mat
 from wakesleep.compute.select import pick_precision
 from wakesleep.data import load
-from wakesleep.evaluation import bound, likelihood
+from wakesleep.evaluation import ais, bound, likelihood
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd, deep_boltzmann
 from wakesleep.learning.cd import CDConfig
@@ -38,6 +39,7 @@ from wakesleep.models.rbm import RBM
 from wakesleep.paper import results
 from wakesleep.runs import checkpoint
 from wakesleep.runs.progress import resumed, run
+from wakesleep.samplers.replica_exchange import ReplicaExchange, choose
 from wakesleep.sources.arrays import draw_binary
 
 TRAINING = "dbm-training.safetensors"
@@ -169,6 +171,32 @@ def checkpoints(folder: Path) -> list[RBM]:
     """Return the RBM that `train_rbm` left in a folder, last, after its checkpoints."""
     paths = [*sorted(folder.glob("rbm-[0-9]*.safetensors")), folder / "rbm.safetensors"]
     return [checkpoint.load(path) for path in paths]
+
+
+def ladder(folder: Path, cases: Tensor, rate: float, rng: torch.Generator) -> ReplicaExchange:
+    """Return 100 replicas of the RBM on the way through its checkpoints from units independent as
+    in `cases` (N, visible); they are kept in the folder.
+    """
+    place, names = folder / "ladder.safetensors", ("weight", "visible_bias", "hidden_bias")
+    if place.exists():
+        kept = load_file(place)
+        machines = [RBM(*weight.shape, rng=rng) for weight in kept["weight"]]
+        for number, machine in enumerate(machines):
+            for name in names:
+                machine.get_parameter(name).copy_(kept[name][number])
+        replicas = ReplicaExchange(machines)
+        replicas.begin(kept["visible"])
+        return replicas
+    machines = checkpoints(folder)
+    base = ais.base_model(machines[-1], cases)
+    replicas = choose(machines, rng=rng, base=base, chains=100, rate=rate)
+    assert replicas.visible is not None
+    kept = {
+        name: torch.stack([machine.get_parameter(name).detach() for machine in replicas.machines])
+        for name in names
+    }
+    save_file({**kept, "visible": replicas.visible.contiguous()}, place)
+    return replicas
 
 
 def on_top_of(rbm: RBM, top: int, rng: torch.Generator) -> DBM:

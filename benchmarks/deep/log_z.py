@@ -22,7 +22,7 @@ import torch
 import tyro
 from safetensors.torch import load_file, save_file
 
-from benchmarks.deep.density import checkpoints
+from benchmarks.deep import density
 from benchmarks.likelihood import read_mat
 from wakesleep.evaluation import ais
 from wakesleep.foundation.files import write_json
@@ -63,11 +63,8 @@ def along_training(options: LogZOptions) -> dict[str, Any]:
     """Return log Z along the checkpoints; the replicas of the machine itself are left in the
     folder.
     """
-    rng, machines = generator(options.seed), checkpoints(options.folder)
-    base = ais.base_model(machines[-1], read_mat(options.mat)[0])
-    replicas = replica_exchange.choose(
-        machines, rng=rng, base=base, chains=options.chains, rate=options.rate
-    )
+    rng = generator(options.seed)
+    replicas = density.ladder(options.folder, read_mat(options.mat)[0], options.rate, rng)
     print(f"{len(replicas.machines)} machines", flush=True)
     found = replica_exchange.log_partition(
         replicas, rng=rng, steps=options.steps, burn_in=options.steps // 5
@@ -84,7 +81,7 @@ def along_training(options: LogZOptions) -> dict[str, Any]:
 
 def forward(options: LogZOptions) -> dict[str, Any]:
     """Return log Z by forward annealing; its temperatures are left in the folder."""
-    rbm, rng = checkpoints(options.folder)[-1], generator(options.seed + 1)
+    rbm, rng = density.checkpoints(options.folder)[-1], generator(options.seed + 1)
     base = ais.base_model(rbm, read_mat(options.mat)[0])
     *_, chains = ais.search(
         rbm,
@@ -101,7 +98,7 @@ def forward(options: LogZOptions) -> dict[str, Any]:
 
 def reverse(options: LogZOptions) -> dict[str, Any]:
     """Return log Z by annealing back from the replicas, through the temperatures of `forward`."""
-    rbm, rng = checkpoints(options.folder)[-1], generator(options.seed + 2)
+    rbm, rng = density.checkpoints(options.folder)[-1], generator(options.seed + 2)
     base = ais.base_model(rbm, read_mat(options.mat)[0])
     betas = load_file(options.folder / BETAS)["betas"].sort().values
     start = ais.init_reverse(betas, load_file(options.folder / REPLICAS)["visible"])

@@ -27,14 +27,14 @@ from torch import Tensor
 from benchmarks.deep import density
 from benchmarks.deep.density import DensityOptions
 from wakesleep.compute.select import pick_precision
-from wakesleep.evaluation import ais, likelihood
+from wakesleep.evaluation import likelihood
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd
 from wakesleep.learning.cd import CDConfig, CDState
 from wakesleep.models.rbm import RBM
 from wakesleep.paper import results
 from wakesleep.runs import checkpoint, progress
-from wakesleep.samplers.replica_exchange import ReplicaExchange, choose
+from wakesleep.samplers.replica_exchange import ReplicaExchange
 from wakesleep.sources.arrays import draw_binary
 
 Way = Literal["pcd", "exchange"]
@@ -114,8 +114,8 @@ def learn(options: TrajectoryOptions, way: Way, cases: Tensor) -> tuple[RBM, flo
     dtype = pick_precision(options.data.precision, device)
     began = time.process_time()
     if way == "exchange":
-        base = ais.base_model(mean, cases[:10_000])
-        ladder = Ladder(choose(machines, rng=rng, base=base, rate=options.rate), options.rate)
+        replicas = density.ladder(options.data.folder, cases, options.rate, rng)
+        ladder = Ladder(replicas, options.rate)
     shown = draw_binary(cases, rng)
     for record in cd.epochs(rbm, shown, config=config, rng=rng, state=state, dtype=dtype):
         for ours, learned in zip(mean.parameters(), rbm.parameters(), strict=True):

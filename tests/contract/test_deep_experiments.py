@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from wakesleep.evaluation import exact
 from wakesleep.foundation.rng import generator
 from wakesleep.models.dbn import DBN
 from wakesleep.models.rbm import RBM
+from wakesleep.runs import checkpoint
 from wakesleep.samplers import replica_exchange
 
 
@@ -98,3 +100,17 @@ def test_checkpoints_are_a_fifth_apart() -> None:
     assert epochs[:7] == [1, 2, 3, 4, 5, 6, 7]
     assert epochs[-1] >= 400
     assert all(after <= 1.25 * before + 1 for before, after in pairwise(epochs))
+
+
+def test_a_ladder_is_kept(tmp_path: Path) -> None:
+    rbm, rng = some_rbm(6, 4).float(), generator(0)
+    checkpoint.save(rbm, tmp_path / "rbm.safetensors")
+    cases = torch.bernoulli(torch.full((20, 6), 0.5), generator=rng)
+    made = density.ladder(tmp_path, cases, 0.3, rng)
+    kept = density.ladder(tmp_path, cases[:0], 0.3, rng)
+    assert made.visible is not None
+    assert kept.visible is not None
+    assert torch.equal(made.visible, kept.visible)
+    for one, other in zip(made.machines, kept.machines, strict=True):
+        assert torch.equal(one.free_energy(cases), other.free_energy(cases))
+    assert torch.equal(kept.machines[-1].weight, rbm.weight)
