@@ -291,7 +291,7 @@ def main(argv: list[str]) -> None:
     torch.set_num_threads(options.threads)
     dbm, minutes, cases, scored = train(options)
     values, notes = score(options, dbm, cases, scored)
-    name = "dbm-500-1000-drawn-anew" if options.drawn_anew else "dbm-500-1000"
+    name = "dbm-500-1000" if options.drawn_anew else "dbm-500-1000-fixed-columns"
     rows = [
         results.row(
             "deep",
