@@ -167,17 +167,24 @@ def train_rbm(options: DensityOptions, cases: Tensor) -> RBM:
     return rbm
 
 
-def checkpoints(folder: Path) -> list[RBM]:
-    """Return the RBM that `train_rbm` left in a folder, last, after its checkpoints."""
+def checkpoints(folder: Path, epoch: int = 0) -> list[RBM]:
+    """Return the RBM that `train_rbm` left in a folder, last, after its checkpoints; or the
+    checkpoint of `epoch` after those before it.
+    """
     paths = [*sorted(folder.glob("rbm-[0-9]*.safetensors")), folder / "rbm.safetensors"]
+    if epoch:
+        paths = paths[: paths.index(folder / f"rbm-{epoch:03}.safetensors") + 1]
     return [checkpoint.load(path) for path in paths]
 
 
-def ladder(folder: Path, cases: Tensor, rate: float, rng: torch.Generator) -> ReplicaExchange:
+def ladder(
+    folder: Path, cases: Tensor, rate: float, rng: torch.Generator, epoch: int = 0
+) -> ReplicaExchange:
     """Return 100 replicas of the RBM on the way through its checkpoints from units independent as
-    in `cases` (N, visible); they are kept in the folder.
+    in `cases` (N, visible), or of that of `epoch`; they are kept in the folder.
     """
-    place, names = folder / "ladder.safetensors", ("weight", "visible_bias", "hidden_bias")
+    place = folder / f"ladder-{epoch:03}.safetensors"
+    names = ("weight", "visible_bias", "hidden_bias")
     if place.exists():
         kept = load_file(place)
         machines = [RBM(*weight.shape, rng=rng) for weight in kept["weight"]]
@@ -187,7 +194,7 @@ def ladder(folder: Path, cases: Tensor, rate: float, rng: torch.Generator) -> Re
         replicas = ReplicaExchange(machines)
         replicas.begin(kept["visible"])
         return replicas
-    machines = checkpoints(folder)
+    machines = checkpoints(folder, epoch)
     base = ais.base_model(machines[-1], cases)
     replicas = choose(machines, rng=rng, base=base, chains=100, rate=rate)
     assert replicas.visible is not None

@@ -30,8 +30,6 @@ from wakesleep.foundation.rng import generator
 from wakesleep.paper import results
 from wakesleep.samplers import replica_exchange
 
-REPLICAS, BETAS = "log-z-replicas.safetensors", "log-z-betas.safetensors"
-
 
 @dataclass(frozen=True)
 class LogZOptions:
@@ -41,6 +39,8 @@ class LogZOptions:
     """Binarised MNIST, see benchmarks.likelihood: its base rates are where annealing begins."""
     folder: Path = Path("runs/deep")
     """Where rbm-EPOCH.safetensors and rbm.safetensors lie."""
+    epoch: int = 0
+    """The checkpoint whose log Z is sought; 0: the trained machine."""
     chains: int = 100
     """Of each machine and each direction."""
     target_error: float = 0.05
@@ -58,19 +58,25 @@ class LogZOptions:
     out: Path = Path("results/deep.json")
     """Where the row goes."""
 
+    def place(self, ending: str) -> Path:
+        """Return the file of the folder that keeps a part."""
+        return self.folder / f"log-z-{self.epoch:03}.{ending}"
+
 
 def along_training(options: LogZOptions) -> dict[str, Any]:
     """Return log Z along the checkpoints; the replicas of the machine itself are left in the
     folder.
     """
     rng = generator(options.seed)
-    replicas = density.ladder(options.folder, read_mat(options.mat)[0], options.rate, rng)
+    replicas = density.ladder(
+        options.folder, read_mat(options.mat)[0], options.rate, rng, options.epoch
+    )
     print(f"{len(replicas.machines)} machines", flush=True)
     found = replica_exchange.log_partition(
         replicas, rng=rng, steps=options.steps, burn_in=options.steps // 5
     )
     assert replicas.visible is not None
-    save_file({"visible": replicas.visible[-1].contiguous()}, options.folder / REPLICAS)
+    save_file({"visible": replicas.visible[-1].contiguous()}, options.place("replicas.safetensors"))
     return {
         **found._asdict(),
         "machines": len(replicas.machines),
@@ -81,7 +87,7 @@ def along_training(options: LogZOptions) -> dict[str, Any]:
 
 def forward(options: LogZOptions) -> dict[str, Any]:
     """Return log Z by forward annealing; its temperatures are left in the folder."""
-    rbm, rng = density.checkpoints(options.folder)[-1], generator(options.seed + 1)
+    rbm, rng = density.checkpoints(options.folder, options.epoch)[-1], generator(options.seed + 1)
     base = ais.base_model(rbm, read_mat(options.mat)[0])
     *_, chains = ais.search(
         rbm,
@@ -91,17 +97,17 @@ def forward(options: LogZOptions) -> dict[str, Any]:
         target_error=options.target_error,
         limit=options.limit,
     )
-    save_file({"betas": chains.betas}, options.folder / BETAS)
+    save_file({"betas": chains.betas}, options.place("betas.safetensors"))
     found = ais.estimate(rbm, base, chains)
     return {**found._asdict(), "standard_error": found.standard_error}
 
 
 def reverse(options: LogZOptions) -> dict[str, Any]:
     """Return log Z by annealing back from the replicas, through the temperatures of `forward`."""
-    rbm, rng = density.checkpoints(options.folder)[-1], generator(options.seed + 2)
+    rbm, rng = density.checkpoints(options.folder, options.epoch)[-1], generator(options.seed + 2)
     base = ais.base_model(rbm, read_mat(options.mat)[0])
-    betas = load_file(options.folder / BETAS)["betas"].sort().values
-    start = ais.init_reverse(betas, load_file(options.folder / REPLICAS)["visible"])
+    betas = load_file(options.place("betas.safetensors"))["betas"].sort().values
+    start = ais.init_reverse(betas, load_file(options.place("replicas.safetensors"))["visible"])
     *_, chains = ais.anneal(rbm, base, start, rng=rng)
     found = ais.estimate(rbm, base, chains)
     return {**found._asdict(), "standard_error": found.standard_error}
@@ -114,7 +120,7 @@ def main(argv: list[str]) -> None:
     """Estimate what is not there yet, print, and save the row once all three are there."""
     options = tyro.cli(LogZOptions, description=__doc__, args=argv)
     torch.set_num_threads(options.threads)
-    place = options.folder / "log-z.json"
+    place = options.place("json")
     found = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
     for part, estimate in PARTS.items():
         if part not in found:
@@ -132,6 +138,7 @@ def main(argv: list[str]) -> None:
         seeds=[options.seed],
         command=shlex.join(["python", "-m", "benchmarks.deep.log_z", *argv]),
         minutes=round(sum(found[part]["minutes"] for part in PARTS), 1),
+        epoch=options.epoch,
         each=found,
     )
     results.save(options.out, [row])
