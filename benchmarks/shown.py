@@ -433,6 +433,64 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ),
         ],
     ),
+    "deep": (
+        (Path("results/deep.json"),),
+        [
+            (
+                "DBM 500-1000, variational bound, log Z at + 3 s.e.",
+                "dbm-500-1000",
+                "test_bound",
+                "test, nats",
+            ),
+            (
+                "the same, log Z at its estimate",
+                "dbm-500-1000",
+                "test_bound_at_log_z_estimate",
+                "test, nats",
+            ),
+            (
+                "the same, log Z from the reverse direction",
+                "dbm-500-1000",
+                "test_bound_reverse",
+                "test, nats",
+            ),
+            (
+                "the same, importance-weighted over 20 samples, log Z at + 3 s.e.",
+                "dbm-500-1000",
+                "test_importance_weighted",
+                "test, nats",
+            ),
+            (
+                "the same, bound of training digits, log Z at + 3 s.e.",
+                "dbm-500-1000",
+                "train_bound",
+                "training, nats",
+            ),
+            (
+                "small machines whose bound and AIS agree with enumeration",
+                "exact-checks",
+                "hits_of_20",
+                "of 20",
+            ),
+        ],
+    ),
+    "mixing": (
+        (Path("results/deep.json"),),
+        [
+            (
+                "two modes: effective samples a second, replicas along training over Gibbs",
+                "trajectory-tempering",
+                "independent_samples_over_gibbs",
+                "times",
+            ),
+            (
+                "ten replicas: a step with exchanges over a Gibbs step of as many chains",
+                "exchange-cost",
+                "times_gibbs",
+                "times",
+            ),
+        ],
+    ),
     "layers": (
         (Path("results/likelihood.json"),),
         [
