@@ -21,7 +21,7 @@ myst_heading_anchors = 4  # so that a link to a heading is checked
 
 LIVE = """
 <p><a href="live/index.html">Open it in a window of its own</a></p>
-<iframe src="live/index.html" title="The page, live" loading="lazy"
+<iframe src="live/index.html#draw" title="The page, live" loading="lazy"
  style="width: 100%; height: 860px; border: 1px solid #8884; border-radius: 12px"></iframe>
 """
 

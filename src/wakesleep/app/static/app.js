@@ -60,7 +60,7 @@ function go(name, { focus = false, asked = new URLSearchParams(), moved = true }
     tab.tabIndex = here ? 0 : -1;
     $(screen).hidden = !here;
     if (here && focus) tab.focus();
-    if (here) tab.scrollIntoView({ block: "nearest", inline: "nearest" });
+    if (here) reveal(tab);
   }
   if (same && ![...asked].length) return;
   if (current && !same) app.screens[current].hide?.();
@@ -68,6 +68,12 @@ function go(name, { focus = false, asked = new URLSearchParams(), moved = true }
   current = name;
   trouble(null);
   app.screens[name].show?.(asked);
+}
+
+// Scroll the row of tabs, and nothing around it: a page that shows this one in a frame stays where it is.
+function reveal(tab) {
+  const list = tab.parentElement, start = tab.offsetLeft - list.offsetLeft;
+  list.scrollLeft = Math.max(start + tab.offsetWidth - list.clientWidth, Math.min(list.scrollLeft, start));
 }
 
 function tabs() {
