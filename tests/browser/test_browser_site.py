@@ -146,6 +146,18 @@ def test_it_opens_again_without_a_network(context, tmp_path: Path) -> None:
     until(page, "document.querySelector('#inside-range').textContent.includes('of 500')")
 
 
+def test_in_a_frame_it_leaves_the_page_around_it_where_it_is(context, tmp_path: Path) -> None:
+    assert main(["page", "--out", str(tmp_path / "page")]) == 0
+    frame = '<iframe src="page/index.html#draw" style="width: 100%; height: 860px"></iframe>'
+    (tmp_path / "around.html").write_text(f'<div style="height: 700px"></div>{frame}')
+    with browsing.hosting(tmp_path) as url:
+        page = context.new_page()
+        page.goto(f"{url}around.html")
+        page.frame_locator("iframe").locator("html[data-ready]").wait_for(state="attached")
+        page.wait_for_timeout(500)
+        assert page.evaluate("scrollY") == 0
+
+
 def test_another_shape_and_other_classes_work_the_same(
     browser, tmp_path: Path, digits: Dataset
 ) -> None:
