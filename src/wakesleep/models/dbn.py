@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
@@ -219,3 +220,10 @@ class DBN(nn.Module):
         if not spec["tied"]:
             dbn.untie()
         return dbn
+
+
+_signature = inspect.signature(DBN.__init__)
+# without it help() and the API pages would show the arguments of `__new__`
+DBN.__signature__ = _signature.replace(  # type: ignore[attr-defined]
+    parameters=list(_signature.parameters.values())[1:]
+)
