@@ -408,6 +408,21 @@ def test_picture_folder_refused(tmp_path):
         load(tmp_path)
 
 
+def test_reading_many_pictures_shows_how_far_it_is(tmp_path, monkeypatch):
+    shown = []
+
+    class Bar(list):
+        def __init__(self, files, **given):
+            super().__init__(files)
+            shown.append((len(self), given["disable"]))  # None: on a terminal alone
+
+    monkeypatch.setattr("tqdm.tqdm", Bar)
+    for name in ("ant", "bee"):
+        draw(tmp_path / name / "1.png", 50)
+    assert len(load(tmp_path).train) == 2
+    assert shown == [(2, None), (2, None)]
+
+
 def test_pictures_below_the_folders_of_classes_are_found(tmp_path):
     for name in ("ant", "bee"):
         draw(tmp_path / "set" / "inner" / name / "1.png", 50)

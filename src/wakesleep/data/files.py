@@ -4,6 +4,7 @@ for each class.
 
 import math
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -367,7 +368,8 @@ def _prepared(
     files = [file for part in parts for of_class in part for file in of_class]
     _refuse_unreadable(files)
     preparation, findings = (how, []) if isinstance(how, Preparation) else _look(files, how)
-    images = np.stack([_as_case(grey_picture(file), preparation) for file in files])
+    read = _shown(files, "reading pictures")
+    images = np.stack([_as_case(grey_picture(file), preparation) for file in read])
     labels = [
         np.repeat(np.arange(len(part)), [len(of_class) for of_class in part]) for part in parts
     ]
@@ -394,6 +396,15 @@ def _refuse_unreadable(files: list[Path]) -> None:
         )
 
 
+def _shown(files: list[Path], what: str) -> Iterable[Path]:
+    """Return the files, a bar on a terminal showing how far they are read after three seconds: a
+    thousand photographs take minutes.
+    """
+    from tqdm import tqdm
+
+    return tqdm(files, desc=what, unit="picture", delay=3, leave=False, disable=None)
+
+
 def _as_case(grey: Grey, preparation: Preparation) -> Array:
     case: Array = (preparation.picture(grey) * 255).round().astype(np.uint8)
     return case
@@ -402,7 +413,7 @@ def _as_case(grey: Grey, preparation: Preparation) -> Array:
 def _look(files: list[Path], options: PictureOptions) -> tuple[Preparation, list[str]]:
     """Look at all pictures and decide how they are to be prepared."""
     ballots, shapes = [], []
-    for file in files:
+    for file in _shown(files, "looking at pictures"):
         grey = grey_picture(file)
         ballots.append(votes(grey[None]))
         shapes.append((grey.shape[0], grey.shape[1]))
