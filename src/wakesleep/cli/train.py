@@ -62,7 +62,7 @@ class TrainOptions:
     units: tuple[str, ...] = ()
     """Of a table: COLUMN=KIND each: binary, categories, levels, counts or real."""
     without: tuple[str, ...] = ()
-    """Of a table: columns to leave out, e.g. names or dates."""
+    """Of a table: columns to leave out."""
     labels_from: Path | None = None
     """File of labels of the training cases, in order, where few are known: a .npy, or text, a
     label a line, -1 or nothing where unknown; a folder of pictures has a class unlabelled.
