@@ -264,3 +264,12 @@ def test_old_files_can_be_saved_as_new_ones(tmp_path, digits: Dataset):
     assert torch.equal(
         ws.backprop.log_probs(again.net, cases), ws.backprop.log_probs(model.net, cases)
     )
+
+
+def test_tensors_of_any_type_stand_beside_those_of_a_model(tmp_path):
+    """As the state of a generator does in a run that was stopped."""
+    rbm = ws.RBM(3, 2, rng=ws.generator(0))
+    tensors = {f"model/{name}": tensor for name, tensor in checkpoint.model_tensors(rbm).items()}
+    tensors |= {"rng": torch.tensor([0, 1, 200], dtype=torch.uint8), "one": torch.ones(2).byte()}
+    header = {"models": {"model": rbm.spec()}}
+    assert checkpoint.specs(header, tensors, tmp_path) == header["models"]

@@ -26,11 +26,11 @@ UINT8 = (
     "{name}.bool()"
 )
 _MOST = 2**62
-Kind = Literal["numbers", "counts", "cases", "labels", "mask", "changed", "written"]
+Kind = Literal["numbers", "counts", "cases", "labels", "mask", "changed", "written", "any"]
 """Real numbers of the model's type; those that are whole and not below 0; numbers of any type,
 whose values the function looks at; whole numbers of a whole type; True or False (or 1 and 0); a
 tensor that the function moves on in place, and one that it only writes to: nothing else can stand
-for these two.
+for these two; numbers of any type, as they are.
 """
 
 
@@ -185,6 +185,8 @@ class Expected:
         beside = like if like is not None else sizes.first
         if not self.any_type or tensor.is_meta:
             tensor = self._there(name, tensor, beside, came=isinstance(value, Tensor))
+        if self.kind == "any":
+            return tensor
         sizes.first = tensor if sizes.first is None else sizes.first
         if self.kind == "labels":
             return self._as_labels(name, tensor, sizes.axes.get("labels"))

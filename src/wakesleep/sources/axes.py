@@ -85,7 +85,7 @@ Odd = Annotated[Tensor, Expected("N odd")]
 EvenOddWritten = Annotated[Tensor, Expected("even odd", "changed")]
 """Weights between its even and its odd layers."""
 ShareMask = Annotated[Tensor, Expected("N 1", "mask")]
-Stored = Annotated[Tensor, Expected("*", holes=True, infinite=True, any_type=True)]
+Stored = Annotated[Tensor, Expected("*", "any", any_type=True)]
 """A tensor of a file, which is held against the model's own."""
 Series = Annotated[Tensor, Expected("T chains", any_type=True)]
 """A number a step of each chain."""
