@@ -402,7 +402,8 @@ def _shown(files: list[Path], what: str) -> Iterable[Path]:
     """
     from tqdm import tqdm
 
-    return tqdm(files, desc=what, unit="picture", delay=3, leave=False, disable=None)
+    bar: Iterable[Path] = tqdm(files, desc=what, unit="picture", delay=3, leave=False, disable=None)
+    return bar
 
 
 def _as_case(grey: Grey, preparation: Preparation) -> Array:
