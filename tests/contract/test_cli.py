@@ -96,15 +96,9 @@ def test_a_long_help_explains_the_usual_options_and_names_the_rest(
     explained, _, named = shown["--help"].out.partition("Further options")
     assert len(shown["--help"].out.splitlines()) < 100 < len(shown["--help-all"].out.splitlines())
     groups = {"": re.sub(r"\n  --[a-z.]+\(name\).*", "", named, flags=re.DOTALL)}
-    groups |= {
-        found[1]: found[2]
-        for found in re.finditer(
-            r"--([a-z.]+)\(name\)(.*?)(?=\n "
-            r" --|\Z)",
-            named,
-            re.DOTALL,
-        )
-    }
+    alike = r"\n  ((?:--[a-z.]+\(name\) )+)(.*?)(?=\n  --|\Z)"
+    for found in re.finditer(alike, named, re.DOTALL):
+        groups |= dict.fromkeys(re.findall(r"--([a-z.]+)\(name\)", found[1]), found[2])
     for flag in flags:
         prefix, dot, word = flag.rpartition(".")
         assert (

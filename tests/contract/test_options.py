@@ -179,7 +179,7 @@ def test_the_overview_has_a_line_for_every_command(capsys: pytest.CaptureFixture
     for name in cli.COMMANDS:
         assert sum(line.startswith(f"  {name} ") for line in lines) == 1
     assert max(map(len, lines)) <= 80
-    helpers = {"__init__", "shared", "options", "machine", "driver", "senses", "tables"}
+    helpers = {"__init__", "shared", "options", "machine", "driver", "senses", "tables", "deep"}
     files = {path.stem for path in Path(cli.__file__).parent.glob("*.py")} - helpers
     assert set(cli.COMMANDS) == files
 

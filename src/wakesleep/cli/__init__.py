@@ -40,6 +40,7 @@ GROUPS = {
     "Judge a network": {
         "evaluate": "count the errors on test cases",
         "likelihood": "bound the log-probability of test cases",
+        "mixing": "find out whether chains mix, and how many steps a dream needs",
         "plot": "draw receptive fields, training curves, dreams, the worst errors",
     },
     "Data and tables": {
@@ -290,9 +291,13 @@ def _further(kind: Any, usual: Sequence[str], name: str) -> str:
 
     add(kind, "")
     lines = [f"Further options, explained by wakesleep {name} {ALL}:"]
+    alike: dict[tuple[str, ...], list[str]] = {}
     for prefix, flags in groups.items():
-        words = " ".join(flags) if prefix else " ".join(f"--{flag}" for flag in flags)
-        head = f"  --{prefix}(name)  " if prefix else "  "
+        alike.setdefault(tuple(flags), []).append(prefix)
+    for names_alike, prefixes in alike.items():
+        words = " ".join(names_alike if prefixes[0] else (f"--{flag}" for flag in names_alike))
+        names = " ".join(f"--{prefix}(name)" for prefix in prefixes)
+        head = f"  {names}  " if prefixes[0] else "  "
         lines += textwrap.wrap(
             words, 80, initial_indent=head, subsequent_indent="      ", break_on_hyphens=False
         )

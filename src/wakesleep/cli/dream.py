@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from wakesleep.cli import shared, tables
+from wakesleep.cli import deep, shared, tables
 from wakesleep.cli.options import Backend, Device
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
@@ -109,6 +109,9 @@ def run(args: DreamOptions, command: str) -> int:
     out = args.movie or args.out
     shared.refuse_place(out, args.overwrite)
     check(args)
+    machine = deep.load(args.run, args.device)
+    if machine is not None:
+        return deep.dream(args, machine)
     model = shared.model(args.run, args.device)
     dbn, rng = model.dbn, generator(args.seed, model.dbn.memory.weight.device)
     labels = clamped_labels(args, model)

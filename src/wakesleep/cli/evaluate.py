@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
-from wakesleep.cli import shared, tables
+from wakesleep.cli import deep, shared, tables
 from wakesleep.cli.options import Backend, DataFolder, Device
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError
@@ -69,6 +69,9 @@ def run(args: EvaluateOptions, command: str) -> int:
     table_model = tables.load(args.run[0])
     if table_model is not None:
         return tables.evaluate(args, table_model)
+    machine = deep.load(args.run[0], args.device)
+    if machine is not None:
+        return deep.evaluate(args, machine)
     if not args.up_passes:
         shared.tell_unused(
             args,
@@ -97,19 +100,26 @@ def run(args: EvaluateOptions, command: str) -> int:
     if args.json:
         print(files.to_json(result))
     else:
-        which = {
-            "test": "test",
-            "validation": "validation (held out of the training set)",
-            "train": "training (it has no test cases)",
-        }[part]
-        errors = f"{result[f'{part}_errors']} errors, {result[f'{part}_error_percent']:.2f} %"
-        print(f"{dataset.name}, {result[f'n_{part}']:,} {which} cases, {method_names}: {errors}")
+        print(sentence(result))
     for line in report.hardly_better_than_guessing(result):
         shared.tell(line)
     if "backprop" in methods:
         for path in args.run:
             _tell_better(path)
     return 0
+
+
+def sentence(result: dict[str, Any]) -> str:
+    """Return a row of an evaluation in words."""
+    part = result["part"]
+    which = {
+        "test": "test",
+        "validation": "validation (held out of the training set)",
+        "train": "training (it has no test cases)",
+    }[part]
+    errors = f"{result[f'{part}_errors']} errors, {result[f'{part}_error_percent']:.2f} %"
+    count, method = result[f"n_{part}"], result["method"]
+    return f"{result['dataset']}, {count:,} {which} cases, {method}: {errors}"
 
 
 def _tell_better(path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from wakesleep.cli import driver, machine, shared
+from wakesleep.cli import deep, driver, machine, shared
 from wakesleep.cli.options import Backend, DataFolder, Device, Threads
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
@@ -95,6 +95,9 @@ def run(args: LikelihoodOptions, command: str) -> int:
 
     machine.set_threads(args.threads)
     check(args)
+    deep_model = deep.load(args.run, args.device)
+    if deep_model is not None:
+        return deep.likelihood(args, deep_model)
     model = shared.model(args.run, args.device)
     if args.per_layer and not model.dbn.tied:
         raise ConfigError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from wakesleep.cli import shared, tables
+from wakesleep.cli import deep, shared, tables
 from wakesleep.cli.options import Backend, DataFolder, Device
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError
@@ -70,6 +70,9 @@ def run(args: PlotOptions, command: str) -> int:
     table_model = tables.load(args.run)
     if table_model is not None:
         return tables.plot(args, table_model)
+    machine = deep.load(args.run, args.device)
+    if machine is not None:
+        return deep.plot(args, machine)
     if args.cases < 10:
         raise ConfigError(f"--cases {args.cases}: expected at least 10")
     if not args.what:

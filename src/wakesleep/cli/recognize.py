@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from tyro.conf import Positional
 
-from wakesleep.cli import shared, tables
+from wakesleep.cli import deep, shared, tables
 from wakesleep.cli.options import Backend, Device
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.values import listed
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
-    from wakesleep.runs.checkpoint import Model
+    from wakesleep.runs.checkpoint import DeepModel, Model
 
 TOGETHER = 256
 """Pictures that are recognised at once."""
@@ -79,23 +80,31 @@ def run(args: RecognizeOptions, command: str) -> int:
         if not one:
             raise ConfigError("--imagine is for one picture: name one")
         shared.refuse_place(args.imagine, args.overwrite)
-    model = shared.model(args.run, args.device)
+    machine = deep.load(args.run, args.device)
+    if machine is not None and args.imagine is not None:
+        raise ConfigError("--imagine asks the memory of a deep belief net; leave it out")
+    model = machine or shared.model(args.run, args.device)
     shared.refuse_other_scale(model)
     return _one(args, model) if one else _several(args, model)
 
 
-def _one(args: RecognizeOptions, model: Model) -> int:
+def _one(args: RecognizeOptions, model: Model | DeepModel) -> int:
     """Say the probability of every label of one picture."""
     from wakesleep.data import from_header
 
     [path] = args.pictures
-    picture = from_header(model.header).read(path).to(model.dbn.memory.weight.device)
+    picture = from_header(model.header).read(path).to(_device(model))
     probs = _probs(model, picture)[0]
     label = max(probs, key=lambda name: probs[name])
     [odd] = _novelty(model, picture)
     if args.imagine is not None:
         _draw_imagined(
-            args, args.imagine, model, picture, label, f"{path.name}: {label} ({probs[label]:.1%})"
+            args,
+            args.imagine,
+            cast("Model", model),
+            picture,
+            label,
+            f"{path.name}: {label} ({probs[label]:.1%})",
         )
     if args.json:
         answer = {"label": label, "probabilities": probs, **odd, "method": _method(model)}
@@ -114,7 +123,7 @@ def _one(args: RecognizeOptions, model: Model) -> int:
     return 0
 
 
-def _several(args: RecognizeOptions, model: Model) -> int:
+def _several(args: RecognizeOptions, model: Model | DeepModel) -> int:
     """Say the label of each of several pictures, and how many are right where their folders
     tell.
     """
@@ -193,7 +202,7 @@ def pictures_in(folder: Path, classes: Sequence[str]) -> list[Found]:
 
 
 def _recognised(
-    model: Model, files_named: Sequence[Found]
+    model: Model | DeepModel, files_named: Sequence[Found]
 ) -> Iterator[tuple[Found, tuple[dict[str, float], dict[str, Any]] | DataError]]:
     """Yield each picture with the probability of every label and what `_novelty` says, or with the
     reason why it cannot be read.
@@ -202,7 +211,7 @@ def _recognised(
 
     from wakesleep.data import from_header
 
-    preparation, device = from_header(model.header), model.dbn.memory.weight.device
+    preparation, device = from_header(model.header), _device(model)
     for start in range(0, len(files_named), TOGETHER):
         outcomes: list[Any] = []
         for one in files_named[start : start + TOGETHER]:
@@ -219,21 +228,25 @@ def _recognised(
             yield one, outcome if isinstance(outcome, DataError) else next(answers)
 
 
-def _probs(model: Model, cases: Tensor) -> list[dict[str, float]]:
+def _generative(model: Model | DeepModel) -> Any:
+    """Return the deep belief net or the deep Boltzmann machine."""
+    return model[0]
+
+
+def _device(model: Model | DeepModel) -> torch.device:
+    return next(model[0].parameters()).device
+
+
+def _probs(model: Model | DeepModel, cases: Tensor) -> list[dict[str, float]]:
     """Return p(label | picture) by name, for each of the cases (N, pixels)."""
-    from wakesleep.evaluation import classify
-    from wakesleep.learning import backprop
+    from wakesleep.runs import scores
 
     classes = [str(name) for name in model.header["classes"]]
-    log_probs = (
-        backprop.log_probs(model.net, cases)
-        if model.net is not None
-        else classify.log_probs(model.dbn, cases)
-    )
+    log_probs = scores.log_probs(_generative(model), model.net, cases)
     return [dict(zip(classes, row, strict=True)) for row in log_probs.exp().tolist()]
 
 
-def _novelty(model: Model, cases: Tensor) -> list[dict[str, Any]]:
+def _novelty(model: Model | DeepModel, cases: Tensor) -> list[dict[str, Any]]:
     """Return how surprising each of the cases (N, pixels) is, and what is usual; nothing where the
     model's file records no calibration.
     """
@@ -248,12 +261,14 @@ def _novelty(model: Model, cases: Tensor) -> list[dict[str, Any]]:
             "usual_surprise": round(calibration.threshold, 3),
             "unfamiliar": nats > calibration.threshold,
         }
-        for nats in novelty.surprise(model.dbn, cases, calibration).tolist()
+        for nats in novelty.surprise(_generative(model), cases, calibration).tolist()
     ]
 
 
-def _method(model: Model) -> str:
-    return "backprop" if model.net is not None else "free-energy"
+def _method(model: Model | DeepModel) -> str:
+    from wakesleep.runs import scores
+
+    return "backprop" if model.net is not None else scores.own_method(_generative(model))
 
 
 def _draw_imagined(

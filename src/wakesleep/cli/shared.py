@@ -15,7 +15,7 @@ from wakesleep.foundation.errors import CheckpointError, ConfigError
 if TYPE_CHECKING:
     from wakesleep.data import Dataset, Split
     from wakesleep.foundation.options import PictureOptions
-    from wakesleep.runs.checkpoint import Model
+    from wakesleep.runs.checkpoint import DeepModel, Model
     from wakesleep.runs.settings import TrainConfig
 
 
@@ -35,7 +35,7 @@ def same_set(name: str, folder: Path | None, recorded: dict[str, Any]) -> Datase
     return load(name, folder=folder, how=for_own_set(recorded), own=True)
 
 
-def set_for(model: Model, data: str | None, folder: Path | None) -> Dataset:
+def set_for(model: Model | DeepModel, data: str | None, folder: Path | None) -> Dataset:
     """Return the data set of that name or path, by default what the model learned from, as the
     model sees it.
 
@@ -64,7 +64,7 @@ def set_for(model: Model, data: str | None, folder: Path | None) -> Dataset:
     return match_classes(without_unlabelled(dataset), classes) if classes else dataset
 
 
-def is_own(model: Model, dataset: Dataset) -> bool:
+def is_own(model: Model | DeepModel, dataset: Dataset) -> bool:
     """Return whether the model learned from this very set, so that cases other than its test cases
     are not new to it.
     """
@@ -73,7 +73,7 @@ def is_own(model: Model, dataset: Dataset) -> bool:
     ) or dataset.origin == model.header.get("data_path")
 
 
-def held_out(path: Path, model: Model) -> float:
+def held_out(path: Path, model: Model | DeepModel) -> float:
     """Return how many training cases the run held out, or which part of them; 0 where nothing says
     so.
     """
@@ -84,7 +84,7 @@ def held_out(path: Path, model: Model) -> float:
     return read_config(path).validation if (path / "config.json").is_file() else 0.0
 
 
-def cases_of(path: Path, model: Model, dataset: Dataset) -> tuple[str, Split]:
+def cases_of(path: Path, model: Model | DeepModel, dataset: Dataset) -> tuple[str, Split]:
     """Return the cases of a set that a model is judged by, and which part they are: "test",
     "validation" or "train".
 
@@ -115,7 +115,7 @@ def model(path: Path, device: str) -> Model:
     return loaded._replace(net=None) if regressor else loaded
 
 
-def tell_unfinished(path: Path, model: Model) -> None:
+def tell_unfinished(path: Path, model: Model | DeepModel) -> None:
     """Say of the model of a run that has not finished that it is one, where it stands and how it
     goes on.
     """
@@ -150,7 +150,7 @@ def _where(run: Path, header: Mapping[str, Any]) -> str:
     return f"in stage {stages[position]}, {position + 1} of {len(stages)}{last}"
 
 
-def refuse_other_scale(model: Model) -> None:
+def refuse_other_scale(model: Model | DeepModel) -> None:
     """Raise ConfigError where the model is an estimator's that scales its columns, for pictures and
     data sets come without that scaling.
     """
@@ -237,6 +237,7 @@ OF_A_STAGE = {
     "backprop": "backprop",
     "semisupervised": "semisupervised",
     "random": "random",
+    "dbm": "dbm",
 }
 """Which stage each group of settings belongs to."""
 OF_SGD = (

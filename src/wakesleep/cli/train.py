@@ -13,7 +13,7 @@ from wakesleep.cli.options import DataFolder, Device, TensorBoard
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.options import Backend, PictureOptions
-from wakesleep.runs.settings import TrainConfig, for_few_labels, preset, read_config
+from wakesleep.runs.settings import TrainConfig, for_dbm, for_few_labels, preset, read_config
 from wakesleep.runs.settings import suited as by_number
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ USUAL = (
     "labels_from",
     "out",
     "resume",
+    "model",
     "hidden",
     "stages",
     "seed",
@@ -81,8 +82,8 @@ class TrainOptions:
     PyTorch brings, nothing is compiled; reference: the plain formulas, slowly.
     """
     threads: int = 0
-    """CPU threads. 0: as many as PyTorch finds (those of this process, or OMP_NUM_THREADS). A run
-    that goes on keeps its number: sums in another order are other numbers.
+    """CPU threads; 0: as many as PyTorch finds. A run that goes on keeps its number: sums in
+    another order are other numbers.
     """
     tensorboard: TensorBoard = False
     json: bool = False
@@ -114,7 +115,14 @@ takes a while to read.
 
 
 def settings_for(args: TrainOptions, dataset: Dataset | None = None) -> TrainConfig:
-    """Return the settings that suit the data set of a call; cases of one's own are counted."""
+    """Return the settings that suit the data set and the model of a call; cases of one's own are
+    counted.
+    """
+    config = _for_set(args, dataset)
+    return for_dbm(config) if args.config.model == "dbm" else config
+
+
+def _for_set(args: TrainOptions, dataset: Dataset | None) -> TrainConfig:
     if args.data == "digits" and args.labels_from is None:
         return preset(args.data)
     from wakesleep.data import KNOWN, stays_on_disk

@@ -15,6 +15,7 @@ from torch.nn.functional import nll_loss
 
 from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.models.dbm import DBM, STEPS
 from wakesleep.models.dbn import DBN
 from wakesleep.sources import arrays
 from wakesleep.sources.axes import Features, LogProbs, SomeLabels
@@ -54,6 +55,28 @@ def log_probs(dbn: DBN, images: Tensor, rng: torch.Generator | None = None) -> T
         for chunk in arrays.chunks(images)
     ]
     return torch.log_softmax(torch.cat(scores), 1)
+
+
+@check_arguments
+def mean_field_log_probs(dbm: DBM, images: Tensor, *, steps: int = STEPS) -> Tensor:
+    """Return log q(label | image) of each image (N, pixels) by a deep Boltzmann machine, (N,
+    labels), nats: q is the mean field of all hidden layers, of which the label is one.
+
+    Raises:
+        ConfigError: the machine holds no labels.
+        DataError: images that do not fit the machine.
+    """
+    if not dbm.labels:
+        raise ConfigError(
+            "this machine holds no labels, so it cannot name one; fine-tune it, or train with "
+            "DBM(..., labels=10)"
+        )
+    found = []
+    for part in torch.split(dbm.check_cases(images), 2000):
+        q = dbm.mean_field(dbm.as_numbers(part), steps=steps)
+        side, means = (dbm.even, q.even) if "label" in dbm.even.names else (dbm.odd, q.odd)
+        found.append(means[:, side.columns("label")].clamp(min=1e-30).log())
+    return torch.cat(found)
 
 
 @check_arguments

@@ -83,6 +83,13 @@ class Mixing(NamedTuple):
         """Effective samples of the slowest projection a second, of all chains."""
         return self.from_cases.shape[1] / (self.slowest * max(self.seconds_per_step, 1e-12))
 
+    @property
+    def dream_steps(self) -> int:
+        """Steps from random states to a dream that has forgotten them: five autocorrelation
+        times.
+        """
+        return max(1, round(5 * self.slowest))
+
     def in_words(self) -> str:
         """Return what to tell a person: whether this is equilibrium, and how long a dream takes."""
         worst = float(self.scale_reduction.max())
@@ -99,7 +106,7 @@ class Mixing(NamedTuple):
             )
         return (
             f"at equilibrium: chains forget within some {self.slowest:.0f} steps; dreams need "
-            f"about {max(1, round(5 * self.slowest))} from random states"
+            f"about {self.dream_steps} from random states"
         )
 
 

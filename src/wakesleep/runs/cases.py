@@ -48,6 +48,7 @@ def check_fit(dataset: Dataset, config: TrainConfig) -> None:
     """Raise ConfigError where settings do not suit the data set: labels that it has not, stages
     that want its cases in memory.
     """
+    _check_model(dataset, config)
     labelled = dataset.train.labels is not None
     supervised = [stage for stage in config.stages if stage in ("hybrid", "backprop", "random")]
     if not labelled and (supervised or config.label_memory):
@@ -79,6 +80,29 @@ def check_fit(dataset: Dataset, config: TrainConfig) -> None:
         )
     if has_unlabelled(dataset.train):
         _check_few_labels(dataset, config)
+
+
+def _check_model(dataset: Dataset, config: TrainConfig) -> None:
+    """Raise ConfigError unless the stages and layers of a run are those of its model."""
+    if config.model == "dbn":
+        if "dbm" in config.stages:
+            raise ConfigError("the stage dbm is that of a deep Boltzmann machine: use --model dbm")
+        return
+    if config.stages not in (("dbm",), ("dbm", "backprop")):
+        raise ConfigError(
+            f"stages {' '.join(config.stages)} of a deep Boltzmann machine: expected dbm backprop, "
+            "or dbm alone"
+        )
+    if len(config.hidden) < 2 or config.shifted:
+        raise ConfigError(
+            f"hidden = {config.hidden}, shifted = {config.shifted} of a deep Boltzmann machine: "
+            "expected at least two hidden layers, and pictures as they are (--no-shifted)"
+        )
+    if dataset.files is not None or distributed.ranks() > 1:
+        raise ConfigError(
+            "a deep Boltzmann machine learns in one process, from cases in memory: start it "
+            "without torchrun, on a set that fits (of images-*.npy save one .npz)"
+        )
 
 
 def _check_few_labels(dataset: Dataset, config: TrainConfig) -> None:

@@ -44,6 +44,17 @@ class Model(NamedTuple):
     """The rest: picture shape, class names, and whatever the writer noted."""
 
 
+class DeepModel(NamedTuple):
+    """What the model file of a run of a deep Boltzmann machine holds."""
+
+    dbm: DBM
+    """The generative model."""
+    net: nn.Sequential | None
+    """The feed-forward net fine-tuned from it, where there is one: of its mean field."""
+    header: dict[str, Any]
+    """The rest, as in `Model`."""
+
+
 class Specified(Protocol):
     """A class of models that can be built from a spec."""
 
@@ -395,14 +406,35 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> Model:
     if not isinstance(dbn, DBN):
         kinds = ", ".join(type(model).__name__ for model in models.values())
         raise CheckpointError(
-            f"{path} holds no deep belief net but {kinds}: wakesleep.load reads it"
+            f"{path} holds no deep belief net but {kinds}: wakesleep.load reads it (and of a deep "
+            "Boltzmann machine the commands evaluate, dream, recognize, likelihood, plot, mixing)"
         )
-    header = {
-        "shape": list(square(dbn.sizes[0]) or (1, dbn.sizes[0])),
-        "classes": [str(label) for label in range(dbn.labels)],
+    return Model(dbn, cast(nn.Sequential | None, net), _with_shape(header, dbn))
+
+
+def load_deep(path: Path | str, device: torch.device | str = "cpu") -> DeepModel:
+    """Read a run folder, finished or stopped on the way, or a model file of a deep Boltzmann
+    machine, likewise.
+
+    Raises:
+        CheckpointError: as `read`, or a file that holds none.
+    """
+    models, header = read(path, device)
+    found = [model for model in models.values() if isinstance(model, DBM)]
+    if not found:
+        kinds = ", ".join(type(model).__name__ for model in models.values())
+        raise CheckpointError(f"{path} holds no deep Boltzmann machine but {kinds}")
+    net = cast(nn.Sequential | None, models.get("net"))
+    return DeepModel(found[0], net, _with_shape(header, found[0]))
+
+
+def _with_shape(header: dict[str, Any], model: DBN | DBM) -> dict[str, Any]:
+    """Return a header that names a picture's shape and the classes in any case."""
+    return {
+        "shape": list(square(model.sizes[0]) or (1, model.sizes[0])),
+        "classes": [str(label) for label in range(model.labels)],
         **header,
     }
-    return Model(dbn, cast(nn.Sequential | None, net), header)
 
 
 def _model_file(path: Path) -> tuple[Path, str]:
@@ -439,4 +471,4 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> Any:
         CheckpointError: as `read`.
     """
     models, _ = read(path, device)
-    return models["dbn"] if "dbn" in models else next(iter(models.values()))
+    return models[next((name for name in ("dbn", "dbm") if name in models), next(iter(models)))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +16,9 @@ from wakesleep.compute.select import pick_precision
 from wakesleep.data import KNOWN, LOCAL, Dataset, Split, distort, match_classes, prepared
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError
-from wakesleep.foundation.rng import stream
-from wakesleep.learning import backprop
+from wakesleep.foundation.rng import generator, stream
+from wakesleep.learning import backprop, deep_boltzmann
+from wakesleep.models.dbm import DBM
 from wakesleep.models.dbn import DBN
 from wakesleep.runs import checkpoint, progress
 from wakesleep.runs.cases import check_fit, on_device, parts
@@ -34,7 +36,7 @@ class Job:
     dataset: Dataset
     train: Split
     validation: Split | None
-    dbn: DBN
+    model: DBN | DBM
     nets: dict[str, nn.Sequential]
     provenance: dict[str, Any]
     position: int = 0
@@ -58,6 +60,18 @@ class Job:
     """What keeps other processes out of the folder."""
 
     @property
+    def dbn(self) -> DBN:
+        """The deep belief net that learns."""
+        assert isinstance(self.model, DBN)
+        return self.model
+
+    @property
+    def dbm(self) -> DBM:
+        """The deep Boltzmann machine that learns."""
+        assert isinstance(self.model, DBM)
+        return self.model
+
+    @property
     def cases(self) -> int:
         """How many cases this rank sees in an epoch."""
         return len(self.train) if self.shards is None else len(self.shards) // distributed.ranks()
@@ -65,7 +79,7 @@ class Job:
     @property
     def device(self) -> torch.device:
         """Where the nets are."""
-        return self.dbn.memory.weight.device
+        return next(self.model.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -74,7 +88,8 @@ class Job:
 
     def models(self) -> dict[str, nn.Module]:
         """Return all that learns, by the names of a checkpoint."""
-        return {"dbn": self.dbn, **{f"net/{name}": net for name, net in self.nets.items()}}
+        nets = {f"net/{name}": net for name, net in self.nets.items()}
+        return {self.config.model: self.model, **nets}
 
     def header(self) -> dict[str, Any]:
         """Return what files of the run say of its data."""
@@ -92,7 +107,7 @@ class Job:
         """Return what a checkpoint says besides where the stage stands: how to build the models,
         and how far stages and metrics go.
         """
-        models: dict[str, nn.Module] = {"dbn": self.dbn} | (
+        models: dict[str, nn.Module] = {self.config.model: self.model} | (
             {"net": self.nets["backprop"]} if "backprop" in self.nets else {}
         )
         return {
@@ -135,7 +150,8 @@ def _new_job(
         shards = Shards(stored.images, stored.labels, chunk=config.chunk, spare=stored.spare)
     sizes = (dataset.train.images.shape[1], *config.hidden)
     labels = len(dataset.classes) if config.label_memory else 0
-    dbn = DBN(sizes, labels=labels, rng=stream(config.seed, "init", device))
+    rng = stream(config.seed, "init", device)
+    model = (DBM if config.model == "dbm" else DBN)(sizes, labels=labels, rng=rng)
     own = Split(
         distributed.share(train.images),
         None if train.labels is None else distributed.share(train.labels),
@@ -146,7 +162,7 @@ def _new_job(
         dataset,
         on_device(own, device),
         None if validation is None else on_device(validation, device),
-        dbn,
+        model,
         {},
         provenance,
         shards=shards,
@@ -186,12 +202,13 @@ def new_run(
     provenance = _provenance(dataset, config, device, command, data_path, labels_from)
     job = _new_job(folder, config, dataset, device, provenance)
     if dbn is not None:
-        if dbn.sizes != job.dbn.sizes or dbn.labels not in (0, len(dataset.classes)):
+        if dbn.sizes != job.model.sizes or dbn.labels not in (0, len(dataset.classes)):
             raise ConfigError(
                 f"the model has layers {dbn.sizes} and {dbn.labels} labels, the data and settings "
-                f"ask for {job.dbn.sizes} and {len(dataset.classes)}; give it data of the same kind"
+                f"ask for {job.model.sizes} and {len(dataset.classes)}; give it data of the same "
+                "kind"
             )
-        job.dbn = dbn
+        job.model = dbn
     if writes:
         try:
             (folder / "figures").mkdir(parents=True)
@@ -265,20 +282,29 @@ def resume_run(folder: Path, dataset: Dataset, device: torch.device) -> Job:
             f"{folder} was left by {header.get('ranks', 1)} ranks, now there are "
             f"{distributed.ranks()}; go on with as many"
         )
-    job.dbn = cast(
-        DBN,
-        checkpoint.build(
-            checkpoint.specs(header, {}, path).get("dbn", {}), tensors.get("dbn", {}), path
-        ).to(device),
-    )
+    name = config.model
+    spec = checkpoint.specs(header, {}, path).get(name, {})
+    model = checkpoint.build(spec, tensors.get(name, {}), path).to(device)
+    job.model = cast(DBN | DBM, model)
     for name, net_tensors in tensors.get("net", {}).items():
-        job.nets[name] = backprop.feed_forward((*job.dbn.sizes, len(dataset.classes)), device)
+        job.nets[name] = backprop.feed_forward(net_sizes(job.model, len(dataset.classes)), device)
         checkpoint.fill(job.nets[name], net_tensors, [], path)
     job.position, job.lines = header["position"], header["lines"]
     job.seconds = dict(header["seconds"])
     job.provenance |= header.get("picked", {})
     job.progress = job.at_the_beginning() if stored.state is None else stored
     return job
+
+
+def net_sizes(model: DBN | DBM, classes: int) -> Sequence[int]:
+    """Return the layer sizes of the net fine-tuned from a model."""
+    if isinstance(model, DBN):
+        return (*model.sizes, classes)
+    rng = generator(0, next(model.parameters()).device)
+    net = deep_boltzmann.classifier(model, classes=classes, rng=rng)
+    sizes = checkpoint.net_sizes(net)
+    assert sizes is not None
+    return sizes
 
 
 def lock(folder: Path) -> files.Lock | None:

@@ -21,18 +21,18 @@ def work_per_epoch(job: Job) -> dict[str, float]:
     counts.
     """
     work: dict[str, float] = {}
-    sizes, cases = job.dbn.sizes, job.cases
+    sizes, cases = job.model.sizes, job.cases
     # CD-1: up, down, up, and two statistics; each further Gibbs step adds two, an epoch with chains
     # one
     products = 5 * cases
-    for layer in range(job.dbn.depth if "pretrain" in job.config.stages else 0):
-        top = layer == job.dbn.depth - 1
+    for layer in range(job.model.depth if "pretrain" in job.config.stages else 0):
+        top = layer == job.model.depth - 1
         config = job.config.greedy.memory if top else job.config.greedy.layer
-        visible = sizes[layer] + (job.dbn.labels if top else 0)
+        visible = sizes[layer] + (job.model.labels if top else 0)
         name = "memory" if top else f"layer {layer + 1}"
         chained = (
             greedy.chained_epochs(job.config.greedy) / max(config.epochs, 1)
-            if top and job.dbn.labels
+            if top and job.model.labels
             else 0.0
         )
         work[name] = (
@@ -44,6 +44,12 @@ def work_per_epoch(job: Job) -> dict[str, float]:
     for name in job.config.stages:
         if name in ("backprop", "random"):
             work[name] = 3 * cases * parameters
+        elif name == "dbm":
+            # a product with every weight: both ways a Gibbs step, both phases, and of hidden ones
+            # both ways a step of mean field
+            upper, how = parameters - sizes[0] * sizes[1], job.config.dbm
+            gibbs = (2 * how.gibbs_steps + 4) * parameters
+            work[name] = cases * (gibbs + 2 * how.mean_field_steps * upper)
         elif name == "semisupervised":
             # labelled cases, all cases and those moved; and where to move them
             work[name] = (3 * 3 + 4) * cases * parameters
@@ -71,6 +77,7 @@ UPDATE = {
     "backprop": 0.14e-3,
     "random": 0.14e-3,
     "semisupervised": 0.4e-3,
+    "dbm": 0.6e-3,
 }
 """Seconds that an update costs beside its products: of a layer's RBM, of the memory, and for each
 layer of weights elsewhere.
@@ -83,6 +90,7 @@ WRITTEN = {
     "backprop": 3.5,
     "semisupervised": 3.5,
     "random": 4,
+    "dbm": 3,
 }
 """How many times the net's weights are saved after an epoch: the nets so far, their momentum and
 the best epoch.
@@ -102,15 +110,15 @@ def seconds_per_epoch(job: Job) -> dict[str, float]:
     """
     # sampling and moving weights cost about as much again
     rate = product_rate(str(job.device), job.dtype) / 2
-    sizes, seconds = job.dbn.sizes, {}
+    sizes, seconds = job.model.sizes, {}
     saved = 4 * A_BYTE * sum(below * above for below, above in pairwise(sizes))
     for name, work in work_per_epoch(job).items():
         stage = (
             "layer"
-            if name.startswith("layer") or (name == "memory" and not job.dbn.labels)
+            if name.startswith("layer") or (name == "memory" and not job.model.labels)
             else name
         )
-        layers = 1 if stage in ("layer", "memory") else job.dbn.depth
+        layers = 1 if stage in ("layer", "memory") else job.model.depth
         updates = -(-job.cases // _minibatch(job.config, name))
         seconds[name] = (
             work / rate + updates * layers * UPDATE[stage] + PASS + saved * WRITTEN[stage]
@@ -146,9 +154,12 @@ def _closing_seconds(job: Job) -> float:
     trained.
     """
     fantasies = (
-        figures.DREAMS_A_LABEL * min(job.dbn.labels, figures.DREAM_CLASSES) or figures.FREE_DREAMS
+        figures.DREAMS_A_LABEL * min(job.model.labels, figures.DREAM_CLASSES) or figures.FREE_DREAMS
     )
-    top = (job.dbn.sizes[-2] + job.dbn.labels) * job.dbn.sizes[-1]
+    sizes = job.model.sizes
+    top = (sizes[-2] + job.model.labels) * sizes[-1]
+    if job.config.model == "dbm":  # all layers move
+        top += sum(below * above for below, above in pairwise(sizes[:-1]))
     rate = product_rate(str(job.device), job.dtype) / 2
     return CLOSING + figures.DREAM_STEPS * fantasies * 2 * top / rate
 
@@ -190,12 +201,14 @@ def announce(job: Job) -> Iterator[str]:
             "them as they are)"
         )
     yield from job.dataset.findings
-    labels = f" <- {job.dbn.labels} labels" if job.dbn.labels else ""
+    labels = f" <- {job.model.labels} labels" if job.model.labels else ""
     where = (
         f"{machine.describe(job.device)}, products in {job.config.precision}, backend "
         f"{select.backend()}"
     )
-    yield f"net: {'-'.join(map(str, job.dbn.sizes))}{labels}, on {where}, seed {job.config.seed}"
+    kind = "net" if job.config.model == "dbn" else "deep Boltzmann machine"
+    layers = "-".join(map(str, job.model.sizes))
+    yield f"{kind}: {layers}{labels}, on {where}, seed {job.config.seed}"
     yield f"minibatches and learning rates: {', '.join(_steps(job))}"
     ahead = minutes(job)
     spans = (
@@ -231,6 +244,7 @@ def _span(minutes: float) -> str:
 
 METHODS = {
     "free-energy": "generative model, label free energies",
+    "mean-field": "generative model, mean field of labels",
     "backprop": "pretrained, then backpropagation",
     "random": "same net from random weights",
 }

@@ -13,6 +13,7 @@ from wakesleep.foundation.values import check_fields
 from wakesleep.learning.configs import (
     CDConfig,
     ChainsConfig,
+    DBMConfig,
     GreedyConfig,
     HybridConfig,
     UpDownConfig,
@@ -20,7 +21,8 @@ from wakesleep.learning.configs import (
 )
 from wakesleep.learning.net_configs import BackpropConfig, SemiSupervisedConfig
 
-StageName = Literal["pretrain", "updown", "hybrid", "backprop", "semisupervised", "random"]
+ModelName = Literal["dbn", "dbm"]
+StageName = Literal["pretrain", "updown", "hybrid", "backprop", "semisupervised", "random", "dbm"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -28,6 +30,8 @@ Precision = Literal["auto", "float32", "bfloat16"]
 class TrainConfig:
     """All settings of a run."""
 
+    model: ModelName = "dbn"
+    """dbn: a deep belief net; dbm: a deep Boltzmann machine, of two hidden layers or more."""
     hidden: tuple[int, ...] = (500, 500, 2000)
     """Hidden layers from the pixels up; the last one is the top of the associative memory."""
     label_memory: bool = True
@@ -40,7 +44,7 @@ class TrainConfig:
     wake-sleep and backpropagation at once on the same weights (the best recogniser that still
     dreams); backprop, a feed-forward net by backpropagation from there; semisupervised, that net
     from few labels and what it says of all other cases; random, the same net from random weights to
-    compare with.
+    compare with. Of a deep Boltzmann machine: dbm, all its layers at once, and backprop.
     """
     validation: float = 10_000
     """How many of the last training cases (or, below 1, which part of them) are held out to pick
@@ -69,6 +73,8 @@ class TrainConfig:
     """Contrastive wake-sleep from the pretrained weights."""
     hybrid: HybridConfig = field(default_factory=HybridConfig)
     """Contrastive wake-sleep and backpropagation together."""
+    dbm: DBMConfig = field(default_factory=lambda: DBMConfig(centred=True))
+    """A deep Boltzmann machine's learning, centred, which needs no pretraining."""
     backprop: BackpropConfig = field(default_factory=BackpropConfig)
     """Backpropagation from the pretrained weights."""
     semisupervised: SemiSupervisedConfig = field(default_factory=SemiSupervisedConfig)
@@ -199,6 +205,36 @@ def suited(cases: int, *, tested: bool = False, shape: tuple[int, int] = (1, 1))
     )
 
 
+def for_dbm(config: TrainConfig) -> TrainConfig:
+    """Return the settings that suit a deep Boltzmann machine where `config` suits a deep belief
+    net: two hidden layers, and a fine-tuned net that takes the mean field of a case, which is no
+    probability of binary pixels.
+    """
+    batch_size = config.greedy.layer.batch_size
+    small = batch_size < 100
+    how = DBMConfig(
+        epochs=150 if small else 100,
+        batch_size=batch_size,
+        learning_rate=0.03,
+        final_learning_rate=0.0003,
+        momentum=0.0,
+        initial_momentum=0.0,
+        weight_decay=3e-4,
+        gibbs_steps=1,
+        mean_field_steps=5,
+        centred=True,
+    )
+    return replace(
+        config,
+        model="dbm",
+        hidden=(200, 200) if small else (500, 1000),
+        stages=("dbm", "backprop"),
+        shifted=False,
+        dbm=how,
+        backprop=replace(config.backprop, sample_pixels=False),
+    )
+
+
 def for_few_labels(config: TrainConfig, cases: int) -> TrainConfig:
     """Return the settings that suit so many training cases where most have no label: what few there
     are is all learned from.
@@ -243,7 +279,7 @@ def for_this_rank(config: TrainConfig) -> TrainConfig:
 
     changed: dict[str, Any] = {
         name: less(getattr(config, name))
-        for name in ("updown", "backprop", "random")
+        for name in ("updown", "backprop", "random", "dbm")
         if name in stages
     }
     if "pretrain" in stages:
@@ -273,6 +309,8 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
         plain |= {name: BackpropConfig(**values[name]) for name in ("backprop", "random")}
         if "semisupervised" in values:
             plain["semisupervised"] = SemiSupervisedConfig(**values["semisupervised"])
+        if "dbm" in values:
+            plain["dbm"] = DBMConfig(**values["dbm"])
         if "updown" in values:
             plain["updown"] = _updown(values["updown"])
         if "hybrid" in values:

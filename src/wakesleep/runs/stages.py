@@ -15,8 +15,17 @@ from wakesleep.data import Split, some
 from wakesleep.data.unlabelled import has_unlabelled, labelled
 from wakesleep.evaluation import classify, monitor
 from wakesleep.foundation.rng import stream
-from wakesleep.learning import backprop, greedy, hybrid, semi_supervised, spreading, up_down
+from wakesleep.learning import (
+    backprop,
+    deep_boltzmann,
+    greedy,
+    hybrid,
+    semi_supervised,
+    spreading,
+    up_down,
+)
 from wakesleep.learning.records import EpochResult
+from wakesleep.runs import scores
 from wakesleep.runs.job import Job
 
 PICKING = 1000
@@ -211,6 +220,38 @@ def _random_net(job: Job, rng: torch.Generator) -> nn.Sequential:
     return backprop.random_classifier((*job.dbn.sizes, len(job.dataset.classes)), rng=rng)
 
 
+def _dbm(job: Job) -> Stage:
+    """All layers of a deep Boltzmann machine."""
+    images, labels = job.train.images, job.train.labels if job.dbm.labels else None
+    rng, state = job.progress.rng, job.progress.state
+    if state is None:
+        deep_boltzmann.init_visible_bias(job.dbm, images)
+    records = deep_boltzmann.epochs(
+        job.dbm, images, labels, config=job.config.dbm, rng=rng, state=state, dtype=job.dtype
+    )
+    return Stage(job.dbm, records)
+
+
+def _from_dbm(job: Job) -> Stage:
+    """The feed-forward net that goes on from the mean field of a deep Boltzmann machine."""
+    rng, state = job.progress.rng, job.progress.state
+    if state is None:
+        classes = len(job.dataset.classes)
+        job.nets["backprop"] = deep_boltzmann.classifier(job.dbm, rng=rng, classes=classes)
+    net, known = job.nets["backprop"], labelled(job.train)
+    records = backprop.epochs(
+        net,
+        deep_boltzmann.features(job.dbm, known.images),
+        known.labels,
+        config=job.config.backprop,
+        rng=rng,
+        state=state,
+        stage="backprop",
+        dtype=job.dtype,
+    )
+    return Stage(net, records, lambda images: scores.log_probs(job.dbm, net, images))
+
+
 STAGES: dict[str, Callable[[Job], Stage]] = {
     "pretrain": _pretrain,
     "updown": _updown,
@@ -218,4 +259,14 @@ STAGES: dict[str, Callable[[Job], Stage]] = {
     "backprop": _fine_tune("backprop", _pretrained_net),
     "semisupervised": _semisupervised,
     "random": _fine_tune("random", _random_net),
+    "dbm": _dbm,
 }
+"""Of a deep belief net, and the first of a deep Boltzmann machine."""
+
+
+def begin(job: Job) -> Stage:
+    """Return what is left of the stage that the job is at."""
+    name = job.config.stages[job.position]
+    if name == "backprop" and job.config.model == "dbm":
+        return _from_dbm(job)
+    return STAGES[name](job)

@@ -25,13 +25,14 @@ from wakesleep.data import Split
 from wakesleep.evaluation import classify
 from wakesleep.foundation import files
 from wakesleep.learning.records import EpochResult
-from wakesleep.runs import checkpoint, progress
+from wakesleep.models.dbm import DBM
+from wakesleep.runs import checkpoint, progress, scores
 from wakesleep.runs.job import Job as Job
 from wakesleep.runs.job import lock
 from wakesleep.runs.job import new_run as new_run
 from wakesleep.runs.job import resume_run as resume_run
 from wakesleep.runs.scores import evaluate, tested
-from wakesleep.runs.stages import STAGES, Stage
+from wakesleep.runs.stages import Stage, begin
 
 Say = Callable[[str], None]
 
@@ -62,9 +63,9 @@ def _train(job: Job, say: Say) -> Iterator[EpochResult]:
         if position != job.position:
             job.position = position
             job.progress = job.at_the_beginning()
-        distributed.broadcast_parameters(job.dbn, *job.nets.values())
+        distributed.broadcast_parameters(job.model, *job.nets.values())
         job.began = time.perf_counter()
-        stage = STAGES[name](job)
+        stage = begin(job)
         score, note = _validation_score(stage, job.validation), partial(_note, job, name)
         for record in progress.run(
             job.progress,
@@ -131,7 +132,7 @@ def _finish(job: Job, say: Say) -> None:
 
     The checkpoint stays until all is written, so that a run killed on the way can be gone on with.
     """
-    from wakesleep.runs import figures
+    from wakesleep.runs import deep_figures, figures
 
     minutes = {name: round(seconds / 60, 3) for name, seconds in job.seconds.items()}
     done = datetime.now(UTC).isoformat(timespec="seconds")
@@ -142,19 +143,23 @@ def _finish(job: Job, say: Say) -> None:
     }
     files.write_json(job.folder / "provenance.json", job.provenance)
     model = job.folder / "model.safetensors"
-    checkpoint.save_model(model, job.dbn, job.nets.get("backprop"), job.header())
+    models = {job.config.model: job.model, "net": job.nets.get("backprop")}
+    checkpoint.save_models(model, models, job.header())
     say(f"model saved: {model}")
     if job.dataset.train.labels is not None:
         part, cases = tested(job.dataset, job.config.validation)
         rows = (
-            [evaluate(job.dbn, None, cases, job.dataset.name, "free-energy", part)]
-            if job.dbn.labels
+            [evaluate(job.model, None, cases, job.dataset.name, scores.own_method(job.model), part)]
+            if job.model.labels
             else []
         )
         rows += [
-            evaluate(job.dbn, net, cases, job.dataset.name, name, part)
+            evaluate(job.model, net, cases, job.dataset.name, name, part)
             for name, net in job.nets.items()
         ]
         files.write_json(job.folder / "evaluation.json", {"part": part, "rows": rows})
-    figures.draw_run(job.folder, job.dbn, job.dataset, seed=job.config.seed, say=say)
+    if isinstance(job.model, DBM):
+        deep_figures.draw_run(job.folder, job.model, job.dataset, seed=job.config.seed, say=say)
+    else:
+        figures.draw_run(job.folder, job.model, job.dataset, seed=job.config.seed, say=say)
     (job.folder / "checkpoint.safetensors").unlink(missing_ok=True)

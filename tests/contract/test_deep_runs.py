@@ -1,0 +1,139 @@
+"""A run of a deep Boltzmann machine: trained, stopped and gone on with, and every command on it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import wakesleep as ws
+from helpers import small_config
+from wakesleep.cli import main
+from wakesleep.data import Dataset
+from wakesleep.foundation.errors import ConfigError
+from wakesleep.learning.configs import DBMConfig
+from wakesleep.models.dbm import DBM
+from wakesleep.runs import deep_figures, grids, training
+from wakesleep.sources.arrays import as_probs
+
+CPU = torch.device("cpu")
+SETTINGS = {
+    "model": "dbm",
+    "hidden": (30, 30),
+    "stages": ("dbm", "backprop"),
+    "dbm": DBMConfig(epochs=12, batch_size=20, centred=True, learning_rate=0.05, gibbs_steps=1),
+}
+
+
+@pytest.fixture(scope="module")
+def deep_run(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Path:
+    """A finished run."""
+    folder = tmp_path_factory.mktemp("deep") / "run"
+    config = small_config(**SETTINGS)
+    list(
+        training.train(training.new_run(folder, config, digits, CPU, "a test", data_path="digits"))
+    )
+    return folder
+
+
+def answer(capsys: pytest.CaptureFixture[str], *words: object) -> dict:
+    """What a command prints with --json."""
+    capsys.readouterr()
+    assert main([str(word) for word in words] + ["--json"]) == 0, capsys.readouterr().err
+    return json.loads(capsys.readouterr().out)
+
+
+def test_stopped_after_every_epoch_it_ends_with_the_same_bits(
+    tmp_path: Path, deep_run: Path, digits: Dataset
+) -> None:
+    folder = tmp_path / "run"
+    job = training.new_run(
+        folder, small_config(**SETTINGS), digits, CPU, "a test", data_path="digits"
+    )
+    epochs = 0
+    while True:
+        records = training.train(job)
+        if next(records, None) is None:
+            break
+        records.close()
+        epochs += 1
+        job = training.resume_run(folder, digits, CPU)
+    assert epochs == 12 + 4
+    name = "model.safetensors"
+    assert (folder / name).read_bytes() == (deep_run / name).read_bytes()
+
+
+def test_a_run_holds_machine_net_evaluation_and_figures(deep_run: Path) -> None:
+    assert isinstance(ws.load(deep_run), DBM)
+    rows = json.loads((deep_run / "evaluation.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == ["mean-field", "backprop"]
+    assert rows[0]["test_error_percent"] < 70  # chance is 90
+    assert rows[1]["test_error_percent"] < 50
+    drawn = {path.stem for path in (deep_run / "figures").glob("*.png")}
+    assert drawn >= set(deep_figures.NAMES) | {"reconstruction_error"}
+
+
+def test_every_command_that_takes_one(
+    tmp_path: Path, deep_run: Path, digits: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = json.loads((deep_run / "evaluation.json").read_text())["rows"]
+    for method, row in zip(("free-energy", "auto"), rows, strict=True):
+        found = answer(capsys, "evaluate", deep_run, "--method", method)
+        assert found["test_errors"] == row["test_errors"]
+    dreams = answer(
+        capsys, "dream", deep_run, "--label", 3, "--steps", 5, "--out", tmp_path / "dreams.png"
+    )
+    assert dreams["labels"] == ["3"] * 20
+    tempered = answer(
+        capsys, "dream", deep_run, "--steps", 4, "--tempering", 3, "--out", tmp_path / "free.png"
+    )
+    assert len(tempered["swap_rates"]) == 2
+    found = answer(
+        capsys,
+        *("likelihood", deep_run, "--binarise", "sample", "--limit", 300, "--cases", 50),
+        *("--reverse-steps", 0),
+    )
+    assert found["bound_at_3_standard_errors"] < found["bound"] < found["importance_weighted"]
+    found = answer(
+        capsys,
+        *("mixing", deep_run, "--steps", 30, "--chains", 10, "--replicas"),
+        *("--out", tmp_path / "mixing.png"),
+    )
+    assert len(found["autocorrelation_times"]) == 10
+    assert len(found["swap_rates"]) >= 1
+    assert (tmp_path / "mixing.png").exists()
+    drawn = answer(capsys, "plot", deep_run, "--out", tmp_path / "figures")["paths"]
+    assert [Path(path).stem for path in drawn] == list(deep_figures.NAMES)
+    picture = deep_run.parent / "picture.png"
+    grids.save_picture(picture, as_probs(digits.train.images[0]).reshape(8, 8).numpy(), 8)
+    found = answer(capsys, "recognize", deep_run, picture)
+    assert found["method"] == "backprop"
+    assert sum(found["probabilities"].values()) == pytest.approx(1)
+
+
+def test_what_a_deep_machine_cannot_is_refused(
+    tmp_path: Path, deep_run: Path, digits: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, reason in (
+        (("finetune", deep_run), "no deep belief net but DBM"),
+        (("serve", deep_run), "no deep belief net but DBM"),
+        (("page", deep_run, "--out", tmp_path / "page"), "no deep belief net but DBM"),
+        (("dream", deep_run, "--movie", tmp_path / "dreams.gif"), "--movie and --brain"),
+        (("likelihood", deep_run, "--per-layer"), "--per-layer and --labels"),
+        (("evaluate", deep_run, deep_run), "one by one"),
+        (("train", "--resume", deep_run), "is finished"),
+    ):
+        capsys.readouterr()
+        assert main([str(word) for word in words]) == 1, words
+        assert reason in capsys.readouterr().err, words
+    for changes, reason in (
+        ({"stages": ("pretrain", "backprop")}, "expected dbm backprop"),
+        ({"hidden": (30,)}, "at least two hidden layers"),
+        ({"shifted": True}, "pictures as they are"),
+        ({"model": "dbn"}, "--model dbm"),
+    ):
+        config = small_config(**SETTINGS | changes)
+        with pytest.raises(ConfigError, match=reason):
+            training.new_run(tmp_path / "run", config, digits, CPU, "a test")
