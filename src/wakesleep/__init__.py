@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from wakesleep.data import load as load_data  # noqa: F401
     from wakesleep.data import sound as sound
     from wakesleep.estimators import BernoulliRBM as BernoulliRBM
+    from wakesleep.estimators import DBMClassifier as DBMClassifier
     from wakesleep.estimators import DBNClassifier as DBNClassifier
     from wakesleep.estimators import DBNRegressor as DBNRegressor
     from wakesleep.estimators import DBNTransformer as DBNTransformer
@@ -143,6 +144,7 @@ _WHERE = {
     "wake_sleep": ("learning.wake_sleep", None),
     "Helmholtz": ("models.helmholtz", "Helmholtz"),
     "BernoulliRBM": ("estimators", "BernoulliRBM"),
+    "DBMClassifier": ("estimators", "DBMClassifier"),
     "DBNClassifier": ("estimators", "DBNClassifier"),
     "DBNRegressor": ("estimators", "DBNRegressor"),
     "DBNTransformer": ("estimators", "DBNTransformer"),

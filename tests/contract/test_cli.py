@@ -74,7 +74,7 @@ def test_help_explains_every_option(command: str, capsys: pytest.CaptureFixture[
 def test_help_breaks_no_line_before_it_is_full(
     command: str, sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.setenv("COLUMNS", "1500")
     with pytest.raises(SystemExit):
         main([command, "--help-all"])
     assert sentence in capsys.readouterr().out

@@ -5,6 +5,7 @@ builds on scikit-learn's classes.
 from __future__ import annotations
 
 from wakesleep.estimators.classifier import DBNClassifier
+from wakesleep.estimators.deep_classifier import DBMClassifier
 from wakesleep.estimators.pipeline import make_dbn_pipeline
 from wakesleep.estimators.rbm import BernoulliRBM
 from wakesleep.estimators.regressor import DBNRegressor
@@ -14,6 +15,7 @@ from wakesleep.estimators.transformer import DBNTransformer
 
 __all__ = [
     "BernoulliRBM",
+    "DBMClassifier",
     "DBNClassifier",
     "DBNRegressor",
     "DBNTransformer",

@@ -23,6 +23,7 @@ from wakesleep.learning.cd import CDState
 from wakesleep.learning.chains import MemoryState
 from wakesleep.learning.state import State
 from wakesleep.learning.up_down import UpDownState
+from wakesleep.models.dbm import DBM
 from wakesleep.models.dbn import DBN
 from wakesleep.runs import checkpoint, tensor_files
 
@@ -60,7 +61,7 @@ def to_plain(value: Any) -> Any:
     """Return `value` with nets, states and tensors as numpy arrays on the CPU, in dictionaries
     too.
     """
-    if isinstance(value, DBN):
+    if isinstance(value, DBN | DBM):
         return {NET: {**value.spec(), "tensors": _arrays(checkpoint.model_tensors(value))}}
     if isinstance(value, nn.Sequential):
         return {
@@ -94,7 +95,7 @@ def from_plain(value: Any) -> Any:
     plain = value[NET]
     tensors = {name: torch.tensor(array) for name, array in plain["tensors"].items()}
     if "feed_forward" not in plain:
-        spec = {name: each for name, each in plain.items() if name != "tensors"} | {"class": "DBN"}
+        spec = {"class": "DBN"} | {name: each for name, each in plain.items() if name != "tensors"}
         return checkpoint.build(spec, tensors, Path("a pickled estimator"))
     net = feed_forward(plain["feed_forward"], activations=plain.get("activations"))
     net.load_state_dict(tensors)
@@ -110,17 +111,19 @@ def save(estimator: Any, path: Path) -> None:
     """Write a fitted estimator to `path`: a wakesleep model file whose header also holds
     parameters, classes and scaling.
     """
-    dbn, net = estimator._nets()
+    model, net = estimator._nets()
     parameters = _plain_parameters(estimator)
     fitted = {
         name: _encode(getattr(estimator, name)) for name in _SAVED if hasattr(estimator, name)
     }
     note = {"class": type(estimator).__name__, "parameters": parameters, "fitted": fitted}
     classes = [str(label) for label in getattr(estimator, "classes_", ())]
-    side = math.isqrt(dbn.sizes[0])
-    square = side * side == dbn.sizes[0] and not hasattr(estimator, "units_")
-    shape = [side, side] if square else [1, dbn.sizes[0]]
-    checkpoint.save_model(path, dbn, net, {"estimator": note, "shape": shape, "classes": classes})
+    side = math.isqrt(model.sizes[0])
+    square = side * side == model.sizes[0] and not hasattr(estimator, "units_")
+    shape = [side, side] if square else [1, model.sizes[0]]
+    header = {"estimator": note, "shape": shape, "classes": classes}
+    name = "dbm" if isinstance(model, DBM) else "dbn"
+    checkpoint.save_models(path, {name: model, "net": net}, header)
 
 
 def load(cls: Any, path: Path) -> Any:
@@ -142,7 +145,9 @@ def load(cls: Any, path: Path) -> Any:
         raise CheckpointError(
             f"{path} is damaged or of another version of wakesleep: {error}"
         ) from error
-    estimator._set_nets(checkpoint.load_model(path), tensors)
+    is_deep = any(name.startswith("dbm/") for name in tensors)
+    read = checkpoint.load_deep if is_deep else checkpoint.load_model
+    estimator._set_nets(read(path), tensors)
     return estimator
 
 

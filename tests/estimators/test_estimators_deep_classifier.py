@@ -1,0 +1,59 @@
+"""The deep Boltzmann machine as an estimator: predictions, dreams, unknown classes, files."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from wakesleep.estimators import DBMClassifier
+from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
+
+
+@pytest.fixture(scope="module")
+def fitted() -> tuple[DBMClassifier, np.ndarray, np.ndarray]:
+    """A machine of three digits as words, half of whose classes are unknown."""
+    X, y = load_digits(n_class=3, return_X_y=True)
+    names = np.array(["zero", "one", "two"])[y]
+    names[::2] = "?"
+    rates = {"learning_rate": 0.1, "final_learning_rate": 0.001}
+    machine = DBMClassifier((30, 20), n_iter=40, **rates, unlabeled="?", random_state=0)
+    return machine.fit(X / 16, names), X / 16, np.array(["zero", "one", "two"])[y]
+
+
+def test_it_tells_classes_and_dreams_them(fitted) -> None:
+    machine, X, names = fitted
+    assert machine.classes_.tolist() == ["one", "two", "zero"]
+    assert machine.score(X, names) > 0.9
+    np.testing.assert_allclose(machine.predict_proba(X).sum(1), 1)
+    zeros = machine.sample(50, label="zero", n_gibbs_steps=50, random_state=0).mean(0)
+    distances = [np.square(zeros - X[names == name].mean(0)).sum() for name in machine.classes_]
+    assert machine.classes_[np.argmin(distances)] == "zero"
+    assert machine.sample(4, n_gibbs_steps=5).shape == (4, 64)
+    with pytest.raises(DataError, match="three"):
+        machine.sample(1, label="three")
+
+
+def test_it_comes_back_from_files(fitted, tmp_path: Path) -> None:
+    machine, X, _ = fitted
+    probs = machine.predict_proba(X[:50])
+    machine.save(tmp_path / "machine.safetensors")
+    loaded = DBMClassifier.load(tmp_path / "machine.safetensors")
+    np.testing.assert_allclose(loaded.predict_proba(X[:50]), probs)
+    np.testing.assert_allclose(pickle.loads(pickle.dumps(machine)).predict_proba(X[:50]), probs)
+    from wakesleep.estimators import DBNClassifier
+
+    with pytest.raises(CheckpointError, match="holds a DBMClassifier"):
+        DBNClassifier.load(tmp_path / "machine.safetensors")
+
+
+def test_parameters_are_named_in_errors() -> None:
+    X, y = load_digits(n_class=2, return_X_y=True)
+    for wrong in ({"n_iter": -1}, {"mean_field_steps": 0}, {"fine_tune_n_iter": -2}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            DBMClassifier((5, 5), **wrong).fit(X / 16, y)
+    with pytest.raises(ConfigError, match="layer sizes"):
+        DBMClassifier((5,)).fit(X / 16, y)
