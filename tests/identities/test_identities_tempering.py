@@ -23,7 +23,7 @@ from wakesleep.evaluation import ais, exact
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
 from wakesleep.models.rbm import RBM
-from wakesleep.samplers import gibbs
+from wakesleep.samplers import gibbs, tempering
 from wakesleep.samplers.annealed import Independent, Path
 from wakesleep.samplers.gibbs import Clamp
 from wakesleep.samplers.tempering import Replicas, Tempered, log_probs, step
@@ -168,3 +168,19 @@ def test_no_steps_and_no_swaps_yet_are_refused() -> None:
         sampler(small_rbm(4, 3), torch.zeros(1, 3), 0, generator(0))
     with pytest.raises(ConfigError, match="first"):
         _ = sampler.swap_rates
+
+
+def test_temperatures_that_are_chosen_swap_where_even_ones_meet_a_wall() -> None:
+    rng = generator(0)
+    rbm = RBM(60, 30, rng=rng, weight_std=0.0)
+    rbm.weight.fill_(0.4)  # all units on or all off: the path turns where they begin to agree
+    rbm.visible_bias.copy_(-rbm.weight.sum(1) / 2)
+    rbm.hidden_bias.copy_(-rbm.weight.sum(0) / 2)
+    base, hidden = torch.zeros(60), torch.zeros(50, 30)
+    even = Tempered(torch.linspace(0, 1, 6), base)
+    chosen = tempering.choose(rbm, rng=rng, base=base, chains=50)
+    for sampler in (even, chosen):
+        sampler(rbm, hidden, 200, rng)
+    assert float(even.betas[0]) == float(chosen.betas[0]) == 0.0
+    assert float(even.swap_rates.min()) < 0.02
+    assert float(chosen.swap_rates.min()) > 0.1

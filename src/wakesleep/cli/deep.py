@@ -63,10 +63,11 @@ def dream(args: DreamOptions, model: DeepModel) -> int:
     """Write what the machine makes of the pixels, of one label or any; return the exit status."""
     import torch
 
+    from wakesleep.cli.dream import sampler_of
     from wakesleep.foundation.rng import generator
     from wakesleep.foundation.values import listed
     from wakesleep.runs import grids
-    from wakesleep.samplers import deep, gibbs, tempering
+    from wakesleep.samplers import deep
 
     if args.movie is not None or args.brain:
         raise ConfigError(
@@ -76,11 +77,10 @@ def dream(args: DreamOptions, model: DeepModel) -> int:
     if args.label is not None and args.label not in classes[: dbm.labels]:
         known = listed(classes[: dbm.labels], 20) or "no labels"
         raise ConfigError(f"label {args.label!r}: this model knows {known}")
-    sampler: gibbs.Sampler = gibbs.run
-    if args.tempering:
-        sampler = tempering.Tempered(torch.linspace(0, 1, args.tempering))
-    how: dict[str, Any] = {"steps": args.steps or 1000, "sampler": sampler}
     rng = generator(args.seed, dbm.rbm.weight.device)
+    on_odd = args.label is not None and "label" in dbm.odd.names
+    sampler = sampler_of(args, dbm.rbm.turned() if on_odd else dbm.rbm, rng)
+    how: dict[str, Any] = {"steps": args.steps or 1000, "sampler": sampler}
     if args.label is None:
         pixels = deep.dream(dbm, count=args.count, rng=rng, **how)
     else:

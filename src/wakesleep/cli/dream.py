@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from wakesleep.models.rbm import RBM
     from wakesleep.runs import grids
     from wakesleep.runs.checkpoint import Model
     from wakesleep.samplers.dreams import Dream
+    from wakesleep.samplers.gibbs import Sampler
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,9 @@ class DreamOptions:
     """Show the activity of every layer beside each dream: pixels, the layers upward, the top, the
     labels.
     """
-    tempering: int = 0
-    """Settle by parallel tempering with so many temperatures, e.g. 10, instead of plain Gibbs
+    tempering: int | Literal["auto"] = 0
+    """Settle by parallel tempering with so many temperatures, e.g. 10, or, by auto, as many as
+    neighbours need to swap at three of ten tries, instead of plain Gibbs
     sampling, and say how often neighbouring temperatures swapped: for a memory that mixes
     slowly.
     """
@@ -81,7 +84,7 @@ def check(args: DreamOptions) -> None:
             f"--count {args.count} --columns {args.columns}: expected 1 to {MOST:,} dreams, and "
             "both to be at least 1"
         )
-    if args.tempering < 0 or args.tempering == 1:
+    if args.tempering != "auto" and (args.tempering < 0 or args.tempering == 1):
         raise ConfigError(
             f"--tempering {args.tempering}: expected 2 temperatures or more, e.g. 10, or 0 for "
             "plain Gibbs sampling"
@@ -96,11 +99,9 @@ def check(args: DreamOptions) -> None:
 
 def run(args: DreamOptions, command: str) -> int:
     """Do it; return the exit status."""
-    import torch
-
     from wakesleep.foundation.rng import generator
     from wakesleep.runs import grids
-    from wakesleep.samplers import dreams, gibbs, tempering
+    from wakesleep.samplers import dreams, tempering
 
     table_model = tables.load(args.run)
     if table_model is not None:
@@ -115,9 +116,7 @@ def run(args: DreamOptions, command: str) -> int:
     model = shared.model(args.run, args.device)
     dbn, rng = model.dbn, generator(args.seed, model.dbn.memory.weight.device)
     labels = clamped_labels(args, model)
-    sampler: gibbs.Sampler = gibbs.run
-    if args.tempering:
-        sampler = tempering.Tempered(torch.linspace(0, 1, args.tempering))
+    sampler = sampler_of(args, dbn.memory, rng)
     settings: dict[str, Any] = {
         "rng": rng,
         "labels": labels,
@@ -147,6 +146,19 @@ def run(args: DreamOptions, command: str) -> int:
     if swaps is not None:
         print(f"swap rates, warmest pair first: {' '.join(f'{rate:.2f}' for rate in swaps)}")
     return 0
+
+
+def sampler_of(args: DreamOptions, rbm: RBM, rng: torch.Generator) -> Sampler:
+    """Return what moves the chains of a machine."""
+    import torch
+
+    from wakesleep.samplers import gibbs, tempering
+
+    if args.tempering == "auto":
+        return tempering.choose(rbm, rng=rng)
+    if args.tempering:
+        return tempering.Tempered(torch.linspace(0, 1, args.tempering))
+    return gibbs.run
 
 
 def _tell_unused(args: DreamOptions) -> None:

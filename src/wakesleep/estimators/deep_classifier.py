@@ -70,8 +70,8 @@ class DBMClassifier(ClassifierMixin, persistence.Saved, BaseEstimator):
 
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(n_class=2, return_X_y=True)
-    >>> machine = DBMClassifier((20, 20), n_iter=10, random_state=0).fit(X / 16, y)
-    >>> bool(machine.score(X / 16, y) > 0.95), machine.sample(3, label=1, n_gibbs_steps=10).shape
+    >>> net = DBMClassifier((20, 20), n_iter=30, learning_rate=0.1, random_state=0).fit(X / 16, y)
+    >>> bool(net.score(X / 16, y) > 0.95), net.sample(3, label=1, n_gibbs_steps=10).shape
     (True, (3, 64))
     """
 

@@ -92,7 +92,8 @@ def draw_half_hidden(
     up = dbm.mean_field(torch.where(known, given, base), steps=0)  # the pass that it begins with
     alone = torch.where(known, given, dbm.visible_means(up.odd))
     settled = deep.fill_in(dbm, given, known, steps=FILL_STEPS, burn_in=BURN_IN, rng=rng)
-    shown = [given, torch.where(known, given, 0.35), alone, settled, (settled - alone).abs()]
+    differ = (settled - alone).abs()
+    shown = [given, torch.where(known, given, 0.35), alone, settled, differ / differ.max()]
     names = ["case", "given", "up-pass", "settled", "differ"]
     title = "The lower half hidden, and filled in"
     pictures = torch.cat(shown).cpu().numpy()

@@ -115,6 +115,10 @@ class ReplicaExchange:
                 "of one shape, e.g. replica_exchange.choose([rbm], rng=rng)"
             )
         device = self.machines[-1].weight.device
+        self.places: tuple[float, ...] = ()
+        """Where the machines of `choose` stand on its way: 0 independent units, 1 the first that
+        was given, and so on.
+        """
         self.visible: Tensor | None = None
         """The replicas, (R, N, visible), those of the last machine last."""
         pairs = len(self.machines) - 1
@@ -412,6 +416,7 @@ def _on_the_way(
             f"of {len(way) - 1}; give more checkpoints from early training, a lower rate or more"
         )
     replicas = ReplicaExchange([_at(way, place) for place in places])
+    replicas.places = tuple(places)
     replicas.begin(torch.stack(list(states)))
     return replicas
 

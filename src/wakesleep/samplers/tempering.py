@@ -20,6 +20,7 @@ from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import whole
 from wakesleep.models.rbm import RBM
+from wakesleep.samplers import replica_exchange
 from wakesleep.samplers.annealed import Independent as Independent
 from wakesleep.samplers.annealed import Path
 from wakesleep.samplers.annealed import as_independent as as_independent
@@ -133,6 +134,27 @@ class Tempered:
         self.replicas = old
         cold = old.visible[-1]
         return Chains(cold, rbm.sample_hidden(cold, rng, context=context))
+
+
+@check_arguments
+def choose(
+    rbm: RBM,
+    *,
+    rng: torch.Generator,
+    base: Bias | Independent | None = None,
+    chains: int = 100,
+    rate: float = 0.3,
+) -> Tempered:
+    """Return parallel tempering of `rbm` with as few temperatures as exchange at about `rate`, in
+    (0, 1), found by `replica_exchange.choose` with so many chains.
+
+    Temperatures at even distances leave walls where the machine changes most.
+
+    Raises:
+        ConfigError: a rate outside (0, 1), or more than two hundred temperatures.
+    """
+    replicas = replica_exchange.choose([rbm], rng=rng, base=base, chains=chains, rate=rate)
+    return Tempered(torch.tensor(replicas.places), base)
 
 
 @check_arguments
