@@ -84,6 +84,8 @@ class Part(NamedTuple):
     spoken: Tensor
 
 
+COPIES, FRAMES, BANDS = 4, 1.5, 1.0
+"""Bent copies of each recording, and by how much."""
 SOUND_EPOCHS = 5
 JUDGE_EPOCHS = 3
 MEMORY = CDConfig(epochs=4, learning_rate=0.05, final_learning_rate=0.01)
@@ -114,7 +116,9 @@ def parts(options: PairsOptions) -> tuple[Part, Part]:
 def cases(train: Part, count: int) -> SenseCases:
     """Return the training cases, which belong together by class."""
     images, digits = train.images[:count], train.digits[:count]
-    heard = more(train.sounds, train.spoken, generator(0))
+    heard = more(
+        train.sounds, train.spoken, generator(0), copies=COPIES, frames=FRAMES, bands=BANDS
+    )
     return pair_by_class({"image": (images, digits), "sound": heard})
 
 
