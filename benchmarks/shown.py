@@ -22,6 +22,7 @@ CLASSIFIERS = (
     ("`SVC`", "svc-rbf"),
     ("`MLPClassifier`", "mlp"),
 )
+LABELS = "label_accuracy_percent"
 TIMED = {"tables", "strategies", "depth", "few-labels", "geometry", "another"}
 """Tables that show the minutes of each row."""
 REGRESSORS = (("`Ridge`", "ridge"), ("`SVR`", "svr-rbf"), ("`MLPRegressor`", "mlp"))
@@ -489,6 +490,26 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
                 "times_gibbs",
                 "times",
             ),
+    "senses": (
+        (Path("results/senses.json"),),
+        [
+            ("sound and image -> label", "sound-and-image", LABELS, "test pairs, %"),
+            ("the sound alone, by the same net", "sound-of-both", LABELS, "test, %"),
+            ("the image alone, by the same net", "image-of-both", LABELS, "test, %"),
+            (
+                "sound -> image: the judge finds the digit",
+                "sound-to-image",
+                "agreement_percent",
+                "test, %",
+            ),
+            (
+                "image -> sound: a support vector machine finds it",
+                "image-to-sound",
+                "agreement_percent",
+                "test, %",
+            ),
+        ],
+    ),
         ],
     ),
     "layers": (
