@@ -18,7 +18,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -26,23 +26,22 @@ from typing import Any, NamedTuple, cast
 import torch
 import tyro
 from sklearn.svm import SVC
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks import judge
 from benchmarks.estimators import Found, measure
-from benchmarks.senses.spoken import SOUND, more, recordings
+from benchmarks.senses.spoken import SIZES, forward_net, more, recordings
 from wakesleep.app.loaded_model import SHIPPED
 from wakesleep.data import load
 from wakesleep.data.sound_sets import OFFICIAL_TEST
 from wakesleep.foundation.rng import generator
-from wakesleep.learning import cd, up_down
+from wakesleep.learning import up_down
 from wakesleep.learning.chains import memory_epochs
 from wakesleep.learning.configs import CDConfig, ChainsConfig, GreedyConfig, UpDownConfig
 from wakesleep.learning.multimodal import MemoryCases
 from wakesleep.learning.records import EpochResult
 from wakesleep.models.dbn import DBN
-from wakesleep.models.multimodal import MultimodalDBN
-from wakesleep.models.rbm import RBM
+from wakesleep.models.multimodal import MultimodalDBN, Pathway
 from wakesleep.runs.checkpoint import load_model
 from wakesleep.runs.progress import resumed, run
 from wakesleep.samplers.recalling import recall
@@ -86,9 +85,10 @@ class Part(NamedTuple):
 
 COPIES, FRAMES, BANDS = 4, 1.5, 1.0
 """Bent copies of each recording, and by how much."""
-SOUND_EPOCHS = 5
 JUDGE_EPOCHS = 3
-MEMORY = CDConfig(epochs=4, learning_rate=0.05, final_learning_rate=0.01)
+GENERATIVE_EPOCHS, GENERATIVE_RATE = 5, 0.05
+"""Of the wake rule, before the memory learns."""
+MEMORY = CDConfig(epochs=12, learning_rate=0.1, final_learning_rate=0.01)
 CHAINS = ChainsConfig(share=0.5, learning_rate=0.02, final_learning_rate=0.002)
 UPDOWN = UpDownConfig(
     epochs=2, learning_rate=0.005, final_learning_rate=0.0005, gibbs_steps=(3,), label_weight=20.0
@@ -125,22 +125,16 @@ def cases(train: Part, count: int) -> SenseCases:
 def trained(options: PairsOptions, train: Part) -> MultimodalDBN:
     """Return the net, trained as far as it is not yet.
 
-    It begins as the net of images that ships with the package, to whose memory the code of sounds
-    is joined with small weights: first the layer of sounds learns, then the memory, then all.
+    It begins as the net of images that ships with the package and a net that tells spoken digits
+    (`spoken`), whose hidden layers are the pathway of sounds. Its code is joined to the memory with
+    small weights; first the memory learns, then all.
     """
     pairs, seed = cases(train, options.learned), options.seed
     place = options.folder / f"pairs-{'choose-' if options.choose else ''}{seed}"
     rng = generator(seed)
-    sound = RBM(Gaussian(576), 500, rng=rng, weight_std=0.01)
-    config = replace(SOUND, epochs=SOUND_EPOCHS)
-    trained_in(
-        place,
-        "sound",
-        sound,
-        lambda **at: cd.epochs(sound, pairs.cases["sound"], config=config, **at),
-        seed,
-    )
-    net = joined(sound, rng)
+    net = joined(rng)
+    if not place.with_name(f"{place.name}-memory.safetensors").exists():
+        hear(net.pathways["sound"], train, pairs.cases["sound"], seed)
     source = MemoryCases(net, pairs, 5)
     settings = GreedyConfig(memory=MEMORY, chains=CHAINS)
     trained_in(
@@ -150,6 +144,37 @@ def trained(options: PairsOptions, train: Part) -> MultimodalDBN:
         place, "updown", net, lambda **at: up_down.epochs(net, pairs, config=UPDOWN, **at), seed
     )
     return net
+
+
+def hear(pathway: Pathway, train: Part, sounds: Tensor, seed: int) -> None:
+    """Let a pathway of two layers recognise as a net that tells digits does, and generate, in
+    place: its lowest layer by least squares from states of the one above, ridge 1, the other by the
+    wake rule.
+    """
+    linear = [
+        module
+        for module in forward_net((train.sounds, train.spoken), seed).modules()
+        if isinstance(module, nn.Linear)
+    ]
+    rng, (lower, upper) = generator(seed + 2), pathway.recognition
+    with torch.no_grad():
+        for layer, learned in zip((lower, upper), linear, strict=False):
+            layer.weight.copy_(learned.weight.t())
+            layer.bias.copy_(learned.bias)
+        made, code = pathway.generative
+        code.weight.copy_(upper.weight)
+        for _ in range(GENERATIVE_EPOCHS):
+            for index in torch.split(torch.randperm(len(sounds), generator=rng), 50):
+                states = pathway.up(sounds[index], rng)
+                gradient = code.delta_rule(states[2], states[1])
+                code.weight += GENERATIVE_RATE * gradient.weight
+                code.bias += GENERATIVE_RATE * gradient.bias
+        states = lower.sample(sounds, rng)
+        with_one = torch.cat([states, states.new_ones(len(states), 1)], 1)
+        penalty = torch.eye(with_one.shape[1])
+        found = torch.linalg.solve(with_one.t() @ with_one + penalty, with_one.t() @ sounds)
+        made.weight.copy_(found[:-1].t())
+        made.bias.copy_(found[-1])
 
 
 def trained_in(
@@ -164,29 +189,22 @@ def trained_in(
         print(f"{place.name} {stage} {record.epoch} of {record.epochs}", flush=True)
 
 
-def joined(sound: RBM, rng: torch.Generator) -> MultimodalDBN:
-    """Return the shipped net of images with a pathway of sounds, whose code the memory has small
-    weights to.
+def joined(rng: torch.Generator) -> MultimodalDBN:
+    """Return the shipped net of images with a pathway of sounds beside, whose code the memory has
+    small weights to.
     """
     shipped = load_model(SHIPPED).dbn
-    layers: dict[str, Any] = {"image": shipped.sizes[:-1], "sound": (sound.visible, sound.hidden)}
+    layers: dict[str, Any] = {"image": shipped.sizes[:-1], "sound": (Gaussian(576), *SIZES)}
     net: Any = DBN(senses=layers, labels=10, top=shipped.sizes[-1], rng=rng, weight_std=0.01)
     net.untie()
-    image, heard, memory = net.pathways["image"], net.pathways["sound"], net.memory
+    image, memory = net.pathways["image"], net.memory
     for own, theirs in (
         *zip(image.recognition, shipped.recognition, strict=True),
         *zip(image.generative, shipped.generative, strict=True),
     ):
         own.load_state_dict(theirs.state_dict())
+    code = shipped.sizes[-2]
     with torch.no_grad():
-        for layer, bias in (
-            (heard.recognition[0], sound.hidden_bias),
-            (heard.generative[0], sound.visible_bias),
-        ):
-            layer.weight.copy_(sound.weight)
-            layer.bias.copy_(bias)
-        heard.generative[0].units.load_state_dict(sound.visible.state_dict())
-        code = shipped.sizes[-2]
         for rows, of in (
             (slice(0, code), slice(0, code)),
             (net.label_columns, shipped.label_columns),

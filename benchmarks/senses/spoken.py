@@ -25,7 +25,7 @@ import numpy as np
 import torch
 import tyro
 from sklearn.svm import SVC
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.estimators import Found, measure
 from wakesleep.data.sound import LogMel
@@ -118,10 +118,8 @@ def more(
     return torch.cat([pictures, *bent]), labels.repeat(copies + 1)
 
 
-def told(train: tuple[Tensor, Tensor], sounds: Tensor, seed: int) -> Tensor:
-    """Return the labels (M,) that a net tells from `sounds` (M, 576), which learned from pictures
-    (N, 576) with labels (N,).
-    """
+def forward_net(train: tuple[Tensor, Tensor], seed: int) -> nn.Sequential:
+    """Return a feed-forward net that learned from pictures (N, 576) with labels (N,)."""
     rng = generator(seed)
     pictures, labels = more(*train, rng)
     layers: Any = {"sound": (Gaussian(pictures.shape[1]), *SIZES[:-1])}
@@ -132,7 +130,12 @@ def told(train: tuple[Tensor, Tensor], sounds: Tensor, seed: int) -> Tensor:
     forward = backprop.classifier(net, 10, rng=rng)
     for _ in backprop.epochs(forward, {"sound": pictures}, labels, config=TUNING, rng=rng):
         pass
-    return backprop.log_probs(forward, {"sound": sounds}).argmax(1)
+    return forward
+
+
+def told(train: tuple[Tensor, Tensor], sounds: Tensor, seed: int) -> Tensor:
+    """Return the labels (M,) that a net which learned from `train` tells from `sounds` (M, 576)."""
+    return backprop.log_probs(forward_net(train, seed), {"sound": sounds}).argmax(1)
 
 
 def accuracy(
