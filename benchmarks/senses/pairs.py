@@ -167,10 +167,10 @@ def hear(pathway: Pathway, train: Part, sounds: Tensor, seed: int) -> None:
             for index in torch.split(torch.randperm(len(sounds), generator=rng), 50):
                 states = pathway.up(sounds[index], rng)
                 gradient = code.delta_rule(states[2], states[1])
-                code.weight += GENERATIVE_RATE * gradient.weight
-                code.bias += GENERATIVE_RATE * gradient.bias
-        states = lower.sample(sounds, rng)
-        with_one = torch.cat([states, states.new_ones(len(states), 1)], 1)
+                code.weight.copy_(code.weight + GENERATIVE_RATE * gradient.weight)
+                code.bias.copy_(code.bias + GENERATIVE_RATE * gradient.bias)
+        above = lower.sample(sounds, rng)
+        with_one = torch.cat([above, above.new_ones(len(above), 1)], 1)
         penalty = torch.eye(with_one.shape[1])
         found = torch.linalg.solve(with_one.t() @ with_one + penalty, with_one.t() @ sounds)
         made.weight.copy_(found[:-1].t())

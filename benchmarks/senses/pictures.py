@@ -1,0 +1,138 @@
+"""Pictures, sounds and the movie of the page on several senses, from the net of `pairs`.
+
+    python -m benchmarks.senses.pictures
+
+`docs/senses/log-mel.png`: a test recording of each digit as a log-mel picture, and the same after
+it was made a sound and heard again. `docs/senses/recalled.png`: what is heard, and the image that
+the memory recalls of it; what is seen, and the sound. `docs/senses/digits.wav`: ten labels, each
+recalled as a sound. `docs/senses.gif`: ten recordings are heard, and the memory settles into images
+of them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks.senses.pairs import PairsOptions, Part, parts, trained
+from benchmarks.senses.spoken import recordings
+from wakesleep.data.sound import LogMel, save_wav, to_wave
+from wakesleep.foundation.rng import generator
+from wakesleep.models.multimodal import MultimodalDBN
+from wakesleep.runs import grids
+from wakesleep.samplers.recalling import recall
+
+FRAMES = (*range(2, 26), *range(28, 80, 4), *range(80, 201, 20))
+"""After how many Gibbs steps the movie shows the memory."""
+SIDE = 28
+"""Rows and columns of a cell: those of MNIST; log-mel pictures get a border."""
+FALLS_SILENT = 0.12
+"""Seconds between two sounds in one file."""
+
+
+@dataclass(frozen=True)
+class SensesPicturesOptions:
+    """Draw, sound and move."""
+
+    data: Path = Path(os.environ.get("WAKESLEEP_DATA", "data"))
+    """Folder with spoken-digits/recordings.zip and mnist/."""
+    folder: Path = Path("runs/senses")
+    """Where the net lies."""
+    steps: int = 200
+    """Gibbs steps of what is recalled."""
+    seed: int = 1
+    """Of what is recalled, and which test cases are shown."""
+    out: Path = Path("docs")
+    """Where the files go."""
+
+
+def shown(sounds: Tensor, how: LogMel) -> NDArray[np.float32]:
+    """Return log-mel pictures (N, bands * frames) as grey cells (N, SIDE * SIDE), the lowest band
+    at the bottom.
+    """
+    cells = np.zeros((len(sounds), SIDE, SIDE), np.float32)
+    top, left = (SIDE - how.bands) // 2, (SIDE - how.frames) // 2
+    pictures = sounds.numpy().reshape(-1, *how.shape)[:, ::-1]
+    inside = slice(top, top + how.bands), slice(left, left + how.frames)
+    cells[:, inside[0], inside[1]] = np.clip((pictures + 2.5) / 5, 0, 1)
+    return cells.reshape(len(sounds), -1)
+
+
+def one_of_each(labels: Tensor, seed: int) -> Tensor:
+    """Return the place of a case of each digit, (10,)."""
+    rng = generator(seed)
+    places = []
+    for label in range(10):
+        among = torch.nonzero(labels == label).squeeze(1)
+        places.append(among[torch.randint(len(among), (), generator=rng)])
+    return torch.stack(places)
+
+
+def again(sounds: Tensor, how: LogMel) -> Tensor:
+    """Return log-mel pictures after they were made sounds and heard."""
+    return torch.from_numpy(np.stack([how.picture(to_wave(each, how)).ravel() for each in sounds]))
+
+
+def side_by_side(sounds: Tensor, how: LogMel) -> NDArray[np.float32]:
+    """Return sounds one after the other, as one."""
+    silence = np.zeros(int(FALLS_SILENT * how.rate), np.float32)
+    return np.concatenate([part for each in sounds for part in (to_wave(each, how), silence)])
+
+
+def movie(net: MultimodalDBN, heard: Tensor, how: LogMel, seed: int) -> list[grids.Array]:
+    """Return the frames: what is heard above, the image as the memory settles below; each chain
+    begins anew with the same seed, so that longer ones go on where shorter ones ended.
+    """
+    left, digits = ("heard", "seen"), tuple("0123456789")
+    frames = []
+    for steps in FRAMES:
+        seen = recall(net, sound=heard, want="image", steps=steps, mean=False, rng=generator(seed))
+        cells = np.concatenate([shown(heard, how), seen["image"].numpy()])
+        below = ("",) * 10 + digits
+        title = f"Ten spoken digits, and what the memory sees after {steps} Gibbs steps"
+        frames.append(
+            grids.captioned(cells, (SIDE, SIDE), 10, below=below, left=left, title=title, height=56)
+        )
+    return frames + frames[-1:] * 12
+
+
+def draw(options: SensesPicturesOptions, net: MultimodalDBN, test: Part, how: LogMel) -> None:
+    """Write all files."""
+    folder, seed = options.out / "senses", options.seed
+    folder.mkdir(parents=True, exist_ok=True)
+    heard = test.sounds[one_of_each(test.spoken, seed)]
+    seen = test.images[one_of_each(test.digits, seed)]
+    cells = np.concatenate([shown(heard, how), shown(again(heard, how), how)])
+    sheet = grids.captioned(cells, (SIDE, SIDE), 10, left=("recording", "heard again"))
+    grids.save_picture(folder / "log-mel.png", sheet, 1)
+    settings = {"steps": options.steps, "mean": False, "rng": generator(seed)}
+    images = recall(net, sound=heard, want="image", **settings)["image"]  # type: ignore[arg-type]
+    sounds = recall(net, image=seen, want="sound", **settings)["sound"]  # type: ignore[arg-type]
+    rows = [shown(heard, how), images.numpy(), seen.numpy(), shown(sounds, how)]
+    left = ("heard", "recalled", "seen", "recalled")
+    sheet = grids.captioned(np.concatenate(rows), (SIDE, SIDE), 10, left=left)
+    grids.save_picture(folder / "recalled.png", sheet, 1)
+    spoken = recall(net, label=torch.arange(10), want="sound", **settings)["sound"]  # type: ignore[arg-type]
+    save_wav(folder / "digits.wav", side_by_side(spoken, how), how.rate)
+    grids.save_movie(options.out / "senses.gif", movie(net, heard, how, seed), 1)
+
+
+def main(argv: list[str]) -> None:
+    """Draw what was asked for."""
+    options = tyro.cli(SensesPicturesOptions, description=__doc__, args=argv)
+    of_pairs = PairsOptions(data=options.data, folder=options.folder)
+    train, test = parts(of_pairs)
+    how = recordings(options.data).how
+    draw(options, trained(of_pairs, train), test, how)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
