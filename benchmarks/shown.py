@@ -490,6 +490,8 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
                 "times_gibbs",
                 "times",
             ),
+        ],
+    ),
     "senses": (
         (Path("results/senses.json"),),
         [
@@ -508,8 +510,6 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
                 "agreement_percent",
                 "test, %",
             ),
-        ],
-    ),
         ],
     ),
     "layers": (
