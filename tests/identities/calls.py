@@ -128,7 +128,7 @@ def log_z():
 
 
 def calibration():
-    return novelty.calibrate(dbn(), CASES.repeat(10, 1), (2, 3))
+    return novelty.Calibration((2, 3), (0.1, 0.2, 0.3)[:LABELS], 0.5, 1.0, 95.0, 100, 0.5)
 
 
 CALLS = {
@@ -406,6 +406,7 @@ CALLS = {
     },
     "classify.memory_label_scores": lambda: {"dbn": dbn(), "features": STATES},
     "classify.log_probs": lambda: {"dbn": dbn(), "images": CASES, "rng": rng()},
+    "classify.mean_field_log_probs": lambda: {"dbm": dbm(), "images": CASES, "steps": 3},
     "classify.predict": lambda: {"dbn": dbn(), "images": CASES},
     "classify.count_errors": lambda: {"predicted": CLASSES, "labels": CLASSES.flip(0)},
     "classify.errors_and_loss": lambda: {

@@ -57,7 +57,7 @@ class DBMClassifier(ClassifierMixin, persistence.Saved, BaseEstimator):
         scale: "auto" maps columns to [0, 1] as `DBNClassifier` does, if any value lies outside;
             "warn" uses values as they are and says so; None refuses them.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0".
-        precision: of matrix products while the machine learns: "float32", "bfloat16" or "auto".
+        precision: of matrix products while the machine learns: "float32", "bfloat16", or "auto".
         verbose: 1 shows a progress bar, 2 adds a line an epoch.
         random_state: seed, RandomState or None.
 

@@ -59,7 +59,7 @@ class MultimodalDBNClassifier(ClassifierMixin, BaseEstimator):
         fine_tune_learning_rate: of its first epoch.
         batch_size: cases in a minibatch.
         n_gibbs_steps: of the memory, where views are recalled or summed out.
-        device: "auto", "cpu" or "cuda".
+        device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0".
         random_state: seed of everything random.
 
     Attributes:

@@ -95,8 +95,8 @@ def run(
     if weight.dtype not in (torch.float32, torch.float64):
         raise ConfigError(
             f"a {type(net).__name__} of {weight.dtype} is to learn: expected float32 or float64, "
-            f"e.g. {type(net).__name__}(...).float(); products may be of lower precision, "
-            "dtype=torch.bfloat16"
+            f"e.g. {type(net).__name__}(...).float(); products alone may be of lower precision, by "
+            "the argument dtype"
         )
     operations = ops.of(weight)
     mean: RunningMean | None = algorithm.state.mean if mean_epochs else None
