@@ -495,7 +495,10 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
     "senses": (
         (Path("results/senses.json"),),
         [
-            ("sound and image -> label", "sound-and-image", LABELS, "test pairs, %"),
+            ("sound alone -> label, a net of sounds", "sound", LABELS, "test, %"),
+            ("a support vector machine", "sound-svc", LABELS, "test, %"),
+            ("the same, with as many bent copies", "sound-svc-copies", LABELS, "test, %"),
+            ("sound and image -> label, a net of both", "sound-and-image", LABELS, "test pairs, %"),
             ("the sound alone, by the same net", "sound-of-both", LABELS, "test, %"),
             ("the image alone, by the same net", "image-of-both", LABELS, "test, %"),
             (
