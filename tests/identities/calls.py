@@ -817,6 +817,14 @@ CALLS = {
         "samples": 2,
     },
     "exact.dbm_log_likelihood": lambda: {"dbm": dbm(), "cases": CASES, "labels": CLASSES},
+    "replica_exchange.independent": lambda: {"rbm": rbm(), "base": torch.zeros(VISIBLE)},
+    "replica_exchange.choose": lambda: {
+        "machines": [rbm()],
+        "rng": rng(),
+        "base": torch.zeros(VISIBLE),
+        "chains": 4,
+        "steps": 2,
+    },
     "mixing.principal_projection": lambda: {"cases": CASES, "count": 2},
     "mixing.Projection.__call__": lambda: {
         "self": ws.mixing.principal_projection(CASES, 2),

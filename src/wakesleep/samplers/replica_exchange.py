@@ -27,7 +27,7 @@ from wakesleep.foundation.values import whole
 from wakesleep.models.rbm import RBM
 from wakesleep.samplers.annealed import Independent, as_independent
 from wakesleep.samplers.gibbs import Chains, Clamp, check_states, check_steps
-from wakesleep.sources.axes import Hidden
+from wakesleep.sources.axes import Bias, Hidden
 from wakesleep.units import Context, Units
 
 CLOSEST = 1e-4
@@ -57,7 +57,7 @@ class LogZ(NamedTuple):
 
 
 @check_arguments
-def independent(rbm: RBM, base: Tensor | Independent | None = None) -> RBM:
+def independent(rbm: RBM, base: Bias | Independent | None = None) -> RBM:
     """Return the machine of independent units with which a ladder to `rbm` begins: no weights, no
     hidden biases, and the visible biases of `base` (visible,), e.g. `ais.base_model(rbm, cases)`;
     by default the machine's own.
@@ -309,7 +309,7 @@ def choose(
     machines: Sequence[RBM],
     *,
     rng: torch.Generator,
-    base: Tensor | Independent | None = None,
+    base: Bias | Independent | None = None,
     chains: int = 100,
     rate: float = 0.3,
     steps: int = 20,
