@@ -515,6 +515,53 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ),
         ],
     ),
+    "joint": (
+        (Path("results/senses.json"),),
+        [
+            (
+                "log p(picture, label), importance-weighted over 100 samples",
+                "binarized-mnist-labels",
+                "joint_bound",
+                "test, nats",
+            ),
+            (
+                "the same, variational bound",
+                "binarized-mnist-labels",
+                "joint_bound_variational",
+                "test, nats",
+            ),
+            (
+                "the same, log Z from the reverse direction",
+                "binarized-mnist-labels",
+                "joint_bound_variational_reverse",
+                "test, nats",
+            ),
+            (
+                "the same of training pictures",
+                "binarized-mnist-labels",
+                "train_joint_bound_variational",
+                "training, nats",
+            ),
+            (
+                "label by free energies",
+                "binarized-mnist-labels",
+                "label_error_percent",
+                "test error, %",
+            ),
+        ],
+    ),
+    "views": (
+        (Path("results/senses.json"),),
+        [
+            ("all six views", "six-views", "accuracy_percent", "ten folds, %"),
+            (
+                "one view missing, the worst of six",
+                "six-views-one-missing",
+                "worst_accuracy_percent",
+                "ten folds, %",
+            ),
+        ],
+    ),
     "layers": (
         (Path("results/likelihood.json"),),
         [
