@@ -10,12 +10,12 @@ import torch
 
 import wakesleep as ws
 from helpers import small_config
-from wakesleep.cli import main
+from wakesleep.cli import deep, main, tables
 from wakesleep.data import Dataset
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.learning.configs import DBMConfig
 from wakesleep.models.dbm import DBM
-from wakesleep.runs import deep_figures, grids, training
+from wakesleep.runs import checkpoint, deep_figures, grids, tensor_files, training
 from wakesleep.sources.arrays import as_probs
 
 CPU = torch.device("cpu")
@@ -137,3 +137,21 @@ def test_what_a_deep_machine_cannot_is_refused(
         config = small_config(**SETTINGS | changes)
         with pytest.raises(ConfigError, match=reason):
             training.new_run(tmp_path / "run", config, digits, CPU, "a test")
+
+
+def test_what_kind_a_file_is_of_is_read_from_its_header(
+    deep_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that commands read the tensors once."""
+    ws.save(ws.DBN((4, 3), rng=ws.generator(0)), tmp_path / "dbn.safetensors")
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("tensors were read")
+
+    for module in (checkpoint, tensor_files):
+        monkeypatch.setattr(module, "load_tensors", refuse)
+    assert checkpoint.holds(deep_run, "DBM")
+    assert not checkpoint.holds(tmp_path / "dbn.safetensors", "DBM")
+    assert not checkpoint.holds(tmp_path / "absent.safetensors", "DBM")
+    assert deep.load(tmp_path / "dbn.safetensors", "cpu") is None
+    assert tables.load(tmp_path / "dbn.safetensors") is None

@@ -86,6 +86,34 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
         assert torch.equal(one, other)
 
 
+def test_a_folder_of_another_run_is_left_as_it_is(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(path: Path, line: str) -> None:
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(senses.files, "append", stop)
+        assert main(arguments(data, folder)) == 130
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    other = [word if word != "30" else "31" for word in arguments(data, folder)]
+    for call, word in (
+        (other, "hidden"),
+        ([*arguments(data, folder), "--updown.epochs", "7"], "updown"),
+        ([word.replace("words", "digits.npz") for word in arguments(data, folder)], "senses"),
+    ):
+        assert main(call) == 1
+        message = capsys.readouterr().err
+        assert "other settings or data" in message
+        assert word in message
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    assert main(arguments(data, tmp_path / "mine")) == 1
+    assert "is no run" in capsys.readouterr().err
+
+
 def test_a_sound_is_recalled_as_a_picture_and_a_label(
     run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

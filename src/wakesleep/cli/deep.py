@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wakesleep.cli import shared
 from wakesleep.foundation import files
-from wakesleep.foundation.errors import CheckpointError, ConfigError
+from wakesleep.foundation.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -22,14 +22,9 @@ if TYPE_CHECKING:
 def load(run: Path, device: str) -> DeepModel | None:
     """Return the deep Boltzmann machine of a run folder or model file, None of any other."""
     from wakesleep.compute.select import pick_device
-    from wakesleep.models.dbm import DBM
     from wakesleep.runs import checkpoint
 
-    try:
-        models, _ = checkpoint.read(run)
-    except CheckpointError:
-        return None  # refused in words by whoever reads it
-    if not any(isinstance(model, DBM) for model in models.values()):
+    if not checkpoint.holds(run, "DBM"):
         return None
     loaded = checkpoint.load_deep(run, pick_device(device))
     shared.tell_unfinished(run, loaded)

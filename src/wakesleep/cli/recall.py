@@ -61,8 +61,8 @@ def run(args: RecallOptions, command: str) -> int:
     wanted = args.want or None
     recalled = recall(several.net, want=wanted, mean=False, **given, **settings)
     if "label" in recalled:
-        told = recall(several.net, want="label", **given, **settings)["label"]
-        recalled["label"] = told  # the mean over the chain, not its last state
+        label = recall(several.net, want="label", **given, **settings)["label"]
+        recalled["label"] = label  # the mean over the chain, not its last state
     paths = [
         path
         for name, case in recalled.items()
@@ -124,8 +124,8 @@ def write(args: RecallOptions, several: Several, name: str, case: Tensor) -> lis
 
     how = several.senses[name]
     picture = case.reshape(how.shape).numpy()
-    heard = isinstance(how, LogMel)
-    paths = [args.out / f"{name}.png", *([args.out / f"{name}.wav"] if heard else [])]
+    is_sound = isinstance(how, LogMel)
+    paths = [args.out / f"{name}.png", *([args.out / f"{name}.wav"] if is_sound else [])]
     for path in paths:
         shared.refuse_existing(path, args.overwrite)
     try:

@@ -202,7 +202,7 @@ def load(run: Path) -> Any:
 
     path = run / "model.safetensors" if run.is_dir() else run
     try:
-        _, header = tensor_files.load_tensors(path, "model")
+        header = tensor_files.load_header(path, "model")
     except CheckpointError:
         return None  # refused in words by whoever reads it
     note = header.get("estimator")

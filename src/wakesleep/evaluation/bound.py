@@ -108,7 +108,7 @@ def lower_bound(
             "labels came for a memory that holds none; leave them out to bound log p(v)"
         )
     top = dbn.rbm(depth - 1) if isinstance(dbn, DBN) else dbn.memory
-    exact = not _layers_below(dbn, depth)
+    exact = not any(recognition for recognition, _ in _pathways(dbn, depth))
     bounds = []
     for chunk, known in _chunks(dbn, cases, labels, rng):
         draws = [
@@ -126,17 +126,22 @@ def lower_bound(
     return Bound(*(torch.cat(parts) for parts in zip(*bounds, strict=True)))
 
 
-def _layers_below(dbn: DBN | MultimodalDBN, depth: int) -> int:
-    """Return how many directed layers a case goes through."""
+def _pathways(
+    dbn: DBN | MultimodalDBN, depth: int
+) -> list[tuple[list[DirectedLayer], list[DirectedLayer]]]:
+    """Return the recognition and generative layers of each sense, lowest first, below the memory,
+    or below layer `depth` of a net of one sense.
+    """
     if isinstance(dbn, DBN):
-        return depth - 1
-    return sum(len(dbn.pathways[name].recognition) for name in dbn.senses)
+        return [(list(dbn.recognition)[: depth - 1], list(dbn.generative)[: depth - 1])]
+    ways = [dbn.pathways[name] for name in dbn.senses]
+    return [(list(way.recognition), list(way.generative)) for way in ways]
 
 
 def _chunks(
     dbn: DBN | MultimodalDBN, cases: Any, labels: Tensor | None, rng: torch.Generator
-) -> Iterator[tuple[Any, Tensor | None]]:
-    """Yield cases, once they are seen to be states, with their labels, in pieces.
+) -> Iterator[tuple[list[Tensor], Tensor | None]]:
+    """Yield the cases of each sense, once they are seen to be states, with their labels, in pieces.
 
     Raises:
         DataError: they are none, or lack a sense.
@@ -162,9 +167,9 @@ def _chunks(
         rows = slice(start, start + 2000)
         known = None if labels is None else labels[rows]
         if isinstance(dbn, DBN):
-            yield arrays.as_probs(cases[rows]).to(type_), known
+            yield [arrays.as_probs(cases[rows]).to(type_)], known
         else:
-            yield {name: each[rows] for name, each in cases.items()}, known
+            yield [cases[name][rows] for name in dbn.senses], known
 
 
 class LabelBounds(NamedTuple):
@@ -260,12 +265,13 @@ def label_bounds(
 
 
 def _label_draw(
-    dbn: DBN | MultimodalDBN, cases: Any, labels: Tensor, rng: torch.Generator
+    dbn: DBN | MultimodalDBN, cases: Sequence[Tensor], labels: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Return L of the label of each case (N,) and log p*(v, h, y) - log q(h | v) of every label,
     (N, labels), float64, for one sample h of q a case.
     """
-    expected, raw, codes = _directed_terms(dbn, getattr(dbn, "depth", 1), cases, rng)
+    depth = dbn.depth if isinstance(dbn, DBN) else 1
+    expected, raw, codes = _directed_terms(_pathways(dbn, depth), cases, rng)
     total_input = dbn.top_input(codes)
     scores = dbn.memory.group_scores(total_input, dbn.label_columns).double()
     no_label = torch.cat([codes, codes.new_zeros(len(codes), dbn.labels)], 1)
@@ -350,38 +356,27 @@ def _one_sample(
     dbn: DBN | MultimodalDBN,
     top: RBM,
     depth: int,
-    cases: Tensor | Mapping[str, Tensor],
+    cases: Sequence[Tensor],
     labels: Tensor | None,
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Return log p*(v, h) + H(q) and log p*(v, h) - log q(h | v) for one sample h of q a case, both
     (N,), float64, without log Z.
     """
-    expected, raw, below = _directed_terms(dbn, depth, cases, rng)
+    expected, raw, below = _directed_terms(_pathways(dbn, depth), cases, rng)
     free_energy = _top_free_energy(dbn, top, depth, below, labels)
     return expected - free_energy, raw - free_energy
 
 
 def _directed_terms(
-    dbn: DBN | MultimodalDBN,
-    depth: int,
-    cases: Tensor | Mapping[str, Tensor],
+    pathways: Sequence[tuple[Sequence[DirectedLayer], Sequence[DirectedLayer]]],
+    cases: Sequence[Tensor],
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what the directed layers add to both, and the states of the memory's codes, (N,
-    features), for one sample of q a case.
+    """Return what the directed layers add to both, and the states of all codes side by side, (N,
+    features), for one sample of q a case: sums over the pathways, each with the cases of its sense.
     """
-    if isinstance(dbn, DBN):
-        assert isinstance(cases, Tensor)
-        below = depth - 1
-        return _pathway_terms(dbn.recognition[:below], dbn.generative[:below], cases, rng)
-    assert isinstance(cases, Mapping)
-    terms = [
-        _pathway_terms(
-            dbn.pathways[name].recognition, dbn.pathways[name].generative, cases[name], rng
-        )
-        for name in dbn.senses
-    ]
+    terms = [_pathway_terms(*way, own, rng) for way, own in zip(pathways, cases, strict=True)]
     expected, raw, codes = zip(*terms, strict=True)
     return torch.stack(expected).sum(0), torch.stack(raw).sum(0), torch.cat(codes, 1)
 

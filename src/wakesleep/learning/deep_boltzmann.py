@@ -247,11 +247,12 @@ def pretrain(
     """Pretrain a fresh `dbm` on binary or grey `cases` (N, visible), a pair of layers at a time, in
     place, yielding a record after each epoch.
 
-    In the whole machine a layer hears two others; alone it hears one, which stands for both. So the
-    bottom RBM has two copies of the visible layer and the top one two copies of the top layer: sums
-    of two equal binary units, `Binomial(trials=2)`. RBMs between have one copy of each, and their
-    weights are halved. Biases are the mean of what the pairs on both sides found. Cases whose label
-    is UNLABELLED teach all pairs but the top one. Source: Salakhutdinov & Hinton (2009), section 3.
+    In the whole machine a layer has two others beside it, in its pair one, which stands for both.
+    So the bottom RBM has two copies of the visible layer and the top one two copies of the top
+    layer: sums of two equal binary units, `Binomial(trials=2)`. RBMs between have one copy of each,
+    and their weights are halved. Biases are the mean of what the pairs on both sides found. Cases
+    whose label is UNLABELLED teach all pairs but the top one. Source: Salakhutdinov & Hinton
+    (2009), section 3.
 
     Yields:
         EpochResult, with the metrics of `cd.epochs`; the stages are "layer 1", "layer 2", ...
@@ -335,10 +336,10 @@ def classifier(dbm: DBM, *, rng: torch.Generator, classes: int = 0) -> nn.Sequen
     """Return a feed-forward net that goes on from the mean field, one half-step a layer, up to the
     top and from there to the labels: for `backprop.epochs` on `features`.
 
-    Of a machine (784, 500, 1000) it has the layers (1784, 500, 1000, labels): layer 1 hears the
-    image and what mean field says of layer 2. The label layer starts at the machine's, or, where
-    that has no labels, with N(0, 0.01^2) for `classes`. Source: Salakhutdinov & Hinton (2009),
-    section 3.3.
+    Of a machine (784, 500, 1000) it has the layers (1784, 500, 1000, labels): the inputs
+    of layer 1 are the image and the means of layer 2. The label layer starts at the machine's, or,
+    where that has no labels, with N(0, 0.01^2) for `classes`. Source: Salakhutdinov & Hinton
+    (2009), section 3.3.
 
     Raises:
         ConfigError: no labels and no `classes`, or two numbers that differ.

@@ -245,7 +245,7 @@ class DBM(nn.Module):
 
     def _upward_pass(self, visible: Tensor, from_visible: Tensor, label: Label | None) -> Tensor:
         """Return even means (N, even) after one pass from the visible layer to the top, weights
-        doubled but into the top; `from_visible` (N, odd) is what odd layers hear without doubling.
+        doubled but into the top; `from_visible` (N, odd) is the odd layers' input without doubling.
         """
         first = self.odd.columns("layer1")
         doubled = 2 * from_visible[:, first] - self.bias("layer1")

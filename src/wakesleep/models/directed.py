@@ -70,7 +70,7 @@ class DirectedLayer(nn.Module):
         return conditional_mean(self.units, states, self.matrix, self.bias)
 
     def sample(self, states: Source, rng: torch.Generator) -> Tensor:
-        """Return states of the layer drawn given the layer it hears from, (N, to)."""
+        """Return states of the layer drawn given the layer that it is made from, (N, to)."""
         return sample_conditional(self.units, states, self.matrix, self.bias, rng)
 
     def delta_rule(self, states: Source, target: Target) -> Delta:

@@ -29,7 +29,7 @@ from wakesleep.models.dbn import DBN
 from wakesleep.models.helmholtz import Helmholtz
 from wakesleep.models.multimodal import MultimodalDBN
 from wakesleep.models.rbm import RBM
-from wakesleep.runs.tensor_files import load_tensors, save_tensors
+from wakesleep.runs.tensor_files import load_header, load_tensors, save_tensors
 from wakesleep.sources.axes import Stored
 
 
@@ -362,6 +362,18 @@ def read(
         if own or name != "net":
             models[name] = build(spec, own, file).to(device)
     return models, header
+
+
+def holds(path: Path | str, kind: str) -> bool:
+    """Return whether a run folder or model file holds a model of the class that is called `kind`,
+    by its header; False of what `read` refuses.
+    """
+    try:
+        file, of_file = _model_file(Path(path))
+        found = specs(load_header(file, of_file), {}, file).values()
+    except CheckpointError:
+        return False
+    return any(isinstance(spec, Mapping) and spec.get("class") == kind for spec in found)
 
 
 @check_arguments

@@ -1,8 +1,8 @@
 """Runs of nets of several senses: a data set a sense, paired by class; one folder from the first
 epoch to the evaluation, and back from it.
 
-RUN/config.json           seed, and the data set of each sense
-RUN/provenance.json       versions, device, command, checksums of the data
+RUN/config.json           all settings
+RUN/provenance.json       versions, device, command, path and checksum of each sense's data
 RUN/metrics.jsonl         a line an epoch
 RUN/*-stage.safetensors   until the model is written: everything needed to go on
 RUN/model.safetensors     the net, how each sense's cases were prepared, the names of the classes
@@ -33,8 +33,9 @@ from wakesleep.learning.records import EpochResult
 from wakesleep.models.dbn import DBN
 from wakesleep.models.multimodal import MultimodalDBN
 from wakesleep.runs import checkpoint
+from wakesleep.runs.job import lock
 from wakesleep.runs.progress import resumed, run
-from wakesleep.runs.settings import TrainConfig
+from wakesleep.runs.settings import TrainConfig, to_json
 from wakesleep.samplers.recalling import recall
 from wakesleep.sources.arrays import as_probs
 from wakesleep.sources.paired import SenseCases, pair_by_class
@@ -153,6 +154,8 @@ def train(
     Raises:
         DataError: sets that do not go together.
         ConfigError: fewer than two senses.
+        CheckpointError: a folder with something else in it, with a run of other settings or data,
+            or that is being trained.
     """
     if len(sets) < 2:
         raise ConfigError(
@@ -173,9 +176,7 @@ def train(
         rng=rng,
         weight_std=0.01,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    files.write_json(folder / "config.json", {"format": files.FORMAT, "seed": seed})
-    files.write_json(folder / "provenance.json", dict(provenance))
+    held = _begin(folder, config, provenance)
     yield from _learn(folder, net, pairs, settings(sets, config), seed)
     header = {
         name: {"preparation": _preparation(dataset).as_json(), "data_path": dataset.origin}
@@ -185,6 +186,31 @@ def train(
     files.write_json(folder / "evaluation.json", evaluate(net, parts.test, seed))
     for path in folder.glob("*-stage.safetensors"):
         path.unlink()
+    if held is not None:
+        held.close()
+
+
+def _begin(folder: Path, config: TrainConfig, provenance: Mapping[str, Any]) -> files.Lock | None:
+    """Make the run folder, or see that what is there is the same run; return its lock."""
+    own = {"config": {"format": files.FORMAT, **to_json(config)}, "provenance": dict(provenance)}
+    if not folder.exists() or not any(folder.iterdir()):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, values in own.items():
+            files.write_json(folder / f"{name}.json", values)
+        return lock(folder)
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{folder} exists and is no run; choose another folder with --out")
+    there = {name: files.read_json(folder / f"{name}.json") for name in own}
+    own = json.loads(files.to_json(own))
+    changed = [name for name, value in own["config"].items() if there["config"].get(name) != value]
+    if there["provenance"].get("senses") != own["provenance"].get("senses"):
+        changed.append("senses")
+    if changed:
+        raise CheckpointError(
+            f"{folder} holds a run of other settings or data ({', '.join(changed)}); go on with "
+            "what it was begun with, or choose another folder with --out"
+        )
+    return lock(folder)
 
 
 def _with_copies(
@@ -237,8 +263,8 @@ def evaluate(
     }
     rows = []
     for name, senses in given.items():
-        told = recall(net, want="label", steps=100, rng=rng, **senses)["label"].argmax(1)
-        errors = int((told != labels).sum())
+        label = recall(net, want="label", steps=100, rng=rng, **senses)["label"]
+        errors = int((label.argmax(1) != labels).sum())
         percent = round(100 * errors / len(labels), 4)
         rows.append({"given": name, "n": len(labels), "errors": errors, "error_percent": percent})
     return {"part": "test", "rows": rows}

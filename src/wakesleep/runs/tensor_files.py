@@ -29,6 +29,15 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
         CheckpointError: there is no such file, it may not be read, is damaged or not ours, or of a
             newer format.
     """
+    return _load(path, kind, tensors=True)
+
+
+def load_header(path: Path, kind: str) -> dict[str, Any]:
+    """Read the header alone of a file that `save_tensors` wrote; errors as in `load_tensors`."""
+    return _load(path, kind, tensors=False)[1]
+
+
+def _load(path: Path, kind: str, *, tensors: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -43,7 +52,8 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
         with safe_open(path, framework="pt") as file:
             note = file.metadata() or {}
             header = json.loads(note.get("wakesleep", "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()} if header else {}  # noqa: SIM118 - not a dict
+            names = file.keys() if header and tensors else []
+            found = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} is damaged or no safetensors file ({error}); take an earlier copy "
@@ -61,7 +71,7 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
         )
     if header.get("kind") != kind:
         raise CheckpointError(f"{path} holds a {header.get('kind')}; expected a {kind} file")
-    return tensors, header
+    return found, header
 
 
 def flatten(state: dict[str, Any], prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:

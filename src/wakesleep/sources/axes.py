@@ -69,7 +69,7 @@ Part = Annotated[Tensor, Expected("... _")]
 GroupCases = Annotated[Tensor, Expected("N+ _", "cases", holes=True, infinite=True)]
 """Cases of a group of visible units, which the function looks at."""
 Source = Annotated[Tensor, Expected("N from")]
-"""States of the layer that a directed layer hears from."""
+"""States of the layer that a directed layer is made from."""
 Target = Annotated[Tensor, Expected("N to")]
 Rows = Annotated[Tensor, Expected("N _")]
 """Codes, logits: a row a case, of any width."""
