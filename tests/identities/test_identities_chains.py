@@ -16,7 +16,9 @@ from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.chains import ChainsConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.models.dbn import DBN
+from wakesleep.models.rbm import RBM
 from wakesleep.runs.settings import TrainConfig, from_json, to_json
+from wakesleep.units import Categorical, Groups
 
 CASES = torch.randint(256, (60, 6), generator=generator(100), dtype=torch.uint8)
 LABELS = torch.arange(60) % 3
@@ -67,6 +69,17 @@ def test_chains_have_the_law_of_the_memory_given_their_label():
     assert torch.equal(visible[:, 4:], torch.eye(3)[held])
     p = joint(deepcopy(memory).double()).sum(1).reshape(16, 3)[:, 2]
     assert_frequencies((visible[:, :4] @ torch.tensor([8.0, 4.0, 2.0, 1.0])).long(), p / p.sum())
+
+
+def test_the_label_is_the_last_of_several_categorical_sites():
+    units = Groups(word=Categorical(5), label=Categorical(2))
+    memory, held = RBM(units, 4, rng=generator(0)), torch.tensor([1, 0, 1])
+    data = torch.cat([torch.eye(5).repeat(2, 1), torch.eye(2).repeat(5, 1)], 1)
+    _, visible, _ = chains.phases(
+        memory, data, torch.zeros(3, 4), held, label_weight=1.0, memory=MEMORY, rng=generator(1)
+    )
+    assert torch.equal(visible[-3:, 5:], torch.eye(2)[held])
+    torch.testing.assert_close(visible[-3:, :5].sum(1), torch.ones(3))
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["as they are", "weighted"])

@@ -194,6 +194,15 @@ def test_pictures_of_every_family_are_filled_in(family, above):
     torch.testing.assert_close(again, filled)
 
 
+def test_real_pixels_are_drawn_given_the_layer_above():
+    dbn = DBN((Gaussian(2), 3, 4), rng=generator(0), weight_std=2.0)
+    above = torch.tensor([[1.0, 0.0, 1.0]]).repeat(20_000, 1)
+    drawn = dreams._drawn_picture(dbn, torch.zeros(20_000, 2), above, generator(1))
+    expected = dbn.generative[0].probs(above[:1])[0]
+    assert float((expected - dbn.generative[0].bias).abs().min()) > 0.3
+    torch.testing.assert_close(drawn.mean(0), expected, atol=0.05, rtol=0)
+
+
 def test_real_pixels_are_filled_in_from_those_that_are_known():
     rng = generator(0)
     cause = 2 * torch.randint(2, (600, 1), generator=rng).float() - 1

@@ -193,3 +193,11 @@ def test_refused_in_words():
         replica_exchange.choose([two_modes(9.0)], base=torch.zeros(8), rng=rng, rate=0.9, most=3)
     with pytest.raises(ConfigError, match="directions"):
         mixing.principal_projection(torch.zeros(5, 3), 4)
+
+
+def test_a_dream_takes_five_times_what_the_slowest_projection_remembers():
+    cases = torch.bernoulli(torch.full((20, 6), 0.5), generator=ws.generator(0))
+    rbm = ws.RBM(6, 4, rng=ws.generator(1))
+    found = ws.mixing.measure(rbm, cases, rng=ws.generator(2), steps=20, chains=4, count=2)
+    slower = found._replace(times=torch.tensor([2.0, 7.0]))
+    assert (slower.slowest, slower.dream_steps) == (7.0, 35)

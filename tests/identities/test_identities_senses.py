@@ -279,6 +279,36 @@ def test_chains_of_the_memory_hold_labels_where_a_sense_is_one_categorical_site_
     assert torch.equal(held.unique(), torch.tensor([0, 1]))
 
 
+def test_the_mean_of_two_steps_is_that_of_the_second():
+    net, (cases, _) = small_net(), some_cases()
+    means, last = (
+        ws.recall(net, image=cases["image"], steps=2, mean=mean, rng=generator(1))
+        for mean in (True, False)
+    )
+    for name in ("sound", "label"):
+        torch.testing.assert_close(means[name], last[name])
+
+
+def test_own_parameters_of_a_sense_learn_from_the_cases_that_have_it():
+    net = ws.DBN(
+        senses={"sound": (Gaussian(2), 3), "image": (3, 2)}, labels=2, top=3, rng=generator(0)
+    )
+    net.untie()
+    sound, image = torch.randn(8, 2, generator=generator(1)), torch.ones(8, 3)
+    sound[4:] = torch.nan
+    every, labels = torch.cat([sound, image], 1), torch.zeros(8, dtype=torch.long)
+    own = []
+    for rows in (slice(0, 8), slice(0, 4)):
+        found = up_down_senses.phases(
+            net, every[rows], labels[rows], steps=1, config=UpDownConfig(), rng=generator(2)
+        )
+        gradients = form(found.own)
+        own.append({name: gradients[name] for name in gradients if "sound.generative" in name})
+    assert own[0]
+    for name, gradient in own[0].items():
+        torch.testing.assert_close(gradient, own[1][name] / 2)
+
+
 def test_pretraining_goes_on_from_every_state_as_if_it_had_never_stopped():
     cases, labels = some_cases(40)
     cases["sound"][5:15] = torch.nan

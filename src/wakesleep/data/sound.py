@@ -53,12 +53,10 @@ class LogMel:
     """Columns of a picture, from the beginning of the recording to its end."""
     floor: float = 80.0
     """Decibels below a recording's loudest entry at which all that is quieter is cut off."""
-    level: float = -5.0
-    """Typical mean of the log power before it is taken away: that of the training recordings. A
-    picture does not hold it; `to_wave` needs one.
-    """
     contrast: float = 4.0
-    """Typical standard deviation of the log power, likewise."""
+    """Typical standard deviation of the log power: that of the training recordings. A picture does
+    not hold it; `to_wave` needs one.
+    """
     seconds: float = 0.4
     """Typical length of a recording, likewise."""
 
@@ -115,13 +113,10 @@ class LogMel:
         return log_power
 
     def suited(self, waves: Sequence[Array]) -> LogMel:
-        """Return these settings with level, contrast and length as the median of recordings has
-        them.
-        """
+        """Return these settings with contrast and length as the median of recordings has them."""
         found = [self.log_power(_checked(wave)) for wave in waves]
         return replace(
             self,
-            level=float(np.median([each.mean() for each in found])),
             contrast=float(np.median([each.std() for each in found])),
             seconds=float(np.median([len(wave) / self.rate for wave in waves])),
         )
@@ -232,7 +227,7 @@ def to_wave(
             f"seconds = {seconds}: expected {how.window / how.rate:g} (a window) to {MOST_SECONDS}"
         )
     count = 1 + (round(seconds * how.rate) - how.window) // how.step
-    log_power = stretched(rows.reshape(how.shape), count) * how.contrast + how.level
+    log_power = stretched(rows.reshape(how.shape), count) * how.contrast
     magnitude = np.sqrt(_unfolded(np.exp(log_power), mel_bands(how)))
     wave = _with_phases(magnitude, how, steps)
     return (PEAK * wave / max(float(np.abs(wave).max()), 1e-12)).astype(np.float32)

@@ -51,8 +51,8 @@ def load_sounds(name: str, path: Path, how: LogMel | None = None) -> Dataset:
     Args:
         name: what the set is called; spoken-digits has its own parts.
         path: where it lies.
-        how: the settings of the pictures; None for the defaults, with the level, contrast and
-            length of the training recordings.
+        how: the settings of the pictures; None for the defaults, with the contrast and length
+            of the training recordings.
 
     Raises:
         DataError: no recordings, or some that cannot be used; test recordings of classes that have
