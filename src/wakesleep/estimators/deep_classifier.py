@@ -35,9 +35,9 @@ class DBMClassifier(ClassifierMixin, persistence.Saved, BaseEstimator):
     """A deep Boltzmann machine that learns to generate the cases with their classes, and a net that
     goes on from its mean field to tell the classes.
 
-    Every layer is joined to the one below and the one above. p(class | case) is that of the mean field, in
-    which the class is one of the hidden units, or, fine-tuned, of a feed-forward net whose first
-    layer takes the case and what mean field says of the even hidden layers. The machine learns
+    Every layer is joined to the one below and the one above. p(class | case) is that of the mean
+    field, in which the class is one of the hidden units, or, fine-tuned, of a feed-forward net
+    whose first layer takes the case and the means of the even hidden layers. The machine learns
     centred, without pretraining. Source: Salakhutdinov & Hinton (2009); Montavon & Muller (2012).
 
     Args:
