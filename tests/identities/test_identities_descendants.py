@@ -141,6 +141,57 @@ def test_noise_takes_the_place_of_the_picture() -> None:
     assert kept[-1] < 1e-3
 
 
+class Knows(diffusion.Denoiser):
+    """A denoiser that knows the picture, whatever the noise."""
+
+    def forward(self, states: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        return (2 * IMAGES[0] - 1).expand(len(states), -1)
+
+
+def test_a_denoiser_that_knows_the_picture_has_no_loss_and_ends_at_it() -> None:
+    net = Knows((12, 8, 6), generator(1))
+    assert float(diffusion.loss(net, IMAGES[:1].expand(20, -1), rng=generator(2))) == 0
+    assert torch.allclose(net.sample(3, generator(3)), IMAGES[0].expand(3, -1), atol=1e-6)
+
+
+def test_steps_back_through_the_noise_keep_the_law_of_a_gaussian_pixel() -> None:
+    class Exact(diffusion.Denoiser):
+        """E[x | x_t] of pixels N(0.2, 0.3^2), in [-1, 1]."""
+
+        def forward(self, states: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+            kept = diffusion.kept(time)[:, None]
+            gain = kept.sqrt() * 0.09 / (kept * 0.09 + 1 - kept)
+            return 0.2 + gain * (states - kept.sqrt() * 0.2)
+
+    net = Exact((12, 8, 6), generator(1))
+    pixels = 2 * net.sample(2000, generator(3)) - 1
+    assert float(pixels.mean()) == pytest.approx(0.2, abs=0.01)
+    assert float(pixels.std()) == pytest.approx(0.3, abs=0.015)
+
+
+def test_the_divergence_of_the_autoencoder_weighs_more_from_minibatch_to_minibatch() -> None:
+    net = vae.VAE((12, 5, 8), generator(1))
+    torch.nn.init.normal_(net.code.weight, generator=generator(2))
+    pixels = (IMAGES > 0.5).float()  # drawing changes nothing
+    with torch.no_grad():
+        full = -net.bound(pixels, draws(pixels))
+        without = -net.bound(pixels, draws(pixels), 0.0)
+        assert float((full - without).min()) > 0
+        half = vae.WARM_UP // 2
+        for seen, weight in ((0, 1 / vae.WARM_UP), (half - 1, 0.5), (3 * vae.WARM_UP, 1)):
+            net.updates.fill_(seen)
+            loss = vae.m1_loss(net, pixels, rng=generator(4))
+            expected = without + weight * (full - without)
+            assert float(loss) == pytest.approx(float(expected.mean()), rel=1e-5)
+
+
+def draws(pixels: torch.Tensor) -> torch.Generator:
+    """Return the generator as it is after pixels are drawn."""
+    rng = generator(4)
+    torch.bernoulli(pixels, generator=rng)
+    return rng
+
+
 def test_each_layer_of_forward_forward_learns_by_itself() -> None:
     net = forward_forward.ForwardForward((12, 6, 5), 3, generator(1))
     first, second = net.goodness(IMAGES, torch.tensor([0, 1, 2, 0, 1, 2]))

@@ -207,11 +207,13 @@ def pretrain(
     loss: Loss,
     *,
     milliseconds: float,
+    **notes: Any,
 ) -> Done[Net]:
     """Return the net that has seen all training images and no label; one serves every choice of
     labels.
 
-    A minibatch takes `milliseconds` (`updates_in` says what that is for).
+    A minibatch takes `milliseconds` (`updates_in` says what that is for); `notes` are further
+    settings that make it another run.
     """
     images, epochs = setup.dataset.train.images.to(setup.device), setup.epochs(RECORDS)
     source = Minibatches(images, None, updates=updates_in(setup, UNLABELLED_SECONDS, milliseconds))
@@ -224,6 +226,7 @@ def pretrain(
             "updates": source.updates,
             "rate": RATE,
             "sizes": setup.config.hidden,
+            **notes,
         },
         make=make,
         loop=partial(descend, loss=loss, source=source, epochs=epochs, stage=name),

@@ -1,12 +1,14 @@
 """The variational autoencoder, alone (M1) and with a model of labels on its code (M1 + M2).
 
-    M1   bound = E_q(z|x)[log p(x | z)] - KL(q(z | x) || N(0, 1))
+    M1   bound = E_q(z|x)[log p(x | z)] - w KL(q(z | x) || N(0, 1)),  w from 0 to 1 at first
     M2   labelled    E_q(a|z,y)[log p(z | a, y)] - KL(q(a | z, y) || N(0, 1)) + log p(y)
          unlabelled  sum_y q(y | z) (that) + H(q(y | z))
 
 Kingma & Welling (2014), "Auto-encoding variational Bayes"; Kingma, Rezende, Mohamed & Welling
 (2014), "Semi-supervised learning with deep generative models". M1's classifier
 and M2 learn codes drawn from a fixed M1, as theirs do (theirs for M1 is a support vector machine).
+That the KL divergence weighs nothing at first keeps numbers of the code from dying: Sønderby et al.
+(2016), "Ladder variational autoencoders".
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from wakesleep.paper.descendants.common import Job, Stages
 from wakesleep.paper.runs import Done, TableSetup
 
 CODE = 50
+WARM_UP = 1000
+"""Minibatches until the KL divergence has its full weight, about half of all."""
 LABEL_WEIGHT = 10.0
 """Of the cross-entropy of the labelled half of a minibatch."""
 
@@ -52,18 +56,22 @@ class VAE(nn.Module):
         nn.init.normal_(self.code.weight, 0, 0.01, generator=rng)
         nn.init.zeros_(self.code.bias)
         self.decoder = common.mlp((CODE, *sizes[::-1]), rng)
+        self.updates: Tensor
+        self.register_buffer("updates", torch.zeros(()))
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log variance of the code, (n, CODE) each."""
         mean, log_variance = self.code(self.features(images)).chunk(2, 1)
         return mean, log_variance
 
-    def bound(self, images: Tensor, rng: torch.Generator) -> Tensor:
+    def bound(
+        self, images: Tensor, rng: torch.Generator, kl_weight: Tensor | float = 1.0
+    ) -> Tensor:
         """Return the bound on log p(x) of images (n, pixels), one draw of the code, (n,), nats."""
         mean, log_variance = self.encode(images)
         logits = self.decoder(draw(mean, log_variance, rng))
         error = binary_cross_entropy_with_logits(logits, images, reduction="none").sum(1)
-        return -error - kl_to_standard(mean, log_variance)
+        return -error - kl_weight * kl_to_standard(mean, log_variance)
 
     def sample(self, count: int, rng: torch.Generator) -> Tensor:
         """Return pixel probabilities of `count` pictures, (count, pixels)."""
@@ -71,14 +79,25 @@ class VAE(nn.Module):
 
 
 def m1_loss(net: VAE, images: Tensor, *, rng: torch.Generator) -> Tensor:
-    """Return minus the bound, of pixels drawn anew."""
-    return -net.bound(torch.bernoulli(images, generator=rng), rng).mean()
+    """Return minus the bound, of pixels drawn anew; the weight of the KL divergence grows with the
+    minibatches that `net` has seen.
+    """
+    net.updates += 1
+    weight = (net.updates / WARM_UP).clamp(max=1)
+    return -net.bound(torch.bernoulli(images, generator=rng), rng, weight).mean()
 
 
 def pretrained(setup: TableSetup) -> Done[VAE]:
     """Return the autoencoder that saw all images."""
     sizes = (setup.dataset.train.images.shape[1], *setup.config.hidden)
-    return common.pretrain(setup, "vae", lambda rng: VAE(sizes, rng), m1_loss, milliseconds=28)
+    return common.pretrain(
+        setup,
+        "vae",
+        lambda rng: VAE(sizes, rng),
+        m1_loss,
+        milliseconds=28,
+        warm_up=WARM_UP,
+    )
 
 
 def learn_m1(job: Job) -> Stages:
