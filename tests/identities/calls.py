@@ -799,6 +799,12 @@ CALLS = {
     },
     "deep_boltzmann.features": lambda: {"dbm": dbm(), "cases": CASES, "steps": 3},
     "deep_boltzmann.classifier": lambda: {"dbm": dbm(), "rng": rng(), "classes": LABELS},
+    "deep_boltzmann.mean_field_classifier": lambda: {
+        "dbm": dbm(),
+        "rng": rng(),
+        "classes": LABELS,
+        "steps": 2,
+    },
     "deep.dream": lambda: {"dbm": dbm(), "labels": CLASSES, "steps": 2, "rng": rng()},
     "deep.fill_in": lambda: {
         "dbm": dbm(),

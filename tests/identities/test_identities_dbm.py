@@ -307,6 +307,45 @@ def test_a_classifier_begins_where_mean_field_stands():
             pass
 
 
+@pytest.mark.parametrize(("sizes", "labels"), [((6, 4, 3), 0), ((5, 4, 3, 3), 0), ((5, 4, 3), 3)])
+def test_a_net_of_mean_field_is_mean_field_and_differentiates_it(sizes, labels):
+    dbm = small_dbm(sizes, labels=labels, seed=4)
+    visible, classes = binary(8, sizes[0]), torch.arange(8) % 3
+    for steps in (1, 2, 5):
+        net = deep_boltzmann.mean_field_classifier(dbm, rng=ws.generator(0), classes=3, steps=steps)
+        if not labels:
+            means = dbm.mean_field(visible, steps=steps)
+            top = (means.odd if len(sizes) % 2 == 0 else means.even)[:, -sizes[-1] :]
+            torch.testing.assert_close(net[0](visible), top, **TIGHT)
+    if labels:
+        assert torch.equal(net[1].weight, dbm.block("label", dbm.layers[-1]))
+        into_top = dbm.block("label", dbm.layers[-1]).mean(0)
+        torch.testing.assert_close(net[0].joined[-1].bias, dbm.bias(dbm.layers[-1]) + into_top)
+    names = [name for name, _ in net.named_parameters()]
+
+    def loss(*values):
+        outputs = torch.func.functional_call(net, dict(zip(names, values, strict=True)), visible)
+        return backprop.mean_loss(outputs, classes)
+
+    assert torch.autograd.gradcheck(loss, tuple(net.parameters()))  # by finite differences
+    net, visible, weights = net.float(), visible.float(), dbm.rbm.weight.clone()
+    before = float(loss(*net.parameters()).detach())
+    config = ws.BackpropConfig(epochs=200, learning_rate=0.5, sample_pixels=False)
+    for _ in backprop.epochs(net, visible, classes, config=config, rng=ws.generator(0)):
+        pass
+    assert float(loss(*net.parameters()).detach()) < 0.7 * before
+    assert torch.equal(weights, dbm.rbm.weight)
+
+
+def test_a_net_of_mean_field_is_saved_and_loaded(tmp_path):
+    dbm, visible = small_dbm((6, 4, 3)), binary(8, 6)
+    net = deep_boltzmann.mean_field_classifier(dbm, rng=ws.generator(0), classes=3, steps=2)
+    ws.checkpoint.save(net, tmp_path / "net.safetensors")
+    loaded = ws.checkpoint.load(tmp_path / "net.safetensors")
+    assert torch.equal(loaded(visible), net(visible))
+    assert torch.equal(backprop.log_probs(loaded, visible), net(visible).log_softmax(1))
+
+
 def test_annealing_finds_log_z():
     for seed in range(3):
         dbm = small_dbm((8, 6, 5), labels=3, seed=seed)
@@ -427,6 +466,10 @@ def test_refused_in_words():
         bound.mean_field_bound(plain, cases, 0.0, labels=labels)
     with pytest.raises(ConfigError, match="number of classes"):
         deep_boltzmann.classifier(plain, rng=rng)
+    with pytest.raises(ConfigError, match="number of classes"):
+        deep_boltzmann.mean_field_classifier(plain, rng=rng)
+    with pytest.raises(ConfigError, match="steps = 0"):
+        deep_boltzmann.mean_field_classifier(plain, rng=rng, classes=3, steps=0)
     with pytest.raises(ConfigError, match="one of the two"):
         deep.dream(dbm, rng=rng)
     state = learn(dbm, cases).state

@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from wakesleep.compute import precision
 from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError, DataError
-from wakesleep.learning import backprop, cd, loop, unit_parameters
+from wakesleep.learning import backprop, cd, loop, unit_parameters, unrolled
 from wakesleep.learning.cd import CDState, Contrast
 from wakesleep.learning.configs import CDConfig
 from wakesleep.learning.configs import DBMConfig as DBMConfig
 from wakesleep.learning.records import EpochResult
 from wakesleep.learning.state import RunningMean, check_fit
+from wakesleep.learning.unrolled import mean_field_classifier as mean_field_classifier
 from wakesleep.models.dbm import DBM, STEPS
 from wakesleep.models.rbm import RBM
 from wakesleep.sources import arrays
@@ -344,12 +345,7 @@ def classifier(dbm: DBM, *, rng: torch.Generator, classes: int = 0) -> nn.Sequen
     Raises:
         ConfigError: no labels and no `classes`, or two numbers that differ.
     """
-    labels = dbm.labels or classes
-    if labels < 2 or (classes and classes != labels):
-        raise ConfigError(
-            f"classes = {classes} for a machine of {dbm.labels} labels: expected the number of "
-            "classes of a machine without labels, at least 2"
-        )
+    labels = unrolled.label_count(dbm, classes)
     rbm, even, odd = dbm.rbm, _without_label(dbm.even), _without_label(dbm.odd)
     seen = dbm.even.columns("visible")
     hidden = slice(seen.stop, even.stop)
@@ -358,18 +354,13 @@ def classifier(dbm: DBM, *, rng: torch.Generator, classes: int = 0) -> nn.Sequen
     steps = [up] if dbm.depth % 2 else [up, down]
     net = backprop.feed_forward([even.stop, *(len(bias) for _, bias in steps), labels], rng.device)
     linear = [layer for layer in net if isinstance(layer, nn.Linear)]
-    top = dbm.bias(dbm.layers[-1])
     with torch.no_grad():
         for layer, (weight, bias) in zip(linear, steps, strict=False):
             layer.weight.copy_(weight.t())
             layer.bias.copy_(bias)
-        linear[-1].weight.normal_(0.0, 0.01, generator=rng)
-        linear[-1].bias.zero_()
+        unrolled.init_label_layer(linear[-1], dbm, rng)
         if dbm.labels:
-            into_label = dbm.block("label", dbm.layers[-1])
-            linear[-1].weight[:, -len(top) :].copy_(into_label)
-            linear[-1].bias.copy_(dbm.bias("label"))
-            linear[-2].bias[-len(top) :].add_(into_label.mean(0))
+            linear[-2].bias[-dbm.sizes[-1] :].add_(dbm.block("label", dbm.layers[-1]).mean(0))
     return net
 
 

@@ -143,7 +143,8 @@ def for_feed_forward(
     first: Any = next(layer for layer in net if hasattr(layer, "in_features"))
     if hasattr(first, "side_by_side"):  # a net of several senses
         return first.side_by_side(images)
-    return images if checked else arrays.as_cases(images, first.in_features, first.weight, rng=rng)
+    like = next(first.parameters())
+    return images if checked else arrays.as_cases(images, first.in_features, like, rng=rng)
 
 
 def outputs(net: nn.Sequential) -> int:

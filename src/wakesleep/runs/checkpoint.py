@@ -24,6 +24,7 @@ from wakesleep.foundation.errors import CheckpointError, ConfigError, WakesleepE
 from wakesleep.foundation.files import remove_abandoned, unreadable
 from wakesleep.foundation.rng import known_device
 from wakesleep.learning.backprop import ACTIVATIONS, EncodeSenses, feed_forward
+from wakesleep.learning.unrolled import MeanFieldNet
 from wakesleep.models.dbm import DBM
 from wakesleep.models.dbn import DBN
 from wakesleep.models.helmholtz import Helmholtz
@@ -70,6 +71,7 @@ MODELS: dict[str, type[Specified]] = {
     "MultimodalDBN": MultimodalDBN,
     "DBM": DBM,
     "Helmholtz": Helmholtz,
+    "MeanFieldNet": MeanFieldNet,
 }
 """The classes that a spec may name, besides "FeedForward", the nets that `backprop.classifier`
 makes.
