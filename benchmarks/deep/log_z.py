@@ -24,11 +24,10 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.deep import density
 from benchmarks.likelihood import read_mat
-from wakesleep.evaluation import ais
+from wakesleep.evaluation import ais, bennett
 from wakesleep.foundation.files import write_json
 from wakesleep.foundation.rng import generator
 from wakesleep.paper import results
-from wakesleep.samplers import replica_exchange
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def along_training(options: LogZOptions) -> dict[str, Any]:
         options.folder, read_mat(options.mat)[0], options.rate, rng, options.epoch
     )
     print(f"{len(replicas.machines)} machines", flush=True)
-    found = replica_exchange.log_partition(
+    found = bennett.log_partition(
         replicas, rng=rng, steps=options.steps, burn_in=options.steps // 5
     )
     assert replicas.visible is not None

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from wakesleep.estimators import export as export
     from wakesleep.estimators import make_dbn_pipeline as make_dbn_pipeline
     from wakesleep.evaluation import ais as ais
+    from wakesleep.evaluation import bennett as bennett
     from wakesleep.evaluation import bound as bound
     from wakesleep.evaluation import classify as classify
     from wakesleep.evaluation import ensemble as ensemble
@@ -90,6 +91,7 @@ _WHERE = {
     "annealed": ("samplers.annealed", None),
     "replica_exchange": ("samplers.replica_exchange", None),
     "mixing": ("evaluation.mixing", None),
+    "bennett": ("evaluation.bennett", None),
     "missing": ("samplers.missing", None),
     "pseudo": ("evaluation.pseudo", None),
     "monitor": ("evaluation.monitor", None),

@@ -8,7 +8,7 @@ import torch
 
 import wakesleep as ws
 from tests.identities.exact import SIGMAS, TIGHT, small_rbm
-from wakesleep.evaluation import exact, mixing
+from wakesleep.evaluation import bennett, exact, mixing
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.samplers import gibbs, replica_exchange
 from wakesleep.units import Bernoulli, Categorical, Context, Gaussian, Groups, Spin
@@ -43,7 +43,7 @@ def test_log_z_of_every_family(family):
     visible, hidden = FAMILIES[family]
     rbm, rng = small_rbm(visible(), hidden(), seed=3), ws.generator(1)
     replicas = replica_exchange.choose([rbm], rng=rng, chains=60)
-    found = replica_exchange.log_partition(replicas, rng=rng, steps=300, burn_in=30)
+    found = bennett.log_partition(replicas, rng=rng, steps=300, burn_in=30)
     assert found.standard_error < 0.1
     error = abs(found.log_z - exact.log_partition(rbm))
     assert error < SIGMAS * found.standard_error + 1e-3
@@ -186,7 +186,7 @@ def test_refused_in_words():
     with pytest.raises(ConfigError, match="temperature"):
         replicas(rbm, hidden, 1, rng, temperature=2.0)
     with pytest.raises(ConfigError, match="sampled with"):
-        replica_exchange.log_partition(replicas, rng=rng)
+        bennett.log_partition(replicas, rng=rng)
     with pytest.raises(ConfigError, match="rate in"):
         replica_exchange.choose([rbm], rng=rng, rate=1.0)
     with pytest.raises(ConfigError, match="more than 3 machines"):

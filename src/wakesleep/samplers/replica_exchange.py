@@ -8,8 +8,8 @@ wanted. Where they are its own checkpoints along training this is parallel traje
 (Bereux, Decelle, Furtlehner, Rosset & Seoane 2024, arXiv 2405.15376): modes split one after the
 other in learning, while a rise of temperature melts them all at once. Without checkpoints the
 machines are those of parallel tempering, on the straight line between independent units and the
-last. `choose` puts as many on the way as neighbours need to exchange often; `log_partition` reads
-log Z from their exchanges.
+last. `choose` puts as many on the way as neighbours need to exchange often;
+`bennett.log_partition` reads log Z from their exchanges.
 """
 
 from __future__ import annotations
@@ -45,15 +45,6 @@ class Exchanges(NamedTuple):
     """log p*_r+1(v) - log p*_r(v) of the states that stood in r before, unnormalised, (P, N)."""
     backward: Tensor
     """log p*_r(v) - log p*_r+1(v) of those that stood in r + 1, (P, N)."""
-
-
-class LogZ(NamedTuple):
-    """log Z of the last machine from what its replicas exchanged, nats."""
-
-    log_z: float
-    """The estimate."""
-    standard_error: float
-    """From the differences of ten groups of chains."""
 
 
 @check_arguments
@@ -96,7 +87,7 @@ def between(first: RBM, last: RBM, t: float) -> RBM:
 
 class ReplicaExchange:
     """Replica exchange with the interface of `gibbs.run`: hand it to a dream as its sampler, and
-    read `swap_rates`, `round_trips` and `log_partition` afterwards.
+    read `swap_rates` and `round_trips` afterwards.
 
     `machines` lead to the one that is sampled, the last; from `choose`, or earlier checkpoints of
     it. Replicas stay in it, so that a later call with as many chains goes on with them; those of
@@ -442,71 +433,3 @@ def _swap_rate(one: RBM, other: RBM, first: Tensor, second: Tensor) -> float:
     gain_first = (one.free_energy(first) - other.free_energy(first)).double()
     gain_second = (other.free_energy(second) - one.free_energy(second)).double()
     return float((gain_first[:, None] + gain_second).clamp(max=0).exp().mean())
-
-
-@check_arguments
-def log_partition(
-    replicas: ReplicaExchange,
-    *,
-    rng: torch.Generator,
-    steps: int = 1000,
-    burn_in: int = 100,
-    groups: int = 10,
-) -> LogZ:
-    """Return log Z of the last machine from the exchanges of `steps` steps after `burn_in` others:
-    log Z of its independent units, and of each pair of neighbours Bennett's acceptance ratio.
-
-        log Z_r+1 / Z_r = c such that sum_r f(forward - c) = sum_r+1 f(backward + c)
-
-    with f the logistic function, `forward` = log p*_r+1 - log p*_r of the states in r, and
-    `backward` the reverse of those in r + 1. The error is that of the mean over `groups` of chains.
-    Replicas come from `choose`, or have been sampled with. Source: Bennett (1976); Shirts & Chodera
-    (2008).
-
-    Raises:
-        ConfigError: no replicas yet, too few steps or chains, or a ladder that does not begin with
-            independent units.
-    """
-    first, pairs = replicas.machines[0], len(replicas.machines) - 1
-    chains = 0 if replicas.visible is None else replicas.visible.shape[1]
-    if steps < 2 or groups < 2 or chains < groups or bool(first.weight.any()):
-        raise ConfigError(
-            f"log Z from {steps} steps of {chains} chains in {groups} groups: expected replicas "
-            "that were sampled with and begin with independent units, at least 2 steps, and as "
-            "many chains as groups"
-        )
-    for _ in range(burn_in):
-        replicas.step(rng)
-    works = [replicas.step(rng) for _ in range(steps)]
-    ratios = torch.zeros(groups, dtype=torch.float64)
-    for pair in range(pairs):
-        rounds = [work for work in works if work.parity == pair % 2]
-        forward = torch.stack([work.forward[pair // 2] for work in rounds])
-        backward = torch.stack([work.backward[pair // 2] for work in rounds])
-        ratios += torch.stack(
-            [
-                _bennett(f.flatten(), b.flatten())
-                for f, b in zip(
-                    forward.tensor_split(groups, 1), backward.tensor_split(groups, 1), strict=True
-                )
-            ]
-        )
-    base = float(
-        first.visible.log_partition(first.visible_bias[None].double())
-        + first.hidden.log_partition(first.hidden_bias[None].double())
-    )
-    error = float(ratios.std()) / math.sqrt(groups)
-    return LogZ(base + float(ratios.mean()), error)
-
-
-def _bennett(forward: Tensor, backward: Tensor) -> Tensor:
-    """Return log Z_r+1 / Z_r from works of as many states of both, by bisection: the difference of
-    the two sums falls with c.
-    """
-    low = torch.minimum(forward.min(), -backward.max()) - 1
-    high = torch.maximum(forward.max(), -backward.min()) + 1
-    for _ in range(60):
-        middle = (low + high) / 2
-        excess = torch.sigmoid(forward - middle).sum() - torch.sigmoid(backward + middle).sum()
-        low, high = (middle, high) if bool(excess > 0) else (low, middle)
-    return (low + high) / 2
