@@ -465,7 +465,7 @@ def density_models(options: LikelihoodMeasureOptions, command: str) -> list[resu
         nets["dbn"] = stack(first, top)
     rows = []
     for name, net in nets.items():
-        checkpoint.save_model(options.folder / f"{name}-model.safetensors", net, None, header)
+        checkpoint.save_models(options.folder / f"{name}-model.safetensors", {"dbn": net}, header)
         if name in options.parts:
             row, metric, reported = DENSITIES[name]
             rows += score_rows(row, metric, reported, net, cases, test, options, command)

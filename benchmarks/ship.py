@@ -99,7 +99,7 @@ def ship(options: ShipMeasureOptions, command: str) -> dict[str, Any]:
             "a smaller net"
         )
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.save_model(options.out, rounded, None, header)
+    checkpoint.save_models(options.out, {"dbn": rounded}, header)
     options.out.chmod(0o644)
     options.out.with_name("MODEL.md").write_text(
         _words(card, model.dbn.sizes, model.dbn.labels, size), encoding="utf-8"

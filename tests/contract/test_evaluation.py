@@ -120,7 +120,7 @@ def test_what_likelihood_refuses_names_the_cure(
     dbn = DBN((64, 5, 4), rng=generator(0))
     dbn.untie()
     header = {"shape": [8, 8], "classes": [], "data_path": "digits"}
-    checkpoint.save_model(tmp_path / "model.safetensors", dbn, None, header)
+    checkpoint.save_models(tmp_path / "model.safetensors", {"dbn": dbn}, header)
     assert call("likelihood", tmp_path / "model.safetensors", "--per-layer", *FAST) == 1
     assert "wakesleep train --stages pretrain" in capsys.readouterr().err
     assert call("likelihood", tmp_path / "model.safetensors", "--labels", *FAST) == 1

@@ -109,7 +109,7 @@ def test_files_have_the_mode_that_the_umask_says(
     model = checkpoint.load_model(run_folder)
     before = os.umask(umask)
     try:
-        checkpoint.save_model(tmp_path / "m.safetensors", model.dbn, model.net, {})
+        checkpoint.save_models(tmp_path / "m.safetensors", {"dbn": model.dbn, "net": model.net}, {})
         files.write_json(tmp_path / "j.json", {})
     finally:
         os.umask(before)

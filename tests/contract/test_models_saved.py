@@ -255,7 +255,7 @@ def test_an_estimator_of_version_0_1_loads_for_use():
 
 def test_old_files_can_be_saved_as_new_ones(tmp_path, digits: Dataset):
     model = ws.load_model(OLD / "run-0.1.safetensors")
-    checkpoint.save_model(tmp_path / "m", model.dbn, model.net, model.header)
+    checkpoint.save_models(tmp_path / "m", {"dbn": model.dbn, "net": model.net}, model.header)
     again = ws.load_model(tmp_path / "m")
     assert again.header["preparation"] == model.header["preparation"]
     assert again.header["format"] == files.FORMAT

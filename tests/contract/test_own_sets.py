@@ -332,7 +332,9 @@ def test_a_model_of_an_earlier_version_still_learns_and_reads_as_it_did(
         **{name: value for name, value in model.header.items() if name not in ("format", "kind")},
         "ink_field": 0.7,
     }
-    checkpoint.save_model(tmp_path / "run/model.safetensors", model.dbn, model.net, header)
+    checkpoint.save_models(
+        tmp_path / "run/model.safetensors", {"dbn": model.dbn, "net": model.net}, header
+    )
     capsys.readouterr()
     assert answer(capsys, "evaluate", tmp_path / "run", "--json")["train_error_percent"] <= 12
     assert call("recognize", tmp_path / "run", next(pages.rglob("*.png"))) == 0

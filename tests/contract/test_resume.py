@@ -276,7 +276,7 @@ def test_tied_and_untied_models_come_back_as_they_were(tmp_path: Path, run_folde
     model = checkpoint.load_model(run_folder)
     assert model.dbn.tied
     model.dbn.untie()
-    checkpoint.save_model(tmp_path / "untied.safetensors", model.dbn, None, {})
+    checkpoint.save_models(tmp_path / "untied.safetensors", {"dbn": model.dbn}, {})
     again = checkpoint.load(tmp_path / "untied.safetensors")
     assert not again.tied
     for name, tensor in model.dbn.state_dict().items():

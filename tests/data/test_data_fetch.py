@@ -136,6 +136,7 @@ def test_where_the_cache_is_matters_only_if_the_set_lies_nowhere_else(
     lay(tmp_path / "flat", packed(small_set()))
     monkeypatch.setattr(fetching, "cache_folder", lambda: pytest.fail("asked for the cache"))
     assert len(load("mnist", folder=tmp_path / "flat").train) == 12
+    assert len(load("mnist", folder=str(tmp_path / "flat")).train) == 12
 
 
 def test_another_set_right_in_the_folder_is_passed_over(mirror, tmp_path):
@@ -159,6 +160,8 @@ def test_a_folder_that_does_not_exist_is_an_error(mirror, tmp_path):
     mirror("good")
     with pytest.raises(DataError, match="no folder"):
         load("mnist", folder=tmp_path / "typo")
+    with pytest.raises(DataError, match="no folder"):
+        load("mnist", folder=str(tmp_path / "typo"))
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])

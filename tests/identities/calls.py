@@ -4,10 +4,13 @@ right: what `test_identities_door` replaces by others, one by one.
 
 from __future__ import annotations
 
+import functools
 import inspect
+import tempfile
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import torch
 
 import wakesleep as ws
@@ -55,6 +58,15 @@ def dbn(labels=LABELS):
 
 def dbm(labels=LABELS):
     return ws.DBM((VISIBLE, HIDDEN, TOP), labels=labels, rng=ws.generator(0))
+
+
+def senses():
+    return ws.DBN(
+        senses={"image": (VISIBLE, HIDDEN), "sound": (4, 3)},
+        labels=LABELS,
+        top=TOP,
+        rng=ws.generator(0),
+    )
 
 
 def even_states():
@@ -129,6 +141,20 @@ def log_z():
 
 def calibration():
     return novelty.Calibration((2, 3), (0.1, 0.2, 0.3)[:LABELS], 0.5, 1.0, 95.0, 100, 0.5)
+
+
+TEMPORARY = tempfile.TemporaryDirectory()  # gone when the tests end
+
+
+@functools.cache
+def files():
+    """A folder with what the functions read that take the name of a file."""
+    folder = Path(TEMPORARY.name)
+    for name, model in {"rbm": rbm(), "dbn": dbn(), "dbm": dbm()}.items():
+        ws.save(model, folder / name)
+    pictures = np.linspace(0, 1, 6 * N).reshape(N, 2, 3)
+    np.savez(folder / "set.npz", images=pictures, labels=CLASSES.numpy())
+    return folder
 
 
 CALLS = {
@@ -865,6 +891,29 @@ CALLS = {
         "missing": [],
         "path": Path("a.safetensors"),
     },
+    "checkpoint.save_models": lambda: {
+        "path": files() / "written",
+        "models": {"model": rbm()},
+        "header": {},
+    },
+    "checkpoint.save": lambda: {"model": rbm(), "path": files() / "written", "shape": (2, 3)},
+    "checkpoint.read": lambda: {"path": files() / "rbm"},
+    "checkpoint.holds": lambda: {"path": files() / "rbm", "kind": "RBM"},
+    "checkpoint.load": lambda: {"path": files() / "rbm"},
+    "checkpoint.load_model": lambda: {"path": files() / "dbn"},
+    "checkpoint.load_deep": lambda: {"path": files() / "dbm"},
+    "load_data": lambda: {"name": files() / "set.npz", "folder": files()},
+    "recall": lambda: {
+        "net": senses(),
+        "image": CASES,
+        "label": CLASSES,
+        "steps": 4,
+        "rng": rng(),
+    },
+    "sound.save_wav": lambda: {
+        "path": files() / "written.wav",
+        "wave": np.linspace(-1, 1, 100),
+    },
     "distort.shifted": lambda: {"images": CASES, "shape": (2, 3)},
     "distort.distort": lambda: {"images": CASES, "shape": (2, 3), "rng": rng()},
 }
@@ -975,9 +1024,11 @@ def function(name):
 
 
 def public():
-    """The names of all public functions that take something besides numbers and settings."""
+    """The names of all public functions."""
     for name in [name for name in ws.__all__ if not name.startswith("_")]:
         module = getattr(ws, name)
+        if inspect.isfunction(module):
+            yield name
         if not isinstance(module, ModuleType):
             continue
         for inner, found in vars(module).items():

@@ -4,6 +4,8 @@ another kind.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from calls import Context, dbm, dbn, helmholtz, net, rbm
@@ -39,6 +41,8 @@ def in_place_of(value) -> tuple[Values, Values]:
         return of_context(value)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return of_record(value)
+    if isinstance(value, Path):
+        return {"a string": str(value)}, {"None": None, "a number": 3, "a list": [str(value)]}
     if isinstance(value, torch.Generator):
         return {}, {"None": None, "a seed": 0, "NumPy's": np.random.default_rng(0)}
     if isinstance(value, tuple):

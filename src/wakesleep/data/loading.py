@@ -26,7 +26,7 @@ from wakesleep.data.sound_sets import SPOKEN_DIGITS, load_sounds
 from wakesleep.data.words import FILE, load_words
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.options import RAW, PictureOptions
-from wakesleep.foundation.values import listed
+from wakesleep.foundation.values import check_settings, listed
 
 if TYPE_CHECKING:
     from wakesleep.sources.shards import Files
@@ -39,10 +39,11 @@ set is sorted.
 """
 
 
+@check_settings
 def load(
     name: str | Path,
     *,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     download: bool = True,
     how: Preparing | None = None,
     own: bool = False,
@@ -81,10 +82,11 @@ def load(
     return _with_tensors(load_arrays(name, folder=folder, download=download, how=how, own=own))
 
 
+@check_settings
 def load_arrays(
     name: str | Path,
     *,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     download: bool = True,
     how: Preparing | None = None,
     own: bool = False,
@@ -92,6 +94,7 @@ def load_arrays(
     """Load a set as `load` does, with numpy arrays in place of tensors: to look at it, without
     PyTorch unless it stays on the disk.
     """
+    folder = None if folder is None else Path(folder)
     if isinstance(name, str) and name in LOCAL:
         return replace(_local(name, folder, how), origin=name)
     how = PictureOptions() if how is None else how
@@ -184,7 +187,7 @@ def _unknown(name: str, path: Path) -> str:
     )
 
 
-def stays_on_disk(name: str) -> bool:
+def stays_on_disk(name: str | Path) -> bool:
     """Return whether `name` leads to a set that is streamed, not held in memory: a folder of
     images-*.npy, or a huge .npy.
     """

@@ -17,7 +17,7 @@ from wakesleep.data.checks import Array, as_array
 from wakesleep.data.sound_files import MOST_SECONDS, SILENT, read_wave
 from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
 from wakesleep.foundation.files import write_atomically
-from wakesleep.foundation.values import check_fields
+from wakesleep.foundation.values import check_fields, check_settings
 
 if TYPE_CHECKING:
     import torch
@@ -277,6 +277,7 @@ def _overlapped(spectra: Array, how: LogMel) -> NDArray[np.float64]:
     return sound
 
 
+@check_settings
 def save_wav(path: str | Path, wave: Any, rate: int = LogMel.rate) -> None:
     """Write a sound (samples,) in [-1, 1] as a .wav file of 16 bits a sample.
 

@@ -9,12 +9,28 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import math
+import os
 import types
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from wakesleep.foundation.errors import ConfigError, DataError
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 EXPECTED = {
     int: "a whole number, e.g. 10",
@@ -25,6 +41,7 @@ EXPECTED = {
 }
 """The types of plain values, in words."""
 CURES = {
+    "Path": "the name of a file or folder",
     "Generator": "a torch.Generator, e.g. wakesleep.generator(0)",
     "RBM": "a wakesleep.RBM, e.g. the memory of a deep belief net, dbn.memory, or dbn.rbm(0)",
     "DBN": "a wakesleep.DBN of one sense; that of an estimator is its dbn_",
@@ -66,9 +83,10 @@ def as_kind(name: str, value: Any, kind: Any, sizes: Any = None) -> Any:
     """Return the value of the parameter `name`, once it is seen to be what the annotation `kind`
     says; scalars become Python's.
 
-    Floats take whole numbers, a row of numbers may be any sequence or a one-dimensional array, and
-    becomes a tuple. What an annotation says of a tensor (`tensors.Expected`) is held against the
-    `sizes` of the call's other arguments; the fields of a record are looked at likewise.
+    Floats take whole numbers, a string does for a `Path`, a row of numbers may be any sequence or a
+    one-dimensional array, and becomes a tuple. What an annotation says of a tensor
+    (`tensors.Expected`) is held against the `sizes` of the call's other arguments; the fields of a
+    record are looked at likewise.
 
     Raises:
         ConfigError: it is something else; the message names the parameter, what came and what was
@@ -88,12 +106,14 @@ def as_kind(name: str, value: Any, kind: Any, sizes: Any = None) -> Any:
         return expected.convert(name, value, sizes)
     if origin in ROWS:
         return _row(name, plain_value, value, kind, sizes)
-    if origin is Mapping and looked_at(kind):
+    if origin is Mapping:
         return _mapping(name, value, args[1], sizes)
     if kind in EXPECTED:
         if not _is(plain_value, kind):
             raise _refusal(name, value, EXPECTED[kind])
         return plain_value
+    if kind is Path and isinstance(value, str | os.PathLike):
+        return Path(value)
     return _instance(name, value, kind, sizes) if _is_class(kind) else value
 
 
@@ -193,6 +213,7 @@ def _one_of(name: str, plain_value: Any, value: Any, kinds: tuple[Any, ...], siz
             continue
         if (
             kind in EXPECTED
+            or kind is Path
             or metadata(kind)
             or (getattr(kind, "__name__", "") == "Tensor" and hasattr(value, "ndim"))
             or get_origin(kind) in (Literal, *ROWS)
@@ -201,7 +222,8 @@ def _one_of(name: str, plain_value: Any, value: Any, kinds: tuple[Any, ...], siz
             return allowed
     if refused and hasattr(value, "__len__") and not isinstance(value, str | Mapping):
         raise refused[0]
-    raise _refusal(name, value, " or ".join(_words(kind) for kind in kinds))
+    words = [_words(kind) for kind in kinds if not (kind is str and Path in kinds)]
+    raise _refusal(name, value, " or ".join(words))
 
 
 ROWS = (tuple, list, Sequence)
@@ -233,7 +255,10 @@ def _rows(array: Any) -> bool:
 def _mapping(name: str, value: Any, kind: Any, sizes: Any) -> Any:
     """Return a mapping whose values are what `kind` says."""
     if not isinstance(value, Mapping):
-        raise _refusal(name, value, f"a dictionary, each value {_words(kind)}")
+        each = f", each value {_words(kind)}" if looked_at(kind) else ""
+        raise _refusal(name, value, f"a dictionary{each}")
+    if not looked_at(kind):
+        return value
     return {key: as_kind(f"{name}[{key!r}]", each, kind, sizes) for key, each in value.items()}
 
 
@@ -279,6 +304,24 @@ def check_fields(settings: Any) -> None:
             object.__setattr__(settings, name, checked)
 
 
+def check_settings(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Return `function` with its arguments made what their annotations say, or refused: for those
+    that take names and settings alone, and are called without PyTorch.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        bound = signature.bind(*args, **kwargs)
+        for name, kind in _hints(function).items():
+            if name in bound.arguments and name != "return":
+                bound.arguments[name] = as_kind(name, bound.arguments[name], kind)
+        return function(*bound.args, **bound.kwargs)
+
+    call.checks_arguments = True  # type: ignore[attr-defined]
+    return call
+
+
 @functools.cache
 def _hints(thing: Any) -> dict[str, Any]:
     hints = get_type_hints(thing)
@@ -290,11 +333,11 @@ def looked_at(kind: Any) -> bool:
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return any(each is not type(None) and looked_at(each) for each in get_args(kind))
-    if origin in (*ROWS, Mapping):
-        return looked_at(get_args(kind)[-1] if origin is Mapping else get_args(kind)[0])
+    if origin in ROWS:
+        return looked_at(get_args(kind)[0])
     if origin is Annotated:
         return bool(metadata(kind))
-    return origin is Literal or kind in EXPECTED or _is_class(kind)
+    return origin in (Literal, Mapping) or kind in EXPECTED or _is_class(kind)
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:

@@ -182,7 +182,7 @@ def _tied(model: nn.Module) -> set[str]:
 
 
 @check_arguments
-def build(spec: Mapping[str, Any], tensors: Mapping[str, Stored], path: Path) -> nn.Module:
+def build(spec: Mapping[str, Any], tensors: Mapping[str, Stored], path: Path | str) -> nn.Module:
     """Return the model that `spec` describes, filled with `tensors`: float64 where they are, else
     float32.
 
@@ -217,7 +217,9 @@ def build(spec: Mapping[str, Any], tensors: Mapping[str, Stored], path: Path) ->
 
 
 @check_arguments
-def fill(module: nn.Module, tensors: Mapping[str, Stored], missing: list[str], path: Path) -> None:
+def fill(
+    module: nn.Module, tensors: Mapping[str, Stored], missing: list[str], path: Path | str
+) -> None:
     """Copy `tensors` into the module's own, in place, so that whatever shares them sees the
     change.
     """
@@ -235,7 +237,10 @@ def fill(module: nn.Module, tensors: Mapping[str, Stored], missing: list[str], p
             own[name].copy_(tensor)
 
 
-def save_models(path: Path, models: Mapping[str, nn.Module | None], header: dict[str, Any]) -> None:
+@check_arguments
+def save_models(
+    path: Path | str, models: Mapping[str, nn.Module | None], header: Mapping[str, Any]
+) -> None:
     """Write models by name (None ones are left out) and notes as one model file."""
     there = {name: model for name, model in models.items() if model is not None}
     # how version 0.1 said it
@@ -246,23 +251,19 @@ def save_models(path: Path, models: Mapping[str, nn.Module | None], header: dict
         for inner, tensor in model_tensors(model).items()
     }
     save_tensors(
-        path,
+        Path(path),
         tensors,
         {**header, "models": {name: model_spec(model) for name, model in there.items()}},
         "model",
     )
 
 
-def save_model(path: Path, dbn: DBN, net: nn.Sequential | None, header: dict[str, Any]) -> None:
-    """Write a deep belief net, the net fine-tuned from it (or None) and notes as one model file."""
-    save_models(path, {"dbn": dbn, "net": net}, header)
-
-
+@check_arguments
 def save(
     model: nn.Module,
     path: Path | str,
     *,
-    classes: Sequence[str] | None = None,
+    classes: Sequence[object] | None = None,
     preparation: Preparation | LogMel | None = None,
     shape: tuple[int, int] | None = None,
     **notes: Any,
@@ -285,8 +286,6 @@ def save(
         CheckpointError: the file cannot be written.
     """
     header: dict[str, Any] = dict(notes)
-    if not isinstance(path, str | Path):
-        raise ConfigError(f"path = {path!r}: expected the name of a file")
     labels, width = _labels_and_width(model)
     if classes is not None:
         header["classes"] = [str(name) for name in classes]
@@ -337,6 +336,7 @@ def _labels_and_width(model: nn.Module) -> tuple[int, int | None]:
     return (linear[-1].out_features, linear[0].in_features) if linear else (0, None)
 
 
+@check_arguments
 def read(
     path: Path | str, device: torch.device | str = "cpu"
 ) -> tuple[dict[str, nn.Module], dict[str, Any]]:
@@ -348,8 +348,6 @@ def read(
             format or with classes unknown here.
     """
     device = known_device(device)
-    if not isinstance(path, str | Path):
-        raise ConfigError(f"path = {path!r}: expected a file or a run folder")
     file, kind = _model_file(Path(path))
     tensors, header = load_tensors(file, kind)
     models = {}
@@ -366,6 +364,7 @@ def read(
     return models, header
 
 
+@check_arguments
 def holds(path: Path | str, kind: str) -> bool:
     """Return whether a run folder or model file holds a model of the class that is called `kind`,
     by its header; False of what `read` refuses.
@@ -380,7 +379,7 @@ def holds(path: Path | str, kind: str) -> bool:
 
 @check_arguments
 def specs(
-    header: Mapping[str, Any], tensors: Mapping[str, Stored], path: Path
+    header: Mapping[str, Any], tensors: Mapping[str, Stored], path: Path | str
 ) -> dict[str, dict[str, Any]]:
     """Return the specs of a file's models by name; of files of version 0.1, which have none, from
     what they say of the net.
@@ -405,6 +404,7 @@ def specs(
     return model_specs
 
 
+@check_arguments
 def load_model(path: Path | str, device: torch.device | str = "cpu") -> Model:
     """Read a run folder, finished or stopped on the way, or a model file of a deep belief net,
     which may be that of an estimator.
@@ -426,6 +426,7 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> Model:
     return Model(dbn, cast(nn.Sequential | None, net), _with_shape(header, dbn))
 
 
+@check_arguments
 def load_deep(path: Path | str, device: torch.device | str = "cpu") -> DeepModel:
     """Read a run folder, finished or stopped on the way, or a model file of a deep Boltzmann
     machine, likewise.
@@ -475,6 +476,7 @@ def square(pixels: int) -> tuple[int, int] | None:
     return (side, side) if side * side == pixels else None
 
 
+@check_arguments
 def load(path: Path | str, device: torch.device | str = "cpu") -> Any:
     """Return the model of a file that `save` wrote, or the deep belief net of a run folder or an
     estimator's file.
