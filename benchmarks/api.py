@@ -29,14 +29,15 @@ cure.
 def reference() -> str:
     """Return the page: classes and functions first, then modules with what is public in them."""
     names = [name for name in wakesleep.__all__ if not name.startswith("_")]
-    found = {name: getattr(wakesleep, name) for name in names}
+    public = {name: getattr(wakesleep, name) for name in names}
     parts = [HEAD]
     for title, wanted in (("Classes and functions", False), ("Modules", True)):
         parts.append(f"## {title}\n")
         for name in sorted(
-            (name for name in found if isinstance(found[name], ModuleType) == wanted), key=str.lower
+            (name for name in public if isinstance(public[name], ModuleType) == wanted),
+            key=str.lower,
         ):
-            thing = found[name]
+            thing = public[name]
             parts.append(
                 _module(name, thing)
                 if isinstance(thing, ModuleType)
@@ -120,8 +121,10 @@ def _signature(thing: Any) -> str:
 def _fields(thing: type) -> str:
     """Return the fields of a data class or named tuple, each with the docstring below it."""
     source = inspect.getsource(thing)
-    found = re.findall(r'^    (\w+): [^\n]*\n    """(.*?)"""', source, re.MULTILINE | re.DOTALL)
-    return "\n".join(f"- `{name}`: {' '.join(words.split())}" for name, words in found) + "\n"
+    documented = re.findall(
+        r'^    (\w+): [^\n]*\n    """(.*?)"""', source, re.MULTILINE | re.DOTALL
+    )
+    return "\n".join(f"- `{name}`: {' '.join(words.split())}" for name, words in documented) + "\n"
 
 
 def _words(thing: Any) -> str:

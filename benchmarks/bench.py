@@ -124,18 +124,18 @@ def main(argv: list[str]) -> int:
                 data, images if images.dtype == np.uint8 else np.rint(images * 255).astype(np.uint8)
             )
         who = bench_measure.contestants(dtypes, args.peers)
-        cells, about = bench_measure.measure(plan, who, data, tell)
+        cells, versions = bench_measure.measure(plan, who, data, tell)
         judged, unjudged = (
             bench_measure.quality(plan, who, data, tell) if args.quality else ([], {})
         )
-    about |= unjudged
+    versions |= unjudged
     if args.peers is None:
-        about |= dict.fromkeys(
+        versions |= dict.fromkeys(
             ("rbms", "learnergy"),
             "skipped: no --peers, the Python of an environment that holds them",
         )
     grown = bench_measure.growth(plan, dtypes[-1], tell) if args.growth else None
-    rows = bench_measure.rows(cells, about, plan, command) + (
+    rows = bench_measure.rows(cells, versions, plan, command) + (
         bench_measure.growth_rows(grown, plan, command) if grown else []
     )
     notes = {
@@ -156,7 +156,7 @@ def main(argv: list[str]) -> int:
     if args.json:
         print(
             files.to_json(
-                {"threads": plan.threads, "load_before": load, "about": about, "rows": rows}
+                {"threads": plan.threads, "load_before": load, "about": versions, "rows": rows}
             )
         )
         return 0
@@ -172,7 +172,7 @@ def main(argv: list[str]) -> int:
                 f"{row['row']}: {row['metric'].replace('_', ' ')} {row['value']:g} "
                 f"({row['low']:g} to {row['high']:g})"
             )
-    for name, reply in about.items():
+    for name, reply in versions.items():
         print(f"{name}: {reply}")
     return 0
 

@@ -157,10 +157,10 @@ class Worker:
             line = self.process.stdout.readline()
         except BrokenPipeError:
             line = ""
-        found: dict[str, Any] = (
+        answer: dict[str, Any] = (
             json.loads(line) if line else {"error": f"its process ended with {self.process.wait()}"}
         )
-        return found
+        return answer
 
 
 @contextmanager
@@ -180,17 +180,19 @@ def contestants(dtypes: Sequence[str], peers: Path | None) -> list[Contestant]:
     """Return who takes part: ours, also without our kernels, and the bound in each precision,
     scikit-learn, and the baselines of `peers`.
     """
-    here = sys.executable
-    own = [Contestant(name, dtype, here) for dtype in dtypes for name in ("wakesleep", "bound")]
-    own += [Contestant("plain", dtype, here) for dtype in dtypes if cpu_kernels.are_built()]
-    own += [Contestant("onednn", "float32", here)] if cpu.onednn_pays() else []
-    own += [Contestant("streaming", dtypes[-1], here)]
+    interpreter = sys.executable
+    own = [
+        Contestant(name, dtype, interpreter) for dtype in dtypes for name in ("wakesleep", "bound")
+    ]
+    own += [Contestant("plain", dtype, interpreter) for dtype in dtypes if cpu_kernels.are_built()]
+    own += [Contestant("onednn", "float32", interpreter)] if cpu.onednn_pays() else []
+    own += [Contestant("streaming", dtypes[-1], interpreter)]
     baselines = (
         []
         if peers is None
         else [Contestant(name, "float32", str(peers)) for name in ("rbms", "learnergy")]
     )
-    return [*own, Contestant("scikit-learn", "float32", here), *baselines]
+    return [*own, Contestant("scikit-learn", "float32", interpreter), *baselines]
 
 
 def requests(plan: BenchPlan, data: Path | None, folder: Path) -> Iterator[dict[str, Any]]:
@@ -254,13 +256,13 @@ def take_turns(
     """Return the cells of all pieces of work that are asked for, and who was measured or why not,
     as `measure` does.
     """
-    about: dict[str, str] = {}
+    versions: dict[str, str] = {}
     cells = []
     with _workers(who) as workers:
         for worker in list(workers):
-            said = worker.ask({"work": "version"})
-            about[worker.who.name] = said.get("version") or f"skipped: {said['error']}"
-            if "error" in said:
+            answer = worker.ask({"work": "version"})
+            versions[worker.who.name] = answer.get("version") or f"skipped: {answer['error']}"
+            if "error" in answer:
                 workers.remove(worker)
         for request in asked:
             work, batch = request["work"], request["batch"]
@@ -270,20 +272,20 @@ def take_turns(
             turns = [worker for worker in workers if worker.who.can(work)]
             for _ in range(rounds):
                 for worker in list(turns):
-                    said = worker.ask({**request, "dtype": worker.who.dtype})
-                    if "error" in said:
-                        about[f"{worker.who.name}, {work}, batch {batch}"] = (
-                            f"skipped: {said['error']}"
+                    answer = worker.ask({**request, "dtype": worker.who.dtype})
+                    if "error" in answer:
+                        versions[f"{worker.who.name}, {work}, batch {batch}"] = (
+                            f"skipped: {answer['error']}"
                         )
                         turns.remove(worker)
                         continue
-                    seconds.setdefault(worker.who, []).append(said["seconds"])
-                    peaks[worker.who] = said["peak_memory_gb"] or 0.0
+                    seconds.setdefault(worker.who, []).append(answer["seconds"])
+                    peaks[worker.who] = answer["peak_memory_gb"] or 0.0
             cells += [
                 Cell(work, batch, one, request["cases"], seconds[one], peaks[one])
                 for one in [worker.who for worker in turns]
             ]
-    return cells, about
+    return cells, versions
 
 
 def quality(
@@ -292,7 +294,7 @@ def quality(
     """Return how well each contestant learns by CD-1 and PCD at batch 100, outside any clock, and
     by name why one does not.
     """
-    judged, about = [], dict[str, str]()
+    judged, skipped = [], dict[str, str]()
     learners = [one for one in who if one.name not in (*PRODUCTS, "plain", "streaming")]
     with tempfile.TemporaryDirectory() as folder, _workers(learners) as workers:
         present = [worker for worker in workers if "error" not in worker.ask({"work": "version"})]
@@ -309,14 +311,16 @@ def quality(
             ]
             asked = {**request, "passes": plan.quality_epochs}
             size: dict[str, Any] = {"held_out": plan.held_out, "limits": plan.temperatures}
-            for found in bench_quality.measure(ask, asked, **size, folder=Path(folder), tell=tell):
-                if isinstance(found, Judged):
-                    judged.append(found)
+            for outcome in bench_quality.measure(
+                ask, asked, **size, folder=Path(folder), tell=tell
+            ):
+                if isinstance(outcome, Judged):
+                    judged.append(outcome)
                 else:
-                    about[f"{found[0]}, {request['work']} {found[1]}, quality"] = (
-                        f"skipped: {found[2]}"
+                    skipped[f"{outcome[0]}, {request['work']} {outcome[1]}, quality"] = (
+                        f"skipped: {outcome[2]}"
                     )
-    return judged, about
+    return judged, skipped
 
 
 def ratios(slower: Cell, faster: Cell) -> list[float]:
@@ -325,7 +329,7 @@ def ratios(slower: Cell, faster: Cell) -> list[float]:
 
 
 def rows(
-    cells: Sequence[Cell], about: dict[str, str], plan: BenchPlan, command: str
+    cells: Sequence[Cell], versions: dict[str, str], plan: BenchPlan, command: str
 ) -> list[results.Row]:
     """Return all figures as rows: every cell in the table "bench", the ratios that settle arguments
     in "speed".
@@ -334,18 +338,18 @@ def rows(
     notes: dict[str, Any] = {
         "command": command,
         "threads": plan.threads,
-        "versions": about,
+        "versions": versions,
         "seeds": [0],
     }
-    found = []
+    table = []
     for cell in cells:
         name = f"{cell.work}-batch-{cell.batch}-{cell.who.name}-{cell.who.dtype}"
         rates = [cell.cases / seconds for seconds in cell.seconds]
-        found.append(results.row("bench", name, "cases_per_second", rates, **notes))
-        found.append(results.row("bench", name, "peak_memory_gb", [cell.peak_memory_gb], **notes))
+        table.append(results.row("bench", name, "cases_per_second", rates, **notes))
+        table.append(results.row("bench", name, "peak_memory_gb", [cell.peak_memory_gb], **notes))
         bound = by_key.get((cell.work, cell.batch, "bound", cell.who.dtype))
         if bound is not None and cell.who.name != "bound":
-            found.append(
+            table.append(
                 results.row("bench", name, "fraction_of_bound", ratios(bound, cell), **notes)
             )
     default = max((cell.who.dtype for cell in cells), key=("float32", "bfloat16").index)
@@ -355,12 +359,12 @@ def rows(
                 "precision": faster[-1],
                 "compared": f"{'-'.join(map(str, faster))} over {'-'.join(map(str, slower))}",
             }
-            found.append(
+            table.append(
                 results.row(
                     "speed", name, metric, ratios(by_key[slower], by_key[faster]), **notes, **note
                 )
             )
-    return found
+    return table
 
 
 def of_machine(rows: Sequence[results.Row], name: str) -> list[results.Row]:
@@ -378,8 +382,8 @@ def headlines(default: str) -> list[tuple[str, str, Key, Key]]:
     compared on the same work: scikit-learn has PCD.
     """
     ours: Key = ("cd1", 100, "wakesleep", "float32")
-    coarse: Key = ("cd1", 100, "wakesleep", default)
-    found: list[tuple[str, str, Key, Key]] = [
+    of_default: Key = ("cd1", 100, "wakesleep", default)
+    pairs: list[tuple[str, str, Key, Key]] = [
         (
             "streaming",
             "cost_ratio_to_resident",
@@ -401,8 +405,8 @@ def headlines(default: str) -> list[tuple[str, str, Key, Key]]:
             ("pcd", 100, "scikit-learn", "float32"),
             ("pcd", 100, "wakesleep", "float32"),
         ),
-        ("against-rbms", "speedup", ("cd1", 100, "rbms", "float32"), coarse),
-        ("against-learnergy", "speedup", ("cd1", 100, "learnergy", "float32"), coarse),
+        ("against-rbms", "speedup", ("cd1", 100, "rbms", "float32"), of_default),
+        ("against-learnergy", "speedup", ("cd1", 100, "learnergy", "float32"), of_default),
         (
             "updown-k3",
             "fraction_of_bound",
@@ -417,12 +421,12 @@ def headlines(default: str) -> list[tuple[str, str, Key, Key]]:
         ),
     ]
     if default == "float32":
-        return found
+        return pairs
     reduced: Key = ("updown-k3", 100, "bound", default)
     return [
-        *found,
-        ("cd1-reduced", "speedup_over_float32", ours, coarse),
-        ("cd1-by-hand", "speedup_over_plain", ("cd1", 100, "plain", default), coarse),
+        *pairs,
+        ("cd1-reduced", "speedup_over_float32", ours, of_default),
+        ("cd1-by-hand", "speedup_over_plain", ("cd1", 100, "plain", default), of_default),
         (
             "updown-k3-by-hand",
             "speedup_over_plain",
@@ -474,25 +478,26 @@ def growth(plan: BenchPlan, dtype: str, tell: Callable[[str], None]) -> Growth:
             for n in plan.growth_layers
         },
     }
-    found: Growth = {}
+    measured: Growth = {}
     for name, requests in asked.items():
         tell(f"growth with {name}")
         answers = _in_turns(
             Contestant("wakesleep", dtype, sys.executable), requests, max(5, plan.rounds)
         )
-        found[name] = {
-            n: [said["seconds"] / requests[n].get("passes", 1) for said in heard]
-            for n, heard in answers.items()
+        measured[name] = {
+            n: [answer["seconds"] / requests[n].get("passes", 1) for answer in rounds]
+            for n, rounds in answers.items()
         }
     tell("memory when streaming")
     with tempfile.TemporaryDirectory() as folder:
         streamed = {**cd, "work": "streaming", "folder": folder, "chunk": small_chunk(plan)}
         requests = {n: {**streamed, "cases": n} for n in plan.growth_cases[1:]}
         answers = _in_turns(Contestant("streaming", dtype, sys.executable), requests, 1)
-        found["streamed"] = {
-            n: [said["peak_memory_gb"] or 0.0 for said in heard] for n, heard in answers.items()
+        measured["streamed"] = {
+            n: [answer["peak_memory_gb"] or 0.0 for answer in rounds]
+            for n, rounds in answers.items()
         }
-    return found
+    return measured
 
 
 def small_chunk(plan: BenchPlan) -> int:
@@ -508,23 +513,23 @@ def _in_turns(
     """Return by size the answers of each round to its request; each size has a process of its own,
     which keeps its work ready.
     """
-    found: dict[int, list[dict[str, Any]]] = {n: [] for n in requests}
+    answers: dict[int, list[dict[str, Any]]] = {n: [] for n in requests}
     with _workers([who] * len(requests)) as workers:
         for _ in range(rounds):
             for worker, (n, request) in zip(workers, requests.items(), strict=True):
-                found[n].append(_answer(worker, request))
-    return found
+                answers[n].append(_answer(worker, request))
+    return answers
 
 
 def _answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
     """Return the answer to a request that has to have one."""
-    said = worker.ask(request)
-    if "error" in said:
-        raise ConfigError(f"growth: {request} cannot be measured: {said['error']}")
-    return said
+    answer = worker.ask(request)
+    if "error" in answer:
+        raise ConfigError(f"growth: {request} cannot be measured: {answer['error']}")
+    return answer
 
 
-def growth_rows(found: Growth, plan: BenchPlan, command: str) -> list[results.Row]:
+def growth_rows(measured: Growth, plan: BenchPlan, command: str) -> list[results.Row]:
     """Return growth as rows: seconds of each pass in the table "growth", and what they come to in
     "speed".
 
@@ -536,12 +541,12 @@ def growth_rows(found: Growth, plan: BenchPlan, command: str) -> list[results.Ro
     metric = {"streamed": "peak_memory_gb"}
     made = [
         results.row("growth", f"{name}-{n}", metric.get(name, "seconds"), values, **notes)
-        for name, by_n in found.items()
+        for name, by_n in measured.items()
         for n, values in by_n.items()
     ]
     rounds = [
-        [seconds / n for n, seconds in zip(found["cases"], one, strict=True)]
-        for one in zip(*found["cases"].values(), strict=True)
+        [seconds / n for n, seconds in zip(measured["cases"], one, strict=True)]
+        for one in zip(*measured["cases"].values(), strict=True)
     ]
     ratio = [max(each) / min(each) for each in rounds]
     departure = [100 * (max(each) - min(each)) / (max(each) + min(each)) for each in rounds]
@@ -551,7 +556,7 @@ def growth_rows(found: Growth, plan: BenchPlan, command: str) -> list[results.Ro
             "speed", "growth-cases", "largest_departure_from_linear_percent", departure, **notes
         )
     )
-    peaks = found["streamed"]
+    peaks = measured["streamed"]
     tenfold = [
         b / a
         for n in peaks

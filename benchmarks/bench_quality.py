@@ -131,8 +131,8 @@ def climb(score: Callable[[float], float]) -> tuple[float, dict[float, float]]:
     scores: dict[float, float] = {}
     best = START
     while True:
-        place = RATES.index(best)
-        near = RATES[max(0, place - 1) : place + 2]
+        index = RATES.index(best)
+        near = RATES[max(0, index - 1) : index + 2]
         scores |= {rate: score(rate) for rate in near if rate not in scores}
         better = max(near, key=lambda rate: (scores[rate], -rate))
         if better == best:

@@ -45,13 +45,15 @@ def calibrate(options: CalibrateOptions) -> novelty.Calibration:
     if dataset.test is None:
         raise ConfigError(f"{dataset.name} has no test cases to calibrate with")
     shape: tuple[int, int] = tuple(model.header["shape"])
-    found = novelty.calibrate(model.dbn, dataset.test.images, shape, percentile=options.percentile)
+    calibration = novelty.calibrate(
+        model.dbn, dataset.test.images, shape, percentile=options.percentile
+    )
     tensors, header = tensor_files.load_tensors(options.model, "model")
     tensor_files.save_tensors(
-        options.model, tensors, {**header, "novelty": found.as_json()}, "model"
+        options.model, tensors, {**header, "novelty": calibration.as_json()}, "model"
     )
     options.model.chmod(0o644)
-    return found
+    return calibration
 
 
 def main(argv: list[str]) -> None:

@@ -59,15 +59,17 @@ def run_rows(folder: Path, table: str, name: str, reported: str) -> list[results
     """Return minutes (from the first to the last word of the run), peak memory, and the errors of
     backpropagation, of a finished run.
     """
-    about = files.read_json(folder / "provenance.json")
-    took = datetime.fromisoformat(about["finished"]) - datetime.fromisoformat(about["started"])
+    provenance = files.read_json(folder / "provenance.json")
+    took = datetime.fromisoformat(provenance["finished"]) - datetime.fromisoformat(
+        provenance["started"]
+    )
     minutes = round(took.total_seconds() / 60, 2)
-    threads = int(about["device"].split()[1]) if about["device"].startswith("cpu") else 0
+    threads = int(provenance["device"].split()[1]) if provenance["device"].startswith("cpu") else 0
     notes: dict[str, Any] = {
-        "seeds": [about["seed"]],
-        "command": about["command"],
-        "run_device": about["device"],
-        "stages": about["minutes"],
+        "seeds": [provenance["seed"]],
+        "command": provenance["command"],
+        "run_device": provenance["device"],
+        "stages": provenance["minutes"],
     }
     notes |= {"threads": threads, "minutes": minutes}
     tested = next(
@@ -82,7 +84,7 @@ def run_rows(folder: Path, table: str, name: str, reported: str) -> list[results
     ]
     rows = [
         results.row(table, name, "minutes", [minutes], reported=reported, **notes),
-        results.row(table, name, "peak_memory_gb", [about["peak_memory_gb"]], **notes),
+        results.row(table, name, "peak_memory_gb", [provenance["peak_memory_gb"]], **notes),
         results.row(table, name, "test_error_percent", [tested["test_error_percent"]], **notes),
     ]
     if picked:
@@ -173,8 +175,8 @@ def main(argv: list[str]) -> None:
             )
         )
     results.save(options.out, rows)
-    for found in rows:
-        print(found["table"], found["row"], found["metric"], found["value"])
+    for row in rows:
+        print(row["table"], row["row"], row["metric"], row["value"])
 
 
 if __name__ == "__main__":

@@ -123,11 +123,11 @@ def judged(net: torch.nn.Sequential, pictures: Tensor, labels: Tensor | None) ->
         log_p = torch.cat([torch.log_softmax(net(part), 1) for part in torch.split(pictures, 1000)])
     mean = log_p.exp().mean(0)
     divergence = (log_p.exp() * (log_p - mean.log())).sum(1).mean()
-    found = {"judge_score": round(float(divergence.exp()), 3)}
+    judgement = {"judge_score": round(float(divergence.exp()), 3)}
     if labels is not None:
         right = (log_p.argmax(1) == labels).float().mean()
-        found["agreement_percent"] = round(100 * float(right), 2)
-    return found
+        judgement["agreement_percent"] = round(100 * float(right), 2)
+    return judgement
 
 
 @torch.no_grad()
@@ -163,11 +163,11 @@ def judge_model(
     began = time.process_time()
     pictures = model.pictures(made_by, labels, steps).detach()
     minutes = round((time.process_time() - began) / 60, 3)
-    about = judged(net, pictures, labels if model.labelled else None)
+    judgement = judged(net, pictures, labels if model.labelled else None)
     nats = bound(made_by, job, cases)
     if nats is not None:
-        about["test_bound"] = round(nats, 2)
-    return pictures, about, minutes
+        judgement["test_bound"] = round(nats, 2)
+    return pictures, judgement, minutes
 
 
 def rows(
@@ -185,7 +185,7 @@ def rows(
     labels = torch.arange(10).repeat_interleave(options.count)
     job = fourteen_methods.job(setup, LABELS, 1)
 
-    def found(name: str, values: dict[str, float], minutes: float) -> list[results.Row]:
+    def rows_of(name: str, values: dict[str, float], minutes: float) -> list[results.Row]:
         where = f"mnist-{name}-pictures"
         notes: dict[str, Any] = {"seeds": [1], "command": command, "minutes": minutes}
         return [
@@ -194,12 +194,12 @@ def rows(
         ]
 
     real = as_probs(dataset.test.images[: len(labels)])
-    yield "real", real, found("real", judged(net, real, dataset.test.labels[: len(labels)]), 0.0)
+    yield "real", real, rows_of("real", judged(net, real, dataset.test.labels[: len(labels)]), 0.0)
     for name in options.models or GENERATORS:
-        pictures, about, minutes = judge_model(
+        pictures, judgement, minutes = judge_model(
             GENERATORS[name], job, net, labels, options.steps, options.bound_cases
         )
-        yield name, pictures, found(name, about, minutes)
+        yield name, pictures, rows_of(name, judgement, minutes)
 
 
 def main(argv: list[str]) -> None:
@@ -207,11 +207,11 @@ def main(argv: list[str]) -> None:
     options = tyro.cli(DescendantsMeasureOptions, description=__doc__, args=argv)
     command = shlex.join(["python", "-m", "benchmarks.descendants", *argv])
     shown = []
-    for name, pictures, found in rows(options, command):
-        print(name, {row["metric"]: row["value"] for row in found}, flush=True)
+    for name, pictures, of_model in rows(options, command):
+        print(name, {row["metric"]: row["value"] for row in of_model}, flush=True)
         shown.append(pictures[:: max(1, len(pictures) // 20)][:20])
         if options.out is not None:
-            results.save(options.out, found)
+            results.save(options.out, of_model)
     if options.picture is not None:
         sheet = grids.tile(torch.cat(shown).numpy(), (28, 28), columns=20)
         grids.save_picture(options.picture, sheet)

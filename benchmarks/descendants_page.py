@@ -121,8 +121,8 @@ def probes(figures: Figures) -> str:
     """Return the accuracy of linear layers on features that were learned without labels."""
     lines = ["| features of | MNIST | Fashion-MNIST |", "|---|---|---|"]
     for name in FEATURES:
-        found = [accuracy(figures, data, f"{name}-probe") for data in SETS]
-        cells = ["" if row is None else f"{row['value']:.2f}" for row in found]
+        rows = [accuracy(figures, data, f"{name}-probe") for data in SETS]
+        cells = ["" if row is None else f"{row['value']:.2f}" for row in rows]
         lines.append(f"| {WORDS[name]} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -166,14 +166,14 @@ def verdict(figures: Figures) -> str:
         judged += 1
         gain = first[1] - alone[1]
         helps += gain > 0
-        said = (
+        line = (
             f"- {cell_name(*cell)}: labels alone {alone[1]:.2f} %; the best that generates first "
             f"({WORDS[first[0]]}) {first[1]:.2f} %, {gain:+.2f} points"
         )
         if later is not None:
             beaten.append(later[1] > first[1])
-            said += f"; the best of the others ({WORDS[later[0]]}) {later[1]:.2f} %"
-        text.append(said + ".")
+            line += f"; the best of the others ({WORDS[later[0]]}) {later[1]:.2f} %"
+        text.append(line + ".")
     if not judged:
         return "Too little is measured for a verdict.\n"
     whole = all(value_of(figures, cell, name) is not None for cell in CELLS for name in METHODS)
@@ -185,11 +185,11 @@ def conclusion(helps: int, judged: int, beaten: list[bool], *, whole: bool) -> s
     """Return the verdict in a few sentences: generating first `helps` in so many of the `judged`
     settings, and was `beaten` where that can be said.
     """
-    said = f"Generating first beats labels alone in {helps} of {judged} settings measured"
+    sentence = f"Generating first beats labels alone in {helps} of {judged} settings measured"
     if not beaten:
-        said += "; what came later is not measured yet."
+        sentence += "; what came later is not measured yet."
     else:
-        said += (
+        sentence += (
             f", and something that does not generate first beats it in {sum(beaten)} of "
             f"{len(beaten)}."
         )
@@ -202,17 +202,17 @@ def conclusion(helps: int, judged: int, beaten: list[bool], *, whole: bool) -> s
     else:
         answer = "yes, it still helps, and nothing measured here helps more in the same time"
     far = "So" if whole else "So far, with cells missing"
-    return f"{said} {far}: {answer}."
+    return f"{sentence} {far}: {answer}."
 
 
 def points(figures: Figures, name: str) -> list[tuple[float, float]]:
     """Return accuracy on MNIST at each number of labels that is measured."""
-    found = [
+    measured = [
         (float(count), value)
         for data, count in CELLS
         if data == "mnist" and (value := value_of(figures, (data, count), name)) is not None
     ]
-    return sorted(found)
+    return sorted(measured)
 
 
 def curves(figures: Figures) -> str:
@@ -234,9 +234,9 @@ def draw(figures: Figures, folder: Path) -> Path | None:
     panels = {}
     for title, names in groups.items():
         lines = {
-            WORDS[name]: ([x for x, _ in found], [y for _, y in found])
+            WORDS[name]: ([x for x, _ in measured], [y for _, y in measured])
             for name in names
-            if len(found := points(figures, name)) > 1
+            if len(measured := points(figures, name)) > 1
         }
         if lines:
             panels[title] = lines
@@ -261,7 +261,7 @@ PARTS = {
 def update(path: Path, figures: Figures) -> bool:
     """Write each marked part of the page anew; return whether the text changed."""
     text = path.read_text(encoding="utf-8")
-    new = MARK.sub(lambda found: f"{found[1]}{PARTS[found[2]](figures)}{found[3]}", text)
+    new = MARK.sub(lambda match: f"{match[1]}{PARTS[match[2]](figures)}{match[3]}", text)
     if new != text:
         path.write_text(new, encoding="utf-8")
     return new != text

@@ -276,7 +276,7 @@ def few_mnist(options: EstimatorsMeasureOptions) -> Found:
             net.set_params(**nets(options)),
             X[:600],
             X_test[:200],
-            [part[: 600 if place < 2 else 200] for place, part in enumerate(parts)],
+            [part[: 600 if index < 2 else 200] for index, part in enumerate(parts)],
         )
     spreading = LabelSpreading(kernel="knn")
     for which, value in few_labels("mnist", X, parts[1], X_test, parts[3], net, spreading, seed=0):

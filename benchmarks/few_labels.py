@@ -120,7 +120,7 @@ def rows(options: FewLabelsMeasureOptions, command: str) -> Iterator[results.Row
         for seed in options.choices:
             done.append(few_labels.semi_supervised(setup, options.labels, seed, TRIES[name]))
             values = [100 - run.errors["test_error_percent"] for run in done]
-            found = row_of(
+            row = row_of(
                 setup,
                 f"{options.dataset}-{len(setup.dataset.train)}-labels-{options.labels}-{name}",
                 "validation_accuracy_percent",
@@ -128,7 +128,7 @@ def rows(options: FewLabelsMeasureOptions, command: str) -> Iterator[results.Row
                 done,
                 seeds=options.choices[: len(done)],
             )
-            yield {**found, "table": TABLE}
+            yield {**row, "table": TABLE}
 
 
 def main(argv: list[str]) -> None:

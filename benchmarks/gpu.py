@@ -262,10 +262,10 @@ def peers(work: Work) -> None:
             "data": str(data),
             "device": str(work.device),
         }
-        cells, about = bench_measure.take_turns(
+        cells, versions = bench_measure.take_turns(
             [*ours, *baselines], [request], work.plan.turns, lambda asked: None
         )
-    for name, reply in about.items():
+    for name, reply in versions.items():
         print(f"{name}: {reply}", flush=True)
     by_time = sorted(cells, key=lambda cell: statistics.median(cell.seconds))
     best = next(cell for cell in by_time if cell.who.name == "wakesleep")
@@ -274,7 +274,7 @@ def peers(work: Work) -> None:
     }
     for name, ratios in result.items():
         work.save(
-            f"gpu-against-{name}", "speedup", ratios, precision=best.who.dtype, versions=about
+            f"gpu-against-{name}", "speedup", ratios, precision=best.who.dtype, versions=versions
         )
     if result:
         name = min(result, key=lambda baseline: statistics.median(result[baseline]))
@@ -283,7 +283,7 @@ def peers(work: Work) -> None:
             "speedup",
             result[name],
             precision=best.who.dtype,
-            versions=about,
+            versions=versions,
             compared=name,
         )
 

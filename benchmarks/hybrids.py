@@ -129,9 +129,9 @@ def gradients(
             worst = how.radius * worst / worst.norm(dim=1, keepdim=True).clamp_(min=1e-20)
             there = label_log_probs(weights, depth, features, images + worst, how, rng)
             loss = loss + how.smooth_weight * divergence(answer, there)
-        found = torch.autograd.grad(loss, list(weights.values()))
+        derivatives = torch.autograd.grad(loss, list(weights.values()))
     return (
-        {name: [Dense(-each, 1.0)] for name, each in zip(weights, found, strict=True)},
+        {name: [Dense(-each, 1.0)] for name, each in zip(weights, derivatives, strict=True)},
         log_probs.detach(),
     )
 
@@ -248,8 +248,8 @@ def rows(options: HybridsMeasureOptions, command: str) -> Iterator[results.Row]:
             values = [run.errors["test_error_percent"] for run in done]
             row = f"{options.dataset}-{len(setup.dataset.train)}-{name}"
             seeds = options.seeds[: len(done)]
-            found = row_of(setup, row, "validation_error_percent", values, done, seeds=seeds)
-            yield {**found, "table": TABLE}
+            measured = row_of(setup, row, "validation_error_percent", values, done, seeds=seeds)
+            yield {**measured, "table": TABLE}
 
 
 def main(argv: list[str]) -> None:

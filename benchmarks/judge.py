@@ -104,11 +104,11 @@ def spread(images: Tensor, labels: Tensor) -> Tensor:
     """Return the mean Euclidean distance between two images of a class, (classes,), for images (N,
     pixels) in [0, 1].
     """
-    found = []
+    distances = []
     for label in range(int(labels.max()) + 1):
         mine = images[labels == label]
-        found.append(torch.cdist(mine, mine).sum() / max(len(mine) * (len(mine) - 1), 1))
-    return torch.stack(found)
+        distances.append(torch.cdist(mine, mine).sum() / max(len(mine) * (len(mine) - 1), 1))
+    return torch.stack(distances)
 
 
 def nearest(images: Tensor, seen: Tensor) -> Tensor:

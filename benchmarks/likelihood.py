@@ -291,7 +291,7 @@ def monitor_percent(visible: int, hidden: int, cases: int = 50_000, part: int = 
 
 
 def train(
-    place: Path,
+    path: Path,
     rbm: RBM,
     config: CDConfig,
     draw: Any,
@@ -304,7 +304,7 @@ def train(
     """
     mean = copy.deepcopy(rbm)
     models = {"rbm": rbm, "mean": mean}
-    progress = resumed(place, generator(options.seed), models, "training")
+    progress = resumed(path, generator(options.seed), models, "training")
     settings: dict[str, Any] = {
         "config": config,
         "stage": stage,
@@ -327,7 +327,7 @@ def train(
             flush=True,
         )
         began = time.perf_counter()
-    checkpoint.fill(rbm, dict(mean.named_parameters()), [], place)
+    checkpoint.fill(rbm, dict(mean.named_parameters()), [], path)
     return rbm
 
 
@@ -362,8 +362,8 @@ def stack(first: RBM, top: RBM | None) -> DBN:
     )
     dbn = DBN(sizes, rng=generator(0))
     for layer, rbm in enumerate([first] if top is None else [first, top]):
-        for there, here in zip(dbn.rbm(layer).parameters(), rbm.parameters(), strict=True):
-            there.copy_(here)
+        for there, learned in zip(dbn.rbm(layer).parameters(), rbm.parameters(), strict=True):
+            there.copy_(learned)
     return dbn
 
 
@@ -570,7 +570,7 @@ def main(argv: list[str]) -> None:
             else RBM(784, options.hidden, rng=generator(0))
         )
         took, result = published_seconds(rbm, cases, options.seed, ais.published_betas())
-        about = {"log_z": result._asdict(), "trained": model.exists()}
+        notes = {"log_z": result._asdict(), "trained": model.exists()}
         rows.append(
             results.row(
                 "likelihood",
@@ -580,7 +580,7 @@ def main(argv: list[str]) -> None:
                 seeds=[options.seed],
                 reported="480",
                 command=command,
-                **about,
+                **notes,
             )
         )
     for one in rows:

@@ -215,12 +215,12 @@ def take_movie(browser: Browser, url: str, path: Path, frames: int = 40) -> None
     page.locator("#dream-labels input").last.check()
     page.locator("#dream-speed").fill("3")
     page.click("#dream-again")
-    place = page.locator("#dream").bounding_box()
-    assert place is not None
+    box = page.locator("#dream").bounding_box()
+    assert box is not None
     clip: FloatRect = {
-        "x": place["x"] + 340,
-        "y": place["y"] - 8,
-        "width": place["width"] - 332,
+        "x": box["x"] + 340,
+        "y": box["y"] - 8,
+        "width": box["width"] - 332,
         "height": 560,
     }
     shots = []
@@ -234,8 +234,10 @@ def take_movie(browser: Browser, url: str, path: Path, frames: int = 40) -> None
         for shot in shots
     ]
     palette = small[-1].quantize(32)
-    drawn = [shot.quantize(palette=palette, dither=Image.Dither.NONE) for shot in small]
-    drawn[0].save(path, save_all=True, append_images=drawn[1:], duration=120, loop=0, optimize=True)
+    quantized = [shot.quantize(palette=palette, dither=Image.Dither.NONE) for shot in small]
+    quantized[0].save(
+        path, save_all=True, append_images=quantized[1:], duration=120, loop=0, optimize=True
+    )
     context.close()
 
 

@@ -62,7 +62,7 @@ class RandomUseOptions:
 
 def violations(browser: Browser, url: str) -> list[str]:
     """Return what the audit finds on every screen and every step of the tour."""
-    found = []
+    lines = []
     for name, size in SIZES.items():
         for scheme in ("light", "dark"):
             context = browser.new_context(viewport=size, color_scheme=scheme)
@@ -71,22 +71,22 @@ def violations(browser: Browser, url: str) -> list[str]:
             for screen in SCREENS:
                 page.click(f"#tab-{screen}")
                 page.wait_for_timeout(1500)
-                found += [
+                lines += [
                     f"{name} {scheme} {screen}: {one}" for one in browsing.audit(page, IMPACTS)
                 ]
             page.click("#open-tour")
             for step in range(page.locator("#tour-dots i").count()):
                 page.wait_for_timeout(1500)
                 where = f"{name} {scheme} tour {step + 1}"
-                found += [f"{where}: {one}" for one in browsing.audit(page, IMPACTS)]
+                lines += [f"{where}: {one}" for one in browsing.audit(page, IMPACTS)]
                 page.click("#tour-next")
             context.close()
-    return found
+    return lines
 
 
 def act(page: Page, chance: random.Random, size: ViewportSize) -> None:
     """Do one thing that a visitor might."""
-    places = [
+    points = [
         (chance.uniform(1, size["width"] - 1), chance.uniform(1, size["height"] - 1))
         for _ in range(4)
     ]
@@ -96,12 +96,12 @@ def act(page: Page, chance: random.Random, size: ViewportSize) -> None:
             "(name) => document.querySelector(`#tab-${name}`).click()", chance.choice(SCREENS)
         )
     elif what < 0.4:
-        page.mouse.click(*places[0])
+        page.mouse.click(*points[0])
     elif what < 0.6:
-        page.mouse.move(*places[0])
+        page.mouse.move(*points[0])
         page.mouse.down()
-        for place in places[1:]:
-            page.mouse.move(*place, steps=4)
+        for point in points[1:]:
+            page.mouse.move(*point, steps=4)
         page.mouse.up()
     elif what < 0.75:
         page.keyboard.press(chance.choice(KEYS))
@@ -118,7 +118,9 @@ def act(page: Page, chance: random.Random, size: ViewportSize) -> None:
 def console(context: BrowserContext) -> list[str]:
     """Return a list that fills with the errors of the context's pages."""
     wrong: list[str] = []
-    context.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    context.on(
+        "console", lambda message: wrong.append(message.text) if message.type == "error" else None
+    )
     context.on("weberror", lambda error: wrong.append(str(error.error)))
     return wrong
 
@@ -169,8 +171,8 @@ def main(argv: list[str]) -> None:
         browser = browsing.launch(playwright)
         site.write(Path(folder) / "page", model, pictures=examples.find(model))
         with browsing.hosting(Path(folder)) as host:
-            found = violations(browser, f"{host}page/")
-            print(*found, sep="\n", flush=True)
+            lines = violations(browser, f"{host}page/")
+            print(*lines, sep="\n", flush=True)
             done, wrong = use(browser, f"{host}page/", options)
         version = browser.version
         browser.close()
@@ -179,7 +181,7 @@ def main(argv: list[str]) -> None:
     minutes = round((time.perf_counter() - began) / 60, 2)
     more: dict[str, Any] = {"command": command, "minutes": minutes, "browser": version}
     rows = [
-        results.row("page", "audit", "violations", [len(found)], seeds=[0], **more),
+        results.row("page", "audit", "violations", [len(lines)], seeds=[0], **more),
         results.row(
             "page",
             "random-use",

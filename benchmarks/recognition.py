@@ -52,7 +52,7 @@ class RecognitionOptions:
     """
 
 
-def drawn(strokes: list[drawings.Stroke]) -> Grey:
+def grey_of(strokes: list[drawings.Stroke]) -> Grey:
     """Return strokes as a picture of white ink on black, enlarged as the pad does it."""
     every = np.concatenate(strokes)
     low, high = every.min(0), every.max(0)
@@ -72,7 +72,7 @@ def drawn(strokes: list[drawings.Stroke]) -> Grey:
 def cases(model: LoadedModel, pictures: Iterable[list[drawings.Stroke]]) -> Tensor:
     """Return drawings as cases (N, pixels)."""
     rows = [
-        model.preparation.picture(drawn(strokes), own="dark", centre=True).ravel()
+        model.preparation.picture(grey_of(strokes), own="dark", centre=True).ravel()
         for strokes in pictures
     ]
     return torch.from_numpy(np.stack(rows))

@@ -95,7 +95,7 @@ def main(argv: list[str]) -> None:
         )
     command = shlex.join(["python", "-m", "benchmarks.reliability", *argv])
     minutes = round((time.perf_counter() - began) / 60, 2)
-    found = results.row(
+    row = results.row(
         "reliability",
         "sigkill-resume",
         f"identical_of_{options.kills}",
@@ -106,7 +106,7 @@ def main(argv: list[str]) -> None:
         minutes=minutes,
     )
     if options.out is not None:
-        results.save(options.out, [found])
+        results.save(options.out, [row])
 
 
 if __name__ == "__main__":

@@ -67,8 +67,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="where the row goes")
     args = parser.parse_args(words)
     began, rng, result = time.perf_counter(), np.random.default_rng(0), []
-    with tempfile.TemporaryDirectory() as place:
-        data = Path(place) / "set.npz"
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "set.npz"
         labels = np.arange(1000) % 10
         images = (rng.random((10, 28, 28)) < 0.2)[labels] * rng.integers(128, 256, (1000, 28, 28))
         np.savez(data, images=images.astype(np.uint8), labels=labels)
@@ -80,7 +80,7 @@ def main(words: Sequence[str] | None = None) -> int:
             for process in spinning:
                 process.start()
             try:
-                result.append(train(Path(place) / str(number), data, args.threads))
+                result.append(train(Path(folder) / str(number), data, args.threads))
             finally:
                 for process in spinning:
                     process.kill()

@@ -54,11 +54,11 @@ def ship(options: ShipMeasureOptions, command: str) -> dict[str, Any]:
         ConfigError: the model names no labels, or rounding changes its errors.
     """
     model = checkpoint.load_model(options.run)
-    about, config = (
+    notes, config = (
         files.read_json(options.run / "provenance.json"),
         files.read_json(options.run / "config.json"),
     )
-    dataset = data.load(about["data_path"], folder=options.data_folder)
+    dataset = data.load(notes["data_path"], folder=options.data_folder)
     tested = dataset.test or dataset.train
     before = scores.evaluate(model.dbn, None, tested, dataset.name, "free-energy")
     half = {name: tensor.half() for name, tensor in model.dbn.state_dict().items()}
@@ -72,15 +72,15 @@ def ship(options: ShipMeasureOptions, command: str) -> dict[str, Any]:
     card = {
         "data": dataset.name,
         "data_checksum": dataset.checksum,
-        "command": _anywhere(about["command"]),
-        "seed": about["seed"],
+        "command": _anywhere(notes["command"]),
+        "seed": notes["seed"],
         "stages": config["stages"],
         "test_error_percent": after["test_error_percent"],
         "test_errors": after["test_errors"],
         "test_errors_before_rounding": before["test_errors"],
         "test_cases": after["n_test"],
         "method": "exact label free energies, deterministic up-pass",
-        "trained": about.get("finished", ""),
+        "trained": notes.get("finished", ""),
         "commit": results.commit(),
         "shipped_with": _anywhere(command),
         "date": datetime.now(UTC).date().isoformat(),
@@ -90,7 +90,7 @@ def ship(options: ShipMeasureOptions, command: str) -> dict[str, Any]:
         for name, value in model.header.items()
         if name in ("shape", "classes", "ink_field", "preparation", "novelty", "seed")
     }
-    header |= {"data_path": about["data_path"] if about["data_path"] in KNOWN else "", "card": card}
+    header |= {"data_path": notes["data_path"] if notes["data_path"] in KNOWN else "", "card": card}
     rounded = model.dbn.half()
     size = sum(tensor.numel() * 2 for tensor in checkpoint.model_tensors(rounded).values())
     if size > MOST_BYTES:

@@ -194,9 +194,9 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
     "strategies": (
         (Path("results/mnist.json"),),
         [
-            found
+            row
             for words, name in STRATEGIES
-            for found in (
+            for row in (
                 (words, f"strategy-{name}", "validation_errors", "validation errors of 10,000"),
                 ("", f"strategy-{name}", "test_error_percent", "test error, %"),
             )
@@ -205,9 +205,9 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
     "depth": (
         (Path("results/mnist.json"),),
         [
-            found
+            row
             for layers in range(1, 5)
-            for found in (
+            for row in (
                 (
                     f"{layers} x 500, pretrained",
                     f"depth-{layers}",

@@ -21,7 +21,7 @@ Curves = dict[str, tuple[list[float], list[float]]]
 def draw(results: Path, out: Path) -> list[Path]:
     """Draw what is measured of each data set; return the paths of the pictures."""
     out.mkdir(parents=True, exist_ok=True)
-    drawn = []
+    paths = []
     for data in ("mnist", "fashion-mnist"):
         path = results / f"{data}.json"
         rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
@@ -47,7 +47,7 @@ def draw(results: Path, out: Path) -> list[Path]:
             ),
         ):
             if any(panels.values()):
-                drawn.append(
+                paths.append(
                     plots.save_panels(
                         out / f"{data}-{name}.png",
                         panels,
@@ -56,7 +56,7 @@ def draw(results: Path, out: Path) -> list[Path]:
                         logarithmic=logarithmic,
                     )
                 )
-    return drawn
+    return paths
 
 
 AXES = {"passes": 0, "minutes": 1}

@@ -138,10 +138,12 @@ def effective_per_second(step: Callable[[], Tensor], steps: int) -> tuple[float,
     for _ in range(burn_in):
         step()
     began = time.process_time()
-    found = torch.stack([step() for _ in range(steps - burn_in)])
-    seconds = (time.process_time() - began) / len(found)
-    slowest = max(mixing.autocorrelation_time(found[..., k]) for k in range(found.shape[2]))
-    return found.shape[1] / (slowest * seconds), slowest, len(found) / slowest
+    projections = torch.stack([step() for _ in range(steps - burn_in)])
+    seconds = (time.process_time() - began) / len(projections)
+    slowest = max(
+        mixing.autocorrelation_time(projections[..., k]) for k in range(projections.shape[2])
+    )
+    return projections.shape[1] / (slowest * seconds), slowest, len(projections) / slowest
 
 
 def crossings(first: Tensor) -> float:
@@ -172,7 +174,7 @@ def two_mode_figures(options: ChecksOptions) -> Found:
         return watched[-1]
 
     plain, plain_time, plain_runs = effective_per_second(gibbs_step, options.gibbs_steps)
-    found = {}
+    measured = {}
     for name, way in (("training", machines), ("temperature", [rbm])):
         base = ais.base_model(way[-1], cases)
         replicas = replica_exchange.choose(way, base=base, rng=rng, chains=CHAINS, rate=0.15)
@@ -182,11 +184,11 @@ def two_mode_figures(options: ChecksOptions) -> Found:
             assert replicas.visible is not None
             return project(replicas.visible[-1])
 
-        found[name] = (
+        measured[name] = (
             *effective_per_second(exchange_step, options.exchange_steps),
             len(replicas.machines),
         )
-    rate, slowest, runs, rungs = found["training"]
+    rate, slowest, runs, rungs = measured["training"]
     notes = {
         "crossings_in_10000_steps": round(crossings(torch.stack(watched)[..., 0]), 2),
         "gibbs": {"autocorrelation_steps": round(plain_time), "times": round(plain_runs)},
@@ -195,7 +197,7 @@ def two_mode_figures(options: ChecksOptions) -> Found:
             "times": round(runs),
             "machines": rungs,
         },
-        "along_temperature_over_gibbs": round(found["temperature"][0] / plain, 2),
+        "along_temperature_over_gibbs": round(measured["temperature"][0] / plain, 2),
     }
     yield "trajectory-tempering", "independent_samples_over_gibbs", [rate / plain], notes
 

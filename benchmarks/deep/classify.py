@@ -89,8 +89,8 @@ class Digits(NamedTuple):
             labels, counted_labels = labels[:-hold_out], labels[-hold_out:]
 
         def features(images: Tensor) -> Tensor:
-            found = deep_boltzmann.features(dbm, images, steps=steps)
-            return found.mul_(255).round_().to(torch.uint8)
+            codes = deep_boltzmann.features(dbm, images, steps=steps)
+            return codes.mul_(255).round_().to(torch.uint8)
 
         return cls(features(images), labels, features(counted), counted_labels)
 
@@ -124,22 +124,22 @@ def fine_tuned(options: ClassifyOptions, way: Way, dbm: DBM, digits: Digits, see
 
 
 def save(
-    options: ClassifyOptions, way: Way, found: Sequence[float], minutes: float, command: str
+    options: ClassifyOptions, way: Way, percents: Sequence[float], minutes: float, command: str
 ) -> None:
     """Print the errors of the seeds so far, and save their row unless they are held-out ones."""
-    print(ROWS[way], found, f"{minutes:.1f} min", flush=True)
+    print(ROWS[way], percents, f"{minutes:.1f} min", flush=True)
     if options.hold_out:
         return
     row = results.row(
         "deep",
         ROWS[way],
         "test_error_percent",
-        found,
-        seeds=options.seeds[: len(found)],
+        percents,
+        seeds=options.seeds[: len(percents)],
         reported="0.95" if way == "backprop" else "0.95; 0.79 with dropout",
         command=command,
-        minutes=round(minutes / len(found), 1),
-        machines=1 if options.one_machine else len(found),
+        minutes=round(minutes / len(percents), 1),
+        machines=1 if options.one_machine else len(percents),
     )
     results.save(options.data.out, [row])
 
@@ -149,24 +149,24 @@ def main(argv: list[str]) -> None:
     options = tyro.cli(ClassifyOptions, description=__doc__, args=argv)
     torch.set_num_threads(options.data.threads)
     command = shlex.join(["python", "-m", "benchmarks.deep.classify", *argv])
-    found: dict[Way, list[float]] = {way: [] for way in options.ways}
+    percents: dict[Way, list[float]] = {way: [] for way in options.ways}
     spent = dict.fromkeys(options.ways, 0.0)
     digits: Digits | None = None
     for seed in options.seeds:
         folder: Path = options.data.folder
         if not options.one_machine:
             folder = folder / f"seed-{seed}"
-        place = folder / "dbm.safetensors"
-        if not place.exists():
+        path = folder / "dbm.safetensors"
+        if not path.exists():
             density.train(replace(options.data, folder=folder, seed=seed))
         if digits is None or not options.one_machine:
-            dbm = checkpoint.load(place)
+            dbm = checkpoint.load(path)
             digits = Digits.of(dbm, options.hold_out, options.steps)
         for way in options.ways:
             began = time.process_time()
-            found[way].append(fine_tuned(options, way, dbm, digits, seed))
+            percents[way].append(fine_tuned(options, way, dbm, digits, seed))
             spent[way] += (time.process_time() - began) / 60
-            save(options, way, found[way], spent[way], command)
+            save(options, way, percents[way], spent[way], command)
 
 
 if __name__ == "__main__":

@@ -137,8 +137,10 @@ def drawn_from(grey: Tensor, columns: Tensor) -> Tensor:
     """
     probs = (grey.float() / 255).clamp(0.002, 0.998)
     log_odds, rest = torch.logit(probs), torch.log1p(-probs).sum(1)
-    found = [(part @ log_odds.t() + rest).argmax(1) for part in torch.split(columns.float(), 1000)]
-    return torch.cat(found)
+    sampled = [
+        (part @ log_odds.t() + rest).argmax(1) for part in torch.split(columns.float(), 1000)
+    ]
+    return torch.cat(sampled)
 
 
 def checkpoint_epochs(epochs: int) -> set[int]:
@@ -161,8 +163,8 @@ def train_rbm(options: DensityOptions, cases: Tensor) -> RBM:
         return draw_binary(cases, rng) if options.drawn_anew else cases.clone()
 
     how = LikelihoodMeasureOptions(seed=options.seed, precision=options.precision)
-    place = options.folder / "rbm-training.safetensors"
-    rbm = density_models.train(place, rbm, options.rbm, draw, how, "rbm", keep)
+    path = options.folder / "rbm-training.safetensors"
+    rbm = density_models.train(path, rbm, options.rbm, draw, how, "rbm", keep)
     checkpoint.save(rbm, options.folder / "rbm.safetensors")
     return rbm
 
@@ -183,10 +185,10 @@ def ladder(
     """Return 100 replicas of the RBM on the way through its checkpoints from units independent as
     in `cases` (N, visible), or of that of `epoch`; they are kept in the folder.
     """
-    place = folder / f"ladder-{epoch:03}.safetensors"
+    path = folder / f"ladder-{epoch:03}.safetensors"
     names = ("weight", "visible_bias", "hidden_bias")
-    if place.exists():
-        kept = load_file(place)
+    if path.exists():
+        kept = load_file(path)
         machines = [RBM(*weight.shape, rng=rng) for weight in kept["weight"]]
         for number, machine in enumerate(machines):
             for name in names:
@@ -202,7 +204,7 @@ def ladder(
         name: torch.stack([machine.get_parameter(name).detach() for machine in replicas.machines])
         for name in names
     }
-    save_file({**kept, "visible": replicas.visible.contiguous()}, place)
+    save_file({**kept, "visible": replicas.visible.contiguous()}, path)
     return replicas
 
 
@@ -223,8 +225,8 @@ def train_dbm(options: DensityOptions, cases: Tensor, dbm: DBM) -> float:
     """Train the deep machine, in place, and return the minutes of processor time it took; goes on
     after a stop.
     """
-    models, place = {"dbm": dbm}, options.folder / TRAINING
-    progress = resumed(place, generator(options.seed + 1), models, "training")
+    models, path = {"dbm": dbm}, options.folder / TRAINING
+    progress = resumed(path, generator(options.seed + 1), models, "training")
     began = time.process_time() - progress.notes.get("seconds", 0.0)
 
     def note(record: Any) -> None:
@@ -277,8 +279,8 @@ def score(
     )
     assert log_z.reverse is not None
     of_training = bound.mean_field_bound(dbm, trained, log_z.forward.high)
-    found = bound.mean_field_bound(dbm, scored.float(), 0.0, rng=rng, samples=20)
-    mean, weighted = float(found.bound.mean()), float(found.importance_weighted.mean())
+    estimate = bound.mean_field_bound(dbm, scored.float(), 0.0, rng=rng, samples=20)
+    mean, weighted = float(estimate.bound.mean()), float(estimate.importance_weighted.mean())
     part = "held_out" if options.hold_out else "test"
     values = {
         f"{part}_bound": mean - log_z.forward.high,
@@ -287,7 +289,7 @@ def score(
         f"{part}_importance_weighted": weighted - log_z.forward.high,
         "train_bound": float(of_training.bound.mean()),
     }
-    error = float(found.bound.std()) / len(scored) ** 0.5
+    error = float(estimate.bound.std()) / len(scored) ** 0.5
     notes = {"log_z": log_z.as_json(), "error": error, "scored_cases": len(scored)}
     return values, {**notes, "training_cases": len(cases), "drawn_anew": options.drawn_anew}
 

@@ -70,9 +70,9 @@ def belief_net(options: InpaintOptions, cases: Tensor) -> DBN:
         visible = draw_binary(cases, rng) if options.data.drawn_anew else cases.float()
         return density_models.features(first, visible, rng)
 
-    place = options.data.folder / "top-training.safetensors"
+    path = options.data.folder / "top-training.safetensors"
     return density_models.stack(
-        first, density_models.train(place, top, options.top, draw, how, "top")
+        first, density_models.train(path, top, options.top, draw, how, "top")
     )
 
 
@@ -130,7 +130,7 @@ def main(argv: list[str]) -> None:
             probs = hidden.clamp(1e-3, 1 - 1e-3)
             nats.append(-float(torch.nn.functional.binary_cross_entropy(probs, truth)) * 392)
             each[half] = [round(square[-1], 5), round(nats[-1], 2)]
-        found = {
+        errors = {
             "squared_error_a_hidden_pixel": sum(square) / len(square),
             "log_likelihood_of_hidden_pixels": sum(nats) / len(nats),
         }
@@ -145,7 +145,7 @@ def main(argv: list[str]) -> None:
                 each_half=each,
                 drawn_anew=options.data.drawn_anew,
             )
-            for metric, value in found.items()
+            for metric, value in errors.items()
         ]
         for row in rows:
             print(row["row"], row["metric"], row["value"], each, flush=True)

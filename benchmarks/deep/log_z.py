@@ -57,7 +57,7 @@ class LogZOptions:
     out: Path = Path("results/deep.json")
     """Where the row goes."""
 
-    def place(self, ending: str) -> Path:
+    def path(self, ending: str) -> Path:
         """Return the file of the folder that keeps a part."""
         return self.folder / f"log-z-{self.epoch:03}.{ending}"
 
@@ -71,13 +71,13 @@ def along_training(options: LogZOptions) -> dict[str, Any]:
         options.folder, read_mat(options.mat)[0], options.rate, rng, options.epoch
     )
     print(f"{len(replicas.machines)} machines", flush=True)
-    found = bennett.log_partition(
+    estimate = bennett.log_partition(
         replicas, rng=rng, steps=options.steps, burn_in=options.steps // 5
     )
     assert replicas.visible is not None
-    save_file({"visible": replicas.visible[-1].contiguous()}, options.place("replicas.safetensors"))
+    save_file({"visible": replicas.visible[-1].contiguous()}, options.path("replicas.safetensors"))
     return {
-        **found._asdict(),
+        **estimate._asdict(),
         "machines": len(replicas.machines),
         "swap_rates": [round(float(rate), 3) for rate in replicas.swap_rates],
         "round_trips": round(replicas.round_trips, 2),
@@ -96,20 +96,20 @@ def forward(options: LogZOptions) -> dict[str, Any]:
         target_error=options.target_error,
         limit=options.limit,
     )
-    save_file({"betas": chains.betas}, options.place("betas.safetensors"))
-    found = ais.estimate(rbm, base, chains)
-    return {**found._asdict(), "standard_error": found.standard_error}
+    save_file({"betas": chains.betas}, options.path("betas.safetensors"))
+    estimate = ais.estimate(rbm, base, chains)
+    return {**estimate._asdict(), "standard_error": estimate.standard_error}
 
 
 def reverse(options: LogZOptions) -> dict[str, Any]:
     """Return log Z by annealing back from the replicas, through the temperatures of `forward`."""
     rbm, rng = density.checkpoints(options.folder, options.epoch)[-1], generator(options.seed + 2)
     base = ais.base_model(rbm, read_mat(options.mat)[0])
-    betas = load_file(options.place("betas.safetensors"))["betas"].sort().values
-    start = ais.init_reverse(betas, load_file(options.place("replicas.safetensors"))["visible"])
+    betas = load_file(options.path("betas.safetensors"))["betas"].sort().values
+    start = ais.init_reverse(betas, load_file(options.path("replicas.safetensors"))["visible"])
     *_, chains = ais.anneal(rbm, base, start, rng=rng)
-    found = ais.estimate(rbm, base, chains)
-    return {**found._asdict(), "standard_error": found.standard_error}
+    estimate = ais.estimate(rbm, base, chains)
+    return {**estimate._asdict(), "standard_error": estimate.standard_error}
 
 
 PARTS = {"along_training": along_training, "forward": forward, "reverse": reverse}
@@ -119,16 +119,16 @@ def main(argv: list[str]) -> None:
     """Estimate what is not there yet, print, and save the row once all three are there."""
     options = tyro.cli(LogZOptions, description=__doc__, args=argv)
     torch.set_num_threads(options.threads)
-    place = options.place("json")
-    found = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
+    path = options.path("json")
+    estimates = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for part, estimate in PARTS.items():
-        if part not in found:
+        if part not in estimates:
             began = time.process_time()
-            found[part] = estimate(options)
-            found[part]["minutes"] = round((time.process_time() - began) / 60, 2)
-            write_json(place, found)
-        print(part, found[part], flush=True)
-    log_z = [found[part]["log_z"] for part in PARTS]
+            estimates[part] = estimate(options)
+            estimates[part]["minutes"] = round((time.process_time() - began) / 60, 2)
+            write_json(path, estimates)
+        print(part, estimates[part], flush=True)
+    log_z = [estimates[part]["log_z"] for part in PARTS]
     row = results.row(
         "deep",
         "log-z-three-ways",
@@ -136,12 +136,12 @@ def main(argv: list[str]) -> None:
         [max(log_z) - min(log_z)],
         seeds=[options.seed],
         command=shlex.join(["python", "-m", "benchmarks.deep.log_z", *argv]),
-        minutes=round(sum(found[part]["minutes"] for part in PARTS), 1),
+        minutes=round(sum(estimates[part]["minutes"] for part in PARTS), 1),
         epoch=options.epoch,
-        each=found,
+        each=estimates,
     )
     results.save(options.out, [row])
-    print(row["value"], [found[part]["standard_error"] for part in PARTS])
+    print(row["value"], [estimates[part]["standard_error"] for part in PARTS])
 
 
 if __name__ == "__main__":

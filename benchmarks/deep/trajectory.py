@@ -104,11 +104,11 @@ def learn(options: TrajectoryOptions, way: Way, cases: Tensor) -> tuple[RBM, flo
     """Return the mean of a machine that went on learning, the minutes of processor time, and what
     there is to say of the ladder.
     """
-    place, device = options.data.folder / "rbm-training.safetensors", torch.device("cpu")
-    begun, parts = progress.read(place, device, "training")
+    path, device = options.data.folder / "rbm-training.safetensors", torch.device("cpu")
+    begun, parts = progress.read(path, device, "training")
     rng, machines = generator(options.data.seed + 3), density.checkpoints(options.data.folder)
     rbm, mean = copy.deepcopy(machines[-1]), machines[-1]
-    checkpoint.fill(rbm, parts["rbm"], [], place)
+    checkpoint.fill(rbm, parts["rbm"], [], path)
     state, ladder, rate = CDState.from_tensors(begun.state | {"epoch": 0}), None, 0.0
     config = replace(options.config, epochs=options.epochs[way == "exchange"])
     dtype = pick_precision(options.data.precision, device)

@@ -48,9 +48,9 @@ def main(argv: list[str]) -> None:
             training.new_run(run, config, load("mnist"), torch.device("cpu"), command)
         ):
             print(record.stage, record.epoch, record.metrics, flush=True)
-    (found,) = files.read_json(run / "evaluation.json")["rows"]
+    (row,) = files.read_json(run / "evaluation.json")["rows"]
     minutes = files.read_json(run / "provenance.json")["minutes"]["pretrain"]
-    about = {"seeds": [options.seed], "command": command, "minutes": minutes}
+    notes = {"seeds": [options.seed], "command": command, "minutes": minutes}
     results.save(
         options.out,
         [
@@ -58,8 +58,8 @@ def main(argv: list[str]) -> None:
                 "defaults",
                 "mnist-greedy",
                 "test_error_percent",
-                [found["test_error_percent"]],
-                **about,
+                [row["test_error_percent"]],
+                **notes,
             )
         ],
     )

@@ -96,15 +96,15 @@ def main(argv: list[str]) -> None:
                 str(seed),
             ]
             subprocess.run(call, check=True)
-        for found in files.read_json(run / "evaluation.json")["rows"]:
-            errors.setdefault(found["method"], []).append(found["test_error_percent"])
+        for row in files.read_json(run / "evaluation.json")["rows"]:
+            errors.setdefault(row["method"], []).append(row["test_error_percent"])
         minutes += sum(files.read_json(run / "provenance.json")["minutes"].values())
         agree.append(agreement(run, options.folder / f"judge-{seed}.safetensors"))
     print(errors, agree, f"{minutes:.1f} min")
     if options.out is None:
         return
     command = shlex.join(["python", "-m", "benchmarks.defaults.pictures", *argv])
-    about: dict[str, Any] = {
+    notes: dict[str, Any] = {
         "seeds": list(options.seeds),
         "command": command,
         "minutes": round(minutes, 2),
@@ -119,7 +119,7 @@ def main(argv: list[str]) -> None:
     results.save(
         options.out,
         [
-            results.row("defaults", name, metric, values, **about)
+            results.row("defaults", name, metric, values, **notes)
             for metric, values in metrics.items()
         ],
     )

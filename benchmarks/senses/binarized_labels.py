@@ -75,8 +75,8 @@ def memory_over(first: RBM, top: int, labels: Tensor, rng: torch.Generator) -> D
     """
     dbn = DBN((first.visible.size, first.hidden.size, top), labels=LABELS, rng=rng)
     mirrored = mirror(first, top, rng)
-    for there, here in zip(dbn.rbm(0).parameters(), first.parameters(), strict=True):
-        there.copy_(here)
+    for there, learned in zip(dbn.rbm(0).parameters(), first.parameters(), strict=True):
+        there.copy_(learned)
     columns = dbn.label_columns
     dbn.memory.weight[: columns.start] = mirrored.weight
     dbn.memory.weight[columns] = 0
@@ -93,8 +93,8 @@ def trained(options: BinarizedLabelsOptions, cases: Tensor, labels: Tensor) -> D
     rng = generator(settings.seed)
     first = RBM(cases.shape[1], settings.hidden, rng=rng, weight_std=0.01)
     cd.init_visible_bias(first, cases)
-    place = options.folder / "labels-rbm.safetensors"
-    first = train(place, first, settings.rbm, lambda _: cases.clone(), settings, "rbm")
+    path = options.folder / "labels-rbm.safetensors"
+    first = train(path, first, settings.rbm, lambda _: cases.clone(), settings, "rbm")
     dbn = memory_over(first, settings.top, labels, rng)
     beside = one_hot(labels, LABELS).bool()
     train(

@@ -104,22 +104,22 @@ def parts(options: PairsOptions) -> tuple[Part, Part]:
     first = OFFICIAL_TEST * (2 if options.choose else 1)
     held = (spoken.numbers < first) & (spoken.numbers >= first - OFFICIAL_TEST)
     images, digits = as_probs(mnist.train.images), mnist.train.labels
-    heard = spoken.some(spoken.numbers >= first)
+    learned = spoken.some(spoken.numbers >= first)
     if options.choose:
         cut = len(images) - 10_000
-        train = Part(images[:cut], digits[:cut], *heard)
+        train = Part(images[:cut], digits[:cut], *learned)
         return train, Part(images[cut:], digits[cut:], *spoken.some(held))
     test = Part(as_probs(mnist.test.images), mnist.test.labels, *spoken.some(held))
-    return Part(images, digits, *heard), test
+    return Part(images, digits, *learned), test
 
 
 def cases(train: Part, count: int) -> SenseCases:
     """Return the training cases, which belong together by class."""
     images, digits = train.images[:count], train.digits[:count]
-    heard = more(
+    sounds = more(
         train.sounds, train.spoken, generator(0), copies=COPIES, frames=FRAMES, bands=BANDS
     )
-    return pair_by_class({"image": (images, digits), "sound": heard})
+    return pair_by_class({"image": (images, digits), "sound": sounds})
 
 
 def trained(options: PairsOptions, train: Part) -> MultimodalDBN:
@@ -130,18 +130,18 @@ def trained(options: PairsOptions, train: Part) -> MultimodalDBN:
     small weights; first the memory learns, then all.
     """
     pairs, seed = cases(train, options.learned), options.seed
-    place = options.folder / f"pairs-{'choose-' if options.choose else ''}{seed}"
+    path = options.folder / f"pairs-{'choose-' if options.choose else ''}{seed}"
     rng = generator(seed)
     net = joined(rng)
-    if not place.with_name(f"{place.name}-memory.safetensors").exists():
+    if not path.with_name(f"{path.name}-memory.safetensors").exists():
         hear(net.pathways["sound"], train, pairs.cases["sound"], seed)
     source = MemoryCases(net, pairs, 5)
     settings = GreedyConfig(memory=MEMORY, chains=CHAINS)
     trained_in(
-        place, "memory", net, lambda **at: memory_epochs(net.memory, source, settings, **at), seed
+        path, "memory", net, lambda **at: memory_epochs(net.memory, source, settings, **at), seed
     )
     trained_in(
-        place, "updown", net, lambda **at: up_down.epochs(net, pairs, config=UPDOWN, **at), seed
+        path, "updown", net, lambda **at: up_down.epochs(net, pairs, config=UPDOWN, **at), seed
     )
     return net
 
@@ -172,21 +172,21 @@ def hear(pathway: Pathway, train: Part, sounds: Tensor, seed: int) -> None:
         above = lower.sample(sounds, rng)
         with_one = torch.cat([above, above.new_ones(len(above), 1)], 1)
         penalty = torch.eye(with_one.shape[1])
-        found = torch.linalg.solve(with_one.t() @ with_one + penalty, with_one.t() @ sounds)
-        made.weight.copy_(found[:-1].t())
-        made.bias.copy_(found[-1])
+        solution = torch.linalg.solve(with_one.t() @ with_one + penalty, with_one.t() @ sounds)
+        made.weight.copy_(solution[:-1].t())
+        made.bias.copy_(solution[-1])
 
 
 def trained_in(
-    place: Path, stage: str, net: Any, epochs: Callable[..., Iterator[EpochResult]], seed: int
+    path: Path, stage: str, net: Any, epochs: Callable[..., Iterator[EpochResult]], seed: int
 ) -> None:
     """Go through the epochs of a stage, in place, each kept, so that a stopped call goes on."""
-    place.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     progress = resumed(
-        place.with_name(f"{place.name}-{stage}.safetensors"), generator(seed + 1), {"net": net}
+        path.with_name(f"{path.name}-{stage}.safetensors"), generator(seed + 1), {"net": net}
     )
     for record in run(progress, epochs(rng=progress.rng, state=progress.state), {"net": net}, net):
-        print(f"{place.name} {stage} {record.epoch} of {record.epochs}", flush=True)
+        print(f"{path.name} {stage} {record.epoch} of {record.epochs}", flush=True)
 
 
 def joined(rng: torch.Generator) -> MultimodalDBN:
@@ -242,8 +242,8 @@ def agreements(options: PairsOptions, train: Part, part: Part, net: MultimodalDB
     }
     settings: dict[str, Any] = {"steps": options.steps, "rng": rng}
     for row, senses in given.items():
-        found = recall(net, want="label", **senses, **settings)["label"].argmax(1)
-        yield row, "label_accuracy_percent", [percent(found, labels)], {}
+        predicted = recall(net, want="label", **senses, **settings)["label"].argmax(1)
+        yield row, "label_accuracy_percent", [percent(predicted, labels)], {}
     judge_path = options.folder / f"judge{'-choose' if options.choose else ''}.safetensors"
     net_of_judge = judge.get(judge_path, train.images, train.digits, (28, 28), epochs=JUDGE_EPOCHS)
     images = recall(net, want="image", sound=part.sounds, mean=False, **settings)["image"]
@@ -252,8 +252,8 @@ def agreements(options: PairsOptions, train: Part, part: Part, net: MultimodalDB
     machine = SVC(C=10).fit(train.sounds.numpy(), train.spoken.numpy())
     some: dict[str, Any] = {"image": part.images[: options.images]}
     sounds = recall(net, want="sound", **some, mean=False, **settings)["sound"]
-    heard = torch.from_numpy(machine.predict(sounds.numpy()))
-    agree = percent(heard, part.digits[: options.images])
+    predicted = torch.from_numpy(machine.predict(sounds.numpy()))
+    agree = percent(predicted, part.digits[: options.images])
     yield "image-to-sound", "agreement_percent", [agree], {}
 
 

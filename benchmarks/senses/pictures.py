@@ -87,15 +87,15 @@ def side_by_side(sounds: Tensor, how: LogMel) -> NDArray[np.float32]:
     return np.concatenate([part for each in sounds for part in (to_wave(each, how), silence)])
 
 
-def movie(net: MultimodalDBN, heard: Tensor, how: LogMel, seed: int) -> list[grids.Array]:
+def movie(net: MultimodalDBN, sounds: Tensor, how: LogMel, seed: int) -> list[grids.Array]:
     """Return the frames: what is heard above, the image as the memory settles below; each chain
     begins anew with the same seed, so that longer ones go on where shorter ones ended.
     """
     left, digits = ("heard", "seen"), tuple("0123456789")
     frames = []
     for steps in FRAMES:
-        seen = recall(net, sound=heard, want="image", steps=steps, mean=False, rng=generator(seed))
-        cells = np.concatenate([shown(heard, how), seen["image"].numpy()])
+        seen = recall(net, sound=sounds, want="image", steps=steps, mean=False, rng=generator(seed))
+        cells = np.concatenate([shown(sounds, how), seen["image"].numpy()])
         below = ("",) * 10 + digits
         title = f"Ten spoken digits, and what the memory sees after {steps} Gibbs steps"
         frames.append(
@@ -108,21 +108,21 @@ def draw(options: SensesPicturesOptions, net: MultimodalDBN, test: Part, how: Lo
     """Write all files."""
     folder, seed = options.out / "senses", options.seed
     folder.mkdir(parents=True, exist_ok=True)
-    heard = test.sounds[one_of_each(test.spoken, seed)]
+    sounds = test.sounds[one_of_each(test.spoken, seed)]
     seen = test.images[one_of_each(test.digits, seed)]
-    cells = np.concatenate([shown(heard, how), shown(again(heard, how), how)])
+    cells = np.concatenate([shown(sounds, how), shown(again(sounds, how), how)])
     sheet = grids.captioned(cells, (SIDE, SIDE), 10, left=("recording", "heard again"))
     grids.save_picture(folder / "log-mel.png", sheet, 1)
     settings = {"steps": options.steps, "mean": False, "rng": generator(seed)}
-    images = recall(net, sound=heard, want="image", **settings)["image"]  # type: ignore[arg-type]
-    sounds = recall(net, image=seen, want="sound", **settings)["sound"]  # type: ignore[arg-type]
-    rows = [shown(heard, how), images.numpy(), seen.numpy(), shown(sounds, how)]
+    images = recall(net, sound=sounds, want="image", **settings)["image"]  # type: ignore[arg-type]
+    recalled = recall(net, image=seen, want="sound", **settings)["sound"]  # type: ignore[arg-type]
+    rows = [shown(sounds, how), images.numpy(), seen.numpy(), shown(recalled, how)]
     left = ("heard", "recalled", "seen", "recalled")
     sheet = grids.captioned(np.concatenate(rows), (SIDE, SIDE), 10, left=left)
     grids.save_picture(folder / "recalled.png", sheet, 1)
     spoken = recall(net, label=torch.arange(10), want="sound", **settings)["sound"]  # type: ignore[arg-type]
     save_wav(folder / "digits.wav", side_by_side(spoken, how), how.rate)
-    grids.save_movie(options.out / "senses.gif", movie(net, heard, how, seed), 1)
+    grids.save_movie(options.out / "senses.gif", movie(net, sounds, how, seed), 1)
 
 
 def main(argv: list[str]) -> None:

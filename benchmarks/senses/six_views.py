@@ -184,12 +184,12 @@ def fine_tuned(
 
 def errors(net: nn.Sequential, cases: Views) -> dict[str, int]:
     """Return the errors with all views, and without each of them."""
-    found = {}
+    counts = {}
     for missing in ("none", *cases.views):
         given = {name: view for name, view in cases.views.items() if name != missing}
-        told = backprop.log_probs(net, given).argmax(1)
-        found[missing] = int((told != cases.labels).sum())
-    return found
+        predicted = backprop.log_probs(net, given).argmax(1)
+        counts[missing] = int((predicted != cases.labels).sum())
+    return counts
 
 
 def choose(train: Views, options: SixViewsOptions, seed: int) -> tuple[Kind, float]:
@@ -202,8 +202,8 @@ def choose(train: Views, options: SixViewsOptions, seed: int) -> tuple[Kind, flo
     cases, scores = train.take(learned), {}
     nets = {kind: pretrained(cases, options, kind, seed) for kind in set(options.kinds)}
     for kind, chance in zip(options.kinds, options.leave_out, strict=True):
-        found = errors(fine_tuned(nets[kind], cases, options, chance, seed), train.take(held_out))
-        scores[kind, chance] = sum(found.values()) + 5 * found["none"]
+        wrong = errors(fine_tuned(nets[kind], cases, options, chance, seed), train.take(held_out))
+        scores[kind, chance] = sum(wrong.values()) + 5 * wrong["none"]
     return min(scores, key=lambda chosen: scores[chosen])
 
 
@@ -213,7 +213,7 @@ def recalled(
     """Return R^2 of each view from the other five, the mean over columns that vary: of the memory,
     labels not given, and of ridge regression.
     """
-    found = {}
+    explained = {}
     for wanted in test.views:
         given: dict[str, Any] = {name: view for name, view in test.views.items() if name != wanted}
         seen = recall(dbn, want=wanted, steps=options.recall_steps, rng=generator(seed), **given)[
@@ -226,11 +226,11 @@ def recalled(
         ridge = RidgeCV(np.logspace(-1, 4, 11)).fit(inputs[0], train.views[wanted].numpy())
         truth = test.views[wanted].numpy()
         varies = truth.var(0) > 1e-9
-        found[wanted] = {
+        explained[wanted] = {
             "memory": float(r2_score(truth[:, varies], seen[:, varies])),
             "ridge": float(r2_score(truth[:, varies], ridge.predict(inputs[1])[:, varies])),
         }
-    return found
+    return explained
 
 
 def svc_errors(train: Views, test: Views) -> int:
@@ -312,13 +312,13 @@ def main(argv: list[str]) -> None:
     command = shlex.join(["python", "-m", "benchmarks.senses.six_views", *argv])
     torch.set_num_threads(options.threads)
     options.folder.mkdir(parents=True, exist_ok=True)
-    places = [options.folder / f"fold-{fold}.json" for fold in range(FOLDS)]
+    paths = [options.folder / f"fold-{fold}.json" for fold in range(FOLDS)]
     for fold in options.folds:
-        if not places[fold].exists():
-            write_json(places[fold], measure_fold(options, fold))
-        print(fold, places[fold].read_text(encoding="utf-8"), flush=True)
-    if all(place.exists() for place in places):
-        folds = [json.loads(place.read_text(encoding="utf-8")) for place in places]
+        if not paths[fold].exists():
+            write_json(paths[fold], measure_fold(options, fold))
+        print(fold, paths[fold].read_text(encoding="utf-8"), flush=True)
+    if all(path.exists() for path in paths):
+        folds = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
         rows = rows_of(folds, command)
         for row in rows:
             print(row["row"], row["metric"], row["value"], flush=True)

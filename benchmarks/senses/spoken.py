@@ -79,14 +79,14 @@ class Spoken(NamedTuple):
 
 def recordings(data: Path) -> Spoken:
     """Return all recordings of spoken-digits."""
-    found = read_recordings(data / "spoken-digits" / "recordings.zip")
+    read = read_recordings(data / "spoken-digits" / "recordings.zip")
     digit, speaker, number = zip(
-        *(PurePosixPath(name).stem.split("_") for name in found.names), strict=True
+        *(PurePosixPath(name).stem.split("_") for name in read.names), strict=True
     )
     numbers = np.array(number, int)
-    pairs = zip(found.waves, numbers, strict=True)
+    pairs = zip(read.waves, numbers, strict=True)
     how = LogMel().suited([wave for wave, each in pairs if each >= OFFICIAL_TEST])
-    pictures = np.stack([how.picture(wave).ravel() for wave in found.waves])
+    pictures = np.stack([how.picture(wave).ravel() for wave in read.waves])
     labels = torch.from_numpy(np.array(digit, np.int64))
     return Spoken(torch.from_numpy(pictures), labels, numbers, np.array(speaker), how)
 
@@ -133,7 +133,7 @@ def forward_net(train: tuple[Tensor, Tensor], seed: int) -> nn.Sequential:
     return forward
 
 
-def told(train: tuple[Tensor, Tensor], sounds: Tensor, seed: int) -> Tensor:
+def predicted(train: tuple[Tensor, Tensor], sounds: Tensor, seed: int) -> Tensor:
     """Return the labels (M,) that a net which learned from `train` tells from `sounds` (M, 576)."""
     return backprop.log_probs(forward_net(train, seed), {"sound": sounds}).argmax(1)
 
@@ -146,7 +146,7 @@ def accuracy(
     """
     if path.exists():
         return float(json.loads(path.read_text(encoding="utf-8")))
-    percent = 100 * float((told(train, test[0], seed) == test[1]).double().mean())
+    percent = 100 * float((predicted(train, test[0], seed) == test[1]).double().mean())
     print(f"{path.stem}: {percent:.2f} %", flush=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(percent), encoding="utf-8")
@@ -169,8 +169,8 @@ def official(options: SpokenOptions, spoken: Spoken) -> Found:
     held = spoken.numbers < OFFICIAL_TEST
     train, test = spoken.some(~held), spoken.some(held)
     paths = [options.folder / f"sound-{seed}.json" for seed in range(options.seeds)]
-    found = [accuracy(path, train, test, seed) for seed, path in enumerate(paths)]
-    yield "sound", "label_accuracy_percent", found, {"reported": "97.7 (SVC)"}
+    percents = [accuracy(path, train, test, seed) for seed, path in enumerate(paths)]
+    yield "sound", "label_accuracy_percent", percents, {"reported": "97.7 (SVC)"}
     for row, copies in (("sound-svc", False), ("sound-svc-copies", True)):
         yield row, "label_accuracy_percent", [support_vectors(train, test, copies)], {}
 
@@ -180,14 +180,14 @@ def left_out(options: SpokenOptions, spoken: Spoken) -> Found:
     and each; beside it a support vector machine's.
     """
     names = sorted(set(spoken.speakers))
-    found: dict[str, list[float]] = {"": [], "-svc": []}
+    percents: dict[str, list[float]] = {"": [], "-svc": []}
     for name in names:
         theirs = spoken.speakers == name
         train, test = spoken.some(~theirs), spoken.some(theirs)
         path = options.folder / f"without-{name}.json"
-        found[""].append(accuracy(path, train, test, 0))
-        found["-svc"].append(support_vectors(train, test))
-    for way, each in found.items():
+        percents[""].append(accuracy(path, train, test, 0))
+        percents["-svc"].append(support_vectors(train, test))
+    for way, each in percents.items():
         speakers = dict(zip(names, (round(value, 2) for value in each), strict=True))
         reported = {"reported": "72.4 (SVC)"} if not way else {}
         notes = {"speakers": speakers, **reported}
@@ -199,7 +199,7 @@ def choose(spoken: Spoken) -> None:
     train = spoken.some(spoken.numbers >= 2 * OFFICIAL_TEST)
     among = (spoken.numbers >= OFFICIAL_TEST) & (spoken.numbers < 2 * OFFICIAL_TEST)
     held = spoken.some(among)
-    print(f"ours: {100 * float((told(train, held[0], 0) == held[1]).double().mean()):.2f} %")
+    print(f"ours: {100 * float((predicted(train, held[0], 0) == held[1]).double().mean()):.2f} %")
     for copies in (False, True):
         print(f"SVC, copies {copies}: {support_vectors(train, held, copies):.2f} %")
 

@@ -102,21 +102,21 @@ def words_of_topics(net: DBN, words: tuple[str, ...], count: int) -> list[list[s
     dreamt = dreams.dream(net, labels=labels, steps=200, rng=generator(0)).pixels
     probability = torch.stack([dreamt[labels == topic].mean(0) for topic in range(net.labels)])
     over = probability - probability.mean(0)
-    return [[words[place] for place in row[:count]] for row in over.argsort(1, descending=True)]
+    return [[words[column] for column in row[:count]] for row in over.argsort(1, descending=True)]
 
 
 def topics(options: WordsOptions, train: Split, test: Split, words: tuple[str, ...]) -> Found:
     """Yield accuracy of topics, percent, and the points behind logistic regression, a value a
     seed.
     """
-    baseline, found = logistic(train, test), []
+    baseline, percents = logistic(train, test), []
     for seed in range(options.seeds):
         net = kept(options.folder / f"words-{seed}.safetensors", train, seed)
-        found.append(accuracy(classify.predict(net, test.images), test))
-    behind = [baseline - each for each in found]
+        percents.append(accuracy(classify.predict(net, test.images), test))
+    behind = [baseline - each for each in percents]
     yield "20news", "topic_accuracy_behind_logistic_points", behind, {"reported": "2 (bar)"}
     dreamt = words_of_topics(net, words, options.dreamt)
-    yield "20news", "topic_accuracy_percent", found, {"dreamt": dreamt}
+    yield "20news", "topic_accuracy_percent", percents, {"dreamt": dreamt}
     yield "20news-logistic", "topic_accuracy_percent", [baseline], {}
     for row in dreamt:
         print(" ".join(row), flush=True)

@@ -121,7 +121,7 @@ def errors(rbm: RBM, seed: int, options: AISExactOptions) -> list[tuple[float, f
     rng = generator(seed)
     context = Context(count=torch.tensor([6.0])) if rbm.visible.needs_count else None
     cases = exact.sample(rbm, 2000, rng, _each(context, 2000))
-    found = likelihood.log_partition(
+    estimates = likelihood.log_partition(
         rbm,
         cases,
         rng=rng,
@@ -132,7 +132,7 @@ def errors(rbm: RBM, seed: int, options: AISExactOptions) -> list[tuple[float, f
         context=context,
     )
     log_z = exact.log_partition(rbm, context)
-    both: list[Estimate | None] = [found.forward, found.reverse]
+    both: list[Estimate | None] = [estimates.forward, estimates.reverse]
     return [(one.log_z - log_z, one.standard_error) for one in both if one is not None]
 
 
@@ -149,13 +149,13 @@ def hits(options: AISExactOptions) -> Found:
         for number, (name, visible, hidden) in enumerate(pairs()):
             if options.quick and number % 10:
                 continue
-            found = errors(machine(visible, hidden, 100 * seed + number), number, options)
-            hit = all(abs(e) <= 3 * error <= 0.3 for e, error in found)
+            both = errors(machine(visible, hidden, 100 * seed + number), number, options)
+            hit = all(abs(e) <= 3 * error <= 0.3 for e, error in both)
             good += hit
-            worst = max([worst, *(abs(e) for e, _ in found)])
-            width = max([width, *(error for _, error in found)])
-            told = ", ".join(f"{e:+.3f} +- {error:.3f}" for e, error in found)
-            print(f"{seed} {name}: {told}{'' if hit else '   MISSED'}", flush=True)
+            worst = max([worst, *(abs(e) for e, _ in both)])
+            width = max([width, *(error for _, error in both)])
+            text = ", ".join(f"{e:+.3f} +- {error:.3f}" for e, error in both)
+            print(f"{seed} {name}: {text}{'' if hit else '   MISSED'}", flush=True)
         counts.append(float(good))
         largest.append(worst)
         widest.append(width)

@@ -74,14 +74,14 @@ def ratios(units: Units, rounds: int, **settings: Any) -> list[float]:
     alternates.
     """
     ours, theirs = turns(units, **settings), turns(Bernoulli(units.size), **settings)
-    found = []
+    times = []
     for number in range(rounds + ROUNDS_UNCOUNTED):
         if number % 2:
             one, other = next(ours), next(theirs)
         else:
             other, one = next(theirs), next(ours)
-        found.append(one / other)
-    return found[ROUNDS_UNCOUNTED:]
+        times.append(one / other)
+    return times[ROUNDS_UNCOUNTED:]
 
 
 def figures(options: CostOptions) -> Found:
@@ -91,10 +91,10 @@ def figures(options: CostOptions) -> Found:
     defaults = []
     for name, units in layers().items():
         for sampled in (False, True):
-            found = ratios(units, options.rounds, sample_visible=sampled)
-            quarters = statistics.quantiles(found, n=4)
+            times = ratios(units, options.rounds, sample_visible=sampled)
+            quarters = statistics.quantiles(times, n=4)
             notes = {"quarters": [round(quarters[0], 3), round(quarters[2], 3)]}
-            median = statistics.median(found)
+            median = statistics.median(times)
             yield f"cost-{name}" + "-sampled" * sampled, "times", [median], notes
             defaults += [] if sampled else [median]
     yield "cost-over-bernoulli", "times", [max(defaults)], {}

@@ -105,8 +105,8 @@ def machine(train: Tensor, hidden: int, decay: float, seed: int, options: DNAOpt
         persistent=True,
         centred=True,
     )
-    place = options.folder / f"dna-{len(train)}-{hidden}-{decay}-{options.epochs}-{seed}"
-    return trained(place, rbm, train, [config], seed=seed)
+    path = options.folder / f"dna-{len(train)}-{hidden}-{decay}-{options.epochs}-{seed}"
+    return trained(path, rbm, train, [config], seed=seed)
 
 
 def judge(rbm: RBM, train: Tensor, test: Tensor, seed: int) -> Likelihood:
@@ -122,8 +122,8 @@ def figures(options: DNAOptions) -> Found:
         machine(train, options.hidden[0], options.decay[0], seed, options)
         for seed in range(options.seeds)
     ]
-    found = [judge(rbm, train, test, seed) for seed, rbm in enumerate(machines)]
-    yield from both_ways("dna", "test_log_likelihood", found)
+    judged = [judge(rbm, train, test, seed) for seed, rbm in enumerate(machines)]
+    yield from both_ways("dna", "test_log_likelihood", judged)
     beside = {
         "independent-sites": independent(train, test),
         "component-a-class": component_a_class(train, classes[:TRAIN], test),
@@ -138,8 +138,8 @@ def choose(options: DNAOptions) -> None:
     train, validation = cases[:-VALIDATION], cases[-VALIDATION:]
     for hidden, decay in product(options.hidden, options.decay):
         rbm = machine(train, hidden, decay, 0, options)
-        found = judge(rbm, train, validation, 0)
-        print(hidden, decay, options.epochs, round(found.lower, 3), flush=True)
+        judged = judge(rbm, train, validation, 0)
+        print(hidden, decay, options.epochs, round(judged.lower, 3), flush=True)
 
 
 def main(argv: list[str]) -> None:

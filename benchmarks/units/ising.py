@@ -96,8 +96,8 @@ def machine(temperature: float, options: IsingOptions) -> RBM:
         )
     ]
     epochs = "-".join(map(str, options.epochs))
-    place = options.folder / f"ising-{temperature}-{options.hidden}-{epochs}"
-    return trained(place, rbm, cases, stages, seed=1)
+    path = options.folder / f"ising-{temperature}-{options.hidden}-{epochs}"
+    return trained(path, rbm, cases, stages, seed=1)
 
 
 def log_ratios(rbm: RBM, temperature: float, spins: Tensor) -> Tensor:
@@ -145,9 +145,9 @@ def divergence(options: IsingOptions) -> Found:
     ratios = log_ratios(rbm, temperature, test)
     ways = {"-forward": log_z.forward.log_z, "-reverse": log_z.reverse.log_z}
     error = float(ratios.std()) / math.sqrt(len(ratios))
-    for way, found in {"": max(ways.values()), **ways}.items():
+    for way, reading in {"": max(ways.values()), **ways}.items():
         notes = {"standard_error": round(error, 5), "hidden": options.hidden}
-        yield f"ising-2d{way}", "kl_nats", [float(ratios.mean()) + found], notes
+        yield f"ising-2d{way}", "kl_nats", [float(ratios.mean()) + reading], notes
     importance = float(torch.logsumexp(-ratios, 0)) - math.log(len(ratios))
     yield "ising-2d-importance", "kl_nats", [float(ratios.mean()) + importance], {}
 
@@ -156,8 +156,11 @@ def two_temperatures(options: IsingOptions) -> Found:
     """Yield how far energy and |m| of both machines' samples lie from the exact ones, percent."""
     errors = {}
     for temperature in TEMPERATURES:
-        exact, found = lattice.expectations(temperature), observables(machine(temperature, options))
-        for name, ours, theirs in zip(exact._fields, found, exact, strict=True):
+        exact, sampled = (
+            lattice.expectations(temperature),
+            observables(machine(temperature, options)),
+        )
+        for name, ours, theirs in zip(exact._fields, sampled, exact, strict=True):
             errors[f"{name}-{temperature}"] = 100 * abs(ours / theirs - 1)
     yield "ising-2d", "observables_relative_error_percent", [max(errors.values())], {}
     for name, error in errors.items():

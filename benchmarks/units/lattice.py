@@ -78,13 +78,13 @@ def sample(temperature: float, count: int, rng: torch.Generator) -> Tensor:
     """
     matrix = transfer(torch.tensor(1 / temperature).double())
     powers = [torch.linalg.matrix_power(matrix, power) for power in range(SIDE + 1)]
-    drawn = [torch.multinomial(powers[SIDE].diagonal(), count, replacement=True, generator=rng)]
+    columns = [torch.multinomial(powers[SIDE].diagonal(), count, replacement=True, generator=rng)]
     for row in range(1, SIDE):
-        weights = matrix[drawn[-1]] * powers[SIDE - row][:, drawn[0]].t()
+        weights = matrix[columns[-1]] * powers[SIDE - row][:, columns[0]].t()
         rising = weights.cumsum(1)
         at = torch.rand(count, 1, generator=rng, dtype=torch.float64) * rising[:, -1:]
-        drawn.append(torch.searchsorted(rising, at).squeeze(1))
-    return torch.cat([row_states()[index] for index in drawn], 1).float()
+        columns.append(torch.searchsorted(rising, at).squeeze(1))
+    return torch.cat([row_states()[index] for index in columns], 1).float()
 
 
 def energies(spins: Tensor) -> Tensor:

@@ -159,7 +159,7 @@ def tempered(toy: Toy) -> None:
 
 def annealed(toy: Toy) -> None:
     """AIS both ways."""
-    found = likelihood.log_partition(
+    estimates = likelihood.log_partition(
         toy.rbm,
         toy.cases,
         rng=toy.rng,
@@ -168,10 +168,10 @@ def annealed(toy: Toy) -> None:
         reverse_steps=20,
         context=toy.one,
     )
-    assert found.reverse is not None
-    assert found.exact is not None
-    for estimate in (found.forward, found.reverse):
-        assert abs(estimate.log_z - found.exact) <= 5 * estimate.standard_error + 1e-3
+    assert estimates.reverse is not None
+    assert estimates.exact is not None
+    for estimate in (estimates.forward, estimates.reverse):
+        assert abs(estimate.log_z - estimates.exact) <= 5 * estimate.standard_error + 1e-3
 
 
 def enumerated(toy: Toy) -> None:
@@ -188,9 +188,9 @@ def pseudo_likelihood(toy: Toy) -> None:
 
 def watched(toy: Toy) -> None:
     """Monitors."""
-    found = monitor.measure(toy.rbm, toy.cases[:20], toy.cases[20:], rng=toy.rng)
-    assert {"hidden_activity", "free_energy_gap"} <= set(found)
-    _finite(torch.tensor(list(found.values())))
+    values = monitor.measure(toy.rbm, toy.cases[:20], toy.cases[20:], rng=toy.rng)
+    assert {"hidden_activity", "free_energy_gap"} <= set(values)
+    _finite(torch.tensor(list(values.values())))
 
 
 def saved(toy: Toy) -> None:
@@ -355,7 +355,7 @@ MARK = re.compile(r"(<!-- units: (visible|hidden) -->\n).*?(<!-- end units -->)"
 
 def written(text: str) -> str:
     """Return a page with its tables as they are now."""
-    return MARK.sub(lambda found: found[1] + table(found[2]) + found[3], text)
+    return MARK.sub(lambda match: match[1] + table(match[2]) + match[3], text)
 
 
 def main(paths: list[str]) -> None:

@@ -84,12 +84,12 @@ def halved(picture: np.ndarray) -> np.ndarray:
     return np.asarray(blocks.mean((1, 3)))
 
 
-def drawn(picture: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def random_patches(picture: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Return patches at random places of a picture, less the mean of each, (count, SIDE^2)."""
     windows = np.lib.stride_tricks.sliding_window_view(picture, (SIDE, SIDE))
     rows, columns = (rng.integers(size, size=count) for size in windows.shape[:2])
-    found = windows[rows, columns].reshape(count, -1)
-    return np.asarray(found - found.mean(1, keepdims=True))
+    chosen = windows[rows, columns].reshape(count, -1)
+    return np.asarray(chosen - chosen.mean(1, keepdims=True))
 
 
 def read(count: int) -> Patches:
@@ -98,12 +98,12 @@ def read(count: int) -> Patches:
     parts: list[list[np.ndarray]] = [[], []]
     for picture in photographs():
         edge = 3 * picture.shape[1] // 4
-        parts[0].append(drawn(picture[:, :edge], count // 2, rng))
-        parts[1].append(drawn(picture[:, edge:], count // 8, rng))
+        parts[0].append(random_patches(picture[:, :edge], count // 2, rng))
+        parts[1].append(random_patches(picture[:, edge:], count // 8, rng))
     train, test = (np.concatenate(part) for part in parts)
     pca = PCA(KEPT, whiten=True, svd_solver="full").fit(train)
-    found = (pca.transform(train), pca.transform(test), pca.components_)
-    return Patches(*(torch.from_numpy(part).float() for part in found))
+    whitened = (pca.transform(train), pca.transform(test), pca.components_)
+    return Patches(*(torch.from_numpy(part).float() for part in whitened))
 
 
 def full_gaussian(train: Tensor, cases: Tensor) -> float:
@@ -135,21 +135,21 @@ def machine(train: Tensor, options: PatchesOptions) -> RBM:
         sparsity_cost=0.3,
         sparsity_target=0.02,
     )
-    place = options.folder / f"patches-{len(train)}-{options.hidden}-{options.epochs}"
-    return trained(place, rbm, train, [config], seed=1)
+    path = options.folder / f"patches-{len(train)}-{options.hidden}-{options.epochs}"
+    return trained(path, rbm, train, [config], seed=1)
 
 
 def figures(options: PatchesOptions) -> Found:
     """Yield log-likelihoods of whitened test patches, nats a case, beside the Gaussian's."""
     patches = read(options.patches)
     rbm = machine(patches.train, options)
-    found = log_likelihood(
+    judged = log_likelihood(
         rbm, patches.train, patches.test, rng=generator(2), chains=200, target_error=0.05
     )
     gaussian = full_gaussian(patches.train, patches.test)
-    yield from both_ways("patches", "test_log_likelihood", [found])
+    yield from both_ways("patches", "test_log_likelihood", [judged])
     yield "patches-full-gaussian", "test_log_likelihood", [gaussian], {}
-    yield "patches", "over_full_gaussian_nats", [found.lower - gaussian], {}
+    yield "patches", "over_full_gaussian_nats", [judged.lower - gaussian], {}
 
 
 def fields(rbm: RBM, patches: Patches) -> np.ndarray:

@@ -59,8 +59,8 @@ class PicturesOptions:
 def receptive_fields(options: PicturesOptions) -> None:
     """Write what hidden units add to a patch, each scaled to its own largest pixel."""
     settings = PatchesOptions(folder=options.folder)
-    found = patches.read(settings.patches)
-    fields = patches.fields(patches.machine(found.train, settings), found)
+    whitened = patches.read(settings.patches)
+    fields = patches.fields(patches.machine(whitened.train, settings), whitened)
     grey = 0.5 + 0.5 * fields / np.abs(fields).max(1, keepdims=True)
     sheet = grids.tile(grey, (patches.SIDE, patches.SIDE), 16)
     grids.save_picture(options.out / "fields.png", sheet, scale=3)
@@ -121,13 +121,15 @@ def correlations(
         "samples of the machine": proteins.connected(proteins.samples(rbm)),
     }
     figure = Figure(figsize=(7.5, 3.8), dpi=110, layout="constrained")
-    for axes, (name, found) in zip(
+    for axes, (name, values) in zip(
         figure.subplots(1, 2, sharex=True, sharey=True), others.items(), strict=True
     ):
-        axes.hexbin(truth, found, gridsize=90, bins="log", mincnt=1, cmap="viridis", linewidths=0.1)
+        axes.hexbin(
+            truth, values, gridsize=90, bins="log", mincnt=1, cmap="viridis", linewidths=0.1
+        )
         ends = [float(truth.min()), float(truth.max())]
         axes.plot(ends, ends, color="black", linewidth=0.6)
-        axes.set_title(f"{name}: r = {proteins.correlation(truth, found):.3f}", fontsize=10)
+        axes.set_title(f"{name}: r = {proteins.correlation(truth, values):.3f}", fontsize=10)
         axes.set(xlabel="held-out sequences", aspect="equal")
     figure.savefig(out / "correlations.png")
 

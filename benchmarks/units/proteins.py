@@ -107,8 +107,8 @@ def linked(sequences: Tensor, least: float) -> Tensor:
         pairs.append(alike.nonzero() + torch.tensor([start, 0]))
     row, column = torch.cat(pairs).t().numpy()
     shape = (len(sequences), len(sequences))
-    _, found = connected_components(coo_matrix((np.ones(len(row)), (row, column)), shape=shape))
-    return torch.from_numpy(found).long()
+    _, clusters = connected_components(coo_matrix((np.ones(len(row)), (row, column)), shape=shape))
+    return torch.from_numpy(clusters).long()
 
 
 def split(alignment: Alignment, seed: int) -> tuple[Alignment, Alignment]:
@@ -157,8 +157,8 @@ def machine(train: Alignment, name: str, options: ProteinsOptions) -> RBM:
         persistent=True,
         centred=True,
     )
-    place = options.folder / f"ww-{name}-{options.hidden}-{options.penalty}-{options.epochs}"
-    return trained(place, rbm, train.sequences, [config], seed=1, weights=train.weights)
+    path = options.folder / f"ww-{name}-{options.hidden}-{options.penalty}-{options.epochs}"
+    return trained(path, rbm, train.sequences, [config], seed=1, weights=train.weights)
 
 
 def samples(rbm: RBM, chains: int = 1000, draws: int = 20) -> Tensor:
@@ -167,11 +167,11 @@ def samples(rbm: RBM, chains: int = 1000, draws: int = 20) -> Tensor:
     """
     rng = generator(2)
     state = gibbs.run(rbm, gibbs.random_hidden(rbm, chains, rng), 300, rng)
-    found = []
+    states = []
     for _ in range(draws):
         state = gibbs.run(rbm, state.hidden, 10, rng)
-        found.append(state.visible)
-    return torch.cat(found)
+        states.append(state.visible)
+    return torch.cat(states)
 
 
 class Correlations(NamedTuple):
@@ -209,19 +209,21 @@ def judged(options: ProteinsOptions) -> Iterator[Correlations]:
 
 def figures(options: ProteinsOptions) -> Found:
     """Yield the ratio of both correlations, and each, a value a split."""
-    found = list(judged(options))
-    ratios = [each.model / each.train for each in found]
+    splits = list(judged(options))
+    ratios = [each.model / each.train for each in splits]
     yield "ww-domain", "pair_correlation_over_training", ratios, {}
-    yield "ww-domain", "pair_correlation_with_held_out", [each.model for each in found], {}
-    yield "ww-domain-train", "pair_correlation_with_held_out", [each.train for each in found], {}
+    yield "ww-domain", "pair_correlation_with_held_out", [each.model for each in splits], {}
+    yield "ww-domain-train", "pair_correlation_with_held_out", [each.train for each in splits], {}
 
 
 def main(argv: list[str]) -> None:
     """Train, and save the rows, or print what is chosen by."""
     options = tyro.cli(ProteinsOptions, description=__doc__, args=argv)
     if options.choose:
-        for found in judged(options):
-            print(f"{found}, ratio {found.model / found.train:.3f}", flush=True)
+        for correlations in judged(options):
+            print(
+                f"{correlations}, ratio {correlations.model / correlations.train:.3f}", flush=True
+            )
         return
     command = shlex.join(["python", "-m", "benchmarks.units.proteins", *argv])
     for _ in measure(

@@ -21,22 +21,22 @@ from wakesleep.runs.progress import resumed, run
 
 
 def trained(
-    place: Path, rbm: RBM, cases: Tensor, stages: list[CDConfig], *, seed: int, **given: Any
+    base: Path, rbm: RBM, cases: Tensor, stages: list[CDConfig], *, seed: int, **given: Any
 ) -> RBM:
     """Train `rbm`, in place, through the stages, each from where the last one ended, and return it;
     `place` says where training stands, so that it goes on after a stop and is not done twice.
 
     What else is `given` goes to `cd.epochs`.
     """
-    place.parent.mkdir(parents=True, exist_ok=True)
+    base.parent.mkdir(parents=True, exist_ok=True)
     for number, config in enumerate(stages):
-        path = place.with_name(f"{place.name}-{number}.safetensors")
+        path = base.with_name(f"{base.name}-{number}.safetensors")
         progress = resumed(path, generator(seed + number), {"rbm": rbm})
         records = cd.epochs(
             rbm, cases, config=config, rng=progress.rng, state=progress.state, **given
         )
         for record in run(progress, records, {"rbm": rbm}, rbm):
-            show(place.name, record)
+            show(base.name, record)
     return rbm
 
 
@@ -71,8 +71,8 @@ def log_likelihood(rbm: RBM, base: Tensor, cases: Tensor, **settings: Any) -> Li
     return Likelihood(mean - log_z.forward.log_z, mean - log_z.reverse.log_z, log_z)
 
 
-def both_ways(row: str, metric: str, found: list[Likelihood]) -> Found:
+def both_ways(row: str, metric: str, values: list[Likelihood]) -> Found:
     """Yield the row of the lower of both readings, which have their own rows, a value a seed."""
-    yield row, metric, [each.lower for each in found], {}
-    yield f"{row}-forward", metric, [each.forward for each in found], {}
-    yield f"{row}-reverse", metric, [each.reverse for each in found], {}
+    yield row, metric, [each.lower for each in values], {}
+    yield f"{row}-forward", metric, [each.forward for each in values], {}
+    yield f"{row}-reverse", metric, [each.reverse for each in values], {}

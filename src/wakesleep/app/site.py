@@ -7,7 +7,6 @@ under any path and asks nothing of any other server.
 from __future__ import annotations
 
 import base64
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -115,9 +114,3 @@ def as_json(pictures: examples.Examples) -> dict[str, Any]:
         "labels": [item["label"] for item in chosen],
         "pixels": base64.b64encode(pixels).decode("ascii"),
     }
-
-
-def about(folder: Path) -> dict[str, Any]:
-    """Return what a written page says of itself."""
-    content: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    return content

@@ -171,7 +171,6 @@ def plot(args: PlotOptions, model: DeepModel) -> int:
     for name in deep_figures.NAMES:
         shared.refuse_existing(target / f"{name}.png", args.overwrite)
     make(target)
-    drawn = deep_figures.draw(target, model.dbm, dataset, seed=args.seed)
-    paths = [str(path) for path in drawn]
+    paths = [str(path) for path in deep_figures.draw(target, model.dbm, dataset, seed=args.seed)]
     print(files.to_json({"paths": paths}) if args.json else "\n".join(paths))
     return 0

@@ -90,15 +90,15 @@ def run(args: MixingOptions, command: str) -> int:
             chains=2 * args.chains,
             rate=args.rate,
         )
-    found = mixing.measure(
+    measured = mixing.measure(
         rbm, cases, rng=rng, steps=args.steps, chains=args.chains, sampler=sampler
     )
     result: dict[str, Any] = {
-        "settled": found.settled,
-        "autocorrelation_times": [round(time, 2) for time in found.times.tolist()],
-        "scale_reduction": [round(value, 3) for value in found.scale_reduction.tolist()],
-        "effective_per_second": round(found.effective_per_second, 2),
-        "dream_steps": found.dream_steps,
+        "settled": measured.settled,
+        "autocorrelation_times": [round(time, 2) for time in measured.times.tolist()],
+        "scale_reduction": [round(value, 3) for value in measured.scale_reduction.tolist()],
+        "effective_per_second": round(measured.effective_per_second, 2),
+        "dream_steps": measured.dream_steps,
     }
     swaps = None
     if isinstance(sampler, replica_exchange.ReplicaExchange):
@@ -106,12 +106,12 @@ def run(args: MixingOptions, command: str) -> int:
         result["swap_rates"] = [round(rate, 3) for rate in swaps.tolist()]
         result["round_trips_a_chain"] = round(sampler.round_trips, 2)
     title = f"{dataset.name}: do chains mix?"
-    mixing_plot.draw(out, found, cases, title=title, swap_rates=swaps)
+    mixing_plot.draw(out, measured, cases, title=title, swap_rates=swaps)
     if args.json:
-        print(files.to_json({"path": str(out), "words": found.in_words(), **result}))
+        print(files.to_json({"path": str(out), "words": measured.in_words(), **result}))
         return 0
-    print(found.in_words())
-    for line in mixing_plot.numbers(found):
+    print(measured.in_words())
+    for line in mixing_plot.numbers(measured):
         print(line)
     if swaps is not None:
         rates = " ".join(f"{rate:.2f}" for rate in swaps.tolist())

@@ -84,11 +84,11 @@ def run(args: PlotOptions, command: str) -> int:
     what = asked(args, target)
     model = shared.model(args.run, args.device)
     dataset = shared.set_for(model, args.data, args.data_folder)
-    drawn = draw(args, what, model, dataset, folder, target)
+    paths = draw(args, what, model, dataset, folder, target)
     print(
-        files.to_json({"paths": [str(path) for path in drawn]})
+        files.to_json({"paths": [str(path) for path in paths]})
         if args.json
-        else "\n".join(map(str, drawn))
+        else "\n".join(map(str, paths))
     )
     return 0
 
@@ -132,21 +132,21 @@ def draw(
             device
         )
 
-    drawn: list[Path] = []
+    paths: list[Path] = []
     if "fields" in what:
-        drawn.append(figures.draw_kinds(file("fields"), dbn, shape))
+        paths.append(figures.draw_kinds(file("fields"), dbn, shape))
     if "activity" in what:
-        drawn.append(figures.draw_activity(file("activity"), dbn, seen(100)[0]))
+        paths.append(figures.draw_activity(file("activity"), dbn, seen(100)[0]))
     if "histograms" in what:
-        drawn.append(figures.draw_histograms(file("histograms"), dbn, *seen(100), rng=rng))
+        paths.append(figures.draw_histograms(file("histograms"), dbn, *seen(100), rng=rng))
     if "monitors" in what:
-        drawn += figures.draw_monitors(folder / "metrics.jsonl", file("monitors"))
+        paths += figures.draw_monitors(folder / "metrics.jsonl", file("monitors"))
     if "traces" in what:
-        drawn += figures.draw_traces(folder, target)
+        paths += figures.draw_traces(folder, target)
     if "map" in what:
-        drawn.append(figures.draw_map(file("map"), dbn, *seen(args.cases), classes, seed=args.seed))
+        paths.append(figures.draw_map(file("map"), dbn, *seen(args.cases), classes, seed=args.seed))
     if "dreams" in what:
-        drawn.append(
+        paths.append(
             figures.draw_dreams(
                 file("dreams"), dbn, shape, classes, rng=rng, steps=figures.DREAM_STEPS
             )
@@ -157,10 +157,10 @@ def draw(
             if model.net is not None
             else classify.log_probs(dbn, images)
         )
-        drawn.append(
+        paths.append(
             figures.draw_confused(file("confused"), images, labels, log_probs, shape, classes)
         )
-    return drawn
+    return paths
 
 
 def make(target: Path) -> None:

@@ -249,18 +249,18 @@ def judge(model: Any, rows: Any, label: str | None, name: str) -> dict[str, Any]
     """
     import numpy as np
 
-    about = {"dataset": name, "n": len(rows)}
+    result = {"dataset": name, "n": len(rows)}
     if label is None:
-        return {**about, "mean_log_likelihood_nats": round(model.score(rows), 4)}
+        return {**result, "mean_log_likelihood_nats": round(model.score(rows), 4)}
     if label not in rows.columns:
         raise ConfigError(f"{name} has no column {label!r}, which the run tells from the others")
     X, y = rows.drop(columns=label), rows[label]
     if not hasattr(model, "classes_"):
         error = float(np.sqrt(np.square(model.predict(X) - y.to_numpy(float)).mean()))
         spread = float(y.std(ddof=0))
-        return {**about, "root_mean_squared_error": error, "standard_deviation": spread}
+        return {**result, "root_mean_squared_error": error, "standard_deviation": spread}
     errors = int((model.predict(X) != y.to_numpy()).sum())
-    return {**about, "errors": errors, "error_percent": round(100 * errors / len(rows), 4)}
+    return {**result, "errors": errors, "error_percent": round(100 * errors / len(rows), 4)}
 
 
 def sentence(result: dict[str, Any]) -> str:
@@ -380,7 +380,6 @@ def plot(args: PlotOptions, model: Any) -> int:
         shared.refuse_existing(target / name, args.overwrite)
     make(target)
     rows, label, _ = judged_rows(args.run, args.data)
-    drawn = draw(model, rows, label, target, args.seed)
-    paths = [str(path) for path in drawn]
+    paths = [str(path) for path in draw(model, rows, label, target, args.seed)]
     print(files.to_json({"paths": paths}) if args.json else "\n".join(paths))
     return 0

@@ -84,9 +84,9 @@ class Column:
         if self.dense:
             low, high = self.values[0], self.values[-1]
             return f"{self.name}: {self.kind}, {low:g} to {high:g}, by {self.states} values"
-        told = ", ".join(shown(value) for value in self.values[:6])
+        first = ", ".join(shown(value) for value in self.values[:6])
         more = f", ... ({self.states} in all)" if self.states > 6 else ""
-        return f"{self.name}: {self.kind}, {told}{more}"
+        return f"{self.name}: {self.kind}, {first}{more}"
 
     def encode(self, raw: Any) -> Array:
         """Return the units (N, size) of values (N,), NaN where one is missing. Numbers outside the

@@ -112,7 +112,7 @@ def real_set(
             f"there is no folder {folder}; expected one that holds "
             f"{name}/train-images-idx3-ubyte.gz and its kin"
         )
-    for home in (home for place in _places(folder) for home in (place / name, place)):
+    for home in (home for each in _folders(folder) for home in (each / name, each)):
         files = find_idx(home)
         if len(files) < len(PARTS):
             if files:
@@ -130,11 +130,11 @@ def real_set(
                 raise
             # The four names are common to many sets: here lies another one, which is no fault.
             logger.warning("not %s: %s", name, error)
-    looked = "looked in " + ", ".join(map(str, _places(folder)))
+    looked = "looked in " + ", ".join(map(str, _folders(folder)))
     if not download:
         raise FetchError(
             f"{name} is not on this machine ({looked}) and downloading is switched off: allow it, "
-            f"or {_cure(name)}"
+            f"or {_fix(name)}"
         )
     home = cache_folder() / name
     fetch(name, home)
@@ -148,13 +148,13 @@ def local_file(name: str, file: str, origin: str, folder: Path | None = None) ->
     Raises:
         FetchError: it is nowhere; the message says where it comes from, `origin`.
     """
-    places = list(_places(folder))
-    for home in (home for place in places for home in (place / name, place)):
+    folders = list(_folders(folder))
+    for home in (home for each in folders for home in (each / name, each)):
         if (home / file).exists():
             return home / file
     raise FetchError(
         f"{name} is not on this machine (looked for {name}/{file} in "
-        f"{', '.join(map(str, places))}), and it is not downloaded for you: {origin}; put it into "
+        f"{', '.join(map(str, folders))}), and it is not downloaded for you: {origin}; put it into "
         f"a folder and name that by the option `folder` or the variable {VARIABLE}"
     )
 
@@ -188,11 +188,11 @@ def fetch(
                 _save(content, home / file)
             except OSError as error:
                 raise FetchError(
-                    f"{home / file} cannot be written ({error}): make room for it, or {_cure(name)}"
+                    f"{home / file} cannot be written ({error}): make room for it, or {_fix(name)}"
                 ) from error
 
 
-def _places(folder: Path | None) -> Iterator[Path]:
+def _folders(folder: Path | None) -> Iterator[Path]:
     if folder is not None:
         yield folder
     if named := os.environ.get(VARIABLE):
@@ -200,7 +200,7 @@ def _places(folder: Path | None) -> Iterator[Path]:
     yield cache_folder()
 
 
-def _cure(name: str) -> str:
+def _fix(name: str) -> str:
     return (
         "put its four IDX files into a folder and name that folder by the option `folder` or the "
         f"variable {VARIABLE} (as <folder>/{name}/train-images-idx3-ubyte.gz and so on), or use "
@@ -239,7 +239,7 @@ def _from_mirrors(
         return content if content[:2] == b"\x1f\x8b" else gzip.compress(content, mtime=0)
     tried = "".join(f"\n  {reason}" for reason in reasons)
     raise FetchError(
-        f"{name}: no mirror gave {file}. Tried:{tried}\nTry again later, or {_cure(name)}."
+        f"{name}: no mirror gave {file}. Tried:{tried}\nTry again later, or {_fix(name)}."
     )
 
 

@@ -291,12 +291,12 @@ def _deeper(folder: Path, empty: list[str]) -> str:
     there are none.
     """
     below = (path for name in empty for path in sorted((folder / name).rglob("*")))
-    found = next((p for p in below if p.suffix.lower() in SUFFIXES and p.is_file()), None)
-    if found is None:
+    example = next((p for p in below if p.suffix.lower() in SUFFIXES and p.is_file()), None)
+    if example is None:
         return ""
     return (
-        f". There are pictures deeper down, e.g. {found}: give the folder that holds the classes' "
-        f"folders, {found.parent.parent}, or move them up"
+        f". There are pictures deeper down, e.g. {example}: give the folder that holds the "
+        f"classes' folders, {example.parent.parent}, or move them up"
     )
 
 

@@ -119,10 +119,7 @@ def _digit(ink: Grey, dark: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
     inside = np.ones(count + 1, bool)
     inside[border(pieces)] = False
     allowed = inside[1:] if inside[1:].any() else np.ones(count, bool)
-    boxes = [
-        (place[0].start, place[0].stop, place[1].start, place[1].stop)
-        for place in find_objects(pieces)
-    ]
+    boxes = [(box[0].start, box[0].stop, box[1].start, box[1].stop) for box in find_objects(pieces)]
     main = int(np.argmax(np.where(allowed, mass, 0)))
     top, bottom, left, right = boxes[main]
     room = NEAR * max(bottom - top, right - left)

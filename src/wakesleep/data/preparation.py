@@ -124,10 +124,10 @@ class Preparation:
                 "expected something to be on it"
             )
         # photographs have no ink whose size a drawing could take
-        drawn = drawing and self.paper is not None
+        is_ink = drawing and self.paper is not None
         case = (
             self.picture(grey, own="dark", centre=True)
-            if drawn
+            if is_ink
             else self.picture(grey, centre=centre)
         )
         return torch.from_numpy(np.require(case.reshape(1, -1), np.float32, ["C", "W"]))

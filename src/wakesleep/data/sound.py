@@ -114,10 +114,10 @@ class LogMel:
 
     def suited(self, waves: Sequence[Array]) -> LogMel:
         """Return these settings with contrast and length as the median of recordings has them."""
-        found = [self.log_power(_checked(wave)) for wave in waves]
+        powers = [self.log_power(_checked(wave)) for wave in waves]
         return replace(
             self,
-            contrast=float(np.median([each.std() for each in found])),
+            contrast=float(np.median([each.std() for each in powers])),
             seconds=float(np.median([len(wave) / self.rate for wave in waves])),
         )
 
@@ -238,10 +238,10 @@ def _unfolded(power: Array, bands: Array, rounds: int = 50) -> NDArray[np.float6
     by multiplicative updates of non-negative least squares (Lee & Seung 2001).
     """
     target = bands.T @ power
-    found: NDArray[np.float64] = target / np.maximum(bands.sum(0)[:, None], 1e-12)
+    unfolded: NDArray[np.float64] = target / np.maximum(bands.sum(0)[:, None], 1e-12)
     for _ in range(rounds):
-        found *= target / np.maximum(bands.T @ (bands @ found), 1e-12)
-    return found
+        unfolded *= target / np.maximum(bands.T @ (bands @ unfolded), 1e-12)
+    return unfolded
 
 
 def _with_phases(
@@ -270,9 +270,9 @@ def _overlapped(spectra: Array, how: LogMel) -> NDArray[np.float64]:
     wave = np.zeros((len(pieces) - 1) * how.step + how.window)
     weight = np.full(len(wave), 1e-8)
     for number, piece in enumerate(pieces):
-        place = slice(number * how.step, number * how.step + how.window)
-        wave[place] += piece
-        weight[place] += window**2
+        columns = slice(number * how.step, number * how.step + how.window)
+        wave[columns] += piece
+        weight[columns] += window**2
     sound: NDArray[np.float64] = wave / weight
     return sound
 

@@ -58,14 +58,14 @@ def load_sounds(name: str, path: Path, how: LogMel | None = None) -> Dataset:
         DataError: no recordings, or some that cannot be used; test recordings of classes that have
             no training recording.
     """
-    found = read_recordings(path, LogMel.rate if how is None else how.rate)
-    test = np.array([_is_test(name, each) for each in found.names])
+    recordings = read_recordings(path, LogMel.rate if how is None else how.rate)
+    test = np.array([_is_test(name, each) for each in recordings.names])
     if test.all():
         raise DataError(f"{path} holds test recordings alone; expected some to learn from")
-    training = [wave for wave, held in zip(found.waves, test, strict=True) if not held]
+    training = [wave for wave, held in zip(recordings.waves, test, strict=True) if not held]
     how = LogMel().suited(training) if how is None else how
-    pictures = np.stack([how.picture(wave).ravel() for wave in found.waves])
-    labels, classes = _labels(found.names, path)
+    pictures = np.stack([how.picture(wave).ravel() for wave in recordings.waves])
+    labels, classes = _labels(recordings.names, path)
     if unknown := sorted(set(labels[test]) - set(labels[~test])):
         raise DataError(
             f"{path} has test recordings of classes without a training recording: "
@@ -73,9 +73,9 @@ def load_sounds(name: str, path: Path, how: LogMel | None = None) -> Dataset:
         )
     parts: list[Any] = [(pictures[chosen], labels[chosen]) for chosen in (~test, test)]
     digest = hashlib.sha256(b"".join(array.tobytes() for part in parts for array in part))
-    seconds = sum(len(wave) for wave in found.waves) / how.rate
+    seconds = sum(len(wave) for wave in recordings.waves) / how.rate
     findings = (
-        f"{len(found.names):,} recordings, {seconds:,.0f} s in all, as log-mel pictures of "
+        f"{len(recordings.names):,} recordings, {seconds:,.0f} s in all, as log-mel pictures of "
         f"{how.bands} bands x {how.frames} frames at {how.rate:,} Hz",
     )
     return Dataset(

@@ -49,8 +49,8 @@ def warped(
         raise ConfigError(f"frames = {frames}, bands = {bands}: expected 0 or more")
 
     def chance(most: float) -> Tensor:
-        drawn = torch.rand(len(pictures), 1, generator=rng, device=rng.device)
-        return ((2 * drawn - 1) * most).to(pictures)
+        uniform = torch.rand(len(pictures), 1, generator=rng, device=rng.device)
+        return ((2 * uniform - 1) * most).to(pictures)
 
     time = torch.linspace(0, 1, columns).to(pictures)
     height = torch.linspace(0, 1, rows).to(pictures)

@@ -320,5 +320,5 @@ def resembles_bits(estimator: Any, X: Array) -> bool:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Mean of empty slice|Degrees of freedom")
         noise, signal = np.nanmean(values * (1 - values), axis=0), np.nanvar(values, axis=0)
-    drawn = ~(noise <= NO_NOISE)
-    return bool(np.nansum(noise[drawn]) <= np.nansum(signal[drawn]))
+    noisy = ~(noise <= NO_NOISE)
+    return bool(np.nansum(noise[noisy]) <= np.nansum(signal[noisy]))

@@ -182,8 +182,8 @@ class MultimodalDBNClassifier(ClassifierMixin, BaseEstimator):
             absent = np.isnan(X[:, columns[0]])
             if absent.any():
                 given = {other: view[absent] for other, view in cases.items() if other != name}
-                found = self._recalled(given, name).double().cpu().numpy()
-                filled[np.ix_(absent, columns)] = self._as_data(name, found)
+                recalled = self._recalled(given, name).double().cpu().numpy()
+                filled[np.ix_(absent, columns)] = self._as_data(name, recalled)
         return filled
 
     def _recalled(self, cases: dict[str, Tensor], want: str) -> Tensor:
@@ -210,7 +210,7 @@ class MultimodalDBNClassifier(ClassifierMixin, BaseEstimator):
         if self.senses is None:
             return {"columns": every}
         names = list(getattr(self, "feature_names_in_", ()))
-        found: dict[str, Array] = {}
+        columns_of: dict[str, Array] = {}
         taken: set[int] = set()
         for name, asked in self.senses.items():
             listing = every[asked] if isinstance(asked, slice) else np.asarray(list(asked))
@@ -232,8 +232,8 @@ class MultimodalDBNClassifier(ClassifierMixin, BaseEstimator):
                 f"senses[{name!r}] has a column that came before; expected each at most once",
             )
             taken |= set(listing.tolist())
-            found[name] = listing
-        return found
+            columns_of[name] = listing
+        return columns_of
 
     def _settle_units(self, X: Array) -> None:
         """Decide the units of each view, and learn where numbers lie."""

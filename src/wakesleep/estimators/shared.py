@@ -290,15 +290,15 @@ def apart(X: Any, whole: Callable[[Any], Tensor], filled: Callable[[Any], Tensor
     if not holes.any():
         starts = range(0, X.shape[0], missing.CHUNK)
         return torch.cat([whole(X[start : start + missing.CHUNK]) for start in starts])
-    said: list[Any] = [None] * X.shape[0]
+    values: list[Any] = [None] * X.shape[0]
     for number in np.flatnonzero(holes).tolist():
-        said[number] = filled(X[number : number + 1])[0]
+        values[number] = filled(X[number : number + 1])[0]
     rest = np.flatnonzero(~holes)
     for start in range(0, len(rest), missing.CHUNK):
         chosen = rest[start : start + missing.CHUNK]
         for number, value in zip(chosen.tolist(), whole(X[chosen]), strict=True):
-            said[number] = value
-    return torch.stack(said)
+            values[number] = value
+    return torch.stack(values)
 
 
 def _with_holes(X: Any) -> Array:

@@ -66,8 +66,8 @@ def noise_within_signal(sums: Tensor) -> bool:
     """
     mean, square = sums[1] / sums[0], sums[2] / sums[0]
     noise, signal = mean - square, square - mean.square()
-    drawn = noise > ranges.NO_NOISE
-    return bool(noise[drawn].sum() <= signal[drawn].sum())
+    noisy = noise > ranges.NO_NOISE
+    return bool(noise[noisy].sum() <= signal[noisy].sum())
 
 
 class Centred(nn.Module):
@@ -163,14 +163,14 @@ class TunedEstimator(DBNEstimator):
         """
         sums = column_sums(images)
         self._sums = sums if self._sums is None else self._sums + sums
-        drawn = (
+        sample_visible = (
             noise_within_signal(self._sums)
             if self.sample_visible == "auto" and self.units is None
             else self.sample_visible_
         )
-        if drawn != self.sample_visible_:
+        if sample_visible != self.sample_visible_:
             # velocities of inputs that are centred are none of inputs that are not
-            self.sample_visible_, self._tuned = drawn, None
+            self.sample_visible_, self._tuned = sample_visible, None
 
     def _set_nets(self, model: checkpoint.Model, tensors: dict[str, Tensor]) -> None:
         super()._set_nets(model, tensors)

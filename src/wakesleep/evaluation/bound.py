@@ -253,12 +253,12 @@ def label_bounds(
         at = known[:, None]
         bounds.append(Bound(expected.mean(0), every.gather(1, at).squeeze(1), error))
         estimates.append(torch.log_softmax(every, 1).gather(1, at).squeeze(1))
-    found = Bound(*(torch.cat(parts) for parts in zip(*bounds, strict=True)))
-    own = of_label[arrays.as_labels(labels, len(found.bound), dbn.labels).to(of_label.device)]
+    joined = Bound(*(torch.cat(parts) for parts in zip(*bounds, strict=True)))
+    own = of_label[arrays.as_labels(labels, len(joined.bound), dbn.labels).to(of_label.device)]
 
     def less(log_partition: Tensor) -> Bound:
         return Bound(
-            found.bound - log_partition, found.importance_weighted - log_partition, found.error
+            joined.bound - log_partition, joined.importance_weighted - log_partition, joined.error
         )
 
     return LabelBounds(less(torch.logsumexp(of_label, 0)), less(own), torch.cat(estimates))
@@ -328,8 +328,8 @@ def mean_field_bound(
         log_ratio = partial(_log_ratio, dbm, label=label, means=means)
         bound = weighted = log_ratio(means) - log_z
         if samples and rng is not None:
-            drawn = [log_ratio(dbm.sample_even(means, rng)) for _ in range(samples)]
-            weighted = torch.logsumexp(torch.stack(drawn), 0) - math.log(samples) - log_z
+            ratios = [log_ratio(dbm.sample_even(means, rng)) for _ in range(samples)]
+            weighted = torch.logsumexp(torch.stack(ratios), 0) - math.log(samples) - log_z
         bounds.append(Bound(bound, weighted, torch.zeros_like(bound)))
     return Bound(*(torch.cat(parts) for parts in zip(*bounds, strict=True)))
 

@@ -71,12 +71,12 @@ def mean_field_log_probs(dbm: DBM, images: Tensor, *, steps: int = STEPS) -> Ten
             "this machine holds no labels, so it cannot name one; fine-tune it, or train with "
             "DBM(..., labels=10)"
         )
-    found = []
+    log_probs = []
     for part in torch.split(dbm.check_cases(images), 2000):
         q = dbm.mean_field(dbm.as_numbers(part), steps=steps)
         side, means = (dbm.even, q.even) if "label" in dbm.even.names else (dbm.odd, q.odd)
-        found.append(means[:, side.columns("label")].clamp(min=1e-30).log())
-    return torch.cat(found)
+        log_probs.append(means[:, side.columns("label")].clamp(min=1e-30).log())
+    return torch.cat(log_probs)
 
 
 @check_arguments

@@ -149,9 +149,9 @@ def sample(rbm: RBM, count: int, rng: torch.Generator) -> Tensor:
     uniform = torch.rand(count, generator=rng, device=rng.device, dtype=torch.float64)
     index = torch.searchsorted(cumulative, uniform * cumulative[-1])
     noise = torch.empty_like(law.means[index]).normal_(generator=rng)
-    drawn = torch.linalg.solve_triangular(law.cholesky.t(), noise.t(), upper=True).t()
+    deviation = torch.linalg.solve_triangular(law.cholesky.t(), noise.t(), upper=True).t()
     picked = law._replace(states=law.states[index])
-    return _placed(picked, law.means[index] + drawn)[0].to(rbm.weight.dtype)
+    return _placed(picked, law.means[index] + deviation)[0].to(rbm.weight.dtype)
 
 
 def _placed(law: Joint, values: Tensor) -> tuple[Tensor, Tensor]:

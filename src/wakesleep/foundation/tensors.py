@@ -61,9 +61,9 @@ class Sizes:
 
     def apart(self) -> Sizes:
         """Return a copy, so that what is learned of lengths from now on stays apart."""
-        twin = copy(self)
-        twin.axes = dict(self.axes)
-        return twin
+        copied = copy(self)
+        copied.axes = dict(self.axes)
+        return copied
 
     def fits(self, shape: tuple[int, ...], axes: str) -> bool:
         """Return whether a tensor of this shape has these axes; if so, lengths that were not known
@@ -352,13 +352,13 @@ def _sums_to_a_number(tensor: Tensor) -> bool:
         return True
 
 
-def _some(found: Tensor) -> bool:
+def _some(condition: Tensor) -> bool:
     """Return whether something is True; False where values are not there to be looked at, as while
     PyTorch traces a function.
     """
-    if type(found) is not Tensor or found.is_meta:
+    if type(condition) is not Tensor or condition.is_meta:
         return False
     try:
-        return bool(found.any())
+        return bool(condition.any())
     except RuntimeError:  # under torch.func.vmap
         return False

@@ -40,7 +40,7 @@ EXPECTED = {
     type(None): "None",
 }
 """The types of plain values, in words."""
-CURES = {
+IN_WORDS = {
     "Path": "the name of a file or folder",
     "Generator": "a torch.Generator, e.g. wakesleep.generator(0)",
     "RBM": "a wakesleep.RBM, e.g. the memory of a deep belief net, dbn.memory, or dbn.rbm(0)",
@@ -168,8 +168,8 @@ def _is_record(kind: Any) -> bool:
 def metadata(kind: Any) -> list[Any]:
     """Return what an annotation says of tensors, `Annotated[Tensor, this]`, at any depth."""
     if get_origin(kind) is Annotated:
-        return [found for found in get_args(kind)[1:] if hasattr(found, "convert")]
-    return [found for part in get_args(kind) for found in metadata(part)]
+        return [expected for expected in get_args(kind)[1:] if hasattr(expected, "convert")]
+    return [expected for part in get_args(kind) for expected in metadata(part)]
 
 
 def _is_class(kind: Any) -> bool:
@@ -243,8 +243,8 @@ def _row(name: str, row: Any, value: Any, kind: Any, sizes: Any) -> Any:
     count = 1 + len(more) if get_origin(kind) is tuple and more[-1:] != [...] else len(row)
     if len(row) != count:
         raise _refusal(name, value, f"{count} entries, each {_words(each)}")
-    found = [as_kind(f"{name}[{index}]", entry, each, sizes) for index, entry in enumerate(row)]
-    return found if get_origin(kind) is list else tuple(found)
+    entries = [as_kind(f"{name}[{index}]", entry, each, sizes) for index, entry in enumerate(row)]
+    return entries if get_origin(kind) is list else tuple(entries)
 
 
 def _rows(array: Any) -> bool:
@@ -271,7 +271,7 @@ def _words(kind: Any) -> str:
     settings = dataclasses.is_dataclass(kind) and name.endswith("Config")
     return (
         EXPECTED.get(kind)
-        or CURES.get(name)
+        or IN_WORDS.get(name)
         or (f"a {name}, e.g. {name}()" if settings else f"a {name}")
     )
 

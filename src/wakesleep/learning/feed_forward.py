@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError, DataError
-from wakesleep.foundation.values import CURES
+from wakesleep.foundation.values import IN_WORDS
 from wakesleep.learning import inputs
 from wakesleep.models.dbn import DBN
 from wakesleep.models.directed import DirectedLayer
@@ -86,8 +86,8 @@ class EncodeSenses(nn.Module):
         codes = []
         for net, columns in zip(self.nets.values(), self.columns, strict=True):
             part = cases[:, columns]
-            here = ~torch.isnan(part[:, :1])
-            codes.append(torch.where(here, net(torch.where(here, part, 0)), 0))
+            present = ~torch.isnan(part[:, :1])
+            codes.append(torch.where(present, net(torch.where(present, part, 0)), 0))
         return torch.cat(codes, 1)
 
     def side_by_side(self, cases: Any) -> Tensor:
@@ -128,8 +128,10 @@ class EncodeSenses(nn.Module):
         """Return cases (N, in_features) in which each sense is absent with that `chance`; a case
         that would have none left stays as it is.
         """
-        here = torch.stack([~torch.isnan(cases[:, columns.start]) for columns in self.columns], 1)
-        kept = here & (torch.rand(here.shape, generator=rng, device=rng.device) >= chance)
+        present = torch.stack(
+            [~torch.isnan(cases[:, columns.start]) for columns in self.columns], 1
+        )
+        kept = present & (torch.rand(present.shape, generator=rng, device=rng.device) >= chance)
         kept |= ~kept.any(1, keepdim=True)
         return torch.where(kept.index_select(1, self.sense_of_column), cases, torch.nan)
 
@@ -214,7 +216,7 @@ def _recognition(layers: Sequence[DirectedLayer]) -> list[nn.Module]:
     """Return directed layers as layers of a feed-forward net, with weights of their own."""
     sizes = [layer.units.size for layer in layers]
     names = activations_of([layer.units for layer in layers])
-    found: list[nn.Module] = []
+    modules: list[nn.Module] = []
     for layer, size, name in zip(layers, sizes, names, strict=True):
         net = feed_forward((len(layer.weight), size), layer.weight.device)
         (linear,) = (each for each in net if isinstance(each, nn.Linear))
@@ -222,8 +224,8 @@ def _recognition(layers: Sequence[DirectedLayer]) -> list[nn.Module]:
             linear.weight.copy_(layer.weight.t())
             linear.bias.copy_(layer.bias)
             _divide_by_precision(linear, layer.units)
-        found += [linear, ACTIVATIONS[name]()]
-    return found
+        modules += [linear, ACTIVATIONS[name]()]
+    return modules
 
 
 def _divide_by_precision(linear: nn.Linear, units: Units) -> None:
@@ -272,7 +274,7 @@ def log_probs(net: nn.Module, images: Tensor | Mapping[str, Any], checked: bool 
     if type(net).forward is nn.Module.forward:
         raise ConfigError(
             f"net of type {type(net).__name__} came, which has no outputs; expected "
-            f"{CURES['Sequential']}"
+            f"{IN_WORDS['Sequential']}"
         )
     cases: Any = images
     if isinstance(net, nn.Sequential):

@@ -119,19 +119,19 @@ def _checked_labels(
     net: MultimodalDBN, cases: dict[str, Tensor], labels: Mapping[str, Any]
 ) -> dict[str, Tensor | None]:
     """Return the labels of each sense's cases, looked at once where all senses have the same."""
-    device, found = net.memory.weight.device, dict[int, Tensor]()
+    device, checked = net.memory.weight.device, dict[int, Tensor]()
     for name, own in labels.items():
         if own is None and net.labels:
             raise DataError(
                 f"the memory holds {net.labels} labels but the cases came without any; give "
                 "labels, UNLABELLED where unknown, or build the net with labels=0"
             )
-        if own is not None and id(own) not in found:
+        if own is not None and id(own) not in checked:
             classes = net.labels or None
-            found[id(own)] = arrays.as_labels(own, len(cases[name]), classes, lowest=UNLABELLED).to(
-                device
-            )
-    return {name: None if own is None else found[id(own)] for name, own in labels.items()}
+            checked[id(own)] = arrays.as_labels(
+                own, len(cases[name]), classes, lowest=UNLABELLED
+            ).to(device)
+    return {name: None if own is None else checked[id(own)] for name, own in labels.items()}
 
 
 def for_feed_forward(

@@ -28,14 +28,14 @@ class DrawnLabels(NamedTuple):
     """How much a nat of log p(label | x) counts."""
 
 
-def label_gradients(drawn: DrawnLabels, data: Tensor, positive: Tensor) -> Gradients:
+def label_gradients(sampled: DrawnLabels, data: Tensor, positive: Tensor) -> Gradients:
     """Return an unbiased estimate of the weighted gradient of log p(label | x), by parameter of the
     RBM, means over N cases: `data` (N, visible) are x and y, labels last; `positive` (N, hidden) is
     E[h | x, y].
 
         dW = <v h'>_(x, y) - <v h'>_(x, y')     dc = <h>_(x, y) - <h>_(x, y')     db = y - y'
     """
-    change, other, weight = drawn
+    change, other, weight = sampled
     n, labels = change.shape
     difference = weight * (positive - other)
     # v h' - v' h'' = v (h - h')' + (v - v') h'', and v - v' is y - y' in the label's columns

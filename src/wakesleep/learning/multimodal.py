@@ -34,7 +34,7 @@ class MemoryCases:
     def __init__(self, net: MultimodalDBN, cases: SenseCases, absent_steps: int) -> None:
         self.net, self.cases, self.absent_steps = net, cases, absent_steps
         self.codes = {name: encode(net, name, own) for name, own in cases.cases.items()}
-        self.here = {name: is_present(own) for name, own in cases.cases.items()}
+        self.present = {name: is_present(own) for name, own in cases.cases.items()}
 
     def __len__(self) -> int:
         """How many cases an epoch has, at most."""
@@ -49,11 +49,11 @@ class MemoryCases:
         net, groups = self.net, self.net.groups
         index, labels = self.cases.draw(rng)
         visible = torch.cat([self.codes[name][index[name]] for name in net.senses], 1)
-        here = [self.here[name][index[name]] for name in net.senses]
+        present = [self.present[name][index[name]] for name in net.senses]
         if net.labels and labels is not None:
-            here.append(labels != UNLABELLED)
+            present.append(labels != UNLABELLED)
             visible = torch.cat([visible, one_hot(labels.clamp(min=0), net.labels)], 1)
-        known = torch.stack(here, 1)
+        known = torch.stack(present, 1)
         several = torch.nonzero(known.sum(1) >= min(2, known.shape[1])).squeeze(1)
         if not len(several):
             raise DataError(
@@ -77,13 +77,13 @@ def encode(net: MultimodalDBN, name: str, cases: Tensor, layers: int | None = No
     """
     recognition = net.pathways[name].recognition[:layers]
     units = recognition[-1].units if len(recognition) else net.units(name)
-    found = units.any_state().to(cases).repeat(len(cases), 1)
+    codes = units.any_state().to(cases).repeat(len(cases), 1)
     for rows in torch.split(torch.nonzero(is_present(cases)).squeeze(1), missing.CHUNK):
         part = cases[rows]
         for layer in recognition:
             part = layer.probs(part)
-        found[rows] = part
-    return found
+        codes[rows] = part
+    return codes
 
 
 def epochs(

@@ -75,10 +75,10 @@ def phases(
     known = torch.zeros(n, memory.visible.size, dtype=torch.bool, device=data.device)
     wake_states = {}
     for name in net.senses:
-        here = torch.nonzero(is_present(cases[name])).squeeze(1)
-        wake_states[name] = net.pathways[name].up(cases[name][here], rng)
-        data[here, net.groups.columns(name)] = wake_states[name][-1]
-        known[here, net.groups.columns(name)] = True
+        present = torch.nonzero(is_present(cases[name])).squeeze(1)
+        wake_states[name] = net.pathways[name].up(cases[name][present], rng)
+        data[present, net.groups.columns(name)] = wake_states[name][-1]
+        known[present, net.groups.columns(name)] = True
     if not bool(known[:, :features].all()):
         _draw_absent(net, data, known, labels, rng)
     top, label = positive_phase(
@@ -131,13 +131,13 @@ def _draw_absent(
     data.copy_(filled)
 
 
-def gradients(found: SensePhases) -> Gradients:
+def gradients(phases: SensePhases) -> Gradients:
     """Return the gradients that the phases give, by the name of the parameter, as
     `up_down_phases.gradients`: the wake rule of a sense is summed over the cases that have it.
     """
-    n = len(found.top)
-    terms = memory_gradients(found.memory, found.label, n)
-    for name, wake in found.wake.items():
-        layers = directed_gradients(wake, found.sleep[name], n)
+    n = len(phases.top)
+    terms = memory_gradients(phases.memory, phases.label, n)
+    for name, wake in phases.wake.items():
+        layers = directed_gradients(wake, phases.sleep[name], n)
         terms |= {f"pathways.{name}.{key}": term for key, term in layers.items()}
     return terms

@@ -371,10 +371,10 @@ def holds(path: Path | str, kind: str) -> bool:
     """
     try:
         file, of_file = _model_file(Path(path))
-        found = specs(load_header(file, of_file), {}, file).values()
+        described = specs(load_header(file, of_file), {}, file).values()
     except CheckpointError:
         return False
-    return any(isinstance(spec, Mapping) and spec.get("class") == kind for spec in found)
+    return any(isinstance(spec, Mapping) and spec.get("class") == kind for spec in described)
 
 
 @check_arguments
@@ -435,12 +435,12 @@ def load_deep(path: Path | str, device: torch.device | str = "cpu") -> DeepModel
         CheckpointError: as `read`, or a file that holds none.
     """
     models, header = read(path, device)
-    found = [model for model in models.values() if isinstance(model, DBM)]
-    if not found:
+    machines = [model for model in models.values() if isinstance(model, DBM)]
+    if not machines:
         kinds = ", ".join(type(model).__name__ for model in models.values())
         raise CheckpointError(f"{path} holds no deep Boltzmann machine but {kinds}")
     net = cast(nn.Sequential | None, models.get("net"))
-    return DeepModel(found[0], net, _with_shape(header, found[0]))
+    return DeepModel(machines[0], net, _with_shape(header, machines[0]))
 
 
 def _with_shape(header: dict[str, Any], model: DBN | DBM) -> dict[str, Any]:

@@ -35,8 +35,8 @@ def draw_run(
     target = folder / "figures"
     target.mkdir(exist_ok=True)
     say(f"drawing figures; dreams after {steps:,} Gibbs steps")
-    drawn = draw(target, dbm, dataset, seed=seed, steps=steps)
-    return drawn + figures.draw_curves(folder / "metrics.jsonl", target)
+    paths = draw(target, dbm, dataset, seed=seed, steps=steps)
+    return paths + figures.draw_curves(folder / "metrics.jsonl", target)
 
 
 def draw(
@@ -120,5 +120,5 @@ def draw_dreams(
         pixels = deep.dream(dbm, count=figures.FREE_DREAMS, steps=steps, rng=rng)
     names = [str(classes[label]) for label in chosen.tolist()] if dbm.labels else []
     title = f"Dreams after {steps:,} Gibbs steps"
-    drawn = pixels.cpu().numpy()
-    return grids.save_tile(path, drawn, shape, figures.DREAMS_A_LABEL, left=names, title=title)
+    pictures = pixels.cpu().numpy()
+    return grids.save_tile(path, pictures, shape, figures.DREAMS_A_LABEL, left=names, title=title)

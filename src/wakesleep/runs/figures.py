@@ -54,14 +54,14 @@ def draw_run(
         (f" of {DREAM_CLASSES} of the {dbn.labels:,} classes") if dbn.labels > DREAM_CLASSES else ""
     )
     say(f"drawing figures; dreams{which} after {steps:,} Gibbs steps")
-    drawn = [
+    paths = [
         draw_receptive_fields(target / "receptive_fields.png", dbn, dataset.shape),
         draw_reconstructions(target / "reconstructions.png", dbn, cases, dataset.shape),
         draw_dreams(
             target / "dreams.png", dbn, dataset.shape, dataset.classes, rng=rng, steps=steps
         ),
     ]
-    return drawn + draw_curves(folder / "metrics.jsonl", target)
+    return paths + draw_curves(folder / "metrics.jsonl", target)
 
 
 def draw_receptive_fields(path: Path, dbn: DBN, shape: tuple[int, int]) -> Path:
@@ -134,14 +134,14 @@ def draw_curves(metrics: Path, folder: Path) -> list[Path]:
     held_out = _curves(lines, "validation_errors"), "Errors on validation cases"
     errors, title = held_out if held_out[0] else trained
     squared = _curves(lines, "reconstruction_error")
-    drawn = []
+    paths = []
     if errors:
-        drawn.append(
+        paths.append(
             plots.save_curves(folder / "errors.png", errors, x="epoch", y="errors", title=title)
         )
     if squared:
         y = "mean squared error a pixel"
-        drawn.append(
+        paths.append(
             plots.save_curves(
                 folder / "reconstruction_error.png",
                 squared,
@@ -151,7 +151,7 @@ def draw_curves(metrics: Path, folder: Path) -> list[Path]:
                 log=True,
             )
         )
-    return drawn
+    return paths
 
 
 def _curves(lines: list[dict[str, Any]], key: str) -> dict[str, tuple[list[float], list[float]]]:
@@ -237,7 +237,7 @@ def draw_traces(folder: Path, target: Path) -> list[Path]:
     """Draw the AIS traces that `wakesleep likelihood` left in a run folder, a picture a depth; none
     where there are none.
     """
-    drawn = []
+    paths = []
     for path in sorted(
         (folder / "likelihood").glob("*.safetensors"), key=lambda path: path.stat().st_mtime
     ):
@@ -250,8 +250,8 @@ def draw_traces(folder: Path, target: Path) -> list[Path]:
                     betas.numpy(),
                     tensors[f"{name}/log_weights"].numpy(),
                 )
-        drawn.append(plots.save_traces(target / f"ais_{path.stem[:7]}.png", traces))
-    return list(dict.fromkeys(drawn))
+        paths.append(plots.save_traces(target / f"ais_{path.stem[:7]}.png", traces))
+    return list(dict.fromkeys(paths))
 
 
 def draw_map(

@@ -332,12 +332,12 @@ def save_panels(
     if len(names) <= len(SERIES):
         every[0].legend(frameon=False, fontsize=8)
     else:  # too many for a corner of a panel
-        drawn = {
+        handles = {
             label: line
             for axes in every
             for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
-        lines = [drawn[name] for name in names]
+        lines = [handles[name] for name in names]
         figure.legend(
             lines,
             names,

@@ -117,13 +117,13 @@ def layers_of(sets: Mapping[str, Dataset], config: TrainConfig) -> dict[str, lis
     """Return the layers of each sense: of pictures all but the top of the settings' layers, of
     sounds, real numbers, the first.
     """
-    found: dict[str, list[int | Units]] = {}
+    layers: dict[str, list[int | Units]] = {}
     for name, dataset in sets.items():
         size = dataset.train.images.shape[1]
-        found[name] = (
+        layers[name] = (
             [Gaussian(size), config.hidden[0]] if is_sound(dataset) else [size, *config.hidden[:-1]]
         )
-    return found
+    return layers
 
 
 def settings(
@@ -279,8 +279,8 @@ def _of_classes(given: tuple[Tensor, Tensor], labels: Tensor, rng: torch.Generat
         wanted = torch.nonzero(labels == label).squeeze(1)
         if not len(among):
             raise DataError(f"no test case of class {label} in one of the senses; add some")
-        drawn = torch.randint(len(among), (len(wanted),), generator=rng)
-        chosen[wanted] = among[drawn]
+        picks = torch.randint(len(among), (len(wanted),), generator=rng)
+        chosen[wanted] = among[picks]
     return cases[chosen]
 
 

@@ -53,7 +53,7 @@ def _load(path: Path, kind: str, *, tensors: bool) -> tuple[dict[str, Tensor], d
             note = file.metadata() or {}
             header = json.loads(note.get("wakesleep", "null"))
             names = file.keys() if header and tensors else []
-            found = {name: file.get_tensor(name) for name in names}
+            loaded = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} is damaged or no safetensors file ({error}); take an earlier copy "
@@ -71,7 +71,7 @@ def _load(path: Path, kind: str, *, tensors: bool) -> tuple[dict[str, Tensor], d
         )
     if header.get("kind") != kind:
         raise CheckpointError(f"{path} holds a {header.get('kind')}; expected a {kind} file")
-    return found, header
+    return loaded, header
 
 
 def flatten(state: dict[str, Any], prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:

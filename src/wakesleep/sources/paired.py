@@ -90,9 +90,9 @@ class SideBySide:
         """Yield the cases of an epoch."""
         index, labels = self.cases.draw(rng)
         every = torch.cat([self.cases.cases[name][index[name]] for name in self.names], 1)
-        found = Resident(every, labels, classes=None if labels is None else labels - UNLABELLED)
-        found.capturable = False  # which senses are there decides what a step does
-        yield found
+        resident = Resident(every, labels, classes=None if labels is None else labels - UNLABELLED)
+        resident.capturable = False  # which senses are there decides what a step does
+        yield resident
 
 
 def pair_by_class(senses: Mapping[str, tuple[Any, Any]]) -> SenseCases:

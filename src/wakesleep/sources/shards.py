@@ -116,7 +116,7 @@ class Shards:
             distributed.rank() :: distributed.ranks()
         ].tolist()
         together = [
-            [self.places[place] for place in mine[start : start + self.join]]
+            [self.places[number] for number in mine[start : start + self.join]]
             for start in range(0, len(mine), self.join)
         ]
         windows = [self._window(together) for _ in range(2)]

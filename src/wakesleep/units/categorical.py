@@ -189,8 +189,8 @@ class Categorical(Units):
             )
         shares = torch.nanmean(cases, 0) if bool(all_known.any()) else torch.ones_like(cases[0])
         level = sample_categorical((shares / shares.sum()).expand_as(cases).contiguous(), rng)
-        drawn = torch.zeros_like(cases).scatter_(-1, level.unsqueeze(-1), 1.0)
-        cases.copy_(torch.where(all_known[:, None], cases, drawn))
+        sampled = torch.zeros_like(cases).scatter_(-1, level.unsqueeze(-1), 1.0)
+        cases.copy_(torch.where(all_known[:, None], cases, sampled))
 
     def atoms(self, context: Context | None = None) -> list[Atom]:
         """Return each site, each level on in turn; none on where it is absent."""

@@ -69,9 +69,9 @@ class Multinomial(Units):
         count = _count(context).to(p.device).expand(len(p))
         longest = max(1, int(count.max()))
         words = torch.multinomial(p, longest, replacement=True, generator=rng)
-        drawn = torch.arange(longest, device=p.device) < count[:, None]
+        counted = torch.arange(longest, device=p.device) < count[:, None]
         states = torch.zeros_like(p) if out is None else out.zero_()
-        return states.scatter_add_(1, words, drawn.to(states.dtype))
+        return states.scatter_add_(1, words, counted.to(states.dtype))
 
     def bias_scale(self, context: Context | None) -> Tensor | None:
         """Return D of each case, (N, 1)."""

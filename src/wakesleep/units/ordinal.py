@@ -189,7 +189,7 @@ class Ordinal(Elementwise):
         if context is None or context.mask is None:
             return every
         there = context.mask[0].tolist()
-        return [atom if here else none for atom, here in zip(every, there, strict=True)]
+        return [atom if on else none for atom, on in zip(every, there, strict=True)]
 
     def settings(self) -> dict[str, Any]:
         """Return size and number of levels."""

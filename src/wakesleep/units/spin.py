@@ -79,8 +79,8 @@ class Spin(Elementwise):
         place.
         """
         up = (torch.nan_to_num(torch.nanmean(cases, 0), nan=0.0) + 1) / 2
-        drawn = torch.empty_like(cases).uniform_(generator=rng).lt_(up).mul_(2).sub_(1)
-        cases.copy_(torch.where(known, cases, drawn))
+        sampled = torch.empty_like(cases).uniform_(generator=rng).lt_(up).mul_(2).sub_(1)
+        cases.copy_(torch.where(known, cases, sampled))
 
     def atoms(self, context: Context | None = None) -> list[Atom]:
         """Return -1 and 1 of each unit; 0 where it is absent."""

@@ -93,8 +93,8 @@ class Thermometer(Units):
         out: Tensor | None = None,
     ) -> Tensor:
         """Return the code of a level of each site, (N, size)."""
-        drawn = self._drawn(torch.softmax(self._logits(total_input), -1), rng, out)
-        return present(drawn, context, out)
+        codes = self._sample_codes(torch.softmax(self._logits(total_input), -1), rng, out)
+        return present(codes, context, out)
 
     def mean_and_sample(
         self,
@@ -107,7 +107,7 @@ class Thermometer(Units):
     ) -> tuple[Tensor, Tensor]:
         """Return `mean` and a sample at once, each (N, size)."""
         probs = torch.softmax(self._logits(total_input), -1)
-        states = present(self._drawn(probs, rng, out), context, out)
+        states = present(self._sample_codes(probs, rng, out), context, out)
         code = present(self._code(probs), context)
         return (code if mean is None else mean.copy_(code)), states
 
@@ -115,9 +115,9 @@ class Thermometer(Units):
         self, mean: Tensor, rng: torch.Generator, out: Tensor | None = None
     ) -> Tensor:
         """Return the code of a level of each site drawn by p(s = k) = m_k - m_k+1, (N, size)."""
-        return self._drawn(self._level_probs(mean), rng, out)
+        return self._sample_codes(self._level_probs(mean), rng, out)
 
-    def _drawn(self, probs: Tensor, rng: torch.Generator, out: Tensor | None) -> Tensor:
+    def _sample_codes(self, probs: Tensor, rng: torch.Generator, out: Tensor | None) -> Tensor:
         """Return codes (N, size) of levels drawn with `probs` (N, sites, levels)."""
         level = sample_categorical(probs, rng)
         on = torch.arange(self.levels - 1, device=probs.device) < level[..., None]
@@ -166,8 +166,8 @@ class Thermometer(Units):
         even = torch.arange(self.levels - 1, 0, -1, device=cases.device) / self.levels
         mean = torch.nanmean(torch.where(known, cases, torch.nan), 0)
         mean = torch.where(mean.isnan(), even.to(cases).repeat(self.sites), mean)
-        drawn = self.sample_from_mean(mean.expand_as(cases).contiguous(), rng)
-        cases.copy_(torch.where(known, cases, drawn))
+        sampled = self.sample_from_mean(mean.expand_as(cases).contiguous(), rng)
+        cases.copy_(torch.where(known, cases, sampled))
 
     def atoms(self, context: Context | None = None) -> list[Atom]:
         """Return each site, its levels in turn; level 0 where it is absent."""

@@ -104,17 +104,17 @@ class Minibatches:
         """Yield the minibatches of one epoch."""
         all_cases = torch.arange(len(self.images), device=self.images.device)
         if self.labels is None:
-            for index in self._drawn(all_cases, None, size, rng):
+            for index in self._indices(all_cases, None, size, rng):
                 yield (arrays.as_probs(self.images[index]),)
             return
         known = (self.labels != UNLABELLED).nonzero()[:, 0]
-        labelled = self._drawn(known, self.labels[known], size, rng)
-        others = self._drawn(all_cases, None, size, rng) if self.every else [None] * self.updates
+        labelled = self._indices(known, self.labels[known], size, rng)
+        others = self._indices(all_cases, None, size, rng) if self.every else [None] * self.updates
         for index, other in zip(labelled, others, strict=True):
             batch = arrays.as_probs(self.images[index]), self.labels[index]
             yield batch if other is None else (*batch, arrays.as_probs(self.images[other]))
 
-    def _drawn(
+    def _indices(
         self, cases: Tensor, labels: Tensor | None, size: int, rng: torch.Generator
     ) -> Sequence[Tensor]:
         """Return the cases of each minibatch."""

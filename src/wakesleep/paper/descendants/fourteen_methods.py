@@ -105,23 +105,23 @@ def rows(setup: TableSetup) -> Iterator[Row]:
     for number, _ in enumerate(setup.seeds, 1):
         seeds = setup.seeds[:number]
         for name, count in CELLS[:1] if setup.smoke else CELLS:
-            here = setup
+            on_set = setup
             if name != "mnist":
-                here = replace(setup, dataset=load(name, folder=setup.data_folder))
-            count = min(count, len(here.dataset.train))
-            if number > 1 and count == len(here.dataset.train):
+                on_set = replace(setup, dataset=load(name, folder=setup.data_folder))
+            count = min(count, len(on_set.dataset.train))
+            if number > 1 and count == len(on_set.dataset.train):
                 continue  # one seed
             for method in METHODS:
-                if setup.wants(TABLE, f"{here.dataset.name}-{method}-{count}", seeds):
-                    yield cell(here, method, count, seeds)
+                if setup.wants(TABLE, f"{on_set.dataset.name}-{method}-{count}", seeds):
+                    yield cell(on_set, method, count, seeds)
         if number == 1:
             for name in ("mnist",) if setup.smoke else ("mnist", "fashion-mnist"):
-                here = setup
+                on_set = setup
                 if name != "mnist":
-                    here = replace(setup, dataset=load(name, folder=setup.data_folder))
+                    on_set = replace(setup, dataset=load(name, folder=setup.data_folder))
                 for method in FEATURES:
-                    if setup.wants(TABLE, f"{here.dataset.name}-{method}-probe", (1,)):
-                        yield probe(here, method)
+                    if setup.wants(TABLE, f"{on_set.dataset.name}-{method}-probe", (1,)):
+                        yield probe(on_set, method)
 
 
 def cell(setup: TableSetup, method: str, count: int, seeds: tuple[int, ...]) -> Row:

@@ -72,12 +72,12 @@ class Ladder(nn.Module):
         mean, variance = getattr(self, f"mean{number}"), getattr(self, f"variance{number}")
         if not self.training:
             return mean, (variance + 1e-6).sqrt()
-        here, spread = total.mean(0), total.var(0, unbiased=False)
+        centre, spread = total.mean(0), total.var(0, unbiased=False)
         if clean:
             with torch.no_grad():
-                mean.lerp_(here, 0.01)
+                mean.lerp_(centre, 0.01)
                 variance.lerp_(spread, 0.01)
-        return here, (spread + 1e-6).sqrt()
+        return centre, (spread + 1e-6).sqrt()
 
     def decode(self, logits: Tensor, noisy: list[Tensor]) -> list[Tensor]:
         """Return each layer's input mended, pixels first, given the noisy answer and inputs."""
