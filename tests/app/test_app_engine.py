@@ -443,11 +443,11 @@ def test_what_the_page_cannot_show_is_refused_in_words(tmp_path: Path, monkeypat
     spec = dbn.spec()
     monkeypatch.setattr(dbn, "spec", lambda: {**spec, "units": "Gaussian"})
     with pytest.raises(ConfigError, match="Gaussian"):
-        site.check(dbn)
+        site.check(shown(dbn))
     monkeypatch.setattr(site, "MOST_WEIGHTS", 100)
     monkeypatch.setattr(dbn, "spec", lambda: spec)
     with pytest.raises(ConfigError, match="smaller one"):
-        site.check(dbn)
+        site.check(shown(dbn))
 
 
 @needs_node

@@ -16,7 +16,8 @@ import torch
 from wakesleep.app import examples, site, watch
 from wakesleep.app.limits import Limits
 from wakesleep.app.loaded_model import LoadedModel, open_model
-from wakesleep.foundation.errors import WakesleepError
+from wakesleep.app.loaded_senses import LoadedSenses
+from wakesleep.foundation.errors import ConfigError, WakesleepError
 from wakesleep.foundation.files import write_json
 
 log = logging.getLogger(__name__)
@@ -33,21 +34,37 @@ class Service:
 
     def __init__(
         self,
-        model: LoadedModel,
+        model: LoadedModel | LoadedSenses,
         folder: Path,
         *,
         run: Path | None = None,
         limits: Limits | None = None,
     ) -> None:
-        self.model, self.folder, self.run, self.limits = model, folder, run, limits or Limits()
+        self.shown, self.folder, self.limits = model, folder, limits or Limits()
+        self.run = run if isinstance(model, LoadedModel) else None
         self._waiting, self._one = 0, asyncio.Lock()
         self._finding = asyncio.Lock()
         self._write()
 
+    @property
+    def model(self) -> LoadedModel:
+        """The network that the API answers for.
+
+        Raises:
+            ConfigError: one of several senses is on show.
+        """
+        if isinstance(self.shown, LoadedSenses):
+            raise ConfigError(
+                "a network of several senses is on show, which thinks in the browser alone; ask it "
+                "with wakesleep recall, or from Python"
+            )
+        return self.shown
+
     def _write(self) -> None:
         """Write the page with the network as it is; pictures to try stay."""
         name = None if self.run is None else self.run.name
-        site.write(self.folder, self.model, api=True, run=name)
+        api = isinstance(self.shown, LoadedModel)
+        site.write(self.folder, self.shown, api=api, run=name)
 
     async def answer(self, work: Callable[[], Any]) -> Any:
         """Return the outcome of `work`, done in a thread, one question after the other.
@@ -84,12 +101,12 @@ class Service:
                 continue
             before = self.model
             try:
-                self.model = await asyncio.to_thread(open_model, self.run, before.version + 1)
+                self.shown = await asyncio.to_thread(open_model, self.run, before.version + 1)
                 await asyncio.to_thread(self._write)
                 seen = stamp
             except (WakesleepError, OSError, shutil.Error) as error:
                 # caught between two files, or a network the page cannot show; the next may do
-                self.model = before
+                self.shown = before
                 log.debug("%s: %s", self.run, error)
                 continue
             if (before.data, before.shape, before.classes) != (

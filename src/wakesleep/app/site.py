@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from wakesleep.app import examples
+from wakesleep.app import examples, loaded_senses
 from wakesleep.app.loaded_model import LoadedModel
+from wakesleep.app.loaded_senses import LoadedSenses
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.files import write_json
 from wakesleep.models.dbn import DBN
@@ -32,15 +33,27 @@ and the weights 160 MB of memory. static/model.js holds the same.
 MOST_EXAMPLES = 120
 
 
-def check(dbn: DBN) -> None:
+def check(model: LoadedModel | LoadedSenses) -> None:
     """Raise ConfigError for a net that the page cannot show: other units, or too many weights."""
+    if isinstance(model, LoadedSenses):
+        loaded_senses.check(model)
+        _check_weights(model.weights)
+    else:
+        _check_dbn(model.dbn)
+
+
+def _check_dbn(dbn: DBN) -> None:
     further = {name: value for name, value in dbn.spec().items() if name not in SHOWN}
     if further:
         raise ConfigError(
             "the page shows deep belief nets of binary units with one label group; this one has "
             f"{further}: use it from Python, or with wakesleep dream and wakesleep recognize"
         )
-    weights = sum(below * above for below, above in zip(dbn.sizes, dbn.sizes[1:], strict=False))
+    sizes = zip(dbn.sizes, dbn.sizes[1:], strict=False)
+    _check_weights(sum(below * above for below, above in sizes))
+
+
+def _check_weights(weights: int) -> None:
     if weights > MOST_WEIGHTS:
         raise ConfigError(
             f"this network has {weights:,} weights, and the page takes at most {MOST_WEIGHTS:,}: "
@@ -50,7 +63,11 @@ def check(dbn: DBN) -> None:
 
 
 def write(
-    folder: Path, model: LoadedModel, *, pictures: examples.Examples | None = None, **served: Any
+    folder: Path,
+    model: LoadedModel | LoadedSenses,
+    *,
+    pictures: examples.Examples | None = None,
+    **served: Any,
 ) -> None:
     """Write the page with a network into `folder`, which may hold an earlier one.
 
@@ -60,7 +77,7 @@ def write(
     Raises:
         ConfigError: a network that the page cannot show, or a folder that holds something else.
     """
-    check(model.dbn)
+    check(model)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; expected a folder to write the page into")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / ABOUT).exists():
@@ -74,21 +91,17 @@ def write(
     write_json(folder / ABOUT, {"version": model.version, **served})
 
 
-def write_model(folder: Path, model: LoadedModel) -> None:
+def write_model(folder: Path, model: LoadedModel | LoadedSenses) -> None:
     """Write the network's file: half precision where its numbers fit, and what the page says of it.
 
     The net fine-tuned from it goes along only where the memory itself can name nothing.
     """
+    if isinstance(model, LoadedSenses):
+        return _save(folder, {"model": model.net}, model.header())
     models: dict[str, torch.nn.Module] = {"dbn": model.dbn}
     if not model.dbn.labels and model.net is not None:
         models["net"] = model.net
-    tensors = {
-        f"{name}/{inner}": _half(tensor)
-        for name, module in models.items()
-        for inner, tensor in model_tensors(module).items()
-    }
     header = {
-        "models": {name: model_spec(module) for name, module in models.items()},
         "classes": list(model.classes),
         "shape": list(model.shape),
         "preparation": model.preparation.as_json(),
@@ -96,7 +109,17 @@ def write_model(folder: Path, model: LoadedModel) -> None:
     }
     if model.novelty is not None:
         header["novelty"] = model.novelty.as_json()
-    save_tensors(folder / MODEL, tensors, header, "model")
+    return _save(folder, models, header)
+
+
+def _save(folder: Path, models: dict[str, torch.nn.Module], header: dict[str, Any]) -> None:
+    tensors = {
+        f"{name}/{inner}": _half(tensor)
+        for name, module in models.items()
+        for inner, tensor in model_tensors(module).items()
+    }
+    specs = {name: model_spec(module) for name, module in models.items()}
+    save_tensors(folder / MODEL, tensors, {"models": specs, **header}, "model")
 
 
 def _half(tensor: torch.Tensor) -> torch.Tensor:

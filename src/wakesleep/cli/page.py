@@ -24,11 +24,13 @@ class PageOptions:
 def run(args: PageOptions, command: str) -> int:
     """Do it; return the exit status."""
     from wakesleep.app import examples, site
-    from wakesleep.app.loaded_model import open_model
+    from wakesleep.app.loaded_model import LoadedModel
+    from wakesleep.app.loaded_senses import open_shown
 
-    model = open_model(args.run)
-    site.check(model.dbn)
-    site.write(args.out, model, pictures=examples.find(model))
+    model = open_shown(args.run)
+    site.check(model)
+    pictures = examples.find(model) if isinstance(model, LoadedModel) else None
+    site.write(args.out, model, pictures=pictures)
     size = sum(path.stat().st_size for path in args.out.iterdir())
     print(f"{args.out}: {size / 1e6:.1f} MB; any static host can serve it, or")
     print(f"python -m http.server --directory {args.out}")

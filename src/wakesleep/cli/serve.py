@@ -30,7 +30,8 @@ class ServeOptions:
 
     run: Positional[Path | None] = None
     """A run folder, finished or still training (the page then follows it), or a model file; by
-    default the model that ships with wakesleep.
+    default the model that ships with wakesleep. Of a net of pictures and sounds the page shows
+    what it hears and says.
     """
     host: str = "127.0.0.1"
     """The address to listen on. Only this machine reaches the default; 0.0.0.0 lets the whole
@@ -75,14 +76,14 @@ def run(args: ServeOptions, command: str) -> int:
             ) from error
         import torch
 
-        from wakesleep.app.loaded_model import open_model
+        from wakesleep.app.loaded_senses import open_shown
         from wakesleep.app.patience import patient_protocol
         from wakesleep.app.service import Service
 
         torch.set_num_threads(args.threads)
         followed = args.run if args.run is not None and args.run.is_dir() else None
         with tempfile.TemporaryDirectory(prefix="wakesleep-page-") as folder:
-            service = Service(open_model(args.run), Path(folder), run=followed)
+            service = Service(open_shown(args.run), Path(folder), run=followed)
             config = uvicorn.Config(
                 create_app(service, hosts=OWN | set(names(args.host, args.allow_host))),
                 log_level=logging.CRITICAL,  # the application writes down its own errors, once

@@ -12,7 +12,12 @@ import * as tour from "./tour.js";
 import * as training from "./training.js";
 
 const $ = (id) => document.getElementById(id);
-const SCREENS = { draw, dream, mix, inside, race, training };
+// The screens of a net by its class; those that are not its own are hidden.
+const SCREENS = {
+  DBN: { draw, dream, mix, inside, race, training },
+  MultimodalDBN: { listen: { setup: (app) => import("./listen.js").then((screen) => screen.setup(app)) }, race },
+};
+const ALL = Object.keys(Object.assign({}, ...Object.values(SCREENS)));
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 // What the screens share.
@@ -52,9 +57,9 @@ function address(what) {
 }
 
 function go(name, { focus = false, asked = new URLSearchParams(), moved = true } = {}) {
-  if (!SCREENS[name] || (name === "training" && !app.server.run)) name = "draw";
+  if (!app.screens[name] || (name === "training" && !app.server.run)) [name] = Object.keys(app.screens);
   const same = current === name;
-  for (const screen of Object.keys(SCREENS)) {
+  for (const screen of ALL) {
     const tab = $(`tab-${screen}`), here = screen === name;
     tab.setAttribute("aria-selected", here);
     tab.tabIndex = here ? 0 : -1;
@@ -90,7 +95,7 @@ function tabs() {
   }
   addEventListener("popstate", () => {
     const [name, asked] = parse(location.hash);
-    go(name || "draw", { asked, moved: false });
+    go(name, { asked, moved: false });
   });
 }
 
@@ -150,7 +155,7 @@ async function follow() {
 // Keep the page's files, so that it opens without a network from now on.
 async function keepOffline() {
   if (app.server.api || !isSecureContext || !navigator.serviceWorker) return;
-  const own = ["./", "worker.js", "model.js", "fields.js", "novelty.js", "prepare.js", "products.js", "products.wasm", "race-worker.js", "learn.js", "digits.bin", "model.safetensors", "page.json", "examples.json"];
+  const own = ["./", "worker.js", "model.js", "fields.js", "novelty.js", "prepare.js", "products.js", "products.wasm", "senses.js", "sound.js", "race-worker.js", "learn.js", "digits.bin", "model.safetensors", "page.json", ...(app.screens.draw ? ["examples.json"] : [])];
   const seen = performance.getEntriesByType("resource").map(({ name }) => name).filter((name) => name.startsWith(location.origin));
   await navigator.serviceWorker.register("offline.js");
   navigator.serviceWorker.addEventListener("message", () => (document.documentElement.dataset.kept = "true"));
@@ -168,16 +173,19 @@ async function begin() {
   }
   $("loading").hidden = true;
   if (app.model.classes.join("") !== "0123456789") for (const one of document.querySelectorAll("[data-other]")) one.textContent = one.dataset.other;
-  $("tab-training").hidden = !app.server.run;
+  const own = SCREENS[app.model.class];
+  for (const screen of ALL) $(`tab-${screen}`).hidden = !own[screen] || (screen === "training" && !app.server.run);
+  $("open-tour").hidden = !own.draw;
   $("api-link").hidden = !app.server.api;
-  app.screens = Object.fromEntries(Object.entries(SCREENS).map(([name, module]) => [name, module.setup(app)]));
+  app.screens = Object.fromEntries(await Promise.all(Object.entries(own).map(async ([name, module]) => [name, await module.setup(app)])));
   tabs();
   if (app.server.run) follow();
   const [name, asked] = parse(location.hash);
-  go(name || "draw", { asked, moved: false });
-  tour.setup(app, () => app.screens[current].show?.(new URLSearchParams()));
+  go(name, { asked, moved: false });
+  if (own.draw) tour.setup(app, () => app.screens[current].show?.(new URLSearchParams()));
   document.documentElement.dataset.ready = "true";
   performance.mark("usable");
+  if (!own.draw) return keepOffline().catch(() => {});
   if (!name && !recall("toured")) tour.open();
   for (let layer = 1; layer < app.model.sizes.length; layer++) ask("order", { layer }); // before it is needed
   keepOffline().catch(() => {}); // private windows refuse to keep anything; nothing else needs it

@@ -33,35 +33,42 @@ export function random(seed) {
 // Layers are kept in the direction in which they are read, so that a sum over the units that are on
 // reads whole rows.
 export function network({ sizes, labels, tied }, tensors, netTensors = {}) {
-  const weights = (name, inputs, outputs) => fitting(tensors[`${name}.weight`], inputs * outputs);
-  const straight = (name, bias, inputs, outputs) => {
-    const values = weights(name, inputs, outputs);
-    return layer(inputs, outputs, (row, column) => values[row * outputs + column], fitting(tensors[bias], outputs));
-  };
-  const turned = (name, bias, inputs, outputs) => {
-    const values = weights(name, inputs, outputs);
-    return layer(inputs, outputs, (row, column) => values[column * inputs + row], fitting(tensors[bias], outputs));
-  };
-  const recognition = [], generative = [];
-  for (let at = 0; at + 2 < sizes.length; at++) {
-    const [below, above] = [sizes[at], sizes[at + 1]];
-    recognition.push(straight(`recognition.${at}`, `recognition.${at}.bias`, below, above));
-    generative.push(turned(`${tied ? "recognition" : "generative"}.${at}`, `generative.${at}.bias`, above, below));
-  }
-  const features = sizes.at(-2), visible = features + labels, top = sizes.at(-1);
-  const memory = {
-    up: straight("memory", "memory.hidden_bias", visible, top),
-    down: turned("memory", "memory.visible_bias", top, visible),
-  };
+  const { recognition, generative } = pathway(tensors, "", sizes.slice(0, -1), tied);
+  const features = sizes.at(-2), top = sizes.at(-1), memory = memoryOf(tensors, features + labels, top);
   const classifier = feedForward(netTensors);
   const layers = [...recognition, ...generative, memory.up, memory.down, ...(classifier ?? [])];
   return { sizes, labels, features, top, recognition, generative, memory, classifier, layers };
 }
 
-function fitting(tensor, count) {
+// The layer that reads inputs x outputs weights as they are, and the one that reads them the other way round.
+const straight = ({ values }, bias, inputs, outputs) => layer(inputs, outputs, (row, column) => values[row * outputs + column], bias);
+const turned = ({ values }, bias, inputs, outputs) => layer(inputs, outputs, (row, column) => values[column * inputs + row], bias);
+
+// The directed layers between units of `sizes`, from the lowest up; names of their tensors begin with `prefix`.
+export function pathway(tensors, prefix, sizes, tied) {
+  const recognition = [], generative = [];
+  for (let at = 0; at + 1 < sizes.length; at++) {
+    const [below, above] = [sizes[at], sizes[at + 1]];
+    const found = (name, count) => fitting(tensors[`${prefix}${name}`], count);
+    recognition.push(straight(found(`recognition.${at}.weight`, below * above), found(`recognition.${at}.bias`, above).values, below, above));
+    generative.push(turned(found(`${tied ? "recognition" : "generative"}.${at}.weight`, below * above), found(`generative.${at}.bias`, below).values, above, below));
+  }
+  return { recognition, generative };
+}
+
+// The memory between `visible` units (codes and labels) and its top, read both ways.
+export function memoryOf(tensors, visible, top) {
+  const found = (name, count) => fitting(tensors[`memory.${name}`], count), weight = found("weight", visible * top);
+  return {
+    up: straight(weight, found("hidden_bias", top).values, visible, top),
+    down: turned(weight, found("visible_bias", visible).values, top, visible),
+  };
+}
+
+export function fitting(tensor, count) {
   if (tensor?.values.length !== count)
     throw new Error("The model's numbers do not fit the sizes of its layers; the file is damaged.");
-  return tensor.values;
+  return tensor;
 }
 
 // Return the layers of a fine-tuned net (PyTorch's Linear keeps outputs x inputs), or null.
@@ -82,7 +89,7 @@ export const totalInput = (layer, states) => totalInputs(layer, [states])[0];
 export const sigmoid = (input) => 1 / (1 + Math.exp(-input));
 const softplus = (input) => (input > 0 ? input + Math.log1p(Math.exp(-input)) : Math.log1p(Math.exp(input)));
 
-function bernoulli(inputs, uniform, temperature = 1, out = new Float32Array(inputs.length)) {
+export function bernoulli(inputs, uniform, temperature = 1, out = new Float32Array(inputs.length)) {
   for (let unit = 0; unit < out.length; unit++) out[unit] = uniform() < sigmoid(inputs[unit] / temperature) ? 1 : 0;
   return out;
 }
@@ -284,7 +291,7 @@ function settle(net, chains, temperature, uniform) {
     bernoulli(inputs, uniform, temperature, chains[at].hidden));
 }
 
-function choice(probs, uniform) {
+export function choice(probs, uniform) {
   let rest = uniform();
   for (let level = 0; level < probs.length - 1; level++) if ((rest -= probs[level]) < 0) return level;
   return probs.length - 1;

@@ -1,7 +1,10 @@
 // Reading a model file: safetensors (a header in JSON, then numbers), half or single precision,
 // with wakesleep's own header. What the page cannot show is refused in words.
 
+import * as senses from "./senses.js";
+
 export const MOST_WEIGHTS = 20_000_000;
+export const SEVERAL = "MultimodalDBN";
 const KNOWN = new Set(["class", "sizes", "labels", "tied"]);
 
 // Return {header, tensors}: tensors by name, {shape, values: Float32Array}.
@@ -49,28 +52,32 @@ function halfTable() {
 // Return what a file holds that the page can show: {header, spec, tensors, netTensors}.
 export function readModel(buffer) {
   const { header, tensors } = safetensors(buffer);
-  const spec = header.models?.dbn ?? header.dbn;
+  const spec = header.models?.dbn ?? header.dbn ?? header.models?.model;
   if (!spec) {
     const found = Object.values(header.models ?? {}).map((one) => one.class).join(", ");
     throw new Error(`The file holds no deep belief net but ${found || "nothing known"}.`);
   }
-  const refusal = cannotShow(spec);
+  const refusal = cannotShow(spec, header.senses);
   if (refusal) throw new Error(refusal);
   const own = (prefix) => Object.fromEntries(
     Object.entries(tensors).filter(([name]) => name.startsWith(prefix)).map(([name, one]) => [name.slice(prefix.length), one]),
   );
-  return { header, spec, tensors: own("dbn/"), netTensors: own("net/") };
+  return { header, spec, tensors: own(spec === header.models?.model ? "model/" : "dbn/"), netTensors: own("net/") };
 }
 
-// Return why a spec cannot be shown, in words; "" where it can.
-export function cannotShow(spec) {
+// Return why a spec cannot be shown, in words; "" where it can. `how` says how cases of several senses are prepared.
+export function cannotShow(spec, how = {}) {
+  if (spec.class === SEVERAL) return senses.cannotShow(spec, how) || tooLarge(senses.countWeights(spec));
   const further = Object.keys(spec).filter((name) => !KNOWN.has(name));
   if ((spec.class ?? "DBN") !== "DBN" || further.length)
     return `The page shows deep belief nets of binary units with one label group; this model is a ${spec.class}` +
       `${further.length ? ` with ${further.map((name) => `${name} = ${JSON.stringify(spec[name])}`).join(", ")}` : ""}. ` +
       "Use it from Python or with wakesleep dream and wakesleep recognize.";
   const { sizes } = spec;
-  const weights = sizes.slice(1).reduce((sum, size, at) => sum + size * sizes[at], 0);
+  return tooLarge(sizes.slice(1).reduce((sum, size, at) => sum + size * sizes[at], 0));
+}
+
+function tooLarge(weights) {
   if (weights > MOST_WEIGHTS)
     return `This network has ${weights.toLocaleString("en")} weights, and the page takes at most ` +
       `${MOST_WEIGHTS.toLocaleString("en")}: train a smaller one (wakesleep train --hidden 500 500 2000), or use this one ` +

@@ -13,7 +13,7 @@ function round(value) {
   return rest < 0.5 ? whole : rest > 0.5 ? whole + 1 : whole + (whole % 2);
 }
 
-function extremes(values) {
+export function extremes(values) {
   let low = Infinity, high = -Infinity;
   for (let at = 0; at < values.length; at++) {
     if (values[at] < low) low = values[at];

@@ -3,12 +3,14 @@
 
 import * as engine from "./engine.js";
 import * as looks from "./fields.js";
-import { readModel } from "./model.js";
+import { SEVERAL, readModel } from "./model.js";
 import { surprise } from "./novelty.js";
 import { prepare } from "./prepare.js";
 import { place } from "./products.js";
+import * as senses from "./senses.js";
+import * as sound from "./sound.js";
 
-let net = null, how = null, usual = null, shape = null, known = []; // `known`: what the units of each layer look for
+let net = null, mind = engine, how = null, usual = null, shape = null, known = []; // `known`: what the units of each layer look for
 const dreams = new Map();
 
 const METHODS = {
@@ -18,15 +20,17 @@ const METHODS = {
     const reply = await fetch(new URL("model.safetensors", import.meta.url));
     if (!reply.ok) throw new Error(`The model's file does not come (${reply.status}); load the page again.`);
     const { header, spec, tensors, netTensors } = readModel(await reply.arrayBuffer());
-    net = engine.network(spec, tensors, netTensors);
+    const several = spec.class === SEVERAL;
+    mind = several ? senses : engine;
+    net = several ? senses.network(spec, tensors, header.senses) : engine.network(spec, tensors, netTensors);
     await products.then((wasm) => place(net.layers, wasm)).catch(() => {}); // refused: plain loops
-    how = header.preparation;
+    how = header.preparation ?? header.senses; // of each sense its own
     usual = header.novelty ?? null;
     const { classes, card } = header;
     shape = header.shape;
     known = [];
     const parameters = Object.values(tensors).reduce((sum, { values }) => sum + values.length, 0);
-    return { sizes: spec.sizes, labels: spec.labels, classes, shape, card: card ?? {}, parameters };
+    return { class: spec.class ?? "DBN", senses: header.senses, sizes: spec.sizes, labels: spec.labels, classes, shape, card: card ?? {}, parameters };
   },
 
   // Of a picture, {pixels: bytes of the network's size}, or {grey: {rows, columns, values: bytes}};
@@ -75,7 +79,8 @@ const METHODS = {
   complete: ({ pixels, known, sweeps, seed }) => engine.completions(net, parts(pixels), known, sweeps, seed).map(engine.bytes),
 
   // Begin a dream under a number; `picture` is bytes of the network's size.
-  begin({ dream, picture, ...options }) {
+  begin({ dream, picture, given, ...options }) {
+    if (given) return void dreams.set(dream, senses.begin(net, { ...options, given: caseOf(given) }));
     dreams.set(dream, engine.begin(net, { ...options, picture: picture && parts(picture) }));
   },
 
@@ -89,11 +94,15 @@ const METHODS = {
   advance({ dream, steps, budget = Infinity, focus }) {
     const until = performance.now() + budget, now = dreams.get(dream);
     for (let step = 0; step < steps; step++) {
-      engine.advance(net, now, 1);
+      mind.advance(net, now, 1);
       if (performance.now() > until) break;
     }
-    return engine.look(net, now, focus);
+    return mind.look(net, now, focus);
   },
+
+  // Samples of a recording as a log-mel picture; a picture as samples.
+  hear: ({ sense, wave }) => sound.picture(wave, how[sense]),
+  say: ({ sense, values }) => sound.toWave(values, how[sense]),
 };
 
 // Found out once, and in small parts, so that other questions are answered meanwhile.
@@ -113,9 +122,15 @@ async function fields(layer, units) {
   return out;
 }
 
-function asCase({ pixels, grey, drawing }) {
+// What is given to a net of several senses, {sense: picture} or a label.
+function caseOf(given) {
+  return Object.fromEntries(Object.entries(given).map(([name, value]) =>
+    [name, net.pathways[name]?.kind === "picture" ? asCase(value, how[name]) : value]));
+}
+
+function asCase({ pixels, grey, drawing }, preparation = how) {
   if (pixels) return parts(pixels);
-  return prepare({ ...grey, values: parts(grey.values) }, how, { drawing });
+  return prepare({ ...grey, values: parts(grey.values) }, preparation, { drawing });
 }
 
 // Bytes as parts of 255; a loop, for Float32Array.from takes ten times as long.

@@ -1,0 +1,92 @@
+// A net of several senses on typed arrays: a pathway of directed layers a sense, and one memory over
+// their codes and the label. Clamp some of them, let the memory settle, and decode the others
+// (models/multimodal.py, samplers/recalling.py). Pictures are binary units, sounds real numbers.
+
+import { activitiesOf, bernoulli, choice, fitting, labelScores, memoryOf, pathway, random, sigmoid, softmax, topInput, totalInput } from "./engine.js";
+
+const LOWEST = { picture: "Bernoulli", sound: "Gaussian" };
+export const kindOf = ({ kind }) => (kind === "log-mel" ? "sound" : "picture");
+
+// Return why the page cannot show a net of a spec, whose senses' cases are prepared as `how` says, in words; "" where it can.
+export function cannotShow(spec, how) {
+  const kinds = spec.senses.map(({ name }) => kindOf(how[name] ?? {}));
+  const fits = ({ layers }, at) => layers.length > 1 && layers.every(({ family }, height) => family === (height ? "Bernoulli" : LOWEST[kinds[at]]));
+  return [...kinds].sort().join() === "picture,sound" && spec.labels && spec.top.family === "Bernoulli" && spec.senses.every(fits)
+    ? ""
+    : "Of nets of several senses the page shows those of pictures and sounds with labels: binary units, the sounds as real " +
+      `numbers. This one has ${spec.senses.map(({ name }) => name).join(", ")}. Use it with wakesleep recall.`;
+}
+
+// How many weights a net of a spec has.
+export function countWeights({ senses, labels, top }) {
+  const code = ({ layers }) => layers.at(-1).size;
+  const directed = ({ layers }) => layers.slice(1).reduce((sum, { size }, at) => sum + size * layers[at].size, 0);
+  return senses.reduce((sum, sense) => sum + directed(sense) + code(sense) * top.size, labels * top.size);
+}
+
+// Return the net of a spec and its tensors {name: {shape, values}}; `how` prepares each sense's cases.
+export function network({ senses, labels, top, tied }, tensors, how) {
+  let features = 0;
+  const pathways = Object.fromEntries(senses.map(({ name, layers }) => {
+    const sizes = layers.map(({ size }) => size), from = features, prefix = `pathways.${name}.`, kind = kindOf(how[name]);
+    features += sizes.at(-1);
+    const scale = kind === "sound" ? fitting(tensors[`${prefix}generative.0.units.log_precision`], sizes[0]).values : null;
+    return [name, { ...pathway(tensors, prefix, sizes, tied), kind, sizes, from, to: features, scale }];
+  }));
+  const memory = memoryOf(tensors, features + labels, top.size);
+  const layers = [...Object.values(pathways).flatMap(({ recognition, generative }) => [...recognition, ...generative]), memory.up, memory.down];
+  return { pathways, labels, features, top: top.size, memory, layers };
+}
+
+// The code of a case: means from layer to layer (Pathway.up).
+const code = ({ recognition }, given) => recognition.reduce((states, layer) => activitiesOf(layer, [states])[0], given);
+
+// A case from its code, means of what was drawn layer by layer (Pathway.down); real numbers are the total input by their
+// precision.
+export function decode({ generative, scale }, states, uniform) {
+  for (let at = generative.length - 1; at > 0; at--) states = activitiesOf(generative[at], [states], uniform)[0];
+  const inputs = totalInput(generative[0], states);
+  return Float32Array.from(inputs, scale ? (input, unit) => input * Math.exp(-scale[unit]) : sigmoid);
+}
+
+// Begin to settle with what is given held: cases by sense, and a label where there is one.
+export function begin(net, { given, seed = 0 }) {
+  const { features, labels, memory } = net, uniform = random(seed), held = new Float32Array(features + labels).fill(NaN);
+  for (const [name, value] of Object.entries(given)) {
+    if (name === "label") held.fill(0, features).fill(1, features + value, features + value + 1);
+    else held.set(code(net.pathways[name], value), net.pathways[name].from);
+  }
+  const bias = memory.down.bias, start = Float32Array.from(bias, sigmoid);
+  start.set(softmax(bias.subarray(features)), features);
+  const settling = { uniform, given, held, visible: put(start, held), hidden: null, label: [], step: 0 };
+  settling.hidden = bernoulli(totalInput(memory.up, settling.visible), uniform);
+  return settling;
+}
+
+const put = (visible, held) => visible.map((state, unit) => (Number.isNaN(held[unit]) ? state : held[unit]));
+
+// Move on by Gibbs steps of the memory, what is given clamped.
+export function advance(net, settling, steps) {
+  const { uniform, held } = settling, { features, labels, memory } = net;
+  for (let step = 0; step < steps; step++) {
+    const inputs = totalInput(memory.down, settling.hidden), visible = new Float32Array(features + labels);
+    bernoulli(inputs, uniform, 1, visible.subarray(0, features));
+    visible[features + choice(softmax(inputs.subarray(features)), uniform)] = 1;
+    settling.visible = put(visible, held);
+    settling.label.push(softmax(labelScores(net, topInput(net, settling.visible.subarray(0, features)))));
+    settling.hidden = bernoulli(totalInput(memory.up, settling.visible), uniform);
+    settling.step++;
+  }
+}
+
+// What the memory holds: each sense's case, as it was given or decoded from the last step; p(label | codes), the mean over the
+// second half of the steps.
+export function look(net, settling) {
+  const { given, visible, uniform, label, step } = settling;
+  const senses = Object.fromEntries(Object.entries(net.pathways).map(([name, way]) =>
+    [name, given[name] ?? decode(way, visible.subarray(way.from, way.to), uniform)]));
+  const half = label.slice(Math.floor(label.length / 2)), held = "label" in given;
+  const probs = Array.from({ length: net.labels }, (_, at) =>
+    held ? +(at === given.label) : half.reduce((sum, one) => sum + one[at], 0) / Math.max(half.length, 1));
+  return { step, senses, probs };
+}
