@@ -191,7 +191,7 @@ def test_a_family_that_is_registered_later_is_read_then(tmp_path):
 
     rbm = ws.RBM(register(Bold)(3), 2, rng=ws.generator(0))
     ws.save(rbm, tmp_path / "m")
-    from wakesleep.units.base import FAMILIES
+    from wakesleep.units.registry import FAMILIES
 
     del FAMILIES["Bold"]
     with pytest.raises(CheckpointError, match="register"):

@@ -13,12 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from wakesleep.sources.context import Context as Context
-from wakesleep.units.base import FAMILIES as FAMILIES
 from wakesleep.units.base import Atom as Atom
 from wakesleep.units.base import Units as Units
-from wakesleep.units.base import as_units as as_units
-from wakesleep.units.base import from_spec as from_spec
-from wakesleep.units.base import register as register
 from wakesleep.units.bernoulli import Bernoulli as Bernoulli
 from wakesleep.units.binomial import Binomial as Binomial
 from wakesleep.units.categorical import Categorical as Categorical
@@ -29,6 +25,10 @@ from wakesleep.units.groups import Groups as Groups
 from wakesleep.units.multinomial import Multinomial as Multinomial
 from wakesleep.units.ordinal import Ordinal as Ordinal
 from wakesleep.units.poisson import Poisson as Poisson
+from wakesleep.units.registry import FAMILIES as FAMILIES
+from wakesleep.units.registry import as_units as as_units
+from wakesleep.units.registry import from_spec as from_spec
+from wakesleep.units.registry import register as register
 from wakesleep.units.relu import ReLU as ReLU
 from wakesleep.units.spin import Spin as Spin
 from wakesleep.units.thermometer import Thermometer as Thermometer

@@ -14,7 +14,8 @@ from torch.nn.functional import softplus
 from wakesleep.compute import ops
 from wakesleep.sources.arrays import require_binary
 from wakesleep.sources.context import Context
-from wakesleep.units.base import Atom, Units, present, register
+from wakesleep.units.base import Atom, Units, present
+from wakesleep.units.registry import register
 
 TOGETHER = 4
 """Units whose factor in `factors` is one product of 2^TOGETHER terms."""

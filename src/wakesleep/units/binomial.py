@@ -13,9 +13,10 @@ from torch.nn.functional import softplus
 from wakesleep.compute.ops import accumulation_dtype
 from wakesleep.foundation.values import whole
 from wakesleep.sources.context import Context
-from wakesleep.units.base import Atom, register
+from wakesleep.units.base import Atom
 from wakesleep.units.counts import require_counts
 from wakesleep.units.elementwise import Elementwise
+from wakesleep.units.registry import register
 
 
 @register

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from wakesleep.units import truncated
-from wakesleep.units.base import Units, register, with_parameters
+from wakesleep.units.base import Units, with_parameters
 from wakesleep.units.elementwise import Elementwise
 from wakesleep.units.gaussian import unit_if_constant
 from wakesleep.units.quadratic import clamp_precision
+from wakesleep.units.registry import register
 
 MOST_GAP = 20.0
 """How far from 0 the peaks of a unit may lie, in units of 1 / sqrt(g)."""

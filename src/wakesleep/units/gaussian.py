@@ -9,8 +9,8 @@ import math
 import torch
 from torch import Tensor
 
-from wakesleep.units.base import register
 from wakesleep.units.quadratic import Quadratic
+from wakesleep.units.registry import register
 
 
 @register

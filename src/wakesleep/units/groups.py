@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.sources.axes import Layer, Part
 from wakesleep.sources.context import Context
-from wakesleep.units.base import Atom, Units, as_units, from_spec, register
+from wakesleep.units.base import Atom, Units
 from wakesleep.units.categorical import Categorical
+from wakesleep.units.registry import as_units, from_spec, register
 
 
 @register

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.sources.context import Context
-from wakesleep.units.base import Atom, Units, register
+from wakesleep.units.base import Atom, Units
 from wakesleep.units.counts import require_counts
+from wakesleep.units.registry import register
 
 MOST_STATES = 1 << 22
 """States that are listed."""

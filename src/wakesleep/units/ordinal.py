@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.values import whole
 from wakesleep.sources.context import Context
-from wakesleep.units.base import Atom, Units, register, with_parameters
+from wakesleep.units.base import Atom, Units, with_parameters
 from wakesleep.units.categorical import sample_categorical
 from wakesleep.units.counts import require_counts
 from wakesleep.units.elementwise import Elementwise
+from wakesleep.units.registry import register
 
 MOST_BIAS = 20.0
 """How large a level bias may be."""

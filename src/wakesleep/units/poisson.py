@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wakesleep.units.base import register
 from wakesleep.units.counts import require_counts
 from wakesleep.units.elementwise import Elementwise
+from wakesleep.units.registry import register
 
 
 @register

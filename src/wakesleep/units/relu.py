@@ -11,8 +11,8 @@ from torch import Tensor
 
 from wakesleep.foundation.errors import DataError
 from wakesleep.units import truncated
-from wakesleep.units.base import register
 from wakesleep.units.quadratic import Quadratic
+from wakesleep.units.registry import register
 
 
 @register

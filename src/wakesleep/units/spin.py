@@ -13,8 +13,9 @@ from torch import Tensor
 from wakesleep.compute import ops
 from wakesleep.foundation.errors import DataError
 from wakesleep.sources.context import Context
-from wakesleep.units.base import Atom, register
+from wakesleep.units.base import Atom
 from wakesleep.units.elementwise import Elementwise
+from wakesleep.units.registry import register
 
 TOGETHER = 4
 """Units whose factor in `factors` is one product of 2^TOGETHER terms."""

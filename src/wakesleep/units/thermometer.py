@@ -16,8 +16,9 @@ from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.values import whole
 from wakesleep.sources.arrays import as_probs, require_binary
 from wakesleep.sources.context import Context
-from wakesleep.units.base import Atom, Units, present, register
+from wakesleep.units.base import Atom, Units, present
 from wakesleep.units.categorical import sample_categorical
+from wakesleep.units.registry import register
 
 
 @register
