@@ -21,6 +21,7 @@ from wakesleep.foundation.rng import generator
 from wakesleep.learning.backprop import BackpropState, feed_forward
 from wakesleep.learning.cd import CDState
 from wakesleep.learning.chains import MemoryState
+from wakesleep.learning.net_spec import net_activations, net_sizes
 from wakesleep.learning.state import State
 from wakesleep.learning.up_down import UpDownState
 from wakesleep.models.dbm import DBM
@@ -66,8 +67,8 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, nn.Sequential):
         return {
             NET: {
-                "feed_forward": checkpoint.net_sizes(value),
-                "activations": checkpoint.net_activations(value),
+                "feed_forward": net_sizes(value),
+                "activations": net_activations(value),
                 "tensors": _arrays(value.state_dict()),
             }
         }

@@ -23,7 +23,7 @@ from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import CheckpointError, ConfigError, WakesleepError
 from wakesleep.foundation.files import remove_abandoned, unreadable
 from wakesleep.foundation.rng import known_device
-from wakesleep.learning.backprop import ACTIVATIONS, EncodeSenses, feed_forward
+from wakesleep.learning.net_spec import net_from_spec, net_spec
 from wakesleep.learning.unrolled import MeanFieldNet
 from wakesleep.models.dbm import DBM
 from wakesleep.models.dbn import DBN
@@ -85,18 +85,8 @@ def model_spec(model: nn.Module) -> dict[str, Any]:
     Raises:
         ConfigError: a model of a class that no spec names.
     """
-    if isinstance(model, nn.Sequential) and net_sizes(model) is not None:
-        return _net_spec(model)
-    if (
-        isinstance(model, nn.Sequential)
-        and isinstance(model[0], EncodeSenses)
-        and net_sizes(nn.Sequential(*list(model)[1:])) is not None
-    ):
-        senses = {
-            name: {"size": model[0].sizes[name], "layers": _pathway_spec(net)}
-            for name, net in model[0].nets.items()
-        }
-        return _net_spec(nn.Sequential(*list(model)[1:])) | {"senses": senses}
+    if isinstance(model, nn.Sequential) and (spec := net_spec(model)) is not None:
+        return spec
     if type(model).__name__ not in MODELS:
         raise ConfigError(
             f"a model of the class {type(model).__name__}: expected one of {', '.join(MODELS)}, or "
@@ -104,59 +94,6 @@ def model_spec(model: nn.Module) -> dict[str, Any]:
             "of anything else torch.save keeps the state_dict()"
         )
     return cast(dict[str, Any], cast(Any, model).spec())
-
-
-def _net_spec(net: nn.Sequential) -> dict[str, Any]:
-    names = net_activations(net)
-    spec = {"class": "FeedForward", "sizes": net_sizes(net)}
-    return spec | ({"activations": names} if set(names) - {"Sigmoid"} else {})
-
-
-def _pathway_spec(net: nn.Module) -> list[Any]:
-    """Return the units and the activation of each layer of a sense's net, (Linear, activation) by
-    turns.
-    """
-    layers = list(net.children())
-    return [
-        [linear.out_features, type(activation).__name__]
-        for linear, activation in zip(layers[::2], layers[1::2], strict=True)
-        if isinstance(linear, nn.Linear)
-    ]
-
-
-def _net_of(spec: dict[str, Any]) -> nn.Sequential:
-    """Return the feed-forward net that `spec` described, its weights yet to be filled."""
-    upper = feed_forward(spec["sizes"], activations=spec.get("activations"))
-    if "senses" not in spec:
-        return upper
-    nets = {}
-    for name, each in spec["senses"].items():
-        sizes = [each["size"], *(size for size, _ in each["layers"])]
-        names = [activation for _, activation in each["layers"]]
-        nets[name] = feed_forward(sizes, activations=names) if names else nn.Sequential()
-    sizes_of = {name: each["size"] for name, each in spec["senses"].items()}
-    return nn.Sequential(EncodeSenses(nets, sizes_of), *upper)
-
-
-def net_sizes(net: nn.Sequential) -> list[int] | None:
-    """Return the layer sizes of a net of the kind that `feed_forward` makes, inputs first; None of
-    another kind.
-    """
-    layers = list(net)
-    linear = [layer for layer in layers[::2] if isinstance(layer, nn.Linear)]
-    if (
-        not linear
-        or len(linear) < len(layers[::2])
-        or len(layers) != 2 * len(linear) - 1
-        or set(net_activations(net)) - set(ACTIVATIONS)
-    ):
-        return None
-    return [linear[0].in_features, *(layer.out_features for layer in linear)]
-
-
-def net_activations(net: nn.Sequential) -> list[str]:
-    """Return the names of the layers between the linear ones."""
-    return [type(layer).__name__ for layer in list(net)[1::2]]
 
 
 @check_arguments
@@ -202,7 +139,7 @@ def build(spec: Mapping[str, Any], tensors: Mapping[str, Stored], path: Path | s
             f"{', '.join(MODELS)} and FeedForward: install a newer one"
         )
     try:
-        model = _net_of(values) if name == "FeedForward" else MODELS[name].from_spec(values)
+        model = net_from_spec(values) if name == "FeedForward" else MODELS[name].from_spec(values)
         if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
             model = model.double()
         missing = [name for name in model_tensors(model) if name not in tensors]

@@ -17,7 +17,7 @@ from wakesleep.data import KNOWN, LOCAL, Dataset, Split, distort, match_classes,
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.rng import generator, stream
-from wakesleep.learning import backprop, deep_boltzmann
+from wakesleep.learning import backprop, deep_boltzmann, net_spec
 from wakesleep.models.dbm import DBM
 from wakesleep.models.dbn import DBN
 from wakesleep.runs import checkpoint, progress
@@ -302,7 +302,7 @@ def net_sizes(model: DBN | DBM, classes: int) -> Sequence[int]:
         return (*model.sizes, classes)
     rng = generator(0, next(model.parameters()).device)
     net = deep_boltzmann.classifier(model, classes=classes, rng=rng)
-    sizes = checkpoint.net_sizes(net)
+    sizes = net_spec.net_sizes(net)
     assert sizes is not None
     return sizes
 
