@@ -277,15 +277,15 @@ def test_a_memory_that_few_labels_teach_learns_as_long_as_others() -> None:
     assert np.mean(scores) > 0.8
     assert [line["stage"] for line in net.history_] == ["memory"] * 300
     assert (
-        DBNClassifier(**settings)._memory_passes(
+        DBNClassifier(**settings)._memory_epochs(
             400, torch.from_numpy(np.where(np.arange(400) < 200, 0, -1))
         )
         == 60
     )
-    assert DBNClassifier(**settings, n_iter=7)._memory_passes(400, torch.from_numpy(few)) == 7, (
+    assert DBNClassifier(**settings, n_iter=7)._memory_epochs(400, torch.from_numpy(few)) == 7, (
         "as it says"
     )
-    assert DBNClassifier(unlabeled=-1)._memory_passes(400, torch.from_numpy(few)) == 30, (
+    assert DBNClassifier(unlabeled=-1)._memory_epochs(400, torch.from_numpy(few)) == 30, (
         "backpropagation follows"
     )
 

@@ -322,7 +322,7 @@ class DBNClassifier(ClassifierMixin, TunedEstimator):
         super()._begin(X, labels, source)
         self._labels_seen = False
 
-    def _memory_passes(self, cases: int, labels: Tensor | None) -> int:
+    def _memory_epochs(self, cases: int, labels: Tensor | None) -> int:
         """Return how many epochs the memory is pretrained for: where it is all there is and few
         cases have a class, more.
 

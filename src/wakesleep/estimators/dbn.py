@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from wakesleep.compute.precision import low_precision_copy
 from wakesleep.compute.select import pick_device, pick_precision
 from wakesleep.data.table_units import Asked, TableUnits
-from wakesleep.estimators import persistence, ranges, shared
+from wakesleep.estimators import persistence, pretraining, ranges, shared
 from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
 from wakesleep.evaluation import meanfield
@@ -178,7 +178,7 @@ class DBNEstimator(persistence.Saved, BaseEstimator):
         """Return how many epochs over that many cases each layer is pretrained for."""
         return epochs_for(cases, EPOCHS, SHOWN, 10) if self.n_iter == "auto" else self.n_iter
 
-    def _memory_passes(self, cases: int, labels: Tensor | None) -> int:
+    def _memory_epochs(self, cases: int, labels: Tensor | None) -> int:
         """Return how many epochs the memory is pretrained for."""
         return self._epochs(cases)
 
@@ -289,58 +289,15 @@ class DBNEstimator(persistence.Saved, BaseEstimator):
         """
         config = self._greedy_config(len(images))
         config = replace(
-            config, memory=replace(config.memory, epochs=self._memory_passes(len(images), labels))
+            config, memory=replace(config.memory, epochs=self._memory_epochs(len(images), labels))
         )
-        epochs = self._layer_by_layer(images, known, labels, weights, rng, config)
+        epochs = pretraining.epochs(
+            self.dbn_, images, known, labels, weights, config=config, rng=rng, dtype=self._dtype()
+        )
         for record in self._watch(
             epochs, config.layer.epochs * (self.dbn_.depth - 1) + config.memory.epochs
         ):
             self._chunks[record.state.layer] = record.state.inner
-
-    def _layer_by_layer(
-        self,
-        images: Tensor,
-        known: Tensor | None,
-        labels: Tensor | None,
-        weights: Tensor | None,
-        rng: torch.Generator,
-        config: GreedyConfig,
-    ) -> Iterator[EpochResult]:
-        """Yield the epochs of pretraining; where values are missing, each epoch of the first layer
-        sees what was drawn after the last.
-        """
-        settings: dict[str, Any] = {
-            "config": config,
-            "rng": rng,
-            "weights": weights,
-            "dtype": self._dtype(),
-            "checked": True,
-        }
-        state: Any = None
-        if known is not None:
-            first = config.layer if self.dbn_.depth > 1 else config.memory
-            for _ in range(first.epochs):
-                record = next(greedy.epochs(self.dbn_, images, labels, state=state, **settings))
-                state = record.state
-                yield record
-                self._refill(images, known, labels, rng)
-        yield from greedy.epochs(self.dbn_, images, labels, state=state, **settings)
-
-    def _refill(
-        self, images: Tensor, known: Tensor, labels: Tensor | None, rng: torch.Generator
-    ) -> None:
-        """Draw what is not `known` of images (N, D) anew from the first layer, in place, given the
-        rest and the label it may hold.
-        """
-        first = self.dbn_.rbm(0)
-        if self.dbn_.depth > 1 or labels is None or not self.dbn_.labels:
-            missing.refill(first, images, known, rng)
-            return
-        labelled = labels != UNLABELLED
-        cases = greedy.memory_cases(self.dbn_, images[labelled], labels[labelled], checked=True)
-        mask = torch.cat([known[labelled], known.new_ones(len(cases), self.dbn_.labels)], 1)
-        missing.refill(first, cases, mask, rng)
-        images[labelled] = cases[:, : images.shape[1]]
 
     def _fill(self, images: Tensor, known: Tensor | None, rng: torch.Generator) -> Tensor:
         """Return images (N, D) with what is not `known` drawn from the whole net as it stands."""
@@ -388,7 +345,7 @@ class DBNEstimator(persistence.Saved, BaseEstimator):
             **settings,
         )
         if known is not None:
-            self._refill(images, known, labels, rng)
+            pretraining.refill(self.dbn_, images, known, labels, rng)
         self.n_iter_ += 1
 
     def _average(self, X: Any, function: Function) -> Array:
@@ -422,12 +379,8 @@ class DBNEstimator(persistence.Saved, BaseEstimator):
 
     def _set_nets(self, model: checkpoint.Model, tensors: dict[str, Tensor]) -> None:
         """Take over what a model file held."""
-        self.dbn_, self._chunks, self._source = (
-            model.dbn,
-            {},
-            shared.random_source(self.random_state),
-        )
-        self._range = None
+        self.dbn_, self._chunks, self._range = model.dbn, {}, None
+        self._source = shared.random_source(self.random_state)
         self.history_ = []
         if model.net is not None:
             self.net_ = model.net

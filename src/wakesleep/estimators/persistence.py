@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -106,6 +107,26 @@ def from_plain(value: Any) -> Any:
 def _arrays(tensors: dict[str, Tensor]) -> dict[str, Array]:
     """Return tensors as arrays on the CPU."""
     return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+
+
+def lasting(state: State, names: Collection[str], dtype: torch.dtype) -> dict[str, Array]:
+    """Return the fields `names` of a loop's state as arrays: what a later call goes on with."""
+    tensors, _ = tensor_files.flatten(state.to_tensors())
+    return {
+        name: tensor.to(dtype).cpu().numpy()
+        for name, tensor in tensors.items()
+        if name.partition("/")[0] in names
+    }
+
+
+def restore(state: State, arrays: Mapping[str, Array]) -> None:
+    """Put what `lasting` gave into a new state, in place; arrays of other shapes, as chains where
+    the size of the minibatches was changed, are left out.
+    """
+    tensors, _ = tensor_files.flatten(state.to_tensors())
+    for name, array in arrays.items():
+        if name in tensors and tensors[name].shape == array.shape:
+            tensors[name].copy_(torch.tensor(array))
 
 
 def save(estimator: Any, path: Path) -> None:

@@ -28,7 +28,7 @@ from wakesleep.learning.cd import CDConfig, CDState
 from wakesleep.learning.configs import require
 from wakesleep.models.dbn import DBN
 from wakesleep.models.rbm import RBM
-from wakesleep.runs import checkpoint, tensor_files
+from wakesleep.runs import checkpoint
 from wakesleep.samplers import gibbs, missing
 from wakesleep.sources import arrays
 from wakesleep.units import Bernoulli
@@ -234,9 +234,7 @@ class BernoulliRBM(
         """Return visible states one Gibbs step on from v (N, D), as booleans (N, D)."""
         check_is_fitted(self)
         rbm = self._machine()
-        visible = torch.from_numpy(
-            np.asarray(v.toarray() if hasattr(v, "toarray") else v, dtype=self.components_.dtype)
-        )
+        visible = torch.from_numpy(np.asarray(shared.dense(v), dtype=self.components_.dtype))
         rng = shared.fresh_rng(self.random_state_)
         hidden = rbm.sample_hidden(visible, rng)
         return gibbs.gibbs_step(rbm, hidden, rng).visible.numpy().astype(bool)
@@ -341,17 +339,11 @@ class BernoulliRBM(
         device = pick_device(self.device)
         rng, rbm = shared.fresh_rng(source, device), self._machine(device)
         cases, known = self._cases(shared.take(X, taking_part), rbm, rng)
-        dtype = (
-            rbm.weight.dtype
-            if self.precision == "float32"
-            else pick_precision(self.precision, device)
-        )
+        dtype = rbm.weight.dtype
+        if self.precision != "float32":
+            dtype = pick_precision(self.precision, device)
         state = cd.init_state(low_precision_copy(rbm, dtype), config, rng)
-        tensors, _ = tensor_files.flatten(state.to_tensors())
-        for name, array in self._state.items():
-            # other shapes: batch_size was changed, so chains start anew
-            if name in tensors and tensors[name].shape == array.shape:
-                tensors[name].copy_(torch.tensor(array))
+        persistence.restore(state, self._state)
         epochs = cd.epochs(
             rbm,
             cases,
@@ -374,13 +366,8 @@ class BernoulliRBM(
         self.components_ = rbm.weight.detach().cpu().numpy().T
         self.intercept_hidden_ = rbm.hidden_bias.detach().cpu().numpy()
         self.intercept_visible_ = rbm.visible_bias.detach().cpu().numpy()
-        tensors, _ = tensor_files.flatten(state.to_tensors())
-        lasting = [
-            name
-            for name in tensors
-            if name in ("chains", "activity") or (name.startswith("velocity/") and self.momentum)
-        ]
-        self._state = {name: tensors[name].to(rbm.weight.dtype).cpu().numpy() for name in lasting}
+        names = ["chains", "activity", *(["velocity"] if self.momentum else [])]
+        self._state = persistence.lasting(state, names, rbm.weight.dtype)
         if self.persistent:
             self.h_samples_ = self._state["chains"]
 
@@ -446,11 +433,8 @@ class BernoulliRBM(
         self.components_ = tensors["dbn/memory.weight"].numpy().T
         self.intercept_visible_ = tensors["dbn/memory.visible_bias"].numpy()
         self.intercept_hidden_ = tensors["dbn/memory.hidden_bias"].numpy()
-        self._state, self._range, self.random_state_ = (
-            {},
-            None,
-            shared.random_source(self.random_state),
-        )
+        self._state, self._range = {}, None
+        self.random_state_ = shared.random_source(self.random_state)
 
     def _recognition_layers(self) -> list[nn.Module]:
         rbm = self._machine()
