@@ -20,6 +20,7 @@ import tyro
 
 from benchmarks import bench_measure, bench_quality
 from wakesleep.cli import machine, shared
+from wakesleep.compute.machine import processor_name
 from wakesleep.compute.select import pick_device, pick_precision
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
@@ -161,7 +162,7 @@ def main(argv: list[str]) -> int:
         )
         return 0
     print(
-        f"{results.processor()}, {plan.threads} threads, load before "
+        f"{processor_name()}, {plan.threads} threads, load before "
         f"{load if load is not None else 'unknown'}"
     )
     for line in bench_measure.table(cells, judged):

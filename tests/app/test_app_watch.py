@@ -37,8 +37,7 @@ def test_the_page_follows_a_run_that_learns(tmp_path: Path, digits: Dataset) -> 
         records = training.train(job)
         for _ in range(8):
             next(records)
-        deadline = time.perf_counter() + 20
-        while client.get("/page.json").json()["version"] < 2 and time.perf_counter() < deadline:
+        while client.get("/page.json").json()["version"] < 2:
             time.sleep(0.1)
         assert client.get("/page.json").json()["version"] >= 2
         assert client.get("/api/model").json()["version"] >= 2
@@ -46,8 +45,7 @@ def test_the_page_follows_a_run_that_learns(tmp_path: Path, digits: Dataset) -> 
         assert not torch.equal(service.model.dbn.recognition[0].weight, before)
         assert len(client.get("/api/run").json()["metrics"]) == 8
         list(records)
-        deadline = time.perf_counter() + 10
-        while not client.get("/api/run").json()["finished"] and time.perf_counter() < deadline:
+        while not client.get("/api/run").json()["finished"]:
             time.sleep(0.1)
         assert client.get("/api/run").json()["evaluation"]
 

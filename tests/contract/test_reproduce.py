@@ -14,12 +14,12 @@ import torch
 from benchmarks import tables_figures as figures
 from wakesleep.cli import main
 from wakesleep.cli.reproduce import NAMES
-from wakesleep.compute.machine import describe
+from wakesleep.compute.machine import describe, processor_name
 from wakesleep.compute.select import pick_device
 from wakesleep.data import Dataset, Split
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop
-from wakesleep.paper import costs, pretraining, results, runs
+from wakesleep.paper import costs, pretraining, runs
 from wakesleep.paper.runs import Done, TableSetup, learn, toy
 from wakesleep.paper.tables import TABLES
 from wakesleep.runs.settings import preset
@@ -117,7 +117,7 @@ def test_a_table_ends_with_where_and_by_which_command_it_was_made(
         "distorted",
         "distorted-random",
     ]
-    device = describe(pick_device("auto")) if torch.cuda.is_available() else results.processor()
+    device = describe(pick_device("auto")) if torch.cuda.is_available() else processor_name()
     assert where == f"  {device}; wakesleep reproduce geometry --smoke --folder {folder}"
 
 

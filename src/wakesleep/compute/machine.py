@@ -5,10 +5,12 @@ what is measured here.
 from __future__ import annotations
 
 import platform
+import re
 import sys
 import time
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import torch
 
@@ -22,6 +24,19 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     return f"{device.type}: {torch.get_num_threads()} threads"
+
+
+def processor_name() -> str:
+    """Return the processor's name where the system tells it, and its vector instructions: one name
+    covers processors far apart in speed.
+    """
+    try:
+        match = re.search(
+            r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        )
+    except OSError:
+        match = None
+    return f"cpu: {match[1] if match else 'unknown'}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def peak_memory_gb() -> float | None:

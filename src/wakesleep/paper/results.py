@@ -7,7 +7,6 @@ A row is {"table", "row", "metric", "value", "low", "high", "seeds", "reported",
 from __future__ import annotations
 
 import json
-import re
 import statistics
 import subprocess
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 import torch
 
+from wakesleep.compute import machine
 from wakesleep.foundation.files import write_json
 
 Row = dict[str, Any]
@@ -45,26 +45,13 @@ def row(
         "seeds": list(seeds),
         "reported": reported,
         "command": command,
-        "device": notes.pop("device", processor()),
+        "device": notes.pop("device", machine.processor_name()),
         "threads": notes.pop("threads", torch.get_num_threads()),
         "minutes": notes.pop("minutes", None),
         "date": datetime.now(UTC).date().isoformat(),
         "commit": commit(),
         **notes,
     }
-
-
-def processor() -> str:
-    """Return the processor's name where the system tells it, and its vector instructions: one name
-    covers processors far apart in speed.
-    """
-    try:
-        match = re.search(
-            r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        )
-    except OSError:
-        match = None
-    return f"cpu: {match[1] if match else 'unknown'}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 @cache
