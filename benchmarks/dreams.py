@@ -76,11 +76,11 @@ def main(argv: list[str]) -> None:
     )
     clamped = torch.arange(model.dbn.labels).repeat_interleave(options.count)
     began = time.perf_counter()
-    dreamt = dreams.dream(
+    fantasies = dreams.dream(
         model.dbn, labels=clamped, steps=options.steps, rng=generator(options.seed)
     ).pixels
     minutes = round((time.perf_counter() - began) / 60, 2)
-    result = judge.judge_dreams(net, dreamt, clamped, dataset.train.images, dataset.test)
+    result = judge.judge_dreams(net, fantasies, clamped, dataset.train.images, dataset.test)
     print(result)
     if options.out is None:
         return

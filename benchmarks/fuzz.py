@@ -178,8 +178,8 @@ def serves(server: Server) -> bool:
         f"{server.url}api/dream", body, {"content-type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=20) as reply:
-        dreamt = json.loads(reply.read())
-    return server.process.poll() is None and dreamt["labels"] == [3]
+        answer = json.loads(reply.read())
+    return server.process.poll() is None and answer["labels"] == [3]
 
 
 def main(argv: list[str]) -> None:

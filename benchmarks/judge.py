@@ -122,7 +122,7 @@ def nearest(images: Tensor, seen: Tensor) -> Tensor:
 
 
 def judge_dreams(
-    net: nn.Sequential, dreamt: Tensor, clamped: Tensor, train_images: Tensor, test: Split
+    net: nn.Sequential, fantasies: Tensor, clamped: Tensor, train_images: Tensor, test: Split
 ) -> dict[str, Any]:
     """Return what there is to say of dreams (N, pixels) with the labels `clamped` (N,), beside as
     many real test pictures a class.
@@ -136,19 +136,19 @@ def judge_dreams(
         ]
     )
     pictures, named = arrays.as_probs(test_images[real]), test_labels[real]
-    agree = (says(net, dreamt) == clamped).float()
+    agree = (says(net, fantasies) == clamped).float()
     return {
         "agreement_percent": round(100 * float(agree.mean()), 2),
         "agreement_by_class": [
             round(100 * float(agree[clamped == label].mean()), 1) for label in classes
         ],
         "spread_over_real_digits": round(
-            float(spread(dreamt, clamped).mean() / spread(pictures, named).mean()), 4
+            float(spread(fantasies, clamped).mean() / spread(pictures, named).mean()), 4
         ),
         "spread_by_class": [
-            round(float(ratio), 3) for ratio in spread(dreamt, clamped) / spread(pictures, named)
+            round(float(ratio), 3) for ratio in spread(fantasies, clamped) / spread(pictures, named)
         ],
-        "nearest_training_image": round(float(nearest(dreamt, train_images).mean()), 3),
+        "nearest_training_image": round(float(nearest(fantasies, train_images).mean()), 3),
         "nearest_training_image_of_real_digits": round(
             float(nearest(pictures, train_images).mean()), 3
         ),

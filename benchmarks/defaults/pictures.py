@@ -135,8 +135,8 @@ def agreement(run: Path, judged_by: Path, count: int = 100) -> float:
     assert other.labels is not None
     net = judge.get(judged_by, other.images, other.labels, tuple(model.header["shape"]), epochs=30)
     clamped = torch.arange(model.dbn.labels).repeat_interleave(count)
-    dreamt = dreams.dream(model.dbn, labels=clamped, steps=1000, rng=generator(0)).pixels
-    return round(100 * float((judge.says(net, dreamt) == clamped).float().mean()), 2)
+    fantasies = dreams.dream(model.dbn, labels=clamped, steps=1000, rng=generator(0)).pixels
+    return round(100 * float((judge.says(net, fantasies) == clamped).float().mean()), 2)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ class WordsOptions:
     """Judge on a fifth of the training postings, and save nothing."""
     folder: Path = Path("runs/senses")
     """Where memories lie once they are trained, so that a stopped call goes on."""
-    dreamt: int = 8
+    words: int = 8
     """Words of each topic that are printed."""
     out: Path = Path("results/senses.json")
     """Where the rows go."""
@@ -99,8 +99,8 @@ def logistic(train: Split, test: Split, c: float = REGULARISATION) -> float:
 def words_of_topics(net: DBN, words: tuple[str, ...], count: int) -> list[list[str]]:
     """Return the words that stand out in the dreams of each topic."""
     labels = torch.arange(net.labels).repeat_interleave(200)
-    dreamt = dreams.dream(net, labels=labels, steps=200, rng=generator(0)).pixels
-    probability = torch.stack([dreamt[labels == topic].mean(0) for topic in range(net.labels)])
+    fantasies = dreams.dream(net, labels=labels, steps=200, rng=generator(0)).pixels
+    probability = torch.stack([fantasies[labels == topic].mean(0) for topic in range(net.labels)])
     over = probability - probability.mean(0)
     return [[words[column] for column in row[:count]] for row in over.argsort(1, descending=True)]
 
@@ -115,10 +115,10 @@ def topics(options: WordsOptions, train: Split, test: Split, words: tuple[str, .
         percents.append(accuracy(classify.predict(net, test.images), test))
     behind = [baseline - each for each in percents]
     yield "20news", "topic_accuracy_behind_logistic_points", behind, {"reported": "2 (bar)"}
-    dreamt = words_of_topics(net, words, options.dreamt)
-    yield "20news", "topic_accuracy_percent", percents, {"dreamt": dreamt}
+    rows = words_of_topics(net, words, options.words)
+    yield "20news", "topic_accuracy_percent", percents, {"dreamt": rows}
     yield "20news-logistic", "topic_accuracy_percent", [baseline], {}
-    for row in dreamt:
+    for row in rows:
         print(" ".join(row), flush=True)
 
 

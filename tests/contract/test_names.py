@@ -156,3 +156,29 @@ def test_a_name_that_is_not_there_is_found() -> None:
     assert missing_names("python -m benchmarks.nothing --seeds 1", short=False) == [
         "benchmarks.nothing"
     ]
+
+
+OLD = frozenset(
+    "about drawn dreamt found heard here lesson place said taught teach told whisper".split()
+)
+"""Words that name no content, or that only the first version of the package used."""
+
+
+def identifiers(source: Path) -> set[str]:
+    """Return the names of the variables, parameters, attributes and functions of a module."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(node.attr)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+    return {name.strip("_") for name in names}
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_name_says_what_it_holds(source: Path) -> None:
+    assert not OLD & identifiers(source), "name the content, e.g. log_probs in place of found"

@@ -338,12 +338,12 @@ def choose(
     start = way[0].visible_bias.expand(chains, -1).contiguous()
     places, states = [0.0], [way[0].visible.sample(start, rng)]
     while places[-1] < len(way) - 1:
-        place, moved = _next_place(way, places[-1], states[-1], rate, steps, rng)
-        replicas = _on_the_way(way, [*places, place], [*states, moved], most)
+        position, moved = _next_position(way, places[-1], states[-1], rate, steps, rng)
+        replicas = _on_the_way(way, [*places, position], [*states, moved], most)
         for _ in range(steps):
             replicas.step(rng)
         assert replicas.visible is not None
-        places, states = [*places, place], list(replicas.visible)
+        places, states = [*places, position], list(replicas.visible)
     while True:
         replicas = _on_the_way(way, places, states, most)
         for _ in range(10 * steps):
@@ -360,37 +360,42 @@ def choose(
             states.insert(pair + 1, _moved(_at(way, middle), states[pair], steps, rng))
 
 
-def _next_place(
-    way: Sequence[RBM], place: float, states: Tensor, rate: float, steps: int, rng: torch.Generator
+def _next_position(
+    way: Sequence[RBM],
+    position: float,
+    states: Tensor,
+    rate: float,
+    steps: int,
+    rng: torch.Generator,
 ) -> tuple[float, Tensor]:
     """Return how far on the way, in steps of halves and doubles, the next machine may be from the
-    one at `place`, whose chains are `states` (N, visible); and chains moved there.
+    one at `position`, whose chains are `states` (N, visible); and chains moved there.
 
     Raises:
         ConfigError: nowhere.
     """
-    last, here = len(way) - 1.0, _at(way, place)
+    last, nearest = len(way) - 1.0, _at(way, position)
 
     def tried(stride: float) -> tuple[float, Tensor] | None:
-        there = min(place + stride, last)
+        there = min(position + stride, last)
         machine = _at(way, there)
         moved = _moved(machine, states, steps, rng)
-        return (there, moved) if _swap_rate(here, machine, states, moved) >= rate else None
+        return (there, moved) if _swap_rate(nearest, machine, states, moved) >= rate else None
 
-    stride, found = 1.0, None
-    while found is None:
-        found = tried(stride)
-        if found is None:
+    stride, furthest = 1.0, None
+    while furthest is None:
+        furthest = tried(stride)
+        if furthest is None:
             stride /= 2
             if stride < CLOSEST:
                 raise ConfigError(
-                    f"machines {CLOSEST:g} checkpoints apart, at {place:.2f} of {last:.0f}, "
+                    f"machines {CLOSEST:g} checkpoints apart, at {position:.2f} of {last:.0f}, "
                     f"exchange at a rate below {rate}: give more checkpoints from there, or a "
                     "lower rate"
                 )
-    while found[0] < last and (further := tried(2 * stride)) is not None:
-        stride, found = 2 * stride, further
-    return found
+    while furthest[0] < last and (further := tried(2 * stride)) is not None:
+        stride, furthest = 2 * stride, further
+    return furthest
 
 
 def _on_the_way(
@@ -406,18 +411,18 @@ def _on_the_way(
             f"more than {most} machines are needed on the way, which is done to {max(places):.2f} "
             f"of {len(way) - 1}; give more checkpoints from early training, a lower rate or more"
         )
-    replicas = ReplicaExchange([_at(way, place) for place in places])
+    replicas = ReplicaExchange([_at(way, position) for position in places])
     replicas.places = tuple(places)
     replicas.begin(torch.stack(list(states)))
     return replicas
 
 
-def _at(way: Sequence[RBM], place: float) -> RBM:
-    """Return the machine at `place` of the way, 0 the first; whole numbers are the machines
+def _at(way: Sequence[RBM], position: float) -> RBM:
+    """Return the machine at `position` of the way, 0 the first; whole numbers are the machines
     themselves.
     """
-    number = min(math.floor(place), len(way) - 1)
-    t = place - number
+    number = min(math.floor(position), len(way) - 1)
+    t = position - number
     return way[number] if t < 1e-9 else between(way[number], way[number + 1], t)
 
 
