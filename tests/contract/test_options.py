@@ -4,10 +4,12 @@ nothing.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -247,3 +249,10 @@ def test_a_set_is_described_without_torch(tmp_path: Path, digits) -> None:
         "assert not loaded, loaded\n"
     )
     subprocess.run([sys.executable, "-c", code, json.dumps(calls)], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("name", sorted(set(cli.COMMANDS) - {"data", "page"}))
+def test_whatever_computes_takes_a_backend(name: str) -> None:
+    module = import_module(f"wakesleep.cli.{name}")
+    options = dataclasses.fields(getattr(module, f"{name.capitalize()}Options"))
+    assert "backend" in {option.name for option in options}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wakesleep.cli import driver, machine, shared
-from wakesleep.cli.options import DataFolder, Threads
+from wakesleep.cli.options import Backend, DataFolder, Threads
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
 
@@ -42,6 +42,7 @@ class AdviseOptions:
     data_folder: DataFolder = None
     seed: int = 0
     """Seed of the first repeat, and of which cases are taken."""
+    backend: Backend = None
     threads: Threads = 0
     overwrite: bool = False
     """Replace the picture where it exists."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tyro.conf import Positional
 
 from wakesleep.cli import shared
+from wakesleep.cli.options import Backend
 from wakesleep.foundation import files
 from wakesleep.foundation.errors import CheckpointError, ConfigError
 
@@ -42,6 +43,7 @@ class RecallOptions:
     """How the memory settles: by states that are drawn, or by means alone."""
     seed: int = 0
     """Seed of what is drawn: another seed, another recollection."""
+    backend: Backend = None
     overwrite: bool = False
     """Replace files where they exist."""
     json: bool = False

@@ -17,6 +17,7 @@ from typing import Any
 from tyro.conf import Positional
 
 from wakesleep.cli import machine
+from wakesleep.cli.options import Backend
 from wakesleep.foundation.errors import ConfigError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -45,6 +46,7 @@ class ServeOptions:
     """Further names the server answers to: that of a proxy before it, or of this machine in its
     network. Others are refused, whatever address they lead to.
     """
+    backend: Backend = None
     threads: int = 1
     """CPU threads that answer the JSON API; one is quickest for single pictures. The page itself
     thinks in the browser.
