@@ -30,6 +30,7 @@ VARIABLES = {
     "chains",
     "cases",
     "classifier",
+    "contrast",
     "data",
     "dbm",
     "dbn",

@@ -138,6 +138,6 @@ def gradients(phases: SensePhases) -> Gradients:
     n = len(phases.top)
     terms = memory_gradients(phases.memory, phases.label, n)
     for name, wake in phases.wake.items():
-        layers = directed_gradients(wake, phases.sleep[name], n)
-        terms |= {f"pathways.{name}.{key}": term for key, term in layers.items()}
+        rules = directed_gradients(wake, phases.sleep[name], n)
+        terms |= {f"pathways.{name}.{key}": term for key, term in rules.items()}
     return terms
