@@ -105,6 +105,7 @@ def test_a_saved_sound_is_read_back(tmp_path: Path) -> None:
 def test_a_word_is_found_in_the_sound_of_a_room(tmp_path: Path) -> None:
     rng, word = np.random.default_rng(1), tone()
     quiet = [rng.normal(0, 0.002, 8000), rng.normal(0, 0.002, 6000)]
+    quiet[0][1000:1040] += 0.1  # a click
     answer = node(
         tmp_path,
         HEAD
@@ -118,7 +119,7 @@ def test_a_word_is_found_in_the_sound_of_a_room(tmp_path: Path) -> None:
         """,  # noqa: E501
         {
             "wave": np.concatenate([quiet[0], word, quiet[1]]).tolist(),
-            "room": quiet[0].tolist(),
+            "room": quiet[1].tolist(),
             "how": LogMel().as_json(),
         },
     )
@@ -140,7 +141,6 @@ def test_what_is_no_recording_is_refused_in_words(tmp_path: Path) -> None:
         console.log(JSON.stringify({
           silent: attempt(new Float32Array(4000)), empty: attempt(new Float32Array(0)),
           broken: attempt(new Float32Array(4000).fill(NaN)),
-          hour: attempt(Float32Array.from({ length: 8000 * 61 }, (_, at) => at % 2)),
         }));
         """,
         {"how": LogMel().as_json()},
@@ -148,7 +148,6 @@ def test_what_is_no_recording_is_refused_in_words(tmp_path: Path) -> None:
     assert "silent" in answer["silent"]
     assert "empty" in answer["empty"]
     assert "silent" in answer["broken"]
-    assert "lasts 61 seconds" in answer["hour"]
 
 
 SETTLE = (

@@ -106,11 +106,10 @@ def heard(page, content: bytes) -> np.ndarray:
     return np.array(values)
 
 
-@pytest.mark.parametrize("kind", ["8 bits", "16 bits", "float32", "stereo"])
+@pytest.mark.parametrize("kind", ["16 bits", "float32", "stereo"])
 def test_a_file_is_heard_as_python_hears_it(page, kind: str) -> None:
     wave, other = tone(7) + 0.01 * np.sin(np.arange(2400)), tone(3)
     stored = {
-        "8 bits": np.round(wave * 127 + 128).astype(np.uint8),
         "16 bits": int16(wave),
         "float32": wave.astype(np.float32),
         "stereo": np.stack([int16((wave + other) / 2), int16((wave - other) / 2)], 1),
@@ -120,10 +119,14 @@ def test_a_file_is_heard_as_python_hears_it(page, kind: str) -> None:
     np.testing.assert_allclose(heard(page, content), expected, rtol=0, atol=1e-3)
 
 
-def test_another_rate_is_resampled(page) -> None:
-    content = wav(int16(tone(7, rate=44_100)), 44_100)
-    expected = LogMel().read(io.BytesIO(content))[0]
-    assert np.corrcoef(heard(page, content), expected)[0, 1] > 0.95
+def test_another_rate_is_resampled_and_eight_bits_are_read(page) -> None:
+    """As far as the browser does it alike: of eight bits it divides what is above zero by 127."""
+    for content in (
+        wav(int16(tone(7, rate=44_100)), 44_100),
+        wav(np.round(tone(7) * 127 + 128).astype(np.uint8)),
+    ):
+        expected = LogMel().read(io.BytesIO(content))[0]
+        assert np.corrcoef(heard(page, content), expected)[0, 1] > 0.95
 
 
 def test_a_word_is_heard_and_seen(page) -> None:
@@ -189,9 +192,10 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_no_word_is_refused_in_words(page, name: str) -> None:
+def test_what_is_no_word_is_refused_in_words(page, name: str, tmp_path: Path) -> None:
     content, words = BAD[name]
-    page.set_input_files("#listen-file", as_file(content, name))
+    (tmp_path / name).write_bytes(content)
+    page.set_input_files("#listen-file", tmp_path / name)
     page.wait_for_selector(TROUBLE)
     assert words in page.text_content("#trouble")
     page.set_input_files("#listen-file", as_file(wav(int16(tone(7)))))
@@ -242,7 +246,7 @@ def speaking(browser, listener, tmp_path: Path) -> Iterator[Callable[[np.ndarray
 
 
 def test_a_spoken_word_is_heard(speaking) -> None:
-    room = np.random.default_rng(1).normal(0, 1e-3, 48_000)
+    room = np.random.default_rng(1).normal(0, 1e-3, 120_000)
     room[20_000:34_400] += tone(7, rate=48_000)
     page = speaking(room)
     page.click("#listen-speak")
@@ -250,6 +254,7 @@ def test_a_spoken_word_is_heard(speaking) -> None:
     until(page, SETTLED)
     assert page.is_hidden("#trouble")
     assert page.text_content("#listen-speak") == "Speak"
+    assert page.get_attribute("#listen-heard", "aria-label").startswith("What was heard, 0.3")
 
 
 def test_a_room_without_a_word_is_refused_in_words(speaking) -> None:

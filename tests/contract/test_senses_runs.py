@@ -142,7 +142,7 @@ def test_a_label_is_recalled_as_a_sound(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ([], "nothing was given"),
+        ([], "some of --image, --sound, --label, e.g. --label 0"),
         (["--label", "ten"], "the net knows 0, 1"),
         (["--label", "3", "--want", "smell"], "want = smell"),
         (["--sound", "absent.wav"], "absent.wav cannot be read"),

@@ -149,7 +149,7 @@ BAD = {
     "text.wav": (b"this is no sound\n" * 20, "cannot be read as a sound"),
     "half.wav": (as_bytes(int16(chirp()))[:30], "cannot be read as a sound"),
     "nan.wav": (as_bytes(np.full(4000, np.nan, np.float32)), "NaN or infinite"),
-    "long.wav": (as_bytes(np.ones(RATE * 3600, np.uint8)), "cut it into a file for each word"),
+    "long.wav": (as_bytes(np.ones(RATE * 3600, np.uint8)), "lasts 3,600 s; expected one word"),
     "rate.wav": (as_bytes(int16(chirp()), 3), "its header is damaged"),
 }
 
@@ -161,6 +161,17 @@ def test_a_file_that_is_no_word_is_refused_in_words(name: str, reader: str, tmp_
     with pytest.raises(DataError, match=words) as refusal:
         read_wave(tmp_path / name, RATE)
     assert name in str(refusal.value)
+    assert "0x" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("FLAC", "PCM_16"), ("WAV", "PCM_24"), ("OGG", None)])
+def test_what_soundfile_reads_makes_the_same_picture(kind: str, bits: str | None, tmp_path) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    path, how = tmp_path / f"7_ann_0.{kind.lower()}", LogMel(floor=30)
+    soundfile.write(path, chirp(), RATE, format=kind, subtype=bits)
+    case = how.read(path)[0]
+    assert np.corrcoef(case, how.picture(chirp()).ravel())[0, 1] > (0.9 if bits is None else 0.999)
+    assert ws.load_data(path).classes == ("7",)
 
 
 def test_other_formats_say_what_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,7 @@ def run(args: RecallOptions, command: str) -> int:
 
     several = senses.load(args.run)
     given = cases(args, several)
+    _check_given(args, several, given)
     rng = generator(args.seed)
     settings: dict[str, Any] = {"steps": args.steps, "method": args.method, "rng": rng}
     wanted = args.want or None
@@ -84,6 +85,22 @@ def run(args: RecallOptions, command: str) -> int:
     for name, p in sorted((probabilities or {}).items(), key=lambda each: -each[1])[:3]:
         print(f"{name}: {100 * p:.1f} %")
     return 0
+
+
+def _check_given(args: RecallOptions, several: Several, given: dict[str, Any]) -> None:
+    """Raise ConfigError where nothing is given, or all of it and nothing named that is wanted."""
+    every = [*several.senses, *(["label"] if several.classes else [])]
+    names = ", ".join(f"--{name}" for name in every)
+    if not given:
+        raise ConfigError(
+            f"nothing was given to recall from; expected some of {names}, e.g. --{every[-1]} "
+            f"{several.classes[0] if several.classes else 'FILE'}"
+        )
+    if len(given) == len(every) and not args.want:
+        raise ConfigError(
+            f"all of {names} was given, so that nothing is left to recall; leave out what is "
+            f"wanted, or name it: --want {every[-1]}"
+        )
 
 
 def cases(args: RecallOptions, several: Several) -> dict[str, Any]:

@@ -160,18 +160,9 @@ def read_wave(source: str | Path | IO[bytes], rate: int) -> NDArray[np.float32]:
 def samples(content: bytes, rate: int, name: str) -> NDArray[np.float32]:
     """Return what the bytes of a sound file hold, as `read_wave` does; `name` is for errors."""
     wave, own_rate = _decoded(content, name)
-    if not RATES[0] <= own_rate <= RATES[1]:
-        raise DataError(
-            f"{name} claims {own_rate:,} samples a second; expected {RATES[0]:,} to {RATES[1]:,}: "
-            "its header is damaged"
-        )
+    _check_header(len(wave), own_rate, name)
     if not len(wave):
         raise DataError(f"{name} holds no samples: it is an empty recording; record it anew")
-    if len(wave) > MOST_SECONDS * own_rate:
-        raise DataError(
-            f"{name} lasts {len(wave) / own_rate:,.0f} s; expected one word, or at most "
-            f"{MOST_SECONDS:.0f} s: cut it into a file for each word"
-        )
     if not np.isfinite(wave).all():
         raise DataError(f"{name} holds NaN or infinite samples; record or convert it anew")
     mono = wave.mean(1)
@@ -216,15 +207,34 @@ def _decoded(content: bytes, name: str) -> tuple[NDArray[np.float64], int]:
     try:
         if library is not None:
             with library.SoundFile(io.BytesIO(content)) as file:
-                most = int((MOST_SECONDS + 1) * min(file.samplerate, RATES[1]))
-                return file.read(most, dtype="float64", always_2d=True), int(file.samplerate)
+                _check_header(file.frames, file.samplerate, name)
+                return file.read(dtype="float64", always_2d=True), int(file.samplerate)
         return _by_scipy(content)
+    except DataError:
+        raise
     except Exception as error:
-        # the two have many kinds of errors for one corrupt file
+        # the two have many kinds of errors for one corrupt file; soundfile's names an address
+        words = " ".join(str(getattr(error, "error_string", error)).split())
         raise DataError(
-            f"{name} cannot be read as a sound ({' '.join(str(error).split())}): it is corrupt, or "
-            "not what its name says; expected a .wav file"
+            f"{name} cannot be read as a sound ({words}): it is corrupt, or not what its name "
+            "says; expected a .wav file"
         ) from error
+
+
+def _check_header(count: int, rate: int, name: str) -> None:
+    """Raise DataError for a rate that is not believed, or for so many samples a channel that they
+    are no word: a small file may unpack to gigabytes.
+    """
+    if not RATES[0] <= rate <= RATES[1]:
+        raise DataError(
+            f"{name} claims {rate:,} samples a second; expected {RATES[0]:,} to {RATES[1]:,}: "
+            "its header is damaged"
+        )
+    if count > MOST_SECONDS * rate:
+        raise DataError(
+            f"{name} lasts {count / rate:,.0f} s; expected one word, or at most "
+            f"{MOST_SECONDS:.0f} s: cut it into a file for each word"
+        )
 
 
 def _by_scipy(content: bytes) -> tuple[NDArray[np.float64], int]:

@@ -8,6 +8,7 @@ import { shown, wavFile, wordIn, MOST_SECONDS } from "./sound.js";
 
 const $ = (id) => document.getElementById(id);
 const STEPS = 200, SPEED = 60; // Gibbs steps, and how many a second
+const PLAIN = { echoCancellation: false, noiseSuppression: false, autoGainControl: false }; // the word as it was said
 const MOST_BYTES = 64 * 2 ** 20, LISTENS = 2; // of a sound file; seconds that the microphone is on
 
 // A sound file as samples at a rate, the mean of its channels.
@@ -19,6 +20,7 @@ export async function decoded(file, rate) {
   } catch {
     throw new Error(`${file.name} cannot be read as a sound: it is damaged, or of a kind this browser does not know; expected a .wav file.`);
   }
+  if (audio.duration > MOST_SECONDS) throw new Error(`${file.name} lasts ${Math.round(audio.duration).toLocaleString("en")} seconds; expected one word, at most ${MOST_SECONDS}: cut it first.`);
   const channels = Array.from({ length: audio.numberOfChannels }, (_, number) => audio.getChannelData(number));
   return channels[0].map((_, at) => channels.reduce((sum, channel) => sum + channel[at], 0) / channels.length);
 }
@@ -81,7 +83,7 @@ export function setup(app) {
   async function speak() {
     if (recorder) return recorder.stop();
     try {
-      const stream = await navigator.mediaDevices.getUserMedia({ audio: true }), parts = [];
+      const stream = await navigator.mediaDevices.getUserMedia({ audio: PLAIN }), parts = [];
       recorder = new MediaRecorder(stream);
       recorder.addEventListener("dataavailable", ({ data }) => parts.push(data));
       recorder.addEventListener("stop", () => {

@@ -12,8 +12,6 @@ export function picture(wave, how) {
   const [low, high] = extremes(wave);
   if (!wave.length) throw new Error("The recording is empty; record it anew.");
   if (!(high - low >= SILENT)) throw new Error("The recording is silent: there is nothing in it to be heard. Try another one.");
-  if (wave.length > MOST_SECONDS * how.rate)
-    throw new Error(`The recording lasts ${Math.round(wave.length / how.rate).toLocaleString("en")} seconds; expected one word, at most ${MOST_SECONDS}: cut it first.`);
   const values = stretched(logPower(wave, how), how.frames).flatMap((row) => [...row]);
   const mean = values.reduce((sum, one) => sum + one, 0) / values.length;
   const deviation = Math.sqrt(values.reduce((sum, one) => sum + (one - mean) ** 2, 0) / values.length);
@@ -193,8 +191,8 @@ export function shown(values, { bands, frames }) {
   return bytes;
 }
 
-// The word in a recording by the microphone: from its first loud hundredth of a second to its last, with a little before and
-// after. Loud is within 30 dB of the loudest, and 8 dB above what the room sounds like.
+// The word in a recording by the microphone: from its loudest hundredth of a second as far as no quarter of a second is quiet,
+// with a little before and after. Quiet is 30 dB below the loudest, or within 8 dB of what the room sounds like.
 export function wordIn(wave, { rate }) {
   const part = Math.round(rate / 100), count = Math.floor(wave.length / part);
   const levels = Array.from({ length: count }, (_, number) => {
@@ -204,9 +202,10 @@ export function wordIn(wave, { rate }) {
   const sorted = [...levels].sort((one, other) => one - other), room = sorted[Math.floor(count / 5)], loudest = sorted.at(-1);
   if (!count || loudest < -60 || loudest - room < 12)
     throw new Error("Nothing was heard above the sound of the room. Is the microphone on? Speak a little louder, and nearer to it.");
-  const loud = (level) => level > Math.max(loudest - 30, room + 8);
-  const [first, last] = [levels.findIndex(loud), levels.findLastIndex(loud)];
-  return wave.slice(Math.max(0, first - 2) * part, (last + 3) * part);
+  const loud = (at) => levels[at] > Math.max(loudest - 30, room + 8), ends = [levels.indexOf(loudest), levels.indexOf(loudest)];
+  for (const [end, way] of [[0, -1], [1, 1]])
+    for (let at = ends[end]; Math.abs(at - ends[end]) < 25; at += way) if (loud(at)) ends[end] = at;
+  return wave.slice(Math.max(0, ends[0] - 2) * part, (ends[1] + 3) * part);
 }
 
 // A sound as a .wav file of 16 bits a sample (save_wav).
