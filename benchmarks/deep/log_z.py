@@ -29,6 +29,9 @@ from wakesleep.foundation.files import write_json
 from wakesleep.foundation.rng import generator
 from wakesleep.paper import results
 
+STRETCH = 500
+"""Steps between two looks at log Z while the replicas settle."""
+
 
 @dataclass(frozen=True)
 class LogZOptions:
@@ -41,15 +44,21 @@ class LogZOptions:
     epoch: int = 0
     """The checkpoint whose log Z is sought; 0: the trained machine."""
     chains: int = 100
-    """Of each machine and each direction."""
+    """Of forward annealing."""
+    replicas: int = 60
+    """Chains of each machine along training, and of reverse annealing, which begins with them."""
     target_error: float = 0.05
     """Wanted standard error of forward annealing, nats."""
     limit: int = 30_000
     """Most temperatures."""
     rate: float = 0.2
     """Wanted swap rate of neighbouring replicas."""
-    steps: int = 1000
-    """Steps of the replicas."""
+    burn_in: int = 4000
+    """Steps of the replicas that do not count: log Z rises while chains that `choose` left in some
+    modes too often and in others too seldom are put right by round trips.
+    """
+    steps: int = 2500
+    """Steps of the replicas that count."""
     seed: int = 0
     """Seed of everything random."""
     threads: int = 1
@@ -70,14 +79,19 @@ def along_training(options: LogZOptions) -> dict[str, Any]:
     replicas = density.ladder(
         options.folder, read_mat(options.mat)[0], options.rate, rng, options.epoch
     )
-    print(f"{len(replicas.machines)} machines", flush=True)
-    estimate = bennett.log_partition(
-        replicas, rng=rng, steps=options.steps, burn_in=options.steps // 5
-    )
     assert replicas.visible is not None
+    replicas.begin(replicas.visible[:, : options.replicas])
+    print(f"{len(replicas.machines)} machines", flush=True)
+    settling = []
+    for _ in range(options.burn_in // STRETCH):
+        part = bennett.log_partition(replicas, rng=rng, steps=STRETCH, burn_in=0)
+        settling.append(round(part.log_z, 2))
+        print(f"settling: {part.log_z:.2f}, s.e. {part.standard_error:.2f}", flush=True)
+    estimate = bennett.log_partition(replicas, rng=rng, steps=options.steps, burn_in=0)
     save_file({"visible": replicas.visible[-1].contiguous()}, options.path("replicas.safetensors"))
     return {
         **estimate._asdict(),
+        "settling": settling,
         "machines": len(replicas.machines),
         "swap_rates": [round(float(rate), 3) for rate in replicas.swap_rates],
         "round_trips": round(replicas.round_trips, 2),
