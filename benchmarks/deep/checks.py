@@ -14,12 +14,12 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import tyro
@@ -157,11 +157,27 @@ def crossings(first: Tensor) -> float:
     return count / first.numel() * 10_000
 
 
-def two_mode_figures(options: ChecksOptions) -> Found:
-    """Yield the effective samples a second of replicas along training over those of Gibbs chains;
-    those of replicas on the straight line from independent units stand beside.
+class Compared(NamedTuple):
+    """How the chains of a machine do without replicas and with them."""
+
+    gibbs: float
+    """Effective samples of the slowest projection a second of processor time of Gibbs chains."""
+    training: float
+    """The same of replicas along training."""
+    temperature: float
+    """The same of replicas on the straight line from independent units."""
+    watched: Tensor
+    """Projections of the Gibbs chains, (T, N, K)."""
+    notes: dict[str, Any]
+    """Autocorrelation times in steps, how many of them each run had, machines."""
+
+
+def compared(
+    machines: Sequence[RBM], cases: Tensor, *, gibbs_steps: int, exchange_steps: int, rate: float
+) -> Compared:
+    """Return how chains of the last of the machines move in the principal directions of `cases` (N,
+    visible); the others are its checkpoints, neighbours of replicas exchange at about `rate`.
     """
-    machines, cases = two_modes(options.epochs)
     rbm, project = machines[-1], mixing.principal_projection(cases, 10)
     rng = generator(1)
     hidden = rbm.sample_hidden(cases[torch.randint(len(cases), (CHAINS,), generator=rng)], rng)
@@ -173,33 +189,46 @@ def two_mode_figures(options: ChecksOptions) -> Found:
         watched.append(project(visible))
         return watched[-1]
 
-    plain, plain_time, plain_runs = effective_per_second(gibbs_step, options.gibbs_steps)
-    measured = {}
+    plain, slowest, runs = effective_per_second(gibbs_step, gibbs_steps)
+    notes: dict[str, Any] = {
+        "gibbs": {"autocorrelation_steps": round(slowest, 1), "times": round(runs)}
+    }
+    found = {}
     for name, way in (("training", machines), ("temperature", [rbm])):
         base = ais.base_model(way[-1], cases)
-        replicas = replica_exchange.choose(way, base=base, rng=rng, chains=CHAINS, rate=0.15)
+        replicas = replica_exchange.choose(way, base=base, rng=rng, chains=CHAINS, rate=rate)
 
         def exchange_step(replicas: replica_exchange.ReplicaExchange = replicas) -> Tensor:
             replicas.step(rng)
             assert replicas.visible is not None
             return project(replicas.visible[-1])
 
-        measured[name] = (
-            *effective_per_second(exchange_step, options.exchange_steps),
-            len(replicas.machines),
-        )
-    rate, slowest, runs, rungs = measured["training"]
-    notes = {
-        "crossings_in_10000_steps": round(crossings(torch.stack(watched)[..., 0]), 2),
-        "gibbs": {"autocorrelation_steps": round(plain_time), "times": round(plain_runs)},
-        "along_training": {
-            "autocorrelation_steps": round(slowest),
+        found[name], slowest, runs = effective_per_second(exchange_step, exchange_steps)
+        notes[f"along_{name}"] = {
+            "autocorrelation_steps": round(slowest, 1),
             "times": round(runs),
-            "machines": rungs,
-        },
-        "along_temperature_over_gibbs": round(measured["temperature"][0] / plain, 2),
+            "machines": len(replicas.machines),
+        }
+    return Compared(plain, found["training"], found["temperature"], torch.stack(watched), notes)
+
+
+def two_mode_figures(options: ChecksOptions) -> Found:
+    """Yield the effective samples a second of replicas along training over those of Gibbs chains;
+    those of replicas on the straight line from independent units stand beside.
+    """
+    found = compared(
+        *two_modes(options.epochs),
+        gibbs_steps=options.gibbs_steps,
+        exchange_steps=options.exchange_steps,
+        rate=0.15,
+    )
+    notes = {
+        "crossings_in_10000_steps": round(crossings(found.watched[..., 0]), 2),
+        **found.notes,
+        "along_temperature_over_gibbs": round(found.temperature / found.gibbs, 2),
     }
-    yield "trajectory-tempering", "independent_samples_over_gibbs", [rate / plain], notes
+    times = [found.training / found.gibbs]
+    yield "trajectory-tempering", "independent_samples_over_gibbs", times, notes
 
 
 def cost_figures(options: ChecksOptions) -> Found:

@@ -89,14 +89,22 @@ def component_a_class(train: Tensor, classes: np.ndarray, test: Tensor) -> Tenso
 
 
 def machine(train: Tensor, hidden: int, decay: float, seed: int, options: DNAOptions) -> RBM:
-    """Return an RBM of categorical sites and binary hidden units that has learned `train` by PCD.
+    """Return the machine once it has learned `train`."""
+    rbm, config = untrained(train, hidden, decay, seed, options.epochs)
+    place = options.folder / f"dna-{len(train)}-{hidden}-{decay}-{options.epochs}-{seed}"
+    return trained(place, rbm, train, [config], seed=seed)
 
-    Samples stand for reconstructions, and the gradient is centred, for letters are rarely on.
+
+def untrained(
+    train: Tensor, hidden: int, decay: float, seed: int, epochs: int
+) -> tuple[RBM, CDConfig]:
+    """Return an RBM of categorical sites and binary hidden units, and how it learns `train` by PCD:
+    centred, for letters are rarely on.
     """
     rbm = RBM(Categorical(LETTERS, SITES), Bernoulli(hidden), rng=generator(seed), weight_std=0.01)
     cd.init_visible_bias(rbm, train)
     config = CDConfig(
-        epochs=options.epochs,
+        epochs=epochs,
         learning_rate=0.05,
         final_learning_rate=0.005,
         momentum=0.0,
@@ -105,8 +113,7 @@ def machine(train: Tensor, hidden: int, decay: float, seed: int, options: DNAOpt
         persistent=True,
         centred=True,
     )
-    path = options.folder / f"dna-{len(train)}-{hidden}-{decay}-{options.epochs}-{seed}"
-    return trained(path, rbm, train, [config], seed=seed)
+    return rbm, config
 
 
 def judge(rbm: RBM, train: Tensor, test: Tensor, seed: int) -> Likelihood:

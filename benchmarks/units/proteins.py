@@ -136,8 +136,17 @@ def correlation(one: Tensor, other: Tensor) -> float:
 
 
 def machine(train: Alignment, name: str, options: ProteinsOptions) -> RBM:
-    """Return an RBM of categorical sites and DReLU hidden units that has learned the alignment by
-    PCD, sequences shown as often as they weigh.
+    """Return the machine once it has learned the alignment, sequences shown as often as they
+    weigh.
+    """
+    rbm, config = untrained(train, options)
+    place = options.folder / f"ww-{name}-{options.hidden}-{options.penalty}-{options.epochs}"
+    return trained(place, rbm, train.sequences, [config], seed=1, weights=train.weights)
+
+
+def untrained(train: Alignment, options: ProteinsOptions) -> tuple[RBM, CDConfig]:
+    """Return an RBM of categorical sites and DReLU hidden units, and how it learns the alignment by
+    PCD.
     """
     rbm = RBM(
         Categorical(len(LETTERS), train.sites),
@@ -157,8 +166,7 @@ def machine(train: Alignment, name: str, options: ProteinsOptions) -> RBM:
         persistent=True,
         centred=True,
     )
-    path = options.folder / f"ww-{name}-{options.hidden}-{options.penalty}-{options.epochs}"
-    return trained(path, rbm, train.sequences, [config], seed=1, weights=train.weights)
+    return rbm, config
 
 
 def samples(rbm: RBM, chains: int = 1000, draws: int = 20) -> Tensor:

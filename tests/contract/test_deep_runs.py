@@ -10,12 +10,14 @@ import torch
 
 import wakesleep as ws
 from helpers import small_config
+from wakesleep.app import site
 from wakesleep.cli import deep, main, tables
 from wakesleep.data import Dataset
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.learning.configs import DBMConfig
 from wakesleep.models.dbm import DBM
-from wakesleep.runs import checkpoint, deep_figures, grids, tensor_files, training
+from wakesleep.runs import checkpoint, deep_figures, grids, scores, tensor_files, training
+from wakesleep.runs.checkpoint import load_deep
 from wakesleep.sources.arrays import as_probs
 
 CPU = torch.device("cpu")
@@ -113,13 +115,26 @@ def test_every_command_that_takes_one(
     assert sum(found["probabilities"].values()) == pytest.approx(1)
 
 
+def test_a_run_becomes_a_page_with_its_net(deep_run: Path, tmp_path: Path) -> None:
+    """The net fine-tuned from the machine goes along: it is what tells labels."""
+    assert main(["page", str(deep_run), "--out", str(tmp_path / "page")]) == 0
+    written = load_deep(tmp_path / "page" / site.MODEL)
+    own = load_deep(deep_run)
+    assert written.net is not None
+    cases = torch.rand(5, 64, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(
+        scores.log_probs(written.dbm, written.net, cases),
+        scores.log_probs(own.dbm, own.net, cases),
+        rtol=0,
+        atol=0.05,
+    )
+
+
 def test_what_a_deep_machine_cannot_is_refused(
     tmp_path: Path, deep_run: Path, digits: Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for words, reason in (
         (("finetune", deep_run), "no deep belief net but DBM"),
-        (("serve", deep_run), "no deep belief net but DBM"),
-        (("page", deep_run, "--out", tmp_path / "page"), "no deep belief net but DBM"),
         (("dream", deep_run, "--movie", tmp_path / "dreams.gif"), "--movie and --brain"),
         (("likelihood", deep_run, "--per-layer"), "--per-layer and --labels"),
         (("evaluate", deep_run, deep_run), "one by one"),

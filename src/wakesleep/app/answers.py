@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wakesleep.app import deep_answers
 from wakesleep.app.loaded_model import LoadedModel
 from wakesleep.evaluation import classify, interpretation, novelty
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop
+from wakesleep.models.dbm import DBM
 from wakesleep.samplers import dreams, gibbs
 from wakesleep.samplers.gibbs import Clamp
 
@@ -45,8 +47,10 @@ def picture_from(
     if pixels is not None and image is not None:
         raise DataError("image and pixels came; expected one of them")
     if pixels is not None:
-        if len(pixels) != model.dbn.sizes[0]:
-            raise DataError(f"{len(pixels)} pixels came; expected {model.dbn.sizes[0]}, row by row")
+        if len(pixels) != model.machine.sizes[0]:
+            raise DataError(
+                f"{len(pixels)} pixels came; expected {model.machine.sizes[0]}, row by row"
+            )
         return torch.tensor([pixels], dtype=torch.float32) / 255
     if image is None:
         raise DataError("no picture came; expected image (a picture file in base64) or pixels")
@@ -74,9 +78,11 @@ def recognize(model: LoadedModel, picture: Tensor) -> dict[str, Any]:
     Raises:
         DataError: a blank picture, of which every answer would be made up.
     """
-    dbn = model.dbn
     if float(picture.max() - picture.min()) * 255 < FAINTEST:
         raise DataError("the picture is blank; expected something on it that can be named")
+    if isinstance(model.machine, DBM):
+        return _recognized_together(model, model.machine, picture)
+    dbn = model.dbn
     up = dbn.up(picture)
     top_input = dbn.top_input(up[-1])
     known = (
@@ -96,15 +102,8 @@ def recognize(model: LoadedModel, picture: Tensor) -> dict[str, Any]:
             "unfamiliar": nats > model.novelty.threshold,
         }
     if known is not None:
-        best = known[0].topk(2)
-        label, other = best.indices.tolist()
-        answer |= {
-            "label": label,
-            "name": model.classes[label],
-            "probs": [round(p, 5) for p in known[0].exp().tolist()],
-            "runner_up": other,
-            "log_odds": round(float(best.values[0] - best.values[1]), 3),
-        }
+        answer |= _named(model, known[0])
+        label, other = answer["label"], answer["runner_up"]
         if dbn.labels:
             top_input = top_input + dbn.memory.weight[dbn.label_columns.start + label]
             answer["evidence"] = [
@@ -115,6 +114,32 @@ def recognize(model: LoadedModel, picture: Tensor) -> dict[str, Any]:
         whole(layer[0]) for layer in [*up[1:], dbn.memory.hidden.mean(top_input)]
     ]
     return answer
+
+
+def _recognized_together(model: LoadedModel, dbm: DBM, picture: Tensor) -> dict[str, Any]:
+    """Return the same of a deep Boltzmann machine, all of whose layers settle together."""
+    found, known, seen = deep_answers.look(model, dbm, picture)
+    answer: dict[str, Any] = {"picture": whole(picture[0]), "seen": [whole(seen[0])]}
+    if known is not None:
+        answer |= _named(model, known[0])
+        if dbm.labels:
+            nats = deep_answers.evidence(dbm, found, answer["label"], answer["runner_up"])
+            answer["evidence"] = [round(value, 3) for value in nats.tolist()]
+    answer["activities"] = [whole(layer) for layer in deep_answers.activities(dbm, found)]
+    return answer
+
+
+def _named(model: LoadedModel, log_probs: Tensor) -> dict[str, Any]:
+    """Return what is told of log p of each label, (labels,)."""
+    best = log_probs.topk(2)
+    label, other = best.indices.tolist()
+    return {
+        "label": label,
+        "name": model.classes[label],
+        "probs": [round(p, 5) for p in log_probs.exp().tolist()],
+        "runner_up": other,
+        "log_odds": round(float(best.values[0] - best.values[1]), 3),
+    }
 
 
 def _by_net(model: LoadedModel, picture: Tensor) -> Tensor | None:
@@ -134,11 +159,11 @@ def shares(model: LoadedModel, held: Held, count: int) -> Tensor | None:
     if held is None:
         return None
     given = {held: 1.0} if isinstance(held, int) else held
-    if any(label not in range(model.dbn.labels) for label in given):
+    if any(label not in range(model.machine.labels) for label in given):
         raise ConfigError(
-            f"labels {sorted(given)}: this network's memory holds {model.dbn.labels}, from 0"
+            f"labels {sorted(given)}: this network holds {model.machine.labels}, from 0"
         )
-    row = torch.zeros(model.dbn.labels)
+    row = torch.zeros(model.machine.labels)
     for label, share in given.items():
         row[label] = share
     return row.repeat(count, 1)
@@ -172,8 +197,10 @@ def _settle(
 def dream(
     model: LoadedModel, *, held: Held, count: int, steps: int, seed: int, temperature: float
 ) -> dict[str, Any]:
-    """Dream from random top states."""
+    """Dream from random states."""
     rng = generator(seed)
+    if isinstance(model.machine, DBM):
+        return _settled_together(model, model.machine, None, held, count, steps, rng, temperature)
     return _settle(
         model,
         gibbs.random_hidden(model.dbn.memory, count, rng),
@@ -196,6 +223,10 @@ def imagine(
 ) -> dict[str, Any]:
     """Go on from a picture: with a label held, or free to become something else."""
     rng, many = generator(seed), picture.repeat(count, 1)
+    if isinstance(model.machine, DBM):
+        return _settled_together(
+            model, model.machine, picture, held, count, steps, rng, temperature
+        )
     given = shares(model, held, count)
     hidden = dreams.top_states(
         model.dbn, many, first_shares(model, many) if given is None else given, rng
@@ -227,6 +258,10 @@ def fill(
 ) -> dict[str, Any]:
     """Fill in what is not known (pixels,) of a picture."""
     rng, images = generator(seed), picture.repeat(count, 1)
+    if isinstance(model.machine, DBM):
+        return _settled_together(
+            model, model.machine, picture, held, count, sweeps, rng, temperature, known
+        )
     given = shares(model, held, count)
     clamp, labels = (
         clamp_of(model, given),
@@ -242,6 +277,34 @@ def fill(
     return {
         "pictures": [whole(row) for row in canvas],
         "labels": labels.argmax(1).tolist() if model.dbn.labels else None,
+    }
+
+
+def _settled_together(
+    model: LoadedModel,
+    dbm: DBM,
+    picture: Tensor | None,
+    held: Held,
+    count: int,
+    steps: int,
+    rng: torch.Generator,
+    temperature: float,
+    known: Tensor | None = None,
+) -> dict[str, Any]:
+    """Let chains of all layers of a deep Boltzmann machine move; return where they end."""
+    pixels, labels = deep_answers.settle(
+        dbm,
+        picture,
+        shares(model, held, count),
+        count=count,
+        steps=steps,
+        rng=rng,
+        temperature=temperature,
+        known=known,
+    )
+    return {
+        "pictures": [whole(row) for row in pixels],
+        "labels": None if labels is None else labels.tolist(),
     }
 
 

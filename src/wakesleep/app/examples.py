@@ -49,7 +49,7 @@ def find(model: LoadedModel) -> Examples:
         own = _own(model) if model.data else None
     except WakesleepError:
         own = None
-    if own is not None and own.train.images.shape[1] == model.dbn.sizes[0]:
+    if own is not None and own.train.images.shape[1] == model.machine.sizes[0]:
         new = "test cases; it never learned from these"
         part, words = (own.test, new) if own.test else (own.train, "which it learned from")
         shown = some(own, part, 2000)
@@ -66,7 +66,7 @@ def find(model: LoadedModel) -> Examples:
             None if part.labels is None else part.labels[:600],
         )
     return Examples(
-        "no pictures of this kind on this machine", torch.zeros(0, model.dbn.sizes[0]), None
+        "no pictures of this kind on this machine", torch.zeros(0, model.machine.sizes[0]), None
     )
 
 

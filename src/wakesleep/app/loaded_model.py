@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from wakesleep.data import Preparation, for_own_set, from_header
 from wakesleep.evaluation import novelty
-from wakesleep.foundation.errors import CheckpointError
+from wakesleep.foundation.errors import CheckpointError, ConfigError
 from wakesleep.foundation.options import PictureOptions
+from wakesleep.models.dbm import DBM
 from wakesleep.models.dbn import DBN
-from wakesleep.runs.checkpoint import load_model
+from wakesleep.runs.checkpoint import Model, holds, load_deep, load_model
 from wakesleep.units import Bernoulli
 
 SHIPPED = Path(__file__).parent / "model" / "model.safetensors"
@@ -23,7 +24,7 @@ SHIPPED = Path(__file__).parent / "model" / "model.safetensors"
 class LoadedModel:
     """A network, what its labels are called, and how its pictures are laid out."""
 
-    dbn: DBN
+    machine: DBN | DBM
     net: nn.Sequential | None
     classes: tuple[str, ...]
     shape: tuple[int, int]
@@ -40,6 +41,20 @@ class LoadedModel:
     fields: dict[int, Tensor] = field(default_factory=dict)
     """What the units of a layer look for, once somebody asked."""
 
+    @property
+    def dbn(self) -> DBN:
+        """The network, where it is a deep belief net.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        if not isinstance(self.machine, DBN):
+            raise ConfigError(
+                "this question is for deep belief nets, and a deep Boltzmann machine is on show: "
+                "ask /api/recognize, /api/dream, /api/imagine or /api/fill, or look at the page"
+            )
+        return self.machine
+
 
 def open_model(path: Path | None = None, version: int = 1) -> LoadedModel:
     """Return the network of a run folder or model file; by default the one that ships with the
@@ -53,14 +68,17 @@ def open_model(path: Path | None = None, version: int = 1) -> LoadedModel:
             "this installation came without a model; train one and show it: wakesleep train, "
             "wakesleep serve runs/digits"
         )
-    model = load_model(path or SHIPPED)
+    where = path or SHIPPED
+    model = load_deep(where) if holds(where, "DBM") else load_model(where)
+    machine = model.dbn if isinstance(model, Model) else model.dbm
     shape = tuple(model.header.get("shape", ()))
-    if len(shape) != 2 or shape[0] * shape[1] != model.dbn.sizes[0]:
+    if len(shape) != 2 or shape[0] * shape[1] != machine.sizes[0]:
         raise CheckpointError(
-            f"{path} holds a net of {model.dbn.sizes[0]} pixels and pictures of shape {shape}; "
+            f"{path} holds a net of {machine.sizes[0]} pixels and pictures of shape {shape}; "
             "expected rows and columns"
         )
-    others = [units for units in model.dbn.layers if not isinstance(units, Bernoulli)]
+    layers = machine.layers if isinstance(machine, DBN) else [machine.even["visible"]]
+    others = [units for units in layers if not isinstance(units, Bernoulli)]
     if others:
         raise CheckpointError(
             f"{path} holds a net with {others[0]}, and the page knows binary units only; expected "
@@ -70,7 +88,7 @@ def open_model(path: Path | None = None, version: int = 1) -> LoadedModel:
     card = model.header.get("card", {})
     data = str(model.header.get("data_path", ""))
     return LoadedModel(
-        model.dbn,
+        machine,
         model.net,
         names,
         shape,
@@ -85,14 +103,16 @@ def open_model(path: Path | None = None, version: int = 1) -> LoadedModel:
 
 def describe(model: LoadedModel) -> dict[str, Any]:
     """Return what a page has to know of the network."""
+    machine = model.machine
     return {
-        "sizes": list(model.dbn.sizes),
-        "labels": model.dbn.labels,
+        "sizes": list(machine.sizes),
+        "labels": machine.labels,
         "classes": list(model.classes),
         "shape": list(model.shape),
-        "tied": model.dbn.tied,
-        "parameters": sum(parameter.numel() for parameter in model.dbn.parameters()),
-        "recognises": bool(model.dbn.labels or model.net),
+        "deep": isinstance(machine, DBM),
+        "tied": isinstance(machine, DBN) and machine.tied,
+        "parameters": sum(parameter.numel() for parameter in machine.parameters()),
+        "recognises": bool(machine.labels or model.net),
         "version": model.version,
         "card": model.card,
     }

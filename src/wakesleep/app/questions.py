@@ -209,6 +209,7 @@ class Model(BaseModel):
     labels: Annotated[int, Field(description="labels that the memory holds")]
     classes: Annotated[list[str], Field(description="what they are called")]
     shape: Annotated[list[int], Field(description="rows and columns of its pictures")]
+    deep: Annotated[bool, Field(description="a deep Boltzmann machine, not a deep belief net")]
     tied: bool
     parameters: int
     recognises: bool

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,17 @@ from wakesleep.app.loaded_model import LoadedModel
 from wakesleep.app.loaded_senses import LoadedSenses
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.files import write_json
+from wakesleep.models.dbm import DBM
 from wakesleep.models.dbn import DBN
 from wakesleep.runs.checkpoint import model_spec, model_tensors
 from wakesleep.runs.tensor_files import save_tensors
 
 STATIC = Path(__file__).parent / "static"
 MODEL, ABOUT, EXAMPLES = "model.safetensors", "page.json", "examples.json"
-SHOWN = frozenset(("class", "sizes", "labels", "tied"))
-"""What the spec of a net says that the page can show: static/model.js holds the same."""
+SHOWN = {"DBN": ("sizes", "labels", "tied"), "DBM": ("sizes", "labels")}
+"""What the spec of a net says that the page can show, beside its class: static/model.js holds the
+same.
+"""
 MOST_WEIGHTS = 20_000_000
 """Weights beyond which a browser is too slow and too small: an answer takes a tenth of a second,
 and the weights 160 MB of memory. static/model.js holds the same.
@@ -39,18 +43,22 @@ def check(model: LoadedModel | LoadedSenses) -> None:
         loaded_senses.check(model)
         _check_weights(model.weights)
     else:
-        _check_dbn(model.dbn)
+        _check_machine(model.machine)
 
 
-def _check_dbn(dbn: DBN) -> None:
-    further = {name: value for name, value in dbn.spec().items() if name not in SHOWN}
+def _check_machine(machine: DBN | DBM) -> None:
+    spec = machine.spec()
+    known = {"class", *SHOWN[type(machine).__name__]}
+    further = {name: value for name, value in spec.items() if name not in known}
+    if further.get("visible", {}).get("family") == "Bernoulli":
+        del further["visible"]
     if further:
         raise ConfigError(
-            "the page shows deep belief nets of binary units with one label group; this one has "
-            f"{further}: use it from Python, or with wakesleep dream and wakesleep recognize"
+            "the page shows deep belief nets and deep Boltzmann machines of binary units with one "
+            f"label group; this one has {further}: use it from Python, or with wakesleep dream and "
+            "wakesleep recognize"
         )
-    sizes = zip(dbn.sizes, dbn.sizes[1:], strict=False)
-    _check_weights(sum(below * above for below, above in sizes))
+    _check_weights(sum(below * above for below, above in pairwise(machine.sizes)))
 
 
 def _check_weights(weights: int) -> None:
@@ -94,12 +102,14 @@ def write(
 def write_model(folder: Path, model: LoadedModel | LoadedSenses) -> None:
     """Write the network's file: half precision where its numbers fit, and what the page says of it.
 
-    The net fine-tuned from it goes along only where the memory itself can name nothing.
+    The net fine-tuned from a deep belief net goes along only where the memory itself can name
+    nothing; that of a deep Boltzmann machine always, for it is what tells its labels.
     """
     if isinstance(model, LoadedSenses):
         return _save(folder, {"model": model.net}, model.header())
-    models: dict[str, torch.nn.Module] = {"dbn": model.dbn}
-    if not model.dbn.labels and model.net is not None:
+    deep = isinstance(model.machine, DBM)
+    models: dict[str, torch.nn.Module] = {"dbm" if deep else "dbn": model.machine}
+    if (deep or not model.machine.labels) and model.net is not None:
         models["net"] = model.net
     header = {
         "classes": list(model.classes),

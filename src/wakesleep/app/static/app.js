@@ -13,8 +13,10 @@ import * as training from "./training.js";
 
 const $ = (id) => document.getElementById(id);
 // The screens of a net by its class; those that are not its own are hidden.
+const OF_PICTURES = { draw, dream, mix, inside, race, training };
 const SCREENS = {
-  DBN: { draw, dream, mix, inside, race, training },
+  DBN: OF_PICTURES,
+  DBM: OF_PICTURES,
   MultimodalDBN: { listen: { setup: (app) => import("./listen.js").then((screen) => screen.setup(app)) }, race },
 };
 const ALL = Object.keys(Object.assign({}, ...Object.values(SCREENS)));
@@ -155,7 +157,7 @@ async function follow() {
 // Keep the page's files, so that it opens without a network from now on.
 async function keepOffline() {
   if (app.server.api || !isSecureContext || !navigator.serviceWorker) return;
-  const own = ["./", "worker.js", "model.js", "fields.js", "novelty.js", "prepare.js", "products.js", "products.wasm", "senses.js", "sound.js", "race-worker.js", "learn.js", "digits.bin", "model.safetensors", "page.json", ...(app.screens.draw ? ["examples.json"] : [])];
+  const own = ["./", "worker.js", "deep.js", "model.js", "fields.js", "novelty.js", "prepare.js", "products.js", "products.wasm", "senses.js", "sound.js", "race-worker.js", "learn.js", "digits.bin", "model.safetensors", "page.json", ...(app.screens.draw ? ["examples.json"] : [])];
   const seen = performance.getEntriesByType("resource").map(({ name }) => name).filter((name) => name.startsWith(location.origin));
   await navigator.serviceWorker.register("offline.js");
   navigator.serviceWorker.addEventListener("message", () => (document.documentElement.dataset.kept = "true"));
@@ -173,6 +175,7 @@ async function begin() {
   }
   $("loading").hidden = true;
   if (app.model.classes.join("") !== "0123456789") for (const one of document.querySelectorAll("[data-other]")) one.textContent = one.dataset.other;
+  if (app.model.deep) for (const one of document.querySelectorAll("[data-deep]")) one.textContent = one.dataset.deep;
   const own = SCREENS[app.model.class];
   for (const screen of ALL) $(`tab-${screen}`).hidden = !own[screen] || (screen === "training" && !app.server.run);
   $("open-tour").hidden = !own.draw;

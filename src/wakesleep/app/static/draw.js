@@ -8,11 +8,10 @@ import { bars, element, paint, signed } from "./pictures.js";
 import { handOut, square } from "./share.js";
 
 const $ = (id) => document.getElementById(id);
-const SEES = $("sees-words").textContent;
 const LETTERS = 2; // of a name that is shown as large as a digit
 
 export function setup(app) {
-  const { model } = app;
+  const { model } = app, SEES = $("sees-words").textContent;
   const machine = new Machine($("draw-machine"), model, app.inspect);
   let asking = false, again = false, seed = 1, spoken = 0;
 

@@ -72,7 +72,7 @@ export function fitting(tensor, count) {
 }
 
 // Return the layers of a fine-tuned net (PyTorch's Linear keeps outputs x inputs), or null.
-function feedForward(tensors) {
+export function feedForward(tensors) {
   const weights = Object.keys(tensors).filter((name) => name.endsWith(".weight"))
     .sort((one, other) => parseInt(one) - parseInt(other));
   return weights.length
@@ -230,7 +230,7 @@ export function bytes(values) {
 
 // Label shares (labels,) that hold what is asked for: null, a label, or shares of several
 // (dreams.label_mixture).
-function shares(net, held) {
+export function shares(net, held) {
   if (held === null || held === undefined) return null;
   const given = typeof held === "number" ? { [held]: 1 } : held, row = new Float32Array(net.labels);
   for (const [label, share] of Object.entries(given)) {
@@ -244,7 +244,8 @@ function shares(net, held) {
   return row;
 }
 
-const even = (net) => new Float32Array(net.labels).fill(1 / Math.max(net.labels, 1));
+// The shares of labels of which nothing is known.
+export const even = (net) => new Float32Array(net.labels).fill(1 / Math.max(net.labels, 1));
 
 // Begin a dream: from random top states; from a picture (pixels in [0, 1]); or filling in the
 // pixels where `known` is 0. `held` is null, a label, shares of several, or "all": a chain for each.

@@ -23,7 +23,7 @@ export function setup(app) {
     $("fields").setAttribute("aria-label", `What ${count} units of ${name(layer)} look for, from the ${from + 1}th on; arrow keys pick one`);
   }
 
-  const name = (which) => (which === top ? "the memory" : `layer ${which}`);
+  const name = (which) => (which === top && !model.deep ? "the memory" : `layer ${which}`);
 
   // Pick a unit; without one, that with most structure.
   async function pick(whichLayer, whichUnit) {

@@ -151,7 +151,7 @@ export class Machine {
   }
 }
 
-export const nameOf = (model, layer) => (layer === model.sizes.length - 1 ? "Memory" : `Layer ${layer}`);
+export const nameOf = (model, layer) => (layer === model.sizes.length - 1 && !model.deep ? "Memory" : `Layer ${layer}`);
 
 function unitAt(canvas, units, { offsetX, offsetY }) {
   const columns = across(units), side = canvas.clientWidth / columns;

@@ -1,11 +1,12 @@
 // Mix: let a drawing become something else, rub out a part and have it filled in, or hold two labels half and half.
 
 import { examples } from "./examples.js";
-import { Dreaming } from "./link.js";
+import { Dreaming, ask } from "./link.js";
 import { Machine } from "./machine.js";
-import { bars, element, ink, keep } from "./pictures.js";
+import { bars, element, ink, keep, paint, signed } from "./pictures.js";
 import { Stage } from "./stage.js";
 
+const SWEEPS = 200; // Gibbs steps, of which the second half is what they make of it
 const $ = (id) => document.getElementById(id);
 const WORDS = {
   free: ["The network begins with your drawing, then nothing holds it. See what it turns into.", "your drawing"],
@@ -17,7 +18,7 @@ export function setup(app) {
   const { model } = app, [rows, columns] = model.shape;
   const machine = new Machine($("mix-machine"), model, app.inspect, { asleep: true });
   const stage = new Stage($("mix-pictures"), model), dreaming = new Dreaming();
-  let way = "free", known = new Uint8Array(model.sizes[0]).fill(1), playing = true, going = false, pixels = null, cursor = null;
+  let way = "free", known = new Uint8Array(model.sizes[0]).fill(1), playing = true, going = false, pixels = null, cursor = null, asked = 0;
 
   function drawRub() {
     const canvas = $("rub"), side = 10;
@@ -80,6 +81,17 @@ export function setup(app) {
       return;
     } else dreaming.watch({ ...options, picture: pixels, ...(way === "fill" ? { known } : {}) }, frame);
     say("");
+    if (model.deep && way === "fill" && pixels) differ(seed);
+  }
+
+  // What is hidden, filled in by one pass up and back, by all layers together, and where the two differ.
+  async function differ(seed) {
+    const mine = ++asked, [pass, together] = await ask("complete", { pixels, known, sweeps: SWEEPS, seed });
+    if (mine !== asked) return;
+    const apart = together.map((level, at) => 128 + (level - pass[at]) / 2); // bytes around 128
+    paint($("mix-pass"), pass, model.shape);
+    paint($("mix-together"), together, model.shape);
+    paint($("mix-differ"), apart, model.shape, signed);
   }
 
   function frame(found) {
@@ -101,6 +113,7 @@ export function setup(app) {
     [$("mix-lead").textContent, $("mix-hint").textContent] = WORDS[way];
     $("mix-source").hidden = way === "half";
     $("mix-halves").hidden = way !== "fill";
+    $("mix-ways-differ").hidden = way !== "fill" || !model.deep;
     $("mix-labels").hidden = way !== "half";
     if (way === "fill" && known.every(Boolean)) half("bottom");
     if (way !== "fill") half("none");

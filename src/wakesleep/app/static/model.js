@@ -5,7 +5,7 @@ import * as senses from "./senses.js";
 
 export const MOST_WEIGHTS = 20_000_000;
 export const SEVERAL = "MultimodalDBN";
-const KNOWN = new Set(["class", "sizes", "labels", "tied"]);
+const KNOWN = { DBN: ["class", "sizes", "labels", "tied"], DBM: ["class", "sizes", "labels", "visible"] };
 
 // Return {header, tensors}: tensors by name, {shape, values: Float32Array}.
 export function safetensors(buffer) {
@@ -52,25 +52,26 @@ function halfTable() {
 // Return what a file holds that the page can show: {header, spec, tensors, netTensors}.
 export function readModel(buffer) {
   const { header, tensors } = safetensors(buffer);
-  const spec = header.models?.dbn ?? header.dbn ?? header.models?.model;
+  const name = ["dbm", "dbn", "model"].find((one) => header.models?.[one]) ?? "dbn", spec = header.models?.[name] ?? header.dbn;
   if (!spec) {
     const found = Object.values(header.models ?? {}).map((one) => one.class).join(", ");
-    throw new Error(`The file holds no deep belief net but ${found || "nothing known"}.`);
+    throw new Error(`The file holds no deep belief net and no deep Boltzmann machine but ${found || "nothing known"}.`);
   }
   const refusal = cannotShow(spec, header.senses);
   if (refusal) throw new Error(refusal);
   const own = (prefix) => Object.fromEntries(
     Object.entries(tensors).filter(([name]) => name.startsWith(prefix)).map(([name, one]) => [name.slice(prefix.length), one]),
   );
-  return { header, spec, tensors: own(spec === header.models?.model ? "model/" : "dbn/"), netTensors: own("net/") };
+  return { header, spec, tensors: own(`${name}/`), netTensors: own("net/") };
 }
 
 // Return why a spec cannot be shown, in words; "" where it can. `how` says how cases of several senses are prepared.
 export function cannotShow(spec, how = {}) {
   if (spec.class === SEVERAL) return senses.cannotShow(spec, how) || tooLarge(senses.countWeights(spec));
-  const further = Object.keys(spec).filter((name) => !KNOWN.has(name));
-  if ((spec.class ?? "DBN") !== "DBN" || further.length)
-    return `The page shows deep belief nets of binary units with one label group; this model is a ${spec.class}` +
+  const known = KNOWN[spec.class ?? "DBN"] ?? [], other = (spec.visible?.family ?? "Bernoulli") !== "Bernoulli";
+  const further = Object.keys(spec).filter((name) => !known.includes(name) || (name === "visible" && other));
+  if (!known.length || further.length)
+    return `The page shows deep belief nets and deep Boltzmann machines of binary units with one label group; this model is a ${spec.class}` +
       `${further.length ? ` with ${further.map((name) => `${name} = ${JSON.stringify(spec[name])}`).join(", ")}` : ""}. ` +
       "Use it from Python or with wakesleep dream and wakesleep recognize.";
   const { sizes } = spec;

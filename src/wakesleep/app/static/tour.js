@@ -23,7 +23,7 @@ const SETTLED = 150; // steps after which nine of ten dreams are of the label th
 const FIRST = 12; // the seed of the opening: of 1 to 16, the one whose ten dreams the shipped network names right most surely
 
 // The steps for the network on show; of one that learned no digits they say "picture".
-const steps = ({ classes, labels, card }, digits = classes.join("") === "0123456789") => [
+const steps = ({ classes, labels, card, deep }, digits = classes.join("") === "0123456789") => [
   {
     title: "To recognise shapes, first learn to generate images",
     text: text(
@@ -74,15 +74,17 @@ const steps = ({ classes, labels, card }, digits = classes.join("") === "0123456
   {
     title: `Layer upon layer: from strokes to ${digits ? "digits" : "shapes"}`,
     text: text(
-      `The first layer finds spots and strokes that explain the pixels. The second finds what such strokes make together. On top, a memory ties it all ${labels ? "to the names" : "together"}. Each layer learned by itself, and nobody told it what to look for.`,
-      `Here half a ${digits ? "digit" : "picture"} is rubbed out, and each layer fills in what it expects. The lower ones know strokes. Only the whole network knows ${digits ? "digits" : "whole shapes"}.`,
+      `The first layer finds spots and strokes that explain the pixels. The second finds what such strokes make together. On top, ${deep ? "another layer" : "a memory"} ties it all ${labels ? "to the names" : "together"}. ${deep ? "Each layer is joined to the ones beside it both ways" : "Each layer learned by itself"}, and nobody told it what to look for.`,
+      deep
+        ? `Here half a ${digits ? "digit" : "picture"} is rubbed out. One pass up and back fills in what the strokes suggest. All layers together go on until they agree.`
+        : `Here half a ${digits ? "digit" : "picture"} is rubbed out, and each layer fills in what it expects. The lower ones know strokes. Only the whole network knows ${digits ? "digits" : "whole shapes"}.`,
     ),
     async live(box) {
       const pixels = await example(2, 9);
       if (!pixels) return;
       const { model } = app, known = Uint8Array.from(pixels, (_, at) => Number(at < pixels.length / 2));
       const filled = await ask("complete", { pixels, known, sweeps: 40, seed: 2 });
-      const names = [`half a ${digits ? "digit" : "picture"}`, ...filled.map((_, at) => (at === filled.length - 1 ? "the whole network" : `up to layer ${at + 1}`))];
+      const names = [`half a ${digits ? "digit" : "picture"}`, ...filled.map((_, at) => (at === filled.length - 1 ? (deep ? "all layers together" : "the whole network") : deep ? "one pass up and back" : `up to layer ${at + 1}`))];
       const shown = [pixels.map((pixel, at) => pixel * known[at]), ...filled], canvases = shown.map(() => element("canvas"));
       box.append(element("div", { className: "flow" }, ...canvases.flatMap((canvas, place) => (place ? [arrow(), figure(canvas, names[place])] : [figure(canvas, names[place])]))));
       shown.forEach((values, place) => paint(canvases[place], values, model.shape));
@@ -91,8 +93,11 @@ const steps = ({ classes, labels, card }, digits = classes.join("") === "0123456
   {
     title: "Wake and sleep",
     text: text(
-      "How did it learn? By day and by night. Awake, a real picture runs up, and the connections that lead down learn to paint it. Asleep, the memory dreams a picture down, and the connections that lead up learn to see what it was made from.",
-      "So by day it learns to dream better, and by night it learns to see better.",
+      ...(deep
+        ? ["How did it learn? By day and by night. Awake, a real picture is held, and every connection grows where the units at its two ends are on together. Asleep, the network dreams freely, and every connection weakens where they are.",
+           "When nothing is left to learn, its dreams are like its days."]
+        : ["How did it learn? By day and by night. Awake, a real picture runs up, and the connections that lead down learn to paint it. Asleep, the memory dreams a picture down, and the connections that lead up learn to see what it was made from.",
+           "So by day it learns to dream better, and by night it learns to see better."]),
     ),
     async live(box) {
       const { model } = app, columns = (units) => Math.ceil(Math.sqrt(units * 8));

@@ -1,6 +1,7 @@
 // The thread that thinks: it holds the network and the dreams that are under way, and answers
 // questions (link.js asks them) one after the other.
 
+import * as deep from "./deep.js";
 import * as engine from "./engine.js";
 import * as looks from "./fields.js";
 import { SEVERAL, readModel } from "./model.js";
@@ -10,6 +11,7 @@ import { place } from "./products.js";
 import * as senses from "./senses.js";
 import * as sound from "./sound.js";
 
+const MINDS = { DBM: deep, [SEVERAL]: senses }; // who thinks for a net by its class; of others engine
 let net = null, mind = engine, how = null, usual = null, shape = null, known = []; // `known`: what the units of each layer look for
 const dreams = new Map();
 
@@ -20,9 +22,8 @@ const METHODS = {
     const reply = await fetch(new URL("model.safetensors", import.meta.url));
     if (!reply.ok) throw new Error(`The model's file does not come (${reply.status}); load the page again.`);
     const { header, spec, tensors, netTensors } = readModel(await reply.arrayBuffer());
-    const several = spec.class === SEVERAL;
-    mind = several ? senses : engine;
-    net = several ? senses.network(spec, tensors, header.senses) : engine.network(spec, tensors, netTensors);
+    mind = MINDS[spec.class] ?? engine;
+    net = mind === senses ? senses.network(spec, tensors, header.senses) : mind.network(spec, tensors, netTensors);
     await products.then((wasm) => place(net.layers, wasm)).catch(() => {}); // refused: plain loops
     how = header.preparation ?? header.senses; // of each sense its own
     usual = header.novelty ?? null;
@@ -30,14 +31,14 @@ const METHODS = {
     shape = header.shape;
     known = [];
     const parameters = Object.values(tensors).reduce((sum, { values }) => sum + values.length, 0);
-    return { class: spec.class ?? "DBN", senses: header.senses, sizes: spec.sizes, labels: spec.labels, classes, shape, card: card ?? {}, parameters };
+    return { class: spec.class ?? "DBN", deep: mind === deep, senses: header.senses, sizes: spec.sizes, labels: spec.labels, classes, shape, card: card ?? {}, parameters };
   },
 
   // Of a picture, {pixels: bytes of the network's size}, or {grey: {rows, columns, values: bytes}};
   // with `every`, also as each layer sees it.
   recognize(picture) {
-    const pixels = asCase(picture), way = engine.up(net, pixels);
-    const answer = engine.recognize(net, pixels, picture.every, way);
+    const pixels = asCase(picture), way = mind.up(net, pixels);
+    const answer = mind.recognize(net, pixels, picture.every, way);
     if (usual) {
       answer.surprise = surprise(net, way, usual, answer.label);
       answer.unfamiliar = answer.surprise > usual.threshold;
@@ -75,17 +76,18 @@ const METHODS = {
     return { levels, labels: Array.from({ length: net.labels }, (_, label) => units.map((unit) => looks.labelWeights(net, unit)[label])) };
   },
 
-  // A picture, bytes, filled in where it is not known: by each layer alone, and by the whole.
-  complete: ({ pixels, known, sweeps, seed }) => engine.completions(net, parts(pixels), known, sweeps, seed).map(engine.bytes),
+  // A picture, bytes, filled in where it is not known: by each layer alone (of a deep Boltzmann machine: by one pass up and
+  // back), and by the whole.
+  complete: ({ pixels, known, sweeps, seed }) => mind.completions(net, parts(pixels), known, sweeps, seed).map(engine.bytes),
 
   // Begin a dream under a number; `picture` is bytes of the network's size.
   begin({ dream, picture, given, ...options }) {
     if (given) return void dreams.set(dream, senses.begin(net, { ...options, given: caseOf(given) }));
-    dreams.set(dream, engine.begin(net, { ...options, picture: picture && parts(picture) }));
+    dreams.set(dream, mind.begin(net, { ...options, picture: picture && parts(picture) }));
   },
 
   change({ dream, held, temperature }) {
-    if (held !== undefined) engine.hold(net, dreams.get(dream), held);
+    if (held !== undefined) mind.hold(net, dreams.get(dream), held);
     if (temperature !== undefined) dreams.get(dream).temperature = temperature;
   },
 
