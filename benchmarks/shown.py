@@ -485,9 +485,40 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
                 "times",
             ),
             (
-                "ten replicas: a step with exchanges over a Gibbs step of as many chains",
+                "ten replicas, a matrix each: a step with exchanges over a Gibbs step of as many "
+                "chains",
                 "exchange-cost",
                 "times_gibbs",
+                "times",
+            ),
+            (
+                "ten temperatures of one matrix: the same",
+                "exchange-cost-temperatures",
+                "times_gibbs",
+                "times",
+            ),
+            (
+                "DNA, 60 sites: effective samples a second of 100 Gibbs chains",
+                "mixing-dna",
+                "effective_samples_per_second_of_gibbs",
+                "a second",
+            ),
+            (
+                "the same, replicas along training over Gibbs",
+                "mixing-dna",
+                "trajectory_tempering_over_gibbs",
+                "times",
+            ),
+            (
+                "WW domain, 31 sites: effective samples a second of 100 Gibbs chains",
+                "mixing-ww-domain",
+                "effective_samples_per_second_of_gibbs",
+                "a second",
+            ),
+            (
+                "the same, replicas along training over Gibbs",
+                "mixing-ww-domain",
+                "trajectory_tempering_over_gibbs",
                 "times",
             ),
         ],

@@ -32,7 +32,7 @@ from wakesleep.learning import cd
 from wakesleep.learning.cd import CDConfig
 from wakesleep.models.dbm import DBM
 from wakesleep.models.rbm import RBM
-from wakesleep.samplers import gibbs, replica_exchange
+from wakesleep.samplers import gibbs, replica_exchange, tempering
 
 Part = Literal["exact", "two-modes", "cost"]
 MACHINES = 20
@@ -233,7 +233,8 @@ def two_mode_figures(options: ChecksOptions) -> Found:
 
 def cost_figures(options: ChecksOptions) -> Found:
     """Yield the processor time of a step of ten replicas of a 784 x 500 machine that exchange, over
-    that of a Gibbs step of as many chains.
+    that of a Gibbs step of as many chains: of replicas whose weights are matrices of their own, and
+    of those of parallel tempering, which share one.
     """
     rng = generator(0)
     rbm = RBM(784, 500, rng=rng, weight_std=0.05)
@@ -255,9 +256,23 @@ def cost_figures(options: ChecksOptions) -> Found:
         visible = rbm.sample_visible(hidden, rng)
         hidden = rbm.sample_hidden(visible, rng)
 
-    ratios = [timed(lambda: replicas.step(rng)) / timed(gibbs_step) for _ in range(options.rounds)]
-    spread = 2 * statistics.stdev(ratios) / math.sqrt(len(ratios)) if len(ratios) > 1 else 0.0
-    yield "exchange-cost", "times_gibbs", [statistics.median(ratios)], {"spread": round(spread, 3)}
+    none = torch.zeros(9)
+    tempered, betas = tempering.Replicas(states, none, none), torch.linspace(0, 1, 10)
+    parity = 0
+
+    def tempered_step() -> None:
+        nonlocal tempered, parity
+        tempered = tempering.step(rbm, rbm.visible_bias, betas, tempered, rng, parity)
+        parity = 1 - parity
+
+    steps = {
+        "exchange-cost": lambda: replicas.step(rng),
+        "exchange-cost-temperatures": tempered_step,
+    }
+    for row, step in steps.items():
+        ratios = [timed(step) / timed(gibbs_step) for _ in range(options.rounds)]
+        spread = 2 * statistics.stdev(ratios) / math.sqrt(len(ratios)) if len(ratios) > 1 else 0.0
+        yield row, "times_gibbs", [statistics.median(ratios)], {"spread": round(spread, 3)}
 
 
 PARTS = {"exact": exact_figures, "two-modes": two_mode_figures, "cost": cost_figures}

@@ -21,6 +21,7 @@ from helpers import small_config
 from wakesleep.app.loaded_model import open_model
 from wakesleep.cli import main
 from wakesleep.data import Dataset
+from wakesleep.learning.configs import DBMConfig
 from wakesleep.runs import training
 from wakesleep.samplers import dreams, gibbs
 
@@ -185,6 +186,46 @@ def test_another_shape_and_other_classes_work_the_same(
             assert page.is_hidden("#trouble"), page.text_content("#trouble")
         page.goto(f"{url}page/#dream?label=two")
         until(page, "document.querySelector('#dream-title').textContent.includes('dream of two')")
+    context.close()
+    assert not wrong
+
+
+def test_a_deep_machine_fills_in_half_a_picture_two_ways(
+    browser, tmp_path: Path, digits: Dataset
+) -> None:
+    config = small_config(
+        model="dbm",
+        hidden=(40, 30),
+        stages=("dbm", "backprop"),
+        dbm=DBMConfig(epochs=5, batch_size=20, centred=True, learning_rate=0.05, gibbs_steps=1),
+    )
+    run = training.new_run(tmp_path / "run", config, digits, torch.device("cpu"), "")
+    list(training.train(run))
+    assert main(["page", str(tmp_path / "run"), "--out", str(tmp_path / "page")]) == 0
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    wrong: list[str] = []
+    context.on("weberror", lambda error: wrong.append(str(error.error)))
+    with browsing.hosting(tmp_path) as url:
+        page = browsing.open_page(context, f"{url}page/")
+        browsing.draw(page, "7")
+        until(page, "document.querySelector('#answer small') !== null")
+        assert page.inner_text("#draw .wide h2") == "Up and down at once"
+        page.click("#tab-mix")
+        assert page.is_hidden("#mix-ways-differ")
+        page.check("input[value=fill]")
+        until(page, "document.querySelector('#mix-differ').width > 0")
+        page.wait_for_timeout(1500)
+        pictures = {
+            name: page.evaluate(f"document.querySelector('#mix-{name}').toDataURL()")
+            for name in ("pass", "together", "differ")
+        }
+        assert len(set(pictures.values())) == 3
+        for screen in ("dream", "inside"):
+            page.click(f"#tab-{screen}")
+            page.wait_for_timeout(400)
+            assert page.is_hidden("#trouble"), page.text_content("#trouble")
+            box = "(({ scrollWidth, clientWidth }) => scrollWidth <= clientWidth)"
+            assert page.evaluate(f"{box}(document.documentElement)")
     context.close()
     assert not wrong
 

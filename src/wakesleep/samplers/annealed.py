@@ -19,7 +19,7 @@ from wakesleep.compute.ops import accumulation_dtype, affine
 from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import DataError
 from wakesleep.models.rbm import RBM
-from wakesleep.sources.axes import Bias, HiddenWritten, OneBeta, Visible, VisibleOut
+from wakesleep.sources.axes import Bias, Hidden, HiddenWritten, OneBeta, Visible, VisibleOut
 from wakesleep.units import Context, Units
 
 
@@ -68,11 +68,15 @@ class Path(NamedTuple):
         return self.rbm.visible.interpolate(self.base.units, beta)
 
     @check_arguments
-    def log_probs(self, visible: Visible, beta: OneBeta) -> Tensor:
+    def log_probs(
+        self, visible: Visible, beta: OneBeta, total_input: Hidden | None = None
+    ) -> Tensor:
         """Return log p*_beta(v), unnormalised, of visible (N, visible) at betas (N, 1): (N,),
-        float32 or better, nats.
+        float32 or better, nats. `total_input` (N, hidden) is vW + b, where that is known.
         """
-        total = beta * self.rbm.hidden_input(visible, context=self.context)
+        if total_input is None:
+            total_input = self.rbm.hidden_input(visible, context=self.context)
+        total = beta * total_input
         visible, beta, total = (
             tensor.to(accumulation_dtype(tensor.dtype)) for tensor in (visible, beta, total)
         )

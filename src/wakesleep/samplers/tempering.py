@@ -4,7 +4,7 @@ cross, a warm one walks around.
 Replicas of each chain follow the models p_beta between independent units (beta = 0) and the RBM
 (beta = 1), see `wakesleep.annealed`; AIS goes through the same ones.
 
-After each Gibbs step neighbours swap with probability min(1, p_1(v2) p_2(v1) / (p_1(v1) p_2(v2))),
+Before each Gibbs step neighbours swap with probability min(1, p_1(v2) p_2(v1) / (p_1(v1) p_2(v2))),
 which leaves the joint distribution as it is. All replicas of all chains are one matrix product.
 Sources: Desjardins et al. (2010); Cho, Raiko & Ilin (2010).
 """
@@ -258,14 +258,34 @@ def step(
     clamp: Clamp | None = None,
     context: Context | None = None,
 ) -> Replicas:
-    """Return the replicas after one Gibbs step each and one round of swaps between the pairs
-    (parity, parity + 1), (parity + 2, ...), ...
+    """Return the replicas after one round of swaps between the pairs (parity, parity + 1), (parity
+    + 2, ...), ... and one Gibbs step each.
 
-    `base` is the model at beta = 0, or its biases (visible,), `betas` (R,) rise to 1.
+    `base` is the model at beta = 0, or its biases (visible,), `betas` (R,) rise to 1. At every beta
+    the hidden units' input is beta (vW + b): one product decides about swaps and is where the Gibbs
+    step goes on from, so that no state need be moved.
     """
-    visible = move(rbm, base, betas, replicas.visible, rng, clamp, context)
-    low, swapped = swap(rbm, base, betas, visible, rng, parity, context)
+    count, chains, _ = replicas.visible.shape
+    path, flat = _path(rbm, base, context, count), replicas.visible.flatten(0, 1)
+    total = rbm.hidden_input(flat, context=path.context)
+    low = torch.arange(parity, count - 1, 2, device=flat.device)
+    partner = torch.arange(count, device=flat.device)
+    partner[low], partner[low + 1] = low + 1, low.clone()
+
+    def log_p(betas: Tensor) -> Tensor:
+        beta = betas.repeat_interleave(chains)[:, None]
+        return path.log_probs(flat, beta, total).view(count, chains)
+
+    gain = log_p(betas[partner]) - log_p(betas)
+    chance = torch.rand(gain[low].shape, generator=rng, device=rng.device, dtype=gain.dtype)
+    swapped = torch.zeros_like(gain, dtype=torch.bool)
+    swapped[low] = swapped[low + 1] = chance.log() < gain[low] + gain[low + 1]
+
+    inputs, beta = total.view(count, chains, -1), betas.repeat_interleave(chains)[:, None]
+    inputs = torch.where(swapped[..., None], inputs[partner], inputs).flatten(0, 1)
+    hidden = rbm.hidden.sample(beta * inputs, rng)
+    visible = path.sample_visible(hidden, beta, rng).view(replicas.visible.shape)
     accepted, tried = replicas.accepted.clone(), replicas.tried.clone()
-    accepted[low] += swapped.sum(1)
-    tried[low] += visible.shape[1]
-    return Replicas(visible, accepted, tried)
+    accepted[low] += swapped[low].sum(1)
+    tried[low] += chains
+    return Replicas(visible if clamp is None else clamp.put(visible), accepted, tried)

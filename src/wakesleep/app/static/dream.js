@@ -68,7 +68,7 @@ export function setup(app) {
     $("dream-speed-value").textContent = speed() === null ? "as fast as it goes" : `${speed()} step${speed() > 1 ? "s" : ""} a second`;
     $("dream-temperature-value").textContent = temperature().toFixed(2);
     const still = app.still && !playing ? " Your system asks for less motion, so it waits: press Play or Step." : "";
-    $("dream-status").textContent = (playing ? "The memory is settling." : "It pauses.") + still;
+    $("dream-status").textContent = (playing ? `${model.deep ? "All layers are" : "The memory is"} settling.` : "It pauses.") + still;
   }
 
   function labels() {
