@@ -267,4 +267,4 @@ def test_the_api_answers_and_refuses_what_is_of_belief_nets(tmp_path: Path) -> N
 def test_other_units_are_refused_in_words() -> None:
     dbm = DBM((Gaussian(6), 5, 4), rng=torch.Generator())
     with pytest.raises(ConfigError, match="Gaussian"):
-        site.check(dbm)
+        site.check(shown(dbm))
