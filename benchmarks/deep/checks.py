@@ -193,7 +193,7 @@ def compared(
     notes: dict[str, Any] = {
         "gibbs": {"autocorrelation_steps": round(slowest, 1), "times": round(runs)}
     }
-    found = {}
+    replicated = {}
     for name, way in (("training", machines), ("temperature", [rbm])):
         base = ais.base_model(way[-1], cases)
         replicas = replica_exchange.choose(way, base=base, rng=rng, chains=CHAINS, rate=rate)
@@ -203,31 +203,32 @@ def compared(
             assert replicas.visible is not None
             return project(replicas.visible[-1])
 
-        found[name], slowest, runs = effective_per_second(exchange_step, exchange_steps)
+        replicated[name], slowest, runs = effective_per_second(exchange_step, exchange_steps)
         notes[f"along_{name}"] = {
             "autocorrelation_steps": round(slowest, 1),
             "times": round(runs),
             "machines": len(replicas.machines),
         }
-    return Compared(plain, found["training"], found["temperature"], torch.stack(watched), notes)
+    rates = replicated["training"], replicated["temperature"]
+    return Compared(plain, *rates, torch.stack(watched), notes)
 
 
 def two_mode_figures(options: ChecksOptions) -> Found:
     """Yield the effective samples a second of replicas along training over those of Gibbs chains;
     those of replicas on the straight line from independent units stand beside.
     """
-    found = compared(
+    chains = compared(
         *two_modes(options.epochs),
         gibbs_steps=options.gibbs_steps,
         exchange_steps=options.exchange_steps,
         rate=0.15,
     )
     notes = {
-        "crossings_in_10000_steps": round(crossings(found.watched[..., 0]), 2),
-        **found.notes,
-        "along_temperature_over_gibbs": round(found.temperature / found.gibbs, 2),
+        "crossings_in_10000_steps": round(crossings(chains.watched[..., 0]), 2),
+        **chains.notes,
+        "along_temperature_over_gibbs": round(chains.temperature / chains.gibbs, 2),
     }
-    times = [found.training / found.gibbs]
+    times = [chains.training / chains.gibbs]
     yield "trajectory-tempering", "independent_samples_over_gibbs", times, notes
 
 

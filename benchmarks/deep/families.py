@@ -85,19 +85,19 @@ def figures(family: Family, options: FamiliesOptions) -> Found:
     along training have.
     """
     torch.set_num_threads(options.threads)
-    found = compared(
+    chains = compared(
         *machines(family, options.data),
         gibbs_steps=options.gibbs_steps,
         exchange_steps=options.exchange_steps,
         rate=options.rate,
     )
     notes = {
-        **found.notes,
-        "along_temperature_over_gibbs": round(found.temperature / found.gibbs, 3),
+        **chains.notes,
+        "along_temperature_over_gibbs": round(chains.temperature / chains.gibbs, 3),
     }
     row = f"mixing-{family}"
-    yield row, "effective_samples_per_second_of_gibbs", [found.gibbs], found.notes["gibbs"]
-    yield row, "trajectory_tempering_over_gibbs", [found.training / found.gibbs], notes
+    yield row, "effective_samples_per_second_of_gibbs", [chains.gibbs], chains.notes["gibbs"]
+    yield row, "trajectory_tempering_over_gibbs", [chains.training / chains.gibbs], notes
 
 
 def main(argv: list[str]) -> None:

@@ -91,8 +91,8 @@ def component_a_class(train: Tensor, classes: np.ndarray, test: Tensor) -> Tenso
 def machine(train: Tensor, hidden: int, decay: float, seed: int, options: DNAOptions) -> RBM:
     """Return the machine once it has learned `train`."""
     rbm, config = untrained(train, hidden, decay, seed, options.epochs)
-    place = options.folder / f"dna-{len(train)}-{hidden}-{decay}-{options.epochs}-{seed}"
-    return trained(place, rbm, train, [config], seed=seed)
+    path = options.folder / f"dna-{len(train)}-{hidden}-{decay}-{options.epochs}-{seed}"
+    return trained(path, rbm, train, [config], seed=seed)
 
 
 def untrained(

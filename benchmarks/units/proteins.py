@@ -140,8 +140,8 @@ def machine(train: Alignment, name: str, options: ProteinsOptions) -> RBM:
     weigh.
     """
     rbm, config = untrained(train, options)
-    place = options.folder / f"ww-{name}-{options.hidden}-{options.penalty}-{options.epochs}"
-    return trained(place, rbm, train.sequences, [config], seed=1, weights=train.weights)
+    path = options.folder / f"ww-{name}-{options.hidden}-{options.penalty}-{options.epochs}"
+    return trained(path, rbm, train.sequences, [config], seed=1, weights=train.weights)
 
 
 def untrained(train: Alignment, options: ProteinsOptions) -> tuple[RBM, CDConfig]:

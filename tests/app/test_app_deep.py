@@ -100,12 +100,12 @@ def test_answers_are_those_of_python(tmp_path: Path, sizes, labels: int, tuned: 
         """,  # noqa: E501
         pictures.tolist(),
     )
-    found = dbm.mean_field(pictures, steps=300)
-    layers = deep_answers.activities(dbm, found._replace(even=found.even[:1], odd=found.odd[:1]))
+    means = dbm.mean_field(pictures, steps=300)
+    layers = deep_answers.activities(dbm, means._replace(even=means.even[:1], odd=means.odd[:1]))
     for layer, expected in zip(answers[0]["states"][1:], layers, strict=True):
         torch.testing.assert_close(torch.tensor(layer), expected, rtol=0, atol=1e-3)
     seen = torch.tensor([one["seen"] for one in answers]) / 255
-    torch.testing.assert_close(seen, dbm.visible_means(found.odd), rtol=0, atol=4e-3)
+    torch.testing.assert_close(seen, dbm.visible_means(means.odd), rtol=0, atol=4e-3)
     if not labels and net is None:
         assert answers[0]["log"] is None
         return
@@ -116,7 +116,7 @@ def test_answers_are_those_of_python(tmp_path: Path, sizes, labels: int, tuned: 
         own = classify.mean_field_log_probs(dbm, pictures).exp()
         torch.testing.assert_close(shares, own, rtol=0, atol=2e-3)
         first = answers[0]
-        single = found._replace(even=found.even[:1], odd=found.odd[:1])
+        single = means._replace(even=means.even[:1], odd=means.odd[:1])
         expected = deep_answers.evidence(dbm, single, first["label"], first["other"])
         torch.testing.assert_close(torch.tensor(first["evidence"]), expected, rtol=0, atol=2e-3)
 
@@ -243,15 +243,15 @@ def test_the_api_answers_and_refuses_what_is_of_belief_nets(tmp_path: Path) -> N
             assert reply.status_code == 200, reply.text
             return dict(reply.json())
 
-        told = client.get("/api/model").json()
-        assert told["deep"]
-        assert told["sizes"] == [6, 5, 4]
-        said = ask("/api/recognize", **picture)
+        model = client.get("/api/model").json()
+        assert model["deep"]
+        assert model["sizes"] == [6, 5, 4]
+        answer = ask("/api/recognize", **picture)
         case = torch.tensor([picture["pixels"]]) / 255
         own = classify.mean_field_log_probs(dbm, case).exp()[0]
-        assert said["probs"] == pytest.approx(own.tolist(), abs=1e-4)
-        assert [len(layer) for layer in said["activities"]] == [5, 4]
-        assert len(said["evidence"]) == 4
+        assert answer["probs"] == pytest.approx(own.tolist(), abs=1e-4)
+        assert [len(layer) for layer in answer["activities"]] == [5, 4]
+        assert len(answer["evidence"]) == 4
         dreamt = ask("/api/dream", held=2, count=3, steps=5, seed=1)
         assert dreamt == ask("/api/dream", held=2, count=3, steps=5, seed=1)
         assert dreamt["labels"] == [2, 2, 2]

@@ -118,14 +118,14 @@ def recognize(model: LoadedModel, picture: Tensor) -> dict[str, Any]:
 
 def _recognized_together(model: LoadedModel, dbm: DBM, picture: Tensor) -> dict[str, Any]:
     """Return the same of a deep Boltzmann machine, all of whose layers settle together."""
-    found, known, seen = deep_answers.look(model, dbm, picture)
+    means, known, seen = deep_answers.look(model, dbm, picture)
     answer: dict[str, Any] = {"picture": whole(picture[0]), "seen": [whole(seen[0])]}
     if known is not None:
         answer |= _named(model, known[0])
         if dbm.labels:
-            nats = deep_answers.evidence(dbm, found, answer["label"], answer["runner_up"])
+            nats = deep_answers.evidence(dbm, means, answer["label"], answer["runner_up"])
             answer["evidence"] = [round(value, 3) for value in nats.tolist()]
-    answer["activities"] = [whole(layer) for layer in deep_answers.activities(dbm, found)]
+    answer["activities"] = [whole(layer) for layer in deep_answers.activities(dbm, means)]
     return answer
 
 

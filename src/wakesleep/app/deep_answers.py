@@ -16,24 +16,23 @@ def look(model: LoadedModel, dbm: DBM, picture: Tensor) -> tuple[MeanField, Tens
     """Return the mean field of a picture (1, pixels), log p of each label (1, labels) by the net
     fine-tuned from the machine or by the mean field, and what the machine sees, (1, pixels).
     """
-    found = dbm.mean_field(picture)
+    means = dbm.mean_field(picture)
     names = model.net is not None or dbm.labels
     known = scores.log_probs(dbm, model.net, picture) if names else None
-    return found, known, dbm.visible_means(found.odd)
+    return means, known, dbm.visible_means(means.odd)
 
 
-def activities(dbm: DBM, found: MeanField) -> list[Tensor]:
+def activities(dbm: DBM, means: MeanField) -> list[Tensor]:
     """Return the means of the hidden layers, (units,) each, the lowest first."""
-    return [_columns(dbm, name, found.even, found.odd)[0] for name in dbm.layers[1:]]
+    return [_columns(dbm, name, means.even, means.odd)[0] for name in dbm.layers[1:]]
 
 
-def evidence(dbm: DBM, found: MeanField, label: int, other: int) -> Tensor:
+def evidence(dbm: DBM, means: MeanField, label: int, other: int) -> Tensor:
     """Return what each top unit says for a label against another given the means of the layer
     below, (top,), nats.
     """
     below, top = dbm.layers[-2:]
-    means = _columns(dbm, below, found.even, found.odd)
-    total = means @ dbm.block(below, top) + dbm.bias(top)
+    total = _columns(dbm, below, means.even, means.odd) @ dbm.block(below, top) + dbm.bias(top)
     weights = dbm.block("label", top)
     return (softplus(total + weights[label]) - softplus(total + weights[other]))[0]
 
