@@ -49,8 +49,10 @@ class SpokenOptions:
     """Nets on the official split."""
     choose: bool = False
     """Judge on training recordings 5 to 9, and save nothing."""
+    official: bool = True
+    """Measure on the official split."""
     speakers: bool = True
-    """Also leave out each speaker in turn."""
+    """Leave out each speaker in turn."""
     folder: Path = Path("runs/senses")
     """Where accuracies lie once they are measured, so that a stopped call goes on."""
     out: Path = Path("results/senses.json")
@@ -211,7 +213,7 @@ def main(argv: list[str]) -> None:
     if options.choose:
         choose(spoken)
         return
-    parts = [partial(official, options, spoken)]
+    parts = [partial(official, options, spoken)] if options.official else []
     parts += [partial(left_out, options, spoken)] if options.speakers else []
     command = shlex.join(["python", "-m", "benchmarks.senses.spoken", *argv])
     for _ in measure("senses", parts, out=options.out, command=command, threads=1):
