@@ -35,9 +35,8 @@ from wakesleep.app.loaded_model import SHIPPED
 from wakesleep.data import load
 from wakesleep.data.sound_sets import OFFICIAL_TEST
 from wakesleep.foundation.rng import generator
-from wakesleep.learning import up_down
 from wakesleep.learning.chains import memory_epochs
-from wakesleep.learning.configs import CDConfig, ChainsConfig, GreedyConfig, UpDownConfig
+from wakesleep.learning.configs import CDConfig, ChainsConfig, GreedyConfig
 from wakesleep.learning.multimodal import MemoryCases
 from wakesleep.learning.records import EpochResult
 from wakesleep.models.dbn import DBN
@@ -88,11 +87,11 @@ COPIES, FRAMES, BANDS = 4, 1.5, 1.0
 JUDGE_EPOCHS = 3
 GENERATIVE_EPOCHS, GENERATIVE_RATE = 5, 0.05
 """Of the wake rule, before the memory learns."""
-MEMORY = CDConfig(epochs=12, learning_rate=0.1, final_learning_rate=0.01)
-CHAINS = ChainsConfig(share=0.5, learning_rate=0.02, final_learning_rate=0.002)
-UPDOWN = UpDownConfig(
-    epochs=2, learning_rate=0.005, final_learning_rate=0.0005, gibbs_steps=(3,), label_weight=20.0
-)
+MEMORY = CDConfig(epochs=6)
+CHAINS = ChainsConfig(share=1.0, learning_rate=0.03, final_learning_rate=0.002)
+"""In all epochs: the memory of images has learned long before, and its labels are what sounds are
+to be joined by.
+"""
 
 
 def parts(options: PairsOptions) -> tuple[Part, Part]:
@@ -127,7 +126,7 @@ def trained(options: PairsOptions, train: Part) -> MultimodalDBN:
 
     It begins as the net of images that ships with the package and a net that tells spoken digits
     (`spoken`), whose hidden layers are the pathway of sounds. Its code is joined to the memory with
-    small weights; first the memory learns, then all.
+    small weights, and the memory learns.
     """
     pairs, seed = cases(train, options.learned), options.seed
     path = options.folder / f"pairs-{'choose-' if options.choose else ''}{seed}"
@@ -135,13 +134,10 @@ def trained(options: PairsOptions, train: Part) -> MultimodalDBN:
     net = joined(rng)
     if not path.with_name(f"{path.name}-memory.safetensors").exists():
         hear(net.pathways["sound"], train, pairs.cases["sound"], seed)
-    source = MemoryCases(net, pairs, 5)
+    source = MemoryCases(net, pairs)
     settings = GreedyConfig(memory=MEMORY, chains=CHAINS)
     trained_in(
         path, "memory", net, lambda **at: memory_epochs(net.memory, source, settings, **at), seed
-    )
-    trained_in(
-        path, "updown", net, lambda **at: up_down.epochs(net, pairs, config=UPDOWN, **at), seed
     )
     return net
 

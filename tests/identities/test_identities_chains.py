@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from exact import assert_frequencies, form, joint
+from exact import assert_frequencies, form, index_of, joint, states
 
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
-from wakesleep.learning import chains, greedy
+from wakesleep.learning import cd, chains, greedy
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.chains import ChainsConfig
 from wakesleep.learning.greedy import GreedyConfig
@@ -29,11 +29,15 @@ def a_memory(seed=3):
     return DBN((4, 3), labels=3, rng=generator(seed), weight_std=0.8).memory
 
 
-def test_the_label_gradient_is_that_of_log_p_label_given_the_rest():
+@pytest.mark.parametrize("left", [4, 2, 0], ids=["all", "a part", "nothing"])
+def test_the_label_gradient_is_that_of_log_p_label_given_what_is_left_in(left):
     memory, many = a_memory(), 40_000
     seen = torch.cat([(torch.rand(3, 4, generator=generator(1)) < 0.5).float(), torch.eye(3)], 1)
     data, held = seen.repeat(many, 1), torch.tensor([0])
     given = {"chain_labels": held, "memory": MEMORY}
+    if left < 4:  # and where nothing is, the label is held, which teaches nothing of it
+        mask = torch.arange(7).expand(len(data), -1)
+        given["given"] = mask < left if left else mask >= 4
     states = torch.zeros(1, 3)
     with_labels, without = (
         chains.phases(memory, data.clone(), states, label_weight=weight, rng=generator(2), **given)[
@@ -47,6 +51,7 @@ def test_the_label_gradient_is_that_of_log_p_label_given_the_rest():
     each = torch.stack(
         [torch.cat([seen[:, :4], torch.eye(3)[label].expand(3, 3)], 1) for label in range(3)]
     ).double()
+    each[:, :, left:4] = 0
     torch.log_softmax(
         -torch.stack([fine.free_energy(one) for one in each]), 0
     ).diagonal().mean().backward()
@@ -54,7 +59,10 @@ def test_the_label_gradient_is_that_of_log_p_label_given_the_rest():
     with_labels, without = form(with_labels), form(without)
     for name in ("weight", "visible_bias", "hidden_bias"):
         torch.testing.assert_close(
-            with_labels[name] - without[name], getattr(fine, name).grad.float(), atol=0.006, rtol=0
+            with_labels[name] - without[name],
+            getattr(fine, name).grad.float() * bool(left),
+            atol=0.006,
+            rtol=0,
         )
 
 
@@ -69,6 +77,46 @@ def test_chains_have_the_law_of_the_memory_given_their_label():
     assert torch.equal(visible[:, 4:], torch.eye(3)[held])
     p = joint(deepcopy(memory).double()).sum(1).reshape(16, 3)[:, 2]
     assert_frequencies((visible[:, :4] @ torch.tensor([8.0, 4.0, 2.0, 1.0])).long(), p / p.sum())
+
+
+@pytest.mark.parametrize("run", ["chains", "cd"])
+@pytest.mark.parametrize("kept", [(0, 1), (4, 5, 6)], ids=["a sense", "the label"])
+def test_the_negative_phase_draws_what_was_left_out_given_what_was_left_in(run, kept):
+    memory, count = a_memory(), 20_000
+    data = torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0]).repeat(count, 1)
+    given = torch.zeros_like(data, dtype=torch.bool)
+    given[:, kept] = True
+    config = replace(MEMORY, gibbs_steps=30, sample_visible=True)
+    if run == "chains":
+        one = torch.zeros(1, 3), torch.tensor([0])
+        options = {"label_weight": 20.0, "memory": config, "rng": generator(5), "given": given}
+        model = chains.phases(memory, data, *one, **options)[1][:-1]
+    else:
+        contrast = cd.Contrast(memory, count, config)
+        contrast.data.copy_(data)
+        contrast.given = given
+        cd.start_at_data(contrast, memory, config, generator(5))
+        model = contrast.model
+    assert torch.equal(model[:, kept], data[:-1, kept] if run == "chains" else data[:, kept])
+    every = states(memory.visible)
+    p = joint(deepcopy(memory).double()).sum(1)
+    p = torch.where((every[:, kept] == data[0, kept]).all(1), p, 0)
+    assert_frequencies(index_of(model, every), p / p.sum())
+
+
+def test_cases_that_are_given_whole_learn_as_if_nothing_were_said():
+    memory = a_memory()
+    data = torch.cat([torch.rand(6, 4, generator=generator(1)), torch.eye(3).repeat(2, 1)], 1)
+    one, other = (
+        chains.phases(
+            memory, data.clone(), torch.zeros(2, 3), torch.tensor([0, 2]), label_weight=3.0,
+            memory=MEMORY, rng=generator(5), given=given,
+        )
+        for given in (None, torch.ones_like(data, dtype=torch.bool))
+    )  # fmt: skip
+    assert torch.equal(one[1], other[1])
+    for name, gradient in form(one[0]).items():
+        torch.testing.assert_close(gradient, form(other[0])[name])
 
 
 def test_the_label_is_the_last_of_several_categorical_sites():

@@ -22,9 +22,10 @@ from wakesleep.learning.net_configs import BackpropConfig
 from wakesleep.learning.up_down import UpDownConfig
 from wakesleep.models.dbn import DBN
 from wakesleep.models.multimodal import MultimodalDBN
+from wakesleep.models.rbm import RBM
 from wakesleep.sources.arrays import UNLABELLED
 from wakesleep.sources.paired import SenseCases, pair_by_class
-from wakesleep.units import Categorical, Gaussian, ReLU
+from wakesleep.units import Categorical, Gaussian, Groups, ReLU
 
 FAST = CDConfig(epochs=3, batch_size=10)
 CONFIG = MultimodalConfig(FAST, FAST, ChainsConfig(share=1 / 3))
@@ -127,10 +128,25 @@ def conditional(net, known):
     return p / p.sum()
 
 
+def label_of_sound(net):
+    """Return p(label | the sound 1 0), (2,), of the memory without the image's two units."""
+    sound = RBM(Groups(sound=2, label=Categorical(2)), net.memory.hidden, rng=generator(0))
+    sound.weight.data, sound.visible_bias.data, sound.hidden_bias.data = (
+        net.memory.weight[2:], net.memory.visible_bias[2:], net.memory.hidden_bias
+    )  # fmt: skip
+    p = torch.stack([joint(sound).sum(1)[index_of(row, states(sound.visible))] for row in (
+        torch.tensor([[1.0, 0.0, 1.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0, 1.0]])
+    )]).flatten()  # fmt: skip
+    return p / p.sum()
+
+
 @pytest.mark.parametrize("given", ["sound", "label", "a sound and no image"])
-def test_recall_by_gibbs_is_the_conditional_of_the_memory(given):
-    net = small_net(image=(2,), sound=(2,))
-    known, options = torch.full((6,), torch.nan, dtype=torch.float64), {}
+@pytest.mark.parametrize("labels", [2, 0])
+def test_recall_names_the_label_by_what_is_given_and_draws_the_rest_from_the_memory(given, labels):
+    if given == "label" and not labels:
+        return
+    net = small_net(image=(2,), sound=(2,), labels=labels)
+    known, options = torch.full((4 + labels,), torch.nan, dtype=torch.float64), {}
     if given != "label":
         known[2:4] = torch.tensor([1.0, 0.0])
         options["sound"] = torch.tensor([[1.0, 0.0]], dtype=torch.float64).repeat(N, 1)
@@ -139,10 +155,15 @@ def test_recall_by_gibbs_is_the_conditional_of_the_memory(given):
     if given == "label":
         known[4:] = torch.tensor([0.0, 1.0])
         options["label"] = torch.ones(N, dtype=torch.long)
-    want = ["image", "sound"] if given == "label" else ["image", "label"]
+    want = ["image", "sound"] if given == "label" else ["image", "label"][: 1 + labels]
     recalled = ws.recall(net, want=want, steps=40, mean=False, rng=generator(1), **options)
-    p = conditional(net, known) @ states(net.groups)
-    for name in want:  # means given other units of the chain: their mean is that of the states
+    kinds, weights = [known], torch.ones(1, dtype=torch.float64)
+    if labels and given != "label":
+        weights = label_of_sound(net)
+        torch.testing.assert_close(recalled.pop("label"), weights.expand(N, -1))
+        kinds = [torch.cat([known[:4], on]) for on in torch.eye(2, dtype=torch.float64)]
+    p = weights @ torch.stack([conditional(net, kind) for kind in kinds]) @ states(net.groups)
+    for name in recalled:  # means given other units of the chain: their mean is that of the states
         assert_mean(recalled[name], p[net.groups.columns(name)])
 
 
@@ -231,6 +252,25 @@ def test_a_case_of_one_sense_teaches_its_layers_and_no_more():
     given = inputs.for_senses(one, cases, labels, None, rng=generator(0))
     (chunk,) = multimodal.MemoryCases(one, given, 2).chunks(generator(1))
     assert len(chunk) == 20
+
+
+def test_senses_are_left_out_of_the_negative_phase_as_often_as_said():
+    net = small_net(image=(2,), sound=(2,)).float()
+    cases = {"image": torch.zeros(N, 2), "sound": torch.zeros(N, 2)}
+    cases["sound"][: N // 4], labels = torch.nan, torch.zeros(N, dtype=torch.long)
+    labels[N // 4 : N // 2] = UNLABELLED
+    given = inputs.for_senses(net, cases, labels, None, rng=generator(0))
+    (chunk,) = multimodal.MemoryCases(net, given, leave_out=0.3).chunks(generator(1))
+    kinds = chunk.given[:, ::2].long() @ torch.tensor([4, 2, 1])  # image, sound, label
+    assert torch.equal(chunk.given[:, ::2], chunk.given[:, 1::2])
+    absent = torch.tensor([0, 0.3, 0, 0, 0, 0, 0, 0.7], dtype=torch.float64)
+    assert_frequencies(kinds[: N // 4], absent)
+    unlabelled = torch.tensor([0, 0, 0.21, 0, 0.21, 0, 0, 0.58], dtype=torch.float64)
+    assert_frequencies(kinds[N // 4 : N // 2], unlabelled)
+    complete = torch.tensor([0, 0.09, 0.21, 0, 0.21, 0, 0, 0.49], dtype=torch.float64)
+    assert_frequencies(kinds[N // 2 :], complete)
+    (whole,) = multimodal.MemoryCases(net, given, leave_out=0.0).chunks(generator(1))
+    assert whole.given is None
 
 
 def test_pairs_by_class_are_drawn_anew_and_each_case_of_the_largest_set_comes_once():

@@ -186,6 +186,7 @@ class ContrastiveDivergence(loop.Algorithm):
         contrast = self.contrasts[len(index)]
         cases.gather(index, contrast.data)
         contrast.context = cases.context_of(index)
+        contrast.given = cases.given_of(index)
         contrast.bias_scale = (
             None
             if contrast.context is None

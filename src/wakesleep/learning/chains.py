@@ -29,6 +29,7 @@ from wakesleep.learning import cd, loop
 from wakesleep.learning.cd import CDState
 from wakesleep.learning.configs import CDConfig, GreedyConfig, linear_schedule
 from wakesleep.learning.configs import ChainsConfig as ChainsConfig
+from wakesleep.learning.contrast import held, left_in
 from wakesleep.learning.momentum import Gradients, apply_update
 from wakesleep.learning.records import EpochResult
 from wakesleep.learning.state import RunningMean, check_fit
@@ -287,6 +288,7 @@ class MemoryWithChains(loop.Algorithm):
             label_weight=weight,
             memory=self.memory,
             rng=self.rng,
+            given=cases.given_of(index),
         )
         pool.index_copy_(0, self.chain_index, after.unsqueeze(0))
         self.chain_index.add_(1).remainder_(self.config.pool)
@@ -324,42 +326,60 @@ def phases(
     label_weight: float,
     memory: CDConfig,
     rng: torch.Generator,
+    given: Tensor | None = None,
 ) -> tuple[Gradients, Tensor, Tensor]:
     """Return the gradients of the cases `data` (N, visible) beside M persistent chains, the
     negative cases, and the chains moved on.
 
     `chains` (M, hidden) are states that hold `chain_labels` (M,); they are the last M of N negative
     cases. The others are reconstructions, begun with the label drawn from p(label | the other
-    visible units).
+    visible units). Where cases are `given` in part (N, visible), these begin with that part alone,
+    which they hold, and p(label | that part) is taught, all else left out.
     """
     n, first = len(data), len(data) - len(chains)
     columns = rbm.visible.one_hot_columns[-1]
     visible, hidden = (
-        rbm.weight.new_empty(3 * n, units.size) for units in (rbm.visible, rbm.hidden)
+        rbm.weight.new_empty((3 if given is None else 4) * n, units.size)
+        for units in (rbm.visible, rbm.hidden)
     )
     visible[:n], model = data, visible[n : 2 * n]
     positive, negative = hidden[:n], hidden[n : 2 * n]
-    total_input = rbm.hidden_input(data)
+    total_input, known, hold, fixed = rbm.hidden_input(data), positive, None, None
     rbm.hidden.mean(total_input, out=positive)
-    begin, states, change = _other_labels(rbm, data, total_input, columns, rng)
+    if given is not None:
+        hold, known = held(given), hidden[3 * n :]
+        fixed = hold[:, columns.start].clone()
+        hold[first:] = False
+        visible[3 * n :] = left_in(data, given, [columns])
+        total_input = rbm.hidden_input(visible[3 * n :])
+        rbm.hidden.mean(total_input, out=known)
+    begin, states, change = _other_labels(rbm, data, total_input, columns, rng, fixed)
     states[first:] = chains
     for _ in range(memory.gibbs_steps):
         _visible_states(rbm, states, 0 if memory.sample_visible else first, rng, out=model)
         model[first:, columns] = one_hot(chain_labels, change.shape[1], model.dtype)
+        if hold is not None:
+            torch.where(hold, data, model, out=model)
         states = rbm.sample_hidden(model, rng, probs=negative)
     difference = torch.sub(data.to(accumulation_dtype(data.dtype)), model)
     negative.neg_()
     # x (h - h')', exactly 0 where the label that is drawn is the right one
-    positive += label_weight * (positive - begin)
+    taught = label_weight * (known - begin)
+    if given is None:
+        positive += taught
+    else:
+        known.copy_(taught)
     # and y h' - y' h'', less the y (h - h')' that is in the rows above
-    visible[2 * n :].zero_()[:, columns] = change
-    torch.mul(begin, label_weight, out=hidden[2 * n :])
+    visible[2 * n : 3 * n].zero_()[:, columns] = change
+    torch.mul(begin, label_weight, out=hidden[2 * n : 3 * n])
     difference[:, columns] += label_weight * change
     gradients: Gradients = {
         "weight": [Product(visible, hidden, 1 / n)],
         "visible_bias": [RowSum(difference, 1 / n)],
         "hidden_bias": [RowSum(hidden[: 2 * n], 1 / n)],
     }
+    if given is not None:
+        gradients["hidden_bias"].append(RowSum(known, 1 / n))
     return gradients, model, states[first:]
 
 
@@ -379,14 +399,22 @@ def _visible_states(
 
 
 def _other_labels(
-    rbm: RBM, data: Tensor, total_input: Tensor, columns: slice, rng: torch.Generator
+    rbm: RBM,
+    data: Tensor,
+    total_input: Tensor,
+    columns: slice,
+    rng: torch.Generator,
+    fixed: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return E[h | x, y'] (N, hidden), in place of the hidden units' `total_input`, for y' drawn
-    from p(y | x); states drawn with it, (N, hidden); and y - y', (N, labels).
+    from p(y | x); states drawn with it, (N, hidden); and y - y', (N, labels). Labels that
+    are `fixed` (N,) are not drawn.
     """
     weight = rbm.weight[columns]
     total_input.addmm_(data[:, columns], weight, alpha=-1.0)
     sampled = sample_categorical(torch.softmax(rbm.group_scores(total_input, columns), 1), rng)
+    if fixed is not None:
+        sampled = torch.where(fixed, data[:, columns].argmax(1), sampled)
     total_input += weight[sampled]
     begin, states = rbm.hidden.mean_and_sample(total_input, rng, mean=total_input)
     return begin, states, data[:, columns] - one_hot(sampled, len(weight), data.dtype)

@@ -304,14 +304,16 @@ class MultimodalConfig(GreedyConfig):
     """How the directed layers of a sense learn, by its name, where not as `layer` says: real
     numbers need smaller rates than bits, and small sets more epochs.
     """
-    absent_steps: int = 5
-    """Gibbs steps of the memory, begun at the columns' means before each of its epochs, that draw
-    the codes and labels that are absent from a case, given those that are there.
+    leave_out: float = 0.5
+    """Chance of a sense to be left out of a case where the memory's negative phase begins: it
+    begins with the others alone and holds them, or with the label alone where none is left, and so
+    learns to find what was left out, as `recall` will ask it to. 0: no case is left out in part,
+    and what is recalled of one sense may be of another class than that sense.
     """
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(1, self, "absent_steps")
+        below_one(self, "leave_out")
 
 
 @renamed.fields(passes="epochs", rate="learning_rate_at")

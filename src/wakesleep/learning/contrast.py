@@ -6,6 +6,8 @@ temperatures; `cd` says where each comes from.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -43,6 +45,10 @@ class Contrast:
         self.scratch_probs = rbm.weight.new_empty(size, rbm.visible.size)
         self.context: Context | None = None
         """That of the data; the negative phase has the same."""
+        self.given: Tensor | None = None
+        """Which visible columns the negative phase of each case is given, (N, visible), see
+        `left_in`; None: it begins at all of them and holds none.
+        """
         self.bias_scale: Tensor | None = None
         """By what the hidden biases are multiplied in each row, (2N, 1)."""
         self.group_scales = _column_scales(rbm, config)
@@ -108,12 +114,20 @@ def start_at_data(contrast: Contrast, rbm: RBM, config: CDConfig, rng: torch.Gen
     """CD-k: h ~ p(h | data); then k times v <- E[v | h], h ~ p(h | v) (Hinton 2002).
 
     With `config.sample_visible`, v ~ p(v | h). Softmax groups, labels for one, are drawn anew
-    before the first h where the config says so.
+    before the first h where the config says so. Of a case that is `given` in part, the first h is
+    drawn from that part alone, which stays as it is: <v h'>_data less those statistics is the
+    gradient of log p(what is left out | what is given), as far as k steps go.
     """
     c = contrast
-    if c.label_columns:
+    hold = None if c.given is None else held(c.given)
+    if c.label_columns or c.given is not None:
         rbm.hidden_input(c.data, out=c.positive, context=c.context)
-        redrawn = draw_labels(c, rbm, c.negative.copy_(c.positive), rng)
+        if c.given is None:
+            c.negative.copy_(c.positive)
+        else:
+            begin = left_in(c.data, c.given, c.label_columns)
+            rbm.hidden_input(begin, out=c.negative, context=c.context)
+        redrawn = draw_labels(c, rbm, c.negative, rng)
         _, hidden = rbm.hidden.mean_and_sample(redrawn, rng, mean=redrawn, out=c.states)
         rbm.hidden.mean(c.positive, out=c.positive)
     else:
@@ -126,6 +140,8 @@ def start_at_data(contrast: Contrast, rbm: RBM, config: CDConfig, rng: torch.Gen
             rbm.visible.mean(c.scratch_probs, context=c.context, out=c.model)
         else:
             rbm.visible_probs(hidden, out=c.model, context=c.context)
+        if hold is not None:
+            torch.where(hold, c.data, c.model, out=c.model)
         if step < config.gibbs_steps - 1:
             rbm.sample_hidden(c.model, rng, probs=c.negative, out=hidden, context=c.context)
     rbm.hidden_probs(c.model, out=c.negative, context=c.context)
@@ -197,18 +213,37 @@ def _require_chains(contrast: Contrast, chains: Tensor) -> None:
         raise DataError(f"{len(chains)} chains came for {contrast.size} cases; expected as many")
 
 
+def left_in(data: Tensor, given: Tensor, label_columns: Sequence[slice]) -> Tensor:
+    """Return cases (N, visible) with 0 where nothing is given, but in the columns of labels."""
+    left = torch.where(given, data, torch.zeros_like(data))
+    for columns in label_columns:
+        left[:, columns] = data[:, columns]
+    return left
+
+
+def held(given: Tensor) -> Tensor:
+    """Return which columns stay as they are in the negative phase, (N, visible): those that are
+    given of a case that is given in part.
+    """
+    return given & ~given.all(1, keepdim=True)
+
+
 @check_arguments
 def draw_labels(
     contrast: Contrast, rbm: RBM, total_input: HiddenWritten, rng: torch.Generator
 ) -> Tensor:
     """Return the hidden units' input (N, hidden), in place, with each softmax group drawn anew
-    given all other visible units.
+    given all other visible units; those that are held stay.
     """
     for columns in contrast.label_columns:
         weight = rbm.weight[columns]
         total_input.addmm_(contrast.data[:, columns], weight, alpha=-1.0)
         probs = torch.softmax(rbm.group_scores(total_input, columns), 1)
-        total_input += weight[sample_categorical(probs, rng)]
+        drawn = sample_categorical(probs, rng)
+        if contrast.given is not None:
+            own = contrast.data[:, columns].argmax(1)
+            drawn = torch.where(held(contrast.given)[:, columns.start], own, drawn)
+        total_input += weight[drawn]
     return total_input
 
 

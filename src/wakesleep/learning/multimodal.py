@@ -31,8 +31,15 @@ class MemoryCases:
     label; paired anew in each epoch where they belong together by class alone.
     """
 
-    def __init__(self, net: MultimodalDBN, cases: SenseCases, absent_steps: int) -> None:
+    def __init__(
+        self,
+        net: MultimodalDBN,
+        cases: SenseCases,
+        absent_steps: int = missing.ABSENT_STEPS,
+        leave_out: float = MultimodalConfig.leave_out,
+    ) -> None:
         self.net, self.cases, self.absent_steps = net, cases, absent_steps
+        self.leave_out = leave_out if len(net.senses) > 1 else 0.0
         self.codes = {name: encode(net, name, own) for name, own in cases.cases.items()}
         self.present = {name: is_present(own) for name, own in cases.cases.items()}
 
@@ -68,7 +75,27 @@ class MemoryCases:
             visible[~there] = torch.nan
             missing.init_missing(visible, rng, groups)
             missing.refill(net.memory, visible, there, rng, self.absent_steps)
-        yield Resident(visible, labels, classes=None if labels is None else labels - UNLABELLED)
+        classes = None if labels is None else labels - UNLABELLED
+        given = self._given(known, rng) if self.leave_out else None
+        yield Resident(visible, labels, classes=classes, given=given)
+
+    def _given(self, known: Tensor, rng: torch.Generator) -> Tensor:
+        """Return which columns of cases, whose senses and label are `known` (N, groups) or drawn,
+        the negative phase is given, (N, visible): each sense is left out with the chance
+        `leave_out`, and the label unless no sense is left. All are given where no known one would
+        be left, and where none is left out.
+        """
+        count = len(self.net.senses)
+        kept = torch.rand(len(known), count, generator=rng, device=known.device) >= self.leave_out
+        kept &= known[:, :count]
+        if self.net.labels:
+            kept = torch.cat([kept, ~kept.any(1, keepdim=True)], 1)
+            kept[:, count] &= known[:, count]
+        senses = kept[:, :count] | ~known[:, :count]
+        whole = senses.all(1) | ~kept.any(1)
+        kept |= whole[:, None]
+        sizes = torch.tensor([part.size for part in self.net.groups.parts], device=kept.device)
+        return kept.repeat_interleave(sizes, 1)
 
 
 def encode(net: MultimodalDBN, name: str, cases: Tensor, layers: int | None = None) -> Tensor:
@@ -118,8 +145,8 @@ def epochs(
         ):
             yield number, record
         inner = None
-    steps = config.absent_steps if isinstance(config, MultimodalConfig) else 5
-    source = MemoryCases(net, cases, steps)
+    leave_out = getattr(config, "leave_out", MultimodalConfig.leave_out)
+    source = MemoryCases(net, cases, leave_out=leave_out)
     if inner is None:
         (first,) = source.chunks(rng)
         cd.init_visible_bias(net.memory, first.cases)

@@ -30,9 +30,6 @@ from wakesleep.models.multimodal import MultimodalDBN, is_present
 from wakesleep.samplers import missing
 from wakesleep.sources.arrays import UNLABELLED, one_hot
 
-ABSENT_STEPS = 5
-"""Gibbs steps that draw the codes absent from a case, begun at what the units are without input."""
-
 
 class SensePhases(NamedTuple):
     """States and errors of one minibatch of N cases."""
@@ -127,7 +124,7 @@ def _draw_absent(
             one_hot(labels.clamp(min=0), net.labels, data.dtype),
         )
         known[:, net.label_columns] = (labels != UNLABELLED)[:, None]
-    missing.refill(net.memory, filled, known, rng, ABSENT_STEPS)
+    missing.refill(net.memory, filled, known, rng, missing.ABSENT_STEPS)
     data.copy_(filled)
 
 

@@ -29,6 +29,10 @@ from wakesleep.sources.axes import (
 from wakesleep.units import Bernoulli, Context, Groups, Units
 
 CHUNK = 2000
+ABSENT_STEPS = 5
+"""Gibbs steps that draw what is absent from a case of several senses while a net of them learns,
+begun at columns' means or at what the units are without input.
+"""
 
 
 @check_arguments

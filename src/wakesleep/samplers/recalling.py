@@ -1,5 +1,5 @@
 """Recall: some senses, or the label, are clamped in the memory of a net of several senses; the
-memory settles, and what is not clamped is decoded.
+label is named, the memory settles, and what is not clamped is decoded.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from wakesleep.models.multimodal import LABEL, MultimodalDBN
 from wakesleep.samplers.gibbs import Clamp, check_steps, gibbs_step
 from wakesleep.sources import arrays
 from wakesleep.sources.arrays import UNLABELLED, one_hot
+from wakesleep.units import sample_categorical
 
 
 @check_arguments
@@ -33,12 +34,15 @@ def recall(
     """Return what the memory makes of what it is given, by name: E[cases | given] (N, size) of a
     sense, p(label | given) (N, labels).
 
-    What is given goes up its pathway, as means, and is clamped. p(label | codes of all senses) is
-    exact, by free energies with the top units summed out; a sense that is not given is summed out
-    by its Gibbs chain, a mean over the second half of `steps`, which is exact only as far as the
-    chain has mixed, and by mean field replaced by its means, which is not exact. Of a sense, codes
-    of the second half are decoded, each by a down-pass, and averaged; with `mean=False` those of
-    the last step alone, which stay sharp.
+    What is given goes up its pathway, as means, and is clamped. First the label is named, by free
+    energies with the top units summed out: p(label | codes) is exact in the memory without the
+    units of the senses that are not given, which is what learns where senses are left out
+    (`MultimodalConfig.leave_out`); with all senses given it is the memory. A label that was not
+    given is drawn from it and clamped too: a chain seldom leaves a class once it is in one. Then
+    the chain of what is not given begins at the top units of that same memory. Of a sense, codes of
+    the second half of the steps are decoded, each by a down-pass, and averaged; with `mean=False`
+    those of the last step alone, which stay sharp. Mean field clamps the label at its
+    probabilities.
 
     Args:
         net: a net of several senses.
@@ -47,7 +51,7 @@ def recall(
         steps: of Gibbs sampling, or of mean field.
         method: "gibbs", or "mean-field": all units of the memory are replaced by their means.
         mean: whether the second half of the steps is averaged.
-        rng: what states are drawn from; mean field needs none.
+        rng: what states are drawn from; mean field needs none, and neither does the label alone.
         senses: cases (N, size) by sense; a row of NaN is not given.
 
     Raises:
@@ -55,42 +59,61 @@ def recall(
         ConfigError: an unknown name in `want`, steps below 2, Gibbs sampling without `rng`.
     """
     check_steps(steps)
-    if method == "gibbs" and (rng is None or steps < 2):
+    names = _wanted(net, want, label, senses)
+    if method == "gibbs" and names != [LABEL] and (rng is None or steps < 2):
         raise ConfigError(
             f"steps = {steps}, rng = {rng}: Gibbs sampling needs at least 2 steps and a "
             "generator, rng=wakesleep.generator(0)"
         )
-    names = _wanted(net, want, label, senses)
-    clamp = _clamp(net, label, senses)
-    start = net.memory.visible.mean(net.memory.visible_bias.expand(len(clamp.values), -1))
-    hidden = net.memory.hidden_probs(clamp.put(start))
-    totals: dict[str, Tensor] = {}
-    if method == "mean-field":
-        for _ in range(steps):
+    rng = rng if method == "gibbs" else None
+    probs, clamp, total_input = _label_named(net, _clamp(net, label, senses), rng)
+    recalled = {} if probs is None else {LABEL: probs}
+    others = [name for name in names if name != LABEL]
+    if rng is None:
+        hidden = net.memory.hidden.mean(total_input)
+        for _ in range(steps if others else 0):
             visible = clamp.put(net.memory.visible_probs(hidden))
             hidden = net.memory.hidden_probs(visible)
-        return {name: _decoded(net, name, visible, hidden, None) for name in names}
-    assert rng is not None
-    hidden = net.memory.hidden.sample(net.memory.hidden_input(clamp.put(start)), rng)
-    first = steps // 2 if mean else steps - 1
-    for step in range(steps):
-        visible, hidden = gibbs_step(net.memory, hidden, rng, clamp)
-        for name in names if step >= first else ():
-            seen = _decoded(net, name, visible, hidden, rng) / (steps - first)
-            totals[name] = totals[name] + seen if name in totals else seen
-    return totals
+        recalled |= {name: _decoded(net, name, visible, hidden, None) for name in others}
+    else:
+        hidden = net.memory.hidden.sample(total_input, rng)
+        first = steps // 2 if mean else steps - 1
+        for step in range(steps if others else 0):
+            visible, hidden = gibbs_step(net.memory, hidden, rng, clamp)
+            for name in others if step >= first else ():
+                seen = _decoded(net, name, visible, hidden, rng) / (steps - first)
+                recalled[name] = recalled[name] + seen if name in recalled else seen
+    return {name: recalled[name] for name in names}
+
+
+def _label_named(
+    net: MultimodalDBN, clamp: Clamp, rng: torch.Generator | None
+) -> tuple[Tensor | None, Clamp, Tensor]:
+    """Return p(label | codes that are given) (N, labels), all others left out; the clamp that
+    holds, where no label was given, one drawn from it, or the probabilities without `rng`; and the
+    top units' input from all that it holds, (N, top).
+    """
+    columns = net.label_columns
+    given = torch.where(clamp.mask, clamp.values, torch.zeros_like(clamp.values))
+    total_input = net.top_input(given[:, : columns.start])
+    if not net.labels:
+        return None, clamp, total_input
+    probs = torch.softmax(net.memory.group_scores(total_input, columns), 1).to(given)
+    named = (
+        probs if rng is None else one_hot(sample_categorical(probs, rng), net.labels, given.dtype)
+    )
+    held = torch.cat([clamp.mask[:, : columns.start], torch.ones_like(named, dtype=torch.bool)], 1)
+    given[:, columns] = torch.where(clamp.mask[:, columns], given[:, columns], named)
+    total_input = total_input + given[:, columns] @ net.memory.weight[columns]
+    return probs, Clamp(held, given), total_input
 
 
 def _decoded(
     net: MultimodalDBN, name: str, visible: Tensor, hidden: Tensor, rng: torch.Generator | None
 ) -> Tensor:
-    """Return the means of a sense's cases (N, size), or p(label | codes) (N, labels), from states
-    or means of the memory's units, visible (N, visible) and hidden (N, top).
+    """Return the means of a sense's cases (N, size), from states or means of the memory's units,
+    visible (N, visible) and hidden (N, top).
     """
-    if name == LABEL:
-        features = visible[:, : net.label_columns.start]
-        scores = net.memory.group_scores(net.top_input(features), net.label_columns)
-        return torch.softmax(scores, 1).to(visible.dtype)
     columns = net.groups.columns(name)
     if not net.pathways[name].generative:  # the memory stands on the cases themselves
         return net.memory.visible_probs(hidden)[:, columns]

@@ -53,7 +53,8 @@ class Resident:
 
     Minibatches are the numbers of their cases, (n,). They are balanced by `classes` (N,), and
     `weights` (N,) say how often a case is shown, relative to the others. The `context` is what
-    units take for fixed of each case, (N, ...).
+    units take for fixed of each case, (N, ...). `given` (N, D) says which columns the negative
+    phase of a case is given.
     """
 
     def __init__(
@@ -64,13 +65,15 @@ class Resident:
         classes: Tensor | None = None,
         weights: Tensor | None = None,
         context: Context | None = None,
+        given: Tensor | None = None,
     ) -> None:
-        self.cases, self.labels, self.classes, self.weights, self.context = (
+        self.cases, self.labels, self.classes, self.weights, self.context, self.given = (
             cases.detach() if isinstance(cases, Tensor) else cases,
             labels,
             classes,
             weights,
             context,
+            given,
         )
         self.capturable = isinstance(cases, Tensor)
 
@@ -90,6 +93,10 @@ class Resident:
     def context_of(self, index: Tensor) -> Context | None:
         """Return the context of the cases `index` (n,)."""
         return None if self.context is None else self.context.rows(index)
+
+    def given_of(self, index: Tensor) -> Tensor | None:
+        """Return which columns of the cases `index` (n,) the negative phase is given, (n, D)."""
+        return None if self.given is None else self.given[index]
 
     def gather(self, index: Tensor, out: Tensor) -> Tensor:
         """Write the cases `index` (n,) to `out` (n, D), as probabilities."""
