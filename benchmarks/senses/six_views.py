@@ -153,7 +153,9 @@ def pretrained(cases: Views, options: SixViewsOptions, kind: Kind, seed: int) ->
     layer, memory = (
         (options.relu_layer, options.relu_layer) if relu else (options.layer, options.memory)
     )
-    config = MultimodalConfig(layer, memory, ChainsConfig(share=0 if relu else 1 / 3))
+    chains = ChainsConfig(share=0 if relu else 1 / 3)
+    # views are left out in fine-tuning; the memory learns from all of them
+    config = MultimodalConfig(layer, memory, chains, leave_out=0.0)
     for _ in greedy.epochs(net, cases.views, cases.labels, config=config, rng=rng):
         pass
     return net
