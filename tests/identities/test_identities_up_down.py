@@ -2,6 +2,7 @@
 pathways, and that it learns.
 """
 
+import math
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -38,7 +39,8 @@ from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.up_down import UNLABELLED, UpDownConfig
 from wakesleep.models.dbn import DBN
 from wakesleep.samplers import dreams
-from wakesleep.units import Bernoulli
+from wakesleep.units import Bernoulli, Gaussian
+from wakesleep.units.quadratic import NARROWEST
 
 SAMPLED = UpDownConfig(sample_labels=True)
 IMAGE = torch.tensor([[0.9, 0.0, 0.4]], dtype=torch.float64)
@@ -1012,3 +1014,22 @@ def test_up_down_raises_the_exact_log_likelihood(seed, labelled):
     after = log_likelihood(dbn, patterns)
     print(f"{before:.2f} -> {after:.2f} nats")
     assert after > before + 0.3
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["one sense", "several"])
+def test_the_precision_of_a_column_that_never_varies_stays_in_range(several):
+    numbers = torch.cat([torch.randn(40, 2, generator=generator(0)), torch.zeros(40, 1)], 1)
+    cases = {"numbers": numbers.clone(), "bits": torch.ones(40, 2)} if several else numbers
+    lower = (Gaussian(3), 4)
+    rng = generator(1)
+    if several:
+        cases["numbers"][:5] = torch.nan
+        net = DBN(senses={"numbers": lower, "bits": (2,)}, top=5, rng=rng)
+    else:
+        net = DBN((*lower, 5), rng=rng)
+    net.untie()
+    units = net.units("numbers") if several else net.visible
+    units.log_precision[2] = math.log(1 / NARROWEST**2)  # where learning would take it in time
+    config = UpDownConfig(epochs=5, batch_size=5, average=0.0)
+    list(up_down.epochs(net, cases, config=config, rng=rng))
+    assert float(units.precision[2]) < 1.001 / NARROWEST**2

@@ -364,11 +364,11 @@ def phases(
     difference = torch.sub(data.to(accumulation_dtype(data.dtype)), model)
     negative.neg_()
     # x (h - h')', exactly 0 where the label that is drawn is the right one
-    taught = label_weight * (known - begin)
+    weighted = label_weight * (known - begin)
     if given is None:
-        positive += taught
+        positive += weighted
     else:
-        known.copy_(taught)
+        known.copy_(weighted)
     # and y h' - y' h'', less the y (h - h')' that is in the rows above
     visible[2 * n : 3 * n].zero_()[:, columns] = change
     torch.mul(begin, label_weight, out=hidden[2 * n : 3 * n])

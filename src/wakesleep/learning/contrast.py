@@ -239,11 +239,11 @@ def draw_labels(
         weight = rbm.weight[columns]
         total_input.addmm_(contrast.data[:, columns], weight, alpha=-1.0)
         probs = torch.softmax(rbm.group_scores(total_input, columns), 1)
-        drawn = sample_categorical(probs, rng)
+        sampled = sample_categorical(probs, rng)
         if contrast.given is not None:
             own = contrast.data[:, columns].argmax(1)
-            drawn = torch.where(held(contrast.given)[:, columns.start], own, drawn)
-        total_input += weight[drawn]
+            sampled = torch.where(held(contrast.given)[:, columns.start], own, sampled)
+        total_input += weight[sampled]
     return total_input
 
 

@@ -24,7 +24,7 @@ from wakesleep.compute import precision
 from wakesleep.compute.ops import accumulation_dtype
 from wakesleep.foundation import renamed
 from wakesleep.foundation.arguments import check_arguments
-from wakesleep.learning import inputs, loop, up_down_senses
+from wakesleep.learning import inputs, loop, unit_parameters, up_down_senses
 from wakesleep.learning.configs import UpDownConfig as UpDownConfig
 from wakesleep.learning.momentum import Gradients, apply_update
 from wakesleep.learning.records import EpochResult
@@ -75,6 +75,7 @@ class UpDown(loop.Algorithm):
         self.epoch, self.complete = 0, False
         self.guard = normalisable.Guard(dbn.memory, self.copy.memory)
         self.width = dbn.width if isinstance(dbn, MultimodalDBN) else dbn.sizes[0]
+        self.spreads: list[tuple[Units, Tensor]] = []
 
     def begin_epoch(self, epoch: int) -> tuple[float, ...]:
         """Return rate and Gibbs steps of the epoch."""
@@ -95,6 +96,7 @@ class UpDown(loop.Algorithm):
             self.state.chain_labels = labels_to_hold(
                 cases.labels, len(chain_labels), chain_labels.device
             )
+        self.spreads = spreads(self.net, cases)
 
     def run_phases(self, cases: Resident, index: Tensor) -> tuple[Tensor, Tensor | None, Any]:
         """Return the cases `index` (n,), their labels and their phases; the persistent chains whose
@@ -162,6 +164,8 @@ class UpDown(loop.Algorithm):
         for module in self.net.modules():
             if isinstance(module, Units):
                 module.keep_in_range()
+        for units, std in self.spreads:
+            units.keep_in_range(std)
         precision.sync(self.copy, self.net)
 
     def step(self, cases: Resident, *batch: Tensor) -> None:
@@ -209,6 +213,30 @@ class UpDown(loop.Algorithm):
             stage=stage,
             mean_epochs=self.config.average,
         )
+
+
+def spreads(net: DBN | MultimodalDBN, cases: Resident) -> list[tuple[Units, Tensor]]:
+    """Return units of cases that have parameters of their own, each with the standard deviations
+    of its columns (size,) among the cases that have them.
+
+    What a column that does not vary leaves to explain is nothing, and its precision would grow
+    without end.
+    """
+    if isinstance(net, MultimodalDBN):
+        lowest = [(net.units(name), columns) for name, columns in net.columns.items()]
+    else:
+        lowest = [(net.visible, slice(0, net.sizes[0]))]
+    every = []
+    for units, columns in lowest:
+        if unit_parameters.there_are(units):
+            own, weights = cases.cases, cases.weights
+            if isinstance(net, MultimodalDBN):
+                assert isinstance(own, Tensor)
+                own = own[:, columns]
+                own, weights = own[~torch.isnan(own[:, 0])], None
+            moments = unit_parameters.moments(own, weights, cases.context)
+            every.append((units, unit_parameters.spread(*moments, net.memory)))
+    return every
 
 
 @check_arguments
