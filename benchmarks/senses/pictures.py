@@ -156,7 +156,7 @@ def listening(model: Path, recording: Path, out: Path) -> None:
         state = "document.querySelector('#listen-status').textContent"
         browsing.until(page, f"{state}.startsWith('It has settled')", timeout=60_000)
         shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-        shot.quantize(64, dither=Image.Dither.NONE).save(out, optimize=True)
+        shot.quantize(256, dither=Image.Dither.NONE).save(out, optimize=True)
         browser.close()
 
 
