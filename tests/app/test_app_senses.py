@@ -203,7 +203,7 @@ def test_recall_has_the_means_of_python(tmp_path: Path, untied: bool, known: str
         assert answer["probs"] == pytest.approx([0, 1, 0])
     else:
         probs = ws.recall(net, **many, want="label", steps=steps, rng=rng)["label"].mean(0)
-        torch.testing.assert_close(torch.tensor(answer["probs"]), probs, rtol=0, atol=0.02)
+        torch.testing.assert_close(torch.tensor(answer["probs"]), probs, rtol=0, atol=1e-4)
         np.testing.assert_allclose(answer[known], given[0], atol=1e-5)
 
 

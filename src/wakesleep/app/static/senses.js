@@ -2,7 +2,7 @@
 // their codes and the label. Clamp some of them, let the memory settle, and decode the others
 // (models/multimodal.py, samplers/recalling.py). Pictures are binary units, sounds real numbers.
 
-import { activitiesOf, bernoulli, choice, fitting, labelScores, memoryOf, pathway, random, sigmoid, softmax, topInput, totalInput } from "./engine.js";
+import { activitiesOf, bernoulli, choice, fitting, labelRow, labelScores, memoryOf, pathway, random, sigmoid, softmax, topInput, totalInput } from "./engine.js";
 
 const LOWEST = { picture: "Bernoulli", sound: "Gaussian" };
 export const kindOf = ({ kind }) => (kind === "log-mel" ? "sound" : "picture");
@@ -49,44 +49,34 @@ export function decode({ generative, scale }, states, uniform) {
   return Float32Array.from(inputs, scale ? (input, unit) => input * Math.exp(-scale[unit]) : sigmoid);
 }
 
-// Begin to settle with what is given held: cases by sense, and a label where there is one.
+// Begin to settle with what is given held: cases by sense, and a label where there is one. The label is named first, by the
+// codes that are given alone, and one that was not given is drawn and held too; the chain begins at the top units of all that.
 export function begin(net, { given, seed = 0 }) {
   const { features, labels, memory } = net, uniform = random(seed), held = new Float32Array(features + labels).fill(NaN);
-  for (const [name, value] of Object.entries(given)) {
-    if (name === "label") held.fill(0, features).fill(1, features + value, features + value + 1);
-    else held.set(code(net.pathways[name], value), net.pathways[name].from);
-  }
-  const bias = memory.down.bias, start = Float32Array.from(bias, sigmoid);
-  start.set(softmax(bias.subarray(features)), features);
-  const settling = { uniform, given, held, visible: put(start, held), hidden: null, label: [], step: 0 };
-  settling.hidden = bernoulli(totalInput(memory.up, settling.visible), uniform);
-  return settling;
+  for (const [name, value] of Object.entries(given))
+    if (name !== "label") held.set(code(net.pathways[name], value), net.pathways[name].from);
+  const total = topInput(net, held.subarray(0, features).map((state) => (Number.isNaN(state) ? 0 : state)));
+  const named = softmax(labelScores(net, total)), label = given.label ?? choice(named, uniform);
+  held.fill(0, features).fill(1, features + label, features + label + 1);
+  labelRow(net, label).forEach((weight, unit) => (total[unit] += weight));
+  const probs = Array.from(named, (one, at) => ("label" in given ? +(at === label) : one));
+  return { uniform, given, held, probs, visible: null, hidden: bernoulli(total, uniform), step: 0 };
 }
 
-const put = (visible, held) => visible.map((state, unit) => (Number.isNaN(held[unit]) ? state : held[unit]));
-
-// Move on by Gibbs steps of the memory, what is given clamped.
+// Move on by Gibbs steps of the memory, what is given and the label clamped.
 export function advance(net, settling, steps) {
-  const { uniform, held } = settling, { features, labels, memory } = net;
+  const { uniform, held } = settling, { memory } = net;
   for (let step = 0; step < steps; step++) {
-    const inputs = totalInput(memory.down, settling.hidden), visible = new Float32Array(features + labels);
-    bernoulli(inputs, uniform, 1, visible.subarray(0, features));
-    visible[features + choice(softmax(inputs.subarray(features)), uniform)] = 1;
-    settling.visible = put(visible, held);
-    settling.label.push(softmax(labelScores(net, topInput(net, settling.visible.subarray(0, features)))));
+    const drawn = bernoulli(totalInput(memory.down, settling.hidden), uniform);
+    settling.visible = drawn.map((state, unit) => (Number.isNaN(held[unit]) ? state : held[unit]));
     settling.hidden = bernoulli(totalInput(memory.up, settling.visible), uniform);
     settling.step++;
   }
 }
 
-// What the memory holds: each sense's case, as it was given or decoded from the last step; p(label | codes), the mean over the
-// second half of the steps.
-export function look(net, settling) {
-  const { given, visible, uniform, label, step } = settling;
+// What the memory holds: each sense's case, as it was given or decoded from the last step; p(label | codes that are given).
+export function look(net, { given, visible, uniform, probs, step }) {
   const senses = Object.fromEntries(Object.entries(net.pathways).map(([name, way]) =>
     [name, given[name] ?? decode(way, visible.subarray(way.from, way.to), uniform)]));
-  const half = label.slice(Math.floor(label.length / 2)), held = "label" in given;
-  const probs = Array.from({ length: net.labels }, (_, at) =>
-    held ? +(at === given.label) : half.reduce((sum, one) => sum + one[at], 0) / Math.max(half.length, 1));
   return { step, senses, probs };
 }
