@@ -49,6 +49,41 @@ def test_log_z_of_every_family(family):
     assert error < SIGMAS * found.standard_error + 1e-3
 
 
+class StuckChains(replica_exchange.ReplicaExchange):
+    """Chains that never move: of those in the first machine each is with probability 0.2 in the
+    only mode of the last, where log p* is 4 higher.
+    """
+
+    def step(self, rng, clamp=None, context=None):
+        chains = self.visible.shape[1]
+        if self.parity == 0:
+            self.there = torch.rand(1, chains, generator=rng) < 0.2
+            self.parity = 1
+        forward = torch.where(self.there, 4.0, -20.0).double()
+        backward = torch.full((1, chains), -4.0, dtype=torch.float64)
+        return replica_exchange.Exchanges(0, self.there, forward, backward)
+
+
+def test_log_z_of_few_chains_is_not_too_low():
+    """Bennett's ratio is exp(4) times the share that is there, and log Z the mean of its logarithm
+    over draws: too low by the variance of the share.
+    """
+    start, rng = (
+        replica_exchange.independent(small_rbm(Bernoulli(6), Bernoulli(4))),
+        ws.generator(0),
+    )
+    start.visible_bias.zero_()
+    found = []
+    for _ in range(200):
+        replicas = StuckChains([start, start])
+        replicas.begin(torch.zeros(2, 100, 6, dtype=torch.float64))
+        found.append(bennett.log_partition(replicas, rng=rng, steps=2, burn_in=0))
+    errors = torch.tensor([each.log_z for each in found]) - (10 * math.log(2) + 4 + math.log(0.2))
+    assert abs(float(errors.mean())) < 0.06  # 0.2 / sqrt(200) is 0.014; of ten groups alone: > 0.2
+    given = torch.tensor([each.standard_error for each in found]).mean()
+    assert float(given) == pytest.approx(float(errors.std()), rel=0.25)
+
+
 def test_exchanges_leave_the_distribution_and_cross_walls():
     rbm, rng = two_modes(9.0), ws.generator(2)
     truth = mean_of(rbm)
