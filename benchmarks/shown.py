@@ -485,6 +485,18 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
                 "times",
             ),
             (
+                "RBM 784 x 500: log Z along training, by AIS and in reverse, largest difference",
+                "log-z-three-ways",
+                "largest_difference_nats",
+                "nats",
+            ),
+            (
+                "the same, largest of their standard errors",
+                "log-z-three-ways",
+                "largest_standard_error_nats",
+                "nats",
+            ),
+            (
                 "ten replicas, a matrix each: a step with exchanges over a Gibbs step of as many "
                 "chains",
                 "exchange-cost",
