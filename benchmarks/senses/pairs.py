@@ -84,7 +84,8 @@ class Part(NamedTuple):
 
 COPIES, FRAMES, BANDS = 4, 1.5, 1.0
 """Bent copies of each recording, and by how much."""
-JUDGE_EPOCHS = 3
+JUDGE_IMAGES, JUDGE_EPOCHS = 50_000, 2
+"""The judge learns from the first training images, which `--choose` does not judge on."""
 GENERATIVE_EPOCHS, GENERATIVE_RATE = 5, 0.05
 """Of the wake rule, before the memory learns."""
 MEMORY = CDConfig(epochs=6)
@@ -240,8 +241,14 @@ def agreements(options: PairsOptions, train: Part, part: Part, net: MultimodalDB
     for row, senses in given.items():
         predicted = recall(net, want="label", **senses, **settings)["label"].argmax(1)
         yield row, "label_accuracy_percent", [percent(predicted, labels)], {}
-    judge_path = options.folder / f"judge{'-choose' if options.choose else ''}.safetensors"
-    net_of_judge = judge.get(judge_path, train.images, train.digits, (28, 28), epochs=JUDGE_EPOCHS)
+    among = slice(0, JUDGE_IMAGES)
+    net_of_judge = judge.get(
+        options.folder / "judge.safetensors",
+        train.images[among],
+        train.digits[among],
+        (28, 28),
+        epochs=JUDGE_EPOCHS,
+    )
     images = recall(net, want="image", sound=part.sounds, mean=False, **settings)["image"]
     agree = percent(judge.says(net_of_judge, images), labels)
     yield "sound-to-image", "agreement_percent", [agree], {}
