@@ -41,7 +41,7 @@ def recall(
     given is drawn from it and clamped too: a chain seldom leaves a class once it is in one. Then
     the chain of what is not given begins at the top units of that same memory. Of a sense, codes of
     the second half of the steps are decoded, each by a down-pass, and averaged; with `mean=False`
-    those of the last step alone, which stay sharp. Mean field clamps the label at its
+    the means of the last step's codes, given its top units, by means alone: they stay sharp. Mean field clamps the label at its
     probabilities.
 
     Args:
@@ -81,7 +81,7 @@ def recall(
         for step in range(steps if others else 0):
             visible, hidden = gibbs_step(net.memory, hidden, rng, clamp)
             for name in others if step >= first else ():
-                seen = _decoded(net, name, visible, hidden, rng) / (steps - first)
+                seen = _decoded(net, name, visible, hidden, rng if mean else None) / (steps - first)
                 recalled[name] = recalled[name] + seen if name in recalled else seen
     return {name: recalled[name] for name in names}
 
@@ -112,12 +112,14 @@ def _decoded(
     net: MultimodalDBN, name: str, visible: Tensor, hidden: Tensor, rng: torch.Generator | None
 ) -> Tensor:
     """Return the means of a sense's cases (N, size), from states or means of the memory's units,
-    visible (N, visible) and hidden (N, top).
+    visible (N, visible) and hidden (N, top): by states of all layers between, or without `rng` by
+    their means, those of the code given the top units.
     """
     columns = net.groups.columns(name)
-    if not net.pathways[name].generative:  # the memory stands on the cases themselves
-        return net.memory.visible_probs(hidden)[:, columns]
-    return net.decode(name, visible[:, columns], rng)
+    if rng is not None and net.pathways[name].generative:
+        return net.decode(name, visible[:, columns], rng)
+    code = net.memory.visible_probs(hidden)[:, columns]
+    return net.decode(name, code) if net.pathways[name].generative else code
 
 
 def _wanted(net: MultimodalDBN, want: Any, label: Any, senses: dict[str, Any]) -> list[str]:
