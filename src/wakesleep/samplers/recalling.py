@@ -41,8 +41,8 @@ def recall(
     given is drawn from it and clamped too: a chain seldom leaves a class once it is in one. Then
     the chain of what is not given begins at the top units of that same memory. Of a sense, codes of
     the second half of the steps are decoded, each by a down-pass, and averaged; with `mean=False`
-    the means of the last step's codes, given its top units, by means alone: they stay sharp. Mean field clamps the label at its
-    probabilities.
+    the means of the last step's codes, given its top units, by means alone: they stay sharp. Mean
+    field clamps the label at its probabilities.
 
     Args:
         net: a net of several senses.
