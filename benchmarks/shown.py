@@ -541,6 +541,18 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("sound alone -> label, a net of sounds", "sound", LABELS, "test, %"),
             ("a support vector machine", "sound-svc", LABELS, "test, %"),
             ("the same, with as many bent copies", "sound-svc-copies", LABELS, "test, %"),
+            (
+                "one speaker left out, mean of six",
+                "speaker-left-out",
+                "mean_accuracy_percent",
+                "speaker's, %",
+            ),
+            (
+                "a support vector machine",
+                "speaker-left-out-svc",
+                "mean_accuracy_percent",
+                "speaker's, %",
+            ),
             ("sound and image -> label, a net of both", "sound-and-image", LABELS, "test pairs, %"),
             ("the sound alone, by the same net", "sound-of-both", LABELS, "test, %"),
             ("the image alone, by the same net", "image-of-both", LABELS, "test, %"),
