@@ -16,7 +16,7 @@ from wakesleep.estimators import persistence, ranges, shared
 from wakesleep.estimators.class_labels import check_labelled, encode
 from wakesleep.estimators.shared import Array
 from wakesleep.learning import backprop, deep_boltzmann
-from wakesleep.learning.configs import DBMConfig
+from wakesleep.learning.configs import CDConfig, DBMConfig
 from wakesleep.learning.net_configs import BackpropConfig
 from wakesleep.models.dbm import DBM
 from wakesleep.runs import checkpoint, scores
@@ -27,6 +27,7 @@ OF_MACHINE = {
     "epochs": "n_iter",
     "gibbs_steps": "n_gibbs_steps",
 }
+OF_PRETRAINING = {"epochs": "pretrain_n_iter", "learning_rate": "pretrain_learning_rate"}
 OF_NET = {"epochs": "fine_tune_n_iter", "learning_rate": "fine_tune_learning_rate"}
 """The parameters of fields of settings where the two differ."""
 
@@ -37,8 +38,9 @@ class DBMClassifier(ClassifierMixin, persistence.Saved, BaseEstimator):
 
     Every layer is joined to the one below and the one above. p(class | case) is that of the mean
     field, in which the class is one of the hidden units, or, fine-tuned, of a feed-forward net
-    whose first layer takes the case and the means of the even hidden layers. The machine learns
-    centred, without pretraining. Source: Salakhutdinov & Hinton (2009); Montavon & Muller (2012).
+    whose first layer takes the case and the means of the even hidden layers. The machine is
+    pretrained a pair of layers at a time, then learns centred. Source: Salakhutdinov & Hinton
+    (2009); Montavon & Muller (2012).
 
     Args:
         hidden_layer_sizes: units of each hidden layer, at least two, from the visible units up.
@@ -47,6 +49,8 @@ class DBMClassifier(ClassifierMixin, persistence.Saved, BaseEstimator):
         fine_tune_learning_rate: rate of fine-tuning in the first epoch.
         unlabeled: the value of y that marks a case whose class nobody knows, as in `DBNClassifier`:
             its class is one more hidden unit. None: every value is a class.
+        pretrain_n_iter: epochs of each pair of layers before; 0: none.
+        pretrain_learning_rate: rate of pretraining.
         n_iter: epochs of the machine.
         batch_size: cases in a minibatch, and persistent chains.
         learning_rate: rate of the machine in the first epoch.
@@ -87,9 +91,11 @@ class DBMClassifier(ClassifierMixin, persistence.Saved, BaseEstimator):
         fine_tune_n_iter: int = 20,
         fine_tune_learning_rate: float = 0.1,
         unlabeled: Any = None,
-        n_iter: int = 100,
+        pretrain_n_iter: int = 30,
+        pretrain_learning_rate: float = 0.05,
+        n_iter: int = 20,
         batch_size: int = 20,
-        learning_rate: float = 0.03,
+        learning_rate: float = 0.01,
         final_learning_rate: float = 0.0003,
         weight_decay: float = 0.0003,
         n_gibbs_steps: int = 1,
@@ -105,6 +111,8 @@ class DBMClassifier(ClassifierMixin, persistence.Saved, BaseEstimator):
         self.fine_tune_n_iter = fine_tune_n_iter
         self.fine_tune_learning_rate = fine_tune_learning_rate
         self.unlabeled = unlabeled
+        self.pretrain_n_iter = pretrain_n_iter
+        self.pretrain_learning_rate = pretrain_learning_rate
         self.n_iter = n_iter
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -138,7 +146,7 @@ class DBMClassifier(ClassifierMixin, persistence.Saved, BaseEstimator):
         rng = shared.fresh_rng(source, self._device)
         sizes = (cases.shape[1], *self.hidden_layer_sizes)
         self.dbm_ = DBM(sizes, labels=len(self.classes_), rng=rng)
-        deep_boltzmann.init_visible_bias(self.dbm_, cases)
+        self._pretrain(cases, labels, weights, rng)
         config = self._config()
         records = deep_boltzmann.epochs(
             self.dbm_,
@@ -224,6 +232,26 @@ class DBMClassifier(ClassifierMixin, persistence.Saved, BaseEstimator):
             mean_field_steps=self.mean_field_steps,
             centred=True,
         )
+
+    def _pretrain(
+        self, cases: Tensor, labels: Tensor, weights: Tensor | None, rng: torch.Generator
+    ) -> None:
+        """Give the machine its start: pairs of layers in turn, or the base rates alone."""
+        if not self.pretrain_n_iter:
+            deep_boltzmann.init_visible_bias(self.dbm_, cases)
+            return
+        config = shared.settings(
+            CDConfig,
+            OF_PRETRAINING,
+            epochs=self.pretrain_n_iter,
+            batch_size=self.batch_size,
+            learning_rate=self.pretrain_learning_rate,
+            centred=True,
+        )
+        for _ in deep_boltzmann.pretrain(
+            self.dbm_, cases, labels, config=config, rng=rng, weights=weights
+        ):
+            pass
 
     def _fine_tune(
         self, cases: Tensor, labels: Tensor, weights: Tensor | None, rng: torch.Generator

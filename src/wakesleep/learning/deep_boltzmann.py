@@ -243,6 +243,7 @@ def pretrain(
     *,
     config: CDConfig,
     rng: torch.Generator,
+    weights: Tensor | None = None,
     dtype: torch.dtype | None = None,
 ) -> Iterator[EpochResult]:
     """Pretrain a fresh `dbm` on binary or grey `cases` (N, visible), a pair of layers at a time, in
@@ -252,8 +253,8 @@ def pretrain(
     So the bottom RBM has two copies of the visible layer and the top one two copies of the top
     layer: sums of two equal binary units, `Binomial(trials=2)`. RBMs between have one copy of each,
     and their weights are halved. Biases are the mean of what the pairs on both sides found. Cases
-    whose label is UNLABELLED teach all pairs but the top one. Source: Salakhutdinov & Hinton
-    (2009), section 3.
+    whose label is UNLABELLED teach all pairs but the top one; `weights` (N,) say how often each
+    is shown, relative to the others. Source: Salakhutdinov & Hinton (2009), section 3.
 
     Yields:
         EpochResult, with the metrics of `cd.epochs`; the stages are "layer 1", "layer 2", ...
@@ -269,6 +270,7 @@ def pretrain(
             "pretraining"
         )
     cases, labels = _checked(dbm, cases, labels, rng=rng, checked=False)
+    weights = arrays.as_weights(weights, len(cases))
     below = arrays.as_probs(cases).to(dbm.rbm.weight.dtype)
     learned: dict[str, list[Tensor]] = {}
     for number, (lower, upper) in enumerate(pairwise(dbm.layers), start=1):
@@ -280,10 +282,10 @@ def pretrain(
         data = 2 * below if bottom else below
         if top and dbm.labels:
             visible = Groups(features=visible, label=Categorical(dbm.labels))
-            data, labels = _beside_labels(dbm, below, labels)
+            data, labels, weights = _beside_labels(dbm, below, labels, weights)
         rbm = RBM(visible, hidden, rng=rng)
         cd.init_visible_bias(rbm, data)
-        source = Resident(data, classes=labels if top else None)
+        source = Resident(data, classes=labels if top else None, weights=weights)
         yield from cd.learn(rbm, source, config, rng, None, f"layer {number}", dtype)
         size = below.shape[1]
         dbm.block(lower, upper).copy_(rbm.weight[:size] if bottom or top else rbm.weight[:size] / 2)
@@ -298,8 +300,10 @@ def pretrain(
         dbm.bias(name).copy_(torch.stack(biases).mean(0))
 
 
-def _beside_labels(dbm: DBM, below: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the labelled cases of the top pair, (n, features + labels), and their labels.
+def _beside_labels(
+    dbm: DBM, below: Tensor, labels: Tensor | None, weights: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the labelled cases of the top pair, (n, features + labels), their labels and weights.
 
     Raises:
         DataError: no case has a label.
@@ -311,7 +315,8 @@ def _beside_labels(dbm: DBM, below: Tensor, labels: Tensor | None) -> tuple[Tens
         )
     known = labels != UNLABELLED
     states = arrays.one_hot(labels[known], dbm.labels, below.dtype)
-    return torch.cat([below[known], states], 1), labels[known]
+    weights = None if weights is None else weights[known.to(weights.device)]
+    return torch.cat([below[known], states], 1), labels[known], weights
 
 
 @check_arguments
