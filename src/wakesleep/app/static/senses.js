@@ -41,10 +41,9 @@ export function network({ senses, labels, top, tied }, tensors, how) {
 // The code of a case: means from layer to layer (Pathway.up).
 const code = ({ recognition }, given) => recognition.reduce((states, layer) => activitiesOf(layer, [states])[0], given);
 
-// A case from its code, means of what was drawn layer by layer (Pathway.down); real numbers are the total input by their
-// precision.
-export function decode({ generative, scale }, states, uniform) {
-  for (let at = generative.length - 1; at > 0; at--) states = activitiesOf(generative[at], [states], uniform)[0];
+// A case from its code, by means from layer to layer (Pathway.down); real numbers are the total input by their precision.
+function decode({ generative, scale }, states) {
+  for (let at = generative.length - 1; at > 0; at--) [states] = activitiesOf(generative[at], [states]);
   const inputs = totalInput(generative[0], states);
   return Float32Array.from(inputs, scale ? (input, unit) => input * Math.exp(-scale[unit]) : sigmoid);
 }
@@ -60,7 +59,7 @@ export function begin(net, { given, seed = 0 }) {
   held.fill(0, features).fill(1, features + label, features + label + 1);
   labelRow(net, label).forEach((weight, unit) => (total[unit] += weight));
   const probs = Array.from(named, (one, at) => ("label" in given ? +(at === label) : one));
-  return { uniform, given, held, probs, visible: null, hidden: bernoulli(total, uniform), step: 0 };
+  return { uniform, given, held, probs, hidden: bernoulli(total, uniform), step: 0 };
 }
 
 // Move on by Gibbs steps of the memory, what is given and the label clamped.
@@ -68,15 +67,17 @@ export function advance(net, settling, steps) {
   const { uniform, held } = settling, { memory } = net;
   for (let step = 0; step < steps; step++) {
     const drawn = bernoulli(totalInput(memory.down, settling.hidden), uniform);
-    settling.visible = drawn.map((state, unit) => (Number.isNaN(held[unit]) ? state : held[unit]));
-    settling.hidden = bernoulli(totalInput(memory.up, settling.visible), uniform);
+    const visible = drawn.map((state, unit) => (Number.isNaN(held[unit]) ? state : held[unit]));
+    settling.hidden = bernoulli(totalInput(memory.up, visible), uniform);
     settling.step++;
   }
 }
 
-// What the memory holds: each sense's case, as it was given or decoded from the last step; p(label | codes that are given).
-export function look(net, { given, visible, uniform, probs, step }) {
+// What the memory holds: each sense's case, as it was given or decoded from the means of its code, given the top units;
+// p(label | codes that are given).
+export function look(net, { given, hidden, probs, step }) {
+  const [means] = activitiesOf(net.memory.down, [hidden]);
   const senses = Object.fromEntries(Object.entries(net.pathways).map(([name, way]) =>
-    [name, given[name] ?? decode(way, visible.subarray(way.from, way.to), uniform)]));
+    [name, given[name] ?? decode(way, means.subarray(way.from, way.to))]));
   return { step, senses, probs };
 }
