@@ -114,6 +114,8 @@ class Path(NamedTuple):
             bias = torch.lerp(base, rbm.visible_bias, beta)
             total = affine(hidden.mul_(beta), rbm.weight.t(), bias, out=total)
         else:
-            total = beta * (hidden @ rbm.weight.t() + rbm.visible_bias) + (1 - beta) * base
+            beta = beta.to(rbm.weight)
+            bias = torch.lerp(base.to(rbm.weight), rbm.visible_bias, beta)
+            total = torch.addmm(bias, hidden.mul_(beta), rbm.weight.t())
         units, context = self.units(beta), self.context
         return units.mean_and_sample(total, rng, context=context, mean=total, out=out)[1]
