@@ -38,6 +38,13 @@ def test_the_page_says_what_results_say(tmp_path: Path) -> None:
     assert not descendants_page.update(page, figures), "python -m benchmarks.descendants_page"
 
 
+def test_how_many_cells_are_measured_is_what_the_row_says() -> None:
+    figures = descendants_page.read(ROOT / "results" / "descendants.json")
+    counted = figures["all", "cells_measured_of_56"]["value"]
+    assert counted == descendants_page.cells_measured(figures)
+    assert descendants_page.cells_measured(measured(supervised=75.0, ladder=96.0)) == 2
+
+
 def test_the_page_says_what_is_missing() -> None:
     text = descendants_page.standing(measured(supervised=75.0, ladder=96.0))
     assert text.startswith("2 of 56 cells are measured.")
