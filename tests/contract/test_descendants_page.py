@@ -11,8 +11,9 @@ import torch
 from benchmarks import descendants, descendants_page
 from wakesleep.cli import main, reproduce
 from wakesleep.data import load
+from wakesleep.evaluation import likelihood
 from wakesleep.paper import results
-from wakesleep.paper.descendants import fourteen_methods
+from wakesleep.paper.descendants import belief_nets, fourteen_methods
 from wakesleep.paper.runs import TableSetup, toy
 from wakesleep.runs.settings import preset
 
@@ -124,6 +125,16 @@ def test_every_generator_makes_pictures_and_bounds(setup: TableSetup) -> None:
             assert about["test_bound"] < 0
             bounded.add(name)
     assert bounded == {"dbn-greedy", "dbn-updown", "vae-m1"}
+
+
+def test_a_bound_whose_log_z_is_doubtful_is_no_figure(
+    setup: TableSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = fourteen_methods.job(setup, 100, 1)
+    net = belief_nets.unlabelled_net(setup).net
+    assert isinstance(descendants.bound(net, job, 20), float)
+    monkeypatch.setattr(likelihood.LogZ, "disagreement", "the directions are 217 nats apart")
+    assert descendants.bound(net, job, 20) is None
 
 
 def test_rows_that_are_there_are_left_out(setup: TableSetup) -> None:
