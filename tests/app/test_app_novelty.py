@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from benchmarks import drawings
-from benchmarks.recognition import cases, drawn
+from benchmarks.recognition import cases, grey_of
 from wakesleep import cli
 from wakesleep.app import answers, loaded_model
 from wakesleep.app.questions import Recognized
@@ -44,7 +44,7 @@ def test_recognize_says_so_in_words_and_as_json(
 ) -> None:
     torch.manual_seed(0)
     for name, strokes in (("house", HOUSE), ("three", DIGITS[3])):
-        Image.fromarray((255 * (1 - drawn(strokes))).astype(np.uint8)).save(
+        Image.fromarray((255 * (1 - grey_of(strokes))).astype(np.uint8)).save(
             tmp_path / f"{name}.png"
         )
     words = ["recognize", str(loaded_model.SHIPPED)]

@@ -41,6 +41,7 @@ EXPECTED = {
 }
 """The types of plain values, in words."""
 IN_WORDS = {
+    "device": "'cpu', 'cuda' or another torch.device",
     "Path": "the name of a file or folder",
     "Generator": "a torch.Generator, e.g. wakesleep.generator(0)",
     "RBM": "a wakesleep.RBM, e.g. the memory of a deep belief net, dbn.memory, or dbn.rbm(0)",
@@ -222,7 +223,8 @@ def _one_of(name: str, plain_value: Any, value: Any, kinds: tuple[Any, ...], siz
             return allowed
     if refused and hasattr(value, "__len__") and not isinstance(value, str | Mapping):
         raise refused[0]
-    words = [_words(kind) for kind in kinds if not (kind is str and Path in kinds)]
+    named = any(kind is Path or getattr(kind, "__name__", "") == "device" for kind in kinds)
+    words = [_words(kind) for kind in kinds if not (kind is str and named)]
     raise _refusal(name, value, " or ".join(words))
 
 
@@ -253,7 +255,11 @@ def _rows(array: Any) -> bool:
 
 
 def _mapping(name: str, value: Any, kind: Any, sizes: Any) -> Any:
-    """Return a mapping whose values are what `kind` says."""
+    """Return a mapping whose values are what `kind` says; where that is anything, a record is left
+    to the function, which knows what else it was to be (a state of another algorithm).
+    """
+    if not looked_at(kind) and _is_record(type(value)):
+        return value
     if not isinstance(value, Mapping):
         each = f", each value {_words(kind)}" if looked_at(kind) else ""
         raise _refusal(name, value, f"a dictionary{each}")
