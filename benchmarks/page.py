@@ -223,8 +223,11 @@ def take_movie(browser: Browser, url: str, path: Path, frames: int = 40) -> None
         "width": box["width"] - 332,
         "height": 560,
     }
-    shots = []
+    shots, shown = [], -1
     for number in range(frames):
+        while (steps := steps_shown(page)) == shown:  # a busy machine
+            page.wait_for_timeout(20)
+        shown = steps
         # the first steps one by one, then faster until the dreams have settled
         if number == frames // 3:
             page.locator("#dream-speed").fill("7")
