@@ -41,7 +41,7 @@ EXPECTED = {
 }
 """The types of plain values, in words."""
 IN_WORDS = {
-    "device": "'cpu', 'cuda' or another torch.device",
+    "device": "'cpu' or another torch.device",
     "Path": "the name of a file or folder",
     "Generator": "a torch.Generator, e.g. wakesleep.generator(0)",
     "RBM": "a wakesleep.RBM, e.g. the memory of a deep belief net, dbn.memory, or dbn.rbm(0)",
