@@ -109,6 +109,20 @@ def test_neighbours_exchange_about_as_often_as_asked():
     assert len(fewer.machines) < len(replicas.machines)
 
 
+def test_chains_of_the_next_machine_are_drawn_by_their_weights():
+    """Modes that no Gibbs step joins are as frequent as the next machine has them."""
+    one, rng = two_modes(9.0), ws.generator(3)
+    other = deepcopy(one)
+    other.visible_bias.add_(0.25)  # exp(2) times as much in the mode that is on
+    states = one.visible.states().double()
+    probs = torch.softmax(-one.free_energy(states), 0)
+    chains = states[torch.multinomial(probs, 4000, replacement=True, generator=rng)]
+    for steps in (0, 3):
+        drawn = replica_exchange._chains_of(other, one, chains, steps, rng)
+        assert (drawn.mean(0) - mean_of(other)).abs().max() < SIGMAS * 0.5 / math.sqrt(4000)
+    assert (chains.mean(0) - mean_of(other)).abs().min() > 0.3
+
+
 def test_checkpoints_are_on_the_way():
     rbm = small_rbm(Bernoulli(6), Bernoulli(4))
     early = replica_exchange.between(replica_exchange.independent(rbm), rbm, 0.3)

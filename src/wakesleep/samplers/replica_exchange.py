@@ -310,8 +310,9 @@ def choose(
     order of training, to the last of them, with as few between as exchange at about `rate`.
 
     The way goes straight from each checkpoint to the next. From the last machine found it tries how
-    far the next may be: chains of the last, moved by `steps` Gibbs steps of the candidate, stand
-    for the candidate's own; then all replicas so far exchange for as many steps. At the end
+    far the next may be: chains of the last, drawn by their weights p_next(v) / p_last(v) so that
+    modes are left as often as they should be, and moved by `steps` Gibbs steps of the candidate,
+    stand for the candidate's own; then all replicas so far exchange for as many steps. At the end
     machines are put between neighbours that swap at less than half the rate in ten times as many
     steps, until there are none.
 
@@ -356,8 +357,9 @@ def choose(
             return replicas
         for pair in reversed(walls):
             middle = (places[pair] + places[pair + 1]) / 2
+            nearest, machine = _at(way, places[pair]), _at(way, middle)
             places.insert(pair + 1, middle)
-            states.insert(pair + 1, _moved(_at(way, middle), states[pair], steps, rng))
+            states.insert(pair + 1, _chains_of(machine, nearest, states[pair], steps, rng))
 
 
 def _next_position(
@@ -379,7 +381,7 @@ def _next_position(
     def tried(stride: float) -> tuple[float, Tensor] | None:
         there = min(position + stride, last)
         machine = _at(way, there)
-        moved = _moved(machine, states, steps, rng)
+        moved = _chains_of(machine, nearest, states, steps, rng)
         return (there, moved) if _swap_rate(nearest, machine, states, moved) >= rate else None
 
     stride, furthest = 1.0, None
@@ -426,10 +428,16 @@ def _at(way: Sequence[RBM], position: float) -> RBM:
     return way[number] if t < 1e-9 else between(way[number], way[number + 1], t)
 
 
-def _moved(rbm: RBM, visible: Tensor, steps: int, rng: torch.Generator) -> Tensor:
-    """Return chains (N, visible) after `steps` Gibbs steps."""
+def _chains_of(other: RBM, one: RBM, visible: Tensor, steps: int, rng: torch.Generator) -> Tensor:
+    """Return as many chains of `other` as `visible` (N, visible) of `one`: drawn from these by
+    their weights p_other(v) / p_one(v) (systematic resampling), and moved by Gibbs steps.
+    """
+    weights = torch.softmax((one.free_energy(visible) - other.free_energy(visible)).double(), 0)
+    start = torch.rand((), generator=rng, device=rng.device, dtype=torch.float64)
+    places = (torch.arange(len(visible), device=rng.device) + start) / len(visible)
+    visible = visible[torch.searchsorted(weights.cumsum(0), places).clamp(max=len(visible) - 1)]
     for _ in range(steps):
-        visible = rbm.sample_visible(rbm.sample_hidden(visible, rng), rng)
+        visible = other.sample_visible(other.sample_hidden(visible, rng), rng)
     return visible
 
 
