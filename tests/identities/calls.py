@@ -192,6 +192,11 @@ CALLS = {
     "RBM.free_energy": lambda: {"self": rbm(), "visible": CASES, "context": context()},
     "RBM.hidden_free_energy": lambda: {"self": rbm(), "hidden": STATES, "context": context()},
     "RBM.group_scores": lambda: {"self": grouped(), "total_input": STATES, "group": "label"},
+    "RBM.marginal_free_energy": lambda: {
+        "self": grouped(),
+        "visible": torch.cat([CASES[:, :3], SHARES], 1),
+        "group": "label",
+    },
     "RBM.score": lambda: {
         "self": grouped(),
         "visible": torch.cat([CASES[:, :3], SHARES], 1),

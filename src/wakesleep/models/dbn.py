@@ -182,14 +182,10 @@ class DBN(nn.Module):
         """Return the memory's free energy of penultimate activities (N, features), any label summed
         out: (N,), nats.
         """
-        memory = self.memory
         if not self.labels:
-            return memory.free_energy(features)
-        total_input = self.top_input(features)
-        scores = memory.group_scores(total_input, self.label_columns)
-        bias = memory.visible_bias[: self.label_columns.start]
-        log_p = features @ bias + memory.hidden.log_partition(total_input)
-        return self._features.potential(features) - (log_p + torch.logsumexp(scores, 1))
+            return self.memory.free_energy(features)
+        beside = torch.cat([features, features.new_zeros(len(features), self.labels)], 1)
+        return self.memory.marginal_free_energy(beside, self.label_columns)
 
     @property
     def label_columns(self) -> slice:

@@ -287,13 +287,10 @@ class MultimodalDBN(nn.Module):
         """Return the memory's free energy of all codes side by side (N, features), any label summed
         out: (N,), nats.
         """
-        memory, columns = self.memory, self.label_columns
-        beside = torch.cat([features, features.new_zeros(len(features), self.labels)], 1)
-        free_energy = memory.free_energy(beside)
         if not self.labels:
-            return free_energy
-        scores = memory.group_scores(self.top_input(features), columns)
-        return free_energy - torch.logsumexp(scores, 1)
+            return self.memory.free_energy(features)
+        beside = torch.cat([features, features.new_zeros(len(features), self.labels)], 1)
+        return self.memory.marginal_free_energy(beside, self.label_columns)
 
     def spec(self) -> dict[str, Any]:
         """Return what is needed to build a net like this one, as JSON can hold it."""

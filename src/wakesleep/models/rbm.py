@@ -292,6 +292,18 @@ class RBM(nn.Module):
             + self.visible_bias[columns]
         )
 
+    def marginal_free_energy(self, visible: Visible, group: str | slice) -> Tensor:
+        """Return -log sum_y exp(-F(v)) over the levels y of a categorical site, (N,), nats per
+        case; what stands in the group's columns of visible states (N, visible) is not read.
+        """
+        columns = self.columns(group)
+        rest = visible.clone()
+        rest[:, columns] = 0
+        total_input = self.hidden_input(rest)
+        log_p = rest @ self.visible_bias + self.hidden.log_partition(total_input)
+        scores = self.group_scores(total_input, columns)
+        return self.visible.potential(rest) - log_p - torch.logsumexp(scores, 1)
+
     def score(self, visible: Visible, group: str | slice) -> Tensor:
         """Return log p(column on | all visible units outside its site) of a categorical group, (N,
         columns), nats.
