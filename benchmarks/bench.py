@@ -102,7 +102,7 @@ def main(argv: list[str]) -> int:
             f"--machine {args.machine!r}: expected small letters, digits and dashes, e.g. laptop-2"
         )
     size = bench_measure.BenchPlan(
-        threads=args.threads or processors(), rounds=args.rounds, batches=args.batches
+        threads=args.threads or machine.processors(), rounds=args.rounds, batches=args.batches
     )
     plan = bench_measure.SMOKE if args.smoke else size
     reduced = (
@@ -181,11 +181,6 @@ def main(argv: list[str]) -> int:
 def tell(what: str) -> None:
     """Say on the error stream what is being measured."""
     print(f"{what} ...", file=sys.stderr, flush=True)
-
-
-def processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":

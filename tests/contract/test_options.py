@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 
 from helpers import small_config
 from wakesleep import cli
-from wakesleep.cli import finetune, shared
+from wakesleep.cli import finetune, machine, shared
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.runs.settings import TrainConfig, preset, read_config
 
@@ -133,6 +134,17 @@ def test_numbers_of_threads_that_cannot_be_had_are_refused(
     assert call(*words, "--threads", threads) == 1
     assert f"--threads {threads}" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_more_threads_than_this_process_may_use_are_told_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 5}, raising=False)
+    machine.check_threads(2)
+    assert not capsys.readouterr().err
+    machine.check_threads(3)
+    assert "this process may use 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,8 @@ def parse(argv: Sequence[str]) -> Call:
 
     A command may have a function `suited`, which takes the options of a first parse and returns
     defaults that suit the data set or the run they name; then the options are parsed again with
-    those. A command with many options names the `USUAL` ones, which its --help explains.
+    those: one parse cannot tell a default from the same value asked for. A command with many
+    options names the `USUAL` ones, which its --help explains.
 
     Raises:
         ConfigError: no such command.

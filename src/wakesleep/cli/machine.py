@@ -59,17 +59,19 @@ def set_threads(threads: int) -> None:
 
 
 def check_threads(threads: int) -> None:
-    """Raise ConfigError for a number of threads that cannot be had; say where it is more than there
-    are processors.
+    """Raise ConfigError for a number of threads that cannot be had; say where it is more than the
+    processors that this process may use.
     """
-    processors = os.cpu_count() or 1
+    usable = processors()
     if not 0 <= threads <= MOST_THREADS:
         raise ConfigError(
             f"--threads {threads}: expected 1 to {MOST_THREADS}, best no more than the "
-            f"{processors} processors of this machine; 0 leaves the choice to PyTorch"
+            f"{usable} processors this process may use; 0 leaves the choice to PyTorch"
         )
-    if threads > processors:
-        tell(
-            f"--threads {threads} on a machine with {processors} processors: they wait "
-            "for each other"
-        )
+    if threads > usable:
+        tell(f"--threads {threads} where this process may use {usable}: they wait for each other")
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
