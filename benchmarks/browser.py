@@ -177,6 +177,26 @@ def open_page(context: BrowserContext, url: str, screen: str = "draw") -> Page:
     return page
 
 
+def complaints(
+    context: BrowserContext, kinds: Sequence[str] = ("error", "warning"), own: str = ""
+) -> list[str]:
+    """Return a list that fills with what the context's pages complain about: console messages of
+    these kinds, errors that nothing caught and, where `own` is given, requests to other addresses.
+    """
+    wrong: list[str] = []
+    context.on(
+        "console", lambda message: wrong.append(message.text) if message.type in kinds else None
+    )
+    context.on("weberror", lambda error: wrong.append(str(error.error)))
+    if own:
+        allowed = (own, "data:", "blob:")
+        context.on(
+            "request",
+            lambda request: None if request.url.startswith(allowed) else wrong.append(request.url),
+        )
+    return wrong
+
+
 def draw(page: Page, digit: str, pad: str = "#pad canvas", steps: int = 12) -> None:
     """Draw a digit with the mouse."""
     box = page.locator(pad).bounding_box()

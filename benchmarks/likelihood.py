@@ -47,6 +47,22 @@ from wakesleep.sources.arrays import as_probs, chunks, draw_binary
 PARTS = ("against-exact", "exact-seconds", "monitors", "layers", "rbm", "dbn", "published-seconds")
 
 
+def centred_pcd(learning_rate: float, epochs: int) -> CDConfig:
+    """Return the settings of persistent CD on digits binarised: centred units, no momentum, and a
+    rate that falls to 2e-4.
+    """
+    return CDConfig(
+        epochs=epochs,
+        learning_rate=learning_rate,
+        final_learning_rate=2e-4,
+        momentum=0.0,
+        initial_momentum=0.0,
+        weight_decay=3e-4,
+        persistent=True,
+        centred=True,
+    )
+
+
 @dataclass(frozen=True)
 class LikelihoodMeasureOptions:
     """Measure the figures of likelihood; resumable."""
@@ -76,31 +92,9 @@ class LikelihoodMeasureOptions:
     """Hidden units of the RBM."""
     top: int = 2000
     """Hidden units of the second RBM of the deep belief net."""
-    rbm: CDConfig = field(
-        default_factory=lambda: CDConfig(
-            epochs=400,
-            learning_rate=0.06,
-            final_learning_rate=2e-4,
-            momentum=0.0,
-            initial_momentum=0.0,
-            weight_decay=3e-4,
-            persistent=True,
-            centred=True,
-        )
-    )
+    rbm: CDConfig = field(default_factory=lambda: centred_pcd(0.06, epochs=400))
     """How the RBM learns."""
-    dbn: CDConfig = field(
-        default_factory=lambda: CDConfig(
-            epochs=100,
-            learning_rate=0.02,
-            final_learning_rate=2e-4,
-            momentum=0.0,
-            initial_momentum=0.0,
-            weight_decay=3e-4,
-            persistent=True,
-            centred=True,
-        )
-    )
+    dbn: CDConfig = field(default_factory=lambda: centred_pcd(0.02, epochs=100))
     """How the second RBM learns."""
     layer_epochs: int = 100
     """Epochs a layer of the stack on digits."""

@@ -115,16 +115,6 @@ def act(page: Page, chance: random.Random, size: ViewportSize) -> None:
     page.wait_for_timeout(chance.uniform(0, 120))
 
 
-def console(context: BrowserContext) -> list[str]:
-    """Return a list that fills with the errors of the context's pages."""
-    wrong: list[str] = []
-    context.on(
-        "console", lambda message: wrong.append(message.text) if message.type == "error" else None
-    )
-    context.on("weberror", lambda error: wrong.append(str(error.error)))
-    return wrong
-
-
 def once(
     context: BrowserContext, page: Page, url: str, chance: random.Random, errors: list[str]
 ) -> None:
@@ -147,7 +137,7 @@ def use(browser: Browser, url: str, options: RandomUseOptions) -> tuple[int, lis
     chance, done, wrong = random.Random(options.seed), 0, []
     for size in SIZES.values():
         context = browser.new_context(viewport=size, accept_downloads=True)
-        errors = console(context)
+        errors = browsing.complaints(context, kinds=("error",))
         page = browsing.open_page(context, url)
         until = time.perf_counter() + 30 * options.minutes
         while time.perf_counter() < until:

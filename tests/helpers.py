@@ -1,16 +1,24 @@
-"""What tests share by name: a small configuration, and where the real data are."""
+"""What tests share by name: a small configuration, small data, and where the real data are."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+import wakesleep as ws
+from wakesleep.data import Dataset
+from wakesleep.data.sound import save_wav
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.greedy import GreedyConfig
+from wakesleep.runs import training
+from wakesleep.runs.job import Job
 from wakesleep.runs.settings import TrainConfig
 
 
@@ -35,6 +43,42 @@ SMALL_PASSES = (
 )
 SMALL_ARGUMENTS = f"--hidden 48 64 --validation 100 {SMALL_PASSES}".split()
 """The same on the command line."""
+
+
+def trained_in_stops(job: Job, dataset: Dataset) -> int:
+    """Train a run that is stopped and resumed after every epoch; return the epochs."""
+    epochs = 0
+    while True:
+        records = training.train(job)
+        if next(records, None) is None:
+            return epochs
+        records.close()
+        epochs += 1
+        job = training.resume_run(job.folder, dataset, torch.device("cpu"))
+
+
+def save_digits_and_words(folder: Path, tone: Callable[[int, int], np.ndarray]) -> list[str]:
+    """Write 400 digits as digits.npz and six recordings of each, `tone(digit, number)`, into
+    words/; return what names them as senses on the command line.
+    """
+    (folder / "words").mkdir()
+    for digit in range(10):
+        for number in range(6):
+            save_wav(folder / f"words/{digit}_ann_{number}.wav", tone(digit, number))
+    digits = ws.load_data("digits").train
+    np.savez(folder / "digits.npz", images=digits.images[:400], labels=digits.labels[:400])
+    return ["--sense", f"image={folder / 'digits.npz'}", "--sense", f"sound={folder / 'words'}"]
+
+
+def shaken_in_half(
+    net: torch.nn.Module, rng: torch.Generator, scale: float = 0.3
+) -> torch.nn.Module:
+    """Return the net with noise on all weights, which half precision then holds exactly."""
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += scale * torch.randn(parameter.shape, generator=rng)
+            parameter.copy_(parameter.half())
+    return net
 
 
 def heeds_ctrl_c() -> None:

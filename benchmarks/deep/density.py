@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks import likelihood as density_models
-from benchmarks.likelihood import LikelihoodMeasureOptions, read_mat
+from benchmarks.likelihood import LikelihoodMeasureOptions, centred_pcd, read_mat
 from wakesleep.compute.select import pick_precision
 from wakesleep.data import load
 from wakesleep.evaluation import ais, bound, likelihood
@@ -68,18 +68,7 @@ class DensityOptions:
     """Where the deep machine begins: at an RBM of its first hidden layer, pretrained a pair of
     layers at a time (Salakhutdinov & Hinton 2009), or with small random weights.
     """
-    rbm: CDConfig = field(
-        default_factory=lambda: CDConfig(
-            epochs=400,
-            learning_rate=0.06,
-            final_learning_rate=2e-4,
-            momentum=0.0,
-            initial_momentum=0.0,
-            weight_decay=3e-4,
-            persistent=True,
-            centred=True,
-        )
-    )
+    rbm: CDConfig = field(default_factory=lambda: centred_pcd(0.06, epochs=400))
     """How the RBM learns that the deep machine begins at."""
     pretraining: CDConfig = field(default_factory=lambda: CDConfig(epochs=20))
     """How each pair of layers learns where the machine begins pretrained."""

@@ -23,7 +23,7 @@ from torch import Tensor
 from benchmarks import likelihood as density_models
 from benchmarks.deep import density
 from benchmarks.deep.density import DensityOptions
-from benchmarks.likelihood import LikelihoodMeasureOptions
+from benchmarks.likelihood import LikelihoodMeasureOptions, centred_pcd
 from wakesleep.foundation.rng import generator
 from wakesleep.learning.cd import CDConfig
 from wakesleep.models.dbn import DBN
@@ -41,18 +41,7 @@ class InpaintOptions:
 
     data: DensityOptions = field(default_factory=DensityOptions)
     """Where data and machines lie."""
-    top: CDConfig = field(
-        default_factory=lambda: CDConfig(
-            epochs=60,
-            learning_rate=0.02,
-            final_learning_rate=2e-4,
-            momentum=0.0,
-            initial_momentum=0.0,
-            weight_decay=3e-4,
-            persistent=True,
-            centred=True,
-        )
-    )
+    top: CDConfig = field(default_factory=lambda: centred_pcd(0.02, epochs=60))
     """How the RBM on top learns."""
     cases: int = 1000
     """Digits to fill in, the first ones of those scored."""

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from benchmarks.deep import density
 from benchmarks.deep.density import DensityOptions
+from benchmarks.likelihood import centred_pcd
 from wakesleep.compute.select import pick_precision
 from wakesleep.evaluation import likelihood
 from wakesleep.foundation.rng import generator
@@ -51,18 +52,8 @@ class TrajectoryOptions:
     """Which."""
     epochs: tuple[int, int] = (120, 80)
     """Epochs without and with exchange: as many as take the same minutes, which the rows give."""
-    config: CDConfig = field(
-        default_factory=lambda: CDConfig(
-            learning_rate=0.02,
-            final_learning_rate=2e-4,
-            momentum=0.0,
-            initial_momentum=0.0,
-            weight_decay=3e-4,
-            persistent=True,
-            centred=True,
-        )
-    )
-    """How both learn."""
+    config: CDConfig = field(default_factory=lambda: centred_pcd(0.02, epochs=0))
+    """How both learn, for the `epochs` above."""
     steps: int = 20
     """Steps of replica exchange after each epoch."""
     rate: float = 0.2

@@ -12,6 +12,7 @@ import torch
 from fastapi.testclient import TestClient
 from test_app_engine import needs_node, node
 
+from helpers import shaken_in_half
 from wakesleep.app import deep_answers, site
 from wakesleep.app.loaded_model import LoadedModel
 from wakesleep.app.server import create_app
@@ -82,9 +83,7 @@ def test_answers_are_those_of_python(tmp_path: Path, sizes, labels: int, tuned: 
     dbm, rng = toy(sizes, labels), torch.Generator().manual_seed(2)
     net = deep_boltzmann.classifier(dbm, rng=rng, classes=labels or 3) if tuned else None
     if net is not None:
-        with torch.no_grad():
-            for parameter in net.parameters():
-                parameter.copy_((parameter + torch.randn(parameter.shape, generator=rng)).half())
+        shaken_in_half(net, rng, scale=1.0)
     site.write_model(tmp_path, shown(dbm, net))
     pictures = torch.rand(8, sizes[0], generator=rng)
     answers = node(

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from benchmarks import wasm
+from helpers import shaken_in_half
 from wakesleep.app import site
 from wakesleep.app.loaded_model import LoadedModel
 from wakesleep.data.preparation import Preparation, before
@@ -61,10 +62,7 @@ def toy(sizes: tuple[int, ...], labels: int, *, untied: bool, seed: int = 1) -> 
     dbn = DBN(sizes, labels=labels, rng=rng, weight_std=0.5)
     if untied:
         dbn.untie()
-    with torch.no_grad():
-        for parameter in dbn.parameters():
-            parameter += 0.3 * torch.randn(parameter.shape, generator=rng)
-            parameter.copy_(parameter.half())
+    shaken_in_half(dbn, rng)
     return dbn
 
 

@@ -15,6 +15,7 @@ import torch
 from fastapi.testclient import TestClient
 
 import wakesleep as ws
+from helpers import shaken_in_half
 from tests.app.test_app_engine import node
 from wakesleep.app import loaded_senses, site
 from wakesleep.app.loaded_senses import LoadedSenses, open_shown
@@ -46,10 +47,7 @@ def toy(untied: bool = True, seed: int = 1) -> Any:
     net = ws.DBN(senses=senses, labels=3, top=9, rng=rng, weight_std=0.5)
     if untied:
         net.untie()
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter += 0.3 * torch.randn(parameter.shape, generator=rng)
-            parameter.copy_(parameter.half())
+    shaken_in_half(net, rng)
     return net
 
 

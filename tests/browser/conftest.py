@@ -58,19 +58,6 @@ def page(context, server) -> Iterator[object]:
     """
     from benchmarks import browser as browsing
 
-    wrong: list[str] = []
-    context.on(
-        "console",
-        lambda message: (
-            wrong.append(message.text) if message.type in ("error", "warning") else None
-        ),
-    )
-    context.on("weberror", lambda error: wrong.append(str(error.error)))
-    context.on(
-        "request",
-        lambda request: (
-            request.url.startswith((server.url, "data:", "blob:")) or wrong.append(request.url)
-        ),
-    )
+    wrong = browsing.complaints(context, own=server.url)
     yield browsing.open_page(context, server.url)
     assert not wrong

@@ -15,11 +15,11 @@ pytest.importorskip(
     "playwright", reason="no browser tests: Playwright's Python package is not installed"
 )
 
-import wakesleep as ws
 from benchmarks import browser as browsing
+from helpers import save_digits_and_words
 from tests.browser.test_browser_page import PHONE
 from wakesleep.cli import main
-from wakesleep.data.sound import LogMel, save_wav
+from wakesleep.data.sound import LogMel
 from wakesleep.data.sound_files import read_wave
 
 pytestmark = pytest.mark.slow
@@ -55,13 +55,7 @@ def as_file(content: bytes, name: str = "seven.wav") -> dict[str, object]:
 def listener(browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     """The page on a net of the digits that come with scikit-learn, and of tones."""
     folder = tmp_path_factory.mktemp("senses")
-    (folder / "words").mkdir()
-    for digit in range(10):
-        for number in range(6):
-            save_wav(folder / f"words/{digit}_ann_{number}.wav", tone(digit, number))
-    digits = ws.load_data("digits").train
-    np.savez(folder / "digits.npz", images=digits.images[:400], labels=digits.labels[:400])
-    pairs = ["--sense", f"image={folder / 'digits.npz'}", "--sense", f"sound={folder / 'words'}"]
+    pairs = save_digits_and_words(folder, tone)
     assert main(["train", *pairs, "--out", str(folder / "run"), *FAST]) == 0
     with browsing.serving(str(folder / "run")) as server:
         yield server
@@ -70,14 +64,7 @@ def listener(browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[obje
 @pytest.fixture
 def page(context, listener) -> Iterator[object]:
     """The page; whatever it says on the console or asks of others fails the test."""
-    wrong: list[str] = []
-    context.on(
-        "console",
-        lambda message: (
-            wrong.append(message.text) if message.type in ("error", "warning") else None
-        ),
-    )
-    context.on("weberror", lambda error: wrong.append(str(error.error)))
+    wrong = browsing.complaints(context, own=listener.url)
     yield browsing.open_page(context, listener.url, "")
     assert not wrong
 

@@ -40,20 +40,7 @@ def folder(browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def page(context, folder: str) -> Iterator[object]:
     """The page, whose console and requests must stay clean."""
-    wrong: list[str] = []
-    context.on(
-        "console",
-        lambda message: (
-            wrong.append(message.text) if message.type in ("error", "warning") else None
-        ),
-    )
-    context.on("weberror", lambda error: wrong.append(str(error.error)))
-    context.on(
-        "request",
-        lambda request: (
-            request.url.startswith((folder, "data:", "blob:")) or wrong.append(request.url)
-        ),
-    )
+    wrong = browsing.complaints(context, own=folder)
     yield browsing.open_page(context, folder)
     assert not wrong
 
@@ -169,9 +156,8 @@ def test_another_shape_and_other_classes_work_the_same(
     list(training.train(training.new_run(tmp_path / "run", config, few, torch.device("cpu"), "")))
     assert main(["page", str(tmp_path / "run"), "--out", str(tmp_path / "page")]) == 0
     context = browser.new_context(viewport={"width": 390, "height": 844})
-    wrong: list[str] = []
-    context.on("weberror", lambda error: wrong.append(str(error.error)))
     with browsing.hosting(tmp_path) as url:
+        wrong = browsing.complaints(context, own=url)
         page = browsing.open_page(context, f"{url}page/")
         browsing.draw(page, "0")
         until(page, "document.querySelector('#answer small') !== null")
@@ -203,9 +189,8 @@ def test_a_deep_machine_fills_in_half_a_picture_two_ways(
     list(training.train(run))
     assert main(["page", str(tmp_path / "run"), "--out", str(tmp_path / "page")]) == 0
     context = browser.new_context(viewport={"width": 390, "height": 844})
-    wrong: list[str] = []
-    context.on("weberror", lambda error: wrong.append(str(error.error)))
     with browsing.hosting(tmp_path) as url:
+        wrong = browsing.complaints(context, own=url)
         page = browsing.open_page(context, f"{url}page/")
         browsing.draw(page, "7")
         until(page, "document.querySelector('#answer small') !== null")

@@ -41,6 +41,11 @@ def saved(path: Path, images: torch.Tensor, labels: torch.Tensor, **more: object
     return path
 
 
+def sorted_by_class(path: Path, digits: Dataset) -> Path:
+    order = torch.argsort(digits.train.labels[:300], stable=True)
+    return saved(path, digits.train.images[:300][order], digits.train.labels[:300][order])
+
+
 @pytest.fixture(scope="session")
 def threes(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Path:
     """Test digits of the classes 3, 7 and 9 alone, named in another order than the run's."""
@@ -155,15 +160,7 @@ def test_a_run_goes_on_with_the_same_names_alone(tmp_path: Path, digits: Dataset
 def test_figures_of_a_set_without_test_cases_are_called_what_they_are(
     tmp_path: Path, digits: Dataset, validation: int, capsys, monkeypatch
 ) -> None:
-    place = torch.argsort(digits.train.labels[:300], stable=True)
-    # sorted by class
-    own = load(
-        saved(
-            tmp_path / "mnist.npz",
-            digits.train.images[:300][place],
-            digits.train.labels[:300][place],
-        )
-    )
+    own = load(sorted_by_class(tmp_path / "mnist.npz", digits))
     assert not own.published
     config = small_config(
         stages=("pretrain", "backprop"),
@@ -370,14 +367,7 @@ def test_a_run_that_goes_on_keeps_its_preparation(
 def test_figures_and_monitors_of_a_set_sorted_by_class_show_all_classes(
     tmp_path: Path, digits: Dataset, monkeypatch, capsys
 ) -> None:
-    place = torch.argsort(digits.train.labels[:300], stable=True)
-    own = load(
-        saved(
-            tmp_path / "sorted.npz",
-            digits.train.images[:300][place],
-            digits.train.labels[:300][place],
-        )
-    )
+    own = load(sorted_by_class(tmp_path / "sorted.npz", digits))
     shown: dict[str, torch.Tensor] = {}
     for name in ("draw_reconstructions", "draw_activity", "draw_histograms", "draw_map"):
         monkeypatch.setattr(

@@ -12,8 +12,8 @@ from PIL import Image
 from scipy.io import wavfile
 
 import wakesleep as ws
+from helpers import save_digits_and_words
 from wakesleep.cli import main
-from wakesleep.data.sound import save_wav
 from wakesleep.data.warp import warped
 from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
 from wakesleep.runs import senses
@@ -32,12 +32,7 @@ def tone(digit: int, number: int) -> np.ndarray:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with words.zip's like, a folder of recordings of ten digits, and digits as .npz."""
     folder = tmp_path_factory.mktemp("data")
-    (folder / "words").mkdir()
-    for digit in range(10):
-        for number in range(6):
-            save_wav(folder / f"words/{digit}_ann_{number}.wav", tone(digit, number))
-    digits = ws.load_data("digits").train
-    np.savez(folder / "digits.npz", images=digits.images[:400], labels=digits.labels[:400])
+    save_digits_and_words(folder, tone)
     return folder
 
 

@@ -1,7 +1,7 @@
 // Listen: let the memory hear a word, or see a drawing, or tell it a label; watch it settle on the others, and hear what it says.
 
 import { Dreaming, ask } from "./link.js";
-import { Pad, greyLevels } from "./pad.js";
+import { Pad, greyLevels, takeDropped } from "./pad.js";
 import { bars, element, paint } from "./pictures.js";
 import { handOut } from "./share.js";
 import { shown, wavFile, wordIn, MOST_SECONDS } from "./sound.js";
@@ -153,17 +153,7 @@ export function setup(app) {
     input.addEventListener("change", () => settle({ label: number }, `What it makes of the label ${name}`));
     return element("label", {}, input, element("span", {}, name));
   }));
-  const box = $("listen-drop");
-  box.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    box.classList.add("over");
-  });
-  box.addEventListener("dragleave", () => box.classList.remove("over"));
-  box.addEventListener("drop", (event) => {
-    event.preventDefault();
-    box.classList.remove("over");
-    if (event.dataTransfer.files[0]) open(event.dataTransfer.files[0]);
-  });
+  takeDropped($("listen-drop"), open);
   if (!navigator.mediaDevices?.getUserMedia) {
     $("listen-speak").hidden = true;
     $("listen-microphone").textContent = "Speaking needs a page from https or from this machine itself.";

@@ -48,16 +48,7 @@ export class Pad {
       this.undo();
     };
     addEventListener("keydown", undo);
-    box.addEventListener("dragover", (event) => {
-      event.preventDefault();
-      box.classList.add("over");
-    });
-    box.addEventListener("dragleave", () => box.classList.remove("over"));
-    box.addEventListener("drop", (event) => {
-      event.preventDefault();
-      box.classList.remove("over");
-      if (event.dataTransfer.files[0]) file(event.dataTransfer.files[0]);
-    });
+    takeDropped(box, file);
   }
 
   #key(event) {
@@ -156,6 +147,20 @@ export class Pad {
     for (let at = 0; at < values.length; at++) values[at] = data[4 * at];
     return { grey: { rows: SIDE, columns: SIDE, values }, drawing: true };
   }
+}
+
+// Hand the file that is dropped on a box to `take`.
+export function takeDropped(box, take) {
+  box.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    box.classList.add("over");
+  });
+  box.addEventListener("dragleave", () => box.classList.remove("over"));
+  box.addEventListener("drop", (event) => {
+    event.preventDefault();
+    box.classList.remove("over");
+    if (event.dataTransfer.files[0]) take(event.dataTransfer.files[0]);
+  });
 }
 
 // Strokes at the size of the training pictures: drawn with the pad's pen, a digit of a tenth of the pad would be a blot.
