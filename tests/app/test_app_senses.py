@@ -97,6 +97,8 @@ def test_a_saved_sound_is_read_back(tmp_path: Path) -> None:
     )
     (tmp_path / "a.wav").write_bytes(bytes(bytes_of))
     np.testing.assert_allclose(ws.sound.read_wave(tmp_path / "a.wav", 8000), wave, atol=1e-4)
+    ws.sound.save_wav(tmp_path / "b.wav", wave, 8000)
+    assert bytes(bytes_of[:44]) == (tmp_path / "b.wav").read_bytes()[:44]  # rates and sizes
 
 
 @needs_node
@@ -104,6 +106,8 @@ def test_a_word_is_found_in_the_sound_of_a_room(tmp_path: Path) -> None:
     rng, word = np.random.default_rng(1), tone()
     quiet = [rng.normal(0, 0.002, 8000), rng.normal(0, 0.002, 6000)]
     quiet[0][1000:1040] += 0.1  # a click
+    paused = [quiet[0], word, quiet[1][:800], word, quiet[1]]
+    noisy = [rng.normal(0, 0.02, 8000), word, rng.normal(0, 0.02, 6000)]
     answer = node(
         tmp_path,
         HEAD
@@ -112,17 +116,24 @@ def test_a_word_is_found_in_the_sound_of_a_room(tmp_path: Path) -> None:
         const room = Float32Array.from(given.room);
         let refusal = "";
         try { sound.wordIn(room, how); } catch (error) { refusal = error.message; }
-        const word = sound.wordIn(wave, how);
-        console.log(JSON.stringify({ refusal, seconds: word.length / 8000, picture: [...sound.picture(word, how)] }));
+        const word = sound.wordIn(wave, how), seconds = (one) => sound.wordIn(Float32Array.from(one), how).length / 8000;
+        console.log(JSON.stringify({
+          refusal, seconds: word.length / 8000, picture: [...sound.picture(word, how)],
+          paused: seconds(given.paused), noisy: seconds(given.noisy),
+        }));
         """,  # noqa: E501
         {
             "wave": np.concatenate([quiet[0], word, quiet[1]]).tolist(),
             "room": quiet[1].tolist(),
+            "paused": np.concatenate(paused).tolist(),
+            "noisy": np.concatenate(noisy).tolist(),
             "how": LogMel().as_json(),
         },
     )
     assert "Nothing was heard" in answer["refusal"]
     assert 0.3 < answer["seconds"] < 0.5
+    assert 0.8 < answer["paused"] < 1.0  # both parts, with the tenth of a second between
+    assert 0.2 < answer["noisy"] < 0.5
     loud = LogMel(floor=30).picture(word).ravel()
     assert np.corrcoef(answer["picture"], loud)[0, 1] > 0.8
 

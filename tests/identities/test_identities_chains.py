@@ -66,13 +66,18 @@ def test_the_label_gradient_is_that_of_log_p_label_given_what_is_left_in(left):
         )
 
 
-def test_chains_have_the_law_of_the_memory_given_their_label():
+@pytest.mark.parametrize("kept", [(), (0, 1)], ids=["all cases whole", "cases given in part"])
+def test_chains_have_the_law_of_the_memory_given_their_label(kept):
+    """They hold nothing of the cases, not even what these are given of."""
     memory, count = a_memory(), 10_000
     data = torch.cat([torch.ones(count, 4), torch.eye(3)[torch.arange(count) % 3]], 1)
     held, states, rng = torch.full((count,), 2), torch.zeros(count, 3), generator(5)
+    given = torch.zeros_like(data, dtype=torch.bool) if kept else None
+    if given is not None:
+        given[:, kept] = True
     for _ in range(30):
         _, visible, states = chains.phases(
-            memory, data, states, held, label_weight=20.0, memory=MEMORY, rng=rng
+            memory, data, states, held, label_weight=20.0, memory=MEMORY, rng=rng, given=given
         )
     assert torch.equal(visible[:, 4:], torch.eye(3)[held])
     p = joint(deepcopy(memory).double()).sum(1).reshape(16, 3)[:, 2]

@@ -76,10 +76,10 @@ def test_log_z_of_few_chains_is_not_too_low():
     found = []
     for _ in range(200):
         replicas = StuckChains([start, start])
-        replicas.begin(torch.zeros(2, 100, 6, dtype=torch.float64))
+        replicas.begin(torch.zeros(2, 50, 6, dtype=torch.float64))
         found.append(bennett.log_partition(replicas, rng=rng, steps=2, burn_in=0))
     errors = torch.tensor([each.log_z for each in found]) - (10 * math.log(2) + 4 + math.log(0.2))
-    assert abs(float(errors.mean())) < 0.06  # 0.2 / sqrt(200) is 0.014; of ten groups alone: > 0.2
+    assert abs(float(errors.mean())) < 0.04  # 0.3 / sqrt(200) is 0.02; without the jackknife: 0.06
     given = torch.tensor([each.standard_error for each in found]).mean()
     assert float(given) == pytest.approx(float(errors.std()), rel=0.25)
 
