@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,18 +14,22 @@ from helpers import small_config, trained_in_stops
 from wakesleep.app import site
 from wakesleep.cli import deep, main, tables
 from wakesleep.data import Dataset
+from wakesleep.estimators.deep_classifier import DBMClassifier
+from wakesleep.foundation import files
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.learning.configs import DBMConfig
+from wakesleep.learning.configs import CDConfig, DBMConfig, GreedyConfig
 from wakesleep.models.dbm import DBM
 from wakesleep.runs import checkpoint, deep_figures, grids, scores, tensor_files, training
 from wakesleep.runs.checkpoint import load_deep
+from wakesleep.runs.settings import read_config
 from wakesleep.sources.arrays import as_probs
 
 CPU = torch.device("cpu")
 SETTINGS = {
     "model": "dbm",
     "hidden": (30, 30),
-    "stages": ("dbm", "backprop"),
+    "stages": ("pretrain", "dbm", "backprop"),
+    "greedy": GreedyConfig(CDConfig(epochs=2, batch_size=20, centred=True)),
     "dbm": DBMConfig(epochs=12, batch_size=20, centred=True, learning_rate=0.05, gibbs_steps=1),
 }
 
@@ -54,9 +59,34 @@ def test_stopped_after_every_epoch_it_ends_with_the_same_bits(
     job = training.new_run(
         folder, small_config(**SETTINGS), digits, CPU, "a test", data_path="digits"
     )
-    assert trained_in_stops(job, digits) == 12 + 4
+    assert trained_in_stops(job, digits) == 2 * 2 + 12 + 4
     name = "model.safetensors"
     assert (folder / name).read_bytes() == (deep_run / name).read_bytes()
+
+
+def test_the_command_line_pretrains_unless_the_stages_say_no(
+    tmp_path: Path, digits: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As DBMClassifier does by default."""
+    data = tmp_path / "few.npz"
+    few = digits.train
+    np.savez(data, images=few.images[:60].numpy(), labels=few.labels[:60].numpy())
+    short = ("--greedy.layer.epochs", 1, "--dbm.epochs", 1, "--backprop.epochs", 1)
+    for name, stages in (("with", ()), ("without", ("--stages", "dbm", "backprop"))):
+        words = ("train", "--model", "dbm", "--data", data, "--out", tmp_path / name, *stages)
+        answer(capsys, *words, *short)
+    usual = DBMClassifier()
+    config = read_config(tmp_path / "with")
+    assert config.stages == ("pretrain", "dbm", "backprop")
+    assert config.greedy.layer.learning_rate == usual.pretrain_learning_rate
+    assert config.dbm.learning_rate == usual.learning_rate
+    lines = files.read_metrics(tmp_path / "with")
+    assert [line["stage"] for line in lines] == ["layer 1", "layer 2", "dbm", "backprop"]
+    assert [line["stage"] for line in files.read_metrics(tmp_path / "without")] == [
+        "dbm",
+        "backprop",
+    ]
+    assert read_config(tmp_path / "without").dbm.learning_rate > usual.learning_rate
 
 
 def test_a_run_holds_machine_net_evaluation_and_figures(deep_run: Path) -> None:
@@ -136,7 +166,7 @@ def test_what_a_deep_machine_cannot_is_refused(
         assert main([str(word) for word in words]) == 1, words
         assert reason in capsys.readouterr().err, words
     for changes, reason in (
-        ({"stages": ("pretrain", "backprop")}, "expected dbm backprop"),
+        ({"stages": ("pretrain", "backprop")}, "expected pretrain dbm backprop"),
         ({"hidden": (30,)}, "at least two hidden layers"),
         ({"shifted": True}, "pictures as they are"),
         ({"model": "dbn"}, "--model dbm"),

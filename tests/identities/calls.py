@@ -793,13 +793,24 @@ CALLS = {
     },
     "DBM.clear_gaps": lambda: {"self": dbm(), "weight": dbm().rbm.weight.data.clone()},
     "DBM.label": lambda: {"self": dbm(), "labels": CLASSES, "visible": CASES},
-    "DBM.mean_field": lambda: {"self": dbm(), "visible": CASES, "labels": CLASSES, "steps": 3},
+    "DBM.mean_field": lambda: {
+        "self": dbm(),
+        "visible": CASES,
+        "labels": CLASSES,
+        "steps": 3,
+        "known": KNOWN,
+    },
     "DBM.free_energy": lambda: {
         "self": dbm(),
         "even": even_states(),
         "label": dbm().label(CLASSES, CASES),
     },
-    "DBM.sample_even": lambda: {"self": dbm(), "means": even_states(), "rng": rng()},
+    "DBM.sample_even": lambda: {
+        "self": dbm(),
+        "means": even_states(),
+        "rng": rng(),
+        "known": KNOWN,
+    },
     "DBM.visible_means": lambda: {
         "self": dbm(),
         "odd": torch.cat([STATES, SHARES], 1),

@@ -122,6 +122,32 @@ def test_bounds_lie_below_the_exact_likelihood_and_close_up(sizes, labels, given
 
 
 @pytest.mark.parametrize(("sizes", "labels"), MACHINES)
+def test_a_missing_value_is_one_more_hidden_unit(sizes, labels):
+    """Bounds lie below the exact log p of what is known, and steps of mean field raise them."""
+    dbm, visible = small_dbm(sizes, labels), binary(10, sizes[0])
+    known = torch.rand(visible.shape, generator=ws.generator(2)) < 0.6
+    every = dbm.even["visible"].states().double()
+    agrees = ((every == visible[:, None]) | ~known[:, None]).all(2)
+    log_p, log_z = exact_log_p(dbm, every), exact.log_partition(dbm.rbm)
+    truth = torch.logsumexp(torch.where(agrees, log_p, -torch.inf), 1)
+    cases = torch.where(known, visible, torch.nan)
+    values = []
+    for steps in (0, 1, 3, 300):
+        values.append(bound.mean_field_bound(dbm, cases, log_z, steps=steps).bound)
+        assert (values[-1] <= truth + 1e-9).all()
+    assert all((later >= earlier - 1e-9).all() for earlier, later in pairwise(values))
+    found = bound.mean_field_bound(dbm, cases, log_z, rng=ws.generator(0), samples=1000)
+    assert (found.importance_weighted - truth).abs().max() < 0.2
+    settled = dbm.mean_field(visible, steps=300, known=known)
+    again = torch.where(known, visible, dbm.visible_means(settled.odd))
+    torch.testing.assert_close(settled.even[:, : sizes[0]], again, **TIGHT)
+    # what stands in the place of a missing value is of no account
+    other = dbm.mean_field(torch.where(known, visible, 1 - visible), steps=300, known=known)
+    assert torch.equal(other.even, settled.even)
+    assert torch.equal(other.odd, settled.odd)
+
+
+@pytest.mark.parametrize(("sizes", "labels"), MACHINES)
 def test_exact_likelihood_is_that_of_all_states(sizes, labels):
     dbm, visible = small_dbm(sizes, labels), binary(6, sizes[0])
     found = exact.dbm_log_likelihood(dbm, visible)
@@ -252,6 +278,30 @@ def test_pretraining_halves_the_weights_between_layers_that_hear_two_others():
     list(deep_boltzmann.pretrain(dbm, images, config=config, rng=ws.generator(1)))
     for (lower, upper), expected in zip(dbm.neighbours, (0.1, 0.05, 0.1), strict=True):
         assert float(dbm.block(lower, upper).std()) == pytest.approx(expected, rel=0.1)
+
+
+def test_pretraining_goes_on_to_the_same_bits_wherever_it_stopped():
+    cases, labels = binary(50, 6).float(), torch.where(torch.arange(50) < 30, 0, -1)
+    labels[:15] = 1
+    config = ws.CDConfig(epochs=3, batch_size=10, centred=True)
+
+    def start(dbm, rng, state=None):
+        return deep_boltzmann.pretrain(dbm, cases, labels, config=config, rng=rng, state=state)
+
+    whole, rng = DBM((6, 5, 4, 3), labels=2, rng=ws.generator(0)), ws.generator(1)
+    stages = [(record.stage, record.epoch) for record in start(whole, rng)]
+    assert stages == [(f"layer {layer}", epoch) for layer in (1, 2, 3) for epoch in (1, 2, 3)]
+    drawn = torch.rand(1, generator=rng)
+    for count in range(1, 10):
+        part, rng = DBM((6, 5, 4, 3), labels=2, rng=ws.generator(0)), ws.generator(1)
+        state = deepcopy(list(islice(start(part, rng), count))[-1].state.to_tensors())
+        part = DBM((6, 5, 4, 3), labels=2, rng=ws.generator(0))
+        assert [(r.stage, r.epoch) for r in start(part, rng, state)] == stages[count:]
+        for name, parameter in whole.named_parameters():
+            assert torch.equal(parameter, part.get_parameter(name)), (count, name)
+        assert torch.equal(torch.rand(1, generator=rng), drawn)
+    with pytest.raises(CheckpointError, match="rbms"):
+        next(start(DBM((6, 4, 4, 3), labels=2, rng=rng), rng, state))
 
 
 def test_the_model_is_the_running_mean_and_minibatches_are_balanced(monkeypatch):
@@ -414,6 +464,58 @@ def test_goes_on_to_the_same_bits_and_comes_back_from_a_file(tmp_path):
     assert_same_state(run(loaded, rng, deepcopy(record.state.to_tensors()), 4).state, last.state)
     for name, parameter in whole.named_parameters():
         assert torch.equal(parameter, loaded.get_parameter(name))
+
+
+def test_missing_values_learn_what_whole_cases_teach():
+    """Each case is one of two patterns and lacks two of six values: without them a machine of the
+    rest would not know which values go together.
+    """
+    rng = ws.generator(0)
+    pattern = torch.tensor([[1.0, 1, 1, 0, 0, 0], [0.0, 0, 0, 1, 1, 1]])
+    whole = pattern[torch.arange(200) % 2]
+    hidden = torch.rand(whole.shape, generator=rng).argsort(1) < 2
+    cases = whole.masked_fill(hidden, torch.nan)
+    found = {}
+    for name, given in {"missing": cases, "zeros": torch.nan_to_num(cases)}.items():
+        dbm = DBM((6, 5, 4), rng=ws.generator(1))
+        deep_boltzmann.init_visible_bias(dbm, given)
+        config = ws.DBMConfig(
+            epochs=80,
+            batch_size=20,
+            learning_rate=0.05,
+            centred=True,
+            gibbs_steps=1,
+            mean_field_steps=4,
+        )
+        records = list(deep_boltzmann.epochs(dbm, given, config=config, rng=ws.generator(2)))
+        found[name] = exact.dbm_log_likelihood(dbm.double(), pattern.double()).exp().sum()
+    assert found["missing"] > 0.8 > 0.5 > found["zeros"]
+    filled = deep_boltzmann.features(dbm.float(), cases)
+    assert filled.shape == (200, 6 + 4)
+    assert records[-1].metrics["reconstruction_error"] < 0.2
+
+
+def test_missing_real_values_leave_the_spread_that_is_there():
+    """Means of what is missing would make the visible units surer than the data are."""
+    rng = ws.generator(0)
+    cases = torch.randn(400, 3, generator=rng)
+    cases[torch.rand(cases.shape, generator=rng) < 0.5] = torch.nan
+    dbm = DBM((Gaussian(3), 3, 2), rng=rng)
+    deep_boltzmann.init_visible_bias(dbm, cases)
+    config = ws.DBMConfig(
+        epochs=40,
+        batch_size=40,
+        learning_rate=0.1,
+        units_rate=1.0,
+        centred=True,
+        gibbs_steps=1,
+        mean_field_steps=2,
+        weight_decay=0.1,
+    )
+    for _ in deep_boltzmann.epochs(dbm, cases, config=config, rng=rng):
+        pass
+    drawn = dbm.even["visible"].sample(dbm.bias("visible").expand(4000, -1), rng)
+    assert (drawn.std(0) - 1).abs().max() < 0.2
 
 
 def test_real_valued_pixels_learn():

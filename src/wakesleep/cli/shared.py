@@ -262,6 +262,8 @@ def tell_unused_settings(asked: TrainConfig, usual: TrainConfig) -> None:
                 f"{option} has no effect in this run, which has no stage {stage} "
                 f"({' '.join(asked.stages)})"
             )
+        elif option.startswith(("--greedy.memory", "--greedy.chains")) and asked.model == "dbm":
+            tell(f"{option} has no effect on a deep Boltzmann machine: --greedy.layer is for all")
         elif group in ("backprop", "random"):
             method = getattr(asked, group).method
             if rest in OF_SGD if method == "cg" else rest.startswith("cg-"):

@@ -119,7 +119,9 @@ def settings_for(args: TrainOptions, dataset: Dataset | None = None) -> TrainCon
     counted.
     """
     config = _for_set(args, dataset)
-    return for_dbm(config) if args.config.model == "dbm" else config
+    if args.config.model != "dbm":
+        return config
+    return for_dbm(config, pretrained="pretrain" in args.config.stages)
 
 
 def _for_set(args: TrainOptions, dataset: Dataset | None) -> TrainConfig:

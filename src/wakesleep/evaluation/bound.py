@@ -24,6 +24,7 @@ from torch.nn.functional import one_hot
 from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.values import whole
+from wakesleep.learning import inputs
 from wakesleep.models.dbm import DBM, STEPS, Label
 from wakesleep.models.dbn import DBN
 from wakesleep.models.directed import DirectedLayer
@@ -31,7 +32,7 @@ from wakesleep.models.multimodal import MultimodalDBN, is_present
 from wakesleep.models.rbm import RBM
 from wakesleep.sources import arrays
 from wakesleep.sources.axes import Features, Labels, OfLabels
-from wakesleep.units import Groups
+from wakesleep.units import Bernoulli, Categorical, Groups
 
 
 class Bound(NamedTuple):
@@ -302,7 +303,8 @@ def mean_field_bound(
 
     Args:
         dbm: the machine; where it holds labels and none are given, they are a hidden unit of q.
-        cases: states of the visible units, (N, visible).
+        cases: states of the visible units, (N, visible); NaN are hidden units of q, and the bounds
+            are on log p of the rest.
         log_z: of `dbm.rbm`, nats.
         labels: (N,).
         steps: of mean field.
@@ -311,45 +313,58 @@ def mean_field_bound(
 
     Raises:
         DataError: cases or labels that do not fit the machine; grey values of binary units.
-        ConfigError: labels that the machine does not hold, or samples without `rng`.
+        ConfigError: labels that the machine does not hold, samples without `rng`, or NaN of visible
+            units that are neither binary nor categorical.
     """
     if labels is not None and not dbm.labels:
         raise ConfigError("labels came for a machine that holds none; leave them out")
     if samples and rng is None:
         raise ConfigError(f"samples = {samples} came without rng; give rng=wakesleep.generator(0)")
-    cases = dbm.as_numbers(dbm.check_cases(cases, rng=rng, states=True))
+    units = dbm.even["visible"]
+    cases, known = inputs.filled(dbm.check_cases(cases, rng=rng, states=True, missing=True), units)
+    parts = units.parts if isinstance(units, Groups) else (units,)
+    if known is not None and not all(isinstance(p, Bernoulli | Categorical) for p in parts):
+        raise ConfigError(
+            f"NaN came to a machine over {units!r}: a bound on what is known wants binary or "
+            "categorical visible units"
+        )
+    cases = dbm.as_numbers(cases)
     if labels is not None:
         labels = arrays.as_labels(labels, len(cases), dbm.labels).to(dbm.rbm.weight.device)
-    bounds, start = [], 0
-    for chunk in torch.split(cases, 2000):
-        known = None if labels is None else labels[start : start + len(chunk)]
-        start += len(chunk)
-        means, label = dbm.mean_field(chunk, known, steps=steps).even, dbm.label(known, chunk)
-        log_ratio = partial(_log_ratio, dbm, label=label, means=means)
+    bounds = []
+    for rows in (slice(start, start + 2000) for start in range(0, len(cases), 2000)):
+        chunk, own, seen = (None if part is None else part[rows] for part in (cases, labels, known))
+        assert chunk is not None
+        means = dbm.mean_field(chunk, own, steps=steps, known=seen).even
+        log_ratio = partial(_log_ratio, dbm, label=dbm.label(own, chunk), means=means, known=seen)
         bound = weighted = log_ratio(means) - log_z
         if samples and rng is not None:
-            ratios = [log_ratio(dbm.sample_even(means, rng)) for _ in range(samples)]
+            ratios = [log_ratio(dbm.sample_even(means, rng, seen)) for _ in range(samples)]
             weighted = torch.logsumexp(torch.stack(ratios), 0) - math.log(samples) - log_z
         bounds.append(Bound(bound, weighted, torch.zeros_like(bound)))
     return Bound(*(torch.cat(parts) for parts in zip(*bounds, strict=True)))
 
 
-def _log_ratio(dbm: DBM, even: Tensor, *, label: Label | None, means: Tensor) -> Tensor:
+def _log_ratio(
+    dbm: DBM, even: Tensor, *, label: Label | None, means: Tensor, known: Tensor | None
+) -> Tensor:
     """Return -F(even) - log q(even), (N,), float64; at the means themselves, -F and q's entropy."""
-    return -dbm.free_energy(even, label).double() - _log_q(dbm, even, means)
+    return -dbm.free_energy(even, label).double() - _log_q(dbm, even, means, known)
 
 
-def _log_q(dbm: DBM, even: Tensor, means: Tensor) -> Tensor:
-    """Return log q of the even hidden layers at states, or minus q's entropy at its own means,
-    (N,), float64.
+def _log_q(dbm: DBM, even: Tensor, means: Tensor, known: Tensor | None) -> Tensor:
+    """Return log q of the even hidden layers, and of visible units that are not `known` (N,
+    visible), at states, or minus q's entropy at its own means, (N,), float64.
     """
-    even, means, total = even.double(), means.double(), even.new_zeros(len(even)).double()
-    for name, columns in zip(dbm.even.names[1:], dbm.even.slices[1:], strict=True):
-        s, m = even[:, columns], means[:, columns]
-        total += torch.special.xlogy(s, m).sum(1)
-        if name != "label":
-            total += torch.special.xlogy(1 - s, 1 - m).sum(1)
-    return total
+    seen = dbm.even.columns("visible")
+    hidden = torch.ones_like(even, dtype=torch.bool)
+    hidden[:, seen] = False if known is None else ~known
+    binary = hidden.clone()
+    for site in dbm.even.site_columns:  # of which one is on
+        binary[:, site] = False
+    s, m = even.double(), means.double()
+    log_q = torch.where(hidden, torch.special.xlogy(s, m), 0.0)
+    return (log_q + torch.where(binary, torch.special.xlogy(1 - s, 1 - m), 0.0)).sum(1)
 
 
 def _one_sample(

@@ -11,28 +11,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from wakesleep.compute import precision
+from wakesleep.compute.ops import affine
 from wakesleep.foundation.arguments import check_arguments
-from wakesleep.foundation.errors import ConfigError, DataError
-from wakesleep.learning import backprop, cd, loop, unit_parameters, unrolled
+from wakesleep.learning import backprop, cd, inputs, loop, unit_parameters, unrolled
 from wakesleep.learning.cd import CDState, Contrast
-from wakesleep.learning.configs import CDConfig
 from wakesleep.learning.configs import DBMConfig as DBMConfig
+from wakesleep.learning.deep_pretraining import PretrainState as PretrainState
+from wakesleep.learning.deep_pretraining import pretrain as pretrain
 from wakesleep.learning.records import EpochResult
 from wakesleep.learning.state import RunningMean, check_fit
 from wakesleep.learning.unrolled import mean_field_classifier as mean_field_classifier
 from wakesleep.models.dbm import DBM, STEPS
-from wakesleep.models.rbm import RBM
 from wakesleep.sources import arrays
 from wakesleep.sources.arrays import UNLABELLED
+from wakesleep.sources.context import Context
 from wakesleep.sources.minibatches import Resident
-from wakesleep.units import Bernoulli, Binomial, Categorical, Groups, Units
+from wakesleep.units import Groups
 
 
 @dataclass
@@ -51,9 +51,17 @@ class DeepBoltzmann(loop.Algorithm):
     net: DBM
 
     def __init__(
-        self, dbm: DBM, config: DBMConfig, state: DBMState, rng: torch.Generator, copy: DBM
+        self,
+        dbm: DBM,
+        config: DBMConfig,
+        state: DBMState,
+        rng: torch.Generator,
+        copy: DBM,
+        known: Tensor | None = None,
     ) -> None:
         self.net, self.config, self.state, self.rng, self.copy = dbm, config, state, rng, copy
+        self.known = known
+        """Which visible values of each case are known, (N, visible); None: all."""
         self.contrasts: dict[int, Contrast] = {}
         self.error = torch.zeros((), device=dbm.rbm.weight.device)
         self.change = torch.zeros_like(self.error)
@@ -73,7 +81,8 @@ class DeepBoltzmann(loop.Algorithm):
         """
         net = self.net
         if self.state.visible_std is None and any(True for _ in net.even.parameters()):
-            std = unit_parameters.spread(*unit_parameters.moments(cases.cases), net.rbm)
+            moments = unit_parameters.moments(cases.cases, context=Context(mask=self.known))
+            std = unit_parameters.spread(*moments, net.rbm)
             ones = std.new_ones(net.even.size - len(std))
             self.state.visible_std = torch.cat([std, ones])
 
@@ -88,7 +97,8 @@ class DeepBoltzmann(loop.Algorithm):
         if config.sample_visible:
             visible = dbm.even["visible"].sample_from_mean(visible, self.rng)
         labels = None if cases.labels is None else cases.labels[index]
-        self.phases(contrast, visible, labels)
+        known = None if self.known is None else self.known[index]
+        self.phases(contrast, visible, labels, known)
         cd.ascend(
             self.net.rbm,
             contrast,
@@ -99,28 +109,43 @@ class DeepBoltzmann(loop.Algorithm):
             clear=dbm.clear_gaps,
         )
 
-    def phases(self, contrast: Contrast, visible: Tensor, labels: Tensor | None) -> None:
-        """Fill the contrast: its first half with the mean field of visible states (n, visible) and
-        `labels` (n,), its second with the chains, which move on.
+    def phases(
+        self,
+        contrast: Contrast,
+        visible: Tensor,
+        labels: Tensor | None,
+        known: Tensor | None = None,
+    ) -> None:
+        """Fill the contrast: its first half with the mean field of visible states (n, visible) as
+        far as they are `known` (n, visible) and of `labels` (n,), its second with the chains, which
+        move on.
         """
         dbm, config = self.copy, self.config
-        posterior = dbm.mean_field(visible, labels, steps=config.mean_field_steps)
+        posterior = dbm.mean_field(visible, labels, steps=config.mean_field_steps, known=known)
         torch.maximum(self.change, posterior.change, out=self.change)
         contrast.data.copy_(posterior.even)
+        if known is not None and unit_parameters.there_are(dbm.even["visible"]):
+            # a spread is learned too, which means do not have
+            seen = dbm.even.columns("visible")
+            total = affine(posterior.odd, dbm.rbm.weight[seen].t(), dbm.bias("visible"))
+            sampled = dbm.even["visible"].sample(total, self.rng)
+            contrast.data[:, seen] = torch.where(known, visible, sampled)
         contrast.positive.copy_(posterior.odd)
         chains = self.state.chains
         assert chains is not None
         cd.go_on_from_chains(contrast, dbm.rbm, config, self.rng, chains, positive=False)
-        self.error += (visible - dbm.visible_means(contrast.positive)).square().sum()
+        error = (visible - dbm.visible_means(contrast.positive)).square()
+        self.error += error.sum() if known is None else (error * known).sum()
         contrast.compare(dbm.rbm, config)
 
     def end_epoch(self, cases: int) -> dict[str, float]:
         """Return the rate, the mean squared error of what layer 1 makes of the visible layer, and
         the largest change in a last step of mean field.
         """
+        share = 1.0 if self.known is None else float(self.known.double().mean())
         return {
             "learning_rate": self.config.learning_rate_at(self.epoch),
-            "reconstruction_error": float(self.error) / (cases * self.net.sizes[0]),
+            "reconstruction_error": float(self.error) / (cases * self.net.sizes[0] * share),
             "mean_field_change": float(self.change),
         }
 
@@ -144,7 +169,8 @@ def epochs(
 
     Args:
         dbm: the machine that learns, fresh or from `pretrain`.
-        cases: pixels (uint8, or floats in [0, 1]), or what the visible units take.
+        cases: pixels (uint8, or floats in [0, 1]), or what the visible units take; NaN are hidden
+            units of mean field.
         labels: UNLABELLED (-1) where unknown: the label is then one of the hidden units.
         config: rates, epochs, steps of mean field and of the chains.
         rng: where all random choices come from; its device is the machine's.
@@ -161,10 +187,12 @@ def epochs(
             `mean_field_steps` are needed).
 
     Raises:
-        DataError: cases, labels or weights that do not fit the machine or each other.
+        DataError: cases, labels or weights that do not fit the machine or each other; a categorical
+            site that is known in part.
         DivergedError: a weight is NaN or infinite after an epoch.
     """
-    cases, labels = _checked(dbm, cases, labels, rng=rng, checked=checked)
+    cases, labels = inputs.for_dbm(dbm, cases, labels, rng=rng, holes=True, checked=checked)
+    cases, known = inputs.filled(cases, dbm.even["visible"])
     source = Resident(
         cases,
         labels,
@@ -180,7 +208,7 @@ def epochs(
         mean = {"mean": dict(dbm.named_parameters()) if config.average else None}
         check_fit(state, expected | mean, type(dbm).__name__)
     yield from loop.run(
-        DeepBoltzmann(dbm, config, state, rng, copy),
+        DeepBoltzmann(dbm, config, state, rng, copy, known),
         source,
         epochs=config.epochs,
         batch_size=config.batch_size,
@@ -193,15 +221,16 @@ def epochs(
 @check_arguments
 @torch.no_grad()
 def init_visible_bias(dbm: DBM, cases: Tensor) -> None:
-    """Start the visible units as the independent model that fits `cases` (N, visible), as
-    `cd.init_visible_bias` does: for machines that learn without `pretrain`.
+    """Start the visible units as the independent model that fits what is not NaN of `cases` (N,
+    visible), as `cd.init_visible_bias` does: for machines that learn without `pretrain`.
 
     Raises:
         DataError: cases that do not fit the machine.
     """
-    cases, _ = _checked(dbm, cases, None, rng=None, checked=False)
-    bias = dbm.even["visible"].match(*unit_parameters.moments(cases), cases=len(cases))
-    dbm.bias("visible").copy_(bias)
+    units = dbm.even["visible"]
+    cases, known = inputs.filled(dbm.check_cases(cases, missing=True), units)
+    moments = unit_parameters.moments(cases, context=Context(mask=known))
+    dbm.bias("visible").copy_(units.match(*moments, cases=len(cases)))
 
 
 @check_arguments
@@ -215,126 +244,21 @@ def init_state(dbm: DBM, copy: DBM, config: DBMConfig, rng: torch.Generator) -> 
     return state
 
 
-def _checked(
-    dbm: DBM, cases: Any, labels: Any, *, rng: torch.Generator | None, checked: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Return cases (N, visible) and labels (N,) once they are seen to fit the machine.
-
-    Raises:
-        DataError: they do not; or labels came and the machine holds none.
-    """
-    if not checked:
-        cases = dbm.check_cases(cases, rng=rng)
-    if labels is None:
-        return cases, None
-    if not dbm.labels:
-        raise DataError(
-            "labels came, but this machine holds none; leave them out, or build DBM(..., labels=10)"
-        )
-    labels = arrays.as_labels(labels, len(cases), dbm.labels, lowest=UNLABELLED)
-    return cases, labels.to(dbm.rbm.weight.device)
-
-
-@check_arguments
-def pretrain(
-    dbm: DBM,
-    cases: Tensor,
-    labels: Tensor | None = None,
-    *,
-    config: CDConfig,
-    rng: torch.Generator,
-    weights: Tensor | None = None,
-    dtype: torch.dtype | None = None,
-) -> Iterator[EpochResult]:
-    """Pretrain a fresh `dbm` on binary or grey `cases` (N, visible), a pair of layers at a time, in
-    place, yielding a record after each epoch.
-
-    In the whole machine a layer has two others beside it, in its pair one, which stands for both.
-    So the bottom RBM has two copies of the visible layer and the top one two copies of the top
-    layer: sums of two equal binary units, `Binomial(trials=2)`. RBMs between have one copy of each,
-    and their weights are halved. Biases are the mean of what the pairs on both sides found. Cases
-    whose label is UNLABELLED teach all pairs but the top one; `weights` (N,) say how often each
-    is shown, relative to the others. Source: Salakhutdinov & Hinton (2009), section 3.
-
-    Yields:
-        EpochResult, with the metrics of `cd.epochs`; the stages are "layer 1", "layer 2", ...
-
-    Raises:
-        ConfigError: visible units that are not binary.
-        DataError: as `epochs`.
-    """
-    if not isinstance(dbm.even["visible"], Bernoulli):
-        raise ConfigError(
-            f"pretraining of a machine over {dbm.even['visible']!r}: expected binary visible units "
-            "(two copies of one are counts); other machines learn with centred=True and no "
-            "pretraining"
-        )
-    cases, labels = _checked(dbm, cases, labels, rng=rng, checked=False)
-    weights = arrays.as_weights(weights, len(cases))
-    below = arrays.as_probs(cases).to(dbm.rbm.weight.dtype)
-    learned: dict[str, list[Tensor]] = {}
-    for number, (lower, upper) in enumerate(pairwise(dbm.layers), start=1):
-        bottom, top = lower == "visible", upper == dbm.layers[-1]
-        visible: Units = Binomial(len(dbm.bias(lower)), 2) if bottom else Bernoulli(below.shape[1])
-        hidden: Units = (
-            Binomial(len(dbm.bias(upper)), 2) if top else Bernoulli(len(dbm.bias(upper)))
-        )
-        data = 2 * below if bottom else below
-        if top and dbm.labels:
-            visible = Groups(features=visible, label=Categorical(dbm.labels))
-            data, labels, weights = _beside_labels(dbm, below, labels, weights)
-        rbm = RBM(visible, hidden, rng=rng)
-        cd.init_visible_bias(rbm, data)
-        source = Resident(data, classes=labels if top else None, weights=weights)
-        yield from cd.learn(rbm, source, config, rng, None, f"layer {number}", dtype)
-        size = below.shape[1]
-        dbm.block(lower, upper).copy_(rbm.weight[:size] if bottom or top else rbm.weight[:size] / 2)
-        learned.setdefault(lower, []).append(rbm.visible_bias[:size])
-        learned.setdefault(upper, []).append(rbm.hidden_bias)
-        if top and dbm.labels:
-            dbm.block("label", upper).copy_(rbm.weight[size:])
-            learned["label"] = [rbm.visible_bias[size:]]
-        elif not top:
-            below = torch.cat([rbm.hidden_probs(part) for part in torch.split(data, 2000)])
-    for name, biases in learned.items():
-        dbm.bias(name).copy_(torch.stack(biases).mean(0))
-
-
-def _beside_labels(
-    dbm: DBM, below: Tensor, labels: Tensor | None, weights: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return the labelled cases of the top pair, (n, features + labels), their labels and weights.
-
-    Raises:
-        DataError: no case has a label.
-    """
-    if labels is None or not bool((labels != UNLABELLED).any()):
-        raise DataError(
-            f"the machine holds {dbm.labels} labels and no case has one; give some, or build "
-            "DBM(..., labels=0)"
-        )
-    known = labels != UNLABELLED
-    states = arrays.one_hot(labels[known], dbm.labels, below.dtype)
-    weights = None if weights is None else weights[known.to(weights.device)]
-    return torch.cat([below[known], states], 1), labels[known], weights
-
-
 @check_arguments
 def features(dbm: DBM, cases: Tensor, *, steps: int = STEPS) -> Tensor:
-    """Return what a net of `classifier` takes: the visible states with the mean field of the other
-    even layers beside them, (N, even without a label), the label summed over.
+    """Return what a net of `classifier` takes: the visible states, NaN as their means, with the
+    mean field of the other even layers beside them, (N, even without a label), the label summed
+    over.
 
     Raises:
         DataError: cases (N, visible) that do not fit the machine.
     """
-    cases, _ = _checked(dbm, cases, None, rng=None, checked=False)
-    columns = _without_label(dbm.even)
-    return torch.cat(
-        [
-            dbm.mean_field(dbm.as_numbers(part), steps=steps).even[:, columns]
-            for part in torch.split(cases, 2000)
-        ]
-    )
+    cases, known = inputs.filled(dbm.check_cases(cases, missing=True), dbm.even["visible"])
+    columns, made = _without_label(dbm.even), []
+    for rows in (slice(start, start + 2000) for start in range(0, len(cases), 2000)):
+        own = None if known is None else known[rows]
+        made.append(dbm.mean_field(dbm.as_numbers(cases[rows]), steps=steps, known=own).even)
+    return torch.cat(made)[:, columns]
 
 
 @check_arguments

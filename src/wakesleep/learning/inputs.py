@@ -10,11 +10,14 @@ from torch import Tensor, nn
 
 from wakesleep.compute import distributed
 from wakesleep.foundation.errors import DataError
+from wakesleep.models.dbm import DBM
 from wakesleep.models.dbn import DBN
 from wakesleep.models.multimodal import MultimodalDBN, is_present
+from wakesleep.samplers import missing
 from wakesleep.sources import arrays
 from wakesleep.sources.arrays import UNLABELLED
 from wakesleep.sources.paired import SenseCases
+from wakesleep.units import Units
 
 
 def for_net(
@@ -36,6 +39,46 @@ def for_net(
             dbn.memory.weight.device
         )
     return images, labels, weights
+
+
+def for_dbm(
+    dbm: DBM,
+    cases: Any,
+    labels: Any,
+    *,
+    rng: torch.Generator | None = None,
+    holes: bool = False,
+    checked: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """Return cases (N, visible) and labels (N,), UNLABELLED where unknown, once they are seen to
+    fit a deep Boltzmann machine; NaN pass where there may be `holes`.
+
+    Raises:
+        DataError: they do not; or labels came and the machine holds none.
+    """
+    if not checked:
+        cases = dbm.check_cases(cases, rng=rng, missing=holes)
+    if labels is None:
+        return cases, None
+    if not dbm.labels:
+        raise DataError(
+            "labels came, but this machine holds none; leave them out, or build DBM(..., labels=10)"
+        )
+    labels = arrays.as_labels(labels, len(cases), dbm.labels, lowest=UNLABELLED)
+    return cases, labels.to(dbm.rbm.weight.device)
+
+
+def filled(cases: Tensor, units: Units) -> tuple[Tensor, Tensor | None]:
+    """Return checked cases (N, D) with some state of the `units` in the place of NaN, and what is
+    known (N, D); None where all is.
+
+    Raises:
+        DataError: a categorical site that is known in part.
+    """
+    if not cases.is_floating_point() or not bool(torch.isnan(cases).any()):
+        return cases, None
+    cases = cases.clone()
+    return cases, missing.init_missing(cases, torch.Generator(cases.device), units)
 
 
 def for_memory(

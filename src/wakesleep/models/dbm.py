@@ -24,6 +24,7 @@ from wakesleep.sources.axes import (
     Shares,
     SomeLabels,
     Visible,
+    VisibleMask,
 )
 from wakesleep.units import Bernoulli, Categorical, Groups, Units, as_units, from_spec
 
@@ -180,17 +181,28 @@ class DBM(nn.Module):
                     weight[rows, columns] = 0
 
     def check_cases(
-        self, cases: Any, *, rng: torch.Generator | None = None, states: bool = False
+        self,
+        cases: Any,
+        *,
+        rng: torch.Generator | None = None,
+        states: bool = False,
+        missing: bool = False,
     ) -> Tensor:
         """Return cases (N, visible) as a tensor, once they are seen to be data, or `states`, of the
-        visible units; uint8 are pixels.
+        visible units; uint8 are pixels, and NaN pass where `missing`.
 
         Raises:
-            DataError: another shape or device, no cases, NaN, infinity, or values that the units do
-                not take.
+            DataError: another shape or device, no cases, NaN (unless `missing`), infinity, or
+                values that the units do not take.
         """
-        visible = self.even["visible"]
-        checked = check_cases(visible, cases, self.rbm.weight, rng=rng, states=states)
+        checked = check_cases(
+            self.even["visible"],
+            cases,
+            self.rbm.weight,
+            rng=rng,
+            states=states,
+            missing=missing,
+        )
         return cast(Tensor, checked)
 
     def as_numbers(self, cases: Tensor) -> Tensor:
@@ -210,7 +222,12 @@ class DBM(nn.Module):
         return Label(torch.where(known, states, 1 / self.labels), known)
 
     def mean_field(
-        self, visible: Visible, labels: SomeLabels | None = None, *, steps: int = STEPS
+        self,
+        visible: Visible,
+        labels: SomeLabels | None = None,
+        *,
+        steps: int = STEPS,
+        known: VisibleMask | None = None,
     ) -> MeanField:
         """Return the means of the factorial q(h) that `steps` steps of coordinate ascent find for
         visible states (N, visible): log p(v) >= E_q[-E] + H(q) - log Z.
@@ -218,10 +235,15 @@ class DBM(nn.Module):
         A step sets the odd layers to E[odd | even means] and the even ones to E[even | odd means];
         each half raises the bound, or leaves it. It begins with an upward pass whose weights are
         doubled, for there is nothing from above yet. The label is one of the hidden units, but
-        where `labels` (N,) has it. Source: Salakhutdinov & Hinton (2009), section 2.2.
+        where `labels` (N,) has it, and so are visible units that are not `known` ((N,) visible):
+        these begin at their base rates, move with the even layers, and bound log p(known). Source:
+        Salakhutdinov & Hinton (2009), section 2.2.
         """
         rbm, label = self.rbm, self.label(labels, visible)
         seen = self.even.columns("visible")
+        if known is not None:
+            base = self.even["visible"].mean(self.bias("visible")[None])
+            visible = torch.where(known, visible, base)
         hidden = slice(seen.stop, self.even.size)
         units = self.even_hidden
         weight, bias = rbm.weight[hidden], rbm.visible_bias[hidden]
@@ -238,9 +260,15 @@ class DBM(nn.Module):
             return even if label is None else label.put(even, units)
 
         even = before = self._upward_pass(visible, from_visible, label)[:, hidden]
+        change = even.new_zeros(())
         for _ in range(steps):
-            before, even = even, even_means(odd_means(even))
-        change = (even - before).abs().max()
+            odd = odd_means(even)
+            if known is not None:
+                filled = torch.where(known, visible, self.visible_means(odd))
+                change = (filled - visible).abs().max()
+                visible, from_visible = filled, affine(filled, rbm.weight[seen], rbm.hidden_bias)
+            before, even = even, even_means(odd)
+        change = torch.maximum(change, (even - before).abs().max())
         return MeanField(torch.cat([visible, even], 1), odd_means(even), change)
 
     def _upward_pass(self, visible: Tensor, from_visible: Tensor, label: Label | None) -> Tensor:
@@ -276,13 +304,19 @@ class DBM(nn.Module):
         weight = self.rbm.weight[self.even.columns("visible")]
         return conditional_mean(self.even["visible"], odd, weight.t(), self.bias("visible"))
 
-    def sample_even(self, means: Even, rng: torch.Generator) -> Tensor:
+    def sample_even(
+        self, means: Even, rng: torch.Generator, known: VisibleMask | None = None
+    ) -> Tensor:
         """Return states of the even hidden layers drawn from their means (N, even); visible states
-        are left as they are.
+        are left as they are, but those that are not `known` (N, visible).
         """
         states = means.clone()
-        for part, columns in zip(self.even.parts[1:], self.even.slices[1:], strict=True):
-            states[:, columns] = part.sample_from_mean(means[:, columns].contiguous(), rng)
+        for part, columns in zip(self.even.parts, self.even.slices, strict=True):
+            own = means[:, columns].contiguous()
+            if columns.start:
+                states[:, columns] = part.sample_from_mean(own, rng)
+            elif known is not None:
+                states[:, columns] = torch.where(known, own, part.sample_from_mean(own, rng))
         return states
 
     def spec(self) -> dict[str, Any]:

@@ -88,10 +88,11 @@ def _check_model(dataset: Dataset, config: TrainConfig) -> None:
         if "dbm" in config.stages:
             raise ConfigError("the stage dbm is that of a deep Boltzmann machine: use --model dbm")
         return
-    if config.stages not in (("dbm",), ("dbm", "backprop")):
+    after = config.stages[1:] if config.stages[0] == "pretrain" else config.stages
+    if after not in (("dbm",), ("dbm", "backprop")):
         raise ConfigError(
-            f"stages {' '.join(config.stages)} of a deep Boltzmann machine: expected dbm backprop, "
-            "or dbm alone"
+            f"stages {' '.join(config.stages)} of a deep Boltzmann machine: expected pretrain dbm "
+            "backprop, where the first and the last may be left out"
         )
     if len(config.hidden) < 2 or config.shifted:
         raise ConfigError(

@@ -25,8 +25,9 @@ def work_per_epoch(job: Job) -> dict[str, float]:
     # CD-1: up, down, up, and two statistics; each further Gibbs step adds two, an epoch with chains
     # one
     products = 5 * cases
+    deep = job.config.model == "dbm"  # whose pairs of layers all learn as layers do
     for layer in range(job.model.depth if "pretrain" in job.config.stages else 0):
-        top = layer == job.model.depth - 1
+        top = layer == job.model.depth - 1 and not deep
         config = job.config.greedy.memory if top else job.config.greedy.layer
         visible = sizes[layer] + (job.model.labels if top else 0)
         name = "memory" if top else f"layer {layer + 1}"

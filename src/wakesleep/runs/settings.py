@@ -44,7 +44,8 @@ class TrainConfig:
     wake-sleep and backpropagation at once on the same weights (the best recogniser that still
     dreams); backprop, a feed-forward net by backpropagation from there; semisupervised, that net
     from few labels and what it says of all other cases; random, the same net from random weights to
-    compare with. Of a deep Boltzmann machine: dbm, all its layers at once, and backprop.
+    compare with. Of a deep Boltzmann machine: pretrain, each pair of layers, which may be left
+    out; dbm, all its layers at once; and backprop.
     """
     validation: float = 10_000
     """How many of the last training cases (or, below 1, which part of them) are held out to pick
@@ -68,13 +69,13 @@ class TrainConfig:
     least one each.
     """
     greedy: GreedyConfig = field(default_factory=GreedyConfig)
-    """Greedy pretraining."""
+    """Greedy pretraining; of a deep Boltzmann machine `layer` is for every pair of layers."""
     updown: UpDownConfig = field(default_factory=UpDownConfig)
     """Contrastive wake-sleep from the pretrained weights."""
     hybrid: HybridConfig = field(default_factory=HybridConfig)
     """Contrastive wake-sleep and backpropagation together."""
     dbm: DBMConfig = field(default_factory=lambda: DBMConfig(centred=True))
-    """A deep Boltzmann machine's learning, centred, which needs no pretraining."""
+    """A deep Boltzmann machine's learning; centred, it needs no pretraining."""
     backprop: BackpropConfig = field(default_factory=BackpropConfig)
     """Backpropagation from the pretrained weights."""
     semisupervised: SemiSupervisedConfig = field(default_factory=SemiSupervisedConfig)
@@ -205,17 +206,21 @@ def suited(cases: int, *, tested: bool = False, shape: tuple[int, int] = (1, 1))
     )
 
 
-def for_dbm(config: TrainConfig) -> TrainConfig:
+def for_dbm(config: TrainConfig, *, pretrained: bool = True) -> TrainConfig:
     """Return the settings that suit a deep Boltzmann machine where `config` suits a deep belief
     net: two hidden layers, and a fine-tuned net that takes the mean field of a case, which is no
     probability of binary pixels.
+
+    `pretrained` ones learn as those of `DBMClassifier`; others begin at small random weights and
+    learn for longer, at three times the rate.
     """
     batch_size = config.greedy.layer.batch_size
     small = batch_size < 100
+    pair = CDConfig(epochs=30, batch_size=batch_size, learning_rate=0.05, centred=True)
     how = DBMConfig(
-        epochs=150 if small else 100,
+        epochs=20 if pretrained else 150 if small else 100,
         batch_size=batch_size,
-        learning_rate=0.03,
+        learning_rate=0.01 if pretrained else 0.03,
         final_learning_rate=0.0003,
         momentum=0.0,
         initial_momentum=0.0,
@@ -228,8 +233,9 @@ def for_dbm(config: TrainConfig) -> TrainConfig:
         config,
         model="dbm",
         hidden=(200, 200) if small else (500, 1000),
-        stages=("dbm", "backprop"),
+        stages=("pretrain", "dbm", "backprop") if pretrained else ("dbm", "backprop"),
         shifted=False,
+        greedy=replace(config.greedy, layer=pair),
         dbm=how,
         backprop=replace(config.backprop, sample_pixels=False),
     )

@@ -50,7 +50,9 @@ class Stage(NamedTuple):
 
 
 def _pretrain(job: Job) -> Stage:
-    """Greedy pretraining, watched."""
+    """Greedy pretraining: of a deep belief net watched, of a deep Boltzmann machine by pairs."""
+    if job.config.model == "dbm":
+        return _pretrain_pairs(job)
     settings: dict[str, Any] = {
         "config": job.config.greedy,
         "rng": job.progress.rng,
@@ -61,6 +63,21 @@ def _pretrain(job: Job) -> Stage:
         (job.train.images, job.train.labels) if job.shards is None else (job.shards, None)
     )
     return Stage(job.dbn, _watch(job, greedy.epochs(job.dbn, images, labels, **settings)))
+
+
+def _pretrain_pairs(job: Job) -> Stage:
+    """Each pair of a deep Boltzmann machine's layers."""
+    images, labels = job.train.images, job.train.labels if job.dbm.labels else None
+    records = deep_boltzmann.pretrain(
+        job.dbm,
+        images,
+        labels,
+        config=job.config.greedy.layer,
+        rng=job.progress.rng,
+        state=job.progress.state,
+        dtype=job.dtype,
+    )
+    return Stage(job.dbm, records)
 
 
 def _watch(job: Job, records: Iterator[EpochResult]) -> Iterator[EpochResult]:
@@ -224,7 +241,7 @@ def _dbm(job: Job) -> Stage:
     """All layers of a deep Boltzmann machine."""
     images, labels = job.train.images, job.train.labels if job.dbm.labels else None
     rng, state = job.progress.rng, job.progress.state
-    if state is None:
+    if state is None and "pretrain" not in job.config.stages:
         deep_boltzmann.init_visible_bias(job.dbm, images)
     records = deep_boltzmann.epochs(
         job.dbm, images, labels, config=job.config.dbm, rng=rng, state=state, dtype=job.dtype
@@ -261,7 +278,7 @@ STAGES: dict[str, Callable[[Job], Stage]] = {
     "random": _fine_tune("random", _random_net),
     "dbm": _dbm,
 }
-"""Of a deep belief net, and the first of a deep Boltzmann machine."""
+"""Of a deep belief net, and the first two of a deep Boltzmann machine."""
 
 
 def begin(job: Job) -> Stage:
