@@ -25,6 +25,7 @@ from wakesleep.learning import (
     cd,
     cd_state,
     contrast,
+    deep_boltzmann,
     greedy,
     hybrid,
     up_down,
@@ -33,9 +34,11 @@ from wakesleep.learning import (
 )
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
+from wakesleep.learning.configs import DBMConfig
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.hybrid import HybridConfig
 from wakesleep.learning.up_down import UpDownConfig
+from wakesleep.models.dbm import DBM
 from wakesleep.models.dbn import DBN
 from wakesleep.models.rbm import RBM
 from wakesleep.sources import arrays
@@ -147,6 +150,11 @@ def learn() -> dict[str, torch.Tensor]:
         )
     )
     keep("chains", net)
+    dbm = DBM((64, 24, 16), labels=10, rng=generator(1))
+    deep_boltzmann.init_visible_bias(dbm, images)
+    deep = DBMConfig(epochs=2, batch_size=size, centred=True, learning_rate=0.05)
+    list(deep_boltzmann.epochs(dbm, images, labels, config=deep, rng=rng))
+    keep("deep", dbm)
 
     coarse: dict[str, Any] = {"rng": rng, "dtype": torch.bfloat16}
     net = DBN((64, 24, 32), labels=10, rng=generator(1))

@@ -46,6 +46,7 @@ LEARNED = {
     "updown",
     "hybrid",
     "chains",
+    "deep",
     "coarse-greedy",
     "coarse-updown",
     "coarse-sgd",
@@ -149,6 +150,20 @@ def test_chains_and_running_means_of_ranks_are_saved_and_go_on_to_the_same_bits(
         for name in ("whole", "parts")
     ]
     assert errors[0] == errors[1]
+
+
+@pytest.mark.slow
+def test_ranks_train_a_deep_boltzmann_machine(tmp_path: Path) -> None:
+    """Pairs of layers begin at random weights, which every rank must draw alike."""
+    folder = tmp_path / "run"
+    words = "-m wakesleep train --model dbm --hidden 16 12 --threads 1".split()
+    for stage in ("greedy.layer", "dbm", "backprop"):
+        words += f"--{stage}.epochs 2 --{stage}.batch-size 100".split()
+    call(*TORCHRUN, *words, "--out", folder)
+    lines = [(line["stage"], line["epoch"]) for line in files.read_metrics(folder)]
+    stages = ("layer 1", "layer 2", "dbm", "backprop")
+    assert lines == [(stage, epoch) for stage in stages for epoch in (1, 2)]
+    assert json.loads((folder / "provenance.json").read_text())["ranks"] == 2
 
 
 @pytest.fixture(scope="module")

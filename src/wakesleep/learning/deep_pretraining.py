@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wakesleep.compute import distributed
 from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.learning import cd, inputs
@@ -87,6 +88,11 @@ def pretrain(
             f"the machine holds {dbm.labels} labels and no case has one; give some, or build "
             "DBM(..., labels=0)"
         )
+    if labels is not None and distributed.ranks() > 1 and bool((labels == UNLABELLED).any()):
+        raise DataError(
+            "cases without a label came to one of several ranks, which would have top pairs of "
+            "different sizes; pretrain in one process (without torchrun), or with all labels"
+        )
     weights = arrays.as_weights(weights, len(cases))
     state = PretrainState.read(state) or PretrainState()
     rbms = _restored(dbm, state)
@@ -97,6 +103,7 @@ def pretrain(
             if upper not in rbms:
                 rbms[upper] = RBM(*_units(dbm, upper), rng=rng)
                 cd.init_visible_bias(rbms[upper], source.cases)
+                distributed.broadcast_parameters(rbms[upper])
             stage = f"layer {layer + 1}"
             for record in cd.learn(rbms[upper], source, config, rng, inner, stage, dtype):
                 yield record._replace(state=PretrainState(layer, _tensors(rbms), record.state))

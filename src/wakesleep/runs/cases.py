@@ -99,10 +99,10 @@ def _check_model(dataset: Dataset, config: TrainConfig) -> None:
             f"hidden = {config.hidden}, shifted = {config.shifted} of a deep Boltzmann machine: "
             "expected at least two hidden layers, and pictures as they are (--no-shifted)"
         )
-    if dataset.files is not None or distributed.ranks() > 1:
+    if dataset.files is not None:
         raise ConfigError(
-            "a deep Boltzmann machine learns in one process, from cases in memory: start it "
-            "without torchrun, on a set that fits (of images-*.npy save one .npz)"
+            f"{dataset.name} stays on the disk, and a deep Boltzmann machine learns from cases in "
+            "memory: give a set that fits (of images-*.npy save one .npz)"
         )
 
 

@@ -255,6 +255,7 @@ def _from_dbm(job: Job) -> Stage:
     if state is None:
         classes = len(job.dataset.classes)
         job.nets["backprop"] = deep_boltzmann.classifier(job.dbm, rng=rng, classes=classes)
+        distributed.broadcast_parameters(job.nets["backprop"])
     net, known = job.nets["backprop"], labelled(job.train)
     records = backprop.epochs(
         net,
