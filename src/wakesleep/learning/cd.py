@@ -19,6 +19,7 @@ from torch import Tensor
 from wakesleep.compute import distributed, precision
 from wakesleep.foundation import renamed
 from wakesleep.foundation.arguments import check_arguments
+from wakesleep.foundation.errors import ConfigError
 from wakesleep.learning import centring, loop, penalties, unit_parameters
 from wakesleep.learning.cd_state import CDState as CDState
 from wakesleep.learning.cd_state import adapted_state as adapted_state
@@ -204,6 +205,7 @@ class ContrastiveDivergence(loop.Algorithm):
         metrics = {"learning_rate": self.config.learning_rate_at(self.epoch)}
         if not self.config.persistent:
             metrics["reconstruction_error"] = float(self.error) / (cases * self.net.visible.size)
+        metrics |= self.state.exchange(self.net, self.config, self.rng)
         if self.guard.needed:
             metrics["scaled_back"] = crossed = self.guard.end_epoch()
             if crossed and not self.warned:
@@ -304,6 +306,13 @@ def learn(
     """
     normalisable.check(rbm)
     penalties.check_sparsity(rbm, config)
+    context = getattr(source, "context", None)
+    if config.exchange_steps and (context is not None or distributed.ranks() > 1):
+        raise ConfigError(
+            f"exchange_steps = {config.exchange_steps}: chains trade places with those of earlier "
+            "machines in one process and without a context of each case; expected "
+            "exchange_steps=0 here"
+        )
     copy = precision.low_precision_copy(rbm, dtype)
     state = CDState.read(state)
     if state is None:

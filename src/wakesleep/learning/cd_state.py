@@ -10,6 +10,7 @@ from torch import Tensor
 
 from wakesleep.compute.ops import accumulation_dtype
 from wakesleep.foundation.arguments import check_arguments
+from wakesleep.learning import trajectory
 from wakesleep.learning.configs import CDConfig
 from wakesleep.learning.state import EpochState, misfits
 from wakesleep.models.rbm import RBM
@@ -41,6 +42,22 @@ class CDState(EpochState):
     """Where visible units have parameters of their own: the standard deviation of each column of
     the first cases, (visible,), which says in what range those are.
     """
+    ladder: trajectory.Ladder | None = None
+    """With `exchange_steps`: the earlier machines and their chains, from the first epoch on."""
+
+    def exchange(self, rbm: RBM, config: CDConfig, rng: torch.Generator) -> dict[str, float]:
+        """Let the chains trade places with those of earlier machines of `rbm`, where the settings
+        say so, and return how many machines there are and the lowest rate of swaps.
+        """
+        if not config.exchange_steps:
+            return {}
+        assert self.chains is not None
+        if self.ladder is None:
+            self.ladder = trajectory.start(rbm, len(self.chains), rng)
+        self.ladder, lowest = trajectory.exchange(
+            rbm, self.chains, self.ladder, config.exchange_steps, rng
+        )
+        return {"machines": 1.0 + len(self.ladder.visible), "lowest_swap_rate": lowest}
 
 
 @check_arguments

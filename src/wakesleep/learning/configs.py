@@ -95,6 +95,12 @@ class CDConfig:
     model; they trade places (parallel tempering), so that chains cross from mode to mode. As many
     times the work of the negative phase. 1: plain chains. Source: Desjardins et al. (2010).
     """
+    exchange_steps: int = 0
+    """Of persistent chains: steps after each epoch in which they trade places with chains of
+    earlier machines of this training, down to independent units (`learning.trajectory`), so that
+    they cross from mode to mode. A step costs three products a machine of the ladder. 0: none.
+    Source: Bereux et al. (2024).
+    """
     sample_visible: bool = False
     """Sample reconstructed visible units instead of using their probabilities; needed where a
     distribution is claimed.
@@ -135,7 +141,7 @@ class CDConfig:
     def __post_init__(self) -> None:
         check_fields(self)
         at_least(0, self, "epochs", "weight_decay", "l1_penalty", "l2l1_penalty", "sparsity_cost")
-        at_least(0, self, "units_rate", "units_frozen_epochs")
+        at_least(0, self, "units_rate", "units_frozen_epochs", "exchange_steps")
         require(
             all(0 < scale < math.inf for scale in self.group_scales),
             f"group_scales = {self.group_scales}: expected numbers above 0, one a visible group",
@@ -157,6 +163,12 @@ class CDConfig:
             self.persistent or self.temperatures == 1,
             f"temperatures = {self.temperatures} and persistent = False: only chains that "
             "persist can trade places; expected persistent=True",
+        )
+        require(
+            not self.exchange_steps or (self.persistent and self.temperatures == 1),
+            f"exchange_steps = {self.exchange_steps}, persistent = {self.persistent}, temperatures "
+            f"= {self.temperatures}: earlier machines are exchanged with by plain persistent "
+            "chains; expected persistent=True, temperatures=1",
         )
         require(
             0 < self.sparsity_target < 1,

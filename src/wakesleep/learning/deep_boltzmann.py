@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wakesleep.compute import precision
+from wakesleep.compute import distributed, precision
 from wakesleep.compute.ops import affine
 from wakesleep.foundation.arguments import check_arguments
 from wakesleep.learning import backprop, cd, inputs, loop, unit_parameters, unrolled
@@ -142,11 +142,13 @@ class DeepBoltzmann(loop.Algorithm):
         """Return the rate, the mean squared error of what layer 1 makes of the visible layer, and
         the largest change in a last step of mean field.
         """
+        exchanged = self.state.exchange(self.net.rbm, self.config, self.rng)
         share = 1.0 if self.known is None else float(self.known.double().mean())
         return {
             "learning_rate": self.config.learning_rate_at(self.epoch),
             "reconstruction_error": float(self.error) / (cases * self.net.sizes[0] * share),
             "mean_field_change": float(self.change),
+            **exchanged,
         }
 
 
@@ -230,7 +232,8 @@ def init_visible_bias(dbm: DBM, cases: Tensor) -> None:
     units = dbm.even["visible"]
     cases, known = inputs.filled(dbm.check_cases(cases, missing=True), units)
     moments = unit_parameters.moments(cases, context=Context(mask=known))
-    dbm.bias("visible").copy_(units.match(*moments, cases=len(cases)))
+    count = len(cases) * distributed.ranks()
+    dbm.bias("visible").copy_(units.match(*moments, cases=count))
 
 
 @check_arguments
