@@ -169,12 +169,17 @@ def checkpoints(folder: Path, epoch: int = 0) -> list[RBM]:
 
 
 def ladder(
-    folder: Path, cases: Tensor, rate: float, rng: torch.Generator, epoch: int = 0
+    folder: Path,
+    cases: Tensor,
+    rate: float,
+    rng: torch.Generator,
+    epoch: int = 0,
+    chains: int = 100,
 ) -> ReplicaExchange:
-    """Return 100 replicas of the RBM on the way through its checkpoints from units independent as
-    in `cases` (N, visible), or of that of `epoch`; they are kept in the folder.
+    """Return so many replicas of the RBM on the way through its checkpoints from units independent
+    as in `cases` (N, visible), or of that of `epoch`; they are kept in the folder.
     """
-    path = folder / f"ladder-{epoch:03}.safetensors"
+    path = folder / f"ladder-{epoch:03}-{chains}.safetensors"
     names = ("weight", "visible_bias", "hidden_bias")
     if path.exists():
         kept = load_file(path)
@@ -187,7 +192,7 @@ def ladder(
         return replicas
     machines = checkpoints(folder, epoch)
     base = ais.base_model(machines[-1], cases)
-    replicas = choose(machines, rng=rng, base=base, chains=100, rate=rate)
+    replicas = choose(machines, rng=rng, base=base, chains=chains, rate=rate)
     assert replicas.visible is not None
     kept = {
         name: torch.stack([machine.get_parameter(name).detach() for machine in replicas.machines])
