@@ -139,11 +139,56 @@ def test_the_bound_of_several_senses_lies_below_log_p_with_the_label_summed_out(
     torch.testing.assert_close(joint.importance_weighted, truth[:, 0], atol=0.1, rtol=0)
 
 
+def without_sound(net):
+    """Return all cases of the image alone, two units, with log p(image, label), (4, labels)."""
+    every, truth = log_joint(net)
+    kinds = every[:, :2].long() @ torch.tensor([2, 1])
+    images = states(Bernoulli(2))
+    order = images.long() @ torch.tensor([2, 1])
+    summed = [torch.logsumexp(truth[kinds == kind], 0) for kind in order.tolist()]
+    return images, torch.stack(summed)
+
+
+@pytest.mark.parametrize(
+    ("name", "absent"),
+    [("two senses", "left out"), ("two senses", "NaN"), ("no layers", "NaN")],
+)
+def test_an_absent_sense_is_summed_out_within_the_bounds(name, absent):
+    net = net_of(name)
+    images, truth = without_sound(net)
+    cases = {"image": images}
+    if absent != "left out":
+        every, of_both = log_joint(net)
+        sounds = torch.full((4, 1), torch.nan, dtype=torch.float64)
+        cases = {"image": torch.cat([images, every[:, :2]]), "sound": torch.cat([
+            sounds, every[:, 2:]
+        ])}  # fmt: skip
+        truth = torch.cat([truth, of_both])
+    total = float(log_z(net.memory))
+    for labels, wanted in (
+        (None, torch.logsumexp(truth, 1)),
+        (torch.ones(len(truth), dtype=torch.long), truth[:, 1]),
+    ):
+        found = bound.lower_bound(net, cases, total, rng=generator(3), samples=600, labels=labels)
+        assert bool((found.bound <= wanted + 5 * found.error + 1e-9).all())
+        torch.testing.assert_close(found.importance_weighted, wanted, atol=0.1, rtol=0)
+        assert bool((found.bound > wanted - 1.5).all())
+    of_label = bound.label_bounds(
+        net, cases, torch.ones(len(truth), dtype=torch.long), log_z_of_labels(net),
+        rng=generator(4), samples=600,
+    )  # fmt: skip
+    torch.testing.assert_close(of_label.joint.importance_weighted, truth[:, 1], atol=0.1, rtol=0)
+    assert bool((of_label.joint.bound <= truth[:, 1] + 5 * of_label.joint.error + 1e-9).all())
+    told = truth[:, 1] - torch.logsumexp(truth, 1)
+    torch.testing.assert_close(of_label.label_log_prob, told, atol=0.1, rtol=0)
+
+
 def test_what_does_not_fit_is_refused_in_words():
     net = net_of("two senses")
     cases, labels = as_given(net, states(Bernoulli(3))), torch.zeros(8, dtype=torch.long)
-    with pytest.raises(DataError, match="sense sound is absent"):
-        bound.lower_bound(net, {"image": cases["image"]}, 0.0, rng=generator(0))
+    nothing = {"image": torch.full((2, 2), torch.nan)}
+    with pytest.raises(DataError, match="2 of 2 cases have no sense at all"):
+        bound.lower_bound(net, nothing, 0.0, rng=generator(0))
     with pytest.raises(DataError, match="log_z of shape"):
         bound.label_bounds(net, cases, labels, [0.0], rng=generator(0))
     with pytest.raises(ConfigError, match="expected 0 to 2"):

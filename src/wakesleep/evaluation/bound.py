@@ -4,9 +4,9 @@
 
 q is the recognition pathway, p(v | h1) the generative one, F_top the free energy of the memory. The
 expectation is a mean over samples of q; the entropy of each layer given the one below is exact. A
-net of one layer is an RBM: its log-likelihood is exact up to log Z. Sources: Hinton, Osindero & Teh
-(2006), section 4; Salakhutdinov & Murray (2008), section 4; the importance-weighted bound: Burda et
-al. (2016).
+net of one layer is an RBM: its log-likelihood is exact up to log Z. Senses that a case lacks are
+summed out, see `absent_codes`. Sources: Hinton, Osindero & Teh (2006), section 4; Salakhutdinov &
+Murray (2008), section 4; the importance-weighted bound: Burda et al. (2016).
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from wakesleep.evaluation import absent_codes
+from wakesleep.evaluation.absent_codes import AbsentCodes
 from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.values import whole
@@ -81,11 +83,13 @@ def lower_bound(
     depth: int | None = None,
 ) -> Bound:
     """Return lower bounds on log p(v), or with `labels` on log p(v, label), of cases that are
-    states of the pixels, 0 or 1 of binary ones. Of a net of several senses v are all of them.
+    states of the pixels, 0 or 1 of binary ones. Of a net of several senses v are those that a case
+    has; the others are summed out, within the bound.
 
     Args:
         dbn: the net; where it holds labels and none are given, they are summed out.
-        cases: (N, pixels), each a state; of several senses (N, size) by sense, all of them there.
+        cases: (N, pixels), each a state; of several senses (N, size) by sense, a row of NaN where
+            one is absent.
         log_z: of the memory, or of the RBM on top where `depth` cuts the stack, nats.
         rng: what q's states are drawn from.
         samples: of q, a case.
@@ -94,7 +98,7 @@ def lower_bound(
             default the whole net.
 
     Raises:
-        DataError: cases that do not fit the net or are no states, or lack a sense.
+        DataError: cases that do not fit the net, are no states, or have no sense at all.
         ConfigError: no such depth, samples below 1, or labels that the net (or the cut stack) does
             not hold.
     """
@@ -109,11 +113,16 @@ def lower_bound(
             "labels came for a memory that holds none; leave them out to bound log p(v)"
         )
     top = dbn.rbm(depth - 1) if isinstance(dbn, DBN) else dbn.memory
-    exact = not any(recognition for recognition, _ in _pathways(dbn, depth))
+    no_layers = not any(recognition for recognition, _ in _pathways(dbn, depth))
     bounds = []
     for chunk, known in _chunks(dbn, cases, labels, rng):
+        absent = None
+        if isinstance(dbn, MultimodalDBN) and absent_codes.there_are(chunk):
+            absent = absent_codes.settled(dbn, chunk, known)
+        exact = no_layers and absent is None
         draws = [
-            _one_sample(dbn, top, depth, chunk, known, rng) for _ in range(1 if exact else samples)
+            _one_sample(dbn, top, depth, chunk, known, absent, rng)
+            for _ in range(1 if exact else samples)
         ]
         expected, raw = (torch.stack(part) - log_z for part in zip(*draws, strict=True))
         error = (
@@ -142,10 +151,11 @@ def _pathways(
 def _chunks(
     dbn: DBN | MultimodalDBN, cases: Any, labels: Tensor | None, rng: torch.Generator
 ) -> Iterator[tuple[list[Tensor], Tensor | None]]:
-    """Yield the cases of each sense, once they are seen to be states, with their labels, in pieces.
+    """Yield the cases of each sense, NaN where it is absent, once they are seen to be states, with
+    their labels, in pieces.
 
     Raises:
-        DataError: they are none, or lack a sense.
+        DataError: they are none, or one has no sense at all.
     """
     type_, device = dbn.memory.weight.dtype, dbn.memory.weight.device
     if isinstance(dbn, DBN):
@@ -153,15 +163,20 @@ def _chunks(
         dbn.visible.validate(cases, states=True)
         count = len(cases)
     else:
-        cases = dbn.as_cases(cases, rng=rng)
-        for name in dbn.senses:
-            if name not in cases or not bool(is_present(cases[name]).all()):
-                raise DataError(
-                    f"sense {name} is absent from some cases, and the bound is on the probability "
-                    "of all senses; leave those cases out"
-                )
-            dbn.units(name).validate(cases[name], states=True)
-        count = len(cases[dbn.senses[0]])
+        given = dbn.as_cases(cases, rng=rng)
+        there = torch.stack([is_present(own) for own in given.values()])
+        count = there.shape[1]
+        if missing := int((~there.any(0)).sum()):
+            raise DataError(f"{missing} of {count} cases have no sense at all; leave them out")
+        for name, present in zip(given, there, strict=True):
+            if bool(present.any()):
+                dbn.units(name).validate(given[name][present], states=True)
+        cases = {
+            name: given[name]
+            if name in given
+            else torch.full((count, sizes[0]), math.nan, dtype=type_, device=device)
+            for name, sizes in dbn.sizes.items()
+        }
     if labels is not None:
         labels = arrays.as_labels(labels, count, dbn.labels).to(device)
     for start in range(0, count, 2000):
@@ -247,7 +262,11 @@ def label_bounds(
     bounds, estimates = [], []
     for chunk, known in _chunks(dbn, cases, labels, rng):
         assert known is not None
-        draws = [_label_draw(dbn, chunk, known, rng) for _ in range(samples)]
+        absent = []
+        if isinstance(dbn, MultimodalDBN) and absent_codes.there_are(chunk):
+            every_label = [torch.full_like(known, label) for label in range(dbn.labels)]
+            absent = [absent_codes.settled(dbn, chunk, label) for label in every_label]
+        draws = [_label_draw(dbn, chunk, known, absent, rng) for _ in range(samples)]
         expected, raw = (torch.stack(part) for part in zip(*draws, strict=True))
         error = expected.std(0) / math.sqrt(samples) if samples > 1 else expected[0] * math.nan
         every = torch.logsumexp(raw, 0) - math.log(samples)
@@ -266,13 +285,20 @@ def label_bounds(
 
 
 def _label_draw(
-    dbn: DBN | MultimodalDBN, cases: Sequence[Tensor], labels: Tensor, rng: torch.Generator
+    dbn: DBN | MultimodalDBN,
+    cases: Sequence[Tensor],
+    labels: Tensor,
+    absent: Sequence[AbsentCodes],
+    rng: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Return L of the label of each case (N,) and log p*(v, h, y) - log q(h | v) of every label,
     (N, labels), float64, for one sample h of q a case.
     """
     depth = dbn.depth if isinstance(dbn, DBN) else 1
     expected, raw, codes = _directed_terms(_pathways(dbn, depth), cases, rng)
+    if isinstance(dbn, MultimodalDBN) and absent:
+        own, memory = absent_codes.of_labels(dbn, absent, codes, labels, rng)
+        return expected + own, raw[:, None] + memory
     total_input = dbn.top_input(codes)
     scores = dbn.memory.group_scores(total_input, dbn.label_columns).double()
     no_label = torch.cat([codes, codes.new_zeros(len(codes), dbn.labels)], 1)
@@ -373,12 +399,16 @@ def _one_sample(
     depth: int,
     cases: Sequence[Tensor],
     labels: Tensor | None,
+    absent: AbsentCodes | None,
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Return log p*(v, h) + H(q) and log p*(v, h) - log q(h | v) for one sample h of q a case, both
     (N,), float64, without log Z.
     """
     expected, raw, below = _directed_terms(_pathways(dbn, depth), cases, rng)
+    if isinstance(dbn, MultimodalDBN) and absent is not None:
+        entropy, log_weight, below = absent_codes.draw(dbn, absent, below, rng)
+        expected, raw = expected + entropy, raw + log_weight
     free_energy = _top_free_energy(dbn, top, depth, below, labels)
     return expected - free_energy, raw - free_energy
 
@@ -389,9 +419,17 @@ def _directed_terms(
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return what the directed layers add to both, and the states of all codes side by side, (N,
-    features), for one sample of q a case: sums over the pathways, each with the cases of its sense.
+    features), for one sample of q a case: sums over the pathways, each with the cases of its sense,
+    0 where it is absent, NaN.
     """
-    terms = [_pathway_terms(*way, own, rng) for way, own in zip(pathways, cases, strict=True)]
+    terms = []
+    for way, own in zip(pathways, cases, strict=True):
+        present = is_present(own)
+        parts = _pathway_terms(*way, own[present], rng)
+        every = [part.new_zeros(len(own), *part.shape[1:]) for part in parts]
+        for every_case, part in zip(every, parts, strict=True):
+            every_case[present] = part
+        terms.append(every)
     expected, raw, codes = zip(*terms, strict=True)
     return torch.stack(expected).sum(0), torch.stack(raw).sum(0), torch.cat(codes, 1)
 
