@@ -141,6 +141,7 @@ def test_a_label_is_recalled_as_a_sound(run: Path, tmp_path: Path) -> None:
         (["--label", "ten"], "the net knows 0, 1"),
         (["--label", "3", "--want", "smell"], "want = smell"),
         (["--sound", "absent.wav"], "absent.wav cannot be read"),
+        (["--label", "3", "--steps", "1"], "steps = 1: Gibbs sampling needs at least 2\n"),
     ],
 )
 def test_recall_refuses_in_words(

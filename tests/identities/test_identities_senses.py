@@ -472,6 +472,7 @@ BAD = [
     (lambda net: trained(DBN((3, 2), rng=generator(0)), {"image": torch.zeros(2, 3)}, None),
      "came to a net of one sense"),
     (lambda net: ws.recall(net, rng=generator(0)), "nothing was given"),
+    (lambda net: ws.recall(net, label=1, rng=generator(0)), r"label of shape \(\): expected"),
     (lambda net: ws.recall(net, image=torch.zeros(2, 3), sound=torch.zeros(2, 2),
                            label=torch.tensor([0, 1]), rng=generator(0)), "nothing is left"),
     (lambda net: ws.recall(net, image=torch.full((2, 3), torch.nan), rng=generator(0)),

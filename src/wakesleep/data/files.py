@@ -314,7 +314,10 @@ def _no_classes(folder: Path) -> str:
             f"{folder} holds {', '.join(path.name for path in arrays[:5])}: give the file instead "
             f"of its folder: {arrays[0]}"
         )
-    return f"{folder} holds neither IDX files nor a subfolder of pictures for each class"
+    return (
+        f"{folder} holds neither IDX files nor recordings nor a subfolder of pictures for each "
+        "class"
+    )
 
 
 def _part_folders(folder: Path) -> tuple[list[Path], list[Path]]:

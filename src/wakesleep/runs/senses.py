@@ -159,7 +159,7 @@ def train(
     """
     if len(sets) < 2:
         raise ConfigError(
-            f"{len(sets)} senses: expected at least two, e.g. --sense image=mnist --sense "
+            f"{len(sets)} sense came; expected at least two, e.g. --sense image=mnist --sense "
             "sound=recordings.zip"
         )
     parts, seed = split(sets), config.seed

@@ -60,11 +60,14 @@ def recall(
     """
     check_steps(steps)
     names = _wanted(net, want, label, senses)
-    if method == "gibbs" and names != [LABEL] and (rng is None or steps < 2):
-        raise ConfigError(
-            f"steps = {steps}, rng = {rng}: Gibbs sampling needs at least 2 steps and a "
-            "generator, rng=wakesleep.generator(0)"
-        )
+    if method == "gibbs" and names != [LABEL]:
+        if rng is None:
+            raise ConfigError(
+                "Gibbs sampling needs a generator: rng=wakesleep.generator(0); mean field, "
+                'method="mean-field", needs none'
+            )
+        if steps < 2:
+            raise ConfigError(f"steps = {steps}: Gibbs sampling needs at least 2")
     rng = rng if method == "gibbs" else None
     probs, clamp, total_input = _label_named(net, _clamp(net, label, senses), rng)
     recalled = {} if probs is None else {LABEL: probs}
@@ -154,7 +157,12 @@ def _clamp(net: MultimodalDBN, label: Tensor | None, senses: dict[str, Any]) -> 
     is given is refused.
     """
     cases = net.as_cases(senses) if senses else {}
-    count = len(next(iter(cases.values()))) if cases else len(arrays.from_array(label, LABEL))
+    if label is not None and (given := arrays.from_array(label, LABEL)).dim() != 1:
+        raise DataError(
+            f"label of shape {tuple(given.shape)}: expected (N,), one a case, e.g. "
+            "label=torch.tensor([7])"
+        )
+    count = len(next(iter(cases.values()))) if cases else len(given)
     weight, columns = net.memory.weight, net.label_columns
     values = weight.new_zeros(count, net.memory.visible.size)
     mask = torch.zeros_like(values, dtype=torch.bool)
