@@ -7,9 +7,10 @@ together by class alone and are paired anew in each epoch; test pairs, an image 
 for each test recording, are drawn once, by seed 0. What is asked of the net: the label of a test
 pair, of its sound alone and of its image alone; the image it recalls of a sound, judged by a
 convolutional net that never saw the model; the sound it recalls of an image, judged by a support
-vector machine trained on real sounds. `--choose` holds out the last 10,000 training images and the
-training recordings 5 to 9, judges on those and saves nothing; so the settings were found. (The
-shipped net, as which the pathway of images begins, has learned from all training images.)
+vector machine trained on real sounds. What is recalled is the mean over the second half of the
+chain. `--choose` holds out the last 10,000 training images and the training recordings 5 to 9,
+judges on those and saves nothing; so the settings were found. (The shipped net, as which the
+pathway of images begins, has learned from all training images.)
 """
 
 from __future__ import annotations
@@ -249,12 +250,12 @@ def agreements(options: PairsOptions, train: Part, part: Part, net: MultimodalDB
         (28, 28),
         epochs=JUDGE_EPOCHS,
     )
-    images = recall(net, want="image", sound=part.sounds, mean=False, **settings)["image"]
+    images = recall(net, want="image", sound=part.sounds, **settings)["image"]
     agree = percent(judge.says(net_of_judge, images), labels)
     yield "sound-to-image", "agreement_percent", [agree], {}
     machine = SVC(C=10).fit(train.sounds.numpy(), train.spoken.numpy())
     some: dict[str, Any] = {"image": part.images[: options.images]}
-    sounds = recall(net, want="sound", **some, mean=False, **settings)["sound"]
+    sounds = recall(net, want="sound", **some, **settings)["sound"]
     predicted = torch.from_numpy(machine.predict(sounds.numpy()))
     agree = percent(predicted, part.digits[: options.images])
     yield "image-to-sound", "agreement_percent", [agree], {}
