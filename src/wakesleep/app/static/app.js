@@ -157,7 +157,8 @@ async function follow() {
 // Keep the page's files, so that it opens without a network from now on.
 async function keepOffline() {
   if (app.server.api || !isSecureContext || !navigator.serviceWorker) return;
-  const own = ["./", "worker.js", "deep.js", "model.js", "fields.js", "novelty.js", "prepare.js", "products.js", "products.wasm", "senses.js", "sound.js", "race-worker.js", "learn.js", "digits.bin", "model.safetensors", "page.json", ...(app.screens.draw ? ["examples.json"] : [])];
+  const more = [...(app.screens.draw ? ["examples.json"] : ["sound.js"]), ...(app.model.deep ? ["deep.js"] : [])]; // of this model
+  const own = ["./", "worker.js", "model.js", "fields.js", "novelty.js", "prepare.js", "products.js", "products.wasm", "senses.js", "race-worker.js", "learn.js", "digits.bin", "model.safetensors", "page.json", ...more];
   const seen = performance.getEntriesByType("resource").map(({ name }) => name).filter((name) => name.startsWith(location.origin));
   await navigator.serviceWorker.register("offline.js");
   navigator.serviceWorker.addEventListener("message", () => (document.documentElement.dataset.kept = "true"));

@@ -1,7 +1,6 @@
 // The thread that thinks: it holds the network and the dreams that are under way, and answers
 // questions (link.js asks them) one after the other.
 
-import * as deep from "./deep.js";
 import * as engine from "./engine.js";
 import * as looks from "./fields.js";
 import { SEVERAL, readModel } from "./model.js";
@@ -9,9 +8,10 @@ import { surprise } from "./novelty.js";
 import { prepare } from "./prepare.js";
 import { place } from "./products.js";
 import * as senses from "./senses.js";
-import * as sound from "./sound.js";
 
-const MINDS = { DBM: deep, [SEVERAL]: senses }; // who thinks for a net by its class; of others engine
+// Who thinks for a net by its class, of others engine; what the first screen of most does not need comes when it is asked for.
+const MINDS = { DBM: () => import("./deep.js"), [SEVERAL]: () => senses };
+const sound = () => import("./sound.js");
 let net = null, mind = engine, how = null, usual = null, shape = null, known = []; // `known`: what the units of each layer look for
 const dreams = new Map();
 
@@ -22,7 +22,7 @@ const METHODS = {
     const reply = await fetch(new URL("model.safetensors", import.meta.url));
     if (!reply.ok) throw new Error(`The model's file does not come (${reply.status}); load the page again.`);
     const { header, spec, tensors, netTensors } = readModel(await reply.arrayBuffer());
-    mind = MINDS[spec.class] ?? engine;
+    mind = (await MINDS[spec.class]?.()) ?? engine;
     net = mind === senses ? senses.network(spec, tensors, header.senses) : mind.network(spec, tensors, netTensors);
     await products.then((wasm) => place(net.layers, wasm)).catch(() => {}); // refused: plain loops
     how = header.preparation ?? header.senses; // of each sense its own
@@ -31,7 +31,7 @@ const METHODS = {
     shape = header.shape;
     known = [];
     const parameters = Object.values(tensors).reduce((sum, { values }) => sum + values.length, 0);
-    return { class: spec.class ?? "DBN", deep: mind === deep, senses: header.senses, sizes: spec.sizes, labels: spec.labels, classes, shape, card: card ?? {}, parameters };
+    return { class: spec.class ?? "DBN", deep: spec.class === "DBM", senses: header.senses, sizes: spec.sizes, labels: spec.labels, classes, shape, card: card ?? {}, parameters };
   },
 
   // Of a picture, {pixels: bytes of the network's size}, or {grey: {rows, columns, values: bytes}};
@@ -103,8 +103,8 @@ const METHODS = {
   },
 
   // Samples of a recording as a log-mel picture; a picture as samples.
-  hear: ({ sense, wave }) => sound.picture(wave, how[sense]),
-  say: ({ sense, values }) => sound.toWave(values, how[sense]),
+  hear: async ({ sense, wave }) => (await sound()).picture(wave, how[sense]),
+  say: async ({ sense, values }) => (await sound()).toWave(values, how[sense]),
 };
 
 // Found out once, and in small parts, so that other questions are answered meanwhile.
