@@ -825,6 +825,7 @@ CALLS = {
         "rng": rng(),
         "weights": torch.ones(N),
     },
+    "cd.init_low_rank": lambda: {"rbm": rbm(), "cases": CASES, "rank": 2, "rng": rng()},
     "deep_boltzmann.init_visible_bias": lambda: {"dbm": dbm(), "cases": CASES},
     "deep_boltzmann.init_state": lambda: {
         "dbm": dbm(),

@@ -23,10 +23,12 @@ from exact import (
     states,
 )
 
+import wakesleep as ws
+from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd
 from wakesleep.learning.cd import CDConfig, Contrast
-from wakesleep.units import Bernoulli, Categorical, Groups
+from wakesleep.units import Bernoulli, Categorical, Gaussian, Groups
 
 LABEL = slice(3, 6)
 
@@ -409,3 +411,60 @@ def test_centring_follows_the_means_of_the_data() -> None:
     torch.testing.assert_close(
         record.state.hidden_mean, rbm.hidden_probs(cases).mean(0), rtol=0, atol=0.05
     )
+
+
+def test_a_low_rank_start_has_the_covariance_of_the_cases():
+    """Exactly, where all units are Gaussian: (D^-1 - W W')^-1 along the first components."""
+    rng = ws.generator(0)
+    cases = (torch.randn(500, 2, generator=rng) * 2) @ torch.randn(2, 6, generator=rng)
+    cases = cases + torch.randn(500, 6, generator=rng) + 3
+    rbm = ws.RBM(Gaussian(6), Gaussian(4), rng=rng, weight_std=0.0)
+    ws.cd.init_visible_bias(rbm, cases)
+    ws.cd.init_low_rank(rbm, cases, 2, rng=rng)
+    precision = rbm.visible.log_precision.exp()
+    model = torch.linalg.inv(torch.diag(precision) - rbm.weight @ rbm.weight.t())
+    standard = precision.sqrt()
+    values, vectors = torch.linalg.eigh(torch.corrcoef(cases.t()))
+    along = vectors[:, -2:].t() @ (standard[:, None] * model * standard) @ vectors[:, -2:]
+    torch.testing.assert_close(along, torch.diag(values[-2:]), rtol=0.02, atol=0.02)
+    mean = torch.linalg.solve(
+        torch.diag(precision) - rbm.weight @ rbm.weight.t(),
+        rbm.visible_bias + rbm.weight @ rbm.hidden_bias,
+    )
+    torch.testing.assert_close(mean, cases.mean(0), rtol=0.02, atol=0.05)
+
+
+def test_cases_in_clusters_are_learned_sooner_from_a_low_rank():
+    rng = ws.generator(0)
+    centres = (torch.rand(6, 12, generator=rng) < 0.5).float()
+    flipped = torch.rand(600, 12, generator=rng) < 0.05
+    cases = centres[torch.arange(600) % 6]
+    cases = torch.where(flipped, 1 - cases, cases)
+    cases[:, 0] = 1  # a column that does not vary
+    config = ws.CDConfig(
+        epochs=10,
+        batch_size=20,
+        centred=True,
+        persistent=True,
+        momentum=0.0,
+        initial_momentum=0.0,
+        final_learning_rate=0.01,
+    )
+    scores = {}
+    for rank in (0, 4):
+        rbm = ws.RBM(12, 10, rng=ws.generator(0), weight_std=0.1)
+        ws.cd.init_visible_bias(rbm, cases)
+        before = rbm.weight.clone()
+        if rank:
+            ws.cd.init_low_rank(rbm, cases, rank, rng=ws.generator(1))
+            assert torch.equal(rbm.weight[0], before[0])
+            singular = torch.linalg.svdvals(rbm.weight - before)
+            assert int((singular > 1e-4).sum()) == rank
+        for _ in ws.cd.epochs(rbm, cases, config=config, rng=ws.generator(2)):
+            pass
+        log_z = ws.exact.log_partition(rbm)
+        scores[rank] = -float(rbm.free_energy(cases).double().mean()) - log_z
+    assert scores[4] > scores[0] + 0.1
+    for rank in (0, 11):
+        with pytest.raises(ConfigError, match="rank = "):
+            ws.cd.init_low_rank(rbm, cases, rank, rng=rng)

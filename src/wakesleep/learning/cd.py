@@ -43,6 +43,8 @@ from wakesleep.units import Context
 from wakesleep.units.matching import match_cases
 
 log = logging.getLogger(__name__)
+CONSTANT = 1e-6
+"""The variance up to which a column is taken for one that does not vary."""
 
 
 @check_arguments
@@ -70,6 +72,45 @@ def init_visible_bias(
         count=len(cases) * ranks,
     )
     rbm.visible_bias.copy_(bias)
+
+
+@check_arguments
+@torch.no_grad()
+def init_low_rank(rbm: RBM, cases: Cases | arrays.Rows, rank: int, *, rng: torch.Generator) -> None:
+    """Add to the weights of a fresh `rbm` what gives its visible units the variance of the cases
+    (N, visible) along their first `rank` principal components: for cases in clusters.
+
+        W += D^-1/2 V (1 - 1/l)^1/2 U' / s
+
+    V and l are eigenvectors and eigenvalues of the cases' correlations, D their variances, s the
+    standard deviation of a hidden unit without input and U orthogonal directions at random. As far
+    as units are Gaussian that is the maximum of the likelihood over weights of this rank, and no
+    component need grow from noise. Biases keep both layers where they were. Call it after
+    `init_visible_bias`. Source: the simple part of Bereux, Decelle, Furtlehner, Rosset & Seoane
+    (2024), arXiv 2405.15376, who train a machine exactly in these directions.
+
+    Raises:
+        ConfigError: a rank below 1 or above the number of units of a layer.
+        DataError: cases that do not fit the machine.
+    """
+    cases = rbm.as_cases(cases, rng=rng)
+    most = min(rbm.weight.shape)
+    if not 1 <= rank <= most:
+        raise ConfigError(f"rank = {rank}: expected 1 to {most}, the units of the smaller layer")
+    mean = cases.mean(0, dtype=torch.float64)
+    covariance = (cases.t() @ cases / len(cases)).double() - torch.outer(mean, mean)
+    variance = covariance.diagonal()
+    inverse = torch.where(variance > CONSTANT, variance.clamp(min=CONSTANT).rsqrt(), 0.0)[:, None]
+    values, vectors = torch.linalg.eigh(inverse * covariance * inverse.t())
+    size = (1 - 1 / values[-rank:].clamp(min=1)).sqrt()
+    random = torch.randn(rbm.hidden.size, rank, generator=rng, device=rng.device).double()
+    directions = torch.linalg.qr(random).Q
+    alone = rbm.hidden_bias[None].double()
+    spread = rbm.hidden.variance(alone)[0].sqrt()
+    added = inverse * (vectors[:, -rank:] * size) @ directions.t() / spread
+    rbm.hidden_bias.sub_(mean @ added)
+    rbm.visible_bias.sub_(added @ rbm.hidden.mean(alone)[0])
+    rbm.weight.add_(added)
 
 
 @check_arguments
