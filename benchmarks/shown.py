@@ -468,6 +468,36 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
                 "training, nats",
             ),
             (
+                "another machine, begun at pretrained layers: backpropagation from its mean field",
+                "dbm-500-1000",
+                "test_error_percent",
+                "test, %",
+            ),
+            (
+                "half-hidden digits: squared error of a hidden pixel, deep machine",
+                "inpaint-dbm-500-1000",
+                "squared_error_a_hidden_pixel",
+                "1,000 test digits",
+            ),
+            (
+                "the same, deep belief net",
+                "inpaint-dbn-500-1000",
+                "squared_error_a_hidden_pixel",
+                "1,000 test digits",
+            ),
+            (
+                "half-hidden digits: log-likelihood of what is hidden, deep machine",
+                "inpaint-dbm-500-1000",
+                "log_likelihood_of_hidden_pixels",
+                "1,000 test digits, nats",
+            ),
+            (
+                "the same, deep belief net",
+                "inpaint-dbn-500-1000",
+                "log_likelihood_of_hidden_pixels",
+                "1,000 test digits, nats",
+            ),
+            (
                 "small machines whose bound and AIS agree with enumeration",
                 "exact-checks",
                 "hits_of_20",
@@ -495,6 +525,18 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
                 "log-z-three-ways",
                 "largest_standard_error_nats",
                 "nats",
+            ),
+            (
+                "RBM 784 x 500 that went on learning with PCD, log Z at + 3 s.e.",
+                "rbm-500-pcd",
+                "test_log_likelihood",
+                "test, nats",
+            ),
+            (
+                "the same, with chains that exchange along its training",
+                "rbm-500-trajectory",
+                "test_log_likelihood",
+                "test, nats",
             ),
             (
                 "ten replicas, a matrix each: a step with exchanges over a Gibbs step of as many "

@@ -5,8 +5,8 @@ the same size: squared error and log-likelihood of what was hidden.
 
 The deep machine is the one that benchmarks.deep.density left in the folder, and the belief net has
 its RBM as the lowest layer; the RBM on top begins as its mirror image. Both fill in a half by
-chains with the known pixels held, and what counts is the mean of E[v | h] over the steps after the
-first half of them, pixel by pixel.
+chains with the known pixels held, and what counts is the mean of E[v | h] over a digit's chains and
+over their steps after the first half of them, pixel by pixel.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class InpaintOptions:
     """Digits to fill in, the first ones of those scored."""
     steps: int = 200
     """Gibbs steps."""
+    chains: int = 10
+    """Chains a digit; their means are averaged, for a chain stays long in one way to go on."""
 
 
 def belief_net(options: InpaintOptions, cases: Tensor) -> DBN:
@@ -113,8 +115,9 @@ def main(argv: list[str]) -> None:
     for name, fill in ways.items():
         square, nats, each = [], [], {}
         for half, known in halves().items():
-            hidden = fill(test, known, generator(options.data.seed))[:, ~known]
-            truth = test[:, ~known]
+            rng = generator(options.data.seed)
+            chains = [fill(test, known, rng)[:, ~known] for _ in range(options.chains)]
+            hidden, truth = torch.stack(chains).mean(0), test[:, ~known]
             square.append(float((hidden - truth).square().mean()))
             probs = hidden.clamp(1e-3, 1 - 1e-3)
             nats.append(-float(torch.nn.functional.binary_cross_entropy(probs, truth)) * 392)
