@@ -62,7 +62,7 @@ class PairsOptions:
     """
     images: int = 1000
     """Test images of which sounds are recalled."""
-    steps: int = 200
+    steps: int = 600
     """Gibbs steps of a recall."""
     seed: int = 0
     """Seed of the net; test pairs are drawn by 0."""
@@ -89,7 +89,7 @@ JUDGE_IMAGES, JUDGE_EPOCHS = 50_000, 2
 """The judge learns from the first training images, which `--choose` does not judge on."""
 GENERATIVE_EPOCHS, GENERATIVE_RATE = 5, 0.05
 """Of the wake rule, before the memory learns."""
-MEMORY = CDConfig(epochs=6)
+MEMORY = CDConfig(epochs=12, gibbs_steps=3)
 CHAINS = ChainsConfig(share=1.0, learning_rate=0.03, final_learning_rate=0.002)
 """In all epochs: the memory of images has learned long before, and its labels are what sounds are
 to be joined by.
