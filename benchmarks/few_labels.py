@@ -64,12 +64,6 @@ TRIES: dict[str, SemiSupervisedConfig] = {
     "no-entropy": replace(few_labels.SEMI_SUPERVISED, entropy_weight=0.0),
     "surer": replace(few_labels.SEMI_SUPERVISED, certainty=0.99),
     "no-own-labels": replace(few_labels.SEMI_SUPERVISED, self_weight=0.0),
-    "growing": replace(few_labels.SEMI_SUPERVISED, growth=10.0),
-    "growing-30-epochs": replace(few_labels.SEMI_SUPERVISED, growth=10.0, epochs=30),
-    "dropout": replace(few_labels.SEMI_SUPERVISED, dropout_visible=0.1, dropout_hidden=0.3),
-    "growing-dropout": replace(
-        few_labels.SEMI_SUPERVISED, growth=10.0, dropout_visible=0.1, dropout_hidden=0.3
-    ),
 }
 
 

@@ -175,9 +175,9 @@ def started(setup: TableSetup, seed: int, epochs: int) -> Done[DBN]:
     train, config = setup.dataset.train, replace(setup.config.updown, epochs=epochs)
     assert train.labels is not None
     labels = train.labels
-    epochs = setup.config.greedy.memory.epochs
-    learning = few_labels.spread_memory_config(setup, epochs, setup.config.greedy.chains)
-    first = few_labels.spread_memory(setup, len(train), seed, train.images, labels, learning)
+    first = few_labels.spread_memory(
+        setup, len(train), seed, train.images, labels, epochs=setup.config.greedy.memory.epochs
+    )
 
     def make(rng: torch.Generator) -> DBN:
         return untied_copy(first.net, rng)

@@ -186,15 +186,6 @@ def test_losses_are_their_formulas_and_their_gradient_is_that_of_the_sum():
         assert torch.allclose(old - 0.01 * gradient, new, rtol=1e-7, atol=1e-10)
 
 
-def test_weights_of_the_other_losses_grow_in_a_straight_line():
-    config = replace(CONFIG, smooth_weight=0.1, entropy_weight=0.2, self_weight=0.3, growth=5.0)
-    learner = algorithm(some_net(), config)
-    for epoch, grown in enumerate([1.0, 3.0, 5.0]):
-        learner.begin_epoch(epoch)
-        expected = [1.0, 0.1 * grown, 0.2 * grown, 0.3 * grown]
-        assert learner.weights.tolist() == pytest.approx(expected)
-
-
 def test_by_default_labels_weigh_ten_times_as_much_as_the_other_losses():
     tenfold, default = asdict(tries.weighing_labels(10)), asdict(SemiSupervisedConfig())
     assert default == pytest.approx(tenfold, rel=2e-3)

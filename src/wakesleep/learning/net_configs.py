@@ -100,10 +100,6 @@ class SemiSupervisedConfig:
     """
     self_weight: float = 0.1
     """Weight of the labels that the net gives itself."""
-    growth: float = 1.0
-    """How many times these three weights are what they were, in the last epoch, reached in a
-    straight line.
-    """
     certainty: float = 0.95
     """Probability from which on the net's own answer counts as a label; they are given anew before
     each epoch.
@@ -122,7 +118,7 @@ class SemiSupervisedConfig:
         at_least(0, self, "epochs", "final_learning_rate", "vat_epsilon_relative", "smooth_weight")
         at_least(0, self, "entropy_weight", "self_weight", "mean_epochs")
         at_least(1, self, "batch_size")
-        positive(self, "learning_rate", "growth")
+        positive(self, "learning_rate")
         below_one(self, "momentum", "dropout_visible", "dropout_hidden")
         require(
             0.5 <= self.certainty <= 1,
@@ -132,9 +128,3 @@ class SemiSupervisedConfig:
     def learning_rate_at(self, epoch: int) -> float:
         """Return the learning rate of epoch `epoch` (from 0)."""
         return linear_schedule(self.learning_rate, self.final_learning_rate, epoch, self.epochs)
-
-    def weights_at(self, epoch: int) -> tuple[float, float, float, float]:
-        """Return the weights of the four losses in epoch `epoch` (from 0)."""
-        grown = linear_schedule(1.0, self.growth, epoch, self.epochs)
-        smooth, entropy, own = self.smooth_weight, self.entropy_weight, self.self_weight
-        return 1.0, grown * smooth, grown * entropy, grown * own

@@ -168,7 +168,9 @@ class SemiSupervised(loop.Algorithm):
         restore_optimizer(self.optimizer, net, state.optimizer)
         self.sums = torch.zeros(5, device=parameters[0].device)
         """Cross-entropy, smoothness, entropy, cross-entropy of own labels, minibatches."""
-        self.weights = parameters[0].new_tensor(config.weights_at(0))
+        self.weights = parameters[0].new_tensor(
+            [1.0, config.smooth_weight, config.entropy_weight, config.self_weight]
+        )
         """Of the four losses; made here, for a step that is captured may copy nothing to a GPU."""
         self.epoch, self.sure = 0, 0.0
 
@@ -177,7 +179,6 @@ class SemiSupervised(loop.Algorithm):
         self.epoch = epoch
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate_at(epoch)
-        self.weights.copy_(self.weights.new_tensor(self.config.weights_at(epoch)))
         self.sums.zero_()
         return (self.config.learning_rate_at(epoch),)
 

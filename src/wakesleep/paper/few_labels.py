@@ -25,15 +25,12 @@ from wakesleep.foundation.rng import generator
 from wakesleep.learning import backprop, cd, greedy, spreading
 from wakesleep.learning import semi_supervised as semi_supervised_learning
 from wakesleep.learning.backprop import BackpropConfig
-from wakesleep.learning.chains import memory_epochs
-from wakesleep.learning.configs import ChainsConfig, GreedyConfig
 from wakesleep.learning.records import EpochResult
 from wakesleep.learning.semi_supervised import SemiSupervisedConfig
 from wakesleep.models.dbn import DBN
 from wakesleep.paper.results import Row, row
 from wakesleep.paper.runs import Done, TableSetup, fine_tune, learn, row_of, take_layers
 from wakesleep.sources.arrays import UNLABELLED, as_probs, order
-from wakesleep.sources.minibatches import Resident
 
 TABLE = "few-labels"
 COUNTS = (100, 300, 1000, 3000, 10_000, 60_000)
@@ -340,23 +337,17 @@ def _memory(
     setup: TableSetup, count: int, seed: int, images: Tensor, labels: Tensor, chosen: Tensor
 ) -> Done[DBN]:
     known = known_labels(labels, chosen)
-    learning = spread_memory_config(setup, setup.epochs(MEMORY_EPOCHS), ChainsConfig(share=0.0))
-    return spread_memory(setup, count, seed, images, known, learning)
-
-
-def spread_memory_config(setup: TableSetup, epochs: int, chains: ChainsConfig) -> GreedyConfig:
-    """Return how a label memory learns from spread labels for so many epochs."""
-    memory = replace(setup.config.greedy.memory, epochs=epochs, initial_momentum_epochs=1)
-    return replace(setup.config.greedy, memory=memory, chains=chains)
+    return spread_memory(setup, count, seed, images, known, epochs=setup.epochs(MEMORY_EPOCHS))
 
 
 def spread_memory(
-    setup: TableSetup, count: int, seed: int, images: Tensor, known: Tensor, config: GreedyConfig
+    setup: TableSetup, count: int, seed: int, images: Tensor, known: Tensor, *, epochs: int
 ) -> Done[DBN]:
     """Return the net whose label memory learned features with labels spread among them, the more
     often the surer they are.
     """
     below = unlabelled_net(setup)
+    config = replace(setup.config.greedy.memory, epochs=epochs, initial_momentum_epochs=1)
 
     def make(rng: torch.Generator) -> DBN:
         dbn = DBN(below.net.sizes, labels=len(setup.dataset.classes), rng=rng)
@@ -368,17 +359,23 @@ def spread_memory(
         cases = greedy.memory_cases(dbn, images, guesses)
         if state is None:
             cd.init_visible_bias(dbn.memory, cases)
-        source = Resident(cases, classes=guesses, weights=weights)
-        return memory_epochs(dbn.memory, source, config, rng=rng, state=state, dtype=setup.dtype)
+        return cd.epochs(
+            dbn.memory,
+            cases,
+            config=config,
+            rng=rng,
+            classes=guesses,
+            weights=weights,
+            state=state,
+            stage="memory",
+            dtype=setup.dtype,
+        )
 
-    settings = {"memory": config.memory, "labels": "spread"}
-    if config.chains.share:
-        settings["chains"] = config.chains
     return learn(
         setup,
         f"{setup.dataset.name}-memory-{count}",
         seed,
-        {"from": below.digest, **settings},
+        {"from": below.digest, "memory": config, "labels": "spread"},
         make=make,
         loop=loop,
         log_probs=classify.log_probs,

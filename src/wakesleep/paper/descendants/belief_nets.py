@@ -5,7 +5,6 @@ memory    labels spread among the codes, then learned by the associative memory
 hybrid    from such a memory, contrastive wake-sleep and backpropagation on the same weights
 local     contrastive wake-sleep without labels, then contrastive divergence of the memory on the
           labelled cases: every weight learns from the two units that it joins, and nothing else
-In the last epochs of all memories chains hold labels (`learning.chains`), as the library has it.
 
 The time is that of all methods (`common.updates_in`). All but the first spend half of the
 unlabelled stage on greedy layers; the rest goes to the graph of neighbours among the codes (memory
@@ -22,8 +21,7 @@ import torch
 
 from wakesleep.data import Split
 from wakesleep.evaluation import classify
-from wakesleep.learning import backprop, greedy, hybrid, up_down
-from wakesleep.learning.chains import memory_epochs
+from wakesleep.learning import backprop, cd, greedy, hybrid, up_down
 from wakesleep.learning.records import EpochResult
 from wakesleep.models.dbn import DBN
 from wakesleep.paper import few_labels
@@ -37,7 +35,6 @@ from wakesleep.paper.descendants.common import (
 )
 from wakesleep.paper.runs import Done, TableSetup, fine_tune, learn
 from wakesleep.sources.arrays import UNLABELLED
-from wakesleep.sources.minibatches import Resident
 
 LAYERS_PASS = 8.5
 """Seconds of a pass of 60,000 cases through each layer, on the core of `common.updates_in`."""
@@ -112,9 +109,14 @@ def learn_memory(job: Job) -> Stages:
 def spread_memory(job: Job, seconds: float) -> tuple[Done[DBN], Done[DBN]]:
     """Return greedy layers, and the label memory that learned on them for so long."""
     half = UNLABELLED_SECONDS / 2
-    setup, epochs = timed(job.setup, half), passes(job.setup, seconds, MEMORY_PASS)
-    config = few_labels.spread_memory_config(setup, epochs, setup.config.greedy.chains)
-    last = few_labels.spread_memory(setup, job.count, job.seed, job.images, job.labels, config)
+    last = few_labels.spread_memory(
+        timed(job.setup, half),
+        job.count,
+        job.seed,
+        job.images,
+        job.labels,
+        epochs=passes(job.setup, seconds, MEMORY_PASS),
+    )
     return unlabelled_net(job.setup, half), last
 
 
@@ -195,7 +197,7 @@ def learn_local(job: Job) -> Stages:
     known = (job.labels != UNLABELLED).nonzero()[:, 0]
     shown = labelled_seconds(job) / MEMORY_PASS * 60_000
     rounds, epochs = rounds_and_epochs(setup, len(known), shown)
-    config = few_labels.spread_memory_config(setup, epochs, setup.config.greedy.chains)
+    config = replace(setup.config.greedy.memory, epochs=epochs, initial_momentum_epochs=1)
 
     def make(rng: torch.Generator) -> DBN:
         dbn = DBN(job.sizes, labels=job.classes, rng=rng)
@@ -212,19 +214,22 @@ def learn_local(job: Job) -> Stages:
     def loop(dbn: DBN, rng: torch.Generator, state: Any) -> Iterator[EpochResult]:
         cases = greedy.memory_cases(dbn, job.images[known], job.labels[known]).repeat(rounds, 1)
         classes = job.labels[known].repeat(rounds)
-        source = Resident(cases, classes=classes)
-        return memory_epochs(dbn.memory, source, config, rng=rng, state=state, dtype=setup.dtype)
+        return cd.epochs(
+            dbn.memory,
+            cases,
+            config=config,
+            rng=rng,
+            classes=classes,
+            state=state,
+            stage="memory",
+            dtype=setup.dtype,
+        )
 
     last = learn(
         setup,
         f"{setup.dataset.name}-descendants-local-{job.count}",
         job.seed,
-        {
-            "from": first.digest,
-            "memory": config.memory,
-            "chains": config.chains,
-            "rounds": rounds,
-        },
+        {"from": first.digest, "memory": config, "rounds": rounds},
         make=make,
         loop=loop,
         log_probs=classify.log_probs,
