@@ -190,7 +190,7 @@ def operations(device_type: str) -> Operations:
 
 def of(tensor: Tensor) -> Operations:
     """Return what does the operations on the device of `tensor`."""
-    return operations(tensor.device.type)
+    return operations("cpu" if tensor.is_cpu else tensor.device.type)
 
 
 def use_backend(name: str | None) -> None:

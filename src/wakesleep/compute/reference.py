@@ -59,8 +59,11 @@ class Reference:
         mean = self._bernoulli_mean(states, weight, bias, n_bernoulli, mean)
         if sample is not None:
             assert rng is not None
-            self.sample_bernoulli(mean[:, :n_bernoulli], rng, out=sample[:, :n_bernoulli])
-            sample[:, n_bernoulli:] = mean[:, n_bernoulli:]
+            if n_bernoulli == mean.shape[1]:  # a view takes microseconds
+                self.sample_bernoulli(mean, rng, out=sample)
+            else:
+                self.sample_bernoulli(mean[:, :n_bernoulli], rng, out=sample[:, :n_bernoulli])
+                sample[:, n_bernoulli:] = mean[:, n_bernoulli:]
 
     def _bernoulli_mean(
         self, states: Tensor, weight: Tensor, bias: Tensor, n_bernoulli: int, out: Tensor | None
