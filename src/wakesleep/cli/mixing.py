@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wakesleep.data import Dataset
+    from wakesleep.evaluation.mixing import Mixing
     from wakesleep.models.rbm import RBM
     from wakesleep.runs.checkpoint import DeepModel, Model
 
@@ -93,22 +94,13 @@ def run(args: MixingOptions, command: str) -> int:
     measured = mixing.measure(
         rbm, cases, rng=rng, steps=args.steps, chains=args.chains, sampler=sampler
     )
-    result: dict[str, Any] = {
-        "settled": measured.settled,
-        "autocorrelation_times": [round(time, 2) for time in measured.times.tolist()],
-        "scale_reduction": [round(value, 3) for value in measured.scale_reduction.tolist()],
-        "effective_per_second": round(measured.effective_per_second, 2),
-        "dream_steps": measured.dream_steps,
-    }
-    swaps = None
+    swaps, round_trips = None, 0.0
     if isinstance(sampler, replica_exchange.ReplicaExchange):
-        swaps = sampler.swap_rates
-        result["swap_rates"] = [round(rate, 3) for rate in swaps.tolist()]
-        result["round_trips_a_chain"] = round(sampler.round_trips, 2)
+        swaps, round_trips = sampler.swap_rates, round(sampler.round_trips, 2)
     title = f"{dataset.name}: do chains mix?"
     mixing_plot.draw(out, measured, cases, title=title, swap_rates=swaps)
     if args.json:
-        print(files.to_json({"path": str(out), "words": measured.in_words(), **result}))
+        print(files.to_json({"path": str(out), **as_numbers(measured, swaps, round_trips)}))
         return 0
     print(measured.in_words())
     for line in mixing_plot.numbers(measured):
@@ -116,12 +108,25 @@ def run(args: MixingOptions, command: str) -> int:
     if swaps is not None:
         rates = " ".join(f"{rate:.2f}" for rate in swaps.tolist())
         print(f"exchanges of neighbours, easiest first: {rates}")
-        print(
-            f"round trips from the first machine to the last and back, a chain: "
-            f"{result['round_trips_a_chain']}"
-        )
+        print(f"round trips from the first machine to the last and back, a chain: {round_trips}")
     print(out)
     return 0
+
+
+def as_numbers(measured: Mixing, swaps: Tensor | None, round_trips: float) -> dict[str, Any]:
+    """Return what was measured for JSON; of replica exchange how often neighbours swapped, too."""
+    result: dict[str, Any] = {
+        "words": measured.in_words(),
+        "settled": measured.settled,
+        "autocorrelation_times": [round(time, 2) for time in measured.times.tolist()],
+        "scale_reduction": [round(value, 3) for value in measured.scale_reduction.tolist()],
+        "effective_per_second": round(measured.effective_per_second, 2),
+        "dream_steps": measured.dream_steps,
+    }
+    if swaps is not None:
+        result["swap_rates"] = [round(rate, 3) for rate in swaps.tolist()]
+        result["round_trips_a_chain"] = round_trips
+    return result
 
 
 def machine_and_cases(model: Model | DeepModel, dataset: Dataset) -> tuple[RBM, Tensor]:

@@ -105,22 +105,16 @@ def draw(
     metrics and traces in `folder` too; return the files.
     """
     from wakesleep.data import some
-    from wakesleep.evaluation import classify
     from wakesleep.foundation.rng import generator
-    from wakesleep.learning import backprop
-    from wakesleep.runs import figures
+    from wakesleep.runs import figures, scores
     from wakesleep.sources.arrays import as_probs
 
     dbn, device = model.dbn, model.dbn.memory.weight.device
     part = shared.cases_of(args.run, model, dataset)[1]
     images = as_probs(part.images).to(device)
     labels = None if part.labels is None else part.labels.to(device)
-    classes, shape, rng = (
-        [str(name) for name in dataset.classes],
-        dataset.shape,
-        generator(args.seed, device),
-    )
-
+    classes, shape = [str(name) for name in dataset.classes], dataset.shape
+    rng = generator(args.seed, device)
     make(target)
 
     def file(name: str) -> Path:
@@ -146,19 +140,13 @@ def draw(
     if "map" in what:
         paths.append(figures.draw_map(file("map"), dbn, *seen(args.cases), classes, seed=args.seed))
     if "dreams" in what:
-        paths.append(
-            figures.draw_dreams(
-                file("dreams"), dbn, shape, classes, rng=rng, steps=figures.DREAM_STEPS
-            )
-        )
+        steps = figures.DREAM_STEPS
+        dreams = figures.draw_dreams(file("dreams"), dbn, shape, classes, rng=rng, steps=steps)
+        paths.append(dreams)
     if "confused" in what and labels is not None and (model.net is not None or dbn.labels):
-        log_probs = (
-            backprop.log_probs(model.net, images)
-            if model.net is not None
-            else classify.log_probs(dbn, images)
-        )
+        answers = scores.log_probs(dbn, model.net, images)
         paths.append(
-            figures.draw_confused(file("confused"), images, labels, log_probs, shape, classes)
+            figures.draw_confused(file("confused"), images, labels, answers, shape, classes)
         )
     return paths
 

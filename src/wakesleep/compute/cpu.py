@@ -173,68 +173,80 @@ class CPU(Fused):
     ) -> bool:
         """Let one kernel move all that is to be moved; return whether it did."""
         if isinstance(term, Product) and copy is not None:
-            if self._amx_step(
-                parameter,
-                velocity,
-                term,
-                momentum=momentum,
-                factor=factor,
-                decayed=decayed,
-                copy=copy,
-            ):
-                return True
-            if (
-                velocity is None
-                or not momentum
-                or not factor
-                or term.left.dtype != torch.bfloat16
-                or copy.dtype != torch.bfloat16
-            ):
-                return False
-            alike = parameter.stride() == velocity.stride() == copy.stride()
-            flat = [
-                each if each.is_contiguous() else each.t() for each in (parameter, velocity, copy)
-            ]
-            if not alike or not self._kernels_support(*flat):
-                return False
-            change = self._unscaled(term, velocity)
-            weights, velocities, low = flat
-            cpu_kernels.weight_update(
-                weights,
-                velocities,
-                change if change.is_contiguous() else change.t(),
-                low,
-                momentum=momentum,
-                factor=factor,
-                decayed=decayed,
+            how = {"momentum": momentum, "factor": factor, "decayed": decayed}
+            return self._amx_step(parameter, velocity, term, copy, **how) or (
+                velocity is not None and self._weight_step(parameter, velocity, term, copy, **how)
             )
-            return True
-        if (
-            isinstance(term, RowSum)
-            and velocity is not None
-            and not decayed
-            and term.rows.dtype in STATES
-        ):
-            copies = [] if copy is None else [copy]
-            if all(each.dtype == torch.bfloat16 for each in copies) and self._kernels_support(
-                term.rows, parameter, velocity, *copies
-            ):
-                cpu_kernels.bias_update(
-                    parameter, velocity, copy, term.rows, momentum=momentum, factor=factor
-                )
-                return True
+        if isinstance(term, RowSum) and velocity is not None and not decayed:
+            return self._bias_step(
+                parameter, velocity, term, copy, momentum=momentum, factor=factor
+            )
         return False
+
+    def _weight_step(
+        self,
+        weight: Tensor,
+        velocity: Tensor,
+        term: Product,
+        copy: Tensor,
+        *,
+        momentum: float,
+        factor: float,
+        decayed: float,
+    ) -> bool:
+        """Let one kernel move weight, velocity and copy, once the product is formed; return whether
+        it did.
+        """
+        if not momentum or not factor or not term.left.dtype == copy.dtype == torch.bfloat16:
+            return False
+        alike = weight.stride() == velocity.stride() == copy.stride()
+        flat = [each if each.is_contiguous() else each.t() for each in (weight, velocity, copy)]
+        if not alike or not self._kernels_support(*flat):
+            return False
+        change = self._unscaled(term, velocity)
+        weights, velocities, low = flat
+        cpu_kernels.weight_update(
+            weights,
+            velocities,
+            change if change.is_contiguous() else change.t(),
+            low,
+            momentum=momentum,
+            factor=factor,
+            decayed=decayed,
+        )
+        return True
+
+    def _bias_step(
+        self,
+        bias: Tensor,
+        velocity: Tensor,
+        term: RowSum,
+        copy: Tensor | None,
+        *,
+        momentum: float,
+        factor: float,
+    ) -> bool:
+        """Let one kernel sum the rows and move bias, velocity and copy; return whether it did."""
+        copies = [] if copy is None else [copy]
+        if not (
+            term.rows.dtype in STATES
+            and all(each.dtype == torch.bfloat16 for each in copies)
+            and self._kernels_support(term.rows, bias, velocity, *copies)
+        ):
+            return False
+        cpu_kernels.bias_update(bias, velocity, copy, term.rows, momentum=momentum, factor=factor)
+        return True
 
     def _amx_step(
         self,
         weight: Tensor,
         velocity: Tensor | None,
         term: Product,
+        copy: Tensor,
         *,
         momentum: float,
         factor: float,
         decayed: float,
-        copy: Tensor,
     ) -> bool:
         """Let one kernel multiply and move weight, velocity and copy, where the processor
         multiplies tiles; return whether it did.

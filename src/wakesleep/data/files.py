@@ -13,6 +13,13 @@ import numpy as np
 
 from wakesleep.data.checks import Array
 from wakesleep.data.idx import NAME, PARTS, dims_of, find_sets, is_web_page, read_idx
+from wakesleep.data.picture_folders import (
+    class_pictures,
+    no_classes,
+    part_folders,
+    pictures_below,
+    subfolders,
+)
 from wakesleep.data.pictures import FORMATS, SUFFIXES, Grey, grey_picture, is_picture
 from wakesleep.data.preparation import Preparation, of_files, votes
 from wakesleep.foundation.errors import DataError, WakesleepError
@@ -20,10 +27,6 @@ from wakesleep.foundation.options import RAW, PictureOptions
 from wakesleep.foundation.values import listed
 
 LARGEST = 1 << 34  # bytes of one array; a header that claims more is corrupt or hostile
-TRAIN, TEST, VALIDATION = ("train", "training"), ("test", "testing"), ("val", "valid", "validation")
-"""Names of the folders that hold a part of a set, in any case."""
-NOT_OURS = frozenset(("__macosx",))
-"""Folders that programs leave behind, beside hidden ones."""
 KEYS = (
     ("images", "labels", "test_images", "test_labels"),
     ("x_train", "y_train", "x_test", "y_test"),
@@ -259,109 +262,31 @@ def read_picture_folder(folder: Path, how: PictureOptions | Preparation) -> Part
     no other, else it joins the training part, of which a run holds cases out. Classes are in the
     order of their names, and each has a training picture.
     """
-    train, test = _part_folders(folder)
-    classes = tuple(sorted({path.name for home in train for path in _folders(home)}))
+    train, test = part_folders(folder)
+    classes = tuple(sorted({path.name for home in train for path in subfolders(home)}))
     if not classes:
-        raise DataError(_no_classes(train[0]))
-    files = [_class_files(train, name) for name in classes]
+        raise DataError(no_classes(train[0]))
+    files = [class_pictures(train, name) for name in classes]
     if empty := [name for name, pictures in zip(classes, files, strict=True) if not pictures]:
         raise DataError(
             f"{train[0]} holds no picture of {listed(empty)}; expected at least one in each "
             f"class's folder ({', '.join(sorted(SUFFIXES))}): add some, or delete what is empty"
-            + _deeper(train[0], empty)
+            + pictures_below(train[0], empty)
         )
     if not test:
         return _prepared(classes, [files], how)
-    unknown = sorted({path.name for home in test for path in _folders(home)} - set(classes))
+    unknown = sorted({path.name for home in test for path in subfolders(home)} - set(classes))
     if unknown:
         raise DataError(
             f"{test[0]} has classes that {train[0]} lacks: {', '.join(unknown)}; expected among "
             f"{', '.join(classes)}"
         )
-    tested = [_class_files(test, name) for name in classes]
+    tested = [class_pictures(test, name) for name in classes]
     if not any(tested):
         raise DataError(
             f"{test[0]} holds no pictures; expected subfolders named {', '.join(classes)}"
         )
     return _prepared(classes, [files, tested], how)
-
-
-def _deeper(folder: Path, empty: list[str]) -> str:
-    """Return in words where pictures lie below the folders of classes without any; nothing where
-    there are none.
-    """
-    below = (path for name in empty for path in sorted((folder / name).rglob("*")))
-    example = next((p for p in below if p.suffix.lower() in SUFFIXES and p.is_file()), None)
-    if example is None:
-        return ""
-    return (
-        f". There are pictures deeper down, e.g. {example}: give the folder that holds the "
-        f"classes' folders, {example.parent.parent}, or move them up"
-    )
-
-
-def _no_classes(folder: Path) -> str:
-    """Return in words what a folder without subfolders holds, and what to give or do instead."""
-    if pictures := _class_files([folder.parent], folder.name):
-        return (
-            f"{folder} holds {len(pictures):,} pictures and no folders: pictures are told apart by "
-            "their folders, so each class needs one of its own: move them into "
-            f"{folder.name}/CLASS/, e.g. {folder.name}/cat/{pictures[0].name}"
-        )
-    arrays = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".npz", ".npy"))
-    if arrays:
-        return (
-            f"{folder} holds {', '.join(path.name for path in arrays[:5])}: give the file instead "
-            f"of its folder: {arrays[0]}"
-        )
-    return (
-        f"{folder} holds neither IDX files nor recordings nor a subfolder of pictures for each "
-        "class"
-    )
-
-
-def _part_folders(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the folders of the training part and those of the test part; `folder` itself where it
-    holds the classes.
-    """
-    inside = _folders(folder)
-    train, test, validation = (
-        [path for path in inside if path.name.lower() in names]
-        for names in (TRAIN, TEST, VALIDATION)
-    )
-    parts = [*train, *test, *validation]
-    # a class may be called train
-    if not train or any(_class_files([folder], path.name) for path in train):
-        return [folder], []
-    if len(parts) < len(inside) or max(map(len, (train, test, validation))) > 1:
-        raise DataError(
-            f"{folder} holds {', '.join(path.name for path in inside)}; expected train/ and, as "
-            "far as they are there, one test/ and one val/, each with a subfolder a class: move "
-            "the others elsewhere"
-        )
-    return (train + validation, test) if test else (train, validation)
-
-
-def _folders(folder: Path) -> list[Path]:
-    folders = (path for path in folder.iterdir() if path.is_dir())
-    return sorted(
-        path
-        for path in folders
-        if not path.name.startswith(".") and path.name.lower() not in NOT_OURS
-    )
-
-
-def _class_files(folders: list[Path], name: str) -> list[Path]:
-    """Return the pictures of a class; hidden files, among them the ._NAME that macOS leaves on
-    other disks, are none.
-    """
-    homes = [folder / name for folder in folders if (folder / name).is_dir()]
-    candidates = (path for home in homes for path in sorted(home.iterdir()))
-    return [
-        path
-        for path in candidates
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    ]
 
 
 def _prepared(

@@ -11,7 +11,7 @@ import numpy as np
 
 from wakesleep.data import sound_files
 from wakesleep.data.checks import Array
-from wakesleep.data.files import TEST, TRAIN, VALIDATION
+from wakesleep.data.picture_folders import TEST, TRAIN, VALIDATION
 from wakesleep.data.sets import Dataset, Split
 from wakesleep.data.sound import LogMel
 from wakesleep.foundation.errors import DataError

@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from wakesleep.estimators import shared
 from wakesleep.estimators.shared import Array
 from wakesleep.foundation.errors import DataError
-from wakesleep.learning.configs import require
+from wakesleep.foundation.ranges import require
 from wakesleep.sources.arrays import UNLABELLED
 
 

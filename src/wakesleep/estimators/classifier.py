@@ -22,8 +22,8 @@ from wakesleep.estimators.shared import Array
 from wakesleep.estimators.tuned import Scorer, TunedEstimator, net_outputs
 from wakesleep.evaluation import classify
 from wakesleep.foundation.errors import DataError
+from wakesleep.foundation.ranges import require
 from wakesleep.learning import backprop
-from wakesleep.learning.configs import require
 from wakesleep.models.dbn import DBN
 from wakesleep.runs import checkpoint
 from wakesleep.sources.arrays import UNLABELLED

@@ -20,11 +20,11 @@ from wakesleep.estimators import persistence, pretraining, ranges, shared
 from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
 from wakesleep.evaluation import meanfield
+from wakesleep.foundation.ranges import require
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import greedy
 from wakesleep.learning.cd import CDConfig, CDState
 from wakesleep.learning.chains import ChainsConfig
-from wakesleep.learning.configs import require
 from wakesleep.learning.greedy import GreedyConfig
 from wakesleep.learning.records import EpochResult
 from wakesleep.models.dbn import DBN

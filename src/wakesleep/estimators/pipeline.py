@@ -19,8 +19,8 @@ from wakesleep.estimators.classifier import DBNClassifier
 from wakesleep.estimators.mapped_columns import MappedColumn, learn_categories, learn_numbers
 from wakesleep.estimators.shared import Array, check_choice, random_source
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.ranges import require
 from wakesleep.foundation.values import whole
-from wakesleep.learning.configs import require
 
 KINDS = ("object", "string", "category", "bool")
 """Types of the columns of a data frame that hold categories."""

@@ -23,9 +23,9 @@ from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
 from wakesleep.evaluation import likelihood
 from wakesleep.evaluation.pseudo import pseudo_log_likelihood
+from wakesleep.foundation.ranges import require
 from wakesleep.learning import cd
 from wakesleep.learning.cd import CDConfig, CDState
-from wakesleep.learning.configs import require
 from wakesleep.models.dbn import DBN
 from wakesleep.models.rbm import RBM
 from wakesleep.runs import checkpoint

@@ -19,11 +19,11 @@ from wakesleep.estimators import shared
 from wakesleep.estimators.class_labels import encode
 from wakesleep.estimators.shared import Array
 from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.foundation.ranges import require
 from wakesleep.foundation.rng import generator
 from wakesleep.foundation.values import listed
 from wakesleep.learning import backprop, greedy
 from wakesleep.learning.cd import CDConfig
-from wakesleep.learning.configs import require
 from wakesleep.learning.greedy import MultimodalConfig
 from wakesleep.learning.net_configs import BackpropConfig
 from wakesleep.models.multimodal import MultimodalDBN

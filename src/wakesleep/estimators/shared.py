@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from wakesleep.data.table_units import TableUnits
 from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.foundation.ranges import require
 from wakesleep.foundation.rng import generator
 from wakesleep.foundation.values import as_kind
-from wakesleep.learning.configs import require
 from wakesleep.learning.records import EpochResult
 from wakesleep.samplers import missing
 

@@ -17,9 +17,10 @@ from wakesleep.estimators import persistence, shared
 from wakesleep.estimators.shared import Array
 from wakesleep.evaluation import likelihood
 from wakesleep.foundation.errors import DataError
+from wakesleep.foundation.ranges import require
 from wakesleep.foundation.rng import generator
 from wakesleep.learning import cd
-from wakesleep.learning.configs import CDConfig, require
+from wakesleep.learning.configs import CDConfig
 from wakesleep.models.dbn import DBN
 from wakesleep.models.rbm import RBM
 from wakesleep.runs import checkpoint

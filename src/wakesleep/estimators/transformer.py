@@ -15,7 +15,7 @@ from wakesleep.data.table_units import Asked
 from wakesleep.estimators import shared
 from wakesleep.estimators.dbn import DBNEstimator
 from wakesleep.estimators.shared import Array
-from wakesleep.learning.configs import require
+from wakesleep.foundation.ranges import require
 from wakesleep.models.dbn import DBN
 
 

@@ -20,9 +20,10 @@ from wakesleep.estimators.dbn import DBNEstimator
 from wakesleep.estimators.export import Affine
 from wakesleep.estimators.shared import Array
 from wakesleep.foundation.errors import DataError
+from wakesleep.foundation.ranges import require
 from wakesleep.learning import backprop
 from wakesleep.learning.backprop import BackpropConfig
-from wakesleep.learning.configs import UpDownConfig, require
+from wakesleep.learning.configs import UpDownConfig
 from wakesleep.learning.net_configs import SemiSupervisedConfig
 from wakesleep.learning.records import EpochResult
 from wakesleep.runs import checkpoint

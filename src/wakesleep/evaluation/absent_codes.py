@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from wakesleep.models.dbn import DBN
 from wakesleep.models.multimodal import MultimodalDBN, is_present
 from wakesleep.sources.arrays import one_hot
 
@@ -38,10 +39,15 @@ def there_are(cases: Sequence[Tensor]) -> bool:
     return not all(bool(is_present(own).all()) for own in cases)
 
 
-def settled(net: MultimodalDBN, cases: Sequence[Tensor], labels: Tensor | None) -> AbsentCodes:
-    """Return q(h | v, y) of the cases (N, size) of each sense and labels (N,); without labels,
-    mean field settles the label too. It begins at the top units of what is known alone.
+def settled(
+    net: DBN | MultimodalDBN, cases: Sequence[Tensor], labels: Tensor | None
+) -> AbsentCodes | None:
+    """Return q(h | v, y) of the cases (N, size) of each sense and labels (N,), or None where no
+    sense is absent; without labels, mean field settles the label too. It begins at the top units of
+    what is known alone.
     """
+    if not isinstance(net, MultimodalDBN) or not there_are(cases):
+        return None
     memory, columns = net.memory, net.label_columns
     codes, known = net.encode(dict(zip(net.senses, cases, strict=True)))
     values = codes.new_zeros(len(codes), memory.visible.size)
@@ -56,6 +62,15 @@ def settled(net: MultimodalDBN, cases: Sequence[Tensor], labels: Tensor | None) 
         total_input = memory.visible_input(memory.hidden_probs(visible))
         visible = torch.where(clamped, values, memory.visible.mean(total_input))
     return AbsentCodes(total_input[:, : columns.start], known)
+
+
+def settled_by_label(net: DBN | MultimodalDBN, cases: Sequence[Tensor]) -> list[AbsentCodes]:
+    """Return q(h | v, y) of the cases (N, size) of each sense for each label y in turn; nothing
+    where no sense is absent.
+    """
+    labels = torch.arange(net.labels, device=cases[0].device)
+    every = [settled(net, cases, label.expand(len(cases[0]))) for label in labels]
+    return [each for each in every if each is not None]
 
 
 def draw(

@@ -23,13 +23,13 @@ from torch.nn.functional import one_hot
 
 from wakesleep.evaluation import absent_codes
 from wakesleep.evaluation.absent_codes import AbsentCodes
+from wakesleep.evaluation.directed_terms import directed_terms, pathways
 from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.values import whole
 from wakesleep.learning import inputs
 from wakesleep.models.dbm import DBM, STEPS, Label
 from wakesleep.models.dbn import DBN
-from wakesleep.models.directed import DirectedLayer
 from wakesleep.models.multimodal import MultimodalDBN, is_present
 from wakesleep.models.rbm import RBM
 from wakesleep.sources import arrays
@@ -113,12 +113,10 @@ def lower_bound(
             "labels came for a memory that holds none; leave them out to bound log p(v)"
         )
     top = dbn.rbm(depth - 1) if isinstance(dbn, DBN) else dbn.memory
-    no_layers = not any(recognition for recognition, _ in _pathways(dbn, depth))
+    no_layers = not any(recognition for recognition, _ in pathways(dbn, depth))
     bounds = []
     for chunk, known in _chunks(dbn, cases, labels, rng):
-        absent = None
-        if isinstance(dbn, MultimodalDBN) and absent_codes.there_are(chunk):
-            absent = absent_codes.settled(dbn, chunk, known)
+        absent = absent_codes.settled(dbn, chunk, known)
         exact = no_layers and absent is None
         draws = [
             _one_sample(dbn, top, depth, chunk, known, absent, rng)
@@ -134,18 +132,6 @@ def lower_bound(
             Bound(expected.mean(0), torch.logsumexp(raw, 0) - math.log(len(draws)), error)
         )
     return Bound(*(torch.cat(parts) for parts in zip(*bounds, strict=True)))
-
-
-def _pathways(
-    dbn: DBN | MultimodalDBN, depth: int
-) -> list[tuple[list[DirectedLayer], list[DirectedLayer]]]:
-    """Return the recognition and generative layers of each sense, lowest first, below the memory,
-    or below layer `depth` of a net of one sense.
-    """
-    if isinstance(dbn, DBN):
-        return [(list(dbn.recognition)[: depth - 1], list(dbn.generative)[: depth - 1])]
-    ways = [dbn.pathways[name] for name in dbn.senses]
-    return [(list(way.recognition), list(way.generative)) for way in ways]
 
 
 def _chunks(
@@ -262,10 +248,7 @@ def label_bounds(
     bounds, estimates = [], []
     for chunk, known in _chunks(dbn, cases, labels, rng):
         assert known is not None
-        absent = []
-        if isinstance(dbn, MultimodalDBN) and absent_codes.there_are(chunk):
-            every_label = [torch.full_like(known, label) for label in range(dbn.labels)]
-            absent = [absent_codes.settled(dbn, chunk, label) for label in every_label]
+        absent = absent_codes.settled_by_label(dbn, chunk)
         draws = [_label_draw(dbn, chunk, known, absent, rng) for _ in range(samples)]
         expected, raw = (torch.stack(part) for part in zip(*draws, strict=True))
         error = expected.std(0) / math.sqrt(samples) if samples > 1 else expected[0] * math.nan
@@ -295,7 +278,7 @@ def _label_draw(
     (N, labels), float64, for one sample h of q a case.
     """
     depth = dbn.depth if isinstance(dbn, DBN) else 1
-    expected, raw, codes = _directed_terms(_pathways(dbn, depth), cases, rng)
+    expected, raw, codes = directed_terms(pathways(dbn, depth), cases, rng)
     if isinstance(dbn, MultimodalDBN) and absent:
         own, memory = absent_codes.of_labels(dbn, absent, codes, labels, rng)
         return expected + own, raw[:, None] + memory
@@ -405,54 +388,9 @@ def _one_sample(
     """Return log p*(v, h) + H(q) and log p*(v, h) - log q(h | v) for one sample h of q a case, both
     (N,), float64, without log Z.
     """
-    expected, raw, below = _directed_terms(_pathways(dbn, depth), cases, rng)
+    expected, raw, below = directed_terms(pathways(dbn, depth), cases, rng)
     if isinstance(dbn, MultimodalDBN) and absent is not None:
         entropy, log_weight, below = absent_codes.draw(dbn, absent, below, rng)
         expected, raw = expected + entropy, raw + log_weight
     free_energy = _top_free_energy(dbn, top, depth, below, labels)
     return expected - free_energy, raw - free_energy
-
-
-def _directed_terms(
-    pathways: Sequence[tuple[Sequence[DirectedLayer], Sequence[DirectedLayer]]],
-    cases: Sequence[Tensor],
-    rng: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what the directed layers add to both, and the states of all codes side by side, (N,
-    features), for one sample of q a case: sums over the pathways, each with the cases of its sense,
-    0 where it is absent, NaN.
-    """
-    terms = []
-    for way, own in zip(pathways, cases, strict=True):
-        present = is_present(own)
-        parts = _pathway_terms(*way, own[present], rng)
-        every = [part.new_zeros(len(own), *part.shape[1:]) for part in parts]
-        for every_case, part in zip(every, parts, strict=True):
-            every_case[present] = part
-        terms.append(every)
-    expected, raw, codes = zip(*terms, strict=True)
-    return torch.stack(expected).sum(0), torch.stack(raw).sum(0), torch.cat(codes, 1)
-
-
-def _pathway_terms(
-    recognition: Sequence[DirectedLayer],
-    generative: Sequence[DirectedLayer],
-    cases: Tensor,
-    rng: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return log p(v, h | code) + H(q) and log p(v, h | code) - log q(h, code | v), (N,), float64,
-    and the states of the code, (N, units).
-    """
-    expected = torch.zeros(len(cases), dtype=torch.float64, device=cases.device)
-    raw, below = torch.zeros_like(expected), cases
-    for up, down in zip(recognition, generative, strict=True):
-        up_input = up.total_input(below)
-        partition = up.units.log_partition(up_input)
-        mean, above = up.units.mean_and_sample(up_input, rng)
-        down_input = down.total_input(above)
-        log_p = (below * down_input).sum(1) - down.units.log_partition(down_input)
-        log_p = log_p - down.units.potential(below) + up.units.potential(above)
-        expected += log_p + partition - (up_input * mean).sum(1)
-        raw += log_p + partition - (up_input * above).sum(1)
-        below = above
-    return expected, raw, below

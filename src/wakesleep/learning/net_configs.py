@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from wakesleep.foundation import renamed
+from wakesleep.foundation.ranges import at_least, below_one, positive, require
 from wakesleep.foundation.values import check_fields
-from wakesleep.learning.configs import at_least, below_one, linear_schedule, positive, require
+from wakesleep.learning.configs import linear_schedule
 
 
 @renamed.fields(passes="epochs", cg_top_passes="cg_top_epochs", rate="learning_rate_at")

@@ -20,9 +20,10 @@ from torch import Tensor
 from wakesleep.compute.ops import Dense
 from wakesleep.foundation import renamed
 from wakesleep.foundation.arguments import check_arguments
+from wakesleep.foundation.ranges import at_least, below_one, positive
 from wakesleep.foundation.values import check_fields, whole
 from wakesleep.learning import loop
-from wakesleep.learning.configs import at_least, below_one, linear_schedule, positive
+from wakesleep.learning.configs import linear_schedule
 from wakesleep.learning.momentum import Gradients, apply_update
 from wakesleep.learning.records import EpochResult
 from wakesleep.learning.state import EpochState, check_fit

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from wakesleep.foundation import files, renamed
 from wakesleep.foundation.errors import CheckpointError, ConfigError
+from wakesleep.foundation.ranges import require
 from wakesleep.foundation.values import check_fields
 from wakesleep.learning.configs import (
     CDConfig,
@@ -17,7 +18,6 @@ from wakesleep.learning.configs import (
     GreedyConfig,
     HybridConfig,
     UpDownConfig,
-    require,
 )
 from wakesleep.learning.net_configs import BackpropConfig, SemiSupervisedConfig
 
