@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from wakesleep.compute import distributed, ops
 from wakesleep.compute.ops import accumulation_dtype
+from wakesleep.compute.sgd import SGD
 from wakesleep.foundation import renamed
 from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError, DataError
@@ -240,7 +241,7 @@ class Backprop(loop.Algorithm):
         self.optimizer = self._optimizer()
         self.epoch = 0
 
-    def _optimizer(self) -> torch.optim.SGD:
+    def _optimizer(self) -> SGD:
         """Return the optimizer, which moves the velocities of the state; weights decay, biases do
         not.
         """
@@ -251,9 +252,7 @@ class Backprop(loop.Algorithm):
             {"params": weights, "weight_decay": self.config.weight_decay},
             {"params": biases},
         ]
-        optimizer = torch.optim.SGD(
-            groups, lr=self.config.learning_rate, momentum=self.config.momentum, fused=True
-        )
+        optimizer = SGD(groups, lr=self.config.learning_rate, momentum=self.config.momentum)
         for name, parameter in named.items():
             optimizer.state[parameter]["momentum_buffer"] = self.state.velocity[name]
         return optimizer

@@ -40,6 +40,20 @@ from 0, and a smooth bend at 0.
 """
 
 
+def unfilled_linear(inputs: int, outputs: int, device: torch.device | str = "cpu") -> nn.Linear:
+    """Return a linear layer whose weights are yet to be filled: nothing is drawn for them.
+
+    `nn.utils.skip_init` goes by way of the device "meta", whose first tensor imports PyTorch's
+    compiler and sympy, a second in each process.
+    """
+    layer = nn.Linear.__new__(nn.Linear)
+    nn.Module.__init__(layer)
+    layer.in_features, layer.out_features = inputs, outputs
+    layer.weight = nn.Parameter(torch.empty(outputs, inputs, device=device))
+    layer.bias = nn.Parameter(torch.empty(outputs, device=device))
+    return layer
+
+
 @check_arguments
 def feed_forward(
     sizes: Sequence[int],
@@ -54,7 +68,7 @@ def feed_forward(
     names = ["Sigmoid"] * (len(sizes) - 2) if activations is None else activations
     layers: list[nn.Module] = []
     for number, (below, above) in enumerate(pairwise(sizes)):
-        layers.append(nn.utils.skip_init(nn.Linear, below, above, device=device))  # type: ignore[no-untyped-call]
+        layers.append(unfilled_linear(below, above, device))
         if number < len(names):
             layers.append(ACTIVATIONS[names[number]]())
     return nn.Sequential(*layers)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from wakesleep.compute.sgd import SGD
 from wakesleep.foundation import renamed
 from wakesleep.foundation.errors import CheckpointError, DivergedError
 
@@ -46,11 +47,11 @@ def check_finite(parameters: Mapping[str, Tensor], rate: float) -> None:
 
 
 OptimizerState = dict[str, dict[str, Any]]
-"""What an optimizer of PyTorch's knows of each parameter, by its name."""
+"""What an optimizer knows of each parameter, by its name."""
 
 
 def restore_optimizer(
-    optimizer: torch.optim.Optimizer, net: nn.Module, state: OptimizerState
+    optimizer: torch.optim.Optimizer | SGD, net: nn.Module, state: OptimizerState
 ) -> None:
     """Give an optimizer over `net` what `optimizer_state` returned; nothing is a fresh start.
 
@@ -59,9 +60,7 @@ def restore_optimizer(
     """
     own = dict(net.named_parameters())
     wanted = (
-        {"momentum_buffer"}
-        if isinstance(optimizer, torch.optim.SGD)
-        else {"step", "exp_avg", "exp_avg_sq"}
+        {"momentum_buffer"} if isinstance(optimizer, SGD) else {"step", "exp_avg", "exp_avg_sq"}
     )
     for name, values in state.items():
         shapes = {
@@ -79,7 +78,7 @@ def restore_optimizer(
         optimizer.state[parameter].update(state.get(name, {}))
 
 
-def optimizer_state(optimizer: torch.optim.Optimizer, net: nn.Module) -> OptimizerState:
+def optimizer_state(optimizer: torch.optim.Optimizer | SGD, net: nn.Module) -> OptimizerState:
     """Return what an optimizer knows of each parameter of `net`."""
     return {name: dict(optimizer.state[parameter]) for name, parameter in net.named_parameters()}
 

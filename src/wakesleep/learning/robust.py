@@ -19,12 +19,14 @@ from torch.nn.functional import cross_entropy, log_softmax
 
 from wakesleep.compute import ops
 from wakesleep.compute.ops import accumulation_dtype
+from wakesleep.compute.sgd import SGD
 from wakesleep.foundation import renamed
 from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.foundation.ranges import at_least, below_one, positive, require
 from wakesleep.foundation.values import check_fields
 from wakesleep.learning import inputs, loop
-from wakesleep.learning.configs import at_least, below_one, linear_schedule, positive, require
+from wakesleep.learning.configs import linear_schedule
 from wakesleep.learning.records import (
     EpochResult,
     OptimizerState,
@@ -304,7 +306,7 @@ def epochs(
     )
 
 
-def _optimizer(net: nn.Module, config: RobustConfig) -> torch.optim.Optimizer:
+def _optimizer(net: nn.Module, config: RobustConfig) -> torch.optim.Optimizer | SGD:
     """Return the optimizer that the config asks for."""
     parameters = list(net.parameters())
     if config.optimizer == "adam":
@@ -316,9 +318,7 @@ def _optimizer(net: nn.Module, config: RobustConfig) -> torch.optim.Optimizer:
             fused=True,
             capturable=capturable,
         )
-    return torch.optim.SGD(
-        parameters, lr=config.learning_rate, momentum=config.momentum, fused=True
-    )
+    return SGD([{"params": parameters}], lr=config.learning_rate, momentum=config.momentum)
 
 
 def _losses(

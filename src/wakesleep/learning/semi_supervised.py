@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax
 
 from wakesleep.compute import ops
+from wakesleep.compute.sgd import SGD
 from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import DataError
 from wakesleep.learning import backprop, inputs, loop, robust
@@ -162,8 +163,8 @@ class SemiSupervised(loop.Algorithm):
             radius,
         )
         parameters = list(net.parameters())
-        self.optimizer = torch.optim.SGD(
-            parameters, lr=config.learning_rate, momentum=config.momentum, fused=True
+        self.optimizer = SGD(
+            [{"params": parameters}], lr=config.learning_rate, momentum=config.momentum
         )
         restore_optimizer(self.optimizer, net, state.optimizer)
         self.sums = torch.zeros(5, device=parameters[0].device)

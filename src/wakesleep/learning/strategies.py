@@ -19,9 +19,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from wakesleep.compute import ops
 from wakesleep.foundation import renamed
 from wakesleep.foundation.arguments import check_arguments
+from wakesleep.foundation.ranges import at_least, positive
 from wakesleep.foundation.values import check_fields
 from wakesleep.learning import inputs, loop
-from wakesleep.learning.configs import at_least, linear_schedule, positive
+from wakesleep.learning.configs import linear_schedule
+from wakesleep.learning.feed_forward import unfilled_linear
 from wakesleep.learning.records import (
     EpochResult,
     OptimizerState,
@@ -241,9 +243,7 @@ class Autoencoder(loop.Algorithm):
         dtype: torch.dtype | None,
     ) -> None:
         self.config, self.state, self.dtype = config, state, dtype
-        self.back = nn.utils.skip_init(
-            nn.Linear, layer.out_features, layer.in_features, device=layer.weight.device
-        )  # type: ignore[no-untyped-call]
+        self.back = unfilled_linear(layer.out_features, layer.in_features, layer.weight.device)
         with torch.no_grad():
             self.back.weight.copy_(state.back.get("weight", layer.weight.t()))
             self.back.bias.copy_(state.back.get("bias", torch.zeros_like(self.back.bias)))

@@ -15,6 +15,7 @@ from torch.nn.functional import linear
 from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import whole
+from wakesleep.learning.feed_forward import unfilled_linear
 from wakesleep.models.dbm import DBM
 
 
@@ -30,8 +31,7 @@ class MeanFieldLayers(nn.Module):
         super().__init__()
         self.in_features, self.steps = sizes[0], steps
         self.joined = nn.ModuleList(
-            nn.utils.skip_init(nn.Linear, below, above)  # type: ignore[no-untyped-call]
-            for below, above in pairwise(sizes)
+            unfilled_linear(below, above) for below, above in pairwise(sizes)
         )
 
     def layers(self) -> list[nn.Linear]:
@@ -60,8 +60,7 @@ class MeanFieldNet(nn.Sequential):
     """`MeanFieldLayers` and a linear label layer on the top; from `mean_field_classifier`."""
 
     def __init__(self, sizes: Sequence[int], classes: int, steps: int) -> None:
-        label: nn.Linear = nn.utils.skip_init(nn.Linear, sizes[-1], classes)  # type: ignore[no-untyped-call]
-        super().__init__(MeanFieldLayers(sizes, steps), label)
+        super().__init__(MeanFieldLayers(sizes, steps), unfilled_linear(sizes[-1], classes))
         self.sizes, self.classes, self.steps = tuple(sizes), classes, steps
 
     def spec(self) -> dict[str, Any]:
