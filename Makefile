@@ -1,4 +1,5 @@
-# Two commands for a stranger: `make train` and `make test`. Each makes .venv with the tested versions first.
+# Two commands for a stranger: `make train` and `make test`. Each makes .venv with the tested
+# versions first.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -6,14 +7,16 @@ BIN = $(VENV)/bin
 # Where the versions that pyproject.toml admits begin and end: a Python and its packages each.
 LOWEST_PYTHON ?= python3.11
 HIGHEST_PYTHON ?= python3.13
-VERSIONS_TESTS = tests/identities tests/data tests/estimators tests/app tests/contract --ignore=tests/contract/test_wheel.py
+VERSIONS_TESTS = tests/identities tests/data tests/estimators tests/app tests/contract \
+	--ignore=tests/contract/test_wheel.py
 
 .PHONY: train test test-slow test-versions test-lowest test-highest lint format tables site clean
 
 train: $(VENV)/.train-ready
 	$(BIN)/wakesleep train
 
-# The tests of every commit: minutes on two cores, a worker a core and a thread a worker. test-slow: the others, in browsers and clean environments, and whole experiments.
+# The tests of every commit: minutes on two cores, a worker a core and a thread a worker. test-slow:
+# the others, in browsers and clean environments, and whole experiments.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
@@ -57,7 +60,8 @@ tables: $(VENV)/.train-ready
 	$(BIN)/python -m benchmarks.commands docs/commands.md
 	$(BIN)/python -m benchmarks.quotes docs/architecture.md
 
-# The documentation with the page in it, into site/, for any static host: open site/index.html. A warning is an error.
+# The documentation with the page in it, into site/, for any static host: open site/index.html. A
+# warning is an error.
 site: $(VENV)/.docs-ready
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs site
 
