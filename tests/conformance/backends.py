@@ -98,7 +98,8 @@ def made(name: str, patch: pytest.MonkeyPatch) -> Backend:
         return Backend(name, Reference("cpu"))
     if name.startswith("fused"):
         if name != "fused":
-            patch.delattr(torch, "_fused_sgd_")
+            for private in ("_fused_sgd_", "_foreach_copy_"):
+                patch.delattr(torch, private)
         return Backend(name, Fused("cpu"))
     if name.startswith("cpu"):
         return _cpu(name, patch)

@@ -61,8 +61,13 @@ class Fused(Reference):
         return out
 
     def copy_all(self, targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
-        """Copy all at once."""
-        torch._foreach_copy_(list(targets), list(sources))
+        """Copy all at once; the operation is private to PyTorch, and without it each is copied by
+        itself.
+        """
+        if hasattr(torch, "_foreach_copy_"):
+            torch._foreach_copy_(list(targets), list(sources))
+        else:
+            super().copy_all(targets, sources)
 
     def _add_terms(self, moved: Tensor, terms: Sequence[Term], *, keep: float, rate: float) -> None:
         """Keep `keep` of what is to be moved, and add the terms times the rate."""
