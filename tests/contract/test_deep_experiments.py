@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.deep import density, inpaint, log_z, trajectory
+from benchmarks.deep import density, inpaint, trajectory
 from wakesleep.evaluation import exact
 from wakesleep.foundation.rng import generator
 from wakesleep.models.dbn import DBN
@@ -114,31 +114,3 @@ def test_a_ladder_is_kept(tmp_path: Path) -> None:
     for one, other in zip(made.machines, kept.machines, strict=True):
         assert torch.equal(one.free_energy(cases), other.free_energy(cases))
     assert torch.equal(kept.machines[-1].weight, rbm.weight)
-
-
-def test_annealed_chains_are_those_of_each_machine() -> None:
-    """Means of 4,000 chains, in ten groups, against enumeration: 5 standard errors."""
-    rbm = some_rbm(5, 4).float()
-    start = replica_exchange.independent(rbm)
-    machines = [start, replica_exchange.between(start, rbm, 0.5), rbm]
-    states = log_z.annealed(machines, 4000, 20, generator(3))
-    assert states.shape == (3, 4000, 5)
-    every = rbm.visible.states().float()
-    for machine, chains in zip(machines, states, strict=True):
-        expected = torch.softmax(-machine.free_energy(every), 0) @ every
-        error = (expected * (1 - expected) / 4000).sqrt()
-        assert bool(((chains.mean(0) - expected).abs() < 5 * error).all())
-
-
-def test_chains_are_drawn_by_their_weights() -> None:
-    log_weights = torch.tensor([0.5, 0.25, 0.2, 0.05], dtype=torch.float64).log() + 7
-    rows = torch.stack([log_z.resampled(log_weights, generator(seed)) for seed in range(2000)])
-    shares = rows.flatten().bincount(minlength=4) / rows.numel()
-    assert torch.allclose(shares.double(), (log_weights - 7).exp(), atol=0.01)
-
-
-def test_the_error_of_chains_of_common_descent_counts_families() -> None:
-    """Ten families of forty equal chains say as much as ten chains."""
-    families = torch.randn(10, generator=generator(0), dtype=torch.float64) / 10
-    error = log_z.jackknife_error(families.repeat_interleave(40))
-    assert error == pytest.approx(float(families.std()) / 10**0.5, rel=0.1)
