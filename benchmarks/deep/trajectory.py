@@ -4,11 +4,10 @@ of the same machine, beside plain PCD of the same minutes.
     python -m benchmarks.deep.trajectory --mat randomly_binarized_mnist.mat --folder runs/deep
 
 Both go on from one RBM 784 x 500 and its checkpoints, which benchmarks.deep.density left in the
-folder, for the same processor time, the rate falling in a straight line. With exchange, the chains
-move on after each epoch, for some steps, beside chains at fixed machines that lead from independent
-units through the checkpoints; where the learning machine has gone so far from the last of these
-that they hardly swap, its mean is put between. Source: Bereux, Decelle, Furtlehner, Rosset & Seoane
-(2024).
+folder, for the same processor time, the rate falling in a straight line. With exchange
+(`CDConfig.exchange_steps`), the chains move on after each epoch, for some steps, beside chains at
+fixed machines that lead from independent units through the checkpoints; where neighbours hardly
+swap, a machine is put between. Source: Bereux, Decelle, Furtlehner, Rosset & Seoane (2024).
 """
 
 from __future__ import annotations
@@ -30,12 +29,11 @@ from benchmarks.likelihood import centred_pcd
 from wakesleep.compute.select import pick_precision
 from wakesleep.evaluation import likelihood
 from wakesleep.foundation.rng import generator
-from wakesleep.learning import cd
+from wakesleep.learning import cd, trajectory
 from wakesleep.learning.cd import CDConfig, CDState
 from wakesleep.models.rbm import RBM
 from wakesleep.paper import results
 from wakesleep.runs import checkpoint, progress
-from wakesleep.samplers.replica_exchange import ReplicaExchange
 from wakesleep.sources.arrays import draw_binary
 
 Way = Literal["pcd", "exchange"]
@@ -57,38 +55,9 @@ class TrajectoryOptions:
     steps: int = 20
     """Steps of replica exchange after each epoch."""
     rate: float = 0.2
-    """Wanted swap rate of neighbouring replicas."""
+    """Wanted swap rate of neighbours, where the ladder is chosen."""
     average: float = 0.9
     """Decay of the running mean of the weights over epochs, which is scored."""
-
-
-class Ladder:
-    """Chains at fixed machines on the way to the one that learns."""
-
-    def __init__(self, replicas: ReplicaExchange, rate: float) -> None:
-        self.machines, self.rate = replicas.machines, rate
-        assert replicas.visible is not None
-        self.visible = replicas.visible
-
-    def exchange(
-        self, rbm: RBM, mean: RBM, chains: Tensor, steps: int, rng: torch.Generator
-    ) -> float:
-        """Move the hidden states `chains` (N, hidden) of `rbm` on, in place, in exchange with those
-        of the ladder, and return at what rate they swap with its last machine; where that is too
-        low, `mean` joins the ladder.
-        """
-        own = rbm.sample_visible(chains.to(rbm.weight.dtype), rng)
-        replicas = ReplicaExchange([*self.machines, rbm])
-        replicas.begin(torch.cat([self.visible, own[None]]))
-        for _ in range(steps):
-            replicas.step(rng)
-        assert replicas.visible is not None
-        chains.copy_(rbm.sample_hidden(replicas.visible[-1], rng))
-        self.visible, rate = replicas.visible[:-1], float(replicas.swap_rates[-1])
-        if rate < self.rate / 2:
-            self.machines = [*self.machines, copy.deepcopy(mean)]
-            self.visible = replicas.visible
-        return rate
 
 
 def learn(options: TrajectoryOptions, way: Way, cases: Tensor) -> tuple[RBM, float, dict[str, Any]]:
@@ -100,25 +69,25 @@ def learn(options: TrajectoryOptions, way: Way, cases: Tensor) -> tuple[RBM, flo
     rng, machines = generator(options.data.seed + 3), density.checkpoints(options.data.folder)
     rbm, mean = copy.deepcopy(machines[-1]), machines[-1]
     checkpoint.fill(rbm, parts["rbm"], [], path)
-    state, ladder, rate = CDState.from_tensors(begun.state | {"epoch": 0}), None, 0.0
+    state = CDState.from_tensors(begun.state | {"epoch": 0})
     config = replace(options.config, epochs=options.epochs[way == "exchange"])
     dtype = pick_precision(options.data.precision, device)
+    notes: dict[str, float] = {}
     began = time.process_time()
     if way == "exchange":
         replicas = density.ladder(options.data.folder, cases, options.rate, rng)
-        ladder = Ladder(replicas, options.rate)
+        state = replace(state, ladder=trajectory.ladder_of(replicas))
+        config = replace(config, exchange_steps=options.steps)
     shown = draw_binary(cases, rng)
     for record in cd.epochs(rbm, shown, config=config, rng=rng, state=state, dtype=dtype):
         for ours, learned in zip(mean.parameters(), rbm.parameters(), strict=True):
             ours.lerp_(learned, 1 - options.average)
-        if ladder is not None:
-            rate = ladder.exchange(rbm, mean, record.state.chains, options.steps, rng)
         if options.data.drawn_anew:
             shown.copy_(draw_binary(cases, rng))
         minutes = (time.process_time() - began) / 60
-        rungs = 0 if ladder is None else len(ladder.machines)
-        print(f"{way} {record.epoch}/{record.epochs} {minutes:.2f} min {rungs} {rate:.2f}")
-    notes = {} if ladder is None else {"machines": len(ladder.machines), "last_swap_rate": rate}
+        names = ("machines", "lowest_swap_rate")
+        notes = {name: record.metrics[name] for name in names if name in record.metrics}
+        print(f"{way} {record.epoch}/{record.epochs} {minutes:.2f} min {notes}", flush=True)
     return mean, (time.process_time() - began) / 60, notes
 
 

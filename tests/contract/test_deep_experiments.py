@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from benchmarks.deep import density, inpaint, trajectory
+from benchmarks.deep.density import DensityOptions
+from benchmarks.likelihood import centred_pcd
 from wakesleep.evaluation import exact
 from wakesleep.foundation.rng import generator
 from wakesleep.models.dbn import DBN
 from wakesleep.models.rbm import RBM
 from wakesleep.runs import checkpoint
-from wakesleep.samplers import replica_exchange
 
 
 def some_rbm(visible: int, hidden: int) -> RBM:
@@ -51,37 +52,29 @@ def test_columns_are_drawn_from_the_digit_that_makes_them_likeliest() -> None:
     assert len(density.drawn_from(grey, columns[:0])) == 0
 
 
-def test_chains_that_exchange_keep_the_law_of_the_machine() -> None:
-    """Of 4,000 chains drawn exactly, after ten steps beside a machine at half way."""
-    rbm = some_rbm(5, 4).float()
-    probs = torch.softmax(-rbm.free_energy(rbm.visible.states().float()), 0)
-    rng = generator(2)
-    replicas = replica_exchange.ReplicaExchange(
-        [
-            replica_exchange.independent(rbm),
-            replica_exchange.between(replica_exchange.independent(rbm), rbm, 0.5),
-            rbm,
-        ]
+def test_learning_goes_on_with_and_without_exchange(tmp_path: Path) -> None:
+    """From the same RBM, chains beside the ladder of its checkpoints."""
+    cases = (torch.rand(60, 8, generator=generator(0)) < 0.4).to(torch.uint8) * 255
+    options = trajectory.TrajectoryOptions(
+        data=DensityOptions(
+            folder=tmp_path,
+            drawn_anew=True,
+            hidden=(5, 4),
+            precision="float32",
+            rbm=centred_pcd(0.06, epochs=4),
+        ),
+        epochs=(3, 2),
+        config=centred_pcd(0.02, epochs=0),
+        steps=3,
     )
-    chains = 4000
-    states = []
-    for machine in replicas.machines:
-        of_machine = torch.softmax(-machine.free_energy(rbm.visible.states().float()), 0)
-        drawn = torch.multinomial(of_machine, chains, replacement=True, generator=rng)
-        states.append(rbm.visible.states().float()[drawn])
-    replicas.begin(torch.stack(states))
-    ladder = trajectory.Ladder(replicas, rate=1e-9)
-    hidden = rbm.sample_hidden(states[-1], rng)
-    for _ in range(10):
-        ladder.exchange(rbm, rbm, hidden, 1, rng)
-    visible = rbm.sample_visible(hidden, rng)
-    number = (visible.long() << torch.arange(4, -1, -1)).sum(1).bincount(minlength=32)
-    expected = probs * chains
-    assert float(((number - expected).square() / expected).sum()) < 31 + 5 * 62**0.5
-    assert len(ladder.machines) == 3
-    ladder.rate = 3.0  # above any swap rate there is
-    ladder.exchange(rbm, rbm, hidden, 2, rng)
-    assert len(ladder.machines) == len(ladder.visible) == 4
+    begun = density.train_rbm(options.data, cases)
+    ladder = density.ladder(tmp_path, cases, options.rate, generator(0))
+    for way, noted in (("pcd", set()), ("exchange", {"machines", "lowest_swap_rate"})):
+        rbm, minutes, notes = trajectory.learn(options, way, cases)
+        assert not torch.equal(rbm.weight, begun.weight)
+        assert minutes > 0
+        assert set(notes) == noted
+    assert notes["machines"] > len(ladder.machines)
 
 
 @pytest.mark.parametrize("half", ["lower_half", "left_half"])

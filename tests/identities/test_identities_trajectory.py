@@ -8,13 +8,13 @@ import pytest
 import torch
 
 import wakesleep as ws
-from tests.identities.exact import assert_same_state
+from tests.identities.exact import assert_same_state, small_rbm
 from wakesleep.evaluation import exact
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.learning import deep_boltzmann, trajectory
 from wakesleep.models.dbm import DBM
-from wakesleep.samplers import gibbs
-from wakesleep.units import Context, Gaussian
+from wakesleep.samplers import gibbs, replica_exchange
+from wakesleep.units import Bernoulli, Context, Gaussian
 
 
 def two_patterns(count=400, size=10, noise=0.05):
@@ -22,6 +22,11 @@ def two_patterns(count=400, size=10, noise=0.05):
     on = (torch.arange(count) % 4 > 0).float()[:, None].expand(-1, size)
     flipped = torch.rand(count, size, generator=ws.generator(0)) < noise
     return torch.where(flipped, 1 - on, on)
+
+
+def probs_of(rbm, states):
+    """p(v) of all states (M, visible), (M,)."""
+    return torch.softmax(-rbm.free_energy(states), 0)
 
 
 CONFIG = ws.CDConfig(
@@ -93,6 +98,33 @@ def test_an_exchange_leaves_the_machine_its_law():
     assert all(torch.equal(first[name], value[:1]) for name, value in before.items())
 
 
+def test_chains_that_exchange_keep_the_law_of_the_machine(monkeypatch):
+    """Of 4,000 chains drawn exactly, after ten steps beside a machine at half way."""
+    rbm, rng, count = small_rbm(Bernoulli(5), Bernoulli(4)).float(), ws.generator(2), 4000
+    first, every = replica_exchange.independent(rbm), rbm.visible.states().float()
+    middle = replica_exchange.between(first, rbm, 0.5)
+    states = [
+        every[torch.multinomial(probs_of(machine, every), count, replacement=True, generator=rng)]
+        for machine in (first, middle, rbm)
+    ]
+    replicas = replica_exchange.ReplicaExchange([first, middle])
+    replicas.begin(torch.stack(states[:2]))
+    ladder, hidden = trajectory.ladder_of(replicas), rbm.sample_hidden(states[-1], rng)
+    monkeypatch.setattr(trajectory, "LEAST", 0.0)
+    for _ in range(10):
+        ladder, _ = trajectory.exchange(rbm, hidden, ladder, 1, rng)
+    visible = rbm.sample_visible(hidden, rng)
+    number = (visible.long() << torch.arange(4, -1, -1)).sum(1).bincount(minlength=32)
+    expected = probs_of(rbm, every) * count
+    assert float(((number - expected).square() / expected).sum()) < 31 + 5 * 62**0.5
+    assert len(ladder.visible) == len(ladder.machines["weight"]) == 2
+    monkeypatch.setattr(trajectory, "LEAST", 2.0)  # above any swap rate there is
+    ladder, _ = trajectory.exchange(rbm, hidden, ladder, 2, rng)
+    halves = [first.weight, middle.weight / 2, middle.weight, (middle.weight + rbm.weight) / 2]
+    torch.testing.assert_close(ladder.machines["weight"], torch.stack(halves))
+    assert len(ladder.visible) == 4
+
+
 @pytest.mark.parametrize("kind", ["rbm", "real", "dbm"])
 def test_goes_on_to_the_same_bits(kind):
     cases = two_patterns(60)
@@ -129,3 +161,10 @@ def test_refused_in_words():
     context = Context(mask=torch.ones(1, 10, dtype=torch.bool))
     with pytest.raises(ConfigError, match="context"):
         next(ws.cd.epochs(rbm, cases, config=config, rng=ws.generator(0), context=context))
+    first = replica_exchange.independent(rbm)
+    for machines in ([first, rbm], [rbm, rbm]):
+        replicas = replica_exchange.ReplicaExchange(machines)
+        if machines[0] is rbm:
+            replicas.begin(torch.zeros(2, 3, 10))
+        with pytest.raises(ConfigError, match="begin with independent units"):
+            trajectory.ladder_of(replicas)

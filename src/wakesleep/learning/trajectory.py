@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from wakesleep.foundation.arguments import check_arguments
+from wakesleep.foundation.errors import ConfigError
 from wakesleep.learning.state import State
 from wakesleep.models.rbm import RBM
 from wakesleep.samplers.replica_exchange import ReplicaExchange
@@ -45,6 +46,22 @@ def start(rbm: RBM, chains: int, rng: torch.Generator) -> Ladder:
     first.hidden_bias.zero_()
     hidden = first.weight.new_zeros(chains, first.hidden.size)
     return Ladder(_parameters([first]), first.sample_visible(hidden, rng)[None])
+
+
+@check_arguments
+def ladder_of(replicas: ReplicaExchange) -> Ladder:
+    """Return the ladder of all machines of replicas, independent units first, and their chains: for
+    the state of a machine that goes on learning with as many chains.
+
+    Raises:
+        ConfigError: replicas without chains, or whose first machine has weights.
+    """
+    if replicas.visible is None or bool(replicas.machines[0].weight.any()):
+        raise ConfigError(
+            "these replicas have no chains, or do not begin with independent units; give those of "
+            "replica_exchange.choose"
+        )
+    return Ladder(_parameters(replicas.machines), replicas.visible.clone())
 
 
 @check_arguments
