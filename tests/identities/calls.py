@@ -873,6 +873,7 @@ CALLS = {
         "base": torch.zeros(VISIBLE),
         "chains": 4,
         "steps": 2,
+        "context": one_context(),
     },
     "mixing.principal_projection": lambda: {"cases": CASES, "count": 2},
     "mixing.Projection.__call__": lambda: {

@@ -9,9 +9,17 @@ import torch
 import wakesleep as ws
 from tests.identities.exact import SIGMAS, TIGHT, small_rbm
 from wakesleep.evaluation import bennett, exact, mixing
-from wakesleep.foundation.errors import ConfigError
-from wakesleep.samplers import gibbs, replica_exchange
-from wakesleep.units import Bernoulli, Categorical, Context, Gaussian, Groups, Spin
+from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.samplers import gibbs, replica_exchange, tempering
+from wakesleep.units import (
+    Bernoulli,
+    Categorical,
+    Context,
+    Gaussian,
+    Groups,
+    Multinomial,
+    Spin,
+)
 
 
 def two_modes(depth=6.0):
@@ -47,6 +55,51 @@ def test_log_z_of_every_family(family):
     assert found.standard_error < 0.1
     error = abs(found.log_z - exact.log_partition(rbm))
     assert error < SIGMAS * found.standard_error + 1e-3
+
+
+CONDITIONAL = {
+    "absent": (lambda: Bernoulli(6), Context(mask=torch.tensor([[True, True, False] * 2]))),
+    "sites": (lambda: Categorical(3, 3), Context(mask=torch.tensor([[True] * 6 + [False] * 3]))),
+    "counts": (lambda: Multinomial(3), Context(count=torch.tensor([4.0]))),
+}
+
+
+@pytest.mark.parametrize("kind", CONDITIONAL)
+def test_log_z_of_conditional_machines(kind):
+    """A ladder for one context leads to the machine that has it."""
+    make, context = CONDITIONAL[kind]
+    rbm, rng = small_rbm(make(), Bernoulli(4), seed=3), ws.generator(1)
+    truth = exact.log_partition(rbm, context)
+    if kind != "counts":  # which has none without
+        assert abs(truth - exact.log_partition(rbm)) > 1
+    replicas = replica_exchange.choose([rbm], rng=rng, chains=60, context=context)
+    found = bennett.log_partition(replicas, rng=rng, steps=300, burn_in=30, context=context)
+    assert abs(found.log_z - truth) < SIGMAS * found.standard_error + 1e-3
+    assert found.standard_error < 0.1
+    if context.mask is not None:
+        assert not bool((replicas.visible * ~context.mask).any())
+    tempered = tempering.choose(rbm, rng=ws.generator(1), chains=60, context=context)
+    same = replica_exchange.choose([rbm], rng=ws.generator(1), chains=60, context=context)
+    assert tuple(tempered.betas.tolist()) == pytest.approx(same.places)
+
+
+def test_a_context_sets_the_ladder_and_two_are_refused():
+    """Few columns leave little to cross, so fewer machines are needed."""
+    rbm = two_modes(9.0)
+    mask = torch.arange(8)[None] < 1
+    given = {"base": torch.zeros(8), "chains": 50}
+    all_there = replica_exchange.choose([rbm], rng=ws.generator(0), **given)
+    one_column = replica_exchange.choose(
+        [rbm], rng=ws.generator(0), context=Context(mask=mask), **given
+    )
+    assert len(one_column.machines) < len(all_there.machines)
+    two = Context(mask=torch.cat([mask, ~mask]))
+    for ask in (
+        lambda: replica_exchange.choose([rbm], rng=ws.generator(0), context=two, **given),
+        lambda: bennett.log_partition(all_there, rng=ws.generator(0), context=two),
+    ):
+        with pytest.raises(DataError, match="2 different kinds"):
+            ask()
 
 
 class StuckChains(replica_exchange.ReplicaExchange):

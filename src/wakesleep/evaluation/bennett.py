@@ -12,7 +12,9 @@ from torch import Tensor
 
 from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.samplers.replica_exchange import ReplicaExchange
+from wakesleep.samplers.replicas import ReplicaExchange
+from wakesleep.sources.context import one_context
+from wakesleep.units import Context
 
 
 class LogZ(NamedTuple):
@@ -32,6 +34,7 @@ def log_partition(
     steps: int = 1000,
     burn_in: int = 100,
     groups: int = 10,
+    context: Context | None = None,
 ) -> LogZ:
     """Return log Z of the last machine from the exchanges of `steps` steps after `burn_in` others:
     log Z of its independent units, and of each pair of neighbours Bennett's acceptance ratio.
@@ -42,12 +45,14 @@ def log_partition(
     `backward` the reverse of those in r + 1. Of few chains, some of which stay long in one mode,
     the logarithm of a ratio is too low on average: the jackknife over `groups` of chains takes that
     off to first order and gives the error. Replicas come from `choose`, or have been sampled with;
-    the error does not know of modes that they have yet to find the weights of. Source: Bennett
-    (1976); Shirts & Chodera (2008).
+    the error does not know of modes that they have yet to find the weights of. The `context` is
+    that of all chains, (1, ...): log Z is that of such cases. Source: Bennett (1976); Shirts &
+    Chodera (2008).
 
     Raises:
         ConfigError: no replicas yet, too few steps or chains, or a ladder that does not begin with
             independent units.
+        DataError: a context of several kinds of cases.
     """
     first, pairs = replicas.machines[0], len(replicas.machines) - 1
     chains = 0 if replicas.visible is None else replicas.visible.shape[1]
@@ -57,9 +62,10 @@ def log_partition(
             "that were sampled with and begin with independent units, at least 2 steps, and as "
             "many chains as groups"
         )
+    context = one_context(context)
     for _ in range(burn_in):
-        replicas.step(rng)
-    works = [replicas.step(rng) for _ in range(steps)]
+        replicas.step(rng, context=context)
+    works = [replicas.step(rng, context=context) for _ in range(steps)]
     ratio, without = 0.0, torch.zeros(groups, dtype=torch.float64)
     for pair in range(pairs):
         rounds = [work for work in works if work.parity == pair % 2]
@@ -68,7 +74,7 @@ def log_partition(
         ratio += float(_log_ratio(forward, backward))
         without += _without_a_group(forward, backward, groups)
     base = float(
-        first.visible.log_partition(first.visible_bias[None].double())
+        first.visible.log_partition(first.visible_bias[None].double(), context)
         + first.hidden.log_partition(first.hidden_bias[None].double())
     )
     log_z = base + groups * ratio - (groups - 1) * float(without.mean())

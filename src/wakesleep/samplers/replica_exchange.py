@@ -15,7 +15,7 @@ last. `choose` puts as many on the way as neighbours need to exchange often;
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -26,25 +26,14 @@ from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import whole
 from wakesleep.models.rbm import RBM
 from wakesleep.samplers.annealed import Independent, as_independent
-from wakesleep.samplers.gibbs import Chains, Clamp, check_states, check_steps
-from wakesleep.sources.axes import Bias, Hidden
-from wakesleep.units import Context, Units
+from wakesleep.samplers.replicas import Exchanges as Exchanges
+from wakesleep.samplers.replicas import ReplicaExchange as ReplicaExchange
+from wakesleep.sources.axes import Bias
+from wakesleep.sources.context import one_context
+from wakesleep.units import Context
 
 CLOSEST = 1e-4
 """The shortest step between two machines of a ladder, in checkpoints."""
-
-
-class Exchanges(NamedTuple):
-    """What one round of exchanges between neighbours (r, r + 1) of one parity did, of N chains."""
-
-    parity: int
-    """r of the first pair; the others are every second after it."""
-    swapped: Tensor
-    """Which chains traded places, (P, N)."""
-    forward: Tensor
-    """log p*_r+1(v) - log p*_r(v) of the states that stood in r before, unnormalised, (P, N)."""
-    backward: Tensor
-    """log p*_r(v) - log p*_r+1(v) of those that stood in r + 1, (P, N)."""
 
 
 @check_arguments
@@ -85,216 +74,6 @@ def between(first: RBM, last: RBM, t: float) -> RBM:
     return RBM.sharing(visible, hidden, weight, visible_bias, hidden_bias)
 
 
-class ReplicaExchange:
-    """Replica exchange with the interface of `gibbs.run`: hand it to a dream as its sampler, and
-    read `swap_rates` and `round_trips` afterwards.
-
-    `machines` lead to the one that is sampled, the last; from `choose`, or earlier checkpoints of
-    it. Replicas stay in it, so that a later call with as many chains goes on with them; those of
-    clamped chains have their clamped units put there.
-
-    Raises:
-        ConfigError: fewer than two machines, or machines of different sizes.
-    """
-
-    def __init__(self, machines: Sequence[RBM]) -> None:
-        self.machines = list(machines)
-        shapes = {tuple(machine.weight.shape) for machine in self.machines}
-        if len(self.machines) < 2 or len(shapes) > 1:
-            raise ConfigError(
-                f"{len(self.machines)} machines of shapes {sorted(shapes)}: expected at least two "
-                "of one shape, e.g. replica_exchange.choose([rbm], rng=rng)"
-            )
-        device = self.machines[-1].weight.device
-        self.places: tuple[float, ...] = ()
-        """Where the machines of `choose` stand on its way: 0 independent units, 1 the first that
-        was given, and so on.
-        """
-        self.visible: Tensor | None = None
-        """The replicas, (R, N, visible), those of the last machine last."""
-        pairs = len(self.machines) - 1
-        self.accepted = torch.zeros(pairs, device=device)
-        self.tried = torch.zeros(pairs, device=device)
-        self.parity = 0
-
-    @property
-    def swap_rates(self) -> Tensor:
-        """The part of the tried swaps that were made, (R - 1,), earliest pair first; a rate near 0
-        is a wall: put a machine there.
-        """
-        return self.accepted / self.tried.clamp(min=1)
-
-    @property
-    def round_trips(self) -> float:
-        """How many times a chain went from the first machine to the last and back, a chain."""
-        if self.visible is None:
-            return 0.0
-        return float(self.trips.sum()) / self.visible.shape[1]
-
-    @check_arguments
-    def __call__(
-        self,
-        rbm: RBM,
-        hidden: Hidden,
-        steps: int,
-        rng: torch.Generator,
-        clamp: Clamp | None = None,
-        temperature: float = 1.0,
-        context: Context | None = None,
-    ) -> Chains:
-        """Return the chains of the last machine, which is `rbm`, after `steps` steps from hidden
-        states (N, hidden); all replicas begin there at first.
-
-        Raises:
-            ConfigError: another machine, steps below 1, or a temperature other than 1.
-            DataError: hidden states or clamped values that are NaN or infinite.
-        """
-        check_steps(steps, temperature)
-        check_states(hidden, clamp)
-        if rbm is not self.machines[-1]:
-            raise ConfigError("these replicas lead to another machine: sample that one with them")
-        if temperature != 1:
-            raise ConfigError(f"temperature = {temperature}: replicas stand at 1; expected that")
-        visible = rbm.sample_visible(hidden, rng, context=context)
-        if self.visible is None or self.visible.shape[1:] != visible.shape:
-            self.begin(visible.expand(len(self.machines), -1, -1).clone())
-        assert self.visible is not None
-        self.visible[-1] = visible
-        if clamp is not None:
-            self.visible.copy_(clamp.put(self.visible))
-        for _ in range(steps):
-            self.step(rng, clamp, context)
-        last = self.visible[-1].clone()
-        return Chains(last, rbm.sample_hidden(last, rng, context=context))
-
-    def begin(self, visible: Tensor) -> None:
-        """Put replicas at visible states (R, N, visible); what was counted is forgotten."""
-        self.visible = visible
-        chains = visible.shape[1]
-        self.accepted.zero_()
-        self.tried.zero_()
-        self.heading = torch.zeros(visible.shape[:2], dtype=torch.int8, device=visible.device)
-        """Of each replica, where it was last: 1 the first machine, -1 the last, 0 neither."""
-        self.trips = torch.zeros(chains, device=visible.device)
-
-    @check_arguments
-    def step(
-        self, rng: torch.Generator, clamp: Clamp | None = None, context: Context | None = None
-    ) -> Exchanges:
-        """Move all replicas: exchanges between neighbours of one parity, then a Gibbs step each;
-        the parity takes turns.
-        """
-        assert self.visible is not None
-        totals, done = self._exchange(rng, context)
-        moved = _gibbs_step(self.machines, totals, rng, context)
-        self.visible = moved if clamp is None else clamp.put(moved)
-        self._count(done)
-        self.parity = (self.parity + 1) % min(2, len(self.machines) - 1)
-        return done
-
-    def _exchange(self, rng: torch.Generator, context: Context | None) -> tuple[Tensor, Exchanges]:
-        """Return what the pairs of this turn's parity exchange, and the hidden units' input in each
-        machine, (R, N, hidden), given the state that then stands there.
-
-        Both machines of a pair are asked about both states, and what they answer decides and is the
-        input too. So exchanges cost one product more a step, and no state need be moved.
-        """
-        machines, visible, parity = self.machines, self.visible, self.parity
-        assert visible is not None
-        pairs = (len(machines) - parity) // 2
-        paired = slice(parity, parity + 2 * pairs)
-        chains, width = visible.shape[1:]
-        both = visible[paired].reshape(pairs, 2 * chains, width)
-        asked, twice = [s for s in both for _ in range(2)], context and context.repeat(2)
-        totals = _hidden_inputs(machines[paired], asked, twice)
-        log_p = _log_p(machines[paired], asked, totals, twice)
-
-        gain = (log_p[1::2] - log_p[::2]).view(pairs, 2, chains)
-        forward, backward = gain[:, 0], -gain[:, 1]
-        chance = torch.rand(forward.shape, generator=rng, device=rng.device, dtype=torch.float64)
-        swapped = chance.log() < forward + backward
-
-        totals, rows = totals.view(2 * pairs, 2, chains, -1), swapped[..., None]
-        own = visible.new_empty(len(machines), chains, totals.shape[-1])
-        own[paired][::2] = torch.where(rows, totals[::2, 1], totals[::2, 0])
-        own[paired][1::2] = torch.where(rows, totals[1::2, 0], totals[1::2, 1])
-        for alone in {0, len(machines) - 1} - set(range(parity, paired.stop)):
-            own[alone] = machines[alone].hidden_input(visible[alone], context=context)
-        return own, Exchanges(parity, swapped, forward, backward)
-
-    def _count(self, done: Exchanges) -> None:
-        """Count what was swapped, and which chains came back to the first machine from the last."""
-        low, high = (slice(done.parity + k, len(self.heading) - 1 + k, 2) for k in (0, 1))
-        swapped, before = done.swapped, self.heading.clone()
-        self.heading[low] = torch.where(swapped, before[high], before[low])
-        self.heading[high] = torch.where(swapped, before[low], before[high])
-        self.accepted[low] += swapped.sum(1)
-        self.tried[low] += swapped.shape[1]
-        self.trips += self.heading[0] == -1
-        self.heading[0] = 1
-        self.heading[-1] = torch.where(self.heading[-1] == 1, -1, self.heading[-1])
-
-
-def _hidden_inputs(
-    machines: Sequence[RBM], visible: Sequence[Tensor], context: Context | None
-) -> Tensor:
-    """Return the hidden units' input in each of R machines given its visible states (N, visible):
-    (R, N, hidden).
-    """
-    each = zip(machines, visible, strict=True)
-    return torch.stack([rbm.hidden_input(states, context=context) for rbm, states in each])
-
-
-def _log_p(
-    machines: Sequence[RBM], visible: Sequence[Tensor], totals: Tensor, context: Context | None
-) -> Tensor:
-    """Return log p*(v) = a'v - U(v) + Gamma(x), unnormalised, of its visible states (N, visible) in
-    each of R machines given their hidden units' input x, of `totals` (R, N, hidden): (R, N),
-    float64, nats.
-    """
-    terms = [
-        states @ rbm.visible_bias - rbm.visible.potential(states, context)
-        for rbm, states in zip(machines, visible, strict=True)
-    ]
-
-    def partition(layer: Units, total: Tensor, context: Context | None) -> Tensor:
-        return layer.log_partition(total, context)
-
-    return torch.stack(terms).double() + _each([rbm.hidden for rbm in machines], partition, totals)
-
-
-def _gibbs_step(
-    machines: Sequence[RBM], totals: Tensor, rng: torch.Generator, context: Context | None
-) -> Tensor:
-    """Return visible states (R, N, visible) drawn by way of hidden ones, whose input is `totals`
-    (R, N, hidden).
-    """
-
-    def sample(layer: Units, total: Tensor, context: Context | None) -> Tensor:
-        return layer.mean_and_sample(total, rng, context=context, mean=total)[1]
-
-    hidden = _each([rbm.hidden for rbm in machines], sample, totals)
-    below = [rbm.visible_input(states) for rbm, states in zip(machines, hidden, strict=True)]
-    return _each([rbm.visible for rbm in machines], sample, torch.stack(below), context)
-
-
-def _each(
-    units: Sequence[Units],
-    call: Callable[[Units, Tensor, Context | None], Tensor],
-    values: Tensor,
-    context: Context | None = None,
-) -> Tensor:
-    """Return what `call` makes of each layer's values (R, N, size), (R, N, ...): of all layers at
-    once where units have no parameters of their own, so that these are alike.
-    """
-    if any(True for layer in units for _ in layer.parameters()):
-        pairs = zip(units, values, strict=True)
-        return torch.stack([call(layer, rows, context) for layer, rows in pairs])
-    context = None if context is None else context.repeat(len(values))
-    made = call(units[-1], values.flatten(0, 1), context)
-    return made.view(*values.shape[:2], *made.shape[1:])
-
-
 @check_arguments
 def choose(
     machines: Sequence[RBM],
@@ -305,6 +84,7 @@ def choose(
     rate: float = 0.3,
     steps: int = 20,
     most: int = 200,
+    context: Context | None = None,
 ) -> ReplicaExchange:
     """Return replicas on the way from independent units through `machines`, checkpoints in the
     order of training, to the last of them, with as few between as exchange at about `rate`.
@@ -325,9 +105,11 @@ def choose(
         rate: wanted swap rate of neighbours, in (0, 1).
         steps: see above; more where machines mix slowly.
         most: machines at most.
+        context: of all chains, (1, ...); hand it to what the replicas do afterwards too.
 
     Raises:
         ConfigError: no machines, a rate outside (0, 1), or more machines needed than `most`.
+        DataError: a context of several kinds of cases, between which chains cannot trade places.
     """
     whole("chains", chains, least=2)
     whole("steps", steps, least=1)
@@ -336,87 +118,91 @@ def choose(
             f"{len(machines)} machines, rate = {rate}: expected one at least, and a rate in (0, 1)"
         )
     way = [independent(machines[0], base), *machines]
+    search = _Search(way, rate, steps, most, rng, one_context(context))
     start = way[0].visible_bias.expand(chains, -1).contiguous()
-    places, states = [0.0], [way[0].visible.sample(start, rng)]
+    places = [0.0]
+    states = [way[0].visible.sample(start, rng, context=search.context)]
     while places[-1] < len(way) - 1:
-        position, moved = _next_position(way, places[-1], states[-1], rate, steps, rng)
-        replicas = _on_the_way(way, [*places, position], [*states, moved], most)
-        for _ in range(steps):
-            replicas.step(rng)
-        assert replicas.visible is not None
-        places, states = [*places, position], list(replicas.visible)
+        position, moved = search.next_position(places[-1], states[-1])
+        places = [*places, position]
+        _, states = search.exchanged(places, [*states, moved], steps)
     while True:
-        replicas = _on_the_way(way, places, states, most)
-        for _ in range(10 * steps):
-            replicas.step(rng)
-        assert replicas.visible is not None
-        states = list(replicas.visible)
+        replicas, states = search.exchanged(places, states, 10 * steps)
         walls = [pair for pair, swaps in enumerate(replicas.swap_rates) if swaps < rate / 2]
         if not walls:
-            replicas.begin(replicas.visible)
+            replicas.begin(torch.stack(states))
             return replicas
         for pair in reversed(walls):
             middle = (places[pair] + places[pair + 1]) / 2
             nearest, machine = _at(way, places[pair]), _at(way, middle)
             places.insert(pair + 1, middle)
-            states.insert(pair + 1, _chains_of(machine, nearest, states[pair], steps, rng))
+            moved = _chains_of(machine, nearest, states[pair], steps, rng, search.context)
+            states.insert(pair + 1, moved)
 
 
-def _next_position(
-    way: Sequence[RBM],
-    position: float,
-    states: Tensor,
-    rate: float,
-    steps: int,
-    rng: torch.Generator,
-) -> tuple[float, Tensor]:
-    """Return how far on the way, in steps of halves and doubles, the next machine may be from the
-    one at `position`, whose chains are `states` (N, visible); and chains moved there.
+class _Search(NamedTuple):
+    """How `choose` looks for machines on the way, see there."""
 
-    Raises:
-        ConfigError: nowhere.
-    """
-    last, nearest = len(way) - 1.0, _at(way, position)
+    way: Sequence[RBM]
+    rate: float
+    steps: int
+    most: int
+    rng: torch.Generator
+    context: Context | None
 
-    def tried(stride: float) -> tuple[float, Tensor] | None:
-        there = min(position + stride, last)
-        machine = _at(way, there)
-        moved = _chains_of(machine, nearest, states, steps, rng)
-        return (there, moved) if _swap_rate(nearest, machine, states, moved) >= rate else None
+    def next_position(self, position: float, states: Tensor) -> tuple[float, Tensor]:
+        """Return how far on the way, in steps of halves and doubles, the next machine may be from
+        the one at `position`, whose chains are `states` (N, visible); and chains moved there.
 
-    stride, furthest = 1.0, None
-    while furthest is None:
-        furthest = tried(stride)
-        if furthest is None:
-            stride /= 2
-            if stride < CLOSEST:
-                raise ConfigError(
-                    f"machines {CLOSEST:g} checkpoints apart, at {position:.2f} of {last:.0f}, "
-                    f"exchange at a rate below {rate}: give more checkpoints from there, or a "
-                    "lower rate"
-                )
-    while furthest[0] < last and (further := tried(2 * stride)) is not None:
-        stride, furthest = 2 * stride, further
-    return furthest
+        Raises:
+            ConfigError: nowhere.
+        """
+        last, nearest, context = len(self.way) - 1.0, _at(self.way, position), self.context
 
+        def tried(stride: float) -> tuple[float, Tensor] | None:
+            there = min(position + stride, last)
+            machine = _at(self.way, there)
+            moved = _chains_of(machine, nearest, states, self.steps, self.rng, context)
+            swaps = _swap_rate(nearest, machine, states, moved, context)
+            return (there, moved) if swaps >= self.rate else None
 
-def _on_the_way(
-    way: Sequence[RBM], places: Sequence[float], states: Sequence[Tensor], most: int
-) -> ReplicaExchange:
-    """Return replicas at these places, with these states.
+        stride, furthest = 1.0, None
+        while furthest is None:
+            furthest = tried(stride)
+            if furthest is None:
+                stride /= 2
+                if stride < CLOSEST:
+                    raise ConfigError(
+                        f"machines {CLOSEST:g} checkpoints apart, at {position:.2f} of {last:.0f}, "
+                        f"exchange at a rate below {self.rate}: give more checkpoints from there, "
+                        "or a lower rate"
+                    )
+        while furthest[0] < last and (further := tried(2 * stride)) is not None:
+            stride, furthest = 2 * stride, further
+        return furthest
 
-    Raises:
-        ConfigError: there are more than `most`.
-    """
-    if len(places) > most:
-        raise ConfigError(
-            f"more than {most} machines are needed on the way, which is done to {max(places):.2f} "
-            f"of {len(way) - 1}; give more checkpoints from early training, a lower rate or more"
-        )
-    replicas = ReplicaExchange([_at(way, position) for position in places])
-    replicas.places = tuple(places)
-    replicas.begin(torch.stack(list(states)))
-    return replicas
+    def exchanged(
+        self, places: Sequence[float], states: Sequence[Tensor], steps: int
+    ) -> tuple[ReplicaExchange, list[Tensor]]:
+        """Return replicas at these places after so many steps from these states, and where their
+        chains are then.
+
+        Raises:
+            ConfigError: there are more than `most`.
+        """
+        if len(places) > self.most:
+            raise ConfigError(
+                f"more than {self.most} machines are needed on the way, which is done to "
+                f"{max(places):.2f} of {len(self.way) - 1}; give more checkpoints from early "
+                "training, a lower rate or more"
+            )
+        replicas = ReplicaExchange([_at(self.way, position) for position in places])
+        replicas.places = tuple(places)
+        replicas.begin(torch.stack(list(states)))
+        for _ in range(steps):
+            replicas.step(self.rng, context=self.context)
+        assert replicas.visible is not None
+        return replicas, list(replicas.visible)
 
 
 def _at(way: Sequence[RBM], position: float) -> RBM:
@@ -428,21 +214,32 @@ def _at(way: Sequence[RBM], position: float) -> RBM:
     return way[number] if t < 1e-9 else between(way[number], way[number + 1], t)
 
 
-def _chains_of(other: RBM, one: RBM, visible: Tensor, steps: int, rng: torch.Generator) -> Tensor:
+def _chains_of(
+    other: RBM,
+    one: RBM,
+    visible: Tensor,
+    steps: int,
+    rng: torch.Generator,
+    context: Context | None = None,
+) -> Tensor:
     """Return as many chains of `other` as `visible` (N, visible) of `one`: drawn from these by
     their weights p_other(v) / p_one(v) (systematic resampling), and moved by Gibbs steps.
     """
-    weights = torch.softmax((one.free_energy(visible) - other.free_energy(visible)).double(), 0)
+    gain = one.free_energy(visible, context) - other.free_energy(visible, context)
+    weights = torch.softmax(gain.double(), 0)
     start = torch.rand((), generator=rng, device=rng.device, dtype=torch.float64)
     places = (torch.arange(len(visible), device=rng.device) + start) / len(visible)
     visible = visible[torch.searchsorted(weights.cumsum(0), places).clamp(max=len(visible) - 1)]
     for _ in range(steps):
-        visible = other.sample_visible(other.sample_hidden(visible, rng), rng)
+        hidden = other.sample_hidden(visible, rng, context=context)
+        visible = other.sample_visible(hidden, rng, context=context)
     return visible
 
 
-def _swap_rate(one: RBM, other: RBM, first: Tensor, second: Tensor) -> float:
+def _swap_rate(
+    one: RBM, other: RBM, first: Tensor, second: Tensor, context: Context | None
+) -> float:
     """Return at what rate chains of two machines would swap, each of one with each of the other."""
-    gain_first = (one.free_energy(first) - other.free_energy(first)).double()
-    gain_second = (other.free_energy(second) - one.free_energy(second)).double()
+    gain_first = (one.free_energy(first, context) - other.free_energy(first, context)).double()
+    gain_second = (other.free_energy(second, context) - one.free_energy(second, context)).double()
     return float((gain_first[:, None] + gain_second).clamp(max=0).exp().mean())

@@ -144,16 +144,20 @@ def choose(
     base: Bias | Independent | None = None,
     chains: int = 100,
     rate: float = 0.3,
+    context: Context | None = None,
 ) -> Tempered:
     """Return parallel tempering of `rbm` with as few temperatures as exchange at about `rate`, in
-    (0, 1), found by `replica_exchange.choose` with so many chains.
+    (0, 1), found by `replica_exchange.choose` with so many chains, all of one `context` (1, ...).
 
     Temperatures at even distances leave walls where the machine changes most.
 
     Raises:
         ConfigError: a rate outside (0, 1), or more than two hundred temperatures.
+        DataError: a context of several kinds of cases.
     """
-    replicas = replica_exchange.choose([rbm], rng=rng, base=base, chains=chains, rate=rate)
+    replicas = replica_exchange.choose(
+        [rbm], rng=rng, base=base, chains=chains, rate=rate, context=context
+    )
     return Tempered(torch.tensor(replicas.places), base)
 
 
