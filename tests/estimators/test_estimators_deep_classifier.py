@@ -62,6 +62,29 @@ def test_pretraining_makes_labels_known_within_few_epochs() -> None:
     assert machine.score(X[600:] / 16, y[600:]) < 0.5
 
 
+@pytest.mark.parametrize("fine_tune", ["backprop", None])
+def test_missing_values_are_hidden_units(fine_tune) -> None:
+    """A column that is a copy of the class or its opposite, of which two in three are missing: what
+    stands in their place is of no account.
+    """
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 300)
+    turned = np.arange(12) % 2
+    X = (y[:, None] != turned).astype(float)
+    X[rng.random(X.shape) < 2 / 3] = np.nan
+    X[:, 11] = np.nan  # of which nothing is known
+    settings = {"pretrain_n_iter": 10, "n_iter": 3, "fine_tune_n_iter": 10, "batch_size": 10}
+    settings |= {"fine_tune": fine_tune, "random_state": 0}
+    with pytest.raises(DataError, match=r"NaN.*missing='sample'"):
+        DBMClassifier((8, 6), **settings).fit(X, y)
+    machine = DBMClassifier((8, 6), missing="sample", **settings).fit(X[:200], y[:200])
+    tested, known = X[200:], ~np.isnan(X[200:]).all(1)
+    assert machine.score(tested[known], y[200:][known]) > 0.97
+    probs = machine.predict_proba(tested)
+    np.testing.assert_allclose(probs.sum(1), 1)
+    assert machine.__sklearn_tags__().input_tags.allow_nan
+
+
 def test_parameters_are_named_in_errors() -> None:
     X, y = load_digits(n_class=2, return_X_y=True)
     for wrong in (
@@ -69,6 +92,7 @@ def test_parameters_are_named_in_errors() -> None:
         {"n_iter": -1},
         {"mean_field_steps": 0},
         {"fine_tune_n_iter": -2},
+        {"missing": "drop"},
     ):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             DBMClassifier((5, 5), **wrong).fit(X / 16, y)

@@ -280,9 +280,35 @@ def test_pretraining_halves_the_weights_between_layers_that_hear_two_others():
         assert float(dbm.block(lower, upper).std()) == pytest.approx(expected, rel=0.1)
 
 
-def test_pretraining_goes_on_to_the_same_bits_wherever_it_stopped():
+def test_pretraining_learns_what_is_missing_from_the_rest():
+    """Each case is one of two patterns and lacks two of six values."""
+    rng = ws.generator(0)
+    pattern = torch.tensor([[1.0, 1, 1, 0, 0, 0], [0.0, 0, 0, 1, 1, 1]])
+    whole = pattern[torch.arange(200) % 2]
+    hidden = torch.rand(whole.shape, generator=rng).argsort(1) < 2
+    cases, given = whole.masked_fill(hidden, torch.nan), {}
+    config = ws.CDConfig(epochs=20, batch_size=20, learning_rate=0.05, centred=True)
+    for name, filled in {"missing": cases, "zeros": torch.nan_to_num(cases)}.items():
+        dbm = DBM((6, 5, 4), rng=ws.generator(1))
+        *_, last = deep_boltzmann.pretrain(dbm, filled, config=config, rng=ws.generator(2))
+        means = deep_boltzmann.features(dbm, cases)[:, :6]
+        log_p = exact.dbm_log_likelihood(dbm.double(), pattern.double())
+        given[name] = (float(log_p.exp().sum()), float((means - whole)[hidden].abs().mean()), last)
+    assert given["missing"][0] > 0.9 > 0.6 > given["zeros"][0]
+    assert given["missing"][1] < 0.02 < 0.1 < given["zeros"][1]
+    assert given["zeros"][2].state.filled is None
+    filled = given["missing"][2].state.filled  # two copies of a unit, of which one may be on
+    assert set(filled.tolist()) <= {0.0, 0.5, 1.0}
+    assert float((filled - whole[hidden]).abs().mean()) < 0.1
+    assert torch.equal(cases.isnan(), hidden)
+
+
+@pytest.mark.parametrize("holes", [False, True])
+def test_pretraining_goes_on_to_the_same_bits_wherever_it_stopped(holes):
     cases, labels = binary(50, 6).float(), torch.where(torch.arange(50) < 30, 0, -1)
     labels[:15] = 1
+    if holes:
+        cases[torch.rand(cases.shape, generator=ws.generator(3)) < 0.3] = torch.nan
     config = ws.CDConfig(epochs=3, batch_size=10, centred=True)
 
     def start(dbm, rng, state=None):
@@ -302,6 +328,9 @@ def test_pretraining_goes_on_to_the_same_bits_wherever_it_stopped():
         assert torch.equal(torch.rand(1, generator=rng), drawn)
     with pytest.raises(CheckpointError, match="rbms"):
         next(start(DBM((6, 4, 4, 3), labels=2, rng=rng), rng, state))
+    cases[0, 0] = 1.0 if holes else torch.nan
+    with pytest.raises(CheckpointError, match="values are missing, and the state is of cases of"):
+        next(start(DBM((6, 5, 4, 3), labels=2, rng=ws.generator(0)), rng, state))
 
 
 def test_the_model_is_the_running_mean_and_minibatches_are_balanced(monkeypatch):

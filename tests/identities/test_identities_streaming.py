@@ -3,6 +3,7 @@ learning is what it is in memory.
 """
 
 import threading
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -12,13 +13,18 @@ import torch
 from wakesleep.compute import distributed
 from wakesleep.foundation.errors import DataError
 from wakesleep.foundation.rng import generator
-from wakesleep.learning import backprop, cd, chains, greedy
+from wakesleep.learning import backprop, cd, chains, deep_boltzmann, greedy
 from wakesleep.learning.backprop import BackpropConfig
 from wakesleep.learning.cd import CDConfig
 from wakesleep.learning.chains import ChainsConfig
+from wakesleep.learning.configs import DBMConfig
+from wakesleep.learning.deep_pretraining import PretrainState
 from wakesleep.learning.greedy import GreedyConfig
+from wakesleep.models.dbm import DBM
 from wakesleep.models.dbn import DBN
+from wakesleep.models.rbm import RBM
 from wakesleep.sources.shards import Chunk, Shards
+from wakesleep.units import Binomial
 
 EACH = GreedyConfig(
     CDConfig(epochs=2, batch_size=5, final_learning_rate=0.01),
@@ -210,6 +216,75 @@ def test_streaming_goes_on_where_it_was(tmp_path):
         assert all(
             torch.equal(a, b) for a, b in zip(stopped.parameters(), whole.parameters(), strict=True)
         ), stop
+
+
+def deep_stages(dbm, shards, rng, state=None):
+    """Pretraining and learning of a deep Boltzmann machine, a record an epoch."""
+    pairs = CDConfig(epochs=2, batch_size=5, centred=True)
+    whole = DBMConfig(epochs=2, batch_size=5, centred=True)
+    if state is None or isinstance(state, PretrainState):
+        yield from deep_boltzmann.pretrain(dbm, shards, config=pairs, rng=rng, state=state)
+        state = None
+    yield from deep_boltzmann.epochs(dbm, shards, config=whole, rng=rng, state=state)
+
+
+def test_a_deep_machine_streams_every_case_and_goes_on_where_it_was(tmp_path):
+    shards = Shards(*saved(tmp_path, 10, 15), chunk=4, join=2)
+    for labels in (0, 3):
+        whole, last = DBM((6, 4, 3), labels=labels, rng=generator(0)), generator(3)
+        records = list(deep_stages(whole, shards, last))
+        stages = [(record.stage, record.epoch, record.cases) for record in records]
+        assert stages == [(s, n, 25) for s in ("layer 1", "layer 2", "dbm") for n in (1, 2)]
+        for stop in range(1, 6):
+            stopped, rng = DBM((6, 4, 3), labels=labels, rng=generator(0)), generator(3)
+            records = deep_stages(stopped, shards, rng)
+            state = deepcopy([next(records).state for _ in range(stop)][-1])
+            records.close()
+            list(deep_stages(stopped, shards, rng, state))
+            for a, b in zip(stopped.parameters(), whole.parameters(), strict=True):
+                assert torch.equal(a, b), stop
+    with pytest.raises(DataError, match="bring their labels"):
+        next(
+            deep_boltzmann.epochs(
+                stopped, shards, torch.zeros(25).long(), config=DBMConfig(epochs=1), rng=rng
+            )
+        )
+
+
+def test_a_deep_machine_in_one_chunk_learns_what_it_learns_in_memory(tmp_path):
+    """All cases in one file: only the draws for the order of chunks come in between."""
+    images, labels = saved(tmp_path, 25)
+    shards, machines = Shards(images, labels), []
+    cases, classes = torch.from_numpy(np.load(images[0])), torch.from_numpy(np.load(labels[0]))
+    whole = DBMConfig(epochs=1, batch_size=5, centred=True)
+    for given in ((shards,), (cases, classes)):
+        dbm, rng = DBM((6, 4, 3), labels=3, rng=generator(0)), generator(3)
+        state = deep_boltzmann.init_state(dbm, dbm, whole, rng)
+        if given[0] is cases:
+            torch.randint(2**31, (), generator=rng)
+        next(deep_boltzmann.epochs(dbm, *given, config=whole, rng=rng, state=state))
+        machines.append(dbm)
+    for a, b in zip(*(each.parameters() for each in machines), strict=True):
+        assert torch.equal(a, b)
+    config, rng = CDConfig(epochs=1, batch_size=5, centred=True), generator(3)
+    record = next(deep_boltzmann.pretrain(dbm, shards, config=config, rng=generator(3)))
+    rbm, twice = RBM(Binomial(6, 2), 4, rng=rng), 2 * (cases / 255)
+    torch.randint(2**31, (), generator=rng)  # the first chunk says where biases begin
+    cd.init_visible_bias(rbm, twice)
+    state = cd.init_state(rbm, config, rng)
+    torch.randint(2**31, (), generator=rng)
+    next(cd.epochs(rbm, twice, config=config, rng=rng, state=state, checked=True))
+    for name, parameter in rbm.named_parameters():
+        assert torch.equal(record.state.rbms["layer1"][name], parameter)
+
+
+def test_a_function_of_each_chunk_stands_in_its_place(tmp_path):
+    shards = Shards(*saved(tmp_path, 10, 15), chunk=4, join=2)
+    doubled = shards.mapped(lambda images: images.float() * 2)
+    for one, other in zip(kept(shards, generator(1)), kept(doubled, generator(1)), strict=True):
+        assert torch.equal(one.images.float() * 2, other.images)
+        assert torch.equal(one.labels, other.labels)
+    assert len(doubled) == 25
 
 
 def test_fine_tuning_by_chunks_is_backpropagation_and_goes_on_where_it_was(tmp_path):

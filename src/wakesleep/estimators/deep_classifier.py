@@ -58,6 +58,9 @@ class DBMClassifier(ClassifierMixin, persistence.Saved, BaseEstimator):
         weight_decay: L2 penalty on the machine's weights.
         n_gibbs_steps: Gibbs steps of the chains between two updates.
         mean_field_steps: steps of mean field a minibatch.
+        missing: "error" refuses NaN; "sample" takes missing values for unknown states of visible
+            units: drawn from the bottom pair while it is pretrained, then hidden units of mean
+            field, in learning and in predictions.
         scale: "auto" maps columns to [0, 1] as `DBNClassifier` does, if any value lies outside;
             "warn" uses values as they are and says so; None refuses them.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0".
@@ -81,7 +84,6 @@ class DBMClassifier(ClassifierMixin, persistence.Saved, BaseEstimator):
 
     classes_: Array
     net_: nn.Sequential
-    missing = "error"
 
     def __init__(
         self,
@@ -100,6 +102,7 @@ class DBMClassifier(ClassifierMixin, persistence.Saved, BaseEstimator):
         weight_decay: float = 0.0003,
         n_gibbs_steps: int = 1,
         mean_field_steps: int = 5,
+        missing: Literal["error", "sample"] = "error",
         scale: Literal["auto", "warn"] | None = "auto",
         device: str = "auto",
         precision: str = "float32",
@@ -120,6 +123,7 @@ class DBMClassifier(ClassifierMixin, persistence.Saved, BaseEstimator):
         self.weight_decay = weight_decay
         self.n_gibbs_steps = n_gibbs_steps
         self.mean_field_steps = mean_field_steps
+        self.missing = missing
         self.scale = scale
         self.device = device
         self.precision = precision
@@ -132,10 +136,11 @@ class DBMClassifier(ClassifierMixin, persistence.Saved, BaseEstimator):
         `sample_weight` (N,) says how often each is shown.
 
         Raises:
-            DataError: values out of range, NaN, a single class (each with its fix). ConfigError:
-                parameters that cannot work.
+            DataError: values out of range, NaN that `missing` does not allow, a single class (each
+                with its fix). ConfigError: parameters that cannot work.
         """
         shared.check_choice("fine_tune", self.fine_tune, ("backprop", None))
+        shared.check_choice("missing", self.missing, ("error", "sample"))
         source = shared.random_source(self.random_state)
         X, y = check_labelled(self, X, y, reset=True)
         taking_part, weights = shared.check_weights(sample_weight, X)
@@ -302,7 +307,8 @@ class DBMClassifier(ClassifierMixin, persistence.Saved, BaseEstimator):
         super().__setstate__({name: persistence.from_plain(value) for name, value in state.items()})
 
     def __sklearn_tags__(self) -> Any:
-        """Say that sparse cases are welcome."""
+        """Say that sparse cases are welcome, and NaN where they are hidden units."""
         tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.missing == "sample"
         tags.input_tags.sparse = True
         return tags

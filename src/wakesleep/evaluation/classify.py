@@ -15,6 +15,7 @@ from torch.nn.functional import nll_loss
 
 from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
+from wakesleep.learning import inputs
 from wakesleep.models.dbm import DBM, STEPS
 from wakesleep.models.dbn import DBN
 from wakesleep.sources import arrays
@@ -60,7 +61,8 @@ def log_probs(dbn: DBN, images: Tensor, rng: torch.Generator | None = None) -> T
 @check_arguments
 def mean_field_log_probs(dbm: DBM, images: Tensor, *, steps: int = STEPS) -> Tensor:
     """Return log q(label | image) of each image (N, pixels) by a deep Boltzmann machine, (N,
-    labels), nats: q is the mean field of all hidden layers, of which the label is one.
+    labels), nats: q is the mean field of all hidden layers, of which the label is one, and of what
+    is NaN.
 
     Raises:
         ConfigError: the machine holds no labels.
@@ -71,9 +73,11 @@ def mean_field_log_probs(dbm: DBM, images: Tensor, *, steps: int = STEPS) -> Ten
             "this machine holds no labels, so it cannot name one; fine-tune it, or train with "
             "DBM(..., labels=10)"
         )
+    cases, known = inputs.filled(dbm.check_cases(images, missing=True), dbm.even["visible"])
     log_probs = []
-    for part in torch.split(dbm.check_cases(images), 2000):
-        q = dbm.mean_field(dbm.as_numbers(part), steps=steps)
+    for rows in (slice(start, start + 2000) for start in range(0, len(cases), 2000)):
+        seen = None if known is None else known[rows]
+        q = dbm.mean_field(dbm.as_numbers(cases[rows]), steps=steps, known=seen)
         side, means = (dbm.even, q.even) if "label" in dbm.even.names else (dbm.odd, q.odd)
         log_probs.append(means[:, side.columns("label")].clamp(min=1e-30).log())
     return torch.cat(log_probs)

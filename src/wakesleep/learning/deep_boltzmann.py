@@ -31,7 +31,8 @@ from wakesleep.models.dbm import DBM, STEPS
 from wakesleep.sources import arrays
 from wakesleep.sources.arrays import UNLABELLED
 from wakesleep.sources.context import Context
-from wakesleep.sources.minibatches import Resident
+from wakesleep.sources.minibatches import Resident, Source
+from wakesleep.sources.shards import Shards
 from wakesleep.units import Groups
 
 
@@ -155,7 +156,7 @@ class DeepBoltzmann(loop.Algorithm):
 @check_arguments
 def epochs(
     dbm: DBM,
-    cases: Tensor,
+    cases: Tensor | Shards,
     labels: Tensor | None = None,
     *,
     config: DBMConfig,
@@ -172,7 +173,7 @@ def epochs(
     Args:
         dbm: the machine that learns, fresh or from `pretrain`.
         cases: pixels (uint8, or floats in [0, 1]), or what the visible units take; NaN are hidden
-            units of mean field.
+            units of mean field. `Shards` on the disk bring their labels, and are whole.
         labels: UNLABELLED (-1) where unknown: the label is then one of the hidden units.
         config: rates, epochs, steps of mean field and of the chains.
         rng: where all random choices come from; its device is the machine's.
@@ -193,14 +194,23 @@ def epochs(
             site that is known in part.
         DivergedError: a weight is NaN or infinite after an epoch.
     """
-    cases, labels = inputs.for_dbm(dbm, cases, labels, rng=rng, holes=True, checked=checked)
-    cases, known = inputs.filled(cases, dbm.even["visible"])
-    source = Resident(
-        cases,
-        labels,
-        classes=None if labels is None else labels - UNLABELLED,
-        weights=arrays.as_weights(weights, len(cases)),
-    )
+
+    def prepare(cases: Tensor, labels: Tensor | None) -> Resident:
+        cases, labels = inputs.for_dbm(dbm, cases, labels if dbm.labels else None, rng=rng)
+        return Resident(cases, labels, classes=None if labels is None else labels - UNLABELLED)
+
+    source: Source
+    if isinstance(cases, Shards):
+        source, known = inputs.streamed(dbm, cases, labels, weights, prepare), None
+    else:
+        cases, labels = inputs.for_dbm(dbm, cases, labels, rng=rng, holes=True, checked=checked)
+        cases, known = inputs.filled(cases, dbm.even["visible"])
+        source = Resident(
+            cases,
+            labels,
+            classes=None if labels is None else labels - UNLABELLED,
+            weights=arrays.as_weights(weights, len(cases)),
+        )
     copy = precision.low_precision_copy(dbm, dtype)
     state = DBMState.read(state)
     if state is None:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from wakesleep.compute import distributed
 from wakesleep.foundation.arguments import check_arguments
-from wakesleep.foundation.errors import ConfigError, DataError
+from wakesleep.foundation.errors import CheckpointError, ConfigError, DataError
 from wakesleep.learning import cd, inputs
 from wakesleep.learning.cd import CDState
 from wakesleep.learning.configs import CDConfig
@@ -27,10 +27,15 @@ from wakesleep.learning.records import EpochResult
 from wakesleep.learning.state import State, check_fit
 from wakesleep.models.dbm import DBM
 from wakesleep.models.rbm import RBM
+from wakesleep.samplers import missing
 from wakesleep.sources import arrays
 from wakesleep.sources.arrays import UNLABELLED
-from wakesleep.sources.minibatches import Resident
+from wakesleep.sources.minibatches import Resident, Source
+from wakesleep.sources.shards import Shards
 from wakesleep.units import Bernoulli, Binomial, Categorical, Groups, Units
+
+Given = tuple[Tensor | Shards, Tensor | None, Tensor | None]
+"""Cases (N, visible), labels (N,) and weights (N,); shards bring their labels."""
 
 
 @dataclass
@@ -44,12 +49,14 @@ class PretrainState(State):
     rbms: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     """Parameters of each pair's RBM up to that one, by the name of the pair's upper layer."""
     inner: CDState | None = None
+    filled: Tensor | None = None
+    """Where values are missing: what stands in their places, row by row, (their number,)."""
 
 
 @check_arguments
 def pretrain(
     dbm: DBM,
-    cases: Tensor,
+    cases: Tensor | Shards,
     labels: Tensor | None = None,
     *,
     config: CDConfig,
@@ -64,8 +71,11 @@ def pretrain(
     The bottom pair has two copies of the visible layer, the top one two of the top layer; weights
     of pairs between are halved, and biases are the mean of what the pairs on both sides found.
     Cases whose label is UNLABELLED teach all pairs but the top one; `weights` (N,) say how often
-    each is shown, relative to the others. With the `state` of an earlier record it goes on after
-    that, to the same bits (`rng` must stand where it stood then). Source: Salakhutdinov & Hinton
+    each is shown, relative to the others. NaN are unknown states of visible units: drawn from each
+    column at first, and from the bottom RBM given the rest after each of its epochs. With the
+    `state` of an earlier record it goes on after that, to the same bits (`rng` must stand where it
+    stood then). Cases may be `Shards` on the disk, whole ones that bring their labels: what the
+    pairs below make of a case is then computed again in each epoch. Source: Salakhutdinov & Hinton
     (2009), section 3.
 
     Yields:
@@ -82,7 +92,35 @@ def pretrain(
             "(two copies of one are counts); other machines learn with centred=True and no "
             "pretraining"
         )
-    cases, labels = inputs.for_dbm(dbm, cases, labels, rng=rng)
+    state = PretrainState.read(state) or PretrainState()
+    rbms, inner, known, filled = _restored(dbm, state), state.inner, None, state.filled
+    if not isinstance(cases, Shards):
+        cases, labels = _checked(dbm, cases, labels, rng)
+        weights = arrays.as_weights(weights, len(cases))
+        cases, known = _filled(dbm, cases, state, rng)
+    for layer, upper in list(enumerate(dbm.layers[1:]))[state.layer :]:
+        source = _source(dbm, rbms, layer, (cases, labels, weights), rng)
+        if upper not in rbms:
+            rbms[upper] = _fresh(dbm, upper, source, rng)
+        stage = f"layer {layer + 1}"
+        for record in cd.learn(rbms[upper], source, config, rng, inner, stage, dtype):
+            if known is not None and layer == 0:
+                cases = _refilled(rbms[upper], source, known, rng)
+                filled = cases[~known]
+            yield record._replace(state=PretrainState(layer, _tensors(rbms), record.state, filled))
+        inner = None
+    _join(dbm, rbms)
+
+
+def _checked(
+    dbm: DBM, cases: Tensor, labels: Tensor | None, rng: torch.Generator
+) -> tuple[Tensor, Tensor | None]:
+    """Return cases (N, visible), NaN where missing, and labels (N,), UNLABELLED where unknown.
+
+    Raises:
+        DataError: they do not fit the machine, or each other.
+    """
+    cases, labels = inputs.for_dbm(dbm, cases, labels, rng=rng, holes=True)
     if dbm.labels and (labels is None or not bool((labels != UNLABELLED).any())):
         raise DataError(
             f"the machine holds {dbm.labels} labels and no case has one; give some, or build "
@@ -93,26 +131,33 @@ def pretrain(
             "cases without a label came to one of several ranks, which would have top pairs of "
             "different sizes; pretrain in one process (without torchrun), or with all labels"
         )
-    weights = arrays.as_weights(weights, len(cases))
-    state = PretrainState.read(state) or PretrainState()
-    rbms = _restored(dbm, state)
-    below, inner = arrays.as_probs(cases).to(dbm.rbm.weight.dtype), state.inner
-    for layer, upper in enumerate(dbm.layers[1:]):
-        source = _source(dbm, upper, below, labels, weights)
-        if layer >= state.layer:
-            if upper not in rbms:
-                rbms[upper] = RBM(*_units(dbm, upper), rng=rng)
-                cd.init_visible_bias(rbms[upper], source.cases)
-                distributed.broadcast_parameters(rbms[upper])
-            stage = f"layer {layer + 1}"
-            for record in cd.learn(rbms[upper], source, config, rng, inner, stage, dtype):
-                yield record._replace(state=PretrainState(layer, _tensors(rbms), record.state))
-            inner = None
-        if upper != dbm.layers[-1]:
-            assert isinstance(source.cases, Tensor)
-            parts = torch.split(source.cases, 2000)
-            below = torch.cat([rbms[upper].hidden_probs(part) for part in parts])
-    _join(dbm, rbms)
+    return cases, labels
+
+
+def _filled(
+    dbm: DBM, cases: Tensor, state: PretrainState, rng: torch.Generator
+) -> tuple[Tensor, Tensor | None]:
+    """Return cases (N, visible) with draws from each column, or what a state holds, in the place of
+    NaN, and what is known (N, visible); None where all is.
+
+    Raises:
+        CheckpointError: a state of other cases.
+    """
+    count = int(torch.isnan(cases).sum()) if cases.is_floating_point() else 0
+    held = None if state.filled is None else len(state.filled)
+    if state.rbms and (held or 0) != count:
+        raise CheckpointError(
+            f"{count} values are missing, and the state is of cases of which {held or 0} were: go "
+            "on with the cases that it came from"
+        )
+    if not count:
+        return cases, None
+    cases = cases.to(dbm.rbm.weight.dtype, copy=True)
+    if state.filled is None:
+        return cases, missing.init_missing(cases, rng, dbm.even["visible"])
+    known = ~torch.isnan(cases)
+    cases[~known] = state.filled
+    return cases, known
 
 
 def _units(dbm: DBM, upper: str) -> tuple[Units, Units]:
@@ -155,20 +200,62 @@ def _tensors(rbms: Mapping[str, RBM]) -> dict[str, dict[str, Tensor]]:
     return {name: dict[str, Tensor](rbm.named_parameters()) for name, rbm in rbms.items()}
 
 
-def _source(
-    dbm: DBM, upper: str, below: Tensor, labels: Tensor | None, weights: Tensor | None
-) -> Resident:
-    """Return what the RBM of a pair learns from, given means (N, lower) of the lower layer: two
-    copies of the visible layer; for the top pair the cases that have a label, with it.
+def _refilled(rbm: RBM, source: Source, known: Tensor, rng: torch.Generator) -> Tensor:
+    """Return cases (N, visible) once what is not `known` of the two copies that the bottom RBM
+    learns from has moved on by a Gibbs step, in place.
     """
-    data = 2 * below if upper == "layer1" else below
-    if upper != dbm.layers[-1] or not dbm.labels:
-        return Resident(data, weights=weights)
+    assert isinstance(source, Resident)
+    assert isinstance(source.cases, Tensor)
+    missing.refill(rbm, source.cases, known, rng)
+    return source.cases / 2
+
+
+def _source(
+    dbm: DBM, rbms: Mapping[str, RBM], layer: int, given: Given, rng: torch.Generator
+) -> Source:
+    """Return what the RBM of a pair learns from."""
+    cases, labels, weights = given
+    if not isinstance(cases, Shards):
+        return _pair_cases(dbm, rbms, layer, cases, labels, weights)
+
+    def prepare(cases: Tensor, labels: Tensor | None) -> Resident:
+        cases, labels = _checked(dbm, cases, labels if dbm.labels else None, rng)
+        return _pair_cases(dbm, rbms, layer, cases, labels, None)
+
+    return inputs.streamed(dbm, cases, labels, weights, prepare)
+
+
+def _fresh(dbm: DBM, upper: str, source: Source, rng: torch.Generator) -> RBM:
+    """Return the RBM of a pair before its first epoch, its visible biases at the base rates of the
+    first cases.
+    """
+    rbm = RBM(*_units(dbm, upper), rng=rng)
+    cd.init_visible_bias(rbm, next(iter(source.chunks(rng))).cases)
+    distributed.broadcast_parameters(rbm)
+    return rbm
+
+
+def _pair_cases(
+    dbm: DBM,
+    rbms: Mapping[str, RBM],
+    layer: int,
+    cases: Tensor,
+    labels: Tensor | None,
+    weights: Tensor | None,
+) -> Resident:
+    """Return cases (N, visible) as the RBM of a pair sees them: two copies of the visible layer, or
+    means (N, lower) of the layers below; for the top pair those that have a label, with it.
+    """
+    below = 2 * arrays.as_probs(cases).to(dbm.rbm.weight.dtype)
+    for lower in dbm.layers[1 : layer + 1]:
+        below = torch.cat([rbms[lower].hidden_probs(part) for part in torch.split(below, 2000)])
+    if layer < dbm.depth - 1 or not dbm.labels:
+        return Resident(below, weights=weights)
     assert labels is not None
     known = labels != UNLABELLED
     states = arrays.one_hot(labels[known], dbm.labels, below.dtype)
     weights = None if weights is None else weights[known.to(weights.device)]
-    return Resident(torch.cat([data[known], states], 1), classes=labels[known], weights=weights)
+    return Resident(torch.cat([below[known], states], 1), classes=labels[known], weights=weights)
 
 
 def _join(dbm: DBM, rbms: Mapping[str, RBM]) -> None:

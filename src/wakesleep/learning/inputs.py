@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,7 +16,9 @@ from wakesleep.models.multimodal import MultimodalDBN, is_present
 from wakesleep.samplers import missing
 from wakesleep.sources import arrays
 from wakesleep.sources.arrays import UNLABELLED
+from wakesleep.sources.minibatches import Resident, Streamed
 from wakesleep.sources.paired import SenseCases
+from wakesleep.sources.shards import Shards
 from wakesleep.units import Units
 
 
@@ -66,6 +68,27 @@ def for_dbm(
         )
     labels = arrays.as_labels(labels, len(cases), dbm.labels, lowest=UNLABELLED)
     return cases, labels.to(dbm.rbm.weight.device)
+
+
+def streamed(
+    dbm: DBM,
+    shards: Shards,
+    labels: Any,
+    weights: Any,
+    prepare: Callable[[Tensor, Tensor | None], Resident],
+) -> Streamed:
+    """Return cases on the disk as a source for a deep Boltzmann machine: chunks made into cases of
+    the loop by `prepare(images, labels)`.
+
+    Raises:
+        DataError: labels or weights beside them.
+    """
+    if labels is not None or weights is not None:
+        raise DataError(
+            "labels or weights came beside shards, which bring their labels and show each case "
+            "once; leave them out"
+        )
+    return Streamed(shards, dbm.rbm.weight.device, prepare)
 
 
 def filled(cases: Tensor, units: Units) -> tuple[Tensor, Tensor | None]:

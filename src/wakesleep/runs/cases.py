@@ -99,11 +99,6 @@ def _check_model(dataset: Dataset, config: TrainConfig) -> None:
             f"hidden = {config.hidden}, shifted = {config.shifted} of a deep Boltzmann machine: "
             "expected at least two hidden layers, and pictures as they are (--no-shifted)"
         )
-    if dataset.files is not None:
-        raise ConfigError(
-            f"{dataset.name} stays on the disk, and a deep Boltzmann machine learns from cases in "
-            "memory: give a set that fits (of images-*.npy save one .npz)"
-        )
 
 
 def _check_few_labels(dataset: Dataset, config: TrainConfig) -> None:

@@ -27,6 +27,7 @@ from wakesleep.learning import (
 from wakesleep.learning.records import EpochResult
 from wakesleep.runs import scores
 from wakesleep.runs.job import Job
+from wakesleep.sources.shards import Shards
 
 PICKING = 1000
 """Validation cases from which they pick the epoch of contrastive wake-sleep. A few dozen tell
@@ -59,19 +60,21 @@ def _pretrain(job: Job) -> Stage:
         "state": job.progress.state,
         "dtype": job.dtype,
     }
-    images, labels = (
-        (job.train.images, job.train.labels) if job.shards is None else (job.shards, None)
-    )
-    return Stage(job.dbn, _watch(job, greedy.epochs(job.dbn, images, labels, **settings)))
+    return Stage(job.dbn, _watch(job, greedy.epochs(job.dbn, *_cases(job), **settings)))
+
+
+def _cases(job: Job) -> tuple[Tensor | Shards, Tensor | None]:
+    """Return training cases and their labels (N,); shards bring theirs."""
+    return (job.train.images, job.train.labels) if job.shards is None else (job.shards, None)
 
 
 def _pretrain_pairs(job: Job) -> Stage:
     """Each pair of a deep Boltzmann machine's layers."""
-    images, labels = job.train.images, job.train.labels if job.dbm.labels else None
+    cases, labels = _cases(job)
     records = deep_boltzmann.pretrain(
         job.dbm,
-        images,
-        labels,
+        cases,
+        labels if job.dbm.labels else None,
         config=job.config.greedy.layer,
         rng=job.progress.rng,
         state=job.progress.state,
@@ -239,12 +242,18 @@ def _random_net(job: Job, rng: torch.Generator) -> nn.Sequential:
 
 def _dbm(job: Job) -> Stage:
     """All layers of a deep Boltzmann machine."""
-    images, labels = job.train.images, job.train.labels if job.dbm.labels else None
+    cases, labels = _cases(job)
     rng, state = job.progress.rng, job.progress.state
     if state is None and "pretrain" not in job.config.stages:
-        deep_boltzmann.init_visible_bias(job.dbm, images)
+        deep_boltzmann.init_visible_bias(job.dbm, job.train.images)
     records = deep_boltzmann.epochs(
-        job.dbm, images, labels, config=job.config.dbm, rng=rng, state=state, dtype=job.dtype
+        job.dbm,
+        cases,
+        labels if job.dbm.labels else None,
+        config=job.config.dbm,
+        rng=rng,
+        state=state,
+        dtype=job.dtype,
     )
     return Stage(job.dbm, records)
 
@@ -257,10 +266,19 @@ def _from_dbm(job: Job) -> Stage:
         job.nets["backprop"] = deep_boltzmann.classifier(job.dbm, rng=rng, classes=classes)
         distributed.broadcast_parameters(job.nets["backprop"])
     net, known = job.nets["backprop"], labelled(job.train)
+
+    def features(images: Tensor) -> Tensor:
+        return deep_boltzmann.features(job.dbm, images.to(job.device))
+
+    cases, labels = (
+        (features(known.images), known.labels)
+        if job.shards is None
+        else (job.shards.mapped(features), None)
+    )
     records = backprop.epochs(
         net,
-        deep_boltzmann.features(job.dbm, known.images),
-        known.labels,
+        cases,
+        labels,
         config=job.config.backprop,
         rng=rng,
         state=state,

@@ -10,8 +10,9 @@ read chunks of their own.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +36,10 @@ class Chunk(NamedTuple):
 
     images: Tensor
     labels: Tensor | None
+
+    def through(self, function: Callable[[Tensor], Tensor]) -> Chunk:
+        """Return the chunk with a function of its images."""
+        return Chunk(function(self.images), self.labels)
 
 
 class Files(NamedTuple):
@@ -73,6 +78,7 @@ class Shards:
                 the ranks.
         """
         self.images, self.labels = list(images), None if labels is None else list(labels)
+        self.function: Callable[[Tensor], Tensor] | None = None
         self.join, ranks = join, distributed.ranks()
         if not self.images or chunk < 1 or join < 1:
             raise DataError(
@@ -101,6 +107,14 @@ class Shards:
         """How many cases all ranks see in an epoch."""
         return sum(stop - start for _, start, stop in self.places)
 
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Shards:
+        """Return the same cases with `function` of the images (n, pixels) of each joined chunk in
+        their place, made anew whenever the chunk is read.
+        """
+        made = copy(self)
+        made.function = function
+        return made
+
     def chunks(self, rng: torch.Generator) -> Iterator[Chunk]:
         """Yield the joined chunks of one epoch of this rank, in random order, the next of which is
         read meanwhile; all ranks get as many.
@@ -126,7 +140,7 @@ class Shards:
                 ready = waiting.result()
                 if places is not None:
                     waiting = reader.submit(self._read, places, windows[number % 2])
-                yield ready
+                yield ready if self.function is None else ready.through(self.function)
 
     def _window(self, together: Sequence[Sequence[Place]]) -> Chunk:
         """Return memory for the longest of some joined chunks."""
