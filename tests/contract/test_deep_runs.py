@@ -137,6 +137,41 @@ def test_every_command_that_takes_one(
     assert sum(found["probabilities"].values()) == pytest.approx(1)
 
 
+def test_it_is_fine_tuned_in_a_folder_of_its_own(
+    deep_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The machine stays as it was, and the net begins at it."""
+    folder = tmp_path / "tuned"
+    answer(capsys, "finetune", deep_run, "--out", folder, "--backprop.epochs", 2)
+    assert [line["stage"] for line in files.read_metrics(folder)] == ["backprop"] * 2
+    before, after = load_deep(deep_run), load_deep(folder)
+    for name, parameter in before.dbm.named_parameters():
+        assert torch.equal(parameter, after.dbm.get_parameter(name))
+    assert answer(capsys, "evaluate", folder)["method"] == "backprop"
+
+
+def test_shards_are_learned_from_stage_by_stage(
+    tmp_path: Path, digits: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of files that stay on the disk, as from memory."""
+    folder, data = tmp_path / "run", tmp_path / "shards"
+    data.mkdir()
+    for number in range(2):
+        part = slice(number * 200, number * 200 + 200)
+        pixels = (digits.train.images[part] * 255).round().to(torch.uint8)
+        np.save(data / f"images-{number}.npy", pixels.numpy())
+        np.save(data / f"labels-{number}.npy", digits.train.labels[part].numpy())
+    words = ("train", "--model", "dbm", "--data", data, "--out", folder, "--hidden", 20, 20)
+    short = ("--greedy.layer.epochs", 2, "--dbm.epochs", 1, "--backprop.epochs", 2)
+    small = [f"--{name}.batch-size" for name in ("greedy.layer", "dbm", "backprop")]
+    answer(capsys, *words, *short, *(word for name in small for word in (name, 20)), "--chunk", 30)
+    lines = files.read_metrics(folder)
+    stages = ["layer 1"] * 2 + ["layer 2"] * 2 + ["dbm"] + ["backprop"] * 2
+    assert [line["stage"] for line in lines] == stages
+    assert lines[1]["reconstruction_error"] < lines[0]["reconstruction_error"]
+    assert lines[6]["cross_entropy"] < lines[5]["cross_entropy"]
+
+
 def test_a_run_becomes_a_page_with_its_net(deep_run: Path, tmp_path: Path) -> None:
     """The net fine-tuned from the machine goes along: it is what tells labels."""
     assert main(["page", str(deep_run), "--out", str(tmp_path / "page")]) == 0
@@ -156,7 +191,7 @@ def test_what_a_deep_machine_cannot_is_refused(
     tmp_path: Path, deep_run: Path, digits: Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for words, reason in (
-        (("finetune", deep_run), "no deep belief net but DBM"),
+        (("finetune", deep_run, "--method", "updown"), "--method updown"),
         (("dream", deep_run, "--movie", tmp_path / "dreams.gif"), "--movie and --brain"),
         (("likelihood", deep_run, "--per-layer"), "--per-layer and --labels"),
         (("evaluate", deep_run, deep_run), "one by one"),
@@ -167,6 +202,7 @@ def test_what_a_deep_machine_cannot_is_refused(
         assert reason in capsys.readouterr().err, words
     for changes, reason in (
         ({"stages": ("pretrain", "backprop")}, "expected pretrain dbm backprop"),
+        ({"stages": ("backprop",)}, "wakesleep finetune RUN"),
         ({"hidden": (30,)}, "at least two hidden layers"),
         ({"shifted": True}, "pictures as they are"),
         ({"model": "dbn"}, "--model dbm"),

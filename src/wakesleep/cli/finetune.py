@@ -11,6 +11,7 @@ from tyro.conf import Positional
 
 from wakesleep.cli import driver, machine, shared
 from wakesleep.cli.options import Backend, DataFolder, Device, TensorBoard, Threads
+from wakesleep.foundation.errors import ConfigError
 from wakesleep.learning.configs import HybridConfig, UpDownConfig
 from wakesleep.learning.net_configs import BackpropConfig
 from wakesleep.runs.settings import Precision, TrainConfig, read_config
@@ -30,7 +31,7 @@ class FinetuneOptions:
     method: Literal["updown", "hybrid", "backprop"] = "backprop"
     """updown: contrastive wake-sleep, a better generative model; hybrid: that and backpropagation
     on the same weights, a model that recognises best and still dreams; backprop: a feed-forward net
-    from the recognition weights.
+    from the recognition weights, or from the mean field of a deep Boltzmann machine.
     """
     out: Path | None = None
     """The run folder to make; by default RUN-METHOD."""
@@ -75,19 +76,25 @@ def suited(args: FinetuneOptions) -> FinetuneOptions:
 
 def run(args: FinetuneOptions, command: str) -> int:
     """Do it; return the exit status."""
-    from wakesleep.runs import training
-    from wakesleep.runs.checkpoint import load_model
+    from wakesleep.runs import checkpoint, training
 
     own = read_config(args.run)
+    deep = checkpoint.holds(args.run, "DBM")
+    if deep and args.method != "backprop":
+        raise ConfigError(
+            f"--method {args.method} of a deep Boltzmann machine: expected backprop, from its mean "
+            "field; updown and hybrid untie the weights of a deep belief net"
+        )
     config = settings(args, own)
     shared.tell_unused_settings(config, own)
     device = machine.setup(args.threads, args.device)
-    model = load_model(args.run, device)
+    model = (checkpoint.load_deep if deep else checkpoint.load_model)(args.run, device)
     shared.tell_unfinished(args.run, model)
     name = args.data or str(model.header.get("data_path", "digits"))
     out = args.out or shared.free_folder(args.run.with_name(f"{args.run.name}-{args.method}"))
     dataset = shared.set_for(model, args.data, args.data_folder)
-    job = training.new_run(out, config, dataset, device, command, data_path=name, dbn=model.dbn)
+    begun = model.dbm if isinstance(model, checkpoint.DeepModel) else model.dbn
+    job = training.new_run(out, config, dataset, device, command, data_path=name, model=begun)
     return driver.run_job(job, as_json=args.json, tensorboard=args.tensorboard)
 
 

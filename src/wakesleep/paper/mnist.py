@@ -204,7 +204,7 @@ def run(
             dataset,
             device,
             command,
-            dbn=dbn,
+            model=dbn,
         )
     for record in training.train(job):
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())

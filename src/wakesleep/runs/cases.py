@@ -89,7 +89,8 @@ def _check_model(dataset: Dataset, config: TrainConfig) -> None:
             raise ConfigError("the stage dbm is that of a deep Boltzmann machine: use --model dbm")
         return
     after = config.stages[1:] if config.stages[0] == "pretrain" else config.stages
-    if after not in (("dbm",), ("dbm", "backprop")):
+    going_on = config.stages == ("backprop",)  # from a machine of another run
+    if not going_on and after not in (("dbm",), ("dbm", "backprop")):
         raise ConfigError(
             f"stages {' '.join(config.stages)} of a deep Boltzmann machine: expected pretrain dbm "
             "backprop, where the first and the last may be left out"

@@ -358,7 +358,8 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> Model:
         kinds = ", ".join(type(model).__name__ for model in models.values())
         raise CheckpointError(
             f"{path} holds no deep belief net but {kinds}: wakesleep.load reads it (and of a deep "
-            "Boltzmann machine the commands evaluate, dream, recognize, likelihood, plot, mixing)"
+            "Boltzmann machine the commands evaluate, dream, recognize, likelihood, plot, mixing "
+            "and finetune)"
         )
     return Model(dbn, cast(nn.Sequential | None, net), _with_shape(header, dbn))
 

@@ -178,9 +178,9 @@ def new_run(
     *,
     data_path: str | None = None,
     labels_from: Path | None = None,
-    dbn: DBN | None = None,
+    model: DBN | DBM | None = None,
 ) -> Job:
-    """Make a new run folder and the job that fills it, starting from `dbn` where one is given.
+    """Make a new run folder and the job that fills it, starting from `model` where one is given.
 
     `data_path` is the name or path by which the data can be loaded again, by default the data set's
     name; `labels_from` is the file of its labels where they came from one.
@@ -201,14 +201,19 @@ def new_run(
         config = replace(config, precision="bfloat16" if reduced else "float32")
     provenance = _provenance(dataset, config, device, command, data_path, labels_from)
     job = _new_job(folder, config, dataset, device, provenance)
-    if dbn is not None:
-        if dbn.sizes != job.model.sizes or dbn.labels not in (0, len(dataset.classes)):
+    if model is not None:
+        if model.sizes != job.model.sizes or model.labels not in (0, len(dataset.classes)):
             raise ConfigError(
-                f"the model has layers {dbn.sizes} and {dbn.labels} labels, the data and settings "
-                f"ask for {job.model.sizes} and {len(dataset.classes)}; give it data of the same "
-                "kind"
+                f"the model has layers {model.sizes} and {model.labels} labels, the data and "
+                f"settings ask for {job.model.sizes} and {len(dataset.classes)}; give it data of "
+                "the same kind"
             )
-        job.model = dbn
+        job.model = model
+    elif config.model == "dbm" and config.stages == ("backprop",):
+        raise ConfigError(
+            "stages backprop of a deep Boltzmann machine that learned nothing: expected pretrain "
+            "dbm backprop, or wakesleep finetune RUN"
+        )
     if writes:
         try:
             (folder / "figures").mkdir(parents=True)
