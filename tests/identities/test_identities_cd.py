@@ -434,6 +434,24 @@ def test_a_low_rank_start_has_the_covariance_of_the_cases():
     torch.testing.assert_close(mean, cases.mean(0), rtol=0.02, atol=0.05)
 
 
+def test_a_low_rank_start_counts_how_hidden_units_vary_and_leaves_inputs_where_they_were():
+    """A binary unit without input has the standard deviation 1/2 and the mean 1/2."""
+    cases = (torch.rand(200, 6, generator=ws.generator(0)) < 0.3).float()
+    cases[:, 1] = cases[:, 0]
+    weights = {}
+    for hidden in (Bernoulli(4), Gaussian(4)):
+        rbm = ws.RBM(6, hidden, rng=ws.generator(0), weight_std=0.0)
+        ws.cd.init_visible_bias(rbm, cases)
+        before = rbm.visible_bias.clone()
+        ws.cd.init_low_rank(rbm, cases, 2, rng=ws.generator(1))
+        mean = hidden.mean(torch.zeros(1, 4))
+        torch.testing.assert_close(rbm.visible_input(mean)[0], before)
+        torch.testing.assert_close(rbm.hidden_input(cases.mean(0)[None])[0], torch.zeros(4))
+        weights[type(hidden)] = rbm.weight
+    assert bool(weights[Gaussian].any())
+    torch.testing.assert_close(weights[Bernoulli], 2 * weights[Gaussian])
+
+
 def test_cases_in_clusters_are_learned_sooner_from_a_low_rank():
     rng = ws.generator(0)
     centres = (torch.rand(6, 12, generator=rng) < 0.5).float()

@@ -524,6 +524,23 @@ def test_missing_values_learn_what_whole_cases_teach():
     assert records[-1].metrics["reconstruction_error"] < 0.2
 
 
+def test_the_error_is_that_of_what_is_known():
+    cases, dbm = binary(12, 6).float(), small_dbm((6, 5, 4)).float()
+    known = torch.rand(cases.shape, generator=ws.generator(2)) < 0.6
+    odd = dbm.mean_field(cases, steps=3, known=known).odd
+    expected = (cases - dbm.visible_means(odd)).square()[known].mean()
+    config = ws.DBMConfig(
+        epochs=1,
+        batch_size=12,
+        learning_rate=1e-9,
+        final_learning_rate=1e-9,
+        mean_field_steps=3,
+    )
+    given = cases.masked_fill(~known, torch.nan)
+    record = next(deep_boltzmann.epochs(dbm, given, config=config, rng=ws.generator(0)))
+    assert record.metrics["reconstruction_error"] == pytest.approx(float(expected), rel=1e-4)
+
+
 def test_missing_real_values_leave_the_spread_that_is_there():
     """Means of what is missing would make the visible units surer than the data are."""
     rng = ws.generator(0)

@@ -137,8 +137,11 @@ def test_log_z_of_few_chains_is_not_too_low():
     assert float(given) == pytest.approx(float(errors.std()), rel=0.25)
 
 
-def test_exchanges_leave_the_distribution_and_cross_walls():
+@pytest.mark.parametrize("shift", [0.0, 0.2])
+def test_exchanges_leave_the_distribution_and_cross_walls(shift):
+    """Of modes alike in mass, and of two of which one has five times the mass of the other."""
     rbm, rng = two_modes(9.0), ws.generator(2)
+    rbm.visible_bias.add_(shift)
     truth = mean_of(rbm)
     start = torch.zeros(1000, 4, dtype=torch.float64)  # all in one mode
     stuck = gibbs.run(rbm, start, 100, rng).visible.mean(0)
