@@ -16,7 +16,6 @@ from wakesleep.foundation.rng import generator
 from wakesleep.models.dbn import DBN
 from wakesleep.models.rbm import RBM
 from wakesleep.runs import checkpoint
-from wakesleep.samplers import replica_exchange
 
 
 def some_rbm(visible: int, hidden: int) -> RBM:
