@@ -12,7 +12,7 @@ from torch import Tensor
 
 from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
-from wakesleep.samplers.replicas import ReplicaExchange
+from wakesleep.samplers.replica_chains import ReplicaExchange
 from wakesleep.sources.context import one_context
 from wakesleep.units import Context
 

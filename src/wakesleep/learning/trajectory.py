@@ -20,7 +20,7 @@ from wakesleep.foundation.arguments import check_arguments
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.learning.state import State
 from wakesleep.models.rbm import RBM
-from wakesleep.samplers.replicas import ReplicaExchange
+from wakesleep.samplers.replica_chains import ReplicaExchange
 from wakesleep.sources.axes import HiddenWritten
 
 LEAST = 0.15

@@ -26,8 +26,8 @@ from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.values import whole
 from wakesleep.models.rbm import RBM
 from wakesleep.samplers.annealed import Independent, as_independent
-from wakesleep.samplers.replicas import Exchanges as Exchanges
-from wakesleep.samplers.replicas import ReplicaExchange as ReplicaExchange
+from wakesleep.samplers.replica_chains import Exchanges as Exchanges
+from wakesleep.samplers.replica_chains import ReplicaExchange as ReplicaExchange
 from wakesleep.sources.axes import Bias
 from wakesleep.sources.context import one_context
 from wakesleep.units import Context
