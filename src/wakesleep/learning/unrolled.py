@@ -63,6 +63,10 @@ class MeanFieldNet(nn.Sequential):
         super().__init__(MeanFieldLayers(sizes, steps), unfilled_linear(sizes[-1], classes))
         self.sizes, self.classes, self.steps = tuple(sizes), classes, steps
 
+    def __getitem__(self, index: Any) -> Any:
+        """Return a layer, or some as a plain net that shares their weights."""
+        return nn.Sequential(*list(self)[index]) if isinstance(index, slice) else list(self)[index]
+
     def spec(self) -> dict[str, Any]:
         """Return what is needed to build a net like this one, as JSON can hold it."""
         return {
