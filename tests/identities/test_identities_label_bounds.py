@@ -5,9 +5,10 @@ several, against enumeration.
 import pytest
 import torch
 from exact import TIGHT, log_z, states
+from torch.nn.functional import one_hot
 
 import wakesleep as ws
-from wakesleep.evaluation import bound, exact
+from wakesleep.evaluation import absent_codes, bound, exact
 from wakesleep.foundation.errors import ConfigError, DataError
 from wakesleep.foundation.rng import generator
 from wakesleep.models.dbn import DBN
@@ -181,6 +182,65 @@ def test_an_absent_sense_is_summed_out_within_the_bounds(name, absent):
     assert bool((of_label.joint.bound <= truth[:, 1] + 5 * of_label.joint.error + 1e-9).all())
     told = truth[:, 1] - torch.logsumexp(truth, 1)
     torch.testing.assert_close(of_label.label_log_prob, told, atol=0.1, rtol=0)
+
+
+def lacking_sound():
+    """A net of strong weights and four cases, of which the last alone has its sound."""
+    net = ws.DBN(senses={"image": (2, 2), "sound": (3, 2)}, labels=3, top=4, rng=generator(0))
+    net, rng = net.double(), generator(1)
+    for parameter in net.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=rng, dtype=torch.float64))
+    sound = torch.full((4, 3), torch.nan, dtype=torch.float64)
+    sound[3] = torch.tensor([1.0, 0.0, 1.0])
+    return net, [states(Bernoulli(2)).double(), sound], torch.tensor([0, 1, 2, 1])
+
+
+def test_absent_codes_are_settled_where_what_is_known_is_held():
+    net, cases, labels = lacking_sound()
+    found = absent_codes.settled(net, cases, labels)
+    codes, known = net.encode(dict(zip(net.senses, cases, strict=True)))
+    assert torch.equal(found.known, known)
+    means = torch.where(known, codes, torch.sigmoid(found.total_input))
+    visible = torch.cat([means, one_hot(labels, 3).double()], 1)
+    again = net.memory.visible_input(net.memory.hidden_probs(visible))[:, : codes.shape[1]]
+    torch.testing.assert_close(again, found.total_input, atol=1e-5, rtol=0)
+    assert absent_codes.settled(net, [each[3:] for each in cases], labels[3:]) is None
+
+
+def test_absent_codes_are_drawn_with_their_entropy_and_weight():
+    net, cases, labels = lacking_sound()
+    found, count = absent_codes.settled(net, cases, labels), 5000
+    codes, known = net.encode(dict(zip(net.senses, cases, strict=True)))
+    many = absent_codes.AbsentCodes(*(part.repeat(count, 1) for part in found))
+    entropy, log_weight, filled = absent_codes.draw(net, many, codes.repeat(count, 1), generator(2))
+    p = torch.sigmoid(found.total_input)
+    each = torch.where(known, 0.0, -p * p.log() - (1 - p) * torch.log1p(-p)).sum(1)
+    torch.testing.assert_close(entropy, each.repeat(count), **TIGHT)
+    q = torch.where(filled == 1, p.repeat(count, 1), 1 - p.repeat(count, 1))
+    expected = torch.where(many.known, 0.0, -q.log()).sum(1)
+    torch.testing.assert_close(log_weight, expected, **TIGHT)
+    filled = filled.view(count, *codes.shape)
+    assert bool(((filled == 0) | (filled == 1) | known).all())
+    wanted = torch.where(known, codes, p)
+    assert float((filled.mean(0) - wanted).abs().max()) < 5 * 0.5 / count**0.5
+    assert torch.equal(filled[0][known], codes[known])
+
+
+def test_each_label_has_absent_codes_of_its_own():
+    net, cases, labels = lacking_sound()
+    absent = absent_codes.settled_by_label(net, cases)
+    codes, _ = net.encode(dict(zip(net.senses, cases, strict=True)))
+    own, every = absent_codes.of_labels(net, absent, codes, labels, generator(2))
+    rng = generator(2)
+    for label, of_label in enumerate(absent):
+        alone = absent_codes.settled(net, cases, torch.full((4,), label))
+        assert torch.equal(of_label.total_input, alone.total_input)
+        entropy, log_weight, filled = absent_codes.draw(net, alone, codes, rng)
+        visible = torch.cat([filled, one_hot(torch.full((4,), label), 3).double()], 1)
+        log_p = -net.memory.free_energy(visible)
+        torch.testing.assert_close(every[:, label], log_p + log_weight, **TIGHT)
+        rows = labels == label
+        torch.testing.assert_close(own[rows], (log_p + entropy)[rows], **TIGHT)
 
 
 def test_what_does_not_fit_is_refused_in_words():

@@ -220,6 +220,19 @@ def test_works_are_differences_of_free_energies(family, count):
                 torch.testing.assert_close(works, expected, **TIGHT)
 
 
+def test_chains_swap_as_often_as_keeps_both_laws():
+    """With min(1, p_r(v') p_r+1(v) / (p_r(v) p_r+1(v'))), pair by pair of chains."""
+    rbm, rng, count = small_rbm(Bernoulli(6), Bernoulli(4), scale=1.5), ws.generator(0), 20_000
+    replicas = replica_exchange.ReplicaExchange([replica_exchange.independent(rbm), rbm])
+    replicas(rbm, torch.zeros(count, 4, dtype=torch.float64), 1, rng)
+    done = replicas.step(rng)
+    chance = (done.forward + done.backward).exp().clamp(max=1)
+    assert abs(float((done.swapped.double() - chance).mean())) < SIGMAS * 0.5 / math.sqrt(count)
+    sure = done.forward + done.backward >= 0
+    assert bool(done.swapped[sure].all())
+    assert 0.05 < float(chance[~sure].mean()) < 0.95
+
+
 def test_absent_columns_stay_out_of_exchanges():
     rbm, rng = small_rbm(Bernoulli(6), Bernoulli(4)), ws.generator(0)
     mask = torch.rand(9, 6, generator=rng) < 0.6

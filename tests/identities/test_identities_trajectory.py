@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from functools import cache
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 import torch
@@ -150,6 +150,17 @@ def test_goes_on_to_the_same_bits(kind):
     assert_same_state(learn(part, rng, state, 3), last)
     for name, parameter in whole.named_parameters():
         assert torch.equal(parameter, part.get_parameter(name))
+
+
+def test_the_ladder_keeps_its_machines_and_grows():
+    config = ws.CDConfig(**(vars(CONFIG) | {"epochs": 40, "exchange_steps": 5}))
+    rbm = ws.RBM(10, 6, rng=ws.generator(0), weight_std=0.01)
+    records = ws.cd.epochs(rbm, two_patterns(), config=config, rng=ws.generator(1))
+    ladders = [record.state.ladder.machines["visible_bias"] for record in records]
+    for before, after in pairwise(ladders):
+        for machine in before:
+            assert bool((machine == after).all(1).any())
+    assert len(ladders[-1]) > len(ladders[0])
 
 
 def test_refused_in_words():
