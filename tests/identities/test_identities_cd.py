@@ -2,6 +2,8 @@
 enumeration.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from exact import (
@@ -486,3 +488,11 @@ def test_cases_in_clusters_are_learned_sooner_from_a_low_rank():
     for rank in (0, 11):
         with pytest.raises(ConfigError, match="rank = "):
             ws.cd.init_low_rank(rbm, cases, rank, rng=rng)
+
+
+def test_a_learning_rate_alone_stays_what_it_is() -> None:
+    config = CDConfig(epochs=5, learning_rate=0.02)
+    assert [config.learning_rate_at(epoch) for epoch in range(5)] == [0.02] * 5
+    falling = replace(config, final_learning_rate=0.01)
+    assert falling.learning_rate_at(0) == 0.02
+    assert falling.learning_rate_at(4) == 0.01

@@ -37,9 +37,9 @@ class CDConfig:
     """Cases in a minibatch: ten of each of ten classes."""
     learning_rate: float = 0.1
     """Rate in the first epoch; right for pixels in [0, 1] and binary hidden units."""
-    final_learning_rate: float = 0.1
+    final_learning_rate: float | None = None
     """Rate in the last epoch, reached in a straight line: a falling rate averages the noise of
-    sampling away.
+    sampling away. None: that of the first.
     """
     momentum: float = 0.9
     """Momentum once learning has settled."""
@@ -119,7 +119,9 @@ class CDConfig:
             f"group_scales = {self.group_scales}: expected numbers above 0, one a visible group",
         )
         at_least(1, self, "batch_size", "temperatures")
-        positive(self, "learning_rate", "final_learning_rate")
+        positive(self, "learning_rate")
+        if self.final_learning_rate is not None:
+            positive(self, "final_learning_rate")
         below_one(self, "momentum", "initial_momentum")
         require(
             self.centred or not self.standardised,
@@ -149,7 +151,8 @@ class CDConfig:
 
     def learning_rate_at(self, epoch: int) -> float:
         """Return the learning rate of epoch `epoch` (from 0)."""
-        return linear_schedule(self.learning_rate, self.final_learning_rate, epoch, self.epochs)
+        first, last = self.learning_rate, self.final_learning_rate
+        return linear_schedule(first, first if last is None else last, epoch, self.epochs)
 
     def momentum_at(self, epoch: int) -> float:
         """Return the momentum of epoch `epoch` (from 0)."""
@@ -164,8 +167,8 @@ class DBMConfig(CDConfig):
     """Epochs over the cases."""
     learning_rate: float = 0.01
     """Rate in the first epoch: chains that persist follow weights that move slowly."""
-    final_learning_rate: float = 0.0005
-    """Rate in the last epoch, reached in a straight line."""
+    final_learning_rate: float | None = 0.0005
+    """Rate in the last epoch, reached in a straight line; None: that of the first."""
     persistent: bool = True
     """Always: the negative phase goes on with the chains of the last update."""
     gibbs_steps: int = 5

@@ -235,7 +235,7 @@ def _steps(job: Job) -> Iterator[str]:
             if hybrid
             else getattr(config, name)
         )
-        last = getattr(each, "final_learning_rate", each.learning_rate)
+        last = getattr(each, "final_learning_rate", None) or each.learning_rate
         yield f"{name} {each.batch_size} cases, {each.learning_rate:g} to {last:g}"
 
 
