@@ -875,6 +875,21 @@ CALLS = {
         "steps": 2,
         "context": one_context(),
     },
+    "tempering.choose": lambda: {
+        "rbm": rbm(),
+        "rng": rng(),
+        "base": torch.zeros(VISIBLE),
+        "chains": 4,
+        "context": one_context(),
+    },
+    "bennett.log_partition": lambda: {
+        "replicas": ws.replica_exchange.choose([rbm()], rng=rng(), chains=4, steps=2),
+        "rng": rng(),
+        "steps": 2,
+        "burn_in": 0,
+        "groups": 2,
+        "context": one_context(),
+    },
     "mixing.principal_projection": lambda: {"cases": CASES, "count": 2},
     "mixing.Projection.__call__": lambda: {
         "self": ws.mixing.principal_projection(CASES, 2),

@@ -137,13 +137,15 @@ def any_type(module: nn.Module) -> bool:
 
 
 def _owners(values: Iterable[Any]) -> Iterator[Any]:
-    """Yield the models and units among the arguments, and those that records hold."""
+    """Yield the models and units among the arguments, and those that records and replicas hold."""
     for value in values:
         if isinstance(value, nn.Module):
             if "_parameters" in value.__dict__:  # not in its own constructor
                 yield value
         elif isinstance(value, tuple) and hasattr(value, "_fields"):
             yield from _owners(value)
+        elif isinstance(machines := getattr(value, "machines", None), list):
+            yield from _owners(machines[-1:])
 
 
 @dataclass(frozen=True)
