@@ -33,11 +33,14 @@ FIELDS = [
     for config in CONFIGS
     for field in dataclasses.fields(config)
 ]
-NUMBERS = [case for case in FIELDS if case[2] in (int, float)]
+PERHAPS = float | None
+NUMBERS = [case for case in FIELDS if case[2] in (int, float, PERHAPS)]
 SCALARS = {int: [np.int64, np.asarray, torch.tensor], float: [np.float32, np.asarray, torch.tensor]}
+SCALARS[PERHAPS] = SCALARS[float]
 WRONG = {
     int: ["10", 10.0, None, True, np.float64(10), [1], float("nan")],
     float: ["10", None, True, [0.1], float("nan"), float("inf"), 1j],
+    PERHAPS: ["10", True, [0.1], float("nan"), float("inf"), 1j],
     bool: [1, 0.0, None, "yes"],
 }
 
@@ -51,7 +54,7 @@ def test_numbers_of_numpy_and_pytorch_are_numbers_and_round_trip(case):
     config, name, kind = case
     default = getattr(config(), name)
     for scalar in SCALARS[kind]:
-        given = scalar(default)
+        given = scalar(0.1 if default is None else default)
         made = config(**{name: given})
         assert type(getattr(made, name)) in (int, float)
         assert getattr(made, name) == given
