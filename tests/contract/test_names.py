@@ -147,6 +147,14 @@ def test_the_commands_of_the_figures_can_be_called(path: Path) -> None:
         assert not missing_names(command, short=False)
 
 
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "results").glob("*.json")), ids=lambda path: path.name
+)
+def test_figures_list_their_seeds(path: Path) -> None:
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    assert not [row["row"] for row in rows if not isinstance(row["seeds"], list)]
+
+
 def test_a_name_that_is_not_there_is_found() -> None:
     assert missing_names("estimate log Z by AIS (ais.log_partition)", short=True) == [
         "ais.log_partition"
