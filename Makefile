@@ -16,7 +16,9 @@ train: $(VENV)/.train-ready
 	$(BIN)/wakesleep train
 
 # The tests of every commit: minutes on two cores, a worker a core and a thread a worker. test-slow:
-# the others, in browsers and clean environments, and whole experiments.
+# the others, in browsers and clean environments, and whole experiments. Byte code is kept whatever
+# the environment says: the many processes that tests start would each compile the package anew.
+test test-slow: export PYTHONDONTWRITEBYTECODE =
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 

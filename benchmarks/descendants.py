@@ -4,8 +4,9 @@ them, and how likely they find test cases.
     python -m benchmarks.descendants --folder runs/reproduce --picture docs/descendants.png
 
 Models that hold labels learned from 1,000 of them and make a hundred pictures of each; the others
-make a thousand freely. Runs are those of `wakesleep reproduce descendants`: what is finished is
-read.
+make a thousand freely. Each has learned five times as long as for the table, whose minute is enough
+to recognise and not to generate, and the memories of belief nets have chains in their last epochs,
+as the library has by default. Goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -27,18 +28,23 @@ from wakesleep.compute.select import pick_device
 from wakesleep.data import load
 from wakesleep.evaluation import likelihood
 from wakesleep.foundation.rng import generator
+from wakesleep.learning import greedy
+from wakesleep.learning.records import EpochResult
 from wakesleep.models.dbn import DBN
-from wakesleep.paper import results
+from wakesleep.paper import few_labels, results
 from wakesleep.paper.descendants import belief_nets, diffusion, fourteen_methods, vae
-from wakesleep.paper.descendants.common import Job
-from wakesleep.paper.runs import TableSetup
+from wakesleep.paper.descendants.common import LABELLED_SECONDS, UNLABELLED_SECONDS, Job
+from wakesleep.paper.runs import Done, TableSetup, learn
 from wakesleep.runs import grids
 from wakesleep.runs.settings import preset
 from wakesleep.samplers import dreams
 from wakesleep.sources.arrays import as_probs
+from wakesleep.sources.minibatches import Resident
 
 LABELS = 1000
 """Of the models that hold some."""
+TIMES = 5.0
+"""How many times as long they learn as for the table."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +89,55 @@ def belief_net(dbn: DBN, labels: Tensor, steps: int) -> Tensor:
     return dreams.dream(dbn, steps=steps, rng=generator(0), **given).pixels
 
 
-def _last(method: str) -> Callable[[Job], Any]:
-    return lambda job: fourteen_methods.METHODS[method](job)[-1].net
+def memory(job: Job, below: Done[DBN]) -> Done[DBN]:
+    """Return the net whose memory goes on from `below` with labels, spread where they are unknown,
+    and with chains in its last epochs.
+    """
+    setup = job.setup
+    epochs = belief_nets.passes(setup, LABELLED_SECONDS, belief_nets.MEMORY_PASS)
+    config = replace(
+        setup.config.greedy,
+        memory=replace(setup.config.greedy.memory, epochs=epochs, initial_momentum_epochs=1),
+    )
+
+    def loop(dbn: DBN, rng: torch.Generator, state: Any) -> Iterator[EpochResult]:
+        half = belief_nets.timed(setup, UNLABELLED_SECONDS / 2)
+        labels, weights = few_labels.spread_labels(half, layers(job), job.images, job.labels)
+        source = Resident(
+            greedy.memory_cases(dbn, job.images, labels), classes=labels, weights=weights
+        )
+        return greedy.memory_epochs(
+            dbn.memory, source, config, rng=rng, state=state, dtype=setup.dtype
+        )
+
+    return learn(
+        setup,
+        f"{setup.dataset.name}-pictures-memory-{job.count}",
+        job.seed,
+        {"from": below.digest, "memory": config.memory, "chains": config.chains},
+        make=lambda rng: belief_nets.with_labels(job, below.net, rng),
+        loop=loop,
+    )
+
+
+def layers(job: Job) -> Done[DBN]:
+    """Return the greedy layers that every memory here stands on."""
+    return belief_nets.unlabelled_net(job.setup, UNLABELLED_SECONDS / 2)
+
+
+def label_memory(job: Job) -> Done[DBN]:
+    """Return a label memory on greedy layers."""
+    return memory(job, layers(job))
+
+
+def hybrid_net(job: Job) -> Done[DBN]:
+    """Return the hybrid that goes on from that label memory."""
+    return belief_nets.hybrid_from(job, layers(job), label_memory(job), LABELLED_SECONDS)
+
+
+def local_net(job: Job) -> Done[DBN]:
+    """Return a label memory on the layers of contrastive wake-sleep."""
+    return memory(job, belief_nets.contrastive_wake_sleep(job.setup)[-1])
 
 
 GENERATORS = {
@@ -92,15 +145,15 @@ GENERATORS = {
     "dbn-updown": Generator(
         lambda job: belief_nets.contrastive_wake_sleep(job.setup)[-1].net, belief_net
     ),
-    "dbn-memory": Generator(_last("dbn-memory"), belief_net, labelled=True),
-    "dbn-hybrid": Generator(_last("dbn-hybrid"), belief_net, labelled=True),
-    "dbn-local": Generator(_last("dbn-local"), belief_net, labelled=True),
+    "dbn-memory": Generator(lambda job: label_memory(job).net, belief_net, labelled=True),
+    "dbn-hybrid": Generator(lambda job: hybrid_net(job).net, belief_net, labelled=True),
+    "dbn-local": Generator(lambda job: local_net(job).net, belief_net, labelled=True),
     "vae-m1": Generator(
         lambda job: vae.pretrained(job.setup).net,
         lambda net, labels, steps: net.sample(len(labels), generator(0)),
     ),
     "vae-m1-m2": Generator(
-        _last("vae-m1-m2"),
+        lambda job: vae.learn_m2(job)[-1].net,
         lambda net, labels, steps: net.sample(labels, generator(0)),
         labelled=True,
     ),
@@ -180,8 +233,8 @@ def rows(
     assert dataset.train.labels is not None
     assert dataset.test is not None
     assert dataset.test.labels is not None
-    config = replace(preset("mnist"), precision="float32")
-    setup = TableSetup(dataset, options.folder, (1,), config, pick_device("cpu"), command)
+    device = pick_device("cpu")
+    setup = TableSetup(dataset, options.folder, (1,), preset("mnist"), device, command, times=TIMES)
     options.judge.parent.mkdir(parents=True, exist_ok=True)
     net = judge.get(options.judge, dataset.train.images, dataset.train.labels, dataset.shape)
     labels = torch.arange(10).repeat_interleave(options.count)

@@ -63,6 +63,15 @@ TRIES: dict[str, SemiSupervisedConfig] = {
     "others-less": replace(ALIKE, smooth_weight=0.1, entropy_weight=0.1, self_weight=0.1),
     "no-entropy": replace(few_labels.SEMI_SUPERVISED, entropy_weight=0.0),
     "surer": replace(few_labels.SEMI_SUPERVISED, certainty=0.99),
+    "smooth": replace(few_labels.SEMI_SUPERVISED, smooth_weight=1.0),
+    "smooth-3": replace(few_labels.SEMI_SUPERVISED, smooth_weight=0.3),
+    "smooth-45": replace(few_labels.SEMI_SUPERVISED, smooth_weight=1.0, epochs=45),
+    "labels-10-45": replace(few_labels.SEMI_SUPERVISED, epochs=45),
+    "smooth2-45": replace(few_labels.SEMI_SUPERVISED, smooth_weight=2.0, epochs=45),
+    "smooth3-45": replace(few_labels.SEMI_SUPERVISED, smooth_weight=3.0, epochs=45),
+    "alike-150": replace(ALIKE, epochs=150),
+    "smooth-150": replace(few_labels.SEMI_SUPERVISED, smooth_weight=1.0, epochs=150),
+    "labels-10-150": replace(few_labels.SEMI_SUPERVISED, epochs=150),
     "no-own-labels": replace(few_labels.SEMI_SUPERVISED, self_weight=0.0),
 }
 

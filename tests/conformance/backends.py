@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
 
 import numpy
@@ -163,7 +164,13 @@ def some(
     scale: float = 1.0,
 ) -> Tensor:
     """Return normal numbers of a shape, the same ones in every layout."""
-    return laid(torch.randn(shape, generator=generator(seed)).mul_(scale).to(device, dtype), layout)
+    return laid(normal(shape, seed).mul(scale).to(device, dtype), layout)
+
+
+@cache
+def normal(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Return normal numbers that nobody may change."""
+    return torch.randn(shape, generator=generator(seed))
 
 
 def laid(values: Tensor, layout: str) -> Tensor:

@@ -96,6 +96,7 @@ def test_two_ranks_learn_what_one_process_learns(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is shared by way of /proc")
 @pytest.mark.parametrize(
     ("ranks", "plan"),
@@ -125,6 +126,7 @@ def test_ranks_of_one_machine_average_in_memory_they_share_and_by_gloo_where_the
     )
 
 
+@pytest.mark.slow
 def test_chains_and_running_means_of_ranks_are_saved_and_go_on_to_the_same_bits(
     tmp_path: Path,
 ) -> None:
@@ -191,6 +193,7 @@ def test_one_rank_writes_the_run_folder_and_it_is_as_good(whole: Path) -> None:
     assert not (whole / "checkpoint.safetensors").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes of the ranks in /proc")
 def test_a_rank_that_dies_is_started_again_and_the_run_ends_with_the_same_bits(
     whole: Path, tmp_path: Path
@@ -265,6 +268,7 @@ def test_a_run_of_two_ranks_is_not_resumed_by_one(
     assert "left by 2 ranks" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ranks_are_measured_against_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

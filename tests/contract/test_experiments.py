@@ -82,6 +82,7 @@ def test_every_part_of_the_mnist_experiment_runs_and_is_collected(figures: Path)
     assert json.loads((figures / "seed-1-updown-60k" / "provenance.json").read_text()) == before
 
 
+@pytest.mark.slow
 def test_nets_of_several_seeds_are_asked_together(figures: Path, digits: Dataset) -> None:
     base = small_config(updown=SHORT, hybrid=HybridConfig(SHORT))
     for part in ("pretrain-60k", "backprop-60k"):
@@ -140,6 +141,7 @@ def test_a_row_of_nets_asked_together_says_where_they_learned(
     assert row["device"] == "cuda: a GPU"
 
 
+@pytest.mark.slow
 def test_dreams_are_judged(figures: Path, tmp_path: Path) -> None:
     out = tmp_path / "dreams.json"
     words = (
@@ -271,6 +273,7 @@ def test_rows_are_replaced_by_name(tmp_path: Path) -> None:
     assert (rows["a"]["value"], rows["b"]["value"], rows["a"]["seeds"]) == (7.0, 5.0, [4])
 
 
+@pytest.mark.slow
 def test_rows_of_a_gpu_say_so(figures: Path, tmp_path: Path) -> None:
     here = tmp_path / "seed-1-pretrain-50k"
     shutil.copytree(figures / here.name, here)

@@ -26,6 +26,7 @@ FIELDS = (
 ).split()
 
 
+@pytest.mark.slow
 def test_the_smoke_sized_command_measures_everything(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -65,6 +65,8 @@ class TableSetup:
     """Names of the rows that are wanted; none: all."""
     smoke: bool = False
     """Whether this only shows that everything runs: no figures come of it."""
+    times: float = 1.0
+    """How many times as long each method of `descendants` may take as for that table."""
 
     @property
     def dtype(self) -> torch.dtype:

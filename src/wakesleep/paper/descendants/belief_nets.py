@@ -49,7 +49,7 @@ HYBRID_MEMORY_SECONDS = 6
 
 def passes(setup: TableSetup, seconds: float, one: float) -> int:
     """Return how many passes of `one` second each fit."""
-    return setup.epochs(max(1, int(seconds / one)))
+    return setup.epochs(max(1, int(setup.times * seconds / one)))
 
 
 def rounds_and_epochs(setup: TableSetup, known: int, shown: float) -> tuple[int, int]:
@@ -122,9 +122,15 @@ def spread_memory(job: Job, seconds: float) -> tuple[Done[DBN], Done[DBN]]:
 
 def learn_hybrid(job: Job) -> Stages:
     """Return the hybrid, from a label memory."""
-    setup = job.setup
     below, first = spread_memory(job, HYBRID_MEMORY_SECONDS)
-    epochs = passes(setup, labelled_seconds(job) - HYBRID_MEMORY_SECONDS, HYBRID_PASS)
+    seconds = labelled_seconds(job) - HYBRID_MEMORY_SECONDS
+    return below, first, hybrid_from(job, below, first, seconds)
+
+
+def hybrid_from(job: Job, below: Done[DBN], first: Done[DBN], seconds: float) -> Done[DBN]:
+    """Return the hybrid that goes on from a label memory on such greedy layers for so long."""
+    setup = job.setup
+    epochs = passes(setup, seconds, HYBRID_PASS)
     config = setup.config.hybrid
     config = replace(config, updown=replace(config.updown, epochs=epochs))
 
@@ -150,7 +156,7 @@ def learn_hybrid(job: Job) -> Stages:
             dtype=setup.dtype,
         )
 
-    last = learn(
+    return learn(
         setup,
         f"{setup.dataset.name}-descendants-hybrid-{job.count}",
         job.seed,
@@ -159,7 +165,6 @@ def learn_hybrid(job: Job) -> Stages:
         loop=loop,
         log_probs=classify.log_probs,
     )
-    return below, first, last
 
 
 def contrastive_wake_sleep(setup: TableSetup) -> tuple[Done[DBN], Done[DBN]]:
@@ -191,6 +196,20 @@ def contrastive_wake_sleep(setup: TableSetup) -> tuple[Done[DBN], Done[DBN]]:
     return first, last
 
 
+def with_labels(job: Job, learned: DBN, rng: torch.Generator) -> DBN:
+    """Return the net that begins as one without labels; those of labels begin at 0."""
+    dbn = DBN(job.sizes, labels=job.classes, rng=rng)
+    if not learned.tied:
+        dbn.untie()
+    own = dbn.state_dict()
+    for name, values in learned.state_dict().items():
+        if own[name].shape == values.shape:
+            own[name].copy_(values)
+        else:  # the memory, which has labels beside its features now
+            own[name].zero_()[: job.sizes[-2]].copy_(values)
+    return dbn
+
+
 def learn_local(job: Job) -> Stages:
     """Return the net whose memory, begun without labels, learned those of the labelled cases."""
     setup, (below, first) = job.setup, contrastive_wake_sleep(job.setup)
@@ -198,18 +217,6 @@ def learn_local(job: Job) -> Stages:
     shown = labelled_seconds(job) / MEMORY_PASS * 60_000
     rounds, epochs = rounds_and_epochs(setup, len(known), shown)
     config = replace(setup.config.greedy.memory, epochs=epochs, initial_momentum_epochs=1)
-
-    def make(rng: torch.Generator) -> DBN:
-        dbn = DBN(job.sizes, labels=job.classes, rng=rng)
-        dbn.untie()
-        own, learned = dbn.state_dict(), first.net.state_dict()
-        features = job.sizes[-2]
-        for name, values in learned.items():
-            if own[name].shape == values.shape:
-                own[name].copy_(values)
-            else:  # the memory, which has labels beside its features now
-                own[name].zero_()[:features].copy_(values)
-        return dbn
 
     def loop(dbn: DBN, rng: torch.Generator, state: Any) -> Iterator[EpochResult]:
         cases = greedy.memory_cases(dbn, job.images[known], job.labels[known]).repeat(rounds, 1)
@@ -230,7 +237,7 @@ def learn_local(job: Job) -> Stages:
         f"{setup.dataset.name}-descendants-local-{job.count}",
         job.seed,
         {"from": first.digest, "memory": config, "rounds": rounds},
-        make=make,
+        make=lambda rng: with_labels(job, first.net, rng),
         loop=loop,
         log_probs=classify.log_probs,
     )

@@ -242,7 +242,7 @@ def updates_in(setup: TableSetup, seconds: float, milliseconds: float) -> int:
     """
     if setup.smoke:
         return 10
-    return max(1, round(1000 * seconds / milliseconds / RECORDS))
+    return max(1, round(1000 * setup.times * seconds / milliseconds / RECORDS))
 
 
 def labelled_seconds(job: Job) -> float:
