@@ -54,25 +54,23 @@ def weighing_labels(weight: float) -> SemiSupervisedConfig:
     )
 
 
+LABELS_10 = replace(few_labels.SEMI_SUPERVISED, smooth_weight=0.1)
+SMOOTH = replace(few_labels.SEMI_SUPERVISED, smooth_weight=1.0)
 TRIES: dict[str, SemiSupervisedConfig] = {
+    "suited": few_labels.SEMI_SUPERVISED,
     "alike": ALIKE,
     "labels-3": weighing_labels(3),
-    "labels-10": few_labels.SEMI_SUPERVISED,
+    "labels-10": LABELS_10,
     "labels-30": weighing_labels(30),
+    "labels-10-45": replace(LABELS_10, epochs=45),
+    "smooth": SMOOTH,
+    "smooth-45": replace(SMOOTH, epochs=45),
+    "smooth-2-45": replace(SMOOTH, smooth_weight=2.0, epochs=45),
     "faster": replace(ALIKE, learning_rate=0.154, final_learning_rate=0.00154),
     "others-less": replace(ALIKE, smooth_weight=0.1, entropy_weight=0.1, self_weight=0.1),
-    "no-entropy": replace(few_labels.SEMI_SUPERVISED, entropy_weight=0.0),
-    "surer": replace(few_labels.SEMI_SUPERVISED, certainty=0.99),
-    "smooth": replace(few_labels.SEMI_SUPERVISED, smooth_weight=1.0),
-    "smooth-3": replace(few_labels.SEMI_SUPERVISED, smooth_weight=0.3),
-    "smooth-45": replace(few_labels.SEMI_SUPERVISED, smooth_weight=1.0, epochs=45),
-    "labels-10-45": replace(few_labels.SEMI_SUPERVISED, epochs=45),
-    "smooth2-45": replace(few_labels.SEMI_SUPERVISED, smooth_weight=2.0, epochs=45),
-    "smooth3-45": replace(few_labels.SEMI_SUPERVISED, smooth_weight=3.0, epochs=45),
-    "alike-150": replace(ALIKE, epochs=150),
-    "smooth-150": replace(few_labels.SEMI_SUPERVISED, smooth_weight=1.0, epochs=150),
-    "labels-10-150": replace(few_labels.SEMI_SUPERVISED, epochs=150),
-    "no-own-labels": replace(few_labels.SEMI_SUPERVISED, self_weight=0.0),
+    "no-entropy": replace(LABELS_10, entropy_weight=0.0),
+    "surer": replace(LABELS_10, certainty=0.99),
+    "no-own-labels": replace(LABELS_10, self_weight=0.0),
 }
 
 

@@ -32,9 +32,10 @@ ESTIMATORS = [
     DBNClassifier(**SMALL, fine_tune_n_iter=30),
     DBMClassifier(
         (20, 20),
-        pretrain_n_iter=5,
+        pretrain_n_iter=2,
+        n_iter=5,
         batch_size=10,
-        fine_tune_n_iter=60,
+        fine_tune_n_iter=20,
         fine_tune_learning_rate=0.5,
     ),
     DBNClassifier((50,), n_iter=100, batch_size=10, learning_rate=0.3, fine_tune=None),

@@ -755,6 +755,10 @@ CALLS = {
         "labels": CLASSES,
         "certainty": 0.5,
     },
+    "semi_supervised.suited": lambda: {
+        "config": ws.SemiSupervisedConfig(epochs=1),
+        "agreement": 0.5,
+    },
     "semi_supervised.epochs": lambda: {
         "net": net(),
         "images": CASES,
@@ -765,6 +769,10 @@ CALLS = {
     },
     "spreading.neighbour_graph": lambda: {"codes": STATES, "neighbours": 2},
     "spreading.spread": lambda: {
+        "graph": ws.spreading.neighbour_graph(STATES, 2),
+        "labels": CLASSES,
+    },
+    "spreading.agreement": lambda: {
         "graph": ws.spreading.neighbour_graph(STATES, 2),
         "labels": CLASSES,
     },

@@ -107,6 +107,33 @@ def test_labels_that_spread_among_codes_name_each_group():
     assert torch.equal(actual.labels, labels)
 
 
+def test_labels_agree_where_clusters_are_classes():
+    images, labels = two_groups()
+    graph = spreading.neighbour_graph(images)
+    assert spreading.agreement(graph, known(labels, 40)) == 1.0
+    # a class alone has no label left that could come back
+    assert spreading.agreement(graph, known(labels, 2)) == 0.0
+    mixed = (torch.arange(60) // 2 % 2).where(known(labels, 40) != UNLABELLED, UNLABELLED)
+    assert spreading.agreement(graph, mixed) < 0.7
+
+
+def test_what_is_left_out_is_asked_of_the_others():
+    images, labels = two_groups()
+    graph, given = spreading.neighbour_graph(images), known(labels, 40)
+    wrong = given.clone()
+    wrong[(given != UNLABELLED).nonzero()[0]] = 1 - wrong[(given != UNLABELLED).nonzero()[0]]
+    # it does not come back, and none of the others is led astray by it
+    assert spreading.agreement(graph, wrong) == pytest.approx(39 / 40)
+
+
+@pytest.mark.parametrize(("agreement", "weight"), [(0.0, 0.1), (0.79, 0.1), (0.8, 1.0)])
+def test_smoothness_weighs_more_where_clusters_are_classes(agreement, weight):
+    config = SemiSupervisedConfig(epochs=3)
+    assert semi_supervised.suited(config, agreement) == replace(config, smooth_weight=weight)
+    asked = replace(config, smooth_weight=0.3)
+    assert semi_supervised.suited(asked, agreement) == asked
+
+
 def test_a_memory_learns_from_spread_labels():
     """With one label a class it tells all cases: without spreading it would have seen two cases."""
     images, labels = two_groups()
@@ -187,7 +214,8 @@ def test_losses_are_their_formulas_and_their_gradient_is_that_of_the_sum():
 
 
 def test_by_default_labels_weigh_ten_times_as_much_as_the_other_losses():
-    tenfold, default = asdict(tries.weighing_labels(10)), asdict(SemiSupervisedConfig())
+    tenfold = asdict(tries.weighing_labels(10))
+    default = asdict(semi_supervised.suited(SemiSupervisedConfig(), 0.0))
     assert default == pytest.approx(tenfold, rel=2e-3)
     assert tries.weighing_labels(1) == tries.ALIKE
 

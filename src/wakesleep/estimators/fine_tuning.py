@@ -138,7 +138,8 @@ def _learn_from_few(
     """
     images, labels, weights = cases
     codes = greedy.features(estimator.dbn_, images, estimator.dbn_.depth - 1, checked=True)
-    spread = spreading.spread_labels(codes, labels)
+    graph = spreading.neighbour_graph(codes)
+    spread = spreading.most_probable(spreading.spread(graph, labels), labels)
     spread_weights = spread.weights.cpu()
     spread_weights = spread_weights if weights is None else spread_weights * weights
     spread_cases = Cases(images, spread.labels, spread_weights)
@@ -147,7 +148,9 @@ def _learn_from_few(
     size = estimator._batch(len(images))
     epochs = min(max(LEAST_FEW, -(-FEW_UPDATES * size // len(images))), MOST_FEW)
     epochs = epochs if estimator.fine_tune_n_iter is None else estimator.fine_tune_n_iter
-    config = SemiSupervisedConfig(epochs=epochs, batch_size=size)
+    config = semi_supervised.suited(
+        SemiSupervisedConfig(epochs=epochs, batch_size=size), spreading.agreement(graph, labels)
+    )
     options = _options(estimator, cases, rng)
     records = semi_supervised.epochs(estimator.net_, images, labels, config=config, **options)
     estimator._tune(estimator.net_, lambda config: records, config, score, stops=False)

@@ -8,7 +8,8 @@ all other cases.
 
 The second and third term are means over all cases, the last over those that the net is sure of. A
 minibatch holds labelled cases and as many of all cases, so that labels weigh the same however few
-they are: ten times as much as each of the other terms, by default. The net has been pretrained
+they are: ten times as much as entropy and labels of its own, by default, and as smoothness where
+clusters are not classes (`suited`). The net has been pretrained
 without labels and has learned from labels that spread among its codes (`spreading`), so that what
 it is sure of is mostly right. Sources: smoothness, Miyato et al. (2018), "Virtual adversarial
 training"; entropy, Grandvalet & Bengio (2005), "Semi-supervised learning by entropy minimization";
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -42,6 +43,22 @@ from wakesleep.learning.state import EpochState, RunningMean, check_fit
 from wakesleep.sources import arrays
 from wakesleep.sources.arrays import UNLABELLED
 from wakesleep.sources.axes import ImageRows, LogProbs, SomeLabels
+
+CLUSTERED = 0.8
+"""Share of the labelled cases whose label comes back, from which on clusters are classes."""
+
+
+@check_arguments
+def suited(config: SemiSupervisedConfig, agreement: float) -> SemiSupervisedConfig:
+    """Return the config with the weight of smoothness that suits the data, unless it has one.
+
+    Smoothness puts boundaries where cases are few, which are those of the classes where clusters
+    are classes. So its weight is 1 where `agreement` (`spreading.agreement`) is 0.8 or more, else
+    0.1.
+    """
+    if config.smooth_weight is not None:
+        return config
+    return replace(config, smooth_weight=1.0 if agreement >= CLUSTERED else 0.1)
 
 
 @dataclass
@@ -170,7 +187,7 @@ class SemiSupervised(loop.Algorithm):
         self.sums = torch.zeros(5, device=parameters[0].device)
         """Cross-entropy, smoothness, entropy, cross-entropy of own labels, minibatches."""
         self.weights = parameters[0].new_tensor(
-            [1.0, config.smooth_weight, config.entropy_weight, config.self_weight]
+            [1.0, config.smooth_weight or 0.0, config.entropy_weight, config.self_weight]
         )
         """Of the four losses; made here, for a step that is captured may copy nothing to a GPU."""
         self.epoch, self.sure = 0, 0.0
@@ -263,7 +280,9 @@ def epochs(
     """Fine-tune `net` on `images` (N, pixels) and labels (N,), UNLABELLED where unknown, in place,
     yielding a record after each epoch.
 
-    `weights` (N,) say how often each labelled case is shown, relative to the others.
+    `weights` (N,) say how often each labelled case is shown, relative to the others. Where the
+    config names no weight of smoothness, it is that of data whose clusters are not known to be
+    classes; `suited` finds it.
 
     Yields:
         EpochResult, with metrics `cross_entropy` (of the labelled cases), `smoothness`, `entropy`,
@@ -276,6 +295,7 @@ def epochs(
         DataError: cases or labels that do not fit, or no labels.
         DivergedError: NaN or infinite weights.
     """
+    config = suited(config, 0.0)
     images = inputs.for_feed_forward(net, images, rng=rng, checked=checked)
     labels = arrays.as_labels(labels, len(images), inputs.outputs(net), lowest=UNLABELLED).to(
         images.device

@@ -287,6 +287,8 @@ def semi_supervised(
     images, labels, chosen = cases(setup, count, seed)
     known = known_labels(labels, chosen)
     start = _from_spread(setup, "start", count, seed, images, known, START_PASSES)
+    graph = neighbours(setup, unlabelled_net(setup), images)
+    config = semi_supervised_learning.suited(config, spreading.agreement(graph, known))
     config = replace(config, epochs=setup.epochs(config.epochs))
 
     def make(rng: torch.Generator) -> nn.Sequential:

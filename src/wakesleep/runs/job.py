@@ -56,6 +56,8 @@ class Job:
     `validation` the test cases, which pick nothing.
     """
 
+    neighbours: Any = field(default=None, repr=False)
+    """The graph of neighbours among the codes, once a stage on few labels has made it."""
     lock: files.Lock | None = field(default=None, repr=False)
     """What keeps other processes out of the folder."""
 

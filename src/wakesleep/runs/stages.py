@@ -184,9 +184,15 @@ def _known_or_spread(job: Job) -> tuple[Tensor, Tensor, Tensor]:
     sure it is.
     """
     images, labels = _tensors(job.train)
-    return images, *spreading.spread_labels(
-        greedy.features(job.dbn, images, job.dbn.depth - 1, checked=True), labels
-    )
+    return images, *spreading.most_probable(spreading.spread(_neighbours(job), labels), labels)
+
+
+def _neighbours(job: Job) -> Any:
+    """Return the graph of neighbours among the codes below the memory; two stages need it."""
+    if job.neighbours is None:
+        codes = greedy.features(job.dbn, job.train.images, job.dbn.depth - 1, checked=True)
+        job.neighbours = spreading.neighbour_graph(codes)
+    return job.neighbours
 
 
 def _semisupervised(job: Job) -> Stage:
@@ -194,13 +200,17 @@ def _semisupervised(job: Job) -> Stage:
     cases.
     """
     net, rng, state = job.nets["backprop"], job.progress.rng, job.progress.state
+    images, labels = _tensors(job.train)
+    config = job.config.semisupervised
+    if config.smooth_weight is None:
+        config = semi_supervised.suited(config, spreading.agreement(_neighbours(job), labels))
     settings: dict[str, Any] = {
-        "config": job.config.semisupervised,
+        "config": config,
         "rng": rng,
         "state": state,
         "stage": "semisupervised",
     }
-    records = semi_supervised.epochs(net, *_tensors(job.train), dtype=job.dtype, **settings)
+    records = semi_supervised.epochs(net, images, labels, dtype=job.dtype, **settings)
     return Stage(net, records, lambda images: backprop.log_probs(net, images))
 
 
