@@ -10,16 +10,20 @@ HIGHEST_PYTHON ?= python3.13
 VERSIONS_TESTS = tests/identities tests/data tests/estimators tests/app tests/contract \
 	--ignore=tests/contract/test_wheel.py
 
-.PHONY: train test test-slow test-versions test-lowest test-highest lint format tables site clean
+.PHONY: train test test-fast test-slow test-versions test-lowest test-highest lint format tables site clean
 
 train: $(VENV)/.train-ready
 	$(BIN)/wakesleep train
 
-# The tests of every commit: minutes on two cores, a worker a core and a thread a worker. test-slow:
-# the others, in browsers and clean environments, and whole experiments. Byte code is kept whatever
-# the environment says: the many processes that tests start would each compile the package anew.
+# The tests of every commit: minutes on two cores, a worker a core and a thread a worker, lint beside
+# them. test-slow: the others, in browsers and clean environments, and whole experiments. Byte code
+# is kept whatever the environment says: the many processes that tests start would each compile the
+# package anew.
 test test-slow: export PYTHONDONTWRITEBYTECODE =
-test: lint
+test: $(VENV)/.test-ready
+	$(MAKE) --jobs 2 lint test-fast
+
+test-fast: $(VENV)/.test-ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 test-slow: $(VENV)/.test-ready
