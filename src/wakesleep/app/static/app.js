@@ -17,7 +17,10 @@ const OF_PICTURES = { draw, dream, mix, inside, race, training };
 const SCREENS = {
   DBN: OF_PICTURES,
   DBM: OF_PICTURES,
-  MultimodalDBN: { listen: { setup: (app) => import("./listen.js").then((screen) => screen.setup(app)) }, race },
+  MultimodalDBN: {
+    listen: { setup: (app) => import("./listen.js").then((screen) => screen.setup(app)) },
+    race,
+  },
 };
 const ALL = Object.keys(Object.assign({}, ...Object.values(SCREENS)));
 const still = matchMedia("(prefers-reduced-motion: reduce)");
@@ -59,10 +62,12 @@ function address(what) {
 }
 
 function go(name, { focus = false, asked = new URLSearchParams(), moved = true } = {}) {
-  if (!app.screens[name] || (name === "training" && !app.server.run)) [name] = Object.keys(app.screens);
+  if (!app.screens[name] || (name === "training" && !app.server.run))
+    [name] = Object.keys(app.screens);
   const same = current === name;
   for (const screen of ALL) {
-    const tab = $(`tab-${screen}`), here = screen === name;
+    const tab = $(`tab-${screen}`),
+      here = screen === name;
     tab.setAttribute("aria-selected", here);
     tab.tabIndex = here ? 0 : -1;
     $(screen).hidden = !here;
@@ -79,8 +84,12 @@ function go(name, { focus = false, asked = new URLSearchParams(), moved = true }
 
 // Scroll the row of tabs, and nothing around it: a page that shows this one in a frame stays where it is.
 function reveal(tab) {
-  const list = tab.parentElement, start = tab.offsetLeft - list.offsetLeft;
-  list.scrollLeft = Math.max(start + tab.offsetWidth - list.clientWidth, Math.min(list.scrollLeft, start));
+  const list = tab.parentElement,
+    start = tab.offsetLeft - list.offsetLeft;
+  list.scrollLeft = Math.max(
+    start + tab.offsetWidth - list.clientWidth,
+    Math.min(list.scrollLeft, start),
+  );
 }
 
 function tabs() {
@@ -88,8 +97,14 @@ function tabs() {
   for (const tab of document.querySelectorAll("[role=tab]")) {
     tab.addEventListener("click", () => go(tab.id.slice(4)));
     tab.addEventListener("keydown", (event) => {
-      const all = shown(), place = all.indexOf(tab);
-      const next = { ArrowRight: place + 1, ArrowLeft: place - 1 + all.length, Home: 0, End: all.length - 1 }[event.key];
+      const all = shown(),
+        place = all.indexOf(tab);
+      const next = {
+        ArrowRight: place + 1,
+        ArrowLeft: place - 1 + all.length,
+        Home: 0,
+        End: all.length - 1,
+      }[event.key];
       if (next === undefined) return;
       event.preventDefault();
       go(all[next % all.length].id.slice(4), { focus: true });
@@ -107,7 +122,10 @@ function theme() {
     $("theme").setAttribute("aria-pressed", night);
     $("theme").firstElementChild.textContent = night ? "☀" : "☾";
     $("theme").lastElementChild.textContent = night ? "Light" : "Dark";
-    $("theme").setAttribute("aria-label", night ? "Dark colours; change to light" : "Light colours; change to dark");
+    $("theme").setAttribute(
+      "aria-label",
+      night ? "Dark colours; change to light" : "Light colours; change to dark",
+    );
     redrawAll();
   };
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -144,12 +162,19 @@ async function follow() {
     if (about.version !== app.server.version) {
       const before = app.model;
       Object.assign(app, { server: about, model: await ask("load") });
-      if (["sizes", "labels", "classes", "shape"].some((name) => String(before[name]) !== String(app.model[name]))) location.reload();
+      if (
+        ["sizes", "labels", "classes", "shape"].some(
+          (name) => String(before[name]) !== String(app.model[name]),
+        )
+      )
+        location.reload();
       app.screens[current].model?.();
     }
     trouble(null);
   } catch {
-    trouble("The server does not answer, so the run is not followed any more; start wakesleep serve again.");
+    trouble(
+      "The server does not answer, so the run is not followed any more; start wakesleep serve again.",
+    );
   }
   setTimeout(follow, 1500);
 }
@@ -157,12 +182,39 @@ async function follow() {
 // Keep the page's files, so that it opens without a network from now on.
 async function keepOffline() {
   if (app.server.api || !isSecureContext || !navigator.serviceWorker) return;
-  const more = [...(app.screens.draw ? ["examples.json"] : ["sound.js"]), ...(app.model.deep ? ["deep.js"] : [])]; // of this model
-  const own = ["./", "worker.js", "model.js", "fields.js", "novelty.js", "prepare.js", "products.js", "products.wasm", "senses.js", "race-worker.js", "learn.js", "digits.bin", "model.safetensors", "page.json", ...more];
-  const seen = performance.getEntriesByType("resource").map(({ name }) => name).filter((name) => name.startsWith(location.origin));
+  const more = [
+    ...(app.screens.draw ? ["examples.json"] : ["sound.js"]),
+    ...(app.model.deep ? ["deep.js"] : []),
+  ]; // of this model
+  const own = [
+    "./",
+    "worker.js",
+    "model.js",
+    "fields.js",
+    "novelty.js",
+    "prepare.js",
+    "products.js",
+    "products.wasm",
+    "senses.js",
+    "race-worker.js",
+    "learn.js",
+    "digits.bin",
+    "model.safetensors",
+    "page.json",
+    ...more,
+  ];
+  const seen = performance
+    .getEntriesByType("resource")
+    .map(({ name }) => name)
+    .filter((name) => name.startsWith(location.origin));
   await navigator.serviceWorker.register("offline.js");
-  navigator.serviceWorker.addEventListener("message", () => (document.documentElement.dataset.kept = "true"));
-  (await navigator.serviceWorker.ready).active.postMessage([...new Set([...own.map((name) => new URL(name, location).href.split("#")[0]), ...seen])]);
+  navigator.serviceWorker.addEventListener(
+    "message",
+    () => (document.documentElement.dataset.kept = "true"),
+  );
+  (await navigator.serviceWorker.ready).active.postMessage([
+    ...new Set([...own.map((name) => new URL(name, location).href.split("#")[0]), ...seen]),
+  ]);
 }
 
 async function begin() {
@@ -175,13 +227,21 @@ async function begin() {
     return trouble(error);
   }
   $("loading").hidden = true;
-  if (app.model.classes.join("") !== "0123456789") for (const one of document.querySelectorAll("[data-other]")) one.textContent = one.dataset.other;
-  if (app.model.deep) for (const one of document.querySelectorAll("[data-deep]")) one.textContent = one.dataset.deep;
+  if (app.model.classes.join("") !== "0123456789")
+    for (const one of document.querySelectorAll("[data-other]"))
+      one.textContent = one.dataset.other;
+  if (app.model.deep)
+    for (const one of document.querySelectorAll("[data-deep]")) one.textContent = one.dataset.deep;
   const own = SCREENS[app.model.class];
-  for (const screen of ALL) $(`tab-${screen}`).hidden = !own[screen] || (screen === "training" && !app.server.run);
+  for (const screen of ALL)
+    $(`tab-${screen}`).hidden = !own[screen] || (screen === "training" && !app.server.run);
   $("open-tour").hidden = !own.draw;
   $("api-link").hidden = !app.server.api;
-  app.screens = Object.fromEntries(await Promise.all(Object.entries(own).map(async ([name, module]) => [name, await module.setup(app)])));
+  app.screens = Object.fromEntries(
+    await Promise.all(
+      Object.entries(own).map(async ([name, module]) => [name, await module.setup(app)]),
+    ),
+  );
   tabs();
   if (app.server.run) follow();
   const [name, asked] = parse(location.hash);

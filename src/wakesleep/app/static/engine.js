@@ -16,7 +16,8 @@ export function random(seed) {
     state[at] = word ^ (word >>> 15);
   }
   return () => {
-    const word = Math.imul(state[1], 5), result = Math.imul((word << 7) | (word >>> 25), 9) >>> 0;
+    const word = Math.imul(state[1], 5),
+      result = Math.imul((word << 7) | (word >>> 25), 9) >>> 0;
     const shifted = state[1] << 9;
     state[2] ^= state[0];
     state[3] ^= state[1];
@@ -34,31 +35,51 @@ export function random(seed) {
 // reads whole rows.
 export function network({ sizes, labels, tied }, tensors, netTensors = {}) {
   const { recognition, generative } = pathway(tensors, "", sizes.slice(0, -1), tied);
-  const features = sizes.at(-2), top = sizes.at(-1), memory = memoryOf(tensors, features + labels, top);
+  const features = sizes.at(-2),
+    top = sizes.at(-1),
+    memory = memoryOf(tensors, features + labels, top);
   const classifier = feedForward(netTensors);
   const layers = [...recognition, ...generative, memory.up, memory.down, ...(classifier ?? [])];
   return { sizes, labels, features, top, recognition, generative, memory, classifier, layers };
 }
 
 // The layer that reads inputs x outputs weights as they are, and the one that reads them the other way round.
-const straight = ({ values }, bias, inputs, outputs) => layer(inputs, outputs, (row, column) => values[row * outputs + column], bias);
-const turned = ({ values }, bias, inputs, outputs) => layer(inputs, outputs, (row, column) => values[column * inputs + row], bias);
+const straight = ({ values }, bias, inputs, outputs) =>
+  layer(inputs, outputs, (row, column) => values[row * outputs + column], bias);
+const turned = ({ values }, bias, inputs, outputs) =>
+  layer(inputs, outputs, (row, column) => values[column * inputs + row], bias);
 
 // The directed layers between units of `sizes`, from the lowest up; names of their tensors begin with `prefix`.
 export function pathway(tensors, prefix, sizes, tied) {
-  const recognition = [], generative = [];
+  const recognition = [],
+    generative = [];
   for (let at = 0; at + 1 < sizes.length; at++) {
     const [below, above] = [sizes[at], sizes[at + 1]];
     const found = (name, count) => fitting(tensors[`${prefix}${name}`], count);
-    recognition.push(straight(found(`recognition.${at}.weight`, below * above), found(`recognition.${at}.bias`, above).values, below, above));
-    generative.push(turned(found(`${tied ? "recognition" : "generative"}.${at}.weight`, below * above), found(`generative.${at}.bias`, below).values, above, below));
+    recognition.push(
+      straight(
+        found(`recognition.${at}.weight`, below * above),
+        found(`recognition.${at}.bias`, above).values,
+        below,
+        above,
+      ),
+    );
+    generative.push(
+      turned(
+        found(`${tied ? "recognition" : "generative"}.${at}.weight`, below * above),
+        found(`generative.${at}.bias`, below).values,
+        above,
+        below,
+      ),
+    );
   }
   return { recognition, generative };
 }
 
 // The memory between `visible` units (codes and labels) and its top, read both ways.
 export function memoryOf(tensors, visible, top) {
-  const found = (name, count) => fitting(tensors[`memory.${name}`], count), weight = found("weight", visible * top);
+  const found = (name, count) => fitting(tensors[`memory.${name}`], count),
+    weight = found("weight", visible * top);
   return {
     up: straight(weight, found("hidden_bias", top).values, visible, top),
     down: turned(weight, found("visible_bias", visible).values, top, visible),
@@ -73,11 +94,15 @@ export function fitting(tensor, count) {
 
 // Return the layers of a fine-tuned net (PyTorch's Linear keeps outputs x inputs), or null.
 export function feedForward(tensors) {
-  const weights = Object.keys(tensors).filter((name) => name.endsWith(".weight"))
+  const weights = Object.keys(tensors)
+    .filter((name) => name.endsWith(".weight"))
     .sort((one, other) => parseInt(one) - parseInt(other));
   return weights.length
     ? weights.map((name) => {
-        const { shape: [outputs, inputs], values } = tensors[name];
+        const {
+          shape: [outputs, inputs],
+          values,
+        } = tensors[name];
         const bias = tensors[name.replace("weight", "bias")].values;
         return layer(inputs, outputs, (row, column) => values[column * inputs + row], bias);
       })
@@ -87,23 +112,28 @@ export function feedForward(tensors) {
 export const totalInput = (layer, states) => totalInputs(layer, [states])[0];
 
 export const sigmoid = (input) => 1 / (1 + Math.exp(-input));
-const softplus = (input) => (input > 0 ? input + Math.log1p(Math.exp(-input)) : Math.log1p(Math.exp(input)));
+const softplus = (input) =>
+  input > 0 ? input + Math.log1p(Math.exp(-input)) : Math.log1p(Math.exp(input));
 
 export function bernoulli(inputs, uniform, temperature = 1, out = new Float32Array(inputs.length)) {
-  for (let unit = 0; unit < out.length; unit++) out[unit] = uniform() < sigmoid(inputs[unit] / temperature) ? 1 : 0;
+  for (let unit = 0; unit < out.length; unit++)
+    out[unit] = uniform() < sigmoid(inputs[unit] / temperature) ? 1 : 0;
   return out;
 }
 
 // E[to | from] of each case, or states drawn from it where a generator is given.
 export const activitiesOf = (layer, cases, uniform = null) =>
-  totalInputs(layer, cases).map((inputs) => (uniform ? bernoulli(inputs, uniform) : inputs.map(sigmoid)));
+  totalInputs(layer, cases).map((inputs) =>
+    uniform ? bernoulli(inputs, uniform) : inputs.map(sigmoid),
+  );
 
 const activities = (layer, states) => totalInput(layer, states).map(sigmoid);
 
 // Activities from the pixels (given) to the penultimate layer (DBN.up), and what led to them: the
 // total inputs of these layers, those of the top units with no label on, and each label's score.
 export function up(net, picture) {
-  const layers = [picture], inputs = [];
+  const layers = [picture],
+    inputs = [];
   for (const layer of net.recognition) {
     inputs.push(totalInput(layer, layers.at(-1)));
     layers.push(inputs.at(-1).map(sigmoid));
@@ -129,7 +159,8 @@ function drawDown(net, features, uniform) {
 // Total input of the top units from features alone, no label on (DBN.top_input).
 export const topInput = (net, features) => totalInput(net.memory.up, features);
 
-export const rowOf = ({ weight, stride, outputs }, row) => weight.subarray(row * stride, row * stride + outputs);
+export const rowOf = ({ weight, stride, outputs }, row) =>
+  weight.subarray(row * stride, row * stride + outputs);
 export const labelRow = (net, label) => rowOf(net.memory.up, net.features + label);
 
 // -F(label) = labelbias + sum_j softplus(x_j + W_label,j), nats up to a constant
@@ -190,7 +221,8 @@ export function completions(net, picture, known, sweeps, seed) {
   const keep = (seen) => picture.map((pixel, at) => (known[at] ? pixel : seen[at]));
   const filled = net.recognition.map((_, height) => {
     let canvas = keep(new Float32Array(picture.length));
-    for (let sweep = 0; sweep < sweeps; sweep++) canvas = keep(reconstructions(net, up(net, canvas))[height]);
+    for (let sweep = 0; sweep < sweeps; sweep++)
+      canvas = keep(reconstructions(net, up(net, canvas))[height]);
     return canvas;
   });
   const dream = begin(net, { picture, known, seed });
@@ -201,9 +233,11 @@ export function completions(net, picture, known, sweeps, seed) {
 // All that the page tells of a picture (pixels in [0, 1]), as bytes where they are shown; what each
 // layer sees only where `every` is asked for. `way` is what `up` returns.
 export function recognize(net, picture, every = false, way = up(net, picture)) {
-  const { layers, scores } = way, log = scores ? logSoftmax(scores) : logProbs(net, picture);
+  const { layers, scores } = way,
+    log = scores ? logSoftmax(scores) : logProbs(net, picture);
   const answer = {
-    picture: bytes(picture), logProbs: log,
+    picture: bytes(picture),
+    logProbs: log,
     seen: reconstructions(net, way, every).map(bytes),
   };
   const total = way.total.slice();
@@ -232,10 +266,13 @@ export function bytes(values) {
 // (dreams.label_mixture).
 export function shares(net, held) {
   if (held === null || held === undefined) return null;
-  const given = typeof held === "number" ? { [held]: 1 } : held, row = new Float32Array(net.labels);
+  const given = typeof held === "number" ? { [held]: 1 } : held,
+    row = new Float32Array(net.labels);
   for (const [label, share] of Object.entries(given)) {
     if (!(label >= 0 && label < net.labels))
-      throw new Error(`There is no label ${label}: this network's memory holds ${net.labels}, counted from 0.`);
+      throw new Error(
+        `There is no label ${label}: this network's memory holds ${net.labels}, counted from 0.`,
+      );
     row[label] = share;
   }
   const sum = row.reduce((one, other) => one + other, 0);
@@ -249,14 +286,20 @@ export const even = (net) => new Float32Array(net.labels).fill(1 / Math.max(net.
 
 // Begin a dream: from random top states; from a picture (pixels in [0, 1]); or filling in the
 // pixels where `known` is 0. `held` is null, a label, shares of several, or "all": a chain for each.
-export function begin(net, { held = null, seed = 0, temperature = 1, picture = null, known = null, count = 1 }) {
-  const uniform = random(seed), all = held === "all";
+export function begin(
+  net,
+  { held = null, seed = 0, temperature = 1, picture = null, known = null, count = 1 },
+) {
+  const uniform = random(seed),
+    all = held === "all";
   const chains = Array.from({ length: all ? net.labels : count }, (_, label) => {
     const clamp = shares(net, all ? label : held);
     const chain = { held: clamp, labels: clamp ?? even(net), canvas: null };
-    if (!picture) chain.hidden = Float32Array.from({ length: net.top }, () => (uniform() < 0.5 ? 1 : 0));
+    if (!picture)
+      chain.hidden = Float32Array.from({ length: net.top }, () => (uniform() < 0.5 ? 1 : 0));
     else if (known) chain.canvas = picture.map((pixel, at) => (known[at] ? pixel : uniform()));
-    else if (!clamp && net.labels) chain.labels = Float32Array.from(logProbs(net, picture), Math.exp);
+    else if (!clamp && net.labels)
+      chain.labels = Float32Array.from(logProbs(net, picture), Math.exp);
     return chain;
   });
   if (picture) drawTop(net, chains, uniform, picture);
@@ -272,7 +315,11 @@ export function hold(net, dream, held) {
 // Each chain's top states, drawn where an up-pass of its canvas, or of a picture, and its label
 // shares lead (dreams.top_states).
 function drawTop(net, chains, uniform, picture = null) {
-  const features = drawUp(net, chains.map(({ canvas }) => canvas ?? picture), uniform);
+  const features = drawUp(
+    net,
+    chains.map(({ canvas }) => canvas ?? picture),
+    uniform,
+  );
   const visible = chains.map(({ labels }, at) => Float32Array.of(...features[at], ...labels));
   const hidden = activitiesOf(net.memory.up, visible, uniform);
   chains.forEach((chain, at) => (chain.hidden = hidden[at]));
@@ -282,19 +329,30 @@ function drawTop(net, chains, uniform, picture = null) {
 // by the temperature (gibbs.gibbs_step).
 function settle(net, chains, temperature, uniform) {
   const { features, labels, memory } = net;
-  totalInputs(memory.down, chains.map(({ hidden }) => hidden)).forEach((inputs, at) => {
-    const chain = chains[at], visible = (chain.visible = new Float32Array(features + labels));
+  totalInputs(
+    memory.down,
+    chains.map(({ hidden }) => hidden),
+  ).forEach((inputs, at) => {
+    const chain = chains[at],
+      visible = (chain.visible = new Float32Array(features + labels));
     bernoulli(inputs, uniform, temperature, visible.subarray(0, features));
     if (chain.held) visible.set(chain.held, features);
-    else if (labels) visible[features + choice(softmax(inputs.subarray(features).map((one) => one / temperature)), uniform)] = 1;
+    else if (labels)
+      visible[
+        features +
+          choice(softmax(inputs.subarray(features).map((one) => one / temperature)), uniform)
+      ] = 1;
   });
-  totalInputs(memory.up, chains.map(({ visible }) => visible)).forEach((inputs, at) =>
-    bernoulli(inputs, uniform, temperature, chains[at].hidden));
+  totalInputs(
+    memory.up,
+    chains.map(({ visible }) => visible),
+  ).forEach((inputs, at) => bernoulli(inputs, uniform, temperature, chains[at].hidden));
 }
 
 export function choice(probs, uniform) {
   let rest = uniform();
-  for (let level = 0; level < probs.length - 1; level++) if ((rest -= probs[level]) < 0) return level;
+  for (let level = 0; level < probs.length - 1; level++)
+    if ((rest -= probs[level]) < 0) return level;
   return probs.length - 1;
 }
 
@@ -309,7 +367,9 @@ export function advance(net, dream, steps) {
     wayDown(net, chains, uniform);
     for (const chain of chains) {
       chain.labels = chain.visible.subarray(net.features);
-      chain.canvas = chain.layers[0] = picture.map((pixel, at) => (known[at] ? pixel : chain.layers[0][at]));
+      chain.canvas = chain.layers[0] = picture.map((pixel, at) =>
+        known[at] ? pixel : chain.layers[0][at],
+      );
     }
   }
   dream.step += steps;
@@ -320,21 +380,34 @@ export function advance(net, dream, steps) {
 function wayDown(net, chains, uniform) {
   const due = chains.filter(({ layers }) => !layers);
   const layers = net.generative.length
-    ? drawDown(net, due.map(({ visible }) => visible.subarray(0, net.features)), uniform)
-    : activitiesOf(net.memory.down, due.map(({ hidden }) => hidden)).map((pixels) => [pixels.subarray(0, net.features)]);
+    ? drawDown(
+        net,
+        due.map(({ visible }) => visible.subarray(0, net.features)),
+        uniform,
+      )
+    : activitiesOf(
+        net.memory.down,
+        due.map(({ hidden }) => hidden),
+      ).map((pixels) => [pixels.subarray(0, net.features)]);
   due.forEach((chain, at) => (chain.layers = layers[at]));
 }
 
 // What a dream shows: every chain's pixels; of the chain in focus the states of each layer, as
 // bytes; every chain's labels. Layers are {chains, units, values}, from the pixels up.
 export function look(net, dream, focus = 0) {
-  const { chains, uniform, temperature } = dream, count = chains.length, here = Math.min(focus, count - 1);
+  const { chains, uniform, temperature } = dream,
+    count = chains.length,
+    here = Math.min(focus, count - 1);
   wayDown(net, chains, uniform);
-  const pixels = new Uint8Array(count * net.sizes[0]), labels = new Uint8Array(count * net.labels);
+  const pixels = new Uint8Array(count * net.sizes[0]),
+    labels = new Uint8Array(count * net.labels);
   chains.forEach((chain, at) => {
     pixels.set(bytes(chain.layers[0]), at * net.sizes[0]);
     if (!net.labels) return;
-    const heard = () => totalInput(net.memory.down, chain.hidden).subarray(net.features).map((one) => one / temperature);
+    const heard = () =>
+      totalInput(net.memory.down, chain.hidden)
+        .subarray(net.features)
+        .map((one) => one / temperature);
     labels.set(bytes(chain.held ?? softmax(heard())), at * net.labels);
   });
   const layers = [{ chains: count, units: net.sizes[0], values: pixels }];

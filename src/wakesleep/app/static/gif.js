@@ -28,7 +28,10 @@ export function gif(frames, width, height, colours, framesPerSecond) {
     word(width);
     word(height);
     out.push(0);
-    parts.push(Uint8Array.from(out), compressed(frame.map((value) => Math.round((value * (LEVELS - 1)) / 255))));
+    parts.push(
+      Uint8Array.from(out),
+      compressed(frame.map((value) => Math.round((value * (LEVELS - 1)) / 255))),
+    );
   }
   parts.push(Uint8Array.of(0x3b));
   return new Blob(parts, { type: "image/gif" });
@@ -36,8 +39,15 @@ export function gif(frames, width, height, colours, framesPerSecond) {
 
 // LZW with codes of 7 to 12 bits, in blocks of at most 255 bytes.
 function compressed(levels) {
-  const bits = Math.log2(LEVELS), clear = LEVELS, end = LEVELS + 1, packed = [];
-  let table = new Map(), next = LEVELS + 2, width = bits + 1, buffer = 0, held = 0;
+  const bits = Math.log2(LEVELS),
+    clear = LEVELS,
+    end = LEVELS + 1,
+    packed = [];
+  let table = new Map(),
+    next = LEVELS + 2,
+    width = bits + 1,
+    buffer = 0,
+    held = 0;
   const put = (code) => {
     buffer |= code << held;
     held += width;
@@ -46,7 +56,8 @@ function compressed(levels) {
   put(clear);
   let prefix = levels[0];
   for (let at = 1; at < levels.length; at++) {
-    const key = prefix * LEVELS + levels[at], known = table.get(key);
+    const key = prefix * LEVELS + levels[at],
+      known = table.get(key);
     if (known !== undefined) {
       prefix = known;
       continue;

@@ -1,13 +1,17 @@
 // What the words mean: a term shows its meaning under the pointer, with the keyboard, and at a tap.
 
 const WORDS = {
-  memory: "The top of the network: 2,000 units tied both ways to the units below and to the labels. Left alone it settles on something it has learned, as one name brings back a whole face.",
-  label: "The name of what a picture shows, here one of ten digits. The memory holds a unit for each; held on, it pulls the rest towards pictures of that name.",
-  temperature: "How freely units switch on and off. Low: the likeliest picture over and over. High: wild mixtures. 1 is what the network learned with.",
+  memory:
+    "The top of the network: 2,000 units tied both ways to the units below and to the labels. Left alone it settles on something it has learned, as one name brings back a whole face.",
+  label:
+    "The name of what a picture shows, here one of ten digits. The memory holds a unit for each; held on, it pulls the rest towards pictures of that name.",
+  temperature:
+    "How freely units switch on and off. Low: the likeliest picture over and over. High: wild mixtures. 1 is what the network learned with.",
   seed: "The number that all dice start from. The same seed makes the same dream again.",
   step: "One turn of the memory: all units below choose anew given those above, then all above given those below.",
   unit: "A tiny switch that looks at everything below it and is on or off. Nobody tells it what to look for; it finds that out by learning.",
-  layer: "A row of units that all look at the row below. Each layer describes what the layer below has found.",
+  layer:
+    "A row of units that all look at the row below. Each layer describes what the layer below has found.",
   relu: "Units of a newer kind, which are off below zero and grow without limit above. Nets of them learn well from labels alone.",
 };
 
@@ -19,7 +23,8 @@ export function setup() {
     shown = term;
     tip.textContent = WORDS[term.dataset.term];
     tip.hidden = false;
-    const { left, bottom, top } = term.getBoundingClientRect(), { width, height } = tip.getBoundingClientRect();
+    const { left, bottom, top } = term.getBoundingClientRect(),
+      { width, height } = tip.getBoundingClientRect();
     tip.style.left = `${Math.max(8, Math.min(left, innerWidth - width - 8))}px`;
     tip.style.top = `${bottom + height + 12 < innerHeight ? bottom + 6 : top - height - 6}px`;
   }

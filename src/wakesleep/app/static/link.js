@@ -10,7 +10,8 @@ worker.addEventListener("message", ({ data: { id, result, error } }) => {
   error === undefined ? resolve(result) : reject(new Error(error));
 });
 worker.addEventListener("error", () => {
-  for (const { reject } of waiting.values()) reject(new Error("This browser cannot run the network; a newer one can."));
+  for (const { reject } of waiting.values())
+    reject(new Error("This browser cannot run the network; a newer one can."));
   waiting.clear();
 });
 
@@ -37,9 +38,18 @@ let dreams = 0;
 // speed asks for, unless the last frame is still being made. It stands still while nobody looks
 // (`rest`), and goes on from there (`resume`).
 export class Dreaming {
-  #number = ++dreams; #draw = null; #begun = null; #due = 0; #last = 0; #busy = false; #frames = 0; #looping = false;
+  #number = ++dreams;
+  #draw = null;
+  #begun = null;
+  #due = 0;
+  #last = 0;
+  #busy = false;
+  #frames = 0;
+  #looping = false;
   #awake = false;
-  playing = false; speed = 60; focus = 0;
+  playing = false;
+  speed = 60;
+  focus = 0;
 
   get begun() {
     return this.#begun !== null;
@@ -62,7 +72,8 @@ export class Dreaming {
   async change({ held, temperature, ...rest }) {
     Object.assign(this, rest);
     if (!this.begun) return;
-    if (held !== undefined || temperature !== undefined) await ask("change", { dream: this.#number, held, temperature });
+    if (held !== undefined || temperature !== undefined)
+      await ask("change", { dream: this.#number, held, temperature });
     this.#loop();
   }
 
@@ -101,7 +112,10 @@ export class Dreaming {
     if (!this.playing || !this.#awake) return void (this.#looping = false);
     requestAnimationFrame((next) => this.#tick(next));
     const fastest = this.speed === null;
-    this.#due = Math.min(this.#due + ((this.speed ?? 0) * Math.max(0, now - this.#last)) / 1000, MOST_STEPS);
+    this.#due = Math.min(
+      this.#due + ((this.speed ?? 0) * Math.max(0, now - this.#last)) / 1000,
+      MOST_STEPS,
+    );
     this.#last = now;
     if (this.#busy || (!fastest && this.#due < 1)) return;
     const steps = fastest ? MOST_STEPS : Math.floor(this.#due);

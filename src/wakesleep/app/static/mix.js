@@ -9,26 +9,50 @@ import { Stage } from "./stage.js";
 const SWEEPS = 200; // Gibbs steps, of which the second half is what they make of it
 const $ = (id) => document.getElementById(id);
 const WORDS = {
-  free: ["The network begins with your drawing, then nothing holds it. See what it turns into.", "your drawing"],
-  fill: ["Rub out a part. What is left stays; the network dreams up the rest so that it fits.", "rub here, or use the buttons"],
+  free: [
+    "The network begins with your drawing, then nothing holds it. See what it turns into.",
+    "your drawing",
+  ],
+  fill: [
+    "Rub out a part. What is left stays; the network dreams up the rest so that it fits.",
+    "rub here, or use the buttons",
+  ],
   half: ["Hold two labels at once. The memory looks for pictures that are a little of both.", ""],
 };
 
 export function setup(app) {
-  const { model } = app, [rows, columns] = model.shape;
+  const { model } = app,
+    [rows, columns] = model.shape;
   const machine = new Machine($("mix-machine"), model, app.inspect, { asleep: true });
-  const stage = new Stage($("mix-pictures"), model), dreaming = new Dreaming();
-  let way = "free", known = new Uint8Array(model.sizes[0]).fill(1), playing = true, going = false, pixels = null, cursor = null, asked = 0;
+  const stage = new Stage($("mix-pictures"), model),
+    dreaming = new Dreaming();
+  let way = "free",
+    known = new Uint8Array(model.sizes[0]).fill(1),
+    playing = true,
+    going = false,
+    pixels = null,
+    cursor = null,
+    asked = 0;
 
   function drawRub() {
-    const canvas = $("rub"), side = 10;
-    if (canvas.width !== columns * side) [canvas.width, canvas.height, canvas.style.aspectRatio] = [columns * side, rows * side, `${columns} / ${rows}`];
-    const context = canvas.getContext("2d"), lut = ink(), style = getComputedStyle(document.documentElement);
+    const canvas = $("rub"),
+      side = 10;
+    if (canvas.width !== columns * side)
+      [canvas.width, canvas.height, canvas.style.aspectRatio] = [
+        columns * side,
+        rows * side,
+        `${columns} / ${rows}`,
+      ];
+    const context = canvas.getContext("2d"),
+      lut = ink(),
+      style = getComputedStyle(document.documentElement);
     context.clearRect(0, 0, canvas.width, canvas.height);
     for (let at = 0; at < known.length; at++) {
       const [x, y] = [(at % columns) * side, Math.floor(at / columns) * side];
       const colour = lut[pixels ? pixels[at] : 0];
-      context.fillStyle = known[at] ? `rgb(${colour & 255} ${(colour >> 8) & 255} ${(colour >> 16) & 255})` : style.getPropertyValue("--unit-low");
+      context.fillStyle = known[at]
+        ? `rgb(${colour & 255} ${(colour >> 8) & 255} ${(colour >> 16) & 255})`
+        : style.getPropertyValue("--unit-low");
       context.fillRect(x, y, side, side);
       if (known[at]) continue;
       context.strokeStyle = style.getPropertyValue("--muted");
@@ -46,19 +70,29 @@ export function setup(app) {
     context.stroke();
   }
 
-  const rub = ({ offsetX, offsetY, target }) => rubAt((offsetX * columns) / target.clientWidth, (offsetY * rows) / target.clientHeight);
+  const rub = ({ offsetX, offsetY, target }) =>
+    rubAt((offsetX * columns) / target.clientWidth, (offsetY * rows) / target.clientHeight);
 
   function rubAt(column, row) {
     const reach = columns / 9;
     for (let at = 0; at < known.length; at++)
-      if (Math.hypot((at % columns) + 0.5 - column, Math.floor(at / columns) + 0.5 - row) < reach) known[at] = 0;
+      if (Math.hypot((at % columns) + 0.5 - column, Math.floor(at / columns) + 0.5 - row) < reach)
+        known[at] = 0;
     drawRub();
   }
 
   function half(which) {
     known = known.map((_, at) => {
       const [x, y] = [at % columns, Math.floor(at / columns)];
-      return { top: y >= rows / 2, bottom: y < rows / 2, left: x >= columns / 2, right: x < columns / 2, none: true }[which] ? 1 : 0;
+      return {
+        top: y >= rows / 2,
+        bottom: y < rows / 2,
+        left: x >= columns / 2,
+        right: x < columns / 2,
+        none: true,
+      }[which]
+        ? 1
+        : 0;
     });
     drawRub();
   }
@@ -79,14 +113,16 @@ export function setup(app) {
       going = false;
       say("Draw something first, on the Draw screen.");
       return;
-    } else dreaming.watch({ ...options, picture: pixels, ...(way === "fill" ? { known } : {}) }, frame);
+    } else
+      dreaming.watch({ ...options, picture: pixels, ...(way === "fill" ? { known } : {}) }, frame);
     say("");
     if (model.deep && way === "fill" && pixels) differ(seed);
   }
 
   // What is hidden, filled in by one pass up and back, by all layers together, and where the two differ.
   async function differ(seed) {
-    const mine = ++asked, [pass, together] = await ask("complete", { pixels, known, sweeps: SWEEPS, seed });
+    const mine = ++asked,
+      [pass, together] = await ask("complete", { pixels, known, sweeps: SWEEPS, seed });
     if (mine !== asked) return;
     const apart = together.map((level, at) => 128 + (level - pass[at]) / 2); // bytes around 128
     paint($("mix-pass"), pass, model.shape);
@@ -98,7 +134,12 @@ export function setup(app) {
     stage.frame(found);
     machine.frame(found);
     const labels = found.layers[model.sizes.length];
-    if (labels) bars($("mix-bars"), model.classes, Array.from(labels.values, (value) => value / 255));
+    if (labels)
+      bars(
+        $("mix-bars"),
+        model.classes,
+        Array.from(labels.values, (value) => value / 255),
+      );
     if (found.number % 15 === 0) say(`${found.step} steps`);
   }
 
@@ -125,10 +166,15 @@ export function setup(app) {
     input.addEventListener("change", () => choose(input.value));
   }
   for (const id of ["mix-first", "mix-second"]) {
-    $(id).replaceChildren(...model.classes.map((name, value) => element("option", { value }, name)));
+    $(id).replaceChildren(
+      ...model.classes.map((name, value) => element("option", { value }, name)),
+    );
     $(id).addEventListener("change", () => going && dreaming.change({ held: mixture() }));
   }
-  [$("mix-first").value, $("mix-second").value] = [4 % model.classes.length, 9 % model.classes.length];
+  [$("mix-first").value, $("mix-second").value] = [
+    4 % model.classes.length,
+    9 % model.classes.length,
+  ];
   const shares = () => ($("mix-share-value").textContent = `${Math.round(share() * 100)}%`);
   $("mix-share").addEventListener("input", () => {
     shares();
@@ -145,17 +191,25 @@ export function setup(app) {
     rub(event);
   });
   $("rub").addEventListener("keydown", (event) => {
-    const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[
+      event.key
+    ];
     if (way !== "fill" || !(move || event.key === " ")) return;
     event.preventDefault();
     cursor ??= [columns / 2, rows / 2];
-    if (move) cursor = cursor.map((place, axis) => Math.min([columns, rows][axis], Math.max(0, place + (event.shiftKey ? 4 : 1) * move[axis])));
+    if (move)
+      cursor = cursor.map((place, axis) =>
+        Math.min([columns, rows][axis], Math.max(0, place + (event.shiftKey ? 4 : 1) * move[axis])),
+      );
     if (!move) rubAt(...cursor);
     drawRub();
     if (!move) start();
   });
   $("rub").addEventListener("blur", drawRub);
-  $("rub").addEventListener("pointermove", (event) => event.target.hasPointerCapture(event.pointerId) && rub(event));
+  $("rub").addEventListener(
+    "pointermove",
+    (event) => event.target.hasPointerCapture(event.pointerId) && rub(event),
+  );
   $("rub").addEventListener("pointerup", () => way === "fill" && start());
   $("mix-go").addEventListener("click", start);
   $("mix-pause").addEventListener("click", () => {

@@ -16,8 +16,11 @@ function score(net, { layers, inputs, total, scores }) {
     found += most + Math.log(sum(scores, (one) => Math.exp(one - most)));
   } else found += sum(total, softplus);
   inputs.forEach((upward, at) => {
-    const below = layers[at], above = layers[at + 1], downward = totalInput(net.generative[at], above);
-    found += dot(below, downward) - sum(downward, softplus) + sum(upward, softplus) - dot(above, upward);
+    const below = layers[at],
+      above = layers[at + 1],
+      downward = totalInput(net.generative[at], above);
+    found +=
+      dot(below, downward) - sum(downward, softplus) + sum(upward, softplus) - dot(above, upward);
   });
   return found;
 }
@@ -38,5 +41,10 @@ export function contour(picture, [rows, columns]) {
 // the calibration's threshold. Takes what engine.js's `up` returns of the picture.
 export function surprise(net, way, { slope, intercepts, shape, odds_weight: weight = 0 }, label) {
   const [best, next] = way.scores ? [...way.scores].sort((one, other) => other - one) : [0, 0];
-  return slope * contour(way.layers[0], shape) + intercepts[label ?? 0] - score(net, way) - weight * (best - next);
+  return (
+    slope * contour(way.layers[0], shape) +
+    intercepts[label ?? 0] -
+    score(net, way) -
+    weight * (best - next)
+  );
 }

@@ -12,10 +12,14 @@ async function keep(address) {
 addEventListener("install", () => skipWaiting());
 addEventListener("activate", (event) => event.waitUntil(clients.claim()));
 addEventListener("message", ({ data, source }) =>
-  Promise.all(data.map(keep)).then(() => source.postMessage("kept")));
+  Promise.all(data.map(keep)).then(() => source.postMessage("kept")),
+);
 addEventListener("fetch", (event) => {
   if (event.request.method !== "GET" || !event.request.url.startsWith(registration.scope)) return;
   event.respondWith(
-    fetch(event.request).catch(async () => (await (await store()).match(event.request, { ignoreSearch: true })) ?? Response.error()),
+    fetch(event.request).catch(
+      async () =>
+        (await (await store()).match(event.request, { ignoreSearch: true })) ?? Response.error(),
+    ),
   );
 });

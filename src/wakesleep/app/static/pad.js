@@ -3,18 +3,26 @@
 import { element, keep } from "./pictures.js";
 import { greyOf } from "./prepare.js";
 
-const SIDE = 280, PEN = 21;
+const SIDE = 280,
+  PEN = 21;
 // Parts of the field that the ink's longer side and a stroke's width take: 20 of 28 pixels in MNIST, and so wide that digits
 // have as much ink as MNIST's have (a mean of 94 pixels).
-const FIELD = 20 / 28, WIDTH = 2.4 / 28;
+const FIELD = 20 / 28,
+  WIDTH = 2.4 / 28;
 
 export class Pad {
   constructor(box, { changed, file }) {
-    this.strokes = []; this.pixels = null; this.changed = changed;
-    this.cursor = [SIDE / 2, SIDE / 2]; this.penDown = false;
+    this.strokes = [];
+    this.pixels = null;
+    this.changed = changed;
+    this.cursor = [SIDE / 2, SIDE / 2];
+    this.penDown = false;
     this.canvas = element("canvas", { width: SIDE, height: SIDE, tabIndex: 0 });
     this.canvas.setAttribute("role", "application");
-    this.canvas.setAttribute("aria-label", "Drawing pad. Arrow keys move the pen, space puts it down or lifts it, delete clears.");
+    this.canvas.setAttribute(
+      "aria-label",
+      "Drawing pad. Arrow keys move the pen, space puts it down or lifts it, delete clears.",
+    );
     this.hint = element("span", { className: "pad-hint" }, "draw here");
     this.hint.setAttribute("aria-hidden", "true");
     this.answer = element("span", { className: "pad-answer" }); // on a phone the answer itself is out of sight
@@ -26,7 +34,10 @@ export class Pad {
 
   #listen(box, file) {
     const { canvas } = this;
-    const at = (event) => [(event.offsetX * SIDE) / canvas.clientWidth, (event.offsetY * SIDE) / canvas.clientHeight];
+    const at = (event) => [
+      (event.offsetX * SIDE) / canvas.clientWidth,
+      (event.offsetY * SIDE) / canvas.clientHeight,
+    ];
     canvas.addEventListener("pointerdown", (event) => {
       if (event.button) return;
       canvas.setPointerCapture(event.pointerId);
@@ -43,7 +54,13 @@ export class Pad {
     canvas.addEventListener("blur", () => (this.penDown = false));
     const undo = (event) => {
       if (!canvas.isConnected) return removeEventListener("keydown", undo);
-      if (!(event.ctrlKey || event.metaKey) || event.key !== "z" || !canvas.offsetParent || event.target.matches("input")) return;
+      if (
+        !(event.ctrlKey || event.metaKey) ||
+        event.key !== "z" ||
+        !canvas.offsetParent ||
+        event.target.matches("input")
+      )
+        return;
       event.preventDefault();
       this.undo();
     };
@@ -52,10 +69,14 @@ export class Pad {
   }
 
   #key(event) {
-    const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[
+      event.key
+    ];
     if (move) {
       const far = event.shiftKey ? 28 : 14;
-      this.cursor = this.cursor.map((place, axis) => Math.min(SIDE - 14, Math.max(14, place + far * move[axis])));
+      this.cursor = this.cursor.map((place, axis) =>
+        Math.min(SIDE - 14, Math.max(14, place + far * move[axis])),
+      );
       if (this.penDown) this.strokes.at(-1).push([...this.cursor]);
     } else if (event.key === " ") {
       this.penDown = !this.penDown;
@@ -74,7 +95,8 @@ export class Pad {
   }
 
   draw() {
-    const context = this.canvas.getContext("2d"), style = getComputedStyle(document.documentElement);
+    const context = this.canvas.getContext("2d"),
+      style = getComputedStyle(document.documentElement);
     context.clearRect(0, 0, SIDE, SIDE);
     const colour = style.getPropertyValue("--picture-high");
     this.#ink(context, colour);
@@ -92,7 +114,12 @@ export class Pad {
   }
 
   #strokes(context, colour, strokes, width) {
-    Object.assign(context, { lineWidth: width, lineCap: "round", lineJoin: "round", strokeStyle: colour });
+    Object.assign(context, {
+      lineWidth: width,
+      lineCap: "round",
+      lineJoin: "round",
+      strokeStyle: colour,
+    });
     for (const [first, ...rest] of strokes) {
       context.beginPath();
       context.moveTo(...first);
@@ -118,7 +145,9 @@ export class Pad {
   }
 
   clear() {
-    this.strokes = []; this.pixels = null; this.penDown = false;
+    this.strokes = [];
+    this.pixels = null;
+    this.penDown = false;
     this.update();
   }
 
@@ -130,7 +159,9 @@ export class Pad {
 
   // Show a picture of the network's own size.
   show(pixels, shape) {
-    this.strokes = []; this.pixels = pixels; this.shape = shape;
+    this.strokes = [];
+    this.pixels = pixels;
+    this.shape = shape;
     this.update();
   }
 
@@ -143,7 +174,8 @@ export class Pad {
     this.sheet.fillRect(0, 0, SIDE, SIDE);
     if (this.pixels) this.#ink(this.sheet, "#ffffff");
     else this.#strokes(this.sheet, "#ffffff", enlarged(this.strokes, width), width * SIDE);
-    const { data } = this.sheet.getImageData(0, 0, SIDE, SIDE), values = new Uint8Array(SIDE * SIDE);
+    const { data } = this.sheet.getImageData(0, 0, SIDE, SIDE),
+      values = new Uint8Array(SIDE * SIDE);
     for (let at = 0; at < values.length; at++) values[at] = data[4 * at];
     return { grey: { rows: SIDE, columns: SIDE, values }, drawing: true };
   }
@@ -165,14 +197,25 @@ export function takeDropped(box, take) {
 
 // Strokes at the size of the training pictures: drawn with the pad's pen, a digit of a tenth of the pad would be a blot.
 function enlarged(strokes, width) {
-  const [xs, ys] = [0, 1].map((axis) => strokes.flatMap((stroke) => stroke.map((point) => point[axis])));
-  const ends = [xs, ys].map((values) => [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))]);
-  const longest = Math.max(...ends.map(([low, high]) => high - low)), scale = ((FIELD - width) * SIDE) / Math.max(longest, PEN / 4);
-  return strokes.map((stroke) => stroke.map((point) => point.map((place, axis) => SIDE / 2 + scale * (place - (ends[axis][0] + ends[axis][1]) / 2))));
+  const [xs, ys] = [0, 1].map((axis) =>
+    strokes.flatMap((stroke) => stroke.map((point) => point[axis])),
+  );
+  const ends = [xs, ys].map((values) => [
+    values.reduce((a, b) => Math.min(a, b)),
+    values.reduce((a, b) => Math.max(a, b)),
+  ]);
+  const longest = Math.max(...ends.map(([low, high]) => high - low)),
+    scale = ((FIELD - width) * SIDE) / Math.max(longest, PEN / 4);
+  return strokes.map((stroke) =>
+    stroke.map((point) =>
+      point.map((place, axis) => SIDE / 2 + scale * (place - (ends[axis][0] + ends[axis][1]) / 2)),
+    ),
+  );
 }
 
 function spread(pixels, [rows, columns], colour) {
-  const canvas = new OffscreenCanvas(columns, rows), context = canvas.getContext("2d");
+  const canvas = new OffscreenCanvas(columns, rows),
+    context = canvas.getContext("2d");
   context.fillStyle = colour;
   context.fillRect(0, 0, columns, rows);
   const image = context.getImageData(0, 0, columns, rows);
@@ -184,7 +227,8 @@ function spread(pixels, [rows, columns], colour) {
 // The grey levels of a picture file, made small: {rows, columns, values: bytes}. A drawing in SVG, which has no pixels of
 // its own, is made as large.
 export async function greyLevels(file) {
-  const LONGEST = 512, drawn = file.type === "image/svg+xml";
+  const LONGEST = 512,
+    drawn = file.type === "image/svg+xml";
   let picture, sides;
   try {
     picture = drawn ? await image(file) : await createImageBitmap(file);
@@ -193,7 +237,9 @@ export async function greyLevels(file) {
     throw new Error(`${file.name} is no picture this browser can read.`);
   }
   const scale = LONGEST / Math.max(...sides);
-  const [width, height] = sides.map((side) => Math.max(1, Math.round(side * (drawn ? scale : Math.min(1, scale)))));
+  const [width, height] = sides.map((side) =>
+    Math.max(1, Math.round(side * (drawn ? scale : Math.min(1, scale)))),
+  );
   const context = new OffscreenCanvas(width, height).getContext("2d");
   context.drawImage(picture, 0, 0, width, height);
   const grey = greyOf(context.getImageData(0, 0, width, height));

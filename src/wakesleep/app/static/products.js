@@ -7,9 +7,11 @@ const MOST_CASES = 16; // of one call
 
 // A layer's weights, inputs x outputs: rows of `stride` numbers, zeros beyond the outputs.
 export function layer(inputs, outputs, weightAt, bias) {
-  const stride = Math.ceil(outputs / BLOCK) * BLOCK, weight = new Float32Array(inputs * stride);
+  const stride = Math.ceil(outputs / BLOCK) * BLOCK,
+    weight = new Float32Array(inputs * stride);
   for (let row = 0; row < inputs; row++)
-    for (let column = 0; column < outputs; column++) weight[row * stride + column] = weightAt(row, column);
+    for (let column = 0; column < outputs; column++)
+      weight[row * stride + column] = weightAt(row, column);
   return { inputs, outputs, stride, weight, bias, add: null };
 }
 
@@ -18,7 +20,8 @@ export function layer(inputs, outputs, weightAt, bias) {
 export function totalInputs(layer, cases) {
   if (!layer.add) return cases.map((states) => plain(layer, states));
   const out = [];
-  for (let at = 0; at < cases.length; at += MOST_CASES) out.push(...layer.add(cases.slice(at, at + MOST_CASES)));
+  for (let at = 0; at < cases.length; at += MOST_CASES)
+    out.push(...layer.add(cases.slice(at, at + MOST_CASES)));
   return out;
 }
 
@@ -27,19 +30,25 @@ function plain({ outputs, stride, weight, bias }, states) {
   for (let unit = 0; unit < states.length; unit++) {
     const state = states[unit];
     if (state === 0) continue;
-    for (let column = 0, at = unit * stride; column < outputs; column++, at++) out[column] += state * weight[at];
+    for (let column = 0, at = unit * stride; column < outputs; column++, at++)
+      out[column] += state * weight[at];
   }
   return out;
 }
 
 // Move the weights of layers into memory that products.wasm (its bytes) reads.
 export async function place(layers, wasm) {
-  const widest = Math.max(...layers.map(({ stride }) => stride)), most = Math.max(...layers.map(({ inputs }) => inputs));
-  const sums = MOST_CASES * widest, list = MOST_CASES * (1 + 2 * most); // numbers of 4 bytes each
+  const widest = Math.max(...layers.map(({ stride }) => stride)),
+    most = Math.max(...layers.map(({ inputs }) => inputs));
+  const sums = MOST_CASES * widest,
+    list = MOST_CASES * (1 + 2 * most); // numbers of 4 bytes each
   const weights = layers.reduce((sum, { weight }) => sum + weight.length, 0);
-  const memory = new WebAssembly.Memory({ initial: Math.ceil((4 * (weights + sums + list)) / 65536) });
+  const memory = new WebAssembly.Memory({
+    initial: Math.ceil((4 * (weights + sums + list)) / 65536),
+  });
   const { instance } = await WebAssembly.instantiate(wasm, { page: { memory } });
-  const floats = new Float32Array(memory.buffer), integers = new Int32Array(memory.buffer);
+  const floats = new Float32Array(memory.buffer),
+    integers = new Int32Array(memory.buffer);
   let from = sums;
   for (const layer of layers) {
     floats.set(layer.weight, from);

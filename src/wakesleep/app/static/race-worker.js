@@ -2,7 +2,9 @@
 
 import { SIDES, answer, race, unpack } from "./race.js";
 
-let nets = null, digits = null, current = 0;
+let nets = null,
+  digits = null,
+  current = 0;
 const breathe = () => new Promise((resolve) => setTimeout(resolve));
 
 async function run(options) {
@@ -13,7 +15,13 @@ async function run(options) {
   for (const step of race(digits, options)) {
     if (step?.dreaming) {
       const { machines, layer, pass } = step.dreaming;
-      postMessage({ kind: "dreaming", layer, pass, weight: machines[0].weight.slice(), units: machines[0].outputs });
+      postMessage({
+        kind: "dreaming",
+        layer,
+        pass,
+        weight: machines[0].weight.slice(),
+        units: machines[0].outputs,
+      });
     }
     if (step?.errors) {
       nets = step.nets;
@@ -32,5 +40,11 @@ onmessage = ({ data }) => {
   if (data.kind === "start") run(data);
   if (data.kind === "stop") current++;
   if (data.kind === "answer" && nets)
-    postMessage({ kind: "answers", number: data.number, answers: Object.fromEntries(Object.keys(SIDES).map((side) => [side, answer(nets[side], data.picture)])) });
+    postMessage({
+      kind: "answers",
+      number: data.number,
+      answers: Object.fromEntries(
+        Object.keys(SIDES).map((side) => [side, answer(nets[side], data.picture)]),
+      ),
+    });
 };

@@ -4,21 +4,30 @@ import { gif } from "./gif.js";
 import { ask } from "./link.js";
 import { element, ink } from "./pictures.js";
 
-const SIDE = 400, EDGE = 12, SMALL = 158, LARGE = 206;
-const FRAMES = 24, STEPS = 2, A_SECOND = 10;
+const SIDE = 400,
+  EDGE = 12,
+  SMALL = 158,
+  LARGE = 206;
+const FRAMES = 24,
+  STEPS = 2,
+  A_SECOND = 10;
 
 // Return the GIF of a drawing (`draw(context, side)` paints it) and the network's answer to it.
 export async function square(model, answer, draw) {
-  const held = model.labels ? answer.label : null, dream = "share";
+  const held = model.labels ? answer.label : null,
+    dream = "share";
   await ask("begin", { dream, picture: answer.picture, held, seed: 1 });
-  const context = new OffscreenCanvas(SIDE, SIDE).getContext("2d", { willReadFrequently: true }), frames = [];
+  const context = new OffscreenCanvas(SIDE, SIDE).getContext("2d", { willReadFrequently: true }),
+    frames = [];
   Object.assign(context, { textAlign: "center", imageSmoothingQuality: "high" });
   for (let number = 0; number < FRAMES; number++) {
     const { layers } = await ask("advance", { dream, steps: STEPS, focus: 0 });
-    const seen = sheet(answer.seen.at(-1), model.shape), dreamt = sheet(number ? layers[0].values : answer.picture, model.shape);
+    const seen = sheet(answer.seen.at(-1), model.shape),
+      dreamt = sheet(number ? layers[0].values : answer.picture, model.shape);
     context.fillStyle = "#000";
     context.fillRect(0, 0, SIDE, SIDE);
-    const right = SIDE - EDGE - LARGE, below = EDGE + SMALL + 44;
+    const right = SIDE - EDGE - LARGE,
+      below = EDGE + SMALL + 44;
     tile(context, EDGE, EDGE, SMALL, "my drawing", () => draw(context, SMALL));
     tile(context, EDGE, below, SMALL, "what it sees", () => within(context, seen, 0, 0, SMALL));
     tile(context, right, EDGE, LARGE, "what it dreams", () => within(context, dreamt, 0, 0, LARGE));
@@ -53,14 +62,18 @@ function tile(context, x, y, side, words, draw) {
 
 // Draw a picture, whatever its shape, as large as a square allows, in its middle.
 export function within(context, picture, x, y, side) {
-  const [wide, high] = [picture.width, picture.height].map((length) => (side * length) / Math.max(picture.width, picture.height));
+  const [wide, high] = [picture.width, picture.height].map(
+    (length) => (side * length) / Math.max(picture.width, picture.height),
+  );
   context.drawImage(picture, x + (side - wide) / 2, y + (side - high) / 2, wide, high);
 }
 
 // Bytes of ink as a picture, white on black.
 function sheet(values, [rows, columns]) {
-  const canvas = new OffscreenCanvas(columns, rows), context = canvas.getContext("2d");
-  const image = context.createImageData(columns, rows), out = new Uint32Array(image.data.buffer);
+  const canvas = new OffscreenCanvas(columns, rows),
+    context = canvas.getContext("2d");
+  const image = context.createImageData(columns, rows),
+    out = new Uint32Array(image.data.buffer);
   for (let at = 0; at < out.length; at++) out[at] = 0xff000000 | (values[at] * 0x10101);
   context.putImageData(image, 0, 0);
   return canvas;

@@ -10,10 +10,23 @@ export class Stage {
   frame(frame) {
     const { chains, units, values } = frame.layers[0];
     if (this.canvases.length !== chains) this.#lay(chains);
-    for (let chain = 0; chain < chains; chain++) paint(this.canvases[chain], values.subarray(chain * units, (chain + 1) * units), this.model.shape, ink);
+    for (let chain = 0; chain < chains; chain++)
+      paint(
+        this.canvases[chain],
+        values.subarray(chain * units, (chain + 1) * units),
+        this.model.shape,
+        ink,
+      );
     if (chains === 1) return;
-    this.buttons.forEach((button, chain) => button.setAttribute("aria-pressed", chain === frame.focus));
-    paint(this.large, values.subarray(frame.focus * units, (frame.focus + 1) * units), this.model.shape, ink);
+    this.buttons.forEach((button, chain) =>
+      button.setAttribute("aria-pressed", chain === frame.focus),
+    );
+    paint(
+      this.large,
+      values.subarray(frame.focus * units, (frame.focus + 1) * units),
+      this.model.shape,
+      ink,
+    );
   }
 
   #lay(chains) {
@@ -25,7 +38,12 @@ export class Stage {
       return this.box.replaceChildren(...this.canvases);
     }
     this.buttons = this.canvases.map((canvas, chain) => {
-      const button = element("button", { type: "button" }, canvas, element("small", {}, this.model.classes[chain] ?? chain));
+      const button = element(
+        "button",
+        { type: "button" },
+        canvas,
+        element("small", {}, this.model.classes[chain] ?? chain),
+      );
       button.setAttribute("aria-label", `The dream of ${this.model.classes[chain]}; show it large`);
       button.addEventListener("click", () => this.focused(chain));
       return button;

@@ -8,11 +8,16 @@ import { cells, element, paint } from "./pictures.js";
 
 const $ = (id) => document.getElementById(id);
 const dreaming = new Dreaming();
-let app = null, all = [], step = 0, closed = () => {}, leave = () => {};
+let app = null,
+  all = [],
+  step = 0,
+  closed = () => {},
+  leave = () => {};
 
 const figure = (canvas, words) => element("figure", {}, canvas, element("figcaption", {}, words));
 const text = (...paragraphs) => paragraphs.map((words) => element("p", {}, words));
-const arrow = (sign = "→") => Object.assign(element("span", { className: "arrow" }, sign), { ariaHidden: "true" });
+const arrow = (sign = "→") =>
+  Object.assign(element("span", { className: "arrow" }, sign), { ariaHidden: "true" });
 
 async function example(label, seed) {
   const { items } = await examples(app.model, seed, 120);
@@ -33,11 +38,26 @@ const steps = ({ classes, labels, card, deep }, digits = classes.join("") === "0
     live(box) {
       const names = app.model.labels ? app.model.classes : [""];
       const canvases = names.map(() => element("canvas", { ariaHidden: "true" }));
-      box.append(element("div", { className: "strip" }, ...canvases.map((canvas, label) => figure(canvas, names[label]))));
+      box.append(
+        element(
+          "div",
+          { className: "strip" },
+          ...canvases.map((canvas, label) => figure(canvas, names[label])),
+        ),
+      );
       const held = app.model.labels ? "all" : null;
-      return void dreaming.watch({ held, seed: FIRST, speed: 8, playing: !app.still, settled: SETTLED }, ({ layers: [pictures] }) => {
-        canvases.forEach((canvas, chain) => paint(canvas, pictures.values.subarray(chain * pictures.units, (chain + 1) * pictures.units), app.model.shape));
-      });
+      return void dreaming.watch(
+        { held, seed: FIRST, speed: 8, playing: !app.still, settled: SETTLED },
+        ({ layers: [pictures] }) => {
+          canvases.forEach((canvas, chain) =>
+            paint(
+              canvas,
+              pictures.values.subarray(chain * pictures.units, (chain + 1) * pictures.units),
+              app.model.shape,
+            ),
+          );
+        },
+      );
     },
   },
   {
@@ -47,9 +67,19 @@ const steps = ({ classes, labels, card, deep }, digits = classes.join("") === "0
       `One memory does both: it recognises and it dreams. Nobody programmed either; the network looked at ${card.data === "mnist" ? "60,000 digits" : "pictures"} and learned.`,
     ),
     live(box) {
-      const place = element("div", { className: "pad" }), canvas = element("canvas", { className: "picture" }), word = element("p", { className: "tour-word" }, "?");
+      const place = element("div", { className: "pad" }),
+        canvas = element("canvas", { className: "picture" }),
+        word = element("p", { className: "tour-word" }, "?");
       word.setAttribute("aria-live", "polite");
-      box.append(element("div", { className: "flow own" }, figure(place, `your ${digits ? "digit" : "drawing"}`), word, figure(canvas, "its dream")));
+      box.append(
+        element(
+          "div",
+          { className: "flow own" },
+          figure(place, `your ${digits ? "digit" : "drawing"}`),
+          word,
+          figure(canvas, "its dream"),
+        ),
+      );
       paint(canvas, new Uint8Array(app.model.sizes[0]), app.model.shape);
       let timer = 0;
       const pad = new Pad(place, {
@@ -61,12 +91,22 @@ const steps = ({ classes, labels, card, deep }, digits = classes.join("") === "0
         },
       });
       async function become() {
-        const answer = await ask("recognize", pad.picture()), named = answer.probs && app.model.labels;
+        const answer = await ask("recognize", pad.picture()),
+          named = answer.probs && app.model.labels;
         word.textContent = named ? app.model.classes[answer.label] : "→";
         word.classList.toggle("name", word.textContent.length > 2);
         paint(canvas, answer.picture, app.model.shape);
-        dreaming.watch({ picture: answer.picture, held: named ? answer.label : null, seed: 1, speed: 8, playing: !app.still, settled: app.still ? 20 : 1 }, ({ layers: [dream] }) =>
-          paint(canvas, dream.values, app.model.shape));
+        dreaming.watch(
+          {
+            picture: answer.picture,
+            held: named ? answer.label : null,
+            seed: 1,
+            speed: 8,
+            playing: !app.still,
+            settled: app.still ? 20 : 1,
+          },
+          ({ layers: [dream] }) => paint(canvas, dream.values, app.model.shape),
+        );
       }
       return () => clearTimeout(timer);
     },
@@ -82,11 +122,32 @@ const steps = ({ classes, labels, card, deep }, digits = classes.join("") === "0
     async live(box) {
       const pixels = await example(2, 9);
       if (!pixels) return;
-      const { model } = app, known = Uint8Array.from(pixels, (_, at) => Number(at < pixels.length / 2));
+      const { model } = app,
+        known = Uint8Array.from(pixels, (_, at) => Number(at < pixels.length / 2));
       const filled = await ask("complete", { pixels, known, sweeps: 40, seed: 2 });
-      const names = [`half a ${digits ? "digit" : "picture"}`, ...filled.map((_, at) => (at === filled.length - 1 ? (deep ? "all layers together" : "the whole network") : deep ? "one pass up and back" : `up to layer ${at + 1}`))];
-      const shown = [pixels.map((pixel, at) => pixel * known[at]), ...filled], canvases = shown.map(() => element("canvas"));
-      box.append(element("div", { className: "flow" }, ...canvases.flatMap((canvas, place) => (place ? [arrow(), figure(canvas, names[place])] : [figure(canvas, names[place])]))));
+      const names = [
+        `half a ${digits ? "digit" : "picture"}`,
+        ...filled.map((_, at) =>
+          at === filled.length - 1
+            ? deep
+              ? "all layers together"
+              : "the whole network"
+            : deep
+              ? "one pass up and back"
+              : `up to layer ${at + 1}`,
+        ),
+      ];
+      const shown = [pixels.map((pixel, at) => pixel * known[at]), ...filled],
+        canvases = shown.map(() => element("canvas"));
+      box.append(
+        element(
+          "div",
+          { className: "flow" },
+          ...canvases.flatMap((canvas, place) =>
+            place ? [arrow(), figure(canvas, names[place])] : [figure(canvas, names[place])],
+          ),
+        ),
+      );
       shown.forEach((values, place) => paint(canvases[place], values, model.shape));
     },
   },
@@ -94,21 +155,50 @@ const steps = ({ classes, labels, card, deep }, digits = classes.join("") === "0
     title: "Wake and sleep",
     text: text(
       ...(deep
-        ? ["How did it learn? By day and by night. Awake, a real picture is held, and every connection grows where the units at its two ends are on together. Asleep, the network dreams freely, and every connection weakens where they are.",
-           "When nothing is left to learn, its dreams are like its days."]
-        : ["How did it learn? By day and by night. Awake, a real picture runs up, and the connections that lead down learn to paint it. Asleep, the memory dreams a picture down, and the connections that lead up learn to see what it was made from.",
-           "So by day it learns to dream better, and by night it learns to see better."]),
+        ? [
+            "How did it learn? By day and by night. Awake, a real picture is held, and every connection grows where the units at its two ends are on together. Asleep, the network dreams freely, and every connection weakens where they are.",
+            "When nothing is left to learn, its dreams are like its days.",
+          ]
+        : [
+            "How did it learn? By day and by night. Awake, a real picture runs up, and the connections that lead down learn to paint it. Asleep, the memory dreams a picture down, and the connections that lead up learn to see what it was made from.",
+            "So by day it learns to dream better, and by night it learns to see better.",
+          ]),
     ),
     async live(box) {
-      const { model } = app, columns = (units) => Math.ceil(Math.sqrt(units * 8));
+      const { model } = app,
+        columns = (units) => Math.ceil(Math.sqrt(units * 8));
       const tower = (title, sign, caption) => {
-        const picture = element("canvas", { className: "picture" }), layers = model.sizes.slice(1).map(() => element("canvas", { className: "units" }));
-        const made = element("div", {}, element("h3", {}, title), element("div", { className: "tower" }, ...[...layers].reverse(), arrow(sign), picture, element("figcaption", {}, caption)));
-        return { made, draw: (values) => [picture, ...layers].forEach((canvas, layer) => (layer ? cells(canvas, values[layer], columns(model.sizes[layer])) : paint(canvas, values[0], model.shape))) };
+        const picture = element("canvas", { className: "picture" }),
+          layers = model.sizes.slice(1).map(() => element("canvas", { className: "units" }));
+        const made = element(
+          "div",
+          {},
+          element("h3", {}, title),
+          element(
+            "div",
+            { className: "tower" },
+            ...[...layers].reverse(),
+            arrow(sign),
+            picture,
+            element("figcaption", {}, caption),
+          ),
+        );
+        return {
+          made,
+          draw: (values) =>
+            [picture, ...layers].forEach((canvas, layer) =>
+              layer
+                ? cells(canvas, values[layer], columns(model.sizes[layer]))
+                : paint(canvas, values[0], model.shape),
+            ),
+        };
       };
-      const wake = tower("Wake", "↑", "a real picture goes up"), sleep = tower("Sleep", "↓", "a dream comes down");
+      const wake = tower("Wake", "↑", "a real picture goes up"),
+        sleep = tower("Sleep", "↓", "a dream comes down");
       box.append(element("div", { className: "phases" }, wake.made, sleep.made));
-      dreaming.watch({ held: null, seed: 5, speed: 12, playing: !app.still }, ({ layers }) => sleep.draw(layers.map((layer) => layer.values)));
+      dreaming.watch({ held: null, seed: 5, speed: 12, playing: !app.still }, ({ layers }) =>
+        sleep.draw(layers.map((layer) => layer.values)),
+      );
       const { items } = await examples(app.model, 21, 20);
       let next = 0;
       const turn = async () => {
@@ -128,14 +218,34 @@ const steps = ({ classes, labels, card, deep }, digits = classes.join("") === "0
       "Pictures without names are everywhere, and names are dear. That is why learning to generate comes first.",
     ),
     live(box) {
-      const bar = (words, percent, kind) => element("div", { className: `tour-bar ${kind}` }, element("span", {}, words), Object.assign(element("i"), { style: `width: ${5 * percent}%` }), element("b", {}, `${percent}%`));
-      const go = element("button", { type: "button", className: "primary" }, "Race them, here and now");
+      const bar = (words, percent, kind) =>
+        element(
+          "div",
+          { className: `tour-bar ${kind}` },
+          element("span", {}, words),
+          Object.assign(element("i"), { style: `width: ${5 * percent}%` }),
+          element("b", {}, `${percent}%`),
+        );
+      const go = element(
+        "button",
+        { type: "button", className: "primary" },
+        "Race them, here and now",
+      );
       go.addEventListener("click", () => {
         $("tour").close();
         app.go("race");
         $("race-go").click();
       });
-      box.append(element("div", { className: "tour-race" }, element("p", {}, "Digits named wrongly:"), bar("dreamed first", 8.4, "dreamed"), bar("never dreamed", 19.2, "random"), go));
+      box.append(
+        element(
+          "div",
+          { className: "tour-race" },
+          element("p", {}, "Digits named wrongly:"),
+          bar("dreamed first", 8.4, "dreamed"),
+          bar("never dreamed", 19.2, "random"),
+          go,
+        ),
+      );
     },
   },
 ];
@@ -144,7 +254,8 @@ async function show() {
   leave();
   leave = () => {};
   dreaming.rest();
-  const { title, text: words, live } = all[step], mine = step;
+  const { title, text: words, live } = all[step],
+    mine = step;
   $("tour-count").textContent = `${step + 1} of ${all.length}`;
   $("tour-title").textContent = title;
   $("tour-text").replaceChildren(...words.map((paragraph) => paragraph.cloneNode(true)));

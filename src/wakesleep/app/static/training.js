@@ -26,11 +26,19 @@ export function setup(app) {
       const run = await fetchJson("api/run");
       $("run-name").textContent = run.name;
       const last = run.metrics.at(-1);
-      const place = last ? `${last.stage}, pass ${last.epoch} of ${last.epochs}` : "nothing is finished yet";
+      const place = last
+        ? `${last.stage}, pass ${last.epoch} of ${last.epochs}`
+        : "nothing is finished yet";
       const part = run.evaluation[0]?.part ?? "test"; // a run of an earlier version had test cases alone
-      const tested = run.evaluation.map((row) => `${row[`${part}_error_percent`].toFixed(2)} % (${row.method})`).join(", ");
-      $("run-state").textContent = run.finished ? `It is finished${tested ? `; ${part === "train" ? "training" : part} error ${tested}` : ""}.` : `It is learning: ${place}.`;
-      $("curves").replaceChildren(...PLOTS.map(([title, keys]) => plot(title, series(run.metrics, keys))).filter(Boolean));
+      const tested = run.evaluation
+        .map((row) => `${row[`${part}_error_percent`].toFixed(2)} % (${row.method})`)
+        .join(", ");
+      $("run-state").textContent = run.finished
+        ? `It is finished${tested ? `; ${part === "train" ? "training" : part} error ${tested}` : ""}.`
+        : `It is learning: ${place}.`;
+      $("curves").replaceChildren(
+        ...PLOTS.map(([title, keys]) => plot(title, series(run.metrics, keys))).filter(Boolean),
+      );
     } catch (error) {
       app.trouble(error);
     }
@@ -38,8 +46,12 @@ export function setup(app) {
   }
 
   async function filters() {
-    const narrow = $("run-fields").parentElement.clientWidth < 480, count = Math.min(narrow ? 36 : 96, model.sizes[1]);
-    const values = await ask("fields", { layer: 1, units: Array.from({ length: count }, (_, unit) => unit) });
+    const narrow = $("run-fields").parentElement.clientWidth < 480,
+      count = Math.min(narrow ? 36 : 96, model.sizes[1]);
+    const values = await ask("fields", {
+      layer: 1,
+      units: Array.from({ length: count }, (_, unit) => unit),
+    });
     sheet($("run-fields"), values, count, model.shape, narrow ? 6 : 12, signed);
   }
 
@@ -47,7 +59,10 @@ export function setup(app) {
     show() {
       look();
       filters();
-      dreaming.watch({ held: model.labels ? "all" : null, seed: 1, speed: 30, playing: !app.still }, (frame) => stage.frame(frame));
+      dreaming.watch(
+        { held: model.labels ? "all" : null, seed: 1, speed: 30, playing: !app.still },
+        (frame) => stage.frame(frame),
+      );
     },
     hide() {
       clearTimeout(timer);
@@ -72,14 +87,44 @@ function series(metrics, keys) {
 
 function plot(title, lines) {
   if (!lines.length) return null;
-  const points = lines.flatMap(([, line]) => line), [wide, high, left, bottom] = [420, 200, 48, 24];
-  const values = points.map(([, value]) => value), least = Math.min(0, ...values), most = Math.max(0, ...values) || (least ? 0 : 1), last = Math.max(...points.map(([pass]) => pass), 2), first = Math.min(...points.map(([pass]) => pass));
-  const x = (pass) => left + ((pass - first) / Math.max(1, last - first)) * (wide - left - 8), y = (value) => high - bottom - ((value - least) / (most - least)) * (high - bottom - 12);
-  const svg = draw("svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": `${title}: ${lines.map(([name, line]) => `${name} ends at ${line.at(-1)[1].toPrecision(3)}`).join("; ")}` });
-  svg.append(draw("path", { class: "axis", d: `M${left} 8V${high - bottom}H${wide - 8}`, fill: "none" }));
-  for (const value of [least, (least + most) / 2, most]) svg.append(words(left - 6, y(value) + 4, Math.abs(value) >= 10 ? Math.round(value) : Number(value.toPrecision(2)), "end"));
-  svg.append(words(left, high - 6, `pass ${first}`, "start"), words(wide - 8, high - 6, last, "end"));
-  lines.forEach(([, line], number) => svg.append(draw("polyline", { class: `line c${number % 4}`, points: line.map(([pass, value]) => `${x(pass)},${y(value)}`).join(" ") })));
+  const points = lines.flatMap(([, line]) => line),
+    [wide, high, left, bottom] = [420, 200, 48, 24];
+  const values = points.map(([, value]) => value),
+    least = Math.min(0, ...values),
+    most = Math.max(0, ...values) || (least ? 0 : 1),
+    last = Math.max(...points.map(([pass]) => pass), 2),
+    first = Math.min(...points.map(([pass]) => pass));
+  const x = (pass) => left + ((pass - first) / Math.max(1, last - first)) * (wide - left - 8),
+    y = (value) => high - bottom - ((value - least) / (most - least)) * (high - bottom - 12);
+  const svg = draw("svg", {
+    viewBox: `0 0 ${wide} ${high}`,
+    role: "img",
+    "aria-label": `${title}: ${lines.map(([name, line]) => `${name} ends at ${line.at(-1)[1].toPrecision(3)}`).join("; ")}`,
+  });
+  svg.append(
+    draw("path", { class: "axis", d: `M${left} 8V${high - bottom}H${wide - 8}`, fill: "none" }),
+  );
+  for (const value of [least, (least + most) / 2, most])
+    svg.append(
+      words(
+        left - 6,
+        y(value) + 4,
+        Math.abs(value) >= 10 ? Math.round(value) : Number(value.toPrecision(2)),
+        "end",
+      ),
+    );
+  svg.append(
+    words(left, high - 6, `pass ${first}`, "start"),
+    words(wide - 8, high - 6, last, "end"),
+  );
+  lines.forEach(([, line], number) =>
+    svg.append(
+      draw("polyline", {
+        class: `line c${number % 4}`,
+        points: line.map(([pass, value]) => `${x(pass)},${y(value)}`).join(" "),
+      }),
+    ),
+  );
   const legend = element("ul", { className: "legend" });
   lines.forEach(([name], number) => {
     const mark = draw("svg", { viewBox: "0 0 18 8", "aria-hidden": "true" });
