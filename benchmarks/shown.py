@@ -173,7 +173,7 @@ TABLES: dict[str, tuple[tuple[Path, ...], list[tuple[str, str, str, str]]]] = {
             ("hybrid (60k)", "hybrid", "test_error_percent", "test error, %"),
             (
                 "three of those together",
-                "hybrid-60k-combined-3",
+                "hybrid-combined-3",
                 "test_error_percent",
                 "test error, %",
             ),

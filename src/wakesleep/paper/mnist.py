@@ -301,7 +301,8 @@ def combine(
         ]
         for how in HOW
     }
-    name = f"combined-{len(seeds)}" if part == "backprop-60k" else f"{part}-combined-{len(seeds)}"
+    of_one = PARTS[part].figures["test_error_percent"][0]
+    name = f"combined-{len(seeds)}" if part == "backprop-60k" else f"{of_one}-combined-{len(seeds)}"
     notes = {
         "minutes": round(minutes, 2),
         "data_checksum": dataset.checksum,
