@@ -17,8 +17,10 @@ from helpers import small_config
 from wakesleep.cli import main
 from wakesleep.data import DataError, Dataset, Split
 from wakesleep.data.unlabelled import labels_from, set_aside, without_unlabelled
+from wakesleep.estimators import DBNClassifier
 from wakesleep.foundation.errors import ConfigError
 from wakesleep.foundation.rng import generator
+from wakesleep.learning import semi_supervised, spreading
 from wakesleep.learning.net_configs import SemiSupervisedConfig
 from wakesleep.runs import training
 from wakesleep.runs.settings import for_few_labels, from_json, preset, to_json
@@ -106,6 +108,33 @@ def test_a_net_of_one_layer_learns_from_few_labels_too(
         training.new_run(tmp_path / "run", config, labels_from(digits, few), CPU, "a test")
     )
     assert last.stage == "semisupervised"
+
+
+@pytest.mark.parametrize("agreement", [0.5, 0.9])
+def test_runs_and_estimators_ask_the_labels_how_much_smoothness_weighs(
+    agreement: float, tmp_path: Path, few: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = []
+    real = semi_supervised.epochs
+
+    def epochs(*given, config, **more):
+        weights.append(config.smooth_weight)
+        return real(*given, config=config, **more)
+
+    monkeypatch.setattr(semi_supervised, "epochs", epochs)
+    monkeypatch.setattr(spreading, "agreement", lambda graph, labels: agreement)
+    small = small_config(
+        stages=("pretrain", "backprop", "semisupervised"), validation=0, hidden=(10, 10)
+    )
+    for asked in (SemiSupervisedConfig(epochs=1), SemiSupervisedConfig(epochs=1, smooth_weight=2)):
+        config, folder = replace(small, semisupervised=asked), tmp_path / str(asked.smooth_weight)
+        job = training.new_run(folder, config, labels_from(digits, few), CPU, "a test")
+        list(training.train(job))
+    images, labels = digits.train.images.numpy(), few_of(digits).numpy()
+    net = DBNClassifier((10, 10), n_iter=1, fine_tune_n_iter=1, unlabeled=-1)
+    net.fit(images / 255, labels)
+    suited = 1.0 if agreement == 0.9 else 0.1
+    assert weights == [suited, 2, suited]
 
 
 def test_a_class_called_unlabelled_is_none(digits: Dataset) -> None:
