@@ -46,7 +46,7 @@ MOST_UPDATES = 5000
 """Updates of backpropagation up to which a net that has not begun to learn goes on: some
 seconds.
 """
-FEW_UPDATES, LEAST_FEW, MOST_FEW = 3000, 15, 100
+FEW_UPDATES, LEAST_FEW, MOST_FEW = 3000, 30, 100
 """Updates from few labels that a net makes once it has learned those that spread; and what that may
 be in epochs.
 """

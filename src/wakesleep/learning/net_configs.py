@@ -75,7 +75,7 @@ class BackpropConfig:
 class SemiSupervisedConfig:
     """How the net learns from labelled and unlabelled cases together."""
 
-    epochs: int = 15
+    epochs: int = 30
     """Epochs over all cases."""
     batch_size: int = 100
     """Labelled cases in a minibatch, and as many of all cases beside them."""

@@ -246,7 +246,7 @@ def for_few_labels(config: TrainConfig, cases: int) -> TrainConfig:
     are is all learned from.
 
     Backpropagation makes a tenth of its epochs, at half the rate, from labels that spread; then
-    about 3,000 updates or 15 epochs follow.
+    about 3,000 updates or 30 epochs follow.
     """
     tune = replace(
         config.backprop,
@@ -254,7 +254,7 @@ def for_few_labels(config: TrainConfig, cases: int) -> TrainConfig:
         learning_rate=config.backprop.learning_rate / 2,
     )
     size = tune.batch_size
-    epochs = min(max(15, -(-3000 * size // max(cases, 1))), 100)
+    epochs = min(max(30, -(-3000 * size // max(cases, 1))), 100)
     after = replace(config.semisupervised, epochs=epochs, batch_size=size)
     stages: tuple[StageName, ...] = ("pretrain", "backprop", "semisupervised")
     return replace(
