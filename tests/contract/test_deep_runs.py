@@ -52,6 +52,7 @@ def answer(capsys: pytest.CaptureFixture[str], *words: object) -> dict:
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_stopped_after_every_epoch_it_ends_with_the_same_bits(
     tmp_path: Path, deep_run: Path, digits: Dataset
 ) -> None:

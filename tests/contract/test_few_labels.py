@@ -225,6 +225,6 @@ def test_few_labels_are_all_learned_from(tmp_path: Path, few: Path, digits: Data
     with pytest.raises(ConfigError, match="expected backprop before semisupervised"):
         small_config(stages=("pretrain", "semisupervised"))
     config = for_few_labels(preset("mnist"), 60_000)
-    assert (config.validation, config.backprop.epochs, config.semisupervised.epochs) == (0, 3, 15)
+    assert (config.validation, config.backprop.epochs, config.semisupervised.epochs) == (0, 3, 30)
     assert for_few_labels(preset("digits"), 1442).semisupervised.epochs == 42
     assert from_json(json.loads(json.dumps(to_json(config)))) == config

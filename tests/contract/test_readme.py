@@ -72,7 +72,7 @@ def write_patients() -> None:
     assert cli.main(["train", "--data", "patients.csv", "--label", "coughs", "--hidden", "3"]) == 0
 
 
-@pytest.mark.parametrize("page", pages("tables.md", "likelihood.md"))
+@pytest.mark.parametrize("page", pages(*(page.name for page in PAGES[1:])))
 def test_commands_run(page: Path, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [
         line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()

@@ -59,6 +59,7 @@ def bench(folder: Path, dataset: Dataset) -> TableSetup:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", NAMES)
 def test_every_table_runs(table: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert tuple(TABLES) == NAMES

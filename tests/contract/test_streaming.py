@@ -169,6 +169,7 @@ def test_every_stage_sees_all_cases_and_not_only_those_in_memory(
     ]
 
 
+@pytest.mark.slow
 def test_a_streamed_run_that_is_killed_goes_on_to_the_same_bits(
     whole: Path, shards: Path, tmp_path: Path
 ) -> None:
@@ -194,6 +195,7 @@ def test_a_streamed_run_that_is_killed_goes_on_to_the_same_bits(
     assert [(line["stage"], line["epoch"]) for line in files.read_metrics(folder)] == STAGES
 
 
+@pytest.mark.slow
 def test_ranks_stream_chunks_of_their_own_and_go_on_to_the_same_bits(
     shards: Path, tmp_path: Path
 ) -> None:

@@ -38,9 +38,11 @@ ESTIMATORS = [
         fine_tune_n_iter=20,
         fine_tune_learning_rate=0.5,
     ),
-    DBNClassifier((50,), n_iter=100, batch_size=10, learning_rate=0.3, fine_tune=None),
     MultimodalDBNClassifier(hidden_layer_sizes=20, top_size=20, n_iter=5, fine_tune_n_iter=60),
     DBNRegressor((20,), n_iter=5, fine_tune_n_iter=100),
+]
+WITHOUT_FINE_TUNING = [
+    DBNClassifier((50,), n_iter=100, batch_size=10, learning_rate=0.3, fine_tune=None),
     DBNRegressor((50,), n_iter=30, fine_tune=None, fine_tune_n_iter=300),
 ]
 TABLES = [DBNTransformer(**SMALL, units="auto")]
@@ -68,6 +70,13 @@ def test_scikit_learns_checks(estimator, check) -> None:
 
 @parametrize_with_checks(TABLES, expected_failed_checks=lambda estimator: EQUIVALENCE)
 def test_scikit_learns_checks_of_tables(estimator, check) -> None:
+    check(estimator)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::wakesleep.estimators.ranges.RangeWarning")
+@parametrize_with_checks(WITHOUT_FINE_TUNING, expected_failed_checks=lambda estimator: EQUIVALENCE)
+def test_scikit_learns_checks_without_fine_tuning(estimator, check) -> None:
     check(estimator)
 
 
