@@ -117,6 +117,16 @@ def test_labels_agree_where_clusters_are_classes():
     assert spreading.agreement(graph, mixed) < 0.7
 
 
+def test_no_part_that_is_left_out_holds_a_whole_class():
+    images, labels = two_groups()
+    common, rare = (labels == 0).nonzero()[:27, 0], (labels == 1).nonzero()[:, 0]
+    # every tenth labelled case is of the rare class
+    first = torch.cat([torch.cat([rare[i : i + 1], common[9 * i : 9 * i + 9]]) for i in range(3)])
+    order = torch.cat([first, rare[3:]])
+    graph = spreading.neighbour_graph(images[order])
+    assert spreading.agreement(graph, known(labels[order], 30)) == 1.0
+
+
 def test_what_is_left_out_is_asked_of_the_others():
     images, labels = two_groups()
     graph, given = spreading.neighbour_graph(images), known(labels, 40)
