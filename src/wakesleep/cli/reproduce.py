@@ -54,9 +54,13 @@ class ReproduceOptions:
     out: Path | None = None
     """Folder to save the rows in, as JSON, a file a data set; by default they are only printed."""
     only: tuple[str, ...] = ()
-    """Of few-labels and descendants, these rows alone, such as labels-1000 or mnist-ladder-100."""
+    """Of few-labels, another and descendants, these rows alone, such as labels-1000 or
+    mnist-ladder-100.
+    """
     missing: bool = False
-    """Of few-labels and descendants, leave out rows that --out holds already for these seeds."""
+    """Of the rows that --only can name, leave out those that --out holds already for these
+    seeds.
+    """
     data_folder: DataFolder = None
     device: Device = "auto"
     backend: Backend = None
