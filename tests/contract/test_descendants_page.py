@@ -12,7 +12,7 @@ from benchmarks import descendants, descendants_page
 from wakesleep.cli import main, reproduce
 from wakesleep.data import load
 from wakesleep.evaluation import likelihood
-from wakesleep.paper import results
+from wakesleep.paper import another, results
 from wakesleep.paper.descendants import belief_nets, fourteen_methods
 from wakesleep.paper.runs import TableSetup, toy
 from wakesleep.runs.settings import preset
@@ -147,6 +147,17 @@ def test_rows_that_are_there_are_left_out(setup: TableSetup) -> None:
     assert replace(setup, measured=known).wants(fourteen_methods.TABLE, names[1], (1, 2))
     (row,) = fourteen_methods.rows(replace(setup, only=(names[0],)))
     assert row["row"] == names[0]
+
+
+def test_of_another_set_the_rows_asked_for_are_measured_alone(setup: TableSetup) -> None:
+    name = "labels-100-supervised"
+    (row,) = another.rows(replace(setup, only=(name,)))
+    assert row["row"] == name
+
+
+def test_only_says_where_it_has_no_effect(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "costs", "--smoke", "--only", "labels-100"]) == 0
+    assert "--only has no effect on costs" in capsys.readouterr().err
 
 
 def test_what_is_there_is_read_from_all_results() -> None:

@@ -30,6 +30,9 @@ NAMES = (
     "descendants",
 )
 
+ROW_BY_ROW = {"few-labels", "another", "descendants"}
+"""Tables whose rows can be asked for one by one."""
+
 
 @dataclass(frozen=True)
 class ReproduceOptions:
@@ -86,6 +89,9 @@ def run(args: ReproduceOptions, command: str) -> int:
         raise ConfigError("--missing: expected --out FOLDER beside it, which says what is there")
     if args.smoke:
         shared.tell_unused(args, {"out": "with --smoke, whose figures mean nothing"})
+    if not ROW_BY_ROW & set(args.tables):
+        without = f"on {', '.join(args.tables)}"
+        shared.tell_unused(args, {"only": without, "missing": without})
     machine.set_threads(args.threads)
     bench, rows = _bench(args, command), []
     shown = sys.stderr if args.json else sys.stdout
