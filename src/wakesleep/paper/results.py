@@ -1,7 +1,7 @@
 """Figures as rows of JSON, as they lie under results/.
 
 A row is {"table", "row", "metric", "value", "low", "high", "seeds", "reported", "command",
-"device", "threads", "minutes", "date", "commit"}.
+"device", "threads", "minutes", "date", "commit"}, and of several seeds "values", one a seed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ def row(
     command: str = "",
     **notes: Any,
 ) -> Row:
-    """Return the row for `values`, one a seed: their median, lowest and highest."""
+    """Return the row for `values`: their median, lowest and highest, and all where there is one for
+    each of several seeds.
+    """
+    if len(values) == len(seeds) > 1:
+        notes["values"] = [round(value, 4) for value in values]
     return {
         "table": table,
         "row": name,
