@@ -34,10 +34,10 @@ test-versions: test-lowest test-highest
 
 # What old packages use of newer ones below them may be deprecated; that is no fault of ours.
 test-lowest: .venv-lowest/.ready
-	.venv-lowest/bin/python -m pytest -n auto --dist loadfile -W ignore::DeprecationWarning $(VERSIONS_TESTS)
+	.venv-lowest/bin/python -m pytest -n auto --dist loadfile -m "not slow" -W ignore::DeprecationWarning $(VERSIONS_TESTS)
 
 test-highest: .venv-highest/.ready
-	.venv-highest/bin/python -m pytest -n auto --dist loadfile $(VERSIONS_TESTS)
+	.venv-highest/bin/python -m pytest -n auto --dist loadfile -m "not slow" $(VERSIONS_TESTS)
 
 .venv-lowest/.ready: pyproject.toml
 	$(LOWEST_PYTHON) -m venv --clear .venv-lowest

@@ -67,6 +67,7 @@ def test_a_run_learns_from_a_file_of_few_labels(tmp_path: Path, few: Path, digit
     assert json.loads(capsys.readouterr().out)["test_error_percent"] == errors["backprop"]
 
 
+@pytest.mark.slow
 def test_a_run_on_few_labels_goes_on_where_it_was_stopped(
     tmp_path: Path, few: Path, digits, capsys
 ) -> None:
@@ -110,7 +111,7 @@ def test_a_net_of_one_layer_learns_from_few_labels_too(
     assert last.stage == "semisupervised"
 
 
-@pytest.mark.parametrize("agreement", [0.5, 0.9])
+@pytest.mark.parametrize("agreement", [pytest.param(0.5, marks=pytest.mark.slow), 0.9])
 def test_runs_and_estimators_ask_the_labels_how_much_smoothness_weighs(
     agreement: float, tmp_path: Path, few: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

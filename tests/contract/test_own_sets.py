@@ -240,7 +240,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("options", [[], ["--polarity", "keep"], ["--centre", "--size", 12]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        pytest.param(["--polarity", "keep"], marks=pytest.mark.slow),
+        pytest.param(["--centre", "--size", 12], marks=pytest.mark.slow),
+    ],
+)
 def test_a_picture_is_recognised_as_it_was_learned(
     pages: Path, tmp_path: Path, options: list, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -262,6 +269,7 @@ def test_a_picture_is_recognised_as_it_was_learned(
     assert two["train_errors"] == wrong
 
 
+@pytest.mark.slow
 def test_runs_that_prepare_pictures_otherwise_are_averaged_each_with_its_own(
     pages: Path, tmp_path: Path, capsys
 ) -> None:

@@ -55,7 +55,7 @@ def workplace(tmp_path: Path, run_folder: Path, digits, monkeypatch: pytest.Monk
     return tmp_path
 
 
-@pytest.mark.parametrize("page", pages("scikit-learn.md"))
+@pytest.mark.parametrize("page", pages(*(page.name for page in PAGES[1:])))
 def test_python_blocks_run(page: Path, workplace: Path) -> None:
     names: dict[str, object] = {}
     for block in blocks(page, "python"):

@@ -28,6 +28,7 @@ def test_the_real_sets_are_whole(name: str) -> None:
     assert (actual.shape, len(actual.classes)) == ((28, 28), 10)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_a_small_net_learns_mnist_both_ways(tmp_path: Path, real_mnist: Dataset) -> None:
     few = Split(real_mnist.train.images[:6000], real_mnist.train.labels[:6000])

@@ -78,6 +78,7 @@ def test_persistent_chains_and_sparsity_resume_too(tmp_path: Path, digits) -> No
     ).read_bytes()
 
 
+@pytest.mark.slow
 def test_contrastive_wake_sleep_and_the_hybrid_resume_too_and_stay_untied(
     tmp_path: Path, digits
 ) -> None:
@@ -111,6 +112,7 @@ def test_contrastive_wake_sleep_and_the_hybrid_resume_too_and_stay_untied(
     assert "updown_pass" not in about
 
 
+@pytest.mark.slow
 def test_conjugate_gradient_resumes_too(tmp_path: Path, digits) -> None:
     tune = replace(
         small_config().backprop, method="cg", epochs=3, cg_top_epochs=1, cg_batch_size=400

@@ -37,7 +37,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     return (X[:400] / 16).astype(np.float32), y[:400]
 
 
-@pytest.mark.parametrize("backend", ["loky", "threading"])
+@pytest.mark.parametrize("backend", [pytest.param("loky", marks=pytest.mark.slow), "threading"])
 def test_grid_search_in_parallel_finds_what_one_job_finds(
     digits: tuple[np.ndarray, np.ndarray], backend: str
 ) -> None:
@@ -91,6 +91,7 @@ def test_data_frames_and_columns(digits: tuple[np.ndarray, np.ndarray]) -> None:
     assert list(DBNTransformer((6,), n_iter=1).fit(frame).feature_names_in_) == list(frame.columns)
 
 
+@pytest.mark.slow
 def test_calibration_and_self_training(digits: tuple[np.ndarray, np.ndarray]) -> None:
     X, y = digits
     assert CalibratedClassifierCV(DBNClassifier(**QUICK), cv=2).fit(X, y).score(X, y) > 0.6

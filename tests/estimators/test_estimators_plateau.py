@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from wakesleep.estimators import DBNClassifier
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_easy_classes_without_a_linear_border_are_learned_at_the_defaults(
     early_stopping: bool,

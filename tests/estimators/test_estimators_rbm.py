@@ -221,10 +221,10 @@ def test_missing_values_are_drawn_from_the_model(bits: np.ndarray) -> None:
         filled = rbm.impute(holes, how=how, random_state=0)
         np.testing.assert_array_equal(filled[~np.isnan(holes)], holes[~np.isnan(holes)])
         assert ((filled[np.isnan(holes)] > 0.5) == truth).mean() > bar
-    features = rbm.transform(holes)
+    features = rbm.transform(holes[:100])
     assert np.isfinite(features).all()
-    assert np.isfinite(rbm.score_samples(holes)).all()
-    assert abs(features - rbm.transform(bits)).mean() < 0.15
+    assert np.isfinite(rbm.score_samples(holes[:100])).all()
+    assert abs(features - rbm.transform(bits[:100])).mean() < 0.15
 
 
 def test_parameters_that_cannot_work_are_refused(bits: np.ndarray) -> None:

@@ -66,14 +66,16 @@ def test_a_table_as_it_came(tmp_path, kind: str) -> None:
     filled = net.impute(X, how="mean", random_state=0, n_sweeps=10)
     assert not filled.isna().any().any()
     pd.testing.assert_frame_equal(filled.where(X.notna()), X)
-    assert np.isfinite(net.score_samples(X)).all()
+    some = X.head(30)
+    scores = net.score_samples(some)
+    assert np.isfinite(scores).all()
 
     net.save(tmp_path / "net.safetensors")
     for again in (type(net).load(tmp_path / "net.safetensors"), pickle.loads(pickle.dumps(net))):
         pd.testing.assert_frame_equal(again.sample(5, random_state=0, n_gibbs_steps=20), rows)
-        assert np.allclose(again.score_samples(X), net.score_samples(X))
-    shuffled = X[list(X)[::-1]]
-    assert np.allclose(net.score_samples(shuffled), net.score_samples(X))
+        assert np.allclose(again.score_samples(some), scores)
+    shuffled = some[list(X)[::-1]]
+    assert np.allclose(net.score_samples(shuffled), scores)
 
 
 def test_what_it_tells_and_dreams_follows_the_table() -> None:

@@ -35,6 +35,7 @@ def fresh_pages(*words):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc is asked to keep memory")
 def test_large_arrays_cost_no_fresh_pages_at_each_minibatch():
     """Ten times 20 MB are 49,000 pages of 4 KiB; by itself glibc takes most of them anew, some runs

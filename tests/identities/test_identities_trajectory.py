@@ -58,6 +58,7 @@ def learned(seed, steps):
     return float(score), float(p[every.mean(1) > 0.5].sum()), rbm, last
 
 
+@pytest.mark.slow
 def test_two_modes_are_learned_in_their_proportions():
     """Plain chains stay in the modes they are in, so nothing teaches how much mass each has."""
     scores, masses = {}, {}
