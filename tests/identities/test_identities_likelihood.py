@@ -166,13 +166,13 @@ def test_stopped_annealing_goes_on_to_the_same_weights(reverse: bool) -> None:
 
 
 def test_search_meets_its_target_and_says_what_it_expects() -> None:
-    rbm = small_rbm(30, 10, scale=1.0)
+    rbm = small_rbm(30, 10, scale=3.0)
     base = torch.zeros(30, dtype=torch.float64)
-    records = list(ais.search(rbm, base, rng=generator(2), target_error=0.03))
+    records = list(ais.search(rbm, base, rng=generator(2), target_error=0.04))
     actual = ais.estimate(rbm, base, records[-1])
     # the first, coarse round was not enough
     assert len({len(record.betas) for record in records}) > 1
-    assert actual.standard_error <= 0.03
+    assert actual.standard_error <= 0.04
     assert actual.low < exact.log_partition(rbm) < actual.high
 
 

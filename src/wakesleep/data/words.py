@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,10 @@ def load_words(path: Path) -> Dataset:
     from scipy.io import loadmat
 
     try:
-        content = loadmat(path)
+        with warnings.catch_warnings():
+            # of sparse arrays in place of matrices; what follows does for both
+            warnings.simplefilter("ignore", DeprecationWarning)
+            content = loadmat(path)
         cases: Any = np.asarray(content["documents"].T.toarray(), np.float32)
         labels = content["newsgroups"].ravel().astype(np.int64) - 1
         words = tuple(str(word.item()) for word in content["wordlist"].ravel())
