@@ -1,7 +1,8 @@
 """Figures as rows of JSON, as they lie under results/.
 
 A row is {"table", "row", "metric", "value", "low", "high", "seeds", "reported", "command",
-"device", "threads", "minutes", "date", "commit"}, and of several seeds "values", one a seed.
+"device", "threads", "minutes", "date", "commit"}; of the paper's tables also "each", the values in
+the order of the seeds, and "precision".
 """
 
 from __future__ import annotations
@@ -34,11 +35,7 @@ def row(
     command: str = "",
     **notes: Any,
 ) -> Row:
-    """Return the row for `values`: their median, lowest and highest, and all where there is one for
-    each of several seeds.
-    """
-    if len(values) == len(seeds) > 1:
-        notes["values"] = [round(value, 4) for value in values]
+    """Return the row for `values`, one a seed: their median, lowest and highest."""
     return {
         "table": table,
         "row": name,
