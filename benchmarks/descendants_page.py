@@ -256,7 +256,12 @@ def draw(figures: Figures, folder: Path) -> Path | None:
         return None
     folder.mkdir(parents=True, exist_ok=True)
     return plots.save_panels(
-        folder / CURVES, panels, x="labels", columns=len(panels), logarithmic="x"
+        folder / CURVES,
+        panels,
+        x="labels",
+        y="test accuracy, %",
+        columns=len(panels),
+        logarithmic="x",
     )
 
 

@@ -303,15 +303,17 @@ def save_panels(
     panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
     *,
     x: str,
+    y: str = "",
     columns: int = 3,
     logarithmic: Sequence[str] = (),
 ) -> Path:
     """Write sets of curves (title -> name -> x values, y values) as panels of a figure,
-    `logarithmic` axes "x" or "y"; return the path.
+    `logarithmic` axes "x" or "y"; return the path. Panels that all show `y` share its axis.
     """
     rows = -(-len(panels) // columns)
     figure = figure_of(3.9 * columns, 2.8 * rows)
-    every = figure.subplots(rows, columns, squeeze=False).ravel()
+    every = figure.subplots(rows, columns, squeeze=False, sharey=bool(y)).ravel()
+    every[0].set_ylabel(y)
     for axes in every[len(panels) :]:
         axes.set_visible(False)
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
