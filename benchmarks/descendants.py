@@ -62,7 +62,7 @@ class DescendantsMeasureOptions:
     steps: int = 500
     """Gibbs iterations of a belief net from random top states."""
     bound_cases: int = 1000
-    """Test cases whose likelihood is bounded."""
+    """Test cases whose likelihood is bounded; 0: no bounds, which take minutes a belief net."""
     picture: Path | None = None
     """Where pictures of each model go, a row each; by default nowhere."""
     out: Path | None = Path("results/descendants.json")
@@ -219,7 +219,7 @@ def judge_model(
     pictures = model.pictures(made_by, labels, steps).detach()
     minutes = round((time.process_time() - began) / 60, 3)
     judgement = judged(net, pictures, labels if model.labelled else None)
-    nats = bound(made_by, job, cases)
+    nats = bound(made_by, job, cases) if cases else None
     if nats is not None:
         judgement["test_bound"] = round(nats, 2)
     return pictures, judgement, minutes
