@@ -267,9 +267,9 @@ def main(argv: list[str]) -> None:
         shown.append(pictures[:: max(1, len(pictures) // 20)][:20])
         if options.out is not None:
             results.save(options.out, of_model)
-    if options.picture is not None:
-        sheet = grids.tile(torch.cat(shown).numpy(), (28, 28), columns=20)
-        grids.save_picture(options.picture, sheet)
+        if options.picture is not None:
+            sheet = grids.tile(torch.cat(shown).numpy(), (28, 28), columns=20)
+            grids.save_picture(options.picture, sheet)
 
 
 if __name__ == "__main__":
