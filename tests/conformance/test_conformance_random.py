@@ -58,14 +58,14 @@ def test_the_generator_decides(words: int, backend: Backend) -> None:
 def test_states_of_a_layer_have_its_probabilities(backend: Backend) -> None:
     bias = torch.linspace(-4, 4, 40, device=backend.device)
     states, weight = (
-        torch.zeros(200, 4, device=backend.device),
+        torch.zeros(400, 4, device=backend.device),
         torch.zeros(4, 40, device=backend.device),
     )
-    samples, rng = torch.empty(6, 200, 40, device=backend.device), generator(5, backend.device)
+    samples, rng = torch.empty(10, 400, 40, device=backend.device), generator(5, backend.device)
     for sample in samples:
         backend.ops.bernoulli_layer(states, weight, bias, 40, sample=sample, rng=rng)
     p = bias.sigmoid()
-    error = (p * (1 - p) / 1200).sqrt()
+    error = (p * (1 - p) / 4000).sqrt()
     assert float(((samples.mean((0, 1)) - p) / error).abs().max()) < 5
     deviations = (samples - p) / (p * (1 - p)).sqrt()
     pairs = [(deviations[:, 1:], deviations[:, :-1]), (deviations[:, :, 1:], deviations[:, :, :-1])]

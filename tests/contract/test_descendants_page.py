@@ -125,6 +125,10 @@ def test_every_generator_makes_pictures_and_bounds(setup: TableSetup) -> None:
             assert about["test_bound"] < 0
             bounded.add(name)
     assert bounded == {"dbn-greedy", "dbn-updown", "vae-m1"}
+    _, about, _ = descendants.judge_model(
+        descendants.GENERATORS["vae-m1"], job, judge, labels, 3, 0
+    )
+    assert "test_bound" not in about
 
 
 def test_a_bound_whose_log_z_is_doubtful_is_no_figure(

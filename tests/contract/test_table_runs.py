@@ -116,26 +116,20 @@ def test_plot_draws_columns_and_correlations(folder: Path, capsys) -> None:
     assert "exists" in capsys.readouterr().err
 
 
-def test_numbers_are_labels_too_and_none_is_needed(folder: Path, capsys) -> None:
-    data = folder / "t.csv"
-    said(
-        capsys,
-        "train",
-        "--data",
-        data,
-        "--label",
-        "heat",
-        "--hidden",
-        8,
-        9,
-        "--out",
-        folder / "heat",
-    )
-    told = said(capsys, "evaluate", folder / "heat")
+@pytest.mark.parametrize(
+    "hidden", [("--hidden", 8, 9), pytest.param((), marks=pytest.mark.slow, id="by default")]
+)
+def test_numbers_are_labels_too(folder: Path, tmp_path: Path, hidden: tuple, capsys) -> None:
+    words = ("train", "--data", folder / "t.csv", "--label", "heat", "--out", tmp_path / "heat")
+    said(capsys, *words, *hidden)
+    told = said(capsys, "evaluate", tmp_path / "heat")
     assert "root mean square" in told
-    result = json.loads(said(capsys, "evaluate", folder / "heat", "--json"))
+    result = json.loads(said(capsys, "evaluate", tmp_path / "heat", "--json"))
     assert result["root_mean_squared_error"] < 0.6 * result["standard_deviation"]
 
+
+def test_no_label_is_needed(folder: Path, capsys) -> None:
+    data = folder / "t.csv"
     words = ("train", "--data", data, "--out", folder / "rows", "--hidden", 6)
     assert cli.main([str(word) for word in words]) == 0
     told = capsys.readouterr().err

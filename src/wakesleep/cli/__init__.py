@@ -193,7 +193,9 @@ def _options(kind: type, name: str, words: Sequence[str], default: Any = None) -
     import tyro
 
     given = {} if default is None else {"default": default}
-    return tyro.cli(kind, prog=f"wakesleep {name}", description=kind.__doc__, args=words, **given)
+    return tyro.cli(
+        kind, prog=f"wakesleep {name}", description=inspect.getdoc(kind), args=words, **given
+    )
 
 
 def _join_help(kind: Any) -> None:

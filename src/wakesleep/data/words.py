@@ -30,7 +30,7 @@ def load_words(path: Path) -> Dataset:
 
     try:
         with warnings.catch_warnings():
-            # of sparse arrays in place of matrices; what follows does for both
+            # SciPy 1.18 warns that sparse arrays will replace matrices; both do here
             warnings.simplefilter("ignore", DeprecationWarning)
             content = loadmat(path)
         cases: Any = np.asarray(content["documents"].T.toarray(), np.float32)
